@@ -1,0 +1,1 @@
+"""SOCKS version 6: client, server and converter."""

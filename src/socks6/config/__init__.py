@@ -1,0 +1,1 @@
+"""TOML and URLs to settings."""

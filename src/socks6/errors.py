@@ -1,0 +1,154 @@
+"""Every exception raised on purpose.
+
+::
+
+    Socks6Error
+    ├── ConfigurationError (ValueError)        what the user wrote: URLs, files, arguments
+    ├── LocalProtocolError                     our caller used a machine out of turn
+    ├── DecodeError (ValueError)               bytes that are no message
+    ├── RemoteProtocolError                    the peer broke the protocol
+    │   └── VersionMismatch                    the proxy speaks another version of SOCKS
+    ├── AuthenticationFailed (PermissionError) the proxy refused our credentials
+    ├── ProxyUnreachable (ConnectionError)     no usable connection to the proxy itself
+    └── OperationFailed (OSError)              the operation failed; `code` says how
+        ├── GeneralFailure                     01
+        ├── NotAllowed (PermissionError)       02
+        ├── NetworkUnreachable                 03
+        ├── HostUnreachable                    04
+        ├── ConnectionRefused (ConnectionRefusedError)    05
+        ├── TTLExpired                         06
+        ├── CommandNotSupported                07
+        ├── AddressTypeNotSupported            08
+        └── ConnectionTimedOut (TimeoutError)  09
+"""
+
+import errno
+from typing import ClassVar, Final
+
+
+class Socks6Error(Exception):
+    """The root of every exception that this package raises on purpose."""
+
+
+class ConfigurationError(Socks6Error, ValueError):
+    """A URL, file or argument says something impossible."""
+
+
+class LocalProtocolError(Socks6Error):
+    """A machine was used out of turn: a fault of its caller, not of the peer."""
+
+
+class DecodeError(Socks6Error, ValueError):
+    """Bytes that are not the message they should be."""
+
+
+class RemoteProtocolError(Socks6Error):
+    """The peer broke the protocol."""
+
+
+class VersionMismatch(RemoteProtocolError):
+    """The proxy speaks another version of SOCKS (§ Version Mismatch Replies)."""
+
+
+class AuthenticationFailed(Socks6Error, PermissionError):
+    """The proxy refused our credentials, or accepts no method that we have."""
+
+
+class ProxyUnreachable(Socks6Error, ConnectionError):
+    """No usable connection to the proxy: it could not be dialled, or went away too early."""
+
+
+class OperationFailed(Socks6Error, OSError):
+    """An operation failed with a reply code (§ Operation Replies); any code that has no class of its own.
+
+    `code` is the reply code that was received, or is to be sent; `reason` says why in words.
+    """
+
+    default_code: ClassVar[int] = 0x01
+    default_errno: ClassVar[int] = errno.EIO
+
+    def __init__(self, reason: str, *, code: int | None = None) -> None:
+        super().__init__(self.default_errno, reason)
+        self.code: Final = self.default_code if code is None else code
+        self.reason: Final = reason
+
+
+class GeneralFailure(OperationFailed):
+    """Reply 01: the proxy failed."""
+
+
+class NotAllowed(OperationFailed, PermissionError):
+    """Reply 02: the proxy's rules forbid it."""
+
+    default_code = 0x02
+    default_errno = errno.EACCES
+
+
+class NetworkUnreachable(OperationFailed):
+    """Reply 03: there is no way to the network."""
+
+    default_code = 0x03
+    default_errno = errno.ENETUNREACH
+
+
+class HostUnreachable(OperationFailed):
+    """Reply 04: there is no way to the host, or no host of that name."""
+
+    default_code = 0x04
+    default_errno = errno.EHOSTUNREACH
+
+
+class ConnectionRefused(OperationFailed, ConnectionRefusedError):
+    """Reply 05: the host refused."""
+
+    default_code = 0x05
+    default_errno = errno.ECONNREFUSED
+
+
+class TTLExpired(OperationFailed):
+    """Reply 06: the packets died on their way."""
+
+    default_code = 0x06
+    default_errno = errno.EHOSTUNREACH
+
+
+class CommandNotSupported(OperationFailed):
+    """Reply 07: the proxy has no such command."""
+
+    default_code = 0x07
+    default_errno = errno.EOPNOTSUPP
+
+
+class AddressTypeNotSupported(OperationFailed):
+    """Reply 08: the proxy has no such addresses."""
+
+    default_code = 0x08
+    default_errno = errno.EAFNOSUPPORT
+
+
+class ConnectionTimedOut(OperationFailed, TimeoutError):
+    """Reply 09: the host did not answer in time."""
+
+    default_code = 0x09
+    default_errno = errno.ETIMEDOUT
+
+
+_BY_CODE: Final[dict[int, type[OperationFailed]]] = {
+    failure.default_code: failure
+    for failure in (
+        GeneralFailure,
+        NotAllowed,
+        NetworkUnreachable,
+        HostUnreachable,
+        ConnectionRefused,
+        TTLExpired,
+        CommandNotSupported,
+        AddressTypeNotSupported,
+        ConnectionTimedOut,
+    )
+}
+
+
+def operation_failure(code: int, reason: str) -> OperationFailed:
+    """Return the exception for a reply code; an unknown code gives a plain `OperationFailed` that carries it."""
+    return _BY_CODE.get(code, OperationFailed)(reason, code=code)

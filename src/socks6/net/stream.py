@@ -1,0 +1,124 @@
+"""What every transport gives and every layer above takes: streams, listeners, ways out."""
+
+import socket
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from socks6.message.options import StackOption
+
+
+class Endpoint(NamedTuple):
+    """A host and a port; ("", 0) where there is none, as on Unix sockets."""
+
+    host: str
+    port: int
+
+
+NOWHERE = Endpoint("", 0)
+
+
+class Protection(IntEnum):
+    """How well a stream is protected against others; a greater number is better."""
+
+    CLEAR = 0
+    MACHINE = 1  # never leaves this machine: Unix sockets, pipes, memory
+    ENCRYPTED = 2
+
+
+class ByteStream(Protocol):
+    """A two-way stream of bytes. Failing calls raise OSError.
+
+    One task may receive while another sends; not two of a kind. After `aclose` or `abort`, a pending call
+    and every later one raise OSError.
+    """
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end."""
+
+    @property
+    def remote(self) -> Endpoint:
+        """The peer's end."""
+
+    @property
+    def protection(self) -> Protection:
+        """How well the stream is protected."""
+
+    @property
+    def raw_socket(self) -> socket.socket | None:
+        """The non-blocking socket whose bytes are the stream's own, for the kernel's data path; else None."""
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """Return what is there without waiting: up to `max_bytes`, b"" at the end, None for nothing yet."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return at least one byte and at most `max_bytes`; b"" at the peer's end of stream, ever again."""
+
+    async def send(self, data: bytes | memoryview) -> None:
+        """Send all of `data`; wait while the peer takes none."""
+
+    async def send_eof(self) -> None:
+        """Say that we send nothing more; receiving goes on. Idempotent."""
+
+    async def aclose(self) -> None:
+        """Close, having what was sent delivered. Idempotent."""
+
+    def abort(self) -> None:
+        """Close at once; the peer sees a reset where the transport has such a thing. Idempotent."""
+
+
+class Listener(Protocol):
+    """A place where streams arrive."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as a URL, with the real port."""
+
+    def accept_nowait(self) -> ByteStream | None:
+        """Return a stream that has arrived; None if none has. Raises OSError (EMFILE, ENOMEM, ...)."""
+
+    async def wait_readable(self) -> None:
+        """Wait until `accept_nowait` is worth a call."""
+
+    async def aclose(self) -> None:
+        """Accept nothing more, free the address. Idempotent."""
+
+
+class Judge(Protocol):
+    """Says whether a resolved address may be reached."""
+
+    def __call__(self, address: str, port: int) -> bool:
+        """Return True if `address`, a literal, may be reached on `port`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """What came of a CONNECT."""
+
+    stream: ByteStream
+    bound: Endpoint  # the proxy's end of the far leg
+    options: tuple[StackOption, ...] = ()  # what is in force
+    first_data_sent: int = 0  # so many bytes of the first data are on their way already
+
+
+class Outbound(Protocol):
+    """A way to reach the world: directly, or through another proxy."""
+
+    async def connect(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: Judge,
+        options: tuple[StackOption, ...] = (),
+        first_data: bytes = b"",
+    ) -> Connection:
+        """Connect to a name or literal address.
+
+        `first_data` is what the client already sent: it may go out with the connection's first packet, and
+        then counts in `first_data_sent`; the caller sends the rest. Raises OperationFailed.
+        """
+
+    async def aclose(self) -> None:
+        """Free what is shared between connections. Idempotent."""

@@ -1,0 +1,1 @@
+"""What may happen when: machines without input or output."""

@@ -1,0 +1,40 @@
+"""The shape of every machine: bytes and time go in, events and bytes come out; no clock, no socket, no dice.
+
+A driver repeats: take events until there are none, write `data_to_send`, then wait for bytes, the end of
+the stream or `next_timeout`, and hand that in. The same bytes in any chunking give the same events.
+"""
+
+from typing import Protocol, TypeVar
+
+EventT_co = TypeVar("EventT_co", covariant=True)
+
+
+class Machine(Protocol[EventT_co]):
+    """A conversation that knows what may happen when. All times are seconds on the caller's clock."""
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes that arrived. Never raises on bad bytes: they become an event."""
+
+    def receive_eof(self, now: float) -> None:
+        """Take the news that the peer will send nothing more."""
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due at `now`; nothing if nothing is."""
+
+    def next_timeout(self) -> float | None:
+        """Return when `handle_timeout` must be called at the latest; None for never."""
+
+    def next_event(self) -> EventT_co | None:
+        """Return what happened next; None when nothing else has."""
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to write, and forget them; empty if there are none."""
+
+    def bytes_wanted(self) -> int:
+        """Return how many bytes at least the next step needs; 0 when the machine wants no more.
+
+        A driver that never reads more than this leaves what follows the conversation in the stream.
+        """
+
+    def unread(self) -> bytes:
+        """Return, and forget, the bytes received that belong to the stream, not to this conversation."""

@@ -1,0 +1,1 @@
+"""Authentication methods as small machines, for both sides."""

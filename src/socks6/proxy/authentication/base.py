@@ -1,0 +1,20 @@
+"""Who decides whether credentials hold."""
+
+from typing import Protocol
+
+from socks6.policy.identity import Identity
+from socks6.protocol.methods.base import Credentials
+
+
+class Authenticator(Protocol):
+    """Knows the users. Shared by all connections of a service."""
+
+    @property
+    def required(self) -> bool:
+        """Whether clients must authenticate; if not, those without credentials are anonymous."""
+
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        """Return who the credentials prove to be there; None if they prove nothing.
+
+        Takes as long for an unknown user as for a known one. Never raises for what a client sent.
+        """

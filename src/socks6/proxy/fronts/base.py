@@ -1,0 +1,62 @@
+"""What a front is: one protocol that clients speak, turned into calls upon the engine."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from socks6.message.options import StackOption
+from socks6.net.stream import ByteStream, Connection
+from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.proxy.authentication.base import Authenticator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a client asks for, whatever it speaks."""
+
+    command: int  # socks6.message.codes.Command
+    host: str
+    port: int
+    identity: Identity = ANONYMOUS
+    options: tuple[StackOption, ...] = ()
+    first_data: bytes = b""  # bytes of the stream that came along; `Connection.first_data_sent` tells what went
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """Two streams to be joined: the front is done, the relay takes over."""
+
+    remote: ByteStream
+    first: bytes = b""  # what the remote gets first
+
+
+class Engine(Protocol):
+    """What a front may ask of the proxy on behalf of one client connection."""
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Who knows the users."""
+
+    @property
+    def deadline(self) -> float:
+        """When the handshake must be over, on the loop's clock; the engine's owner enforces it."""
+
+    async def connect(self, call: Call) -> Connection:
+        """Judge and carry out a CONNECT. Raises OperationFailed, whose `code` is the reply to send."""
+
+    def refused(self, ending: str, reason: str) -> None:
+        """Tell the log why a client without a call was sent away: "malformed" or "unauthenticated"."""
+
+
+class Front(Protocol):
+    """One protocol that clients speak. Has no state of its own: one object serves every connection."""
+
+    @property
+    def name(self) -> str:
+        """The front's name in URLs and logs: socks6, socks5, http, mixed."""
+
+    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
+        """Carry out one client's handshake, `first` being bytes already read from `stream`.
+
+        Returns the tunnel to relay, or None when all is done. Answers failures by itself. Raises OSError
+        when the client's stream breaks; does not close `stream`.
+        """

@@ -1,0 +1,1 @@
+"""Bytes after the handshake."""

@@ -1,0 +1,101 @@
+"""The one interface for "this happened": what an operator may want to see or count."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from typing_extensions import override
+
+
+class Ending(Enum):
+    """How a client's connection ended."""
+
+    DONE = "done"  # both directions reached their end
+    NO_REQUEST = "no-request"  # gone, or silent past the deadline, before a whole request
+    MALFORMED = "malformed"  # not the protocol
+    UNAUTHENTICATED = "unauthenticated"
+    REFUSED = "refused"  # the policy said no
+    FAILED = "failed"  # the operation failed
+    IDLE = "idle"  # an idle or fin time-out
+    RESET = "reset"  # a side reset, or its path broke
+    STOPPED = "stopped"  # the server stopped
+    ERROR = "error"  # a fault of ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSummary:
+    """One client connection, told once, when it has ended.
+
+    Times are seconds; byte counts are those of the relayed stream, without SOCKS messages.
+    """
+
+    id: int
+    front: str  # "socks6", "socks5", "http", ...
+    source: str  # the client's address, "unix" without one
+    user: str  # "" when anonymous
+    command: str  # "CONNECT", "" when none was understood
+    host: str
+    port: int
+    ending: Ending
+    reply: int  # reply code in SOCKS 6 terms, 0 on success, -1 when none was sent
+    reason: str  # "" on success
+    seconds: float
+    bytes_up: int  # client to remote
+    bytes_down: int
+
+
+class Observer(Protocol):
+    """Told of what happens; must return quickly and never raise."""
+
+    def listening(self, url: str) -> None:
+        """A listener accepts connections at `url`."""
+
+    def connection_opened(self, connection_id: int, source: str) -> None:
+        """A client connected."""
+
+    def connection_ended(self, summary: ConnectionSummary) -> None:
+        """A client's connection is over."""
+
+    def connection_turned_away(self, source: str, reason: str) -> None:
+        """A client was dropped at accept: a limit was reached."""
+
+    def accept_paused(self, url: str, reason: str) -> None:
+        """A listener cannot accept for now (descriptors or memory are short)."""
+
+    def unexpected_error(self, where: str, error: BaseException) -> None:
+        """A fault of ours was caught at a connection's edge."""
+
+    def stopping(self, connections: int) -> None:
+        """The service stops; so many connections get their drain time."""
+
+
+class NullObserver(Observer):
+    """Tells nobody."""
+
+    @override
+    def listening(self, url: str) -> None:
+        pass
+
+    @override
+    def connection_opened(self, connection_id: int, source: str) -> None:
+        pass
+
+    @override
+    def connection_ended(self, summary: ConnectionSummary) -> None:
+        pass
+
+    @override
+    def connection_turned_away(self, source: str, reason: str) -> None:
+        pass
+
+    @override
+    def accept_paused(self, url: str, reason: str) -> None:
+        pass
+
+    @override
+    def unexpected_error(self, where: str, error: BaseException) -> None:
+        pass
+
+    @override
+    def stopping(self, connections: int) -> None:
+        pass
