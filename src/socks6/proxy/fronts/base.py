@@ -7,6 +7,7 @@ from socks6.message.options import StackOption
 from socks6.net.stream import ByteStream, Connection
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.authentication.base import Authenticator
+from socks6.telemetry import Ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,8 @@ class Engine(Protocol):
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed, whose `code` is the reply to send."""
 
-    def refused(self, ending: str, reason: str) -> None:
-        """Tell the log why a client without a call was sent away: "malformed" or "unauthenticated"."""
+    def refused(self, ending: Ending, reason: str) -> None:
+        """Tell the log why a client without a call was sent away (MALFORMED, UNAUTHENTICATED, NO_REQUEST)."""
 
 
 class Front(Protocol):
