@@ -1,11 +1,50 @@
-"""Fixtures that every test may use."""
+"""Fixtures and rules for every test."""
 
+import os
+import sys
+from collections.abc import Generator
+from typing import Final
+
+import hypothesis
 import pytest
 
 from tests.kit.loops import LOOP_FACTORIES, Run
+
+# Everywhere the same examples, so that a failure is one for everybody; `make deep` looks further.
+hypothesis.settings.register_profile(
+    "default", derandomize=True, database=None, deadline=None, max_examples=100
+)
+hypothesis.settings.register_profile(
+    "deep", parent=hypothesis.settings.get_profile("default"), derandomize=False, max_examples=10_000
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Where everything can be had, a skip hides something: it counts as a failure.
+NOTHING_SKIPS: Final = os.environ.get("CI") == "true" or (sys.platform == "linux" and os.geteuid() == 0)
 
 
 @pytest.fixture(params=sorted(LOOP_FACTORIES))
 def run(request: pytest.FixtureRequest) -> Run:
     """Run a coroutine on asyncio and on uvloop."""
     return Run(request.param)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if NOTHING_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"nothing may skip here, but this did: {reason}"

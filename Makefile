@@ -1,0 +1,47 @@
+# `make help` says what there is. Everything runs in .venv, which `make venv` makes and keeps up to date.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check fix bench deep docs clean
+.NOTPARALLEL:
+
+BIN := .venv/bin
+
+help:   ## this list
+	@sed -n 's/^\([a-z]*\): *## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv:   ## .venv with the package and all that the checks and the tests need
+	@scripts/make-venv dev
+
+demo:   ## see it work: curl through a SOCKS 5 port, SOCKS 6 and a server of ours
+	@scripts/install-packages demo
+	@scripts/make-venv run
+	@$(BIN)/socks6 demo
+
+test:   ## every test but the deep ones, and the coverage of each module by its own tests
+	@scripts/run-tests
+
+check:  ## format, lint, types, import rules, sizes, generated documents, quick tests; under a minute
+	@scripts/make-venv dev
+	@$(BIN)/python scripts/check.py
+
+fix:    ## format, and mend what the linter can mend by itself
+	@scripts/make-venv dev
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench:  ## speed and memory beside other proxies; ARGS="..." goes to python -m benchmarks
+	@scripts/install-packages bench
+	@scripts/make-venv dev
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+deep:   ## what takes long: deep properties, the fuzz run, leaks, other Pythons; half an hour
+	@scripts/run-deep-tests
+
+docs:   ## write the generated documents anew
+	@scripts/make-venv dev
+	@$(BIN)/python scripts/generate_docs.py
+
+clean:  ## remove what builds and tests leave behind, .venv too
+	rm -rf .venv .venv-* build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,88 @@
+"""The exceptions: which reply code is which class, and which built-in class also catches it."""
+
+import errno
+import inspect
+import re
+from typing import Final
+
+import pytest
+
+from socks6 import errors
+from socks6.errors import OperationFailed, Socks6Error, operation_failure
+
+CLASSES: Final = [
+    thing for _, thing in inspect.getmembers(errors, inspect.isclass) if thing.__module__ == errors.__name__
+]
+
+REPLIES: Final[list[tuple[int, type[OperationFailed], type[OSError], int]]] = [
+    (0x01, errors.GeneralFailure, OSError, errno.EIO),
+    (0x02, errors.NotAllowed, PermissionError, errno.EACCES),
+    (0x03, errors.NetworkUnreachable, OSError, errno.ENETUNREACH),
+    (0x04, errors.HostUnreachable, OSError, errno.EHOSTUNREACH),
+    (0x05, errors.ConnectionRefused, ConnectionRefusedError, errno.ECONNREFUSED),
+    (0x06, errors.TTLExpired, OSError, errno.EHOSTUNREACH),
+    (0x07, errors.CommandNotSupported, OSError, errno.EOPNOTSUPP),
+    (0x08, errors.AddressTypeNotSupported, OSError, errno.EAFNOSUPPORT),
+    (0x09, errors.ConnectionTimedOut, TimeoutError, errno.ETIMEDOUT),
+]
+
+
+@pytest.mark.parametrize(("code", "expected", "builtin", "number"), REPLIES)
+def test_reply_code_gives_its_own_class(
+    code: int, expected: type[OperationFailed], builtin: type[OSError], number: int
+) -> None:
+    failure = operation_failure(code, "no luck")
+
+    assert type(failure) is expected
+    assert isinstance(failure, builtin)
+    assert (failure.code, failure.errno, failure.reason) == (code, number, "no luck")
+
+
+def test_unknown_reply_code_is_kept() -> None:
+    failure = operation_failure(0xEE, "odd")
+
+    assert type(failure) is OperationFailed
+    assert failure.code == 0xEE
+
+
+def test_failure_without_a_code_has_that_of_its_class() -> None:
+    assert errors.NotAllowed("policy").code == 0x02
+
+
+def test_failure_tells_its_reason() -> None:
+    assert "no route today" in str(errors.NetworkUnreachable("no route today"))
+
+
+@pytest.mark.parametrize("code", [code for code, *_ in REPLIES] + [0xEE])
+def test_failure_of_any_code_is_an_os_error_of_ours(code: int) -> None:
+    failure = operation_failure(code, "x")
+
+    assert isinstance(failure, OSError)
+    assert isinstance(failure, Socks6Error)
+
+
+@pytest.mark.parametrize(
+    ("ours", "builtin"),
+    [
+        (errors.ConfigurationError, ValueError),
+        (errors.DecodeError, ValueError),
+        (errors.AuthenticationFailed, PermissionError),
+        (errors.ProxyUnreachable, ConnectionError),
+    ],
+)
+def test_builtin_class_catches_ours_too(ours: type[Socks6Error], builtin: type[Exception]) -> None:
+    assert issubclass(ours, builtin)
+
+
+def test_version_mismatch_is_the_peer_s_fault() -> None:
+    assert issubclass(errors.VersionMismatch, errors.RemoteProtocolError)
+
+
+def test_everything_raised_on_purpose_has_one_root() -> None:
+    assert all(issubclass(thing, Socks6Error) for thing in CLASSES)
+
+
+def test_tree_in_the_documentation_names_every_class() -> None:
+    drawn = re.findall(r"^\W*(\w+)", (errors.__doc__ or "").partition("::")[2], re.MULTILINE)
+
+    assert sorted(drawn) == sorted(thing.__name__ for thing in CLASSES)
