@@ -10,6 +10,7 @@
     │   └── VersionMismatch                    the proxy speaks another version of SOCKS
     ├── AuthenticationFailed (PermissionError) the proxy refused our credentials
     ├── ProxyUnreachable (ConnectionError)     no usable connection to the proxy itself
+    │   └── ProxyTimedOut (TimeoutError)       the proxy itself does not answer in time
     └── OperationFailed (OSError)              the operation failed; `code` says how
         ├── GeneralFailure                     01
         ├── NotAllowed (PermissionError)       02
@@ -56,6 +57,10 @@ class AuthenticationFailed(Socks6Error, PermissionError):
 
 class ProxyUnreachable(Socks6Error, ConnectionError):
     """No usable connection to the proxy: it could not be dialled, or went away too early."""
+
+
+class ProxyTimedOut(ProxyUnreachable, TimeoutError):
+    """The proxy itself did not answer in time."""
 
 
 class OperationFailed(Socks6Error, OSError):

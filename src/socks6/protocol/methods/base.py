@@ -22,6 +22,10 @@ class ServerMethod(Protocol):
     def number(self) -> int:
         """The method's number as assigned by IANA."""
 
+    @property
+    def slow(self) -> bool:
+        """Whether the method can be carried out after the request, on the stream."""
+
     def begin(self) -> None:
         """The method was selected: slow authentication starts. May queue bytes."""
 
@@ -41,7 +45,7 @@ class ServerMethod(Protocol):
         """Return how many bytes at least the slow exchange needs next; 0 when it is over."""
 
     def unread(self) -> bytes:
-        """Return, and forget, bytes received past the end of the slow exchange."""
+        """Return, and forget, bytes received past the end of the slow exchange: the stream's."""
 
     def reply_data(self, *, accepted: bool) -> bytes | None:
         """Return the Authentication Data body of the closing Authentication Reply; None for none."""

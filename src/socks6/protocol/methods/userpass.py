@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from socks6.protocol.methods.base import Credentials
+from typing_extensions import override
+
+from socks6.errors import LocalProtocolError
+from socks6.message.codes import Method
+from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
+from socks6.protocol.methods.base import ClientMethod, Credentials, ServerMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,3 +16,72 @@ class UsernamePasswordCredentials(Credentials):
 
     username: bytes
     password: bytes = field(repr=False)
+
+
+class ZeroRoundTrips:
+    """What every method without a slow exchange answers."""
+
+    @property
+    def slow(self) -> bool:
+        """No: all is in the request."""
+        return False
+
+    def begin(self) -> None:
+        """Refuse: there is nothing to begin."""
+        raise LocalProtocolError("the method has no exchange of its own")
+
+    def data_to_send(self) -> bytes:
+        """Return nothing, ever."""
+        return b""
+
+    def bytes_wanted(self) -> int:
+        """Return 0: nothing is ever wanted."""
+        return 0
+
+
+class UsernamePasswordServer(ZeroRoundTrips, ServerMethod):
+    """The proxy's side."""
+
+    @property
+    @override
+    def number(self) -> int:
+        return Method.USERNAME_PASSWORD
+
+    @override
+    def receive_offer(self, data: bytes) -> UsernamePasswordCredentials:
+        offer = UsernamePassword.decode(data)
+        return UsernamePasswordCredentials(username=offer.username, password=offer.password)
+
+    @override
+    def receive_data(self, data: bytes) -> None:
+        raise LocalProtocolError("the method has no exchange of its own")
+
+    @override
+    def unread(self) -> bytes:
+        return b""
+
+    @override
+    def reply_data(self, *, accepted: bool) -> bytes:
+        return UsernamePasswordReply(status=0 if accepted else 1).encode()
+
+
+class UsernamePasswordClient(ZeroRoundTrips, ClientMethod):
+    """The client's side. Raises ValueError for a name or password that RFC 1929 cannot carry."""
+
+    def __init__(self, credentials: UsernamePasswordCredentials) -> None:
+        self._offer = UsernamePassword(
+            username=credentials.username, password=credentials.password
+        ).encode()
+
+    @property
+    @override
+    def number(self) -> int:
+        return Method.USERNAME_PASSWORD
+
+    @override
+    def offer(self) -> bytes:
+        return self._offer
+
+    @override
+    def receive_data(self, data: bytes) -> None:
+        raise LocalProtocolError("the method has no exchange of its own")

@@ -44,6 +44,9 @@ class Engine(Protocol):
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed, whose `code` is the reply to send."""
 
+    def answered(self, call: Call, code: int, reason: str = "") -> None:
+        """Tell the log of a call that was answered with `code` without `connect`."""
+
     def refused(self, ending: Ending, reason: str) -> None:
         """Tell the log why a client without a call was sent away (MALFORMED, UNAUTHENTICATED, NO_REQUEST)."""
 

@@ -1,0 +1,216 @@
+"""The library's front door: reach hosts through a SOCKS 6 proxy."""
+
+import asyncio
+import ssl as tls
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, TypeVar
+
+from socks6.client.request import make_request
+from socks6.client.stream import ProxiedStream
+from socks6.client.transport import Carriers
+from socks6.errors import ConfigurationError, ProxyTimedOut, ProxyUnreachable, Socks6Error
+from socks6.message.address import normalize_host
+from socks6.message.codes import Command
+from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.message.options import Option, StackOption, find_all
+from socks6.message.replies import OperationReply
+from socks6.message.requests import Request
+from socks6.net.stream import ByteStream, Endpoint
+from socks6.net.transports.tcp import connect_tcp
+from socks6.net.transports.unix import connect_unix
+from socks6.net.url import ProxyURL
+from socks6.protocol.methods.base import ClientMethod
+from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
+
+DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call: dialling the proxy, and its dialling the host
+
+Dial = Callable[[], Awaitable[ByteStream]]
+MethodFactory = Callable[[], ClientMethod]
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+
+class Client:
+    """Reaches hosts through a SOCKS 6 proxy. Names are resolved at the proxy.
+
+    ::
+
+        async with Client("socks6://user:password@proxy.example:1080") as client:
+            reader, writer = await client.open_connection("example.com", 80)
+
+    `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080] or socks6+unix:///PATH. `dial` reaches the proxy
+    over anything else: it returns a new `ByteStream` for each request. `methods` make further ways to
+    authenticate (§ Authentication Method options). `timeout` is for each call, in seconds; None for never.
+
+    Every call raises OperationFailed (a subclass for each reply code), AuthenticationFailed, ProxyUnreachable,
+    ProxyTimedOut, VersionMismatch, RemoteProtocolError; ValueError for impossible hosts and ports. All but the
+    last are `Socks6Error`, and OSError where asyncio's own calls would raise one.
+    """
+
+    def __init__(
+        self,
+        proxy: str | ProxyURL,
+        *,
+        dial: Dial | None = None,
+        methods: Sequence[MethodFactory] = (),
+        timeout: float | None = DEFAULT_TIMEOUT,
+        dialect: Dialect = DRAFT_12,
+    ) -> None:
+        self.url: Final = proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy)
+        if self.url.front != "socks6":
+            raise ConfigurationError(f"{self.url} is not a SOCKS 6 proxy's: use socks6:// or socks6+unix://")
+        self._dial: Final = dial or self._dial_url
+        self._methods: Final = (*_password_method(self.url), *methods)
+        self._timeout: Final = timeout
+        self._dialect: Final = dialect
+        self._carriers: Final = Carriers()
+
+    async def __aenter__(self) -> "Client":
+        """Return the client."""
+        await self._carriers.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End what the client itself still carries; plain sockets that it made live on."""
+        await self._carriers.__aexit__(kind, error, trace)
+
+    def __repr__(self) -> str:
+        """Name the proxy, not the password."""
+        return f"<Client {self.url}>"
+
+    async def connect(
+        self,
+        host: str,
+        port: int,
+        *,
+        initial_data: bytes = b"",
+        options: Sequence[Option] = (),
+        timeout: float | None = None,
+    ) -> ProxiedStream:
+        """Connect to a host (§ Handling CONNECT); return the stream, which tells bind address and options.
+
+        `initial_data` travels with the request and reaches the host first. `timeout` in seconds replaces the
+        client's own.
+        """
+        request = _request(Command.CONNECT, host, port, options)
+        stream, reply = await self._ask(request, initial_data, timeout)
+        return ProxiedStream(
+            stream, Endpoint(reply.host, reply.port), tuple(find_all(reply.options, StackOption))
+        )
+
+    async def noop(self, *, timeout: float | None = None) -> float:
+        """Ask the proxy for nothing; return the seconds that it took, authentication included."""
+        started = time.monotonic()
+        stream, _ = await self._ask(_request(Command.NOOP, "0.0.0.0", 0, ()), b"", timeout)  # noqa: S104
+        elapsed = time.monotonic() - started
+        await stream.aclose()
+        return elapsed
+
+    async def open_connection(
+        self,
+        host: str,
+        port: int,
+        *,
+        initial_data: bytes = b"",
+        options: Sequence[Option] = (),
+        limit: int = 65536,
+        ssl: tls.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a host; return a reader and a writer, as `asyncio.open_connection` does."""
+        reader = asyncio.StreamReader(limit=limit)
+        transport, protocol = await self.create_connection(
+            lambda: asyncio.StreamReaderProtocol(reader),
+            host,
+            port,
+            initial_data=initial_data,
+            options=options,
+            ssl=ssl,
+            server_hostname=server_hostname,
+            timeout=timeout,
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], ProtocolT],
+        host: str,
+        port: int,
+        *,
+        initial_data: bytes = b"",
+        options: Sequence[Option] = (),
+        ssl: tls.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, ProtocolT]:
+        """Connect to a host; return a transport and a protocol, as `loop.create_connection` does.
+
+        `ssl` encrypts end to end, through the proxy; `server_hostname` is `host` by default. `initial_data`
+        goes out in clear text, ahead of TLS.
+        """
+        async with self._limit(timeout):
+            stream = await self.connect(
+                host, port, initial_data=initial_data, options=options, timeout=timeout
+            )
+            name = (server_hostname or host) if ssl else None
+            return await self._carriers.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
+
+    async def _ask(
+        self, request: Request, initial_data: bytes, timeout: float | None
+    ) -> tuple[ByteStream, OperationReply]:
+        """Dial the proxy and make one request; return the stream behind the Operation Reply."""
+        async with self._limit(timeout):
+            stream = await self._dialled()
+            try:
+                reply = await make_request(
+                    stream,
+                    request,
+                    methods=[make() for make in self._methods],
+                    initial_data=initial_data,
+                    dialect=self._dialect,
+                )
+            except BaseException:
+                stream.abort()
+                raise
+            return stream, reply
+
+    async def _dialled(self) -> ByteStream:
+        try:
+            return await self._dial()
+        except OSError as error:
+            raise ProxyUnreachable(f"cannot reach the proxy {self.url}: {error}") from error
+
+    async def _dial_url(self) -> ByteStream:
+        if self.url.path:
+            return await connect_unix(self.url.path)
+        return await connect_tcp(self.url.host, self.url.port)
+
+    @asynccontextmanager
+    async def _limit(self, timeout: float | None) -> AsyncIterator[None]:
+        seconds = self._timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except Socks6Error:
+            raise  # the proxy's own answer may be a TimeoutError too
+        except TimeoutError as error:
+            raise ProxyTimedOut(f"no answer through {self.url} within {seconds} s") from error
+
+
+def _password_method(url: ProxyURL) -> tuple[MethodFactory, ...]:
+    if url.username is None:
+        return ()
+    credentials = UsernamePasswordCredentials(
+        username=url.username.encode(), password=(url.password or "").encode()
+    )
+    UsernamePasswordClient(credentials)  # raises ValueError at once for what RFC 1929 cannot carry
+    return (lambda: UsernamePasswordClient(credentials),)
+
+
+def _request(command: Command, host: str, port: int, options: Sequence[Option]) -> Request:
+    return Request(command=command, host=normalize_host(host), port=port, options=tuple(options))

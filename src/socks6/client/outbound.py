@@ -1,0 +1,42 @@
+"""The way out through an upstream SOCKS 6 proxy."""
+
+from typing_extensions import override
+
+from socks6.client.client import Client
+from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
+from socks6.message.options import StackOption
+from socks6.message.requests import MAX_INITIAL_DATA
+from socks6.net.stream import Connection, Judge, Outbound
+
+
+class Socks6Outbound(Outbound):
+    """Carries calls to an upstream proxy, which resolves the names and answers for the addresses."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @override
+    async def connect(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: Judge,
+        options: tuple[StackOption, ...] = (),
+        first_data: bytes = b"",
+    ) -> Connection:
+        """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
+        initial_data = first_data[:MAX_INITIAL_DATA]
+        try:
+            stream = await self._client.connect(host, port, initial_data=initial_data, options=options)
+        except OperationFailed:
+            raise
+        except (Socks6Error, ValueError) as error:
+            raise GeneralFailure(f"upstream: {error}") from error
+        return Connection(
+            stream=stream, bound=stream.bound, options=stream.options, first_data_sent=len(initial_data)
+        )
+
+    @override
+    async def aclose(self) -> None:
+        """Nothing is shared between connections."""

@@ -1,0 +1,94 @@
+"""Carries one request to a proxy and its answers back, over a stream that is already there."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar
+
+from socks6.errors import (
+    AuthenticationFailed,
+    ProxyTimedOut,
+    ProxyUnreachable,
+    RemoteProtocolError,
+    VersionMismatch,
+    operation_failure,
+)
+from socks6.message.codes import ReplyCode
+from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.message.replies import OperationReply
+from socks6.message.requests import Request
+from socks6.net.drive import next_event
+from socks6.net.stream import ByteStream
+from socks6.protocol.client import ClientConversation
+from socks6.protocol.events import (
+    AuthenticationAccepted,
+    AuthenticationRefused,
+    ClientEvent,
+    Ended,
+    Fault,
+    OperationAnswered,
+    Violation,
+)
+from socks6.protocol.methods.base import ClientMethod
+
+EventT = TypeVar("EventT", bound=ClientEvent)
+
+
+async def make_request(
+    stream: ByteStream,
+    request: Request,
+    *,
+    methods: Sequence[ClientMethod] = (),
+    initial_data: bytes = b"",
+    timeout: float | None = None,
+    dialect: Dialect = DRAFT_12,
+) -> OperationReply:
+    """Write a request with its initial data in one go; return the successful Operation Reply.
+
+    Reads not one byte more than the replies: what follows them stays in `stream`. Raises
+    AuthenticationFailed, OperationFailed, VersionMismatch, RemoteProtocolError, ProxyUnreachable,
+    ProxyTimedOut (after `timeout` seconds); ValueError for a request that cannot be written.
+    """
+    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    conversation = ClientConversation(
+        request, methods=methods, initial_data=initial_data, deadline=deadline, dialect=dialect
+    )
+    await _expect(conversation, stream, AuthenticationAccepted)
+    reply = (await _expect(conversation, stream, OperationAnswered)).reply
+    if reply.code != ReplyCode.SUCCEEDED:
+        raise operation_failure(reply.code, f"the proxy replied {describe(reply.code)}")
+    return reply
+
+
+def describe(code: int) -> str:
+    """Return a reply code in words."""
+    try:
+        return f"{code:02X}, {ReplyCode(code).name.lower().replace('_', ' ')}"
+    except ValueError:
+        return f"{code:02X}"
+
+
+async def _expect(conversation: ClientConversation, stream: ByteStream, kind: type[EventT]) -> EventT:
+    """Return the next event if it is of this kind; raise what any other means."""
+    try:
+        event = await next_event(conversation, stream, exact=True)
+    except OSError as error:
+        raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
+    if isinstance(event, kind):
+        return event
+    raise _error_for(event)
+
+
+def _error_for(event: ClientEvent | None) -> Exception:
+    match event:
+        case AuthenticationRefused():
+            return AuthenticationFailed(f"the proxy refused the credentials: {event.reason}")
+        case Violation(fault=Fault.VERSION):
+            return VersionMismatch(event.reason)
+        case Violation(fault=Fault.DEADLINE):
+            return ProxyTimedOut(event.reason)
+        case Violation():
+            return RemoteProtocolError(event.reason)
+        case Ended():
+            return ProxyUnreachable(event.reason)
+        case _:
+            return RemoteProtocolError(f"unexpected {event}")

@@ -1,0 +1,85 @@
+"""A stream through a proxy, and the ways to hand it to other code."""
+
+import socket
+
+from socks6.errors import LocalProtocolError
+from socks6.message.options import StackOption
+from socks6.net.stream import ByteStream, Endpoint, Protection
+from socks6.net.transports.tcp import SocketStream
+
+
+class ProxiedStream:
+    """A byte stream to a far host, through a proxy; a `ByteStream` that also tells how it was made.
+
+    `bound` is the proxy's end of the far leg, as its Operation Reply said; `options` are the stack options
+    that the proxy says are in force (§ Stack options). An async context manager that closes.
+    """
+
+    def __init__(self, stream: ByteStream, bound: Endpoint, options: tuple[StackOption, ...]) -> None:
+        self._stream = stream
+        self.bound = bound
+        self.options = options
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end of the connection to the proxy."""
+        return self._stream.local
+
+    @property
+    def remote(self) -> Endpoint:
+        """The proxy's end of our connection to it."""
+        return self._stream.remote
+
+    @property
+    def protection(self) -> Protection:
+        """How well the way to the proxy is protected."""
+        return self._stream.protection
+
+    @property
+    def raw_socket(self) -> socket.socket | None:
+        """The socket whose bytes are the stream's own, if there is one."""
+        return self._stream.raw_socket
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """Return what is there without waiting; see `ByteStream`."""
+        return self._stream.receive_nowait(max_bytes)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return at least one byte; b"" at the end of the stream. Raises OSError."""
+        return await self._stream.receive(max_bytes)
+
+    async def send(self, data: bytes | memoryview) -> None:
+        """Send all of `data`. Raises OSError."""
+        await self._stream.send(data)
+
+    async def send_eof(self) -> None:
+        """Say that we send nothing more; the far host sees the end of its stream."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Close. Idempotent."""
+        await self._stream.aclose()
+
+    def abort(self) -> None:
+        """Close at once; the far host sees a reset. Idempotent."""
+        self._stream.abort()
+
+    def detach_socket(self) -> socket.socket:
+        """Return a non-blocking socket that is now the caller's; the stream must not be used any more.
+
+        For libraries that take `sock=`. Raises LocalProtocolError where the stream is no plain socket: use
+        `Client.create_connection` there.
+        """
+        if not isinstance(self._stream, SocketStream):
+            raise LocalProtocolError(
+                "this stream is no plain socket; use Client.create_connection() or open_connection()"
+            )
+        return self._stream.detach_socket()
+
+    async def __aenter__(self) -> "ProxiedStream":
+        """Return the stream."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the stream."""
+        await self.aclose()

@@ -1,0 +1,95 @@
+"""Turns any byte stream into an asyncio transport, with TLS inside it where wanted."""
+
+import asyncio
+import socket
+import ssl as tls
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from socks6.client.stream import ProxiedStream
+from socks6.errors import LocalProtocolError
+from socks6.net.stream import ByteStream
+from socks6.net.transports.tcp import SocketStream
+from socks6.relay.plane import RelaySettings, relay
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+
+LINGER_SECONDS: Final = 5.0  # what closed transports get to deliver their last bytes when the client closes
+
+
+class Carriers:
+    """Makes transports; carries the bytes of those that are no plain sockets, in tasks of its own."""
+
+    def __init__(self) -> None:
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[asyncio.Task[None], asyncio.Transport] = {}
+
+    async def __aenter__(self) -> "Carriers":
+        """Get ready to carry."""
+        self._group = await asyncio.TaskGroup().__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        """Cut off transports left open; give closed ones a moment to deliver their last bytes."""
+        group, self._group = self._group, None
+        if group is None:
+            return
+        for task, transport in self._tasks.items():
+            if not transport.is_closing():
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LINGER_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await group.__aexit__(*error)
+
+    async def open(
+        self,
+        stream: ProxiedStream,
+        protocol_factory: Callable[[], ProtocolT],
+        *,
+        ssl: tls.SSLContext | bool | None,
+        server_hostname: str | None,
+    ) -> tuple[asyncio.Transport, ProtocolT]:
+        """Return a transport over the stream and its protocol; the stream is the transport's from now on.
+
+        A plain socket becomes the transport itself. Anything else is joined to one end of a socket pair by
+        a relay: outside `async with` that raises LocalProtocolError. Raises ssl.SSLError and OSError.
+        """
+        if stream.raw_socket is not None:
+            return await _wrap(stream.detach_socket(), protocol_factory, ssl, server_hostname)
+        if self._group is None:
+            stream.abort()
+            raise LocalProtocolError("over this way to the proxy, use the client as `async with Client(...)`")
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        task = self._group.create_task(_carry(stream, SocketStream(theirs)), name="socks6 carrier")
+        try:
+            transport, protocol = await _wrap(ours, protocol_factory, ssl, server_hostname)
+        except BaseException:
+            task.cancel()
+            raise
+        self._tasks[task] = transport
+        task.add_done_callback(self._tasks.pop)
+        return transport, protocol
+
+
+async def _wrap(
+    raw: socket.socket,
+    protocol_factory: Callable[[], ProtocolT],
+    ssl: tls.SSLContext | bool | None,
+    server_hostname: str | None,
+) -> tuple[asyncio.Transport, ProtocolT]:
+    raw.setblocking(False)
+    try:
+        return await asyncio.get_running_loop().create_connection(
+            protocol_factory, sock=raw, ssl=ssl, server_hostname=server_hostname
+        )
+    except BaseException:
+        raw.close()
+        raise
+
+
+async def _carry(far: ByteStream, near: ByteStream) -> None:
+    await relay(near, far, settings=RelaySettings(idle_timeout=0.0))

@@ -1,0 +1,278 @@
+"""The client's side of one conversation, from the request to the stream or association."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from socks6.errors import DecodeError, LocalProtocolError
+from socks6.message.codes import AuthenticationType, Command, ReplyCode
+from socks6.message.datagrams import AssociationMessage, decode_message, message_size
+from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
+from socks6.message.options import (
+    STANDARD,
+    AuthenticationData,
+    AuthenticationMethodAdvertisement,
+    AuthenticationMethodSelection,
+    Option,
+    OptionTable,
+    find,
+)
+from socks6.message.replies import AuthenticationReply, OperationReply
+from socks6.message.requests import MAX_INITIAL_DATA, Request
+from socks6.protocol.events import (
+    AssociationMessageReceived,
+    AuthenticationAccepted,
+    AuthenticationRefused,
+    ClientEvent,
+    Ended,
+    Fault,
+    OperationAnswered,
+    PeerConnected,
+    Violation,
+)
+from socks6.protocol.methods.base import ClientMethod
+from socks6.protocol.states import CLIENT_TRANSITIONS, ClientState, ClientStep
+
+MAX_NEGOTIATION: Final = 65536  # bytes that one method's slow exchange may take from the proxy
+
+ON_SUCCESS: Final[dict[int, ClientStep]] = {
+    Command.NOOP: ClientStep.DONE,
+    Command.CONNECT: ClientStep.CONNECTED,
+    Command.BIND: ClientStep.BOUND,
+    Command.UDP_ASSOCIATE: ClientStep.ASSOCIATED,
+}
+HANDSHAKE: Final = (  # where the proxy owes us an answer
+    ClientState.AWAITING_AUTHENTICATION,
+    ClientState.NEGOTIATING,
+    ClientState.AWAITING_VERDICT,
+    ClientState.AWAITING_OPERATION,
+)
+MAY_STREAM: Final = (  # § False Starts; without an advertisement also at once
+    ClientState.AWAITING_VERDICT,
+    ClientState.AWAITING_OPERATION,
+    ClientState.STREAMING,
+)
+
+
+class ClientConversation:
+    """A machine (see `protocol.machine`) that makes one request.
+
+    Its first bytes to send are the request and the initial data, together. `methods` are what we can prove
+    ourselves with; `options` are sent along; `deadline` bounds each wait for the proxy's handshake bytes,
+    None for never. Raises ValueError for a request that cannot be written, or more initial data than a
+    negotiation allows (§ Authentication Method options).
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        methods: Sequence[ClientMethod] = (),
+        initial_data: bytes = b"",
+        deadline: float | None = None,
+        dialect: Dialect = DRAFT_12,
+        table: OptionTable = STANDARD,
+        announcements: bool = False,
+    ) -> None:
+        self.state = ClientState.AWAITING_AUTHENTICATION
+        self._methods = {method.number: method for method in methods}
+        self._deadline = deadline
+        self._dialect = dialect
+        self._table = table
+        self._announcements = announcements
+        self._events: deque[ClientEvent] = deque()
+        self._received = bytearray()
+        self._method: ClientMethod | None = None
+        self._negotiated = 0
+        self._advertised = any(method.slow for method in methods)
+        if self._advertised and len(initial_data) > MAX_INITIAL_DATA:
+            raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
+        if initial_data and request.command != Command.CONNECT:
+            raise ValueError("initial data belong to CONNECT alone")
+        self._request = Request(
+            command=request.command,
+            host=request.host,
+            port=request.port,
+            options=(*self._authentication_options(len(initial_data)), *request.options),
+        )
+        self._outgoing = bytearray(self._request.encode(dialect) + initial_data)
+
+    # What comes in.
+
+    def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
+        """Take bytes that arrived. Never raises on bad bytes."""
+        self._received += data
+        progress = True
+        while progress and self._received:
+            before = self.state, len(self._received)
+            self._advance()
+            progress = before != (self.state, len(self._received))
+
+    def receive_eof(self, now: float) -> None:  # noqa: ARG002
+        """Take the end of the proxy's stream; in a conversation that streams, it is the stream's own."""
+        if self.state is ClientState.AWAITING_AUTHENTICATION and len(self._received) == 1:
+            # § Version Mismatch Replies: a lone version byte
+            self._violate(Fault.VERSION, f"the proxy speaks SOCKS version {self._received[0]}")
+        elif (self.state, ClientStep.VIOLATION) in CLIENT_TRANSITIONS:
+            where = self.state.value
+            self._move(ClientStep.VIOLATION)
+            self._events.append(Ended(reason=f"the proxy closed the connection ({where})"))
+
+    def next_timeout(self) -> float | None:
+        """Return the deadline while the proxy has to answer the handshake."""
+        return self._deadline if self.state in HANDSHAKE else None
+
+    def handle_timeout(self, now: float) -> None:
+        """Give up on a proxy that is too slow."""
+        deadline = self.next_timeout()
+        if deadline is not None and now >= deadline:
+            self._violate(Fault.DEADLINE, f"the proxy did not answer in time ({self.state.value})")
+
+    # What goes out.
+
+    def next_event(self) -> ClientEvent | None:
+        """Return what happened next; None when nothing else has."""
+        return self._events.popleft() if self._events else None
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to write, and forget them; empty if there are none."""
+        data = bytes(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    def bytes_wanted(self) -> int:
+        """Return how many bytes at least the next step needs; 0 when the stream is the caller's."""
+        if self.state is ClientState.NEGOTIATING and self._method is not None:
+            return self._method.bytes_wanted()
+        size = _SIZE.get(self.state)
+        return size(self._received, self._dialect) - len(self._received) if size else 0
+
+    def unread(self) -> bytes:
+        """Return, and forget, what the far side sent behind the handshake."""
+        data = bytes(self._received)
+        self._received.clear()
+        return data
+
+    def may_stream(self) -> bool:
+        """Return whether application data may be sent now (§ False Starts)."""
+        false_start = self.state is ClientState.AWAITING_AUTHENTICATION and not self._advertised
+        return self._request.command == Command.CONNECT and (false_start or self.state in MAY_STREAM)
+
+    def send_message(self, message: AssociationMessage, layout: DatagramLayout | None = None) -> None:
+        """Queue a UDP association message on the stream."""
+        if self.state is not ClientState.ASSOCIATED:
+            raise LocalProtocolError(f"no association while {self.state.value}")
+        self._outgoing += message.encode(self._dialect, layout)
+
+    # Inside.
+
+    def _authentication_options(self, initial_data_length: int) -> list[Option]:
+        options: list[Option] = []
+        slow = tuple(number for number, method in self._methods.items() if method.slow)
+        if slow:
+            options.append(
+                AuthenticationMethodAdvertisement(methods=slow, initial_data_length=initial_data_length)
+            )
+        for number, method in self._methods.items():
+            offer = method.offer()
+            if offer is not None:
+                options.append(AuthenticationData(method=number, data=offer))
+        return options
+
+    def _advance(self) -> None:
+        """Do what the received bytes allow in this state."""
+        try:
+            if self.state is ClientState.NEGOTIATING:
+                self._negotiate()
+                return
+            size = _SIZE.get(self.state)
+            if size is None:
+                return  # the bytes are the stream's
+            if self._received[0] != self._dialect.version:
+                self._violate(Fault.VERSION, f"the proxy's first byte is {self._received[0]:#04x}")
+                return
+            wanted = size(self._received, self._dialect)
+            if len(self._received) >= wanted:
+                message = bytes(self._received[:wanted])
+                del self._received[:wanted]
+                self._take(message)
+        except DecodeError as error:
+            self._violate(Fault.MALFORMED, f"{self.state.value}: {error}")
+
+    def _take(self, message: bytes) -> None:
+        """Take one whole message from the proxy."""
+        if self.state is ClientState.AWAITING_PEER:
+            self._take_peer(OperationReply.decode(message, self._dialect, self._table))
+        elif self.state is ClientState.AWAITING_OPERATION:
+            self._take_operation(OperationReply.decode(message, self._dialect, self._table))
+        elif self.state is ClientState.ASSOCIATED:
+            decoded, layout = decode_message(message, self._dialect)
+            self._events.append(AssociationMessageReceived(message=decoded, layout=layout))
+        else:
+            self._take_authentication(AuthenticationReply.decode(message, self._dialect, self._table))
+
+    def _take_authentication(self, reply: AuthenticationReply) -> None:
+        if reply.type == AuthenticationType.SUCCEEDED:
+            self._move(ClientStep.ACCEPTED)
+            self._events.append(AuthenticationAccepted(reply=reply))
+            return
+        selection = find(reply.options, AuthenticationMethodSelection)
+        method = self._methods.get(selection.method) if selection else None
+        if method is not None and method.slow and self.state is ClientState.AWAITING_AUTHENTICATION:
+            self._method = method
+            self._move(ClientStep.SELECTED)
+            method.begin()
+            self._go_on()
+            return
+        # § Authentication Replies: the second one must not allow for further negotiations
+        self._move(ClientStep.REFUSED)
+        reason = f"no acceptable method (selected {selection.method})" if selection else "refused"
+        self._events.append(AuthenticationRefused(reply=reply, reason=reason))
+
+    def _negotiate(self) -> None:
+        if self._method is None:
+            return
+        data = bytes(self._received[: self._method.bytes_wanted()])
+        del self._received[: len(data)]
+        self._negotiated += len(data)
+        if self._negotiated > MAX_NEGOTIATION:
+            self._violate(Fault.MALFORMED, f"the negotiation takes more than {MAX_NEGOTIATION} bytes")
+            return
+        self._method.receive_data(data)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Queue the method's bytes; when it wants none back, the verdict is next."""
+        if self._method is not None:
+            self._outgoing += self._method.data_to_send()
+            if self._method.bytes_wanted() == 0:
+                self._move(ClientStep.NEGOTIATED)
+
+    def _take_operation(self, reply: OperationReply) -> None:
+        succeeded = reply.code == ReplyCode.SUCCEEDED
+        self._move(ON_SUCCESS.get(self._request.command, ClientStep.DONE) if succeeded else ClientStep.FAILED)
+        self._events.append(OperationAnswered(reply=reply))
+
+    def _take_peer(self, reply: OperationReply) -> None:
+        if reply.code != ReplyCode.SUCCEEDED:
+            self._move(ClientStep.FAILED)
+        else:
+            self._move(ClientStep.ANNOUNCED if self._announcements else ClientStep.PEER)
+        self._events.append(PeerConnected(reply=reply))
+
+    def _violate(self, fault: Fault, reason: str) -> None:
+        self._move(ClientStep.VIOLATION)
+        self._received.clear()
+        self._events.append(Violation(fault=fault, reason=reason))
+
+    def _move(self, step: ClientStep) -> None:
+        self.state = CLIENT_TRANSITIONS[self.state, step]
+
+
+_SIZE: Final[dict[ClientState, Callable[[bytes | bytearray, Dialect], int]]] = {
+    ClientState.AWAITING_AUTHENTICATION: AuthenticationReply.size,
+    ClientState.AWAITING_VERDICT: AuthenticationReply.size,
+    ClientState.AWAITING_OPERATION: OperationReply.size,
+    ClientState.AWAITING_PEER: OperationReply.size,
+    ClientState.ASSOCIATED: message_size,
+}

@@ -1,0 +1,388 @@
+"""The server's side of one conversation, from the request's first byte to the stream or association."""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from socks6.errors import DecodeError, LocalProtocolError
+from socks6.message.address import UnknownAddressType
+from socks6.message.codes import AuthenticationType, Command, Method, ReplyCode
+from socks6.message.datagrams import AssociationMessage, decode_message, message_size
+from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
+from socks6.message.options import (
+    STANDARD,
+    AuthenticationData,
+    AuthenticationMethodAdvertisement,
+    AuthenticationMethodSelection,
+    Option,
+    OptionTable,
+    find,
+    find_all,
+)
+from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply
+from socks6.message.requests import MAX_INITIAL_DATA, Request
+from socks6.protocol.events import (
+    AssociationMessageReceived,
+    Authenticated,
+    AuthenticationRefused,
+    CredentialsOffered,
+    Ended,
+    Fault,
+    RequestReceived,
+    ServerEvent,
+    Violation,
+)
+from socks6.protocol.methods.base import ServerMethod
+from socks6.protocol.states import SERVER_TRANSITIONS, ServerState, ServerStep
+
+MAX_NEGOTIATION: Final = 65536  # bytes that one method's slow exchange may take from the client
+
+ON_SUCCESS: Final[dict[int, ServerStep]] = {
+    Command.NOOP: ServerStep.DONE,
+    Command.CONNECT: ServerStep.CONNECT,
+    Command.BIND: ServerStep.BIND,
+    Command.UDP_ASSOCIATE: ServerStep.ASSOCIATE,
+}
+
+REFUSAL: Final = AuthenticationReply(type=AuthenticationType.FAILED)
+BAD_ADDRESS: Final = OperationReply(code=ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED)
+
+
+class ServerConversation:
+    """A machine (see `protocol.machine`) that serves one request.
+
+    The driver answers each event by the method that the event names; a call out of turn raises
+    LocalProtocolError. `methods` are tried in their order; None required means that anybody is let in.
+    `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces.
+    """
+
+    def __init__(
+        self,
+        *,
+        methods: Mapping[int, Callable[[], ServerMethod]],
+        authentication_required: bool,
+        deadline: float,
+        dialects: Sequence[Dialect] = (DRAFT_12,),
+        table: OptionTable = STANDARD,
+        quiet: bool = False,
+        whole_request: bool = False,
+    ) -> None:
+        self.state = ServerState.AWAITING_REQUEST
+        self._methods = methods
+        self._required = authentication_required
+        self._deadline = deadline
+        self._dialects = dialects
+        self._dialect = dialects[0]
+        self._table = table
+        self._quiet = quiet
+        self._whole_request = whole_request
+        self._events: deque[ServerEvent] = deque()
+        self._received = bytearray()
+        self._initial = bytearray()  # initial data that a slow method's bytes follow
+        self._initial_left = 0  # initial data still to be cut out of what arrives
+        self._outgoing = bytearray()
+        self._request: Request | None = None
+        self._offers: deque[AuthenticationData] = deque()
+        self._method: ServerMethod | None = None
+        self._slow = False
+        self._negotiated = 0
+
+    # What comes in.
+
+    def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
+        """Take bytes that arrived. Never raises on bad bytes."""
+        self._received += data
+        self._advance()
+
+    def receive_eof(self, now: float) -> None:  # noqa: ARG002
+        """Take the end of the client's stream; in a conversation that streams, it is the stream's own."""
+        if (self.state, ServerStep.VIOLATION) in SERVER_TRANSITIONS:
+            self._move(ServerStep.VIOLATION)
+            self._events.append(Ended(reason="the client closed its side"))
+
+    def next_timeout(self) -> float | None:
+        """Return the handshake's deadline while the client has to send something."""
+        waiting = (ServerState.AWAITING_REQUEST, ServerState.NEGOTIATING)
+        return self._deadline if self.state in waiting else None
+
+    def handle_timeout(self, now: float) -> None:
+        """Give up on a client that is too slow; it gets no answer (§ Large requests)."""
+        deadline = self.next_timeout()
+        if deadline is not None and now >= deadline:
+            self._violate(Fault.DEADLINE, "the request was not complete in time")
+
+    # What goes out.
+
+    def next_event(self) -> ServerEvent | None:
+        """Return what happened next; None when nothing else has."""
+        return self._events.popleft() if self._events else None
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to write, and forget them; empty if there are none."""
+        data = bytes(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    def bytes_wanted(self) -> int:
+        """Return how many bytes at least the next step needs; 0 when the client has to send nothing."""
+        if self.state is ServerState.AWAITING_REQUEST:
+            received = self._received
+            return Request.size(received, self._dialect) - len(received) if received else 1
+        if self.state is ServerState.NEGOTIATING and self._method is not None:
+            return self._initial_left + self._method.bytes_wanted()
+        if self.state is ServerState.ASSOCIATED:
+            return self._initial_left + message_size(self._received, self._dialect) - len(self._received)
+        return self._initial_left if self.state is ServerState.AWAITING_PEER else 0
+
+    def unread(self) -> bytes:
+        """Return, and forget, the stream's first bytes: initial data, and what followed the handshake."""
+        data = bytes(self._initial + self._received)
+        self._initial.clear()
+        self._received.clear()
+        return data
+
+    # Authentication: what the driver answers.
+
+    def authenticate(self) -> None:
+        """Judge the request on its own credentials; CredentialsOffered, Authenticated or a refusal follows."""
+        request = self._request
+        if request is None or self.state is not ServerState.DECIDING:
+            raise LocalProtocolError(f"authenticate() while {self.state.value}")
+        if not self._required:
+            self._settle()
+            return
+        self._offers.extend(find_all(request.options, AuthenticationData))
+        self._take_next_offer()
+
+    def accept_session(self) -> None:
+        """Let the request in on the strength of its session: its credentials are ignored (§ Session options)."""
+        self._require(ServerState.DECIDING)
+        self._settle()
+
+    def verified(self, *, accepted: bool) -> None:
+        """Say whether the offered credentials hold."""
+        self._require(ServerState.VERIFYING)
+        if accepted:
+            self._settle()
+        elif self._slow:
+            self._refuse(self._method_data(accepted=False), "wrong credentials")
+        else:
+            self._take_next_offer()
+
+    def send_authenticated(self, options: tuple[Option, ...] = ()) -> None:
+        """Queue the successful Authentication Reply."""
+        self._move(ServerStep.ACCEPT)
+        reply = AuthenticationReply(
+            type=AuthenticationType.SUCCEEDED, options=(*self._method_data(accepted=True), *options)
+        )
+        self._outgoing += reply.encode(self._dialect)
+
+    def refuse(self, options: tuple[Option, ...] = (), *, reason: str) -> None:
+        """Queue a final, failing Authentication Reply (an invalid session, a spent token, a ban)."""
+        if self.state is not ServerState.AUTHENTICATED:
+            self._require(ServerState.DECIDING)
+        self._refuse(options, reason)
+
+    # The operation: what the driver answers.
+
+    def send_reply(self, reply: OperationReply) -> None:
+        """Queue an Operation Reply: the first one, or BIND's second (§ Handling BIND)."""
+        if self._request is None:
+            raise LocalProtocolError("send_reply() before a request")
+        if reply.code != ReplyCode.SUCCEEDED:
+            self._move(ServerStep.FAIL)
+        elif self.state is ServerState.AWAITING_PEER:
+            self._move(ServerStep.PEER)
+        else:
+            step = ON_SUCCESS.get(self._request.command)
+            if step is None:
+                raise LocalProtocolError(f"command {self._request.command} cannot succeed")
+            self._move(step)
+        self._outgoing += reply.encode(self._dialect)
+        self._advance()
+
+    def send_announcement(self, reply: OperationReply) -> None:
+        """Queue the address of a peer that waits for an accept-BIND (dialect 212)."""
+        self._move(ServerStep.ANNOUNCE)
+        self._outgoing += reply.encode(self._dialect)
+
+    def send_message(self, message: AssociationMessage, layout: DatagramLayout | None = None) -> None:
+        """Queue a UDP association message on the stream."""
+        self._require(ServerState.ASSOCIATED)
+        self._outgoing += message.encode(self._dialect, layout)
+
+    # Inside.
+
+    def _advance(self) -> None:
+        """Do what the received bytes allow in this state."""
+        if self._initial_left:
+            self._cut_initial_data()
+        match self.state:
+            case ServerState.AWAITING_REQUEST:
+                if self._received:
+                    self._read_request()
+            case ServerState.NEGOTIATING:
+                self._negotiate()
+            case ServerState.ASSOCIATED:
+                self._read_messages()
+            case _:
+                pass  # the bytes are the stream's, or wait for their turn
+
+    def _read_request(self) -> None:
+        received = self._received
+        dialect = next((known for known in self._dialects if known.version == received[0]), None)
+        if dialect is None:
+            # § Version Mismatch Replies: answered with our version, even to rubbish
+            self._violate(Fault.VERSION, f"first byte {received[0]:#04x}", VERSION_MISMATCH)
+            return
+        self._dialect = dialect
+        try:
+            size = Request.size(received, dialect)
+            if len(received) < size:
+                if self._whole_request:
+                    self._violate(Fault.FRAGMENTED, "the request came in pieces")
+                return
+            request = Request.decode(bytes(received[:size]), dialect, self._table)
+        except UnknownAddressType as error:
+            answer = REFUSAL.encode(dialect) + BAD_ADDRESS.encode(dialect)
+            self._violate(Fault.MALFORMED, str(error), answer)
+            return
+        except DecodeError as error:
+            self._violate(Fault.MALFORMED, str(error), REFUSAL.encode(dialect))
+            return
+        del received[:size]
+        self._take_request(request)
+
+    def _take_request(self, request: Request) -> None:
+        advertisement = find(request.options, AuthenticationMethodAdvertisement)
+        initial = advertisement.initial_data_length if advertisement else 0
+        if initial > MAX_INITIAL_DATA:
+            self._violate(Fault.MALFORMED, f"{initial} bytes of initial data", REFUSAL.encode(self._dialect))
+            return
+        self._request = request
+        self._move(ServerStep.REQUEST)
+        if request.command != Command.CONNECT:
+            self._initial_left = initial  # consumed and discarded: no stream follows that it could belong to
+            self._cut_initial_data()
+        self._events.append(RequestReceived(request=request, dialect=self._dialect))
+
+    def _cut_initial_data(self) -> None:
+        cut = self._received[: self._initial_left]
+        del self._received[: len(cut)]
+        self._initial_left -= len(cut)
+        if self._request is not None and self._request.command == Command.CONNECT:
+            self._initial += cut
+
+    def _take_next_offer(self) -> None:
+        while self._offers:
+            offer = self._offers.popleft()
+            make = self._methods.get(offer.method)
+            if make is None:
+                continue
+            method = make()
+            try:
+                credentials = method.receive_offer(offer.data)
+            except DecodeError:
+                continue
+            if credentials is not None:
+                self._method = method
+                self._move(ServerStep.OFFER)
+                self._events.append(CredentialsOffered(credentials=credentials))
+                return
+        self._without_offer()
+
+    def _without_offer(self) -> None:
+        """No 0-RTT data is left that could hold: refuse, or go on with an advertised method."""
+        if self._method is not None:
+            self._refuse(self._method_data(accepted=False), "wrong credentials")
+            return
+        assert self._request is not None  # noqa: S101 - only called after a request
+        advertisement = find(self._request.options, AuthenticationMethodAdvertisement)
+        if advertisement is None:
+            self._refuse((), "no credentials")
+            return
+        for number, make in self._methods.items():
+            method = make()
+            if number in advertisement.methods and method.slow:
+                self._select(method, advertisement.initial_data_length)
+                return
+        self._refuse((AuthenticationMethodSelection(method=Method.NO_ACCEPTABLE),), "no acceptable method")
+
+    def _select(self, method: ServerMethod, initial_data_length: int) -> None:
+        self._move(ServerStep.SELECT)
+        self._method = method
+        self._slow = True
+        if self._request is not None and self._request.command == Command.CONNECT:
+            self._initial_left = initial_data_length
+        selection = AuthenticationMethodSelection(method=method.number)
+        reply = AuthenticationReply(type=AuthenticationType.FAILED, options=(selection,))
+        self._outgoing += reply.encode(self._dialect)
+        method.begin()
+        self._outgoing += method.data_to_send()
+        self._advance()
+
+    def _negotiate(self) -> None:
+        method = self._method
+        if method is None or self._initial_left or not self._received:
+            return
+        data = bytes(self._received)
+        self._received.clear()
+        self._negotiated += len(data)
+        try:
+            credentials = method.receive_data(data)
+        except DecodeError as error:
+            self._violate(Fault.MALFORMED, f"method {method.number}: {error}", REFUSAL.encode(self._dialect))
+            return
+        self._outgoing += method.data_to_send()
+        if credentials is not None:
+            self._received += method.unread()
+            self._move(ServerStep.OFFER)
+            self._events.append(CredentialsOffered(credentials=credentials))
+        elif self._negotiated > MAX_NEGOTIATION:
+            reason = f"method {method.number}: more than {MAX_NEGOTIATION} bytes"
+            self._violate(Fault.MALFORMED, reason, REFUSAL.encode(self._dialect))
+
+    def _read_messages(self) -> None:
+        try:
+            while not self._initial_left and len(self._received) >= (
+                size := message_size(self._received, self._dialect)
+            ):
+                message, layout = decode_message(bytes(self._received[:size]), self._dialect)
+                del self._received[:size]
+                self._events.append(AssociationMessageReceived(message=message, layout=layout))
+        except DecodeError as error:
+            self._violate(Fault.MALFORMED, str(error))  # framing is lost: the association is closed
+
+    def _settle(self) -> None:
+        self._move(ServerStep.SETTLE)
+        self._events.append(Authenticated())
+
+    def _method_data(self, *, accepted: bool) -> tuple[Option, ...]:
+        data = self._method.reply_data(accepted=accepted) if self._method is not None else None
+        if self._method is None or data is None:
+            return ()
+        return (AuthenticationData(method=self._method.number, data=data),)
+
+    def _refuse(self, options: tuple[Option, ...], reason: str) -> None:
+        self._move(ServerStep.REFUSE)
+        reply = AuthenticationReply(type=AuthenticationType.FAILED, options=options)
+        if not self._quiet:
+            self._outgoing += reply.encode(self._dialect)
+        self._events.append(AuthenticationRefused(reply=reply, reason=reason))
+
+    def _violate(self, fault: Fault, reason: str, answer: bytes = b"") -> None:
+        self._move(ServerStep.VIOLATION)
+        if not self._quiet:
+            self._outgoing += answer
+        self._received.clear()
+        self._events.append(Violation(fault=fault, reason=reason))
+
+    def _require(self, state: ServerState) -> None:
+        if self.state is not state:
+            raise LocalProtocolError(f"only while {state.value}, not while {self.state.value}")
+
+    def _move(self, step: ServerStep) -> None:
+        state = SERVER_TRANSITIONS.get((self.state, step))
+        if state is None:
+            raise LocalProtocolError(f"{step.value!r} while {self.state.value}")
+        self.state = state

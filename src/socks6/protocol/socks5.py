@@ -1,0 +1,185 @@
+"""The proxy's side of a SOCKS 4, 4a or 5 handshake, told apart by the first byte."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from socks6.errors import DecodeError, LocalProtocolError
+from socks6.message import socks4, socks5, userpass
+from socks6.message.address import UnknownAddressType
+from socks6.message.codes import Method, ReplyCode
+from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
+from socks6.protocol.events import CredentialsOffered, Ended, Fault, Violation
+from socks6.protocol.methods.userpass import UsernamePasswordCredentials
+
+
+class State(Enum):
+    """Where the conversation stands."""
+
+    AWAITING_GREETING = "awaiting greeting"  # or SOCKS 4's only message
+    AWAITING_CREDENTIALS = "awaiting credentials"
+    VERIFYING = "verifying credentials"
+    AWAITING_REQUEST = "awaiting request"
+    OPERATING = "operating"
+    STREAMING = "streaming"
+    CLOSING = "closing"
+
+
+class Step(Enum):
+    """What can happen to the conversation."""
+
+    OPEN = "greeting: no authentication"
+    SELECT = "greeting: username/password"
+    REFUSE = "greeting: no acceptable method; SOCKS 4 where users are demanded"
+    OFFER = "credentials received"
+    ACCEPT = "credentials hold"
+    REJECT = "credentials do not hold"
+    REQUEST = "request received"
+    SUCCEED = "reply: success"
+    FAIL = "reply: failure"
+    VIOLATION = "violation or end"
+
+
+TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
+    (State.AWAITING_GREETING, Step.OPEN): State.AWAITING_REQUEST,
+    (State.AWAITING_GREETING, Step.SELECT): State.AWAITING_CREDENTIALS,
+    (State.AWAITING_GREETING, Step.REQUEST): State.OPERATING,
+    (State.AWAITING_GREETING, Step.REFUSE): State.CLOSING,
+    (State.AWAITING_GREETING, Step.VIOLATION): State.CLOSING,
+    (State.AWAITING_CREDENTIALS, Step.OFFER): State.VERIFYING,
+    (State.AWAITING_CREDENTIALS, Step.VIOLATION): State.CLOSING,
+    (State.VERIFYING, Step.ACCEPT): State.AWAITING_REQUEST,
+    (State.VERIFYING, Step.REJECT): State.CLOSING,
+    (State.AWAITING_REQUEST, Step.REQUEST): State.OPERATING,
+    (State.AWAITING_REQUEST, Step.VIOLATION): State.CLOSING,
+    (State.OPERATING, Step.SUCCEED): State.STREAMING,
+    (State.OPERATING, Step.FAIL): State.CLOSING,
+}
+
+# What the client may send, by state and first byte; whatever is not here is no message.
+SIZES: Final[dict[tuple[State, int], Callable[[bytes | bytearray], int]]] = {
+    (State.AWAITING_GREETING, socks4.VERSION): socks4.Request.size,
+    (State.AWAITING_GREETING, socks5.VERSION): socks5.Greeting.size,
+    (State.AWAITING_CREDENTIALS, userpass.VERSION): UsernamePassword.size,
+    (State.AWAITING_REQUEST, socks5.VERSION): socks5.Request.size,
+}
+AWAITING: Final = frozenset(state for state, _ in SIZES)
+
+ACCEPTED: Final = UsernamePasswordReply(status=0)
+REJECTED: Final = UsernamePasswordReply(status=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocksRequestReceived:
+    """A whole request is here. Answer with `send_success` or `send_failure`."""
+
+    request: socks4.Request | socks5.Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRefused:
+    """The client cannot authenticate as demanded; the answer is queued."""
+
+    reason: str
+
+
+Socks5Event = SocksRequestReceived | CredentialsOffered | MethodRefused | Violation | Ended
+
+
+class Socks5Conversation:
+    """A machine (see `protocol.machine`) that serves one SOCKS 4, 4a or 5 request.
+
+    The driver answers each event by the method that the event names; a call out of turn raises
+    LocalProtocolError. Where authentication is not required, a client that can do without is let in at once,
+    and whatever the others offer is for the driver to accept.
+    """
+
+    def __init__(self, *, authentication_required: bool) -> None:
+        self.state = State.AWAITING_GREETING
+        self._required = authentication_required
+        self._request: socks4.Request | socks5.Request | None = None
+        self._events: deque[Socks5Event] = deque()
+        self._received = bytearray()
+        self._outgoing = bytearray()
+
+    def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
+        """Take bytes that arrived. Never raises on bad bytes."""
+        self._received += data
+        self._advance()
+
+    def receive_eof(self, now: float) -> None:  # noqa: ARG002
+        """Take the end of the client's stream; past the request it is the stream's own."""
+        if self.state in AWAITING:
+            self._move(Step.VIOLATION)
+            self._events.append(Ended(reason="the client closed its side"))
+
+    def next_timeout(self) -> float | None:
+        """Return None: the handshake has one deadline, and the machine's owner keeps it."""
+        return None
+
+    def handle_timeout(self, now: float) -> None:
+        """Do nothing: nothing is ever due."""
+
+    def next_event(self) -> Socks5Event | None:
+        """Return what happened next; None when nothing else has."""
+        return self._events.popleft() if self._events else None
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to write, and forget them; empty if there are none."""
+        data = bytes(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    def bytes_wanted(self) -> int:
+        """Return how many bytes at least the next step needs; 0 when the client has to send nothing."""
+        if self.state not in AWAITING:
+            return 0
+        received = self._received
+        return SIZES[self.state, received[0]](received) - len(received) if received else 1
+
+    def unread(self) -> bytes:
+        """Return, and forget, the stream's first bytes: what followed the request."""
+        data = bytes(self._received)
+        self._received.clear()
+        return data
+
+    def verified(self, *, accepted: bool) -> None:
+        """Say whether the offered credentials hold."""
+        self._move(Step.ACCEPT if accepted else Step.REJECT)
+        self._outgoing += (ACCEPTED if accepted else REJECTED).encode()
+        self._advance()
+
+    def send_success(self, host: str, port: int) -> None:
+        """Queue the successful reply with the proxy's end of the far leg."""
+        self._move(Step.SUCCEED)
+        self._reply(ReplyCode.SUCCEEDED, host, port)
+
+    def send_failure(self, code: int, *, wrong_user: bool = False) -> None:
+        """Queue the failing reply for a SOCKS 6 reply code."""
+        self._move(Step.FAIL)
+        self._reply(code)
+
+    def _reply(self, code: int, host: str = socks5.NO_ADDRESS, port: int = 0) -> None:
+        if isinstance(self._request, socks4.Request):
+            self._outgoing += socks4.Reply(code=socks4.result_for(code), host=host, port=port).encode()
+        else:
+            self._outgoing += socks5.Reply(code=socks5.reply_code_for(code), host=host, port=port).encode()
+
+    def _advance(self) -> None:
+        """Take whole messages off what has arrived, as long as one is due."""
+        while self.state in AWAITING and self._received:
+            size_of = SIZES.get((self.state, self._received[0]))
+            if size_of is None:
+                self._violate(f"first byte {self._received[0]:#04x} while {self.state.value}")
+                return
+            try:
+                size = size_of(self._received)
+                if len(self._received) < size:
+                    return
+                self._take(bytes(self._received[:size]))
+            except UnknownAddressType as error:
+                self._violate(str(error), code=ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED)
+            except DecodeError as error:
+                self._violate(str(error))

@@ -1,0 +1,167 @@
+"""The SOCKS 6 front: requests of the protocol itself."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.errors import OperationFailed
+from socks6.message.codes import Command, Method, ReplyCode
+from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.message.options import StackOption, find_all
+from socks6.message.replies import OperationReply
+from socks6.message.requests import Request
+from socks6.net.drive import flush, next_event
+from socks6.net.stream import ByteStream
+from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.protocol.events import (
+    Authenticated,
+    AuthenticationRefused,
+    CredentialsOffered,
+    Ended,
+    Fault,
+    RequestReceived,
+    Violation,
+)
+from socks6.protocol.methods.base import ServerMethod
+from socks6.protocol.methods.userpass import UsernamePasswordServer
+from socks6.protocol.server import ServerConversation
+from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
+from socks6.telemetry import Ending
+
+METHODS: Final[Mapping[int, Callable[[], ServerMethod]]] = {
+    Method.USERNAME_PASSWORD: UsernamePasswordServer,
+}
+ENDINGS: Final[Mapping[Fault, Ending]] = {
+    Fault.VERSION: Ending.MALFORMED,
+    Fault.MALFORMED: Ending.MALFORMED,
+    Fault.FRAGMENTED: Ending.MALFORMED,
+    Fault.DEADLINE: Ending.NO_REQUEST,
+}
+
+
+class Socks6Front(Front):
+    """Serves SOCKS 6 (and, if told, its older dialects).
+
+    `methods` are the authentication methods that it offers, each with a way to make one for a client.
+    """
+
+    name = "socks6"
+
+    def __init__(
+        self,
+        *,
+        dialects: tuple[Dialect, ...] = (DRAFT_12,),
+        methods: Mapping[int, Callable[[], ServerMethod]] = METHODS,
+        quiet: bool = False,
+        ignore_fragmented: bool = False,
+    ) -> None:
+        if Method.SSL in methods:
+            raise ValueError("method 6, SSL, is banned (§ SSL Authentication)")
+        self._dialects = dialects
+        self._methods = methods
+        self._quiet = quiet
+        self._ignore_fragmented = ignore_fragmented
+
+    @override
+    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
+        """See `Front.serve`."""
+        conversation = ServerConversation(
+            methods=self._methods,
+            authentication_required=engine.authenticator.required,
+            deadline=engine.deadline,
+            dialects=self._dialects,
+            quiet=self._quiet,
+            whole_request=self._ignore_fragmented,
+        )
+        if first:
+            conversation.receive_data(first, asyncio.get_running_loop().time())
+        admitted = await self._admit(conversation, stream, engine)
+        tunnel = await self._operate(conversation, stream, engine, *admitted) if admitted else None
+        if tunnel is None:
+            await flush(conversation, stream)
+        return tunnel
+
+    async def _admit(
+        self, conversation: ServerConversation, stream: ByteStream, engine: Engine
+    ) -> tuple[Request, Identity] | None:
+        """Receive a request and authenticate it; None if the client was refused."""
+        request: Request | None = None
+        identity: Identity | None = ANONYMOUS
+        while True:
+            event = await next_event(conversation, stream)
+            match event:
+                case RequestReceived():
+                    request = event.request
+                    conversation.authenticate()
+                case CredentialsOffered():
+                    identity = await engine.authenticator.verify(event.credentials)
+                    conversation.verified(accepted=identity is not None)
+                case Authenticated() if request is not None and identity is not None:
+                    conversation.send_authenticated()
+                    return request, identity
+                case AuthenticationRefused():
+                    engine.refused(Ending.UNAUTHENTICATED, event.reason)
+                    return None
+                case Violation():
+                    engine.refused(ENDINGS[event.fault], event.reason)
+                    return None
+                case Ended():
+                    engine.refused(Ending.NO_REQUEST, event.reason)
+                    return None
+                case _:
+                    raise AssertionError(f"unexpected {event}")
+
+    async def _operate(
+        self,
+        conversation: ServerConversation,
+        stream: ByteStream,
+        engine: Engine,
+        request: Request,
+        identity: Identity,
+    ) -> Tunnel | None:
+        """Carry out the command; None when there is nothing to relay."""
+        call = Call(
+            command=request.command,
+            host=request.host,
+            port=request.port,
+            identity=identity,
+            options=tuple(find_all(request.options, StackOption)),
+            first_data=conversation.unread(),
+        )
+        match request.command:
+            case Command.CONNECT:
+                return await self._connect(conversation, stream, engine, call)
+            case Command.NOOP:
+                answer = OperationReply(code=ReplyCode.SUCCEEDED)
+                engine.answered(call, answer.code)
+            case _:
+                answer = OperationReply(code=ReplyCode.COMMAND_NOT_SUPPORTED)
+                engine.answered(call, answer.code, f"command {request.command} is not supported")
+        conversation.send_reply(answer)
+        return None
+
+    async def _connect(
+        self, conversation: ServerConversation, stream: ByteStream, engine: Engine, call: Call
+    ) -> Tunnel | None:
+        await flush(conversation, stream)  # connecting may take time: the client learns at once that it is let in
+        try:
+            connection = await engine.connect(call)
+        except OperationFailed as failure:
+            conversation.send_reply(OperationReply(code=failure.code))
+            return None
+        try:
+            conversation.send_reply(
+                OperationReply(
+                    code=ReplyCode.SUCCEEDED,
+                    host=connection.bound.host or "0.0.0.0",  # noqa: S104 - "nowhere", on the wire
+                    port=connection.bound.port,
+                    options=connection.options,
+                )
+            )
+            await flush(conversation, stream)
+        except BaseException:
+            connection.stream.abort()
+            raise
+        return Tunnel(remote=connection.stream, first=call.first_data[connection.first_data_sent :])

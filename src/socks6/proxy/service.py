@@ -1,0 +1,161 @@
+"""The server: listeners, and a worker that serves what arrives at them."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+from socks6.errors import ConfigurationError, LocalProtocolError
+from socks6.net.serve import ConnectionLimits, accept_streams
+from socks6.net.stream import ByteStream, Listener
+from socks6.net.transports.tcp import listen_tcp
+from socks6.net.transports.unix import listen_unix
+from socks6.net.url import ProxyURL
+from socks6.proxy.worker import ServerWorker
+
+
+class Server:
+    """Listens at URLs and serves what arrives, with a `ServerWorker`.
+
+    ::
+
+        async with Server(["socks6://127.0.0.1:1080"], worker) as server:
+            await server.serve_forever()
+
+    `listen` are URLs such as socks6://HOST:PORT, mixed://HOST:PORT or socks6+unix:///PATH; the scheme names
+    the front. Unless `open_to_all`, a listener that others can reach needs a worker that authenticates.
+    """
+
+    def __init__(
+        self, listen: Sequence[str | ProxyURL], worker: ServerWorker, *, open_to_all: bool = False
+    ) -> None:
+        self._addresses: Final = tuple(url if isinstance(url, ProxyURL) else ProxyURL.parse(url) for url in listen)
+        self._worker: Final = worker
+        if not self._addresses:
+            raise ConfigurationError("nothing to listen on")
+        for address in self._addresses:
+            worker.front(address.front)
+            if not (open_to_all or worker.authenticator.required or address.is_local):
+                raise ConfigurationError(
+                    f"{address} can be reached by others and asks for no password:"
+                    " name users, listen on loopback, or say that it is to be open (--open)"
+                )
+        self._limits: Final = ConnectionLimits(
+            total=worker.settings.connections, per_source=worker.settings.connections_per_source
+        )
+        self._listeners: list[tuple[Listener, str]] = []
+        self._connections: set[asyncio.Task[None]] = set()
+        self._running: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._cut_off = asyncio.Event()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where the server listens, with real ports; empty before it started."""
+        return tuple(listener.url for listener, _ in self._listeners)
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    async def __aenter__(self) -> Self:
+        """Listen. Raises OSError for an address that is not to be had."""
+        try:
+            for address in self._addresses:
+                for listener in await _listen(address):
+                    self._listeners.append((listener, address.front))
+        except BaseException:
+            await self._close_listeners()
+            raise
+        self._running = await asyncio.TaskGroup().__aenter__()
+        self._running.create_task(self._run(), name="socks6 server")
+        for url in self.urls:
+            self._worker.observer.listening(url)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop as `stop` does and wait until that is done; at once if the body failed."""
+        running, self._running = self._running, None
+        if running is not None:
+            self.stop()
+            if kind is not None:
+                self.abort()
+            await running.__aexit__(kind, error, trace)
+
+    async def serve_forever(self) -> None:
+        """Wait until the server has been stopped."""
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        """Accept nothing more; what runs gets the drain time. Idempotent."""
+        self._stopping.set()
+
+    def abort(self) -> None:
+        """Stop, and end at once what runs. Idempotent."""
+        self._stopping.set()
+        self._cut_off.set()
+
+    async def _run(self) -> None:
+        """Accept until told to stop, then drain."""
+        async with asyncio.TaskGroup() as clients:
+            async with asyncio.TaskGroup() as acceptors:
+                tasks = [
+                    acceptors.create_task(self._accept(listener, front, clients), name=f"accept {listener.url}")
+                    for listener, front in self._listeners
+                ]
+                try:
+                    await self._stopping.wait()
+                finally:
+                    for task in tasks:
+                        task.cancel()
+            await self._close_listeners()
+            await self._drain()
+        await self._worker.aclose()
+        self._stopped.set()
+
+    async def _accept(self, listener: Listener, front: str, clients: asyncio.TaskGroup) -> None:
+        async def serve(stream: ByteStream) -> None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - a coroutine runs in a task
+            self._connections.add(task)
+            try:
+                await self._worker.serve_stream(stream, front)
+            finally:
+                self._connections.discard(task)
+                if not self._connections:
+                    self._drained.set()
+
+        await accept_streams(
+            listener, serve, limits=self._limits, observer=self._worker.observer, group=clients
+        )
+
+    async def _drain(self) -> None:
+        """Give the running connections their time, then end what is left."""
+        self._worker.observer.stopping(len(self._connections))
+        self._drained.clear()
+        if self._connections and not self._cut_off.is_set():
+            async with asyncio.TaskGroup() as either:
+                waits = [either.create_task(event.wait()) for event in (self._drained, self._cut_off)]
+                await asyncio.wait(
+                    waits, timeout=self._worker.settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+                for wait in waits:
+                    wait.cancel()
+        for connection in self._connections:
+            connection.cancel()
+
+    async def _close_listeners(self) -> None:
+        for listener, _ in self._listeners:
+            await listener.aclose()
+
+
+async def _listen(address: ProxyURL) -> list[Listener]:
+    if address.path:
+        return [await listen_unix(address.path, url=str(address))]
+    return await listen_tcp(address.host, address.port)

@@ -1,0 +1,20 @@
+"""What an operator may set about the engine; every default is safe on the open Internet."""
+
+from dataclasses import dataclass, field
+
+from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.relay.plane import RelaySettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How clients are served. Times are seconds."""
+
+    handshake_timeout: float = 10.0  # from accept to a whole, authenticated request
+    drain_timeout: float = 30.0  # what running connections get when the server stops
+    connections: int = 10_000  # at the same time, in all
+    connections_per_source: int = 1_000  # of one IPv4 address or IPv6 /64
+    dialects: tuple[Dialect, ...] = (DRAFT_12,)
+    quiet: bool = False  # answer nothing before authentication has succeeded (the seed's small cross section)
+    ignore_fragmented: bool = False  # close on requests that are not whole in the first read (the seed's)
+    relay: RelaySettings = field(default_factory=RelaySettings)

@@ -1,0 +1,255 @@
+"""Serves one client connection after another over any byte stream: the engine without listeners."""
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from typing import Final
+
+from socks6.errors import ConfigurationError, OperationFailed
+from socks6.message.codes import Command, ReplyCode
+from socks6.net.direct import DirectOutbound
+from socks6.net.stream import ByteStream, Connection, Outbound
+from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.rules import Policy
+from socks6.protocol.methods.base import Credentials
+from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.none import NoAuthentication
+from socks6.proxy.authentication.penalty import FailurePenalties
+from socks6.proxy.commands.connect import connect
+from socks6.proxy.fronts.base import Call, Front, Tunnel
+from socks6.proxy.fronts.http import HttpFront
+from socks6.proxy.fronts.mixed import MixedFront
+from socks6.proxy.fronts.socks5 import Socks5Front
+from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.settings import Settings
+from socks6.relay.plane import RelayResult, relay
+from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
+
+SWEEP_SECONDS: Final = 0.25  # how exactly the handshake deadline is kept
+LINGER_SECONDS: Final = 2.0  # what a refused client gets to read its answer
+LINGER_BYTES: Final = 262_144
+COMMAND_NAMES: Final = {command.value: command.name for command in Command}
+
+
+def standard_fronts(settings: Settings) -> dict[str, Front]:
+    """Return every front by its name."""
+    socks6 = Socks6Front(
+        dialects=settings.dialects, quiet=settings.quiet, ignore_fragmented=settings.ignore_fragmented
+    )
+    fronts: dict[str, Front] = {"socks6": socks6, "socks5": Socks5Front(), "http": HttpFront()}
+    return {**fronts, "mixed": MixedFront(fronts)}
+
+
+class ServerWorker:
+    """Serves clients over any byte stream (§ Mode of operation).
+
+    `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. One worker
+    serves any number of streams at the same time.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator | None = None,
+        policy: Policy | None = None,
+        outbound: Outbound | None = None,
+        settings: Settings | None = None,
+        observer: Observer | None = None,
+        fronts: Mapping[str, Front] | None = None,
+    ) -> None:
+        self.authenticator: Final = authenticator or NoAuthentication()
+        self.policy: Final = policy or Policy()
+        self.outbound: Final = outbound or DirectOutbound()
+        self.settings: Final = settings or Settings()
+        self.observer: Final = observer or NullObserver()
+        self.penalties: Final = FailurePenalties()
+        self._fronts: Final = fronts or standard_fronts(self.settings)
+        self._ids: Final = itertools.count(1)
+        self._handshakes: Final[dict[Visit, None]] = {}  # in order of their deadlines, all being equally long
+        self._sweeping = False
+
+    def front(self, name: str) -> Front:
+        """Return a front by its name; raises ConfigurationError for an unknown one."""
+        try:
+            return self._fronts[name]
+        except KeyError:
+            raise ConfigurationError(f"no front {name!r}: one of {', '.join(self._fronts)}") from None
+
+    async def serve_stream(self, stream: ByteStream, front: str = "socks6") -> None:
+        """Serve one client to the end and close its stream. Raises nothing that a client can cause."""
+        visit = Visit(self, stream, self.front(front), next(self._ids))
+        self.observer.connection_opened(visit.id, visit.source)
+        try:
+            tunnel = await self._handshake(visit)
+            if tunnel is None:
+                await linger(stream)
+            else:
+                visit.relayed(
+                    await relay(stream, tunnel.remote, first=tunnel.first, settings=self.settings.relay)
+                )
+        except OSError as error:
+            visit.broke(error)
+        except asyncio.CancelledError:
+            visit.ending = Ending.STOPPED
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place that keeps a fault of ours to its connection
+            visit.ending = Ending.ERROR
+            self.observer.unexpected_error(f"connection {visit.id}", error)
+        finally:
+            stream.abort()
+            self.observer.connection_ended(visit.summary())
+
+    async def aclose(self) -> None:
+        """Free what the connections share."""
+        await self.outbound.aclose()
+
+    async def _handshake(self, visit: "Visit") -> Tunnel | None:
+        self._handshakes[visit] = None
+        self._sweep_later()
+        try:
+            return await visit.front.serve(visit.stream, b"", visit)
+        finally:
+            self._handshakes.pop(visit, None)
+
+    def _sweep_later(self) -> None:
+        """Have handshakes past their deadline ended: one timer for all, none while there are no handshakes."""
+        if not self._sweeping and self._handshakes:
+            self._sweeping = True
+            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = False
+        now = asyncio.get_running_loop().time()
+        late = list(itertools.takewhile(lambda visit: visit.deadline <= now, self._handshakes))
+        for visit in late:
+            del self._handshakes[visit]
+            visit.expire()
+        self._sweep_later()
+
+    def request_arrived(self, visit: "Visit") -> None:
+        """Stop the handshake's clock: the client has said what it wants."""
+        self._handshakes.pop(visit, None)
+
+
+class Visit:
+    """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
+
+    __slots__ = (
+        "call", "deadline", "ending", "front", "id", "reason", "reply", "result", "source", "started",
+        "stream", "worker",
+    )  # fmt: skip
+
+    def __init__(self, worker: ServerWorker, stream: ByteStream, front: Front, number: int) -> None:
+        self.worker = worker
+        self.stream = stream
+        self.front = front
+        self.id = number
+        self.source = stream.remote.host
+        self.started = asyncio.get_running_loop().time()
+        self.deadline = self.started + worker.settings.handshake_timeout
+        self.call: Call | None = None
+        self.result: RelayResult | None = None
+        self.reply = -1
+        self.ending = Ending.DONE
+        self.reason = ""
+
+    # What the front may ask.
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Return this visit: it asks the worker's authenticator and keeps count."""
+        return self
+
+    @property
+    def required(self) -> bool:
+        """Return whether clients must authenticate."""
+        return self.worker.authenticator.required
+
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        """Ask the authenticator, unless this source has guessed too often of late."""
+        penalties = self.worker.penalties
+        now = asyncio.get_running_loop().time()
+        if penalties.blocked(self.source, now):
+            self.reason = "too many failed attempts"
+            return None
+        identity = await self.worker.authenticator.verify(credentials)
+        if identity is None:
+            penalties.failed(self.source, now)
+        return identity
+
+    async def connect(self, call: Call) -> Connection:
+        """Judge and carry out a CONNECT. Raises OperationFailed."""
+        self.worker.request_arrived(self)
+        self.call = call
+        try:
+            connection = await connect(call, policy=self.worker.policy, outbound=self.worker.outbound)
+        except OperationFailed as failure:
+            self.answered(call, failure.code, failure.reason)
+            raise
+        self.reply = 0
+        return connection
+
+    def answered(self, call: Call, code: int, reason: str = "") -> None:
+        """Note a call that has its answer."""
+        self.call = call
+        self.reply = code
+        self.reason = reason
+        if code:
+            self.ending = Ending.REFUSED if code == ReplyCode.NOT_ALLOWED else Ending.FAILED
+
+    def refused(self, ending: Ending, reason: str) -> None:
+        """Note why the client was sent away without a call."""
+        self.ending = ending
+        self.reason = self.reason or reason
+
+    # What befalls it.
+
+    def expire(self) -> None:
+        """End a handshake that takes too long."""
+        self.ending = Ending.NO_REQUEST
+        self.reason = "the handshake took too long"
+        self.stream.abort()
+
+    def broke(self, error: OSError) -> None:
+        """Note that the client's stream broke during the handshake, unless it was we who ended it."""
+        if self.ending is Ending.DONE:
+            self.ending = Ending.RESET
+            self.reason = str(error)
+
+    def relayed(self, result: RelayResult) -> None:
+        """Note how the relay went."""
+        self.result = result
+        self.ending = result.ending
+        self.reason = result.reason
+
+    def summary(self) -> ConnectionSummary:
+        """Return what the log will say."""
+        call, result = self.call, self.result
+        return ConnectionSummary(
+            id=self.id,
+            front=self.front.name,
+            source=self.source or "unix",
+            user=call.identity.name if call else ANONYMOUS.name,
+            command=COMMAND_NAMES.get(call.command, str(call.command)) if call else "",
+            host=call.host if call else "",
+            port=call.port if call else 0,
+            ending=self.ending,
+            reply=self.reply,
+            reason=self.reason,
+            seconds=asyncio.get_running_loop().time() - self.started,
+            bytes_up=result.bytes_up if result else 0,
+            bytes_down=result.bytes_down if result else 0,
+        )
+
+
+async def linger(stream: ByteStream) -> None:
+    """Close so that the client can read its answer: bytes still coming in would turn a close into a reset."""
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            await stream.send_eof()
+            left = LINGER_BYTES
+            while left > 0 and (data := await stream.receive(min(left, 65536))):
+                left -= len(data)
+            await stream.aclose()
+    except (TimeoutError, OSError):
+        stream.abort()
