@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks` compares proxies side by side; `benchmarks.micro` times the codec."""

@@ -1,0 +1,127 @@
+"""`make bench`: compare our proxy with others, side by side in one run."""
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+from benchmarks.load import machine, report
+from benchmarks.load.build import NoCompilerError, build, cache_directory
+from benchmarks.load.measure import Bench, run_undisturbed
+from benchmarks.load.peers import PEERS, ROOT
+from benchmarks.load.processes import ProcessError
+from benchmarks.load.suites import SUITES, Cell, Sample, Suite
+
+RESULTS: Final = Path(__file__).parent / "results"
+QUICK_RESULTS: Final = ROOT / "build" / "benchmarks"
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; all without")
+    parser.add_argument("--peers", help=f"comma-separated, of {', '.join(PEERS)}")
+    parser.add_argument("--cells", default="", help="only cells whose name has this in it")
+    parser.add_argument("--seconds", type=float, help="how long each cell is measured (3; quick: 1)")
+    parser.add_argument("--repeat", type=int, help="how often each cell is measured (3; quick: 1)")
+    parser.add_argument("--quick", action="store_true", help="a short run, not kept among the results")
+    parser.add_argument(
+        "--patience", type=int, default=4, help="tries to measure while nobody else uses the machine (4)"
+    )
+    parser.add_argument("--no-pin", action="store_true", help="load and proxy may use every core")
+    parser.add_argument("--output", type=Path, help="directory for the results")
+    asked = parser.parse_args(words)
+    asked.suites = asked.suites or list(SUITES)
+    peers = asked.peers.split(",") if asked.peers else []
+    for name, known in [(name, SUITES) for name in asked.suites] + [(name, PEERS) for name in peers]:
+        if name not in known:
+            parser.error(f"there is no {name}; there are {', '.join(known)}")
+    asked.peers = peers
+    asked.seconds = asked.seconds or (1.0 if asked.quick else 3.0)
+    asked.repeat = asked.repeat or (1 if asked.quick else 3)
+    asked.output = asked.output or (QUICK_RESULTS if asked.quick else RESULTS)
+    return asked
+
+
+def _peers_of(suite: Suite, asked: list[str]) -> list[str]:
+    if asked:
+        return asked
+    return [name for name, peer in PEERS.items() if peer.usual or not suite.only_usual]
+
+
+def _measure_cell(bench: Bench, cell: Cell, peers: list[str], repeat: int) -> report.CellResult:
+    """Take turns: every peer once, then every peer again."""
+    samples: dict[str, list[Sample]] = {}
+    failures: dict[str, str] = {}
+    for turn in range(repeat):
+        for name in peers:
+            if name in failures:
+                continue
+            print(f"  {cell.name}, {turn + 1} of {repeat}: {name}", file=sys.stderr, flush=True)
+            try:
+                samples.setdefault(name, []).append(run_undisturbed(bench, PEERS[name], cell))
+            except ProcessError as error:
+                failures[name] = str(error).strip().splitlines()[-1]
+                print(f"    {error}", file=sys.stderr)
+    return report.CellResult(
+        cell=cell, samples={name: taken for name, taken in samples.items() if taken}, failures=failures
+    )
+
+
+def _cores(no_pin: bool) -> tuple[frozenset[int], frozenset[int]]:
+    every = sorted(os.sched_getaffinity(0))
+    if no_pin or len(every) < 2:
+        return frozenset(every), frozenset(every)
+    return frozenset(every[:1]), frozenset(every[1:2])
+
+
+def _run(asked: argparse.Namespace) -> int:
+    load_cores, proxy_cores = _cores(asked.no_pin)
+    bench = Bench(
+        programs=build(),
+        seconds=asked.seconds,
+        patience=asked.patience,
+        load_cores=load_cores,
+        proxy_cores=proxy_cores,
+    )
+    about = machine.describe()
+    for name in asked.suites:
+        suite = SUITES[name]
+        print(f"{suite.title}", file=sys.stderr)
+        results = [
+            _measure_cell(bench, cell, _peers_of(suite, asked.peers), asked.repeat)
+            for cell in suite.cells
+            if asked.cells in cell.name
+        ]
+        print(report.write(asked.output, suite, results, about).read_text(), flush=True)
+    return 0
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    """Run what the command line asks for, alone on this machine."""
+    asked = arguments()
+    signal.signal(signal.SIGTERM, _leave)
+    with (cache_directory() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another benchmark is running on this machine", file=sys.stderr)
+            return 1
+        try:
+            return _run(asked)
+        except NoCompilerError as error:
+            print(error, file=sys.stderr)
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

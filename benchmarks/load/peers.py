@@ -1,0 +1,208 @@
+"""The proxies that are compared, and how each is started."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.load.processes import Process, ProcessError
+
+ROOT: Final = Path(__file__).parents[2]
+START_TIMEOUT: Final = 15.0
+USER: Final = "alice"
+PASSWORD: Final = "123456"
+DANTED_CONFIGURATION: Final = """\
+logoutput: {directory}/log
+internal: 127.0.0.1 port = {port}
+external: 127.0.0.1
+clientmethod: none
+socksmethod: none
+{privileges}
+client pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
+socks pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A started proxy: its port, and its processes by name."""
+
+    port: int
+    processes: dict[str, Process]
+
+
+Start = Callable[[frozenset[int]], AbstractContextManager[Running]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One competitor: what the load generator speaks to it, and how it is started."""
+
+    name: str
+    protocol: str
+    start: Start
+    password: bool = False
+    early: bool = False
+    ours: bool = False
+    usual: bool = True
+
+    def load_options(self) -> list[str]:
+        """Return what the load generator must be told about this peer."""
+        options = ["-p", self.protocol]
+        if self.password:
+            options += ["-u", USER, "-k", PASSWORD]
+        return [*options, *(["-e"] if self.early else [])]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_listening(process: Process, port: int) -> None:
+    until = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < until and not process.ended():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        time.sleep(0.05)
+    raise ProcessError(f"{process.command[0]} does not listen: {process.errors()}")
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if path is None:
+        raise ProcessError(f"{name} is not installed")
+    return path
+
+
+@contextmanager
+def _nothing(_cores: frozenset[int]) -> Iterator[Running]:
+    yield Running(port=0, processes={})
+
+
+def _microsocks(*options: str) -> Start:
+    @contextmanager
+    def start(cores: frozenset[int]) -> Iterator[Running]:
+        port = _free_port()
+        command = [_program("microsocks"), "-i", "127.0.0.1", "-p", str(port), *options]
+        # It writes a line for each connection, and this version knows no way to stop that.
+        with Process(command, cores=cores, keep_errors=False) as process:
+            _wait_until_listening(process, port)
+            yield Running(port=port, processes={"microsocks": process})
+
+    return start
+
+
+@contextmanager
+def _danted(cores: frozenset[int]) -> Iterator[Running]:
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="danted-") as directory:
+        Path(directory).chmod(0o777)
+        privileges = "user.privileged: root\nuser.unprivileged: nobody" if os.geteuid() == 0 else ""
+        configuration = Path(directory) / "danted.conf"
+        configuration.write_text(
+            DANTED_CONFIGURATION.format(directory=directory, port=port, privileges=privileges)
+        )
+        command = [_program("danted"), "-f", str(configuration), "-p", f"{directory}/pid"]
+        with Process(command, cores=cores) as process:
+            _wait_until_listening(process, port)
+            yield Running(port=port, processes={"danted": process})
+
+
+@contextmanager
+def _socks6_command(cores: frozenset[int], *arguments: str) -> Iterator[tuple[Process, str]]:
+    """Start one of our commands and yield it with the URL that it says it listens on."""
+    environment = {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "socks6", *arguments]
+    with Process(command, cores=cores, environment=environment) as process:
+        until = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < until:
+            said = re.search(r"listening on (\S+)", process.errors())
+            if said:
+                yield process, said[1]
+                return
+            if process.ended():
+                break
+            time.sleep(0.02)
+        raise ProcessError(f"{' '.join(command[1:])} does not listen: {process.errors()}")
+
+
+def _port_of(url: str) -> int:
+    return int(url.rstrip("/").rpartition(":")[2])
+
+
+def _server(scheme: str, *options: str) -> Start:
+    @contextmanager
+    def start(cores: frozenset[int]) -> Iterator[Running]:
+        arguments = ("server", "--listen", f"{scheme}://127.0.0.1:0", *options)
+        with _socks6_command(cores, *arguments) as (process, url):
+            yield Running(port=_port_of(url), processes={"server": process})
+
+    return start
+
+
+@contextmanager
+def _converter(cores: frozenset[int]) -> Iterator[Running]:
+    with ExitStack() as stack:
+        listen = ("server", "--listen", "socks6://127.0.0.1:0")
+        server, upstream = stack.enter_context(_socks6_command(cores, *listen))
+        convert = ("client", "--listen", "socks5://127.0.0.1:0", "--via", upstream)
+        client, url = stack.enter_context(_socks6_command(cores, *convert))
+        yield Running(port=_port_of(url), processes={"client": client, "server": server})
+
+
+_USERS: Final = ("--user", f"{USER}:{PASSWORD}")
+
+PEERS: Final = {
+    peer.name: peer
+    for peer in (
+        Peer(name="direct", protocol="direct", start=_nothing),
+        Peer(name="microsocks", protocol="socks5", start=_microsocks()),
+        Peer(name="danted", protocol="socks5", start=_danted),
+        Peer(name="socks6", protocol="socks6", start=_server("socks6"), ours=True),
+        Peer(name="socks6-front5", protocol="socks5", start=_server("socks5"), ours=True),
+        Peer(name="socks6-converter", protocol="socks5", start=_converter, ours=True),
+        Peer(
+            name="socks6-early",
+            protocol="socks6",
+            start=_server("socks6"),
+            early=True,
+            ours=True,
+            usual=False,
+        ),
+        Peer(
+            name="microsocks-password",
+            protocol="socks5",
+            start=_microsocks("-u", USER, "-P", PASSWORD),
+            password=True,
+            usual=False,
+        ),
+        Peer(
+            name="socks6-password",
+            protocol="socks6",
+            start=_server("socks6", *_USERS),
+            password=True,
+            ours=True,
+            usual=False,
+        ),
+        Peer(
+            name="socks6-front5-password",
+            protocol="socks5",
+            start=_server("socks5", *_USERS),
+            password=True,
+            ours=True,
+            usual=False,
+        ),
+    )
+}
+"""Each peer by its name; those that are not `usual` take part in the CONNECT suite only, or when named."""
