@@ -5,8 +5,14 @@ A page is a function without arguments that returns the page's text; PAGES says 
 
 import sys
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+from socks6.protocol.states import CLIENT_TRANSITIONS, SERVER_TRANSITIONS, ClientState, ServerState
+
+StateT = TypeVar("StateT", bound=Enum)
+StepT = TypeVar("StepT", bound=Enum)
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DECISIONS: Final = ROOT / "docs" / "decisions"
@@ -33,8 +39,54 @@ def decisions_index() -> str:
     )
 
 
+def states() -> str:
+    """Return the states of both sides' conversations, drawn and as tables."""
+    return "\n".join(
+        [
+            "# The states of a conversation",
+            "",
+            "Drawn by `make docs` from the tables in `src/socks6/protocol/states.py`. A step that is not here is",
+            "refused: `LocalProtocolError` when it is our caller's, a `Violation` when it is the peer's.",
+            "",
+            "## Server",
+            "",
+            *_drawn(SERVER_TRANSITIONS, ServerState.AWAITING_REQUEST),
+            "## Client",
+            "",
+            *_drawn(CLIENT_TRANSITIONS, ClientState.AWAITING_AUTHENTICATION),
+        ]
+    )
+
+
+def _drawn(transitions: Mapping[tuple[StateT, StepT], StateT], start: StateT) -> list[str]:
+    """Return the lines of a diagram and a table of the same steps."""
+    states = list(type(start))
+    ends = [state for state in states if all(before is not state for before, _ in transitions)]
+    steps = [(before, step, after) for (before, step), after in transitions.items()]
+    return [
+        "```mermaid",
+        "stateDiagram-v2",
+        *(f'    state "{state.value}" as {state.name}' for state in states),
+        f"    [*] --> {start.name}",
+        *(f"    {before.name} --> {after.name}: {_label(step)}" for before, step, after in steps),
+        *(f"    {state.name} --> [*]" for state in ends),
+        "```",
+        "",
+        "| state | step | next state |",
+        "|---|---|---|",
+        *(f"| {before.value} | {step.value} | {after.value} |" for before, step, after in steps),
+        "",
+    ]
+
+
+def _label(step: Enum) -> str:
+    """Return a step's name for a diagram, where a colon would end the label."""
+    return str(step.value).replace(": ", ", ")
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/decisions/README.md": decisions_index,
+    "docs/reference/states.md": states,
 }
 
 
