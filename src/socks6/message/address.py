@@ -1,0 +1,174 @@
+"""Hosts: IPv4 and IPv6 addresses and domain names, as text and as bytes with the padding rule.
+
+A host is always `str`, in canonical form: dotted quads, IPv6 as in RFC 5952, names as lower-case ASCII
+(IDNA's A-labels) without a dot at the end, so that equal hosts are equal texts wherever rules are applied.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+import idna
+
+from socks6.errors import DecodeError
+from socks6.message.buffer import Reader
+from socks6.message.codes import AddressType
+from socks6.message.dialect import Dialect
+
+MAX_NAME_LENGTH: Final = 255  # what the length byte can say
+
+_IPV4: Final = AddressType.IPV4.value
+_IPV6: Final = AddressType.IPV6.value
+_DOMAIN_NAME: Final = AddressType.DOMAIN_NAME.value
+_SIZES: Final = {_IPV4: 4, _IPV6: 16}
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # the prefix of IPv4-mapped IPv6 addresses
+
+# Labels of letters, digits, hyphens and (found in the wild) underscores. The last one is no number: libc
+# would take "127.1" or "0x7f000001" for addresses.
+_NAME: Final = re.compile(
+    rb"(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z|0x[0-9a-f]*\Z)[a-z0-9_-]{1,63}",
+)
+_ZERO_GROUPS: Final = re.compile(r"(?:^|(?<=:))0(?::0)+(?=:|$)")
+
+
+class UnknownAddressType(DecodeError):
+    """An address of a type that we do not know: where the message ends cannot be known either."""
+
+
+def is_literal(host: str) -> bool:
+    """Return True if `host` is an IPv4 or IPv6 address, False if it is anything else."""
+    return _pack_literal(host) is not None
+
+
+def normalize_host(host: str) -> str:
+    """Return a caller's host in canonical form; ValueError if it cannot be a host.
+
+    Takes IPv6 addresses in brackets too, and names in any script, which become IDNA's A-labels.
+    """
+    if host.startswith("[") and host.endswith("]"):
+        packed = _pack_literal(host[1:-1])
+        if packed is None or len(packed) != 16:
+            raise ValueError(f"{host!r} is no IPv6 address")
+        return ipv6_text(packed)
+    packed = _pack_literal(host)
+    if packed is not None:
+        return ipv4_text(packed) if len(packed) == 4 else ipv6_text(packed)
+    if not host.isascii():
+        host = _to_ascii(host)
+    return _canonical_name(host.encode())
+
+
+@lru_cache(maxsize=1024)
+def encode_address(host: str) -> tuple[int, bytes]:
+    """Return the address type of `host`, and its bytes with length byte and padding.
+
+    ValueError if it is no host in ASCII: see `normalize_host`.
+    """
+    packed = _pack_literal(host)
+    if packed is not None:
+        return (_IPV4 if len(packed) == 4 else _IPV6), packed
+    name = _canonical_name(host.encode()).encode()
+    padded = name + bytes(-(1 + len(name)) % 4)  # § Requests: the padding is included in the length byte
+    return _DOMAIN_NAME, bytes((len(padded),)) + padded
+
+
+def decode_address(kind: int, reader: Reader, dialect: Dialect) -> str:
+    """Return the host that is next in `reader`; UnknownAddressType for a type that we do not know."""
+    decode = _DECODERS.get(kind)
+    if decode is None:
+        raise UnknownAddressType(f"unknown address type {kind}")
+    return decode(reader, dialect)
+
+
+def address_size(kind: int, reader: Reader, dialect: Dialect) -> int:
+    """Return how many bytes the next address has, with its length byte; 1 while that has not arrived.
+
+    UnknownAddressType for a type that we do not know.
+    """
+    if kind == _DOMAIN_NAME:
+        return 1 + (_name_length(reader.u8(), dialect) if reader.remaining else 0)
+    size = _SIZES.get(kind)
+    if size is None:
+        raise UnknownAddressType(f"unknown address type {kind}")
+    return size
+
+
+def ipv4_text(packed: bytes) -> str:
+    """Return four bytes as a dotted quad."""
+    a, b, c, d = packed
+    return f"{a}.{b}.{c}.{d}"
+
+
+@lru_cache(maxsize=1024)
+def ipv6_text(packed: bytes) -> str:
+    """Return sixteen bytes as RFC 5952 writes them, mapped IPv4 addresses with a dotted quad."""
+    if packed.startswith(_MAPPED):
+        return "::ffff:" + ipv4_text(packed[12:])
+    text = ":".join(f"{packed[i] << 8 | packed[i + 1]:x}" for i in range(0, 16, 2))
+    runs = [match.span() for match in _ZERO_GROUPS.finditer(text)]
+    if not runs:
+        return text
+    start, end = max(runs, key=lambda run: run[1] - run[0])  # the first of equals
+    return text[:start].removesuffix(":") + "::" + text[end:].removeprefix(":")
+
+
+@lru_cache(maxsize=1024)
+def _pack_literal(host: str) -> bytes | None:
+    """Return the bytes of an IP address in text; None if it is none."""
+    try:
+        if ":" not in host:
+            return IPv4Address(host).packed
+        if "%" not in host:  # a zone means nothing to another machine
+            return IPv6Address(host).packed
+    except ValueError:
+        pass
+    return None
+
+
+def _to_ascii(name: str) -> str:
+    try:
+        return idna.encode(name, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise ValueError(f"{name!r} is no host name: {error}") from error
+
+
+def _canonical_name(name: bytes) -> str:
+    """Return a name in canonical form; ValueError if it is not plausible as a host's name."""
+    name = name.lower().removesuffix(b".")
+    if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no host name")
+    return name.decode()
+
+
+def _name_length(length: int, dialect: Dialect) -> int:
+    """Return how many bytes follow a length byte that says `length`."""
+    if dialect.domain_length_counts_itself and length and length % 4 == 0:
+        return length - 1
+    return length
+
+
+def _decode_ipv4(reader: Reader, _dialect: Dialect) -> str:
+    return ipv4_text(reader.take(4))
+
+
+def _decode_ipv6(reader: Reader, _dialect: Dialect) -> str:
+    return ipv6_text(reader.take(16))
+
+
+def _decode_name(reader: Reader, dialect: Dialect) -> str:
+    name = reader.take(_name_length(reader.u8(), dialect)).rstrip(b"\0").lower().removesuffix(b".")
+    if _NAME.fullmatch(name):
+        return name.decode()
+    text = name.decode("latin-1")
+    if ":" in text or _pack_literal(text) is None:  # a dotted quad written as a name is an address
+        raise DecodeError(f"{name!r} is no host name")
+    return text
+
+
+_DECODERS: Final[dict[int, Callable[[Reader, Dialect], str]]] = {
+    _IPV4: _decode_ipv4,
+    _IPV6: _decode_ipv6,
+    _DOMAIN_NAME: _decode_name,
+}

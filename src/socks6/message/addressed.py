@@ -1,0 +1,69 @@
+"""What a Request and an Operation Reply share: a code, options, and a host and port in between."""
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from socks6.errors import DecodeError
+from socks6.message.address import address_size, decode_address, encode_address
+from socks6.message.buffer import Reader
+from socks6.message.dialect import Dialect
+from socks6.message.options.base import MAX_OPTIONS_LENGTH, Option, Place, encode_options
+from socks6.message.options.table import OptionTable
+
+START: Final = Struct("!BBH")  # version, code, options length: how all messages but one begin
+_HEADER: Final = Struct("!BBHHxB")  # version, code, options length, port, padding, address type
+_PORT_AND_KIND: Final = Struct("!HxB")
+
+
+class Addressed(NamedTuple):
+    """The fields."""
+
+    code: int
+    host: str
+    port: int
+    options: tuple[Option, ...]
+
+
+def encode_addressed(message: Addressed, dialect: Dialect) -> bytes:
+    """Return the message as bytes; ValueError if the host cannot be one, or the options are too many."""
+    code, host, port, options = message
+    kind, address = encode_address(host)
+    encoded = encode_options(options) if options else b""
+    return _HEADER.pack(dialect.version, code, len(encoded), port, kind) + address + encoded
+
+
+def decode_addressed(data: bytes, place: Place, dialect: Dialect, table: OptionTable) -> Addressed:
+    """Return what exactly one whole message says."""
+    reader = Reader(data)
+    version, code, options_length, port, kind = reader.unpack(_HEADER)
+    check_start(version, options_length, dialect)
+    host = decode_address(kind, reader, dialect)
+    if reader.remaining != options_length:
+        raise DecodeError(f"{reader.remaining} bytes of options, not {options_length}")
+    return Addressed(code, host, port, table.decode(reader, place, dialect))
+
+
+def addressed_size(data: bytes | bytearray, dialect: Dialect) -> int:
+    """Return how long the message is as far as `data` tells, or how many bytes are needed to know more."""
+    if len(data) < START.size:
+        return _HEADER.size
+    reader = Reader(data)
+    _, _, options_length = reader.unpack(START)
+    check_options_length(options_length)  # before anything more is buffered
+    if len(data) < _HEADER.size:
+        return _HEADER.size
+    _, kind = reader.unpack(_PORT_AND_KIND)
+    return _HEADER.size + address_size(kind, reader, dialect) + options_length
+
+
+def check_start(version: int, options_length: int, dialect: Dialect) -> None:
+    """Raise DecodeError for another version, or more options than a message may have."""
+    if version != dialect.version:
+        raise DecodeError(f"version {version}, not {dialect.version}")
+    check_options_length(options_length)
+
+
+def check_options_length(options_length: int) -> None:
+    """Raise DecodeError for more options than a message may have (§ Requests)."""
+    if options_length > MAX_OPTIONS_LENGTH:
+        raise DecodeError(f"options of {options_length} bytes, more than {MAX_OPTIONS_LENGTH}")

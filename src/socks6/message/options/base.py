@@ -1,0 +1,138 @@
+"""What an option is; options that we do not know; how options are written."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from struct import Struct
+from typing import ClassVar, Final, Self, TypeVar
+
+from typing_extensions import override
+
+from socks6.message.buffer import Reader
+
+MAX_OPTIONS_LENGTH: Final = 20 * 1024  # § Requests: all options of a message together
+HEADER: Final = Struct("!HH")  # kind, length of the whole option
+MAX_BODY_LENGTH: Final = MAX_OPTIONS_LENGTH - HEADER.size
+
+OptionT = TypeVar("OptionT", bound="Option")
+
+
+class Place(Enum):
+    """A message that carries options."""
+
+    REQUEST = "request"
+    AUTHENTICATION_REPLY = "authentication reply"
+    OPERATION_REPLY = "operation reply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option(ABC):
+    """One SOCKS option (§ SOCKS Options). Subclasses are frozen dataclasses; yours may be too.
+
+    ::
+
+        @dataclass(frozen=True, slots=True, kw_only=True)
+        class Greeting(Option):
+            kind = 0xFE01
+            text: bytes
+
+            @classmethod
+            def decode_body(cls, body: Reader) -> Self:
+                return cls(text=body.rest())
+
+            def encode_body(self) -> bytes:
+                return self.text
+
+        table = STANDARD.extended(Rule(Greeting, Place.REQUEST))
+    """
+
+    kind: ClassVar[int]
+
+    @classmethod
+    @abstractmethod
+    def decode_body(cls, body: Reader) -> Self:
+        """Return the option with this body; ValueError or DecodeError if it is impossible.
+
+        What it leaves unread must be padding: fewer than 4 bytes.
+        """
+
+    @abstractmethod
+    def encode_body(self) -> bytes:
+        """Return the body without padding; ValueError if it must not be sent."""
+
+    def claims(self) -> tuple[Hashable, ...]:
+        """Return what the option settles: of two options with a claim in common, the first counts."""
+        return (self.kind,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownOption(Option):
+    """An option that must not be acted upon: of unknown kind, misplaced, a duplicate, or malformed."""
+
+    kind: int  # type: ignore[misc]  # the one option whose kind differs from object to object
+    body: bytes
+
+    def __post_init__(self) -> None:
+        check_range("option kind", self.kind, 0xFFFF)
+        check_range("length of an option's body", len(self.body), MAX_BODY_LENGTH)
+
+    @override
+    def __repr__(self) -> str:  # a duplicate of Authentication Data holds a secret too
+        return f"UnknownOption(kind={self.kind}, body=<{len(self.body)} bytes>)"
+
+    @override
+    @classmethod
+    def decode_body(cls, body: Reader) -> Self:
+        raise NotImplementedError("an unknown option is made of its kind and body")
+
+    @override
+    def encode_body(self) -> bytes:
+        return self.body
+
+    @override
+    def claims(self) -> tuple[Hashable, ...]:
+        return ()
+
+
+def check_range(name: str, value: int, high: int, low: int = 0) -> None:
+    """Raise ValueError unless `value` is at least `low` and at most `high`."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}, not {low} to {high}")
+
+
+def find(options: Iterable[Option], kind: type[OptionT]) -> OptionT | None:
+    """Return the first option of a class; None if there is none."""
+    for option in options:
+        if isinstance(option, kind):
+            return option
+    return None
+
+
+def find_all(options: Iterable[Option], kind: type[OptionT]) -> tuple[OptionT, ...]:
+    """Return all options of a class, in their order."""
+    return tuple(option for option in options if isinstance(option, kind))
+
+
+def encode_options(options: Iterable[Option]) -> bytes:
+    """Return the options as bytes: ordered by kind and aligned, whatever the dialect.
+
+    ValueError if two of them contradict each other, or all together are too long.
+    """
+    claimed: set[Hashable] = set()
+    parts: list[bytes] = []
+    for option in sorted(options, key=_kind):
+        claims = option.claims()
+        if not claimed.isdisjoint(claims):
+            raise ValueError(f"{option!r} is a duplicate, or contradicts another option")
+        claimed.update(claims)
+        body = option.encode_body()
+        padding = -len(body) % 4
+        parts += (HEADER.pack(option.kind, HEADER.size + len(body) + padding), body, bytes(padding))
+    encoded = b"".join(parts)
+    check_range("length of all options", len(encoded), MAX_OPTIONS_LENGTH)
+    return encoded
+
+
+def _kind(option: Option) -> int:
+    return option.kind

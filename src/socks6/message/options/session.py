@@ -1,0 +1,85 @@
+"""Options about sessions (§ Session options)."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Self
+
+from typing_extensions import override
+
+from socks6.message.buffer import Reader
+from socks6.message.codes import OptionKind
+from socks6.message.options.base import MAX_BODY_LENGTH, Option, check_range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmptyOption(Option):
+    """The root of options that say all by being there."""
+
+    @override
+    @classmethod
+    def decode_body(cls, body: Reader) -> Self:
+        return cls()
+
+    @override
+    def encode_body(self) -> bytes:
+        return b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest(EmptyOption):
+    """A client asks for a session."""
+
+    kind = OptionKind.SESSION_REQUEST.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionID(Option):
+    """The session that a request belongs to, or has opened.
+
+    As decoded, `id` may be empty or (from dialects with unaligned options) no multiple of 4 bytes: no
+    session has such an id, so that it is an invalid one. We never write such an id: encoding it raises
+    ValueError.
+    """
+
+    kind = OptionKind.SESSION_ID.value
+
+    id: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_range("length of a session id", len(self.id), MAX_BODY_LENGTH)
+
+    @override
+    @classmethod
+    def decode_body(cls, body: Reader) -> Self:
+        return cls(id=body.rest())
+
+    @override
+    def encode_body(self) -> bytes:
+        if not self.id or len(self.id) % 4:
+            raise ValueError(f"a session id has {len(self.id)} bytes, no multiple of 4 above 0")
+        return self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOK(EmptyOption):
+    """The request belongs to its session."""
+
+    kind = OptionKind.SESSION_OK.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInvalid(EmptyOption):
+    """There is no such session."""
+
+    kind = OptionKind.SESSION_INVALID.value
+
+    @override
+    def claims(self) -> tuple[Hashable, ...]:
+        return (SessionOK.kind,)  # they contradict each other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTeardown(EmptyOption):
+    """A client needs its session no more."""
+
+    kind = OptionKind.SESSION_TEARDOWN.value

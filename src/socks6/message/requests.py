@@ -1,0 +1,44 @@
+"""Requests: what a client asks for (§ Requests)."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from socks6.message.addressed import Addressed, addressed_size, decode_addressed, encode_addressed
+from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.message.options.auth import MAX_INITIAL_DATA
+from socks6.message.options.base import MAX_OPTIONS_LENGTH, Option, Place, check_range
+from socks6.message.options.table import STANDARD, OptionTable
+
+__all__ = ["MAX_INITIAL_DATA", "MAX_OPTIONS_LENGTH", "Request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A command, and the host and port that it is about."""
+
+    command: int  # socks6.message.codes.Command, or a number that we do not know
+    host: str
+    port: int
+    options: tuple[Option, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_range("command", self.command, 0xFF)
+        check_range("port", self.port, 0xFFFF)
+
+    def encode(self, dialect: Dialect = DRAFT_12) -> bytes:
+        """Return the request as bytes; ValueError if the host or an option must not be sent."""
+        return encode_addressed(Addressed(self.command, self.host, self.port, self.options), dialect)
+
+    @classmethod
+    def decode(cls, data: bytes, dialect: Dialect = DRAFT_12, table: OptionTable = STANDARD) -> Self:
+        """Return the request that `data` is, no byte less or more; DecodeError if it is none."""
+        command, host, port, options = decode_addressed(data, Place.REQUEST, dialect, table)
+        return cls(command=command, host=host, port=port, options=options)
+
+    @staticmethod
+    def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
+        """Return how long the request is as far as `data` tells; it is whole once there are so many bytes.
+
+        DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
+        """
+        return addressed_size(data, dialect)
