@@ -27,9 +27,7 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"  # the prefix of IPv4-mapped IPv6 addre
 
 # Labels of letters, digits, hyphens and (found in the wild) underscores. The last one is no number: libc
 # would take "127.1" or "0x7f000001" for addresses.
-_NAME: Final = re.compile(
-    rb"(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z|0x[0-9a-f]*\Z)[a-z0-9_-]{1,63}",
-)
+_NAME: Final = re.compile(rb"(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z|0x[0-9a-f]*\Z)[a-z0-9_-]{1,63}")
 _ZERO_GROUPS: Final = re.compile(r"(?:^|(?<=:))0(?::0)+(?=:|$)")
 
 
@@ -88,11 +86,18 @@ def address_size(kind: int, reader: Reader, dialect: Dialect) -> int:
     UnknownAddressType for a type that we do not know.
     """
     if kind == _DOMAIN_NAME:
-        return 1 + (_name_length(reader.u8(), dialect) if reader.remaining else 0)
+        return 1 + (name_length(reader.u8(), dialect) if reader.remaining else 0)
     size = _SIZES.get(kind)
     if size is None:
         raise UnknownAddressType(f"unknown address type {kind}")
     return size
+
+
+def name_length(length: int, dialect: Dialect) -> int:
+    """Return how many bytes follow a length byte that says `length`."""
+    if dialect.domain_length_counts_itself and length and length % 4 == 0:
+        return length - 1
+    return length
 
 
 def ipv4_text(packed: bytes) -> str:
@@ -142,13 +147,6 @@ def _canonical_name(name: bytes) -> str:
     return name.decode()
 
 
-def _name_length(length: int, dialect: Dialect) -> int:
-    """Return how many bytes follow a length byte that says `length`."""
-    if dialect.domain_length_counts_itself and length and length % 4 == 0:
-        return length - 1
-    return length
-
-
 def _decode_ipv4(reader: Reader, _dialect: Dialect) -> str:
     return ipv4_text(reader.take(4))
 
@@ -158,7 +156,7 @@ def _decode_ipv6(reader: Reader, _dialect: Dialect) -> str:
 
 
 def _decode_name(reader: Reader, dialect: Dialect) -> str:
-    name = reader.take(_name_length(reader.u8(), dialect)).rstrip(b"\0").lower().removesuffix(b".")
+    name = reader.take(name_length(reader.u8(), dialect)).rstrip(b"\0").lower().removesuffix(b".")
     if _NAME.fullmatch(name):
         return name.decode()
     text = name.decode("latin-1")
