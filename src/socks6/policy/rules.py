@@ -1,0 +1,159 @@
+"""Who may do what: rules in order, then the networks that strangers have no business in."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from socks6.errors import ConfigurationError
+from socks6.message.codes import Command
+from socks6.policy.addresses import Address, AddressBlock, AddressFacts, examine
+from socks6.policy.decision import ALLOWED, Decision, refused
+from socks6.policy.hosts import canonical_name, read_host
+from socks6.policy.identity import Identity
+from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, Hosts, Ports
+
+
+class Action(Enum):
+    """What a rule says."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+COMMANDS: Final = {
+    "noop": Command.NOOP,
+    "connect": Command.CONNECT,
+    "bind": Command.BIND,
+    "udp": Command.UDP_ASSOCIATE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One line of a policy; what is left empty matches everything."""
+
+    action: Action
+    users: frozenset[str] = frozenset()
+    hosts: Hosts = EVERY_HOST
+    ports: Ports = EVERY_PORT
+    commands: frozenset[int] = frozenset()
+
+    @classmethod
+    def parse(
+        cls,
+        action: str,
+        *,
+        users: Iterable[str] = (),
+        hosts: Iterable[str] = (),
+        ports: Iterable[str] = (),
+        commands: Iterable[str] = (),
+    ) -> "Rule":
+        """Read a rule as a configuration writes it. Raises ConfigurationError."""
+        if action not in (known.value for known in Action):
+            raise ConfigurationError(f"{action!r} is no action: write allow or deny")
+        return cls(
+            action=Action(action),
+            users=frozenset(users),
+            hosts=Hosts.parse(hosts),
+            ports=Ports.parse(ports),
+            commands=frozenset(map(_parse_command, commands)),
+        )
+
+    def applies(self, identity: Identity, command: int, port: int) -> bool:
+        """Return whether the rule is about such a call, as far as one can tell without the host."""
+        if self.users and identity.name not in self.users:
+            return False
+        if self.commands and command not in self.commands:
+            return False
+        return self.ports.match(port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Decides what each user may reach.
+
+    The first rule that matches decides; without one, everything is allowed. Whatever the rules allow, the
+    special networks (`socks6.policy.addresses`: loopback, private, link-local, multicast, ...) stay shut,
+    for anybody who may use a proxy would else stand inside its operator's network. Two things open them:
+
+    * `allow_private` opens all but the metadata services of clouds, which hand out the machine's own secrets;
+    * a rule opens a special network, metadata too, when it is the first to match and the network that it
+      names lies wholly within: "allow 10.1.0.0/16" does, "allow 0.0.0.0/0" and "allow intranet.example" do
+      not, since a name leads wherever the owner of its domain likes.
+
+    IPv6 addresses that carry IPv4 addresses (mapped, NAT64, 6to4, Teredo, ...) are judged by these as well:
+    rules that deny and special networks match any of them, rules that allow only what is the same host.
+    """
+
+    allow_private: bool = False
+    rules: tuple[Rule, ...] = ()
+
+    def judge_name(
+        self, identity: Identity, command: int, host: str, port: int, *, final: bool = False
+    ) -> Decision:
+        """Judge a host as the client wrote it, before it is resolved; addresses are judged wholly.
+
+        A name is refused only if no address could redeem it. `final` says that nobody will judge the
+        address, since another proxy resolves the name: then rules match names only.
+        """
+        meant = read_host(host)
+        if meant is None:
+            return refused("not a host name")
+        if meant.address:
+            return self.judge_address(identity, command, meant.name, meant.address, port)
+        for number, rule in self._rules_for(identity, command, port):
+            if rule.hosts.match_name(meant.name):
+                return ALLOWED if rule.action is Action.ALLOW else _denied(number)
+            if rule.action is Action.ALLOW and rule.hosts.networks and not final:
+                return ALLOWED
+        return ALLOWED
+
+    def judge_address(self, identity: Identity, command: int, name: str, address: str, port: int) -> Decision:
+        """Judge a resolved address; `name` is what the client asked for."""
+        facts = examine(address)
+        if facts is None:
+            return refused("not an address")
+        name = canonical_name(name)
+        for number, rule in self._rules_for(identity, command, port):
+            networks = rule.hosts.matching_networks(_addresses_for(rule.action, facts))
+            if networks or rule.hosts.match_name(name):
+                return self._outcome(number, rule, facts, networks)
+        return self._judge_unruled(facts)
+
+    def _rules_for(self, identity: Identity, command: int, port: int) -> Iterator[tuple[int, Rule]]:
+        return (
+            (number, rule)
+            for number, rule in enumerate(self.rules, 1)
+            if rule.applies(identity, command, port)
+        )
+
+    def _outcome(
+        self, number: int, rule: Rule, facts: AddressFacts, networks: tuple[AddressBlock, ...]
+    ) -> Decision:
+        if rule.action is Action.DENY:
+            return _denied(number)
+        special = facts.special
+        if special is not None and any(network.lies_within(special.block) for network in networks):
+            return ALLOWED
+        return self._judge_unruled(facts)
+
+    def _judge_unruled(self, facts: AddressFacts) -> Decision:
+        special = facts.special
+        if special is None or (self.allow_private and not special.metadata):
+            return ALLOWED
+        return refused(f"{special.name} address")
+
+
+def _parse_command(text: str) -> int:
+    if text not in COMMANDS:
+        raise ConfigurationError(f"{text!r} is no command: write {', '.join(COMMANDS)}")
+    return COMMANDS[text]
+
+
+def _addresses_for(action: Action, facts: AddressFacts) -> tuple[Address, ...]:
+    return facts.spellings if action is Action.ALLOW else facts.spellings + facts.carried
+
+
+def _denied(number: int) -> Decision:
+    return refused(f"denied by rule {number}")
