@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 from socks6.errors import DecodeError, LocalProtocolError
-from socks6.message import socks4, socks5, userpass
+from socks6.message import socks4, socks5
 from socks6.message.address import UnknownAddressType
 from socks6.message.codes import Method, ReplyCode
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
@@ -62,10 +62,16 @@ TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
 SIZES: Final[dict[tuple[State, int], Callable[[bytes | bytearray], int]]] = {
     (State.AWAITING_GREETING, socks4.VERSION): socks4.Request.size,
     (State.AWAITING_GREETING, socks5.VERSION): socks5.Greeting.size,
-    (State.AWAITING_CREDENTIALS, userpass.VERSION): UsernamePassword.size,
+    (State.AWAITING_CREDENTIALS, socks5.CREDENTIALS_VERSION): socks5.credentials_size,
     (State.AWAITING_REQUEST, socks5.VERSION): socks5.Request.size,
 }
 AWAITING: Final = frozenset(state for state, _ in SIZES)
+
+# What the proxy may select, best first, by whether it demands users.
+METHODS: Final[dict[bool, dict[int, Step]]] = {
+    False: {Method.NONE: Step.OPEN, Method.USERNAME_PASSWORD: Step.SELECT},
+    True: {Method.USERNAME_PASSWORD: Step.SELECT},
+}
 
 ACCEPTED: Final = UsernamePasswordReply(status=0)
 REJECTED: Final = UsernamePasswordReply(status=1)
@@ -156,16 +162,10 @@ class Socks5Conversation:
         self._move(Step.SUCCEED)
         self._reply(ReplyCode.SUCCEEDED, host, port)
 
-    def send_failure(self, code: int, *, wrong_user: bool = False) -> None:
+    def send_failure(self, code: int) -> None:
         """Queue the failing reply for a SOCKS 6 reply code."""
         self._move(Step.FAIL)
         self._reply(code)
-
-    def _reply(self, code: int, host: str = socks5.NO_ADDRESS, port: int = 0) -> None:
-        if isinstance(self._request, socks4.Request):
-            self._outgoing += socks4.Reply(code=socks4.result_for(code), host=host, port=port).encode()
-        else:
-            self._outgoing += socks5.Reply(code=socks5.reply_code_for(code), host=host, port=port).encode()
 
     def _advance(self) -> None:
         """Take whole messages off what has arrived, as long as one is due."""
@@ -179,7 +179,74 @@ class Socks5Conversation:
                 if len(self._received) < size:
                     return
                 self._take(bytes(self._received[:size]))
+                del self._received[:size]
             except UnknownAddressType as error:
-                self._violate(str(error), code=ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED)
+                self._violate(str(error), ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED)
             except DecodeError as error:
                 self._violate(str(error))
+
+    def _take(self, message: bytes) -> None:
+        """Act upon one whole message; which one, the state and its first byte say."""
+        if self.state is State.AWAITING_CREDENTIALS:
+            self._take_credentials(UsernamePassword.decode(message))
+        elif self.state is State.AWAITING_REQUEST:
+            self._take_request(socks5.Request.decode(message))
+        elif message[0] == socks4.VERSION:
+            self._take_socks4(socks4.Request.decode(message))
+        else:
+            self._take_greeting(socks5.Greeting.decode(message))
+
+    def _take_socks4(self, request: socks4.Request) -> None:
+        if self._required:
+            self._refuse("SOCKS 4 knows no passwords", socks4.Reply(code=socks4.Result.WRONG_USER))
+        else:
+            self._take_request(request)
+
+    def _take_greeting(self, greeting: socks5.Greeting) -> None:
+        for method, step in METHODS[self._required].items():
+            if method in greeting.methods:
+                self._move(step)
+                self._outgoing += socks5.MethodSelection(method=method).encode()
+                return
+        refusal = socks5.MethodSelection(method=Method.NO_ACCEPTABLE)
+        self._refuse(f"no acceptable method among {greeting.methods}", refusal)
+
+    def _take_credentials(self, offer: UsernamePassword) -> None:
+        self._move(Step.OFFER)
+        credentials = UsernamePasswordCredentials(username=offer.username, password=offer.password)
+        self._events.append(CredentialsOffered(credentials=credentials))
+
+    def _take_request(self, request: socks4.Request | socks5.Request) -> None:
+        self._move(Step.REQUEST)
+        self._request = request
+        self._events.append(SocksRequestReceived(request=request))
+
+    def _reply(self, code: int, host: str = socks5.NO_ADDRESS, port: int = 0) -> None:
+        if isinstance(self._request, socks4.Request):
+            self._outgoing += socks4.Reply(code=socks4.result_for(code), host=host, port=port).encode()
+        else:
+            self._outgoing += socks5.Reply(code=socks5.reply_code_for(code), host=host, port=port).encode()
+
+    def _refuse(self, reason: str, answer: socks4.Reply | socks5.MethodSelection) -> None:
+        self._move(Step.REFUSE)
+        self._outgoing += answer.encode()
+        self._received.clear()
+        self._events.append(MethodRefused(reason=reason))
+
+    def _violate(self, reason: str, code: int = ReplyCode.GENERAL_FAILURE) -> None:
+        """Queue what answer the message that went wrong has, and close."""
+        if self.state is State.AWAITING_CREDENTIALS:
+            self._outgoing += REJECTED.encode()
+        elif self.state is State.AWAITING_REQUEST:
+            self._outgoing += socks5.Reply(code=code).encode()
+        elif self._received[0] == socks4.VERSION:
+            self._outgoing += socks4.Reply(code=socks4.Result.REJECTED).encode()
+        self._move(Step.VIOLATION)
+        self._received.clear()
+        self._events.append(Violation(fault=Fault.MALFORMED, reason=reason))
+
+    def _move(self, step: Step) -> None:
+        state = TRANSITIONS.get((self.state, step))
+        if state is None:
+            raise LocalProtocolError(f"{step.value!r} while {self.state.value}")
+        self.state = state

@@ -1,0 +1,208 @@
+"""SOCKS 5 messages (RFC 1928); the bodies of RFC 1929 are in `socks6.message.userpass`."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from socks6.errors import DecodeError
+from socks6.message.address import address_size, decode_address, encode_address
+from socks6.message.buffer import Reader
+from socks6.message.codes import AddressType, ReplyCode
+from socks6.message.dialect import DRAFT_12
+from socks6.message.options.base import check_range
+
+VERSION: Final = 0x05
+CREDENTIALS_VERSION: Final = 0x01  # RFC 1929
+NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - an address to write, not to listen on
+
+# PROTOCOL 5: as they are, but SOCKS 5 has no 09
+REPLY_FOR_CODE: Final[dict[int, ReplyCode]] = {
+    **{code: code for code in ReplyCode if code <= ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED},
+    ReplyCode.CONNECTION_TIMED_OUT: ReplyCode.HOST_UNREACHABLE,
+}
+
+ADDRESS_OFFSET: Final = 4  # in requests and replies, after version, number, reserved byte, address type
+
+
+def reply_code_for(code: int) -> ReplyCode:
+    """Return the SOCKS 5 reply code for a SOCKS 6 reply code."""
+    return REPLY_FOR_CODE.get(code, ReplyCode.GENERAL_FAILURE)
+
+
+def credentials_size(data: bytes | bytearray) -> int:
+    """Return how long an RFC 1929 request is: version, name and password, each after its length."""
+    if len(data) < 2:
+        return 2
+    password = 2 + data[1]
+    return password + 1 if len(data) <= password else password + 1 + data[password]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting:
+    """The client's first message: the methods that it has."""
+
+    methods: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_range("number of methods", len(self.methods), 0xFF)
+        for method in self.methods:
+            check_range("method", method, 0xFF)
+
+    def encode(self) -> bytes:
+        """Return the greeting's bytes."""
+        return bytes([VERSION, len(self.methods), *self.methods])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the greeting that `data` is, wholly."""
+        reader = _open(data, cls.size(data))
+        return cls(methods=tuple(reader.take(reader.u8())))
+
+    @staticmethod
+    def size(data: bytes | bytearray) -> int:
+        """Return how long the greeting is, or how many bytes are needed to know."""
+        return 2 if len(data) < 2 else 2 + data[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodSelection:
+    """The proxy's answer to a greeting."""
+
+    method: int
+
+    def __post_init__(self) -> None:
+        check_range("method", self.method, 0xFF)
+
+    def encode(self) -> bytes:
+        """Return the selection's bytes."""
+        return bytes([VERSION, self.method])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the selection that `data` is, wholly."""
+        return cls(method=_open(data, cls.size(data)).u8())
+
+    @staticmethod
+    def size(data: bytes | bytearray) -> int:  # noqa: ARG004 - the shape of every message
+        """Return how long a selection is."""
+        return 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the client asks for."""
+
+    command: int
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        check_range("command", self.command, 0xFF)
+        check_range("port", self.port, 0xFFFF)
+
+    def encode(self) -> bytes:
+        """Return the request's bytes. Raises ValueError for an impossible host."""
+        return bytes([VERSION, self.command, 0]) + _encode_address(self.host, self.port)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the request that `data` is, wholly."""
+        reader = _open(data, cls.size(data))
+        command = reader.u8()
+        reader.u8()  # reserved
+        host, port = _decode_address(reader)
+        return cls(command=command, host=host, port=port)
+
+    @staticmethod
+    def size(data: bytes | bytearray) -> int:
+        """Return how long the request is, or how many bytes are needed to know. Raises UnknownAddressType."""
+        return _size(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """How the operation went."""
+
+    code: int
+    host: str = NO_ADDRESS
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("code", self.code, 0xFF)
+        check_range("port", self.port, 0xFFFF)
+
+    def encode(self) -> bytes:
+        """Return the reply's bytes. Raises ValueError for an impossible host."""
+        return bytes([VERSION, self.code, 0]) + _encode_address(self.host, self.port)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the reply that `data` is, wholly."""
+        reader = _open(data, cls.size(data))
+        code = reader.u8()
+        reader.u8()  # reserved
+        host, port = _decode_address(reader)
+        return cls(code=code, host=host, port=port)
+
+    @staticmethod
+    def size(data: bytes | bytearray) -> int:
+        """Return how long the reply is, or how many bytes are needed to know. Raises UnknownAddressType."""
+        return _size(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datagram:
+    """A UDP packet between client and proxy; `fragment` is 0 for a whole one."""
+
+    host: str
+    port: int
+    data: bytes
+    fragment: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("port", self.port, 0xFFFF)
+        check_range("fragment", self.fragment, 0xFF)
+
+    def encode(self) -> bytes:
+        """Return the packet's bytes. Raises ValueError for an impossible host."""
+        return bytes([0, 0, self.fragment]) + _encode_address(self.host, self.port) + self.data
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the packet that `data` is."""
+        reader = Reader(data)
+        if (reserved := reader.u16()) != 0:
+            raise DecodeError(f"reserved field {reserved:#06x}")
+        fragment = reader.u8()
+        host, port = _decode_address(reader)
+        return cls(fragment=fragment, host=host, port=port, data=reader.rest())
+
+
+def _open(data: bytes, size: int) -> Reader:
+    """Return a reader past the version of a message that must be `size` bytes long."""
+    if len(data) != size:
+        raise DecodeError(f"{len(data)} bytes are not a message of {size}")
+    reader = Reader(data)
+    if (version := reader.u8()) != VERSION:
+        raise DecodeError(f"version {version}")
+    return reader
+
+
+def _size(data: bytes | bytearray) -> int:
+    """Return how long a request or reply is, or how many bytes are needed to know."""
+    if len(data) < ADDRESS_OFFSET:
+        return ADDRESS_OFFSET
+    address = Reader(data, ADDRESS_OFFSET)
+    return ADDRESS_OFFSET + address_size(data[ADDRESS_OFFSET - 1], address, DRAFT_12) + 2
+
+
+def _encode_address(host: str, port: int) -> bytes:
+    kind, address = encode_address(host)
+    if kind == AddressType.DOMAIN_NAME:
+        name = address[1:].rstrip(b"\0")  # SOCKS 6 pads names, SOCKS 5 does not
+        address = bytes([len(name)]) + name
+    return bytes([kind]) + address + port.to_bytes(2)
+
+
+def _decode_address(reader: Reader) -> tuple[str, int]:
+    host = decode_address(reader.u8(), reader, DRAFT_12)
+    return host, reader.u16()

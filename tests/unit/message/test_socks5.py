@@ -1,0 +1,145 @@
+"""SOCKS 5 on the wire (RFC 1928)."""
+
+from typing import Protocol
+
+import pytest
+
+from socks6.errors import DecodeError
+from socks6.message.address import UnknownAddressType
+from socks6.message.socks5 import (
+    Datagram,
+    Greeting,
+    MethodSelection,
+    Reply,
+    Request,
+    credentials_size,
+    reply_code_for,
+)
+
+
+class Message(Protocol):
+    """What all messages but datagrams have."""
+
+    def encode(self) -> bytes: ...
+    @classmethod
+    def decode(cls, data: bytes) -> "Message": ...
+    @staticmethod
+    def size(data: bytes | bytearray) -> int: ...
+
+
+MESSAGES: list[tuple[str, Message]] = [
+    ("05 01 00", Greeting(methods=(0,))),
+    ("05 02 00 02", Greeting(methods=(0, 2))),
+    ("05 00", Greeting(methods=())),
+    ("05 ff" + bytes(range(255)).hex(), Greeting(methods=tuple(range(255)))),
+    ("05 02", MethodSelection(method=2)),
+    ("05 ff", MethodSelection(method=255)),
+    ("05 01 00 01 5db8d822 0050", Request(command=1, host="93.184.216.34", port=80)),
+    ("05 02 00 04 20010db8000000000000000000000001 01bb", Request(command=2, host="2001:db8::1", port=443)),
+    ("05 03 00 03 09 612e6578616d706c65 0050", Request(command=3, host="a.example", port=80)),
+    ("05 09 00 03 01 61 ffff", Request(command=9, host="a", port=65535)),
+    ("05 00 00 01 7f000001 0050", Reply(code=0, host="127.0.0.1", port=80)),
+    ("05 05 00 01 00000000 0000", Reply(code=5)),
+    ("05 00 00 04 00000000000000000000000000000001 0050", Reply(code=0, host="::1", port=80)),
+    ("05 00 00 03 09 612e6578616d706c65 0050", Reply(code=0, host="a.example", port=80)),
+]
+DATAGRAMS = [
+    ("0000 00 01 c0000201 0035 0102", Datagram(host="192.0.2.1", port=53, data=b"\1\2")),
+    ("0000 07 03 01 61 0035", Datagram(host="a", port=53, data=b"", fragment=7)),
+    ("0000 00 04 00000000000000000000000000000001 0035 ff", Datagram(host="::1", port=53, data=b"\xff")),
+]
+
+
+@pytest.mark.parametrize(("bytes_in_hex", "message"), MESSAGES)
+def test_messages_as_bytes_and_back(bytes_in_hex: str, message: Message) -> None:
+    data = bytes.fromhex(bytes_in_hex)
+    assert message.encode() == data
+    assert type(message).decode(data) == message
+
+
+@pytest.mark.parametrize(("bytes_in_hex", "message"), MESSAGES)
+def test_a_message_is_whole_exactly_when_it_has_its_size(bytes_in_hex: str, message: Message) -> None:
+    data = bytes.fromhex(bytes_in_hex)
+    for length in range(len(data)):
+        assert length < message.size(data[:length]) <= len(data)
+    assert message.size(data) == message.size(data + b"more") == len(data)
+
+
+@pytest.mark.parametrize(("bytes_in_hex", "message"), MESSAGES)
+def test_a_message_too_short_too_long_or_of_another_version_is_none(
+    bytes_in_hex: str, message: Message
+) -> None:
+    data = bytes.fromhex(bytes_in_hex)
+    for wrong in (data[:-1], data + b"\0", b"\4" + data[1:]):
+        with pytest.raises(DecodeError):
+            type(message).decode(wrong)
+
+
+def test_the_reserved_byte_is_ignored() -> None:
+    assert Request.decode(bytes.fromhex("05 01 ff 03 01 61 0050")) == Request(command=1, host="a", port=80)
+
+
+def test_an_address_written_as_a_name_is_that_address() -> None:
+    assert Request.decode(bytes.fromhex("05 01 00 03 09 3132372e302e302e31 0050")).host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["00", "01 20", "02 2e2e", "02 c3a4"])
+def test_impossible_names_are_refused(name: str) -> None:
+    with pytest.raises(DecodeError):
+        Request.decode(bytes.fromhex(f"05 01 00 03 {name} 0050"))
+
+
+def test_the_end_of_an_unknown_address_is_unknown() -> None:
+    with pytest.raises(UnknownAddressType):
+        Request.size(bytes.fromhex("05 01 00 02 00"))
+
+
+def test_a_name_is_written_without_padding() -> None:
+    assert Request(command=1, host="ab", port=80).encode() == bytes.fromhex("05 01 00 03 02 6162 0050")
+
+
+@pytest.mark.parametrize("number", [-1, 256])
+def test_impossible_numbers_are_refused(number: int) -> None:
+    with pytest.raises(ValueError, match="not 0 to"):
+        Greeting(methods=(number,))
+    with pytest.raises(ValueError, match="not 0 to"):
+        MethodSelection(method=number)
+    with pytest.raises(ValueError, match="not 0 to"):
+        Request(command=number, host="a", port=0)
+    with pytest.raises(ValueError, match="not 0 to"):
+        Reply(code=number)
+    with pytest.raises(ValueError, match="not 0 to"):
+        Datagram(host="a", port=0, data=b"", fragment=number)
+
+
+def test_a_greeting_has_at_most_255_methods() -> None:
+    with pytest.raises(ValueError, match="number of methods"):
+        Greeting(methods=(0,) * 256)
+
+
+@pytest.mark.parametrize(("bytes_in_hex", "datagram"), DATAGRAMS)
+def test_datagrams_as_bytes_and_back(bytes_in_hex: str, datagram: Datagram) -> None:
+    data = bytes.fromhex(bytes_in_hex)
+    assert datagram.encode() == data
+    assert Datagram.decode(data) == datagram
+
+
+@pytest.mark.parametrize(
+    "data", ["", "0000", "0001 00 01 c0000201 0035", "0000 00 02 00", "0000 00 01 c0000201 00"]
+)
+def test_what_is_no_datagram(data: str) -> None:
+    with pytest.raises(DecodeError):
+        Datagram.decode(bytes.fromhex(data))
+
+
+def test_the_size_of_credentials_shows_byte_by_byte() -> None:
+    data = bytes.fromhex("01 02 6d65 03 313233")
+    assert [credentials_size(data[:length]) for length in range(len(data) + 1)] == [2, 2, 5, 5, 5, 8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (9, 4), (10, 1), (255, 1)],
+)
+def test_reply_codes_in_socks_5_terms(code: int, expected: int) -> None:
+    assert reply_code_for(code) == expected
