@@ -82,7 +82,7 @@ class ClientConversation:
         self._announcements = announcements
         self._events: deque[ClientEvent] = deque()
         self._received = bytearray()
-        self._method: ClientMethod | None = None
+        self._method: ClientMethod | None = None  # while it negotiates
         self._negotiated = 0
         self._advertised = any(method.slow for method in methods)
         if self._advertised and len(initial_data) > MAX_INITIAL_DATA:
@@ -142,7 +142,7 @@ class ClientConversation:
 
     def bytes_wanted(self) -> int:
         """Return how many bytes at least the next step needs; 0 when the stream is the caller's."""
-        if self.state is ClientState.NEGOTIATING and self._method is not None:
+        if self._method is not None:
             return self._method.bytes_wanted()
         size = _SIZE.get(self.state)
         return size(self._received, self._dialect) - len(self._received) if size else 0
@@ -182,8 +182,8 @@ class ClientConversation:
     def _advance(self) -> None:
         """Do what the received bytes allow in this state."""
         try:
-            if self.state is ClientState.NEGOTIATING:
-                self._negotiate()
+            if self._method is not None:
+                self._negotiate(self._method)
                 return
             size = _SIZE.get(self.state)
             if size is None:
@@ -222,31 +222,29 @@ class ClientConversation:
             self._method = method
             self._move(ClientStep.SELECTED)
             method.begin()
-            self._go_on()
+            self._go_on(method)
             return
         # § Authentication Replies: the second one must not allow for further negotiations
         self._move(ClientStep.REFUSED)
         reason = f"no acceptable method (selected {selection.method})" if selection else "refused"
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
 
-    def _negotiate(self) -> None:
-        if self._method is None:
-            return
-        data = bytes(self._received[: self._method.bytes_wanted()])
+    def _negotiate(self, method: ClientMethod) -> None:
+        data = bytes(self._received[: method.bytes_wanted()])
         del self._received[: len(data)]
         self._negotiated += len(data)
         if self._negotiated > MAX_NEGOTIATION:
             self._violate(Fault.MALFORMED, f"the negotiation takes more than {MAX_NEGOTIATION} bytes")
             return
-        self._method.receive_data(data)
-        self._go_on()
+        method.receive_data(data)
+        self._go_on(method)
 
-    def _go_on(self) -> None:
+    def _go_on(self, method: ClientMethod) -> None:
         """Queue the method's bytes; when it wants none back, the verdict is next."""
-        if self._method is not None:
-            self._outgoing += self._method.data_to_send()
-            if self._method.bytes_wanted() == 0:
-                self._move(ClientStep.NEGOTIATED)
+        self._outgoing += method.data_to_send()
+        if method.bytes_wanted() == 0:
+            self._method = None
+            self._move(ClientStep.NEGOTIATED)
 
     def _take_operation(self, reply: OperationReply) -> None:
         succeeded = reply.code == ReplyCode.SUCCEEDED
@@ -262,6 +260,7 @@ class ClientConversation:
 
     def _violate(self, fault: Fault, reason: str) -> None:
         self._move(ClientStep.VIOLATION)
+        self._method = None
         self._received.clear()
         self._events.append(Violation(fault=fault, reason=reason))
 

@@ -312,5 +312,3 @@ def test_initial_data_are_bounded_where_a_negotiation_may_follow() -> None:
     with pytest.raises(ValueError, match="16385"):
         play(methods=(ChallengeClient(),), initial_data=bytes(16385))
     play(initial_data=bytes(16385))
-
-

@@ -69,9 +69,7 @@ class UsernamePasswordClient(ZeroRoundTrips, ClientMethod):
     """The client's side. Raises ValueError for a name or password that RFC 1929 cannot carry."""
 
     def __init__(self, credentials: UsernamePasswordCredentials) -> None:
-        self._offer = UsernamePassword(
-            username=credentials.username, password=credentials.password
-        ).encode()
+        self._offer = UsernamePassword(username=credentials.username, password=credentials.password).encode()
 
     @property
     @override
