@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
-from socks6.errors import ConfigurationError, LocalProtocolError
+from socks6.errors import ConfigurationError
 from socks6.net.serve import ConnectionLimits, accept_streams
 from socks6.net.stream import ByteStream, Listener
 from socks6.net.transports.tcp import listen_tcp
@@ -30,7 +29,9 @@ class Server:
     def __init__(
         self, listen: Sequence[str | ProxyURL], worker: ServerWorker, *, open_to_all: bool = False
     ) -> None:
-        self._addresses: Final = tuple(url if isinstance(url, ProxyURL) else ProxyURL.parse(url) for url in listen)
+        self._addresses: Final = tuple(
+            url if isinstance(url, ProxyURL) else ProxyURL.parse(url) for url in listen
+        )
         self._worker: Final = worker
         if not self._addresses:
             raise ConfigurationError("nothing to listen on")
@@ -106,7 +107,9 @@ class Server:
         async with asyncio.TaskGroup() as clients:
             async with asyncio.TaskGroup() as acceptors:
                 tasks = [
-                    acceptors.create_task(self._accept(listener, front, clients), name=f"accept {listener.url}")
+                    acceptors.create_task(
+                        self._accept(listener, front, clients), name=f"accept {listener.url}"
+                    )
                     for listener, front in self._listeners
                 ]
                 try:

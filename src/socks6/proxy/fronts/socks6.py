@@ -145,7 +145,9 @@ class Socks6Front(Front):
     async def _connect(
         self, conversation: ServerConversation, stream: ByteStream, engine: Engine, call: Call
     ) -> Tunnel | None:
-        await flush(conversation, stream)  # connecting may take time: the client learns at once that it is let in
+        await flush(
+            conversation, stream
+        )  # connecting may take time: the client learns at once that it is let in
         try:
             connection = await engine.connect(call)
         except OperationFailed as failure:
