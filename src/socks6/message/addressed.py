@@ -1,7 +1,7 @@
 """What a Request and an Operation Reply share: a code, options, and a host and port in between."""
 
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from socks6.errors import DecodeError
 from socks6.message.address import address_size, decode_address, encode_address
@@ -15,32 +15,25 @@ _HEADER: Final = Struct("!BBHHxB")  # version, code, options length, port, paddi
 _PORT_AND_KIND: Final = Struct("!HxB")
 
 
-class Addressed(NamedTuple):
-    """The fields."""
-
-    code: int
-    host: str
-    port: int
-    options: tuple[Option, ...]
-
-
-def encode_addressed(message: Addressed, dialect: Dialect) -> bytes:
+def encode_addressed(code: int, host: str, port: int, options: tuple[Option, ...], dialect: Dialect) -> bytes:
     """Return the message as bytes; ValueError if the host cannot be one, or the options are too many."""
-    code, host, port, options = message
     kind, address = encode_address(host)
     encoded = encode_options(options) if options else b""
     return _HEADER.pack(dialect.version, code, len(encoded), port, kind) + address + encoded
 
 
-def decode_addressed(data: bytes, place: Place, dialect: Dialect, table: OptionTable) -> Addressed:
-    """Return what exactly one whole message says."""
+def decode_addressed(
+    data: bytes, place: Place, dialect: Dialect, table: OptionTable
+) -> tuple[int, str, int, tuple[Option, ...]]:
+    """Return code, host, port and options of exactly one whole message."""
     reader = Reader(data)
     version, code, options_length, port, kind = reader.unpack(_HEADER)
     check_start(version, options_length, dialect)
     host = decode_address(kind, reader, dialect)
     if reader.remaining != options_length:
         raise DecodeError(f"{reader.remaining} bytes of options, not {options_length}")
-    return Addressed(code, host, port, table.decode(reader, place, dialect))
+    options = table.decode(reader, place, dialect) if options_length else ()
+    return code, host, port, options
 
 
 def addressed_size(data: bytes | bytearray, dialect: Dialect) -> int:

@@ -5,7 +5,6 @@ from typing import Final
 
 from socks6.errors import DecodeError
 
-_U16: Final = Struct("!H")
 _U32: Final = Struct("!I")
 _U64: Final = Struct("!Q")
 
@@ -17,7 +16,7 @@ class Reader:
 
     def __init__(self, data: bytes | bytearray, start: int = 0, end: int | None = None) -> None:
         size = len(data)
-        self._data = data
+        self._data = bytes(data)  # no copy if it is bytes
         self._end = size if end is None else end
         self._position = start
         if not 0 <= start <= self._end <= size:
@@ -36,12 +35,19 @@ class Reader:
     def u8(self) -> int:
         """Return the next byte as a number."""
         start = self._position
-        self._advance(1)
+        if start >= self._end:
+            raise self._too_short(1)
+        self._position = start + 1
         return self._data[start]
 
     def u16(self) -> int:
         """Return the number in the next two bytes."""
-        return self.unpack(_U16)[0]
+        start = self._position
+        end = start + 2
+        if end > self._end:
+            raise self._too_short(2)
+        self._position = end
+        return self._data[start] << 8 | self._data[start + 1]
 
     def u32(self) -> int:
         """Return the number in the next four bytes."""
@@ -54,27 +60,33 @@ class Reader:
     def unpack(self, layout: Struct) -> tuple[int, ...]:
         """Return the numbers of a fixed layout: one call for a whole header."""
         start = self._position
-        self._advance(layout.size)
+        end = start + layout.size
+        if end > self._end:
+            raise self._too_short(layout.size)
+        self._position = end
         return layout.unpack_from(self._data, start)
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes."""
         start = self._position
-        self._advance(count)
-        return bytes(self._data[start : self._position])
+        end = start + count
+        if not start <= end <= self._end:
+            raise self._too_short(count)
+        self._position = end
+        return self._data[start:end]
 
     def section(self, count: int) -> "Reader":
         """Return a reader of the next `count` bytes, which cannot see past them; they are read here."""
         start = self._position
-        self._advance(count)
-        return Reader(self._data, start, self._position)
+        end = start + count
+        if not start <= end <= self._end:
+            raise self._too_short(count)
+        self._position = end
+        return Reader(self._data, start, end)
 
     def rest(self) -> bytes:
         """Return all bytes that are left."""
         return self.take(self._end - self._position)
 
-    def _advance(self, count: int) -> None:
-        position = self._position + count
-        if not self._position <= position <= self._end:
-            raise DecodeError(f"{count} bytes wanted, {self._end - self._position} left")
-        self._position = position
+    def _too_short(self, count: int) -> DecodeError:
+        return DecodeError(f"{count} bytes wanted, {self._end - self._position} left")

@@ -54,7 +54,7 @@ class AssociationInitialization:
     def __post_init__(self) -> None:
         check_range("association id", self.association_id, MAX_ASSOCIATION_ID)
 
-    def encode(self, dialect: Dialect = DRAFT_12) -> bytes:
+    def encode(self, dialect: Dialect = DRAFT_12, layout: DatagramLayout | None = None) -> bytes:  # noqa: ARG002 - has no address
         """Return the message as bytes."""
         return _HEADER.pack(dialect.version, _INITIALIZATION, _HEADER.size, self.association_id)
 
@@ -68,7 +68,7 @@ class AssociationConfirmation:
     def __post_init__(self) -> None:
         check_range("association id", self.association_id, MAX_ASSOCIATION_ID)
 
-    def encode(self, dialect: Dialect = DRAFT_12) -> bytes:
+    def encode(self, dialect: Dialect = DRAFT_12, layout: DatagramLayout | None = None) -> bytes:  # noqa: ARG002 - has no address
         """Return the message as bytes."""
         return _HEADER.pack(dialect.version, _CONFIRMATION, _HEADER.size, self.association_id)
 

@@ -6,7 +6,6 @@ from typing import Final, Self
 from socks6.errors import DecodeError
 from socks6.message.addressed import (
     START,
-    Addressed,
     addressed_size,
     check_options_length,
     check_start,
@@ -74,7 +73,7 @@ class OperationReply:
 
     def encode(self, dialect: Dialect = DRAFT_12) -> bytes:
         """Return the reply as bytes; ValueError if the host or an option must not be sent."""
-        return encode_addressed(Addressed(self.code, self.host, self.port, self.options), dialect)
+        return encode_addressed(self.code, self.host, self.port, self.options, dialect)
 
     @classmethod
     def decode(cls, data: bytes, dialect: Dialect = DRAFT_12, table: OptionTable = STANDARD) -> Self:

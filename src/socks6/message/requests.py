@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from socks6.message.addressed import Addressed, addressed_size, decode_addressed, encode_addressed
+from socks6.message.addressed import addressed_size, decode_addressed, encode_addressed
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options.auth import MAX_INITIAL_DATA
 from socks6.message.options.base import MAX_OPTIONS_LENGTH, Option, Place, check_range
@@ -27,7 +27,7 @@ class Request:
 
     def encode(self, dialect: Dialect = DRAFT_12) -> bytes:
         """Return the request as bytes; ValueError if the host or an option must not be sent."""
-        return encode_addressed(Addressed(self.command, self.host, self.port, self.options), dialect)
+        return encode_addressed(self.command, self.host, self.port, self.options, dialect)
 
     @classmethod
     def decode(cls, data: bytes, dialect: Dialect = DRAFT_12, table: OptionTable = STANDARD) -> Self:

@@ -5,10 +5,9 @@ from typing import Final, Self
 
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
-from socks6.message.options.base import check_range
+from socks6.message.options.base import MAX_PADDING, check_range
 
 _VERSION: Final = 1
-_MAX_PADDING: Final = 3  # of the option around the message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,5 +67,5 @@ def _open(data: bytes) -> Reader:
 
 
 def _check_padding(reader: Reader) -> None:
-    if reader.remaining > _MAX_PADDING:
+    if reader.remaining > MAX_PADDING:
         raise DecodeError(f"{reader.remaining} bytes after a username/password message")

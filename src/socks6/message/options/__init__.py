@@ -7,6 +7,7 @@ from socks6.message.options.auth import (
     AuthenticationMethodSelection,
 )
 from socks6.message.options.base import (
+    MAX_OPTIONS,
     MAX_OPTIONS_LENGTH,
     Option,
     Place,
@@ -48,6 +49,7 @@ from socks6.message.options.table import STANDARD, OptionTable, Rule
 
 __all__ = [
     "MAX_INITIAL_DATA",
+    "MAX_OPTIONS",
     "MAX_OPTIONS_LENGTH",
     "MAX_WINDOW_SIZE",
     "STANDARD",

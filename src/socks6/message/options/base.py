@@ -1,7 +1,7 @@
 """What an option is; options that we do not know; how options are written."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from abc import abstractmethod
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from struct import Struct
@@ -12,7 +12,11 @@ from typing_extensions import override
 from socks6.message.buffer import Reader
 
 MAX_OPTIONS_LENGTH: Final = 20 * 1024  # § Requests: all options of a message together
+# § Large requests lets a proxy cap their number. All that the draft knows is far fewer; 5120 empty ones would
+# take 6 ms (benchmarks.micro.message), as long as twenty honest connections.
+MAX_OPTIONS: Final = 256
 HEADER: Final = Struct("!HH")  # kind, length of the whole option
+MAX_PADDING: Final = 3  # § SOCKS Options: lengths are multiples of 4
 MAX_BODY_LENGTH: Final = MAX_OPTIONS_LENGTH - HEADER.size
 
 OptionT = TypeVar("OptionT", bound="Option")
@@ -27,8 +31,10 @@ class Place(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option(ABC):
+class Option:
     """One SOCKS option (§ SOCKS Options). Subclasses are frozen dataclasses; yours may be too.
+
+    No ABC: `find` among three options would take 0.52 us, not 0.15 (benchmarks.micro.message).
 
     ::
 
@@ -54,7 +60,7 @@ class Option(ABC):
     def decode_body(cls, body: Reader) -> Self:
         """Return the option with this body; ValueError or DecodeError if it is impossible.
 
-        What it leaves unread must be padding: fewer than 4 bytes.
+        What it leaves unread is padding: MAX_PADDING bytes at most.
         """
 
     @abstractmethod
@@ -114,11 +120,12 @@ def find_all(options: Iterable[Option], kind: type[OptionT]) -> tuple[OptionT, .
     return tuple(option for option in options if isinstance(option, kind))
 
 
-def encode_options(options: Iterable[Option]) -> bytes:
+def encode_options(options: Collection[Option]) -> bytes:
     """Return the options as bytes: ordered by kind and aligned, whatever the dialect.
 
-    ValueError if two of them contradict each other, or all together are too long.
+    ValueError if two of them contradict each other, or all together are too many or too long.
     """
+    check_range("number of options", len(options), MAX_OPTIONS)
     claimed: set[Hashable] = set()
     parts: list[bytes] = []
     for option in sorted(options, key=_kind):
@@ -128,6 +135,7 @@ def encode_options(options: Iterable[Option]) -> bytes:
         claimed.update(claims)
         body = option.encode_body()
         padding = -len(body) % 4
+        check_range("length of an option's body", len(body), MAX_BODY_LENGTH)
         parts += (HEADER.pack(option.kind, HEADER.size + len(body) + padding), body, bytes(padding))
     encoded = b"".join(parts)
     check_range("length of all options", len(encoded), MAX_OPTIONS_LENGTH)

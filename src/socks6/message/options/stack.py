@@ -12,6 +12,10 @@ from socks6.message.buffer import Reader
 from socks6.message.codes import Availability, Leg, Level, OptionKind, Parity
 from socks6.message.options.base import Option, check_range
 
+_REMOTE: Final = Leg.PROXY_REMOTE.value
+_BOTH: Final = Leg.BOTH.value
+_NO: Final = Availability.NO.value
+_YES: Final = Availability.YES.value
 _SHORT: Final = Struct("!BBB")  # leg and level, code, one byte
 _LONG: Final = Struct("!BBH")  # leg and level, code, two bytes
 
@@ -27,12 +31,12 @@ class StackOption(Option):
     leg: int
 
     def __post_init__(self) -> None:
-        check_range("leg", self.leg, Leg.BOTH, Leg.CLIENT_PROXY)
+        check_range("leg", self.leg, _BOTH, 1)
 
     @override
     def claims(self) -> tuple[Hashable, ...]:
-        # § Stack options: no contradictions, no duplicates; leg 3 is both others.
-        return tuple((type(self), leg) for leg in (1, 2) if self.leg & leg)
+        # § Stack options: no contradictions, no duplicates. Leg 3 is both others.
+        return ((type(self), 1), (type(self), 2)) if self.leg == _BOTH else ((type(self), self.leg),)
 
     def leg_and_level(self) -> int:
         """Return the body's first byte."""
@@ -43,7 +47,7 @@ class StackOption(Option):
 class RemoteStackOption(StackOption):
     """A stack option that is about the proxy-remote leg alone."""
 
-    leg: int = field(default=Leg.PROXY_REMOTE.value, init=False)
+    leg: int = field(default=_REMOTE, init=False)
 
 
 def read_leg(body: Reader) -> int:
@@ -54,7 +58,7 @@ def read_leg(body: Reader) -> int:
 def read_remote_leg(body: Reader) -> None:
     """Read what every stack option begins with; DecodeError unless it says the proxy-remote leg."""
     leg = read_leg(body)
-    if leg != Leg.PROXY_REMOTE:
+    if leg != _REMOTE:
         raise DecodeError(f"leg {leg} in an option about the proxy-remote leg")
 
 
@@ -69,7 +73,7 @@ class TOS(StackOption):
 
     @override
     def __post_init__(self) -> None:
-        StackOption.__post_init__(self)
+        check_range("leg", self.leg, _BOTH, 1)
         check_range("TOS", self.tos, 0xFF)
 
     @override
@@ -117,7 +121,7 @@ class TTL(StackOption):
 
     @override
     def __post_init__(self) -> None:
-        StackOption.__post_init__(self)
+        check_range("leg", self.leg, _BOTH, 1)
         check_range("TTL", self.ttl, 0xFF, 1)
 
     @override
@@ -141,7 +145,7 @@ class NoFragmentation(StackOption):
 
     @override
     def __post_init__(self) -> None:
-        StackOption.__post_init__(self)
+        check_range("leg", self.leg, _BOTH, 1)
         _check_availability(self.availability)
 
     @override
@@ -277,4 +281,4 @@ class PortParity(RemoteStackOption):
 
 
 def _check_availability(availability: int) -> None:
-    check_range("availability", availability, Availability.YES, Availability.NO)
+    check_range("availability", availability, _YES, _NO)

@@ -1,7 +1,6 @@
 """The option table: which options we know, and which messages may carry them."""
 
-from collections.abc import Hashable, Mapping
-from types import MappingProxyType
+from collections.abc import Hashable
 from typing import Final
 
 from socks6.errors import DecodeError
@@ -13,7 +12,15 @@ from socks6.message.options.auth import (
     AuthenticationMethodAdvertisement,
     AuthenticationMethodSelection,
 )
-from socks6.message.options.base import HEADER, Option, Place, UnknownOption
+from socks6.message.options.base import (
+    HEADER,
+    MAX_OPTIONS,
+    MAX_PADDING,
+    Option,
+    Place,
+    UnknownOption,
+    check_range,
+)
 from socks6.message.options.experimental import StreamID
 from socks6.message.options.idempotence import (
     IdempotenceAccepted,
@@ -51,6 +58,7 @@ class Rule:
     __slots__ = ("option", "places")
 
     def __init__(self, option: type[Option], *places: Place) -> None:
+        check_range("option kind", option.kind, 0xFFFF)
         self.option: Final = option
         self.places: Final = frozenset(places)
 
@@ -63,7 +71,7 @@ class Rule:
 
 
 class OptionTable:
-    """Immutable: rules by place, for decoding."""
+    """An immutable set of rules; what they do not allow is not acted upon."""
 
     __slots__ = ("_by_place", "rules")
 
@@ -72,49 +80,49 @@ class OptionTable:
         if len(set(keys)) != len(keys):
             raise ValueError(f"two rules for one option: {sorted(keys)}")
         self.rules: Final = rules
-        self._by_place: Final[Mapping[Place, Mapping[int, type[Option]]]] = MappingProxyType(
-            {place: {rule.key: rule.option for rule in rules if place in rule.places} for place in Place}
-        )
+        self._by_place: Final = {
+            place: {rule.key: rule.option for rule in rules if place in rule.places} for place in Place
+        }
 
     def extended(self, *rules: Rule) -> "OptionTable":
         """Return a new table that has these rules too; ValueError if it knows one of the options already."""
         return OptionTable(*self.rules, *rules)
 
     def decode(self, reader: Reader, place: Place, dialect: Dialect) -> tuple[Option, ...]:
-        """Return all options in `reader`; DecodeError if one's length cannot be.
+        """Return all options in `reader`; DecodeError if one's length cannot be, or they are too many.
 
         What is unknown, misplaced, a duplicate of an earlier one, or malformed becomes an UnknownOption.
         """
         known = self._by_place[place]
         claimed: set[Hashable] = set()
-        options = []
+        options: list[Option] = []
         while reader.remaining:
             kind, length = reader.unpack(HEADER)
             if length < HEADER.size or (length % 4 and dialect.aligned_options):
                 raise DecodeError(f"option {kind}: bad length {length}")
             body = reader.take(length - HEADER.size)
-            option = _decode_known(known.get(_key(kind, body)), body)
-            if option is None or not claimed.isdisjoint(option.claims()):
-                option = UnknownOption(kind=kind, body=body)
-            else:
-                claimed.update(option.claims())
-            options.append(option)
+            if len(options) == MAX_OPTIONS:
+                raise DecodeError(f"more than {MAX_OPTIONS} options")
+            option = _decode_known(known.get(_key(kind, body)), body, claimed)
+            options.append(UnknownOption(kind=kind, body=body) if option is None else option)
         return tuple(options)
 
 
 def _key(kind: int, body: bytes) -> int:
     """Return the key of an option's rule."""
-    if kind == _STACK and len(body) >= 2:
-        return _stack_key(Reader(body).u16() & 0x3FFF)  # without the leg
-    return kind
+    return _stack_key(int.from_bytes(body[:2])) if kind == _STACK else kind
 
 
-def _stack_key(level_and_code: int) -> int:
-    return 0x10000 | level_and_code  # above all kinds
+def _stack_key(start: int) -> int:
+    """Return the key for the first two bytes of a stack option's body: leg, which counts not, level, code."""
+    return 0x10000 | start & 0x3FFF  # above all kinds
 
 
-def _decode_known(option: type[Option] | None, body: bytes) -> Option | None:
-    """Return an option of the class that its rule names; None if there is no rule, or the body is impossible."""
+def _decode_known(option: type[Option] | None, body: bytes, claimed: set[Hashable]) -> Option | None:
+    """Return an option of the class that its rule names, and note what it claims.
+
+    None if there is no rule, the body is impossible, or an earlier option has claimed the same.
+    """
     if option is None:
         return None
     reader = Reader(body)
@@ -122,7 +130,11 @@ def _decode_known(option: type[Option] | None, body: bytes) -> Option | None:
         decoded = option.decode_body(reader)
     except ValueError:  # DecodeError is one
         return None
-    return decoded if reader.remaining < 4 else None
+    claims = decoded.claims()
+    if reader.remaining > MAX_PADDING or not claimed.isdisjoint(claims):
+        return None
+    claimed.update(claims)
+    return decoded
 
 
 # fmt: off
