@@ -1,0 +1,248 @@
+"""Passwords that cannot be read back: the kinds of hashes, how to read one, how to make one."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Final, Protocol
+
+from typing_extensions import override
+
+from socks6.errors import ConfigurationError
+
+MAX_PASSWORD_LENGTH: Final = 255  # RFC 1929, section 2
+BCRYPT_LENGTH: Final = 72  # all that bcrypt ever looks at; newer versions of the package insist on the cut
+SCRYPT_MEMORY: Final = 2**30  # no entry may ask for more
+
+_SCRYPT_LN: Final = 15  # 32 MiB; with p = 3 as strong as OWASP asks for
+_SCRYPT_R: Final = 8
+_SCRYPT_P: Final = 3
+_SALT_SIZE: Final = 16
+_HASH_SIZE: Final = 32
+
+_ARGON2ID: Final = re.compile(
+    r"(\$argon2id\$v=19\$m=[1-9][0-9]{0,9},t=[1-9][0-9]{0,9},p=[1-9][0-9]{0,7})"
+    r"\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}"
+)
+_BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_SCRYPT: Final = re.compile(
+    r"\$scrypt\$ln=([1-9][0-9]?),r=([1-9][0-9]{0,3}),p=([1-9][0-9]{0,3})"
+    r"\$([A-Za-z0-9+/]{11,})\$([A-Za-z0-9+/]{22,})"
+)
+
+
+class PasswordHash(Protocol):
+    """What is left of a password: enough to recognise it."""
+
+    @property
+    def cost(self) -> str:
+        """What a check costs: those that cost the same say the same; "" costs next to nothing."""
+
+    def matches(self, password: bytes) -> bool:
+        """Return whether this is the password, in a time that does not depend on the answer. Never raises.
+
+        Takes a good part of a second where `cost` is not empty: not for the event loop.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainSecret(PasswordHash):
+    """A password that was given in the clear: only a keyed digest is kept, and no two keys are the same."""
+
+    key: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, password: bytes) -> "PlainSecret":
+        """Return the secret for a password."""
+        key = secrets.token_bytes(_HASH_SIZE)
+        return cls(key=key, digest=hmac.digest(key, password, "sha256"))
+
+    @property
+    @override
+    def cost(self) -> str:
+        return ""
+
+    @override
+    def matches(self, password: bytes) -> bool:
+        return hmac.compare_digest(hmac.digest(self.key, password, "sha256"), self.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argon2Hash(PasswordHash):
+    """An argon2id hash in the usual text form."""
+
+    cost: str
+    text: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "Argon2Hash":
+        """Read one. Raises ValueError, or ConfigurationError without argon2-cffi."""
+        match = _ARGON2ID.fullmatch(text)
+        if match is None:
+            raise ValueError("not a whole argon2id hash of version 19")
+        _require("argon2", "argon2id hashes")
+        return cls(cost=match[1], text=text)
+
+    @override
+    def matches(self, password: bytes) -> bool:
+        import argon2  # noqa: PLC0415  an extra
+
+        try:
+            return argon2.PasswordHasher().verify(self.text, password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BcryptHash(PasswordHash):
+    """A bcrypt hash, as htpasswd -B makes them; like every bcrypt it looks at 72 bytes of the password."""
+
+    cost: str
+    text: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "BcryptHash":
+        """Read one. Raises ValueError, or ConfigurationError without bcrypt."""
+        match = _BCRYPT.fullmatch(text)
+        if match is None:
+            raise ValueError("not a whole bcrypt hash")
+        _require("bcrypt", "bcrypt hashes")
+        return cls(cost=f"bcrypt {match[1]}", text=text)
+
+    @override
+    def matches(self, password: bytes) -> bool:
+        import bcrypt  # noqa: PLC0415  an extra
+
+        try:
+            return bcrypt.checkpw(password[:BCRYPT_LENGTH], self.text.encode())
+        except ValueError:  # a NUL in the password, for some versions; a salt that no bcrypt makes
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScryptHash(PasswordHash):
+    """A scrypt hash in the form that passlib made usual; needs nothing but Python."""
+
+    ln: int  # log2 of N
+    r: int
+    p: int
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, password: bytes) -> "ScryptHash":
+        """Return the hash of a password, with a new salt."""
+        empty = cls(
+            ln=_SCRYPT_LN,
+            r=_SCRYPT_R,
+            p=_SCRYPT_P,
+            salt=secrets.token_bytes(_SALT_SIZE),
+            digest=bytes(_HASH_SIZE),
+        )
+        return cls(ln=empty.ln, r=empty.r, p=empty.p, salt=empty.salt, digest=empty.derive(password))
+
+    @classmethod
+    def parse(cls, text: str) -> "ScryptHash":
+        """Read one. Raises ValueError."""
+        match = _SCRYPT.fullmatch(text)
+        if match is None:
+            raise ValueError("not a whole scrypt hash")
+        ln, r, p = int(match[1]), int(match[2]), int(match[3])
+        if ln >= 16 * r:  # RFC 7914, section 6
+            raise ValueError("not a scrypt hash that can be: its N is too large for its r")
+        if 128 * r * (2**ln + p) > SCRYPT_MEMORY:
+            raise ValueError("a scrypt hash that takes more than 1 GiB to check")
+        return cls(ln=ln, r=r, p=p, salt=_from_base64(match[4]), digest=_from_base64(match[5]))
+
+    @override
+    def __str__(self) -> str:
+        """Return the hash as text."""
+        return f"$scrypt$ln={self.ln},r={self.r},p={self.p}${_to_base64(self.salt)}${_to_base64(self.digest)}"
+
+    @property
+    @override
+    def cost(self) -> str:
+        return f"scrypt {self.ln} {self.r} {self.p}"
+
+    def derive(self, password: bytes) -> bytes:
+        """Return what the password comes to with this salt and these parameters."""
+        return hashlib.scrypt(
+            password,
+            salt=self.salt,
+            n=2**self.ln,
+            r=self.r,
+            p=self.p,
+            maxmem=SCRYPT_MEMORY + 2**24,  # OpenSSL counts some more for itself
+            dklen=len(self.digest),
+        )
+
+    @override
+    def matches(self, password: bytes) -> bool:
+        return hmac.compare_digest(self.derive(password), self.digest)
+
+
+KINDS: Final[dict[str, Callable[[str], PasswordHash]]] = {
+    "$argon2id$": Argon2Hash.parse,
+    "$2a$": BcryptHash.parse,
+    "$2b$": BcryptHash.parse,
+    "$2y$": BcryptHash.parse,
+    "$scrypt$": ScryptHash.parse,
+}
+
+
+def parse_hash(text: str) -> PasswordHash:
+    """Read a hash of any kind that we know.
+
+    Raises ValueError, which never quotes `text`, and ConfigurationError where an extra is missing.
+    """
+    for prefix, parse in KINDS.items():
+        if text.startswith(prefix):
+            return parse(text)
+    raise ValueError("not a hash of a kind that socks6 knows (argon2id, bcrypt, scrypt)")
+
+
+def hash_password(password: str) -> str:
+    """Return a new hash of a password: argon2id, or scrypt where argon2-cffi is not installed.
+
+    Raises ConfigurationError for a password that no client could send.
+    """
+    secret = encode_password(password)
+    try:
+        import argon2  # noqa: PLC0415  an extra
+    except ImportError:
+        return str(ScryptHash.of(secret))
+    return argon2.PasswordHasher().hash(secret)
+
+
+def encode_password(password: str) -> bytes:
+    """Return a password as clients send it. Raises ConfigurationError if they cannot."""
+    try:
+        secret = password.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError("the password is not text") from None
+    if not 1 <= len(secret) <= MAX_PASSWORD_LENGTH:
+        raise ConfigurationError(f"a password has 1 to {MAX_PASSWORD_LENGTH} bytes, not {len(secret)}")
+    return secret
+
+
+def _require(module: str, what: str) -> None:
+    try:
+        import_module(module)
+    except ImportError:
+        raise ConfigurationError(f"{what} need an extra: pip install socks6[server]") from None
+
+
+def _to_base64(data: bytes) -> str:
+    return b64encode(data).decode().rstrip("=")
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        raise ValueError("not a whole scrypt hash") from None

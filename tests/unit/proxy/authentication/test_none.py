@@ -1,0 +1,18 @@
+"""No authentication."""
+
+from socks6.policy.identity import ANONYMOUS
+from socks6.protocol.methods.userpass import UsernamePasswordCredentials
+from socks6.proxy.authentication.none import NoAuthentication
+from tests.kit.loops import Run
+
+
+def test_nobody_is_asked() -> None:
+    assert not NoAuthentication().required
+
+
+def test_credentials_nobody_asked_for_do_no_harm(run: Run) -> None:
+    async def scenario() -> None:
+        offered = UsernamePasswordCredentials(username=b"alice", password=b"secret")
+        assert await NoAuthentication().verify(offered) == ANONYMOUS
+
+    run(scenario())

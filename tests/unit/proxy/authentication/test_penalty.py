@@ -1,0 +1,103 @@
+"""Penalties for guessing."""
+
+import pytest
+
+from socks6.proxy.authentication.penalty import FailurePenalties
+
+SOURCE = "203.0.113.5"
+
+
+def fail(penalties: FailurePenalties, source: str, times: int, now: float = 0.0) -> None:
+    """Fail so often at one moment."""
+    for _ in range(times):
+        penalties.failed(source, now)
+
+
+def test_a_few_failures_are_forgiven() -> None:
+    penalties = FailurePenalties(limit=3)
+    fail(penalties, SOURCE, 2)
+    assert not penalties.blocked(SOURCE, 0.0)
+
+
+def test_too_many_cost_a_while() -> None:
+    penalties = FailurePenalties(limit=3, penalty=60.0)
+    fail(penalties, SOURCE, 3, now=5.0)
+    assert penalties.blocked(SOURCE, 5.0)
+    assert penalties.blocked(SOURCE, 64.9)
+    assert not penalties.blocked(SOURCE, 65.0)
+
+
+def test_others_are_not_touched() -> None:
+    penalties = FailurePenalties(limit=1)
+    fail(penalties, SOURCE, 1)
+    assert not penalties.blocked("203.0.113.6", 0.0)
+
+
+def test_old_failures_do_not_count() -> None:
+    penalties = FailurePenalties(limit=3, window=120.0)
+    fail(penalties, SOURCE, 2, now=0.0)
+    fail(penalties, SOURCE, 2, now=121.0)
+    assert not penalties.blocked(SOURCE, 121.0)
+    fail(penalties, SOURCE, 1, now=122.0)
+    assert penalties.blocked(SOURCE, 122.0)
+
+
+def test_the_count_begins_anew_after_a_penalty() -> None:
+    penalties = FailurePenalties(limit=2, penalty=60.0)
+    fail(penalties, SOURCE, 2)
+    fail(penalties, SOURCE, 1, now=61.0)
+    assert not penalties.blocked(SOURCE, 61.0)
+    fail(penalties, SOURCE, 1, now=62.0)
+    assert penalties.blocked(SOURCE, 62.0)
+
+
+def test_a_new_window_does_not_end_a_penalty() -> None:
+    penalties = FailurePenalties(limit=2, window=10.0, penalty=60.0)
+    fail(penalties, SOURCE, 2)
+    fail(penalties, SOURCE, 1, now=20.0)
+    assert penalties.blocked(SOURCE, 21.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"),
+        ("::ffff:203.0.113.5", "203.0.113.5"),
+        ("fe80::1%eth0", "fe80::2%eth1"),
+    ],
+)
+def test_sources_of_one_owner_count_together(one: str, other: str) -> None:
+    penalties = FailurePenalties(limit=1)
+    fail(penalties, one, 1)
+    assert penalties.blocked(other, 0.0)
+
+
+def test_sources_of_two_owners_do_not() -> None:
+    penalties = FailurePenalties(limit=1)
+    fail(penalties, "2001:db8:1:2::1", 1)
+    assert not penalties.blocked("2001:db8:1:3::1", 0.0)
+    assert not penalties.blocked("0.0.0.1", 0.0)
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "unix", ""])
+def test_this_machine_is_exempt(source: str) -> None:
+    penalties = FailurePenalties(limit=1)
+    fail(penalties, source, 5)
+    assert not penalties.blocked(source, 0.0)
+    assert len(penalties) == 0
+
+
+def test_the_quietest_source_is_forgotten_first() -> None:
+    penalties = FailurePenalties(limit=2, table_size=2)
+    for source in ("203.0.113.1", "203.0.113.2", "203.0.113.1", "203.0.113.3"):
+        fail(penalties, source, 1)
+    assert penalties.blocked("203.0.113.1", 0.0)
+    assert len(penalties) == 2
+    fail(penalties, "203.0.113.2", 1)
+    assert not penalties.blocked("203.0.113.2", 0.0)
+
+
+@pytest.mark.parametrize("sizes", [{"limit": 0}, {"table_size": 0}])
+def test_no_limit_is_no_setting(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        FailurePenalties(limit=sizes.get("limit", 1), table_size=sizes.get("table_size", 1))
