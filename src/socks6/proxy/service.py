@@ -1,17 +1,22 @@
 """The server: listeners, and a worker that serves what arrives at them."""
 
 import asyncio
+import functools
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from socks6.errors import ConfigurationError
 from socks6.net.serve import ConnectionLimits, accept_streams
-from socks6.net.stream import ByteStream, Listener
+from socks6.net.stream import Listener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.unix import listen_unix
 from socks6.net.url import ProxyURL
 from socks6.proxy.worker import ServerWorker
+
+
+class _CutOff(Exception):  # noqa: N818 - no error: it cancels a group from inside
+    """Ends the clients that outstay the drain time."""
 
 
 class Server:
@@ -46,12 +51,11 @@ class Server:
             total=worker.settings.connections, per_source=worker.settings.connections_per_source
         )
         self._listeners: list[tuple[Listener, str]] = []
-        self._connections: set[asyncio.Task[None]] = set()
         self._running: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._cut_off = asyncio.Event()
+        self._cut_off = False
+        self._patience: asyncio.Timeout | None = None
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -61,7 +65,7 @@ class Server:
     @property
     def connections(self) -> int:
         """How many clients are connected."""
-        return len(self._connections)
+        return self._limits.count
 
     async def __aenter__(self) -> Self:
         """Listen. Raises OSError for an address that is not to be had."""
@@ -100,58 +104,55 @@ class Server:
     def abort(self) -> None:
         """Stop, and end at once what runs. Idempotent."""
         self._stopping.set()
-        self._cut_off.set()
+        self._cut_off = True
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time())
 
     async def _run(self) -> None:
         """Accept until told to stop, then drain."""
-        async with asyncio.TaskGroup() as clients:
-            async with asyncio.TaskGroup() as acceptors:
-                tasks = [
-                    acceptors.create_task(
-                        self._accept(listener, front, clients), name=f"accept {listener.url}"
-                    )
-                    for listener, front in self._listeners
-                ]
-                try:
-                    await self._stopping.wait()
-                finally:
-                    for task in tasks:
-                        task.cancel()
-            await self._close_listeners()
-            await self._drain()
+        try:
+            async with asyncio.TaskGroup() as clients:
+                await self._accept_until_stopped(clients)
+                await self._close_listeners()
+                self._worker.observer.stopping(self.connections)
+                if not await self._drained():
+                    raise _CutOff
+        except* _CutOff:
+            pass  # it did its work: the group cancelled every client
         await self._worker.aclose()
         self._stopped.set()
 
-    async def _accept(self, listener: Listener, front: str, clients: asyncio.TaskGroup) -> None:
-        async def serve(stream: ByteStream) -> None:
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101 - a coroutine runs in a task
-            self._connections.add(task)
-            try:
-                await self._worker.serve_stream(stream, front)
-            finally:
-                self._connections.discard(task)
-                if not self._connections:
-                    self._drained.set()
-
-        await accept_streams(
-            listener, serve, limits=self._limits, observer=self._worker.observer, group=clients
-        )
-
-    async def _drain(self) -> None:
-        """Give the running connections their time, then end what is left."""
-        self._worker.observer.stopping(len(self._connections))
-        self._drained.clear()
-        if self._connections and not self._cut_off.is_set():
-            async with asyncio.TaskGroup() as either:
-                waits = [either.create_task(event.wait()) for event in (self._drained, self._cut_off)]
-                await asyncio.wait(
-                    waits, timeout=self._worker.settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED
+    async def _accept_until_stopped(self, clients: asyncio.TaskGroup) -> None:
+        async with asyncio.TaskGroup() as acceptors:
+            tasks = [
+                acceptors.create_task(
+                    accept_streams(
+                        listener,
+                        functools.partial(self._worker.serve_stream, front=front),
+                        limits=self._limits,
+                        observer=self._worker.observer,
+                        group=clients,
+                    ),
+                    name=f"accept {listener.url}",
                 )
-                for wait in waits:
-                    wait.cancel()
-        for connection in self._connections:
-            connection.cancel()
+                for listener, front in self._listeners
+            ]
+            await self._stopping.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def _drained(self) -> bool:
+        """Give the running connections their time; return whether all ended within it."""
+        try:
+            async with asyncio.timeout(0 if self._cut_off else self._worker.settings.drain_timeout) as patience:
+                self._patience = patience  # `abort` cuts it short
+                while self.connections:
+                    await self._limits.wait_for_leave()
+        except TimeoutError:
+            return False
+        finally:
+            self._patience = None
+        return True
 
     async def _close_listeners(self) -> None:
         for listener, _ in self._listeners:
@@ -161,4 +162,4 @@ class Server:
 async def _listen(address: ProxyURL) -> list[Listener]:
     if address.path:
         return [await listen_unix(address.path, url=str(address))]
-    return await listen_tcp(address.host, address.port)
+    return list(await listen_tcp(address.host, address.port, scheme=address.front))

@@ -19,7 +19,9 @@ class Call:
     port: int
     identity: Identity = ANONYMOUS
     options: tuple[StackOption, ...] = ()
-    first_data: bytes = b""  # bytes of the stream that came along; `Connection.first_data_sent` tells what went
+    first_data: bytes = (
+        b""  # bytes of the stream that came along; `Connection.first_data_sent` tells what went
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
