@@ -40,7 +40,7 @@ class _ContextPerFile:
 
 
 def main() -> int:
-    modules = list(_modules())
+    modules = _modules()
     tests = {test: _subject(test, modules) for package in PACKAGES for test in _test_files(package)}
     faults = [f"{_name(test)}: is the test of no module" for test, module in tests.items() if module is None]
     os.environ.setdefault("COVERAGE_CORE", "ctrace")  # the other tracers know no contexts
@@ -60,16 +60,14 @@ def main() -> int:
     return 1 if faults or status else 0
 
 
-def _modules() -> Iterator[Path]:
-    for package in PACKAGES:
-        for path in sorted((SOURCE / package).rglob("*.py")):
-            if _has_function(ast.parse(path.read_text())):
-                yield path
+def _modules() -> list[Path]:
+    return sorted(path for package in PACKAGES for path in (SOURCE / package).rglob("*.py"))
 
 
-def _has_function(tree: ast.AST) -> bool:
-    """Tell whether anything in `tree` runs later than on import; what only has a docstring or `...` does not."""
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+def _has_function(module: Path) -> bool:
+    """Tell whether anything runs later than on import; a function with nothing but a docstring does not."""
+    nodes = ast.walk(ast.parse(module.read_text()))
+    functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return any(not _is_empty(statement) for function in functions for statement in function.body)
 
 
@@ -94,7 +92,8 @@ def _subject(test: Path, modules: list[Path]) -> Path | None:
 
 def _faults(module: Path, own: list[Path], measured: coverage.Coverage) -> Iterator[str]:
     if not own:
-        yield f"{_name(module)}: has no test file {_name(_home(module))}"
+        if _has_function(module):
+            yield f"{_name(module)}: has no test file {_name(_home(module))}"
         return
     contexts = [ON_IMPORT, *(f"^{re.escape(str(test))}$" for test in own)]
     report = io.StringIO()
