@@ -15,6 +15,11 @@ class Socks6Outbound(Outbound):
     def __init__(self, client: Client) -> None:
         self._client = client
 
+    @property
+    @override
+    def resolves(self) -> bool:
+        return False
+
     @override
     async def connect(
         self,

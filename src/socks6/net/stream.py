@@ -105,6 +105,10 @@ class Connection:
 class Outbound(Protocol):
     """A way to reach the world: directly, or through another proxy."""
 
+    @property
+    def resolves(self) -> bool:
+        """Whether names are resolved here, so that `judge` is asked; else whoever is next resolves them."""
+
     async def connect(
         self,
         host: str,

@@ -35,7 +35,7 @@ class Server:
         self, listen: Sequence[str | ProxyURL], worker: ServerWorker, *, open_to_all: bool = False
     ) -> None:
         self._addresses: Final = tuple(
-            url if isinstance(url, ProxyURL) else ProxyURL.parse(url) for url in listen
+            url if isinstance(url, ProxyURL) else ProxyURL.parse_listener(url) for url in listen
         )
         self._worker: Final = worker
         if not self._addresses:

@@ -1,0 +1,91 @@
+"""Ways out that reach nothing but the test."""
+
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from socks6.errors import NotAllowed, OperationFailed
+from socks6.message.options import StackOption
+from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound
+from socks6.net.transports.memory import memory_stream_pair
+from socks6.telemetry import ConnectionSummary, NullObserver
+
+BOUND = Endpoint("192.0.2.1", 4711)
+
+
+@dataclass(frozen=True)
+class Dialled:
+    """What the outbound was asked for."""
+
+    host: str
+    port: int
+    options: tuple[StackOption, ...]
+    first_data: bytes
+
+
+class ScriptedOutbound(Outbound):
+    """Connects to memory: `far` is the remote's end of the last connection; or fails as told."""
+
+    def __init__(
+        self,
+        failure: OperationFailed | None = None,
+        *,
+        sent: int = 0,
+        addresses: tuple[str, ...] = (),
+        resolves: bool = True,
+    ) -> None:
+        self._failure = failure
+        self._sent = sent
+        self._addresses = addresses
+        self._resolves = resolves
+        self.dialled: list[Dialled] = []
+        self.closed = False
+        self.far: ByteStream
+
+    @property
+    @override
+    def resolves(self) -> bool:
+        return self._resolves
+
+    @override
+    async def connect(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: Judge,
+        options: tuple[StackOption, ...] = (),
+        first_data: bytes = b"",
+    ) -> Connection:
+        self.dialled.append(Dialled(host, port, options, first_data))
+        if self._failure is not None:
+            raise self._failure
+        if not all(judge(address, port) for address in self._addresses):
+            raise NotAllowed("no address may be reached")
+        near, self.far = memory_stream_pair()
+        return Connection(stream=near, bound=BOUND, first_data_sent=self._sent)
+
+    @override
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class Recorder(NullObserver):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.summaries: list[ConnectionSummary] = []
+        self.errors: list[BaseException] = []
+        self.urls: list[str] = []
+
+    @override
+    def listening(self, url: str) -> None:
+        self.urls.append(url)
+
+    @override
+    def connection_ended(self, summary: ConnectionSummary) -> None:
+        self.summaries.append(summary)
+
+    @override
+    def unexpected_error(self, where: str, error: BaseException) -> None:
+        self.errors.append(error)
