@@ -14,7 +14,7 @@ from socks6.net.stream import ByteStream
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.events import CredentialsOffered, Ended, Violation
 from socks6.protocol.methods.base import Credentials
-from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, SocksRequestReceived
+from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Event, SocksRequestReceived
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
 from socks6.telemetry import Ending
 
@@ -48,7 +48,7 @@ class Socks5Front(Front):
         """Receive a request and authenticate its client; None if it was sent away."""
         identity: Identity = ANONYMOUS
         while True:
-            event = await next_event(conversation, stream)
+            event: Socks5Event | None = await next_event(conversation, stream)
             match event:
                 case CredentialsOffered():
                     known = await self._verify(event.credentials, engine)

@@ -1,0 +1,190 @@
+"""What a proxy reads and writes in the heads of HTTP/1.1 messages: targets, fields, credentials, statuses."""
+
+import base64
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+from socks6.errors import DecodeError
+from socks6.message.address import normalize_host
+from socks6.message.codes import ReplyCode
+
+Fields = tuple[tuple[bytes, bytes], ...]  # names as they were written, and values
+
+MAX_TARGET_SIZE: Final = 16_384
+HTTP_PORT: Final = 80
+PSEUDONYM: Final = b"socks6"  # who we are in Via and Proxy-Status
+
+CHALLENGE: Final = (b"Proxy-Authenticate", b'Basic realm="socks6"')
+CHUNKED: Final = (b"Transfer-Encoding", b"chunked")
+CLOSE: Final = (b"Connection", b"close")
+
+# RFC 9110 §7.6.1: about one connection only, and never forwarded. Trailers are not forwarded either.
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy", b"proxy-authenticate", b"proxy-authentication-info",
+        b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    }
+)  # fmt: skip
+FRAMING: Final = frozenset({b"content-length"})  # never dropped, whatever Connection names
+
+_AUTHORITY: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@]+)(?::([0-9]{0,5}))?")
+_ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(/[^?#]*)?(\?[^#]*)?(?:#.*)?")
+
+
+class BadRequest(DecodeError):
+    """A request that the proxy does not serve; the text is for the client."""
+
+    def __init__(self, text: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(text)
+        self.status: Final = status
+
+
+class Failure(NamedTuple):
+    """How HTTP tells of a failure: a status, and an error type of RFC 9209."""
+
+    status: HTTPStatus
+    error: str
+
+
+# PROTOCOL 5; the error types are those of RFC 9209 §2.3
+FAILURE_FOR_REPLY: Final[dict[int, Failure]] = {
+    ReplyCode.GENERAL_FAILURE: Failure(HTTPStatus.BAD_GATEWAY, "proxy_internal_error"),
+    ReplyCode.NOT_ALLOWED: Failure(HTTPStatus.FORBIDDEN, "http_request_denied"),
+    ReplyCode.NETWORK_UNREACHABLE: Failure(HTTPStatus.BAD_GATEWAY, "destination_ip_unroutable"),
+    ReplyCode.HOST_UNREACHABLE: Failure(HTTPStatus.BAD_GATEWAY, "destination_unavailable"),
+    ReplyCode.CONNECTION_REFUSED: Failure(HTTPStatus.BAD_GATEWAY, "connection_refused"),
+    ReplyCode.TTL_EXPIRED: Failure(HTTPStatus.BAD_GATEWAY, "destination_ip_unroutable"),
+    ReplyCode.COMMAND_NOT_SUPPORTED: Failure(HTTPStatus.BAD_GATEWAY, "proxy_configuration_error"),
+    ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED: Failure(HTTPStatus.BAD_GATEWAY, "destination_ip_unroutable"),
+    ReplyCode.CONNECTION_TIMED_OUT: Failure(HTTPStatus.GATEWAY_TIMEOUT, "connection_timeout"),
+}
+UNAUTHENTICATED: Final = Failure(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, "http_request_denied")
+ORIGIN_MALFORMED: Final = Failure(HTTPStatus.BAD_GATEWAY, "http_protocol_error")
+ORIGIN_BROKE: Final = Failure(HTTPStatus.BAD_GATEWAY, "http_response_incomplete")
+ORIGIN_SILENT: Final = Failure(HTTPStatus.GATEWAY_TIMEOUT, "http_response_timeout")
+
+
+def failure_for(code: int) -> Failure:
+    """Return how to tell of a SOCKS 6 reply code."""
+    return FAILURE_FOR_REPLY.get(code, FAILURE_FOR_REPLY[ReplyCode.GENERAL_FAILURE])
+
+
+def proxy_status(error: str) -> tuple[bytes, bytes]:
+    """Return the field that says why (RFC 9209)."""
+    return b"Proxy-Status", PSEUDONYM + b"; error=" + error.encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """A request as its origin gets it; `fields` say whether a body follows, and how."""
+
+    method: bytes
+    target: bytes
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseHead:
+    """A response, interim ones too, as its client gets it."""
+
+    status: int
+    reason: bytes
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsoluteTarget:
+    """The target of a request for plain http through a proxy."""
+
+    host: str
+    port: int
+    path: bytes  # and query, as the origin gets it; empty if there was none
+
+    @property
+    def authority(self) -> bytes:
+        """What belongs into the Host field."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (host if self.port == HTTP_PORT else f"{host}:{self.port}").encode()
+
+    def origin_form(self, method: bytes) -> bytes:
+        """Return the target as its origin gets it (RFC 9112 §3.2.1 and §3.2.4)."""
+        if not self.path:
+            return b"*" if method == b"OPTIONS" else b"/"
+        return self.path if self.path.startswith(b"/") else b"/" + self.path
+
+
+def decode_authority(target: bytes, default_port: int | None = None) -> tuple[str, int]:
+    """Return host and port; without `default_port` the port must be there, as in CONNECT (RFC 9110 §9.3.6)."""
+    match = _AUTHORITY.fullmatch(target)
+    if match is None:
+        raise BadRequest("the target is no host and port")
+    port = int(match[2]) if match[2] else default_port
+    if port is None or not 0 < port <= 0xFFFF:
+        raise BadRequest("the target has no possible port")
+    try:
+        return normalize_host(match[1].decode("ascii")), port
+    except ValueError:
+        raise BadRequest("the target has no possible host") from None
+
+
+def decode_absolute(target: bytes) -> AbsoluteTarget:
+    """Return what a request's target in absolute form says."""
+    if len(target) > MAX_TARGET_SIZE:
+        raise BadRequest("the target is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise BadRequest(
+            "this is a proxy: it serves CONNECT and requests for http:// URLs, no pages of its own"
+        )
+    if match[1].lower() != b"http":
+        raise BadRequest("only http is forwarded; for anything else use CONNECT", HTTPStatus.NOT_IMPLEMENTED)
+    host, port = decode_authority(match[2], HTTP_PORT)
+    return AbsoluteTarget(host=host, port=port, path=(match[3] or b"") + (match[4] or b""))
+
+
+def decode_basic(value: bytes) -> tuple[bytes, bytes] | None:
+    """Return name and password of Basic credentials (RFC 7617); None if they are none."""
+    scheme, _, token = value.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        name, colon, password = base64.b64decode(token.strip(), validate=True).partition(b":")
+    except ValueError:
+        return None
+    return (name, password) if colon else None
+
+
+def find_field(fields: Fields, name: bytes) -> bytes | None:
+    """Return the first value of a field by its lower-case name; None if there is none."""
+    return next((value for found, value in fields if found.lower() == name), None)
+
+
+def list_items(fields: Fields, name: bytes) -> tuple[bytes, ...]:
+    """Return the items of a comma-separated field, over all its lines."""
+    values = b",".join(value for found, value in fields if found.lower() == name)
+    return tuple(item for part in values.split(b",") if (item := part.strip()))
+
+
+def connection_options(fields: Fields) -> frozenset[bytes]:
+    """Return what the Connection field names, in lower case."""
+    return frozenset(option.lower() for option in list_items(fields, b"connection"))
+
+
+def end_to_end(fields: Fields) -> Fields:
+    """Return the fields that are meant for the other end (RFC 9110 §7.6.1)."""
+    dropped = (HOP_BY_HOP | connection_options(fields)) - FRAMING
+    return tuple(field for field in fields if field[0].lower() not in dropped)
+
+
+def via(version: bytes) -> tuple[bytes, bytes]:
+    """Return the field that says that a message of an HTTP version came through us (RFC 9110 §7.6.3)."""
+    return b"Via", version + b" " + PSEUDONYM
+
+
+def wanted_upgrades(fields: Fields) -> bytes:
+    """Return the protocols that may take over the connection; h2c not, as its settings are not forwarded."""
+    if b"upgrade" not in connection_options(fields):
+        return b""
+    return b", ".join(name for name in list_items(fields, b"upgrade") if name.lower() != b"h2c")

@@ -1,0 +1,95 @@
+"""What both legs of the HTTP proxy share: h11 behind the shape of every machine."""
+
+from typing import Final
+
+import h11
+
+from socks6.errors import LocalProtocolError
+
+MAX_HEAD_SIZE: Final = 32_768  # of a head, a chunk's header or the trailers
+
+# Where h11 has something to say about what the peer sends.
+READING: Final = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.SEND_BODY})
+
+
+class HttpLeg:
+    """One HTTP/1.1 connection, seen from `role`."""
+
+    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
+        self._role = role
+        self._h11 = h11.Connection(role, max_incomplete_event_size=MAX_HEAD_SIZE)
+        self._pending = bytearray()  # received, and not handed to h11 yet
+        self._ended = False
+        self._surrendered = False  # the stream has got what h11 holds
+        self._outgoing = bytearray()
+
+    def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
+        """Take bytes that arrived. Never raises on bad bytes."""
+        self._pending += data
+
+    def receive_eof(self, now: float) -> None:  # noqa: ARG002
+        """Take the news that the peer will send nothing more."""
+        self._ended = True
+
+    def next_timeout(self) -> float | None:
+        """Return None: how long to wait is for the driver to say."""
+        return None
+
+    def handle_timeout(self, now: float) -> None:
+        """Do nothing: nothing is ever due."""
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to write, and forget them; empty if there are none."""
+        data = bytes(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    def bytes_wanted(self) -> int:
+        """Return 1 while the peer has to say something, else 0: HTTP announces no sizes of heads."""
+        return 1 if self._h11.their_state in READING and not self._ended else 0
+
+    def unread(self) -> bytes:
+        """Return, and forget, the bytes received that are no HTTP: those behind a switch of protocols."""
+        data = self._unparsed() + bytes(self._pending)
+        self._surrendered = True
+        self._pending.clear()
+        return data
+
+    def _unparsed(self) -> bytes:
+        """Return what h11 holds and has said nothing about."""
+        return b"" if self._surrendered else self._h11.trailing_data[0]
+
+    def _renew(self) -> None:
+        """Begin anew with what is unparsed: every message is judged for itself."""
+        self._pending[:0] = self._unparsed()
+        self._h11 = h11.Connection(self._role, max_incomplete_event_size=MAX_HEAD_SIZE)
+
+    def _pull(self) -> h11.Event | None:
+        """Return what the peer said next; None when more bytes are needed. Raises h11.RemoteProtocolError."""
+        while self._h11.their_state in READING:
+            event = self._h11.next_event()
+            if isinstance(event, h11.Event):
+                return event
+            if not self._feed():
+                return None
+        return None
+
+    def _push(self, event: h11.Event) -> None:
+        """Queue what we have to say."""
+        try:
+            self._outgoing += self._h11.send(event) or b""
+        except h11.LocalProtocolError as error:
+            raise LocalProtocolError(str(error)) from error
+
+    def _feed(self) -> bool:
+        """Hand h11 the next piece; False if there is none. No more than h11's limit, so that it holds exactly."""
+        held, ended = self._h11.trailing_data
+        if self._pending:
+            piece = bytes(self._pending[: MAX_HEAD_SIZE + 1 - len(held)])
+            del self._pending[: len(piece)]
+            self._h11.receive_data(piece)
+            return True
+        if self._ended and not ended:
+            self._h11.receive_data(b"")
+            return True
+        return False

@@ -1,0 +1,129 @@
+"""The origin's leg of the HTTP proxy: one request after another, and their responses."""
+
+from dataclasses import dataclass
+
+import h11
+from typing_extensions import override
+
+from socks6.message.http import (
+    Fields,
+    RequestHead,
+    ResponseHead,
+    end_to_end,
+    list_items,
+    via,
+)
+from socks6.protocol.events import Ended, Fault, Violation
+from socks6.protocol.http import BodyEnded, BodyReceived
+from socks6.protocol.http_leg import HttpLeg
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterimReceived:
+    """An interim response (1xx); others follow."""
+
+    head: ResponseHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchReceived:
+    """The origin takes the upgrade (101): what follows is another protocol's."""
+
+    head: ResponseHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseReceived:
+    """The response's head; its body follows."""
+
+    head: ResponseHead
+
+
+OriginEvent = (
+    InterimReceived | SwitchReceived | ResponseReceived | BodyReceived | BodyEnded | Violation | Ended
+)
+
+
+class OriginConversation(HttpLeg):
+    """A machine (see `protocol.machine`) that sends requests to one origin and tells of its responses."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.CLIENT)
+        self._answered = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether the origin has said anything since the request was sent."""
+        return self._answered
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the origin takes another request: this one is through, and both sides keep the connection."""
+        through = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+        return through and not (self._ended or self._pending or self._unparsed())
+
+    @override
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes that arrived. Never raises on bad bytes."""
+        self._answered = True
+        super().receive_data(data, now)
+
+    def next_event(self) -> OriginEvent | None:
+        """Return what happened next; None when nothing else has."""
+        try:
+            event = self._pull()
+        except h11.RemoteProtocolError as error:
+            if self._h11.trailing_data[1]:  # the end is told only where more is needed
+                return Ended(reason="the origin closed its side in mid-response")
+            return Violation(
+                fault=Fault.MALFORMED, reason=f"the origin's response: {str(error).partition(':')[0]}"
+            )
+        return None if event is None else self._tell(event)
+
+    def send_request(self, head: RequestHead) -> None:
+        """Queue a request's head; the first one, or one when the connection is reusable."""
+        if self.reusable:
+            self._renew()
+        self._answered = False
+        self._push(h11.Request(method=head.method, target=head.target, headers=list(head.fields)))
+
+    def send_body(self, data: bytes) -> None:
+        """Queue a piece of the request's body."""
+        self._push(h11.Data(data=data))
+
+    def end_body(self) -> None:
+        """Queue the request's end."""
+        self._push(h11.EndOfMessage())
+
+    def _tell(self, event: h11.Event) -> OriginEvent:
+        match event:
+            case h11.InformationalResponse(status_code=101):
+                return self._switch(event)
+            case h11.InformationalResponse():
+                return InterimReceived(head=_head(event))
+            case h11.Response():
+                return ResponseReceived(head=_head(event))
+            case h11.Data():
+                return BodyReceived(data=bytes(event.data))
+            case _:
+                return BodyEnded()
+
+    def _switch(self, event: h11.InformationalResponse) -> SwitchReceived | Violation:
+        if self._h11.our_state is not h11.SWITCHED_PROTOCOL:
+            return Violation(fault=Fault.MALFORMED, reason="the origin switched protocols in mid-request")
+        return SwitchReceived(head=_head(event))
+
+
+def _head(event: h11.InformationalResponse | h11.Response) -> ResponseHead:
+    """Return a response as the client gets it."""
+    fields: Fields = tuple(event.headers.raw_items())
+    forwarded = list(end_to_end(fields))
+    if event.status_code == 204:
+        forwarded = [field for field in forwarded if field[0].lower() != b"content-length"]  # RFC 9110 §8.6
+    if event.status_code == 101:
+        forwarded += [
+            (b"Connection", b"upgrade"),
+            *((b"Upgrade", name) for name in list_items(fields, b"upgrade")),
+        ]
+    forwarded.append(via(event.http_version))
+    return ResponseHead(status=event.status_code, reason=bytes(event.reason), fields=tuple(forwarded))

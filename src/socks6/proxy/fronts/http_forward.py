@@ -1,0 +1,281 @@
+"""Forwarding requests for plain http: one client's requests, one after another, to their origins."""
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple, TypeVar
+
+from socks6.errors import OperationFailed
+from socks6.message.codes import Command, ReplyCode
+from socks6.message.http import ORIGIN_BROKE, ORIGIN_MALFORMED, ORIGIN_SILENT, Failure
+from socks6.net.drive import flush
+from socks6.net.stream import ByteStream
+from socks6.policy.identity import Identity
+from socks6.protocol.events import Ended, Violation
+from socks6.protocol.http import BodyEnded, BodyReceived, ForwardRequested, HttpConversation
+from socks6.protocol.http_origin import (
+    InterimReceived,
+    OriginConversation,
+    OriginEvent,
+    ResponseReceived,
+    SwitchReceived,
+)
+from socks6.protocol.machine import Machine
+from socks6.proxy.fronts.base import Call, Engine, Tunnel
+
+REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # safe methods (RFC 9110 §9.2.1)
+TURN: Final = 16  # events after which other connections get their turn, were all bytes there at once
+
+EventT = TypeVar("EventT")
+
+
+class Outcome(Enum):
+    """How an exchange with an origin went."""
+
+    WHOLE = "whole"
+    SWITCHED = "switched"
+    BROKE = "the origin broke the connection off"
+    MALFORMED = "the origin's response is malformed"
+    SILENT = "the origin is silent"
+    CLIENT_LOST = "the client broke off"
+
+
+FAILURES: Final[dict[Outcome, Failure]] = {
+    Outcome.BROKE: ORIGIN_BROKE,
+    Outcome.MALFORMED: ORIGIN_MALFORMED,
+    Outcome.SILENT: ORIGIN_SILENT,
+}
+
+
+class Place(NamedTuple):
+    """What makes a connection to an origin good for another request: it goes there, for the same user."""
+
+    host: str
+    port: int
+    identity: Identity
+
+
+@dataclass(slots=True, kw_only=True)
+class Origin:
+    """A connection to an origin."""
+
+    place: Place
+    stream: ByteStream
+    machine: OriginConversation
+    unsent: bytes  # of the request, without its body
+    fresh: bool = True  # no request was sent on it before
+    settled: bool = False  # the last request was sent wholly
+
+    def takes(self, place: Place) -> bool:
+        """Tell whether another request for `place` may be sent here."""
+        if place != self.place or not self.settled or not self.machine.reusable:
+            return False
+        try:
+            return self.stream.receive_nowait(1) is None  # neither closed meanwhile, nor speaking unasked
+        except OSError:
+            return False
+
+
+class Forwarder:
+    """Forwards the requests of one client; keeps the last origin's connection for the next request."""
+
+    def __init__(
+        self, conversation: HttpConversation, stream: ByteStream, engine: Engine, *, idle_timeout: float
+    ) -> None:
+        self._conversation = conversation
+        self._stream = stream
+        self._engine = engine
+        self._idle_timeout = idle_timeout
+        self._idle = asyncio.timeout(None)  # of the exchange that goes on
+        self._client_error: OSError | None = None
+        self._client_lost = False  # the request will never be whole
+        self._events = 0
+        self._origin: Origin | None = None
+
+    async def forward(self, request: ForwardRequested, identity: Identity) -> Tunnel | None:
+        """Carry out one request; a tunnel if the origin switches protocols.
+
+        Raises OSError when the client's stream breaks, or the response cannot be completed.
+        """
+        place = Place(request.host, request.port, identity)
+        while True:
+            try:
+                origin = await self._reach(place, request)
+            except OperationFailed as failure:
+                self._conversation.send_failure(failure.code)
+                return None
+            outcome = await self._exchange(origin, request)
+            if outcome is Outcome.SWITCHED:
+                return await self._hand_over(origin)
+            if outcome is Outcome.WHOLE:
+                return None
+            await self.aclose()
+            if not self._may_repeat(outcome, origin, request):
+                self._fail(outcome, place)
+                return None
+
+    async def aclose(self) -> None:
+        """Close the connection to the last origin."""
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            await origin.stream.aclose()
+
+    async def _reach(self, place: Place, request: ForwardRequested) -> Origin:
+        """Return a connection to the origin, the request's head ready to be sent. Raises OperationFailed."""
+        origin = self._origin
+        if origin is not None and origin.takes(place):
+            origin.unsent = _written(origin.machine, request)
+            origin.fresh = origin.settled = False
+            return origin
+        await self.aclose()
+        machine = OriginConversation()
+        head = _written(machine, request)
+        connection = await self._engine.connect(_call(place, head))
+        unsent = head[connection.first_data_sent :]
+        self._origin = Origin(place=place, stream=connection.stream, machine=machine, unsent=unsent)
+        return self._origin
+
+    async def _exchange(self, origin: Origin, request: ForwardRequested) -> Outcome:
+        """Send the request and pass the response on, both at the same time, until the response is through."""
+        self._idle = asyncio.timeout(self._idle_timeout)
+        try:
+            async with self._idle, asyncio.TaskGroup() as group:
+                upload = group.create_task(self._upload(origin, request), name="http upload")
+                outcome = await self._download(origin)
+                upload.cancel()
+        except TimeoutError:
+            return Outcome.SILENT
+        return outcome
+
+    async def _upload(self, origin: Origin, request: ForwardRequested) -> None:
+        """Send the request; ends quietly when the origin takes no more, since its response says why."""
+        machine = origin.machine
+        data = origin.unsent
+        whole = not request.has_body
+        while await _sent(origin.stream, data):
+            if whole:
+                origin.settled = True
+                return
+            try:
+                event = await self._receive(self._conversation, self._stream)
+            except OSError as error:
+                self._client_error = error
+                event = None
+            match event:
+                case BodyReceived():
+                    machine.send_body(event.data)
+                case BodyEnded():
+                    machine.end_body()
+                    whole = True
+                case _:
+                    self._client_lost = True
+                    origin.stream.abort()  # which ends the download
+                    return
+            data = machine.data_to_send()
+
+    async def _download(self, origin: Origin) -> Outcome:
+        """Pass the response on."""
+        event: OriginEvent | None
+        while True:
+            try:
+                event = await self._receive(origin.machine, origin.stream)
+            except OSError:
+                event = None
+            if self._client_lost:
+                return Outcome.CLIENT_LOST
+            outcome = self._pass_on(event)
+            try:
+                await flush(self._conversation, self._stream)
+            except OSError as error:
+                self._client_error = error
+                return Outcome.CLIENT_LOST
+            if outcome is not None:
+                return outcome
+
+    def _pass_on(self, event: OriginEvent | None) -> Outcome | None:
+        """Have the client told; return the outcome if that was the last thing to tell."""
+        conversation = self._conversation
+        match event:
+            case InterimReceived():
+                conversation.send_interim(event.head)
+            case ResponseReceived():
+                conversation.send_head(event.head)
+            case BodyReceived():
+                conversation.send_body(event.data)
+            case SwitchReceived():
+                conversation.send_switch(event.head)
+                return Outcome.SWITCHED
+            case BodyEnded():
+                conversation.end_body()
+                return Outcome.WHOLE
+            case Violation():
+                return Outcome.MALFORMED
+            case Ended() | None:
+                return Outcome.BROKE
+        return None
+
+    async def _receive(self, machine: Machine[EventT], stream: ByteStream) -> EventT | None:
+        """Return what comes next on one leg, without sending: that is the other direction's."""
+        while (event := machine.next_event()) is None and machine.bytes_wanted():
+            data = await stream.receive()
+            now = asyncio.get_running_loop().time()
+            if data:
+                machine.receive_data(data, now)
+            else:
+                machine.receive_eof(now)
+        self._events += 1
+        if self._events % TURN == 0:
+            await asyncio.sleep(0)
+        if not self._idle.expired():
+            self._idle.reschedule(asyncio.get_running_loop().time() + self._idle_timeout)
+        return event
+
+    async def _hand_over(self, origin: Origin) -> Tunnel:
+        """Return the connection as a tunnel; the origin's first bytes in the new protocol go out before."""
+        if first := origin.machine.unread():
+            await self._stream.send(first)
+        self._origin = None
+        return Tunnel(remote=origin.stream, first=self._conversation.unread())
+
+    def _may_repeat(self, outcome: Outcome, origin: Origin, request: ForwardRequested) -> bool:
+        """Tell whether the origin closed a kept connection just as the request came (RFC 9112 §9.3.1)."""
+        unheard = outcome is Outcome.BROKE and not origin.fresh and not origin.machine.answered
+        return unheard and request.head.method in REPEATABLE and not request.has_body
+
+    def _fail(self, outcome: Outcome, place: Place) -> None:
+        """Tell the client, if it can still be told; raises OSError otherwise."""
+        if self._client_error is not None:
+            raise self._client_error
+        self._engine.answered(_call(place), ReplyCode.GENERAL_FAILURE, outcome.value)
+        if self._conversation.in_response:
+            self._stream.abort()  # a response without an announced length would seem whole otherwise
+            raise ConnectionAbortedError(outcome.value)
+        if outcome in FAILURES:
+            self._conversation.send_failure(FAILURES[outcome])
+
+
+def _call(place: Place, first_data: bytes = b"") -> Call:
+    return Call(
+        command=Command.CONNECT,
+        host=place.host,
+        port=place.port,
+        identity=place.identity,
+        first_data=first_data,
+    )
+
+
+def _written(machine: OriginConversation, request: ForwardRequested) -> bytes:
+    """Return a request as the origin gets it, without its body."""
+    machine.send_request(request.head)
+    if not request.has_body:
+        machine.end_body()
+    return machine.data_to_send()
+
+
+async def _sent(stream: ByteStream, data: bytes) -> bool:
+    """Send; return False if the stream is broken."""
+    try:
+        await stream.send(data)
+    except OSError:
+        return False
+    return True
