@@ -89,10 +89,11 @@ class ClientConversation:
             raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
         if initial_data and request.command != Command.CONNECT:
             raise ValueError("initial data belong to CONNECT alone")
+        noop = request.command == Command.NOOP  # § Requests: its address and port must be 0
         self._request = Request(
             command=request.command,
-            host=request.host,
-            port=request.port,
+            host="0.0.0.0" if noop else request.host,  # noqa: S104 - nothing is listened on
+            port=0 if noop else request.port,
             options=(*self._authentication_options(len(initial_data)), *request.options),
         )
         self._outgoing = bytearray(self._request.encode(dialect) + initial_data)

@@ -91,6 +91,10 @@ def test_an_operation_may_fail() -> None:
     assert scene.machine.state is ClientState.CLOSED
 
 
+def test_a_noop_is_about_no_address() -> None:
+    play(Command.NOOP) << sent("06 00 0000 0000 00 01 00000000")
+
+
 def test_a_noop_is_over_after_its_reply() -> None:
     scene = play(Command.NOOP)
     scene >> received("06 00 0000", "06 00 0000 0000 00 01 00000000")
