@@ -146,7 +146,10 @@ MESSAGES: Final = Suite(
 MEMORY: Final = Suite(
     name="memory",
     title="Memory of an idle relayed connection, after one byte each way",
-    cells=(Cell(name="4000 connections", mode="idle", connections=4000),),
+    cells=(
+        Cell(name="4000 connections", mode="idle", connections=4000),
+        Cell(name="9000 connections", mode="idle", connections=9000),
+    ),
     metrics=(
         Metric(name="PSS KB/connection", compute=_kilobytes("pss"), aim=6.0),
         Metric(name="RSS KB/connection", compute=_kilobytes("rss")),
