@@ -6,7 +6,7 @@ from typing import Final
 
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
-from socks6.message.datagrams import AssociationMessage, decode_message, message_size
+from socks6.message.datagrams import AssociationMessage, DatagramError, decode_message, message_size
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
@@ -30,7 +30,7 @@ from socks6.protocol.events import (
     PeerConnected,
     Violation,
 )
-from socks6.protocol.methods.base import ClientMethod
+from socks6.protocol.methods.base import ClientMethod, check_methods
 from socks6.protocol.states import CLIENT_TRANSITIONS, ClientState, ClientStep
 
 MAX_NEGOTIATION: Final = 65536  # bytes that one method's slow exchange may take from the proxy
@@ -59,8 +59,8 @@ class ClientConversation:
 
     Its first bytes to send are the request and the initial data, together. `methods` are what we can prove
     ourselves with; `options` are sent along; `deadline` bounds each wait for the proxy's handshake bytes,
-    None for never. Raises ValueError for a request that cannot be written, or more initial data than a
-    negotiation allows (§ Authentication Method options).
+    None for never. Raises ValueError for a request that cannot be written, method 6 (§ SSL Authentication),
+    or more initial data than a negotiation allows (§ Authentication Method options).
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class ClientConversation:
     ) -> None:
         self.state = ClientState.AWAITING_AUTHENTICATION
         self._methods = {method.number: method for method in methods}
+        check_methods(self._methods)
         self._deadline = deadline
         self._dialect = dialect
         self._table = table
@@ -163,6 +164,8 @@ class ClientConversation:
         """Queue a UDP association message on the stream."""
         if self.state is not ClientState.ASSOCIATED:
             raise LocalProtocolError(f"no association while {self.state.value}")
+        if isinstance(message, DatagramError):
+            raise LocalProtocolError("clients must not send Error messages")  # § Reporting ICMP Errors
         self._outgoing += message.encode(self._dialect, layout)
 
     # Inside.
@@ -207,10 +210,16 @@ class ClientConversation:
         elif self.state is ClientState.AWAITING_OPERATION:
             self._take_operation(OperationReply.decode(message, self._dialect, self._table))
         elif self.state is ClientState.ASSOCIATED:
-            decoded, layout = decode_message(message, self._dialect)
-            self._events.append(AssociationMessageReceived(message=decoded, layout=layout))
+            self._take_message(message)
         else:
             self._take_authentication(AuthenticationReply.decode(message, self._dialect, self._table))
+
+    def _take_message(self, data: bytes) -> None:
+        try:
+            message, layout = decode_message(data, self._dialect)
+        except DecodeError:
+            return  # dropped silently, as on UDP: the next message's start is known
+        self._events.append(AssociationMessageReceived(message=message, layout=layout))
 
     def _take_authentication(self, reply: AuthenticationReply) -> None:
         if reply.type == AuthenticationType.SUCCEEDED:

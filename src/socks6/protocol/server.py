@@ -7,7 +7,7 @@ from typing import Final
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message.address import UnknownAddressType
 from socks6.message.codes import AuthenticationType, Command, Method, ReplyCode
-from socks6.message.datagrams import AssociationMessage, decode_message, message_size
+from socks6.message.datagrams import AssociationMessage, Datagram, decode_message, message_size
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
@@ -32,7 +32,7 @@ from socks6.protocol.events import (
     ServerEvent,
     Violation,
 )
-from socks6.protocol.methods.base import ServerMethod
+from socks6.protocol.methods.base import ServerMethod, check_methods
 from socks6.protocol.states import SERVER_TRANSITIONS, ServerState, ServerStep
 
 MAX_NEGOTIATION: Final = 65536  # bytes that one method's slow exchange may take from the client
@@ -54,6 +54,7 @@ class ServerConversation:
     The driver answers each event by the method that the event names; a call out of turn raises
     LocalProtocolError. `methods` are tried in their order; None required means that anybody is let in.
     `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces.
+    Raises ValueError for method 6 (§ SSL Authentication).
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class ServerConversation:
         quiet: bool = False,
         whole_request: bool = False,
     ) -> None:
+        check_methods(methods)
         self.state = ServerState.AWAITING_REQUEST
         self._methods = methods
         self._required = authentication_required
@@ -347,11 +349,19 @@ class ServerConversation:
             while not self._initial_left and len(self._received) >= (
                 size := message_size(self._received, self._dialect)
             ):
-                message, layout = decode_message(bytes(self._received[:size]), self._dialect)
+                message = bytes(self._received[:size])
                 del self._received[:size]
-                self._events.append(AssociationMessageReceived(message=message, layout=layout))
+                self._take_message(message)
         except DecodeError as error:
             self._violate(Fault.MALFORMED, str(error))  # framing is lost: the association is closed
+
+    def _take_message(self, data: bytes) -> None:
+        try:
+            message, layout = decode_message(data, self._dialect)
+        except DecodeError:
+            return  # dropped silently, as on UDP: the next message's start is known
+        if isinstance(message, Datagram):  # clients have no other to send
+            self._events.append(AssociationMessageReceived(message=message, layout=layout))
 
     def _settle(self) -> None:
         self._move(ServerStep.SETTLE)

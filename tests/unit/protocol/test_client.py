@@ -4,7 +4,7 @@ import pytest
 
 from socks6.errors import LocalProtocolError
 from socks6.message.codes import Command
-from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization
+from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, DatagramError
 from socks6.message.dialect import GO_212
 from socks6.message.options import AuthenticationData, AuthenticationMethodSelection, SessionRequest
 from socks6.message.replies import AuthenticationReply, OperationReply
@@ -285,6 +285,32 @@ def test_association_messages_go_out_over_the_stream() -> None:
     scene.machine.data_to_send()
     scene.machine.send_message(AssociationConfirmation(association_id=1))
     scene << sent("06 02 000c 0000000000000001")
+
+
+def test_a_message_that_makes_no_sense_is_dropped() -> None:
+    scene = play(Command.UDP_ASSOCIATE)
+    scene >> received(*ASSOCIATED, "06 09 000c 0102030405060708", "06 02 000c 0102030405060708")
+    scene.machine.next_event()
+    scene.machine.next_event()
+    scene << AssociationMessageReceived(
+        message=AssociationConfirmation(association_id=0x0102030405060708), layout=None
+    )
+
+
+def test_errors_are_not_for_clients_to_send() -> None:
+    scene = play(Command.UDP_ASSOCIATE)
+    scene >> received(*ASSOCIATED)
+    error = DatagramError(association_id=1, host="192.0.2.1", port=53, code=2, reporter="192.0.2.2")
+    with pytest.raises(LocalProtocolError):
+        scene.machine.send_message(error)
+
+
+def test_a_banned_method_is_refused_at_once() -> None:
+    class Banned(UsernamePasswordClient):
+        number = 6
+
+    with pytest.raises(ValueError, match="banned"):
+        play(methods=(Banned(ALICE),))
 
 
 def test_messages_need_an_association() -> None:

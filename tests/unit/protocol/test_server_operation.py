@@ -159,6 +159,13 @@ def test_initial_data_of_an_association_is_dropped() -> None:
     assert isinstance(scene.machine.next_event(), AssociationMessageReceived)
 
 
+def test_what_is_no_datagram_is_dropped() -> None:
+    scene = associated()
+    scene >> received("06 09 000c 0102030405060708", "06 02 000c 0102030405060708") << nothing
+    scene >> received("06 03 0014 0102030405060708 01 00 0000 00000000")
+    assert isinstance(scene.machine.next_event(), AssociationMessageReceived)
+
+
 def test_an_association_ends_when_framing_is_lost() -> None:
     scene = associated()
     scene >> received("06 03 0003")

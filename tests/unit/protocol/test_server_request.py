@@ -170,3 +170,8 @@ def test_authentication_before_a_request_is_our_fault() -> None:
 
 def test_an_empty_read_changes_nothing() -> None:
     play() >> received("") << nothing
+
+
+def test_a_banned_method_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="banned"):
+        play(methods={6: UsernamePasswordServer})

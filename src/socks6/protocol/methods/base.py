@@ -6,8 +6,11 @@ whether they hold; on the client it writes the offer and judges the answer. It m
 Authentication Replies.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
+
+from socks6.message.codes import Method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +79,9 @@ class ClientMethod(Protocol):
 
     def bytes_wanted(self) -> int:
         """Return how many bytes at least the slow exchange needs next; 0 when it is over."""
+
+
+def check_methods(numbers: Collection[int]) -> None:
+    """Raise ValueError if the banned method is among them (§ SSL Authentication)."""
+    if Method.SSL in numbers:
+        raise ValueError("method 6, SSL, is banned: use SOCKS over TLS")

@@ -24,7 +24,7 @@ from socks6.protocol.events import (
     RequestReceived,
     Violation,
 )
-from socks6.protocol.methods.base import ServerMethod
+from socks6.protocol.methods.base import ServerMethod, check_methods
 from socks6.protocol.methods.userpass import UsernamePasswordServer
 from socks6.protocol.server import ServerConversation
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
@@ -57,8 +57,7 @@ class Socks6Front(Front):
         quiet: bool = False,
         ignore_fragmented: bool = False,
     ) -> None:
-        if Method.SSL in methods:
-            raise ValueError("method 6, SSL, is banned (§ SSL Authentication)")
+        check_methods(methods)  # when the proxy is configured, not when a client comes
         self._dialects = dialects
         self._methods = methods
         self._quiet = quiet

@@ -1,0 +1,18 @@
+"""What every authentication method has in common."""
+
+import pytest
+
+from socks6.protocol.methods.base import Credentials, check_methods
+
+
+def test_ssl_is_banned() -> None:
+    with pytest.raises(ValueError, match="banned"):
+        check_methods((2, 6))
+
+
+def test_other_methods_are_not() -> None:
+    check_methods((1, 2, 0x80))
+
+
+def test_credentials_of_no_method_say_nothing() -> None:
+    assert repr(Credentials()) == "Credentials()"
