@@ -1,0 +1,198 @@
+"""URLs of proxies and listeners: socks6://user:password@host:1080, socks6+unix:///run/socks6.sock."""
+
+import os
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+from typing_extensions import override
+
+from socks6.errors import ConfigurationError
+from socks6.message.address import is_literal, normalize_host
+
+DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}
+UNIX: Final = "+unix"
+SCHEMES: Final = (*DEFAULT_PORTS, *(front + UNIX for front in DEFAULT_PORTS))
+
+MAX_PORT: Final = 65535
+MAX_PATH_LENGTH: Final = 107  # of a Unix socket, on Linux
+MAX_CREDENTIAL_LENGTH: Final = 255  # RFC 1929, section 2
+
+_URL: Final = re.compile(
+    r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
+)
+_PLACE: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
+_SHOWABLE: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@/?#]*)(?::[0-9]*)?(?:[/?#].*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ProxyURL:
+    """Where a proxy is, or listens: at a host and port, or at the path of a Unix socket.
+
+    `str` and `repr` never show the password.
+    """
+
+    front: str  # the protocol spoken there: socks6, socks5, http, or mixed for all of them
+    host: str = ""  # "" for a Unix socket, and for every address of a listener's machine
+    port: int = 0  # 0 for a Unix socket, and for any free port of a listener's machine
+    path: str = ""
+    username: str | None = None
+    password: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "ProxyURL":
+        """Read the URL of a proxy to use. Raises ConfigurationError.
+
+        Without a port it is 1080, or 8080 for http. Reserved characters in the user name, the password and
+        the path of a Unix socket are percent-encoded.
+        """
+        url = _parse(text)
+        if not url.path and not url.host:
+            raise _error(text, "names no host")
+        if not url.path and not url.port:
+            raise _error(text, "port 0 is nobody's")
+        return url
+
+    @classmethod
+    def parse_listener(cls, text: str) -> "ProxyURL":
+        """Read the URL of a place to listen. Raises ConfigurationError.
+
+        Port 0 is any free port; no host, as in "socks6://:1080", is every address of this machine.
+        """
+        url = _parse(text)
+        if url.username is not None:
+            raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
+        return url
+
+    @property
+    def scheme(self) -> str:
+        """What the URL begins with: the front, and "+unix" for a Unix socket."""
+        return self.front + UNIX if self.path else self.front
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it: a Unix socket, a loopback address, localhost."""
+        if self.path or self.host == "localhost":
+            return True
+        return is_literal(self.host) and ip_address(self.host).is_loopback
+
+    def with_secrets(self) -> str:
+        """Return the whole URL, with the password: `parse` gives this object back."""
+        return self._text(None if self.password is None else quote(self.password, safe=""))
+
+    @override
+    def __str__(self) -> str:
+        return self._text(None if self.password is None else "***")
+
+    @override
+    def __repr__(self) -> str:
+        return f"<ProxyURL {self}>"
+
+    def _text(self, password: str | None) -> str:
+        userinfo = "" if self.username is None else quote(self.username, safe="")
+        userinfo += "" if password is None else f":{password}"
+        userinfo += "" if self.username is None else "@"
+        if self.path:
+            return f"{self.scheme}://{userinfo}{quote(os.fsencode(self.path))}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{userinfo}{host}:{self.port}"
+
+
+def _parse(text: str) -> ProxyURL:
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise _error(text, "is no URL: write socks6://host:port")
+    scheme, path = match["scheme"].lower(), match["path"]
+    if scheme not in SCHEMES:
+        raise _error(text, f"has an unknown scheme; there are {', '.join(SCHEMES)}")
+    _refuse_rest(text, match)
+    userinfo, at, place = match["authority"].rpartition("@")
+    username, password = _parse_userinfo(text, userinfo) if at else (None, None)
+    front = scheme.removesuffix(UNIX)
+    if scheme.endswith(UNIX):
+        return ProxyURL(
+            front=front, path=_parse_path(text, place, path), username=username, password=password
+        )
+    if path not in {"", "/"}:
+        raise _error(text, "has a path, which only URLs of Unix sockets have")
+    host, port = _parse_place(text, place)
+    return ProxyURL(
+        front=front,
+        host=host,
+        port=DEFAULT_PORTS[front] if port is None else port,
+        username=username,
+        password=password,
+    )
+
+
+def _refuse_rest(text: str, match: re.Match[str]) -> None:
+    """Refuse what no proxy's URL has."""
+    if not text.isprintable() or " " in text:
+        raise _error(text, "has spaces or characters that cannot be printed")
+    if "@" in text[match.end("authority") :] and match["authority"]:
+        raise _error(
+            text, "percent-encode / ? # in the user name, the password and the path, and @ after these"
+        )
+    if match["fragment"]:
+        raise _error(text, "has a #fragment")
+    if match["query"]:
+        key = re.split("[=&;]", match["query"])[0]
+        raise _error(text, f"has an unknown option {key!r}; there are none yet")
+
+
+def _parse_userinfo(text: str, userinfo: str) -> tuple[str, str | None]:
+    username, colon, password = userinfo.partition(":")
+    if not username:
+        raise _error(text, "has an empty user name")
+    return _decode(text, username), _decode(text, password) if colon else None
+
+
+def _decode(text: str, part: str) -> str:
+    try:
+        decoded = unquote_to_bytes(part)
+        if len(decoded) > MAX_CREDENTIAL_LENGTH:
+            raise _error(text, f"the user name or password is longer than {MAX_CREDENTIAL_LENGTH} bytes")
+        return decoded.decode()
+    except UnicodeDecodeError:
+        raise _error(text, "the user name or password is not UTF-8") from None
+
+
+def _parse_place(text: str, place: str) -> tuple[str, int | None]:
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        raise _error(text, "has no port number after its host; IPv6 addresses go in brackets")
+    host, port = match["host"], match["port"]
+    if port is not None and int(port) > MAX_PORT:
+        raise _error(text, f"port {port} is over {MAX_PORT}")
+    try:
+        return normalize_host(host) if host else "", None if port is None else int(port)
+    except ValueError as error:
+        raise _error(text, str(error)) from None
+
+
+def _parse_path(text: str, place: str, path: str) -> str:
+    if place:
+        raise _error(text, "a Unix socket has no host: write three slashes before its path")
+    decoded = unquote(path, errors="surrogateescape")
+    if decoded in {"", "/"} or "\0" in decoded:
+        raise _error(text, "names no Unix socket")
+    if len(os.fsencode(decoded)) > MAX_PATH_LENGTH:
+        raise _error(text, f"a Unix socket's path has at most {MAX_PATH_LENGTH} bytes")
+    return decoded
+
+
+def _error(text: str, what: str) -> ConfigurationError:
+    return ConfigurationError(f"{_showable(text)!r}: {what}")
+
+
+def _showable(text: str) -> str:
+    """Return a URL, however broken, without anything in it that may be a password."""
+    scheme, mark, rest = text.partition("://") if "://" in text else ("", "", text)
+    if "@" in scheme or ":" in scheme:
+        return "***"
+    _, at, place = rest.rpartition("@")
+    if at:
+        place = re.split("[/?#]", place, maxsplit=1)[0] or "..."
+    return f"{scheme}{mark}{'***@' if at else ''}{place if _SHOWABLE.fullmatch(place) else '***'}"
