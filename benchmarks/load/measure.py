@@ -42,7 +42,7 @@ class _Moment:
     swallowed: int
 
 
-class _Run:
+class Run:
     """One origin and one started proxy."""
 
     def __init__(self, bench: Bench, peer: Peer, running: Running, origin: Process) -> None:
@@ -98,11 +98,11 @@ def run_once(bench: Bench, peer: Peer, cell: Cell) -> Sample:
         lifetime = str(int(3 * SETUP_TIMEOUT + bench.seconds))
         origin = stack.enter_context(Process([str(bench.programs.origin), lifetime], cores=bench.load_cores))
         running = stack.enter_context(peer.start(bench.proxy_cores))
-        run = _Run(bench, peer, running, origin)
+        run = Run(bench, peer, running, origin)
         return _memory(run, cell) if cell.mode == "idle" else _speed(run, cell)
 
 
-def _speed(run: _Run, cell: Cell) -> Sample:
+def _speed(run: Run, cell: Cell) -> Sample:
     with run.load(cell.mode, cell.connections, cell.most) as load:
         _expect(load, "ready", SETUP_TIMEOUT)
         load.tell("go")
@@ -128,7 +128,7 @@ def _speed(run: _Run, cell: Cell) -> Sample:
     )
 
 
-def _memory(run: _Run, cell: Cell) -> Sample:
+def _memory(run: Run, cell: Cell) -> Sample:
     with run.load("idle", WARM_UP_CONNECTIONS, 0) as load:
         _expect(load, "ready", SETUP_TIMEOUT)
     time.sleep(SETTLING)

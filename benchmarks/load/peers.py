@@ -20,6 +20,8 @@ ROOT: Final = Path(__file__).parents[2]
 START_TIMEOUT: Final = 15.0
 USER: Final = "alice"
 PASSWORD: Final = "123456"
+PYTHON_OPTIONS: Final = "BENCHMARK_PYTHON_OPTIONS"
+"""Environment variable: what stands between `python` and `socks6`, `-m` without; for profilers."""
 DANTED_CONFIGURATION: Final = """\
 logoutput: {directory}/log
 internal: 127.0.0.1 port = {port}
@@ -122,8 +124,9 @@ def _danted(cores: frozenset[int]) -> Iterator[Running]:
 @contextmanager
 def _socks6_command(cores: frozenset[int], *arguments: str) -> Iterator[tuple[Process, str]]:
     """Start one of our commands and yield it with the URL that it says it listens on."""
-    environment = {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "socks6", *arguments]
+    environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    profiler = os.environ.get(PYTHON_OPTIONS, "-m").split()
+    command = [sys.executable, *profiler, "socks6", *arguments]
     with Process(command, cores=cores, environment=environment) as process:
         until = time.monotonic() + START_TIMEOUT
         while time.monotonic() < until:
