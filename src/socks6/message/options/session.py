@@ -56,7 +56,7 @@ class SessionID(Option):
     @override
     def encode_body(self) -> bytes:
         if not self.id or len(self.id) % 4:
-            raise ValueError(f"a session id has {len(self.id)} bytes, no multiple of 4 above 0")
+            raise ValueError(f"length of a session id is {len(self.id)}, no multiple of 4 above 0")
         return self.id
 
 
