@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, TypeVar
 
+from typing_extensions import override
+
 from socks6.client.request import make_request
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import Carriers
@@ -78,6 +80,7 @@ class Client:
         """End what the client itself still carries; plain sockets that it made live on."""
         await self._carriers.__aexit__(kind, error, trace)
 
+    @override
     def __repr__(self) -> str:
         """Name the proxy, not the password."""
         return f"<Client {self.url}>"

@@ -70,7 +70,7 @@ def describe(code: int) -> str:
 async def _expect(conversation: ClientConversation, stream: ByteStream, kind: type[EventT]) -> EventT:
     """Return the next event if it is of this kind; raise what any other means."""
     try:
-        event = await next_event(conversation, stream, exact=True)
+        event: ClientEvent | None = await next_event(conversation, stream, exact=True)
     except OSError as error:
         raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
     if isinstance(event, kind):

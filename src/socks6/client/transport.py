@@ -4,7 +4,8 @@ import asyncio
 import socket
 import ssl as tls
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Final, TypeVar
 
 from socks6.client.stream import ProxiedStream
 from socks6.errors import LocalProtocolError
@@ -30,7 +31,9 @@ class Carriers:
         self._group = await asyncio.TaskGroup().__aenter__()
         return self
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Cut off transports left open; give closed ones a moment to deliver their last bytes."""
         group, self._group = self._group, None
         if group is None:
@@ -38,11 +41,13 @@ class Carriers:
         for task, transport in self._tasks.items():
             if not transport.is_closing():
                 task.cancel()
-        if self._tasks:
+        if self._tasks and kind is None:
             await asyncio.wait(self._tasks, timeout=LINGER_SECONDS)
         for task in self._tasks:
             task.cancel()
-        await group.__aexit__(*error)
+        cancelled = isinstance(error, asyncio.CancelledError)
+        # any other exception is the caller's own: it goes its way without a group around it
+        await (group.__aexit__(kind, error, trace) if cancelled else group.__aexit__(None, None, None))
 
     async def open(
         self,

@@ -15,8 +15,8 @@ from socks6.net.url import ProxyURL
 from socks6.proxy.worker import ServerWorker
 
 
-class _CutOff(Exception):  # noqa: N818 - no error: it cancels a group from inside
-    """Ends the clients that outstay the drain time."""
+class _CutOff(Exception):
+    """Cancels a group from inside: no error, but the end of clients that outstay the drain time."""
 
 
 class Server:
@@ -91,7 +91,11 @@ class Server:
             self.stop()
             if kind is not None:
                 self.abort()
-            await running.__aexit__(kind, error, trace)
+            cancelled = isinstance(error, asyncio.CancelledError)
+            # any other exception is the caller's own: it goes its way without a group around it
+            await (
+                running.__aexit__(kind, error, trace) if cancelled else running.__aexit__(None, None, None)
+            )
 
     async def serve_forever(self) -> None:
         """Wait until the server has been stopped."""
@@ -144,7 +148,9 @@ class Server:
     async def _drained(self) -> bool:
         """Give the running connections their time; return whether all ended within it."""
         try:
-            async with asyncio.timeout(0 if self._cut_off else self._worker.settings.drain_timeout) as patience:
+            async with asyncio.timeout(
+                0 if self._cut_off else self._worker.settings.drain_timeout
+            ) as patience:
                 self._patience = patience  # `abort` cuts it short
                 while self.connections:
                     await self._limits.wait_for_leave()

@@ -1,0 +1,64 @@
+"""CONNECT: rules first, then the way out."""
+
+import pytest
+
+from socks6.errors import NotAllowed
+from socks6.message.codes import Command
+from socks6.policy.rules import Policy, Rule
+from socks6.proxy.commands.connect import connect
+from socks6.proxy.fronts.base import Call
+from tests.kit.loops import Run
+from tests.kit.outbounds import BOUND, Dialled, ScriptedOutbound
+
+ONLY_TEN = Policy(rules=(Rule.parse("allow", hosts=["10.0.0.0/8"]), Rule.parse("deny")))
+
+
+def call(host: str) -> Call:
+    return Call(command=Command.CONNECT, host=host, port=80, first_data=b"hi")
+
+
+def test_what_is_allowed_is_dialled_as_it_was_asked(run: Run) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound()
+        connection = await connect(call("example.com"), policy=Policy(), outbound=outbound)
+        assert connection.bound == BOUND
+        assert outbound.dialled == [Dialled("example.com", 80, (), b"hi")]
+
+    run(scene())
+
+
+def test_a_refused_name_is_never_dialled(run: Run) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound()
+        policy = Policy(rules=(Rule.parse("deny", hosts=[".example.com"]),))
+        with pytest.raises(NotAllowed):
+            await connect(call("www.example.com"), policy=policy, outbound=outbound)
+        assert outbound.dialled == []
+
+    run(scene())
+
+
+def test_a_name_that_leads_to_a_private_address_is_refused(run: Run) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound(addresses=("192.168.0.1",))
+        with pytest.raises(NotAllowed):
+            await connect(call("rebound.example"), policy=Policy(), outbound=outbound)
+
+    run(scene())
+
+
+def test_a_name_may_be_redeemed_by_its_address(run: Run) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound(addresses=("10.1.2.3",))
+        await connect(call("intranet.example"), policy=ONLY_TEN, outbound=outbound)
+
+    run(scene())
+
+
+def test_nobody_redeems_a_name_that_another_proxy_resolves(run: Run) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound(resolves=False)
+        with pytest.raises(NotAllowed):
+            await connect(call("intranet.example"), policy=ONLY_TEN, outbound=outbound)
+
+    run(scene())

@@ -1,0 +1,185 @@
+"""The server: listeners, limits, stopping."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from socks6.errors import ConfigurationError
+from socks6.net.stream import ByteStream
+from socks6.net.transports.tcp import connect_tcp
+from socks6.net.transports.unix import connect_unix
+from socks6.net.url import ProxyURL
+from socks6.proxy.authentication.table import UserTable
+from socks6.proxy.service import Server
+from socks6.proxy.settings import Settings
+from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import Ending
+from tests.kit.loops import Run
+from tests.kit.outbounds import Recorder, ScriptedOutbound
+
+NOOP = bytes.fromhex("06 00 0000 0000 00 01 00000000")
+NOOP_DONE = bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
+CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
+LOOPBACK = "socks6://127.0.0.1:0"
+
+
+async def dial(url: str) -> ByteStream:
+    place = ProxyURL.parse(url)
+    return await connect_unix(place.path) if place.path else await connect_tcp(place.host, place.port)
+
+
+async def receive(stream: ByteStream, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := await stream.receive(size - len(data))):
+        data += piece
+    return data
+
+
+async def connected(url: str) -> ByteStream:
+    """Return a client whose CONNECT has succeeded."""
+    client = await dial(url)
+    await client.send(CONNECT)
+    assert (await receive(client, 16))[4:6] == b"\x06\x00"
+    return client
+
+
+def test_it_serves_where_it_says_that_it_listens(run: Run) -> None:
+    async def scene() -> None:
+        log = Recorder()
+        async with Server([LOOPBACK, "mixed://[::1]:0"], ServerWorker(observer=log)) as server:
+            assert list(server.urls) == log.urls
+            assert len(server.urls) == 2
+            for url in server.urls:
+                client = await dial(url)
+                await client.send(NOOP)
+                assert await receive(client, 99) == NOOP_DONE
+                await client.aclose()
+
+    run(scene())
+
+
+def test_it_serves_unix_sockets(run: Run, tmp_path: Path) -> None:
+    async def scene() -> None:
+        url = f"socks6+unix://{tmp_path}/proxy.sock"
+        async with Server([url], ServerWorker()) as server:
+            assert server.urls == (url,)
+            client = await dial(url)
+            await client.send(NOOP)
+            assert await receive(client, 99) == NOOP_DONE
+            await client.aclose()
+        assert not (tmp_path / "proxy.sock").exists()
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "url", ["socks6://0.0.0.0:0", "socks6://:0", "socks6://[2001:db8::1]:0", "mixed://example.com:0"]
+)
+def test_it_does_not_open_itself_to_everybody_unasked(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="--open"):
+        Server([LOOPBACK, url], ServerWorker())
+
+
+def test_with_users_it_may_listen_anywhere() -> None:
+    Server(["socks6://0.0.0.0:0"], ServerWorker(authenticator=UserTable.from_plain({"alice": "x"})))
+
+
+def test_it_opens_itself_when_told() -> None:
+    Server(["socks6://0.0.0.0:0"], ServerWorker(), open_to_all=True)
+
+
+def test_it_needs_somewhere_to_listen() -> None:
+    with pytest.raises(ConfigurationError):
+        Server([], ServerWorker())
+
+
+def test_a_taken_port_is_an_error_that_leaves_nothing_open(run: Run) -> None:
+    async def scene() -> None:
+        async with Server([LOOPBACK], ServerWorker()) as first:
+            second = Server([LOOPBACK, *first.urls], ServerWorker())
+            with pytest.raises(OSError, match=r"."):
+                await second.__aenter__()
+            with pytest.raises(OSError, match=r"."):
+                await dial(second.urls[0])
+
+    run(scene())
+
+
+def test_stopping_lets_connections_finish(run: Run) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound()
+        log = Recorder()
+        async with Server([LOOPBACK], ServerWorker(outbound=outbound, observer=log)) as server:
+            client = await connected(server.urls[0])
+            server.stop()
+            await asyncio.sleep(0.05)
+            with pytest.raises(OSError, match=r"."):
+                await dial(server.urls[0])
+            assert server.connections == 1
+            await outbound.far.send(b"still here")
+            assert await receive(client, 10) == b"still here"
+            await client.aclose()
+            await outbound.far.aclose()
+            await server.serve_forever()
+        assert server.connections == 0
+        assert outbound.closed
+
+    run(scene())
+
+
+def test_connections_that_outstay_the_drain_time_are_ended(run: Run) -> None:
+    async def scene() -> None:
+        log = Recorder()
+        worker = ServerWorker(
+            outbound=ScriptedOutbound(), observer=log, settings=Settings(drain_timeout=0.05)
+        )
+        async with Server([LOOPBACK], worker) as server:
+            client = await connected(server.urls[0])
+        assert log.summaries[0].ending is Ending.STOPPED
+        await client.aclose()
+
+    run(scene())
+
+
+def test_aborting_ends_all_at_once(run: Run) -> None:
+    async def scene() -> None:
+        async with Server([LOOPBACK], ServerWorker(outbound=ScriptedOutbound())) as server:
+            client = await connected(server.urls[0])
+            server.stop()
+            await asyncio.sleep(0.01)
+            server.abort()
+            server.abort()
+            await server.serve_forever()
+        await client.aclose()
+
+    run(scene())
+
+
+def test_a_failing_body_ends_all_at_once(run: Run) -> None:
+    async def scene() -> None:
+        async def fail(server: Server) -> None:
+            async with server:
+                clients.append(await connected(server.urls[0]))
+                raise ZeroDivisionError
+
+        clients: list[ByteStream] = []
+        with pytest.raises(ZeroDivisionError):
+            await fail(Server([LOOPBACK], ServerWorker(outbound=ScriptedOutbound())))
+        await clients[0].aclose()
+
+    run(scene())
+
+
+def test_too_many_connections_are_turned_away(run: Run) -> None:
+    async def scene() -> None:
+        worker = ServerWorker(outbound=ScriptedOutbound(), settings=Settings(connections=1))
+        async with Server([LOOPBACK], worker) as server:
+            first = await connected(server.urls[0])
+            second = await dial(server.urls[0])
+            with pytest.raises(ConnectionResetError):
+                await second.receive()
+            await first.aclose()
+            server.abort()
+
+    run(scene())
