@@ -50,12 +50,12 @@ def _observed(bench: Bench, name: str, cell: Cell, observer: Sequence[str]) -> f
         time.sleep(0.5)
         load.tell("go")
         load.line(timeout=30.0)
-        result = json.loads(load.line(timeout=60.0))
+        result: dict[str, float] = json.loads(load.line(timeout=60.0))
         if watcher is not None:
             watcher.send_signal(signal.SIGINT)
             watcher.wait(30.0)
     share_of_time = 1.0 + 0.4 / result["seconds"]  # the watcher saw the warm-up too
-    return float(result["count"] or result["bytes"] / 1e6) * share_of_time
+    return (result["count"] or result["bytes"] / 1e6) * share_of_time
 
 
 def system_calls(bench: Bench, name: str, cell: Cell) -> list[str]:
