@@ -98,7 +98,7 @@ def format_fields(fields: dict[str, str | int]) -> str:
 
 
 def _value(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else _printable(json.dumps(text))
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)  # escapes all but printable ASCII
 
 
 def _printable(text: str) -> str:

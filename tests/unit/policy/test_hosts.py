@@ -96,6 +96,8 @@ def test_numbers_are_read_as_the_c_library_reads_them(text: str, address: str) -
         "1.16777216",
         "4294967296",
         "1.2.3.4.5",
+        "1.2.3.4.0",
+        "1.2.3.4.0.0",
         "1_0.1",
         "1..2",
         "example.1",
