@@ -80,6 +80,8 @@ class Socks6Front(Front):
         tunnel = await self._operate(conversation, stream, engine, *admitted) if admitted else None
         if tunnel is None:
             await flush(conversation, stream)
+        if admitted is None and self._quiet:
+            await _stay_silent(stream, engine.deadline)
         return tunnel
 
     async def _admit(
@@ -166,3 +168,13 @@ class Socks6Front(Front):
             connection.stream.abort()
             raise
         return Tunnel(remote=connection.stream, first=call.first_data[connection.first_data_sent :])
+
+
+async def _stay_silent(stream: ByteStream, deadline: float) -> None:
+    """Treat every stranger alike: nothing is said, and nobody can tell by the clock why."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            while await stream.receive():
+                pass
+    except TimeoutError:
+        pass

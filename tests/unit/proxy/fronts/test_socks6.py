@@ -1,0 +1,127 @@
+"""The SOCKS 6 front, with an engine made for the test."""
+
+import asyncio
+
+import pytest
+
+from socks6.errors import HostUnreachable
+from socks6.message.codes import Method
+from socks6.message.dialect import DRAFT_12, GO_212
+from socks6.net.transports.memory import memory_stream_pair
+from socks6.protocol.methods.userpass import UsernamePasswordServer
+from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.settings import Settings
+from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import Ending
+from tests.kit.loops import Run
+from tests.kit.outbounds import Recorder, ScriptedOutbound
+
+NOOP = bytes.fromhex("06 00 0000 0000 00 01 00000000")
+NOOP_DONE = bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
+
+
+async def answer_to(
+    request: bytes, front: Socks6Front, *, outbound: ScriptedOutbound | None = None
+) -> tuple[bytes, Recorder]:
+    """Return what the front answers to a client that says this and no more."""
+    log = Recorder()
+    worker = ServerWorker(
+        fronts={"socks6": front},
+        outbound=outbound or ScriptedOutbound(),
+        observer=log,
+        settings=Settings(handshake_timeout=5.0),
+    )
+    client, server = memory_stream_pair()
+    await client.send(request)
+    await client.send_eof()
+    await worker.serve_stream(server)
+    answer = b""
+    while piece := await client.receive():
+        answer += piece
+    return answer, log
+
+
+def test_a_noop_is_answered(run: Run) -> None:
+    async def scene() -> None:
+        assert (await answer_to(NOOP, Socks6Front()))[0] == NOOP_DONE
+
+    run(scene())
+
+
+@pytest.mark.parametrize("rubbish", [b"\x05\x01\x00", b"GET / HTTP/1.1\r\n\r\n", b"\xd4\x00"])
+def test_other_protocols_are_answered_with_the_version(run: Run, rubbish: bytes) -> None:
+    async def scene() -> None:
+        answer, log = await answer_to(rubbish, Socks6Front())
+        assert answer == b"\x06"
+        assert log.summaries[0].ending is Ending.MALFORMED
+
+    run(scene())
+
+
+def test_the_older_dialect_is_answered_in_kind_where_it_is_spoken(run: Run) -> None:
+    async def scene() -> None:
+        request = b"\xd4" + NOOP[1:]
+        answer, _ = await answer_to(request, Socks6Front(dialects=(DRAFT_12, GO_212)))
+        assert answer == bytes.fromhex("d4 00 0000  d4 00 0000 0000 00 01 00000000")
+
+    run(scene())
+
+
+def test_a_name_that_is_not_found_is_reply_4(run: Run) -> None:
+    async def scene() -> None:
+        request = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
+        outbound = ScriptedOutbound(HostUnreachable("no such name"))
+        answer, _ = await answer_to(request, Socks6Front(), outbound=outbound)
+        assert answer == bytes.fromhex("06 00 0000  06 04 0000 0000 00 01 00000000")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("request_", [b"\x05", b"\x06\x01\x60\x00\x00\x50\x00\x01\x7f", b"\x06\x01\x00"])
+def test_a_quiet_front_says_nothing_to_strangers(run: Run, request_: bytes) -> None:
+    async def scene() -> None:
+        assert (await answer_to(request_, Socks6Front(quiet=True)))[0] == b""
+
+    run(scene())
+
+
+@pytest.mark.parametrize("request_", [b"\x05", b"\x06\x01\x60\x00\x00\x50\x00\x01\x7f", b"\x06\x01\x00"])
+def test_a_quiet_front_takes_the_same_time_for_every_stranger(run: Run, request_: bytes) -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        worker = ServerWorker(
+            fronts={"socks6": Socks6Front(quiet=True)}, settings=Settings(handshake_timeout=0.1)
+        )
+        client, server = memory_stream_pair()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.serve_stream(server))
+            await client.send(request_)
+            assert await client.receive() == b""
+            assert loop.time() - started >= 0.1
+            await client.aclose()
+
+    run(scene())
+
+
+def test_requests_in_pieces_are_ignored_when_told(run: Run) -> None:
+    async def scene() -> None:
+        front = Socks6Front(ignore_fragmented=True)
+        assert (await answer_to(NOOP[:6], front))[0] == b""
+        assert (await answer_to(NOOP, front))[0] == NOOP_DONE
+
+    run(scene())
+
+
+def test_a_client_that_leaves_early_is_no_fault(run: Run) -> None:
+    async def scene() -> None:
+        answer, log = await answer_to(NOOP[:6], Socks6Front())
+        assert answer == b""
+        assert log.summaries[0].ending is Ending.NO_REQUEST
+
+    run(scene())
+
+
+def test_ssl_authentication_is_banned() -> None:
+    with pytest.raises(ValueError, match="banned"):
+        Socks6Front(methods={Method.SSL: UsernamePasswordServer})
