@@ -158,3 +158,9 @@ def test_different_options_claim_different_things() -> None:
 def test_a_leg_by_its_nature_is_not_given() -> None:
     with pytest.raises(TypeError):
         TFO(leg=1, payload_size=0)  # type: ignore[call-arg]  # that is the test
+
+
+@pytest.mark.parametrize("leg", [0, 4])
+def test_an_option_of_your_own_has_a_leg_too(leg: int) -> None:
+    with pytest.raises(ValueError, match="leg is"):
+        StackOption(leg=leg)
