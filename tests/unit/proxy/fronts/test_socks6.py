@@ -98,7 +98,7 @@ def test_a_quiet_front_takes_the_same_time_for_every_stranger(run: Run, request_
             group.create_task(worker.serve_stream(server))
             await client.send(request_)
             assert await client.receive() == b""
-            assert loop.time() - started >= 0.1
+            assert loop.time() - started > 0.09
             await client.aclose()
 
     run(scene())
