@@ -1,0 +1,70 @@
+"""Clients whose proxy is a worker in memory, a script, or a server on loopback."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from socks6.client.client import Client
+from socks6.net.stream import ByteStream
+from socks6.net.transports.memory import memory_stream_pair
+from socks6.policy.rules import Policy
+from socks6.proxy.authentication.table import UserTable
+from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+
+LOOPBACK = "socks6://127.0.0.1:0"
+USERS = UserTable.from_plain({"alice": "wonder land/7"})
+
+
+@asynccontextmanager
+async def proxied(worker: ServerWorker) -> AsyncIterator[Client]:
+    """Give a client whose proxy is reached through memory."""
+    async with asyncio.TaskGroup() as group:
+
+        async def dial() -> ByteStream:
+            ours, theirs = memory_stream_pair()
+            group.create_task(worker.serve_stream(theirs))
+            return ours
+
+        async with Client("socks6://alice:wonder%20land%2F7@memory", dial=dial) as client:
+            yield client
+
+
+@asynccontextmanager
+async def scripted(*script: bytes) -> AsyncIterator[Client]:
+    """Give a client whose proxy answers what is written here, whatever it is asked, and closes."""
+
+    async def dial() -> ByteStream:
+        ours, theirs = memory_stream_pair()
+        for piece in script:
+            await theirs.send(piece)
+        await theirs.send_eof()
+        return ours
+
+    async with Client("socks6://memory", dial=dial, timeout=5.0) as client:
+        yield client
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Greet, then return what comes."""
+    writer.write(b"hello ")
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def echoing(context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    async with await asyncio.start_server(echo, "127.0.0.1", 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def as_alice(server: Server) -> str:
+    """Return the URL of a server with a user's name and password."""
+    return server.urls[0].replace("://", "://alice:wonder%20land%2F7@")
+
+
+def local_worker() -> ServerWorker:
+    return ServerWorker(authenticator=USERS, policy=Policy(allow_private=True))

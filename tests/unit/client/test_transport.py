@@ -1,0 +1,139 @@
+"""Transports over proxied streams: plain sockets and others, with TLS and without."""
+
+import asyncio
+import ssl
+
+import pytest
+import trustme
+
+from socks6.client.client import Client
+from socks6.errors import (
+    LocalProtocolError,
+)
+from socks6.net.stream import ByteStream
+from socks6.net.transports.memory import memory_stream_pair
+from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+from tests.kit.loops import Run
+from tests.kit.outbounds import ScriptedOutbound
+from tests.kit.proxied import LOOPBACK, as_alice, echoing, local_worker, proxied
+
+
+def test_reader_and_writer_over_a_plain_socket(run: Run) -> None:
+    async def scene() -> None:
+        async with echoing() as port, Server([LOOPBACK], local_worker()) as server:
+            client = Client(as_alice(server))
+            reader, writer = await client.open_connection("127.0.0.1", port, initial_data=b"a")
+            writer.write(b"b")
+            writer.write_eof()
+            assert await reader.read() == b"hello ab"
+            writer.close()
+            await writer.wait_closed()
+
+    run(scene())
+
+
+def test_reader_and_writer_over_anything_else(run: Run) -> None:
+    async def scene() -> None:
+        async with echoing() as port, proxied(local_worker()) as client:
+            reader, writer = await client.open_connection("127.0.0.1", port, initial_data=b"a")
+            writer.write(b"b" * 1_000_000)
+            writer.write_eof()
+            assert await reader.read() == b"hello a" + b"b" * 1_000_000
+            writer.close()
+            await writer.wait_closed()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("transport", ["socket", "memory"])
+def test_tls_goes_through_the_proxy(run: Run, transport: str) -> None:
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_context)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def exchange(client: Client, port: int) -> None:
+        reader, writer = await client.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(b"secret")
+        assert await reader.readexactly(12) == b"hello secret"
+        writer.close()
+        await writer.wait_closed()
+
+    async def scene() -> None:
+        async with echoing(server_context) as port:
+            if transport == "memory":
+                async with proxied(local_worker()) as client:
+                    await exchange(client, port)
+            else:
+                async with Server([LOOPBACK], local_worker()) as server, Client(as_alice(server)) as client:
+                    await exchange(client, port)
+
+    run(scene())
+
+
+def test_a_certificate_for_another_name_is_refused(run: Run) -> None:
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("elsewhere.example").configure_cert(server_context)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def scene() -> None:
+        async with echoing(server_context) as port, proxied(local_worker()) as client:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await client.open_connection("127.0.0.1", port, ssl=context)
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)  # the web server takes note
+
+    run(scene())
+
+
+def test_a_plain_socket_may_be_taken_away(run: Run) -> None:
+    async def scene() -> None:
+        async with echoing() as port, Server([LOOPBACK], local_worker()) as server:
+            client = Client(as_alice(server))
+            stream = await client.connect("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(sock=stream.detach_socket())
+            writer.write_eof()
+            assert await reader.read() == b"hello "
+            writer.close()
+            await writer.wait_closed()
+
+    run(scene())
+
+
+def test_what_is_no_socket_cannot_be_taken_away(run: Run) -> None:
+    async def scene() -> None:
+        async with proxied(ServerWorker(outbound=ScriptedOutbound())) as client:
+            stream = await client.connect("example.com", 80)
+            with pytest.raises(LocalProtocolError, match="create_connection"):
+                stream.detach_socket()
+            stream.abort()
+
+    run(scene())
+
+
+def test_over_anything_else_the_client_must_be_entered(run: Run) -> None:
+    async def scene() -> None:
+        async def dial() -> ByteStream:
+            ours, theirs = memory_stream_pair()
+            await theirs.send(bytes.fromhex("06 00 0000  06 00 0000 1267 00 01 c0000201"))
+            return ours
+
+        with pytest.raises(LocalProtocolError, match="async with"):
+            await Client("socks6://memory", dial=dial).open_connection("example.com", 80)
+
+    run(scene())
+
+
+def test_transports_left_open_end_with_the_client(run: Run) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound()
+        async with proxied(ServerWorker(outbound=outbound)) as client:
+            reader, writer = await client.open_connection("example.com", 80)
+        assert await reader.read() == b""
+        writer.close()
+
+    run(scene())
