@@ -53,9 +53,7 @@ def asked(
     required: bool = True,
 ) -> Playbook[ServerConversation]:
     """Return a conversation that has received a request with these options and is authenticating it."""
-    scene = Playbook(
-        ServerConversation(methods=methods, authentication_required=required, deadline=10.0)
-    )
+    scene = Playbook(ServerConversation(methods=methods, authentication_required=required, deadline=10.0))
     scene >> Received(Request(command=command, host="127.0.0.1", port=80, options=options).encode() + data)
     scene.machine.next_event()
     scene.machine.authenticate()
@@ -143,7 +141,9 @@ def test_an_advertised_slow_method_is_selected() -> None:
 def negotiated(
     data: bytes = b"", *, command: Command = Command.CONNECT, initial: int = 0
 ) -> Playbook[ServerConversation]:
-    scene = asked(advertise(NUMBER, initial_data_length=initial), methods=CHALLENGE, command=command, data=data)
+    scene = asked(
+        advertise(NUMBER, initial_data_length=initial), methods=CHALLENGE, command=command, data=data
+    )
     scene.machine.data_to_send()
     return scene
 
@@ -229,9 +229,7 @@ def test_a_client_may_leave_in_mid_negotiation() -> None:
 
 
 def waiting(*options: Option) -> Playbook[ServerConversation]:
-    scene = Playbook(
-        ServerConversation(methods=PASSWORD, authentication_required=True, deadline=10.0)
-    )
+    scene = Playbook(ServerConversation(methods=PASSWORD, authentication_required=True, deadline=10.0))
     scene >> Received(Request(command=Command.NOOP, host="0.0.0.0", port=0, options=options).encode())
     scene.machine.next_event()
     return scene
@@ -275,5 +273,3 @@ def test_a_client_may_not_be_refused_twice() -> None:
     scene.machine.refuse(reason="banned")
     with pytest.raises(LocalProtocolError):
         scene.machine.refuse(reason="banned")
-
-

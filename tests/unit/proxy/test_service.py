@@ -179,6 +179,7 @@ def test_too_many_connections_are_turned_away(run: Run) -> None:
             second = await dial(server.urls[0])
             with pytest.raises(ConnectionResetError):
                 await second.receive()
+            second.abort()
             await first.aclose()
             server.abort()
 

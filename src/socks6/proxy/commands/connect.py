@@ -8,7 +8,9 @@ from socks6.proxy.fronts.base import Call
 
 async def connect(call: Call, *, policy: Policy, outbound: Outbound) -> Connection:
     """Carry out a CONNECT. Raises OperationFailed."""
-    decision = policy.judge_name(call.identity, call.command, call.host, call.port, final=not outbound.resolves)
+    decision = policy.judge_name(
+        call.identity, call.command, call.host, call.port, final=not outbound.resolves
+    )
     if not decision.allowed:
         raise NotAllowed(decision.reason)
 

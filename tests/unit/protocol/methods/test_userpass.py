@@ -40,7 +40,9 @@ def test_the_password_is_not_in_the_repr() -> None:
 
 
 @pytest.mark.parametrize("side", [UsernamePasswordServer(), UsernamePasswordClient(ALICE)])
-def test_there_is_no_exchange_beyond_the_request(side: UsernamePasswordServer | UsernamePasswordClient) -> None:
+def test_there_is_no_exchange_beyond_the_request(
+    side: UsernamePasswordServer | UsernamePasswordClient,
+) -> None:
     assert side.number == 2
     assert not side.slow
     assert side.bytes_wanted() == 0
