@@ -165,7 +165,7 @@ class HttpConversation(HttpLeg):
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._renew()
             self._request = None
-        if self._h11.their_state is h11.IDLE and not self._unparsed():
+        if self._h11.their_state is h11.IDLE and self._unparsed_size() == 0:
             del self._pending[: len(self._pending) - len(self._pending.lstrip(b"\r\n"))]
 
     def _tell(self, event: h11.Event) -> HttpEvent | None:
@@ -253,7 +253,8 @@ class HttpConversation(HttpLeg):
 
     def _refuse(self, failure: Failure, *fields: tuple[bytes, bytes], text: str = "", close: bool) -> None:
         """Queue a whole response of our own."""
-        body = f"{text or failure.status.phrase}\n".encode()
+        text = text or f"{failure.status.phrase}: {failure.error.replace('_', ' ')}"
+        body = f"{text}\n".encode()
         headers = [
             *fields,
             proxy_status(failure.error),

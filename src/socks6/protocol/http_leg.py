@@ -19,6 +19,7 @@ class HttpLeg:
         self._role = role
         self._h11 = h11.Connection(role, max_incomplete_event_size=MAX_HEAD_SIZE)
         self._pending = bytearray()  # received, and not handed to h11 yet
+        self._held: int | None = 0  # how much of what was handed over h11 has said nothing about, if known
         self._ended = False
         self._surrendered = False  # the stream has got what h11 holds
         self._outgoing = bytearray()
@@ -59,9 +60,16 @@ class HttpLeg:
         """Return what h11 holds and has said nothing about."""
         return b"" if self._surrendered else self._h11.trailing_data[0]
 
+    def _unparsed_size(self) -> int:
+        """Return how much h11 holds, without a copy for every byte that a slow peer sends."""
+        if self._held is None:
+            self._held = len(self._h11.trailing_data[0])
+        return self._held
+
     def _renew(self) -> None:
         """Begin anew with what is unparsed: every message is judged for itself."""
         self._pending[:0] = self._unparsed()
+        self._held = 0
         self._h11 = h11.Connection(self._role, max_incomplete_event_size=MAX_HEAD_SIZE)
 
     def _pull(self) -> h11.Event | None:
@@ -69,6 +77,7 @@ class HttpLeg:
         while self._h11.their_state in READING:
             event = self._h11.next_event()
             if isinstance(event, h11.Event):
+                self._held = None
                 return event
             if not self._feed():
                 return None
@@ -83,13 +92,14 @@ class HttpLeg:
 
     def _feed(self) -> bool:
         """Hand h11 the next piece; False if there is none. No more than h11's limit, so that it holds exactly."""
-        held, ended = self._h11.trailing_data
         if self._pending:
-            piece = bytes(self._pending[: MAX_HEAD_SIZE + 1 - len(held)])
+            held = self._unparsed_size()
+            piece = bytes(self._pending[: MAX_HEAD_SIZE + 1 - held])
             del self._pending[: len(piece)]
+            self._held = held + len(piece)
             self._h11.receive_data(piece)
             return True
-        if self._ended and not ended:
+        if self._ended and not self._h11.trailing_data[1]:
             self._h11.receive_data(b"")
             return True
         return False

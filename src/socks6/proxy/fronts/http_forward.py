@@ -136,22 +136,30 @@ class Forwarder:
         return self._origin
 
     async def _exchange(self, origin: Origin, request: ForwardRequested) -> Outcome:
-        """Send the request and pass the response on, both at the same time, until the response is through."""
+        """Send the request and pass the response on; how that went."""
         self._idle = asyncio.timeout(self._idle_timeout)
         try:
-            async with self._idle, asyncio.TaskGroup() as group:
-                upload = group.create_task(self._upload(origin, request), name="http upload")
-                outcome = await self._download(origin)
-                upload.cancel()
+            async with self._idle:
+                if request.has_body:
+                    return await self._exchange_bodies(origin)
+                origin.settled = await _sent(origin.stream, origin.unsent)
+                return await self._download(origin)
         except TimeoutError:
             return Outcome.SILENT
+
+    async def _exchange_bodies(self, origin: Origin) -> Outcome:
+        """Send the request and pass the response on, both at the same time, until the response is through."""
+        async with asyncio.TaskGroup() as group:
+            upload = group.create_task(self._upload(origin), name="http upload")
+            outcome = await self._download(origin)
+            upload.cancel()
         return outcome
 
-    async def _upload(self, origin: Origin, request: ForwardRequested) -> None:
+    async def _upload(self, origin: Origin) -> None:
         """Send the request; ends quietly when the origin takes no more, since its response says why."""
         machine = origin.machine
         data = origin.unsent
-        whole = not request.has_body
+        whole = False
         while await _sent(origin.stream, data):
             if whole:
                 origin.settled = True
