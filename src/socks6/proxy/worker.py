@@ -22,7 +22,7 @@ from socks6.proxy.fronts.mixed import MixedFront
 from socks6.proxy.fronts.socks5 import Socks5Front
 from socks6.proxy.fronts.socks6 import Socks6Front
 from socks6.proxy.settings import Settings
-from socks6.relay.plane import RelayResult, relay
+from socks6.relay.plane import RelayPlane, RelayResult
 from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
 
 SWEEP_SECONDS: Final = 0.25  # how exactly the handshake deadline is kept
@@ -64,6 +64,7 @@ class ServerWorker:
         self.observer: Final = observer or NullObserver()
         self.penalties: Final = FailurePenalties()
         self._fronts: Final = fronts or standard_fronts(self.settings)
+        self._plane: Final = RelayPlane(self.settings.relay)
         self._ids: Final = itertools.count(1)
         self._handshakes: Final[dict[Visit, None]] = {}  # in order of their deadlines, all being equally long
         self._sweeping = False
@@ -84,9 +85,7 @@ class ServerWorker:
             if tunnel is None:
                 await linger(stream)
             else:
-                visit.relayed(
-                    await relay(stream, tunnel.remote, first=tunnel.first, settings=self.settings.relay)
-                )
+                visit.relayed(await self._plane.relay(stream, tunnel.remote, first=tunnel.first))
         except OSError as error:
             visit.broke(error)
         except asyncio.CancelledError:
@@ -100,7 +99,8 @@ class ServerWorker:
             self.observer.connection_ended(visit.summary())
 
     async def aclose(self) -> None:
-        """Free what the connections share."""
+        """Free what the connections share; to be called when none runs any more. Idempotent."""
+        self._plane.close()
         await self.outbound.aclose()
 
     async def _handshake(self, visit: "Visit") -> Tunnel | None:
