@@ -9,7 +9,7 @@ from socks6.errors import ConfigurationError, OperationFailed
 from socks6.message.codes import Command, ReplyCode
 from socks6.net.direct import DirectOutbound
 from socks6.net.stream import ByteStream, Connection, Outbound
-from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
@@ -85,7 +85,7 @@ class ServerWorker:
             if tunnel is None:
                 await linger(stream)
             else:
-                visit.relayed(await self._plane.relay(stream, tunnel.remote, first=tunnel.first))
+                visit.relayed(await self._plane.relay(stream, tunnel.remote, first=tunnel.take_first()))
         except OSError as error:
             visit.broke(error)
         except asyncio.CancelledError:
@@ -135,8 +135,8 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "call", "deadline", "ending", "front", "id", "reason", "reply", "result", "source", "started",
-        "stream", "worker",
+        "command", "deadline", "ending", "front", "host", "id", "port", "reason", "reply", "result", "source",
+        "started", "stream", "user", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: ServerWorker, stream: ByteStream, front: Front, number: int) -> None:
@@ -147,7 +147,10 @@ class Visit:
         self.source = stream.remote.host
         self.started = asyncio.get_running_loop().time()
         self.deadline = self.started + worker.settings.handshake_timeout
-        self.call: Call | None = None
+        self.user = ""
+        self.command = ""
+        self.host = ""
+        self.port = 0
         self.result: RelayResult | None = None
         self.reply = -1
         self.ending = Ending.DONE
@@ -180,7 +183,7 @@ class Visit:
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed."""
         self.worker.request_arrived(self)
-        self.call = call
+        self._note(call)
         try:
             connection = await connect(call, policy=self.worker.policy, outbound=self.worker.outbound)
         except OperationFailed as failure:
@@ -191,7 +194,7 @@ class Visit:
 
     def answered(self, call: Call, code: int, reason: str = "") -> None:
         """Note a call that has its answer."""
-        self.call = call
+        self._note(call)
         self.reply = code
         self.reason = reason
         if code:
@@ -224,15 +227,15 @@ class Visit:
 
     def summary(self) -> ConnectionSummary:
         """Return what the log will say."""
-        call, result = self.call, self.result
+        result = self.result
         return ConnectionSummary(
             id=self.id,
             front=self.front.name,
             source=self.source or "unix",
-            user=call.identity.name if call else ANONYMOUS.name,
-            command=COMMAND_NAMES.get(call.command, str(call.command)) if call else "",
-            host=call.host if call else "",
-            port=call.port if call else 0,
+            user=self.user,
+            command=self.command,
+            host=self.host,
+            port=self.port,
             ending=self.ending,
             reply=self.reply,
             reason=self.reason,
@@ -240,6 +243,13 @@ class Visit:
             bytes_up=result.bytes_up if result else 0,
             bytes_down=result.bytes_down if result else 0,
         )
+
+    def _note(self, call: Call) -> None:
+        """Keep what the log will say of a call, not the call: its first data may be long."""
+        self.user = call.identity.name
+        self.command = COMMAND_NAMES.get(call.command, str(call.command))
+        self.host = call.host
+        self.port = call.port
 
 
 async def linger(stream: ByteStream) -> None:

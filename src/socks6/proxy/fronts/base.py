@@ -24,12 +24,17 @@ class Call:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Tunnel:
     """Two streams to be joined: the front is done, the relay takes over."""
 
     remote: ByteStream
     first: bytes = b""  # what the remote gets first
+
+    def take_first(self) -> bytes:
+        """Return `first`, and forget it: no relay need hold 64 KiB for as long as it lives."""
+        first, self.first = self.first, b""
+        return first
 
 
 class Engine(Protocol):
