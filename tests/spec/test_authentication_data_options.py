@@ -1,0 +1,88 @@
+"""§ Authentication Data options."""
+
+import pytest
+
+from socks6.message.options import (
+    AuthenticationData,
+    AuthenticationMethodAdvertisement,
+    UnknownOption,
+    encode_options,
+    find_all,
+)
+from socks6.message.replies import AuthenticationReply
+from socks6.message.requests import Request
+from socks6.protocol.events import Authenticated, CredentialsOffered
+from tests.kit.challenge import NUMBER, ChallengeClient
+from tests.kit.playbook import sent
+from tests.kit.scenes import ALICE, alice, client, judged
+
+OFFER = AuthenticationData(method=2, data=bytes.fromhex("01 05 616c696365 06 313233343536"))
+
+
+def test_the_fields_stand_where_the_figure_puts_them() -> None:
+    option = AuthenticationData(method=0x80, data=b"abc")
+    assert encode_options((option,)) == bytes.fromhex("0004 0008 80 616263")
+
+
+def test_it_is_read_in_requests_and_authentication_replies() -> None:
+    option = AuthenticationData(method=0x80, data=b"abc")
+    request = Request(command=0, host="0.0.0.0", port=0, options=(option,))
+    reply = AuthenticationReply(type=0, options=(option,))
+    assert Request.decode(request.encode()) == request
+    assert AuthenticationReply.decode(reply.encode()) == reply
+
+
+def test_a_client_must_not_place_two_for_one_method() -> None:
+    with pytest.raises(ValueError, match="duplicate"):
+        client(methods=(alice(),), options=(OFFER,))
+
+
+def test_a_client_may_place_one_for_each_method() -> None:
+    scene = client(methods=(alice(),), options=(AuthenticationData(method=0x80, data=b"abc"),))
+    request = Request.decode(scene.machine.data_to_send())
+    assert {option.method for option in find_all(request.options, AuthenticationData)} == {2, 0x80}
+
+
+def test_of_two_for_one_method_the_first_counts() -> None:
+    whole = bytes.fromhex("06 00 0010 0000 00 01 00000000  0004 0008 80 616263  0004 0008 80 646566")
+    first, second = Request.decode(whole).options
+    assert first == AuthenticationData(method=0x80, data=b"abc")
+    assert isinstance(second, UnknownOption)
+
+
+def test_it_needs_no_advertisement() -> None:
+    judged(OFFER) << CredentialsOffered(credentials=ALICE)
+
+
+def test_it_goes_with_an_advertisement_of_other_methods() -> None:
+    scene = judged(OFFER, AuthenticationMethodAdvertisement(methods=(NUMBER,)))
+    scene << CredentialsOffered(credentials=ALICE)
+    scene.machine.verified(accepted=True)
+    scene << Authenticated()
+
+
+def test_one_method_that_holds_is_enough() -> None:
+    scene = judged(AuthenticationData(method=NUMBER, data=b"abc"), OFFER)
+    scene << CredentialsOffered(credentials=ALICE)
+
+
+def test_data_of_unknown_methods_is_passed_over() -> None:
+    scene = judged(AuthenticationData(method=1, data=b"gssapi"), OFFER)
+    scene << CredentialsOffered(credentials=ALICE)
+
+
+def test_data_of_unknown_methods_alone_leads_to_a_negotiation() -> None:
+    scene = judged(
+        AuthenticationData(method=1, data=b"gssapi"), AuthenticationMethodAdvertisement(methods=(NUMBER,))
+    )
+    scene << sent("06 01 0008", "0003 0008 80 000000", "01020304")
+
+
+def test_a_method_without_an_offer_writes_none() -> None:
+    scene = client(methods=(ChallengeClient(),))
+    assert not find_all(Request.decode(scene.machine.data_to_send()).options, AuthenticationData)
+
+
+def test_secrets_are_no_business_of_logs() -> None:
+    assert "123456" not in repr(OFFER)
+    assert "123456" not in repr(CredentialsOffered(credentials=ALICE))
