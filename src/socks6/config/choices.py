@@ -1,0 +1,54 @@
+"""What an operator has said, on the command line, in the environment or in a file."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from socks6.net.url import ProxyURL
+from socks6.policy.rules import Rule
+from socks6.proxy.authentication.hashes import PasswordHash
+from socks6.proxy.authentication.users_file import UsersFile
+
+LOOPS: Final = ("auto", "asyncio", "uvloop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """Every choice there is; None where nothing was said. Times are seconds."""
+
+    listen: tuple[ProxyURL, ...] | None = None
+    via: ProxyURL | None = None
+    direct: bool | None = None  # go out directly, whatever `via` says below
+    open_to_all: bool | None = None
+
+    users: Mapping[str, PasswordHash] | None = field(default=None, repr=False)
+    users_file: UsersFile | None = field(default=None, repr=False)
+    allow_private: bool | None = None
+    rules: tuple[Rule, ...] | None = None
+
+    connections: int | None = None
+    connections_per_source: int | None = None
+    handshake_timeout: float | None = None
+    lookup_timeout: float | None = None
+    connect_timeout: float | None = None
+    idle_timeout: float | None = None
+    fin_timeout: float | None = None
+    drain_timeout: float | None = None
+
+    dialect_212: bool | None = None
+    quiet_failures: bool | None = None
+    ignore_fragmented: bool | None = None
+
+    verbosity: int | None = None
+    log_destinations: bool | None = None
+    loop: str | None = None
+
+    def over(self, others: "Choices") -> "Choices":
+        """Return what holds when these choices go before `others`."""
+        said = {
+            name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None
+        }
+        if "via" in said and "direct" not in said:
+            said["direct"] = False
+        return dataclasses.replace(others, **said)

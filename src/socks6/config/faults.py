@@ -1,0 +1,58 @@
+"""What is wrong with a configuration file, and where."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from socks6.config.locate import Key
+from socks6.errors import ConfigurationError
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that is wrong."""
+
+    key: Key
+    what: str
+
+
+class InvalidConfiguration(ConfigurationError):
+    """A configuration file with faults; each of `lines` tells one, as FILE:LINE: KEY: WHAT."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines: Final = lines
+
+
+@contextmanager
+def blaming(key: Key, faults: list[Fault]) -> Iterator[None]:
+    """Note a ConfigurationError as a fault of `key`, and go on."""
+    try:
+        yield
+    except ConfigurationError as error:
+        faults.append(Fault(key=key, what=str(error)))
+
+
+@contextmanager
+def prefixed(where: str) -> Iterator[None]:
+    """Have a ConfigurationError say where it was."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def key_text(key: Key) -> str:
+    """Return a key as one would name it: policy.rules[0].hosts."""
+    text = ""
+    for part in key:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if _BARE_KEY.fullmatch(part) else f'"{part}"'
+            text += f".{name}" if text else name
+    return text

@@ -1,0 +1,128 @@
+"""Makes a server, and what it consists of, from an operator's choices."""
+
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from socks6.client.client import DEFAULT_TIMEOUT, Client
+from socks6.client.outbound import Socks6Outbound
+from socks6.config.choices import Choices
+from socks6.errors import ConfigurationError
+from socks6.message.dialect import DRAFT_12, GO_212
+from socks6.net.direct import CONNECT_SECONDS, DirectOutbound
+from socks6.net.resolve import LOOKUP_SECONDS, Resolver
+from socks6.net.stream import Outbound
+from socks6.net.url import ProxyURL
+from socks6.policy.rules import Policy
+from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.none import NoAuthentication
+from socks6.proxy.authentication.table import UserTable
+from socks6.proxy.service import Server
+from socks6.proxy.settings import Settings
+from socks6.proxy.worker import ServerWorker
+from socks6.relay.plane import RelaySettings
+from socks6.telemetry import Observer
+
+SERVER_LISTEN: Final = "socks6://127.0.0.1:1080"
+CLIENT_LISTEN: Final = "mixed://127.0.0.1:1080"
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Choices with the defaults filled in: all that a server is made of."""
+
+    listen: tuple[ProxyURL, ...]
+    via: ProxyURL | None
+    open_to_all: bool
+    authenticator: Authenticator
+    policy: Policy
+    settings: Settings
+    lookup_timeout: float
+    connect_timeout: float
+
+    @classmethod
+    def of(cls, choices: Choices, *, default_listen: str = SERVER_LISTEN) -> "Plan":
+        """Return the plan for some choices. Raises ConfigurationError."""
+        listen = choices.listen or (ProxyURL.parse_listener(default_listen),)
+        via = None if choices.direct else choices.via
+        if (
+            via is not None
+            and via.port != 0
+            and (via.host, via.port) in {(url.host, url.port) for url in listen}
+        ):
+            raise ConfigurationError(f"{via} would be its own way out: listen elsewhere, or go out --direct")
+        allow_private = choices.allow_private
+        if allow_private is None:
+            allow_private = all(url.is_local for url in listen)
+        connect_timeout = DEFAULT_TIMEOUT if via else CONNECT_SECONDS
+        return cls(
+            listen=listen,
+            via=via,
+            open_to_all=bool(choices.open_to_all),
+            authenticator=_authenticator(choices),
+            policy=Policy(allow_private=allow_private, rules=choices.rules or ()),
+            settings=_settings(choices),
+            lookup_timeout=_said(choices.lookup_timeout, LOOKUP_SECONDS),
+            connect_timeout=_said(choices.connect_timeout, connect_timeout),
+        )
+
+    def outbound(self) -> Outbound:
+        """Return the way to the world."""
+        if self.via is not None:
+            return Socks6Outbound(Client(self.via, timeout=self.connect_timeout))
+        return DirectOutbound(Resolver(timeout=self.lookup_timeout), connect_timeout=self.connect_timeout)
+
+    def worker(self, observer: Observer | None = None) -> ServerWorker:
+        """Return what serves the clients."""
+        return ServerWorker(
+            authenticator=self.authenticator,
+            policy=self.policy,
+            outbound=self.outbound(),
+            settings=self.settings,
+            observer=observer,
+        )
+
+    def server(self, worker: ServerWorker) -> Server:
+        """Return the server. Raises ConfigurationError for a listener that must not be."""
+        return Server(self.listen, worker, open_to_all=self.open_to_all)
+
+    def faults(self) -> list[tuple[int, str]]:
+        """Return what speaks against listeners: the index of each, and why."""
+        found = []
+        worker = self.worker()
+        for index, url in enumerate(self.listen):
+            try:
+                Server([url], worker, open_to_all=self.open_to_all)
+            except ConfigurationError as error:
+                found.append((index, str(error)))
+        return found
+
+
+def _authenticator(choices: Choices) -> Authenticator:
+    if choices.users is None and choices.users_file is None:
+        return NoAuthentication()
+    entries = dict(choices.users_file.entries) if choices.users_file else {}
+    entries.update(choices.users or {})
+    return UserTable(entries)
+
+
+def _settings(choices: Choices) -> Settings:
+    usual = Settings()
+    return Settings(
+        handshake_timeout=_said(choices.handshake_timeout, usual.handshake_timeout),
+        drain_timeout=_said(choices.drain_timeout, usual.drain_timeout),
+        connections=_said(choices.connections, usual.connections),
+        connections_per_source=_said(choices.connections_per_source, usual.connections_per_source),
+        dialects=(DRAFT_12, GO_212) if choices.dialect_212 else (DRAFT_12,),
+        quiet=_said(choices.quiet_failures, usual.quiet),
+        ignore_fragmented=_said(choices.ignore_fragmented, usual.ignore_fragmented),
+        relay=RelaySettings(
+            idle_timeout=_said(choices.idle_timeout, usual.relay.idle_timeout),
+            fin_timeout=_said(choices.fin_timeout, usual.relay.fin_timeout),
+        ),
+    )
+
+
+def _said(value: ValueT | None, usual: ValueT) -> ValueT:
+    return usual if value is None else value

@@ -1,0 +1,166 @@
+"""Turns the tables of a configuration file into choices."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from socks6.config import tables
+from socks6.config.choices import LOOPS, Choices
+from socks6.config.faults import Fault, blaming
+from socks6.config.locate import Key
+from socks6.config.upstream import parse_upstream, read_url_file
+from socks6.errors import ConfigurationError
+from socks6.net.url import ProxyURL
+from socks6.policy.rules import Rule
+from socks6.proxy.authentication.hashes import PasswordHash
+from socks6.proxy.authentication.table import plain_entries
+from socks6.proxy.authentication.users_file import UsersFile, read_users_file
+
+TABLES: Final[Mapping[str, type[Struct]]] = {
+    "users": tables.Users,
+    "policy": tables.Policy,
+    "limits": tables.Limits,
+    "timeouts": tables.Timeouts,
+}
+
+ValueT = TypeVar("ValueT")
+
+
+def read_document(document: dict[str, object], directory: Path, faults: list[Fault]) -> Choices:
+    """Return what a file says; what it says wrongly is left out and told to `faults`.
+
+    Paths in the file begin at `directory`.
+    """
+    return _Reading(document, directory, faults).choices()
+
+
+class _Reading:
+    def __init__(self, document: dict[str, object], directory: Path, faults: list[Fault]) -> None:
+        self._directory = directory
+        self._faults = faults
+        self._tables = {name: document.get(name, {}) for name in TABLES}
+        rest = {name: value for name, value in document.items() if name not in TABLES}
+        self._top = tables.decode_table(rest, tables.Top, (), faults, others=TABLES)
+
+    def choices(self) -> Choices:
+        top = self._top
+        policy = self._table("policy", tables.Policy)
+        limits = self._table("limits", tables.Limits)
+        timeouts = self._table("timeouts", tables.Timeouts)
+        users = self._table("users", tables.Users)
+        return Choices(
+            listen=self._listen(),
+            via=self._via(),
+            direct=top.direct,
+            open_to_all=top.open,
+            users=self._plain_users(users),
+            users_file=self._users_file(users),
+            allow_private=policy.allow_private,
+            rules=self._rules(policy),
+            connections=limits.connections,
+            connections_per_source=limits.connections_per_source,
+            handshake_timeout=timeouts.handshake,
+            lookup_timeout=timeouts.lookup,
+            connect_timeout=timeouts.connect,
+            idle_timeout=timeouts.idle,
+            fin_timeout=timeouts.fin,
+            drain_timeout=timeouts.drain,
+            dialect_212=top.dialect_212,
+            quiet_failures=top.quiet_failures,
+            ignore_fragmented=top.ignore_fragmented,
+            verbosity=top.verbose,
+            log_destinations=top.log_destinations,
+            loop=self._loop(),
+        )
+
+    def _table(self, name: str, kind: type[tables.TableT]) -> tables.TableT:
+        return tables.decode_table(self._tables[name], kind, (name,), self._faults)
+
+    def _attempt(self, key: Key, read: Callable[[], ValueT]) -> ValueT | None:
+        try:
+            return read()
+        except ConfigurationError as error:
+            self._faults.append(Fault(key=key, what=str(error)))
+            return None
+
+    def _listen(self) -> tuple[ProxyURL, ...] | None:
+        if self._top.listen is None:
+            return None
+        urls = []
+        for index, text in enumerate(_texts(self._top.listen)):
+            with blaming(("listen", index), self._faults):
+                urls.append(ProxyURL.parse_listener(text))
+        return tuple(urls)
+
+    def _via(self) -> ProxyURL | None:
+        via, via_file = self._top.via, self._top.via_file
+        if via is not None and via_file is not None:
+            self._faults.append(Fault(key=("via-file",), what="there is via already"))
+        if via is not None:
+            return self._attempt(("via",), lambda: parse_upstream(via))
+        if via_file is not None:
+            return self._attempt(("via-file",), lambda: read_url_file(self._directory / via_file))
+        return None
+
+    def _loop(self) -> str | None:
+        loop = self._top.loop
+        if loop is not None and loop not in LOOPS:
+            self._faults.append(Fault(key=("loop",), what=f"expected one of {', '.join(LOOPS)}"))
+        return loop
+
+    def _users_file(self, users: tables.Users) -> UsersFile | None:
+        name = users.file
+        if name is None:
+            return None
+        return self._attempt(("users", "file"), lambda: read_users_file(self._directory / name))
+
+    def _plain_users(self, users: tables.Users) -> dict[str, PasswordHash] | None:
+        if users.plain is None:
+            return None
+        entries: dict[str, PasswordHash] = {}
+        for name, password in users.plain.items():
+            with blaming(("users", "plain", name), self._faults):
+                if not isinstance(password, str):
+                    raise ConfigurationError("expected a password as text in quotes")
+                entries |= plain_entries({name: password})
+        return entries
+
+    def _rules(self, policy: tables.Policy) -> tuple[Rule, ...] | None:
+        if policy.rules is None:
+            return None
+        rules = (self._rule(raw, index) for index, raw in enumerate(policy.rules))
+        return tuple(rule for rule in rules if rule is not None)
+
+    def _rule(self, raw: object, index: int) -> Rule | None:
+        key: Key = ("policy", "rules", index)
+        table = tables.decode_table(raw, tables.Rule, key, self._faults)
+        if table.action is None:
+            self._faults.append(Fault(key=key, what="has no action: write allow or deny"))
+            return None
+        parts = {
+            "users": _texts(table.users),
+            "hosts": _texts(table.hosts),
+            "ports": _texts(table.ports),
+            "commands": _texts(table.commands),
+        }
+        before = len(self._faults)
+        with blaming((*key, "action"), self._faults):
+            Rule.parse(table.action)
+        for name, texts in parts.items():
+            for number, text in enumerate(texts):
+                with blaming((*key, name, number), self._faults):
+                    Rule.parse("allow", **{name: (text,)})
+        return Rule.parse(table.action, **parts) if len(self._faults) == before else None
+
+
+def _texts(value: "str | int | Sequence[str | int] | None") -> tuple[str, ...]:
+    """Return a list's items; a value that stands alone is a list of one."""
+    match value:
+        case None:
+            return ()
+        case str() | int():
+            return (str(value),)
+        case _:
+            return tuple(map(str, value))

@@ -1,0 +1,49 @@
+"""Finds the proxy to go through, so that its password need not stand on a command line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from socks6.config.faults import prefixed
+from socks6.errors import ConfigurationError
+from socks6.net.url import ProxyURL
+
+VARIABLE: Final = "SOCKS6_PROXY"
+COMMENT: Final = "#"
+
+
+def find_upstream(via: str | None, via_file: str | None, environment: Mapping[str, str]) -> ProxyURL | None:
+    """Return the proxy that the first of these names; None if none does. Raises ConfigurationError."""
+    if via is not None:
+        with prefixed("--via"):
+            return parse_upstream(via)
+    if via_file is not None:
+        with prefixed("--via-file"):
+            return read_url_file(via_file)
+    if named := environment.get(VARIABLE):
+        with prefixed(VARIABLE):
+            return parse_upstream(named)
+    return None
+
+
+def parse_upstream(text: str) -> ProxyURL:
+    """Read the URL of a proxy that speaks SOCKS 6. Raises ConfigurationError."""
+    url = ProxyURL.parse(text)
+    if url.front != "socks6":
+        raise ConfigurationError(f"{url} speaks no SOCKS 6: write socks6:// or socks6+unix://")
+    return url
+
+
+def read_url_file(path: str | Path) -> ProxyURL:
+    """Return the proxy whose URL stands alone in a file, but for comments. Raises ConfigurationError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: not UTF-8") from None
+    urls = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(COMMENT)]
+    if len(urls) != 1:
+        raise ConfigurationError(f"{path}: holds {len(urls)} URLs, not one")
+    with prefixed(str(path)):
+        return parse_upstream(urls[0])
