@@ -46,11 +46,7 @@ class Plan:
         """Return the plan for some choices. Raises ConfigurationError."""
         listen = choices.listen or (ProxyURL.parse_listener(default_listen),)
         via = None if choices.direct else choices.via
-        if (
-            via is not None
-            and via.port != 0
-            and (via.host, via.port) in {(url.host, url.port) for url in listen}
-        ):
+        if via is not None and _place(via) in map(_place, listen):
             raise ConfigurationError(f"{via} would be its own way out: listen elsewhere, or go out --direct")
         allow_private = choices.allow_private
         if allow_private is None:
@@ -97,6 +93,10 @@ class Plan:
             except ConfigurationError as error:
                 found.append((index, str(error)))
         return found
+
+
+def _place(url: ProxyURL) -> tuple[str, int, str]:
+    return url.host, url.port, url.path
 
 
 def _authenticator(choices: Choices) -> Authenticator:

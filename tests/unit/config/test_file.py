@@ -11,7 +11,7 @@ from socks6.config.faults import InvalidConfiguration
 from socks6.config.file import ConfigurationFile, read_configuration
 from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
-from socks6.net.url import ProxyURL
+from socks6.net.url import SCHEMES, ProxyURL
 from socks6.policy.rules import Rule
 from socks6.proxy.authentication.hashes import ScryptHash
 
@@ -145,8 +145,7 @@ def test_rules_with_lists_and_single_values(tmp_path: Path) -> None:
         ('listen = ["mixed://",\n 5]', "socks6.toml:2: listen[1]: expected text in quotes, got a whole number"),
         (
             'listen = [\n"mixed://",\n"socks7://",\n]',
-            "socks6.toml:3: listen[1]: 'socks7://': has an unknown scheme; there are socks6, mixed, socks5, http,"
-            " socks6+unix, mixed+unix, socks5+unix, http+unix",
+            "socks6.toml:3: listen[1]: 'socks7://': has an unknown scheme; there are " + ", ".join(SCHEMES),
         ),
         ("open = 1", "socks6.toml:1: open: expected true or false, got a whole number"),
         ("verbose = 3", "socks6.toml:1: verbose: expected a whole number <= 2"),
@@ -200,14 +199,14 @@ def test_every_fault_is_told_in_the_order_of_lines(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfiguration, match="nowhere.toml: No such file or directory"):
+    with pytest.raises(InvalidConfiguration, match=r"nowhere\.toml: No such file or directory"):
         read_configuration(tmp_path / "nowhere.toml")
 
 
 def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "socks6.toml"
     path.write_bytes(b"open = true\n# \xff\n")
-    with pytest.raises(InvalidConfiguration, match="socks6.toml:2: not UTF-8"):
+    with pytest.raises(InvalidConfiguration, match=r"socks6\.toml:2: not UTF-8"):
         read_configuration(path)
 
 
@@ -273,7 +272,7 @@ def test_without_msgspec_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_example_is_without_faults() -> None:
-    assert read_configuration("examples/socks6.toml")
+    assert read_configuration("examples/socks6.toml").choices.listen
 
 
 def test_what_the_example_calls_the_default_is_the_default(tmp_path: Path) -> None:
