@@ -4,43 +4,47 @@
 The wire format is `socks6.message`, the conversations without input or output are `socks6.protocol`.
 """
 
-from socks6.client.client import Client
-from socks6.client.outbound import Socks6Outbound
-from socks6.client.stream import ProxiedStream
-from socks6.errors import (
-    AddressTypeNotSupported,
-    AuthenticationFailed,
-    CommandNotSupported,
-    ConfigurationError,
-    ConnectionRefused,
-    ConnectionTimedOut,
-    DecodeError,
-    GeneralFailure,
-    HostUnreachable,
-    LocalProtocolError,
-    NetworkUnreachable,
-    NotAllowed,
-    OperationFailed,
-    ProxyTimedOut,
-    ProxyUnreachable,
-    RemoteProtocolError,
-    Socks6Error,
-    TTLExpired,
-    VersionMismatch,
-)
-from socks6.net.direct import DirectOutbound
-from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound, Protection
-from socks6.net.url import ProxyURL
-from socks6.policy.identity import Identity
-from socks6.policy.rules import Policy, Rule
-from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.authentication.none import NoAuthentication
-from socks6.proxy.authentication.table import UserTable
-from socks6.proxy.service import Server
-from socks6.proxy.settings import Settings
-from socks6.proxy.worker import ServerWorker
-from socks6.relay.plane import RelaySettings
-from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from socks6.client.client import Client
+    from socks6.client.outbound import Socks6Outbound
+    from socks6.client.stream import ProxiedStream
+    from socks6.errors import (
+        AddressTypeNotSupported,
+        AuthenticationFailed,
+        CommandNotSupported,
+        ConfigurationError,
+        ConnectionRefused,
+        ConnectionTimedOut,
+        DecodeError,
+        GeneralFailure,
+        HostUnreachable,
+        LocalProtocolError,
+        NetworkUnreachable,
+        NotAllowed,
+        OperationFailed,
+        ProxyTimedOut,
+        ProxyUnreachable,
+        RemoteProtocolError,
+        Socks6Error,
+        TTLExpired,
+        VersionMismatch,
+    )
+    from socks6.net.direct import DirectOutbound
+    from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound, Protection
+    from socks6.net.url import ProxyURL
+    from socks6.policy.identity import Identity
+    from socks6.policy.rules import Policy, Rule
+    from socks6.proxy.authentication.base import Authenticator
+    from socks6.proxy.authentication.none import NoAuthentication
+    from socks6.proxy.authentication.table import UserTable
+    from socks6.proxy.service import Server
+    from socks6.proxy.settings import Settings
+    from socks6.proxy.worker import ServerWorker
+    from socks6.relay.plane import RelaySettings
+    from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
 
 __all__ = [
     "AddressTypeNotSupported",
@@ -88,3 +92,65 @@ __all__ = [
     "UserTable",
     "VersionMismatch",
 ]
+
+# Where each name is at home. It is imported when it is first used: `socks6 --help` needs none of them.
+_HOMES: Final = {
+    "AddressTypeNotSupported": "socks6.errors",
+    "AuthenticationFailed": "socks6.errors",
+    "Authenticator": "socks6.proxy.authentication.base",
+    "ByteStream": "socks6.net.stream",
+    "Client": "socks6.client.client",
+    "CommandNotSupported": "socks6.errors",
+    "ConfigurationError": "socks6.errors",
+    "Connection": "socks6.net.stream",
+    "ConnectionRefused": "socks6.errors",
+    "ConnectionSummary": "socks6.telemetry",
+    "ConnectionTimedOut": "socks6.errors",
+    "DecodeError": "socks6.errors",
+    "DirectOutbound": "socks6.net.direct",
+    "Ending": "socks6.telemetry",
+    "Endpoint": "socks6.net.stream",
+    "GeneralFailure": "socks6.errors",
+    "HostUnreachable": "socks6.errors",
+    "Identity": "socks6.policy.identity",
+    "Judge": "socks6.net.stream",
+    "LocalProtocolError": "socks6.errors",
+    "NetworkUnreachable": "socks6.errors",
+    "NoAuthentication": "socks6.proxy.authentication.none",
+    "NotAllowed": "socks6.errors",
+    "NullObserver": "socks6.telemetry",
+    "Observer": "socks6.telemetry",
+    "OperationFailed": "socks6.errors",
+    "Outbound": "socks6.net.stream",
+    "Policy": "socks6.policy.rules",
+    "Protection": "socks6.net.stream",
+    "ProxiedStream": "socks6.client.stream",
+    "ProxyTimedOut": "socks6.errors",
+    "ProxyURL": "socks6.net.url",
+    "ProxyUnreachable": "socks6.errors",
+    "RelaySettings": "socks6.relay.plane",
+    "RemoteProtocolError": "socks6.errors",
+    "Rule": "socks6.policy.rules",
+    "Server": "socks6.proxy.service",
+    "ServerWorker": "socks6.proxy.worker",
+    "Settings": "socks6.proxy.settings",
+    "Socks6Error": "socks6.errors",
+    "Socks6Outbound": "socks6.client.outbound",
+    "TTLExpired": "socks6.errors",
+    "UserTable": "socks6.proxy.authentication.table",
+    "VersionMismatch": "socks6.errors",
+}
+
+if not TYPE_CHECKING:  # a type checker would believe that there is every name
+
+    def __getattr__(name: str) -> object:
+        """Import a public name (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, imported or not."""
+    return sorted({*globals(), *__all__})
