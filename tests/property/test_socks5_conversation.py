@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from socks6.errors import DecodeError
 from socks6.message import socks4, socks5
+from socks6.message.address import normalize_host
 from socks6.protocol.events import CredentialsOffered
 from socks6.protocol.socks5 import Socks5Conversation, Socks5Event, SocksRequestReceived
 
 HOSTS = st.one_of(
-    st.ip_addresses().map(str),
+    st.ip_addresses().map(lambda address: normalize_host(str(address))),
     st.sampled_from(["a", "a.example", "xn--bcher-kva.example", "x" * 63 + ".example"]),
 )
 PORTS = st.integers(0, 65535)
