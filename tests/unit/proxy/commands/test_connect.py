@@ -13,8 +13,8 @@ from tests.kit.outbounds import BOUND, Dialled, ScriptedOutbound
 ONLY_TEN = Policy(rules=(Rule.parse("allow", hosts=["10.0.0.0/8"]), Rule.parse("deny")))
 
 
-def call(host: str) -> Call:
-    return Call(command=Command.CONNECT, host=host, port=80, first_data=b"hi")
+def call(host: str, port: int = 80) -> Call:
+    return Call(command=Command.CONNECT, host=host, port=port, first_data=b"hi")
 
 
 def test_what_is_allowed_is_dialled_as_it_was_asked(run: Run) -> None:
@@ -60,5 +60,33 @@ def test_nobody_redeems_a_name_that_another_proxy_resolves(run: Run) -> None:
         outbound = ScriptedOutbound(resolves=False)
         with pytest.raises(NotAllowed):
             await connect(call("intranet.example"), policy=ONLY_TEN, outbound=outbound)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_the_dns_service_is_the_outbounds_to_give(run: Run, host: str) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound()
+        await connect(call(host, 53), policy=Policy(), outbound=outbound)
+        assert outbound.dialled == [Dialled(host, 53, (), b"hi")]
+
+    run(scene())
+
+
+def test_the_dns_service_opens_no_address(run: Run) -> None:
+    async def scene() -> None:
+        with pytest.raises(NotAllowed):
+            await connect(
+                call("0.0.0.0", 53), policy=Policy(), outbound=ScriptedOutbound(addresses=("0.0.0.0",))
+            )
+
+    run(scene())
+
+
+def test_no_other_service_hides_behind_no_address(run: Run) -> None:
+    async def scene() -> None:
+        with pytest.raises(NotAllowed):
+            await connect(call("0.0.0.0", 80), policy=Policy(), outbound=ScriptedOutbound())
 
     run(scene())
