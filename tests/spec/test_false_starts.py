@@ -72,6 +72,13 @@ def test_early_data_wait_while_credentials_are_verified() -> None:
     scene << Authenticated() << unread(b"GET /")
 
 
+def test_without_an_advertisement_no_negotiation_ever_happens() -> None:
+    scene = judged(OFFER, data=b"GET /")
+    scene.machine.next_event()
+    scene.machine.verified(accepted=False)
+    scene << sent("06 01 0008", "0004 0008 02 0101 00")  # no Selection: the early data were safe
+
+
 def test_early_data_in_pieces_stay_in_their_order() -> None:
     scene = judged(OFFER, data=b"G")
     scene >> Received(b"E")

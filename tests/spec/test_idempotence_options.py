@@ -1,5 +1,7 @@
 """§ Idempotence options: what binds on the wire and in the conversation. Windows themselves are issue 4."""
 
+import asyncio
+
 import pytest
 
 from socks6.message.buffer import Reader
@@ -17,8 +19,13 @@ from socks6.message.options import (
     UnknownOption,
     encode_options,
 )
+from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.states import ServerState
+from socks6.proxy.worker import ServerWorker
+from tests.kit.loops import Run
+from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import received, sent
+from tests.kit.reading import receive_all
 from tests.kit.scenes import server
 
 CASES: dict[str, tuple[Option, str, Place]] = {
@@ -117,3 +124,20 @@ def test_a_spent_token_is_told_in_the_authentication_reply() -> None:
     scene.machine.next_event()
     scene.machine.send_authenticated((IdempotenceWindow(base=6, size=10), IdempotenceAccepted()))
     scene << sent("06 00 0010", "000c 000c 00000006 0000000a", "000e 0004")
+
+
+@pytest.mark.parametrize(
+    "option", ["000b 0008 000000c8", "000d 0008 00000001", "000d 000c 00000001 00000002"]
+)
+def test_outside_of_a_session_they_are_silently_ignored(run: Run, option: str) -> None:
+    async def scene() -> None:
+        near, far = memory_stream_pair()
+        size = len(bytes.fromhex(option))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ServerWorker(outbound=ScriptedOutbound()).serve_stream(far))
+            await near.send(bytes.fromhex(f"06 00 {size:04x} 0000 00 01 00000000  {option}"))
+            await near.send_eof()
+            answer = await receive_all(near)
+        assert answer == bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
+
+    run(scene())

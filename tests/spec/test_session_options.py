@@ -1,5 +1,7 @@
 """§ Session options: what binds on the wire and in the conversation. Sessions themselves are issue 4."""
 
+import asyncio
+
 import pytest
 
 from socks6.message.buffer import Reader
@@ -17,10 +19,15 @@ from socks6.message.options import (
     UnknownOption,
     encode_options,
 )
+from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import Authenticated, AuthenticationAccepted, AuthenticationRefused
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ClientState, ServerState
+from socks6.proxy.worker import ServerWorker
+from tests.kit.loops import Run
+from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import Playbook, Received, received, sent
+from tests.kit.reading import receive_all
 from tests.kit.scenes import asking, client, server
 
 ID = SessionID(id=bytes(range(16)))
@@ -143,3 +150,17 @@ def test_a_client_hears_its_new_session_id() -> None:
     event = scene.machine.next_event()
     assert isinstance(event, AuthenticationAccepted)
     assert event.reply.options == (ID,)
+
+
+@pytest.mark.parametrize("option", ["0005 0004", "000a 0004"])
+def test_what_the_proxy_will_not_honor_it_silently_ignores(run: Run, option: str) -> None:
+    async def scene() -> None:
+        near, far = memory_stream_pair()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ServerWorker(outbound=ScriptedOutbound()).serve_stream(far))
+            await near.send(bytes.fromhex(f"06 00 0004 0000 00 01 00000000  {option}"))
+            await near.send_eof()
+            answer = await receive_all(near)  # an anonymous client gets no session, nor can it end one
+        assert answer == bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
+
+    run(scene())
