@@ -54,7 +54,7 @@ def test_two_replies_in_one_read_are_two_replies() -> None:
     operation = bytes.fromhex("06 00 0000 0050 00 01 7f000001")
     received = authentication + operation + b"HTTP/1.1 200 OK"
     size = AuthenticationReply.size(received)
-    assert AuthenticationReply.decode(received[:size])
+    assert AuthenticationReply.decode(received[:size]).encode() == authentication
     size += OperationReply.size(received[size:])
     assert received[size:] == b"HTTP/1.1 200 OK"
 
