@@ -57,8 +57,8 @@ class ServerWorker:
         observer: Observer | None = None,
         fronts: Mapping[str, Front] | None = None,
     ) -> None:
-        self.authenticator: Final = authenticator or NoAuthentication()
-        self.policy: Final = policy or Policy()
+        self.authenticator = authenticator or NoAuthentication()
+        self.policy = policy or Policy()
         self.outbound: Final = outbound or DirectOutbound()
         self.settings: Final = settings or Settings()
         self.observer: Final = observer or NullObserver()
@@ -75,6 +75,11 @@ class ServerWorker:
             return self._fronts[name]
         except KeyError:
             raise ConfigurationError(f"no front {name!r}: one of {', '.join(self._fronts)}") from None
+
+    def replace(self, *, authenticator: Authenticator, policy: Policy) -> None:
+        """Have clients that come from now on meet these; who is here keeps those that he met."""
+        self.authenticator = authenticator
+        self.policy = policy
 
     async def serve_stream(self, stream: ByteStream, front: str = "socks6") -> None:
         """Serve one client to the end and close its stream. Raises nothing that a client can cause."""
@@ -135,12 +140,14 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "command", "deadline", "ending", "front", "host", "id", "port", "reason", "reply", "result", "source",
-        "started", "stream", "user", "worker",
+        "command", "deadline", "ending", "front", "host", "id", "policy", "port", "reason", "reply", "result",
+        "source", "started", "stream", "user", "users", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: ServerWorker, stream: ByteStream, front: Front, number: int) -> None:
         self.worker = worker
+        self.users = worker.authenticator
+        self.policy = worker.policy
         self.stream = stream
         self.front = front
         self.id = number
@@ -166,7 +173,7 @@ class Visit:
     @property
     def required(self) -> bool:
         """Return whether clients must authenticate."""
-        return self.worker.authenticator.required
+        return self.users.required
 
     async def verify(self, credentials: Credentials) -> Identity | None:
         """Ask the authenticator, unless this source has guessed too often of late."""
@@ -175,7 +182,7 @@ class Visit:
         if penalties.blocked(self.source, now):
             self.reason = "too many failed attempts"
             return None
-        identity = await self.worker.authenticator.verify(credentials)
+        identity = await self.users.verify(credentials)
         if identity is None:
             penalties.failed(self.source, now)
         return identity
@@ -185,7 +192,7 @@ class Visit:
         self.worker.request_arrived(self)
         self._note(call)
         try:
-            connection = await connect(call, policy=self.worker.policy, outbound=self.worker.outbound)
+            connection = await connect(call, policy=self.policy, outbound=self.worker.outbound)
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)
             raise
