@@ -1,0 +1,38 @@
+"""The public names, pinned: one that comes or goes is a decision, and a line in changes.d."""
+
+import ast
+import inspect
+from typing import Final
+
+import socks6
+
+PUBLIC: Final = """
+    AddressTypeNotSupported AuthenticationFailed Authenticator ByteStream Client CommandNotSupported
+    ConfigurationError Connection ConnectionRefused ConnectionSummary ConnectionTimedOut DecodeError DirectOutbound
+    Ending Endpoint GeneralFailure HostUnreachable Identity Judge LocalProtocolError NetworkUnreachable
+    NoAuthentication NotAllowed NullObserver Observer OperationFailed Outbound Policy Protection ProxiedStream
+    ProxyTimedOut ProxyURL ProxyUnreachable RelaySettings RemoteProtocolError Rule Server ServerWorker Settings
+    Socks6Error Socks6Outbound TTLExpired UserTable VersionMismatch
+""".split()
+
+
+def test_public_names_are_these() -> None:
+    assert sorted(socks6.__all__) == sorted(PUBLIC)
+
+
+def test_type_checkers_are_told_of_every_name_where_it_is_found_at_run_time() -> None:
+    tree = ast.parse(inspect.getsource(socks6))
+    told = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("socks6.")
+        for alias in node.names
+    }
+    homes = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "_HOMES" and node.value is not None
+    )
+
+    assert told == homes
+    assert sorted(homes) == sorted(socks6.__all__)
