@@ -37,6 +37,11 @@ def test_a_client_must_not_place_two_for_one_method() -> None:
         client(methods=(alice(),), options=(OFFER,))
 
 
+def test_a_client_cannot_have_two_methods_of_one_number() -> None:
+    with pytest.raises(ValueError, match="two authentication methods"):
+        client(methods=(alice(), alice()))
+
+
 def test_a_client_may_place_one_for_each_method() -> None:
     scene = client(methods=(alice(),), options=(AuthenticationData(method=0x80, data=b"abc"),))
     request = Request.decode(scene.machine.data_to_send())

@@ -59,8 +59,8 @@ class ClientConversation:
 
     Its first bytes to send are the request and the initial data, together. `methods` are what we can prove
     ourselves with; `options` are sent along; `deadline` bounds each wait for the proxy's handshake bytes,
-    None for never. Raises ValueError for a request that cannot be written, method 6 (§ SSL Authentication),
-    or more initial data than a negotiation allows (§ Authentication Method options).
+    None for never. Raises ValueError for a request that cannot be written, two methods of one number, method 6
+    (§ SSL Authentication), or more initial data than a negotiation allows (§ Authentication Method options).
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class ClientConversation:
         announcements: bool = False,
     ) -> None:
         self.state = ClientState.AWAITING_AUTHENTICATION
+        check_methods([method.number for method in methods])
         self._methods = {method.number: method for method in methods}
-        check_methods(self._methods)
         self._deadline = deadline
         self._dialect = dialect
         self._table = table

@@ -82,6 +82,8 @@ class ClientMethod(Protocol):
 
 
 def check_methods(numbers: Collection[int]) -> None:
-    """Raise ValueError if the banned method is among them (§ SSL Authentication)."""
+    """Raise ValueError if one is there twice, or is the banned one (§ SSL Authentication)."""
     if Method.SSL in numbers:
         raise ValueError("method 6, SSL, is banned: use SOCKS over TLS")
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"two authentication methods of one number: {sorted(numbers)}")

@@ -10,6 +10,11 @@ def test_ssl_is_banned() -> None:
         check_methods((2, 6))
 
 
+def test_a_method_is_there_once() -> None:
+    with pytest.raises(ValueError, match="two"):
+        check_methods((2, 0x80, 2))
+
+
 def test_other_methods_are_not() -> None:
     check_methods((1, 2, 0x80))
 
