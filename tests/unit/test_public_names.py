@@ -6,14 +6,52 @@ from typing import Final
 
 import socks6
 
-PUBLIC: Final = """
-    AddressTypeNotSupported AuthenticationFailed Authenticator ByteStream Client CommandNotSupported
-    ConfigurationError Connection ConnectionRefused ConnectionSummary ConnectionTimedOut DecodeError DirectOutbound
-    Ending Endpoint GeneralFailure HostUnreachable Identity Judge LocalProtocolError NetworkUnreachable
-    NoAuthentication NotAllowed NullObserver Observer OperationFailed Outbound Policy Protection ProxiedStream
-    ProxyTimedOut ProxyURL ProxyUnreachable RelaySettings RemoteProtocolError Rule Server ServerWorker Settings
-    Socks6Error Socks6Outbound TTLExpired UserTable VersionMismatch
-""".split()
+PUBLIC: Final = [
+    "AddressTypeNotSupported",
+    "AuthenticationFailed",
+    "Authenticator",
+    "ByteStream",
+    "Client",
+    "CommandNotSupported",
+    "ConfigurationError",
+    "Connection",
+    "ConnectionRefused",
+    "ConnectionSummary",
+    "ConnectionTimedOut",
+    "DecodeError",
+    "DirectOutbound",
+    "Ending",
+    "Endpoint",
+    "GeneralFailure",
+    "HostUnreachable",
+    "Identity",
+    "Judge",
+    "LocalProtocolError",
+    "NetworkUnreachable",
+    "NoAuthentication",
+    "NotAllowed",
+    "NullObserver",
+    "Observer",
+    "OperationFailed",
+    "Outbound",
+    "Policy",
+    "Protection",
+    "ProxiedStream",
+    "ProxyTimedOut",
+    "ProxyURL",
+    "ProxyUnreachable",
+    "RelaySettings",
+    "RemoteProtocolError",
+    "Rule",
+    "Server",
+    "ServerWorker",
+    "Settings",
+    "Socks6Error",
+    "Socks6Outbound",
+    "TTLExpired",
+    "UserTable",
+    "VersionMismatch",
+]
 
 
 def test_public_names_are_these() -> None:
