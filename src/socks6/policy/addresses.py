@@ -50,14 +50,10 @@ class SpecialNetwork:
 
     block: AddressBlock
     name: str
-    metadata: bool = False  # stays shut when private networks are opened
 
 
-def _special(name: str, *networks: str, metadata: bool = False) -> tuple[SpecialNetwork, ...]:
-    return tuple(
-        SpecialNetwork(block=AddressBlock.parse(network), name=name, metadata=metadata)
-        for network in networks
-    )
+def _special(name: str, *networks: str) -> tuple[SpecialNetwork, ...]:
+    return tuple(SpecialNetwork(block=AddressBlock.parse(network), name=name) for network in networks)
 
 
 # Not here: documentation networks (nothing answers there) and the globally reachable assignments of
@@ -78,7 +74,6 @@ SPECIAL_NETWORKS: Final[tuple[SpecialNetwork, ...]] = (
         "fd00:ec2::23",
         "fd20:ce::254",
         "fe80::a9fe:a9fe",
-        metadata=True,
     ),
     *_special("unspecified", "0.0.0.0/8", "::"),
     *_special("loopback", "127.0.0.0/8", "::1"),
@@ -144,7 +139,7 @@ class AddressFacts:
 
     spellings: tuple[Address, ...]  # the address; and as IPv4 if it is only a wrapped spelling of that
     carried: tuple[Address, ...]  # other addresses that it may lead to
-    special: SpecialNetwork | None  # the network that forbids it, metadata before all others
+    special: SpecialNetwork | None  # the network that forbids it
 
 
 @lru_cache(maxsize=CACHED_ADDRESSES)
@@ -167,12 +162,11 @@ def _examined(address: Address) -> AddressFacts:
     carried = tuple(Address(4, carries(address.value)) for carries in wrapping.carried)
     if wrapping.transparent:
         return AddressFacts(spellings=(address, *carried), carried=(), special=_special_network(*carried))
-    return AddressFacts(spellings=(address,), carried=carried, special=_special_network(address, *carried))
+    return AddressFacts(spellings=(address,), carried=carried, special=_special_network(*carried, address))
 
 
 def _special_network(*addresses: Address) -> SpecialNetwork | None:
-    found = [network for network in map(_first_special_network, addresses) if network is not None]
-    return next((network for network in found if network.metadata), found[0] if found else None)
+    return next((network for network in map(_first_special_network, addresses) if network is not None), None)
 
 
 def _first_special_network(address: Address) -> SpecialNetwork | None:

@@ -77,10 +77,11 @@ class Policy:
     special networks (`socks6.policy.addresses`: loopback, private, link-local, multicast, ...) stay shut,
     for anybody who may use a proxy would else stand inside its operator's network. Two things open them:
 
-    * `allow_private` opens all but the metadata services of clouds, which hand out the machine's own secrets;
-    * a rule opens a special network, metadata too, when it is the first to match and the network that it
-      names lies wholly within: "allow 10.1.0.0/16" does, "allow 0.0.0.0/0" and "allow intranet.example" do
-      not, since a name leads wherever the owner of its domain likes.
+    * `allow_private` opens them all, the metadata services of clouds too, which hand out the machine's own
+      secrets: a rule that denies 169.254.169.254 shuts those again;
+    * a rule opens a special network when it is the first to match and the network that it names lies wholly
+      within: "allow 10.1.0.0/16" does, "allow 0.0.0.0/0" and "allow intranet.example" do not, since a name
+      leads wherever the owner of its domain likes.
 
     IPv6 addresses that carry IPv4 addresses (mapped, NAT64, 6to4, Teredo, ...) are judged by these as well:
     rules that deny and special networks match any of them, rules that allow only what is the same host.
@@ -140,7 +141,7 @@ class Policy:
 
     def _judge_unruled(self, facts: AddressFacts) -> Decision:
         special = facts.special
-        if special is None or (self.allow_private and not special.metadata):
+        if special is None or self.allow_private:
             return ALLOWED
         return refused(f"{special.name} address")
 

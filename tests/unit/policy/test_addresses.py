@@ -2,7 +2,7 @@
 
 import pytest
 
-from socks6.policy.addresses import SPECIAL_NETWORKS, Address, AddressBlock, examine
+from socks6.policy.addresses import Address, AddressBlock, examine
 
 
 def name_of(address: str) -> str:
@@ -154,11 +154,6 @@ def test_a_6to4_address_only_leads_to_the_other() -> None:
 )
 def test_what_is_no_literal_is_not_examined(text: str) -> None:
     assert examine(text) is None
-
-
-@pytest.mark.parametrize("network", SPECIAL_NETWORKS, ids=lambda network: network.name)
-def test_only_metadata_services_stay_shut(network: object) -> None:
-    assert all(row.metadata == (row.name == "metadata") for row in SPECIAL_NETWORKS if row is network)
 
 
 def test_a_block_holds_its_first_and_last_address() -> None:

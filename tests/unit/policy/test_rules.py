@@ -80,8 +80,11 @@ def test_private_networks_can_be_opened_all_at_once() -> None:
 @pytest.mark.parametrize(
     "address", ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b:1::a9fe:a9fe", "fd00:ec2::254"]
 )
-def test_metadata_stays_shut_then(address: str) -> None:
-    assert judge_address(Policy(allow_private=True), address) == refused("metadata address")
+def test_a_rule_shuts_metadata_again(address: str) -> None:
+    networks = ["169.254.169.254", "fd00:ec2::254"]
+    policy = Policy(allow_private=True, rules=(Rule.parse("deny", hosts=networks),))
+    assert judge_address(Policy(allow_private=True), address) == ALLOWED
+    assert judge_address(policy, address) == refused("denied by rule 1")
 
 
 # What a rule is about
