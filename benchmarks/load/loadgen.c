@@ -80,7 +80,8 @@ static void again(struct connection *c)
 static void fail(struct connection *c, const char *why)
 {
     if (!errors++)
-        fprintf(stderr, "loadgen: first error: %s in state %d (%s)\n", why, c->state, strerror(errno));
+        fprintf(stderr, "loadgen: first error: %s in state %d, reply %d (%s)\n", why, c->state,
+                c->length > 1 ? c->in[1] : -1, strerror(errno));
     if (errors > MOST_ERRORS || !mode_is("connect")) {
         fprintf(stderr, "loadgen: %s after %u of %u connections\n", why, opened, settings.connections);
         exit(1);

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.load.network import is_isolated
 from benchmarks.load.peers import ROOT
 
 
@@ -45,5 +46,6 @@ def describe() -> dict[str, str]:
         "uvloop": _version("uvloop"),
         "microsocks": _output("dpkg-query", "-W", "-f", "${Version}", "microsocks") or "unknown",
         "danted": _output("dpkg-query", "-W", "-f", "${Version}", "dante-server") or "unknown",
+        "network": is_isolated(),
         "load average at start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }

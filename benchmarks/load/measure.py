@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.load.build import Programs
+from benchmarks.load.network import enter_new_network
 from benchmarks.load.peers import Peer, Running
 from benchmarks.load.processes import Process, cpu_seconds, machine_cpu_seconds, memory_bytes, tree
 from benchmarks.load.suites import Cell, Sample
@@ -94,6 +95,7 @@ def run_undisturbed(bench: Bench, peer: Peer, cell: Cell) -> Sample:
 
 def run_once(bench: Bench, peer: Peer, cell: Cell) -> Sample:
     """Start everything afresh, measure, end everything."""
+    enter_new_network()
     with ExitStack() as stack:
         lifetime = str(int(3 * SETUP_TIMEOUT + bench.seconds))
         origin = stack.enter_context(Process([str(bench.programs.origin), lifetime], cores=bench.load_cores))

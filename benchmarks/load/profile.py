@@ -21,6 +21,7 @@ from typing import Final
 
 from benchmarks.load.build import build
 from benchmarks.load.measure import Bench, Run
+from benchmarks.load.network import enter_new_network
 from benchmarks.load.peers import PEERS, PYTHON_OPTIONS
 from benchmarks.load.processes import Process
 from benchmarks.load.suites import SUITES, Cell
@@ -31,6 +32,7 @@ SHOWN: Final = 30
 
 def _observed(bench: Bench, name: str, cell: Cell, observer: Sequence[str]) -> float:
     """Run a load while a command looks at the proxy; return the count of what was done meanwhile."""
+    enter_new_network()
     with ExitStack() as stack:
         origin = stack.enter_context(Process([str(bench.programs.origin), "60"], cores=bench.load_cores))
         running = stack.enter_context(PEERS[name].start(bench.proxy_cores))
