@@ -56,13 +56,15 @@ def _special(name: str, *networks: str) -> tuple[SpecialNetwork, ...]:
     return tuple(SpecialNetwork(block=AddressBlock.parse(network), name=name) for network in networks)
 
 
+METADATA: Final = "metadata"
+
 # Not here: documentation networks (nothing answers there) and the globally reachable assignments of
 # 2001::/23. The first row that holds an address counts, so the narrow rows stand before the wide ones.
 SPECIAL_NETWORKS: Final[tuple[SpecialNetwork, ...]] = (
     # What hands cloud machines their secrets: AWS, Azure, Google and most others; AWS containers; Tencent;
     # Azure's wire server; Alibaba; Oracle; the same over IPv6 for AWS, Google and OpenStack.
     *_special(
-        "metadata",
+        METADATA,
         "169.254.169.254",
         "169.254.170.2",
         "169.254.170.23",
@@ -162,11 +164,13 @@ def _examined(address: Address) -> AddressFacts:
     carried = tuple(Address(4, carries(address.value)) for carries in wrapping.carried)
     if wrapping.transparent:
         return AddressFacts(spellings=(address, *carried), carried=(), special=_special_network(*carried))
-    return AddressFacts(spellings=(address,), carried=carried, special=_special_network(*carried, address))
+    return AddressFacts(spellings=(address,), carried=carried, special=_special_network(address, *carried))
 
 
 def _special_network(*addresses: Address) -> SpecialNetwork | None:
-    return next((network for network in map(_first_special_network, addresses) if network is not None), None)
+    found = [network for network in map(_first_special_network, addresses) if network is not None]
+    # an address that carries another lies in two networks: the narrower name says more
+    return next((network for network in found if network.name == METADATA), found[0] if found else None)
 
 
 def _first_special_network(address: Address) -> SpecialNetwork | None:
