@@ -1,6 +1,7 @@
 """The client's conversation."""
 
 import pytest
+from typing_extensions import override
 
 from socks6.errors import LocalProtocolError
 from socks6.message.codes import Command
@@ -138,8 +139,8 @@ def test_a_method_that_we_did_not_advertise_cannot_be_selected() -> None:
     assert isinstance(scene.machine.next_event(), AuthenticationRefused)
 
 
-def negotiating(**settings: object) -> Playbook[ClientConversation]:
-    scene = play(methods=(ChallengeClient(),), **settings)
+def negotiating() -> Playbook[ClientConversation]:
+    scene = play(methods=(ChallengeClient(),))
     scene.machine.data_to_send()
     scene >> received("06 01 0008", "0003 0008 80 000000")
     return scene
@@ -174,9 +175,11 @@ def test_a_second_reply_cannot_select_again() -> None:
 class Endless(ChallengeClient):
     """Wants bytes for ever."""
 
+    @override
     def receive_data(self, data: bytes) -> None:
         pass
 
+    @override
     def bytes_wanted(self) -> int:
         return 65536
 

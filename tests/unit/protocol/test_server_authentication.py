@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import pytest
+from typing_extensions import override
 
 from socks6.errors import LocalProtocolError
 from socks6.message.codes import Command
@@ -205,6 +206,7 @@ def test_a_methods_bad_bytes_end_it() -> None:
 class Endless(ChallengeServer):
     """Takes bytes for ever."""
 
+    @override
     def receive_data(self, data: bytes) -> None:
         return None
 

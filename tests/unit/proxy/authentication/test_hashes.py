@@ -2,7 +2,6 @@
 
 import sys
 
-import argon2
 import bcrypt
 import pytest
 
@@ -17,8 +16,9 @@ from socks6.proxy.authentication.hashes import (
     parse_hash,
 )
 
-ARGON2 = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
-BCRYPT = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(4)).decode()
+# "correct horse", made once: hashes made anew would give each run other tests
+ARGON2 = "$argon2id$v=19$m=8,t=1,p=1$fADZZtIGZzGQinBStnk6JQ$PYHZj+MfMU+xfgyRJmHf7Z+uanDZkSMl1XVHBNYWZFY"
+BCRYPT = "$2b$04$5gvQ3V4XxlE397/ad.z.uePr7MVYy.ehqNaM.BRMzVDVtTAC0LzpS"
 # The example of passlib's documentation
 SCRYPT = "$scrypt$ln=8,r=8,p=1$WKs1xljLudd6z9kbY0wpJQ$yCR4iDZYDKv+iEJj6yHY0lv/epnfB6f/w1EbXrsJOuQ"
 
