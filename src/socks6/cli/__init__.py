@@ -1,1 +1,43 @@
-"""The command line."""
+"""The commands. `socks6 --help` lists them."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final
+
+from socks6.cli.parser import COMMANDS, parse
+from socks6.errors import ConfigurationError, Socks6Error
+
+FAILED: Final = 1
+WRONG: Final = 2  # usage or configuration
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code of the process. Raises SystemExit for wrong usage."""
+    parsed = parse(sys.argv[1:] if arguments is None else arguments)
+    # only now, and only this command's: they need a tenth of a second and more
+    run: Callable[[Namespace], int] = import_module(f"socks6.cli.{COMMANDS[parsed.command].module}").run
+    try:
+        return run(parsed)
+    except ConfigurationError as error:
+        complain(*str(error).splitlines())
+        return WRONG
+    except (Socks6Error, OSError) as error:
+        complain(describe(error))
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def complain(*lines: str) -> None:
+    """Tell the user what went wrong."""
+    for line in lines:
+        print(f"socks6: {line}", file=sys.stderr, flush=True)
+
+
+def describe(error: Exception) -> str:
+    """Return an error in words, without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

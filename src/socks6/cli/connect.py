@@ -1,0 +1,108 @@
+"""socks6 connect: standard input and output joined to a host, for ssh's ProxyCommand and the like."""
+
+import asyncio
+import functools
+import os
+import select
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from socks6.cli.loops import run_loop
+from socks6.cli.threads import CallingThread
+from socks6.client.client import Client
+from socks6.config.upstream import find_upstream
+from socks6.errors import ConfigurationError
+from socks6.message.address import normalize_host
+from socks6.message.dialect import DRAFT_12, GO_212
+from socks6.net.stream import ByteStream
+
+STDIN: Final = 0
+STDOUT: Final = 1
+PIECE: Final = 262_144
+
+
+def run(arguments: Namespace) -> int:
+    """Join them until both directions have ended."""
+    url = find_upstream(arguments.via, arguments.via_file, os.environ)
+    if url is None:
+        raise ConfigurationError("no proxy to go through: name it by --via, --via-file or SOCKS6_PROXY")
+    try:
+        host = normalize_host(arguments.host)
+    except ValueError as error:
+        raise ConfigurationError(f"HOST: {error}") from error
+    dialect = GO_212 if arguments.dialect_212 else DRAFT_12
+    run_loop(_join(Client(url, timeout=arguments.timeout, dialect=dialect), host, arguments.port))
+    return 0
+
+
+async def _join(client: Client, host: str, port: int) -> None:
+    stream = await client.connect(host, port)
+    failures: list[BaseException] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            sending = group.create_task(_send_input(stream), name="input")
+            await _write_output(stream)
+            if os.isatty(STDIN):  # nobody is there to type ctrl-D for a connection that is over
+                sending.cancel()
+        await stream.aclose()
+    except* OSError as group_of_errors:
+        failures.extend(group_of_errors.exceptions)
+    finally:
+        stream.abort()
+    if failures:
+        raise failures[0]
+
+
+async def _send_input(stream: ByteStream) -> None:
+    """Send standard input to its end. A host that takes no more may still be sending: that goes on."""
+    thread = CallingThread()
+    while data := await thread.call(_read):
+        try:
+            await stream.send(data)
+        except OSError:
+            return
+    try:
+        await stream.send_eof()
+    except OSError:
+        return
+
+
+async def _write_output(stream: ByteStream) -> None:
+    """Write what comes to standard output; then close that, so that whoever reads it knows the end."""
+    thread = CallingThread()
+    while data := await stream.receive(PIECE):
+        await thread.call(functools.partial(_write, data))
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, STDOUT)
+    os.close(nothing)
+
+
+def _read() -> bytes:
+    with _naming("standard input"):
+        while True:
+            try:
+                return os.read(STDIN, PIECE)
+            except BlockingIOError:  # whoever shares it with us has made it so
+                select.select([STDIN], [], [])
+
+
+def _write(data: bytes) -> None:
+    left = memoryview(data)
+    with _naming("standard output"):
+        while left:
+            try:
+                left = left[os.write(STDOUT, left) :]
+            except BlockingIOError:
+                select.select([], [STDOUT], [])
+
+
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    """Have an OSError say which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = file
+        raise

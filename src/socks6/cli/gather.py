@@ -1,0 +1,90 @@
+"""Gathers choices: flags go before the environment, the environment before a configuration file."""
+
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from socks6.config.choices import Choices
+from socks6.config.faults import prefixed
+from socks6.config.file import read_configuration
+from socks6.config.upstream import find_upstream
+from socks6.errors import ConfigurationError
+from socks6.net.url import ProxyURL
+from socks6.proxy.authentication.hashes import PasswordHash
+from socks6.proxy.authentication.table import plain_entries
+from socks6.proxy.authentication.users_file import UsersFile, read_users_file
+
+USERS_VARIABLE: Final = "SOCKS6_USERS"
+
+# Flags that are choices as they stand.
+PLAIN: Final = (
+    "direct", "open_to_all", "allow_private", "connections", "connections_per_source", "handshake_timeout",
+    "lookup_timeout", "connect_timeout", "idle_timeout", "fin_timeout", "drain_timeout", "dialect_212",
+    "quiet_failures", "ignore_fragmented", "verbosity", "log_destinations", "loop",
+)  # fmt: skip
+
+
+class Gathered(NamedTuple):
+    """All choices, and what the operator should know about the files that they came from."""
+
+    choices: Choices
+    warnings: tuple[str, ...]
+
+
+def gather(flags: Namespace, environment: Mapping[str, str]) -> Gathered:
+    """Read everything that says something. Raises ConfigurationError."""
+    spoken = _from_flags(flags)
+    choices = spoken.over(_from_environment(environment, spoken))
+    warnings = spoken.users_file.warnings if spoken.users_file else ()
+    if flags.config is None:
+        return Gathered(choices, warnings)
+    file = read_configuration(flags.config)
+    return Gathered(choices.over(file.choices), warnings + file.warnings)
+
+
+def _from_flags(flags: Namespace) -> Choices:
+    if flags.via is not None and (flags.direct or flags.via_file is not None):
+        raise ConfigurationError("--via, --via-file, --direct: only one of them")
+    plain = {name: getattr(flags, name) for name in PLAIN}
+    return Choices(
+        listen=_listeners(flags.listen),
+        via=find_upstream(flags.via, flags.via_file, {}),
+        users=_users("--user", flags.user) if flags.user else None,
+        users_file=_users_file(flags.users),
+        **plain,
+    )
+
+
+def _from_environment(environment: Mapping[str, str], spoken: Choices) -> Choices:
+    """Return what the environment says of things that no flag has said."""
+    settled = spoken.direct or spoken.via is not None
+    users = environment.get(USERS_VARIABLE, "").splitlines()
+    return Choices(
+        via=None if settled else find_upstream(None, None, environment),
+        users=_users(USERS_VARIABLE, users) if users and spoken.users is None else None,
+    )
+
+
+def _listeners(texts: list[str] | None) -> tuple[ProxyURL, ...] | None:
+    if texts is None:
+        return None
+    with prefixed("--listen"):
+        return tuple(map(ProxyURL.parse_listener, texts))
+
+
+def _users(source: str, texts: Iterable[str]) -> dict[str, PasswordHash]:
+    passwords: dict[str, str] = {}
+    with prefixed(source):
+        for text in texts:
+            name, colon, password = text.partition(":")
+            if not colon:
+                raise ConfigurationError("not of the form NAME:PASSWORD")
+            passwords[name] = password
+        return plain_entries(passwords)
+
+
+def _users_file(path: str | None) -> UsersFile | None:
+    if path is None:
+        return None
+    with prefixed("--users"):
+        return read_users_file(path)

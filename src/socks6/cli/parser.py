@@ -1,0 +1,177 @@
+"""The command line: which commands there are, and their flags. Imports nothing that takes time."""
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from socks6.cli.serving_flags import add_serving_flags, add_upstream_flags
+from socks6.cli.texts import EXAMPLES, HELP, SOCKS6
+from socks6.cli.values import port, positive_count, positive_seconds
+
+SHELLS: Final = ("bash", "zsh", "fish")
+
+# What argparse quotes of a command line and may hold a password: URLs, NAME:PASSWORD.
+_SECRET: Final = re.compile(r"'[^']*[:@][^']*'|\"[^\"]*[:@][^\"]*\"")
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells of an error in one line, without quoting what may be a password."""
+
+    def error(self, message: str) -> NoReturn:  # type: ignore[explicit-override]  # importing that takes 15 ms
+        """End with exit code 2."""
+        self.exit(2, f"socks6: {_SECRET.sub('...', message)} (see {self.prog} --help)\n")
+
+
+class Command(NamedTuple):
+    """One command: the module of socks6.cli that runs it, and its flags."""
+
+    module: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what a command line says; ends the process when it says something wrong, or asks for help."""
+    parser = build_parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    if rest:
+        flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
+        what = f"unknown flag {flags[0]}" if flags else "too many arguments"
+        parser.exit(2, f"socks6: {what} (see socks6 {parsed.command} --help)\n")
+    return parsed
+
+
+def build_parser() -> Parser:
+    """Return the parser of the whole command line."""
+    parser = Parser(
+        prog="socks6",
+        description=SOCKS6,
+        epilog=EXAMPLES,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        texts = HELP[name]
+        command.add_flags(
+            commands.add_parser(
+                name,
+                help=texts.summary,
+                description=texts.description,
+                epilog=texts.examples,
+                formatter_class=_Formatter,
+                allow_abbrev=False,
+            )
+        )
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Leaves the examples as they are, and gives flags more room than argparse does."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32)
+
+
+class _Version(argparse.Action):
+    """Shows the version, which is looked up only then."""
+
+    def __call__(  # type: ignore[explicit-override]  # as above
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,  # noqa: ARG002 - argparse calls it so
+        values: object,  # noqa: ARG002
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - takes 20 ms
+
+        print(f"socks6 {version('socks6')}")
+        parser.exit()
+
+
+def _server(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "socks6 server [--listen URL]... [flags]"
+    add_serving_flags(parser, listen="socks6://127.0.0.1:1080")
+
+
+def _client(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "socks6 client --via URL [--listen URL]... [flags]"
+    add_serving_flags(parser, listen="mixed://127.0.0.1:1080")
+
+
+def _ping(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("via", metavar="URL", nargs="?", help="the proxy (default: SOCKS6_PROXY)")
+    parser.add_argument("--via-file", metavar="FILE", help="read the proxy's URL from a file")
+    parser.add_argument(
+        "-c", "--count", metavar="COUNT", type=positive_count, help="end after so many rounds"
+    )
+    parser.add_argument(
+        "-i",
+        "--interval",
+        metavar="SECONDS",
+        type=positive_seconds,
+        default=1.0,
+        help="between rounds (default: 1)",
+    )
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        metavar="SECONDS",
+        type=positive_seconds,
+        default=10.0,
+        help="for each round (default: 10)",
+    )
+    _add_dialect(parser)
+
+
+def _connect(parser: argparse.ArgumentParser) -> None:
+    add_upstream_flags(parser.add_argument_group("the proxy"))
+    parser.add_argument("host", metavar="HOST", help="a name, which the proxy looks up, or an address")
+    parser.add_argument("port", metavar="PORT", type=port)
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        metavar="SECONDS",
+        type=positive_seconds,
+        default=60.0,
+        help="to connect (default: 60)",
+    )
+    _add_dialect(parser)
+
+
+def _add_dialect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dialect212",
+        dest="dialect_212",
+        action="store_true",
+        help="the proxy is of the Go implementation (version byte 212)",
+    )
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="in TOML")
+
+
+def _passwd(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the user's name")
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    del parser  # it has no flags
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
+
+
+COMMANDS: Final = {
+    "server": Command("serve", _server),
+    "client": Command("serve", _client),
+    "ping": Command("ping", _ping),
+    "connect": Command("connect", _connect),
+    "check": Command("check", _check),
+    "passwd": Command("passwd", _passwd),
+    "demo": Command("demo", _demo),
+    "completion": Command("completion", _completion),
+}

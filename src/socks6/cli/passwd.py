@@ -1,0 +1,32 @@
+"""socks6 passwd: makes a line for a users file."""
+
+import sys
+from argparse import Namespace
+from getpass import getpass
+
+from socks6.errors import ConfigurationError
+from socks6.proxy.authentication.hashes import hash_password
+from socks6.proxy.authentication.users_file import check_name, format_entry
+
+
+def run(arguments: Namespace) -> int:
+    """Ask for the password, twice at a terminal; write the line to standard output."""
+    check_name(arguments.name)
+    password = _ask() if sys.stdin.isatty() else _read_line()
+    print(format_entry(arguments.name, hash_password(password)))
+    return 0
+
+
+def _ask() -> str:
+    password = getpass("password: ")
+    if getpass("the same again: ") != password:
+        raise ConfigurationError("these were two different passwords")
+    return password
+
+
+def _read_line() -> str:
+    line = sys.stdin.buffer.readline()
+    try:
+        return line.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigurationError("the password is not UTF-8") from None

@@ -1,0 +1,73 @@
+"""socks6 ping: whether a proxy answers, and how fast."""
+
+import asyncio
+import os
+import signal
+from argparse import Namespace
+
+from socks6.cli import FAILED, describe
+from socks6.cli.loops import run_loop
+from socks6.cli.statistics import milliseconds, summary
+from socks6.client.client import Client
+from socks6.config.upstream import find_upstream
+from socks6.errors import ConfigurationError, Socks6Error
+from socks6.message.dialect import DRAFT_12, GO_212
+
+
+def run(arguments: Namespace) -> int:
+    """Ping until told to stop; 1 if no answer came back."""
+    url = find_upstream(arguments.via, arguments.via_file, os.environ)
+    if url is None:
+        raise ConfigurationError("no proxy to ping: name it by its URL, --via-file or SOCKS6_PROXY")
+    dialect = GO_212 if arguments.dialect_212 else DRAFT_12
+    pinging = Pinging(
+        Client(url, timeout=arguments.timeout, dialect=dialect), arguments.interval, arguments.count
+    )
+    run_loop(pinging.run())
+    return 0 if pinging.times else FAILED
+
+
+class Pinging:
+    """One run of pings, each printed when its answer is there."""
+
+    def __init__(self, client: Client, interval: float, count: int | None) -> None:
+        self._client = client
+        self._interval = interval
+        self._count = count
+        self._sent = 0
+        self.times: list[float] = []
+
+    async def run(self) -> None:
+        """Ping, then print the statistics; SIGINT goes on to these at once."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+        started = loop.time()
+        print(f"NOOP {self._client.url}", flush=True)
+        try:
+            await self._rounds()
+        except asyncio.CancelledError:
+            task.uncancel()
+            print()
+        print(f"--- {self._client.url} ---")
+        print(*summary(self.times, sent=self._sent, elapsed=loop.time() - started), sep="\n", flush=True)
+
+    async def _rounds(self) -> None:
+        """Begin a round at every interval, however long the last one took; never two at a time."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while self._count is None or self._sent < self._count:
+            await asyncio.sleep(due - loop.time())
+            due = max(due + self._interval, loop.time())
+            self._sent += 1
+            await self._round()
+
+    async def _round(self) -> None:
+        try:
+            seconds = await self._client.noop()
+        except Socks6Error as error:
+            print(f"seq={self._sent} failed: {describe(error)}", flush=True)
+            return
+        self.times.append(seconds)
+        print(f"seq={self._sent} time={milliseconds(seconds)} ms", flush=True)

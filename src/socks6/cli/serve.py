@@ -1,0 +1,79 @@
+"""socks6 server and socks6 client: one engine; a client listens elsewhere by default, and needs a proxy."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Final
+
+from socks6.cli import complain
+from socks6.cli.gather import gather
+from socks6.cli.loops import run_loop
+from socks6.cli.notify import notify
+from socks6.cli.operator import Operator
+from socks6.config.choices import Choices
+from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
+from socks6.errors import ConfigurationError
+from socks6.observability.logs import LogObserver
+from socks6.proxy.service import Server
+
+LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
+
+
+def run(arguments: Namespace) -> int:
+    """Serve until told to stop."""
+    choices, plan = make_plan(arguments, os.environ)
+    worker = plan.worker(_observer(choices))
+    server = plan.server(worker)
+    operator = Operator(server, worker, plan, lambda: gather(arguments, os.environ).choices)
+    raise_descriptor_limit()
+    run_loop(_serve(server, operator), choices.loop or "auto")
+    return 0
+
+
+def make_plan(arguments: Namespace, environment: Mapping[str, str]) -> tuple[Choices, Plan]:
+    """Read flags, environment and files. Raises ConfigurationError."""
+    is_client = arguments.command == "client"
+    choices, warnings = gather(arguments, environment)
+    plan = Plan.of(choices, default_listen=CLIENT_LISTEN if is_client else SERVER_LISTEN)
+    if is_client and plan.via is None:
+        raise ConfigurationError(
+            "no proxy to go through: name it by --via, --via-file, SOCKS6_PROXY or in a configuration file"
+        )
+    complain(*(f"warning: {warning}" for warning in warnings))
+    return choices, plan
+
+
+def raise_descriptor_limit() -> None:
+    """Have as many descriptors as this process may: each connection takes two, and more while it is busy."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):  # macOS names a hard limit that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def _serve(server: Server, operator: Operator) -> None:
+    loop = asyncio.get_running_loop()
+    async with server:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, operator.stop)
+        loop.add_signal_handler(signal.SIGHUP, operator.reload)
+        for url in server.urls:
+            print(f"listening on {url}", file=sys.stderr, flush=True)
+        notify("READY=1")
+        await server.serve_forever()
+
+
+def _observer(choices: Choices) -> LogObserver:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logger = logging.getLogger("socks6")
+    logger.handlers = [handler]
+    logger.setLevel(LEVELS[min(choices.verbosity or 0, len(LEVELS) - 1)])
+    return LogObserver(logger, log_destinations=bool(choices.log_destinations))

@@ -1,0 +1,128 @@
+"""The flags of the commands that listen. A configuration file says the same; a test holds them together."""
+
+import argparse
+from typing import Final, TypeAlias
+
+from socks6.cli.values import count, positive_seconds, seconds
+
+LOOPS: Final = ("auto", "asyncio", "uvloop")
+
+Group: TypeAlias = argparse._ArgumentGroup  # noqa: SLF001 - what add_argument_group returns has no other name
+
+
+def add_serving_flags(parser: argparse.ArgumentParser, *, listen: str) -> None:
+    """Add them all; `listen` is the default listener."""
+    _add_ways(parser.add_argument_group("ways in and out"), listen)
+    _add_rights(parser.add_argument_group("who may come in, and where to"))
+    _add_limits(parser.add_argument_group("limits"))
+    _add_habits(parser.add_argument_group("manner of serving"))
+    _add_process(parser.add_argument_group("process"))
+
+
+def add_upstream_flags(group: Group) -> None:
+    """Add the ways to name the proxy to go through."""
+    group.add_argument(
+        "--via",
+        metavar="URL",
+        help="go out through this SOCKS 6 proxy; if it has a password, SOCKS6_PROXY or --via-file is a better"
+        " place than the command line, which everybody on this machine can read",
+    )
+    group.add_argument("--via-file", metavar="FILE", help="read that URL from a file")
+
+
+def _add_ways(group: Group, listen: str) -> None:
+    group.add_argument(
+        "--listen",
+        metavar="URL",
+        action="append",
+        help="where clients come in: socks6://HOST:PORT, mixed:// (SOCKS 4, 4a, 5, 6 and HTTP on one port),"
+        f" socks5://, http://, or socks6+unix:///PATH; port 0 is any free one; repeatable (default: {listen})",
+    )
+    add_upstream_flags(group)
+    group.add_argument(
+        "--direct",
+        action="store_true",
+        default=None,
+        help="go out through no proxy, whatever is said elsewhere",
+    )
+
+
+def _add_rights(group: Group) -> None:
+    group.add_argument(
+        "--user",
+        metavar="NAME:PASSWORD",
+        action="append",
+        help="let this user in; repeatable. SOCKS6_USERS (one a line) and --users are better places for passwords",
+    )
+    group.add_argument(
+        "--users", metavar="FILE", help="let the users of a file in; `socks6 passwd` makes its lines"
+    )
+    group.add_argument(
+        "--open",
+        action=argparse.BooleanOptionalAction,
+        dest="open_to_all",
+        help="let anybody in, even on addresses that others can reach",
+    )
+    group.add_argument(
+        "--allow-private",
+        action=argparse.BooleanOptionalAction,
+        help="let clients reach private networks and this machine (default: only where every --listen is a"
+        " loopback address or a Unix socket)",
+    )
+
+
+def _add_limits(group: Group) -> None:
+    for name, dest, what in (
+        ("connections", "connections", "at a time; 0 for any number (default: 10000)"),
+        (
+            "connections-per-source",
+            "connections_per_source",
+            "from one IPv4 address or IPv6 /64; 0 for any number (default: 1000)",
+        ),
+    ):
+        group.add_argument(f"--max-{name}", dest=dest, metavar="NUMBER", type=count, help=what)
+    for name, kind, what in (
+        ("handshake", positive_seconds, "for a client to make its request (default: 10)"),
+        ("lookup", positive_seconds, "to find the address of a name (default: 5)"),
+        ("connect", positive_seconds, "to reach a destination (default: 30; 60 through another proxy)"),
+        (
+            "idle",
+            seconds,
+            "without a byte either way, then a connection is closed; 0 for never (default: 7440)",
+        ),
+        ("fin", seconds, "the same, once one side has ended; 0 for never (default: 60)"),
+    ):
+        group.add_argument(f"--{name}-timeout", metavar="SECONDS", type=kind, help=what)
+    group.add_argument(
+        "--drain",
+        dest="drain_timeout",
+        metavar="SECONDS",
+        type=seconds,
+        help="for open connections when told to stop (default: 30)",
+    )
+
+
+def _add_habits(group: Group) -> None:
+    for name, dest, what in (
+        ("quiet-failures", "quiet_failures", "answer nothing at all before a client has authenticated"),
+        ("ignore-fragmented", "ignore_fragmented", "drop requests that do not arrive in one piece"),
+        ("dialect212", "dialect_212", "also serve clients of the Go implementation (version byte 212)"),
+    ):
+        group.add_argument(f"--{name}", dest=dest, action=argparse.BooleanOptionalAction, help=what)
+
+
+def _add_process(group: Group) -> None:
+    group.add_argument("--config", metavar="FILE", help="read a TOML file first; `socks6 check` examines it")
+    group.add_argument(
+        "-v",
+        "--verbose",
+        dest="verbosity",
+        action="count",
+        help="log each connection on standard error; -vv every event",
+    )
+    group.add_argument(
+        "--log-destinations",
+        action=argparse.BooleanOptionalAction,
+        help="have the log say where connections go",
+    )
+    group.add_argument("--loop", choices=LOOPS, help="the event loop (default: auto, uvloop if installed)")

@@ -1,0 +1,103 @@
+"""What --help says besides the flags."""
+
+from typing import Final, NamedTuple
+
+
+class Help(NamedTuple):
+    """A command's help: in the list of commands, above its flags, and below them."""
+
+    summary: str
+    description: str
+    examples: str = ""
+
+
+SOCKS6: Final = "SOCKS version 6: a server, a converter for SOCKS 4, 4a, 5 and HTTP clients, and tools."
+EXAMPLES: Final = """\
+examples:
+  socks6 demo                                       see it all work on this machine
+  socks6 server --listen socks6://:1080 --users users.txt
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 client
+  curl --socks5-hostname 127.0.0.1:1080 https://example.com/
+
+exit codes: 0 all went well, 1 it failed, 2 wrong usage or configuration
+"""
+
+HELP: Final = {
+    "server": Help(
+        "serve SOCKS 6 clients",
+        "Serve SOCKS 6 clients, and others where a listener says so.",
+        """\
+examples:
+  socks6 server                                     for this machine alone
+  socks6 server --listen socks6://:1080 --users users.txt
+  socks6 server --listen mixed://192.0.2.1:1080 --listen socks6+unix:///run/socks6.sock --config socks6.toml
+  socks6 server --listen socks6://:1080 --users users.txt --via socks6://next.example
+
+SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once. SIGHUP has it
+read its files again: users and policy are new for new connections, and nobody is dropped.
+""",
+    ),
+    "client": Help(
+        "carry SOCKS 4, 5 and HTTP clients to a SOCKS 6 proxy",
+        "Serve SOCKS 4, 4a, 5, 6 and HTTP clients, and carry them through a SOCKS 6 proxy.",
+        """\
+examples:
+  socks6 client --via socks6://proxy.example
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 client --listen socks5://127.0.0.1:9050
+  socks6 client --via-file proxy.url --listen http://127.0.0.1:8080 --user bob:secret
+
+Then, for instance: curl --socks5-hostname 127.0.0.1:1080 https://example.com/
+""",
+    ),
+    "ping": Help(
+        "see whether a proxy answers",
+        "Ask a SOCKS 6 proxy for nothing (NOOP), again and again, and tell how long that takes.",
+        """\
+examples:
+  socks6 ping socks6://proxy.example -c 4
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 ping
+
+Each round is a connection of its own: its time is that of connecting, authenticating and the answer. The exit
+code is 1 if no answer came back at all.
+""",
+    ),
+    "connect": Help(
+        "join standard input and output to a host",
+        "Connect standard input and output to a host, through a SOCKS 6 proxy.",
+        """\
+examples:
+  ssh -o ProxyCommand='socks6 connect --via socks6://proxy.example %h %p' host.example
+  printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | SOCKS6_PROXY=socks6://proxy.example socks6 connect example.com 80
+""",
+    ),
+    "check": Help(
+        "find what is wrong with a configuration file",
+        "Tell everything that is wrong with a configuration file: its line, its key, and why.",
+        """\
+examples:
+  socks6 check socks6.toml && systemctl reload socks6
+""",
+    ),
+    "passwd": Help(
+        "make a line for a users file",
+        "Ask for a password, and write a line for a users file: NAME:HASH.",
+        """\
+examples:
+  socks6 passwd alice >> users.txt
+  pwgen 20 1 | tee secret | socks6 passwd alice >> users.txt
+""",
+    ),
+    "demo": Help(
+        "see it work",
+        "See it work: curl, a converter, a SOCKS 6 server and a little web site, all on this machine.",
+    ),
+    "completion": Help(
+        "have a shell complete these commands",
+        "Write a script that completes socks6 commands in a shell.",
+        """\
+examples:
+  source <(socks6 completion bash)                  also in ~/.bashrc; or zsh in ~/.zshrc, after compinit
+  socks6 completion fish > ~/.config/fish/completions/socks6.fish
+""",
+    ),
+}

@@ -1,0 +1,48 @@
+"""What the values of flags may be."""
+
+import argparse
+import math
+
+
+def seconds(text: str) -> float:
+    """Return a time that may be nought."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+def positive_seconds(text: str) -> float:
+    """Return a time that is not nought."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """Return a whole number that may be nought."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def positive_count(text: str) -> int:
+    """Return a whole number that is not nought."""
+    if not count(text):
+        raise argparse.ArgumentTypeError("0 is too few")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Return the number of a port to connect to."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
