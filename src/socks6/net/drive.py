@@ -1,0 +1,60 @@
+"""The one loop that runs any machine over any stream."""
+
+import asyncio
+from typing import Final, TypeVar
+
+from socks6.net.stream import ByteStream
+from socks6.protocol.machine import Machine
+
+READ_SIZE: Final = 65536  # more than the longest handshake: 20 KiB of options and 16 KiB of initial data
+
+EventT = TypeVar("EventT")
+
+
+async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: bool = False) -> EventT | None:
+    """Return what happens next in a conversation; None when it is over.
+
+    What the machine has to send is written only when it has no event left, so that answers to several events
+    leave in one piece. `exact` reads never more than the machine wants, for streams whose later bytes must
+    stay where they are. Raises OSError when the stream breaks.
+    """
+    ended = False
+    while (event := machine.next_event()) is None:
+        await flush(machine, stream)
+        wanted = machine.bytes_wanted()
+        if ended or not wanted:
+            return None
+        data = await _receive(machine, stream, wanted if exact else READ_SIZE)
+        now = asyncio.get_running_loop().time()
+        if data is None:
+            machine.handle_timeout(now)
+        elif data:
+            machine.receive_data(data, now)
+        else:
+            ended = True
+            machine.receive_eof(now)
+    return event
+
+
+async def flush(machine: Machine[EventT], stream: ByteStream) -> None:
+    """Write what the machine has to send. Raises OSError."""
+    if data := machine.data_to_send():
+        await stream.send(data)
+
+
+async def _receive(machine: Machine[EventT], stream: ByteStream, max_bytes: int) -> bytes | None:
+    """Return bytes, b"" at the end, or None when the machine's time is up."""
+    data = stream.receive_nowait(max_bytes)
+    if data is not None:
+        return data
+    deadline = machine.next_timeout()
+    if deadline is None:
+        return await stream.receive(max_bytes)
+    limit = asyncio.timeout_at(deadline)  # costs 5 µs and a timer, so only when there is nothing to read
+    try:
+        async with limit:
+            return await stream.receive(max_bytes)
+    except TimeoutError:
+        if limit.expired():
+            return None
+        raise  # TCP's own, of a connection that broke

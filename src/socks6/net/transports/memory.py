@@ -1,0 +1,140 @@
+"""Two streams joined in memory: for tests, and for serving a client within the process."""
+
+import asyncio
+import errno
+import os
+import socket
+from typing import Final
+
+from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection
+
+CAPACITY: Final = 65536  # bytes that one direction holds before its sender waits
+
+
+def memory_stream_pair(capacity: int = CAPACITY) -> tuple[ByteStream, ByteStream]:
+    """Return two streams; what is sent on one is received on the other."""
+    there, back = _Lane(capacity), _Lane(capacity)
+    return MemoryStream(incoming=there, outgoing=back), MemoryStream(incoming=back, outgoing=there)
+
+
+class MemoryStream:
+    """One end of a pair."""
+
+    __slots__ = ("_closed", "_incoming", "_outgoing")
+
+    def __init__(self, *, incoming: "_Lane", outgoing: "_Lane") -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._closed = False
+
+    @property
+    def local(self) -> Endpoint:
+        return NOWHERE
+
+    @property
+    def remote(self) -> Endpoint:
+        return NOWHERE
+
+    @property
+    def protection(self) -> Protection:
+        return Protection.MACHINE
+
+    @property
+    def raw_socket(self) -> socket.socket | None:
+        return None
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        self._check_open()
+        return self._incoming.take(max_bytes)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        while (data := self.receive_nowait(max_bytes)) is None:
+            await self._incoming.changed()
+        return data
+
+    async def send(self, data: bytes | memoryview) -> None:
+        self._check_open()
+        rest = memoryview(data)
+        while rest := rest[self._outgoing.put(rest) :]:
+            await self._outgoing.changed()
+            self._check_open()
+
+    async def send_eof(self) -> None:
+        self._check_open()
+        self._outgoing.end()
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._outgoing.end()
+            self._leave()
+
+    def abort(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._outgoing.fail(errno.ECONNRESET)
+            self._leave()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the stream was closed")
+
+    def _leave(self) -> None:
+        """Have the peer's sending fail, and our own pending calls look at the state again."""
+        self._incoming.fail(errno.EPIPE)
+        self._outgoing.wake()
+
+
+class _Lane:
+    """One direction: bytes in a bounded buffer, and how it ended."""
+
+    __slots__ = ("_buffer", "_capacity", "_ended", "_failure", "_waiting")
+
+    def __init__(self, capacity: int) -> None:
+        self._buffer = bytearray()
+        self._capacity = capacity
+        self._ended = False
+        self._failure = 0  # the errno that using the lane gives
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def take(self, max_bytes: int) -> bytes | None:
+        self._check()
+        if not self._buffer:
+            return b"" if self._ended else None
+        data = bytes(self._buffer[:max_bytes])
+        del self._buffer[:max_bytes]
+        self.wake()
+        return data
+
+    def put(self, data: memoryview) -> int:
+        self._check()
+        if self._ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        room = self._capacity - len(self._buffer)
+        self._buffer += data[:room]
+        self.wake()
+        return min(room, len(data))
+
+    def end(self) -> None:
+        self._ended = True
+        self.wake()
+
+    def fail(self, error: int) -> None:
+        self._failure = self._failure or error
+        self._buffer.clear()
+        self.wake()
+
+    async def changed(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _check(self) -> None:
+        if self._failure:
+            raise OSError(self._failure, os.strerror(self._failure))

@@ -1,0 +1,112 @@
+"""TCP."""
+
+import asyncio
+import errno
+import functools
+import socket
+import sys
+from typing import Final
+
+from socks6.net.dial import dial_address, happy_eyeballs, interleaved
+from socks6.net.resolve import Address, Resolver
+from socks6.net.sockets import SocketListener, SocketStream
+
+__all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
+
+BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
+KEEPALIVE_SECONDS: Final = 600  # a client silent for so long is asked whether it is still there
+EVERYWHERE: Final = (  # what the empty host stands for
+    Address(socket.AF_INET, ("0.0.0.0", 0)),  # noqa: S104
+    Address(socket.AF_INET6, ("::", 0, 0, 0)),
+)
+NO_SUCH_FAMILY: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
+
+
+async def listen_tcp(
+    host: str,
+    port: int,
+    *,
+    backlog: int = BACKLOG,
+    reuse_port: bool = False,
+    defer_accept: int = 0,
+    scheme: str = "tcp",
+) -> list[SocketListener]:
+    """Listen on every address of `host`, "" being every address of this machine. Raises OSError.
+
+    With port 0 all get the same free port. `reuse_port` lets several processes listen on one port; the
+    kernel spreads clients among them. `scheme` begins the listeners' URLs.
+
+    For `defer_accept` seconds the kernel holds back a client that has sent nothing (Linux only). A proxy's
+    clients speak first, so that saves a wait for each; but a silent one is neither seen nor counted
+    meanwhile, and its handshake deadline starts that much later. So it is off unless asked for.
+    """
+    addresses = await _addresses(host, port) if host else EVERYWHERE
+    listeners: list[SocketListener] = []
+    refusals: list[OSError] = []
+    try:
+        for address in addresses:
+            try:
+                sock = _socket(address, port, reuse_port=reuse_port, defer_accept=defer_accept)
+            except OSError as error:
+                refusals.append(error)
+                continue
+            listeners.append(SocketListener(sock, url=_url(scheme, sock)))
+            port = sock.getsockname()[1]
+            sock.listen(backlog)
+        _check(refusals, listeners)
+    except BaseException:
+        for listener in listeners:
+            await listener.aclose()
+        raise
+    return listeners
+
+
+async def connect_tcp(host: str, port: int, *, timeout: float | None = None) -> SocketStream:
+    """Connect to the first address of `host` that answers. Raises OSError."""
+    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    async with asyncio.timeout_at(deadline):
+        addresses = await _addresses(host, port)
+    dial = functools.partial(dial_address, deadline=deadline)
+    return SocketStream(await happy_eyeballs(interleaved(addresses), dial))
+
+
+async def _addresses(host: str, port: int) -> tuple[Address, ...]:
+    resolver = Resolver()
+    try:
+        return await resolver.resolve(host, port)
+    finally:
+        await resolver.aclose()
+
+
+def _check(refusals: list[OSError], listeners: list[SocketListener]) -> None:
+    """Let a family pass that this machine does not have, if there is another. Raises OSError."""
+    for refusal in refusals:
+        if refusal.errno not in NO_SUCH_FAMILY or not listeners:
+            raise refusal
+
+
+def _socket(address: Address, port: int, *, reuse_port: bool, defer_accept: int) -> socket.socket:
+    """Return a bound socket whose options accepted sockets inherit, which saves three calls for each."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if address.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 clients have IPv4 addresses
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if sys.platform == "linux":
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+            if defer_accept:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, defer_accept)
+        sock.bind((address.socket_address[0], port, *address.socket_address[2:]))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _url(scheme: str, sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,68 @@
+"""Unix sockets."""
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+from typing import Final
+
+from socks6.net.sockets import SocketListener, SocketStream, connect_socket
+
+BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
+MODE: Final = 0o600  # whoever may write to the file may connect
+RETRY_SECONDS: Final = 0.01  # a full backlog refuses at once and tells nobody when there is room
+
+
+async def listen_unix(
+    path: str, *, mode: int = MODE, backlog: int = BACKLOG, url: str | None = None
+) -> SocketListener:
+    """Listen on a socket file, which is removed on close. Raises OSError.
+
+    A file that a dead server left behind is replaced; one that a server listens on, or any other kind of
+    file, is not: EADDRINUSE, EEXIST. `url` is what the listener calls itself.
+    """
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        os.chmod(path, mode)  # nobody can have connected: the socket does not listen yet
+        made = os.stat(path)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return SocketListener(sock, url=url or f"unix://{path}", on_close=lambda: _remove_ours(path, made))
+
+
+async def connect_unix(path: str, *, timeout: float | None = None) -> SocketStream:
+    """Connect to a socket file. Raises OSError."""
+    async with asyncio.timeout(timeout):
+        while True:
+            try:
+                return SocketStream(await connect_socket(socket.AF_UNIX, path))
+            except BlockingIOError:
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+def _remove_stale(path: str) -> None:
+    try:
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise FileExistsError(errno.EEXIST, "there is a file, but it is no socket", path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) != errno.ECONNREFUSED:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), path)
+    os.unlink(path)
+
+
+def _remove_ours(path: str, made: os.stat_result) -> None:
+    """Remove the file unless another server has put its own in its place."""
+    try:
+        if os.path.samestat(os.stat(path), made):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,81 @@
+"""Pipes for splicing: few, large, reused."""
+
+import fcntl
+import os
+from typing import Final, NamedTuple
+
+PIPE_SIZE: Final = 1 << 20
+SMALLEST: Final = 1 << 16  # a smaller pipe moves less at a time than copying does
+SPARE: Final = 8  # kept open while nobody uses them
+
+
+class Pipe(NamedTuple):
+    """An empty pipe, whose ends do not block."""
+
+    read_end: int
+    write_end: int
+    size: int
+
+
+class Pipes:
+    """A bounded stock of pipes.
+
+    A direction has one only while bytes are in it: for the moment of a transfer, longer where the receiving
+    side is slow. So idle connections hold none.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._made = 0
+        self._keep = SPARE
+        self._spare: list[Pipe] = []
+
+    @property
+    def made(self) -> int:
+        """How many there are, in use or not."""
+        return self._made
+
+    def take(self) -> Pipe | None:
+        """Return an empty pipe; None if there are too many already, or no descriptors or memory for it."""
+        if self._spare:
+            return self._spare.pop()
+        return self._make() if self._made < self._most else None
+
+    def give(self, pipe: Pipe) -> None:
+        """Take an empty pipe back."""
+        if len(self._spare) < self._keep:
+            self._spare.append(pipe)
+        else:
+            self.discard(pipe)
+
+    def discard(self, pipe: Pipe) -> None:
+        """Take back a pipe that is not empty."""
+        self._made -= 1
+        os.close(pipe.read_end)
+        os.close(pipe.write_end)
+
+    def close(self) -> None:
+        """Keep no pipe that nobody uses, from now on. Idempotent."""
+        self._keep = 0
+        while self._spare:
+            self.discard(self._spare.pop())
+
+    def _make(self) -> Pipe | None:
+        try:
+            read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        self._made += 1
+        pipe = Pipe(read_end, write_end, _enlarge(write_end))
+        if pipe.size < SMALLEST:
+            self.discard(pipe)
+            return None
+        return pipe
+
+
+def _enlarge(end: int) -> int:
+    """Return the size of a pipe, made as large as the kernel allows (fs.pipe-max-size, pipe-user-pages-soft)."""
+    try:
+        return fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    except OSError:
+        return fcntl.fcntl(end, fcntl.F_GETPIPE_SZ)

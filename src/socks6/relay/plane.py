@@ -1,0 +1,101 @@
+"""Joins two streams and picks the data path: the kernel's where both sides have a socket, else copying."""
+
+import sys
+from dataclasses import dataclass
+
+from socks6.net.stream import ByteStream
+from socks6.relay.copy import Copy
+from socks6.relay.watch import Watch
+from socks6.telemetry import Ending
+
+if sys.platform == "linux":
+    from socks6.relay.splice import Kernel, Splice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """How streams are joined. Times are seconds of silence in both directions, 0 for never.
+
+    The idle time-out is what RFC 5382 (REQ-5) asks of NATs, since a proxy's clients keep their connections
+    alive as if behind one: an idle SSH session or WebSocket may live. Dead peers are found sooner, by TCP's
+    keep-alive. The fin time-out counts once a direction has ended: a long answer to a half-closed request
+    goes on for as long as it moves.
+    """
+
+    idle_timeout: float = 7440.0
+    fin_timeout: float = 60.0
+    splice: bool = True  # let the kernel move bulk where it can
+    pipes: int = 256  # of 1 MiB, and two descriptors; beyond, bulk is copied. Only slow sides occupy them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayResult:
+    """How it went. The byte counts are what the receiving sides took."""
+
+    bytes_up: int  # client to remote
+    bytes_down: int
+    ending: Ending  # DONE, RESET, IDLE or ERROR
+    reason: str  # "" when done
+
+
+class RelayPlane:
+    """What the relays of one event loop share. Any number of `relay` calls may run at the same time."""
+
+    def __init__(self, settings: RelaySettings | None = None) -> None:
+        self._settings = settings or RelaySettings()
+        self._watch = Watch(idle_timeout=self._settings.idle_timeout, fin_timeout=self._settings.fin_timeout)
+        self._kernel: Kernel | None = None  # made when it is first needed, within the loop
+
+    async def relay(self, client: ByteStream, remote: ByteStream, *, first: bytes = b"") -> RelayResult:
+        """Join two streams until both directions have ended; `first` goes to the remote first.
+
+        Closes both streams, by a reset unless all went well. Never raises OSError.
+        """
+        joined = self._splice(client, remote) or Copy(client, remote)
+        self._watch.add(joined)
+        try:
+            running = joined.run(first)
+            del first  # it may be long, and this frame lives as long as the relay
+            await running
+            if joined.ending is Ending.DONE:
+                await client.aclose()
+                await remote.aclose()
+        except OSError:  # closing failed, which changes nothing
+            pass
+        finally:
+            self._watch.remove(joined)
+            joined.stop()
+            client.abort()
+            remote.abort()
+        return RelayResult(
+            bytes_up=joined.up.count, bytes_down=joined.down.count, ending=joined.ending, reason=joined.reason
+        )
+
+    def close(self) -> None:
+        """Free what the relays shared; to be called when none runs any more. Idempotent."""
+        self._watch.close()
+        if self._kernel is not None:
+            self._kernel.close()
+            self._kernel = None
+
+    def _splice(self, client: ByteStream, remote: ByteStream) -> "Splice | None":
+        """Return the two streams' sockets joined by the kernel, None where there is no such thing."""
+        if sys.platform != "linux" or not self._settings.splice:
+            return None
+        ends = client.raw_socket, remote.raw_socket
+        if ends[0] is None or ends[1] is None:
+            return None
+        if self._kernel is None:
+            self._kernel = Kernel(self._settings.pipes)
+        return Splice(ends[0], ends[1], self._kernel)
+
+
+async def relay(
+    client: ByteStream, remote: ByteStream, *, first: bytes = b"", settings: RelaySettings | None = None
+) -> RelayResult:
+    """Join two streams as `RelayPlane.relay` does. For one relay; many of them had better share a plane."""
+    plane = RelayPlane(settings)
+    try:
+        return await plane.relay(client, remote, first=first)
+    finally:
+        plane.close()
