@@ -24,6 +24,7 @@ class HttpSettings:
 
     keep_alive_timeout: float = 60.0  # from a response's end to the next request's head
     idle_timeout: float = 300.0  # without a byte of a request or response that is under way
+    fin_timeout: float = 30.0  # the same, once the client has closed its side
 
 
 class HttpFront(Front):
@@ -48,7 +49,13 @@ class _Visit:
         self._engine = engine
         self._settings = settings
         self._conversation = HttpConversation()
-        self._forwarder = Forwarder(self._conversation, stream, engine, idle_timeout=settings.idle_timeout)
+        self._forwarder = Forwarder(
+            self._conversation,
+            stream,
+            engine,
+            idle_timeout=settings.idle_timeout,
+            fin_timeout=settings.fin_timeout,
+        )
         self._calls = 0
         self._refusal = ""
         self._proven: tuple[UsernamePasswordCredentials, Identity] | None = None
@@ -65,6 +72,7 @@ class _Visit:
                     case TunnelRequested() | ForwardRequested():
                         if (tunnel := await self._answer(event)) is not None:
                             return tunnel
+                        await flush(conversation, self._stream)  # before a request that is here already
                     case _:
                         self._take_leave(event)
                         await flush(conversation, self._stream)

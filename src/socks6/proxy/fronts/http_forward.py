@@ -80,12 +80,19 @@ class Forwarder:
     """Forwards the requests of one client; keeps the last origin's connection for the next request."""
 
     def __init__(
-        self, conversation: HttpConversation, stream: ByteStream, engine: Engine, *, idle_timeout: float
+        self,
+        conversation: HttpConversation,
+        stream: ByteStream,
+        engine: Engine,
+        *,
+        idle_timeout: float,
+        fin_timeout: float,
     ) -> None:
         self._conversation = conversation
         self._stream = stream
         self._engine = engine
-        self._idle_timeout = idle_timeout
+        self._patience = idle_timeout
+        self._fin_timeout = fin_timeout
         self._idle = asyncio.timeout(None)  # of the exchange that goes on
         self._client_error: OSError | None = None
         self._client_lost = False  # the request will never be whole
@@ -136,39 +143,32 @@ class Forwarder:
         return self._origin
 
     async def _exchange(self, origin: Origin, request: ForwardRequested) -> Outcome:
-        """Send the request and pass the response on; how that went."""
-        self._idle = asyncio.timeout(self._idle_timeout)
+        """Send the request and pass the response on, both at the same time, until the response is through."""
+        self._idle = asyncio.timeout(self._patience)
         try:
-            async with self._idle:
-                if request.has_body:
-                    return await self._exchange_bodies(origin)
-                origin.settled = await _sent(origin.stream, origin.unsent)
-                return await self._download(origin)
+            async with self._idle, asyncio.TaskGroup() as group:
+                upload = group.create_task(self._upload(origin, request), name="http upload")
+                outcome = await self._download(origin)
+                upload.cancel()
         except TimeoutError:
             return Outcome.SILENT
-
-    async def _exchange_bodies(self, origin: Origin) -> Outcome:
-        """Send the request and pass the response on, both at the same time, until the response is through."""
-        async with asyncio.TaskGroup() as group:
-            upload = group.create_task(self._upload(origin), name="http upload")
-            outcome = await self._download(origin)
-            upload.cancel()
         return outcome
 
-    async def _upload(self, origin: Origin) -> None:
+    async def _upload(self, origin: Origin, request: ForwardRequested) -> None:
         """Send the request; ends quietly when the origin takes no more, since its response says why."""
         machine = origin.machine
         data = origin.unsent
-        whole = False
+        whole = not request.has_body
         while await _sent(origin.stream, data):
             if whole:
                 origin.settled = True
+                await self._watch(origin)
                 return
             try:
                 event = await self._receive(self._conversation, self._stream)
             except OSError as error:
-                self._client_error = error
-                event = None
+                self._lose_client(origin, error)
+                return
             match event:
                 case BodyReceived():
                     machine.send_body(event.data)
@@ -176,10 +176,26 @@ class Forwarder:
                     machine.end_body()
                     whole = True
                 case _:
-                    self._client_lost = True
-                    origin.stream.abort()  # which ends the download
+                    self._lose_client(origin)
                     return
             data = machine.data_to_send()
+
+    async def _watch(self, origin: Origin) -> None:
+        """See whether the client goes before its response is there; what else it says waits for its turn."""
+        try:
+            data = await self._stream.receive()
+        except OSError as error:
+            self._lose_client(origin, error)
+            return
+        now = asyncio.get_running_loop().time()
+        if data:
+            self._conversation.receive_data(data, now)
+        else:
+            self._conversation.receive_eof(now)
+            self._patience = (
+                self._fin_timeout
+            )  # it may be gone: nothing tells from a client that only listens
+            self._progress()
 
     async def _download(self, origin: Origin) -> Outcome:
         """Pass the response on."""
@@ -234,9 +250,19 @@ class Forwarder:
         self._events += 1
         if self._events % TURN == 0:
             await asyncio.sleep(0)
-        if not self._idle.expired():
-            self._idle.reschedule(asyncio.get_running_loop().time() + self._idle_timeout)
+        self._progress()
         return event
+
+    def _progress(self) -> None:
+        """Start the wait for something to happen anew."""
+        if not self._idle.expired():
+            self._idle.reschedule(asyncio.get_running_loop().time() + self._patience)
+
+    def _lose_client(self, origin: Origin, error: OSError | None = None) -> None:
+        """Note that the client breaks its request off, or itself; that ends the download too."""
+        self._client_lost = True
+        self._client_error = error
+        origin.stream.abort()
 
     async def _hand_over(self, origin: Origin) -> Tunnel:
         """Return the connection as a tunnel; the origin's first bytes in the new protocol go out before."""

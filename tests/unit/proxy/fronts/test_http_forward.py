@@ -1,0 +1,485 @@
+"""Forwarding requests for plain http."""
+
+import pytest
+
+from socks6.errors import ConnectionRefused
+from socks6.net.stream import ByteStream
+from socks6.proxy.fronts.http import HttpFront, HttpSettings
+from tests.kit.engine import FakeEngine, Visit, expect, visiting
+from tests.kit.loops import Run
+from tests.kit.reading import receive_all
+
+VIA = b"Via: 1.1 socks6\r\n"
+GET = b"GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n"
+GET_ORIGIN = b"GET /x HTTP/1.1\r\nHost: a.example\r\n" + VIA + b"\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK_CLIENT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + VIA + b"\r\nok"
+
+
+def post(*fields: bytes, body: bytes = b"") -> bytes:
+    head = b"POST http://a.example/x HTTP/1.1\r\nHost: a.example\r\n"
+    return head + b"".join(field + b"\r\n" for field in fields) + b"\r\n" + body
+
+
+def post_origin(*fields: bytes, body: bytes = b"") -> bytes:
+    head = b"POST /x HTTP/1.1\r\nHost: a.example\r\n"
+    return head + b"".join(field + b"\r\n" for field in fields) + VIA + b"\r\n" + body
+
+
+def failed(status: bytes, error: bytes, *, close: bool = False) -> bytes:
+    """Return the front's own answer."""
+    text = status[4:] + b": " + error.replace(b"_", b" ") + b"\n"
+    return (
+        b"HTTP/1.1 %s\r\nProxy-Status: socks6; error=%s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n%s\r\n%s"
+    ) % (status, error, len(text), b"Connection: close\r\n" if close else b"", text)
+
+
+BROKE = failed(b"502 Bad Gateway", b"http_response_incomplete")
+
+
+async def serve_get(visit: Visit, remote: ByteStream) -> None:
+    """Have a GET that was sent answered."""
+    await expect(remote, GET_ORIGIN)
+    await remote.send(OK)
+    await expect(visit.client, OK_CLIENT)
+
+
+def test_a_request_and_its_response(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            await serve_get(visit, await engine.remote())
+        assert [(call.host, call.port) for call in engine.calls] == [("a.example", 80)]
+
+    run(scene())
+
+
+@pytest.mark.parametrize("sends", [0, 10, 1000])
+def test_the_head_is_the_connections_first_data(run: Run, sends: int) -> None:
+    async def scene() -> None:
+        engine = FakeEngine(sends=sends)
+        async with visiting(HttpFront(), engine, GET) as visit:
+            await serve_get(visit, await engine.remote())
+        assert engine.calls[0].first_data == GET_ORIGIN
+
+    run(scene())
+
+
+def test_requests_to_one_origin_share_a_connection(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET + GET + GET) as visit:
+            remote = await engine.remote()
+            for _ in range(3):
+                await serve_get(visit, remote)
+        assert len(engine.calls) == 1
+
+    run(scene())
+
+
+def test_another_origin_gets_another_connection(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        other = GET.replace(b"a.example", b"b.example")
+        async with visiting(HttpFront(), engine, GET) as visit:
+            first = await engine.remote()
+            await serve_get(visit, first)
+            await visit.client.send(other)
+            second = await engine.remote()
+            await expect(second, GET_ORIGIN.replace(b"a.example", b"b.example"))
+            assert await first.receive() == b""
+            await second.send(OK)
+            await expect(visit.client, OK_CLIENT)
+        assert [call.host for call in engine.calls] == ["a.example", "b.example"]
+
+    run(scene())
+
+
+@pytest.mark.parametrize("gone", ["closed", "reset", "spoke"])
+def test_a_connection_that_is_no_good_any_more_is_not_used_again(run: Run, gone: str) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            remote = await engine.remote()
+            await serve_get(visit, remote)
+            match gone:
+                case "closed":
+                    await remote.aclose()
+                case "reset":
+                    remote.abort()
+                case _:
+                    await remote.send(b"x")
+            await visit.client.send(GET)
+            await serve_get(visit, await engine.remote())
+        assert len(engine.calls) == 2
+
+    run(scene())
+
+
+def test_an_origin_that_does_not_keep_its_connection_gets_a_new_one(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET + GET) as visit:
+            for _ in range(2):
+                remote = await engine.remote()
+                await expect(remote, GET_ORIGIN)
+                await remote.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok")
+                await remote.send_eof()
+                await expect(
+                    visit.client,
+                    b"HTTP/1.1 200 OK\r\n" + VIA + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                )
+
+    run(scene())
+
+
+def test_a_request_that_met_the_close_of_a_kept_connection_is_sent_again(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            remote = await engine.remote()
+            await serve_get(visit, remote)
+            await visit.client.send(GET)
+            await expect(remote, GET_ORIGIN)
+            await remote.aclose()
+            await serve_get(visit, await engine.remote())
+        assert engine.answers == []
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("request_", "at_origin"),
+    [
+        (post(), post_origin()),
+        (
+            GET[:-2] + b"Content-Length: 1\r\n\r\nx",
+            GET_ORIGIN.replace(VIA, b"Content-Length: 1\r\n" + VIA) + b"x",
+        ),
+    ],
+)
+def test_a_request_that_may_have_been_carried_out_is_not_sent_again(
+    run: Run, request_: bytes, at_origin: bytes
+) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            remote = await engine.remote()
+            await serve_get(visit, remote)
+            await visit.client.send(request_)
+            await expect(remote, at_origin)
+            await remote.aclose()
+            await expect(visit.client, BROKE)
+        assert len(engine.calls) == 1
+
+    run(scene())
+
+
+def test_a_request_is_not_sent_again_to_an_origin_that_answered(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            remote = await engine.remote()
+            await serve_get(visit, remote)
+            await visit.client.send(GET)
+            await expect(remote, GET_ORIGIN)
+            await remote.send(b"HTTP/1.1")
+            await remote.aclose()
+            await expect(visit.client, BROKE)
+
+    run(scene())
+
+
+def test_an_unreachable_origin_is_told(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine(failures=[ConnectionRefused("no")])
+        async with visiting(HttpFront(), engine, GET + GET) as visit:
+            await expect(visit.client, failed(b"502 Bad Gateway", b"connection_refused"))
+            await serve_get(visit, await engine.remote())
+
+    run(scene())
+
+
+def test_bodies_of_any_size_go_both_ways(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        body = bytes(range(256)) * 4000
+        length = b"Content-Length: %d" % len(body)
+        async with visiting(HttpFront(), engine) as visit:
+            await visit.client.send(post(length))
+            remote = await engine.remote()
+            await expect(remote, post_origin(length))
+            for start in range(0, len(body), 8000):
+                await visit.client.send(body[start : start + 8000])
+                await expect(remote, body[start : start + 8000])
+            head = b"HTTP/1.1 200 OK\r\n" + length + b"\r\n"
+            await remote.send(head + b"\r\n")
+            await expect(visit.client, head + VIA + b"\r\n")
+            for start in range(0, len(body), 8000):
+                await remote.send(body[start : start + 8000])
+                await expect(visit.client, body[start : start + 8000])
+            await visit.client.send(GET)
+            await serve_get(visit, remote)
+
+    run(scene())
+
+
+def test_chunks_go_both_ways(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        chunked = b"Transfer-Encoding: chunked"
+        async with visiting(HttpFront(), engine, post(chunked, body=b"3\r\nabc\r\n")) as visit:
+            remote = await engine.remote()
+            await expect(remote, post_origin(chunked, body=b"3\r\nabc\r\n"))
+            await visit.client.send(b"0\r\nX-Trailer: 1\r\n\r\n")
+            await expect(remote, b"0\r\n\r\n")
+            await remote.send(b"HTTP/1.1 200 OK\r\n" + chunked + b"\r\n\r\n2\r\nok\r\n")
+            await expect(visit.client, b"HTTP/1.1 200 OK\r\n" + VIA + chunked + b"\r\n\r\n2\r\nok\r\n")
+            await remote.send(b"0\r\n\r\n")
+            await expect(visit.client, b"0\r\n\r\n")
+
+    run(scene())
+
+
+def test_a_client_may_wait_for_100_continue(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        fields = (b"Content-Length: 2", b"Expect: 100-continue")
+        async with visiting(HttpFront(), engine, post(*fields)) as visit:
+            remote = await engine.remote()
+            await expect(remote, post_origin(*fields))
+            await remote.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await expect(visit.client, b"HTTP/1.1 100 Continue\r\n" + VIA + b"\r\n")
+            await visit.client.send(b"hi")
+            await expect(remote, b"hi")
+            await remote.send(OK)
+            await expect(visit.client, OK_CLIENT)
+
+    run(scene())
+
+
+def test_a_response_before_the_requests_end_ends_the_connection(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
+            remote = await engine.remote()
+            await expect(remote, post_origin(b"Content-Length: 5", body=b"12"))
+            await remote.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+            head = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n" + VIA + b"Connection: close\r\n\r\n"
+            await expect(visit.client, head + b"no")
+            assert await visit.over() is None
+            assert await remote.receive() == b""
+
+    run(scene())
+
+
+def test_an_origin_that_takes_no_more_may_still_answer(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        near_full = b"x" * 65536
+        async with visiting(HttpFront(), engine, post(b"Content-Length: 1000000", body=near_full)) as visit:
+            remote = await engine.remote()
+            await remote.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+            head = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n" + VIA + b"Connection: close\r\n\r\n"
+            await expect(visit.client, head + b"no")
+            assert await visit.over() is None
+
+    run(scene())
+
+
+def test_an_origin_that_breaks_off_in_mid_request_is_told(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
+            remote = await engine.remote()
+            await expect(remote, post_origin(b"Content-Length: 5", body=b"12"))
+            remote.abort()
+            await expect(visit.client, BROKE)
+            await visit.client.send(b"345" + GET)  # the rest of the refused request is skipped
+            await serve_get(visit, await engine.remote())
+        assert engine.answers == [(1, "the origin broke the connection off")]
+
+    run(scene())
+
+
+def test_a_malformed_response_is_told(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            await (await engine.remote()).send(b"nonsense\r\n\r\n")
+            await expect(visit.client, failed(b"502 Bad Gateway", b"http_protocol_error"))
+        assert engine.answers == [(1, "the origin's response is malformed")]
+
+    run(scene())
+
+
+@pytest.mark.parametrize("end", ["closed", "reset", "rubbish"])
+def test_a_response_that_breaks_off_breaks_the_clients_connection(run: Run, end: str) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            remote = await engine.remote()
+            await remote.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+            await expect(
+                visit.client, b"HTTP/1.1 200 OK\r\n" + VIA + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+            )
+            match end:
+                case "closed":
+                    await remote.send_eof()
+                case "reset":
+                    remote.abort()
+                case _:
+                    await remote.send(b"zzz\r\n")
+            with pytest.raises(ConnectionAbortedError):
+                await visit.over()
+            with pytest.raises(ConnectionError):
+                await visit.client.receive()
+
+    run(scene())
+
+
+def test_a_silent_origin_is_given_up(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(HttpSettings(idle_timeout=0.0)), engine, GET + GET) as visit:
+            for _ in range(2):
+                await expect(visit.client, failed(b"504 Gateway Timeout", b"http_response_timeout"))
+        assert engine.answers == [(1, "the origin is silent")] * 2
+
+    run(scene())
+
+
+def test_a_client_that_has_closed_its_side_gets_its_response(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            await visit.client.send_eof()
+            await serve_get(visit, await engine.remote())
+            assert await visit.over() is None
+
+    run(scene())
+
+
+def test_a_client_that_has_closed_its_side_is_not_waited_for_long(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(HttpSettings(fin_timeout=0.0)), engine, GET) as visit:
+            remote = await engine.remote()
+            await expect(remote, GET_ORIGIN)
+            await visit.client.send_eof()
+            await expect(visit.client, failed(b"504 Gateway Timeout", b"http_response_timeout"))
+            assert await visit.over() is None
+            assert await remote.receive() == b""
+
+    run(scene())
+
+
+@pytest.mark.parametrize("request_", [GET, post(b"Content-Length: 5", body=b"12")])
+def test_a_client_that_goes_takes_its_request_along(run: Run, request_: bytes) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, request_) as visit:
+            remote = await engine.remote()
+            await remote.receive()
+            visit.client.abort()
+            with pytest.raises(ConnectionError):
+                await visit.over()
+            with pytest.raises(ConnectionError):
+                await receive_all(remote)
+
+    run(scene())
+
+
+def test_a_client_that_takes_no_response_takes_it_along(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET + b"x") as visit:  # so that only sending tells
+            remote = await engine.remote()
+            await expect(remote, GET_ORIGIN)
+            visit.client.abort()
+            await remote.send(OK)
+            with pytest.raises(ConnectionError):
+                await visit.over()
+
+    run(scene())
+
+
+def test_a_request_that_goes_wrong_is_refused(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        chunked = b"Transfer-Encoding: chunked"
+        async with visiting(HttpFront(), engine, post(chunked, body=b"3\r\nabc\r\n")) as visit:
+            remote = await engine.remote()
+            await expect(remote, post_origin(chunked, body=b"3\r\nabc\r\n"))
+            await visit.client.send(b"zzz\r\n")
+            await expect(visit.client, b"HTTP/1.1 400 Bad Request\r\n")
+            assert await visit.over() is None
+            with pytest.raises(ConnectionError):
+                await remote.receive()
+        assert engine.answers == [(1, "the client broke off")]
+
+    run(scene())
+
+
+def test_a_request_that_goes_wrong_in_mid_response_breaks_the_connection(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        chunked = b"Transfer-Encoding: chunked"
+        async with visiting(HttpFront(), engine, post(chunked)) as visit:
+            remote = await engine.remote()
+            await remote.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12")
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + VIA + b"Connection: close\r\n\r\n"
+            await expect(visit.client, head + b"12")
+            await visit.client.send(b"zzz\r\n")
+            with pytest.raises(ConnectionAbortedError):
+                await visit.over()
+
+    run(scene())
+
+
+def test_a_switch_of_protocols_makes_a_tunnel(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
+        async with visiting(HttpFront(), engine, GET[:-2] + upgrade + b"\r\nmine") as visit:
+            remote = await engine.remote()
+            await expect(remote, GET_ORIGIN.replace(VIA, upgrade + VIA))
+            await remote.send(b"HTTP/1.1 101 Switching\r\n" + upgrade + b"\r\nyours")
+            await expect(visit.client, b"HTTP/1.1 101 Switching\r\n" + upgrade + VIA + b"\r\nyours")
+            tunnel = await visit.over()
+            assert tunnel is not None
+            assert tunnel.first == b"mine"
+            await tunnel.remote.send(b"more")
+            await expect(remote, b"more")
+
+    run(scene())
+
+
+def test_a_switch_without_data_makes_a_tunnel(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
+        async with visiting(HttpFront(), engine, GET[:-2] + upgrade + b"\r\n") as visit:
+            remote = await engine.remote()
+            await remote.send(b"HTTP/1.1 101 Switching\r\n" + upgrade + b"\r\n")
+            tunnel = await visit.over()
+            assert tunnel is not None
+            assert tunnel.first == b""
+
+    run(scene())
+
+
+def test_a_long_body_lets_others_have_their_turn(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        pieces = b"".join(b"1\r\nx\r\n" for _ in range(100))
+        async with visiting(HttpFront(), engine, GET) as visit:
+            remote = await engine.remote()
+            await remote.send(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n"
+            )
+            head = b"HTTP/1.1 200 OK\r\n" + VIA + b"Transfer-Encoding: chunked\r\n\r\n"
+            await expect(visit.client, head + pieces + b"0\r\n\r\n")
+
+    run(scene())
