@@ -150,9 +150,6 @@ class ServerConversation:
         request = self._request
         if request is None or self.state is not ServerState.DECIDING:
             raise LocalProtocolError(f"authenticate() while {self.state.value}")
-        if not self._required:
-            self._settle()
-            return
         self._offers.extend(find_all(request.options, AuthenticationData))
         self._take_next_offer()
 
@@ -295,6 +292,9 @@ class ServerConversation:
 
     def _without_offer(self) -> None:
         """No 0-RTT data is left that could hold: refuse, or go on with an advertised method."""
+        if not self._required:
+            self._settle()
+            return
         if self._method is not None:
             self._refuse(self._method_data(accepted=False), "wrong credentials")
             return

@@ -75,8 +75,20 @@ def test_without_users_everybody_is_let_in() -> None:
     scene << sent("06 00 0000") << nothing
 
 
-def test_credentials_are_not_looked_at_where_none_are_needed() -> None:
-    asked(OFFER, required=False) << Authenticated()
+def test_credentials_have_their_answer_where_none_are_needed_too() -> None:
+    scene = asked(OFFER, required=False)
+    scene << CREDENTIALS
+    scene.machine.verified(accepted=True)
+    scene << Authenticated()
+    scene.machine.send_authenticated()
+    scene << sent("06 00 0008", "0004 0008 02 0100 00")
+
+
+def test_wrong_credentials_do_no_harm_where_none_are_needed() -> None:
+    scene = asked(OFFER, required=False)
+    scene << CREDENTIALS
+    scene.machine.verified(accepted=False)
+    scene << Authenticated() << nothing
 
 
 def test_right_credentials_count_without_an_advertisement() -> None:

@@ -89,7 +89,7 @@ class Socks6Front(Front):
     ) -> tuple[Request, Identity] | None:
         """Receive a request and authenticate it; None if the client was refused."""
         request: Request | None = None
-        identity: Identity | None = ANONYMOUS
+        identity = ANONYMOUS
         while True:
             event = await next_event(conversation, stream)
             match event:
@@ -97,9 +97,10 @@ class Socks6Front(Front):
                     request = event.request
                     conversation.authenticate()
                 case CredentialsOffered():
-                    identity = await engine.authenticator.verify(event.credentials)
-                    conversation.verified(accepted=identity is not None)
-                case Authenticated() if request is not None and identity is not None:
+                    known = await engine.authenticator.verify(event.credentials)
+                    conversation.verified(accepted=known is not None)
+                    identity = known or ANONYMOUS
+                case Authenticated() if request is not None:
                     conversation.send_authenticated()
                     return request, identity
                 case AuthenticationRefused():
