@@ -192,9 +192,8 @@ class Forwarder:
             self._conversation.receive_data(data, now)
         else:
             self._conversation.receive_eof(now)
-            self._patience = (
-                self._fin_timeout
-            )  # it may be gone: nothing tells from a client that only listens
+            # it may only listen from now on, or be gone: nothing tells
+            self._patience = self._fin_timeout
             self._progress()
 
     async def _download(self, origin: Origin) -> Outcome:

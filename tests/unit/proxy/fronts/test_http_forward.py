@@ -1,5 +1,7 @@
 """Forwarding requests for plain http."""
 
+import asyncio
+
 import pytest
 
 from socks6.errors import ConnectionRefused
@@ -36,6 +38,12 @@ def failed(status: bytes, error: bytes, *, close: bool = False) -> bytes:
 
 
 BROKE = failed(b"502 Bad Gateway", b"http_response_incomplete")
+
+
+async def taken() -> None:
+    """Wait until the front has read what its client said: it does so as soon as it gets its turn."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def serve_get(visit: Visit, remote: ByteStream) -> None:
@@ -391,16 +399,46 @@ def test_a_client_that_goes_takes_its_request_along(run: Run, request_: bytes) -
     run(scene())
 
 
+def test_what_a_client_says_too_early_waits_for_its_turn(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, GET) as visit:
+            remote = await engine.remote()
+            await expect(remote, GET_ORIGIN)
+            await visit.client.send(GET)
+            await taken()
+            await remote.send(OK)
+            await expect(visit.client, OK_CLIENT)
+            await serve_get(visit, remote)
+
+    run(scene())
+
+
 def test_a_client_that_takes_no_response_takes_it_along(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET + b"x") as visit:  # so that only sending tells
+        async with visiting(HttpFront(), engine, GET) as visit:
             remote = await engine.remote()
             await expect(remote, GET_ORIGIN)
+            await visit.client.send(b"more, so that nobody listens now")
+            await taken()
             visit.client.abort()
             await remote.send(OK)
             with pytest.raises(ConnectionError):
                 await visit.over()
+
+    run(scene())
+
+
+def test_an_origin_that_takes_no_body_is_told(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(HttpFront(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
+            remote = await engine.remote()
+            await expect(remote, post_origin(b"Content-Length: 5", body=b"12"))
+            await visit.client.send(b"345")
+            await remote.aclose()
+            await expect(visit.client, BROKE)
 
     run(scene())
 
