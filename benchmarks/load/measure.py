@@ -1,6 +1,7 @@
 """Run one cell with one peer once, and say what was seen."""
 
 import json
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +11,14 @@ from typing import Final
 from benchmarks.load.build import Programs
 from benchmarks.load.network import enter_new_network
 from benchmarks.load.peers import Peer, Running
-from benchmarks.load.processes import Process, cpu_seconds, machine_cpu_seconds, memory_bytes, tree
+from benchmarks.load.processes import (
+    Process,
+    ProcessError,
+    cpu_seconds,
+    machine_cpu_seconds,
+    memory_bytes,
+    tree,
+)
 from benchmarks.load.suites import Cell, Sample
 
 SETUP_TIMEOUT: Final = 90.0
@@ -84,10 +92,19 @@ class Run:
 
 
 def run_undisturbed(bench: Bench, peer: Peer, cell: Cell) -> Sample:
-    """Return the sample least disturbed by others, of at most `patience` repetitions."""
-    taken = []
-    for _ in range(bench.patience):
-        taken.append(run_once(bench, peer, cell))
+    """Return the sample least disturbed by others, of at most `patience` repetitions.
+
+    Raises ProcessError when the last of them fails, or when none was good.
+    """
+    taken: list[Sample] = []
+    for attempt in range(bench.patience):
+        try:
+            taken.append(run_once(bench, peer, cell))
+        except ProcessError as error:
+            if attempt + 1 == bench.patience:
+                raise
+            print(f"    once more: {error}", file=sys.stderr)
+            continue
         if taken[-1].disturbance <= DISTURBED:
             break
     return min(taken, key=lambda sample: sample.disturbance)

@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 START_TIMEOUT: Final = 15.0
 USER: Final = "alice"
 PASSWORD: Final = "123456"
+NO_LIMITS: Final = ("--max-connections", "0", "--max-connections-per-source", "0")
 PYTHON_OPTIONS: Final = "BENCHMARK_PYTHON_OPTIONS"
 """Environment variable: what stands between `python` and `socks6`, `-m` without; for profilers."""
 DANTED_CONFIGURATION: Final = """\
@@ -126,7 +127,7 @@ def _socks6_command(cores: frozenset[int], *arguments: str) -> Iterator[tuple[Pr
     """Start one of our commands and yield it with the URL that it says it listens on."""
     environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     profiler = os.environ.get(PYTHON_OPTIONS, "-m").split()
-    command = [sys.executable, *profiler, "socks6", *arguments]
+    command = [sys.executable, *profiler, "socks6", *arguments, *NO_LIMITS]
     with Process(command, cores=cores, environment=environment) as process:
         until = time.monotonic() + START_TIMEOUT
         while time.monotonic() < until:
@@ -180,6 +181,13 @@ PEERS: Final = {
             protocol="socks6",
             start=_server("socks6"),
             early=True,
+            ours=True,
+            usual=False,
+        ),
+        Peer(
+            name="socks6-asyncio",
+            protocol="socks6",
+            start=_server("socks6", "--loop", "asyncio"),
             ours=True,
             usual=False,
         ),
