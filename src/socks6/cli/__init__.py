@@ -11,11 +11,16 @@ from socks6.errors import ConfigurationError, Socks6Error
 
 FAILED: Final = 1
 WRONG: Final = 2  # usage or configuration
+COMPLETE: Final = "_complete"  # what the scripts of `socks6 completion` run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code of the process. Raises SystemExit for wrong usage."""
-    parsed = parse(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [COMPLETE]:
+        show: Callable[[Sequence[str]], int] = import_module("socks6.cli.candidates").show
+        return show(words[1:])
+    parsed = parse(words)
     # only now, and only this command's: they need a tenth of a second and more
     run: Callable[[Namespace], int] = import_module(f"socks6.cli.{COMMANDS[parsed.command].module}").run
     try:
