@@ -12,14 +12,10 @@ from socks6.proxy.fronts.base import Call
 from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.telemetry import Ending
 from tests.kit.engine import FakeEngine, Visit, expect, visiting
+from tests.kit.http import CONNECT, GET, serve_get
 from tests.kit.loops import Run
 
-CONNECT = b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-GET = b"GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"
-GET_FORWARDED = b"GET / HTTP/1.1\r\nHost: a.example\r\nVia: 1.1 socks6\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-OK_FORWARDED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nVia: 1.1 socks6\r\n\r\nok"
 USERS = {b"me": b"123"}
 
 
@@ -152,9 +148,7 @@ def test_credentials_are_verified_once_a_connection(run: Run) -> None:
                 await visit.client.send((GET[:-2] + proof(credentials)) * 2)
                 remote = await engine.remote()
                 for _ in range(2):
-                    await expect(remote, GET_FORWARDED)
-                    await remote.send(OK)
-                    await expect(visit.client, OK_FORWARDED)
+                    await serve_get(visit, remote)
         assert [call.identity.name for call in engine.calls] == ["me", "you"]
         assert len(engine.authenticator.asked) == 2
 
@@ -201,8 +195,7 @@ def test_a_client_that_leaves_after_its_requests_is_nothing_to_tell(run: Run) ->
     async def scene() -> None:
         engine = FakeEngine()
         async with visiting(HttpFront(), engine, GET) as visit:
-            await (await engine.remote()).send(OK)
-            await expect(visit.client, OK_FORWARDED)
+            await serve_get(visit, await engine.remote())
             await visit.client.send_eof()
             assert await visit.over() is None
         assert engine.refusals == []
@@ -216,9 +209,7 @@ def test_a_kept_connection_is_not_kept_for_ever(run: Run) -> None:
         front = HttpFront(HttpSettings(keep_alive_timeout=0.0))
         async with visiting(front, engine, GET) as visit:
             remote = await engine.remote()
-            await expect(remote, GET_FORWARDED)
-            await remote.send(OK)
-            await expect(visit.client, OK_FORWARDED)
+            await serve_get(visit, remote)
             assert await visit.over() is None
             assert await remote.receive() == b""
 
