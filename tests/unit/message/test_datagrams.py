@@ -309,3 +309,14 @@ def test_the_fast_path_builds_no_datagram_that_is_too_long() -> None:
     prefix = datagram_prefix(ID, "::1", 53, GO_212)
     assert len(build_datagram(prefix, bytes(65503)) or b"") == 65535
     assert build_datagram(prefix, bytes(65504)) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Datagram(association_id=2**64 - 1, host="::", port=65535, data=b""),
+        DatagramError(association_id=2**64 - 1, host="::", port=65535, code=255, reporter="::"),
+    ],
+)
+def test_the_greatest_numbers(message: Datagram | DatagramError) -> None:
+    assert decode_message(message.encode()) == (message, DRAFT)

@@ -123,3 +123,9 @@ def test_options_of_authentication_replies_are_not_acted_upon_in_an_operation_re
 def test_impossible_numbers_are_the_callers_error(code: int, port: int) -> None:
     with pytest.raises(ValueError, match=r"code|port"):
         OperationReply(code=code, port=port)
+
+
+def test_the_greatest_numbers() -> None:
+    authentication, operation = AuthenticationReply(type=255), OperationReply(code=255, port=65535)
+    assert AuthenticationReply.decode(authentication.encode()) == authentication
+    assert OperationReply.decode(operation.encode()) == operation

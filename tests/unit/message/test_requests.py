@@ -90,3 +90,8 @@ def test_options_that_must_not_be_sent_are_the_callers_error(options: tuple[Opti
 def test_an_impossible_host_is_the_callers_error() -> None:
     with pytest.raises(ValueError, match="no host name"):
         Request(command=1, host="a b", port=1).encode()
+
+
+def test_the_greatest_numbers() -> None:
+    greatest = Request(command=255, host="::", port=65535)
+    assert Request.decode(greatest.encode()) == greatest

@@ -79,3 +79,7 @@ def test_other_bytes_are_no_reply(text: str) -> None:
 def test_an_impossible_status_is_the_callers_error(status: int) -> None:
     with pytest.raises(ValueError, match="status"):
         UsernamePasswordReply(status=status)
+
+
+def test_any_status_but_0_is_kept() -> None:
+    assert UsernamePasswordReply.decode(bytes.fromhex("01 ff")) == UsernamePasswordReply(status=255)

@@ -128,3 +128,8 @@ def test_authentication_data_is_not_shown() -> None:
 def test_authentication_data_of_different_methods_claims_different_things() -> None:
     one, other = AuthenticationData(method=2, data=b""), AuthenticationData(method=3, data=b"")
     assert set(one.claims()).isdisjoint(other.claims())
+
+
+def test_the_greatest_method() -> None:
+    assert AuthenticationMethodAdvertisement(methods=(255,)).encode_body() == bytes.fromhex("0000 ff")
+    assert AuthenticationData(method=255, data=b"").encode_body() == bytes.fromhex("ff")

@@ -24,6 +24,8 @@ BODIES: list[tuple[str, Option]] = [
     ("00000000 7fffffff", IdempotenceWindow(base=0, size=2**31 - 1)),
     ("fffffff1", IdempotenceExpenditure(token=2**32 - 15)),
     ("00000000", IdempotenceExpenditure(token=0)),
+    ("ffffffff", IdempotenceExpenditure(token=2**32 - 1)),
+    ("ffffffff 00000001", IdempotenceWindow(base=2**32 - 1, size=1)),
     ("", IdempotenceAccepted()),
     ("", IdempotenceRejected()),
 ]

@@ -19,8 +19,9 @@ def test_most_say_all_by_being_there(option: Option) -> None:
     assert type(option).decode_body(Reader(b"")) == option
 
 
-def test_a_session_id_becomes_bytes() -> None:
-    assert SessionID(id=b"12345678").encode_body() == b"12345678"
+@pytest.mark.parametrize("id_", [b"1234", b"12345678", b"123456789abc"])
+def test_a_session_id_becomes_bytes(id_: bytes) -> None:
+    assert SessionID(id=id_).encode_body() == id_
 
 
 def test_bytes_become_a_session_id() -> None:

@@ -276,3 +276,11 @@ def test_a_kind_has_two_bytes() -> None:
 
     with pytest.raises(ValueError, match="option kind"):
         Rule(TooGreat, REQUEST)
+
+
+def test_the_greatest_kind() -> None:
+    class Greatest(Greeting):
+        kind = 0xFFFF
+
+    table = STANDARD.extended(Rule(Greatest, REQUEST))
+    assert decode("ffff 0004", table=table) == (Greatest(text=b""),)
