@@ -1,6 +1,7 @@
 """The one loop that runs any machine over any stream."""
 
 import asyncio
+import socket
 from typing import Final, TypeVar
 
 from socks6.net.stream import ByteStream
@@ -40,6 +41,50 @@ async def flush(machine: Machine[EventT], stream: ByteStream) -> None:
     """Write what the machine has to send. Raises OSError."""
     if data := machine.data_to_send():
         await stream.send(data)
+
+
+class Postponed:
+    """What a machine has to send, held back for company until the loop's next turn.
+
+    An answer whose continuation is worked out without waiting leaves with it in one packet (8 % of the CPU of
+    a CONNECT; benchmarks/load, suite connect); one whose continuation takes time leaves at once all the same.
+    Only where a plain socket can be written to from a callback; elsewhere nothing is held back.
+    """
+
+    __slots__ = ("_handle", "_machine", "_rest", "_stream")
+
+    def __init__(self, machine: Machine[EventT], stream: ByteStream) -> None:
+        self._machine = machine
+        self._stream = stream
+        self._rest = b""
+        raw = stream.raw_socket
+        self._handle = raw and asyncio.get_running_loop().call_soon(self._write, raw)
+
+    async def begin(self) -> "Postponed":
+        """Write at once what cannot be held back. Raises OSError."""
+        if self._handle is None:
+            await flush(self._machine, self._stream)
+        return self
+
+    async def flush(self) -> None:
+        """Write what is left, and what the machine has to send since. Raises OSError."""
+        self.cancel()
+        if data := self._rest + self._machine.data_to_send():
+            self._rest = b""
+            await self._stream.send(data)
+
+    def cancel(self) -> None:
+        """Write nothing by itself any more. Idempotent."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _write(self, raw: socket.socket) -> None:
+        data = self._machine.data_to_send()
+        try:
+            sent = raw.send(data)
+        except OSError:  # the socket takes nothing now, or never will: who flushes learns which
+            sent = 0
+        self._rest = data[sent:]
 
 
 async def _receive(machine: Machine[EventT], stream: ByteStream, max_bytes: int) -> bytes | None:

@@ -1,5 +1,6 @@
 """Joins two streams and picks the data path: the kernel's where both sides have a socket, else copying."""
 
+import contextlib
 import sys
 from dataclasses import dataclass
 
@@ -58,10 +59,9 @@ class RelayPlane:
             del first  # it may be long, and this frame lives as long as the relay
             await running
             if joined.ending is Ending.DONE:
-                await client.aclose()
-                await remote.aclose()
-        except OSError:  # closing failed, which changes nothing
-            pass
+                for stream in (client, remote):
+                    with contextlib.suppress(OSError):  # which changes nothing any more
+                        await stream.aclose()
         finally:
             self._watch.remove(joined)
             joined.stop()

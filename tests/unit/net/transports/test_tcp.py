@@ -1,0 +1,235 @@
+"""TCP streams and listeners."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from typing_extensions import override
+
+from socks6.net.sockets import SocketListener
+from socks6.net.stream import ByteStream, Endpoint, Protection
+from socks6.net.transports.tcp import SocketStream, connect_tcp, listen_tcp
+from tests.kit.loops import Run
+from tests.kit.streams import StreamConformance, closing
+
+
+async def accept(listener: SocketListener) -> SocketStream:
+    """Return the next stream that arrives."""
+    while (stream := listener.accept_nowait()) is None:
+        await listener.wait_readable()
+    return stream
+
+
+@asynccontextmanager
+async def tcp_pair(host: str = "127.0.0.1") -> AsyncIterator[tuple[SocketStream, SocketStream]]:
+    """Return a dialled stream and the accepted one."""
+    (listener,) = await listen_tcp(host, 0)
+    try:
+        dialled = await connect_tcp(host, listener.local.port)
+        accepted = await accept(listener)
+    finally:
+        await listener.aclose()
+    async with closing(dialled, accepted):
+        yield dialled, accepted
+
+
+class TestDialledStream(StreamConformance):
+    """The common suite, from the dialling side."""
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        async with tcp_pair() as (dialled, accepted):
+            yield dialled, accepted
+
+
+class TestAcceptedStream(StreamConformance):
+    """The common suite, from the accepting side, over IPv6."""
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        async with tcp_pair("::1") as (dialled, accepted):
+            yield accepted, dialled
+
+
+def option(stream: SocketStream, level: int, name: int) -> int:
+    """Return a socket option of a stream."""
+    assert stream.raw_socket is not None
+    return stream.raw_socket.getsockopt(level, name)
+
+
+def test_both_ends_send_small_pieces_at_once(run: Run) -> None:
+    async def play() -> None:
+        async with tcp_pair() as pair:
+            assert all(option(stream, socket.IPPROTO_TCP, socket.TCP_NODELAY) for stream in pair)
+
+    run(play())
+
+
+def test_both_ends_find_out_about_dead_peers(run: Run) -> None:
+    async def play() -> None:
+        async with tcp_pair() as pair:
+            assert all(option(stream, socket.SOL_SOCKET, socket.SO_KEEPALIVE) for stream in pair)
+
+    run(play())
+
+
+def test_ends_are_the_sockets_addresses(run: Run) -> None:
+    async def play() -> None:
+        async with tcp_pair("::1") as (dialled, accepted):
+            assert dialled.remote == accepted.local
+            assert dialled.local == accepted.remote
+            assert dialled.local.host == "::1"
+            assert dialled.protection is Protection.CLEAR
+
+    run(play())
+
+
+@pytest.mark.parametrize(("host", "begin"), [("127.0.0.1", "tcp://127.0.0.1:"), ("::1", "tcp://[::1]:")])
+def test_the_url_tells_the_real_port(run: Run, host: str, begin: str) -> None:
+    async def play() -> None:
+        (listener,) = await listen_tcp(host, 0)
+        assert listener.url == f"{begin}{listener.local.port}"
+        assert listener.local.port
+        await listener.aclose()
+
+    run(play())
+
+
+def test_the_scheme_of_the_url_can_be_chosen(run: Run) -> None:
+    async def play() -> None:
+        (listener,) = await listen_tcp("127.0.0.1", 0, scheme="socks6")
+        assert listener.url.startswith("socks6://127.0.0.1:")
+        await listener.aclose()
+
+    run(play())
+
+
+def test_no_host_is_every_address_with_one_port(run: Run) -> None:
+    async def play() -> None:
+        listeners = await listen_tcp("", 0)
+        try:
+            assert [listener.local.host for listener in listeners] == ["0.0.0.0", "::"]
+            assert listeners[0].local.port == listeners[1].local.port
+            for host in ("127.0.0.1", "::1"):
+                async with closing(await connect_tcp(host, listeners[0].local.port)):
+                    pass
+        finally:
+            for listener in listeners:
+                await listener.aclose()
+
+    run(play())
+
+
+def test_an_ipv4_client_is_not_a_mapped_ipv6_client(run: Run) -> None:
+    async def play() -> None:
+        listeners = await listen_tcp("", 0)
+        try:
+            async with closing(await connect_tcp("127.0.0.1", listeners[0].local.port)):
+                accepted = await accept(listeners[0])
+                assert accepted.remote.host == "127.0.0.1"
+                accepted.abort()
+        finally:
+            for listener in listeners:
+                await listener.aclose()
+
+    run(play())
+
+
+def test_a_port_in_use_is_refused(run: Run) -> None:
+    async def play() -> None:
+        (listener,) = await listen_tcp("127.0.0.1", 0)
+        with pytest.raises(OSError, match="in use"):
+            await listen_tcp("127.0.0.1", listener.local.port)
+        await listener.aclose()
+
+    run(play())
+
+
+def test_a_port_can_be_shared(run: Run) -> None:
+    async def play() -> None:
+        (first,) = await listen_tcp("127.0.0.1", 0, reuse_port=True)
+        (second,) = await listen_tcp("127.0.0.1", first.local.port, reuse_port=True)
+        assert second.local == first.local
+        await first.aclose()
+        await second.aclose()
+
+    run(play())
+
+
+def test_a_port_is_free_again_after_closing(run: Run) -> None:
+    async def play() -> None:
+        (listener,) = await listen_tcp("127.0.0.1", 0)
+        place = listener.local
+        await listener.aclose()
+        (again,) = await listen_tcp(*place)
+        assert again.local == place
+        await again.aclose()
+
+    run(play())
+
+
+def test_an_address_of_another_machine_is_refused(run: Run) -> None:
+    async def play() -> None:
+        with pytest.raises(OSError, match="assign"):
+            await listen_tcp("192.0.2.1", 0)
+
+    run(play())
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="Linux only")
+def test_a_silent_client_can_be_held_back(run: Run) -> None:
+    async def play() -> None:
+        (listener,) = await listen_tcp("127.0.0.1", 0, defer_accept=5)
+        async with closing(dialled := await connect_tcp("127.0.0.1", listener.local.port)):
+            assert listener.accept_nowait() is None
+            await dialled.send(b"here I am")
+            accepted = await accept(listener)
+            assert accepted.receive_nowait(100) == b"here I am"
+            accepted.abort()
+        await listener.aclose()
+
+    run(play())
+
+
+def test_nothing_that_listens_is_a_refusal(run: Run) -> None:
+    async def play() -> None:
+        (listener,) = await listen_tcp("127.0.0.1", 0)
+        place = listener.local
+        await listener.aclose()
+        with pytest.raises(ConnectionRefusedError):
+            await connect_tcp(*place, timeout=5)
+
+    run(play())
+
+
+def test_a_name_is_resolved(run: Run) -> None:
+    async def play() -> None:
+        listeners = await listen_tcp("localhost", 0)
+        async with closing(stream := await connect_tcp("localhost", listeners[0].local.port, timeout=5)):
+            assert stream.remote in [listener.local for listener in listeners]
+        for listener in listeners:
+            await listener.aclose()
+
+    run(play())
+
+
+def test_an_unanswered_dial_times_out(run: Run) -> None:
+    async def play() -> None:
+        with socket.socket() as full:  # a listener whose backlog is full answers no more SYNs
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            with socket.create_connection(full.getsockname()), pytest.raises(TimeoutError):
+                await connect_tcp(*full.getsockname(), timeout=0.05)
+
+    run(play())
+
+
+def test_no_resolver_thread_is_needed_for_a_literal(run: Run) -> None:
+    async def play() -> None:
+        async with tcp_pair() as (dialled, _):
+            assert dialled.remote == Endpoint("127.0.0.1", dialled.remote.port)
+
+    run(play())

@@ -1,0 +1,182 @@
+"""Unix sockets."""
+# ruff: noqa: ASYNC240 - a test may look at a file
+
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from typing_extensions import override
+
+from socks6.net.sockets import SocketListener, SocketStream
+from socks6.net.stream import NOWHERE, ByteStream, Protection
+from socks6.net.transports.unix import connect_unix, listen_unix
+from tests.kit.loops import Run
+from tests.kit.streams import StreamConformance, closing
+
+
+async def accept(listener: SocketListener) -> SocketStream:
+    """Return the next stream that arrives."""
+    while (stream := listener.accept_nowait()) is None:
+        await listener.wait_readable()
+    return stream
+
+
+class TestUnixStream(StreamConformance):
+    """The common suite."""
+
+    aborts_reset = False  # a Unix socket whose peer is gone has simply ended
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with TemporaryDirectory() as place:
+            listener = await listen_unix(f"{place}/socket")
+            dialled = await connect_unix(f"{place}/socket")
+            accepted = await accept(listener)
+            await listener.aclose()
+            async with closing(dialled, accepted):
+                yield dialled, accepted
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Return a path for a socket file."""
+    return str(tmp_path / "socket")
+
+
+def test_it_never_leaves_the_machine_and_has_no_address(run: Run, path: str) -> None:
+    async def play() -> None:
+        listener = await listen_unix(path)
+        async with closing(dialled := await connect_unix(path), accepted := await accept(listener)):
+            for stream in (dialled, accepted):
+                assert stream.protection is Protection.MACHINE
+                assert stream.local == stream.remote == NOWHERE
+        await listener.aclose()
+
+    run(play())
+
+
+def test_the_url_is_the_path_unless_told_otherwise(run: Run, path: str) -> None:
+    async def play() -> None:
+        listener = await listen_unix(path)
+        assert listener.url == f"unix://{path}"
+        assert listener.local == NOWHERE
+        await listener.aclose()
+        listener = await listen_unix(path, url=f"socks6+unix://{path}")
+        assert listener.url == f"socks6+unix://{path}"
+        await listener.aclose()
+
+    run(play())
+
+
+def test_nobody_else_may_connect_by_default(run: Run, path: str) -> None:
+    async def play() -> None:
+        listener = await listen_unix(path)
+        assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
+        await listener.aclose()
+
+    run(play())
+
+
+def test_the_mode_can_be_chosen(run: Run, path: str) -> None:
+    async def play() -> None:
+        listener = await listen_unix(path, mode=0o660)
+        assert stat.S_IMODE(Path(path).stat().st_mode) == 0o660
+        await listener.aclose()
+
+    run(play())
+
+
+def test_the_file_is_removed_on_close(run: Run, path: str) -> None:
+    async def play() -> None:
+        listener = await listen_unix(path)
+        await listener.aclose()
+        assert not Path(path).exists()
+        await listener.aclose()
+
+    run(play())
+
+
+def test_the_file_of_a_dead_server_is_replaced(run: Run, path: str) -> None:
+    async def play() -> None:
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        listener = await listen_unix(path)
+        async with closing(await connect_unix(path)):
+            pass
+        await listener.aclose()
+
+    run(play())
+
+
+def test_a_living_server_keeps_its_file(run: Run, path: str) -> None:
+    async def play() -> None:
+        listener = await listen_unix(path)
+        with pytest.raises(OSError, match="in use"):
+            await listen_unix(path)
+        async with closing(await connect_unix(path)):
+            pass
+        await listener.aclose()
+
+    run(play())
+
+
+def test_a_file_that_is_no_socket_is_left_alone(run: Run, path: str) -> None:
+    async def play() -> None:
+        Path(path).write_text("precious")
+        with pytest.raises(FileExistsError):
+            await listen_unix(path)
+        assert Path(path).read_text() == "precious"
+
+    run(play())
+
+
+def test_another_servers_file_survives_our_closing(run: Run, path: str) -> None:
+    async def play() -> None:
+        ours = await listen_unix(path)
+        Path(path).unlink()
+        theirs = await listen_unix(path)
+        await ours.aclose()
+        assert Path(path).exists()
+        await theirs.aclose()
+
+    run(play())
+
+
+def test_a_file_that_somebody_removed_is_no_error_on_close(run: Run, path: str) -> None:
+    async def play() -> None:
+        listener = await listen_unix(path)
+        Path(path).unlink()
+        await listener.aclose()
+
+    run(play())
+
+
+def test_nothing_that_listens_is_a_refusal(run: Run, path: str) -> None:
+    async def play() -> None:
+        with pytest.raises(FileNotFoundError):
+            await connect_unix(path)
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        with pytest.raises(ConnectionRefusedError):
+            await connect_unix(path)
+
+    run(play())
+
+
+def test_a_full_backlog_is_waited_for_until_the_time_out(run: Run, path: str) -> None:
+    async def play() -> None:
+        listener = await listen_unix(path, backlog=0)
+        async with closing(await connect_unix(path)):
+            with pytest.raises(TimeoutError):
+                await connect_unix(path, timeout=0.03)
+            (await accept(listener)).abort()
+            async with closing(await connect_unix(path, timeout=5)):
+                pass
+        await listener.aclose()
+
+    run(play())
