@@ -86,14 +86,35 @@ async def _wrap(
     ssl: tls.SSLContext | bool | None,
     server_hostname: str | None,
 ) -> tuple[asyncio.Transport, ProtocolT]:
-    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
     try:
-        return await asyncio.get_running_loop().create_connection(
-            protocol_factory, sock=raw, ssl=ssl, server_hostname=server_hostname
-        )
+        raw.setblocking(False)
+        protocol = protocol_factory()  # a caller's code, which may raise anything
     except BaseException:
         raw.close()
         raise
+    try:
+        transport, _ = await loop.create_connection(
+            lambda: protocol, sock=raw, ssl=ssl, server_hostname=server_hostname
+        )
+    except (OSError, asyncio.CancelledError):  # the descriptor was the transport's by then, which closes it
+        _let_go(raw, loop)
+        raise
+    except BaseException:
+        raw.close()
+        raise
+    _let_go(raw, loop)
+    return transport, protocol
+
+
+def _let_go(raw: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    """Have the descriptor closed by none but the loop's transport.
+
+    uvloop's transports own the bare descriptor. One that closes while it is being made forgets to tell the
+    socket object, which then, when it is collected, closes whatever has got the same number meanwhile.
+    """
+    if not isinstance(loop, asyncio.BaseEventLoop):  # asyncio's own transports close the object
+        raw.detach()
 
 
 async def _carry(far: ByteStream, near: ByteStream) -> None:

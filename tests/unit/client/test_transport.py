@@ -1,16 +1,21 @@
 """Transports over proxied streams: plain sockets and others, with TLS and without."""
 
 import asyncio
+import gc
+import socket
 import ssl
 
 import pytest
 import trustme
 
 from socks6.client.client import Client
+from socks6.client.stream import ProxiedStream
+from socks6.client.transport import Carriers
 from socks6.errors import (
     LocalProtocolError,
 )
-from socks6.net.stream import ByteStream
+from socks6.net.sockets import SocketStream, reset_on_close
+from socks6.net.stream import NOWHERE, ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
@@ -135,5 +140,30 @@ def test_transports_left_open_end_with_the_client(run: Run) -> None:
             reader, writer = await client.open_connection("example.com", 80)
         assert await reader.read() == b""
         writer.close()
+
+    run(scene())
+
+
+def test_a_failed_handshake_costs_nobody_else_a_descriptor(run: Run) -> None:
+    """On uvloop, a socket object outlived its descriptor and closed whatever had got the same number."""
+    context = ssl.create_default_context()
+
+    async def scene() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            dialled = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+            reset_on_close(accepted)
+            accepted.close()
+        stream = ProxiedStream(SocketStream(dialled), NOWHERE, ())
+        del dialled
+        with pytest.raises(OSError, match=r".") as caught:
+            await Carriers().open(stream, asyncio.Protocol, ssl=context, server_hostname="example.com")
+        await asyncio.sleep(0)
+        others = [socket.socket() for _ in range(8)]  # one of them gets the freed number
+        caught.value.__traceback__ = None
+        gc.collect()
+        for other in others:
+            other.getsockname()  # raises if somebody closed it
+            other.close()
 
     run(scene())
