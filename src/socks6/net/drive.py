@@ -58,7 +58,7 @@ class Postponed:
         self._stream = stream
         self._rest = b""
         raw = stream.raw_socket
-        self._handle = raw and asyncio.get_running_loop().call_soon(self._write, raw)
+        self._handle = None if raw is None else asyncio.get_running_loop().call_soon(self._write, raw)
 
     async def begin(self) -> "Postponed":
         """Write at once what cannot be held back. Raises OSError."""

@@ -12,7 +12,7 @@ from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import StackOption, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.drive import flush, next_event
+from socks6.net.drive import Postponed, flush, next_event
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.events import (
@@ -147,14 +147,16 @@ class Socks6Front(Front):
     async def _connect(
         self, conversation: ServerConversation, stream: ByteStream, engine: Engine, call: Call
     ) -> Tunnel | None:
-        await flush(
-            conversation, stream
-        )  # connecting may take time: the client learns at once that it is let in
+        answer = await Postponed(conversation, stream).begin()
         try:
             connection = await engine.connect(call)
         except OperationFailed as failure:
             conversation.send_reply(OperationReply(code=failure.code))
+            await answer.flush()
             return None
+        except BaseException:
+            answer.cancel()
+            raise
         try:
             conversation.send_reply(
                 OperationReply(
@@ -164,7 +166,7 @@ class Socks6Front(Front):
                     options=connection.options,
                 )
             )
-            await flush(conversation, stream)
+            await answer.flush()
         except BaseException:
             connection.stream.abort()
             raise
