@@ -20,6 +20,18 @@ def streams() -> tuple[SocketStream, SocketStream]:
     return SocketStream(ours), SocketStream(theirs)
 
 
+def fill(stream: SocketStream) -> int:
+    """Send until the socket takes no more; return how much that was."""
+    raw = stream.raw_socket
+    assert raw is not None
+    sent = 0
+    while True:
+        try:
+            sent += raw.send(bytes(1024))
+        except BlockingIOError:
+            return sent
+
+
 def test_what_is_flushed_at_once_leaves_in_one_piece(run: Run) -> None:
     async def scene() -> None:
         ours, theirs = streams()
@@ -52,13 +64,7 @@ def test_what_is_not_flushed_leaves_by_itself(run: Run) -> None:
 def test_what_the_socket_did_not_take_is_flushed_later(run: Run) -> None:
     async def scene() -> None:
         ours, theirs = streams()
-        ours.raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        full = 0
-        try:
-            while True:
-                full += ours.raw_socket.send(bytes(1024))
-        except BlockingIOError:
-            pass
+        full = fill(ours)
         postponed = await Postponed(ClientConversation(NOOP), ours).begin()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
