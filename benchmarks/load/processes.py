@@ -115,7 +115,8 @@ def tree(root: int) -> list[int]:
     found = [root]
     for pid in found:
         for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += [int(child) for child in task.read_text().split()]
+            with contextlib.suppress(OSError):  # the thread ended meanwhile
+                found += [int(child) for child in task.read_text().split()]
     return found
 
 
