@@ -68,6 +68,10 @@ class Place:
     host: str
     port: int
 
+    def connected(self, *, timeout: float | None = 20.0) -> socket.socket:
+        """Return a new connection to it."""
+        return socket.create_connection((self.host, self.port), timeout=timeout)
+
 
 @contextlib.contextmanager
 def web_site(host: str = "127.0.0.1", *, tls_folder: Path | None = None) -> Iterator[Site]:

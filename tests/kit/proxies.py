@@ -1,0 +1,156 @@
+"""Proxies as processes of their own, as users run them; and curl."""
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.kit.footprint import Footprint
+from tests.kit.origins import Place
+
+START_SECONDS: Final = 30.0  # on a machine that is busy with other tests
+STOP_SECONDS: Final = 10.0
+CURL_SECONDS: Final = 30
+ENVIRONMENT: Final = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.lower().endswith("_proxy") and not name.startswith("SOCKS6_")
+}
+
+
+@dataclass(kw_only=True)
+class Proxy:
+    """A running `socks6 server` or `socks6 client`."""
+
+    process: subprocess.Popen[str]
+    urls: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)  # on standard error, since it listens
+
+    @property
+    def url(self) -> str:
+        """Where it listens first."""
+        return self.urls[0]
+
+    @property
+    def place(self) -> Place:
+        """The same, as host and port."""
+        host, _, port = self.url.rpartition("/")[2].rpartition(":")
+        return Place(host=host.strip("[]"), port=int(port))
+
+    @property
+    def authority(self) -> str:
+        """The same, as it stands in a URL."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def footprint(self) -> Footprint:
+        """What it holds now."""
+        return Footprint.of(self.process.pid)
+
+    def as_user(self, name: str, password: str) -> str:
+        """Return its URL for a user of it."""
+        return self.url.replace("://", f"://{name}:{password}@")
+
+
+@contextlib.contextmanager
+def proxy(
+    command: str, *arguments: str, environment: Mapping[str, str] | None = None, descriptors: int = 0
+) -> Iterator[Proxy]:
+    """Run `socks6 COMMAND` until the block ends; it must end well then, and never have had a fault.
+
+    It listens at a free port of 127.0.0.1 unless told. `descriptors` is how many it may have.
+    """
+    if "--listen" not in arguments:
+        arguments = ("--listen", f"{'mixed' if command == 'client' else 'socks6'}://127.0.0.1:0", *arguments)
+    line = [sys.executable, "-m", "socks6", command, "--drain", "0.2", *arguments]
+    if descriptors:
+        line = ["prlimit", f"--nofile={descriptors}:{descriptors}", *line]
+    with subprocess.Popen(
+        line, stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, **(environment or {})}
+    ) as process:
+        running = Proxy(process=process)
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        reader = threading.Thread(target=_read_lines, args=(process, lines, running.said))
+        reader.start()
+        try:
+            _await_listeners(running, arguments.count("--listen"), lines)
+            yield running
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(STOP_SECONDS) == 0, running.said
+        finally:
+            process.kill()
+            reader.join()
+        faults = [text for text in running.said if "Traceback" in text or "unexpected" in text.lower()]
+        assert not faults, running.said
+
+
+def server(*arguments: str, **settings: object) -> contextlib.AbstractContextManager[Proxy]:
+    """Run `socks6 server`."""
+    return proxy("server", *arguments, **settings)  # type: ignore[arg-type]  # named as those of `proxy`
+
+
+def converter(via: str, *arguments: str, **settings: object) -> contextlib.AbstractContextManager[Proxy]:
+    """Run `socks6 client`; `via` is told where no process list shows it."""
+    environment = {"SOCKS6_PROXY": via}
+    return proxy("client", *arguments, environment=environment, **settings)  # type: ignore[arg-type]  # as above
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What became of a curl."""
+
+    code: int  # curl's exit code
+    status: int  # of HTTP, 0 without an answer
+    connect_status: int  # the proxy's own, to CONNECT
+    body: bytes
+    complaint: str
+
+
+def curl(*arguments: str) -> Fetched:
+    """Run curl, which minds no settings but these."""
+    result = subprocess.run(
+        curl_line("--write-out", "%{stderr}|%{http_code}|%{http_connect}", *arguments),
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=False,
+    )
+    complaint = result.stderr.decode()
+    status, connect_status = re.findall(r"\|(\d+)\|(\d+)", complaint)[-1]
+    return Fetched(
+        code=result.returncode,
+        status=int(status),
+        connect_status=int(connect_status),
+        body=result.stdout,
+        complaint=complaint,
+    )
+
+
+def curl_line(*arguments: str) -> Sequence[str]:
+    """Return the words of such a curl."""
+    return ["curl", "-q", "--silent", "--show-error", "--max-time", str(CURL_SECONDS), *arguments]
+
+
+def _read_lines(process: subprocess.Popen[str], lines: "queue.SimpleQueue[str]", said: list[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        said.append(line)
+        lines.put(line)
+    lines.put("")
+
+
+def _await_listeners(running: Proxy, listeners: int, lines: "queue.SimpleQueue[str]") -> None:
+    while len(running.urls) < listeners:
+        line = lines.get(timeout=START_SECONDS)
+        assert line, f"it ended at once: {running.said}"
+        words = line.split()
+        if words[:2] == ["listening", "on"]:
+            running.urls.append(words[2])
+    running.said.clear()
