@@ -35,9 +35,9 @@ from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker, standard_fronts
 from socks6.relay.plane import RelaySettings
+from socks6.telemetry import ConnectionSummary, NullObserver
 from tests.kit.footprint import Footprint
 from tests.kit.mutations import USER, Seeds, chunks, mutated
-from tests.kit.outbounds import Recorder
 
 AT_ONCE: Final = 32  # visits under way
 VISIT_SECONDS: Final = 2.0  # what a visitor waits for the server's end of the stream
@@ -50,6 +50,22 @@ SETTINGS: Final = Settings(
     connections_per_source=0,
     relay=RelaySettings(idle_timeout=1.0, fin_timeout=0.5),
 )
+
+
+class Tally(NullObserver):
+    """Counts how connections end, and keeps the faults."""
+
+    def __init__(self) -> None:
+        self.endings: Counter[str] = Counter()
+        self.errors: list[BaseException] = []
+
+    @override
+    def connection_ended(self, summary: ConnectionSummary) -> None:
+        self.endings[f"ended {summary.ending.value}"] += 1
+
+    @override
+    def unexpected_error(self, where: str, error: BaseException) -> None:
+        self.errors.append(error)
 
 
 class FuzzedOutbound(Outbound):
@@ -104,28 +120,28 @@ class Hosts:
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
-        self._accepting: list[asyncio.Task[None]] = []
+        self._listeners: list[socket.socket] = []
 
     def start(self, serve: Callable[[socket.socket], Awaitable[None]]) -> int:
         """Have `serve` called for each connection at a port, which is returned."""
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         listener.setblocking(False)
-        self._accepting.append(self._group.create_task(self._accept(listener, serve)))
+        self._listeners.append(listener)
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener, serve)
         port: int = listener.getsockname()[1]
         return port
 
     def close(self) -> None:
         """Accept nothing more."""
-        for task in self._accepting:
-            task.cancel()
+        for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+            listener.close()
 
-    async def _accept(
-        self, listener: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]
-    ) -> None:
-        with listener:
-            while True:
-                sock, _ = await asyncio.get_running_loop().sock_accept(listener)
-                self._group.create_task(self._serve(sock, serve))
+    def _accept(self, listener: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
+        with contextlib.suppress(OSError):
+            sock, _ = listener.accept()
+            sock.setblocking(False)
+            self._group.create_task(self._serve(sock, serve))
 
     async def _serve(self, sock: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
         with sock, contextlib.suppress(OSError):
@@ -182,7 +198,7 @@ async def fuzz_server(seed: int, seconds: float) -> Figures:
     """Throw spoiled requests at every front of a server."""
     before = await _before()
     dice = Dice(seed)
-    log = Recorder()
+    log = Tally()
     async with asyncio.TaskGroup() as group, contextlib.AsyncExitStack() as running:
         hosts = Hosts(group)
         ports = _origins(hosts, dice)
@@ -191,7 +207,7 @@ async def fuzz_server(seed: int, seconds: float) -> Figures:
         visit = functools.partial(_visit_some, addresses, Seeds())
         figures = await _run(visit, dice, seconds, before, lambda: _check_well(servers, log))
         hosts.close()
-    figures.outcomes.update(f"ended {summary.ending.value}" for summary in log.summaries)
+    figures.outcomes.update(log.endings)
     return _finished(figures)
 
 
@@ -264,7 +280,7 @@ async def _say(rng: random.Random, data: bytes, sock: socket.socket) -> None:
             pass
 
 
-def _servers(ports: Sequence[int], log: Recorder) -> list[Server]:
+def _servers(ports: Sequence[int], log: Tally) -> list[Server]:
     """Return servers of several settings, each with every front."""
     users = UserTable.from_plain({USER[0]: USER[1]})
     quiet = dataclasses.replace(SETTINGS, quiet=True, ignore_fragmented=True)
@@ -321,7 +337,7 @@ async def _run(
     return figures
 
 
-async def _check_well(servers: Sequence[Server], log: Recorder) -> None:
+async def _check_well(servers: Sequence[Server], log: Tally) -> None:
     """The servers have no fault and no client left, and serve good ones."""
     assert not log.errors, log.errors
     for _ in range(round(QUIET_SECONDS / 0.05)):

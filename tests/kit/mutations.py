@@ -21,6 +21,8 @@ from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors" / "wire.json"
+AUTHENTICATED: Final = bytes.fromhex("06 00 0000")
+SUCCEEDED: Final = bytes.fromhex("06 00 0000 04d2 00 01 7f000001")
 USER: Final = ("alice", "123456")
 HOSTS: Final = ("127.0.0.1", "::1", "localhost", "example.com", "a", "nobody.invalid", "slow.example")
 BYTES: Final = (0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0A, 0x0D, 0x20, 0x7F, 0x80, 0xD4, 0xFE, 0xFF)
@@ -103,6 +105,8 @@ class Seeds:
         return self._makers[rng.choice(("socks6", "socks5", "http"))](rng)
 
     def _socks6_replies(self, rng: random.Random) -> bytes:
+        if rng.random() < 0.5:
+            return AUTHENTICATED + SUCCEEDED + rng.choice((b"", b"data", rng.randbytes(20000)))
         first, then = (rng.choice(replies) for replies in self._replies)
         return first + rng.choice((b"", then, then + b"data", then + then, first + then))
 
