@@ -11,7 +11,7 @@ from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import Observer
 
 BATCH: Final = 64  # accepted in one go, before those accepted get their turn
-PAUSE_SECONDS: Final = 1.0  # after a shortage, unless something of ours is closed earlier
+PAUSE_SECONDS: Final = 1.0
 SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 CLOSED: Final = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK))
 # accept(2) tells of what befell the one connection that it would have returned
@@ -92,11 +92,12 @@ async def accept_streams(
     limits: ConnectionLimits,
     observer: Observer,
     group: asyncio.TaskGroup,
+    pause: float = PAUSE_SECONDS,
 ) -> None:
     """Run `handler` for each stream that arrives, in a task of `group`, until the listener is closed.
 
     A handler's exception goes to the observer and ends its stream, nothing else. Out of descriptors or
-    memory, accepting pauses until a connection ends, or a second at most.
+    memory, accepting pauses until a connection ends, or for `pause` seconds.
     """
     entrance = _Entrance(listener, handler, limits, observer, group)
     while True:
@@ -106,7 +107,7 @@ async def accept_streams(
         except OSError as error:
             if error.errno in CLOSED:
                 return
-            await entrance.pause(error)
+            await entrance.pause(error, pause)
 
 
 class _Entrance:
@@ -141,14 +142,14 @@ class _Entrance:
                 return
             self._let_in(stream)
 
-    async def pause(self, error: OSError) -> None:
+    async def pause(self, error: OSError, seconds: float) -> None:
         """Wait until a connection ends; trying on at once would only burn the processor."""
         if error.errno in SHORTAGES:
             self._observer.accept_paused(self._listener.url, error.strerror or str(error))
         else:
             self._observer.unexpected_error(f"accepting at {self._listener.url}", error)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PAUSE_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._limits.wait_for_leave()
 
     def _let_in(self, stream: ByteStream) -> None:

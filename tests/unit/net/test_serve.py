@@ -1,0 +1,353 @@
+"""The accept loop and its limits."""
+
+import asyncio
+import errno
+import os
+from collections import deque
+
+import pytest
+from typing_extensions import override
+
+from socks6.net.serve import BATCH, ConnectionLimits, accept_streams, source_of
+from socks6.net.stream import ByteStream, Endpoint, Listener
+from socks6.net.transports.memory import memory_stream_pair
+from socks6.telemetry import NullObserver
+from tests.kit.loops import Run
+from tests.kit.streams import turns
+
+
+class From:
+    """A stream in memory that comes from an address."""
+
+    def __init__(self, host: str = "192.0.2.1") -> None:
+        self.ours, self.peers = memory_stream_pair()
+        self.host = host
+
+    @property
+    def remote(self) -> Endpoint:
+        return Endpoint(self.host, 1024)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.ours, name)
+
+
+class ScriptedListener(Listener):
+    """Gives what the test puts into it: streams and failures."""
+
+    url = "script:"
+
+    def __init__(self, *arrivals: object) -> None:
+        self.arrivals = deque(arrivals)
+        self.arrived = asyncio.Event()
+        self.arrived.set()
+
+    def put(self, *arrivals: object) -> None:
+        self.arrivals.extend(arrivals)
+        self.arrived.set()
+
+    @override
+    def accept_nowait(self) -> ByteStream | None:
+        if not self.arrivals:
+            self.arrived.clear()
+            return None
+        arrival = self.arrivals.popleft()
+        if isinstance(arrival, int):
+            raise OSError(arrival, os.strerror(arrival))
+        return arrival  # type: ignore[return-value]  # a From, which behaves like one
+
+    @override
+    async def wait_readable(self) -> None:
+        await self.arrived.wait()
+
+    @override
+    async def aclose(self) -> None:
+        self.put(errno.EBADF)
+
+
+class Witness(NullObserver):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.away: list[tuple[str, str]] = []
+        self.paused: list[tuple[str, str]] = []
+        self.errors: list[BaseException] = []
+
+    @override
+    def connection_turned_away(self, source: str, reason: str) -> None:
+        self.away.append((source, reason))
+
+    @override
+    def accept_paused(self, url: str, reason: str) -> None:
+        self.paused.append((url, reason))
+
+    @override
+    def unexpected_error(self, where: str, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+class Entrance:
+    """An accept loop at work, and what comes of it. Handlers stay until told to leave."""
+
+    def __init__(self, *arrivals: object, total: int = 0, per_source: int = 0, pause: float = 20.0) -> None:
+        self.listener = ScriptedListener(*arrivals)
+        self.limits = ConnectionLimits(total=total, per_source=per_source)
+        self.witness = Witness()
+        self.inside: list[object] = []
+        self.entered = asyncio.Event()
+        self.leave = asyncio.Event()
+        self.failure: Exception | None = None
+        self.group = asyncio.TaskGroup()
+        self.pause = pause
+
+    async def handle(self, stream: ByteStream) -> None:
+        self.inside.append(stream)
+        self.entered.set()
+        if self.failure is not None:
+            raise self.failure
+        await self.leave.wait()
+        await stream.aclose()
+
+    async def __aenter__(self) -> "Entrance":
+        await self.group.__aenter__()
+        self.accepting = self.group.create_task(
+            accept_streams(
+                self.listener,
+                self.handle,
+                limits=self.limits,
+                observer=self.witness,
+                group=self.group,
+                pause=self.pause,
+            )
+        )
+        await turns()
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        self.leave.set()
+        await self.listener.aclose()
+        await self.group.__aexit__(None, None, None)
+
+
+def aborted(stream: From) -> bool:
+    try:
+        stream.peers.receive_nowait(1)
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def test_every_stream_gets_its_handler(run: Run) -> None:
+    async def play() -> None:
+        streams = [From(), From()]
+        async with Entrance(*streams) as entrance:
+            assert entrance.inside == streams
+            assert entrance.limits.count == 2
+
+    run(play())
+
+
+def test_more_streams_than_a_batch_are_accepted_all_the_same(run: Run) -> None:
+    async def play() -> None:
+        async with Entrance(*(From() for _ in range(2 * BATCH + 1))) as entrance:
+            assert len(entrance.inside) == 2 * BATCH + 1
+
+    run(play())
+
+
+def test_a_closed_listener_ends_it_and_running_handlers_go_on(run: Run) -> None:
+    async def play() -> None:
+        async with Entrance(From()) as entrance:
+            await entrance.listener.aclose()
+            await entrance.accepting
+            assert entrance.limits.count == 1
+
+    run(play())
+
+
+def test_a_fault_of_one_handler_stays_its_own(run: Run) -> None:
+    async def play() -> None:
+        good, bad, late = From(), From(), From()
+        async with Entrance(good) as entrance:
+            entrance.failure = ZeroDivisionError("ours")
+            entrance.listener.put(bad)
+            await turns()
+            entrance.failure = None
+            entrance.listener.put(late)
+            await turns()
+            assert entrance.witness.errors == [entrance.witness.errors[0]]
+            assert isinstance(entrance.witness.errors[0], ZeroDivisionError)
+            assert aborted(bad)
+            assert not aborted(good)
+            assert entrance.limits.count == 2
+
+    run(play())
+
+
+def test_several_faults_of_one_handler_stay_its_own(run: Run) -> None:
+    async def play() -> None:
+        async with Entrance() as entrance:
+            entrance.failure = ExceptionGroup("ours", [ValueError(), KeyError()])
+            entrance.listener.put(From())
+            await turns()
+            assert entrance.witness.errors == [entrance.failure]
+
+    run(play())
+
+
+@pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_a_shortage_pauses_until_a_connection_ends(run: Run, shortage: int) -> None:
+    async def play() -> None:
+        async with Entrance(From(), shortage, From()) as entrance:
+            assert entrance.witness.paused == [("script:", os.strerror(shortage))]
+            assert len(entrance.inside) == 1
+            entrance.leave.set()
+            await turns()
+            assert len(entrance.inside) == 2
+
+    run(play())
+
+
+def test_a_shortage_pauses_not_for_ever(run: Run) -> None:
+    async def play() -> None:
+        async with Entrance(errno.EMFILE, From(), pause=0.01) as entrance:
+            assert not entrance.inside
+            await entrance.entered.wait()
+
+    run(play())
+
+
+@pytest.mark.parametrize("gone", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ETIMEDOUT])
+def test_a_client_that_is_gone_already_is_no_news(run: Run, gone: int) -> None:
+    async def play() -> None:
+        async with Entrance(gone, From()) as entrance:
+            assert len(entrance.inside) == 1
+            assert not entrance.witness.paused
+            assert not entrance.witness.errors
+
+    run(play())
+
+
+def test_an_error_that_nobody_knows_is_told_and_survived(run: Run) -> None:
+    async def play() -> None:
+        async with Entrance(errno.EXDEV, From(), pause=0.01) as entrance:
+            assert [type(error) for error in entrance.witness.errors] == [OSError]
+            await entrance.entered.wait()
+
+    run(play())
+
+
+def test_who_is_too_many_is_turned_away(run: Run) -> None:
+    async def play() -> None:
+        first, second = From(), From("192.0.2.2")
+        async with Entrance(first, second, total=1) as entrance:
+            assert entrance.inside == [first]
+            assert entrance.witness.away == [("192.0.2.2", "1 connections already")]
+            assert aborted(second)
+
+    run(play())
+
+
+def test_who_leaves_makes_room(run: Run) -> None:
+    async def play() -> None:
+        async with Entrance(From(), total=1, per_source=1) as entrance:
+            entrance.leave.set()
+            await turns()
+            entrance.listener.put(From())
+            await turns()
+            assert len(entrance.inside) == 2
+            assert not entrance.witness.away
+
+    run(play())
+
+
+def test_one_source_does_not_crowd_out_the_others(run: Run) -> None:
+    async def play() -> None:
+        streams = [From("192.0.2.1"), From("192.0.2.1"), From("192.0.2.2")]
+        async with Entrance(*streams, per_source=1) as entrance:
+            assert entrance.inside == [streams[0], streams[2]]
+            assert entrance.witness.away == [("192.0.2.1", "1 connections from 192.0.2.1 already")]
+
+    run(play())
+
+
+def test_a_task_cancelled_before_it_began_is_cleaned_up_after(run: Run) -> None:
+    async def play() -> None:
+        stream = From()
+        entrance = Entrance()
+        guests = ScriptedListener(stream, errno.EBADF)
+
+        async def accept_and_fail() -> None:
+            async with entrance.group as group:
+                await accept_streams(
+                    guests, entrance.handle, limits=entrance.limits, observer=entrance.witness, group=group
+                )
+                raise ValueError
+
+        with pytest.raises(ExceptionGroup):
+            await accept_and_fail()
+        assert not entrance.inside
+        assert entrance.limits.count == 0
+        assert aborted(stream)
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("fe80::1%lo", "fe80::/64"),
+    ],
+)
+def test_a_source_is_what_one_subscriber_has(host: str, source: str) -> None:
+    assert source_of(host) == source
+
+
+def test_an_ipv6_source_counts_as_its_network() -> None:
+    limits = ConnectionLimits(per_source=1)
+    assert limits.enter("2001:db8::1") == ""
+    assert limits.enter("2001:db8::2") == "1 connections from 2001:db8::/64 already"
+    assert limits.enter("2001:db8:0:1::1") == ""
+
+
+def test_local_clients_count_in_all_only() -> None:
+    limits = ConnectionLimits(total=2, per_source=1)
+    assert limits.enter("") == ""
+    assert limits.enter("") == ""
+    assert limits.enter("") == "2 connections already"
+    limits.leave("")
+    assert limits.count == 1
+
+
+def test_the_table_holds_only_who_is_connected() -> None:
+    limits = ConnectionLimits(per_source=2)
+    for host in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+        limits.enter(host)
+    for host in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
+        limits.leave(host)
+    assert limits._sources == {}
+
+
+def test_a_refused_connection_is_not_counted() -> None:
+    limits = ConnectionLimits(per_source=1)
+    limits.enter("192.0.2.1")
+    limits.enter("192.0.2.1")
+    limits.leave("192.0.2.1")
+    assert limits.count == 0
+    assert limits.enter("192.0.2.1") == ""
+
+
+def test_whoever_waits_for_room_is_told(run: Run) -> None:
+    async def play() -> None:
+        limits = ConnectionLimits()
+        limits.enter("192.0.2.1")
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(limits.wait_for_leave())
+            await turns()
+            assert not waiting.done()
+            limits.leave("192.0.2.1")
+
+    run(play())

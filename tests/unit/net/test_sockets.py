@@ -1,0 +1,239 @@
+"""Streams and listeners over raw sockets: what the common suite does not ask."""
+
+import asyncio
+import contextlib
+import resource
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from socks6.net.sockets import SocketListener, SocketStream, connect_socket, endpoint
+from socks6.net.stream import NOWHERE, Endpoint
+from tests.kit.footprint import Footprint
+from tests.kit.loops import Run
+from tests.kit.streams import closing, turns
+
+
+def listening() -> socket.socket:
+    """Return a socket that listens on loopback."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(16)
+    return sock
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (("127.0.0.1", 80), Endpoint("127.0.0.1", 80)),
+        (("::1", 80, 0, 0), Endpoint("::1", 80)),
+        ("/tmp/socket", NOWHERE),
+        ("", NOWHERE),
+        (None, NOWHERE),
+    ],
+)
+def test_an_address_of_any_family_is_an_endpoint(address: object, expected: Endpoint) -> None:
+    assert endpoint(address) == expected
+
+
+def test_a_stream_makes_its_socket_non_blocking(run: Run) -> None:
+    async def play() -> None:
+        left, right = socket.socketpair()
+        async with closing(SocketStream(left), SocketStream(right)):
+            assert left.gettimeout() == right.gettimeout() == 0
+
+    run(play())
+
+
+def test_a_peer_that_is_gone_has_no_address(run: Run) -> None:
+    async def play() -> None:
+        left, right = socket.socketpair()
+        stream = SocketStream(left)
+        await stream.aclose()
+        right.close()
+        assert stream.local == stream.remote == NOWHERE
+
+    run(play())
+
+
+def test_an_end_said_to_a_peer_that_reset_is_no_error(run: Run) -> None:
+    async def play() -> None:
+        with listening() as place:
+            stream = SocketStream(await connect_socket(socket.AF_INET, place.getsockname()))
+            peer = SocketStream(place.accept()[0])
+            peer.abort()
+            async with closing(stream):
+                await stream.send_eof()
+                with pytest.raises(ConnectionResetError):
+                    await stream.receive()
+
+    run(play())
+
+
+def test_an_end_said_on_a_closed_stream_is_an_error(run: Run) -> None:
+    async def play() -> None:
+        left, right = socket.socketpair()
+        stream = SocketStream(left)
+        await stream.aclose()
+        right.close()
+        with pytest.raises(OSError, match="Bad file"):
+            await stream.send_eof()
+
+    run(play())
+
+
+def test_all_bytes_before_a_reset_can_be_received(run: Run) -> None:
+    async def play() -> None:
+        with listening() as place:
+            stream = SocketStream(await connect_socket(socket.AF_INET, place.getsockname()))
+            peer = SocketStream(place.accept()[0])
+            async with closing(stream), asyncio.TaskGroup() as group:
+                first = group.create_task(stream.receive(1))
+                await turns()
+                await peer.send(b"123")
+                peer.abort()
+                assert await first == b"1"
+                assert await stream.receive(1) == b"2"
+                assert await stream.receive(1) == b"3"
+                with pytest.raises(ConnectionResetError):
+                    await stream.receive(1)
+
+    run(play())
+
+
+def test_a_stream_that_nobody_reads_costs_no_time(run: Run) -> None:
+    async def play() -> None:
+        left, right = socket.socketpair()
+        async with closing(stream := SocketStream(left), peer := SocketStream(right)):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(stream.receive())
+                await turns()
+                await peer.send(b"one")
+            await peer.send(b"two")
+            await peer.aclose()
+            before = time.process_time()
+            await asyncio.sleep(0.1)
+            assert time.process_time() - before < 0.05
+
+    run(play())
+
+
+def test_a_dial_that_is_cancelled_leaves_no_socket(run: Run) -> None:
+    async def play() -> None:
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            with socket.create_connection(full.getsockname()):
+                before = Footprint.of().descriptors
+                async with asyncio.TaskGroup() as group:
+                    dialling = group.create_task(connect_socket(socket.AF_INET, full.getsockname()))
+                    await turns()
+                    dialling.cancel()
+                assert Footprint.of().descriptors == before
+
+    run(play())
+
+
+def test_a_dial_waits_no_longer_than_its_deadline(run: Run) -> None:
+    async def play() -> None:
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            with socket.create_connection(full.getsockname()):
+                deadline = asyncio.get_running_loop().time() + 0.02
+                with pytest.raises(TimeoutError):
+                    await connect_socket(socket.AF_INET, full.getsockname(), deadline=deadline)
+
+    run(play())
+
+
+def test_a_listener_accepts_what_arrives(run: Run) -> None:
+    async def play() -> None:
+        listener = SocketListener(place := listening(), url="here")
+        assert listener.accept_nowait() is None
+        with socket.create_connection(place.getsockname()) as client:
+            await listener.wait_readable()
+            stream = listener.accept_nowait()
+            assert stream is not None
+            assert stream.remote == client.getsockname()
+            assert listener.accept_nowait() is None
+            await stream.aclose()
+        await listener.aclose()
+
+    run(play())
+
+
+def test_a_closed_listener_wakes_who_waits_for_it(run: Run) -> None:
+    async def play() -> None:
+        listener = SocketListener(listening(), url="here")
+
+        async def wait() -> None:
+            with pytest.raises(OSError, match="closed"):
+                await listener.wait_readable()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wait())
+            await turns()
+            await listener.aclose()
+        with pytest.raises(OSError, match="Bad file"):
+            listener.accept_nowait()
+
+    run(play())
+
+
+def test_closing_a_listener_is_idempotent(run: Run) -> None:
+    async def play() -> None:
+        closed: list[int] = []
+        listener = SocketListener(listening(), url="here", on_close=lambda: closed.append(1))
+        await listener.aclose()
+        await listener.aclose()
+        assert closed == [1]
+        assert listener.local == NOWHERE
+
+    run(play())
+
+
+def test_arrivals_that_nobody_accepts_cost_no_time(run: Run) -> None:
+    async def play() -> None:
+        listener = SocketListener(place := listening(), url="here")
+        with socket.create_connection(place.getsockname()):
+            await listener.wait_readable()
+            before = time.process_time()
+            await asyncio.sleep(0.1)
+            assert time.process_time() - before < 0.05
+            await listener.wait_readable()
+            stream = listener.accept_nowait()
+            assert stream is not None
+            stream.abort()
+        await listener.aclose()
+
+    run(play())
+
+
+@contextlib.contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Let this process open nothing more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_listener_goes_on_after_a_failed_accept(run: Run) -> None:
+    async def play() -> None:
+        listener = SocketListener(place := listening(), url="here")
+        with socket.create_connection(place.getsockname()):
+            await listener.wait_readable()
+            with no_more_descriptors(), pytest.raises(OSError, match="Too many open files"):
+                listener.accept_nowait()
+            await listener.wait_readable()
+            stream = listener.accept_nowait()
+            assert stream is not None
+            stream.abort()
+        await listener.aclose()
+
+    run(play())
