@@ -59,6 +59,8 @@ class FakeEngine(Engine):
         self.calls: list[Call] = []
         self.answers: list[tuple[int, str]] = []
         self.refusals: list[tuple[Ending, str]] = []
+        self.bytes_up = 0
+        self.bytes_down = 0
 
     @property
     @override
@@ -84,6 +86,11 @@ class FakeEngine(Engine):
     @override
     def answered(self, call: Call, code: int, reason: str = "") -> None:
         self.answers.append((code, reason))
+
+    @override
+    def carried(self, bytes_up: int, bytes_down: int) -> None:
+        self.bytes_up += bytes_up
+        self.bytes_down += bytes_down
 
     @override
     def refused(self, ending: Ending, reason: str) -> None:

@@ -140,8 +140,8 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "command", "deadline", "ending", "front", "host", "id", "policy", "port", "reason", "reply", "result",
-        "source", "started", "stream", "user", "users", "worker",
+        "bytes_down", "bytes_up", "command", "deadline", "ending", "front", "host", "id", "policy", "port",
+        "reason", "reply", "source", "started", "stream", "user", "users", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: ServerWorker, stream: ByteStream, front: Front, number: int) -> None:
@@ -158,7 +158,8 @@ class Visit:
         self.command = ""
         self.host = ""
         self.port = 0
-        self.result: RelayResult | None = None
+        self.bytes_up = 0
+        self.bytes_down = 0
         self.reply = -1
         self.ending = Ending.DONE
         self.reason = ""
@@ -197,15 +198,22 @@ class Visit:
             self.answered(call, failure.code, failure.reason)
             raise
         self.reply = 0
+        self.bytes_up += connection.first_data_sent
+        self.ending, self.reason = Ending.DONE, ""  # whatever befell an earlier call of the same client
         return connection
 
     def answered(self, call: Call, code: int, reason: str = "") -> None:
         """Note a call that has its answer."""
         self._note(call)
-        self.reply = code
+        self.reply = int(code)
         self.reason = reason
         if code:
             self.ending = Ending.REFUSED if code == ReplyCode.NOT_ALLOWED else Ending.FAILED
+
+    def carried(self, bytes_up: int, bytes_down: int) -> None:
+        """Count bytes of the stream."""
+        self.bytes_up += bytes_up
+        self.bytes_down += bytes_down
 
     def refused(self, ending: Ending, reason: str) -> None:
         """Note why the client was sent away without a call."""
@@ -228,13 +236,12 @@ class Visit:
 
     def relayed(self, result: RelayResult) -> None:
         """Note how the relay went."""
-        self.result = result
+        self.carried(result.bytes_up, result.bytes_down)
         self.ending = result.ending
         self.reason = result.reason
 
     def summary(self) -> ConnectionSummary:
         """Return what the log will say."""
-        result = self.result
         return ConnectionSummary(
             id=self.id,
             front=self.front.name,
@@ -247,8 +254,8 @@ class Visit:
             reply=self.reply,
             reason=self.reason,
             seconds=asyncio.get_running_loop().time() - self.started,
-            bytes_up=result.bytes_up if result else 0,
-            bytes_down=result.bytes_down if result else 0,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
         )
 
     def _note(self, call: Call) -> None:

@@ -85,8 +85,9 @@ def test_a_connect_is_relayed_both_ways_with_half_close(run: Run) -> None:
 
 def test_data_that_went_ahead_is_not_sent_twice(run: Run) -> None:
     async def scene() -> None:
-        outbound = ScriptedOutbound(sent=1)
-        assert (await talk(ServerWorker(outbound=outbound), outbound, CONNECT))[1] == b"p"
+        outbound, log = ScriptedOutbound(sent=1), Recorder()
+        assert (await talk(ServerWorker(outbound=outbound, observer=log), outbound, CONNECT))[1] == b"p"
+        assert log.summaries[0].bytes_up == 2
 
     run(scene())
 

@@ -54,6 +54,9 @@ class Engine(Protocol):
     def answered(self, call: Call, code: int, reason: str = "") -> None:
         """Tell the log of a call that was answered with `code` without `connect`."""
 
+    def carried(self, bytes_up: int, bytes_down: int) -> None:
+        """Tell the log of bytes that the front itself carried, client to remote and back."""
+
     def refused(self, ending: Ending, reason: str) -> None:
         """Tell the log why a client without a call was sent away (MALFORMED, UNAUTHENTICATED, NO_REQUEST)."""
 

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple, TypeVar
 from socks6.errors import OperationFailed
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.http import ORIGIN_BROKE, ORIGIN_MALFORMED, ORIGIN_SILENT, Failure
-from socks6.net.drive import flush
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
 from socks6.protocol.events import Ended, Violation
@@ -160,6 +159,7 @@ class Forwarder:
         data = origin.unsent
         whole = not request.has_body
         while await _sent(origin.stream, data):
+            self._engine.carried(len(data), 0)
             if whole:
                 origin.settled = True
                 await self._watch(origin)
@@ -207,11 +207,13 @@ class Forwarder:
             if self._client_lost:
                 return Outcome.CLIENT_LOST
             outcome = self._pass_on(event)
+            data = self._conversation.data_to_send()
             try:
-                await flush(self._conversation, self._stream)
+                await self._stream.send(data)
             except OSError as error:
                 self._client_error = error
                 return Outcome.CLIENT_LOST
+            self._engine.carried(0, len(data))
             if outcome is not None:
                 return outcome
 

@@ -15,6 +15,7 @@ def test_a_request_and_its_response(run: Run) -> None:
         async with visiting(HttpFront(), engine, GET) as visit:
             await serve_get(visit, await engine.remote())
         assert [(call.host, call.port) for call in engine.calls] == [("a.example", 80)]
+        assert (engine.bytes_up, engine.bytes_down) == (len(GET_ORIGIN), len(OK_CLIENT))
 
     run(scene())
 
