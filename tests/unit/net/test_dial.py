@@ -1,0 +1,298 @@
+"""Happy Eyeballs, and which error is told."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from socks6.errors import (
+    AddressTypeNotSupported,
+    ConnectionRefused,
+    ConnectionTimedOut,
+    GeneralFailure,
+    HostUnreachable,
+    NetworkUnreachable,
+    NotAllowed,
+    OperationFailed,
+    operation_failure,
+)
+from socks6.message.codes import ReplyCode
+from socks6.net.dial import (
+    REPLY_FOR_ERRNO,
+    Address,
+    dial_address,
+    failure_for,
+    happy_eyeballs,
+    interleaved,
+    reply_for,
+)
+from tests.kit.footprint import Footprint
+from tests.kit.loops import Run
+from tests.kit.streams import turns
+
+FOUR = tuple(Address(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in range(1, 4))
+SIX = tuple(Address(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in range(1, 4))
+LONG = 20.0  # a delay that no test waits for
+
+
+class Network:
+    """Says how the attempts at each address go: a socket when told to, or an error."""
+
+    def __init__(self) -> None:
+        self.attempts: dict[Address, asyncio.Future[None]] = {}
+        self.sockets: dict[Address, socket.socket] = {}
+        self.cancelled: list[Address] = []
+        self.at_once: dict[Address, int] = {}
+
+    async def dial(self, address: Address) -> socket.socket:
+        if error := self.at_once.get(address):
+            raise OSError(error, "no")
+        self.attempts[address] = asyncio.get_running_loop().create_future()
+        try:
+            await self.attempts[address]
+        except asyncio.CancelledError:
+            self.cancelled.append(address)
+            raise
+        self.sockets[address] = socket.socket()
+        return self.sockets[address]
+
+    def answer(self, address: Address) -> None:
+        self.attempts[address].set_result(None)
+
+    def fail(self, address: Address, error: int) -> None:
+        self.attempts[address].set_exception(OSError(error, "no"))
+
+    @property
+    def tried(self) -> list[Address]:
+        return list(self.attempts)
+
+
+def race(
+    run: Run,
+    addresses: Sequence[Address],
+    play: "Callable[[Network, asyncio.Task[socket.socket]], object]",
+    *,
+    delay: float = LONG,
+) -> None:
+    """Start a race; `play` is a coroutine function that plays the network and looks at the outcome."""
+
+    async def scene() -> None:
+        network = Network()
+        async with asyncio.TaskGroup() as group:
+            racing = group.create_task(happy_eyeballs(addresses, network.dial, delay=delay))
+            await turns()
+            await play(network, racing)  # type: ignore[misc]  # an awaitable, said shortly
+        for sock in network.sockets.values():
+            sock.close()
+
+    run(scene())
+
+
+def test_families_take_turns_beginning_with_the_best_address() -> None:
+    assert interleaved([*SIX[:2], *FOUR]) == [SIX[0], FOUR[0], SIX[1], FOUR[1], FOUR[2]]
+    assert interleaved([*FOUR[:1], *SIX]) == [FOUR[0], *SIX]
+
+
+def test_a_family_can_be_preferred() -> None:
+    assert interleaved([*SIX[:2], *FOUR[:2]], socket.AF_INET) == [FOUR[0], SIX[0], FOUR[1], SIX[1]]
+    assert interleaved(SIX, socket.AF_INET) == list(SIX)
+
+
+def test_no_addresses_stay_none() -> None:
+    assert interleaved([]) == []
+
+
+def test_a_single_address_needs_no_race(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        assert len(asyncio.all_tasks()) == 2  # the race's own, and this
+        network.answer(FOUR[0])
+        assert await racing is network.sockets[FOUR[0]]
+
+    race(run, FOUR[:1], play)
+
+
+def test_the_first_address_that_answers_wins(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        network.answer(SIX[0])
+        assert await racing is network.sockets[SIX[0]]
+        assert network.tried == [SIX[0]]
+
+    race(run, [SIX[0], FOUR[0]], play)
+
+
+def test_the_next_address_is_tried_at_once_when_one_fails(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        network.fail(SIX[0], errno.ENETUNREACH)
+        await turns()
+        assert network.tried == [SIX[0], FOUR[0]]
+        network.answer(FOUR[0])
+        assert await racing is network.sockets[FOUR[0]]
+
+    race(run, [SIX[0], FOUR[0]], play)
+
+
+def test_the_next_address_is_tried_after_a_while_when_one_is_silent(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        while FOUR[0] not in network.attempts:
+            await turns()
+        network.answer(FOUR[0])
+        assert await racing is network.sockets[FOUR[0]]
+        assert network.cancelled == [SIX[0]]
+
+    race(run, [SIX[0], FOUR[0]], play, delay=0.01)
+
+
+def test_a_slow_first_address_may_still_win(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        while FOUR[0] not in network.attempts:
+            await turns()
+        network.answer(SIX[0])
+        assert await racing is network.sockets[SIX[0]]
+        assert network.cancelled == [FOUR[0]]
+
+    race(run, [SIX[0], FOUR[0]], play, delay=0.01)
+
+
+def test_of_two_that_answer_together_one_is_closed(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        while FOUR[0] not in network.attempts:
+            await turns()
+        network.answer(SIX[0])
+        network.answer(FOUR[0])
+        winner = await racing
+        assert winner is network.sockets[SIX[0]]
+        assert winner.fileno() >= 0
+        assert network.sockets[FOUR[0]].fileno() == -1
+
+    race(run, [SIX[0], FOUR[0]], play, delay=0.01)
+
+
+def test_the_last_address_gets_all_the_time_it_needs(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        while FOUR[0] not in network.attempts:
+            await turns()
+        network.fail(SIX[0], errno.ECONNREFUSED)
+        await turns()
+        network.answer(FOUR[0])
+        assert await racing is network.sockets[FOUR[0]]
+
+    race(run, [SIX[0], FOUR[0]], play, delay=0.01)
+
+
+def test_a_cancelled_race_cancels_its_attempts(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        while FOUR[0] not in network.attempts:
+            await turns()
+        racing.cancel()
+        await turns()
+        assert racing.cancelled()
+        assert sorted(network.cancelled) == sorted([SIX[0], FOUR[0]])
+
+    race(run, [SIX[0], FOUR[0]], play, delay=0.01)
+
+
+def test_a_race_cancelled_as_it_is_won_closes_the_winner(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        network.answer(SIX[0])
+        await asyncio.sleep(0)  # the attempt has its socket, the race does not know yet
+        racing.cancel()
+        await turns()
+        assert racing.cancelled()
+        assert network.sockets[SIX[0]].fileno() == -1
+
+    race(run, [SIX[0], FOUR[0]], play)
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ((errno.ENETUNREACH, errno.ECONNREFUSED), errno.ECONNREFUSED),
+        ((errno.ECONNREFUSED, errno.ENETUNREACH), errno.ECONNREFUSED),
+        ((errno.ENETUNREACH, errno.EHOSTUNREACH), errno.EHOSTUNREACH),
+        ((errno.ETIMEDOUT, errno.ENETUNREACH), errno.ETIMEDOUT),
+        ((errno.EMFILE, errno.EAFNOSUPPORT), errno.EAFNOSUPPORT),
+        ((errno.EACCES, errno.EMFILE), errno.EACCES),
+        ((errno.EMFILE, errno.EADDRNOTAVAIL), errno.EMFILE),
+    ],
+)
+def test_of_several_errors_the_most_telling_is_told(run: Run, errors: tuple[int, int], expected: int) -> None:
+    async def scene() -> None:
+        network = Network()
+        network.at_once = dict(zip((SIX[0], FOUR[0]), errors, strict=True))
+        with pytest.raises(OSError, match="no") as raised:
+            await happy_eyeballs((SIX[0], FOUR[0]), network.dial, delay=LONG)
+        assert raised.value.errno == expected
+
+    run(scene())
+
+
+def test_an_address_is_dialled(run: Run) -> None:
+    async def scene() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            sock = await dial_address(Address(socket.AF_INET, server.getsockname()))
+            assert sock.getpeername() == server.getsockname()
+            sock.close()
+
+    run(scene())
+
+
+def test_a_lost_race_leaves_no_socket(run: Run) -> None:
+    async def scene() -> None:
+        with socket.socket() as full, socket.create_server(("127.0.0.1", 0)) as server:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            with socket.create_connection(full.getsockname()):
+                before = Footprint.of().descriptors
+                silent = Address(socket.AF_INET, full.getsockname())
+                there = Address(socket.AF_INET, server.getsockname())
+                sock = await happy_eyeballs([silent, there], dial_address, delay=0.01)
+                assert sock.getpeername() == server.getsockname()
+                sock.close()
+                assert Footprint.of().descriptors == before
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (OSError(errno.ENETUNREACH, "x"), NetworkUnreachable),
+        (OSError(errno.ENETDOWN, "x"), NetworkUnreachable),
+        (OSError(errno.EHOSTUNREACH, "x"), HostUnreachable),
+        (OSError(errno.EHOSTDOWN, "x"), HostUnreachable),
+        (OSError(errno.ECONNREFUSED, "x"), ConnectionRefused),
+        (OSError(errno.EAFNOSUPPORT, "x"), AddressTypeNotSupported),
+        (OSError(errno.ETIMEDOUT, "x"), ConnectionTimedOut),
+        (TimeoutError(), ConnectionTimedOut),
+        (OSError(errno.EACCES, "x"), NotAllowed),
+        (OSError(errno.EPERM, "x"), NotAllowed),
+        (OSError(errno.EMFILE, "x"), GeneralFailure),
+        (OSError("x"), GeneralFailure),
+        (socket.gaierror(socket.EAI_NONAME, "x"), HostUnreachable),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), HostUnreachable),
+        (socket.gaierror(socket.EAI_FAMILY, "x"), AddressTypeNotSupported),
+        (socket.gaierror(socket.EAI_MEMORY, "x"), GeneralFailure),
+        (socket.gaierror("x"), GeneralFailure),
+    ],
+)
+def test_an_error_of_the_system_has_its_reply(error: OSError, failure: type[OperationFailed]) -> None:
+    failed = failure_for(error)
+    assert type(failed) is failure
+    assert failed.code == failure.default_code == reply_for(error)
+    assert failed.reason
+
+
+def test_a_reason_is_the_systems_words() -> None:
+    assert failure_for(OSError(errno.ECONNREFUSED, "Connection refused")).reason == "Connection refused"
+
+
+def test_a_failure_stays_what_it_is() -> None:
+    failure = operation_failure(0x77, "odd")
+    assert failure_for(failure) is failure
+    assert reply_for(failure) == 0x77
+
+
+def test_every_reply_for_an_error_is_a_failure() -> None:
+    assert ReplyCode.SUCCEEDED not in REPLY_FOR_ERRNO.values()
