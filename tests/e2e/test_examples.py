@@ -1,0 +1,102 @@
+"""Every example does what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.kit.footprint import eventually
+from tests.kit.origins import PAGE, refusing_place, web_site
+from tests.kit.proxies import ENVIRONMENT, curl, server
+
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+CREDENTIALS: Final = ("alice", "wonderland")
+
+pytestmark = pytest.mark.e2e
+
+
+def line(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+
+
+def run(name: str, *arguments: object) -> str:
+    """Run an example to its end; return what it printed."""
+    result = subprocess.run(
+        line(name, *arguments), env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+def test_every_example_is_tested() -> None:
+    tested = re.findall(r'"(\w+\.(?:py|toml))"', Path(__file__).read_text())
+    assert {path.name for path in EXAMPLES.glob("*.*")} == set(tested)
+
+
+def test_fetch() -> None:
+    with server("--user", "alice:wonderland") as proxy, web_site() as site:
+        assert PAGE.decode() in run("fetch.py", proxy.as_user(*CREDENTIALS), "localhost", site.port)
+
+
+def test_fetch_https(tmp_path: Path) -> None:
+    with server() as proxy, web_site(tls_folder=tmp_path) as site:
+        page = run("fetch_https.py", proxy.url, "localhost", site.port, site.ca_file)
+    assert PAGE.decode() in page
+
+
+def test_fetch_https_trusts_nobody_by_default(tmp_path: Path) -> None:
+    with server() as proxy, web_site(tls_folder=tmp_path) as site:
+        words = line("fetch_https.py", proxy.url, "localhost", site.port)
+        result = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert "SSLCertVerificationError" in result.stderr
+    assert site.seen == []
+
+
+def test_reply_codes() -> None:
+    with server() as proxy, refusing_place() as nobody, web_site() as site:
+        assert run("reply_codes.py", proxy.url, nobody.host, nobody.port) == "nothing listens there\n"
+        assert run("reply_codes.py", proxy.url, site.host, site.port).startswith("connected")
+        assert run("reply_codes.py", proxy.url, "0.0.0.0", 80).startswith("reply code 2:")
+        assert run("reply_codes.py", f"socks6://{nobody.host}:{nobody.port}", site.host, 80).startswith(
+            "no proxy"
+        )
+    with server("--user", "alice:wonderland") as proxy:
+        assert run("reply_codes.py", proxy.as_user("alice", "wrong"), site.host, 80) == "wrong password\n"
+
+
+def test_serve() -> None:
+    words = line("serve.py", "socks6://127.0.0.1:0", "mixed://127.0.0.1:0")
+    with (
+        web_site() as site,
+        subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            urls = [process.stdout.readline().removeprefix("listening on ").strip() for _ in range(2)]
+            place = urls[1].removeprefix("mixed://")
+            fetched = curl("--proxy", f"socks5h://alice:wonderland@{place}", f"http://localhost:{site.port}")
+            assert fetched.body == PAGE
+            assert process.stdout.readline() == f"alice CONNECT localhost:{site.port} done\n"
+        finally:
+            process.terminate()
+        assert eventually(lambda: process.poll() is not None)
+
+
+def test_the_configuration_is_sound() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "socks6", "check", str(EXAMPLES / "socks6.toml")],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_serve_over_pipes_dialled_by_dial_anything() -> None:
+    with web_site() as site:
+        answer = run("dial_anything.py", site.host, site.port, *line("serve_over_pipes.py"))
+    assert answer.endswith(PAGE.decode())
