@@ -166,6 +166,9 @@ class Server:
 
 
 async def _listen(address: ProxyURL) -> list[Listener]:
-    if address.path:
-        return [await listen_unix(address.path, url=str(address))]
-    return list(await listen_tcp(address.host, address.port, scheme=address.front))
+    try:
+        if address.path:
+            return [await listen_unix(address.path, url=str(address))]
+        return list(await listen_tcp(address.host, address.port, scheme=address.front))
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
