@@ -12,7 +12,7 @@
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
@@ -28,6 +28,12 @@ TURNS: Final = 20
 async def turns() -> None:
     """Let every task that can run do so."""
     for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let others run until the condition holds."""
+    while not condition():
         await asyncio.sleep(0)
 
 

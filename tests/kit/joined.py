@@ -1,0 +1,82 @@
+"""Two peers with a relay between them, on every data path."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from socks6.net.sockets import SocketStream
+from socks6.net.stream import ByteStream
+from socks6.net.transports.memory import memory_stream_pair
+from socks6.relay.plane import RelayPlane, RelayResult, RelaySettings
+
+
+class Joined:
+    """A relay at work: `client` and `remote` are the peers at either end of it."""
+
+    def __init__(self, client: ByteStream, remote: ByteStream, relaying: asyncio.Task[RelayResult]) -> None:
+        self.client = client
+        self.remote = remote
+        self.relaying = relaying
+
+    async def result(self) -> RelayResult:
+        """Wait until the relay is over."""
+        return await self.relaying
+
+
+@asynccontextmanager
+async def joined(
+    path: str = "tcp",
+    *,
+    settings: RelaySettings | None = None,
+    first: bytes = b"",
+    plane: RelayPlane | None = None,
+) -> AsyncIterator[Joined]:
+    """Join a client and a remote by one of PATHS; whatever is open in the end is closed."""
+    make, usual_settings = PATHS[path]
+    client, ours = make()
+    theirs, remote = make() if path != "mixed" else memory_stream_pair()
+    own_plane = RelayPlane(settings or usual_settings)
+    async with asyncio.TaskGroup() as group:
+        relaying = group.create_task((plane or own_plane).relay(ours, theirs, first=first))
+        try:
+            yield Joined(client, remote, relaying)
+        finally:
+            relaying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await relaying
+            for stream in (client, remote):
+                stream.abort()
+            own_plane.close()
+
+
+def tcp_pair() -> tuple[ByteStream, ByteStream]:
+    """Return both ends of a connection over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dialled = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        dialled.connect(server.getsockname())
+        accepted, _ = server.accept()
+    for sock in (dialled, accepted):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    accepted = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, accepted.detach())
+    return SocketStream(dialled), SocketStream(accepted)
+
+
+def unix_pair() -> tuple[ByteStream, ByteStream]:
+    """Return both ends of a Unix connection."""
+    left, right = socket.socketpair()
+    return SocketStream(left), SocketStream(right)
+
+
+PATHS: Final[dict[str, tuple[Callable[[], tuple[ByteStream, ByteStream]], RelaySettings]]] = {
+    "tcp": (tcp_pair, RelaySettings()),
+    "tcp without pipes": (tcp_pair, RelaySettings(pipes=0)),
+    "tcp copied": (tcp_pair, RelaySettings(splice=False)),
+    "unix": (unix_pair, RelaySettings()),
+    "memory": (memory_stream_pair, RelaySettings()),
+    "mixed": (tcp_pair, RelaySettings()),
+}
+SOCKETS: Final = ("tcp", "tcp without pipes", "tcp copied", "unix")
+RESETTING: Final = ("tcp", "tcp without pipes", "tcp copied", "memory", "mixed")
