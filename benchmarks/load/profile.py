@@ -37,13 +37,13 @@ def _observed(bench: Bench, name: str, cell: Cell, observer: Sequence[str]) -> f
         origin = stack.enter_context(Process([str(bench.programs.origin), "60"], cores=bench.load_cores))
         running = stack.enter_context(PEERS[name].start(bench.proxy_cores))
         run = Run(bench, PEERS[name], running, origin)
-        main = next(iter(running.processes.values()))
-        pids = ",".join(str(process.id) for process in running.processes.values())
+        ids = [process.id for process in running.processes.values()]
         if not observer:
-            os.kill(main.id, signal.SIGUSR1)
+            for process_id in ids:
+                os.kill(process_id, signal.SIGUSR1)
         load = stack.enter_context(run.load(cell.mode, cell.connections, 0))
         load.line(timeout=30.0)
-        command = [word.replace("PIDS", pids) for word in observer]
+        command = [word.replace("PIDS", ",".join(map(str, ids))) for word in observer]
         watcher = (
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             if command
@@ -86,20 +86,20 @@ def shares(bench: Bench, name: str, cell: Cell) -> list[str]:
 
 
 def functions(bench: Bench, name: str, cell: Cell) -> list[str]:
-    """Return which Python functions and lines the CPU time is spent in."""
+    """Return which Python functions and lines the CPU time of each process is spent in."""
     with tempfile.TemporaryDirectory() as directory:
-        result = Path(directory) / "samples.json"
-        os.environ[PYTHON_OPTIONS] = f"-m benchmarks.load.sampler {result}"
+        os.environ[PYTHON_OPTIONS] = f"-m benchmarks.load.sampler {directory}/samples"
         try:
             _observed(bench, name, cell, [])
         finally:
             del os.environ[PYTHON_OPTIONS]
-        seen = json.loads(result.read_text())
+        results = [json.loads(path.read_text()) for path in sorted(Path(directory).iterdir())]
     lines = []
-    for kind, title in (("on_top", "by itself"), ("anywhere", "with what it calls"), ("lines", "line")):
-        lines += ["", f"   share  {title}"]
-        busiest = sorted(seen[kind].items(), key=lambda item: -item[1])[:SHOWN]
-        lines += [f"{100 * count / seen['samples']:7.1f}%  {what}" for what, count in busiest]
+    for number, seen in enumerate(results, 1):
+        for kind, title in (("on_top", "by itself"), ("anywhere", "with what it calls"), ("lines", "line")):
+            lines += ["", f"   share  {title} (process {number} of {len(results)}, as they were started)"]
+            busiest = sorted(seen[kind].items(), key=lambda item: -item[1])[:SHOWN]
+            lines += [f"{100 * count / max(1, seen['samples']):7.1f}%  {what}" for what, count in busiest]
     return lines
 
 

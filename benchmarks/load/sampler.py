@@ -1,12 +1,13 @@
 """Run a module while noting, for each millisecond of CPU time, which Python functions are at work.
 
-usage: python -m benchmarks.load.sampler RESULT.json MODULE [ARGUMENT]...
+usage: python -m benchmarks.load.sampler RESULT MODULE [ARGUMENT]...
 
 A call into C (a system call, for instance) counts for the Python line that makes it. Sampling starts with
-SIGUSR1, so that start-up is left out, and the result is written at the end.
+SIGUSR1, so that start-up is left out, and the result is written at the end, to RESULT.PID.
 """
 
 import json
+import os
 import runpy
 import signal
 import sys
@@ -66,7 +67,7 @@ def main() -> None:
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
-        sampler.write(Path(result))
+        sampler.write(Path(f"{result}.{os.getpid()}"))
 
 
 if __name__ == "__main__":
