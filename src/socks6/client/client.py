@@ -186,7 +186,7 @@ class Client:
         try:
             return await self._dial()
         except OSError as error:
-            raise ProxyUnreachable(f"cannot reach the proxy {self.url}: {error}") from error
+            raise ProxyUnreachable(f"cannot reach the proxy {self.url}: {error.strerror or error}") from error
 
     async def _dial_url(self) -> ByteStream:
         if self.url.path:

@@ -1,0 +1,197 @@
+"""Choices from flags, environment and file."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from socks6.cli.gather import Gathered, gather
+from socks6.cli.parser import parse
+from socks6.cli.serving_flags import LOOPS
+from socks6.config import choices
+from socks6.config.choices import Choices
+from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
+from socks6.errors import ConfigurationError
+from socks6.net.url import ProxyURL
+from socks6.proxy.authentication.hashes import ScryptHash
+
+UPSTREAM = "socks6://alice:s3cret@proxy.example"
+
+
+def gathered(*words: str, environment: Mapping[str, str] | None = None) -> Gathered:
+    return gather(parse(["server", *words]), environment or {})
+
+
+def chosen(*words: str, environment: Mapping[str, str] | None = None) -> Choices:
+    return gathered(*words, environment=environment).choices
+
+
+def test_nothing_said() -> None:
+    assert chosen() == Choices()
+
+
+def test_every_flag(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text(f"bob:{ScryptHash.of(b'x')}\n")
+    flags = [
+        *("--listen", "socks6://127.0.0.1:1080", "--listen", "mixed+unix:///run/mixed.sock"),
+        *("--via", "socks6://proxy.example", "--user", "alice:secret", "--users", str(tmp_path / "users")),
+        *("--open", "--allow-private", "--max-connections", "5", "--max-connections-per-source", "0"),
+        *(
+            "--handshake-timeout",
+            "1",
+            "--lookup-timeout",
+            "2",
+            "--connect-timeout",
+            "3.5",
+            "--idle-timeout",
+            "0",
+        ),
+        *(
+            "--fin-timeout",
+            "5",
+            "--drain",
+            "6",
+            "--dialect212",
+            "--quiet-failures",
+            "--ignore-fragmented",
+            "-vv",
+        ),
+        *("--log-destinations", "--loop", "asyncio"),
+    ]
+    choices = chosen(*flags)
+    users = choices.users
+    users_file = choices.users_file
+    assert users is not None
+    assert users["alice"].matches(b"secret")
+    assert users_file is not None
+    assert list(users_file.entries) == ["bob"]
+    assert dataclasses.replace(choices, users=None, users_file=None) == Choices(
+        listen=(
+            ProxyURL(front="socks6", host="127.0.0.1", port=1080),
+            ProxyURL(front="mixed", path="/run/mixed.sock"),
+        ),
+        via=ProxyURL(front="socks6", host="proxy.example", port=1080),
+        direct=False,
+        open_to_all=True,
+        allow_private=True,
+        connections=5,
+        connections_per_source=0,
+        handshake_timeout=1,
+        lookup_timeout=2,
+        connect_timeout=3.5,
+        idle_timeout=0,
+        fin_timeout=5,
+        drain_timeout=6,
+        dialect_212=True,
+        quiet_failures=True,
+        ignore_fragmented=True,
+        verbosity=2,
+        log_destinations=True,
+        loop="asyncio",
+    )
+
+
+def test_every_choice_has_a_flag_but_rules() -> None:
+    named = vars(parse(["server"]))
+    elsewhere = {"rules", "users_file"}  # a file's own; --users
+    assert {field.name for field in dataclasses.fields(Choices)} - set(named) == elsewhere
+
+
+@pytest.mark.parametrize(
+    "flag", ["open", "allow-private", "quiet-failures", "ignore-fragmented", "dialect212", "log-destinations"]
+)
+def test_what_a_file_turns_on_a_flag_turns_off(flag: str) -> None:
+    names = {"open": "open_to_all", "dialect212": "dialect_212"}
+    assert getattr(chosen(f"--no-{flag}"), names.get(flag, flag.replace("-", "_"))) is False
+
+
+def test_the_loops_of_flags_and_files_are_the_same() -> None:
+    assert LOOPS == choices.LOOPS
+
+
+@pytest.mark.parametrize(("command", "listen"), [("server", SERVER_LISTEN), ("client", CLIENT_LISTEN)])
+def test_the_help_names_the_default_listener(
+    command: str, listen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse([command, "--help"])
+    assert f"(default: {listen})" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_help_names_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["server", "--help"])
+    text = " ".join(capsys.readouterr().out.split("\n\nexamples")[0].split())
+    plan = Plan.of(Choices())
+    settings, relay = plan.settings, plan.settings.relay
+    for flag, default in (
+        ("--max-connections NUMBER", settings.connections),
+        ("--max-connections-per-source NUMBER", settings.connections_per_source),
+        ("--handshake-timeout SECONDS", settings.handshake_timeout),
+        ("--lookup-timeout SECONDS", plan.lookup_timeout),
+        ("--idle-timeout SECONDS", relay.idle_timeout),
+        ("--fin-timeout SECONDS", relay.fin_timeout),
+        ("--drain SECONDS", settings.drain_timeout),
+    ):
+        help_text = text.partition(f" {flag} ")[2].partition(" --")[0]
+        assert f"(default: {default:g})" in help_text, flag
+    through = Plan.of(Choices(via=ProxyURL.parse(UPSTREAM))).connect_timeout
+    assert f"(default: {plan.connect_timeout:g}; {through:g} through another proxy)" in text
+
+
+def test_the_environment_names_proxy_and_users() -> None:
+    choices = chosen(environment={"SOCKS6_PROXY": UPSTREAM, "SOCKS6_USERS": "bob:b\ncarol:c:d"})
+    assert choices.via == ProxyURL.parse(UPSTREAM)
+    assert choices.users is not None
+    assert choices.users["carol"].matches(b"c:d")
+
+
+def test_flags_go_before_the_environment() -> None:
+    environment = {"SOCKS6_PROXY": "broken", "SOCKS6_USERS": "broken"}
+    choices = chosen("--via", UPSTREAM, "--user", "alice:a", environment=environment)
+    assert choices.via == ProxyURL.parse(UPSTREAM)
+    assert list(choices.users or ()) == ["alice"]
+
+
+def test_direct_goes_before_the_environment() -> None:
+    choices = chosen("--direct", environment={"SOCKS6_PROXY": UPSTREAM})
+    assert (choices.via, choices.direct) == (None, True)
+
+
+def test_the_environment_goes_before_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "socks6.toml"
+    path.write_text('via = "socks6://other.example"\n[timeouts]\nidle = 5')
+    choices = chosen("--config", str(path), environment={"SOCKS6_PROXY": UPSTREAM})
+    assert choices.via == ProxyURL.parse(UPSTREAM)
+    assert choices.idle_timeout == 5
+
+
+def test_warnings_of_both_kinds_are_told(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("# nobody\n")
+    path = tmp_path / "socks6.toml"
+    path.write_text('[users.plain]\nalice = "secret"')
+    path.chmod(0o644)
+    warnings = gathered("--users", str(tmp_path / "users"), "--config", str(path)).warnings
+    assert any("holds no users" in warning for warning in warnings)
+    assert any("can read the passwords" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "complaint"),
+    [
+        (["--via", UPSTREAM, "--direct"], {}, "only one of them"),
+        (["--via", UPSTREAM, "--via-file", "x"], {}, "only one of them"),
+        (["--user", "alice"], {}, "^--user: not of the form NAME:PASSWORD"),
+        (["--user", "alice:"], {}, "^--user: a password has"),
+        (["--users", "/nowhere"], {}, "^--users: /nowhere: No such file"),
+        (["--config", "/nowhere"], {}, "^/nowhere: No such file"),
+        ([], {"SOCKS6_USERS": "alice"}, "^SOCKS6_USERS: not of the form"),
+        ([], {"SOCKS6_PROXY": "http://x"}, "^SOCKS6_PROXY: "),
+    ],
+)
+def test_what_is_wrong_is_told_by_where_it_was(
+    words: list[str], environment: dict[str, str], complaint: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        chosen(*words, environment=environment)

@@ -1,0 +1,104 @@
+"""What every command has in common: exit codes, and errors in one line."""
+
+import pytest
+
+from socks6.cli import describe, main
+from socks6.errors import ConnectionRefused, ProxyUnreachable
+
+
+def code_of(*words: str) -> object:
+    """Return the exit code, however it comes."""
+    try:
+        return main(words)
+    except SystemExit as ended:
+        return ended.code
+
+
+def test_wrong_configuration_is_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("server", "--listen", "socks7://") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("socks6: --listen: 'socks7://': has an unknown scheme")
+    assert err.count("\n") == 1
+
+
+def test_a_failure_is_1_and_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOCKS6_PROXY", raising=False)
+    via = "socks6+unix:///nowhere/at/all"
+    assert code_of("connect", "--via", via, "example.com", "80") == 1
+    _, err = capsys.readouterr()
+    assert err == f"socks6: cannot reach the proxy {via}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "the following arguments are required: COMMAND (see socks6 --help)"),
+        (
+            ["server", "--via=socks6://a:s3cret@b", "--foo=s3cret"],
+            "unknown flag --foo (see socks6 server --help)",
+        ),
+        (["ping", "socks6://a", "s3cret"], "too many arguments (see socks6 ping --help)"),
+        (["ping", "-c", "0"], "argument -c/--count: 0 is too few (see socks6 ping --help)"),
+        (["connect", "h", "0"], "argument PORT: '0' is no port (see socks6 connect --help)"),
+        (["connect", "h", "alice:s3cret"], "argument PORT: ... is no port (see socks6 connect --help)"),
+        (
+            ["server", "--drain", "nan"],
+            "argument --drain: 'nan' is no number of seconds (see socks6 server --help)",
+        ),
+        (["client", "--lis", "x"], "unknown flag --lis (see socks6 client --help)"),
+    ],
+)
+def test_wrong_usage_is_2_and_one_line(
+    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of(*words) == 2
+    assert capsys.readouterr().err == f"socks6: {complaint}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["alice:s3cret@host"],
+        ["socks6://alice:s3cret@host"],
+        ["ping", "socks6://alice:s3cret@host:port"],
+        ["connect", "--via", "socks6://alice:s3cret@host:port", "h", "1"],
+        ["server", "--user", "s3cret"],
+        ["server", "--user", ":s3cret"],
+        ["server", "--listen", "socks6://alice:s3cret@127.0.0.1"],
+        ["server", "--via", "socks6://alice:s3cret@127.0.0.1"],
+        ["completion", "alice:s3cret"],
+    ],
+)
+def test_no_error_tells_a_secret(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(*words) == 2
+    assert "s3cret" not in capsys.readouterr().err
+
+
+def test_ctrl_c_is_a_failure_without_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("socks6.cli.check.run", interrupted)
+    assert code_of("check", "socks6.toml") == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_errors_of_the_system_are_told_without_their_number() -> None:
+    assert (
+        describe(PermissionError(13, "Permission denied", "/etc/shadow")) == "/etc/shadow: Permission denied"
+    )
+    assert describe(OSError(98, "Address already in use")) == "Address already in use"
+
+
+def test_our_own_errors_are_told_as_they_are() -> None:
+    assert describe(ConnectionRefused("the proxy replied 05")) == "the proxy replied 05"
+    assert describe(ProxyUnreachable("nobody there")) == "nobody there"
+
+
+def test_an_error_without_words_is_told_by_its_name() -> None:
+    assert describe(TimeoutError()) == "TimeoutError"

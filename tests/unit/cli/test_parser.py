@@ -1,0 +1,52 @@
+"""The command line."""
+
+import re
+
+import pytest
+
+from socks6.cli.completion import SCRIPTS
+from socks6.cli.parser import COMMANDS, SHELLS, build_parser, parse
+from socks6.cli.texts import EXAMPLES, HELP
+
+
+def test_every_command_has_a_help() -> None:
+    assert list(HELP) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_shown(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([command, "--help"])
+    assert not ended.value.code
+    assert HELP[command].description in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        line.strip()
+        for texts in [EXAMPLES, *(one.examples for one in HELP.values())]
+        for line in texts.splitlines()
+    ],
+)
+def test_examples_are_command_lines_that_there_are(example: str) -> None:
+    for words in re.findall(r"socks6 (?:server|client|ping|connect|check|passwd|demo)\b[^&|>'()]*", example):
+        spoken = re.split(r"  +", words)[0].split()[1:]
+        parse([word.replace("%p", "22") for word in spoken])
+
+
+def test_every_shell_has_a_script() -> None:
+    assert tuple(SCRIPTS) == SHELLS
+
+
+def test_flags_are_written_out() -> None:
+    with pytest.raises(SystemExit):
+        parse(["server", "--liste", "socks6://"])
+
+
+def test_a_listener_may_be_named_again_and_again() -> None:
+    assert parse(["client", "--listen", "a", "--listen", "b"]).listen == ["a", "b"]
+
+
+def test_the_help_of_flags_is_short() -> None:
+    assert all(len(line) < 120 for line in build_parser().format_help().splitlines())
