@@ -17,7 +17,7 @@ import pytest
 
 from tests.kit.footprint import ESTABLISHED, connections, eventually
 from tests.kit.origins import Place, big_file, checksum, echo, web_site
-from tests.kit.proxies import ENVIRONMENT, Proxy, converter, curl_line, server
+from tests.kit.proxies import ENVIRONMENT, Proxy, converter, curl_line, server, tunnel
 
 MEGABYTE: Final = 2**20
 SIZES: Final = [64 * MEGABYTE, pytest.param(1024 * MEGABYTE, marks=pytest.mark.deep)]
@@ -25,8 +25,6 @@ IDLE: Final = 9_000
 SOURCES: Final = (
     20  # addresses that clients come from: one has too few ports, and is allowed too few connections
 )
-CONNECT: Final = "06 01 0000 {port:04x} 00 01 7f000001"
-CONNECTED: Final = bytes.fromhex("06 00 0000  06 00 0000")
 
 pytestmark = pytest.mark.e2e
 
@@ -110,14 +108,10 @@ class Crowd:
 
     def come(self, number: int) -> None:
         """Have so many connect through the proxy, one after another."""
-        request = bytes.fromhex(CONNECT.format(port=self._listener.getsockname()[1]))
-        address = (self._proxy.place.host, self._proxy.place.port)
+        destination = Place(host="127.0.0.1", port=self._listener.getsockname()[1])
         for index in range(number):
-            source = (f"127.0.1.{1 + index % SOURCES}", 0)
-            client = socket.create_connection(address, timeout=20.0, source_address=source)
-            self._clients.append(client)
-            client.sendall(request)
-            assert receive_exactly(client, 16).startswith(CONNECTED)
+            source = f"127.0.1.{1 + index % SOURCES}"
+            self._clients.append(tunnel(self._proxy.place, destination, source=source))
             self._remotes.append(self._listener.accept()[0])
 
     def pass_a_byte_each(self) -> None:
@@ -156,7 +150,7 @@ def test_a_hundred_slow_readers_hold_up_nobody(road: Proxy) -> None:
 
 
 def test_many_small_writes_arrive_in_order(road: Proxy) -> None:
-    with echo() as place, tunnel(road, place) as sock:
+    with echo() as place, tunnel(road.place, place) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sent = b"".join(number.to_bytes(3, "big") for number in range(20_000))
         got = bytearray()
@@ -167,21 +161,6 @@ def test_many_small_writes_arrive_in_order(road: Proxy) -> None:
         sock.shutdown(socket.SHUT_WR)
         got += b"".join(iter(lambda: sock.recv(65536), b""))
         assert got == sent
-
-
-def tunnel(proxy: Proxy, place: Place) -> socket.socket:
-    """Return a connection to `place` through a proxy, by SOCKS 6."""
-    sock = proxy.place.connected()
-    sock.sendall(bytes.fromhex(CONNECT.format(port=place.port)))
-    assert receive_exactly(sock, 16).startswith(CONNECTED)
-    return sock
-
-
-def receive_exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (piece := sock.recv(size - len(data))):
-        data += piece
-    return data
 
 
 def digest_of(pipe: IO[bytes]) -> str:

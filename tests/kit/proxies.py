@@ -5,6 +5,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,12 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.kit.footprint import Footprint
+from tests.kit.footprint import PATIENCE, Footprint
 from tests.kit.origins import Place
 
 START_SECONDS: Final = 30.0  # on a machine that is busy with other tests
 STOP_SECONDS: Final = 10.0
 CURL_SECONDS: Final = 30
+CONNECT: Final = bytes.fromhex("06 01 0000")
+CONNECTED: Final = bytes.fromhex("06 00 0000  06 00 0000")  # let in, connected
 ENVIRONMENT: Final = {
     name: value
     for name, value in os.environ.items()
@@ -61,11 +64,16 @@ class Proxy:
 
 @contextlib.contextmanager
 def proxy(
-    command: str, *arguments: str, environment: Mapping[str, str] | None = None, descriptors: int = 0
+    command: str,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    descriptors: int = 0,
+    ends_with: int = 0,
 ) -> Iterator[Proxy]:
     """Run `socks6 COMMAND` until the block ends; it must end well then, and never have had a fault.
 
-    It listens at a free port of 127.0.0.1 unless told. `descriptors` is how many it may have.
+    It listens at a free port of 127.0.0.1 unless told. `descriptors` is how many it may have, `ends_with` its
+    exit code, or minus the signal that kills it.
     """
     if "--listen" not in arguments:
         arguments = ("--listen", f"{'mixed' if command == 'client' else 'socks6'}://127.0.0.1:0", *arguments)
@@ -84,7 +92,7 @@ def proxy(
             yield running
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(STOP_SECONDS) == 0, running.said
+            assert process.wait(STOP_SECONDS) == ends_with, running.said
         finally:
             process.kill()
             reader.join()
@@ -101,6 +109,29 @@ def converter(via: str, *arguments: str, **settings: object) -> contextlib.Abstr
     """Run `socks6 client`; `via` is told where no process list shows it."""
     environment = {"SOCKS6_PROXY": via}
     return proxy("client", *arguments, environment=environment, **settings)  # type: ignore[arg-type]  # as above
+
+
+def tunnel(proxy_place: Place, destination: Place, *, source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection to an IPv4 destination through a proxy that speaks SOCKS 6 and wants no password."""
+    address = (proxy_place.host, proxy_place.port)
+    sock = socket.create_connection(address, timeout=PATIENCE, source_address=(source, 0))
+    sock.sendall(connect_request(destination))
+    reply = receive_exactly(sock, len(CONNECTED) + 8)
+    assert reply.startswith(CONNECTED), reply
+    return sock
+
+
+def connect_request(destination: Place) -> bytes:
+    """Return a SOCKS 6 CONNECT to an IPv4 destination."""
+    return CONNECT + destination.port.to_bytes(2, "big") + b"\0\1" + socket.inet_aton(destination.host)
+
+
+def receive_exactly(sock: socket.socket, size: int) -> bytes:
+    """Return so many bytes; fewer if the stream ends before."""
+    data = bytearray()
+    while len(data) < size and (piece := sock.recv(size - len(data))):
+        data += piece
+    return bytes(data)
 
 
 @dataclass(frozen=True, kw_only=True)
