@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from socks6.net.stream import ByteStream, Endpoint, Protection
+from socks6.net.stream import ByteStream, Endpoint, Listener, Protection
 from tests.kit.loops import Run
 
 BULK: Final = bytes(range(256)) * 65536  # 16 MiB: more than any transport buffers on the way
@@ -35,6 +35,13 @@ async def until(condition: Callable[[], object]) -> None:
     """Let others run until the condition holds."""
     while not condition():  # noqa: ASYNC110 - what is waited for has no event
         await asyncio.sleep(0)
+
+
+async def accept(listener: Listener) -> ByteStream:
+    """Return the next stream that arrives."""
+    while (stream := listener.accept_nowait()) is None:
+        await listener.wait_readable()
+    return stream
 
 
 async def receive_exactly(stream: ByteStream, size: int) -> bytes:

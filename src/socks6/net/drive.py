@@ -28,7 +28,8 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
         data = await _receive(machine, stream, wanted if exact else READ_SIZE)
         now = asyncio.get_running_loop().time()
         if data is None:
-            machine.handle_timeout(now)
+            # a loop's timer may fire, by its own clock, a little early
+            machine.handle_timeout(max(now, machine.next_timeout() or now))
         elif data:
             machine.receive_data(data, now)
         else:

@@ -7,22 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 from typing_extensions import override
 
-from socks6.net.sockets import SocketListener
 from socks6.net.stream import ByteStream, Endpoint, Protection
-from socks6.net.transports.tcp import SocketStream, connect_tcp, listen_tcp
+from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from tests.kit.loops import Run
-from tests.kit.streams import StreamConformance, closing
-
-
-async def accept(listener: SocketListener) -> SocketStream:
-    """Return the next stream that arrives."""
-    while (stream := listener.accept_nowait()) is None:
-        await listener.wait_readable()
-    return stream
+from tests.kit.streams import StreamConformance, accept, closing
 
 
 @asynccontextmanager
-async def tcp_pair(host: str = "127.0.0.1") -> AsyncIterator[tuple[SocketStream, SocketStream]]:
+async def tcp_pair(host: str = "127.0.0.1") -> AsyncIterator[tuple[ByteStream, ByteStream]]:
     """Return a dialled stream and the accepted one."""
     (listener,) = await listen_tcp(host, 0)
     try:
@@ -54,7 +46,7 @@ class TestAcceptedStream(StreamConformance):
             yield accepted, dialled
 
 
-def option(stream: SocketStream, level: int, name: int) -> int:
+def option(stream: ByteStream, level: int, name: int) -> int:
     """Return a socket option of a stream."""
     assert stream.raw_socket is not None
     return stream.raw_socket.getsockopt(level, name)

@@ -11,18 +11,10 @@ from tempfile import TemporaryDirectory
 import pytest
 from typing_extensions import override
 
-from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stream import NOWHERE, ByteStream, Protection
 from socks6.net.transports.unix import connect_unix, listen_unix
 from tests.kit.loops import Run
-from tests.kit.streams import StreamConformance, closing
-
-
-async def accept(listener: SocketListener) -> SocketStream:
-    """Return the next stream that arrives."""
-    while (stream := listener.accept_nowait()) is None:
-        await listener.wait_readable()
-    return stream
+from tests.kit.streams import StreamConformance, accept, closing
 
 
 class TestUnixStream(StreamConformance):
