@@ -1,11 +1,12 @@
 """Draws who told whom what, as plain text: a column for each party, an arrow for each message, down the page."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 MARGIN: Final = 6  # the column of times
-NARROWEST: Final = 14
+NARROWEST: Final = 15
 AIR: Final = 1  # on both sides of the words above an arrow
 
 
@@ -40,12 +41,12 @@ def draw(parties: Sequence[str], arrows: Sequence[Arrow]) -> list[str]:
 def _columns(parties: Sequence[str], arrows: Sequence[Arrow]) -> list[int]:
     """Return where each party's bar is; the gaps are as wide as their words need."""
     columns = [MARGIN + len(parties[0]) // 2]
-    for gap in range(len(parties) - 1):
-        widths = [
-            len(words) for arrow in arrows if arrow.gap == gap for words in (*arrow.words, arrow.label + "  ")
-        ]
-        names = (len(parties[gap]) + len(parties[gap + 1])) // 2 + AIR
-        columns.append(columns[-1] + max(NARROWEST, names, *(width + 2 * AIR + 1 for width in widths)))
+    for gap, (left, right) in enumerate(itertools.pairwise(parties)):
+        inside = [arrow for arrow in arrows if arrow.gap == gap]
+        names = len(left) - len(left) // 2 + len(right) // 2 + 1
+        words = [len(words) + 2 * AIR + 1 for arrow in inside for words in arrow.words]
+        labels = [len(arrow.label) + len("|<-  ->") for arrow in inside]
+        columns.append(columns[-1] + max(NARROWEST, names, *words, *labels))
     return columns
 
 

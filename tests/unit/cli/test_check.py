@@ -1,0 +1,46 @@
+"""socks6 check."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from socks6.cli.check import run
+
+
+def checked(folder: Path, text: str) -> int:
+    path = folder / "socks6.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    return run(Namespace(file=str(path)))
+
+
+def test_no_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(tmp_path, "open = true") == 0
+    assert capsys.readouterr() == (f"{tmp_path}/socks6.toml: no faults\n", "")
+
+
+def test_faults_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(tmp_path, "\nopen = 5") == 2
+    fault = f"{tmp_path}/socks6.toml:2: open: expected true or false, got a whole number\n"
+    assert capsys.readouterr() == ("", fault)
+
+
+def test_listeners_that_need_users(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = 'listen = [\n"socks6://127.0.0.1:0",\n"socks6://:0",\n"mixed://192.0.2.1"]'
+    assert checked(tmp_path, text) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{tmp_path}/socks6.toml:3: listen[1]: ")
+    assert second.startswith(f"{tmp_path}/socks6.toml:4: listen[2]: ")
+
+
+def test_a_server_that_is_its_own_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = 'listen = "socks6://127.0.0.1"\nvia = "socks6://127.0.0.1"'
+    assert checked(tmp_path, text) == 2
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/socks6.toml:2: via: ")
+
+
+def test_warnings_are_no_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "users").write_text("")
+    assert checked(tmp_path, '[users]\nfile = "users"') == 0
+    assert capsys.readouterr().err.startswith("socks6: warning: ")

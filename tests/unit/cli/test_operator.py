@@ -1,0 +1,88 @@
+"""Signals to a running server."""
+
+import pytest
+from typing_extensions import override
+
+from socks6.cli.operator import Operator
+from socks6.config.choices import Choices
+from socks6.config.plan import Plan
+from socks6.errors import ConfigurationError
+from socks6.net.url import ProxyURL
+from socks6.policy.rules import Rule
+from socks6.proxy.authentication.table import plain_entries
+from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+
+PUBLIC = ProxyURL.parse_listener("socks6://:1080")
+LOCAL = ProxyURL.parse_listener("socks6://127.0.0.1:1080")
+USERS = plain_entries({"alice": "123456"})
+
+
+class Operated(Server):
+    """Keeps what it was told."""
+
+    def __init__(self, plan: Plan, worker: ServerWorker) -> None:
+        super().__init__(plan.listen, worker, open_to_all=plan.open_to_all)
+        self.told: list[str] = []
+
+    @override
+    def stop(self) -> None:
+        self.told.append("stop")
+
+    @override
+    def abort(self) -> None:
+        self.told.append("abort")
+
+
+class Scene:
+    """A server that was made from some choices, and whose files now say others."""
+
+    def __init__(self, before: Choices, after: Choices | ConfigurationError) -> None:
+        self._after = after
+        plan = Plan.of(before)
+        self.worker = plan.worker()
+        self.server = Operated(plan, self.worker)
+        self.operator = Operator(self.server, self.worker, plan, self._read)
+
+    def _read(self) -> Choices:
+        if isinstance(self._after, ConfigurationError):
+            raise self._after
+        return self._after
+
+
+def test_the_first_signal_drains_and_the_others_end() -> None:
+    scene = Scene(Choices(), Choices())
+    for _ in range(3):
+        scene.operator.stop()
+    assert scene.server.told == ["stop", "abort", "abort"]
+
+
+def test_new_users_and_rules_are_met(capsys: pytest.CaptureFixture[str]) -> None:
+    rules = (Rule.parse("deny", ports=["25"]),)
+    scene = Scene(Choices(), Choices(users=USERS, rules=rules, allow_private=False))
+    scene.operator.reload()
+    assert scene.worker.authenticator.required
+    assert scene.worker.policy.rules == rules
+    assert not scene.worker.policy.allow_private
+    assert capsys.readouterr().err == "socks6: reloaded\n"
+
+
+def test_a_file_that_is_wrong_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    scene = Scene(Choices(users=USERS), ConfigurationError("one\ntwo"))
+    before = scene.worker.authenticator
+    scene.operator.reload()
+    assert scene.worker.authenticator is before
+    assert capsys.readouterr().err == "socks6: not reloaded: one\nsocks6: not reloaded: two\n"
+
+
+def test_the_last_user_is_not_lost_where_others_come_in(capsys: pytest.CaptureFixture[str]) -> None:
+    scene = Scene(Choices(listen=(PUBLIC,), users=USERS), Choices(listen=(LOCAL,)))
+    scene.operator.reload()
+    assert scene.worker.authenticator.required
+    assert "asks for no password" in capsys.readouterr().err
+
+
+def test_what_listens_decides_on_private_destinations() -> None:
+    scene = Scene(Choices(listen=(PUBLIC,), users=USERS), Choices(listen=(LOCAL,), users=USERS))
+    scene.operator.reload()
+    assert not scene.worker.policy.allow_private
