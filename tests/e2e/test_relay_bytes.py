@@ -77,6 +77,6 @@ def test_bytes_arrive_as_they_were_sent_both_ways_at_once(run: Run, path: str) -
                 for stream in pair:
                     await stream.aclose()
         await target.aclose()
-        assert Footprint.of().descriptors == before
+        assert Footprint.of().descriptors <= before
 
     run(play())

@@ -56,7 +56,7 @@ def test_half_closed_connections_leave_nothing_behind(run: Run) -> None:
             await asyncio.sleep(0)
             assert connections(CLOSE_WAIT, forwarder.port, target.local.port) == 0
         await target.aclose()
-        assert Footprint.of().descriptors == before
+        assert Footprint.of().descriptors <= before
 
     run(play())
 

@@ -250,7 +250,7 @@ def test_a_lost_race_leaves_no_socket(run: Run) -> None:
                 sock = await happy_eyeballs([silent, there], dial_address, delay=0.01)
                 assert sock.getpeername() == server.getsockname()
                 sock.close()
-                assert Footprint.of().descriptors == before
+                assert Footprint.of().descriptors <= before
 
     run(scene())
 

@@ -131,7 +131,7 @@ def test_a_dial_that_is_cancelled_leaves_no_socket(run: Run) -> None:
                     dialling = group.create_task(connect_socket(socket.AF_INET, full.getsockname()))
                     await turns()
                     dialling.cancel()
-                assert Footprint.of().descriptors == before
+                assert Footprint.of().descriptors <= before
 
     run(play())
 

@@ -24,7 +24,7 @@ def pipes() -> Iterator[Pipes]:
     stock.close()
     stock.close()
     assert stock.made == 0
-    assert Footprint.of().descriptors == before
+    assert Footprint.of().descriptors <= before
 
 
 def test_a_pipe_is_large_and_does_not_block(pipes: Pipes) -> None:
