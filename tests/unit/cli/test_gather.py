@@ -16,6 +16,30 @@ from socks6.errors import ConfigurationError
 from socks6.net.url import ProxyURL
 from socks6.proxy.authentication.hashes import ScryptHash
 
+EVERYTHING = Choices(
+    listen=(
+        ProxyURL(front="socks6", host="127.0.0.1", port=1080),
+        ProxyURL(front="mixed", path="/run/mixed.sock"),
+    ),
+    via=ProxyURL(front="socks6", host="proxy.example", port=1080),
+    direct=False,
+    open_to_all=True,
+    allow_private=True,
+    connections=5,
+    connections_per_source=0,
+    handshake_timeout=1,
+    lookup_timeout=2,
+    connect_timeout=3.5,
+    idle_timeout=0,
+    fin_timeout=5,
+    drain_timeout=6,
+    dialect_212=True,
+    quiet_failures=True,
+    ignore_fragmented=True,
+    verbosity=2,
+    log_destinations=True,
+    loop="asyncio",
+)
 UPSTREAM = "socks6://alice:s3cret@proxy.example"
 
 
@@ -66,30 +90,7 @@ def test_every_flag(tmp_path: Path) -> None:
     assert users["alice"].matches(b"secret")
     assert users_file is not None
     assert list(users_file.entries) == ["bob"]
-    assert dataclasses.replace(choices, users=None, users_file=None) == Choices(
-        listen=(
-            ProxyURL(front="socks6", host="127.0.0.1", port=1080),
-            ProxyURL(front="mixed", path="/run/mixed.sock"),
-        ),
-        via=ProxyURL(front="socks6", host="proxy.example", port=1080),
-        direct=False,
-        open_to_all=True,
-        allow_private=True,
-        connections=5,
-        connections_per_source=0,
-        handshake_timeout=1,
-        lookup_timeout=2,
-        connect_timeout=3.5,
-        idle_timeout=0,
-        fin_timeout=5,
-        drain_timeout=6,
-        dialect_212=True,
-        quiet_failures=True,
-        ignore_fragmented=True,
-        verbosity=2,
-        log_destinations=True,
-        loop="asyncio",
-    )
+    assert dataclasses.replace(choices, users=None, users_file=None) == EVERYTHING
 
 
 def test_every_choice_has_a_flag_but_rules() -> None:

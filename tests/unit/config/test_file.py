@@ -15,6 +15,30 @@ from socks6.net.url import SCHEMES, ProxyURL
 from socks6.policy.rules import Rule
 from socks6.proxy.authentication.hashes import ScryptHash
 
+EVERYTHING = Choices(
+    listen=(
+        ProxyURL(front="socks6", host="127.0.0.1", port=1080),
+        ProxyURL(front="mixed", path="/run/mixed.sock"),
+    ),
+    via=ProxyURL(front="socks6", host="proxy.example", port=1080),
+    direct=False,
+    open_to_all=True,
+    allow_private=True,
+    connections=5,
+    connections_per_source=0,
+    handshake_timeout=1,
+    lookup_timeout=2,
+    connect_timeout=3.5,
+    idle_timeout=0,
+    fin_timeout=5,
+    drain_timeout=6,
+    dialect_212=True,
+    quiet_failures=True,
+    ignore_fragmented=True,
+    verbosity=2,
+    log_destinations=True,
+    loop="asyncio",
+)
 SECRET = "correct horse"
 SPELT_OUT = {
     "listen", "direct", "open_to_all", "quiet_failures", "ignore_fragmented", "dialect_212", "verbosity",
@@ -70,30 +94,7 @@ def test_every_plain_choice(tmp_path: Path) -> None:
     fin = 5
     drain = 6
     """
-    assert choices_of(tmp_path, text) == Choices(
-        listen=(
-            ProxyURL(front="socks6", host="127.0.0.1", port=1080),
-            ProxyURL(front="mixed", path="/run/mixed.sock"),
-        ),
-        via=ProxyURL(front="socks6", host="proxy.example", port=1080),
-        direct=False,
-        open_to_all=True,
-        allow_private=True,
-        connections=5,
-        connections_per_source=0,
-        handshake_timeout=1,
-        lookup_timeout=2,
-        connect_timeout=3.5,
-        idle_timeout=0,
-        fin_timeout=5,
-        drain_timeout=6,
-        dialect_212=True,
-        quiet_failures=True,
-        ignore_fragmented=True,
-        verbosity=2,
-        log_destinations=True,
-        loop="asyncio",
-    )
+    assert choices_of(tmp_path, text) == EVERYTHING
 
 
 def test_one_listener_needs_no_brackets(tmp_path: Path) -> None:

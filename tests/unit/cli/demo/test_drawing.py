@@ -19,7 +19,7 @@ def test_messages_both_ways_between_three() -> None:
         "1.2     |              |--------------------->|",
         "        |              | a rather long answer |",
         "12.3    |              |<----- 20 bytes ------|",
-        "13.0    |<---- end ----|                      |",
+        "13.0    |<--- end -----|                      |",
         "        |              |                      |",
     ]
 
