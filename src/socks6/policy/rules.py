@@ -12,6 +12,7 @@ from socks6.policy.decision import ALLOWED, Decision, refused
 from socks6.policy.hosts import canonical_name, read_host
 from socks6.policy.identity import Identity
 from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, Hosts, Ports
+from socks6.policy.stack import StackRule
 
 
 class Action(Enum):
@@ -89,6 +90,7 @@ class Policy:
 
     allow_private: bool = False
     rules: tuple[Rule, ...] = ()
+    stack: tuple[StackRule, ...] = ()  # bounds of stack options; without one, any is applied
 
     def judge_name(
         self, identity: Identity, command: int, host: str, port: int, *, final: bool = False
