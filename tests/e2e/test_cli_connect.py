@@ -3,8 +3,10 @@
 import hashlib
 import os
 import pty
+import shlex
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +91,13 @@ def test_without_input_there_is_still_an_answer(way: Proxy) -> None:
     ):
         assert process.communicate(timeout=END_SECONDS)[0] == b"hello"
         assert process.returncode == 0
+
+
+def test_input_that_is_closed_is_none(way: Proxy) -> None:
+    with tcp_host(lambda connection: connection.sendall(b"hello")) as host:
+        line = shlex.join([sys.executable, "-m", "socks6", *words(way, host)])
+        done = subprocess.run(["bash", "-c", f"exec {line} <&-"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
 
 
 def test_a_terminal_need_not_end_for_a_connection_to_end(way: Proxy) -> None:

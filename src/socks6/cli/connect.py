@@ -32,9 +32,19 @@ def run(arguments: Namespace) -> int:
         host = normalize_host(arguments.host)
     except ValueError as error:
         raise ConfigurationError(f"HOST: {error}") from error
+    open_missing()
     dialect = GO_212 if arguments.dialect_212 else DRAFT_12
     run_loop(_join(Client(url, timeout=arguments.timeout, dialect=dialect), host, arguments.port))
     return 0
+
+
+def open_missing() -> None:
+    """Have standard input and output be something, lest a socket take the number of one that is closed."""
+    for descriptor in (STDIN, STDOUT):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
 
 
 async def _join(client: Client, host: str, port: int) -> None:

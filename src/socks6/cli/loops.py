@@ -27,6 +27,11 @@ def loop_factory(name: str) -> LoopFactory | None:
 
 
 def run_loop(coroutine: Coroutine[Any, Any, ResultT], name: str = "asyncio") -> ResultT:
-    """Run to the end."""
-    with asyncio.Runner(loop_factory=loop_factory(name)) as runner:
+    """Run to the end. Raises what it raises, and ConfigurationError for a loop that is not installed."""
+    try:
+        factory = loop_factory(name)
+    except ConfigurationError:
+        coroutine.close()
+        raise
+    with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(coroutine)
