@@ -77,8 +77,6 @@ class StackRule:
         if type(option) in self.forbidden:
             return None
         match option:
-            case TTL(ttl=0):
-                return None  # impossible in IP, so ignored
             case TTL() if option.ttl < self.lowest_ttl:
                 return dataclasses.replace(option, ttl=self.lowest_ttl)
             case TOS() if self.dscp is not None and option.tos >> 2 not in self.dscp:

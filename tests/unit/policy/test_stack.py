@@ -33,10 +33,6 @@ def test_a_ttl_under_the_floor_is_raised_to_it() -> None:
     assert permit(rule, TTL(leg=Leg.BOTH, ttl=32)) == (TTL(leg=Leg.BOTH, ttl=32),)
 
 
-def test_a_ttl_of_nought_is_ignored() -> None:
-    assert permit(StackRule(), TTL(leg=Leg.BOTH, ttl=0)) == ()
-
-
 def test_only_allowed_code_points_are_applied() -> None:
     assert permit(StackRule.parse(dscp=[46, 0]), EXPEDITED) == (EXPEDITED,)
     assert permit(StackRule.parse(dscp=[0]), EXPEDITED) == ()
