@@ -111,10 +111,14 @@ class ConnectionRefused(OperationFailed, ConnectionRefusedError):
 
 
 class TTLExpired(OperationFailed):
-    """Reply 06: the packets died on their way."""
+    """Reply 06: the packets died on their way; `reporter` is the address of the router that said so, if known."""
 
     default_code = 0x06
     default_errno = errno.EHOSTUNREACH
+
+    def __init__(self, reason: str, *, code: int | None = None, reporter: str | None = None) -> None:
+        super().__init__(reason, code=code)
+        self.reporter: Final = reporter
 
 
 class CommandNotSupported(OperationFailed):

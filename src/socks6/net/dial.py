@@ -9,18 +9,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from socks6.errors import OperationFailed, operation_failure
-from socks6.message.codes import ReplyCode
+from socks6.message.codes import Leg, ReplyCode
+from socks6.message.options import StackOption
 from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import connect_socket
+from socks6.net.stackopts import Dialled, connect_prepared
 
 __all__ = [
     "REPLY_FOR_ERRNO",
     "Address",
+    "Dialler",
     "Resolver",
     "dial_address",
     "failure_for",
     "happy_eyeballs",
     "interleaved",
+    "one_after_another",
     "reply_for",
 ]
 
@@ -115,9 +119,70 @@ async def happy_eyeballs(
     return race.result()
 
 
+async def one_after_another(
+    addresses: Sequence[Address], dial: Dial, *, deadline: float | None = None
+) -> socket.socket:
+    """Return the socket of the first address that answers, each being tried when the one before has failed.
+
+    Those left share the time until `deadline` evenly, so that a silent one does not use it all up. Raises the
+    most telling OSError when all fail.
+    """
+    errors: list[OSError] = []
+    for left in range(len(addresses), 0, -1):
+        try:
+            async with _share(left, deadline):
+                return await dial(addresses[-left])
+        except OSError as error:
+            errors.append(error)
+    raise _most_telling(errors)
+
+
 async def dial_address(address: Address, *, deadline: float | None = None) -> socket.socket:
     """Connect to one address. Raises OSError."""
     return await connect_socket(address.family, address.socket_address, deadline=deadline)
+
+
+class Dialler:
+    """Dials addresses of one host, with the same stack options for each.
+
+    Only the SYN to the first address carries `syn_data`: two hosts, or one twice, must not get it.
+    """
+
+    def __init__(
+        self,
+        wanted: Sequence[StackOption] = (),
+        *,
+        leg: Leg = Leg.PROXY_REMOTE,
+        syn_data: bytes | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        """`syn_data` of None is no TCP Fast Open; empty data has the kernel ask for a cookie."""
+        self._wanted = wanted
+        self._leg = leg
+        self._syn_data = syn_data
+        self._deadline = deadline
+        self._first: Dialled | None = None
+
+    async def dial(self, address: Address) -> socket.socket:
+        """Connect to one address. Raises OSError."""
+        syn_data, self._syn_data = self._syn_data, None
+        if not self._wanted and syn_data is None:
+            return await dial_address(address, deadline=self._deadline)
+        dialled = await connect_prepared(
+            address.family,
+            address.socket_address,
+            self._wanted,
+            leg=self._leg,
+            syn_data=syn_data,
+            deadline=self._deadline,
+        )
+        if syn_data is not None:
+            self._first = dialled
+        return dialled.sock
+
+    def syn_bytes(self, sock: socket.socket) -> int:
+        """Return how many bytes went into the SYN of a connection that was dialled here."""
+        return self._first.syn_bytes if self._first is not None and self._first.sock is sock else 0
 
 
 class _Race:
@@ -150,7 +215,7 @@ class _Race:
 
     def result(self) -> socket.socket:
         if self._winner is None:
-            raise min(self._errors, key=lambda error: MOST_TELLING.index(reply_for(error)))
+            raise _most_telling(self._errors)
         return self._winner
 
     def give_up(self) -> None:
@@ -170,3 +235,14 @@ class _Race:
         finally:
             self._running -= 1
             self._news.set()
+
+
+def _share(left: int, deadline: float | None) -> contextlib.AbstractAsyncContextManager[object]:
+    """Return the time-out of the next attempt, so many being left; the last needs none besides its own."""
+    if left == 1 or deadline is None:
+        return contextlib.nullcontext()
+    return asyncio.timeout((deadline - asyncio.get_running_loop().time()) / left)
+
+
+def _most_telling(errors: Sequence[OSError]) -> OSError:
+    return min(errors, key=lambda error: MOST_TELLING.index(reply_for(error)))

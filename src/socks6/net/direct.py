@@ -2,21 +2,26 @@
 
 import asyncio
 import dataclasses
-import functools
+import socket
+from collections.abc import Sequence
 from typing import Final
 
 from socks6.errors import ConnectionRefused, NotAllowed
-from socks6.message.options import StackOption
+from socks6.message.codes import Availability, Leg
+from socks6.message.options import TFO, HappyEyeballs, StackOption, find
 from socks6.net.dial import (
     ATTEMPT_DELAY,
     Address,
+    Dialler,
     Resolver,
-    dial_address,
     failure_for,
     happy_eyeballs,
     interleaved,
+    one_after_another,
 )
+from socks6.net.resolve import literal_address
 from socks6.net.sockets import SocketStream
+from socks6.net.stackopts import Origin, concerning, in_force
 from socks6.net.stream import Connection, Endpoint, Judge
 
 CONNECT_SECONDS: Final = 30.0  # the name's lookup included; Linux sends five SYNs within it
@@ -29,7 +34,8 @@ class DirectOutbound:
     """An Outbound that connects by itself.
 
     `first_family` (AF_INET or AF_INET6) is tried first when a name has addresses of both; without it the
-    family of the address that the system prefers. `dns_server` carries out the draft's DNS service.
+    family of the address that the system prefers. `racing` says whether addresses are raced (Happy Eyeballs)
+    when the client says nothing about it. `dns_server` carries out the draft's DNS service.
     """
 
     def __init__(
@@ -39,12 +45,14 @@ class DirectOutbound:
         connect_timeout: float = CONNECT_SECONDS,
         attempt_delay: float = ATTEMPT_DELAY,
         first_family: int | None = None,
+        racing: bool = True,
         dns_server: Endpoint | None = None,
     ) -> None:
         self._resolver = resolver or Resolver()
         self._connect_timeout = connect_timeout
         self._attempt_delay = attempt_delay
         self._first_family = first_family
+        self._racing = racing
         self._dns_server = dns_server
 
     @property
@@ -57,40 +65,58 @@ class DirectOutbound:
         port: int,
         *,
         judge: Judge,
-        options: tuple[StackOption, ...] = (),  # noqa: ARG002 - none is supported yet, so none is in force
-        first_data: bytes = b"",  # noqa: ARG002 - nothing goes out with the first packet yet
+        options: tuple[StackOption, ...] = (),
+        first_data: bytes = b"",
     ) -> Connection:
+        wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
         if host in UNSPECIFIED:
-            return await self._connect_to_dns(port)
+            return await self._connect_to_dns(port, wanted, first_data)
         try:
-            return await self._connect(host, port, judge)
+            return await self._connect(host, port, judge, wanted, first_data)
         except OSError as error:
             raise failure_for(error) from error
 
     async def aclose(self) -> None:
         await self._resolver.aclose()
 
-    async def _connect(self, host: str, port: int, judge: Judge) -> Connection:
+    async def _connect(
+        self, host: str, port: int, judge: Judge, wanted: tuple[StackOption, ...], first_data: bytes
+    ) -> Connection:
         if port == 0:
             raise ConnectionRefused("nothing listens on port 0")
         deadline = asyncio.get_running_loop().time() + self._connect_timeout
         addresses = _allowed(await self._resolver.resolve(host, port), host, judge)
-        sock = await happy_eyeballs(
-            interleaved(addresses, self._first_family),
-            functools.partial(dial_address, deadline=deadline),
-            delay=self._attempt_delay,
-        )
+        order = interleaved(addresses, self._first_family)
+        dialler = Dialler(wanted, syn_data=_syn_data(wanted, first_data), deadline=deadline)
+        raced = len(addresses) > 1 and self._races(wanted)
+        if raced:
+            sock = await happy_eyeballs(order, dialler.dial, delay=self._attempt_delay)
+        else:
+            sock = await one_after_another(order, dialler.dial, deadline=deadline)
         stream = SocketStream(sock)
-        return Connection(stream=stream, bound=stream.local)
+        syn_bytes = dialler.syn_bytes(sock)
+        found: tuple[StackOption, ...] = ()
+        if wanted or raced:
+            origin = Origin(raced=None if literal_address(host, port) else raced, syn_bytes=syn_bytes)
+            found = _in_force(sock, wanted, origin)
+        return Connection(stream=stream, bound=stream.local, options=found, first_data_sent=syn_bytes)
 
-    async def _connect_to_dns(self, port: int) -> Connection:
+    def _races(self, wanted: Sequence[StackOption]) -> bool:
+        wish = find(wanted, HappyEyeballs)
+        return self._racing if wish is None else wish.availability == Availability.YES
+
+    async def _connect_to_dns(
+        self, port: int, wanted: tuple[StackOption, ...], first_data: bytes
+    ) -> Connection:
         """Carry out a CONNECT to no address: the DNS service, or nothing at all (PROTOCOL.md §5)."""
         if port != DNS_PORT:
             raise NotAllowed("an unspecified address is no destination")
         if self._dns_server is None:
             raise ConnectionRefused("there is no DNS service")
         # the operator named the server: no rule for clients' destinations is asked
-        connection = await self.connect(*self._dns_server, judge=_anything)
+        connection = await self.connect(
+            *self._dns_server, judge=_anything, options=wanted, first_data=first_data
+        )
         return dataclasses.replace(connection, bound=NO_ENDPOINT)
 
 
@@ -105,6 +131,23 @@ def _allowed(addresses: tuple[Address, ...], host: str, judge: Judge) -> tuple[A
 def _may_reach(address: Address, judge: Judge) -> bool:
     # a name may lead to an unspecified address: connecting there would reach this machine
     return address.host not in UNSPECIFIED and judge(address.host, address.socket_address[1])
+
+
+def _in_force(
+    sock: socket.socket, wanted: tuple[StackOption, ...], origin: Origin
+) -> tuple[StackOption, ...]:
+    if origin.raced and find(wanted, HappyEyeballs) is None:
+        wanted = (
+            *wanted,
+            HappyEyeballs(availability=Availability.YES),
+        )  # nobody asked, so it is worth telling
+    return in_force(sock, wanted, Leg.PROXY_REMOTE, origin)
+
+
+def _syn_data(wanted: Sequence[StackOption], first_data: bytes) -> bytes | None:
+    """Return what may go with the SYN (§ TFO options: no more than asked, 0 being any amount); None: no TFO."""
+    wish = find(wanted, TFO)
+    return None if wish is None else first_data[: wish.payload_size or None]
 
 
 def _anything(address: str, port: int) -> bool:  # noqa: ARG001 - a Judge

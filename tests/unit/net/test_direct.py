@@ -14,7 +14,6 @@ from socks6.errors import (
     HostUnreachable,
     NotAllowed,
 )
-from socks6.message.options import TOS
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import Address, Resolver
 from socks6.net.stream import Endpoint
@@ -102,12 +101,10 @@ def test_a_literal_is_judged_and_reached(run: Run, host: str) -> None:
     outbound(run, play)
 
 
-def test_nothing_is_in_force_and_nothing_was_sent_yet(run: Run) -> None:
+def test_unasked_nothing_is_told_and_no_data_goes_ahead(run: Run) -> None:
     async def play(way: DirectOutbound) -> None:
         with server() as port:
-            connection = await way.connect(
-                "127.0.0.1", port, judge=Rules(), options=(TOS(leg=2, tos=4),), first_data=b"hello"
-            )
+            connection = await way.connect("127.0.0.1", port, judge=Rules(), first_data=b"hello")
             assert connection.options == ()
             assert connection.first_data_sent == 0
             connection.stream.abort()

@@ -2,14 +2,17 @@
 
 import asyncio
 import errno
-import functools
 import socket
 import sys
+from collections.abc import Iterable
 from typing import Final
 
-from socks6.net.dial import dial_address, happy_eyeballs, interleaved
+from socks6.message.codes import Leg
+from socks6.message.options import StackOption
+from socks6.net.dial import Dialler, happy_eyeballs, interleaved
 from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import SocketListener, SocketStream
+from socks6.net.stackopts import accept_fast_open, concerning
 
 __all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
 
@@ -29,6 +32,7 @@ async def listen_tcp(
     backlog: int = BACKLOG,
     reuse_port: bool = False,
     defer_accept: int = 0,
+    fast_open: int = 0,
     scheme: str = "tcp",
 ) -> list[SocketListener]:
     """Listen on every address of `host`, "" being every address of this machine. Raises OSError.
@@ -39,6 +43,9 @@ async def listen_tcp(
     For `defer_accept` seconds the kernel holds back a client that has sent nothing (Linux only). A proxy's
     clients speak first, so that saves a wait for each; but a silent one is neither seen nor counted
     meanwhile, and its handshake deadline starts that much later. So it is off unless asked for.
+
+    With `fast_open`, clients may send data in their SYN (TCP Fast Open), so many at a time; the administrator
+    has to allow it (net.ipv4.tcp_fastopen). Such data may come twice.
     """
     addresses = await _addresses(host, port) if host else EVERYWHERE
     listeners: list[SocketListener] = []
@@ -52,6 +59,8 @@ async def listen_tcp(
                 continue
             listeners.append(SocketListener(sock, url=_url(scheme, sock)))
             port = sock.getsockname()[1]
+            if fast_open:
+                accept_fast_open(sock, fast_open)
             sock.listen(backlog)
         _check(refusals, listeners)
     except BaseException:
@@ -61,13 +70,40 @@ async def listen_tcp(
     return listeners
 
 
-async def connect_tcp(host: str, port: int, *, timeout: float | None = None) -> SocketStream:
-    """Connect to the first address of `host` that answers. Raises OSError."""
+async def connect_tcp(
+    host: str,
+    port: int,
+    *,
+    timeout: float | None = None,
+    options: Iterable[StackOption] = (),
+    fast_open: bytes | None = None,
+) -> SocketStream:
+    """Connect to the first address of `host` that answers, with the options about the client's leg. Raises OSError.
+
+    `fast_open` is sent first, within the SYN if the system has the host's TCP Fast Open cookie. If not, it
+    fetches one for the next time, also when there is nothing to send. Such data may arrive twice (§ TCP Fast
+    Open on the Client-Proxy Leg says when that is no harm).
+    """
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
     async with asyncio.timeout_at(deadline):
         addresses = await _addresses(host, port)
-    dial = functools.partial(dial_address, deadline=deadline)
-    return SocketStream(await happy_eyeballs(interleaved(addresses), dial))
+    wanted = concerning(options, Leg.CLIENT_PROXY)
+    dialler = Dialler(wanted, leg=Leg.CLIENT_PROXY, syn_data=fast_open, deadline=deadline)
+    sock = await happy_eyeballs(interleaved(addresses), dialler.dial)
+    stream = SocketStream(sock)
+    if fast_open:
+        await _send_rest(stream, memoryview(fast_open)[dialler.syn_bytes(sock) :], deadline)
+    return stream
+
+
+async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | None) -> None:
+    try:
+        if rest:
+            async with asyncio.timeout_at(deadline):
+                await stream.send(rest)
+    except BaseException:
+        stream.abort()
+        raise
 
 
 async def _addresses(host: str, port: int) -> tuple[Address, ...]:

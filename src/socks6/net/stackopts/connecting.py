@@ -1,0 +1,128 @@
+"""Connecting a socket with stack options: what has to be said before, and what only the connecting shows."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from socks6.message.codes import Availability, Leg
+from socks6.message.options import TTL, Multipath, StackOption
+from socks6.net.sockets import SocketAddress, finish_connecting, stream_socket
+from socks6.net.stackopts.linux import IPPROTO_MPTCP
+from socks6.net.stackopts.reports import collect_reports, drop_reports, next_report
+from socks6.net.stackopts.table import concerning, holds, prepare, write
+
+TCP_FASTOPEN_CONNECT: Final = 30  # linux/tcp.h; Python's socket module lacks it
+
+
+class Dialled(NamedTuple):
+    """A connected socket, and how many bytes went into its SYN."""
+
+    sock: socket.socket
+    syn_bytes: int
+
+
+async def connect_prepared(
+    family: int,
+    address: SocketAddress,
+    wanted: Sequence[StackOption],
+    *,
+    leg: Leg,
+    syn_data: bytes | None = None,
+    deadline: float | None = None,
+) -> Dialled:
+    """Connect to a numeric address with the options wanted of `leg`.
+
+    `syn_data` goes with the SYN, as much as fits, if the kernel has the host's cookie; else it asks for one,
+    also when it is empty. None: no TCP Fast Open. Raises OSError, TTLExpired with a router's address.
+    """
+    wanted = concerning(wanted, leg)
+    sock = _prepared_socket(family, wanted, leg)
+    try:
+        reported = any(isinstance(option, TTL) for option in wanted) and collect_reports(sock)
+        error, sent = _begin(sock, address, syn_data)
+        if reported:
+            await _finish_reported(sock, address, error, deadline)
+        else:
+            await finish_connecting(sock, address, error, deadline)
+    except BaseException:
+        sock.close()
+        raise
+    return Dialled(sock, sent)
+
+
+def _prepared_socket(family: int, wanted: Sequence[StackOption], leg: Leg) -> socket.socket:
+    if any(isinstance(option, Multipath) and option.availability == Availability.YES for option in wanted):
+        sock = _multipath_socket(family, wanted)
+        if sock is not None:
+            return sock
+    sock = stream_socket(family, socket.IPPROTO_TCP)
+    prepare(sock, wanted, leg)
+    return sock
+
+
+def _multipath_socket(family: int, wanted: Sequence[StackOption]) -> socket.socket | None:
+    """Return an MPTCP socket, if there is MPTCP and such a socket can have all that is wanted.
+
+    Linux refuses a TTL and the like on it: who asks for one exact value and for MPTCP gets the value.
+    """
+    try:
+        sock = stream_socket(family, IPPROTO_MPTCP)
+    except OSError:
+        return None
+    for option in wanted:
+        try:
+            write(sock, option)
+        except OSError:
+            if not holds(sock, option):
+                sock.close()
+                return None
+    return sock
+
+
+def _begin(sock: socket.socket, address: SocketAddress, syn_data: bytes | None) -> tuple[int, int]:
+    """Begin to connect; return the error number, and how many bytes went into the SYN."""
+    if syn_data is not None:
+        with contextlib.suppress(OSError):  # the administrator may have switched it off
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
+    error = sock.connect_ex(address)
+    if error or syn_data is None:
+        return error, 0
+    # The cookie is there, and the SYN waits for data. What does not go into it is not taken: tcp_sendmsg stops
+    # at the first packet while the handshake goes on.
+    try:
+        return errno.EINPROGRESS, sock.send(syn_data)
+    except BlockingIOError:
+        return errno.EINPROGRESS, 0
+
+
+async def _finish_reported(
+    sock: socket.socket, address: SocketAddress, error: int, deadline: float | None
+) -> None:
+    """Wait for the connection, or for a router to say that there is no way to it."""
+    while True:
+        try:
+            await finish_connecting(sock, address, error, deadline)
+        except OSError as failure:
+            raise _told(sock) or failure from None
+        if _connected(sock):
+            drop_reports(sock)
+            return
+        # Woken by a report. Linux tries on when it comes while the socket is in use; there is no need to.
+        if told := _told(sock):
+            raise told
+        error = errno.EINPROGRESS
+
+
+def _told(sock: socket.socket) -> OSError | None:
+    report = next_report(sock)
+    return None if report is None else report.as_error()
+
+
+def _connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
