@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
-from socks6.config.locate import Key
 from socks6.errors import ConfigurationError
+
+Key: TypeAlias = tuple[str | int, ...]
+"""The way to a value from the top: names of tables and keys, indices of lists."""
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from socks6.config.choices import Choices
-from socks6.config.faults import Fault, InvalidConfiguration, key_text
-from socks6.config.locate import Key, line_of, locate_keys
+from socks6.config.faults import Fault, InvalidConfiguration, Key, key_text
+from socks6.config.locate import line_of, locate_keys
 from socks6.errors import ConfigurationError
 
 _TOML_ERROR: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)

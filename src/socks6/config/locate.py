@@ -2,10 +2,9 @@
 
 import re
 import tomllib
-from typing import Final, TypeAlias
+from typing import Final
 
-Key: TypeAlias = tuple[str | int, ...]
-"""The way to a value from the top: names of tables and keys, indices of lists."""
+from socks6.config.faults import Key
 
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _SPACE: Final = re.compile(r"[ \t]*")

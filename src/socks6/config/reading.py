@@ -8,8 +8,7 @@ from msgspec import Struct
 
 from socks6.config import tables
 from socks6.config.choices import LOOPS, Choices
-from socks6.config.faults import Fault, blaming
-from socks6.config.locate import Key
+from socks6.config.faults import Fault, Key, blaming
 from socks6.config.upstream import parse_upstream, read_url_file
 from socks6.errors import ConfigurationError
 from socks6.net.url import ProxyURL

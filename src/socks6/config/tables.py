@@ -9,8 +9,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from socks6.config.faults import Fault
-from socks6.config.locate import Key
+from socks6.config.faults import Fault, Key
 
 LONGEST: Final = 10**9  # seconds, some thirty years
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks6.config.locate import Key, line_of, locate_keys
+from socks6.config.faults import Key
+from socks6.config.locate import line_of, locate_keys
 
 TEXT = '''\
 # a comment with = and [brackets]
