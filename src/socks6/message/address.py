@@ -58,6 +58,14 @@ def normalize_host(host: str) -> str:
     return _canonical_name(host.encode())
 
 
+def decode_host(text: bytes) -> str:
+    """Return a host that a client of another protocol wrote, as `normalize_host` does; DecodeError if it is none."""
+    try:
+        return normalize_host(text.decode("ascii"))
+    except ValueError as error:
+        raise DecodeError("an impossible host name") from error
+
+
 @lru_cache(maxsize=1024)
 def encode_address(host: str) -> tuple[int, bytes]:
     """Return the address type of `host`, and its bytes with length byte and padding.

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Final, Self
 
 from socks6.errors import DecodeError
-from socks6.message.address import encode_address, ipv4_text, normalize_host
+from socks6.message.address import decode_host, encode_address, ipv4_text
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType, ReplyCode
 from socks6.message.options.base import check_range
@@ -70,7 +70,7 @@ class Request:
         port = reader.u16()
         address = reader.take(4)
         user = _take_string(reader)
-        host = _decode_name(_take_string(reader)) if _is_marker(address) else ipv4_text(address)
+        host = decode_host(_take_string(reader)) if _is_marker(address) else ipv4_text(address)
         return cls(command=command, host=host, port=port, user=user)
 
     @staticmethod
@@ -139,10 +139,3 @@ def _take_string(reader: Reader) -> bytes:
     while byte := reader.u8():
         string.append(byte)
     return bytes(string)
-
-
-def _decode_name(name: bytes) -> str:
-    try:
-        return normalize_host(name.decode("ascii"))
-    except ValueError as error:
-        raise DecodeError("an impossible host name") from error

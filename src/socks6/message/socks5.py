@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from socks6.errors import DecodeError
-from socks6.message.address import address_size, decode_address, encode_address
+from socks6.message.address import address_size, decode_address, decode_host, encode_address
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType, ReplyCode
 from socks6.message.dialect import DRAFT_12
@@ -204,5 +204,9 @@ def _encode_address(host: str, port: int) -> bytes:
 
 
 def _decode_address(reader: Reader) -> tuple[str, int]:
-    host = decode_address(reader.u8(), reader, DRAFT_12)
+    kind = reader.u8()
+    if kind == AddressType.DOMAIN_NAME:  # some clients write addresses so; Chromium, IPv6 addresses too
+        host = decode_host(reader.take(reader.u8()))
+    else:
+        host = decode_address(kind, reader, DRAFT_12)
     return host, reader.u16()

@@ -8,6 +8,7 @@ from socks6.message.address import (
     UnknownAddressType,
     address_size,
     decode_address,
+    decode_host,
     encode_address,
     ipv6_text,
     is_literal,
@@ -265,3 +266,13 @@ def test_a_callers_host_becomes_canonical(given: str, canonical: str) -> None:
 def test_what_cannot_be_a_host_is_the_callers_error(host: str) -> None:
     with pytest.raises(ValueError, match="is no"):
         normalize_host(host)
+
+
+def test_a_host_in_text_may_be_an_address() -> None:
+    assert [decode_host(text) for text in (b"Example.com", b"2001:DB8::1")] == ["example.com", "2001:db8::1"]
+
+
+@pytest.mark.parametrize("text", [b"", b"a b", b"\xc3\xa4", b"::1%lo", b"127.1"])
+def test_text_that_is_no_host_is_refused(text: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_host(text)

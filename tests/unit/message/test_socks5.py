@@ -79,8 +79,11 @@ def test_the_reserved_byte_is_ignored() -> None:
     assert Request.decode(bytes.fromhex("05 01 ff 03 01 61 0050")) == Request(command=1, host="a", port=80)
 
 
-def test_an_address_written_as_a_name_is_that_address() -> None:
-    assert Request.decode(bytes.fromhex("05 01 00 03 09 3132372e302e302e31 0050")).host == "127.0.0.1"
+@pytest.mark.parametrize("host", ["127.0.0.1", "2001:db8::1", "[2001:db8::1]"])
+def test_an_address_written_as_a_name_is_that_address(host: str) -> None:
+    name = bytes((len(host),)) + host.encode()
+    request = Request.decode(bytes.fromhex("05 01 00 03") + name + bytes.fromhex("0050"))
+    assert request.host == host.strip("[]")
 
 
 @pytest.mark.parametrize("name", ["00", "01 20", "02 2e2e", "02 c3a4"])

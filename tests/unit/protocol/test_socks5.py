@@ -164,7 +164,7 @@ def test_an_unknown_address_type_is_told() -> None:
 def test_an_impossible_name_fails() -> None:
     play = talk()
     play >> received(GREETING_NONE, "05 01 00 03 02 2e2e 0050")
-    play << malformed("b'.' is no host name") << sent("05 00", "05 01 00 01 00000000 0000")
+    play << malformed("an impossible host name") << sent("05 00", "05 01 00 01 00000000 0000")
 
 
 def test_an_impossible_socks4a_name_is_rejected() -> None:
