@@ -5,12 +5,14 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host
+from socks6.message.options import StackOption
+from socks6.net.url_query import format_options, parse_options
 
 DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}
 UNIX: Final = "+unix"
@@ -40,6 +42,7 @@ class ProxyURL:
     path: str = ""
     username: str | None = None
     password: str | None = None
+    options: tuple[StackOption, ...] = ()  # what every request through the proxy asks for
 
     @classmethod
     def parse(cls, text: str) -> "ProxyURL":
@@ -64,6 +67,8 @@ class ProxyURL:
         url = _parse(text)
         if url.username is not None:
             raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
+        if url.options:
+            raise _error(text, "a listener's URL has no options")
         return url
 
     @property
@@ -94,10 +99,11 @@ class ProxyURL:
         userinfo = "" if self.username is None else quote(self.username, safe="")
         userinfo += "" if password is None else f":{password}"
         userinfo += "" if self.username is None else "@"
+        query = f"?{format_options(self.options)}" if self.options else ""
         if self.path:
-            return f"{self.scheme}://{userinfo}{quote(os.fsencode(self.path))}"
+            return f"{self.scheme}://{userinfo}{quote(os.fsencode(self.path))}{query}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{userinfo}{host}:{self.port}"
+        return f"{self.scheme}://{userinfo}{host}:{self.port}{query}"
 
 
 def _parse(text: str) -> ProxyURL:
@@ -108,12 +114,17 @@ def _parse(text: str) -> ProxyURL:
     if scheme not in SCHEMES:
         raise _error(text, f"has an unknown scheme; there are {', '.join(SCHEMES)}")
     _refuse_rest(text, match)
+    options = _parse_query(text, match["query"] or "")
     userinfo, at, place = match["authority"].rpartition("@")
     username, password = _parse_userinfo(text, userinfo) if at else (None, None)
     front = scheme.removesuffix(UNIX)
     if scheme.endswith(UNIX):
         return ProxyURL(
-            front=front, path=_parse_path(text, place, path), username=username, password=password
+            front=front,
+            path=_parse_path(text, place, path),
+            username=username,
+            password=password,
+            options=options,
         )
     if path not in {"", "/"}:
         raise _error(text, "has a path, which only URLs of Unix sockets have")
@@ -124,6 +135,7 @@ def _parse(text: str) -> ProxyURL:
         port=DEFAULT_PORTS[front] if port is None else port,
         username=username,
         password=password,
+        options=options,
     )
 
 
@@ -137,9 +149,13 @@ def _refuse_rest(text: str, match: re.Match[str]) -> None:
         )
     if match["fragment"]:
         raise _error(text, "has a #fragment")
-    if match["query"]:
-        key = re.split("[=&;]", match["query"])[0]
-        raise _error(text, f"has an unknown option {key!r}; there are none yet")
+
+
+def _parse_query(text: str, query: str) -> tuple[StackOption, ...]:
+    try:
+        return parse_options(parse_qsl(query, keep_blank_values=True))
+    except ValueError as error:
+        raise _error(text, str(error)) from None
 
 
 def _parse_userinfo(text: str, userinfo: str) -> tuple[str, str | None]:

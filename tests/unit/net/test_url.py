@@ -143,7 +143,7 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6://[::1", "'socks6://***': has no port number"),
         ("socks6://127.1", "'socks6://127.1': b'127.1' is no host name"),
         ("socks6://h/path", "'socks6://h/path': has a path"),
-        ("socks6://h?sni=x", "'socks6://h?sni=x': has an unknown option 'sni'; there are none yet"),
+        ("socks6://h?sni=x", "'socks6://h?sni=x': has an unknown option 'sni'; there are tos, dscp, ttl"),
         ("socks6://h?udp", "has an unknown option 'udp'"),
         ("socks6://h#x", "has a #fragment"),
         ("socks6://a b", "has spaces or characters that cannot be printed"),

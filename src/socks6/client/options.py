@@ -1,0 +1,85 @@
+"""Stack options as Python callers write them."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from socks6.message.codes import Availability, Leg
+from socks6.message.options import (
+    TFO,
+    TOS,
+    TTL,
+    HappyEyeballs,
+    Multipath,
+    NoFragmentation,
+    Option,
+    StackOption,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackOptions:
+    """What the proxy is asked to do in the layers below (§ Stack options). None asks for nothing.
+
+    `tos` and `ttl` are header fields (0 to 255, 1 to 255); `no_fragmentation` wants DF set; these three are
+    about `leg`: the proxy's connection to the remote unless told otherwise. The others are about that one
+    alone: `happy_eyeballs` races a name's addresses (RFC 8305); `tfo` is how many bytes of the initial data
+    may go into the SYN, 0 for any number; `multipath` wants MPTCP. What came of it is in the stream's
+    `options`. Raises ValueError for numbers out of range.
+    """
+
+    tos: int | None = None
+    ttl: int | None = None
+    no_fragmentation: bool | None = None
+    happy_eyeballs: bool | None = None
+    tfo: int | None = None
+    multipath: bool | None = None
+    leg: Leg = Leg.PROXY_REMOTE
+
+    def __post_init__(self) -> None:
+        self.to_wire()
+
+    def to_wire(self) -> tuple[StackOption, ...]:
+        """Return the options as a request carries them."""
+        options: list[StackOption] = []
+        if self.tos is not None:
+            options.append(TOS(leg=self.leg, tos=self.tos))
+        if self.happy_eyeballs is not None:
+            options.append(HappyEyeballs(availability=_availability(self.happy_eyeballs)))
+        if self.ttl is not None:
+            options.append(TTL(leg=self.leg, ttl=self.ttl))
+        if self.no_fragmentation is not None:
+            availability = _availability(self.no_fragmentation)
+            options.append(NoFragmentation(leg=self.leg, availability=availability))
+        if self.tfo is not None:
+            options.append(TFO(payload_size=self.tfo))
+        if self.multipath is not None:
+            options.append(Multipath(availability=_availability(self.multipath)))
+        return tuple(options)
+
+
+def flatten(options: "StackOptions | Iterable[Option | StackOptions]") -> tuple[Option, ...]:
+    """Return options, of either form, as a request carries them."""
+    if isinstance(options, StackOptions):
+        return options.to_wire()
+    wire: list[Option] = []
+    for option in options:
+        wire.extend(option.to_wire() if isinstance(option, StackOptions) else (option,))
+    return tuple(wire)
+
+
+def with_defaults(options: tuple[Option, ...], defaults: tuple[StackOption, ...]) -> tuple[Option, ...]:
+    """Return options, and those defaults that none of them speaks for, leg by leg."""
+    taken = {claim for option in options for claim in option.claims()}
+    added: list[Option] = []
+    for default in defaults:
+        free = sum(leg for leg in (1, 2) if default.leg & leg and (type(default), leg) not in taken)
+        if free == default.leg:
+            added.append(default)
+        elif free:
+            added.append(dataclasses.replace(default, leg=free))
+    return (*options, *added)
+
+
+def _availability(wanted: bool) -> Availability:
+    return Availability.YES if wanted else Availability.NO
