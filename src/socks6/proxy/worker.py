@@ -17,7 +17,7 @@ from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.commands.connect import connect
 from socks6.proxy.fronts.base import Call, Front, Tunnel
-from socks6.proxy.fronts.http import HttpFront
+from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.proxy.fronts.mixed import MixedFront
 from socks6.proxy.fronts.socks5 import Socks5Front
 from socks6.proxy.fronts.socks6 import Socks6Front
@@ -28,6 +28,7 @@ from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
 SWEEP_SECONDS: Final = 0.25  # how exactly the handshake deadline is kept
 LINGER_SECONDS: Final = 2.0  # what a refused client gets to read its answer
 LINGER_BYTES: Final = 262_144
+NEVER: Final = 3e8  # seconds, ten years: what loops' timers can still count
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
 
 
@@ -36,7 +37,10 @@ def standard_fronts(settings: Settings) -> dict[str, Front]:
     socks6 = Socks6Front(
         dialects=settings.dialects, quiet=settings.quiet, ignore_fragmented=settings.ignore_fragmented
     )
-    fronts: dict[str, Front] = {"socks6": socks6, "socks5": Socks5Front(), "http": HttpFront()}
+    patience = HttpSettings(
+        idle_timeout=settings.relay.idle_timeout or NEVER, fin_timeout=settings.relay.fin_timeout or NEVER
+    )
+    fronts: dict[str, Front] = {"socks6": socks6, "socks5": Socks5Front(), "http": HttpFront(patience)}
     return {**fronts, "mixed": MixedFront(fronts)}
 
 
