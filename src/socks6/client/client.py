@@ -10,20 +10,23 @@ from typing import Final, TypeVar
 
 from typing_extensions import override
 
-from socks6.client.request import make_request
+from socks6.client.options import Options, flatten, with_defaults
+from socks6.client.request import carry_out
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import Carriers
 from socks6.errors import ConfigurationError, ProxyTimedOut, ProxyUnreachable, Socks6Error
 from socks6.message.address import normalize_host
-from socks6.message.codes import Command
+from socks6.message.codes import Command, Leg
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import Option, StackOption, find_all
+from socks6.message.options import StackOption, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
+from socks6.net.stackopts import prepare
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.unix import connect_unix
 from socks6.net.url import ProxyURL
+from socks6.protocol.client import ClientConversation
 from socks6.protocol.methods.base import ClientMethod
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
@@ -46,6 +49,11 @@ class Client:
     over anything else: it returns a new `ByteStream` for each request. `methods` make further ways to
     authenticate (§ Authentication Method options). `timeout` is for each call, in seconds; None for never.
 
+    Stack options in the URL, as in socks6://HOST?tos=0x10&mptcp=1, go with every connection that does not set
+    them itself; those about the client's leg are set at our end of it too. With `fast_open`, a request without
+    initial data travels in the SYN (TCP Fast Open): if the network doubles it, the proxy connects twice, but no
+    byte of the application comes twice (§ TCP Fast Open on the Client-Proxy Leg).
+
     Every call raises OperationFailed (a subclass for each reply code), AuthenticationFailed, ProxyUnreachable,
     ProxyTimedOut, VersionMismatch, RemoteProtocolError; ValueError for impossible hosts and ports. All but the
     last are `Socks6Error`, and OSError where asyncio's own calls would raise one.
@@ -59,11 +67,13 @@ class Client:
         methods: Sequence[MethodFactory] = (),
         timeout: float | None = DEFAULT_TIMEOUT,
         dialect: Dialect = DRAFT_12,
+        fast_open: bool = False,
     ) -> None:
         self.url: Final = proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy)
         if self.url.front != "socks6":
             raise ConfigurationError(f"{self.url} is not a SOCKS 6 proxy's: use socks6:// or socks6+unix://")
-        self._dial: Final = dial or self._dial_url
+        self._dial: Final = dial
+        self._fast_open: Final = fast_open
         self._methods: Final = (*_password_method(self.url), *methods)
         self._timeout: Final = timeout
         self._dialect: Final = dialect
@@ -91,24 +101,29 @@ class Client:
         port: int,
         *,
         initial_data: bytes = b"",
-        options: Sequence[Option] = (),
+        options: Options = (),
         timeout: float | None = None,
     ) -> ProxiedStream:
         """Connect to a host (§ Handling CONNECT); return the stream, which tells bind address and options.
 
-        `initial_data` travels with the request and reaches the host first. `timeout` in seconds replaces the
-        client's own.
+        `initial_data` travels with the request and reaches the host first. `options` are `StackOptions`, or
+        several of them, one a leg. `timeout` in seconds replaces the client's own.
         """
-        request = _request(Command.CONNECT, host, port, options)
+        wire = with_defaults(flatten(options), self.url.options)
+        request = Request(command=Command.CONNECT, host=normalize_host(host), port=port, options=wire)
         stream, reply = await self._ask(request, initial_data, timeout)
         return ProxiedStream(
             stream, Endpoint(reply.host, reply.port), tuple(find_all(reply.options, StackOption))
         )
 
     async def noop(self, *, timeout: float | None = None) -> float:
-        """Ask the proxy for nothing; return the seconds that it took, authentication included."""
+        """Ask the proxy for nothing; return the seconds that it took, authentication included.
+
+        With `fast_open` that also fetches the proxy's cookie, so that the next request travels in the SYN.
+        """
         started = time.monotonic()
-        stream, _ = await self._ask(_request(Command.NOOP, "0.0.0.0", 0, ()), b"", timeout)  # noqa: S104
+        request = Request(command=Command.NOOP, host="0.0.0.0", port=0)  # noqa: S104 - zeros, on the wire
+        stream, _ = await self._ask(request, b"", timeout)
         elapsed = time.monotonic() - started
         await stream.aclose()
         return elapsed
@@ -119,7 +134,7 @@ class Client:
         port: int,
         *,
         initial_data: bytes = b"",
-        options: Sequence[Option] = (),
+        options: Options = (),
         limit: int = 65536,
         ssl: tls.SSLContext | bool | None = None,
         server_hostname: str | None = None,
@@ -146,7 +161,7 @@ class Client:
         port: int,
         *,
         initial_data: bytes = b"",
-        options: Sequence[Option] = (),
+        options: Options = (),
         ssl: tls.SSLContext | bool | None = None,
         server_hostname: str | None = None,
         timeout: float | None = None,
@@ -167,31 +182,38 @@ class Client:
         self, request: Request, initial_data: bytes, timeout: float | None
     ) -> tuple[ByteStream, OperationReply]:
         """Dial the proxy and make one request; return the stream behind the Operation Reply."""
+        conversation = ClientConversation(
+            request,
+            methods=[make() for make in self._methods],
+            initial_data=initial_data,
+            dialect=self._dialect,
+        )
+        near = tuple(
+            option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
+        )
         async with self._limit(timeout):
-            stream = await self._dialled()
+            # § TCP Fast Open on the Client-Proxy Leg: what is in the SYN may come twice
+            opening = conversation.data_to_send() if self._fast_open and not initial_data else None
+            stream = await self._dialled(near, opening)
             try:
-                reply = await make_request(
-                    stream,
-                    request,
-                    methods=[make() for make in self._methods],
-                    initial_data=initial_data,
-                    dialect=self._dialect,
-                )
+                return stream, await carry_out(conversation, stream)
             except BaseException:
                 stream.abort()
                 raise
-            return stream, reply
 
-    async def _dialled(self) -> ByteStream:
+    async def _dialled(self, near: tuple[StackOption, ...], opening: bytes | None) -> ByteStream:
+        """Reach the proxy, with stack options for our leg; `opening` is sent first, in the SYN if that can be."""
         try:
-            return await self._dial()
+            if self._dial is None and not self.url.path:
+                return await connect_tcp(self.url.host, self.url.port, options=near, fast_open=opening)
+            stream = await (self._dial() if self._dial else connect_unix(self.url.path))
+            if stream.raw_socket is not None:
+                prepare(stream.raw_socket, near, Leg.CLIENT_PROXY)
+            if opening:
+                await stream.send(opening)
+            return stream
         except OSError as error:
             raise ProxyUnreachable(f"cannot reach the proxy {self.url}: {error.strerror or error}") from error
-
-    async def _dial_url(self) -> ByteStream:
-        if self.url.path:
-            return await connect_unix(self.url.path)
-        return await connect_tcp(self.url.host, self.url.port)
 
     @asynccontextmanager
     async def _limit(self, timeout: float | None) -> AsyncIterator[None]:
@@ -213,7 +235,3 @@ def _password_method(url: ProxyURL) -> tuple[MethodFactory, ...]:
     )
     UsernamePasswordClient(credentials)  # raises ValueError at once for what RFC 1929 cannot carry
     return (lambda: UsernamePasswordClient(credentials),)
-
-
-def _request(command: Command, host: str, port: int, options: Sequence[Option]) -> Request:
-    return Request(command=command, host=normalize_host(host), port=port, options=tuple(options))

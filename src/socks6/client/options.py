@@ -1,8 +1,9 @@
 """Stack options as Python callers write them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import (
@@ -58,7 +59,10 @@ class StackOptions:
         return tuple(options)
 
 
-def flatten(options: "StackOptions | Iterable[Option | StackOptions]") -> tuple[Option, ...]:
+Options: TypeAlias = StackOptions | Sequence[Option | StackOptions]
+
+
+def flatten(options: Options) -> tuple[Option, ...]:
     """Return options, of either form, as a request carries them."""
     if isinstance(options, StackOptions):
         return options.to_wire()

@@ -52,6 +52,14 @@ async def make_request(
     conversation = ClientConversation(
         request, methods=methods, initial_data=initial_data, deadline=deadline, dialect=dialect
     )
+    return await carry_out(conversation, stream)
+
+
+async def carry_out(conversation: ClientConversation, stream: ByteStream) -> OperationReply:
+    """Write what the conversation still has to say, and return the successful Operation Reply.
+
+    Reads and raises as `make_request` does.
+    """
     await _expect(conversation, stream, AuthenticationAccepted)
     reply = (await _expect(conversation, stream, OperationAnswered)).reply
     if reply.code != ReplyCode.SUCCEEDED:
