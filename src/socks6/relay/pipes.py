@@ -24,8 +24,9 @@ class Pipes:
     side is slow. So idle connections hold none.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, size: int = PIPE_SIZE) -> None:
         self._most = most
+        self._size = size
         self._made = 0
         self._keep = SPARE
         self._spare: list[Pipe] = []
@@ -66,16 +67,16 @@ class Pipes:
         except OSError:
             return None
         self._made += 1
-        pipe = Pipe(read_end, write_end, _enlarge(write_end))
+        pipe = Pipe(read_end, write_end, _resize(write_end, self._size))
         if pipe.size < SMALLEST:
             self.discard(pipe)
             return None
         return pipe
 
 
-def _enlarge(end: int) -> int:
-    """Return the size of a pipe, made as large as the kernel allows (fs.pipe-max-size, pipe-user-pages-soft)."""
+def _resize(end: int, size: int) -> int:
+    """Return the size of a pipe, made `size` if the kernel lets us (fs.pipe-max-size, pipe-user-pages-soft)."""
     try:
-        return fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        return fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, size)
     except OSError:
         return fcntl.fcntl(end, fcntl.F_GETPIPE_SZ)

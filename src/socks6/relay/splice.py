@@ -75,7 +75,7 @@ class Splice:
     def stop(self) -> None:
         """Touch the sockets no more. Idempotent."""
         for direction in (self.up, self.down):
-            self.kernel.poller.remove(direction.source_fd)
+            self.kernel.poller.remove(direction.source_fd, direction)
             direction.drop()
 
     def end(self, ending: Ending, reason: str = "") -> None:
@@ -126,7 +126,11 @@ class Direction:
         """See Pump. What happened to our source is what happened to the other way's sink."""
         back = self.back
         if events & WRITABLE and (back.rest is not None or back.pipe is not None):
-            back.resume()
+            try:
+                back.resume()
+            except OSError as error:
+                back.fail(error)
+                return
         if self.ended or self.rest is not None or self.pipe is not None:
             if events & select.EPOLLERR:
                 self._raise_error()
@@ -271,4 +275,3 @@ class Direction:
         """Raise what befell the source while we do not read from it."""
         if error := self.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(error, os.strerror(error))
-

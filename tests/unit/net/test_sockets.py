@@ -120,6 +120,22 @@ def test_a_stream_that_nobody_reads_costs_no_time(run: Run) -> None:
     run(play())
 
 
+def test_a_detached_socket_is_the_callers(run: Run) -> None:
+    async def play() -> None:
+        left, right = socket.socketpair()
+        stream = SocketStream(left)
+        with right, stream.detach_socket() as ours:
+            assert ours.gettimeout() == 0
+            await stream.aclose()
+            stream.abort()
+            right.send(b"still open")
+            assert ours.recv(99) == b"still open"
+            with pytest.raises(OSError, match="Bad file"):
+                await stream.receive()
+
+    run(play())
+
+
 def test_a_dial_that_is_cancelled_leaves_no_socket(run: Run) -> None:
     async def play() -> None:
         with socket.socket() as full:

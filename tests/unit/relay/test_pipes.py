@@ -92,3 +92,19 @@ def test_without_descriptors_there_is_no_pipe(pipes: Pipes) -> None:
     pipe = pipes.take()
     assert pipe is not None
     pipes.give(pipe)
+
+
+def test_a_size_that_the_kernel_refuses_leaves_the_pipe_as_it_is() -> None:
+    pipes = Pipes(1, size=(1 << 31) - 1)
+    pipe = pipes.take()
+    if pipe is not None:  # else the kernel's own size is too small to be of use
+        assert pipe.size < PIPE_SIZE
+        pipes.give(pipe)
+    pipes.close()
+    assert pipes.made == 0
+
+
+def test_a_pipe_smaller_than_what_is_copied_is_of_no_use() -> None:
+    pipes = Pipes(1, size=4096)
+    assert pipes.take() is None
+    assert pipes.made == 0

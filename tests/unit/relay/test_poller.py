@@ -27,12 +27,12 @@ class Witness:
         self.went_on = 0
         self.raises: Exception | None = None
         self.failed: list[Exception] = []
-        self.also: list[socket.socket] = []  # removed when told
+        self.also: list[tuple[socket.socket, Witness]] = []  # removed when told
 
     def on_events(self, events: int) -> None:
         self.told.append(events)
-        for sock in self.also:
-            self.poller.remove(sock.fileno())
+        for sock, pump in self.also:
+            self.poller.remove(sock.fileno(), pump)
         if self.raises is not None:
             raise self.raises
 
@@ -111,8 +111,8 @@ def test_nobody_is_told_after_removal(run: Run) -> None:
         with left, right:
             async with polling() as poller:
                 poller.add(left.fileno(), pump := Witness(poller))
-                poller.remove(left.fileno())
-                poller.remove(left.fileno())
+                poller.remove(left.fileno(), pump)
+                poller.remove(left.fileno(), pump)
                 right.send(b"x")
                 await asyncio.sleep(0.02)
                 assert pump.told == []
@@ -127,13 +127,47 @@ def test_a_removal_holds_for_the_turn_in_which_it_happens(run: Run) -> None:
             pumps = [Witness(poller), Witness(poller)]
             for pump, (ours, theirs) in zip(pumps, pairs, strict=True):
                 theirs.send(b"x")
-                pump.also = [pair[0] for pair in pairs]
+                pump.also = [(pairs[0][0], pumps[0]), (pairs[1][0], pumps[1])]
                 poller.add(ours.fileno(), pump)
             await asyncio.sleep(0.02)
             assert sorted(len(pump.told) for pump in pumps) == [0, 1]
         for pair in pairs:
             for sock in pair:
                 sock.close()
+
+    run(play())
+
+
+def test_a_descriptor_in_use_again_stays_with_its_new_user(run: Run) -> None:
+    async def play() -> None:
+        async with polling() as poller:
+            left, right = socket.socketpair()
+            number = left.fileno()
+            poller.add(number, old := Witness(poller))
+            left.close()
+            right.close()
+            left, right = socket.socketpair()
+            with left, right:
+                assert left.fileno() == number
+                poller.add(number, new := Witness(poller))
+                poller.remove(number, old)
+                right.send(b"x")
+                await until_told(new)
+                assert old.told == []
+                poller.remove(number, new)
+
+    run(play())
+
+
+def test_a_descriptor_that_was_closed_can_be_removed(run: Run) -> None:
+    async def play() -> None:
+        async with polling() as poller:
+            left, right = socket.socketpair()
+            number = left.fileno()
+            poller.add(number, pump := Witness(poller))
+            left.close()
+            right.close()
+            poller.remove(number, pump)
 
     run(play())
 

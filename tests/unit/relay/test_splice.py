@@ -15,7 +15,7 @@ if sys.platform != "linux":
     pytest.skip("only Linux splices", allow_module_level=True)
 
 from socks6.net.sockets import SocketStream
-from socks6.relay.splice import PIECE, Kernel, Splice
+from socks6.relay.splice import PIECE, Kernel, SendingFailed, Splice
 from socks6.telemetry import Ending
 from tests.kit.joined import tcp_pair
 from tests.kit.loops import Run
@@ -224,6 +224,56 @@ def test_a_remote_that_is_gone_is_named(run: Run) -> None:
             scene.remote.abort()
             await scene.splice.done
             assert scene.splice.reason.startswith("remote: ")
+
+    run(play())
+
+
+def test_a_client_that_resets_while_it_is_spliced_is_named(run: Run) -> None:
+    async def play() -> None:
+        async with joint() as scene:
+            scene.splice.up.bulk = True
+            scene.client.abort()
+            await scene.splice.done
+            assert scene.splice.reason.startswith("client: ")
+
+    run(play())
+
+
+def test_a_remote_that_resets_with_bytes_in_its_pipe_is_named(run: Run) -> None:
+    async def play() -> None:
+        async with joint() as scene, asyncio.TaskGroup() as group:
+            sending = group.create_task(scene.client.send(BULK))
+            await until(lambda: scene.splice.up.pipe is not None)
+            scene.remote.abort()
+            await scene.splice.done
+            sending.cancel()
+            assert scene.splice.reason.startswith("remote: ")
+
+    run(play())
+
+
+def test_a_side_that_can_be_told_nothing_more_is_broken(run: Run) -> None:
+    async def play() -> None:
+        async with joint() as scene:
+            up = scene.splice.up
+            scene.splice.stop()
+            up.sink.close()
+            with pytest.raises(SendingFailed):
+                up.put(b"x")
+            with pytest.raises(SendingFailed):
+                up._finish()
+
+    run(play())
+
+
+def test_a_direction_that_waits_for_its_turn_does_not_outlive_the_relay(run: Run) -> None:
+    async def play() -> None:
+        async with joint() as scene:
+            await scene.client.send(b"too late")
+            scene.kernel.poller.later(scene.splice.up)
+            scene.splice.expire("idle")
+            await turns()
+            assert scene.splice.up.count == 0
 
     run(play())
 

@@ -1,5 +1,6 @@
 """TCP streams and listeners."""
 
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.net.stream import ByteStream, Endpoint, Protection
-from socks6.net.transports.tcp import connect_tcp, listen_tcp
+from socks6.net.transports.tcp import _check, connect_tcp, listen_tcp
 from tests.kit.loops import Run
 from tests.kit.streams import StreamConformance, accept, closing
 
@@ -159,6 +160,20 @@ def test_a_port_is_free_again_after_closing(run: Run) -> None:
         (again,) = await listen_tcp(*place)
         assert again.local == place
         await again.aclose()
+
+    run(play())
+
+
+def test_a_family_that_this_machine_lacks_is_done_without(run: Run) -> None:
+    async def play() -> None:
+        (listener,) = await listen_tcp("127.0.0.1", 0)
+        lacking = OSError(errno.EAFNOSUPPORT, "no such family")
+        _check([lacking], [listener])
+        with pytest.raises(OSError, match="no such family"):
+            _check([lacking], [])
+        with pytest.raises(OSError, match="in use"):
+            _check([OSError(errno.EADDRINUSE, "in use")], [listener])
+        await listener.aclose()
 
     run(play())
 

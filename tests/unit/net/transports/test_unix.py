@@ -172,3 +172,11 @@ def test_a_full_backlog_is_waited_for_until_the_time_out(run: Run, path: str) ->
         await listener.aclose()
 
     run(play())
+
+
+def test_a_path_that_is_too_long_is_refused(run: Run, tmp_path: Path) -> None:
+    async def play() -> None:
+        with pytest.raises(OSError, match="too long"):
+            await listen_unix(str(tmp_path / ("x" * 120)))
+
+    run(play())
