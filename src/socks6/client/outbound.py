@@ -1,9 +1,12 @@
 """The way out through an upstream SOCKS 6 proxy."""
 
+from dataclasses import replace
+
 from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
+from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.net.stream import Connection, Judge, Outbound
@@ -39,9 +42,20 @@ class Socks6Outbound(Outbound):
         except (Socks6Error, ValueError) as error:
             raise GeneralFailure(f"upstream: {error}") from error
         return Connection(
-            stream=stream, bound=stream.bound, options=stream.options, first_data_sent=len(initial_data)
+            stream=stream,
+            bound=stream.bound,
+            options=_about_the_remote(stream.options),
+            first_data_sent=len(initial_data),
         )
 
     @override
     async def aclose(self) -> None:
         """Nothing is shared between connections."""
+
+
+def _about_the_remote(options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
+    """Return what the upstream told of its far leg; its near one is nobody's but ours."""
+    far = (option for option in options if option.leg & Leg.PROXY_REMOTE)
+    return tuple(
+        option if option.leg == Leg.PROXY_REMOTE else replace(option, leg=Leg.PROXY_REMOTE) for option in far
+    )

@@ -71,7 +71,7 @@ class Server:
         """Listen. Raises OSError for an address that is not to be had."""
         try:
             for address in self._addresses:
-                for listener in await _listen(address):
+                for listener in await _listen(address, self._worker.settings.fast_open):
                     self._listeners.append((listener, address.front))
         except BaseException:
             await self._close_listeners()
@@ -165,10 +165,10 @@ class Server:
             await listener.aclose()
 
 
-async def _listen(address: ProxyURL) -> list[Listener]:
+async def _listen(address: ProxyURL, fast_open: int) -> list[Listener]:
     try:
         if address.path:
             return [await listen_unix(address.path, url=str(address))]
-        return list(await listen_tcp(address.host, address.port, scheme=address.front))
+        return list(await listen_tcp(address.host, address.port, scheme=address.front, fast_open=fast_open))
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error

@@ -17,4 +17,6 @@ class Settings:
     dialects: tuple[Dialect, ...] = (DRAFT_12,)
     quiet: bool = False  # answer nothing before authentication has succeeded (the seed's small cross section)
     ignore_fragmented: bool = False  # close on requests that are not whole in the first read (the seed's)
+    copy_tos: bool = False  # carry a client's own TOS over to the far leg, where it does not ask for another
+    fast_open: int = 0  # clients at a time that may send data in their SYN (TCP Fast Open); 0 for none
     relay: RelaySettings = field(default_factory=RelaySettings)

@@ -1,13 +1,16 @@
 """Serves one client connection after another over any byte stream: the engine without listeners."""
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from typing import Final
 
 from socks6.errors import ConfigurationError, OperationFailed
-from socks6.message.codes import Command, ReplyCode
+from socks6.message.codes import Command, Leg, ReplyCode
+from socks6.message.options import TOS, find
 from socks6.net.direct import DirectOutbound
+from socks6.net.stackopts.received import received_tos
 from socks6.net.stream import ByteStream, Connection, Outbound
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
@@ -197,7 +200,12 @@ class Visit:
         self.worker.request_arrived(self)
         self._note(call)
         try:
-            connection = await connect(call, policy=self.policy, outbound=self.worker.outbound)
+            connection = await connect(
+                self._marked(call),
+                policy=self.policy,
+                outbound=self.worker.outbound,
+                client=self.stream.raw_socket,
+            )
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)
             raise
@@ -261,6 +269,16 @@ class Visit:
             bytes_up=self.bytes_up,
             bytes_down=self.bytes_down,
         )
+
+    def _marked(self, call: Call) -> Call:
+        """Return the call with the TOS that the client itself sends with, if that is to be copied."""
+        raw = self.stream.raw_socket
+        if not self.worker.settings.copy_tos or raw is None or find(call.options, TOS):
+            return call
+        tos = received_tos(raw)
+        if tos is None:
+            return call
+        return dataclasses.replace(call, options=(*call.options, TOS(leg=Leg.BOTH, tos=tos)))
 
     def _note(self, call: Call) -> None:
         """Keep what the log will say of a call, not the call: its first data may be long."""

@@ -1,16 +1,27 @@
 """CONNECT: the rules judge the name, then the outbound connects and the rules judge each address."""
 
+import socket
 from dataclasses import replace
 
 from socks6.errors import NotAllowed
+from socks6.message.codes import Leg
+from socks6.message.options import StackOption
 from socks6.net.direct import DNS_PORT, UNSPECIFIED
+from socks6.net.stackopts import in_force, merge, prepare
 from socks6.net.stream import Connection, Outbound
 from socks6.policy.rules import Policy
+from socks6.policy.stack import permit_options
 from socks6.proxy.fronts.base import Call
 
 
-async def connect(call: Call, *, policy: Policy, outbound: Outbound) -> Connection:
-    """Carry out a CONNECT. Raises OperationFailed."""
+async def connect(
+    call: Call, *, policy: Policy, outbound: Outbound, client: socket.socket | None = None
+) -> Connection:
+    """Carry out a CONNECT, with what the policy permits of its stack options. Raises OperationFailed.
+
+    `client` is the client's socket, for options about its leg. The connection's options are those in force,
+    on either leg, also where what was asked for is not permitted (§ Stack options).
+    """
     decision = _naming_policy(call, policy).judge_name(
         call.identity, call.command, call.host, call.port, final=not outbound.resolves
     )
@@ -20,9 +31,37 @@ async def connect(call: Call, *, policy: Policy, outbound: Outbound) -> Connecti
     def judge(address: str, port: int) -> bool:
         return policy.judge_address(call.identity, call.command, call.host, address, port).allowed
 
-    return await outbound.connect(
-        call.host, call.port, judge=judge, options=call.options, first_data=call.first_data
+    permitted = permit_options(policy.stack, call.identity, call.options)
+    if client is not None:
+        prepare(client, permitted, Leg.CLIENT_PROXY)
+    connection = await outbound.connect(
+        call.host,
+        call.port,
+        judge=judge,
+        options=tuple(option for option in permitted if option.leg & Leg.PROXY_REMOTE),
+        first_data=call.first_data,
     )
+    if not call.options:
+        return connection
+    return replace(connection, options=_truth(call, permitted, connection, outbound, client))
+
+
+def _truth(
+    call: Call,
+    permitted: tuple[StackOption, ...],
+    connection: Connection,
+    outbound: Outbound,
+    client: socket.socket | None,
+) -> tuple[StackOption, ...]:
+    """Return what is in force of everything that was asked for."""
+    far = connection.options
+    remote = connection.stream.raw_socket
+    if remote is not None and outbound.resolves:  # the remote's own connection, not one to another proxy
+        kinds = {type(option) for option in permitted}
+        refused = [option for option in call.options if type(option) not in kinds]
+        far += in_force(remote, refused, Leg.PROXY_REMOTE)
+    near = () if client is None else in_force(client, call.options, Leg.CLIENT_PROXY)
+    return merge(near, far)
 
 
 def _naming_policy(call: Call, policy: Policy) -> Policy:

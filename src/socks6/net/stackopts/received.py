@@ -1,0 +1,40 @@
+"""What the peer's packets say: the TOS that a TCP client sends with."""
+
+import socket
+import sys
+from struct import Struct
+from typing import Final, NamedTuple
+
+ANSWER: Final = Struct("@Niii")  # struct cmsghdr (length, level, type) and an int
+ROOM: Final = 256
+
+
+class _Names(NamedTuple):
+    """What Linux calls it (linux/in.h, in6.h): level, "tell me", "what is there", the answer's type."""
+
+    level: int
+    receive: int
+    packet_options: int
+    answer: int
+
+
+NAMES: Final = {
+    socket.AF_INET: _Names(socket.IPPROTO_IP, 13, 9, 1),  # IP_RECVTOS, IP_PKTOPTIONS, IP_TOS
+    socket.AF_INET6: _Names(socket.IPPROTO_IPV6, 66, 6, 67),  # IPV6_RECVTCLASS, _2292PKTOPTIONS, _TCLASS
+}
+
+
+def received_tos(sock: socket.socket) -> int | None:
+    """Return the TOS of the packets that a connected TCP socket receives; None where nobody can tell."""
+    names = NAMES.get(sock.family)
+    if names is None or sys.platform != "linux":
+        return None
+    try:
+        sock.setsockopt(names.level, names.receive, 1)
+        options = sock.getsockopt(names.level, names.packet_options, ROOM)
+    except OSError:
+        return None
+    if len(options) < ANSWER.size:
+        return None
+    _, level, kind, value = ANSWER.unpack_from(options)
+    return value if (level, kind) == (names.level, names.answer) else None

@@ -1,0 +1,54 @@
+"""Stack options as callers write them."""
+
+import pytest
+
+from socks6.client.options import StackOptions, flatten, with_defaults
+from socks6.message.codes import Availability, Leg
+from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, SessionRequest
+
+REMOTE = Leg.PROXY_REMOTE
+
+
+def test_nothing_asked_is_no_option() -> None:
+    assert StackOptions().to_wire() == ()
+
+
+def test_each_field_is_an_option() -> None:
+    asked = StackOptions(
+        tos=16, ttl=64, no_fragmentation=True, happy_eyeballs=False, tfo=1460, multipath=True, leg=Leg.BOTH
+    )
+    assert asked.to_wire() == (
+        TOS(leg=Leg.BOTH, tos=16),
+        HappyEyeballs(availability=Availability.NO),
+        TTL(leg=Leg.BOTH, ttl=64),
+        NoFragmentation(leg=Leg.BOTH, availability=Availability.YES),
+        TFO(payload_size=1460),
+        Multipath(availability=Availability.YES),
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"tos": 256}, {"ttl": 0}, {"ttl": 256}, {"tfo": 65536}, {"tos": -1}])
+def test_numbers_out_of_range_are_refused_at_once(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+        StackOptions(**wrong)  # type: ignore[arg-type]  # mypy takes the dict's values for any field's
+
+
+def test_options_of_both_forms_go_together() -> None:
+    near = StackOptions(ttl=3, leg=Leg.CLIENT_PROXY)
+    assert flatten((near, SessionRequest())) == (TTL(leg=Leg.CLIENT_PROXY, ttl=3), SessionRequest())
+    assert flatten(near) == (TTL(leg=Leg.CLIENT_PROXY, ttl=3),)
+    assert flatten(()) == ()
+
+
+def test_defaults_fill_what_is_not_said() -> None:
+    assert with_defaults((TTL(leg=REMOTE, ttl=3),), (TTL(leg=REMOTE, ttl=9), TOS(leg=REMOTE, tos=1))) == (
+        TTL(leg=REMOTE, ttl=3),
+        TOS(leg=REMOTE, tos=1),
+    )
+
+
+def test_a_default_for_both_legs_fills_the_leg_that_is_left() -> None:
+    assert with_defaults((TTL(leg=REMOTE, ttl=3),), (TTL(leg=Leg.BOTH, ttl=9),)) == (
+        TTL(leg=REMOTE, ttl=3),
+        TTL(leg=Leg.CLIENT_PROXY, ttl=9),
+    )
