@@ -158,11 +158,11 @@ def _routes(index: int, links: int) -> Iterator[str]:
 
 
 def _address(link: int, end: int, family: int) -> str:
-    return f"fd66:{link}::{end}" if family == socket.AF_INET6 else f"10.66.{link}.{end}"
+    return f"fd66:{link + 1}::{end}" if family == socket.AF_INET6 else f"10.66.{link + 1}.{end}"
 
 
 def _network(link: int, family: int) -> str:
-    return f"fd66:{link}::/64" if family == socket.AF_INET6 else f"10.66.{link}.0/24"
+    return f"fd66:{link + 1}::/64" if family == socket.AF_INET6 else f"10.66.{link + 1}.0/24"
 
 
 def _family(host: str) -> int:
