@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from socks6.client.client import Client
+    from socks6.client.options import StackOptions
     from socks6.client.outbound import Socks6Outbound
     from socks6.client.stream import ProxiedStream
     from socks6.errors import (
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
         TTLExpired,
         VersionMismatch,
     )
+    from socks6.message.codes import Leg
     from socks6.net.direct import DirectOutbound
     from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound, Protection
     from socks6.net.url import ProxyURL
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
+    from socks6.policy.stack import StackRule
     from socks6.proxy.authentication.base import Authenticator
     from socks6.proxy.authentication.none import NoAuthentication
     from socks6.proxy.authentication.table import UserTable
@@ -66,6 +69,7 @@ __all__ = [
     "HostUnreachable",
     "Identity",
     "Judge",
+    "Leg",
     "LocalProtocolError",
     "NetworkUnreachable",
     "NoAuthentication",
@@ -88,6 +92,8 @@ __all__ = [
     "Settings",
     "Socks6Error",
     "Socks6Outbound",
+    "StackOptions",
+    "StackRule",
     "TTLExpired",
     "UserTable",
     "VersionMismatch",
@@ -114,6 +120,7 @@ _HOMES: Final = {
     "HostUnreachable": "socks6.errors",
     "Identity": "socks6.policy.identity",
     "Judge": "socks6.net.stream",
+    "Leg": "socks6.message.codes",
     "LocalProtocolError": "socks6.errors",
     "NetworkUnreachable": "socks6.errors",
     "NoAuthentication": "socks6.proxy.authentication.none",
@@ -136,6 +143,8 @@ _HOMES: Final = {
     "Settings": "socks6.proxy.settings",
     "Socks6Error": "socks6.errors",
     "Socks6Outbound": "socks6.client.outbound",
+    "StackOptions": "socks6.client.options",
+    "StackRule": "socks6.policy.stack",
     "TTLExpired": "socks6.errors",
     "UserTable": "socks6.proxy.authentication.table",
     "VersionMismatch": "socks6.errors",
