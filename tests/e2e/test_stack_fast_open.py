@@ -93,7 +93,7 @@ def test_the_syn_carries_no_more_than_asked(run: Run, two: Road, asked: int, exp
 @FAMILIES
 def test_more_than_a_packet_holds_is_told_as_what_it_held(run: Run, two: Road, family: int) -> None:
     host, data = two.last_address(family), bytes(range(250)) * 40
-    told = []
+    told: list[int] = []
 
     async def play() -> None:
         await exchange(listener, host, TFO(payload_size=0), first_data=b"")

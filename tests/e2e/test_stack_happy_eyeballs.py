@@ -43,7 +43,7 @@ def connected(
 ) -> tuple[float, list[Packet]]:
     """Connect to a name; return how long it took, and the SYNs."""
     four, six = net.last_address(), net.last_address(socket.AF_INET6)
-    took = []
+    took: list[float] = []
 
     async def play() -> None:
         way = DirectOutbound(

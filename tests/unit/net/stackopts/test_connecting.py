@@ -1,0 +1,93 @@
+"""Connecting with stack options, over loopback; tests/e2e/test_stack_* has the packets."""
+
+import asyncio
+import socket
+import sys
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("loopback of other systems differs", allow_module_level=True)
+
+from socks6.message.codes import Leg
+from socks6.message.options import TOS, TTL, Multipath, StackOption
+from socks6.net.stackopts import connect_prepared, in_force
+from tests.kit.footprint import Footprint
+from tests.kit.loops import Run
+
+FAR = Leg.PROXY_REMOTE
+MANY = (TOS(leg=2, tos=8), TTL(leg=2, ttl=33), Multipath(availability=2))
+
+
+@pytest.mark.parametrize("wanted", [(), MANY[:1], MANY[:2], MANY[2:], MANY])
+@pytest.mark.parametrize("syn_data", [None, b"", b"hello"])
+def test_a_connection_is_made_whatever_is_asked(
+    run: Run, wanted: tuple[StackOption, ...], syn_data: bytes | None
+) -> None:
+    async def play() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            dialled = await connect_prepared(
+                socket.AF_INET, server.getsockname(), wanted, leg=FAR, syn_data=syn_data
+            )
+            with dialled.sock:
+                assert dialled.sock.getpeername() == server.getsockname()
+                assert dialled.sock.gettimeout() == 0
+                assert dialled.syn_bytes <= len(syn_data or b"")
+                asked = [option for option in wanted if not isinstance(option, Multipath)]
+                assert in_force(dialled.sock, asked, FAR) == tuple(asked)
+
+    run(play())
+
+
+@pytest.mark.parametrize("wanted", [(), MANY[1:2], MANY[2:]])
+@pytest.mark.parametrize("syn_data", [None, b"hello"])
+def test_a_refusal_is_told_and_leaves_no_socket(
+    run: Run, wanted: tuple[StackOption, ...], syn_data: bytes | None
+) -> None:
+    async def play() -> None:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            before = Footprint.of().descriptors
+            with pytest.raises(ConnectionRefusedError):
+                await connect_prepared(
+                    socket.AF_INET, closed.getsockname(), wanted, leg=FAR, syn_data=syn_data
+                )
+            assert Footprint.of().descriptors == before
+
+    run(play())
+
+
+def test_a_dial_that_is_cancelled_leaves_no_socket(run: Run) -> None:
+    async def play() -> None:
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            with socket.create_connection(full.getsockname()):
+                before = Footprint.of().descriptors
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await connect_prepared(socket.AF_INET, full.getsockname(), MANY[1:2], leg=FAR)
+                assert Footprint.of().descriptors == before
+
+    run(play())
+
+
+def test_options_about_the_other_leg_are_not_set(run: Run) -> None:
+    async def play() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            dialled = await connect_prepared(
+                socket.AF_INET, server.getsockname(), [TTL(leg=2, ttl=33)], leg=Leg.CLIENT_PROXY
+            )
+            with dialled.sock:
+                assert dialled.sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 64
+
+    run(play())
+
+
+def test_a_family_that_this_machine_lacks_is_told(run: Run) -> None:
+    async def play() -> None:
+        for wanted in ((), MANY[2:]):
+            with pytest.raises(OSError, match="not supported"):
+                await connect_prepared(socket.AF_APPLETALK, ("127.0.0.1", 9), wanted, leg=FAR)
+
+    run(play())
