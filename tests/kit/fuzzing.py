@@ -122,12 +122,14 @@ class Hosts:
         self._group = group
         self._listeners: list[socket.socket] = []
 
-    def start(self, serve: Callable[[socket.socket], Awaitable[None]]) -> int:
-        """Have `serve` called for each connection at a port, which is returned."""
+    def start(
+        self, serve: Callable[[socket.socket], Awaitable[None]], *, seconds: float = VISIT_SECONDS
+    ) -> int:
+        """Have `serve` called for each connection at a port, which is returned; it gets so many seconds."""
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         listener.setblocking(False)
         self._listeners.append(listener)
-        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener, serve)
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener, serve, seconds)
         port: int = listener.getsockname()[1]
         return port
 
@@ -137,15 +139,19 @@ class Hosts:
             asyncio.get_running_loop().remove_reader(listener.fileno())
             listener.close()
 
-    def _accept(self, listener: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
+    def _accept(
+        self, listener: socket.socket, serve: Callable[[socket.socket], Awaitable[None]], seconds: float
+    ) -> None:
         with contextlib.suppress(OSError):
             sock, _ = listener.accept()
             sock.setblocking(False)
-            self._group.create_task(self._serve(sock, serve))
+            self._group.create_task(self._serve(sock, serve, seconds))
 
-    async def _serve(self, sock: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
+    async def _serve(
+        self, sock: socket.socket, serve: Callable[[socket.socket], Awaitable[None]], seconds: float
+    ) -> None:
         with sock, contextlib.suppress(OSError):
-            async with asyncio.timeout(VISIT_SECONDS):
+            async with asyncio.timeout(seconds):
                 await serve(sock)
 
 
@@ -187,6 +193,12 @@ class Figures:
     objects_warm: int = 0
     objects_late: int = 0
 
+    def finished(self) -> "Figures":
+        """Take down what the process holds now, and return these figures."""
+        gc.collect()
+        self.after = Footprint.of()
+        return self
+
     def check(self) -> None:
         """Nothing leaks."""
         assert self.after.descriptors <= self.before.descriptors, self
@@ -196,7 +208,7 @@ class Figures:
 
 async def fuzz_server(seed: int, seconds: float) -> Figures:
     """Throw spoiled requests at every front of a server."""
-    before = await _before()
+    before = await footprint_before()
     dice = Dice(seed)
     log = Tally()
     async with asyncio.TaskGroup() as group, contextlib.AsyncExitStack() as running:
@@ -205,15 +217,15 @@ async def fuzz_server(seed: int, seconds: float) -> Figures:
         servers = [await running.enter_async_context(server) for server in _servers(ports, log)]
         addresses = [(_front(url), _address(url)) for server in servers for url in server.urls]
         visit = functools.partial(_visit_some, addresses, Seeds())
-        figures = await _run(visit, dice, seconds, before, lambda: _check_well(servers, log))
+        figures = await run_visits(visit, dice, seconds, before, lambda: _check_well(servers, log))
         hosts.close()
     figures.outcomes.update(log.endings)
-    return _finished(figures)
+    return figures.finished()
 
 
 async def fuzz_client(seed: int, seconds: float) -> Figures:
     """Have clients ask a proxy that answers with spoiled replies."""
-    before = await _before()
+    before = await footprint_before()
     dice, seeds = Dice(seed), Seeds()
 
     async def answer(sock: socket.socket) -> None:
@@ -225,23 +237,17 @@ async def fuzz_client(seed: int, seconds: float) -> Figures:
     async with asyncio.TaskGroup() as group:
         hosts = Hosts(group)
         port = hosts.start(answer)
-        figures = await _run(functools.partial(_ask, port), dice, seconds, before, _nothing_to_check)
+        figures = await run_visits(functools.partial(_ask, port), dice, seconds, before, _nothing_to_check)
         hosts.close()
-    return _finished(figures)
+    return figures.finished()
 
 
-async def _before() -> Footprint:
+async def footprint_before() -> Footprint:
     """Return what the process holds, with what an event loop holds for good once it has had a server."""
     async with await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0):
         pass
     gc.collect()
     return Footprint.of()
-
-
-def _finished(figures: Figures) -> Figures:
-    gc.collect()
-    figures.after = Footprint.of()
-    return figures
 
 
 async def _nothing_to_check() -> None:
@@ -306,7 +312,7 @@ def _servers(ports: Sequence[int], log: Tally) -> list[Server]:
     return [Server(urls, each) for each in workers]
 
 
-async def _run(
+async def run_visits(
     visit: Callable[[random.Random], Awaitable[str]],
     dice: Dice,
     seconds: float,

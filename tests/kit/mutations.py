@@ -126,7 +126,7 @@ def _options(rng: random.Random, data_length: int) -> list[Option]:
         UnknownOption(kind=rng.randrange(16, 65536), body=rng.randbytes(rng.choice((0, 4, 400)))),
     ]
     chosen = rng.sample(some, k=rng.randrange(4))
-    return chosen if rng.random() < 0.5 else [*chosen, some[1]]
+    return chosen if some[1] in chosen or rng.random() < 0.5 else [*chosen, some[1]]
 
 
 def _password(rng: random.Random) -> str:
