@@ -127,6 +127,8 @@ async def one_after_another(
     Those left share the time until `deadline` evenly, so that a silent one does not use it all up. Raises the
     most telling OSError when all fail.
     """
+    if len(addresses) == 1:
+        return await dial(addresses[0])
     errors: list[OSError] = []
     for left in range(len(addresses), 0, -1):
         try:

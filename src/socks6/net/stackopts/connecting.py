@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -112,6 +113,8 @@ async def _finish_reported(
         # Woken by a report. Linux tries on when it comes while the socket is in use; there is no need to.
         if told := _told(sock):
             raise told
+        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # the connection is over already
+            raise OSError(error, os.strerror(error))
         error = errno.EINPROGRESS
 
 

@@ -1,6 +1,7 @@
 """Connecting with stack options, over loopback; tests/e2e/test_stack_* has the packets."""
 
 import asyncio
+import errno
 import socket
 import sys
 
@@ -11,7 +12,9 @@ if sys.platform != "linux":
 
 from socks6.message.codes import Leg
 from socks6.message.options import TOS, TTL, Multipath, StackOption
+from socks6.net.sockets import reset_on_close
 from socks6.net.stackopts import connect_prepared, in_force
+from socks6.net.stackopts.connecting import _finish_reported
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 
@@ -68,6 +71,20 @@ def test_a_dial_that_is_cancelled_leaves_no_socket(run: Run) -> None:
                     async with asyncio.timeout(0.01):
                         await connect_prepared(socket.AF_INET, full.getsockname(), MANY[1:2], leg=FAR)
                 assert Footprint.of().descriptors == before
+
+    run(play())
+
+
+def test_a_host_that_resets_at_once_is_told_not_waited_for(run: Run) -> None:
+    async def play() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as sock:
+            sock.connect(server.getsockname())
+            sock.setblocking(False)
+            peer, _ = server.accept()
+            reset_on_close(peer)
+            peer.close()
+            with pytest.raises(ConnectionResetError):
+                await _finish_reported(sock, server.getsockname(), errno.EISCONN, None)
 
     run(play())
 
