@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from socks6.client.client import Client
-from socks6.errors import operation_failure
+from socks6.errors import TTLExpired, operation_failure
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.replies import OperationReply
 from socks6.net.transports.memory import memory_stream_pair
@@ -100,6 +100,32 @@ def test_each_failure_is_answered_with_its_code_and_no_address(run: Run, code: i
         worker = ServerWorker(outbound=ScriptedOutbound(operation_failure(code, "as told")))
         answer = await answer_of(worker, "06 01 0000 0050 00 01 5db8d822")
         assert answer == bytes.fromhex(f"{ACCEPTED}  06 {code:02x} 0000 0000 00 01 00000000")
+
+    run(scene())
+
+
+EXPIRED = TTLExpired("as told", reporter="10.0.1.1")
+
+
+@pytest.mark.parametrize("leg", ["8", "c"])
+def test_reply_06_names_the_router_to_a_client_that_chose_the_ttl(run: Run, leg: str) -> None:
+    """An extension of ours: docs/decisions/0008."""
+
+    async def scene() -> None:
+        worker = ServerWorker(outbound=ScriptedOutbound(EXPIRED))
+        answer = await answer_of(worker, f"06 01 0008 0050 00 01 5db8d822  0001 0008 {leg}1 03 02 00")
+        assert answer == bytes.fromhex(f"{ACCEPTED}  06 06 0000 0000 00 01 0a000101")
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "options", ["0000 0050 00 01 5db8d822", "0008 0050 00 01 5db8d822  0001 0008 41 03 02 00"]
+)
+def test_reply_06_names_nobody_to_a_client_that_chose_no_ttl_of_that_leg(run: Run, options: str) -> None:
+    async def scene() -> None:
+        answer = await answer_of(ServerWorker(outbound=ScriptedOutbound(EXPIRED)), f"06 01 {options}")
+        assert answer == bytes.fromhex(f"{ACCEPTED}  06 06 0000 0000 00 01 00000000")
 
     run(scene())
 

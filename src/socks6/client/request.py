@@ -6,16 +6,20 @@ from typing import TypeVar
 
 from socks6.errors import (
     AuthenticationFailed,
+    OperationFailed,
     ProxyTimedOut,
     ProxyUnreachable,
     RemoteProtocolError,
+    TTLExpired,
     VersionMismatch,
     operation_failure,
 )
+from socks6.message.address import is_literal
 from socks6.message.codes import ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
+from socks6.net.direct import UNSPECIFIED
 from socks6.net.drive import next_event
 from socks6.net.stream import ByteStream
 from socks6.protocol.client import ClientConversation
@@ -63,7 +67,7 @@ async def carry_out(conversation: ClientConversation, stream: ByteStream) -> Ope
     await _expect(conversation, stream, AuthenticationAccepted)
     reply = (await _expect(conversation, stream, OperationAnswered)).reply
     if reply.code != ReplyCode.SUCCEEDED:
-        raise operation_failure(reply.code, f"the proxy replied {describe(reply.code)}")
+        raise _failure_of(reply)
     return reply
 
 
@@ -73,6 +77,13 @@ def describe(code: int) -> str:
         return f"{code:02X}, {ReplyCode(code).name.lower().replace('_', ' ')}"
     except ValueError:
         return f"{code:02X}"
+
+
+def _failure_of(reply: OperationReply) -> OperationFailed:
+    reason = f"the proxy replied {describe(reply.code)}"
+    if reply.code == ReplyCode.TTL_EXPIRED and is_literal(reply.host) and reply.host not in UNSPECIFIED:
+        return TTLExpired(f"{reason} at {reply.host}", reporter=reply.host)
+    return operation_failure(reply.code, reason)
 
 
 async def _expect(conversation: ClientConversation, stream: ByteStream, kind: type[EventT]) -> EventT:

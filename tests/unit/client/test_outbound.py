@@ -3,7 +3,8 @@
 import pytest
 
 from socks6.client.outbound import Socks6Outbound
-from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed
+from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed, TTLExpired
+from socks6.message.options import TTL
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.worker import ServerWorker
@@ -47,6 +48,19 @@ def test_the_upstreams_reply_code_is_ours(run: Run) -> None:
         async with proxied(ServerWorker(outbound=ScriptedOutbound(ConnectionRefused("")))) as client:
             with pytest.raises(ConnectionRefused):
                 await Socks6Outbound(client).connect("example.com", 80, judge=nobody_judges)
+
+    run(scene())
+
+
+def test_the_router_that_the_upstream_names_is_named_on(run: Run) -> None:
+    async def scene() -> None:
+        expired = TTLExpired("", reporter="10.0.1.1")
+        async with proxied(ServerWorker(outbound=ScriptedOutbound(expired))) as client:
+            with pytest.raises(TTLExpired) as caught:
+                await Socks6Outbound(client).connect(
+                    "example.com", 80, judge=nobody_judges, options=(TTL(leg=2, ttl=1),)
+                )
+            assert caught.value.reporter == "10.0.1.1"
 
     run(scene())
 

@@ -8,6 +8,7 @@ from socks6.errors import (
     OperationFailed,
     ProxyUnreachable,
     RemoteProtocolError,
+    TTLExpired,
     VersionMismatch,
     operation_failure,
 )
@@ -25,6 +26,37 @@ def test_every_reply_code_has_its_exception(run: Run, code: int) -> None:
                 await client.connect("example.com", 80)
             assert caught.value.code == code
             assert type(caught.value) is type(operation_failure(code, ""))
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("address", "reporter"),
+    [
+        ("01 0a000101", "10.0.1.1"),
+        ("04 fd000001000000000000000000000001", "fd00:1::1"),
+        ("01 00000000", None),
+        ("04 00000000000000000000000000000000", None),
+        ("03 03 616200", None),
+    ],
+)
+def test_reply_06_tells_the_router(run: Run, address: str, reporter: str | None) -> None:
+    async def scene() -> None:
+        replies = bytes.fromhex(f"06 00 0000  06 06 0000 0000 00 {address}")
+        async with scripted(replies) as client:
+            with pytest.raises(TTLExpired) as caught:
+                await client.connect("a.example", 22)
+            assert caught.value.reporter == reporter
+            assert (f" at {reporter}" in caught.value.reason) is (reporter is not None)
+
+    run(scene())
+
+
+def test_other_failures_tell_no_router(run: Run) -> None:
+    async def scene() -> None:
+        async with scripted(bytes.fromhex("06 00 0000  06 04 0000 0000 00 01 0a000101")) as client:
+            with pytest.raises(OperationFailed, match=r"host unreachable$"):
+                await client.connect("a.example", 22)
 
     run(scene())
 

@@ -6,10 +6,10 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.errors import OperationFailed
-from socks6.message.codes import Command, Method, ReplyCode
+from socks6.errors import OperationFailed, TTLExpired
+from socks6.message.codes import Command, Leg, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import StackOption, find_all
+from socks6.message.options import TTL, StackOption, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.drive import Postponed, flush, next_event
@@ -151,7 +151,7 @@ class Socks6Front(Front):
         try:
             connection = await engine.connect(call)
         except OperationFailed as failure:
-            conversation.send_reply(OperationReply(code=failure.code))
+            conversation.send_reply(_refusal(failure, call))
             await answer.flush()
             return None
         except BaseException:
@@ -171,6 +171,22 @@ class Socks6Front(Front):
             connection.stream.abort()
             raise
         return Tunnel(remote=connection.stream, first=call.first_data[connection.first_data_sent :])
+
+
+def _refusal(failure: OperationFailed, call: Call) -> OperationReply:
+    """Return the reply for a failure: no address, but for the router that a client's TTL asked about.
+
+    An extension of ours (docs/decisions/0008): it lets a client trace the way from the proxy.
+    """
+    match failure:
+        case TTLExpired(reporter=str() as router) if _chose_ttl(call):
+            return OperationReply(code=failure.code, host=router)
+        case _:
+            return OperationReply(code=failure.code)
+
+
+def _chose_ttl(call: Call) -> bool:
+    return any(option.leg & Leg.PROXY_REMOTE for option in find_all(call.options, TTL))
 
 
 async def _stay_silent(stream: ByteStream, deadline: float) -> None:
