@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -199,6 +200,8 @@ def _obstacle() -> str:
     """Return why there can be no namespaces here; "" when there can."""
     if sys.platform != "linux":
         return "network namespaces need Linux"
+    if shutil.which("ip") is None:
+        return "network namespaces are configured with ip (iproute2)"
     try:
         os.close(_new_descriptor())
     except OSError as error:
