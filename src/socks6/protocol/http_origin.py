@@ -10,6 +10,7 @@ from socks6.message.http import (
     RequestHead,
     ResponseHead,
     end_to_end,
+    find_field,
     list_items,
     via,
 )
@@ -118,8 +119,9 @@ def _head(event: h11.InformationalResponse | h11.Response) -> ResponseHead:
     """Return a response as the client gets it."""
     fields: Fields = tuple(event.headers.raw_items())
     forwarded = list(end_to_end(fields))
-    if event.status_code == 204:
-        forwarded = [field for field in forwarded if field[0].lower() != b"content-length"]  # RFC 9110 §8.6
+    # RFC 9110 §8.6: not here; RFC 9112 §6.3: chunks overrule a length, which must not be passed on then
+    if event.status_code < 200 or event.status_code == 204 or find_field(fields, b"transfer-encoding"):
+        forwarded = [field for field in forwarded if field[0].lower() != b"content-length"]
     if event.status_code == 101:
         forwarded += [
             (b"Connection", b"upgrade"),

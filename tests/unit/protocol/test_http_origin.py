@@ -106,6 +106,21 @@ def test_no_content_has_no_length() -> None:
     ]
 
 
+def test_a_length_beside_chunks_is_not_passed_on() -> None:
+    """The chunks count (RFC 9112 §6.3), and another proxy might believe the length."""
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    assert events(asked(GET), data) == [
+        ResponseReceived(head=response(200, b"OK")),
+        BodyReceived(data=b"ok"),
+        BodyEnded(),
+    ]
+
+
+def test_an_interim_response_has_no_length() -> None:
+    data = b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nLink: x\r\n\r\n"
+    assert events(asked(GET), data) == [InterimReceived(head=response(103, b"Early Hints", (b"Link", b"x")))]
+
+
 def test_interim_responses_come_first() -> None:
     data = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + OK
     told = events(asked(GET), data)
