@@ -215,6 +215,13 @@ class _SiteHandler(BaseHTTPRequestHandler):
         self.do_PUT()
 
     @override
+    def handle_expect_100(self) -> bool:
+        """Have the client go on at once."""
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
+
+    @override
     def log_message(self, *_: object) -> None:
         """Stay quiet."""
 
