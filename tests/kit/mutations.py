@@ -32,7 +32,7 @@ TOKENS: Final = (
     b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"Content-Length: 99999999999999999999\r\n",
     b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Connection: close\r\n",
     b"Connection: upgrade\r\nUpgrade: websocket\r\n", b"Expect: 100-continue\r\n", b"Host: x\r\n",
-    b"Max-Forwards: 0\r\n", b"ffffffffffffffffff\r\n", b"Proxy-Authorization: Basic !\r\n", b"A: " + b"a" * 40000,
+    b"Max-Forwards: 0\r\n", b"TE: trailers\r\n", b"Connection: content-length\r\n", b"Trailer: x\r\n", b"ffffffffffffffffff\r\n", b"Proxy-Authorization: Basic !\r\n", b"A: " + b"a" * 40000,
 )  # fmt: skip
 
 Spoil = Callable[[random.Random, bytearray], None]
@@ -238,7 +238,10 @@ def _insert(rng: random.Random, data: bytearray) -> None:
 
 
 def _insert_token(rng: random.Random, data: bytearray) -> None:
+    """Put in a piece of HTTP, mostly where a line begins."""
     at = rng.randrange(len(data) + 1)
+    if rng.random() < 0.7:
+        at = data.find(b"\n", rng.randrange(min(len(data), 200) + 1)) + 1 or at
     data[at:at] = rng.choice(TOKENS)
 
 
