@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from socks6.errors import ConfigurationError
+from socks6.message.codes import Availability
 from socks6.message.options import (
     TFO,
     TOS,
@@ -74,6 +75,8 @@ class StackRule:
 
     def permitted(self, option: StackOption) -> StackOption | None:
         """Return what may be applied of an option; None for nothing."""
+        if isinstance(option, HappyEyeballs) and HappyEyeballs in self.forbidden:
+            return HappyEyeballs(availability=Availability.NO)  # silence would leave it to the proxy's habit
         if type(option) in self.forbidden:
             return None
         match option:

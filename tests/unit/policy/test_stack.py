@@ -4,7 +4,7 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import TFO, TOS, TTL, Multipath, StackOption
+from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, StackOption
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.stack import StackRule, permit_options
 
@@ -25,6 +25,13 @@ def test_a_forbidden_option_is_not_applied() -> None:
     rule = StackRule.parse(forbid=["tfo", "multipath"])
     options = TFO(payload_size=9), LOW_TTL, Multipath(availability=Availability.YES)
     assert permit(rule, *options) == (LOW_TTL,)
+
+
+def test_forbidden_happy_eyeballs_are_not_done() -> None:
+    wish = HappyEyeballs(availability=Availability.YES)
+    assert permit(StackRule.parse(forbid=["happy-eyeballs"]), wish) == (
+        HappyEyeballs(availability=Availability.NO),
+    )
 
 
 def test_a_ttl_under_the_floor_is_raised_to_it() -> None:
