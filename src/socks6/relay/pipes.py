@@ -4,7 +4,7 @@ import fcntl
 import os
 from typing import Final, NamedTuple
 
-PIPE_SIZE: Final = 1 << 20
+PIPE_SIZE: Final = 1 << 20  # CPU time for a GB: 0.22 s; with 256 KiB 0.26, with 64 KiB 0.31 (benchmarks/load)
 SMALLEST: Final = 1 << 16  # a smaller pipe moves less at a time than copying does
 SPARE: Final = 8  # kept open while nobody uses them
 
