@@ -138,7 +138,10 @@ class Forwarder:
         head = _written(machine, request)
         connection = await self._engine.connect(_call(place, head))
         unsent = head[connection.first_data_sent :]
-        self._origin = Origin(place=place, stream=connection.stream, machine=machine, unsent=unsent)
+        settled = not (unsent or request.has_body)  # then the response may be there, too
+        self._origin = Origin(
+            place=place, stream=connection.stream, machine=machine, unsent=unsent, settled=settled
+        )
         return self._origin
 
     async def _exchange(self, origin: Origin, request: ForwardRequested) -> Outcome:

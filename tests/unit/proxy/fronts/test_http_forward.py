@@ -1,8 +1,11 @@
 """Forwarding requests for plain http."""
 
 import pytest
+from typing_extensions import override
 
 from socks6.errors import ConnectionRefused
+from socks6.net.stream import Connection
+from socks6.proxy.fronts.base import Call
 from socks6.proxy.fronts.http import HttpFront
 from tests.kit.engine import FakeEngine, expect, visiting
 from tests.kit.http import BROKE, GET, GET_ORIGIN, OK, OK_CLIENT, VIA, failed, post, post_origin, serve_get
@@ -38,6 +41,32 @@ def test_requests_to_one_origin_share_a_connection(run: Run) -> None:
             remote = await engine.remote()
             for _ in range(3):
                 await serve_get(visit, remote)
+        assert len(engine.calls) == 1
+
+    run(scene())
+
+
+class QuickEngine(FakeEngine):
+    """Has the origin's response arrive together with the connection."""
+
+    @override
+    async def connect(self, call: Call) -> Connection:
+        connection = await super().connect(call)
+        far = await self.remote()
+        await far.send(OK)
+        self._remotes.put_nowait(far)
+        return connection
+
+
+def test_an_origin_that_has_answered_already_keeps_its_connection(run: Run) -> None:
+    async def scene() -> None:
+        engine = QuickEngine(sends=1000)
+        async with visiting(HttpFront(), engine, GET) as visit:
+            remote = await engine.remote()
+            await expect(visit.client, OK_CLIENT)
+            await expect(remote, GET_ORIGIN)
+            await visit.client.send(GET)
+            await serve_get(visit, remote)
         assert len(engine.calls) == 1
 
     run(scene())
