@@ -60,6 +60,7 @@ def test_clients_learn_at_once_that_the_upstream_is_gone(number: int) -> None:
         began = time.monotonic()
         assert [read_to_the_end(client) for client in clients] == 20 * [b""]
         assert time.monotonic() - began < AT_ONCE
+        far.process.wait()
         held.close()
         assert eventually(lambda: near.footprint.descriptors <= before.descriptors + 1)
 
