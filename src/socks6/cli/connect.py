@@ -10,12 +10,9 @@ from contextlib import contextmanager
 from typing import Final
 
 from socks6.cli.loops import run_loop
+from socks6.cli.proxied import NO_PROXY, client_named, host_named
 from socks6.cli.threads import CallingThread
 from socks6.client.client import Client
-from socks6.config.upstream import find_upstream
-from socks6.errors import ConfigurationError
-from socks6.message.address import normalize_host
-from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.net.stream import ByteStream
 
 STDIN: Final = 0
@@ -25,16 +22,10 @@ PIECE: Final = 262_144
 
 def run(arguments: Namespace) -> int:
     """Join them until both directions have ended."""
-    url = find_upstream(arguments.via, arguments.via_file, os.environ)
-    if url is None:
-        raise ConfigurationError("no proxy to go through: name it by --via, --via-file or SOCKS6_PROXY")
-    try:
-        host = normalize_host(arguments.host)
-    except ValueError as error:
-        raise ConfigurationError(f"HOST: {error}") from error
+    client = client_named(arguments, NO_PROXY)
+    host = host_named("HOST", arguments.host)
     open_missing()
-    dialect = GO_212 if arguments.dialect_212 else DRAFT_12
-    run_loop(_join(Client(url, timeout=arguments.timeout, dialect=dialect), host, arguments.port))
+    run_loop(_join(client, host, arguments.port))
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from socks6.cli.serving_flags import add_serving_flags, add_upstream_flags
 from socks6.cli.texts import EXAMPLES, HELP, SOCKS6
-from socks6.cli.values import port, positive_count, positive_seconds
+from socks6.cli.values import hops, place, port, positive_count, positive_seconds, probes
 
 SHELLS: Final = ("bash", "zsh", "fish")
 
@@ -122,6 +122,37 @@ def _ping(parser: argparse.ArgumentParser) -> None:
         default=10.0,
         help="for each round (default: 10)",
     )
+    parser.add_argument(
+        "--options",
+        action="store_true",
+        help="tell instead which stack options the proxy supports and honours",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="HOST:PORT",
+        type=place,
+        help="where --options has the proxy connect to (default: to itself)",
+    )
+    _add_dialect(parser)
+
+
+def _trace(parser: argparse.ArgumentParser) -> None:
+    add_upstream_flags(parser.add_argument_group("the proxy"))
+    parser.add_argument("host", metavar="HOST", help="a name, which the proxy looks up, or an address")
+    parser.add_argument("port", metavar="PORT", nargs="?", type=port, default=80, help="(default: 80)")
+    for short, name, metavar, kind, default, what in (
+        ("-m", "max-hops", "HOPS", hops, 30, "end after so many routers"),
+        ("-q", "queries", "NUMBER", probes, 3, "probes of each router"),
+        ("-w", "timeout", "SECONDS", positive_seconds, 5, "for each probe, the way to the proxy included"),
+    ):
+        parser.add_argument(
+            short,
+            f"--{name}",
+            metavar=metavar,
+            type=kind,
+            default=default,
+            help=f"{what} (default: {default})",
+        )
     _add_dialect(parser)
 
 
@@ -169,6 +200,7 @@ COMMANDS: Final = {
     "server": Command("serve", _server),
     "client": Command("serve", _client),
     "ping": Command("ping", _ping),
+    "trace": Command("trace", _trace),
     "connect": Command("connect", _connect),
     "check": Command("check", _check),
     "passwd": Command("passwd", _passwd),

@@ -1,28 +1,30 @@
 """socks6 ping: whether a proxy answers, and how fast."""
 
 import asyncio
-import os
 import signal
 from argparse import Namespace
+from typing import Final
 
 from socks6.cli import FAILED, describe
 from socks6.cli.loops import run_loop
+from socks6.cli.options import show_options
+from socks6.cli.proxied import client_named, host_named
 from socks6.cli.statistics import milliseconds, summary
 from socks6.client.client import Client
-from socks6.config.upstream import find_upstream
 from socks6.errors import ConfigurationError, Socks6Error
-from socks6.message.dialect import DRAFT_12, GO_212
+
+NO_PROXY: Final = "no proxy to ping: name it by its URL, --via-file or SOCKS6_PROXY"
 
 
 def run(arguments: Namespace) -> int:
-    """Ping until told to stop; 1 if no answer came back."""
-    url = find_upstream(arguments.via, arguments.via_file, os.environ)
-    if url is None:
-        raise ConfigurationError("no proxy to ping: name it by its URL, --via-file or SOCKS6_PROXY")
-    dialect = GO_212 if arguments.dialect_212 else DRAFT_12
-    pinging = Pinging(
-        Client(url, timeout=arguments.timeout, dialect=dialect), arguments.interval, arguments.count
-    )
+    """Ping until told to stop, or ask for its options; 1 if no answer came back."""
+    client = client_named(arguments, NO_PROXY)
+    if arguments.options:
+        target = arguments.target and (host_named("--target", arguments.target[0]), arguments.target[1])
+        return run_loop(show_options(client, target))
+    if arguments.target is not None:
+        raise ConfigurationError("--target goes with --options")
+    pinging = Pinging(client, arguments.interval, arguments.count)
     run_loop(pinging.run())
     return 0 if pinging.times else FAILED
 

@@ -15,9 +15,10 @@ from socks6.cli.gather import gather
 from socks6.cli.loops import run_loop
 from socks6.cli.notify import notify
 from socks6.cli.operator import Operator
+from socks6.client.client import Client
 from socks6.config.choices import Choices
 from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
-from socks6.errors import ConfigurationError
+from socks6.errors import ConfigurationError, Socks6Error
 from socks6.observability.logs import LogObserver
 from socks6.proxy.service import Server
 
@@ -32,7 +33,7 @@ def run(arguments: Namespace) -> int:
     server = plan.server(worker)
     operator = Operator(server, worker, plan, lambda: gather(arguments, os.environ).choices)
     raise_descriptor_limit()
-    run_loop(_serve(server, operator), choices.loop or "auto")
+    run_loop(_serve(server, operator, plan), choices.loop or "auto")
     return 0
 
 
@@ -58,16 +59,28 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def _serve(server: Server, operator: Operator) -> None:
+async def fetch_cookie(upstream: Client) -> None:
+    """Have the system know the TCP Fast Open cookie of the proxy before the first client comes."""
+    try:
+        await upstream.noop()
+    except Socks6Error as error:  # the first client will be told, and fetch it
+        logging.getLogger("socks6").debug("no fast open cookie proxy=%s reason=%r", upstream.url, str(error))
+
+
+async def _serve(server: Server, operator: Operator, plan: Plan) -> None:
     loop = asyncio.get_running_loop()
-    async with server:
+    upstream = plan.upstream() if plan.via_fast_open else None
+    async with server, asyncio.TaskGroup() as group:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, operator.stop)
         loop.add_signal_handler(signal.SIGHUP, operator.reload)
         for url in server.urls:
             print(f"listening on {url}", file=sys.stderr, flush=True)
         notify("READY=1")
+        fetching = group.create_task(fetch_cookie(upstream), name="cookie") if upstream else None
         await server.serve_forever()
+        if fetching is not None:
+            fetching.cancel()
 
 
 def _observer(choices: Choices) -> LogObserver:

@@ -3,9 +3,10 @@
 import argparse
 from typing import Final, TypeAlias
 
-from socks6.cli.values import count, positive_seconds, seconds
+from socks6.cli.values import count, positive_seconds, seconds, small_count
 
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+FAMILIES: Final = ("auto", "ipv4", "ipv6")
 
 Group: TypeAlias = argparse._ArgumentGroup  # noqa: SLF001 - what add_argument_group returns has no other name
 
@@ -16,6 +17,7 @@ def add_serving_flags(parser: argparse.ArgumentParser, *, listen: str) -> None:
     _add_rights(parser.add_argument_group("who may come in, and where to"))
     _add_limits(parser.add_argument_group("limits"))
     _add_habits(parser.add_argument_group("manner of serving"))
+    _add_stack(parser.add_argument_group("the layers below"))
     _add_process(parser.add_argument_group("process"))
 
 
@@ -44,6 +46,12 @@ def _add_ways(group: Group, listen: str) -> None:
         action="store_true",
         default=None,
         help="go out through no proxy, whatever is said elsewhere",
+    )
+    group.add_argument(
+        "--via-fast-open",
+        action=argparse.BooleanOptionalAction,
+        help="send requests to --via within the SYN (TCP Fast Open), if they carry no data; one that the network"
+        " doubles connects twice",
     )
 
 
@@ -109,6 +117,38 @@ def _add_habits(group: Group) -> None:
         ("dialect212", "dialect_212", "also serve clients of the Go implementation (version byte 212)"),
     ):
         group.add_argument(f"--{name}", dest=dest, action=argparse.BooleanOptionalAction, help=what)
+
+
+def _add_stack(group: Group) -> None:
+    group.add_argument(
+        "--fast-open",
+        metavar="NUMBER",
+        type=small_count,
+        help="so many clients at a time may send data within their SYN (TCP Fast Open), which may come twice;"
+        " 0 for none (default: 0)",
+    )
+    group.add_argument(
+        "--copy-tos",
+        action=argparse.BooleanOptionalAction,
+        help="send on to the destination with the TOS that a client sends with, unless it asks for another",
+    )
+    group.add_argument(
+        "--happy-eyeballs",
+        dest="racing",
+        action=argparse.BooleanOptionalAction,
+        help="race the addresses of a name when the client does not say whether to (default: yes)",
+    )
+    group.add_argument(
+        "--first-family",
+        choices=FAMILIES,
+        help="the addresses of a name that are tried first (default: auto, as the system would)",
+    )
+    group.add_argument(
+        "--attempt-delay",
+        metavar="SECONDS",
+        type=positive_seconds,
+        help="after which a race tries the next address (default: 0.25)",
+    )
 
 
 def _add_process(group: Group) -> None:

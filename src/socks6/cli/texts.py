@@ -56,9 +56,23 @@ Then, for instance: curl --socks5-hostname 127.0.0.1:1080 https://example.com/
 examples:
   socks6 ping socks6://proxy.example -c 4
   SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 ping
+  socks6 ping --options socks6://proxy.example --target example.com:80
 
 Each round is a connection of its own: its time is that of connecting, authenticating and the answer. The exit
 code is 1 if no answer came back at all.
+""",
+    ),
+    "trace": Help(
+        "show the routers between a proxy and a host",
+        "Show the routers between a SOCKS 6 proxy and a host, by connections whose TTL lets them die on their way.",
+        """\
+examples:
+  socks6 trace --via socks6://proxy.example example.com
+  socks6 trace --via socks6://proxy.example -q 1 -m 20 2001:db8::1 443
+
+Times include the way to the proxy and back. * is a probe without an answer, ? a router without a name, !H !N !X say
+that there is no way on to the host, to its network, or that it is forbidden. The exit code is 1 unless the host is
+reached.
 """,
     ),
     "connect": Help(

@@ -27,6 +27,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def small_count(text: str) -> int:
+    """Return a whole number of 16 bits."""
+    value = count(text)
+    if value > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is too many")
+    return value
+
+
 def positive_count(text: str) -> int:
     """Return a whole number that is not nought."""
     if not count(text):
@@ -39,6 +47,28 @@ def port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} is no port")
     return int(text)
+
+
+def hops(text: str) -> int:
+    """Return a TTL, which is not nought."""
+    if not 0 < count(text) < 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 255")
+    return int(text)
+
+
+def probes(text: str) -> int:
+    """Return how often to ask a router: politely."""
+    if not 0 < count(text) <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 10")
+    return int(text)
+
+
+def place(text: str) -> tuple[str, int]:
+    """Return a host and a port; IPv6 addresses stand in brackets."""
+    host, colon, number = text.rpartition(":")
+    if not (colon and host) or (":" in host and not host.startswith("[")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT")
+    return host, port(number)
 
 
 def _number(text: str) -> float:

@@ -7,10 +7,12 @@ from typing import Final
 
 from socks6.net.url import ProxyURL
 from socks6.policy.rules import Rule
+from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.users_file import UsersFile
 
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+FAMILIES: Final = ("auto", "ipv4", "ipv6")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +22,14 @@ class Choices:
     listen: tuple[ProxyURL, ...] | None = None
     via: ProxyURL | None = None
     direct: bool | None = None  # go out directly, whatever `via` says below
+    via_fast_open: bool | None = None
     open_to_all: bool | None = None
 
     users: Mapping[str, PasswordHash] | None = field(default=None, repr=False)
     users_file: UsersFile | None = field(default=None, repr=False)
     allow_private: bool | None = None
     rules: tuple[Rule, ...] | None = None
+    stack: tuple[StackRule, ...] | None = None
 
     connections: int | None = None
     connections_per_source: int | None = None
@@ -39,6 +43,12 @@ class Choices:
     dialect_212: bool | None = None
     quiet_failures: bool | None = None
     ignore_fragmented: bool | None = None
+
+    copy_tos: bool | None = None
+    fast_open: int | None = None
+    racing: bool | None = None
+    first_family: str | None = None  # one of FAMILIES
+    attempt_delay: float | None = None
 
     verbosity: int | None = None
     log_destinations: bool | None = None

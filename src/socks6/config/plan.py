@@ -1,5 +1,7 @@
 """Makes a server, and what it consists of, from an operator's choices."""
 
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -8,6 +10,7 @@ from socks6.client.outbound import Socks6Outbound
 from socks6.config.choices import Choices
 from socks6.errors import ConfigurationError
 from socks6.message.dialect import DRAFT_12, GO_212
+from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.direct import CONNECT_SECONDS, DirectOutbound
 from socks6.net.resolve import LOOKUP_SECONDS, Resolver
 from socks6.net.stream import Outbound
@@ -25,6 +28,12 @@ from socks6.telemetry import Observer
 SERVER_LISTEN: Final = "socks6://127.0.0.1:1080"
 CLIENT_LISTEN: Final = "mixed://127.0.0.1:1080"
 
+FIRST_FAMILIES: Final[Mapping[str, int | None]] = {
+    "auto": None,
+    "ipv4": socket.AF_INET,
+    "ipv6": socket.AF_INET6,
+}
+
 ValueT = TypeVar("ValueT")
 
 
@@ -34,12 +43,16 @@ class Plan:
 
     listen: tuple[ProxyURL, ...]
     via: ProxyURL | None
+    via_fast_open: bool
     open_to_all: bool
     authenticator: Authenticator
     policy: Policy
     settings: Settings
     lookup_timeout: float
     connect_timeout: float
+    racing: bool
+    first_family: int | None
+    attempt_delay: float
 
     @classmethod
     def of(cls, choices: Choices, *, default_listen: str = SERVER_LISTEN) -> "Plan":
@@ -55,19 +68,35 @@ class Plan:
         return cls(
             listen=listen,
             via=via,
+            via_fast_open=bool(choices.via_fast_open),
             open_to_all=bool(choices.open_to_all),
             authenticator=_authenticator(choices),
-            policy=Policy(allow_private=allow_private, rules=choices.rules or ()),
+            policy=Policy(allow_private=allow_private, rules=choices.rules or (), stack=choices.stack or ()),
             settings=_settings(choices),
             lookup_timeout=_said(choices.lookup_timeout, LOOKUP_SECONDS),
             connect_timeout=_said(choices.connect_timeout, connect_timeout),
+            racing=_said(choices.racing, True),
+            first_family=FIRST_FAMILIES[_said(choices.first_family, "auto")],
+            attempt_delay=_said(choices.attempt_delay, ATTEMPT_DELAY),
         )
+
+    def upstream(self) -> Client | None:
+        """Return the client of the proxy to go through, if there is one."""
+        if self.via is None:
+            return None
+        return Client(self.via, timeout=self.connect_timeout, fast_open=self.via_fast_open)
 
     def outbound(self) -> Outbound:
         """Return the way to the world."""
-        if self.via is not None:
-            return Socks6Outbound(Client(self.via, timeout=self.connect_timeout))
-        return DirectOutbound(Resolver(timeout=self.lookup_timeout), connect_timeout=self.connect_timeout)
+        if upstream := self.upstream():
+            return Socks6Outbound(upstream)
+        return DirectOutbound(
+            Resolver(timeout=self.lookup_timeout),
+            connect_timeout=self.connect_timeout,
+            attempt_delay=self.attempt_delay,
+            first_family=self.first_family,
+            racing=self.racing,
+        )
 
     def worker(self, observer: Observer | None = None) -> ServerWorker:
         """Return what serves the clients."""
@@ -117,6 +146,8 @@ def _settings(choices: Choices) -> Settings:
         dialects=(DRAFT_12, GO_212) if choices.dialect_212 else (DRAFT_12,),
         quiet=_said(choices.quiet_failures, usual.quiet),
         ignore_fragmented=_said(choices.ignore_fragmented, usual.ignore_fragmented),
+        copy_tos=_said(choices.copy_tos, usual.copy_tos),
+        fast_open=_said(choices.fast_open, usual.fast_open),
         relay=RelaySettings(
             idle_timeout=_said(choices.idle_timeout, usual.relay.idle_timeout),
             fin_timeout=_said(choices.fin_timeout, usual.relay.fin_timeout),

@@ -7,12 +7,14 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from socks6.config import tables
-from socks6.config.choices import LOOPS, Choices
+from socks6.config.choices import FAMILIES, LOOPS, Choices
 from socks6.config.faults import Fault, Key, blaming
+from socks6.config.stack import read_stack_rule
 from socks6.config.upstream import parse_upstream, read_url_file
 from socks6.errors import ConfigurationError
 from socks6.net.url import ProxyURL
 from socks6.policy.rules import Rule
+from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.table import plain_entries
 from socks6.proxy.authentication.users_file import UsersFile, read_users_file
@@ -22,6 +24,7 @@ TABLES: Final[Mapping[str, type[Struct]]] = {
     "policy": tables.Policy,
     "limits": tables.Limits,
     "timeouts": tables.Timeouts,
+    "happy-eyeballs": tables.HappyEyeballs,
 }
 
 ValueT = TypeVar("ValueT")
@@ -49,15 +52,18 @@ class _Reading:
         limits = self._table("limits", tables.Limits)
         timeouts = self._table("timeouts", tables.Timeouts)
         users = self._table("users", tables.Users)
+        eyeballs = self._table("happy-eyeballs", tables.HappyEyeballs)
         return Choices(
             listen=self._listen(),
             via=self._via(),
             direct=top.direct,
+            via_fast_open=top.via_fast_open,
             open_to_all=top.open,
             users=self._plain_users(users),
             users_file=self._users_file(users),
             allow_private=policy.allow_private,
             rules=self._rules(policy),
+            stack=self._stack(),
             connections=limits.connections,
             connections_per_source=limits.connections_per_source,
             handshake_timeout=timeouts.handshake,
@@ -69,9 +75,14 @@ class _Reading:
             dialect_212=top.dialect_212,
             quiet_failures=top.quiet_failures,
             ignore_fragmented=top.ignore_fragmented,
+            copy_tos=top.copy_tos,
+            fast_open=top.fast_open,
+            racing=eyeballs.race,
+            first_family=self._one_of(FAMILIES, eyeballs.first_family, ("happy-eyeballs", "first-family")),
+            attempt_delay=eyeballs.delay,
             verbosity=top.verbose,
             log_destinations=top.log_destinations,
-            loop=self._loop(),
+            loop=self._one_of(LOOPS, top.loop, ("loop",)),
         )
 
     def _table(self, name: str, kind: type[tables.TableT]) -> tables.TableT:
@@ -88,7 +99,7 @@ class _Reading:
         if self._top.listen is None:
             return None
         urls = []
-        for index, text in enumerate(_texts(self._top.listen)):
+        for index, text in enumerate(tables.texts(self._top.listen)):
             with blaming(("listen", index), self._faults):
                 urls.append(ProxyURL.parse_listener(text))
         return tuple(urls)
@@ -103,11 +114,10 @@ class _Reading:
             return self._attempt(("via-file",), lambda: read_url_file(self._directory / via_file))
         return None
 
-    def _loop(self) -> str | None:
-        loop = self._top.loop
-        if loop is not None and loop not in LOOPS:
-            self._faults.append(Fault(key=("loop",), what=f"expected one of {', '.join(LOOPS)}"))
-        return loop
+    def _one_of(self, known: Sequence[str], value: str | None, key: Key) -> str | None:
+        if value is not None and value not in known:
+            self._faults.append(Fault(key=key, what=f"expected one of {', '.join(known)}"))
+        return value
 
     def _users_file(self, users: tables.Users) -> UsersFile | None:
         name = users.file
@@ -126,6 +136,12 @@ class _Reading:
                 entries |= plain_entries({name: password})
         return entries
 
+    def _stack(self) -> tuple[StackRule, ...] | None:
+        if self._top.stack is None:
+            return None
+        rules = (read_stack_rule(raw, index, self._faults) for index, raw in enumerate(self._top.stack))
+        return tuple(rule for rule in rules if rule is not None)
+
     def _rules(self, policy: tables.Policy) -> tuple[Rule, ...] | None:
         if policy.rules is None:
             return None
@@ -139,10 +155,10 @@ class _Reading:
             self._faults.append(Fault(key=key, what="has no action: write allow or deny"))
             return None
         parts = {
-            "users": _texts(table.users),
-            "hosts": _texts(table.hosts),
-            "ports": _texts(table.ports),
-            "commands": _texts(table.commands),
+            "users": tables.texts(table.users),
+            "hosts": tables.texts(table.hosts),
+            "ports": tables.texts(table.ports),
+            "commands": tables.texts(table.commands),
         }
         before = len(self._faults)
         with blaming((*key, "action"), self._faults):
@@ -152,14 +168,3 @@ class _Reading:
                 with blaming((*key, name, number), self._faults):
                     Rule.parse("allow", **{name: (text,)})
         return Rule.parse(table.action, **parts) if len(self._faults) == before else None
-
-
-def _texts(value: "str | int | Sequence[str | int] | None") -> tuple[str, ...]:
-    """Return a list's items; a value that stands alone is a list of one."""
-    match value:
-        case None:
-            return ()
-        case str() | int():
-            return (str(value),)
-        case _:
-            return tuple(map(str, value))

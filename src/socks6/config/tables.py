@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from socks6.config.faults import Fault, Key
 
 LONGEST: Final = 10**9  # seconds, some thirty years
+MOST_WAITING: Final = 65535  # clients whose SYN carried data; far more than any kernel queues
 
 Seconds = Annotated[float, Meta(gt=0, le=LONGEST)]
 SecondsOrNever = Annotated[float, Meta(ge=0, le=LONGEST)]
@@ -49,11 +50,15 @@ class Top(Table):
     direct: bool | None = None
     open: bool | None = None
     dialect_212: bool | None = None
+    via_fast_open: bool | None = None
+    copy_tos: bool | None = None
+    fast_open: Annotated[int, Meta(ge=0, le=MOST_WAITING)] | None = None
     quiet_failures: bool | None = None
     ignore_fragmented: bool | None = None
     verbose: Annotated[int, Meta(ge=0, le=2)] | None = None
     log_destinations: bool | None = None
     loop: str | None = None
+    stack: list[object] | None = None
 
 
 class Users(Table):
@@ -78,6 +83,23 @@ class Rule(Table):
     hosts: Texts | None = None
     ports: int | str | list[int | str] | None = None
     commands: Texts | None = None
+
+
+class Stack(Table):
+    """[[stack]]"""
+
+    users: Texts | None = None
+    forbid: Texts | None = None
+    lowest_ttl: Annotated[int, Meta(ge=1, le=255)] | None = None
+    dscp: int | str | list[int | str] | None = None
+
+
+class HappyEyeballs(Table):
+    """[happy-eyeballs]"""
+
+    race: bool | None = None
+    first_family: str | None = None
+    delay: Seconds | None = None
 
 
 class Limits(Table):
@@ -119,6 +141,17 @@ def decode_table(
             fault = _read_error(str(error), (*kind.__struct_encode_fields__, *others))
             faults.append(Fault(key=key + fault.key, what=fault.what))
             del left[fault.key[0]]
+
+
+def texts(value: "str | int | Sequence[str | int] | None") -> tuple[str, ...]:
+    """Return a list's items; a value that stands alone is a list of one."""
+    match value:
+        case None:
+            return ()
+        case str() | int():
+            return (str(value),)
+        case _:
+            return tuple(map(str, value))
 
 
 def _read_error(text: str, known: tuple[str, ...]) -> Fault:

@@ -54,6 +54,8 @@ def test_flags_come_when_nothing_else_may() -> None:
         "--count",
         "--interval",
         "--timeout",
+        "--options",
+        "--target",
         "--dialect212",
     ]
 

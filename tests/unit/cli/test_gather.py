@@ -8,7 +8,7 @@ import pytest
 
 from socks6.cli.gather import Gathered, gather
 from socks6.cli.parser import parse
-from socks6.cli.serving_flags import LOOPS
+from socks6.cli.serving_flags import FAMILIES, LOOPS
 from socks6.config import choices
 from socks6.config.choices import Choices
 from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
@@ -23,6 +23,7 @@ EVERYTHING = Choices(
     ),
     via=ProxyURL(front="socks6", host="proxy.example", port=1080),
     direct=False,
+    via_fast_open=True,
     open_to_all=True,
     allow_private=True,
     connections=5,
@@ -36,6 +37,11 @@ EVERYTHING = Choices(
     dialect_212=True,
     quiet_failures=True,
     ignore_fragmented=True,
+    copy_tos=True,
+    fast_open=7,
+    racing=False,
+    first_family="ipv6",
+    attempt_delay=0.5,
     verbosity=2,
     log_destinations=True,
     loop="asyncio",
@@ -81,6 +87,8 @@ def test_every_flag(tmp_path: Path) -> None:
             "--ignore-fragmented",
             "-vv",
         ),
+        *("--via-fast-open", "--copy-tos", "--fast-open", "7", "--no-happy-eyeballs"),
+        *("--first-family", "ipv6", "--attempt-delay", "0.5"),
         *("--log-destinations", "--loop", "asyncio"),
     ]
     choices = chosen(*flags)
@@ -95,20 +103,24 @@ def test_every_flag(tmp_path: Path) -> None:
 
 def test_every_choice_has_a_flag_but_rules() -> None:
     named = vars(parse(["server"]))
-    elsewhere = {"rules", "users_file"}  # a file's own; --users
+    elsewhere = {"rules", "stack", "users_file"}  # a file's own; --users
     assert {field.name for field in dataclasses.fields(Choices)} - set(named) == elsewhere
 
 
 @pytest.mark.parametrize(
-    "flag", ["open", "allow-private", "quiet-failures", "ignore-fragmented", "dialect212", "log-destinations"]
+    "flag",
+    [
+        *("open", "allow-private", "quiet-failures", "ignore-fragmented", "dialect212", "log-destinations"),
+        *("copy-tos", "via-fast-open", "happy-eyeballs"),
+    ],
 )
 def test_what_a_file_turns_on_a_flag_turns_off(flag: str) -> None:
-    names = {"open": "open_to_all", "dialect212": "dialect_212"}
+    names = {"open": "open_to_all", "dialect212": "dialect_212", "happy-eyeballs": "racing"}
     assert getattr(chosen(f"--no-{flag}"), names.get(flag, flag.replace("-", "_"))) is False
 
 
-def test_the_loops_of_flags_and_files_are_the_same() -> None:
-    assert LOOPS == choices.LOOPS
+def test_the_loops_and_families_of_flags_and_files_are_the_same() -> None:
+    assert (LOOPS, FAMILIES) == (choices.LOOPS, choices.FAMILIES)
 
 
 @pytest.mark.parametrize(("command", "listen"), [("server", SERVER_LISTEN), ("client", CLIENT_LISTEN)])
@@ -134,6 +146,8 @@ def test_the_help_names_the_defaults(capsys: pytest.CaptureFixture[str]) -> None
         ("--idle-timeout SECONDS", relay.idle_timeout),
         ("--fin-timeout SECONDS", relay.fin_timeout),
         ("--drain SECONDS", settings.drain_timeout),
+        ("--fast-open NUMBER", settings.fast_open),
+        ("--attempt-delay SECONDS", plan.attempt_delay),
     ):
         help_text = text.partition(f" {flag} ")[2].partition(" --")[0]
         assert f"(default: {default:g})" in help_text, flag

@@ -9,6 +9,7 @@ from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
 from socks6.net.url import ProxyURL
 from socks6.policy.rules import Rule
+from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.table import plain_entries
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
@@ -65,6 +66,13 @@ def test_new_users_and_rules_are_met(capsys: pytest.CaptureFixture[str]) -> None
     assert scene.worker.policy.rules == rules
     assert not scene.worker.policy.allow_private
     assert capsys.readouterr().err == "socks6: reloaded\n"
+
+
+def test_new_bounds_of_stack_options_are_met() -> None:
+    bounds = (StackRule.parse(forbid=["ttl"]),)
+    scene = Scene(Choices(), Choices(stack=bounds))
+    scene.operator.reload()
+    assert scene.worker.policy.stack == bounds
 
 
 def test_a_file_that_is_wrong_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,17 @@ from collections.abc import Callable
 
 import pytest
 
-from socks6.cli.values import count, port, positive_count, positive_seconds, seconds
+from socks6.cli.values import (
+    count,
+    hops,
+    place,
+    port,
+    positive_count,
+    positive_seconds,
+    probes,
+    seconds,
+    small_count,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +27,9 @@ from socks6.cli.values import count, port, positive_count, positive_seconds, sec
         (count, "0", 0),
         (positive_count, "12", 12),
         (port, "65535", 65535),
+        (small_count, "65535", 65535),
+        (hops, "255", 255),
+        (probes, "10", 10),
     ],
 )
 def test_values_that_may_be(kind: Callable[[str], float], text: str, value: float) -> None:
@@ -30,14 +43,33 @@ def test_values_that_may_be(kind: Callable[[str], float], text: str, value: floa
         (positive_seconds, "0"),
         *(
             (kind, text)
-            for kind in (count, positive_count, port)
+            for kind in (count, positive_count, port, small_count, hops, probes)
             for text in ("-1", "1.0", "x", "", "²", "१")
         ),
         (positive_count, "0"),
         (port, "0"),
         (port, "65536"),
+        (small_count, "65536"),
+        (hops, "0"),
+        (hops, "256"),
+        (probes, "0"),
+        (probes, "11"),
     ],
 )
 def test_values_that_may_not(kind: Callable[[str], float], text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         kind(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a.example:80", ("a.example", 80)), ("[::1]:443", ("[::1]", 443)), ("192.0.2.1:1", ("192.0.2.1", 1))],
+)
+def test_places_that_may_be(text: str, value: tuple[str, int]) -> None:
+    assert place(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", ":80", "host:0", "host:http", "::1", "fd00::1:80"])
+def test_places_that_may_not(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        place(text)

@@ -22,6 +22,7 @@ EVERYTHING = Choices(
     ),
     via=ProxyURL(front="socks6", host="proxy.example", port=1080),
     direct=False,
+    via_fast_open=True,
     open_to_all=True,
     allow_private=True,
     connections=5,
@@ -35,12 +36,18 @@ EVERYTHING = Choices(
     dialect_212=True,
     quiet_failures=True,
     ignore_fragmented=True,
+    copy_tos=True,
+    fast_open=7,
+    racing=False,
+    first_family="ipv6",
+    attempt_delay=0.5,
     verbosity=2,
     log_destinations=True,
     loop="asyncio",
 )
 SECRET = "correct horse"
 SPELT_OUT = {
+    "via_fast_open", "copy_tos", "fast_open", "racing", "first_family", "attempt_delay",
     "listen", "direct", "open_to_all", "quiet_failures", "ignore_fragmented", "dialect_212", "verbosity",
     "log_destinations", "loop", "allow_private", "connections", "connections_per_source", "handshake_timeout",
     "lookup_timeout", "connect_timeout", "idle_timeout", "fin_timeout", "drain_timeout",
@@ -74,6 +81,9 @@ def test_every_plain_choice(tmp_path: Path) -> None:
     listen = ["socks6://127.0.0.1:1080", "mixed+unix:///run/mixed.sock"]
     via = "socks6://proxy.example"
     direct = false
+    via-fast-open = true
+    copy-tos = true
+    fast-open = 7
     open = true
     dialect-212 = true
     quiet-failures = true
@@ -83,6 +93,10 @@ def test_every_plain_choice(tmp_path: Path) -> None:
     loop = "asyncio"
     [policy]
     allow-private = true
+    [happy-eyeballs]
+    race = false
+    first-family = "ipv6"
+    delay = 0.5
     [limits]
     connections = 5
     connections-per-source = 0
@@ -164,6 +178,9 @@ def test_rules_with_lists_and_single_values(tmp_path: Path) -> None:
         ("[timeouts]\nidle = 1979-05-27", "socks6.toml:2: timeouts.idle: expected a number, got a date"),
         ("[users.plain]\nalice = 5", "socks6.toml:2: users.plain.alice: expected a password as text in quotes"),
         ('[users.plain]\n"a:b" = "x"', "socks6.toml:2: users.plain.\"a:b\": user name 'a:b': has a colon, a # at its start or spaces around"),
+        ("fast-open = 65536", "socks6.toml:1: fast-open: expected a whole number <= 65535"),
+        ("[happy-eyeballs]\ndelay = 0", "socks6.toml:2: happy-eyeballs.delay: expected a number > 0.0"),
+        ('[happy-eyeballs]\nfirst-family = "ipx"', "socks6.toml:2: happy-eyeballs.first-family: expected one of auto, ipv4, ipv6"),
         ("[policy]\nrules = [\n5]", "socks6.toml:3: policy.rules[0]: expected a table, got a whole number"),
         ("[[policy.rules]]\nhosts = []", "socks6.toml:1: policy.rules[0]: has no action: write allow or deny"),
         ('[[policy.rules]]\naction = "drop"', "socks6.toml:2: policy.rules[0].action: 'drop' is no action: write allow or deny"),
@@ -278,10 +295,17 @@ def test_the_example_is_without_faults() -> None:
 
 def test_what_the_example_calls_the_default_is_the_default(tmp_path: Path) -> None:
     text = re.sub(r"^# (?=[a-z0-9-]+ = )", "", Path("examples/socks6.toml").read_text(), flags=re.MULTILINE)
-    given = re.compile(r"(via|via-file|file|alice|action|users|hosts|ports|commands) = .*\n")
+    given = re.compile(
+        r"(via|via-file|file|alice|action|users|hosts|ports|commands|forbid|lowest-ttl|dscp) = .*\n"
+    )
     choices = choices_of(tmp_path, given.sub("", text))
     usual = Plan.of(Choices())
     named = Plan.of(choices)
     assert (named.settings, named.policy, named.listen) == (usual.settings, usual.policy, usual.listen)
     assert (named.lookup_timeout, named.connect_timeout) == (usual.lookup_timeout, usual.connect_timeout)
+    assert (named.racing, named.first_family, named.attempt_delay) == (
+        usual.racing,
+        None,
+        usual.attempt_delay,
+    )
     assert None not in {getattr(choices, name) for name in SPELT_OUT}

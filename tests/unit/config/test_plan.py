@@ -1,5 +1,6 @@
 """From choices to a server."""
 
+import socket
 from typing import Final
 
 import pytest
@@ -12,6 +13,7 @@ from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.net.direct import DirectOutbound
 from socks6.net.url import ProxyURL
 from socks6.policy.rules import Rule
+from socks6.policy.stack import StackRule
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.table import plain_entries
 from socks6.proxy.authentication.users_file import UsersFile
@@ -49,6 +51,29 @@ def test_private_destinations_can_be_shut_to_this_machine() -> None:
 def test_rules_are_the_policys() -> None:
     rules = (Rule.parse("deny", ports=["25"]),)
     assert Plan.of(Choices(rules=rules)).policy.rules == rules
+
+
+def test_bounds_of_stack_options_are_the_policys() -> None:
+    bounds = (StackRule.parse(forbid=["ttl"]),)
+    assert Plan.of(Choices(stack=bounds)).policy.stack == bounds
+
+
+def test_the_race_is_as_chosen() -> None:
+    plan = Plan.of(Choices(racing=False, first_family="ipv6", attempt_delay=0.5))
+    assert (plan.racing, plan.first_family, plan.attempt_delay) == (False, socket.AF_INET6, 0.5)
+
+
+def test_the_first_family_may_be_the_systems_choice() -> None:
+    assert Plan.of(Choices(first_family="auto")).first_family is None
+
+
+def test_the_layers_below_the_clients_are_as_chosen() -> None:
+    settings = Plan.of(Choices(copy_tos=True, fast_open=7)).settings
+    assert (settings.copy_tos, settings.fast_open) == (True, 7)
+
+
+def test_without_a_proxy_to_go_through_there_is_no_client_of_one() -> None:
+    assert Plan.of(Choices()).upstream() is None
 
 
 def test_a_way_out_directly() -> None:

@@ -1,0 +1,114 @@
+"""socks6 ping --options: which stack options a proxy supports and honours."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeAlias
+
+from socks6.cli import FAILED, complain
+from socks6.client.client import Client
+from socks6.errors import ConfigurationError, OperationFailed
+from socks6.message.address import is_literal
+from socks6.message.codes import Availability, Command, Leg
+from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
+from socks6.message.requests import Request
+from socks6.net.url_query import WRITTEN
+
+LEGS: Final = {Leg.CLIENT_PROXY: "client leg", Leg.PROXY_REMOTE: "remote leg"}
+EVERYTHING: Final[tuple[StackOption, ...]] = (
+    TOS(leg=Leg.BOTH, tos=0x28),  # AF11; TCP keeps the lowest two bits to itself
+    TTL(leg=Leg.BOTH, ttl=60),  # no way is that long, and no system's default is this
+    NoFragmentation(leg=Leg.BOTH, availability=Availability.YES),
+    HappyEyeballs(availability=Availability.YES),
+    TFO(payload_size=0),
+    Multipath(availability=Availability.YES),
+)
+# MPTCP alone: Linux has none where a TTL is asked for. TFO twice: the first time fetches a cookie.
+ROUNDS: Final = (EVERYTHING[5:], EVERYTHING[4:5], EVERYTHING[:5])
+NOOP: Final = Request(command=Command.NOOP, host="0.0.0.0", port=0).encode()  # noqa: S104 - zeros, on the wire
+COLUMNS: Final = "{:<15} {:<6} {:<11} {:<11} {}"
+
+Answers: TypeAlias = Mapping[tuple[type[StackOption], Leg], int]
+
+
+async def show_options(client: Client, target: tuple[str, int] | None) -> int:
+    """Print a table of what becomes of each option on the way to a host: the proxy itself if none is named."""
+    if target is None and client.url.path:
+        raise ConfigurationError(
+            "a Unix socket leads nowhere from the proxy: name a host by --target HOST:PORT"
+        )
+    host, port = target or (client.url.host, client.url.port)
+    # to a proxy one may say something, so that there is something to go into the SYN
+    data = b"" if target else NOOP
+    try:
+        answers = await ask(client, host, port, data)
+    except OperationFailed as failure:
+        if target is not None:
+            raise
+        complain(f"asked to connect to itself, {failure.reason}: name another host by --target HOST:PORT")
+        return FAILED
+    print(f"options of {client.url}, on the way to {f'[{host}]' if ':' in host else host}:{port}")
+    print(*table(answers, to_address=is_literal(host), sent=bool(data)), sep="\n", flush=True)
+    return 0
+
+
+async def ask(client: Client, host: str, port: int, data: bytes) -> Answers:
+    """Connect with every option; return what is in force of each on each leg. Raises Socks6Error."""
+    answers: dict[tuple[type[StackOption], Leg], int] = {}
+    for options in ROUNDS:
+        stream = await client.connect(host, port, initial_data=data, options=options)
+        await stream.aclose()
+        for option in stream.options:
+            if type(option) in WRITTEN:
+                answers.update({(type(option), leg): _value(option) for leg in LEGS if option.leg & leg})
+    return answers
+
+
+def table(answers: Answers, *, to_address: bool, sent: bool) -> Iterator[str]:
+    """Return the lines of the table; `to_address` says that there was no name, `sent` that data went along."""
+    yield COLUMNS.format("option", "asked", *LEGS.values(), "verdict")
+    for asked in EVERYTHING:
+        told = {leg: answers.get((type(asked), leg)) for leg in LEGS if asked.leg & leg}
+        if isinstance(asked, HappyEyeballs) and to_address:
+            verdict = "not tested: it takes a name to connect to"
+        elif isinstance(asked, TFO) and not sent and told[Leg.PROXY_REMOTE] == 0:
+            verdict = "supported; not tested: there was nothing to send"
+        else:
+            verdict = _verdict(asked, told)
+        legs = (_text(asked, told[leg]) if leg in told else "-" for leg in LEGS)
+        yield COLUMNS.format(WRITTEN[type(asked)][0], _asked(asked), *legs, verdict)
+
+
+def _verdict(asked: StackOption, told: Mapping[Leg, int | None]) -> str:
+    if all(value is None for value in told.values()):
+        return "not supported"
+    honoured = [leg for leg, value in told.items() if _honours(asked, value)]
+    if len(honoured) == len(told):
+        return "honoured"
+    return f"honoured on the {LEGS[honoured[0]]} alone" if honoured else "supported, not honoured"
+
+
+def _honours(asked: StackOption, value: int | None) -> bool:
+    return bool(value) if isinstance(asked, TFO) else value == _value(asked)
+
+
+def _value(option: StackOption) -> int:
+    value = getattr(option, WRITTEN[type(option)][1])
+    assert isinstance(value, int)  # noqa: S101 - so are they all
+    return value
+
+
+def _asked(option: StackOption) -> str:
+    return "any" if isinstance(option, TFO) else _text(option, _value(option))
+
+
+def _text(option: StackOption, value: int | None) -> str:
+    match option:
+        case _ if value is None:
+            return "no answer"
+        case TOS():
+            return f"0x{value:02x}"
+        case TTL():
+            return str(value)
+        case TFO():
+            return f"{value} bytes"
+        case _:
+            return "yes" if value == Availability.YES else "no"
