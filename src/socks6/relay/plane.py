@@ -86,7 +86,10 @@ class RelayPlane:
         if ends[0] is None or ends[1] is None:
             return None
         if self._kernel is None:
-            self._kernel = Kernel(self._settings.pipes)
+            try:
+                self._kernel = Kernel(self._settings.pipes)
+            except OSError:  # it needs a descriptor; the next relay may get one
+                return None
         return Splice(ends[0], ends[1], self._kernel)
 
 
