@@ -8,7 +8,9 @@ plain: it can neither begin a line, nor end one, nor look like another field. So
 import json
 import logging
 import re
+import time
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 from typing_extensions import override
@@ -24,6 +26,8 @@ ENDED: Final = "connection ended"
 # Endings whose reason may quote an error that names the destination.
 TELLTALE_ENDINGS: Final = frozenset({Ending.FAILED, Ending.RESET, Ending.ERROR})
 
+PAUSE_SECONDS: Final = 10.0  # short of descriptors, a listener pauses hundreds of times a second
+
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._:/@+%*\[\]-]+")
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 
@@ -32,12 +36,21 @@ class LogObserver(Observer):
     """Writes to a logger of the standard library.
 
     INFO tells each connection once, when it has ended; DEBUG also when it begins. Where destinations are not
-    to be logged, neither are the reasons that may name them.
+    to be logged, neither are the reasons that may name them. A listener's pauses are told together, in one
+    line every ten seconds by `clock` at the most.
     """
 
-    def __init__(self, logger: logging.Logger, *, log_destinations: bool) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger,
+        *,
+        log_destinations: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._logger = logger
         self._log_destinations = log_destinations
+        self._clock = clock
+        self._pauses: dict[str, tuple[float, int]] = {}  # of a listener: when told last, how many since
 
     @override
     def listening(self, url: str) -> None:
@@ -74,7 +87,15 @@ class LogObserver(Observer):
 
     @override
     def accept_paused(self, url: str, reason: str) -> None:
-        self._log(logging.WARNING, "accept paused", url=url, reason=reason)
+        now = self._clock()
+        told, untold = self._pauses.get(url, (now - PAUSE_SECONDS, 0))
+        if now - told < PAUSE_SECONDS:
+            self._pauses[url] = told, untold + 1
+            return
+        self._pauses[url] = now, 0
+        self._log(
+            logging.WARNING, "accept paused", url=url, reason=reason, times=untold + 1 if untold else ""
+        )
 
     @override
     def unexpected_error(self, where: str, error: BaseException) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -41,13 +43,16 @@ class Lines(logging.Handler):
 
 
 def observed(
-    *, log_destinations: bool = True, level: int = logging.DEBUG
+    *,
+    log_destinations: bool = True,
+    level: int = logging.DEBUG,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[LogObserver, list[tuple[str, str]]]:
     """Return an observer, and the lines that it writes."""
     handler = Lines()
     logger = logging.Logger("test", level)  # noqa: LOG001  not one of the process's loggers
     logger.addHandler(handler)
-    return LogObserver(logger, log_destinations=log_destinations), handler.lines
+    return LogObserver(logger, log_destinations=log_destinations, clock=clock), handler.lines
 
 
 def ended(*, log_destinations: bool = True, **changes: object) -> str:
@@ -135,6 +140,22 @@ def test_a_pause_in_accepting_is_a_warning() -> None:
     observer, lines = observed()
     observer.accept_paused("socks6://[::1]:1080", "Too many open files")
     assert lines == [("WARNING", 'accept paused url=socks6://[::1]:1080 reason="Too many open files"')]
+
+
+def test_pauses_that_follow_each_other_are_told_together() -> None:
+    moments = [0.0, 0.1, 9.9, 10.1, 15.0, 30.0, 50.0]
+    clock = iter([*moments, 50.0])
+    observer, lines = observed(clock=lambda: next(clock))
+    for _ in moments:
+        observer.accept_paused("socks6://[::1]:1080", "full")
+    observer.accept_paused("mixed://[::1]:1080", "full")
+    assert [line.removeprefix("accept paused url=") for _, line in lines] == [
+        "socks6://[::1]:1080 reason=full",
+        "socks6://[::1]:1080 reason=full times=3",
+        "socks6://[::1]:1080 reason=full times=2",
+        "socks6://[::1]:1080 reason=full",
+        "mixed://[::1]:1080 reason=full",
+    ]
 
 
 def test_stopping_is_told() -> None:
