@@ -124,11 +124,12 @@ def test_a_host_that_refuses(way: Proxy) -> None:
 
 def test_a_connection_that_breaks(way: Proxy) -> None:
     def reset(connection: socket.socket) -> None:
+        connection.recv(100)  # sooner, the proxy might see the reset before it has answered its client
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
 
     with tcp_host(reset) as host, started(*words(way, host), stdin=subprocess.PIPE) as process:
-        _, errors = process.communicate(timeout=END_SECONDS)
+        _, errors = process.communicate(b"hello", timeout=END_SECONDS)
     assert (process.returncode, errors) == (1, b"socks6: Connection reset by peer\n")
 
 
