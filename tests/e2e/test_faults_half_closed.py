@@ -10,11 +10,11 @@ import pytest
 
 from tests.kit.footprint import CLOSE_WAIT, ESTABLISHED, connections, eventually
 from tests.kit.origins import Place, big_file, tcp_host, web_site
-from tests.kit.proxies import Proxy, converter, server, tunnel
+from tests.kit.proxies import converter, server, tunnel
 from tests.kit.unharmed import read_to_the_end
 
 FIN: Final = 1.0
-AT_A_TIME: Final = 2_000
+AT_A_TIME: Final = 5_000
 NUMBERS: Final = [2_000, pytest.param(10_000, marks=pytest.mark.deep)]
 
 pytestmark = pytest.mark.e2e
@@ -24,27 +24,24 @@ pytestmark = pytest.mark.e2e
 @pytest.mark.parametrize("side", ["client", "destination"])
 def test_half_closed_connections_leave_no_close_wait(side: str, number: int) -> None:
     """Neither side ever closes; one of them has ended its stream."""
-    limits = ["--fin-timeout", str(FIN), "--max-connections-per-source", "0"]
+    at_a_time = min(number, AT_A_TIME)
+    patience = at_a_time / 1000  # seconds, so that all of them are half-closed at the same time
+    limits = ["--fin-timeout", str(patience), "--max-connections-per-source", "0"]
     with server(*limits) as proxy, socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
         place = Place(host="127.0.0.1", port=listener.getsockname()[1])
         before = proxy.footprint
         with contextlib.ExitStack() as kept:
-            for _ in range(number // AT_A_TIME):
-                _half_close(proxy, place, listener, side, kept)
+            for _ in range(number // at_a_time):
+                for index in range(at_a_time):
+                    client = kept.enter_context(
+                        tunnel(proxy.place, place, source=f"127.0.1.{1 + index % 20}")
+                    )
+                    remote = kept.enter_context(listener.accept()[0])
+                    (client if side == "client" else remote).shutdown(socket.SHUT_WR)
                 assert eventually(lambda: proxy.footprint.descriptors <= before.descriptors + 1, within=30)
                 kept.close()
             assert connections(CLOSE_WAIT, proxy.place.port) == 0
             assert proxy.footprint.memory < before.memory + 24 * 2**20
-
-
-def _half_close(
-    proxy: Proxy, place: Place, listener: socket.socket, side: str, kept: contextlib.ExitStack
-) -> None:
-    """Make many connections through the proxy and half-close them."""
-    for index in range(AT_A_TIME):
-        client = kept.enter_context(tunnel(proxy.place, place, source=f"127.0.1.{1 + index % 20}"))
-        remote = kept.enter_context(listener.accept()[0])
-        (client if side == "client" else remote).shutdown(socket.SHUT_WR)
 
 
 def test_a_half_closed_connection_lives_for_as_long_as_bytes_move() -> None:
