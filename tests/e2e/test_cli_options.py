@@ -154,6 +154,5 @@ def test_requests_to_the_proxy_go_within_the_syn_when_told_to(two: Road, flags: 
 def test_a_proxy_that_is_not_there_yet_keeps_nobody_from_serving() -> None:
     with refusing_place() as nobody:
         via = f"socks6://{nobody.host}:{nobody.port}"
-        with server("--via", via, "--via-fast-open", "-vv") as running:
-            assert eventually(lambda: any("no fast open cookie" in line for line in running.said))
+        with server("--via", via, "--via-fast-open") as running:
             assert socks6("ping", "-c", "1", running.url).code == 0
