@@ -21,7 +21,7 @@ READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
 LAST: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
 """Comes with READABLE when something follows the bytes: the end, an error, an urgent mark."""
-INTEREST: Final = READABLE | WRITABLE | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+INTEREST: Final = READABLE | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
 
 
 class Pump(Protocol):
@@ -48,7 +48,7 @@ class Poller:
         self._loop.add_reader(self._epoll.fileno(), self._turn)
 
     def add(self, fd: int, pump: Pump) -> None:
-        """Tell `pump` of everything that happens to `fd`, what is the case already included. Raises OSError."""
+        """Tell `pump` what happens to `fd`, and what is the case already: never WRITABLE. Raises OSError."""
         if fd < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._epoll.register(fd, INTEREST)
@@ -60,6 +60,14 @@ class Poller:
             del self._pumps[fd]
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
+
+    def add_writable(self, fd: int) -> None:
+        """Tell also, once `fd` takes bytes again. Raises OSError.
+
+        To be asked for when `fd` takes none, not at once: a Unix socket tells of room whenever its peer reads,
+        which would cost every message a turn (26 µs to and fro instead of 22).
+        """
+        self._epoll.modify(fd, INTEREST | WRITABLE)
 
     def later(self, pump: Pump) -> None:
         """Have `pump` go on when the others had their turn."""

@@ -67,10 +67,10 @@ class Splice:
     def run(self, first: bytes) -> asyncio.Future[None]:
         """Begin; `first` goes to the remote before anything else. The result is there when all has ended."""
         try:
-            if first:
-                self.up.put(first)
             for direction in (self.up, self.down):
                 self.kernel.poller.add(direction.source_fd, direction)
+            if first:
+                self.up.put(first)
         except OSError as error:
             self.up.fail(error)
         return self.done
@@ -173,7 +173,11 @@ class Direction:
         except OSError as error:
             raise SendingFailed(error.errno, error.strerror) from error
         self.count += sent
-        self.rest = data[sent:] if sent < len(data) else None
+        if sent == len(data):
+            self.rest = None
+        else:
+            self.rest = data[sent:]
+            self._wait_for_sink()
 
     def drop(self) -> None:
         """Forget what the sink did not take."""
@@ -243,6 +247,7 @@ class Direction:
             try:
                 size = os.splice(pipe.read_end, self.back.source_fd, self.piped, flags=FLAGS)
             except BlockingIOError:
+                self._wait_for_sink()
                 return
             except OSError as error:
                 if error.errno != errno.EINVAL:
@@ -273,6 +278,9 @@ class Direction:
             self.sink.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise SendingFailed(error.errno, error.strerror) from error
+
+    def _wait_for_sink(self) -> None:
+        self.joined.kernel.poller.add_writable(self.back.source_fd)
 
     def _raise_error(self) -> None:
         """Raise what befell the source while we do not read from it."""
