@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.kit.fuzzing import Figures, fuzz_client, fuzz_server, no_task_left
+from tests.kit.fuzz_targets import fuzz_client, fuzz_server
+from tests.kit.fuzzing import Figures, no_task_left
 from tests.kit.loops import LOOP_FACTORIES
 
 Fuzz = Callable[[int, float], Coroutine[Any, Any, Figures]]
