@@ -2,12 +2,9 @@
 
 import asyncio
 import contextlib
-import os
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -422,28 +419,3 @@ loop.close()
 def test_other_systems_relay_without_what_only_linux_has() -> None:
     done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("hello\n", "")
-
-
-def test_without_a_descriptor_to_spare_bytes_are_copied(run: Run) -> None:
-    async def play() -> None:
-        async with joined("tcp") as scene:
-            with no_descriptors_left():
-                await scene.client.send(b"ping")  # the relay begins only now
-                assert await receive_exactly(scene.remote, 4) == b"ping"
-                await scene.remote.send(b"pong")
-                assert await receive_exactly(scene.client, 4) == b"pong"
-
-    run(play())
-
-
-@contextlib.contextmanager
-def no_descriptors_left() -> Iterator[None]:
-    """Have this process get no new descriptor meanwhile."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
