@@ -57,7 +57,8 @@ class Resolver:
     async def resolve(self, host: str, port: int) -> tuple[Address, ...]:
         """Return the addresses of a name, best first, at least one; a literal is its own address.
 
-        Raises gaierror, TimeoutError, or OSError with EAGAIN when too many lookups wait already.
+        Raises gaierror, TimeoutError, or OSError with EAGAIN when too many lookups wait already, or the system
+        has no thread for them.
         """
         if address := literal_address(host, port):
             return (address,)
@@ -79,15 +80,25 @@ class Resolver:
     async def _look_up(self, name: bytes, port: int) -> Sequence[Address]:
         if self._pending >= self._most_threads + self._most_waiting:
             raise OSError(errno.EAGAIN, "too many names are being looked up")
+        self._start_thread()
         answer: asyncio.Future[Sequence[Address]] = asyncio.get_running_loop().create_future()
         self._pending += 1
         self._jobs.put(_Job(name, port, answer, self._done))
-        if self._threads < min(self._pending, self._most_threads):
-            self._threads += 1
-            worker = threading.Thread(target=_work, args=(self._jobs, self._lookup), daemon=True)
-            worker.start()
         async with asyncio.timeout(self._timeout):
             return await answer
+
+    def _start_thread(self) -> None:
+        """Start a thread for one more lookup where there may be one. Raises OSError when there is none at all."""
+        if self._threads >= min(self._pending + 1, self._most_threads):
+            return
+        worker = threading.Thread(target=_work, args=(self._jobs, self._lookup), daemon=True)
+        try:
+            worker.start()
+        except RuntimeError as error:  # the system has none left; those that run will do for now
+            if not self._threads:
+                raise OSError(errno.EAGAIN, "no thread can be started to look a name up") from error
+        else:
+            self._threads += 1
 
     def _done(self) -> None:
         self._pending -= 1

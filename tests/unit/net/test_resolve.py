@@ -1,10 +1,11 @@
 """Names to addresses."""
 
 import asyncio
+import contextlib
 import queue
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -230,3 +231,44 @@ def test_threads_never_hold_up_the_end_of_the_process(run: Run) -> None:
         await resolver.aclose()
 
     run(play())
+
+
+def test_without_threads_lookups_fail_until_there_are_some(run: Run) -> None:
+    async def play() -> None:
+        resolver = Resolver(threads=1, lookup=lambda _name, _port: [HERE])
+        with no_threads_left():
+            for _ in range(3):
+                with pytest.raises(OSError, match="no thread"):
+                    await resolver.resolve("a.example", 80)
+        assert await resolver.resolve("a.example", 80) == (HERE,)
+        await resolver.aclose()
+
+    run(play())
+
+
+def test_without_more_threads_the_ones_there_are_do(run: Run) -> None:
+    async def play() -> None:
+        lookup = SlowLookup()
+        resolver = Resolver(threads=2, lookup=lookup)
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(resolver.resolve("a.example", 80))
+            await turns()
+            with no_threads_left():
+                second = group.create_task(resolver.resolve("b.example", 80))
+                await turns()
+            lookup.answers.put([HERE])
+            lookup.answers.put([THERE])
+        assert (first.result(), second.result()) == ((HERE,), (THERE,))
+        await resolver.aclose()
+
+    run(play())
+
+
+@contextlib.contextmanager
+def no_threads_left() -> Iterator[None]:
+    """Have the system refuse new threads meanwhile: none gets a stack as large as that."""
+    usual = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(usual)
