@@ -19,13 +19,11 @@ from benchmarks.load.processes import (
     memory_bytes,
     tree,
 )
-from benchmarks.load.suites import Cell, Sample
+from benchmarks.load.suites import DISTURBED, Cell, Sample
 
 SETUP_TIMEOUT: Final = 90.0
 WARM_UP: Final = 0.4
 WARM_UP_CONNECTIONS: Final = 64
-DISTURBED: Final = 0.25
-"""More of a core than this spent on others' work spoils a measurement."""
 SETTLING: Final = 1.5
 """Seconds until the memory of opened or closed connections counts as what it will stay."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.load.peers import PEERS
-from benchmarks.load.suites import Cell, Metric, Sample, Suite
+from benchmarks.load.suites import DISTURBED, Cell, Metric, Sample, Suite
 
 Samples = Mapping[str, Sequence[Sample]]
 """The samples of one cell by the name of the peer."""
@@ -113,9 +113,11 @@ def _notes(result: CellResult) -> list[str]:
     lines += [f"- {name}: {count} failed connections" for name, count in errors.items() if count]
     shares = [sample.disturbance for taken in result.samples.values() for sample in taken if sample.load_cpu]
     if shares:
-        lines.append(
-            f"- others on this machine meanwhile: {median(shares):.0%} of a core (worst {max(shares):.0%})"
+        noise = f"{median(shares):.0%} of a core (worst {max(shares):.0%})"
+        doubt = ": rates and times are not to be relied upon, CPU figures are high" * (
+            median(shares) > DISTURBED
         )
+        lines.append(f"- others on this machine meanwhile: {noise}{doubt}")
     for name, taken in result.samples.items():
         if taken and len(taken[-1].cpu) > 1:
             parts = ", ".join(f"{part} {spent:.2f}" for part, spent in taken[-1].cpu.items())

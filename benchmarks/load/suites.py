@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+DISTURBED: Final = 0.25
+"""More of a core than this spent on others' work spoils a measurement."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
