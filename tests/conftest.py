@@ -10,13 +10,13 @@ import pytest
 
 from tests.kit.loops import LOOP_FACTORIES, Run
 
-# Everywhere the same examples, so that a failure is one for everybody; `make deep` looks further.
+# The same examples everywhere, so that a failure is one for everybody; `make deep` tries more, `make check` fewer.
 hypothesis.settings.register_profile(
     "default", derandomize=True, database=None, deadline=None, max_examples=100
 )
-hypothesis.settings.register_profile(
-    "deep", parent=hypothesis.settings.get_profile("default"), derandomize=False, max_examples=10_000
-)
+_DEFAULT: Final = hypothesis.settings.get_profile("default")
+hypothesis.settings.register_profile("quick", parent=_DEFAULT, max_examples=25)
+hypothesis.settings.register_profile("deep", parent=_DEFAULT, derandomize=False, max_examples=5_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # Where everything can be had, a skip hides something: it counts as a failure.
