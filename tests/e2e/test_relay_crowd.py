@@ -32,9 +32,11 @@ def holding() -> Iterator[tuple[int, list[socket.socket]]]:
     kept: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
         kept.append(server)
-        yield server.getsockname()[1], kept
-        for sock in kept:
-            sock.close()
+        try:
+            yield server.getsockname()[1], kept
+        finally:
+            for sock in kept:
+                sock.close()
 
 
 def test_half_closed_connections_leave_nothing_behind(run: Run) -> None:
