@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.loops import LOOP_FACTORIES, Run
 
-# The same examples everywhere, so that a failure is one for everybody; `make deep` tries more, `make check` fewer.
+# The same examples everywhere: one failure for everybody. `make deep` tries more of them, `make check` fewer.
 hypothesis.settings.register_profile(
     "default", derandomize=True, database=None, deadline=None, max_examples=100
 )
