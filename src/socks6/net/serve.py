@@ -29,7 +29,8 @@ class ConnectionLimits:
     """Counts connections, in all and by source; 0 sets no limit.
 
     An IPv6 source is its /64, what one subscriber has. The table holds only sources that are connected, so
-    it is no longer than there are connections. Streams without an address (Unix sockets) count in all.
+    it is no longer than there are connections. This machine's own clients (loopback, Unix sockets) count in
+    all alone: whatever else listens here, another proxy perhaps, speaks for many.
     """
 
     def __init__(self, *, total: int = 0, per_source: int = 0) -> None:
@@ -48,8 +49,7 @@ class ConnectionLimits:
         """Count a connection from `host` in and return ""; or return why it must be turned away."""
         if self._total and self._count >= self._total:
             return f"{self._count} connections already"
-        if self._per_source and host:
-            source = source_of(host)
+        if self._per_source and (source := source_of(host)):
             count = self._sources.get(source, 0)
             if count >= self._per_source:
                 return f"{count} connections from {source} already"
@@ -61,8 +61,7 @@ class ConnectionLimits:
         """Count out a connection that was counted in."""
         self._count -= 1
         self._freed.set()
-        if self._per_source and host:
-            source = source_of(host)
+        if self._per_source and (source := source_of(host)):
             left = self._sources[source] - 1
             if left:
                 self._sources[source] = left
@@ -76,12 +75,14 @@ class ConnectionLimits:
 
 
 def source_of(host: str) -> str:
-    """Return what counts as one source: an IPv4 address, also a mapped one, or an IPv6 /64."""
+    """Return what counts as one source: an IPv4 address, also a mapped one, or an IPv6 /64; "" if none does."""
     if ":" not in host:
-        return host
+        return "" if host.startswith("127.") else host
+    if host == "::1":
+        return ""
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
     if packed.startswith(MAPPED):
-        return socket.inet_ntop(socket.AF_INET, packed[12:])
+        return source_of(socket.inet_ntop(socket.AF_INET, packed[12:]))
     return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8)) + "/64"
 
 

@@ -300,6 +300,11 @@ def test_a_task_cancelled_before_it_began_is_cleaned_up_after(run: Run) -> None:
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
         ("fe80::1%lo", "fe80::/64"),
+        ("127.0.0.1", ""),
+        ("127.9.9.9", ""),
+        ("::ffff:127.0.0.1", ""),
+        ("::1", ""),
+        ("", ""),
     ],
 )
 def test_a_source_is_what_one_subscriber_has(host: str, source: str) -> None:
@@ -313,10 +318,11 @@ def test_an_ipv6_source_counts_as_its_network() -> None:
     assert limits.enter("2001:db8:0:1::1") == ""
 
 
-def test_local_clients_count_in_all_only() -> None:
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "::1"])
+def test_local_clients_count_in_all_only(host: str) -> None:
     limits = ConnectionLimits(total=2, per_source=1)
-    assert limits.enter("") == ""
-    assert limits.enter("") == ""
+    assert limits.enter(host) == ""
+    assert limits.enter(host) == ""
     assert limits.enter("") == "2 connections already"
     limits.leave("")
     assert limits.count == 1
