@@ -1,7 +1,7 @@
 """Which steps a conversation may take: the transition tables of both sides, and nothing else.
 
 A pair that is not in a table is refused: for our caller's steps with LocalProtocolError, for the peer's
-with a Violation. `scripts/generate-docs` draws docs/reference/states.md from these tables.
+with a Violation. `scripts/generate_docs.py` draws docs/reference/states.md from these tables.
 """
 
 from enum import Enum
