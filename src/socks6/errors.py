@@ -24,7 +24,10 @@
 """
 
 import errno
+from functools import partial
 from typing import ClassVar, Final
+
+from typing_extensions import override
 
 
 class Socks6Error(Exception):
@@ -76,6 +79,10 @@ class OperationFailed(Socks6Error, OSError):
         super().__init__(self.default_errno, reason)
         self.code: Final = self.default_code if code is None else code
         self.reason: Final = reason
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:  # OSError's own would hand its two arguments to our one
+        return partial(type(self), code=self.code), (self.reason,), vars(self)
 
 
 class GeneralFailure(OperationFailed):

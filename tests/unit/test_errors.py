@@ -1,14 +1,16 @@
 """The exceptions: which reply code is which class, and which built-in class also catches it."""
 
+import copy
 import errno
 import inspect
+import pickle
 import re
 from typing import Final
 
 import pytest
 
 from socks6 import errors
-from socks6.errors import OperationFailed, Socks6Error, operation_failure
+from socks6.errors import ConnectionRefused, OperationFailed, Socks6Error, TTLExpired, operation_failure
 
 CLASSES: Final = [
     thing for _, thing in inspect.getmembers(errors, inspect.isclass) if thing.__module__ == errors.__name__
@@ -86,3 +88,13 @@ def test_tree_in_the_documentation_names_every_class() -> None:
     drawn = re.findall(r"^\W*(\w+)", (errors.__doc__ or "").partition("::")[2], re.MULTILINE)
 
     assert sorted(drawn) == sorted(thing.__name__ for thing in CLASSES)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionRefused("nobody"), operation_failure(77, "odd"), TTLExpired("far", reporter="192.0.2.1")],
+)
+def test_a_failure_survives_being_copied_and_sent_to_another_process(error: OperationFailed) -> None:
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(twin) is type(error)
+        assert (str(twin), vars(twin)) == (str(error), vars(error))
