@@ -6,21 +6,20 @@ from typing import Final
 
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message.address import UnknownAddressType
-from socks6.message.codes import AuthenticationType, Command, Method, ReplyCode
+from socks6.message.codes import AuthenticationType, Command, ReplyCode
 from socks6.message.datagrams import AssociationMessage, Datagram, decode_message, message_size
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
-    AuthenticationData,
     AuthenticationMethodAdvertisement,
     AuthenticationMethodSelection,
     Option,
     OptionTable,
     find,
-    find_all,
 )
 from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
+from socks6.protocol.admission import Admission, Offered, Selected, Settled, Verdict
 from socks6.protocol.events import (
     AssociationMessageReceived,
     Authenticated,
@@ -32,10 +31,8 @@ from socks6.protocol.events import (
     ServerEvent,
     Violation,
 )
-from socks6.protocol.methods.base import ServerMethod, check_methods
+from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.states import SERVER_TRANSITIONS, ServerState, ServerStep
-
-MAX_NEGOTIATION: Final = 65536  # bytes that one method's slow exchange may take from the client
 
 ON_SUCCESS: Final[dict[int, ServerStep]] = {
     Command.NOOP: ServerStep.DONE,
@@ -68,10 +65,8 @@ class ServerConversation:
         quiet: bool = False,
         whole_request: bool = False,
     ) -> None:
-        check_methods(methods)
         self.state = ServerState.AWAITING_REQUEST
-        self._methods = methods
-        self._required = authentication_required
+        self._admission = Admission(methods, required=authentication_required)
         self._deadline = deadline
         self._dialects = dialects
         self._dialect = dialects[0]
@@ -84,10 +79,6 @@ class ServerConversation:
         self._initial_left = 0  # initial data still to be cut out of what arrives
         self._outgoing = bytearray()
         self._request: Request | None = None
-        self._offers: deque[AuthenticationData] = deque()
-        self._method: ServerMethod | None = None
-        self._slow = False
-        self._negotiated = 0
 
     # What comes in.
 
@@ -130,8 +121,8 @@ class ServerConversation:
         if self.state is ServerState.AWAITING_REQUEST:
             received = self._received
             return Request.size(received, self._dialect) - len(received) if received else 1
-        if self.state is ServerState.NEGOTIATING and self._method is not None:
-            return self._initial_left + self._method.bytes_wanted()
+        if self.state is ServerState.NEGOTIATING:
+            return self._initial_left + self._admission.bytes_wanted()
         if self.state is ServerState.ASSOCIATED:
             return self._initial_left + message_size(self._received, self._dialect) - len(self._received)
         return self._initial_left if self.state is ServerState.AWAITING_PEER else 0
@@ -150,29 +141,24 @@ class ServerConversation:
         request = self._request
         if request is None or self.state is not ServerState.DECIDING:
             raise LocalProtocolError(f"authenticate() while {self.state.value}")
-        self._offers.extend(find_all(request.options, AuthenticationData))
-        self._take_next_offer()
+        self._follow(self._admission.begin(request.options))
 
     def accept_session(self) -> None:
         """Let the request in on the strength of its session: its credentials are ignored (§ Session options)."""
         self._require(ServerState.DECIDING)
-        self._settle()
+        self._follow(Settled())
 
     def verified(self, *, accepted: bool) -> None:
         """Say whether the offered credentials hold."""
         self._require(ServerState.VERIFYING)
-        if accepted:
-            self._settle()
-        elif self._slow:
-            self._refuse(self._method_data(accepted=False), "wrong credentials")
-        else:
-            self._take_next_offer()
+        self._follow(self._admission.verified(accepted=accepted))
 
     def send_authenticated(self, options: tuple[Option, ...] = ()) -> None:
         """Queue the successful Authentication Reply."""
         self._move(ServerStep.ACCEPT)
         reply = AuthenticationReply(
-            type=AuthenticationType.SUCCEEDED, options=(*self._method_data(accepted=True), *options)
+            type=AuthenticationType.SUCCEEDED,
+            options=(*self._admission.reply_options(accepted=True), *options),
         )
         self._outgoing += reply.encode(self._dialect)
 
@@ -272,77 +258,44 @@ class ServerConversation:
         if self._request is not None and self._request.command == Command.CONNECT:
             self._initial += cut
 
-    def _take_next_offer(self) -> None:
-        while self._offers:
-            offer = self._offers.popleft()
-            make = self._methods.get(offer.method)
-            if make is None:
-                continue
-            method = make()
-            try:
-                credentials = method.receive_offer(offer.data)
-            except DecodeError:
-                continue
-            if credentials is not None:
-                self._method = method
+    def _follow(self, verdict: Verdict) -> None:
+        """Do what the admission says."""
+        match verdict:
+            case Settled():
+                self._move(ServerStep.SETTLE)
+                self._events.append(Authenticated())
+            case Offered():
                 self._move(ServerStep.OFFER)
-                self._events.append(CredentialsOffered(credentials=credentials))
-                return
-        self._without_offer()
+                self._events.append(CredentialsOffered(credentials=verdict.credentials))
+            case Selected():
+                self._begin_slow(verdict)
+            case _:  # Refused
+                self._refuse(verdict.options, verdict.reason)
 
-    def _without_offer(self) -> None:
-        """No 0-RTT data is left that could hold: refuse, or go on with an advertised method."""
-        if not self._required:
-            self._settle()
-            return
-        if self._method is not None:
-            self._refuse(self._method_data(accepted=False), "wrong credentials")
-            return
-        assert self._request is not None  # noqa: S101 - only called after a request
-        advertisement = find(self._request.options, AuthenticationMethodAdvertisement)
-        if advertisement is None:
-            self._refuse((), "no credentials")
-            return
-        for number, make in self._methods.items():
-            method = make()
-            if number in advertisement.methods and method.slow:
-                self._select(method, advertisement.initial_data_length)
-                return
-        self._refuse((AuthenticationMethodSelection(method=Method.NO_ACCEPTABLE),), "no acceptable method")
-
-    def _select(self, method: ServerMethod, initial_data_length: int) -> None:
+    def _begin_slow(self, selected: Selected) -> None:
         self._move(ServerStep.SELECT)
-        self._method = method
-        self._slow = True
         if self._request is not None and self._request.command == Command.CONNECT:
-            self._initial_left = initial_data_length
-        selection = AuthenticationMethodSelection(method=method.number)
+            self._initial_left = selected.initial_data_length
+        selection = AuthenticationMethodSelection(method=selected.method)
         reply = AuthenticationReply(type=AuthenticationType.FAILED, options=(selection,))
         self._outgoing += reply.encode(self._dialect)
-        method.begin()
-        self._outgoing += method.data_to_send()
+        self._outgoing += self._admission.data_to_send()
         self._advance()
 
     def _negotiate(self) -> None:
-        method = self._method
-        if method is None or self._initial_left or not self._received:
+        if self._initial_left or not self._received:
             return
         data = bytes(self._received)
         self._received.clear()
-        self._negotiated += len(data)
         try:
-            credentials = method.receive_data(data)
+            credentials = self._admission.receive_data(data)
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, f"method {method.number}: {error}", REFUSAL.encode(self._dialect))
+            self._violate(Fault.MALFORMED, str(error), REFUSAL.encode(self._dialect))
             return
-        self._outgoing += method.data_to_send()
+        self._outgoing += self._admission.data_to_send()
         if credentials is not None:
-            self._received += method.unread()
-            self._move(ServerStep.OFFER)
-            self._events.append(CredentialsOffered(credentials=credentials))
-        elif self._negotiated > MAX_NEGOTIATION:
-            reason = f"method {method.number}: more than {MAX_NEGOTIATION} bytes"
-            self._violate(Fault.MALFORMED, reason, REFUSAL.encode(self._dialect))
+            self._received += self._admission.unread()
+            self._follow(Offered(credentials=credentials))
 
     def _read_messages(self) -> None:
         try:
@@ -362,16 +315,6 @@ class ServerConversation:
             return  # dropped silently, as on UDP: the next message's start is known
         if isinstance(message, Datagram):  # clients have no other to send
             self._events.append(AssociationMessageReceived(message=message, layout=layout))
-
-    def _settle(self) -> None:
-        self._move(ServerStep.SETTLE)
-        self._events.append(Authenticated())
-
-    def _method_data(self, *, accepted: bool) -> tuple[Option, ...]:
-        data = self._method.reply_data(accepted=accepted) if self._method is not None else None
-        if self._method is None or data is None:
-            return ()
-        return (AuthenticationData(method=self._method.number, data=data),)
 
     def _refuse(self, options: tuple[Option, ...], reason: str) -> None:
         self._move(ServerStep.REFUSE)

@@ -17,6 +17,7 @@ from socks6.message.options import (
 from socks6.message.replies import AuthenticationReply
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
+from socks6.protocol.admission import MAX_NEGOTIATION
 from socks6.protocol.events import (
     Authenticated,
     AuthenticationRefused,
@@ -27,7 +28,7 @@ from socks6.protocol.events import (
 )
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials, UsernamePasswordServer
-from socks6.protocol.server import MAX_NEGOTIATION, ServerConversation
+from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ServerState
 from tests.kit.challenge import FIRST, NUMBER, SECOND, ChallengeCredentials, ChallengeServer, answer
 from tests.kit.playbook import Elapsed, Playbook, Received, Sent, eof, nothing, received, sent, unread

@@ -1,0 +1,154 @@
+"""How a request is authenticated: which proof to ask about, which method to go on with, when to refuse."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from socks6.errors import DecodeError
+from socks6.message.codes import Method
+from socks6.message.options import (
+    AuthenticationData,
+    AuthenticationMethodAdvertisement,
+    AuthenticationMethodSelection,
+    Option,
+    find,
+    find_all,
+)
+from socks6.protocol.methods.base import Credentials, ServerMethod, check_methods
+
+MAX_NEGOTIATION: Final = 65536  # bytes that one method's slow exchange may take from the client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Nothing stands against the client."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """A proof is here: ask whether it holds, and go on with `verified`."""
+
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """Slow authentication has begun: the method's bytes travel after the initial data."""
+
+    method: int
+    initial_data_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The client is not let in, and told so with these options."""
+
+    options: tuple[Option, ...]
+    reason: str
+
+
+Verdict: TypeAlias = Settled | Offered | Selected | Refused
+
+
+class Admission:
+    """Judges one request. `methods` are tried in their order; not `required` means that anybody is let in.
+
+    Raises ValueError for method 6 (§ SSL Authentication).
+    """
+
+    def __init__(self, methods: Mapping[int, Callable[[], ServerMethod]], *, required: bool) -> None:
+        check_methods(methods)
+        self._methods = methods
+        self._required = required
+        self._offers: deque[AuthenticationData] = deque()
+        self._advertisement: AuthenticationMethodAdvertisement | None = None
+        self._method: ServerMethod | None = None
+        self._slow = False
+        self._negotiated = 0
+
+    def begin(self, options: tuple[Option, ...]) -> Verdict:
+        """Judge a request on its own options."""
+        self._offers.extend(find_all(options, AuthenticationData))
+        self._advertisement = find(options, AuthenticationMethodAdvertisement)
+        return self._next_offer()
+
+    def verified(self, *, accepted: bool) -> Verdict:
+        """Judge on, knowing whether the offered credentials hold."""
+        if accepted:
+            return Settled()
+        return self._wrong() if self._slow else self._next_offer()
+
+    def receive_data(self, data: bytes) -> Credentials | None:
+        """Take bytes of the slow exchange; return the credentials once they are whole. Raises DecodeError."""
+        method = self._selected()
+        self._negotiated += len(data)
+        try:
+            credentials = method.receive_data(data)
+        except DecodeError as error:
+            raise DecodeError(f"method {method.number}: {error}") from error
+        if credentials is None and self._negotiated > MAX_NEGOTIATION:
+            raise DecodeError(f"method {method.number}: more than {MAX_NEGOTIATION} bytes")
+        return credentials
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes of the slow exchange to write, and forget them."""
+        return self._selected().data_to_send()
+
+    def bytes_wanted(self) -> int:
+        """Return how many bytes at least the slow exchange needs next."""
+        return self._selected().bytes_wanted()
+
+    def unread(self) -> bytes:
+        """Return, and forget, bytes received past the end of the slow exchange."""
+        return self._selected().unread()
+
+    def reply_options(self, *, accepted: bool) -> tuple[Option, ...]:
+        """Return what the method in use has to say in the closing Authentication Reply."""
+        method = self._method
+        data = method.reply_data(accepted=accepted) if method is not None else None
+        if method is None or data is None:
+            return ()
+        return (AuthenticationData(method=method.number, data=data),)
+
+    def _selected(self) -> ServerMethod:
+        assert self._method is not None  # noqa: S101 - only called once a method was selected
+        return self._method
+
+    def _next_offer(self) -> Verdict:
+        while self._offers:
+            offer = self._offers.popleft()
+            make = self._methods.get(offer.method)
+            if make is None:
+                continue
+            method = make()
+            try:
+                credentials = method.receive_offer(offer.data)
+            except DecodeError:
+                continue
+            if credentials is not None:
+                self._method = method
+                return Offered(credentials=credentials)
+        return self._without_offer()
+
+    def _without_offer(self) -> Verdict:
+        """No 0-RTT data is left that could hold: refuse, or go on with an advertised method."""
+        if not self._required:
+            return Settled()
+        if self._method is not None:
+            return self._wrong()
+        advertisement = self._advertisement
+        if advertisement is None:
+            return Refused(options=(), reason="no credentials")
+        for number, make in self._methods.items():
+            method = make()
+            if number in advertisement.methods and method.slow:
+                self._method = method
+                self._slow = True
+                method.begin()
+                return Selected(method=number, initial_data_length=advertisement.initial_data_length)
+        none = AuthenticationMethodSelection(method=Method.NO_ACCEPTABLE)
+        return Refused(options=(none,), reason="no acceptable method")
+
+    def _wrong(self) -> Refused:
+        return Refused(options=self.reply_options(accepted=False), reason="wrong credentials")
