@@ -6,13 +6,12 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.errors import OperationFailed, TTLExpired
-from socks6.message.codes import Command, Leg, Method, ReplyCode
+from socks6.message.codes import Command, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import TTL, StackOption, find_all
+from socks6.message.options import StackOption, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.drive import Postponed, flush, next_event
+from socks6.net.drive import flush, next_event
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.events import (
@@ -28,10 +27,17 @@ from socks6.protocol.methods.base import ServerMethod, check_methods
 from socks6.protocol.methods.userpass import UsernamePasswordServer
 from socks6.protocol.server import ServerConversation
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
+from socks6.proxy.fronts.socks6_connect import connect
+from socks6.proxy.fronts.socks6_noop import noop
+from socks6.proxy.fronts.socks6_operation import CommandHandler, Operation
 from socks6.telemetry import Ending
 
 METHODS: Final[Mapping[int, Callable[[], ServerMethod]]] = {
     Method.USERNAME_PASSWORD: UsernamePasswordServer,
+}
+COMMANDS: Final[Mapping[int, CommandHandler]] = {
+    Command.NOOP: noop,
+    Command.CONNECT: connect,
 }
 ENDINGS: Final[Mapping[Fault, Ending]] = {
     Fault.VERSION: Ending.MALFORMED,
@@ -77,7 +83,7 @@ class Socks6Front(Front):
         if first:
             conversation.receive_data(first, asyncio.get_running_loop().time())
         admitted = await self._admit(conversation, stream, engine)
-        tunnel = await self._operate(conversation, stream, engine, *admitted) if admitted else None
+        tunnel = await _operate(conversation, stream, engine, *admitted) if admitted else None
         if tunnel is None:
             await flush(conversation, stream)
         if admitted is None and self._quiet:
@@ -115,78 +121,31 @@ class Socks6Front(Front):
                 case _:
                     raise AssertionError(f"unexpected {event}")
 
-    async def _operate(
-        self,
-        conversation: ServerConversation,
-        stream: ByteStream,
-        engine: Engine,
-        request: Request,
-        identity: Identity,
-    ) -> Tunnel | None:
-        """Carry out the command; None when there is nothing to relay."""
-        call = Call(
-            command=request.command,
-            host=request.host,
-            port=request.port,
-            identity=identity,
-            options=tuple(find_all(request.options, StackOption)),
-            first_data=conversation.unread(),
-        )
-        match request.command:
-            case Command.CONNECT:
-                return await self._connect(conversation, stream, engine, call)
-            case Command.NOOP:
-                answer = OperationReply(code=ReplyCode.SUCCEEDED)
-                engine.answered(call, answer.code)
-            case _:
-                answer = OperationReply(code=ReplyCode.COMMAND_NOT_SUPPORTED)
-                engine.answered(call, answer.code, f"command {request.command} is not supported")
-        conversation.send_reply(answer)
-        return None
 
-    async def _connect(
-        self, conversation: ServerConversation, stream: ByteStream, engine: Engine, call: Call
-    ) -> Tunnel | None:
-        answer = await Postponed(conversation, stream).begin()
-        try:
-            connection = await engine.connect(call)
-        except OperationFailed as failure:
-            conversation.send_reply(_refusal(failure, call))
-            await answer.flush()
-            return None
-        except BaseException:
-            answer.cancel()
-            raise
-        try:
-            conversation.send_reply(
-                OperationReply(
-                    code=ReplyCode.SUCCEEDED,
-                    host=connection.bound.host or "0.0.0.0",  # noqa: S104 - "nowhere", on the wire
-                    port=connection.bound.port,
-                    options=connection.options,
-                )
-            )
-            await answer.flush()
-        except BaseException:
-            connection.stream.abort()
-            raise
-        return Tunnel(remote=connection.stream, first=call.first_data[connection.first_data_sent :])
+async def _operate(
+    conversation: ServerConversation, stream: ByteStream, engine: Engine, request: Request, identity: Identity
+) -> Tunnel | None:
+    """Carry out the command; None when there is nothing to relay."""
+    call = Call(
+        command=request.command,
+        host=request.host,
+        port=request.port,
+        identity=identity,
+        options=tuple(find_all(request.options, StackOption)),
+        first_data=conversation.unread(),
+    )
+    handler = COMMANDS.get(request.command, _refuse_command)
+    return await handler(Operation(conversation=conversation, stream=stream, engine=engine, call=call))
 
 
-def _refusal(failure: OperationFailed, call: Call) -> OperationReply:
-    """Return the reply for a failure: no address, but for the router that a client's TTL asked about.
-
-    An extension of ours (docs/decisions/0008): it lets a client trace the way from the proxy.
-    """
-    match failure:
-        case TTLExpired(reporter=str() as router) if _chose_ttl(call):
-            return OperationReply(code=failure.code, host=router)
-        case _:
-            return OperationReply(code=failure.code)
-
-
-def _chose_ttl(call: Call) -> bool:
-    return any(option.leg & Leg.PROXY_REMOTE for option in find_all(call.options, TTL))
+async def _refuse_command(operation: Operation) -> Tunnel | None:
+    """Answer a command that is not in the table."""
+    answer = OperationReply(code=ReplyCode.COMMAND_NOT_SUPPORTED)
+    operation.engine.answered(
+        operation.call, answer.code, f"command {operation.call.command} is not supported"
+    )
+    operation.conversation.send_reply(answer)
+    return None
 
 
 async def _stay_silent(stream: ByteStream, deadline: float) -> None:

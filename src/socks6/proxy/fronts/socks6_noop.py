@@ -1,0 +1,13 @@
+"""NOOP in the SOCKS 6 front: it always succeeds, whatever address it names (§ Requests)."""
+
+from socks6.message.codes import ReplyCode
+from socks6.message.replies import OperationReply
+from socks6.proxy.fronts.base import Tunnel
+from socks6.proxy.fronts.socks6_operation import Operation
+
+
+async def noop(operation: Operation) -> Tunnel | None:
+    """Answer, and do nothing."""
+    operation.engine.answered(operation.call, ReplyCode.SUCCEEDED)
+    operation.conversation.send_reply(OperationReply(code=ReplyCode.SUCCEEDED))
+    return None
