@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from socks6.client.client import Client
+    from socks6.client.listener import BindListener
     from socks6.client.options import StackOptions
     from socks6.client.outbound import Socks6Outbound
+    from socks6.client.server import BindServer
     from socks6.client.stream import ProxiedStream
     from socks6.errors import (
         AddressTypeNotSupported,
@@ -53,6 +55,8 @@ __all__ = [
     "AddressTypeNotSupported",
     "AuthenticationFailed",
     "Authenticator",
+    "BindListener",
+    "BindServer",
     "ByteStream",
     "Client",
     "CommandNotSupported",
@@ -104,6 +108,8 @@ _HOMES: Final = {
     "AddressTypeNotSupported": "socks6.errors",
     "AuthenticationFailed": "socks6.errors",
     "Authenticator": "socks6.proxy.authentication.base",
+    "BindListener": "socks6.client.listener",
+    "BindServer": "socks6.client.server",
     "ByteStream": "socks6.net.stream",
     "Client": "socks6.client.client",
     "CommandNotSupported": "socks6.errors",

@@ -5,20 +5,24 @@ import ssl as tls
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Final, TypeVar
 
 from typing_extensions import override
 
+from socks6.client.bind import open_listener
+from socks6.client.listener import BindListener, Granted
 from socks6.client.options import Options, flatten, with_defaults
 from socks6.client.request import carry_out
+from socks6.client.server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import Carriers
 from socks6.errors import ConfigurationError, ProxyTimedOut, ProxyUnreachable, Socks6Error
 from socks6.message.address import normalize_host
 from socks6.message.codes import Command, Leg
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import StackOption, find_all
+from socks6.message.options import ListenBacklog, StackOption, find, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.stackopts import prepare
@@ -113,7 +117,10 @@ class Client:
         request = Request(command=Command.CONNECT, host=normalize_host(host), port=port, options=wire)
         stream, reply = await self._ask(request, initial_data, timeout)
         return ProxiedStream(
-            stream, Endpoint(reply.host, reply.port), tuple(find_all(reply.options, StackOption))
+            stream,
+            Endpoint(reply.host, reply.port),
+            tuple(find_all(reply.options, StackOption)),
+            peer=Endpoint(request.host, port),
         )
 
     async def noop(self, *, timeout: float | None = None) -> float:
@@ -178,15 +185,79 @@ class Client:
             name = (server_hostname or host) if ssl else None
             return await self._carriers.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
 
+    async def bind(
+        self,
+        host: str | None = None,
+        port: int = 0,
+        *,
+        backlog: int = 0,
+        options: Options = (),
+        timeout: float | None = None,
+    ) -> BindListener:
+        """Have the proxy listen at an address of its own (§ Handling BIND); return the listener.
+
+        ::
+
+            async with await client.bind(backlog=16) as listener:
+                print("others connect to", listener.bound)
+                stream = await listener.accept()
+
+        Without `host` and `port` the proxy chooses them; "::" wants an IPv6 address. Without `backlog` it takes
+        one peer, and the next one when `accept` is called again. With it, so many may wait (§ Listen Backlog
+        options); if the proxy keeps none, `listener.backlog` is 0 and a warning is logged. `timeout` is for
+        the proxy to begin to listen.
+        """
+        wire = with_defaults(flatten(options), self.url.options)
+        place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
+        return await open_listener(partial(self._grant, timeout=timeout), place, wire, backlog)
+
+    async def start_server(
+        self,
+        client_connected_cb: ConnectedCallback,
+        host: str | None = None,
+        port: int = 0,
+        *,
+        backlog: int = DEFAULT_BACKLOG,
+        options: Options = (),
+        limit: int = 65536,
+        ssl: tls.SSLContext | None = None,
+        timeout: float | None = None,
+    ) -> BindServer:
+        """Serve those who connect to the proxy, as `asyncio.start_server` does on this machine.
+
+        `bound` of what is returned is where they connect to; `ssl` makes us the server of TLS with them. The
+        rest is as with `bind`. When the proxy ends the port, `serve_forever` raises.
+        """
+
+        async def serve(stream: ProxiedStream) -> None:
+            reader = asyncio.StreamReader(limit=limit)
+            await self._carriers.open(
+                stream,
+                lambda: asyncio.StreamReaderProtocol(reader, client_connected_cb),
+                ssl=ssl,
+                server_side=True,
+            )
+
+        listener = await self.bind(host, port, backlog=backlog, options=options, timeout=timeout)
+        return BindServer(listener, serve)
+
     async def _ask(
         self, request: Request, initial_data: bytes, timeout: float | None
     ) -> tuple[ByteStream, OperationReply]:
         """Dial the proxy and make one request; return the stream behind the Operation Reply."""
+        granted = await self._grant(request, initial_data, timeout=timeout)
+        return granted.stream, granted.reply
+
+    async def _grant(
+        self, request: Request, initial_data: bytes = b"", *, timeout: float | None = None
+    ) -> Granted:
+        """Dial the proxy and make one request; return it as far as the Operation Reply."""
         conversation = ClientConversation(
             request,
             methods=[make() for make in self._methods],
             initial_data=initial_data,
             dialect=self._dialect,
+            announcements=find(request.options, ListenBacklog) is not None,
         )
         near = tuple(
             option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
@@ -196,7 +267,8 @@ class Client:
             opening = conversation.data_to_send() if self._fast_open and not initial_data else None
             stream = await self._dialled(near, opening)
             try:
-                return stream, await carry_out(conversation, stream)
+                reply = await carry_out(conversation, stream)
+                return Granted(conversation=conversation, stream=stream, reply=reply)
             except BaseException:
                 stream.abort()
                 raise

@@ -30,6 +30,7 @@ from socks6.protocol.events import (
     Ended,
     Fault,
     OperationAnswered,
+    PeerConnected,
     Violation,
 )
 from socks6.protocol.methods.base import ClientMethod
@@ -67,7 +68,18 @@ async def carry_out(conversation: ClientConversation, stream: ByteStream) -> Ope
     await _expect(conversation, stream, AuthenticationAccepted)
     reply = (await _expect(conversation, stream, OperationAnswered)).reply
     if reply.code != ReplyCode.SUCCEEDED:
-        raise _failure_of(reply)
+        raise failure_of(reply)
+    return reply
+
+
+async def await_peer(conversation: ClientConversation, stream: ByteStream) -> OperationReply:
+    """Return BIND's second reply, which names the host that connected (§ Handling BIND).
+
+    May be cancelled and called again: what has come of a reply is kept. Reads and raises as `make_request` does.
+    """
+    reply = (await _expect(conversation, stream, PeerConnected)).reply
+    if reply.code != ReplyCode.SUCCEEDED:
+        raise failure_of(reply)
     return reply
 
 
@@ -79,7 +91,8 @@ def describe(code: int) -> str:
         return f"{code:02X}"
 
 
-def _failure_of(reply: OperationReply) -> OperationFailed:
+def failure_of(reply: OperationReply) -> OperationFailed:
+    """Return what a reply's code means as an exception."""
     reason = f"the proxy replied {describe(reply.code)}"
     if reply.code == ReplyCode.TTL_EXPIRED and is_literal(reply.host) and reply.host not in UNSPECIFIED:
         return TTLExpired(f"{reason} at {reply.host}", reporter=reply.host)

@@ -4,20 +4,29 @@ import socket
 
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
-from socks6.net.stream import ByteStream, Endpoint, Protection
+from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection
 from socks6.net.transports.tcp import SocketStream
 
 
 class ProxiedStream:
     """A byte stream to a far host, through a proxy; a `ByteStream` that also tells how it was made.
 
-    `bound` is the proxy's end of the far leg, as its Operation Reply said; `options` are the stack options
-    that the proxy says are in force (§ Stack options). An async context manager that closes.
+    `bound` is the proxy's end of the far leg, as its Operation Reply said; `peer` the far host: the one that
+    was asked for, or the one that connected (§ Handling BIND). `options` are the stack options that the proxy
+    says are in force (§ Stack options). An async context manager that closes.
     """
 
-    def __init__(self, stream: ByteStream, bound: Endpoint, options: tuple[StackOption, ...]) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        bound: Endpoint,
+        options: tuple[StackOption, ...],
+        *,
+        peer: Endpoint = NOWHERE,
+    ) -> None:
         self._stream = stream
         self.bound = bound
+        self.peer = peer
         self.options = options
 
     @property

@@ -55,15 +55,18 @@ class Carriers:
         protocol_factory: Callable[[], ProtocolT],
         *,
         ssl: tls.SSLContext | bool | None,
-        server_hostname: str | None,
+        server_hostname: str | None = None,
+        server_side: bool = False,
     ) -> tuple[asyncio.Transport, ProtocolT]:
         """Return a transport over the stream and its protocol; the stream is the transport's from now on.
 
-        A plain socket becomes the transport itself. Anything else is joined to one end of a socket pair by
+        `server_side` makes ours the server's end of TLS. A plain socket becomes the transport itself. Anything else is joined to one end of a socket pair by
         a relay: outside `async with` that raises LocalProtocolError. Raises ssl.SSLError and OSError.
         """
         if stream.raw_socket is not None:
-            return await _wrap(stream.detach_socket(), protocol_factory, ssl, server_hostname)
+            return await _wrap(
+                stream.detach_socket(), protocol_factory, ssl, server_hostname, server_side=server_side
+            )
         if self._group is None:
             stream.abort()
             raise LocalProtocolError("over this way to the proxy, use the client as `async with Client(...)`")
@@ -71,7 +74,9 @@ class Carriers:
         theirs.setblocking(False)
         task = self._group.create_task(_carry(stream, SocketStream(theirs)), name="socks6 carrier")
         try:
-            transport, protocol = await _wrap(ours, protocol_factory, ssl, server_hostname)
+            transport, protocol = await _wrap(
+                ours, protocol_factory, ssl, server_hostname, server_side=server_side
+            )
         except BaseException:
             task.cancel()
             raise
@@ -85,6 +90,8 @@ async def _wrap(
     protocol_factory: Callable[[], ProtocolT],
     ssl: tls.SSLContext | bool | None,
     server_hostname: str | None,
+    *,
+    server_side: bool,
 ) -> tuple[asyncio.Transport, ProtocolT]:
     loop = asyncio.get_running_loop()
     try:
@@ -94,9 +101,13 @@ async def _wrap(
         raw.close()
         raise
     try:
-        transport, _ = await loop.create_connection(
-            lambda: protocol, sock=raw, ssl=ssl, server_hostname=server_hostname
-        )
+        if server_side:
+            context = ssl if isinstance(ssl, tls.SSLContext) else None
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, raw, ssl=context)
+        else:
+            transport, _ = await loop.create_connection(
+                lambda: protocol, sock=raw, ssl=ssl, server_hostname=server_hostname
+            )
     except (OSError, asyncio.CancelledError):  # the descriptor was the transport's by then, which closes it
         _let_go(raw, loop)
         raise

@@ -1,0 +1,130 @@
+"""BIND: one peer after the other, or with a backlog (§ Handling BIND, § Listen Backlog options)."""
+
+import asyncio
+import logging
+from collections import deque
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.client.backlog import BacklogListener
+from socks6.client.listener import Ask, BindListener, Granted
+from socks6.client.request import await_peer
+from socks6.client.stream import ProxiedStream
+from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
+from socks6.message.codes import Command
+from socks6.message.options import ListenBacklog, Option, find
+from socks6.message.requests import Request
+from socks6.net.stream import Endpoint
+
+REBIND_PAUSES: Final = (0.05, 0.2, 0.8)  # seconds that the proxy gets to free the port of the last peer
+
+
+async def open_listener(ask: Ask, place: Endpoint, options: tuple[Option, ...], backlog: int) -> BindListener:
+    """Have the proxy listen at a place; return the listener that suits its answer. Raises Socks6Error."""
+    wanted = (*options, ListenBacklog(backlog=backlog)) if backlog else options
+    granted = await ask(Request(command=Command.BIND, host=place.host, port=place.port, options=wanted))
+    answer = find(granted.reply.options, ListenBacklog)
+    if backlog and answer is not None and answer.backlog:
+        return BacklogListener(ask, granted, options, answer.backlog)
+    listener = PlainListener(ask, granted, place.host, options, eager=backlog > 0)
+    if backlog:
+        logging.getLogger("socks6").warning(
+            "the proxy keeps no backlog bound=%s port=%d asked=%d: it takes one peer after the other,"
+            " and refuses those who come in between",
+            *listener.bound,
+            backlog,
+        )
+    return listener
+
+
+class PlainListener(BindListener):
+    """One BIND for each peer, the next one at the same port where the proxy lets it.
+
+    `host` is what was asked for at first: the address in a reply may be one that the proxy cannot bind.
+    `eager` asks for the next BIND as soon as there is a peer, so that the port is hardly ever closed; else it
+    is asked for when the next peer is wanted.
+    """
+
+    def __init__(
+        self, ask: Ask, granted: Granted, host: str, options: tuple[Option, ...], *, eager: bool
+    ) -> None:
+        super().__init__(granted)
+        self._ask = ask
+        self._host = host
+        self._wire = options
+        self._eager = eager
+        self._waiting: Granted | None = granted  # the BIND whose peer is yet to come
+        self._ready: deque[ProxiedStream] = deque()  # at most one: whose accept() was cancelled
+        self._turn = asyncio.Lock()  # one caller reads; the others wait for theirs
+
+    @override
+    async def aclose(self) -> None:
+        self._closed = True
+        for stream in self._ready:
+            stream.abort()
+        self._ready.clear()
+        self._drop()
+
+    @override
+    async def _accept(self) -> ProxiedStream:
+        async with self._turn:
+            if not self._ready:
+                await self._fetch()
+            self._check_open()
+            return self._ready.popleft()
+
+    async def _fetch(self) -> None:
+        """Have a peer ready, and, if we are eager, the next BIND."""
+        while not self._ready:
+            await self._await_peer(self._waiting or await self._bind_again())
+        if self._eager:
+            await self._prepare()
+
+    async def _await_peer(self, granted: Granted) -> None:
+        """Have a peer ready, or else, when the proxy has waited long enough, no BIND any more."""
+        try:
+            reply = await await_peer(granted.conversation, granted.stream)
+        except ConnectionTimedOut:
+            self._drop()
+        except Socks6Error:
+            self._drop()
+            raise
+        else:
+            self._waiting = None
+            self._ready.append(self._connected(granted.stream, reply))
+
+    async def _prepare(self) -> None:
+        try:
+            await self._bind_once()
+        except Socks6Error as error:  # whoever wants the next peer tries again, and is told
+            logging.getLogger("socks6").debug("no further BIND yet reason=%r", str(error))
+
+    async def _bind_again(self) -> Granted:
+        """Ask for the same port once more; a little later if it is not free yet."""
+        for pause in REBIND_PAUSES:
+            try:
+                return await self._bind_once()
+            except OperationFailed:
+                await asyncio.sleep(pause)
+        return await self._bind_once()
+
+    async def _bind_once(self) -> Granted:
+        self._check_open()
+        granted = await self._ask(
+            Request(command=Command.BIND, host=self._host, port=self.bound.port, options=self._wire)
+        )
+        self._waiting = granted
+        if self._closed:
+            self._drop()
+        self._check_open()
+        bound = Endpoint(granted.reply.host, granted.reply.port)
+        if bound != self.bound:
+            logging.getLogger("socks6").warning("the proxy listens elsewhere now bound=%s port=%d", *bound)
+            self.bound = bound
+        return granted
+
+    def _drop(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.stream.abort()

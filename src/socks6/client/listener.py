@@ -1,0 +1,89 @@
+"""What a BIND gives its caller: a place at the proxy, and the streams of those who connect to it."""
+
+import asyncio
+import errno
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Protocol
+
+from socks6.client.options import with_defaults
+from socks6.client.stream import ProxiedStream
+from socks6.errors import ConnectionTimedOut, Socks6Error
+from socks6.message.options import ListenBacklog, StackOption, find_all
+from socks6.message.replies import OperationReply
+from socks6.message.requests import Request
+from socks6.net.stream import ByteStream, Endpoint
+from socks6.protocol.client import ClientConversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """A request that the proxy has granted, as far as it has come."""
+
+    conversation: ClientConversation
+    stream: ByteStream
+    reply: OperationReply
+
+
+class Ask(Protocol):
+    """Makes a request of the proxy, on a connection of its own."""
+
+    def __call__(self, request: Request) -> Awaitable[Granted]:
+        """Return it granted. Raises Socks6Error."""
+
+
+class BindListener(ABC):
+    """A port that listens at the proxy. An async context manager that closes; see `Client.bind`.
+
+    `bound` is the public address; `backlog` how many peers the proxy keeps waiting, 0 if it serves one BIND
+    after the other; `options` are the stack options in force on the port.
+    """
+
+    def __init__(self, granted: Granted) -> None:
+        self.bound = Endpoint(granted.reply.host, granted.reply.port)
+        self.options = tuple(find_all(granted.reply.options, StackOption))
+        self.backlog = 0
+        self._closed = False
+
+    async def accept(self, *, timeout: float | None = None) -> ProxiedStream:
+        """Return the stream of a host that has connected; its `peer` tells which one.
+
+        Waits for `timeout` seconds, then raises ConnectionTimedOut; None waits for ever: the proxy's own time
+        limit for a BIND only makes us ask again. Cancelling loses nobody. Raises OperationFailed,
+        ProxyUnreachable when the proxy has ended the port, OSError when the listener was closed.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._accept()
+        except Socks6Error:
+            self._check_open()
+            raise
+        except TimeoutError as error:
+            raise ConnectionTimedOut(f"nobody connected within {timeout} s") from error
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Give the port up; streams that were accepted live on. Idempotent."""
+
+    async def __aenter__(self) -> "BindListener":
+        """Return the listener."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.aclose()
+
+    @abstractmethod
+    async def _accept(self) -> ProxiedStream: ...
+
+    def _connected(self, stream: ByteStream, reply: OperationReply) -> ProxiedStream:
+        """Return the stream behind a second reply; what that does not say of options, the first one did."""
+        told = tuple(find_all(reply.options, StackOption))
+        kept = tuple(option for option in self.options if not isinstance(option, ListenBacklog))
+        options = tuple(find_all(with_defaults(told, kept), StackOption))
+        return ProxiedStream(stream, self.bound, options, peer=Endpoint(reply.host, reply.port))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the listener was closed")
