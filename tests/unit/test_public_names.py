@@ -10,6 +10,8 @@ PUBLIC: Final = [
     "AddressTypeNotSupported",
     "AuthenticationFailed",
     "Authenticator",
+    "BindListener",
+    "BindServer",
     "ByteStream",
     "Client",
     "CommandNotSupported",
