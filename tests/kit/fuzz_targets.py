@@ -20,7 +20,7 @@ from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import StackOption
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import Address, Resolver
-from socks6.net.stream import Connection, Judge, Outbound
+from socks6.net.stream import Binding, Connection, Judge, Outbound
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.fronts.base import Front
@@ -72,6 +72,22 @@ class FuzzedOutbound(Outbound):
             judge=judge,
             options=options,
             first_data=first_data,
+        )
+
+    @override
+    async def bind(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: Judge,
+        judge_peer: Judge,
+        options: tuple[StackOption, ...] = (),
+        backlog: int = 0,
+    ) -> Binding:
+        """Listen on loopback, wherever it is to be."""
+        return await self._direct.bind(
+            "127.0.0.1", 0, judge=judge, judge_peer=judge_peer, options=options, backlog=backlog
         )
 
     @override

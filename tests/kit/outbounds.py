@@ -6,9 +6,10 @@ from typing_extensions import override
 
 from socks6.errors import NotAllowed, OperationFailed
 from socks6.message.options import StackOption
-from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound
+from socks6.net.stream import Binding, ByteStream, Connection, Endpoint, Judge, Outbound
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.telemetry import ConnectionSummary, NullObserver
+from tests.kit.bindings import ScriptedBinding
 
 BOUND = Endpoint("192.0.2.1", 4711)
 
@@ -21,6 +22,16 @@ class Dialled:
     port: int
     options: tuple[StackOption, ...]
     first_data: bytes
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What the outbound was asked to bind."""
+
+    host: str
+    port: int
+    options: tuple[StackOption, ...]
+    backlog: int
 
 
 class ScriptedOutbound(Outbound):
@@ -39,6 +50,10 @@ class ScriptedOutbound(Outbound):
         self._addresses = addresses
         self._resolves = resolves
         self.dialled: list[Dialled] = []
+        self.bound: list[Bound] = []
+        self.binding: ScriptedBinding | None = None  # what the next BIND gets
+        self.judge: Judge
+        self.judge_peer: Judge
         self.closed = False
         self.far: ByteStream
 
@@ -64,6 +79,23 @@ class ScriptedOutbound(Outbound):
             raise NotAllowed("no address may be reached")
         near, self.far = memory_stream_pair()
         return Connection(stream=near, bound=BOUND, first_data_sent=self._sent)
+
+    @override
+    async def bind(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: Judge,
+        judge_peer: Judge,
+        options: tuple[StackOption, ...] = (),
+        backlog: int = 0,
+    ) -> Binding:
+        self.bound.append(Bound(host, port, options, backlog))
+        self.judge, self.judge_peer = judge, judge_peer
+        if self._failure is not None:
+            raise self._failure
+        return self.binding or ScriptedBinding(backlog=backlog)
 
     @override
     async def aclose(self) -> None:

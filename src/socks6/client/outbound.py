@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing_extensions import override
 
 from socks6.client.client import Client
-from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
+from socks6.errors import CommandNotSupported, GeneralFailure, OperationFailed, Socks6Error
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
-from socks6.net.stream import Connection, Judge, Outbound
+from socks6.net.stream import Binding, Connection, Judge, Outbound
 
 
 class Socks6Outbound(Outbound):
@@ -47,6 +47,20 @@ class Socks6Outbound(Outbound):
             options=_about_the_remote(stream.options),
             first_data_sent=len(initial_data),
         )
+
+    @override
+    async def bind(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: Judge,
+        judge_peer: Judge,
+        options: tuple[StackOption, ...] = (),
+        backlog: int = 0,
+    ) -> Binding:
+        """See `Outbound.bind`: the client has no BIND yet."""
+        raise CommandNotSupported("no BIND through another proxy")
 
     @override
     async def aclose(self) -> None:

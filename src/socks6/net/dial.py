@@ -24,6 +24,7 @@ __all__ = [
     "failure_for",
     "happy_eyeballs",
     "interleaved",
+    "most_telling",
     "one_after_another",
     "reply_for",
 ]
@@ -136,7 +137,7 @@ async def one_after_another(
                 return await dial(addresses[-left])
         except OSError as error:
             errors.append(error)
-    raise _most_telling(errors)
+    raise most_telling(errors)
 
 
 async def dial_address(address: Address, *, deadline: float | None = None) -> socket.socket:
@@ -187,6 +188,11 @@ class Dialler:
         return self._first.syn_bytes if self._first is not None and self._first.sock is sock else 0
 
 
+def most_telling(errors: Sequence[OSError]) -> OSError:
+    """Return the one of several failures to tell of."""
+    return min(errors, key=lambda error: MOST_TELLING.index(reply_for(error)))
+
+
 class _Race:
     """Attempts at several addresses, one of which wins."""
 
@@ -217,7 +223,7 @@ class _Race:
 
     def result(self) -> socket.socket:
         if self._winner is None:
-            raise _most_telling(self._errors)
+            raise most_telling(self._errors)
         return self._winner
 
     def give_up(self) -> None:
@@ -244,7 +250,3 @@ def _share(left: int, deadline: float | None) -> contextlib.AbstractAsyncContext
     if left == 1 or deadline is None:
         return contextlib.nullcontext()
     return asyncio.timeout((deadline - asyncio.get_running_loop().time()) / left)
-
-
-def _most_telling(errors: Sequence[OSError]) -> OSError:
-    return min(errors, key=lambda error: MOST_TELLING.index(reply_for(error)))

@@ -9,6 +9,7 @@ from typing import Final
 from socks6.errors import ConnectionRefused, NotAllowed
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import TFO, HappyEyeballs, StackOption, find
+from socks6.net.bind import bind_directly
 from socks6.net.dial import (
     ATTEMPT_DELAY,
     Address,
@@ -22,7 +23,7 @@ from socks6.net.dial import (
 from socks6.net.resolve import literal_address
 from socks6.net.sockets import SocketStream
 from socks6.net.stackopts import Origin, concerning, in_force
-from socks6.net.stream import Connection, Endpoint, Judge
+from socks6.net.stream import Binding, Connection, Endpoint, Judge
 
 CONNECT_SECONDS: Final = 30.0  # the name's lookup included; Linux sends five SYNs within it
 DNS_PORT: Final = 53
@@ -73,6 +74,29 @@ class DirectOutbound:
             return await self._connect_to_dns(port, wanted, first_data)
         try:
             return await self._connect(host, port, judge, wanted, first_data)
+        except OSError as error:
+            raise failure_for(error) from error
+
+    async def bind(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: Judge,
+        judge_peer: Judge,
+        options: tuple[StackOption, ...] = (),
+        backlog: int = 0,
+    ) -> Binding:
+        wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
+        try:
+            return await bind_directly(
+                self._resolver,
+                Endpoint(host, port),
+                wanted,
+                judge=judge,
+                judge_peer=judge_peer,
+                backlog=backlog,
+            )
         except OSError as error:
             raise failure_for(error) from error
 

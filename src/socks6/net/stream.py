@@ -102,6 +102,40 @@ class Connection:
     first_data_sent: int = 0  # so many bytes of the first data are on their way already
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A peer that came to a place that was bound."""
+
+    stream: ByteStream
+    peer: Endpoint
+    options: tuple[StackOption, ...] = ()  # what is in force on its connection
+
+
+class Binding(Protocol):
+    """A place that was bound for a client (§ Handling BIND); whoever has it closes it."""
+
+    @property
+    def bound(self) -> Endpoint:
+        """Where peers connect to; an unspecified host where it listens on every address of a family."""
+
+    @property
+    def options(self) -> tuple[StackOption, ...]:
+        """What is in force for whoever will come; the backlog is not among them."""
+
+    @property
+    def backlog(self) -> int:
+        """How many peers may wait, at most as many as asked for; 0: one peer comes, and no other."""
+
+    async def accept(self) -> Accepted:
+        """Wait for the next peer; one task at a time. Cancelling loses no peer that waits.
+
+        Has no limit of its own. Raises OperationFailed; with a backlog of 0 also once the one peer has come.
+        """
+
+    async def aclose(self) -> None:
+        """Free the place at once; peers that wait are reset, those accepted live on. Idempotent."""
+
+
 class Outbound(Protocol):
     """A way to reach the world: directly, or through another proxy."""
 
@@ -122,6 +156,23 @@ class Outbound(Protocol):
 
         `first_data` is what the client already sent: it may go out with the connection's first packet, and
         then counts in `first_data_sent`; the caller sends the rest. Raises OperationFailed.
+        """
+
+    async def bind(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: Judge,
+        judge_peer: Judge,
+        options: tuple[StackOption, ...] = (),
+        backlog: int = 0,
+    ) -> Binding:
+        """Bind a name or literal address; an unspecified one is every address of its family, port 0 a free one.
+
+        `judge` says whether an address of ours may be bound, `judge_peer` whether somebody may connect; peers
+        that may not are dropped silently. `backlog` of 0 takes one peer; more keep so many waiting between
+        calls of `accept`. Raises OperationFailed.
         """
 
     async def aclose(self) -> None:

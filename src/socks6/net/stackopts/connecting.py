@@ -39,7 +39,7 @@ async def connect_prepared(
     also when it is empty. None: no TCP Fast Open. Raises OSError, TTLExpired with a router's address.
     """
     wanted = concerning(wanted, leg)
-    sock = _prepared_socket(family, wanted, leg)
+    sock = prepared_socket(family, wanted, leg)
     try:
         reported = any(isinstance(option, TTL) for option in wanted) and collect_reports(sock)
         error, sent = _begin(sock, address, syn_data)
@@ -53,7 +53,8 @@ async def connect_prepared(
     return Dialled(sock, sent)
 
 
-def _prepared_socket(family: int, wanted: Sequence[StackOption], leg: Leg) -> socket.socket:
+def prepared_socket(family: int, wanted: Sequence[StackOption], leg: Leg) -> socket.socket:
+    """Return a TCP socket with the options wanted of `leg`, MPTCP if that is wanted and can be. Raises OSError."""
     if any(isinstance(option, Multipath) and option.availability == Availability.YES for option in wanted):
         sock = _multipath_socket(family, wanted)
         if sock is not None:
