@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from socks6.client.association import Association
     from socks6.client.client import Client
+    from socks6.client.datagram_transport import ProxiedDatagramTransport
     from socks6.client.listener import BindListener
     from socks6.client.options import StackOptions
     from socks6.client.outbound import Socks6Outbound
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
         ConfigurationError,
         ConnectionRefused,
         ConnectionTimedOut,
+        DatagramFailed,
+        DatagramTooLarge,
         DecodeError,
         GeneralFailure,
         HostUnreachable,
@@ -35,7 +39,8 @@ if TYPE_CHECKING:
         TTLExpired,
         VersionMismatch,
     )
-    from socks6.message.codes import Leg
+    from socks6.message.codes import Leg, Parity
+    from socks6.message.dialect import DatagramLayout
     from socks6.net.direct import DirectOutbound
     from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound, Protection
     from socks6.net.url import ProxyURL
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddressTypeNotSupported",
+    "Association",
     "AuthenticationFailed",
     "Authenticator",
     "BindListener",
@@ -65,6 +71,9 @@ __all__ = [
     "ConnectionRefused",
     "ConnectionSummary",
     "ConnectionTimedOut",
+    "DatagramFailed",
+    "DatagramLayout",
+    "DatagramTooLarge",
     "DecodeError",
     "DirectOutbound",
     "Ending",
@@ -82,8 +91,10 @@ __all__ = [
     "Observer",
     "OperationFailed",
     "Outbound",
+    "Parity",
     "Policy",
     "Protection",
+    "ProxiedDatagramTransport",
     "ProxiedStream",
     "ProxyTimedOut",
     "ProxyURL",
@@ -106,6 +117,7 @@ __all__ = [
 # Where each name is at home. It is imported when it is first used: `socks6 --help` needs none of them.
 _HOMES: Final = {
     "AddressTypeNotSupported": "socks6.errors",
+    "Association": "socks6.client.association",
     "AuthenticationFailed": "socks6.errors",
     "Authenticator": "socks6.proxy.authentication.base",
     "BindListener": "socks6.client.listener",
@@ -118,6 +130,9 @@ _HOMES: Final = {
     "ConnectionRefused": "socks6.errors",
     "ConnectionSummary": "socks6.telemetry",
     "ConnectionTimedOut": "socks6.errors",
+    "DatagramFailed": "socks6.errors",
+    "DatagramLayout": "socks6.message.dialect",
+    "DatagramTooLarge": "socks6.errors",
     "DecodeError": "socks6.errors",
     "DirectOutbound": "socks6.net.direct",
     "Ending": "socks6.telemetry",
@@ -135,8 +150,10 @@ _HOMES: Final = {
     "Observer": "socks6.telemetry",
     "OperationFailed": "socks6.errors",
     "Outbound": "socks6.net.stream",
+    "Parity": "socks6.message.codes",
     "Policy": "socks6.policy.rules",
     "Protection": "socks6.net.stream",
+    "ProxiedDatagramTransport": "socks6.client.datagram_transport",
     "ProxiedStream": "socks6.client.stream",
     "ProxyTimedOut": "socks6.errors",
     "ProxyURL": "socks6.net.url",

@@ -11,6 +11,8 @@
     ├── AuthenticationFailed (PermissionError) the proxy refused our credentials
     ├── ProxyUnreachable (ConnectionError)     no usable connection to the proxy itself
     │   └── ProxyTimedOut (TimeoutError)       the proxy itself does not answer in time
+    ├── DatagramTooLarge (OSError)             more data than a datagram through the proxy can hold
+    ├── DatagramFailed (OSError)               an ICMP error came back for a datagram
     └── OperationFailed (OSError)              the operation failed; `code` says how
         ├── GeneralFailure                     01
         ├── NotAllowed (PermissionError)       02
@@ -64,6 +66,53 @@ class ProxyUnreachable(Socks6Error, ConnectionError):
 
 class ProxyTimedOut(ProxyUnreachable, TimeoutError):
     """The proxy itself did not answer in time."""
+
+
+class DatagramTooLarge(Socks6Error, OSError):
+    """A datagram holds more data than can go through the proxy in one; `limit` is how many bytes can."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(errno.EMSGSIZE, f"a datagram of {size} bytes; at most {limit} fit")
+        self.size: Final = size
+        self.limit: Final = limit
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:  # as that of OperationFailed
+        return type(self), (self.size, self.limit), vars(self)
+
+
+_DATAGRAM_ERRORS: Final[dict[int, tuple[int, str]]] = {
+    0x01: (errno.ENETUNREACH, "network unreachable"),
+    0x02: (errno.EHOSTUNREACH, "host unreachable"),
+    0x03: (errno.EHOSTUNREACH, "TTL expired"),  # as Linux has it of an ICMP time exceeded
+    0x04: (errno.EMSGSIZE, "datagram too big"),
+}
+
+
+class DatagramFailed(Socks6Error, OSError):
+    """An ICMP error came back for a datagram to `host` and `port` (§ Reporting ICMP Errors).
+
+    `code` is what it said (socks6.message.codes.DatagramErrorCode), also as `errno`; `reporter` is the address
+    of the host that said so. All of it is as the proxy told it, and may be spurious.
+    """
+
+    def __init__(self, *, host: str, port: int, code: int, reporter: str) -> None:
+        number, words = _DATAGRAM_ERRORS.get(code, (errno.EIO, f"error {code}"))
+        super().__init__(number, f"{words}, says {reporter} of a datagram to {host} port {port}")
+        self.host: Final = host
+        self.port: Final = port
+        self.code: Final = code
+        self.reporter: Final = reporter
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:  # as that of OperationFailed
+        return _datagram_failed, (type(self), self.host, self.port, self.code, self.reporter), vars(self)
+
+
+def _datagram_failed(
+    kind: type[DatagramFailed], host: str, port: int, code: int, reporter: str
+) -> DatagramFailed:
+    return kind(host=host, port=port, code=code, reporter=reporter)
 
 
 class OperationFailed(Socks6Error, OSError):

@@ -91,10 +91,39 @@ def test_tree_in_the_documentation_names_every_class() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [ConnectionRefused("nobody"), operation_failure(77, "odd"), TTLExpired("far", reporter="192.0.2.1")],
+    ("code", "number"),
+    [
+        (1, errno.ENETUNREACH),
+        (2, errno.EHOSTUNREACH),
+        (3, errno.EHOSTUNREACH),
+        (4, errno.EMSGSIZE),
+        (9, errno.EIO),
+    ],
 )
-def test_a_failure_survives_being_copied_and_sent_to_another_process(error: OperationFailed) -> None:
+def test_a_failed_datagram_has_the_number_that_the_kernel_would_give_it(code: int, number: int) -> None:
+    error = errors.DatagramFailed(host="192.0.2.5", port=53, code=code, reporter="10.0.0.1")
+
+    assert (error.errno, error.host, error.port, error.code) == (number, "192.0.2.5", 53, code)
+    assert "10.0.0.1" in str(error)
+
+
+def test_a_datagram_that_is_too_large_has_the_kernels_number() -> None:
+    error = errors.DatagramTooLarge(70_000, 65_507)
+
+    assert (error.errno, error.size, error.limit) == (errno.EMSGSIZE, 70_000, 65_507)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefused("nobody"),
+        operation_failure(77, "odd"),
+        TTLExpired("far", reporter="192.0.2.1"),
+        errors.DatagramFailed(host="192.0.2.5", port=53, code=2, reporter="10.0.0.1"),
+        errors.DatagramTooLarge(70_000, 65_507),
+    ],
+)
+def test_a_failure_survives_being_copied_and_sent_to_another_process(error: Socks6Error) -> None:
     for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert type(twin) is type(error)
         assert (str(twin), vars(twin)) == (str(error), vars(error))

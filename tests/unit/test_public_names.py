@@ -8,6 +8,7 @@ import socks6
 
 PUBLIC: Final = [
     "AddressTypeNotSupported",
+    "Association",
     "AuthenticationFailed",
     "Authenticator",
     "BindListener",
@@ -20,6 +21,9 @@ PUBLIC: Final = [
     "ConnectionRefused",
     "ConnectionSummary",
     "ConnectionTimedOut",
+    "DatagramFailed",
+    "DatagramLayout",
+    "DatagramTooLarge",
     "DecodeError",
     "DirectOutbound",
     "Ending",
@@ -37,8 +41,10 @@ PUBLIC: Final = [
     "Observer",
     "OperationFailed",
     "Outbound",
+    "Parity",
     "Policy",
     "Protection",
+    "ProxiedDatagramTransport",
     "ProxiedStream",
     "ProxyTimedOut",
     "ProxyURL",

@@ -12,12 +12,12 @@ from typing import Final, TypeVar
 from typing_extensions import override
 
 from socks6.client.bind import open_listener
+from socks6.client.datagrams import DatagramClient
 from socks6.client.listener import BindListener, Granted
 from socks6.client.options import Options, flatten, with_defaults
 from socks6.client.request import carry_out
 from socks6.client.server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
 from socks6.client.stream import ProxiedStream
-from socks6.client.transport import Carriers
 from socks6.errors import ConfigurationError, ProxyTimedOut, ProxyUnreachable, Socks6Error
 from socks6.message.address import normalize_host
 from socks6.message.codes import Command, Leg
@@ -41,7 +41,7 @@ MethodFactory = Callable[[], ClientMethod]
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 
-class Client:
+class Client(DatagramClient):
     """Reaches hosts through a SOCKS 6 proxy. Names are resolved at the proxy.
 
     ::
@@ -73,7 +73,7 @@ class Client:
         dialect: Dialect = DRAFT_12,
         fast_open: bool = False,
     ) -> None:
-        self.url: Final = proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy)
+        super().__init__(proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy), dialect=dialect)
         if self.url.front != "socks6":
             raise ConfigurationError(f"{self.url} is not a SOCKS 6 proxy's: use socks6:// or socks6+unix://")
         self._dial: Final = dial
@@ -81,7 +81,6 @@ class Client:
         self._methods: Final = (*_password_method(self.url), *methods)
         self._timeout: Final = timeout
         self._dialect: Final = dialect
-        self._carriers: Final = Carriers()
 
     async def __aenter__(self) -> "Client":
         """Return the client."""
@@ -248,6 +247,10 @@ class Client:
         granted = await self._grant(request, initial_data, timeout=timeout)
         return granted.stream, granted.reply
 
+    @override
+    async def _ask_to_associate(self, request: Request) -> Granted:
+        return await self._grant(request)
+
     async def _grant(
         self, request: Request, initial_data: bytes = b"", *, timeout: float | None = None
     ) -> Granted:
@@ -287,6 +290,7 @@ class Client:
         except OSError as error:
             raise ProxyUnreachable(f"cannot reach the proxy {self.url}: {error.strerror or error}") from error
 
+    @override
     @asynccontextmanager
     async def _limit(self, timeout: float | None) -> AsyncIterator[None]:
         seconds = self._timeout if timeout is None else timeout

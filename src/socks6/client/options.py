@@ -1,11 +1,11 @@
 """Stack options as Python callers write them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from socks6.message.codes import Availability, Leg
+from socks6.message.codes import Availability, Leg, Level, Parity
 from socks6.message.options import (
     TFO,
     TOS,
@@ -14,7 +14,9 @@ from socks6.message.options import (
     Multipath,
     NoFragmentation,
     Option,
+    PortParity,
     StackOption,
+    UDPError,
 )
 
 
@@ -25,8 +27,10 @@ class StackOptions:
     `tos` and `ttl` are header fields (0 to 255, 1 to 255); `no_fragmentation` wants DF set; these three are
     about `leg`: the proxy's connection to the remote unless told otherwise. The others are about that one
     alone: `happy_eyeballs` races a name's addresses (RFC 8305); `tfo` is how many bytes of the initial data
-    may go into the SYN, 0 for any number; `multipath` wants MPTCP. What came of it is in the stream's
-    `options`. Raises ValueError for numbers out of range.
+    may go into the SYN, 0 for any number; `multipath` wants MPTCP. For UDP associations, `udp_error` wants to
+    be told of ICMP errors, `parity` an even or odd port, where no port is asked for by its number, and
+    `reserve` that port's counterpart kept for us. What came of it is in the `options` of the stream or
+    association. Raises ValueError for numbers out of range.
     """
 
     tos: int | None = None
@@ -35,6 +39,9 @@ class StackOptions:
     happy_eyeballs: bool | None = None
     tfo: int | None = None
     multipath: bool | None = None
+    udp_error: bool | None = None
+    parity: Parity | None = None
+    reserve: bool = False
     leg: Leg = Leg.PROXY_REMOTE
 
     def __post_init__(self) -> None:
@@ -56,7 +63,13 @@ class StackOptions:
             options.append(TFO(payload_size=self.tfo))
         if self.multipath is not None:
             options.append(Multipath(availability=_availability(self.multipath)))
-        return tuple(options)
+        return (*options, *self._about_datagrams())
+
+    def _about_datagrams(self) -> Iterator[StackOption]:
+        if self.udp_error is not None:
+            yield UDPError(availability=_availability(self.udp_error))
+        if self.parity is not None or self.reserve:
+            yield PortParity(parity=self.parity or Parity.ANY, reserve=int(self.reserve))
 
 
 Options: TypeAlias = StackOptions | Sequence[Option | StackOptions]
@@ -83,6 +96,13 @@ def with_defaults(options: tuple[Option, ...], defaults: tuple[StackOption, ...]
         elif free:
             added.append(dataclasses.replace(default, leg=free))
     return (*options, *added)
+
+
+def for_datagrams(options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
+    """Return those of a URL's options that are about datagrams too."""
+    return tuple(
+        option for option in options if option.level != Level.TCP and not isinstance(option, HappyEyeballs)
+    )
 
 
 def _availability(wanted: bool) -> Availability:

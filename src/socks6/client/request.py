@@ -10,6 +10,7 @@ from socks6.errors import (
     ProxyTimedOut,
     ProxyUnreachable,
     RemoteProtocolError,
+    Socks6Error,
     TTLExpired,
     VersionMismatch,
     operation_failure,
@@ -107,10 +108,11 @@ async def _expect(conversation: ClientConversation, stream: ByteStream, kind: ty
         raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
     if isinstance(event, kind):
         return event
-    raise _error_for(event)
+    raise error_for(event)
 
 
-def _error_for(event: ClientEvent | None) -> Exception:
+def error_for(event: ClientEvent | None) -> Socks6Error:
+    """Return what an event means that was not wanted."""
     match event:
         case AuthenticationRefused():
             return AuthenticationFailed(f"the proxy refused the credentials: {event.reason}")

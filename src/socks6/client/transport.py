@@ -3,9 +3,9 @@
 import asyncio
 import socket
 import ssl as tls
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from socks6.client.stream import ProxiedStream
 from socks6.errors import LocalProtocolError
@@ -24,7 +24,7 @@ class Carriers:
 
     def __init__(self) -> None:
         self._group: asyncio.TaskGroup | None = None
-        self._tasks: dict[asyncio.Task[None], asyncio.Transport] = {}
+        self._tasks: dict[asyncio.Task[None], asyncio.BaseTransport] = {}
 
     async def __aenter__(self) -> "Carriers":
         """Get ready to carry."""
@@ -48,6 +48,19 @@ class Carriers:
         cancelled = isinstance(error, asyncio.CancelledError)
         # any other exception is the caller's own: it goes its way without a group around it
         await (group.__aexit__(kind, error, trace) if cancelled else group.__aexit__(None, None, None))
+
+    def check(self) -> None:
+        """Raise LocalProtocolError unless there is a block that tasks can live in."""
+        if self._group is None:
+            raise LocalProtocolError("use the client as `async with Client(...)`")
+
+    def carry(self, carrying: Coroutine[Any, Any, None], transport: asyncio.DatagramTransport) -> None:
+        """Have a transport's datagrams carried; what is left of it when the block ends is aborted."""
+        assert self._group is not None  # noqa: S101 - it was checked
+        task = self._group.create_task(carrying, name="socks6 carrier")
+        self._tasks[task] = transport
+        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(lambda _: transport.abort())  # also when it had no time to begin
 
     async def open(
         self,

@@ -83,6 +83,7 @@ class ClientConversation:
         self._announcements = announcements
         self._events: deque[ClientEvent] = deque()
         self._received = bytearray()
+        self._layout: DatagramLayout | None = None  # of an association's messages, if not the dialect's
         self._method: ClientMethod | None = None  # while it negotiates
         self._negotiated = 0
         self._advertised = any(method.slow for method in methods)
@@ -160,6 +161,10 @@ class ClientConversation:
         false_start = self.state is ClientState.AWAITING_AUTHENTICATION and not self._advertised
         return self._request.command == Command.CONNECT and (false_start or self.state in MAY_STREAM)
 
+    def expect_layout(self, layout: DatagramLayout) -> None:
+        """Read association messages that fit both layouts in this one, which our own have."""
+        self._layout = layout
+
     def send_message(self, message: AssociationMessage, layout: DatagramLayout | None = None) -> None:
         """Queue a UDP association message on the stream."""
         if self.state is not ClientState.ASSOCIATED:
@@ -216,7 +221,7 @@ class ClientConversation:
 
     def _take_message(self, data: bytes) -> None:
         try:
-            message, layout = decode_message(data, self._dialect)
+            message, layout = decode_message(data, self._dialect, self._layout)
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
         self._events.append(AssociationMessageReceived(message=message, layout=layout))

@@ -2,9 +2,19 @@
 
 import pytest
 
-from socks6.client.options import StackOptions, flatten, with_defaults
-from socks6.message.codes import Availability, Leg
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, SessionRequest
+from socks6.client.options import StackOptions, flatten, for_datagrams, with_defaults
+from socks6.message.codes import Availability, Leg, Parity
+from socks6.message.options import (
+    TFO,
+    TOS,
+    TTL,
+    HappyEyeballs,
+    Multipath,
+    NoFragmentation,
+    PortParity,
+    SessionRequest,
+    UDPError,
+)
 
 REMOTE = Leg.PROXY_REMOTE
 
@@ -51,4 +61,23 @@ def test_a_default_for_both_legs_fills_the_leg_that_is_left() -> None:
     assert with_defaults((TTL(leg=REMOTE, ttl=3),), (TTL(leg=Leg.BOTH, ttl=9),)) == (
         TTL(leg=REMOTE, ttl=3),
         TTL(leg=Leg.CLIENT_PROXY, ttl=9),
+    )
+
+
+def test_associations_have_options_of_their_own() -> None:
+    assert StackOptions(udp_error=True, parity=Parity.ODD, reserve=True).to_wire() == (
+        UDPError(availability=Availability.YES),
+        PortParity(parity=Parity.ODD, reserve=1),
+    )
+    assert StackOptions(udp_error=False, reserve=True).to_wire() == (
+        UDPError(availability=Availability.NO),
+        PortParity(parity=Parity.ANY, reserve=1),
+    )
+
+
+def test_datagrams_have_no_use_for_the_options_of_connections() -> None:
+    both = (TOS(leg=REMOTE, tos=1), UDPError(availability=2))
+    assert (
+        for_datagrams((TFO(payload_size=0), Multipath(availability=2), HappyEyeballs(availability=2), *both))
+        == both
     )

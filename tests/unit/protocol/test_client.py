@@ -5,8 +5,13 @@ from typing_extensions import override
 
 from socks6.errors import LocalProtocolError
 from socks6.message.codes import Command
-from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, DatagramError
-from socks6.message.dialect import GO_212
+from socks6.message.datagrams import (
+    AssociationConfirmation,
+    AssociationInitialization,
+    Datagram,
+    DatagramError,
+)
+from socks6.message.dialect import GO_212, DatagramLayout
 from socks6.message.options import AuthenticationData, AuthenticationMethodSelection, SessionRequest
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
@@ -298,6 +303,20 @@ def test_a_message_that_makes_no_sense_is_dropped() -> None:
     scene << AssociationMessageReceived(
         message=AssociationConfirmation(association_id=0x0102030405060708), layout=None
     )
+
+
+def test_where_both_layouts_fit_that_of_our_own_messages_counts() -> None:
+    for layout, port in ((None, 1), (DatagramLayout.CONSISTENT, 256)):
+        scene = play(Command.UDP_ASSOCIATE)
+        if layout is not None:
+            scene.machine.expect_layout(layout)
+        scene >> received(*ASSOCIATED, "06 03 0014 0102030405060708 0100 0001 c0000201")
+        scene.machine.next_event()
+        scene.machine.next_event()
+        event = scene.machine.next_event()
+        assert isinstance(event, AssociationMessageReceived)
+        assert isinstance(event.message, Datagram)
+        assert event.message.port == port
 
 
 def test_errors_are_not_for_clients_to_send() -> None:

@@ -1,0 +1,301 @@
+"""A UDP association, as its user sees it: a UDP socket of the proxy's (§ Handling UDP ASSOCIATE)."""
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Final, NamedTuple
+
+from socks6.client.inbox import Inbox, Recipient
+from socks6.client.paths import Path
+from socks6.client.request import error_for
+from socks6.errors import (
+    DatagramFailed,
+    DatagramTooLarge,
+    DecodeError,
+    ProxyUnreachable,
+    Socks6Error,
+)
+from socks6.message.address import encode_address, normalize_host
+from socks6.message.codes import AddressType, Availability
+from socks6.message.datagrams import (
+    AssociationMessage,
+    Datagram,
+    DatagramError,
+    DatagramPrefix,
+    build_datagram,
+    datagram_prefix,
+    decode_destination,
+    decode_message,
+    parse_header,
+)
+from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.message.options import StackOption, UDPError, find
+from socks6.net.drive import next_event
+from socks6.net.stream import ByteStream, Endpoint
+from socks6.protocol.client import ClientConversation
+from socks6.protocol.events import AssociationMessageReceived, ClientEvent
+
+PLACES: Final = 1024  # destinations and sources whose bytes are remembered, each; forgotten all at once
+PART_SECONDS: Final = 1.0  # what the proxy gets to end an association that we are done with
+HEADER_SIZE: Final = 16  # of a Datagram message, without the address
+MOST_DATA: Final = {  # what a datagram to such an address can hold; a name may lead to either
+    AddressType.IPV4: 0xFFFF - 28,
+    AddressType.DOMAIN_NAME: 0xFFFF - 28,
+    AddressType.IPV6: 0xFFFF - 8,
+}
+
+
+class _Destination(NamedTuple):
+    """What is written before the data for it, and how long these may be."""
+
+    prefix: DatagramPrefix
+    limit: int
+
+
+class Association:
+    """A UDP port at the proxy, for as long as the connection to the proxy lives.
+
+    ::
+
+        async with client.associate() as udp:
+            await udp.send(b"hello", ("example.com", 5000))
+            data, source = await udp.receive()
+
+    `bound` is the port's address, as remote hosts see it; any of them may send to it (as far as the proxy lets
+    them). `options` are the stack options that the proxy says are in force. Datagrams may get lost anywhere:
+    those dropped here for want of room are counted in `dropped`.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        conversation: ClientConversation,
+        *,
+        association_id: int,
+        bound: Endpoint,
+        options: tuple[StackOption, ...],
+        dialect: Dialect,
+        layout: DatagramLayout,
+    ) -> None:
+        """See `Client.associate`, which makes them."""
+        self.bound: Final = bound
+        self.options: Final = options
+        told = find(options, UDPError)
+        self._reports = told is not None and told.availability == Availability.YES
+        self._id = association_id
+        self._stream = stream
+        self._conversation = conversation
+        self._dialect = dialect
+        self._layout = layout
+        conversation.expect_layout(layout)
+        self._inbox = Inbox()
+        self._recipient: Recipient = self._inbox
+        self._destinations: dict[tuple[str, int], _Destination] = {}
+        self._sources: dict[bytes, Endpoint] = {}
+        self._path: Path | None = None
+        self._end: Socks6Error | None = None
+        self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def path(self) -> str:
+        """How the datagrams travel between us and the proxy: "datagram" for over UDP, "stream"."""
+        return self._way.name
+
+    @property
+    def dropped(self) -> int:
+        """How many datagrams, of either direction, were dropped here for want of room."""
+        return self._inbox.dropped + self._way.dropped
+
+    def max_data(self, host: str) -> int:
+        """Return how many bytes a datagram to `host` can hold at most. Raises ValueError for no host."""
+        return self._limit(normalize_host(host), self._way.largest)
+
+    def unfragmented_data(self, host: str) -> int:
+        """Return how many it can hold to reach the proxy in one packet, as far as the way to it is known."""
+        return self._limit(normalize_host(host), self._way.unfragmented)
+
+    async def send(self, data: bytes, destination: tuple[str, int]) -> None:
+        """Send a datagram to a host, which the proxy looks up where it is a name.
+
+        Raises DatagramTooLarge; ValueError for an impossible host or port; OSError when the association is over.
+        """
+        await self._way.send(self._message(data, destination))
+
+    def send_nowait(self, data: bytes, destination: tuple[str, int]) -> None:
+        """Send as `send` does, but drop a datagram where there is no room."""
+        self._way.send_nowait(self._message(data, destination))
+
+    async def receive(self) -> tuple[bytes, Endpoint]:
+        """Return the next datagram's data, and the address and port it came from.
+
+        Raises DatagramFailed for an ICMP error, where these were asked for, after which all goes on; and
+        ProxyUnreachable (or RemoteProtocolError) when the association is over.
+        """
+        return await self._inbox.receive()
+
+    async def __aenter__(self) -> "Association":
+        """Carry datagrams until the block ends."""
+        self._group = await asyncio.TaskGroup().__aenter__()
+        self._group.create_task(self.run(), name="socks6 association")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the association, having sent what `send` was given."""
+        group, self._group = self._group, None
+        if group is None:
+            return
+        if kind is None:
+            self.finish()
+        else:
+            self.abort()
+        cancelled = isinstance(error, asyncio.CancelledError)
+        # any other exception is the caller's own: it goes its way without a group around it
+        await (group.__aexit__(kind, error, trace) if cancelled else group.__aexit__(None, None, None))
+
+    # For those who make associations and carry them by themselves.
+
+    async def run(self) -> None:
+        """Carry until the association is over; to be called once."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._read())
+                carrying = group.create_task(self._way.run())
+                await asyncio.wait((reading, carrying), return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    await self._part(reading)
+                reading.cancel()
+                carrying.cancel()
+        except* OSError as errors:
+            self._over(ProxyUnreachable(f"the connection to the proxy broke: {errors.exceptions[0]}"))
+        finally:
+            self.abort()
+
+    def finish(self) -> None:
+        """Have `run` end once what was sent is on its way. Idempotent."""
+        self._way.finish()
+
+    def abort(self) -> None:
+        """End at once. Idempotent."""
+        if self._path is not None:
+            self._path.close()
+        self._stream.abort()
+        self._over(ProxyUnreachable("the association was closed"))
+
+    def travel(self, path: Path) -> None:
+        """Have the datagrams take this path from now on."""
+        self._path = path
+
+    def deliver_to(self, recipient: Recipient) -> None:
+        """Have what comes, and what is here already, go to `recipient` instead of being received."""
+        self._recipient = recipient
+        self._inbox.hand_over(recipient)
+
+    def opening(self) -> bytes:
+        """Return the message that has the proxy confirm the association (§ Proxying UDP servers)."""
+        nowhere = Datagram(association_id=self._id, host="0.0.0.0", port=0, data=b"")  # noqa: S104 - zeros, on the wire
+        return nowhere.encode(self._dialect, self._layout)
+
+    def send_message(self, message: bytes) -> None:
+        """Send a whole message."""
+        self._way.send_nowait(message)
+
+    def take(self, packet: bytes) -> None:
+        """Take a packet that came over UDP; what is no message for us is ignored."""
+        header = parse_header(packet, self._dialect, self._layout)
+        if header is None:
+            self._take_rest(packet)
+            return
+        association_id, key, start, end = header
+        if association_id != self._id:
+            return
+        source = self._sources.get(key) or self._source_of(key)
+        if source is not None:
+            self._recipient.datagram_received(packet[start:end], source)
+
+    def take_message(self, message: AssociationMessage) -> None:
+        """Take a message that came on the stream."""
+        if message.association_id != self._id:
+            return
+        match message:
+            case Datagram():
+                self._recipient.datagram_received(message.data, Endpoint(message.host, message.port))
+            case DatagramError() if self._reports:
+                error = DatagramFailed(
+                    host=message.host, port=message.port, code=message.code, reporter=message.reporter
+                )
+                self._recipient.error_received(error)
+            case _:
+                pass  # a confirmation comes before we exist; there is no other use for these
+
+    # Inside.
+
+    @property
+    def _way(self) -> Path:
+        assert self._path is not None  # noqa: S101 - `travel` was called by who made us
+        return self._path
+
+    def _message(self, data: bytes, destination: tuple[str, int]) -> bytes:
+        if self._end is not None:
+            raise self._end
+        prefix, limit = self._destinations.get(destination) or self._destination_of(destination)
+        message = build_datagram(prefix, data) if len(data) <= limit else None
+        if message is None:
+            raise DatagramTooLarge(len(data), limit)
+        return message
+
+    def _destination_of(self, destination: tuple[str, int]) -> _Destination:
+        name, port = destination[:2]  # asyncio's IPv6 addresses have four parts
+        host = normalize_host(name)
+        if not 0 <= port <= 0xFFFF:
+            raise ValueError(f"{port} is no port")
+        prefix = datagram_prefix(self._id, host, port, self._dialect, self._layout)
+        found = _Destination(prefix, self._limit(host, self._way.largest))
+        if len(self._destinations) >= PLACES:
+            self._destinations.clear()
+        self._destinations[destination] = found
+        return found
+
+    def _source_of(self, key: bytes) -> Endpoint | None:
+        try:
+            host, port, _ = decode_destination(key, self._dialect, self._layout)
+        except DecodeError:
+            return None
+        if len(self._sources) >= PLACES:
+            self._sources.clear()
+        source = self._sources[key] = Endpoint(host, port)
+        return source
+
+    def _limit(self, host: str, largest: int) -> int:
+        kind, address = encode_address(host)
+        return min(largest - HEADER_SIZE - len(address), MOST_DATA[AddressType(kind)])
+
+    def _take_rest(self, packet: bytes) -> None:
+        try:
+            message, _ = decode_message(packet, self._dialect, self._layout)
+        except DecodeError:
+            return
+        self.take_message(message)
+
+    async def _read(self) -> None:
+        """Take what comes on the stream, until that ends. Raises OSError when it breaks."""
+        while True:
+            event: ClientEvent | None = await next_event(self._conversation, self._stream)
+            if not isinstance(event, AssociationMessageReceived):
+                self._over(error_for(event))
+                return
+            self.take_message(event.message)
+
+    async def _part(self, reading: "asyncio.Task[None]") -> None:
+        """Close so that what was sent arrives: a close with bytes still coming in would be a reset."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PART_SECONDS):
+                await self._stream.send_eof()
+                await asyncio.wait((reading,))
+
+    def _over(self, error: Socks6Error) -> None:
+        """Take note that the association is over, the first time that somebody says why."""
+        if self._end is None:
+            self._end = error
+            self._recipient.ended(error)

@@ -1,0 +1,132 @@
+"""A UDP association as an asyncio transport, for code that is written against `loop.create_datagram_endpoint`."""
+
+import asyncio
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.client.association import Association
+from socks6.client.inbox import Recipient
+from socks6.errors import DatagramFailed, DatagramTooLarge, Socks6Error
+from socks6.message.address import is_literal, normalize_host
+from socks6.net.stream import Endpoint
+
+Address = tuple[str, int]
+
+
+class ProxiedDatagramTransport(asyncio.DatagramTransport):
+    """Gives a protocol what an association brings, and sends what it is given.
+
+    `get_extra_info` knows "sockname" (the port at the proxy), "peername" (the remote address, where one was
+    named), "socks6.association" and "socks6.options" (the stack options in force).
+    """
+
+    def __init__(
+        self, association: Association, protocol: asyncio.BaseProtocol, remote: Address | None
+    ) -> None:
+        super().__init__(
+            {
+                "sockname": tuple(association.bound),
+                "peername": remote,
+                "socks6.association": association,
+                "socks6.options": association.options,
+            }
+        )
+        self._association = association
+        self._protocol = protocol
+        self._remote: Final = remote
+        self._closing = False
+
+    def begin(self) -> None:
+        """Tell the protocol of the transport, and of what has come already."""
+        self._protocol.connection_made(self)
+        self._association.deliver_to(_Delivery(self, _source_named(self._remote)))
+
+    @override
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Address | None = None) -> None:  # type: ignore[override]  # typeshed has it take any address
+        """Send a datagram, to the remote address if none is named. Drops it where there is no room.
+
+        One that is too large goes to `error_received`. Raises ValueError for an impossible address.
+        """
+        if self._remote is not None and addr not in (None, self._remote):
+            raise ValueError(f"this endpoint sends to {self._remote} alone")
+        destination = addr or self._remote
+        if destination is None:
+            raise ValueError("no address to send to")
+        if self._closing:
+            return
+        try:
+            self._association.send_nowait(bytes(data), destination)
+        except (DatagramTooLarge, OSError) as error:
+            self.tell_error(error)
+
+    @override
+    def is_closing(self) -> bool:
+        return self._closing
+
+    @override
+    def close(self) -> None:
+        """Send nothing more; end the association once what was sent is on its way."""
+        self._closing = True
+        self._association.finish()
+
+    @override
+    def abort(self) -> None:
+        """End the association at once."""
+        self._closing = True
+        self._association.abort()
+
+    @override
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    @override
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def tell(self, data: bytes, source: Endpoint) -> None:
+        """Give the protocol a datagram."""
+        if isinstance(self._protocol, asyncio.DatagramProtocol) and not self._closing:
+            self._protocol.datagram_received(data, tuple(source))
+
+    def tell_error(self, error: OSError) -> None:
+        """Give the protocol an error that ends nothing."""
+        if isinstance(self._protocol, asyncio.DatagramProtocol) and not self._closing:
+            self._protocol.error_received(error)
+
+    def tell_end(self, error: Socks6Error) -> None:
+        """Tell the protocol that all is over; None is what it gets when it wanted that itself."""
+        reason = None if self._closing else error
+        self._closing = True
+        asyncio.get_running_loop().call_soon(self._protocol.connection_lost, reason)
+
+
+class _Delivery(Recipient):
+    """Brings a transport what its remote address sent, or anybody if it has none."""
+
+    def __init__(self, transport: ProxiedDatagramTransport, remote: tuple[str | None, int] | None) -> None:
+        self._transport = transport
+        self._remote = remote
+
+    @override
+    def datagram_received(self, data: bytes, source: Endpoint) -> None:
+        if self._remote is None or (
+            source.port == self._remote[1] and self._remote[0] in (None, source.host)
+        ):
+            self._transport.tell(data, source)
+
+    @override
+    def error_received(self, error: DatagramFailed) -> None:
+        self._transport.tell_error(error)
+
+    @override
+    def ended(self, error: Socks6Error) -> None:
+        self._transport.tell_end(error)
+
+
+def _source_named(remote: Address | None) -> tuple[str | None, int] | None:
+    """Return what the sources of answers are called: None for the host of a name, which only the proxy resolves."""
+    if remote is None:
+        return None
+    host = normalize_host(remote[0])
+    return host if is_literal(host) else None, remote[1]

@@ -1,0 +1,275 @@
+"""How an association's messages travel to the proxy and back: as UDP datagrams, or on the stream itself."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
+
+from typing_extensions import override
+
+from socks6.message.datagrams import MAX_MESSAGE_LENGTH
+from socks6.net.stream import ByteStream
+
+BATCH: Final = 64  # datagrams taken at a time, before others get their turn
+RECEIVE_SIZE: Final = 65536
+SOCKET_BUFFER: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
+QUEUE_BYTES: Final = 1 << 20  # of messages that wait for the stream; beyond, the oldest are dropped
+PIECE: Final = 1 << 16  # bytes written to the stream at a time
+LINGER_SECONDS: Final = 5.0  # what waits for the stream gets when an association is closed
+
+_HEADERS: Final = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}  # of IP and UDP
+_LARGEST: Final = {socket.AF_INET: 0xFFFF - 28, socket.AF_INET6: 0xFFFF - 8}
+_MTU: Final = {  # how Linux calls the path's MTU, as far as it is known (ip(7), ipv6(7))
+    socket.AF_INET: (socket.IPPROTO_IP, 14),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 24),
+}
+
+Take: TypeAlias = Callable[[bytes], None]
+Refused: TypeAlias = Callable[[], None]
+
+
+class Path(Protocol):
+    """The way of an association's messages."""
+
+    @property
+    def name(self) -> str:
+        """What it is called: "datagram" or "stream"."""
+
+    @property
+    def largest(self) -> int:
+        """How long a message may be."""
+
+    @property
+    def unfragmented(self) -> int:
+        """How long a message may be to reach the proxy in one packet, as far as is known."""
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped for want of room."""
+
+    def send_nowait(self, message: bytes) -> None:
+        """Send without waiting; drops where there is no room. Raises OSError for what cannot be sent."""
+
+    async def send(self, message: bytes) -> None:
+        """Send, once there is room. Raises OSError for what cannot be sent."""
+
+    def finish(self) -> None:
+        """Have `run` end when what was sent is on its way. Idempotent."""
+
+    async def run(self) -> None:
+        """Carry until finished. Raises OSError when the way breaks."""
+
+    def close(self) -> None:
+        """Free what it holds. Idempotent."""
+
+
+class DatagramPath(Path):
+    """Over UDP. The kernel hands over nothing but what the proxy's own address and port sent."""
+
+    name: Final = "datagram"
+
+    def __init__(self, sock: socket.socket, *, take: Take, refused: Refused) -> None:
+        """`sock` is connected, and ours now; `take` gets each packet, `refused` is told that nobody is there."""
+        self._socket = sock
+        self._take = take
+        self._refused = refused
+        self._loop = asyncio.get_running_loop()
+        self._finished = asyncio.Event()
+        self._dropped = 0
+        self._loop.add_reader(sock.fileno(), self._on_readable)
+
+    @property
+    @override
+    def largest(self) -> int:
+        return _LARGEST[socket.AddressFamily(self._socket.family)]
+
+    @property
+    @override
+    def unfragmented(self) -> int:
+        family = socket.AddressFamily(self._socket.family)
+        try:
+            return min(self.largest, self._socket.getsockopt(*_MTU[family]) - _HEADERS[family])
+        except OSError:  # no such thing on this system, or closed
+            return self.largest
+
+    @property
+    @override
+    def dropped(self) -> int:
+        return self._dropped
+
+    @override
+    def send_nowait(self, message: bytes) -> None:
+        if not self._sent(message):
+            self._dropped += 1
+
+    @override
+    async def send(self, message: bytes) -> None:
+        while not self._sent(message):
+            room = self._loop.create_future()
+            self._loop.add_writer(self._socket.fileno(), _tell, room)
+            try:
+                await room
+            finally:
+                if self._socket.fileno() >= 0:
+                    self._loop.remove_writer(self._socket.fileno())
+
+    @override
+    def finish(self) -> None:
+        self._finished.set()
+
+    @override
+    async def run(self) -> None:
+        await self._finished.wait()
+
+    @override
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._socket.close()
+
+    def _sent(self, message: bytes) -> bool:
+        """Return whether the kernel has taken the message. Raises OSError."""
+        try:
+            self._socket.send(message)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionRefusedError:  # told of an earlier one: this one did not leave
+            self._refused()
+            with contextlib.suppress(ConnectionRefusedError):
+                return self._sent_again(message)
+        return True
+
+    def _sent_again(self, message: bytes) -> bool:
+        try:
+            self._socket.send(message)
+        except (BlockingIOError, InterruptedError):
+            return False
+        return True
+
+    def _on_readable(self) -> None:
+        for number in range(BATCH):
+            try:
+                packet = self._socket.recv(RECEIVE_SIZE)
+            except (BlockingIOError, InterruptedError):
+                if number == 0:
+                    self._watch_again()
+                return
+            except OSError as error:
+                self._watch_again()
+                if error.errno == errno.ECONNREFUSED:
+                    self._refused()
+                return
+            self._take(packet)
+            if self._socket.fileno() < 0:  # who took it has closed us
+                return
+
+    def _watch_again(self) -> None:
+        """Have the loop watch on: uvloop forgets a socket once it has told of an error on it."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.add_reader(self._socket.fileno(), self._on_readable)
+
+
+class StreamPath(Path):
+    """On the connection to the proxy itself; whoever owns the association reads it."""
+
+    name: Final = "stream"
+    largest: Final = MAX_MESSAGE_LENGTH
+    unfragmented: Final = MAX_MESSAGE_LENGTH
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._finished = False
+
+    @property
+    @override
+    def dropped(self) -> int:
+        return self._dropped
+
+    @override
+    def send_nowait(self, message: bytes) -> None:
+        self._waiting.append(message)
+        self._size += len(message)
+        while self._size > QUEUE_BYTES:
+            self._size -= len(self._waiting.popleft())
+            self._dropped += 1
+        self._filled.set()
+
+    @override
+    async def send(self, message: bytes) -> None:
+        while self._size + len(message) > QUEUE_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        self.send_nowait(message)
+
+    @override
+    def finish(self) -> None:
+        self._finished = True
+        self._filled.set()
+
+    @override
+    async def run(self) -> None:
+        while not self._finished:
+            await self._filled.wait()
+            if not self._finished:
+                await self._write()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while self._waiting:
+                    await self._write()
+
+    @override
+    def close(self) -> None:
+        """Free what it holds; the stream is its owner's."""
+        self._waiting.clear()
+        self._size = 0
+        self._room.set()
+
+    async def _write(self) -> None:
+        """Write what waits, a piece at a time."""
+        self._filled.clear()
+        while self._waiting:
+            taken: list[bytes] = []
+            size = 0
+            while self._waiting and size < PIECE:
+                taken.append(self._waiting.popleft())
+                size += len(taken[-1])
+            self._size -= size
+            self._room.set()
+            await self._stream.send(b"".join(taken))
+
+
+def datagram_socket(stream: ByteStream) -> socket.socket | None:
+    """Return a UDP socket connected to the host and port that a TCP stream leads to, from the same address.
+
+    None where there is no such place: a stream that is no TCP connection, or is encrypted, as datagrams would
+    not be. Raises OSError.
+    """
+    raw = stream.raw_socket
+    if raw is None or raw.family not in _LARGEST:
+        return None
+    local, remote = raw.getsockname(), raw.getpeername()
+    sock = socket.socket(raw.family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+        sock.bind((local[0], 0, *local[2:]))
+        sock.connect(remote)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _tell(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,86 @@
+"""Datagrams that wait to be received."""
+
+import pytest
+from typing_extensions import override
+
+from socks6.client.inbox import INBOX_BYTES, INBOX_DATAGRAMS, Inbox, Recipient
+from socks6.errors import DatagramFailed, ProxyUnreachable, Socks6Error
+from socks6.net.stream import Endpoint
+from tests.kit.loops import Run
+
+SOURCE = Endpoint("192.0.2.5", 53)
+FAILED = DatagramFailed(host="192.0.2.5", port=53, code=2, reporter="10.0.0.1")
+
+
+class Listed(Recipient):
+    """Lists what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    @override
+    def datagram_received(self, data: bytes, source: Endpoint) -> None:
+        self.told.append(data)
+
+    @override
+    def error_received(self, error: DatagramFailed) -> None:
+        self.told.append(error)
+
+    @override
+    def ended(self, error: Socks6Error) -> None:
+        self.told.append(error)
+
+
+def test_what_came_first_is_received_first_and_the_end_last(run: Run) -> None:
+    async def scene() -> None:
+        inbox = Inbox()
+        inbox.datagram_received(b"1", SOURCE)
+        inbox.error_received(FAILED)
+        inbox.datagram_received(b"2", SOURCE)
+        inbox.ended(ProxyUnreachable("over"))
+        assert await inbox.receive() == (b"1", SOURCE)
+        with pytest.raises(DatagramFailed):
+            await inbox.receive()
+        assert await inbox.receive() == (b"2", SOURCE)
+        for _ in range(2):
+            with pytest.raises(ProxyUnreachable):
+                await inbox.receive()
+
+    run(scene())
+
+
+def test_the_oldest_goes_when_there_are_too_many(run: Run) -> None:
+    async def scene() -> None:
+        inbox = Inbox()
+        for number in range(INBOX_DATAGRAMS + 3):
+            inbox.datagram_received(number.to_bytes(4), SOURCE)
+        assert inbox.dropped == 3
+        assert await inbox.receive() == ((3).to_bytes(4), SOURCE)
+
+    run(scene())
+
+
+def test_the_oldest_goes_when_it_is_too_much(run: Run) -> None:
+    async def scene() -> None:
+        inbox = Inbox()
+        inbox.error_received(FAILED)
+        for number in range(6):
+            inbox.datagram_received(bytes((number,)) * (INBOX_BYTES // 4), SOURCE)
+        assert inbox.dropped == 3  # the error, and two datagrams
+        assert (await inbox.receive())[0][0] == 2
+
+    run(scene())
+
+
+def test_all_of_it_may_be_handed_over(run: Run) -> None:
+    async def scene() -> None:
+        inbox, other = Inbox(), Listed()
+        over = ProxyUnreachable("over")
+        inbox.datagram_received(b"1", SOURCE)
+        inbox.error_received(FAILED)
+        inbox.datagram_received(b"2", SOURCE)
+        inbox.ended(over)
+        inbox.hand_over(other)
+        assert other.told == [b"1", FAILED, b"2", over]
+
+    run(scene())
