@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, NamedTuple
 
-from socks6.client.inbox import Inbox, Recipient
+from socks6.client.inbox import Inbox, Received, Recipient
 from socks6.client.paths import Path
 from socks6.client.request import error_for
 from socks6.errors import (
@@ -201,18 +202,22 @@ class Association:
         """Send a whole message."""
         self._way.send_nowait(message)
 
-    def take(self, packet: bytes) -> None:
-        """Take a packet that came over UDP; what is no message for us is ignored."""
-        header = parse_header(packet, self._dialect, self._layout)
-        if header is None:
-            self._take_rest(packet)
-            return
-        association_id, key, start, end = header
-        if association_id != self._id:
-            return
-        source = self._sources.get(key) or self._source_of(key)
-        if source is not None:
-            self._recipient.datagram_received(packet[start:end], source)
+    def take(self, packets: Sequence[bytes]) -> None:
+        """Take packets that came over UDP; those that are no messages for us are ignored."""
+        received: list[Received] = []
+        for packet in packets:
+            header = parse_header(packet, self._dialect, self._layout)
+            if header is None:
+                self._take_rest(packet)
+                continue
+            association_id, key, start, end = header
+            if association_id != self._id:
+                continue
+            source = self._sources.get(key) or self._source_of(key)
+            if source is not None:
+                received.append((packet[start:end], source))
+        if received:
+            self._recipient.datagrams_received(received)
 
     def take_message(self, message: AssociationMessage) -> None:
         """Take a message that came on the stream."""
@@ -220,7 +225,7 @@ class Association:
             return
         match message:
             case Datagram():
-                self._recipient.datagram_received(message.data, Endpoint(message.host, message.port))
+                self._recipient.datagrams_received([(message.data, Endpoint(message.host, message.port))])
             case DatagramError() if self._reports:
                 error = DatagramFailed(
                     host=message.host, port=message.port, code=message.code, reporter=message.reporter

@@ -1,12 +1,13 @@
 """A UDP association as an asyncio transport, for code that is written against `loop.create_datagram_endpoint`."""
 
 import asyncio
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from typing_extensions import override
 
 from socks6.client.association import Association
-from socks6.client.inbox import Recipient
+from socks6.client.inbox import Received, Recipient
 from socks6.errors import DatagramFailed, DatagramTooLarge, Socks6Error
 from socks6.message.address import is_literal, normalize_host
 from socks6.net.stream import Endpoint
@@ -40,7 +41,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
     def begin(self) -> None:
         """Tell the protocol of the transport, and of what has come already."""
         self._protocol.connection_made(self)
-        self._association.deliver_to(_Delivery(self, _source_named(self._remote)))
+        self._association.deliver_to(_Delivery(self, self._remote and Remote.named(*self._remote)))
 
     @override
     def sendto(self, data: bytes | bytearray | memoryview, addr: Address | None = None) -> None:  # type: ignore[override]  # typeshed has it take any address
@@ -104,16 +105,15 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
 class _Delivery(Recipient):
     """Brings a transport what its remote address sent, or anybody if it has none."""
 
-    def __init__(self, transport: ProxiedDatagramTransport, remote: tuple[str | None, int] | None) -> None:
+    def __init__(self, transport: ProxiedDatagramTransport, source: "Remote | None") -> None:
         self._transport = transport
-        self._remote = remote
+        self._source = source
 
     @override
-    def datagram_received(self, data: bytes, source: Endpoint) -> None:
-        if self._remote is None or (
-            source.port == self._remote[1] and self._remote[0] in (None, source.host)
-        ):
-            self._transport.tell(data, source)
+    def datagrams_received(self, packets: Sequence[Received]) -> None:
+        for data, source in packets:
+            if self._source is None or self._source.includes(source):
+                self._transport.tell(data, source)
 
     @override
     def error_received(self, error: DatagramFailed) -> None:
@@ -124,9 +124,18 @@ class _Delivery(Recipient):
         self._transport.tell_end(error)
 
 
-def _source_named(remote: Address | None) -> tuple[str | None, int] | None:
-    """Return what the sources of answers are called: None for the host of a name, which only the proxy resolves."""
-    if remote is None:
-        return None
-    host = normalize_host(remote[0])
-    return host if is_literal(host) else None, remote[1]
+class Remote(NamedTuple):
+    """The source of a remote's answers; any host's port where it was named by a name, which only the proxy resolves."""
+
+    host: str | None
+    port: int
+
+    @classmethod
+    def named(cls, host: str, port: int) -> "Remote":
+        """Return what answers of this host and port come from."""
+        normal = normalize_host(host)
+        return cls(normal if is_literal(normal) else None, port)
+
+    def includes(self, source: Endpoint) -> bool:
+        """Return whether a datagram from there may be an answer."""
+        return source.port == self.port and self.host in (None, source.host)

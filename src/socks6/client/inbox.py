@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeAlias
 
 from typing_extensions import override
 
@@ -12,12 +13,14 @@ from socks6.net.stream import Endpoint
 INBOX_DATAGRAMS: Final = 4096  # datagrams and errors that wait; beyond, the oldest are dropped
 INBOX_BYTES: Final = 4 << 20
 
+Received: TypeAlias = tuple[bytes, Endpoint]  # data, and where they came from
+
 
 class Recipient(Protocol):
     """Who is told of what an association brings."""
 
-    def datagram_received(self, data: bytes, source: Endpoint) -> None:
-        """Take a datagram."""
+    def datagrams_received(self, packets: Sequence[Received]) -> None:
+        """Take datagrams, each with the address and port that it came from."""
 
     def error_received(self, error: DatagramFailed) -> None:
         """Take note of an ICMP error."""
@@ -30,16 +33,17 @@ class Inbox(Recipient):
     """Keeps what comes, up to a number and a size, until it is received; the oldest goes first."""
 
     def __init__(self) -> None:
-        self._items: deque[tuple[bytes, Endpoint] | DatagramFailed] = deque()
+        self._items: deque[Received | DatagramFailed] = deque()
         self._size = 0
         self._end: Socks6Error | None = None
         self._news = asyncio.Event()
         self.dropped = 0
 
     @override
-    def datagram_received(self, data: bytes, source: Endpoint) -> None:
-        self._size += len(data)
-        self._add((data, source))
+    def datagrams_received(self, packets: Sequence[Received]) -> None:
+        for packet in packets:
+            self._size += len(packet[0])
+            self._add(packet)
 
     @override
     def error_received(self, error: DatagramFailed) -> None:
@@ -50,7 +54,7 @@ class Inbox(Recipient):
         self._end = error
         self._news.set()
 
-    async def receive(self) -> tuple[bytes, Endpoint]:
+    async def receive(self) -> Received:
         """Return the next datagram and its source. Raises DatagramFailed; what it ended by, once all is taken."""
         while not self._items:
             if self._end is not None:
@@ -63,13 +67,13 @@ class Inbox(Recipient):
         """Give all that is here, the end included, to somebody else."""
         while self._items:
             try:
-                recipient.datagram_received(*self._taken())
+                recipient.datagrams_received([self._taken()])
             except DatagramFailed as error:
                 recipient.error_received(error)
         if self._end is not None:
             recipient.ended(self._end)
 
-    def _add(self, item: tuple[bytes, Endpoint] | DatagramFailed) -> None:
+    def _add(self, item: Received | DatagramFailed) -> None:
         self._items.append(item)
         while len(self._items) > INBOX_DATAGRAMS or self._size > INBOX_BYTES:
             oldest = self._items.popleft()
@@ -78,7 +82,7 @@ class Inbox(Recipient):
             self.dropped += 1
         self._news.set()
 
-    def _taken(self) -> tuple[bytes, Endpoint]:
+    def _taken(self) -> Received:
         item = self._items.popleft()
         if isinstance(item, DatagramFailed):
             raise item

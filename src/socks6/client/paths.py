@@ -5,7 +5,7 @@ import contextlib
 import errno
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from typing_extensions import override
@@ -27,7 +27,7 @@ _MTU: Final = {  # how Linux calls the path's MTU, as far as it is known (ip(7),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 24),
 }
 
-Take: TypeAlias = Callable[[bytes], None]
+Take: TypeAlias = Callable[[Sequence[bytes]], None]
 Refused: TypeAlias = Callable[[], None]
 
 
@@ -72,7 +72,7 @@ class DatagramPath(Path):
     name: Final = "datagram"
 
     def __init__(self, sock: socket.socket, *, take: Take, refused: Refused) -> None:
-        """`sock` is connected, and ours now; `take` gets each packet, `refused` is told that nobody is there."""
+        """`sock` is connected, and ours now; `take` gets the packets, `refused` is told that nobody is there."""
         self._socket = sock
         self._take = take
         self._refused = refused
@@ -151,21 +151,21 @@ class DatagramPath(Path):
         return True
 
     def _on_readable(self) -> None:
-        for number in range(BATCH):
-            try:
-                packet = self._socket.recv(RECEIVE_SIZE)
-            except (BlockingIOError, InterruptedError):
-                if number == 0:
-                    self._watch_again()
-                return
-            except OSError as error:
+        packets: list[bytes] = []
+        refused = False
+        try:
+            while len(packets) < BATCH:
+                packets.append(self._socket.recv(RECEIVE_SIZE))
+        except (BlockingIOError, InterruptedError):
+            if not packets:
                 self._watch_again()
-                if error.errno == errno.ECONNREFUSED:
-                    self._refused()
-                return
-            self._take(packet)
-            if self._socket.fileno() < 0:  # who took it has closed us
-                return
+        except OSError as error:
+            self._watch_again()
+            refused = error.errno == errno.ECONNREFUSED
+        if packets:
+            self._take(packets)
+        if refused:
+            self._refused()
 
     def _watch_again(self) -> None:
         """Have the loop watch on: uvloop forgets a socket once it has told of an error on it."""

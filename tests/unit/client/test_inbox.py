@@ -1,9 +1,11 @@
 """Datagrams that wait to be received."""
 
+from collections.abc import Sequence
+
 import pytest
 from typing_extensions import override
 
-from socks6.client.inbox import INBOX_BYTES, INBOX_DATAGRAMS, Inbox, Recipient
+from socks6.client.inbox import INBOX_BYTES, INBOX_DATAGRAMS, Inbox, Received, Recipient
 from socks6.errors import DatagramFailed, ProxyUnreachable, Socks6Error
 from socks6.net.stream import Endpoint
 from tests.kit.loops import Run
@@ -19,8 +21,8 @@ class Listed(Recipient):
         self.told: list[object] = []
 
     @override
-    def datagram_received(self, data: bytes, source: Endpoint) -> None:
-        self.told.append(data)
+    def datagrams_received(self, packets: Sequence[Received]) -> None:
+        self.told.extend(data for data, _ in packets)
 
     @override
     def error_received(self, error: DatagramFailed) -> None:
@@ -34,9 +36,9 @@ class Listed(Recipient):
 def test_what_came_first_is_received_first_and_the_end_last(run: Run) -> None:
     async def scene() -> None:
         inbox = Inbox()
-        inbox.datagram_received(b"1", SOURCE)
+        inbox.datagrams_received([(b"1", SOURCE)])
         inbox.error_received(FAILED)
-        inbox.datagram_received(b"2", SOURCE)
+        inbox.datagrams_received([(b"2", SOURCE)])
         inbox.ended(ProxyUnreachable("over"))
         assert await inbox.receive() == (b"1", SOURCE)
         with pytest.raises(DatagramFailed):
@@ -53,7 +55,7 @@ def test_the_oldest_goes_when_there_are_too_many(run: Run) -> None:
     async def scene() -> None:
         inbox = Inbox()
         for number in range(INBOX_DATAGRAMS + 3):
-            inbox.datagram_received(number.to_bytes(4), SOURCE)
+            inbox.datagrams_received([(number.to_bytes(4), SOURCE)])
         assert inbox.dropped == 3
         assert await inbox.receive() == ((3).to_bytes(4), SOURCE)
 
@@ -65,7 +67,7 @@ def test_the_oldest_goes_when_it_is_too_much(run: Run) -> None:
         inbox = Inbox()
         inbox.error_received(FAILED)
         for number in range(6):
-            inbox.datagram_received(bytes((number,)) * (INBOX_BYTES // 4), SOURCE)
+            inbox.datagrams_received([(bytes((number,)) * (INBOX_BYTES // 4), SOURCE)])
         assert inbox.dropped == 3  # the error, and two datagrams
         assert (await inbox.receive())[0][0] == 2
 
@@ -76,9 +78,9 @@ def test_all_of_it_may_be_handed_over(run: Run) -> None:
     async def scene() -> None:
         inbox, other = Inbox(), Listed()
         over = ProxyUnreachable("over")
-        inbox.datagram_received(b"1", SOURCE)
+        inbox.datagrams_received([(b"1", SOURCE)])
         inbox.error_received(FAILED)
-        inbox.datagram_received(b"2", SOURCE)
+        inbox.datagrams_received([(b"2", SOURCE)])
         inbox.ended(over)
         inbox.hand_over(other)
         assert other.told == [b"1", FAILED, b"2", over]
