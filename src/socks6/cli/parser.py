@@ -7,7 +7,17 @@ from typing import Final, NamedTuple, NoReturn
 
 from socks6.cli.serving_flags import add_serving_flags, add_upstream_flags
 from socks6.cli.texts import EXAMPLES, HELP, SOCKS6
-from socks6.cli.values import hops, place, port, positive_count, positive_seconds, probes
+from socks6.cli.values import (
+    hops,
+    place,
+    place_to_bind,
+    port,
+    positive_count,
+    positive_seconds,
+    probes,
+    seconds,
+    small_count,
+)
 
 SHELLS: Final = ("bash", "zsh", "fish")
 
@@ -171,6 +181,51 @@ def _connect(parser: argparse.ArgumentParser) -> None:
     _add_dialect(parser)
 
 
+def _bind(parser: argparse.ArgumentParser) -> None:
+    add_upstream_flags(parser.add_argument_group("the proxy"))
+    parser.add_argument(
+        "target", metavar="TARGET_HOST:TARGET_PORT", type=place, help="the service to publish"
+    )
+    parser.add_argument(
+        "--listen-on",
+        metavar="HOST:PORT",
+        type=place_to_bind,
+        default=("", 0),
+        help="where the proxy shall listen: an address of its own, or none as in :8080 for any; port 0 is any free"
+        " one; [::]:0 is IPv6 (default: :0)",
+    )
+    for name, dest, metavar, kind, default, what in (
+        (
+            "backlog",
+            "backlog",
+            "NUMBER",
+            small_count,
+            64,
+            "how many peers the proxy keeps waiting; 0 for none",
+        ),
+        ("max-connections", "connections", "NUMBER", positive_count, 1000, "peers at a time"),
+        ("connect-timeout", "connect_timeout", "SECONDS", positive_seconds, 10, "to reach the service"),
+        ("timeout", "timeout", "SECONDS", positive_seconds, 60, "for the proxy to answer"),
+        ("drain", "drain_timeout", "SECONDS", seconds, 30, "for open connections when told to stop"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            dest=dest,
+            metavar=metavar,
+            type=kind,
+            default=default,
+            help=f"{what} (default: {default})",
+        )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        dest="verbosity",
+        action="count",
+        help="log each connection on standard error; -vv more",
+    )
+    _add_dialect(parser)
+
+
 def _add_dialect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dialect212",
@@ -202,6 +257,7 @@ COMMANDS: Final = {
     "ping": Command("ping", _ping),
     "trace": Command("trace", _trace),
     "connect": Command("connect", _connect),
+    "bind": Command("bind", _bind),
     "check": Command("check", _check),
     "passwd": Command("passwd", _passwd),
     "demo": Command("demo", _demo),

@@ -8,10 +8,10 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
-from typing import Final
 
 from socks6.cli import complain
 from socks6.cli.gather import gather
+from socks6.cli.logs import set_up_logging
 from socks6.cli.loops import run_loop
 from socks6.cli.notify import notify
 from socks6.cli.operator import Operator
@@ -21,9 +21,6 @@ from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
 from socks6.errors import ConfigurationError, Socks6Error
 from socks6.observability.logs import LogObserver
 from socks6.proxy.service import Server
-
-LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
 
 def run(arguments: Namespace) -> int:
@@ -84,9 +81,5 @@ async def _serve(server: Server, operator: Operator, plan: Plan) -> None:
 
 
 def _observer(choices: Choices) -> LogObserver:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    logger = logging.getLogger("socks6")
-    logger.handlers = [handler]
-    logger.setLevel(LEVELS[min(choices.verbosity or 0, len(LEVELS) - 1)])
+    logger = set_up_logging(choices.verbosity or 0)
     return LogObserver(logger, log_destinations=bool(choices.log_destinations))

@@ -84,6 +84,20 @@ examples:
   printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | SOCKS6_PROXY=socks6://proxy.example socks6 connect example.com 80
 """,
     ),
+    "bind": Help(
+        "publish a local service at a proxy",
+        "Have a SOCKS 6 proxy listen, and carry those who connect there to a service of this machine, or near it.",
+        """\
+examples:
+  socks6 bind --via socks6://proxy.example localhost:8080
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 bind --listen-on :8080 localhost:80
+  socks6 bind --via socks6://proxy.example --listen-on 192.0.2.1:2222 192.168.1.7:22
+
+Standard output has one line, published at HOST:PORT, and another one whenever that changes. When the proxy goes away it
+publishes again as soon as it can, at the same port if the proxy lets it. A peer is reset if the service cannot be
+reached. SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once.
+""",
+    ),
     "check": Help(
         "find what is wrong with a configuration file",
         "Tell everything that is wrong with a configuration file: its line, its key, and why.",

@@ -71,6 +71,14 @@ def place(text: str) -> tuple[str, int]:
     return host, port(number)
 
 
+def place_to_bind(text: str) -> tuple[str, int]:
+    """Return a host, or "" for any, and a port, 0 for any; IPv6 addresses stand in brackets."""
+    host, colon, number = text.rpartition(":")
+    if not colon or (":" in host and not host.startswith("[")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT or :PORT")
+    return host, small_count(number)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -1,0 +1,187 @@
+"""Publishes a service at a proxy: binds, joins those who connect to the service, binds again."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from socks6.cli import complain, describe
+from socks6.client.client import Client
+from socks6.client.listener import BindListener
+from socks6.client.stream import ProxiedStream
+from socks6.errors import (
+    AuthenticationFailed,
+    CommandNotSupported,
+    OperationFailed,
+    Socks6Error,
+    VersionMismatch,
+)
+from socks6.net.direct import UNSPECIFIED
+from socks6.net.stream import Endpoint
+from socks6.net.transports.tcp import connect_tcp
+from socks6.relay.plane import RelayPlane
+
+FIRST_PAUSE: Final = (
+    0.5  # seconds until the first attempt to publish again; each further one takes twice as long
+)
+LONGEST_PAUSE: Final = 30.0
+STEADY_SECONDS: Final = 10.0  # a port that was kept for so long is no failed attempt
+HOPELESS: Final = (AuthenticationFailed, CommandNotSupported, VersionMismatch)  # time heals none of these
+
+
+class Publisher:
+    """Keeps a service published until it is stopped. `place` is where the proxy shall listen, "" and 0 anywhere.
+
+    A first attempt that fails is told by `run`: somebody is there to read it. Later ones are repeated, for then
+    the proxy is being restarted; the port is the same again if the proxy lets us have it.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        place: Endpoint,
+        target: Endpoint,
+        backlog: int,
+        connections: int,
+        connect_timeout: float,
+        drain_timeout: float,
+    ) -> None:
+        self._client = client
+        self._place = place
+        self._target = target
+        self._backlog = backlog
+        self._room = asyncio.Semaphore(connections)
+        self._connect_timeout = connect_timeout
+        self._drain_timeout = drain_timeout
+        self._plane = RelayPlane()
+        self._log = logging.getLogger("socks6")
+        self._public: Endpoint | None = None  # what was last told
+        self._publishing: asyncio.Task[None] | None = None
+        self._peers: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self._failure: Exception | None = None
+
+    async def run(self, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Publish until `stop`; then let open connections end. Raises what cannot be helped by waiting."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._publishing = group.create_task(self._publish(group, ready), name="publish")
+                if self._stopped:
+                    self._publishing.cancel()
+                await asyncio.wait([self._publishing])
+                if self._peers and self._failure is None:
+                    await asyncio.wait(self._peers, timeout=self._drain_timeout)
+                self._cut_off()
+        finally:
+            self._plane.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Take nobody more, and end when those who are there have ended; at once when asked again."""
+        if self._stopped:
+            self._cut_off()
+        self._stopped = True
+        if self._publishing is not None:
+            self._publishing.cancel()
+
+    async def _publish(self, group: asyncio.TaskGroup, ready: Callable[[], None]) -> None:
+        """Publish, over and over; return when that is hopeless."""
+        try:
+            await self._go_on_publishing(group, ready)
+        except (Socks6Error, OSError) as error:
+            self._failure = error
+
+    async def _go_on_publishing(self, group: asyncio.TaskGroup, ready: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        listener = await self._bind(self._place)
+        ready()
+        pause = FIRST_PAUSE
+        while True:
+            began = loop.time()
+            error = await self._take_peers(listener, group)
+            if loop.time() - began > STEADY_SECONDS:
+                pause = FIRST_PAUSE
+            listener, pause = await self._bind_again(error, pause)
+
+    async def _bind(self, place: Endpoint) -> BindListener:
+        listener = await self._client.bind(place.host or None, place.port, backlog=self._backlog)
+        public = self._reachable(listener.bound)
+        if public != self._public:
+            self._public = public
+            host = f"[{public.host}]" if ":" in public.host else public.host
+            print(f"published at {host}:{public.port}", flush=True)
+        return listener
+
+    async def _bind_again(self, error: Exception, pause: float) -> tuple[BindListener, float]:
+        """Bind, however long it takes; return also the pause before the next attempt."""
+        asked = Endpoint(self._place.host, self._place.port or (self._public.port if self._public else 0))
+        while True:
+            complain(f"{describe(error)}; publishing again in {pause:g} s")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            try:
+                listener = await self._bind(asked)
+            except HOPELESS:
+                raise
+            except OperationFailed as refusal:  # the proxy is there: that port is somebody else's by now
+                error, asked = refusal, self._place
+            except Socks6Error as trouble:
+                error = trouble
+            else:
+                complain("published again")
+                return listener, pause
+
+    async def _take_peers(self, listener: BindListener, group: asyncio.TaskGroup) -> Exception:
+        """Join all who come; return what ended that."""
+        async with listener:
+            while True:
+                await self._room.acquire()
+                try:
+                    stream = await listener.accept()
+                except Socks6Error as error:
+                    self._room.release()
+                    return error
+                except BaseException:
+                    self._room.release()
+                    raise
+                task = group.create_task(self._join(stream), name="peer")
+                self._peers.add(task)
+                task.add_done_callback(self._peers.discard)
+
+    async def _join(self, stream: ProxiedStream) -> None:
+        """Relay between a peer and the service; one that cannot be reached is a reset for the peer."""
+        try:
+            try:
+                target = await connect_tcp(*self._target, timeout=self._connect_timeout)
+            except OSError as error:
+                self._log.warning(
+                    "service not reached target=%s port=%d peer=%s reason=%r",
+                    *self._target,
+                    stream.peer.host,
+                    describe(error),
+                )
+                return
+            self._log.info("peer connected peer=%s port=%d", *stream.peer)
+            result = await self._plane.relay(stream, target)
+            self._log.info(
+                "peer ended peer=%s port=%d in=%d out=%d ending=%s",
+                *stream.peer,
+                result.bytes_up,
+                result.bytes_down,
+                result.ending.name.lower(),
+            )
+        finally:
+            stream.abort()
+            self._room.release()
+
+    def _cut_off(self) -> None:
+        for task in self._peers:
+            task.cancel()
+
+    def _reachable(self, bound: Endpoint) -> Endpoint:
+        """Return where others reach the port: a proxy that listens everywhere is also where we reach it."""
+        return (
+            Endpoint(self._client.url.host or bound.host, bound.port) if bound.host in UNSPECIFIED else bound
+        )
