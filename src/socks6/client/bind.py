@@ -20,14 +20,16 @@ from socks6.net.stream import Endpoint
 REBIND_PAUSES: Final = (0.05, 0.2, 0.8)  # seconds that the proxy gets to free the port of the last peer
 
 
-async def open_listener(ask: Ask, place: Endpoint, options: tuple[Option, ...], backlog: int) -> BindListener:
+async def open_listener(
+    ask: Ask, place: Endpoint, options: tuple[Option, ...], backlog: int, *, eager: bool
+) -> BindListener:
     """Have the proxy listen at a place; return the listener that suits its answer. Raises Socks6Error."""
     wanted = (*options, ListenBacklog(backlog=backlog)) if backlog else options
     granted = await ask(Request(command=Command.BIND, host=place.host, port=place.port, options=wanted))
     answer = find(granted.reply.options, ListenBacklog)
     if backlog and answer is not None and answer.backlog:
         return BacklogListener(ask, granted, options, answer.backlog)
-    listener = PlainListener(ask, granted, place.host, options, eager=backlog > 0)
+    listener = PlainListener(ask, granted, place.host, options, eager=eager and backlog > 0)
     if backlog:
         logging.getLogger("socks6").warning(
             "the proxy keeps no backlog bound=%s port=%d asked=%d: it takes one peer after the other,"

@@ -191,6 +191,7 @@ class Client(DatagramClient):
         *,
         backlog: int = 0,
         options: Options = (),
+        eager: bool = True,
         timeout: float | None = None,
     ) -> BindListener:
         """Have the proxy listen at an address of its own (§ Handling BIND); return the listener.
@@ -203,12 +204,13 @@ class Client(DatagramClient):
 
         Without `host` and `port` the proxy chooses them; "::" wants an IPv6 address. Without `backlog` it takes
         one peer, and the next one when `accept` is called again. With it, so many may wait (§ Listen Backlog
-        options); if the proxy keeps none, `listener.backlog` is 0 and a warning is logged. `timeout` is for
-        the proxy to begin to listen.
+        options); if the proxy keeps none, `listener.backlog` is 0 and a warning is logged: then the port is
+        opened anew after each peer, or, unless `eager`, when the next one is wanted. `timeout` is for the proxy
+        to begin to listen.
         """
         wire = with_defaults(flatten(options), self.url.options)
         place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
-        return await open_listener(partial(self._grant, timeout=timeout), place, wire, backlog)
+        return await open_listener(partial(self._grant, timeout=timeout), place, wire, backlog, eager=eager)
 
     async def start_server(
         self,

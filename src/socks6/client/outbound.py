@@ -1,15 +1,18 @@
 """The way out through an upstream SOCKS 6 proxy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from typing_extensions import override
 
 from socks6.client.client import Client
-from socks6.errors import CommandNotSupported, GeneralFailure, OperationFailed, Socks6Error
+from socks6.client.listener import BindListener
+from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
 from socks6.message.codes import Leg
-from socks6.message.options import StackOption
+from socks6.message.options import ListenBacklog, StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
-from socks6.net.stream import Binding, Connection, Judge, Outbound
+from socks6.net.stream import Accepted, Binding, Connection, Endpoint, Judge, Outbound
 
 
 class Socks6Outbound(Outbound):
@@ -35,12 +38,8 @@ class Socks6Outbound(Outbound):
     ) -> Connection:
         """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
         initial_data = first_data[:MAX_INITIAL_DATA]
-        try:
+        with _upstream_failures():
             stream = await self._client.connect(host, port, initial_data=initial_data, options=options)
-        except OperationFailed:
-            raise
-        except (Socks6Error, ValueError) as error:
-            raise GeneralFailure(f"upstream: {error}") from error
         return Connection(
             stream=stream,
             bound=stream.bound,
@@ -59,12 +58,71 @@ class Socks6Outbound(Outbound):
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
     ) -> Binding:
-        """See `Outbound.bind`: the client has no BIND yet."""
-        raise CommandNotSupported("no BIND through another proxy")
+        """See `Outbound.bind`: the upstream judges what is bound; who may connect, we judge as well."""
+        with _upstream_failures():
+            listener = await self._client.bind(host, port, backlog=backlog, options=options, eager=False)
+        return UpstreamBinding(listener, judge_peer)
 
     @override
     async def aclose(self) -> None:
         """Nothing is shared between connections."""
+
+
+class UpstreamBinding(Binding):
+    """A port that listens at the upstream."""
+
+    def __init__(self, listener: BindListener, judge_peer: Judge) -> None:
+        self._listener = listener
+        self._judge_peer = judge_peer
+        self._over = False  # the one peer has come
+
+    @property
+    @override
+    def bound(self) -> Endpoint:
+        return self._listener.bound
+
+    @property
+    @override
+    def options(self) -> tuple[StackOption, ...]:
+        options = _about_the_remote(self._listener.options)
+        return tuple(option for option in options if not isinstance(option, ListenBacklog))
+
+    @property
+    @override
+    def backlog(self) -> int:
+        return self._listener.backlog
+
+    @override
+    async def accept(self) -> Accepted:
+        """See `Binding.accept`: who may not connect is sent away, and the next one waited for."""
+        if self._over:
+            raise GeneralFailure("the one peer of a BIND without backlog has come")
+        while True:
+            with _upstream_failures():
+                stream = await self._listener.accept()
+            if self._judge_peer(stream.peer.host, stream.peer.port):
+                break
+            stream.abort()
+        self._over = not self._listener.backlog
+        return Accepted(stream=stream, peer=stream.peer, options=_about_the_remote(stream.options))
+
+    @override
+    async def aclose(self) -> None:
+        """See `Binding.aclose`."""
+        await self._listener.aclose()
+
+
+@contextmanager
+def _upstream_failures() -> Iterator[None]:
+    """Have the upstream's reply code be ours; a fault of the upstream itself is 01."""
+    try:
+        yield
+    except OperationFailed:
+        raise
+    except (Socks6Error, ValueError) as error:
+        raise GeneralFailure(f"upstream: {error}") from error
+    except OSError as error:  # closed meanwhile
+        raise GeneralFailure(str(error)) from error
 
 
 def _about_the_remote(options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
