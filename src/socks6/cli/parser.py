@@ -24,6 +24,14 @@ SHELLS: Final = ("bash", "zsh", "fish")
 # What argparse quotes of a command line and may hold a password: URLs, NAME:PASSWORD.
 _SECRET: Final = re.compile(r"'[^']*[:@][^']*'|\"[^\"]*[:@][^\"]*\"")
 
+BIND_NUMBERS: Final = (
+    ("backlog", "backlog", "NUMBER", small_count, 64, "how many peers the proxy keeps waiting; 0 for none"),
+    ("max-connections", "connections", "NUMBER", positive_count, 1000, "peers at a time"),
+    ("connect-timeout", "connect_timeout", "SECONDS", positive_seconds, 10, "to reach the service"),
+    ("timeout", "timeout", "SECONDS", positive_seconds, 60, "for the proxy to answer"),
+    ("drain", "drain_timeout", "SECONDS", seconds, 30, "for open connections when told to stop"),
+)
+
 
 class Parser(argparse.ArgumentParser):
     """Tells of an error in one line, without quoting what may be a password."""
@@ -194,20 +202,7 @@ def _bind(parser: argparse.ArgumentParser) -> None:
         help="where the proxy shall listen: an address of its own, or none as in :8080 for any; port 0 is any free"
         " one; [::]:0 is IPv6 (default: :0)",
     )
-    for name, dest, metavar, kind, default, what in (
-        (
-            "backlog",
-            "backlog",
-            "NUMBER",
-            small_count,
-            64,
-            "how many peers the proxy keeps waiting; 0 for none",
-        ),
-        ("max-connections", "connections", "NUMBER", positive_count, 1000, "peers at a time"),
-        ("connect-timeout", "connect_timeout", "SECONDS", positive_seconds, 10, "to reach the service"),
-        ("timeout", "timeout", "SECONDS", positive_seconds, 60, "for the proxy to answer"),
-        ("drain", "drain_timeout", "SECONDS", seconds, 30, "for open connections when told to stop"),
-    ):
+    for name, dest, metavar, kind, default, what in BIND_NUMBERS:
         parser.add_argument(
             f"--{name}",
             dest=dest,
