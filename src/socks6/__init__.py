@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ProxyUnreachable,
         RemoteProtocolError,
         Socks6Error,
+        TokenRejected,
         TTLExpired,
         VersionMismatch,
     )
@@ -110,6 +111,7 @@ __all__ = [
     "StackOptions",
     "StackRule",
     "TTLExpired",
+    "TokenRejected",
     "UserTable",
     "VersionMismatch",
 ]
@@ -169,6 +171,7 @@ _HOMES: Final = {
     "StackOptions": "socks6.client.options",
     "StackRule": "socks6.policy.stack",
     "TTLExpired": "socks6.errors",
+    "TokenRejected": "socks6.errors",
     "UserTable": "socks6.proxy.authentication.table",
     "VersionMismatch": "socks6.errors",
 }

@@ -9,6 +9,7 @@
     ├── RemoteProtocolError                    the peer broke the protocol
     │   └── VersionMismatch                    the proxy speaks another version of SOCKS
     ├── AuthenticationFailed (PermissionError) the proxy refused our credentials
+    ├── TokenRejected (ConnectionError)        the proxy may have carried the request out before
     ├── ProxyUnreachable (ConnectionError)     no usable connection to the proxy itself
     │   └── ProxyTimedOut (TimeoutError)       the proxy itself does not answer in time
     ├── DatagramTooLarge (OSError)             more data than a datagram through the proxy can hold
@@ -58,6 +59,14 @@ class VersionMismatch(RemoteProtocolError):
 
 class AuthenticationFailed(Socks6Error, PermissionError):
     """The proxy refused our credentials, or accepts no method that we have."""
+
+
+class TokenRejected(Socks6Error, ConnectionError):
+    """The proxy rejected the request's token (§ Spending a token): this time nothing was done.
+
+    `Client` raises it where the network may have doubled the request (TCP Fast Open): the token may have been
+    spent by the other copy, which then was carried out. Whether to ask again is the caller's to say.
+    """
 
 
 class ProxyUnreachable(Socks6Error, ConnectionError):

@@ -138,7 +138,7 @@ def test_a_reply_may_come_byte_by_byte_and_what_follows_stays_in_the_stream(run:
             group.create_task(receive_exactly(far, len(CONNECT.encode())))
             replies = bytes.fromhex("06 00 0000  06 00 0000 0050 00 03 03 616263")
             group.create_task(far.send(replies + b"data"))
-            reply = await make_request(near, CONNECT)
+            reply = (await make_request(near, CONNECT)).operation
             assert (reply.host, reply.port) == ("abc", 80)
             assert await receive_exactly(near, 4) == b"data"
 

@@ -60,6 +60,7 @@ PUBLIC: Final = [
     "StackOptions",
     "StackRule",
     "TTLExpired",
+    "TokenRejected",
     "UserTable",
     "VersionMismatch",
 ]

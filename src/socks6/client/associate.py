@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain, repeat
 from typing import Final, Literal, TypeAlias
 
+from socks6.client.asking import Granted
 from socks6.client.association import Association
-from socks6.client.listener import Granted
 from socks6.client.paths import DatagramPath, StreamPath, datagram_socket
 from socks6.client.request import error_for
 from socks6.errors import LocalProtocolError, ProxyUnreachable
@@ -74,7 +74,7 @@ class Opener:
             while not isinstance(message, AssociationInitialization):
                 message = await _next_message(granted)
         except BaseException:
-            granted.stream.abort()
+            granted.abort()
             raise
         association = Association(
             granted.stream,

@@ -8,7 +8,8 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.listener import Ask, BindListener, Granted
+from socks6.client.asking import Granted
+from socks6.client.listener import Ask, BindListener
 from socks6.client.request import await_peer, failure_of
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, ProxyUnreachable, Socks6Error
@@ -51,7 +52,7 @@ class BacklogListener(BindListener):
     @override
     async def aclose(self) -> None:
         self._closed = True
-        self._first.stream.abort()
+        self._first.abort()
         self._running.cancel()
         self._changed.set()
         try:
@@ -84,7 +85,7 @@ class BacklogListener(BindListener):
                     task.cancel()
         finally:
             self._fail(ProxyUnreachable("the port was given up"))
-            self._first.stream.abort()
+            self._first.abort()
             self._changed.set()
 
     async def _watch(self) -> None:
@@ -131,14 +132,14 @@ class BacklogListener(BindListener):
         try:
             reply = await await_peer(granted.conversation, granted.stream)
         except ConnectionTimedOut:
-            granted.stream.abort()
+            granted.abort()
             return None
         except BaseException:
-            granted.stream.abort()
+            granted.abort()
             raise
         finally:
             self._waiting -= 1
-        return self._connected(granted.stream, reply)
+        return self._connected(granted, reply)
 
     async def _pause(self, failures: int) -> None:
         """Wait before asking again; less if a peer is announced meanwhile."""

@@ -7,8 +7,9 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.client.asking import Granted
 from socks6.client.backlog import BacklogListener
-from socks6.client.listener import Ask, BindListener, Granted
+from socks6.client.listener import Ask, BindListener
 from socks6.client.request import await_peer
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
@@ -94,7 +95,7 @@ class PlainListener(BindListener):
             raise
         else:
             self._waiting = None
-            self._ready.append(self._connected(granted.stream, reply))
+            self._ready.append(self._connected(granted, reply))
 
     async def _prepare(self) -> None:
         try:
@@ -129,4 +130,4 @@ class PlainListener(BindListener):
     def _drop(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            waiting.stream.abort()
+            waiting.abort()

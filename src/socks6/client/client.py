@@ -3,7 +3,7 @@
 import asyncio
 import ssl as tls
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -11,33 +11,26 @@ from typing import Final, TypeVar
 
 from typing_extensions import override
 
+from socks6.client.asking import Asker, Dial, Granted, MethodFactory
 from socks6.client.bind import open_listener
 from socks6.client.datagrams import DatagramClient
-from socks6.client.listener import BindListener, Granted
+from socks6.client.listener import BindListener
 from socks6.client.options import Options, flatten, with_defaults
-from socks6.client.request import carry_out
 from socks6.client.server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
+from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
-from socks6.errors import ConfigurationError, ProxyTimedOut, ProxyUnreachable, Socks6Error
+from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host
-from socks6.message.codes import Command, Leg
+from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import ListenBacklog, StackOption, find, find_all
-from socks6.message.replies import OperationReply
+from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
-from socks6.net.stackopts import prepare
-from socks6.net.stream import ByteStream, Endpoint
-from socks6.net.transports.tcp import connect_tcp
-from socks6.net.transports.unix import connect_unix
+from socks6.net.stream import Endpoint
 from socks6.net.url import ProxyURL
-from socks6.protocol.client import ClientConversation
-from socks6.protocol.methods.base import ClientMethod
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call: dialling the proxy, and its dialling the host
 
-Dial = Callable[[], Awaitable[ByteStream]]
-MethodFactory = Callable[[], ClientMethod]
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 
@@ -56,10 +49,17 @@ class Client(DatagramClient):
     Stack options in the URL, as in socks6://HOST?tos=0x10&mptcp=1, go with every connection that does not set
     them itself; those about the client's leg are set at our end of it too. With `fast_open`, a request without
     initial data travels in the SYN (TCP Fast Open): if the network doubles it, the proxy connects twice, but no
-    byte of the application comes twice (§ TCP Fast Open on the Client-Proxy Leg).
+    byte of the application comes twice (§ TCP Fast Open on the Client-Proxy Leg). Calls that are `idempotent`
+    put their initial data there as well.
+
+    With `session` (the default where there are credentials) the first request opens a session, and later ones
+    carry its id instead of the password (§ Session options). Requests that come while it is being opened carry
+    the password, too, rather than wait. Tasks may share a client. A proxy that has no sessions is asked for one
+    at most once a minute; one that has lost ours is asked anew, without a word. A session ends with the client
+    (see `aclose`) or by the proxy's own time-out.
 
     Every call raises OperationFailed (a subclass for each reply code), AuthenticationFailed, ProxyUnreachable,
-    ProxyTimedOut, VersionMismatch, RemoteProtocolError; ValueError for impossible hosts and ports. All but the
+    ProxyTimedOut, VersionMismatch, RemoteProtocolError, TokenRejected; ValueError for impossible hosts and ports. All but the
     last are `Socks6Error`, and OSError where asyncio's own calls would raise one.
     """
 
@@ -72,15 +72,22 @@ class Client(DatagramClient):
         timeout: float | None = DEFAULT_TIMEOUT,
         dialect: Dialect = DRAFT_12,
         fast_open: bool = False,
+        session: bool | None = None,
     ) -> None:
         super().__init__(proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy), dialect=dialect)
         if self.url.front != "socks6":
             raise ConfigurationError(f"{self.url} is not a SOCKS 6 proxy's: use socks6:// or socks6+unix://")
-        self._dial: Final = dial
-        self._fast_open: Final = fast_open
-        self._methods: Final = (*_password_method(self.url), *methods)
+        ways = (*_password_method(self.url), *methods)
+        self.fast_open: Final = fast_open
         self._timeout: Final = timeout
-        self._dialect: Final = dialect
+        self._asker: Final = Asker(
+            self.url,
+            dial=dial,
+            methods=ways,
+            dialect=dialect,
+            fast_open=fast_open,
+            session=ClientSession(enabled=bool(ways) if session is None else session),
+        )
 
     async def __aenter__(self) -> "Client":
         """Return the client."""
@@ -90,8 +97,30 @@ class Client(DatagramClient):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End what the client itself still carries; plain sockets that it made live on."""
-        await self._carriers.__aexit__(kind, error, trace)
+        """End what the client itself still carries, then `aclose`; plain sockets that it made live on."""
+        try:
+            await self._carriers.__aexit__(kind, error, trace)
+        finally:
+            if not isinstance(error, asyncio.CancelledError):  # who cancels does not want to wait
+                await self.aclose()
+
+    async def aclose(self) -> None:
+        """Have the proxy tear the session down, within seconds; raises nothing. Idempotent.
+
+        Tearing down closes what still belongs to a session. So a session is left to the proxy's own time-out
+        while a stream of the client's is open or was closed only just; sockets that streams or transports were
+        made into count as open for good.
+        """
+        await self._asker.leave()
+
+    async def open_session(self, *, timeout: float | None = None) -> bool:
+        """Open a session ahead of the first request; return whether the proxy has granted one.
+
+        Makes one NOOP, unless there is a session already. Without it, the first request opens one. A client
+        made with `session=False` has none.
+        """
+        async with self._limit(timeout):
+            return await self._asker.open_session()
 
     @override
     def __repr__(self) -> str:
@@ -106,20 +135,25 @@ class Client(DatagramClient):
         initial_data: bytes = b"",
         options: Options = (),
         timeout: float | None = None,
+        idempotent: bool = False,
     ) -> ProxiedStream:
         """Connect to a host (§ Handling CONNECT); return the stream, which tells bind address and options.
 
         `initial_data` travels with the request and reaches the host first. `options` are `StackOptions`, or
-        several of them, one a leg. `timeout` in seconds replaces the client's own.
+        several of them, one a leg. `timeout` in seconds replaces the client's own. `idempotent` spends a token
+        of the session, if the proxy gives any: however often the network doubles the request, it is carried
+        out at most once, and with `fast_open` the initial data may travel in the SYN, too.
         """
         wire = with_defaults(flatten(options), self.url.options)
         request = Request(command=Command.CONNECT, host=normalize_host(host), port=port, options=wire)
-        stream, reply = await self._ask(request, initial_data, timeout)
+        granted = await self._grant(request, initial_data, timeout=timeout, idempotent=idempotent)
+        reply = granted.reply
         return ProxiedStream(
-            stream,
+            granted.stream,
             Endpoint(reply.host, reply.port),
             tuple(find_all(reply.options, StackOption)),
             peer=Endpoint(request.host, port),
+            hold=granted.hold,
         )
 
     async def noop(self, *, timeout: float | None = None) -> float:
@@ -129,9 +163,9 @@ class Client(DatagramClient):
         """
         started = time.monotonic()
         request = Request(command=Command.NOOP, host="0.0.0.0", port=0)  # noqa: S104 - zeros, on the wire
-        stream, _ = await self._ask(request, b"", timeout)
+        granted = await self._grant(request, timeout=timeout)
         elapsed = time.monotonic() - started
-        await stream.aclose()
+        await granted.aclose()
         return elapsed
 
     async def open_connection(
@@ -145,6 +179,7 @@ class Client(DatagramClient):
         ssl: tls.SSLContext | bool | None = None,
         server_hostname: str | None = None,
         timeout: float | None = None,
+        idempotent: bool = False,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to a host; return a reader and a writer, as `asyncio.open_connection` does."""
         reader = asyncio.StreamReader(limit=limit)
@@ -157,6 +192,7 @@ class Client(DatagramClient):
             ssl=ssl,
             server_hostname=server_hostname,
             timeout=timeout,
+            idempotent=idempotent,
         )
         return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
 
@@ -171,6 +207,7 @@ class Client(DatagramClient):
         ssl: tls.SSLContext | bool | None = None,
         server_hostname: str | None = None,
         timeout: float | None = None,
+        idempotent: bool = False,
     ) -> tuple[asyncio.Transport, ProtocolT]:
         """Connect to a host; return a transport and a protocol, as `loop.create_connection` does.
 
@@ -179,7 +216,12 @@ class Client(DatagramClient):
         """
         async with self._limit(timeout):
             stream = await self.connect(
-                host, port, initial_data=initial_data, options=options, timeout=timeout
+                host,
+                port,
+                initial_data=initial_data,
+                options=options,
+                timeout=timeout,
+                idempotent=idempotent,
             )
             name = (server_hostname or host) if ssl else None
             return await self._carriers.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
@@ -242,55 +284,21 @@ class Client(DatagramClient):
         listener = await self.bind(host, port, backlog=backlog, options=options, timeout=timeout)
         return BindServer(listener, serve)
 
-    async def _ask(
-        self, request: Request, initial_data: bytes, timeout: float | None
-    ) -> tuple[ByteStream, OperationReply]:
-        """Dial the proxy and make one request; return the stream behind the Operation Reply."""
-        granted = await self._grant(request, initial_data, timeout=timeout)
-        return granted.stream, granted.reply
-
     @override
     async def _ask_to_associate(self, request: Request) -> Granted:
         return await self._grant(request)
 
     async def _grant(
-        self, request: Request, initial_data: bytes = b"", *, timeout: float | None = None
+        self,
+        request: Request,
+        initial_data: bytes = b"",
+        *,
+        timeout: float | None = None,
+        idempotent: bool = False,
     ) -> Granted:
-        """Dial the proxy and make one request; return it as far as the Operation Reply."""
-        conversation = ClientConversation(
-            request,
-            methods=[make() for make in self._methods],
-            initial_data=initial_data,
-            dialect=self._dialect,
-            announcements=find(request.options, ListenBacklog) is not None,
-        )
-        near = tuple(
-            option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
-        )
+        """Make one request; return it as far as the Operation Reply."""
         async with self._limit(timeout):
-            # § TCP Fast Open on the Client-Proxy Leg: what is in the SYN may come twice
-            opening = conversation.data_to_send() if self._fast_open and not initial_data else None
-            stream = await self._dialled(near, opening)
-            try:
-                reply = await carry_out(conversation, stream)
-                return Granted(conversation=conversation, stream=stream, reply=reply)
-            except BaseException:
-                stream.abort()
-                raise
-
-    async def _dialled(self, near: tuple[StackOption, ...], opening: bytes | None) -> ByteStream:
-        """Reach the proxy, with stack options for our leg; `opening` is sent first, in the SYN if that can be."""
-        try:
-            if self._dial is None and not self.url.path:
-                return await connect_tcp(self.url.host, self.url.port, options=near, fast_open=opening)
-            stream = await (self._dial() if self._dial else connect_unix(self.url.path))
-            if stream.raw_socket is not None:
-                prepare(stream.raw_socket, near, Leg.CLIENT_PROXY)
-            if opening:
-                await stream.send(opening)
-            return stream
-        except OSError as error:
-            raise ProxyUnreachable(f"cannot reach the proxy {self.url}: {error.strerror or error}") from error
+            return await self._asker.ask(request, initial_data, idempotent=idempotent)
 
     @override
     @asynccontextmanager

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeVar
 
+from socks6.client.asking import Granted
 from socks6.client.associate import Opener, UDPPath
 from socks6.client.association import Association
 from socks6.client.datagram_transport import ProxiedDatagramTransport
-from socks6.client.listener import Granted
 from socks6.client.options import Options, StackOptions, flatten, for_datagrams, with_defaults
 from socks6.client.transport import Carriers
 from socks6.message.address import normalize_host

@@ -4,26 +4,16 @@ import asyncio
 import errno
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import Protocol
 
+from socks6.client.asking import Granted
 from socks6.client.options import with_defaults
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, Socks6Error
 from socks6.message.options import ListenBacklog, StackOption, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.stream import ByteStream, Endpoint
-from socks6.protocol.client import ClientConversation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """A request that the proxy has granted, as far as it has come."""
-
-    conversation: ClientConversation
-    stream: ByteStream
-    reply: OperationReply
+from socks6.net.stream import Endpoint
 
 
 class Ask(Protocol):
@@ -77,12 +67,13 @@ class BindListener(ABC):
     @abstractmethod
     async def _accept(self) -> ProxiedStream: ...
 
-    def _connected(self, stream: ByteStream, reply: OperationReply) -> ProxiedStream:
+    def _connected(self, granted: Granted, reply: OperationReply) -> ProxiedStream:
         """Return the stream behind a second reply; what that does not say of options, the first one did."""
         told = tuple(find_all(reply.options, StackOption))
         kept = tuple(option for option in self.options if not isinstance(option, ListenBacklog))
         options = tuple(find_all(with_defaults(told, kept), StackOption))
-        return ProxiedStream(stream, self.bound, options, peer=Endpoint(reply.host, reply.port))
+        peer = Endpoint(reply.host, reply.port)
+        return ProxiedStream(granted.stream, self.bound, options, peer=peer, hold=granted.hold)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -16,7 +16,10 @@ from socks6.net.stream import Accepted, Binding, Connection, Endpoint, Judge, Ou
 
 
 class Socks6Outbound(Outbound):
-    """Carries calls to an upstream proxy, which resolves the names and answers for the addresses."""
+    """Carries calls to an upstream proxy, which resolves the names and answers for the addresses.
+
+    With the client's `fast_open` each call spends a token, so that its first data may travel in the SYN.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -39,7 +42,13 @@ class Socks6Outbound(Outbound):
         """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
         initial_data = first_data[:MAX_INITIAL_DATA]
         with _upstream_failures():
-            stream = await self._client.connect(host, port, initial_data=initial_data, options=options)
+            stream = await self._client.connect(
+                host,
+                port,
+                initial_data=initial_data,
+                options=options,
+                idempotent=self._client.fast_open,
+            )
         return Connection(
             stream=stream,
             bound=stream.bound,
@@ -65,7 +74,8 @@ class Socks6Outbound(Outbound):
 
     @override
     async def aclose(self) -> None:
-        """Nothing is shared between connections."""
+        """Leave the upstream's session."""
+        await self._client.aclose()
 
 
 class UpstreamBinding(Binding):

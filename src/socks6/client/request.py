@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from socks6.errors import (
     AuthenticationFailed,
@@ -11,6 +11,7 @@ from socks6.errors import (
     ProxyUnreachable,
     RemoteProtocolError,
     Socks6Error,
+    TokenRejected,
     TTLExpired,
     VersionMismatch,
     operation_failure,
@@ -18,7 +19,8 @@ from socks6.errors import (
 from socks6.message.address import is_literal
 from socks6.message.codes import ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.replies import OperationReply
+from socks6.message.options import IdempotenceRejected, SessionInvalid, find
+from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.net.direct import UNSPECIFIED
 from socks6.net.drive import next_event
@@ -39,6 +41,13 @@ from socks6.protocol.methods.base import ClientMethod
 EventT = TypeVar("EventT", bound=ClientEvent)
 
 
+class Answers(NamedTuple):
+    """What the proxy answered to a request that it granted."""
+
+    authentication: AuthenticationReply
+    operation: OperationReply
+
+
 async def make_request(
     stream: ByteStream,
     request: Request,
@@ -47,11 +56,11 @@ async def make_request(
     initial_data: bytes = b"",
     timeout: float | None = None,
     dialect: Dialect = DRAFT_12,
-) -> OperationReply:
-    """Write a request with its initial data in one go; return the successful Operation Reply.
+) -> Answers:
+    """Write a request with its initial data in one go; return both successful replies.
 
     Reads not one byte more than the replies: what follows them stays in `stream`. Raises
-    AuthenticationFailed, OperationFailed, VersionMismatch, RemoteProtocolError, ProxyUnreachable,
+    AuthenticationFailed, TokenRejected, OperationFailed, VersionMismatch, RemoteProtocolError, ProxyUnreachable,
     ProxyTimedOut (after `timeout` seconds); ValueError for a request that cannot be written.
     """
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
@@ -61,12 +70,29 @@ async def make_request(
     return await carry_out(conversation, stream)
 
 
-async def carry_out(conversation: ClientConversation, stream: ByteStream) -> OperationReply:
-    """Write what the conversation still has to say, and return the successful Operation Reply.
+async def carry_out(conversation: ClientConversation, stream: ByteStream) -> Answers:
+    """Write what the conversation still has to say, and return both successful replies.
 
     Reads and raises as `make_request` does.
     """
-    await _expect(conversation, stream, AuthenticationAccepted)
+    verdict = await receive_verdict(conversation, stream)
+    if isinstance(verdict, AuthenticationRefused):
+        raise refusal_error(verdict)
+    return Answers(verdict.reply, await receive_operation(conversation, stream))
+
+
+async def receive_verdict(
+    conversation: ClientConversation, stream: ByteStream
+) -> AuthenticationAccepted | AuthenticationRefused:
+    """Write what the conversation still has to say, and return how authentication ended. Raises Socks6Error."""
+    event = await _next(conversation, stream)
+    if isinstance(event, AuthenticationAccepted | AuthenticationRefused):
+        return event
+    raise error_for(event)
+
+
+async def receive_operation(conversation: ClientConversation, stream: ByteStream) -> OperationReply:
+    """Return the successful Operation Reply. Raises OperationFailed for another, and other Socks6Errors."""
     reply = (await _expect(conversation, stream, OperationAnswered)).reply
     if reply.code != ReplyCode.SUCCEEDED:
         raise failure_of(reply)
@@ -84,6 +110,16 @@ async def await_peer(conversation: ClientConversation, stream: ByteStream) -> Op
     return reply
 
 
+def refusal_error(event: AuthenticationRefused) -> Socks6Error:
+    """Return what to raise for a request that the proxy refused; nothing of it came to be."""
+    options = event.reply.options
+    if find(options, IdempotenceRejected) is not None:
+        return TokenRejected("the proxy rejected the request's token")
+    if find(options, SessionInvalid) is not None:
+        return AuthenticationFailed("the proxy knows no such session")
+    return AuthenticationFailed(f"the proxy refused the credentials: {event.reason}")
+
+
 def describe(code: int) -> str:
     """Return a reply code in words."""
     try:
@@ -93,7 +129,7 @@ def describe(code: int) -> str:
 
 
 def failure_of(reply: OperationReply) -> OperationFailed:
-    """Return what a reply's code means as an exception."""
+    """Return what to raise for a reply that is no success."""
     reason = f"the proxy replied {describe(reply.code)}"
     if reply.code == ReplyCode.TTL_EXPIRED and is_literal(reply.host) and reply.host not in UNSPECIFIED:
         return TTLExpired(f"{reason} at {reply.host}", reporter=reply.host)
@@ -102,20 +138,24 @@ def failure_of(reply: OperationReply) -> OperationFailed:
 
 async def _expect(conversation: ClientConversation, stream: ByteStream, kind: type[EventT]) -> EventT:
     """Return the next event if it is of this kind; raise what any other means."""
-    try:
-        event: ClientEvent | None = await next_event(conversation, stream, exact=True)
-    except OSError as error:
-        raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
+    event = await _next(conversation, stream)
     if isinstance(event, kind):
         return event
     raise error_for(event)
+
+
+async def _next(conversation: ClientConversation, stream: ByteStream) -> ClientEvent | None:
+    try:
+        return await next_event(conversation, stream, exact=True)
+    except OSError as error:
+        raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
 
 
 def error_for(event: ClientEvent | None) -> Socks6Error:
     """Return what an event means that was not wanted."""
     match event:
         case AuthenticationRefused():
-            return AuthenticationFailed(f"the proxy refused the credentials: {event.reason}")
+            return refusal_error(event)
         case Violation(fault=Fault.VERSION):
             return VersionMismatch(event.reason)
         case Violation(fault=Fault.DEADLINE):

@@ -1,7 +1,9 @@
 """A stream through a proxy, and the ways to hand it to other code."""
 
+import asyncio
 import socket
 
+from socks6.client.session import DELIVERY_SECONDS, Hold
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
 from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection
@@ -23,8 +25,10 @@ class ProxiedStream:
         options: tuple[StackOption, ...],
         *,
         peer: Endpoint = NOWHERE,
+        hold: Hold | None = None,
     ) -> None:
         self._stream = stream
+        self._hold = hold
         self.bound = bound
         self.peer = peer
         self.options = options
@@ -68,16 +72,20 @@ class ProxiedStream:
     async def aclose(self) -> None:
         """Close. Idempotent."""
         await self._stream.aclose()
+        if self._hold is not None:
+            self._hold.let_go(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
 
     def abort(self) -> None:
         """Close at once; the far host sees a reset. Idempotent."""
         self._stream.abort()
+        if self._hold is not None:
+            self._hold.let_go()
 
     def detach_socket(self) -> socket.socket:
         """Return a non-blocking socket that is now the caller's; the stream must not be used any more.
 
         For libraries that take `sock=`. Raises LocalProtocolError where the stream is no plain socket: use
-        `Client.create_connection` there.
+        `Client.create_connection` there. While it may be open the client does not tear its session down.
         """
         if not isinstance(self._stream, SocketStream):
             raise LocalProtocolError(

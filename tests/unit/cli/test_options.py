@@ -38,6 +38,7 @@ class Answering(Client):
         initial_data: bytes = b"",
         options: Options = (),
         timeout: float | None = None,
+        idempotent: bool = False,
     ) -> ProxiedStream:
         self.asked.append((host, port, initial_data, options))
         if self._failure:

@@ -62,6 +62,7 @@ class Way(Client):
         initial_data: bytes = b"",
         options: Options = (),
         timeout: float | None = None,
+        idempotent: bool = False,
     ) -> ProxiedStream:
         assert (host, port) == (HOST, 80)
         (ttl,) = flatten(options)

@@ -1,0 +1,230 @@
+"""Makes a client's requests: dials the proxy for each, within the session where there is one."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from socks6.client.request import receive_operation, receive_verdict, refusal_error
+from socks6.client.session import ClientSession, Hold, Part, Refusal
+from socks6.errors import ProxyUnreachable, Socks6Error, TokenRejected
+from socks6.message.codes import Command, Leg
+from socks6.message.dialect import Dialect
+from socks6.message.options import ListenBacklog, Option, StackOption, find, find_all
+from socks6.message.replies import AuthenticationReply, OperationReply
+from socks6.message.requests import MAX_INITIAL_DATA, Request
+from socks6.net.stackopts import prepare
+from socks6.net.stream import ByteStream
+from socks6.net.transports.tcp import connect_tcp
+from socks6.net.transports.unix import connect_unix
+from socks6.net.url import ProxyURL
+from socks6.protocol.client import ClientConversation
+from socks6.protocol.events import AuthenticationRefused
+from socks6.protocol.methods.base import ClientMethod
+
+TEARDOWN_SECONDS: Final = 2.0
+DOUBLED: Final = (
+    "the proxy rejected the request's token: the network may have doubled the request, and the other copy may"
+    " have been carried out"
+)
+
+Dial = Callable[[], Awaitable[ByteStream]]
+MethodFactory = Callable[[], ClientMethod]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """A request that the proxy has granted, as far as it has come.
+
+    `hold` keeps its session: who takes the stream lets it go when the stream is closed.
+    """
+
+    conversation: ClientConversation
+    stream: ByteStream
+    authentication: AuthenticationReply
+    reply: OperationReply
+    hold: Hold | None = None
+
+    async def aclose(self) -> None:
+        """Close, when nothing of it is needed any more. Idempotent."""
+        await self.stream.aclose()
+        self.abort()
+
+    def abort(self) -> None:
+        """Give it up at once. Idempotent."""
+        self.stream.abort()
+        if self.hold is not None:
+            self.hold.let_go()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    """A request that the proxy did not carry out."""
+
+    why: Refusal
+    error: Socks6Error
+    in_syn: bool  # what the proxy refused may have been the second copy of it
+
+
+class Asker:
+    """Makes requests of one proxy. Any number may be under way at the same time."""
+
+    def __init__(
+        self,
+        url: ProxyURL,
+        *,
+        dial: Dial | None,
+        methods: Sequence[MethodFactory],
+        dialect: Dialect,
+        fast_open: bool,
+        session: ClientSession,
+    ) -> None:
+        self.session: Final = session
+        self._url: Final = url
+        self._dial: Final = dial
+        self._methods: Final = tuple(methods)
+        self._dialect: Final = dialect
+        self._fast_open: Final = fast_open and dial is None and not url.path
+
+    async def ask(self, request: Request, initial_data: bytes = b"", *, idempotent: bool = False) -> Granted:
+        """Make a request on a connection of its own; return it granted.
+
+        What the proxy refuses because of its session or token was not carried out, and is repeated once for
+        either reason. The exception is a token that was rejected where the network may have doubled the
+        request: TokenRejected. Raises as `make_request` does.
+        """
+        self._check_initial_data(initial_data)
+        if idempotent:
+            await self._fetch_tokens()
+        repeats = {Refusal.SESSION, Refusal.TOKEN}
+        anew = False
+        while True:
+            answer = await self._attempt(request, initial_data, idempotent=idempotent, anew=anew)
+            if isinstance(answer, Granted):
+                return answer
+            if answer.why is Refusal.TOKEN and answer.in_syn:
+                raise TokenRejected(DOUBLED)
+            if answer.why not in repeats:
+                raise answer.error
+            repeats.remove(answer.why)
+            anew = answer.why is Refusal.SESSION
+
+    async def open_session(self) -> bool:
+        """Have a session, and tokens, before they are needed; return whether there is one. Raises Socks6Error."""
+        if self.session.enabled and not self.session.is_open:
+            await self._noop(ask=True)
+        return self.session.is_open
+
+    async def leave(self) -> None:
+        """Tear the session down, unless that would cut streams off (§ Session teardown). Raises nothing."""
+        options = self.session.leave(_now())
+        if not options:
+            return
+        conversation = ClientConversation(_noop_request(options), dialect=self._dialect)
+        with contextlib.suppress(OSError, Socks6Error):
+            async with asyncio.timeout(TEARDOWN_SECONDS):
+                stream = await self._dialled(())
+                try:
+                    await receive_verdict(conversation, stream)  # of either kind: it has been done by then
+                finally:
+                    stream.abort()
+
+    async def _fetch_tokens(self) -> None:
+        """Have a token to spend, if the proxy gives any: with no more than one NOOP, and one at a time."""
+        if not self.session.begin_fetching(_now()):
+            return
+        try:
+            await self._noop()
+        finally:
+            self.session.end_fetching(_now())
+
+    async def _noop(self, *, ask: bool = False) -> None:
+        """Do nothing within the session, or in opening one; a session that is gone is replaced."""
+        answer = await self._attempt(_noop_request(), ask=ask)
+        if isinstance(answer, _Refused) and answer.why is Refusal.SESSION:
+            answer = await self._attempt(_noop_request(), anew=True)
+        if isinstance(answer, _Refused):
+            raise answer.error
+        await answer.aclose()
+
+    async def _attempt(
+        self,
+        request: Request,
+        initial_data: bytes = b"",
+        *,
+        idempotent: bool = False,
+        anew: bool = False,
+        ask: bool = False,
+    ) -> Granted | _Refused:
+        part = self.session.begin(_now(), spend=idempotent, anew=anew, ask=ask)
+        answer: Granted | _Refused | None = None
+        try:
+            answer = await self._carry_out(request, initial_data, part, idempotent)
+            return answer
+        finally:
+            self.session.end(part)
+            if part.hold is not None and not isinstance(answer, Granted):
+                part.hold.let_go()
+
+    async def _carry_out(
+        self, request: Request, initial_data: bytes, part: Part, idempotent: bool
+    ) -> Granted | _Refused:
+        conversation = ClientConversation(
+            replace(request, options=(*request.options, *part.options)),
+            methods=[make() for make in self._methods] if part.authenticates else (),
+            initial_data=initial_data,
+            dialect=self._dialect,
+            announcements=find(request.options, ListenBacklog) is not None,
+        )
+        # § TCP Fast Open on the Client-Proxy Leg: what is in the SYN may come twice
+        in_syn = self._fast_open and (part.token is not None or not (initial_data or idempotent))
+        near = (option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY)
+        stream = await self._dialled(tuple(near), conversation.data_to_send() if in_syn else None)
+        try:
+            verdict = await receive_verdict(conversation, stream)
+            if isinstance(verdict, AuthenticationRefused):
+                stream.abort()
+                why = self.session.refused(part, verdict.reply, _now())
+                return _Refused(why=why, error=refusal_error(verdict), in_syn=in_syn)
+            self.session.authenticated(part, verdict.reply, _now())
+            reply = await receive_operation(conversation, stream)
+            self.session.operated(part, reply, _now())
+        except BaseException:
+            stream.abort()
+            raise
+        return Granted(
+            conversation=conversation,
+            stream=stream,
+            authentication=verdict.reply,
+            reply=reply,
+            hold=part.hold,
+        )
+
+    async def _dialled(self, near: tuple[StackOption, ...], opening: bytes | None = None) -> ByteStream:
+        """Reach the proxy, with stack options for our leg; `opening` is sent first, in the SYN if that can be."""
+        try:
+            if self._dial is None and not self._url.path:
+                return await connect_tcp(self._url.host, self._url.port, options=near, fast_open=opening)
+            stream = await (self._dial() if self._dial else connect_unix(self._url.path))
+            if stream.raw_socket is not None:
+                prepare(stream.raw_socket, near, Leg.CLIENT_PROXY)
+            return stream
+        except OSError as error:
+            raise ProxyUnreachable(
+                f"cannot reach the proxy {self._url}: {error.strerror or error}"
+            ) from error
+
+    def _check_initial_data(self, initial_data: bytes) -> None:
+        """Raise ValueError for more than a negotiation allows, also where a session saves us from any."""
+        too_long = len(initial_data) > MAX_INITIAL_DATA
+        if too_long and any(make().slow for make in self._methods):
+            raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
+
+
+def _noop_request(options: tuple[Option, ...] = ()) -> Request:
+    return Request(command=Command.NOOP, host="0.0.0.0", port=0, options=options)  # noqa: S104 - zeros, on the wire
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
