@@ -1,5 +1,7 @@
 """Networks of this machine alone: namespaces in a row, joined by veth pairs, forwarding to each other.
 
+`tests.kit.link` joins them by links that take time and lose packets.
+
 A namespace has no name and no file, only a descriptor: it goes when the test does, however that ends. Threads
 enter namespaces, sockets stay where they were made: a listener made inside serves from any thread, and a
 process started inside runs inside.
@@ -13,7 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,6 +70,11 @@ class Namespace:
         with self.entered():
             subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True)
 
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command inside to its end."""
+        with self.entered():
+            return subprocess.run(command, capture_output=True, text=True, check=False)
+
     def set(self, key: str, value: object) -> None:
         """Set a sysctl of this namespace alone."""
         with self.entered():
@@ -108,6 +115,10 @@ class Road:
 
     hosts: tuple[Namespace, ...]
 
+    def __iter__(self) -> Iterator[Namespace]:
+        """Return the hosts from left to right."""
+        return iter(self.hosts)
+
     @property
     def first(self) -> Namespace:
         """The host at the left end."""
@@ -122,20 +133,35 @@ class Road:
         """Return the address by which the hosts to the left know a host, which is not the first."""
         return _address(index - 1, 2, family)
 
+    def own_address(self, index: int, family: int = socket.AF_INET) -> str:
+        """Return an address of any host: the first one's faces its neighbour."""
+        return self.address(index, family) if index else _address(0, 1, family)
+
     def last_address(self, family: int = socket.AF_INET) -> str:
         """Return the address of the last host."""
         return self.address(len(self.hosts) - 1, family)
 
 
+Join = Callable[[Namespace, Namespace, int], contextlib.AbstractContextManager[None]]
+"""Joins two hosts by interfaces "right" and "left" for as long as it is open; the number is the link's, from 0."""
+
+
 @contextlib.contextmanager
-def road(*, routers: int = 0) -> Iterator[Road]:
+def veth(near: Namespace, far: Namespace, _index: int) -> Iterator[None]:
+    """Join by a veth pair: at once, and without loss."""
+    near.configure(f"link add {RIGHT} type veth peer name {LEFT} netns {far.path}")
+    yield
+
+
+@contextlib.contextmanager
+def road(*, routers: int = 0, join: Join = veth) -> Iterator[Road]:
     """Build a road of two hosts with so many routers between them."""
     with contextlib.ExitStack() as held:
         hosts = tuple(Namespace() for _ in range(routers + 2))
         for host in hosts:
             held.callback(host.close)
         for index, (near, far) in enumerate(itertools.pairwise(hosts)):
-            near.configure(f"link add {RIGHT} type veth peer name {LEFT} netns {far.path}")
+            held.enter_context(join(near, far, index))
             near.configure(*_interface(RIGHT, index, 1))
             far.configure(*_interface(LEFT, index, 2))
         for index, host in enumerate(hosts):
