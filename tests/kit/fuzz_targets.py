@@ -8,19 +8,19 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final
 
 from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
-from socks6.errors import Socks6Error
+from socks6.errors import CommandNotSupported, Socks6Error
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import StackOption
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import Address, Resolver
-from socks6.net.stream import Binding, Connection, Judge, Outbound
+from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudge, Judge, Outbound
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.fronts.base import Front
@@ -89,6 +89,19 @@ class FuzzedOutbound(Outbound):
         return await self._direct.bind(
             "127.0.0.1", 0, judge=judge, judge_peer=judge_peer, options=options, backlog=backlog
         )
+
+    @override
+    async def associate(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: DatagramJudge,
+        options: tuple[StackOption, ...] = (),
+        near: str = "",
+        owner: Hashable = None,
+    ) -> DatagramChannel:
+        raise CommandNotSupported("no datagrams go this way")
 
     @override
     async def aclose(self) -> None:

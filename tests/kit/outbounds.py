@@ -1,12 +1,22 @@
 """Ways out that reach nothing but the test."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from typing_extensions import override
 
-from socks6.errors import NotAllowed, OperationFailed
+from socks6.errors import CommandNotSupported, NotAllowed, OperationFailed
 from socks6.message.options import StackOption
-from socks6.net.stream import Binding, ByteStream, Connection, Endpoint, Judge, Outbound
+from socks6.net.stream import (
+    Binding,
+    ByteStream,
+    Connection,
+    DatagramChannel,
+    DatagramJudge,
+    Endpoint,
+    Judge,
+    Outbound,
+)
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.telemetry import ConnectionSummary, NullObserver
 from tests.kit.bindings import ScriptedBinding
@@ -96,6 +106,19 @@ class ScriptedOutbound(Outbound):
         if self._failure is not None:
             raise self._failure
         return self.binding or ScriptedBinding(backlog=backlog)
+
+    @override
+    async def associate(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: DatagramJudge,
+        options: tuple[StackOption, ...] = (),
+        near: str = "",
+        owner: Hashable = None,
+    ) -> DatagramChannel:
+        raise CommandNotSupported("no datagrams go this way")
 
     @override
     async def aclose(self) -> None:

@@ -1,6 +1,6 @@
 """The way out through an upstream SOCKS 6 proxy."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -8,11 +8,20 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.listener import BindListener
-from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
+from socks6.errors import CommandNotSupported, GeneralFailure, OperationFailed, Socks6Error
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
-from socks6.net.stream import Accepted, Binding, Connection, Endpoint, Judge, Outbound
+from socks6.net.stream import (
+    Accepted,
+    Binding,
+    Connection,
+    DatagramChannel,
+    DatagramJudge,
+    Endpoint,
+    Judge,
+    Outbound,
+)
 
 
 class Socks6Outbound(Outbound):
@@ -71,6 +80,20 @@ class Socks6Outbound(Outbound):
         with _upstream_failures():
             listener = await self._client.bind(host, port, backlog=backlog, options=options, eager=False)
         return UpstreamBinding(listener, judge_peer)
+
+    @override
+    async def associate(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: DatagramJudge,
+        options: tuple[StackOption, ...] = (),
+        near: str = "",
+        owner: Hashable = None,
+    ) -> DatagramChannel:
+        """See `Outbound.associate`."""
+        raise CommandNotSupported("no datagrams go this way")
 
     @override
     async def aclose(self) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import dataclasses
 import socket
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final
 
-from socks6.errors import ConnectionRefused, NotAllowed
+from typing_extensions import override
+
+from socks6.errors import CommandNotSupported, ConnectionRefused, NotAllowed
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import TFO, HappyEyeballs, StackOption, find
 from socks6.net.bind import bind_directly
@@ -23,7 +25,7 @@ from socks6.net.dial import (
 from socks6.net.resolve import literal_address
 from socks6.net.sockets import SocketStream
 from socks6.net.stackopts import Origin, concerning, in_force
-from socks6.net.stream import Binding, Connection, Endpoint, Judge
+from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudge, Endpoint, Judge, Outbound
 
 CONNECT_SECONDS: Final = 30.0  # the name's lookup included; Linux sends five SYNs within it
 DNS_PORT: Final = 53
@@ -31,7 +33,7 @@ UNSPECIFIED: Final = frozenset(("0.0.0.0", "::", "::ffff:0.0.0.0"))  # noqa: S10
 NO_ENDPOINT: Final = Endpoint("0.0.0.0", 0)  # noqa: S104
 
 
-class DirectOutbound:
+class DirectOutbound(Outbound):
     """An Outbound that connects by itself.
 
     `first_family` (AF_INET or AF_INET6) is tried first when a name has addresses of both; without it the
@@ -57,9 +59,11 @@ class DirectOutbound:
         self._dns_server = dns_server
 
     @property
+    @override
     def resolves(self) -> bool:
         return True
 
+    @override
     async def connect(
         self,
         host: str,
@@ -77,6 +81,7 @@ class DirectOutbound:
         except OSError as error:
             raise failure_for(error) from error
 
+    @override
     async def bind(
         self,
         host: str,
@@ -100,6 +105,20 @@ class DirectOutbound:
         except OSError as error:
             raise failure_for(error) from error
 
+    @override
+    async def associate(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: DatagramJudge,
+        options: tuple[StackOption, ...] = (),
+        near: str = "",
+        owner: Hashable = None,
+    ) -> DatagramChannel:
+        raise CommandNotSupported("no datagrams go this way")
+
+    @override
     async def aclose(self) -> None:
         await self._resolver.aclose()
 

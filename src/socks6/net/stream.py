@@ -1,9 +1,10 @@
 """What every transport gives and every layer above takes: streams, listeners, ways out."""
 
 import socket
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from socks6.message.options import StackOption
 
@@ -136,6 +137,67 @@ class Binding(Protocol):
         """Free the place at once; peers that wait are reset, those accepted live on. Idempotent."""
 
 
+Packet: TypeAlias = tuple[bytes, str, int]
+"""Data, and the host and port that it is for or comes from; a plain tuple, since there are many of them."""
+
+
+class DatagramReport(NamedTuple):
+    """An ICMP error about a datagram that was sent to `host` and `port` (§ Reporting ICMP Errors)."""
+
+    host: str  # an address, like the reporter's
+    port: int
+    code: int  # socks6.message.codes.DatagramErrorCode
+    reporter: str
+
+
+class DatagramJudge(Protocol):
+    """Says where datagrams may go to and come from. Is asked once in a while for each host, not for each datagram."""
+
+    def judge_name(self, host: str, port: int) -> bool:
+        """Return True if `host`, as it was written, may be reached on `port` or one of its addresses may."""
+
+    def judge_address(self, host: str, address: str, port: int) -> bool:
+        """Return True if `address`, a literal that `host` led to, may be reached on `port`; also of sources."""
+
+
+class DatagramSink(Protocol):
+    """Who gets what arrives at a DatagramChannel. Is called by the loop; must return quickly and not raise."""
+
+    def datagrams_received(self, packets: Sequence[Packet]) -> None:
+        """Take datagrams from remote hosts, the hosts being addresses."""
+
+    def error_reported(self, report: DatagramReport) -> None:
+        """Take an ICMP error; they come only where a UDPError option asked for them."""
+
+    def channel_closed(self, reason: str) -> None:
+        """Take note that the channel ended by itself: an upstream went away. Not called after `aclose`."""
+
+
+class DatagramChannel(Protocol):
+    """An association: one port of its own for any number of remote hosts, over IPv4 and IPv6."""
+
+    @property
+    def bound(self) -> Endpoint:
+        """Where remote hosts reach it."""
+
+    @property
+    def options(self) -> tuple[StackOption, ...]:
+        """What is in force of the options asked for."""
+
+    def start(self, sink: DatagramSink) -> None:
+        """Begin to receive. What arrives before is kept within the bounds of a socket's buffer."""
+
+    def send(self, packets: Sequence[Packet]) -> None:
+        """Send datagrams to names or addresses; without waiting and without raising.
+
+        What may not be sent, is too long, or finds buffers full is dropped, as networks do. Datagrams for a
+        name may be overtaken while it is looked up.
+        """
+
+    async def aclose(self) -> None:
+        """Free the port. Idempotent."""
+
+
 class Outbound(Protocol):
     """A way to reach the world: directly, or through another proxy."""
 
@@ -173,6 +235,22 @@ class Outbound(Protocol):
         `judge` says whether an address of ours may be bound, `judge_peer` whether somebody may connect; peers
         that may not are dropped silently. `backlog` of 0 takes one peer; more keep so many waiting between
         calls of `accept`. Raises OperationFailed.
+        """
+
+    async def associate(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: DatagramJudge,
+        options: tuple[StackOption, ...] = (),
+        near: str = "",
+        owner: Hashable = None,
+    ) -> DatagramChannel:
+        """Open a port for datagrams, at `host` and `port` or, where these are zero, at any (§ Handling UDP ASSOCIATE).
+
+        `near` is the address at which the client reached us: a hint where remote hosts may, too. `owner` is who
+        may claim a port that was reserved for an equal one (§ Port Parity options). Raises OperationFailed.
         """
 
     async def aclose(self) -> None:

@@ -1,0 +1,100 @@
+"""The proxy's side of one UDP association: who may use it, since when, and how long it waits for that.
+
+Says nothing about sockets: a path is any value that tells one way in from another, such as a 5-tuple, a DTLS
+connection, or the stream itself.
+"""
+
+from collections.abc import Hashable
+from enum import Enum
+from typing import Final
+
+from socks6.message.datagrams import (
+    AssociationConfirmation,
+    AssociationInitialization,
+    DatagramError,
+    DatagramPrefix,
+    datagram_prefix,
+)
+from socks6.message.dialect import DatagramLayout, Dialect
+
+INITIAL_SECONDS: Final = 120.0  # what a client gets to send its first datagram
+NO_HOSTS: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - what an opening datagram is addressed to
+
+
+class AssociationState(Enum):
+    """Where an association stands."""
+
+    AWAITING_FIRST = "awaiting the first datagram"
+    CONFIRMED = "confirmed"
+    CLOSED = "closed"
+
+
+class ServerAssociation:
+    """Begins with the Initialization queued for the stream; the first datagram latches its path and layout.
+
+    `reports` says whether the client opted in to ICMP errors (§ UDP Error options). `deadline` is when the first
+    datagram must have come.
+    """
+
+    def __init__(
+        self, association_id: int, dialect: Dialect, *, deadline: float, reports: bool = False
+    ) -> None:
+        self.id: Final = association_id
+        self.dialect: Final = dialect
+        self.state = AssociationState.AWAITING_FIRST
+        self.path: Hashable = None
+        self.layout = dialect.datagram_layout  # the client's, once it has shown it
+        self._deadline = deadline
+        self._reports = reports
+        self._outgoing = AssociationInitialization(association_id=association_id).encode(dialect)
+
+    def admit(self, association_id: int, path: Hashable, layout: DatagramLayout) -> bool:
+        """Return whether a well-formed Datagram message that came on `path` is the owner's; else it is to be dropped.
+
+        The first one latches path and layout, and queues the Confirmation.
+        """
+        if association_id != self.id:
+            return False
+        if self.state is AssociationState.CONFIRMED:
+            return path == self.path
+        if self.state is AssociationState.CLOSED:
+            return False
+        self.state = AssociationState.CONFIRMED
+        self.path, self.layout = path, layout
+        self._outgoing += AssociationConfirmation(association_id=self.id).encode(self.dialect)
+        return True
+
+    def prefix(self, host: str, port: int) -> DatagramPrefix:
+        """Return what `build_datagram` puts before data that came from a remote host, an address."""
+        return datagram_prefix(self.id, host, port, self.dialect, self.layout)
+
+    def error(self, host: str, port: int, code: int, reporter: str) -> bytes | None:
+        """Return an Error message; None if the client must not get any: no opt-in, or nothing confirmed yet."""
+        if self.state is not AssociationState.CONFIRMED or not self._reports:
+            return None
+        message = DatagramError(association_id=self.id, host=host, port=port, code=code, reporter=reporter)
+        return message.encode(self.dialect, self.layout)
+
+    def data_to_send(self) -> bytes:
+        """Return what to write to the stream, and forget it; empty if there is nothing."""
+        data, self._outgoing = self._outgoing, b""
+        return data
+
+    def next_timeout(self) -> float | None:
+        """Return when the first datagram must have come; None once it has."""
+        return self._deadline if self.state is AssociationState.AWAITING_FIRST else None
+
+    def handle_timeout(self, now: float) -> None:
+        """Close the association if the first datagram is overdue (§ Handling UDP ASSOCIATE)."""
+        deadline = self.next_timeout()
+        if deadline is not None and now >= deadline:
+            self.close()
+
+    def close(self) -> None:
+        """Admit nothing more: the stream has ended. Idempotent."""
+        self.state = AssociationState.CLOSED
+
+
+def opens_only(host: str, port: int, size: int) -> bool:
+    """Return whether a datagram with `size` bytes of data only opens an association (§ Proxying UDP servers)."""
+    return size == 0 and port == 0 and host in NO_HOSTS

@@ -1,0 +1,130 @@
+import pytest
+
+from socks6.message.datagrams import (
+    AssociationConfirmation,
+    AssociationInitialization,
+    DatagramError,
+    build_datagram,
+    decode_message,
+)
+from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
+from socks6.protocol.association import AssociationState, ServerAssociation, opens_only
+
+ID = 0x0123456789ABCDEF
+DRAFT, CONSISTENT = DatagramLayout.DRAFT, DatagramLayout.CONSISTENT
+
+
+def association(*, reports: bool = False, dialect: Dialect = DRAFT_12) -> ServerAssociation:
+    return ServerAssociation(ID, dialect, deadline=120.0, reports=reports)
+
+
+def opened(*, layout: DatagramLayout = DRAFT, reports: bool = False) -> ServerAssociation:
+    fresh = association(reports=reports)
+    assert fresh.admit(ID, "path", layout)
+    fresh.data_to_send()
+    return fresh
+
+
+@pytest.mark.parametrize("dialect", [DRAFT_12, GO_212])
+def test_an_association_tells_its_id_first(dialect: Dialect) -> None:
+    fresh = association(dialect=dialect)
+    message, _ = decode_message(fresh.data_to_send(), dialect)
+    assert message == AssociationInitialization(association_id=ID)
+    assert fresh.data_to_send() == b""
+
+
+def test_the_first_datagram_is_confirmed_once() -> None:
+    fresh = association()
+    fresh.data_to_send()
+    assert fresh.admit(ID, "path", DRAFT)
+    message, _ = decode_message(fresh.data_to_send())
+    assert message == AssociationConfirmation(association_id=ID)
+    assert fresh.state is AssociationState.CONFIRMED
+    assert fresh.admit(ID, "path", DRAFT)
+    assert fresh.data_to_send() == b""
+
+
+def test_another_id_opens_nothing() -> None:
+    fresh = association()
+    fresh.data_to_send()
+    assert not fresh.admit(ID + 1, "path", DRAFT)
+    assert fresh.state is AssociationState.AWAITING_FIRST
+    assert fresh.data_to_send() == b""
+
+
+def test_another_path_is_dropped_once_one_is_latched() -> None:
+    running = opened()
+    assert not running.admit(ID, "elsewhere", DRAFT)
+    assert running.path == "path"
+    assert running.data_to_send() == b""
+    assert running.admit(ID, "path", DRAFT)
+
+
+@pytest.mark.parametrize("layout", [DRAFT, CONSISTENT])
+def test_answers_have_the_layout_of_the_first_datagram(layout: DatagramLayout) -> None:
+    running = opened(layout=layout, reports=True)
+    assert running.admit(ID, "path", DRAFT if layout is CONSISTENT else CONSISTENT)
+    answer = build_datagram(running.prefix("192.0.2.1", 53), b"data")
+    assert answer is not None
+    _, found = decode_message(answer)
+    assert found is layout
+    error = running.error("192.0.2.1", 53, 2, "192.0.2.7")
+    assert error is not None
+    assert decode_message(error) == (
+        DatagramError(association_id=ID, host="192.0.2.1", port=53, code=2, reporter="192.0.2.7"),
+        layout,
+    )
+
+
+def test_until_the_first_datagram_the_layout_is_the_dialects() -> None:
+    assert association().layout is DRAFT
+    assert association(dialect=GO_212).layout is CONSISTENT
+
+
+def test_errors_are_for_those_who_asked() -> None:
+    assert opened().error("192.0.2.1", 53, 2, "192.0.2.7") is None
+
+
+def test_no_error_is_sent_before_the_confirmation() -> None:
+    assert association(reports=True).error("192.0.2.1", 53, 2, "192.0.2.7") is None
+
+
+def test_a_client_that_sends_nothing_in_time_is_closed() -> None:
+    fresh = association()
+    assert fresh.next_timeout() == 120.0
+    fresh.handle_timeout(119.9)
+    assert fresh.next_timeout() == 120.0
+    fresh.handle_timeout(120.0)
+    assert fresh.state is AssociationState.CLOSED
+    assert fresh.next_timeout() is None
+    assert not fresh.admit(ID, "path", DRAFT)
+
+
+def test_an_open_association_waits_for_ever() -> None:
+    running = opened()
+    assert running.next_timeout() is None
+    running.handle_timeout(1e9)
+    assert running.state is AssociationState.CONFIRMED
+
+
+def test_a_closed_association_admits_nobody() -> None:
+    running = opened(reports=True)
+    running.close()
+    running.close()
+    assert not running.admit(ID, "path", DRAFT)
+    assert running.error("192.0.2.1", 53, 2, "192.0.2.7") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "size", "only"),
+    [
+        ("0.0.0.0", 0, 0, True),
+        ("::", 0, 0, True),
+        ("0.0.0.0", 0, 1, False),
+        ("0.0.0.0", 53, 0, False),
+        ("192.0.2.1", 0, 0, False),
+        ("192.0.2.1", 53, 0, False),
+    ],
+)
+def test_an_empty_datagram_to_nobody_only_opens(host: str, port: int, size: int, only: bool) -> None:
+    assert opens_only(host, port, size) is only
