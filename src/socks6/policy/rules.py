@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
@@ -22,12 +22,15 @@ class Action(Enum):
     DENY = "deny"
 
 
-COMMANDS: Final = {
+PEER: Final = 0x100  # on no wire: somebody connects to a place that a client has bound
+COMMANDS: Final[dict[str, int]] = {
     "noop": Command.NOOP,
     "connect": Command.CONNECT,
     "bind": Command.BIND,
     "udp": Command.UDP_ASSOCIATE,
+    "peer": PEER,
 }
+LOWEST_PORT: Final = 1024  # what is below is for the machine's own services (RFC 6335, section 6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,10 @@ class Policy:
       within: "allow 10.1.0.0/16" does, "allow 0.0.0.0/0" and "allow intranet.example" do not, since a name
       leads wherever the owner of its domain likes.
 
+    For BIND, host and port are those to be bound. No address at all ("0.0.0.0", "::") is nothing special
+    there; a port below 1024 needs an allowing rule about "bind" that names it. Who connects to a bound place
+    is judged as the command "peer", by rules alone: he comes by himself, so no client stands anywhere.
+
     IPv6 addresses that carry IPv4 addresses (mapped, NAT64, 6to4, Teredo, ...) are judged by these as well:
     rules that deny and special networks match any of them, rules that allow only what is the same host.
     """
@@ -117,12 +124,18 @@ class Policy:
         facts = examine(address)
         if facts is None:
             return refused("not an address")
-        name = canonical_name(name)
-        for number, rule in self._rules_for(identity, command, port):
-            networks = rule.hosts.matching_networks(_addresses_for(rule.action, facts))
-            if networks or rule.hosts.match_name(name):
-                return self._outcome(number, rule, facts, networks)
-        return self._judge_unruled(facts)
+        found = next(self._matching(identity, command, name, facts, port), None)
+        if command == Command.BIND and 0 < port < LOWEST_PORT and not (found and _opens_port(found.rule)):
+            return refused(f"a port below {LOWEST_PORT}")
+        return self._judge_unruled(facts, command) if found is None else self._outcome(found, facts, command)
+
+    def judge_peer(self, identity: Identity, address: str, port: int) -> Decision:
+        """Judge who connects to a place that a client has bound."""
+        facts = examine(address)
+        if facts is None:
+            return refused("not an address")
+        found = next(self._matching(identity, PEER, "", facts, port), None)
+        return _denied(found.number) if found and found.rule.action is Action.DENY else ALLOWED
 
     def _rules_for(self, identity: Identity, command: int, port: int) -> Iterator[tuple[int, Rule]]:
         return (
@@ -131,21 +144,37 @@ class Policy:
             if rule.applies(identity, command, port)
         )
 
-    def _outcome(
-        self, number: int, rule: Rule, facts: AddressFacts, networks: tuple[AddressBlock, ...]
-    ) -> Decision:
-        if rule.action is Action.DENY:
-            return _denied(number)
-        special = facts.special
-        if special is not None and any(network.lies_within(special.block) for network in networks):
-            return ALLOWED
-        return self._judge_unruled(facts)
+    def _matching(
+        self, identity: Identity, command: int, name: str, facts: AddressFacts, port: int
+    ) -> Iterator["_Match"]:
+        """Return the rules about an address, in their order."""
+        name = canonical_name(name)
+        for number, rule in self._rules_for(identity, command, port):
+            networks = rule.hosts.matching_networks(_addresses_for(rule.action, facts))
+            if networks or rule.hosts.match_name(name):
+                yield _Match(number, rule, networks)
 
-    def _judge_unruled(self, facts: AddressFacts) -> Decision:
+    def _outcome(self, found: "_Match", facts: AddressFacts, command: int) -> Decision:
+        if found.rule.action is Action.DENY:
+            return _denied(found.number)
         special = facts.special
-        if special is None or self.allow_private:
+        if special is not None and any(network.lies_within(special.block) for network in found.networks):
+            return ALLOWED
+        return self._judge_unruled(facts, command)
+
+    def _judge_unruled(self, facts: AddressFacts, command: int) -> Decision:
+        special = facts.special
+        if special is None or self.allow_private or _means_anywhere(facts, command):
             return ALLOWED
         return refused(f"{special.name} address")
+
+
+class _Match(NamedTuple):
+    """A rule that is about an address, and the networks of its that hold it."""
+
+    number: int
+    rule: Rule
+    networks: tuple[AddressBlock, ...]
 
 
 def _parse_command(text: str) -> int:
@@ -160,3 +189,13 @@ def _addresses_for(action: Action, facts: AddressFacts) -> tuple[Address, ...]:
 
 def _denied(number: int) -> Decision:
     return refused(f"denied by rule {number}")
+
+
+def _opens_port(rule: Rule) -> bool:
+    """Tell whether a rule about a low port means it, and does not merely allow everything."""
+    return rule.action is Action.ALLOW and Command.BIND in rule.commands and bool(rule.ports.ranges)
+
+
+def _means_anywhere(facts: AddressFacts, command: int) -> bool:
+    """Tell whether a place to bind is every address of this machine (§ Requests: no certain one is zeros)."""
+    return command == Command.BIND and any(address.value == 0 for address in facts.spellings)

@@ -190,7 +190,7 @@ def test_rules_with_lists_and_single_values(tmp_path: Path) -> None:
         ),
         (
             '[[policy.rules]]\naction = "deny"\ncommands = "fly"',
-            "socks6.toml:3: policy.rules[0].commands[0]: 'fly' is no command: write noop, connect, bind, udp",
+            "socks6.toml:3: policy.rules[0].commands[0]: 'fly' is no command: write noop, connect, bind, udp, peer",
         ),
     ],
 )  # fmt: skip

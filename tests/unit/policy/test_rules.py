@@ -130,7 +130,9 @@ def test_an_unknown_action_is_refused() -> None:
 
 
 def test_an_unknown_command_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="'ping' is no command: write noop, connect, bind, udp"):
+    with pytest.raises(
+        ConfigurationError, match="'ping' is no command: write noop, connect, bind, udp, peer"
+    ):
         Rule.parse("allow", commands=["connect", "ping"])
 
 

@@ -1,0 +1,105 @@
+"""Who may bind which place, and who may connect to it."""
+
+import pytest
+
+from socks6.message.codes import Command
+from socks6.policy.decision import ALLOWED, Decision, refused
+from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.rules import Policy, Rule
+
+ALICE = Identity(name="alice")
+OURS = "93.184.216.34"
+LOW = refused("a port below 1024")
+
+
+def judge_place(
+    *rules: Rule, address: str = OURS, port: int = 0, name: str = "", allow_private: bool = False
+) -> Decision:
+    policy = Policy(rules=rules, allow_private=allow_private)
+    return policy.judge_address(ANONYMOUS, Command.BIND, name or address, address, port)
+
+
+def judge_peer(*rules: Rule, address: str = "203.0.113.5", who: Identity = ANONYMOUS) -> Decision:
+    return Policy(rules=rules).judge_peer(who, address, 51234)
+
+
+@pytest.mark.parametrize("address", [OURS, "0.0.0.0", "::", "::ffff:0.0.0.0"])
+@pytest.mark.parametrize("port", [0, 1024, 65535])
+def test_any_place_of_this_machine_may_be_bound(address: str, port: int) -> None:
+    assert judge_place(address=address, port=port) == ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"), [("127.0.0.1", "loopback"), ("10.0.0.1", "private"), ("0.0.0.1", "unspecified")]
+)
+def test_private_places_only_where_these_are_open(address: str, reason: str) -> None:
+    assert judge_place(address=address) == refused(f"{reason} address")
+    assert judge_place(address=address, allow_private=True) == ALLOWED
+    assert judge_place(Rule.parse("allow", hosts=[f"{address}/32"]), address=address) == ALLOWED
+
+
+def test_nowhere_is_no_destination_for_all_that() -> None:
+    decision = Policy().judge_address(ANONYMOUS, Command.CONNECT, "0.0.0.0", "0.0.0.0", 80)
+    assert decision == refused("unspecified address")
+
+
+@pytest.mark.parametrize("port", [1, 80, 1023])
+def test_low_ports_need_a_rule_that_means_them(port: int) -> None:
+    assert judge_place(port=port, allow_private=True) == LOW
+    for vague in ({}, {"commands": ["bind"]}, {"ports": ["1-1023"]}):
+        assert judge_place(Rule.parse("allow", **vague), port=port) == LOW
+    assert judge_place(Rule.parse("allow", commands=["bind"], ports=["1-1023"]), port=port) == ALLOWED
+    assert judge_place(Rule.parse("deny", commands=["bind"], ports=["1-1023"]), port=port) == LOW
+
+
+def test_such_a_rule_may_be_about_a_name() -> None:
+    rule = Rule.parse("allow", commands=["bind"], ports=["80"], hosts=["www.example"])
+    assert judge_place(rule, name="www.example", port=80) == ALLOWED
+    assert judge_place(rule, name="ftp.example", port=80) == LOW
+
+
+def test_rules_say_which_ports_may_be_bound() -> None:
+    rules = (
+        Rule.parse("allow", commands=["bind"], ports=["8000-8999"]),
+        Rule.parse("deny", commands=["bind"]),
+    )
+    assert judge_place(*rules, port=8080) == ALLOWED
+    assert judge_place(*rules, port=9000) == refused("denied by rule 2")
+    assert judge_place(*rules, port=0) == refused("denied by rule 2")
+
+
+@pytest.mark.parametrize("address", ["203.0.113.5", "10.0.0.5", "127.0.0.1", "::1", "::ffff:10.0.0.5"])
+def test_any_peer_may_come(address: str) -> None:
+    assert judge_peer(address=address) == ALLOWED
+
+
+@pytest.mark.parametrize("commands", [["peer"], []])
+def test_a_rule_keeps_peers_away(commands: list[str]) -> None:
+    rule = Rule.parse("deny", hosts=["203.0.113.0/24"], commands=commands)
+    assert judge_peer(rule) == refused("denied by rule 1")
+    assert judge_peer(rule, address="::ffff:203.0.113.5") == refused("denied by rule 1")
+    assert judge_peer(rule, address="203.0.114.5") == ALLOWED
+
+
+def test_rules_let_only_some_peers_in() -> None:
+    rules = (
+        Rule.parse("allow", hosts=["203.0.113.0/24"], commands=["peer"]),
+        Rule.parse("deny", commands=["peer"]),
+    )
+    assert judge_peer(*rules) == ALLOWED
+    assert judge_peer(*rules, address="10.0.0.5") == refused("denied by rule 2")
+
+
+def test_a_rule_about_peers_is_about_whose_listener_it_is() -> None:
+    rule = Rule.parse("deny", users=["alice"], commands=["peer"])
+    assert judge_peer(rule, who=ALICE) == refused("denied by rule 1")
+    assert judge_peer(rule) == ALLOWED
+
+
+def test_rules_about_other_commands_or_names_are_not_about_peers() -> None:
+    assert judge_peer(Rule.parse("deny", commands=["bind", "connect"])) == ALLOWED
+    assert judge_peer(Rule.parse("deny", hosts=["*.example"])) == ALLOWED
+
+
+def test_a_peer_without_an_address_stays_outside() -> None:
+    assert judge_peer(address="somewhere") == refused("not an address")
