@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from socks6.errors import (
         AddressTypeNotSupported,
         AuthenticationFailed,
+        CertificateRefused,
         CommandNotSupported,
         ConfigurationError,
         ConnectionRefused,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         ProxyUnreachable,
         RemoteProtocolError,
         Socks6Error,
+        TlsFailed,
         TokenRejected,
         TTLExpired,
         VersionMismatch,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from socks6.message.codes import Leg, Parity
     from socks6.message.dialect import DatagramLayout
     from socks6.net.direct import DirectOutbound
+    from socks6.net.encryption.settings import TlsParameters
     from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound, Protection
     from socks6.net.url import ProxyURL
     from socks6.policy.identity import Identity
@@ -65,6 +68,7 @@ __all__ = [
     "BindListener",
     "BindServer",
     "ByteStream",
+    "CertificateRefused",
     "Client",
     "CommandNotSupported",
     "ConfigurationError",
@@ -111,6 +115,8 @@ __all__ = [
     "StackOptions",
     "StackRule",
     "TTLExpired",
+    "TlsFailed",
+    "TlsParameters",
     "TokenRejected",
     "UserTable",
     "VersionMismatch",
@@ -125,6 +131,7 @@ _HOMES: Final = {
     "BindListener": "socks6.client.listener",
     "BindServer": "socks6.client.server",
     "ByteStream": "socks6.net.stream",
+    "CertificateRefused": "socks6.errors",
     "Client": "socks6.client.client",
     "CommandNotSupported": "socks6.errors",
     "ConfigurationError": "socks6.errors",
@@ -171,6 +178,8 @@ _HOMES: Final = {
     "StackOptions": "socks6.client.options",
     "StackRule": "socks6.policy.stack",
     "TTLExpired": "socks6.errors",
+    "TlsFailed": "socks6.errors",
+    "TlsParameters": "socks6.net.encryption.settings",
     "TokenRejected": "socks6.errors",
     "UserTable": "socks6.proxy.authentication.table",
     "VersionMismatch": "socks6.errors",

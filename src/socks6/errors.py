@@ -11,7 +11,9 @@
     ├── AuthenticationFailed (PermissionError) the proxy refused our credentials
     ├── TokenRejected (ConnectionError)        the proxy may have carried the request out before
     ├── ProxyUnreachable (ConnectionError)     no usable connection to the proxy itself
-    │   └── ProxyTimedOut (TimeoutError)       the proxy itself does not answer in time
+    │   ├── ProxyTimedOut (TimeoutError)       the proxy itself does not answer in time
+    │   └── TlsFailed                          no encrypted connection to it, or none any more
+    │       └── CertificateRefused             its certificate is not what was asked for
     ├── DatagramTooLarge (OSError)             more data than a datagram through the proxy can hold
     ├── DatagramFailed (OSError)               an ICMP error came back for a datagram
     └── OperationFailed (OSError)              the operation failed; `code` says how
@@ -75,6 +77,14 @@ class ProxyUnreachable(Socks6Error, ConnectionError):
 
 class ProxyTimedOut(ProxyUnreachable, TimeoutError):
     """The proxy itself did not answer in time."""
+
+
+class TlsFailed(ProxyUnreachable):
+    """TLS failed: the peer speaks none, nothing that suits both sides, refuses our certificate, or broke off."""
+
+
+class CertificateRefused(TlsFailed):
+    """The peer's certificate is not what was asked for: absent, unknown, outlived, of another name or key."""
 
 
 class DatagramTooLarge(Socks6Error, OSError):

@@ -62,6 +62,9 @@ class Observer(Protocol):
     def accept_paused(self, url: str, reason: str) -> None:
         """A listener cannot accept for now (descriptors or memory are short)."""
 
+    def certificate_read(self, path: str, fault: str) -> None:
+        """A certificate was read anew, or could not be: `fault` says why, and the last good one stays."""
+
     def unexpected_error(self, where: str, error: BaseException) -> None:
         """A fault of ours was caught at a connection's edge."""
 
@@ -90,6 +93,10 @@ class NullObserver(Observer):
 
     @override
     def accept_paused(self, url: str, reason: str) -> None:
+        pass
+
+    @override
+    def certificate_read(self, path: str, fault: str) -> None:
         pass
 
     @override

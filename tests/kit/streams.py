@@ -317,7 +317,7 @@ class StreamConformance(ABC):
                 await turns()
                 sending.cancel()
                 await turns()
-                await left.send_eof()
+                group.create_task(left.send_eof())
                 sent = await receive_all(right)
                 assert BULK.startswith(sent)
 

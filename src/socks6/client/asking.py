@@ -2,22 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from socks6.client.request import receive_operation, receive_verdict, refusal_error
 from socks6.client.session import ClientSession, Hold, Part, Refusal
-from socks6.errors import ProxyUnreachable, Socks6Error, TokenRejected
+from socks6.client.way import Dial, WayToProxy
+from socks6.errors import Socks6Error, TokenRejected
 from socks6.message.codes import Command, Leg
 from socks6.message.dialect import Dialect
 from socks6.message.options import ListenBacklog, Option, StackOption, find, find_all
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
-from socks6.net.stackopts import prepare
 from socks6.net.stream import ByteStream
-from socks6.net.transports.tcp import connect_tcp
-from socks6.net.transports.unix import connect_unix
 from socks6.net.url import ProxyURL
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AuthenticationRefused
@@ -29,7 +27,6 @@ DOUBLED: Final = (
     " have been carried out"
 )
 
-Dial = Callable[[], Awaitable[ByteStream]]
 MethodFactory = Callable[[], ClientMethod]
 
 
@@ -81,11 +78,10 @@ class Asker:
         session: ClientSession,
     ) -> None:
         self.session: Final = session
-        self._url: Final = url
-        self._dial: Final = dial
+        self._way: Final = WayToProxy(url, dial=dial, fast_open=fast_open)
         self._methods: Final = tuple(methods)
         self._dialect: Final = dialect
-        self._fast_open: Final = fast_open and dial is None and not url.path
+        self._fast_open: Final = fast_open and dial is None and not (url.path or url.transport)
 
     async def ask(self, request: Request, initial_data: bytes = b"", *, idempotent: bool = False) -> Granted:
         """Make a request on a connection of its own; return it granted.
@@ -124,7 +120,7 @@ class Asker:
         conversation = ClientConversation(_noop_request(options), dialect=self._dialect)
         with contextlib.suppress(OSError, Socks6Error):
             async with asyncio.timeout(TEARDOWN_SECONDS):
-                stream = await self._dialled(())
+                stream = await self._way.go(())
                 try:
                     await receive_verdict(conversation, stream)  # of either kind: it has been done by then
                 finally:
@@ -180,7 +176,7 @@ class Asker:
         # § TCP Fast Open on the Client-Proxy Leg: what is in the SYN may come twice
         in_syn = self._fast_open and (part.token is not None or not (initial_data or idempotent))
         near = (option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY)
-        stream = await self._dialled(tuple(near), conversation.data_to_send() if in_syn else None)
+        stream = await self._way.go(tuple(near), conversation.data_to_send() if in_syn else None)
         try:
             verdict = await receive_verdict(conversation, stream)
             if isinstance(verdict, AuthenticationRefused):
@@ -190,6 +186,7 @@ class Asker:
             self.session.authenticated(part, verdict.reply, _now())
             reply = await receive_operation(conversation, stream)
             self.session.operated(part, reply, _now())
+            self._way.answered(stream)
         except BaseException:
             stream.abort()
             raise
@@ -200,20 +197,6 @@ class Asker:
             reply=reply,
             hold=part.hold,
         )
-
-    async def _dialled(self, near: tuple[StackOption, ...], opening: bytes | None = None) -> ByteStream:
-        """Reach the proxy, with stack options for our leg; `opening` is sent first, in the SYN if that can be."""
-        try:
-            if self._dial is None and not self._url.path:
-                return await connect_tcp(self._url.host, self._url.port, options=near, fast_open=opening)
-            stream = await (self._dial() if self._dial else connect_unix(self._url.path))
-            if stream.raw_socket is not None:
-                prepare(stream.raw_socket, near, Leg.CLIENT_PROXY)
-            return stream
-        except OSError as error:
-            raise ProxyUnreachable(
-                f"cannot reach the proxy {self._url}: {error.strerror or error}"
-            ) from error
 
     def _check_initial_data(self, initial_data: bytes) -> None:
         """Raise ValueError for more than a negotiation allows, also where a session saves us from any."""

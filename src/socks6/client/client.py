@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from typing_extensions import override
 
-from socks6.client.asking import Asker, Dial, Granted, MethodFactory
+from socks6.client.asking import Asker, Granted, MethodFactory
 from socks6.client.bind import open_listener
 from socks6.client.datagrams import DatagramClient
 from socks6.client.listener import BindListener
@@ -19,6 +19,7 @@ from socks6.client.options import Options, flatten, with_defaults
 from socks6.client.server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
 from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
+from socks6.client.way import Dial
 from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host
 from socks6.message.codes import Command
@@ -42,9 +43,14 @@ class Client(DatagramClient):
         async with Client("socks6://user:password@proxy.example:1080") as client:
             reader, writer = await client.open_connection("example.com", 80)
 
-    `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080] or socks6+unix:///PATH. `dial` reaches the proxy
-    over anything else: it returns a new `ByteStream` for each request. `methods` make further ways to
-    authenticate (§ Authentication Method options). `timeout` is for each call, in seconds; None for never.
+    `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080], socks6+tls://HOST[:8389] or socks6+unix:///PATH.
+    `dial` reaches the proxy over anything else: it returns a new `ByteStream` for each request. `methods` make
+    further ways to authenticate (§ Authentication Method options). `timeout` is for each call, in seconds; None
+    for never.
+
+    Over TLS the proxy is known by the system's roots, or by what the URL says: ?pin-sha256=PIN, ?ca=FILE. Each
+    connection goes on with the keys of the one before where the proxy lets it. Raises ConfigurationError for
+    files that cannot be read.
 
     Stack options in the URL, as in socks6://HOST?tos=0x10&mptcp=1, go with every connection that does not set
     them itself; those about the client's leg are set at our end of it too. With `fast_open`, a request without
@@ -59,8 +65,8 @@ class Client(DatagramClient):
     (see `aclose`) or by the proxy's own time-out.
 
     Every call raises OperationFailed (a subclass for each reply code), AuthenticationFailed, ProxyUnreachable,
-    ProxyTimedOut, VersionMismatch, RemoteProtocolError, TokenRejected; ValueError for impossible hosts and ports. All but the
-    last are `Socks6Error`, and OSError where asyncio's own calls would raise one.
+    ProxyTimedOut, TlsFailed, CertificateRefused, VersionMismatch, RemoteProtocolError, TokenRejected; ValueError
+    for impossible hosts and ports. All but the last are `Socks6Error`, and OSError where asyncio's own calls would raise one.
     """
 
     def __init__(
@@ -76,7 +82,9 @@ class Client(DatagramClient):
     ) -> None:
         super().__init__(proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy), dialect=dialect)
         if self.url.front != "socks6":
-            raise ConfigurationError(f"{self.url} is not a SOCKS 6 proxy's: use socks6:// or socks6+unix://")
+            raise ConfigurationError(
+                f"{self.url} is not a SOCKS 6 proxy's: use socks6://, socks6+tls:// or socks6+unix://"
+            )
         ways = (*_password_method(self.url), *methods)
         self.fast_open: Final = fast_open
         self._timeout: Final = timeout

@@ -11,6 +11,7 @@ from socks6.errors import (
     ProxyUnreachable,
     RemoteProtocolError,
     Socks6Error,
+    TlsFailed,
     TokenRejected,
     TTLExpired,
     VersionMismatch,
@@ -147,6 +148,8 @@ async def _expect(conversation: ClientConversation, stream: ByteStream, kind: ty
 async def _next(conversation: ClientConversation, stream: ByteStream) -> ClientEvent | None:
     try:
         return await next_event(conversation, stream, exact=True)
+    except TlsFailed:  # only now, over TLS 1.3, a client learns that its certificate was refused
+        raise
     except OSError as error:
         raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
 

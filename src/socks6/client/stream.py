@@ -53,6 +53,11 @@ class ProxiedStream:
         """The socket whose bytes are the stream's own, if there is one."""
         return self._stream.raw_socket
 
+    @property
+    def carrier(self) -> ByteStream:
+        """The stream to the proxy, whose bytes these are."""
+        return self._stream
+
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """Return what is there without waiting; see `ByteStream`."""
         return self._stream.receive_nowait(max_bytes)

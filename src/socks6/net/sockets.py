@@ -77,27 +77,42 @@ class SocketStream:
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         while (data := self.receive_nowait(max_bytes)) is None:
-            self._receiving = self._loop.create_future()
-            self._loop.add_reader(self._socket.fileno(), self._wake_receiver)
-            try:
-                await self._receiving
-            finally:
-                self._wake_receiver()
+            await self.wait_readable()
         return data
 
+    async def wait_readable(self) -> None:
+        """Wait until `receive_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
+        self._receiving = self._loop.create_future()
+        self._loop.add_reader(self._socket.fileno(), self._wake_receiver)
+        try:
+            await self._receiving
+        finally:
+            self._wake_receiver()
+
     async def send(self, data: bytes | memoryview) -> None:
-        sent = self._send_nowait(data)
+        sent = self.send_nowait(data)
         if sent == len(data):
             return
         rest = memoryview(data)[sent:]
         while rest:
-            self._sending = self._loop.create_future()
-            self._loop.add_writer(self._socket.fileno(), self._wake_sender)
-            try:
-                await self._sending
-            finally:
-                self._wake_sender()
-            rest = rest[self._send_nowait(rest) :]
+            await self.wait_writable()
+            rest = rest[self.send_nowait(rest) :]
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Send what is taken without waiting; return how much that was."""
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    async def wait_writable(self) -> None:
+        """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
+        self._sending = self._loop.create_future()
+        self._loop.add_writer(self._socket.fileno(), self._wake_sender)
+        try:
+            await self._sending
+        finally:
+            self._wake_sender()
 
     async def send_eof(self) -> None:
         if self._ended:
@@ -128,12 +143,6 @@ class SocketStream:
         detached = socket.socket(fileno=self._socket.detach())
         detached.setblocking(False)
         return detached
-
-    def _send_nowait(self, data: bytes | memoryview) -> int:
-        try:
-            return self._socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            return 0
 
     def _wake_receiver(self, error: OSError | None = None) -> None:
         waiter, self._receiving = self._receiving, None

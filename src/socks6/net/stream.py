@@ -60,13 +60,25 @@ class ByteStream(Protocol):
         """Send all of `data`; wait while the peer takes none."""
 
     async def send_eof(self) -> None:
-        """Say that we send nothing more; receiving goes on. Idempotent."""
+        """Say that we send nothing more; receiving goes on. Idempotent.
+
+        May wait for the peer to take what a cancelled `send` left, where half of it would mean nothing.
+        """
 
     async def aclose(self) -> None:
         """Close, having what was sent delivered. Idempotent."""
 
     def abort(self) -> None:
         """Close at once; the peer sees a reset where the transport has such a thing. Idempotent."""
+
+
+def carrier_socket_of(stream: ByteStream) -> socket.socket | None:
+    """Return the socket whose packets carry a stream, in whatever form: for options of these, never for bytes.
+
+    Streams over something other than plain sockets may tell it as their `carrier_socket`.
+    """
+    carrier: socket.socket | None = getattr(stream, "carrier_socket", None)
+    return carrier or stream.raw_socket
 
 
 class Listener(Protocol):

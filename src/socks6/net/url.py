@@ -1,4 +1,4 @@
-"""URLs of proxies and listeners: socks6://user:password@host:1080, socks6+unix:///run/socks6.sock."""
+"""URLs of proxies and listeners: socks6://user:password@host:1080, socks6+tls://host, socks6+unix:///run/s."""
 
 import os
 import re
@@ -12,11 +12,19 @@ from typing_extensions import override
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host
 from socks6.message.options import StackOption
+from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.url_query import format_options, parse_options
+from socks6.net.url_tls import CLIENT_KEYS, FIELDS, SERVER_KEYS, format_tls, parse_tls
 
 DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}
-UNIX: Final = "+unix"
-SCHEMES: Final = (*DEFAULT_PORTS, *(front + UNIX for front in DEFAULT_PORTS))
+ENCRYPTED_PORT: Final = 8389
+UNIX: Final = "unix"
+TLS: Final = "tls"
+ENCRYPTED: Final = (TLS,)
+SCHEMES: Final = (
+    *DEFAULT_PORTS,
+    *(f"{front}+{transport}" for transport in (UNIX, *ENCRYPTED) for front in DEFAULT_PORTS),
+)
 
 MAX_PORT: Final = 65535
 MAX_PATH_LENGTH: Final = 107  # of a Unix socket, on Linux
@@ -43,15 +51,17 @@ class ProxyURL:
     username: str | None = None
     password: str | None = None
     options: tuple[StackOption, ...] = ()  # what every request through the proxy asks for
+    transport: str = ""  # one of ENCRYPTED; "" for plain TCP and Unix sockets
+    tls: TlsParameters = NOTHING_SAID
 
     @classmethod
     def parse(cls, text: str) -> "ProxyURL":
         """Read the URL of a proxy to use. Raises ConfigurationError.
 
-        Without a port it is 1080, or 8080 for http. Reserved characters in the user name, the password and
+        Without a port it is 1080, 8080 for http, and 8389 where it is encrypted. Reserved characters in the user name, the password and
         the path of a Unix socket are percent-encoded.
         """
-        url = _parse(text)
+        url = _parse(text, CLIENT_KEYS)
         if not url.path and not url.host:
             raise _error(text, "names no host")
         if not url.path and not url.port:
@@ -64,7 +74,7 @@ class ProxyURL:
 
         Port 0 is any free port; no host, as in "socks6://:1080", is every address of this machine.
         """
-        url = _parse(text)
+        url = _parse(text, SERVER_KEYS)
         if url.username is not None:
             raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
         if url.options:
@@ -73,8 +83,9 @@ class ProxyURL:
 
     @property
     def scheme(self) -> str:
-        """What the URL begins with: the front, and "+unix" for a Unix socket."""
-        return self.front + UNIX if self.path else self.front
+        """What the URL begins with: the front, and +unix for a Unix socket, +tls for TLS."""
+        transport = UNIX if self.path else self.transport
+        return f"{self.front}+{transport}" if transport else self.front
 
     @property
     def is_local(self) -> bool:
@@ -99,14 +110,15 @@ class ProxyURL:
         userinfo = "" if self.username is None else quote(self.username, safe="")
         userinfo += "" if password is None else f":{password}"
         userinfo += "" if self.username is None else "@"
-        query = f"?{format_options(self.options)}" if self.options else ""
+        query = "&".join(filter(None, (format_options(self.options), format_tls(self.tls))))
+        query = f"?{query}" if query else ""
         if self.path:
             return f"{self.scheme}://{userinfo}{quote(os.fsencode(self.path))}{query}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{userinfo}{host}:{self.port}{query}"
 
 
-def _parse(text: str) -> ProxyURL:
+def _parse(text: str, tls_keys: tuple[str, ...]) -> ProxyURL:
     match = _URL.fullmatch(text)
     if match is None:
         raise _error(text, "is no URL: write socks6://host:port")
@@ -114,11 +126,11 @@ def _parse(text: str) -> ProxyURL:
     if scheme not in SCHEMES:
         raise _error(text, f"has an unknown scheme; there are {', '.join(SCHEMES)}")
     _refuse_rest(text, match)
-    options = _parse_query(text, match["query"] or "")
+    front, _, transport = scheme.partition("+")
+    options, tls = _parse_query(text, match["query"] or "", tls_keys if transport in ENCRYPTED else ())
     userinfo, at, place = match["authority"].rpartition("@")
     username, password = _parse_userinfo(text, userinfo) if at else (None, None)
-    front = scheme.removesuffix(UNIX)
-    if scheme.endswith(UNIX):
+    if transport == UNIX:
         return ProxyURL(
             front=front,
             path=_parse_path(text, place, path),
@@ -129,13 +141,16 @@ def _parse(text: str) -> ProxyURL:
     if path not in {"", "/"}:
         raise _error(text, "has a path, which only URLs of Unix sockets have")
     host, port = _parse_place(text, place)
+    usual_port = ENCRYPTED_PORT if transport else DEFAULT_PORTS[front]
     return ProxyURL(
         front=front,
         host=host,
-        port=DEFAULT_PORTS[front] if port is None else port,
+        port=usual_port if port is None else port,
         username=username,
         password=password,
         options=options,
+        transport=transport,
+        tls=tls,
     )
 
 
@@ -151,9 +166,16 @@ def _refuse_rest(text: str, match: re.Match[str]) -> None:
         raise _error(text, "has a #fragment")
 
 
-def _parse_query(text: str, query: str) -> tuple[StackOption, ...]:
+def _parse_query(
+    text: str, query: str, tls_keys: tuple[str, ...]
+) -> tuple[tuple[StackOption, ...], TlsParameters]:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    about_tls = [pair for pair in pairs if tls_keys and pair[0] in FIELDS]
     try:
-        return parse_options(parse_qsl(query, keep_blank_values=True))
+        return (
+            parse_options(pair for pair in pairs if pair not in about_tls),
+            parse_tls(about_tls, tls_keys),
+        )
     except ValueError as error:
         raise _error(text, str(error)) from None
 

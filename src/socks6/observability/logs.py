@@ -98,6 +98,11 @@ class LogObserver(Observer):
         )
 
     @override
+    def certificate_read(self, path: str, fault: str) -> None:
+        words = "certificate not read" if fault else "certificate read anew"
+        self._log(logging.WARNING if fault else logging.INFO, words, path=path, reason=fault)
+
+    @override
     def unexpected_error(self, where: str, error: BaseException) -> None:
         # Not exc_info: an exception may quote what a client sent, line breaks and all.
         lines = "".join(traceback.format_exception(error)).splitlines()

@@ -2,17 +2,28 @@
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from socks6.errors import ConfigurationError
+from socks6.net.encryption.contexts import ALPN, ServerContexts
+from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.serve import ConnectionLimits, accept_streams
 from socks6.net.stream import Listener
 from socks6.net.transports.tcp import listen_tcp
+from socks6.net.transports.tls import TlsListener
 from socks6.net.transports.unix import listen_unix
-from socks6.net.url import ProxyURL
+from socks6.net.url import TLS, ProxyURL
 from socks6.proxy.worker import ServerWorker
+
+# What TLS lets clients of a front say that they speak; only those of SOCKS 6 must say so.
+ALPN_OF_FRONT: Final[Mapping[str, tuple[str, ...]]] = {
+    "socks6": (ALPN,),
+    "mixed": (ALPN, "http/1.1"),
+    "http": ("http/1.1",),
+    "socks5": (),
+}
 
 
 class _CutOff(Exception):
@@ -27,8 +38,10 @@ class Server:
         async with Server(["socks6://127.0.0.1:1080"], worker) as server:
             await server.serve_forever()
 
-    `listen` are URLs such as socks6://HOST:PORT, mixed://HOST:PORT or socks6+unix:///PATH; the scheme names
-    the front. Unless `open_to_all`, a listener that others can reach needs a worker that authenticates.
+    `listen` are URLs such as socks6://HOST:PORT, mixed://HOST:PORT, socks6+tls://HOST or socks6+unix:///PATH;
+    the scheme names the front. Unless `open_to_all`, a listener that others can reach needs a worker that
+    authenticates, or client certificates. A listener with TLS needs a certificate, in its URL or in the
+    worker's settings. Raises ConfigurationError.
     """
 
     def __init__(
@@ -42,11 +55,19 @@ class Server:
             raise ConfigurationError("nothing to listen on")
         for address in self._addresses:
             worker.front(address.front)
-            if not (open_to_all or worker.authenticator.required or address.is_local):
+            certified = self._tls_of(address).client_ca is not None
+            if not (open_to_all or worker.authenticator.required or certified or address.is_local):
                 raise ConfigurationError(
                     f"{address} can be reached by others and asks for no password:"
                     " name users, listen on loopback, or say that it is to be open (--open)"
                 )
+        self._contexts: Final = {
+            address: ServerContexts(
+                said, alpn=ALPN_OF_FRONT.get(address.front, ()), told=worker.observer.certificate_read
+            )
+            for address in self._addresses
+            if (said := self._tls_of(address)).certificate is not None
+        }
         self._limits: Final = ConnectionLimits(
             total=worker.settings.connections, per_source=worker.settings.connections_per_source
         )
@@ -71,7 +92,7 @@ class Server:
         """Listen. Raises OSError for an address that is not to be had."""
         try:
             for address in self._addresses:
-                for listener in await _listen(address, self._worker.settings.fast_open):
+                for listener in await self._listen(address):
                     self._listeners.append((listener, address.front))
         except BaseException:
             await self._close_listeners()
@@ -160,15 +181,29 @@ class Server:
             self._patience = None
         return True
 
+    def _tls_of(self, address: ProxyURL) -> TlsParameters:
+        """Return what holds for a listener with TLS; for others nothing does."""
+        if address.transport != TLS:
+            return NOTHING_SAID
+        return address.tls.over(self._worker.settings.tls)
+
+    async def _listen(self, address: ProxyURL) -> list[Listener]:
+        fast_open = self._worker.settings.fast_open
+        contexts = self._contexts.get(address)
+        if address.transport and contexts is None:
+            raise ConfigurationError(f"{address} has no certificate: name one (cert=, --tls-cert)")
+        try:
+            if address.path:
+                return [await listen_unix(address.path, url=str(address))]
+            listeners = await listen_tcp(
+                address.host, address.port, scheme=address.scheme, fast_open=fast_open
+            )
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
+        if contexts is None:
+            return list(listeners)
+        return [TlsListener(listener, contexts) for listener in listeners]
+
     async def _close_listeners(self) -> None:
         for listener, _ in self._listeners:
             await listener.aclose()
-
-
-async def _listen(address: ProxyURL, fast_open: int) -> list[Listener]:
-    try:
-        if address.path:
-            return [await listen_unix(address.path, url=str(address))]
-        return list(await listen_tcp(address.host, address.port, scheme=address.front, fast_open=fast_open))
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error

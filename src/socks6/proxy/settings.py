@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.relay.plane import RelaySettings
 
 
@@ -19,4 +20,5 @@ class Settings:
     ignore_fragmented: bool = False  # close on requests that are not whole in the first read (the seed's)
     copy_tos: bool = False  # carry a client's own TOS over to the far leg, where it does not ask for another
     fast_open: int = 0  # clients at a time that may send data in their SYN (TCP Fast Open); 0 for none
+    tls: TlsParameters = NOTHING_SAID  # of listeners whose URLs say nothing else
     relay: RelaySettings = field(default_factory=RelaySettings)

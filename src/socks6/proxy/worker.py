@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Mapping
 from typing import Final
 
-from socks6.errors import ConfigurationError, OperationFailed
+from socks6.errors import CertificateRefused, ConfigurationError, OperationFailed, TlsFailed
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import TOS, find
 from socks6.net.direct import DirectOutbound
+from socks6.net.encryption.contexts import ALPN
 from socks6.net.stackopts.received import received_tos
-from socks6.net.stream import ByteStream, Connection, Outbound
+from socks6.net.stream import ByteStream, Connection, Outbound, carrier_socket_of
+from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
@@ -32,6 +34,7 @@ SWEEP_SECONDS: Final = 0.25  # how exactly the handshake deadline is kept
 LINGER_SECONDS: Final = 2.0  # what a refused client gets to read its answer
 LINGER_BYTES: Final = 262_144
 NEVER: Final = 3e8  # seconds, ten years: what loops' timers can still count
+SOCKS6: Final = "socks6"
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
 
 
@@ -119,6 +122,8 @@ class ServerWorker:
         self._handshakes[visit] = None
         self._sweep_later()
         try:
+            if isinstance(visit.stream, TlsStream):
+                await visit.secure(visit.stream)
             return await visit.front.serve(visit.stream, b"", visit)
         finally:
             self._handshakes.pop(visit, None)
@@ -147,7 +152,7 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "bytes_down", "bytes_up", "command", "deadline", "ending", "front", "host", "id", "policy", "port",
+        "bytes_down", "bytes_up", "certified", "command", "deadline", "ending", "front", "host", "id", "policy", "port",
         "reason", "reply", "source", "started", "stream", "user", "users", "worker",
     )  # fmt: skip
 
@@ -161,6 +166,7 @@ class Visit:
         self.source = stream.remote.host
         self.started = asyncio.get_running_loop().time()
         self.deadline = self.started + worker.settings.handshake_timeout
+        self.certified: Identity | None = None  # whom the client's certificate names
         self.user = ""
         self.command = ""
         self.host = ""
@@ -180,11 +186,13 @@ class Visit:
 
     @property
     def required(self) -> bool:
-        """Return whether clients must authenticate."""
-        return self.users.required
+        """Return whether clients must authenticate: not those who have a certificate that does."""
+        return self.users.required and self.certified is None
 
     async def verify(self, credentials: Credentials) -> Identity | None:
-        """Ask the authenticator, unless this source has guessed too often of late."""
+        """Ask the authenticator, unless this source has guessed too often of late; a certificate says it all."""
+        if self.certified is not None:
+            return self.certified
         penalties = self.worker.penalties
         now = asyncio.get_running_loop().time()
         if penalties.blocked(self.source, now):
@@ -197,6 +205,8 @@ class Visit:
 
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed."""
+        if self.certified is not None:
+            call = dataclasses.replace(call, identity=self.certified)
         self.worker.request_arrived(self)
         self._note(call)
         try:
@@ -204,7 +214,7 @@ class Visit:
                 self._marked(call),
                 policy=self.policy,
                 outbound=self.worker.outbound,
-                client=self.stream.raw_socket,
+                client=carrier_socket_of(self.stream),
             )
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)
@@ -234,6 +244,16 @@ class Visit:
 
     # What befalls it.
 
+    async def secure(self, stream: TlsStream) -> None:
+        """Shake hands, and see who has come if certificates tell. Raises TlsFailed, OSError."""
+        await stream.handshake()
+        if self.front.name == SOCKS6 and stream.protocol != ALPN:
+            raise TlsFailed(f"the client does not say that it speaks {ALPN} (ALPN)")
+        if stream.wants_certificate:
+            if not stream.certified_user:
+                raise CertificateRefused("the client's certificate names no user")
+            self.certified = Identity(name=stream.certified_user)
+
     def expire(self) -> None:
         """End a handshake that takes too long."""
         self.ending = Ending.NO_REQUEST
@@ -243,7 +263,7 @@ class Visit:
     def broke(self, error: OSError) -> None:
         """Note that the client's stream broke during the handshake, unless it was we who ended it."""
         if self.ending is Ending.DONE:
-            self.ending = Ending.RESET
+            self.ending = _ending_for(error)
             self.reason = str(error)
 
     def relayed(self, result: RelayResult) -> None:
@@ -272,7 +292,7 @@ class Visit:
 
     def _marked(self, call: Call) -> Call:
         """Return the call with the TOS that the client itself sends with, if that is to be copied."""
-        raw = self.stream.raw_socket
+        raw = carrier_socket_of(self.stream)
         if not self.worker.settings.copy_tos or raw is None or find(call.options, TOS):
             return call
         tos = received_tos(raw)
@@ -282,10 +302,20 @@ class Visit:
 
     def _note(self, call: Call) -> None:
         """Keep what the log will say of a call, not the call: its first data may be long."""
-        self.user = call.identity.name
+        self.user = (self.certified or call.identity).name
         self.command = COMMAND_NAMES.get(call.command, str(call.command))
         self.host = call.host
         self.port = call.port
+
+
+def _ending_for(error: OSError) -> Ending:
+    match error:
+        case CertificateRefused():
+            return Ending.UNAUTHENTICATED
+        case TlsFailed():
+            return Ending.MALFORMED
+        case _:
+            return Ending.RESET
 
 
 async def linger(stream: ByteStream) -> None:

@@ -231,15 +231,15 @@ def test_a_proxy_that_is_not_there_leaves_the_next_call_free_to_open(run: Run) -
     async def scene() -> None:
         proxy = SessionProxy()
         async with in_sessions(proxy) as client:
-            there = client._asker._dial
+            there = client._asker._way._dial
 
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._asker._dial = nowhere  # type: ignore[misc]  # final for all but this test
+            client._asker._way._dial = nowhere
             with pytest.raises(ProxyUnreachable):
                 await visit(client, idempotent=True)
-            client._asker._dial = there  # type: ignore[misc]
+            client._asker._way._dial = there
             await visit(client)
             assert len(proxy.sessions) == 1
 
@@ -307,7 +307,7 @@ def test_a_close_waits_no_longer_than_it_says(run: Run, monkeypatch: pytest.Monk
                 return ends[-1][0]
 
             ends: list[tuple[ByteStream, ByteStream]] = []
-            client._asker._dial = silent  # type: ignore[misc]  # final for all but this test
+            client._asker._way._dial = silent
         assert len(ends) == 1
 
     run(scene())
@@ -322,7 +322,7 @@ def test_a_close_raises_nothing_when_the_proxy_is_gone(run: Run) -> None:
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._asker._dial = nowhere  # type: ignore[misc]  # final for all but this test
+            client._asker._way._dial = nowhere
 
     run(scene())
 

@@ -127,7 +127,7 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
             "socks7://h",
             "'socks7://h': has an unknown scheme; there are socks6, mixed, socks5, http, socks6+unix,",
         ),
-        ("socks6+tls://h", "'socks6+tls://h': has an unknown scheme"),
+        ("socks6+quick://h", "'socks6+quick://h': has an unknown scheme"),
         ("socks6://", "'socks6://': names no host"),
         ("socks6://:1080", "'socks6://:1080': names no host"),
         ("socks6://h:0", "'socks6://h:0': port 0 is nobody's"),

@@ -1,0 +1,47 @@
+"""What one may say about TLS, on either side, in URLs or elsewhere."""
+
+import dataclasses
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+MINIMUM_VERSIONS: Final[Mapping[str, ssl.TLSVersion]] = {
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+DEFAULT_MINIMUM: Final = "1.3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsParameters:
+    """Everything that can be said; None and empty where nothing was. Files are PEM.
+
+    A client's `ca`, `pins` and `insecure` say how it knows the proxy; without any of them the system's roots
+    must vouch for its name. A pin alone is enough, whatever else the certificate says; together with `ca`,
+    both must hold.
+    """
+
+    certificate: str | None = None
+    key: str | None = None  # the certificate's file holds it where this is None
+    min_version: str | None = None
+    client_ca: str | None = None  # a listener's: only clients with certificates of these authorities come in
+    sni: str | None = None  # a client's: the name that the proxy's certificate must have
+    ca: str | None = None
+    pins: tuple[bytes, ...] = ()
+    insecure: bool = False  # knows the proxy by nothing at all
+
+    def over(self, others: "TlsParameters") -> "TlsParameters":
+        """Return what holds when this goes before `others`; a key always comes with its certificate."""
+        said = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name))}
+        if "certificate" in said:
+            said["key"] = self.key
+        return dataclasses.replace(others, **said)
+
+    @property
+    def minimum(self) -> ssl.TLSVersion:
+        """The oldest version of TLS that will do."""
+        return MINIMUM_VERSIONS[self.min_version or DEFAULT_MINIMUM]
+
+
+NOTHING_SAID: Final = TlsParameters()

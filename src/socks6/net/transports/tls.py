@@ -1,0 +1,365 @@
+"""TLS over TCP.
+
+OpenSSL works on buffers in memory; the bytes come and go by a stream of ours. So many records cross in one
+system call, what is there is read without waiting, and the event loop's own TLS plays no part.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Final
+
+from socks6.errors import CertificateRefused, TlsFailed
+from socks6.message.options import StackOption
+from socks6.net.encryption.contexts import ALPN, ServerContexts, client_context
+from socks6.net.encryption.failures import failure_of
+from socks6.net.encryption.names import user_of
+from socks6.net.encryption.pins import is_pinned
+from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.sockets import SocketListener, SocketStream
+from socks6.net.stream import Endpoint, Protection
+from socks6.net.transports.tcp import connect_tcp
+
+# CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
+# 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0010).
+PIECE: Final = 65536
+RECORD: Final = 16384  # what OpenSSL gives at a time at the most
+MOST_UNSENT: Final = 4 * PIECE  # that OpenSSL may have to say by itself while the peer takes nothing
+
+
+class TlsConversation:
+    """One connection's OpenSSL, and the two buffers that it works on."""
+
+    __slots__ = ("incoming", "outgoing", "tls")
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
+        self.tls = context.wrap_bio(
+            self.incoming,
+            self.outgoing,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            session=session,
+        )
+
+    def begin(self) -> bytes:
+        """Return a client's first bytes, which may go out within the SYN: they ask for nothing yet."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self.outgoing.read()
+
+
+class TlsStream:
+    """A ByteStream that TLS carries over a socket's stream, which it owns. `handshake` goes before all else.
+
+    An end of the socket's stream that TLS did not announce is an error: somebody may have cut it short.
+    """
+
+    __slots__ = ("_at_end", "_closed", "_conversation", "_ended", "_plain", "_raw", "_unsent")
+
+    def __init__(self, raw: SocketStream, conversation: TlsConversation) -> None:
+        self._raw = raw
+        self._conversation = conversation
+        self._plain = b""  # decrypted before it was asked for, when we ended our direction
+        self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
+        self._at_end = False  # the peer sends nothing more
+        self._ended = False  # we send nothing more
+        self._closed = False
+
+    @property
+    def local(self) -> Endpoint:
+        return self._raw.local
+
+    @property
+    def remote(self) -> Endpoint:
+        return self._raw.remote
+
+    @property
+    def protection(self) -> Protection:
+        return Protection.ENCRYPTED
+
+    @property
+    def raw_socket(self) -> socket.socket | None:
+        return None
+
+    @property
+    def carrier_socket(self) -> socket.socket | None:
+        """The socket that carries the encrypted bytes."""
+        return self._raw.raw_socket
+
+    @property
+    def protocol(self) -> str:
+        """What the two sides agreed to speak (ALPN); "" if they said nothing of it."""
+        return self._conversation.tls.selected_alpn_protocol() or ""
+
+    @property
+    def version(self) -> str:
+        """The version of TLS; "" before the handshake."""
+        return self._conversation.tls.version() or ""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the connection goes on with an earlier one's keys."""
+        return bool(self._conversation.tls.session_reused)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """What a later connection can go on with; TLS 1.3 has it only after something was received."""
+        return self._conversation.tls.session
+
+    @property
+    def wants_certificate(self) -> bool:
+        """Whether the peer had to show a certificate, and one that was checked."""
+        return self._conversation.tls.context.verify_mode is ssl.CERT_REQUIRED
+
+    @property
+    def certified_user(self) -> str:
+        """Whom the peer's certificate names; "" without one."""
+        return user_of(self._conversation.tls.getpeercert() or {})
+
+    @property
+    def certificate(self) -> bytes:
+        """The peer's certificate in DER; b"" without one."""
+        return self._conversation.tls.getpeercert(binary_form=True) or b""
+
+    async def handshake(self) -> None:
+        """Agree with the peer on keys. Raises TlsFailed, CertificateRefused, and OSError of the socket."""
+        while True:
+            try:
+                self._conversation.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                data = await self._raw.receive(PIECE)
+                if not data:
+                    raise TlsFailed("the peer closed the connection instead of speaking TLS") from None
+                self._conversation.incoming.write(data)
+            except ssl.SSLError as error:
+                raise self._broken(error) from error
+            else:
+                await self._flush()
+                return
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        self._check_open()
+        if self._plain:
+            ready, self._plain = self._plain[:max_bytes], self._plain[max_bytes:]
+            return ready
+        while (data := self._decrypted(max_bytes)) is None:
+            self._answer()
+            encrypted = self._raw.receive_nowait(PIECE)
+            if encrypted is None:
+                return None
+            if not encrypted:
+                raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
+            self._conversation.incoming.write(encrypted)
+        return data
+
+    async def receive(self, max_bytes: int = PIECE) -> bytes:
+        while (data := self.receive_nowait(max_bytes)) is None:
+            await self._raw.wait_readable()
+        return data
+
+    async def send(self, data: bytes | memoryview) -> None:
+        await self._flush()  # what a cancelled call left
+        for start in range(0, len(data), PIECE):
+            self._encrypt(memoryview(data)[start : start + PIECE])
+            await self._flush()
+
+    def send_nowait(self, data: bytes | memoryview) -> bool:
+        """Take all of `data`, a piece at most; return whether nothing of it is left to `flush_nowait`.
+
+        Not to be called while anything is.
+        """
+        self._encrypt(data)
+        return self.flush_nowait()
+
+    def flush_nowait(self) -> bool:
+        """Have the socket take what it will; return whether nothing is left."""
+        while True:
+            if self._unsent:
+                self._unsent = self._unsent[self._raw.send_nowait(self._unsent) :]
+                if self._unsent:
+                    return False
+            if not self._conversation.outgoing.pending:
+                return True
+            self._unsent = memoryview(self._conversation.outgoing.read())
+
+    async def send_eof(self) -> None:
+        if not self._ended:
+            self.end_nowait()
+        await self._flush()
+        await self._raw.send_eof()
+
+    def end_nowait(self) -> None:
+        """Have `flush_nowait` tell the peer that nothing more comes."""
+        self._check_open()
+        # OpenSSL then looks for the peer's own end and takes no bytes for an answer: so none must be there
+        while data := self._decrypted(PIECE):
+            self._plain += data
+        self._ended = True
+        with contextlib.suppress(ssl.SSLError):  # "want read", mostly: the peer has not ended
+            self._conversation.tls.unwrap()
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        try:
+            if not self._ended:
+                self.end_nowait()
+            if self.flush_nowait():
+                await self._raw.send_eof()
+            while self._raw.receive_nowait(PIECE):  # a socket closed with bytes unread resets the connection
+                pass
+        except OSError:
+            pass  # gone already
+        self._closed = True
+        await self._raw.aclose()
+
+    def abort(self) -> None:
+        self._closed = True
+        self._raw.abort()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the stream was closed")
+
+    def _decrypted(self, max_bytes: int) -> bytes | None:
+        """Return what the bytes here make; b"" at the end, None if it takes more of them."""
+        pieces: list[bytes] = []
+        left = max_bytes
+        try:
+            while left > 0 and (piece := self._decrypted_record(left)):
+                pieces.append(piece)
+                left -= len(piece)
+        except TlsFailed:
+            if not pieces:  # else it is told the next time
+                raise
+        if not pieces:
+            return b"" if self._at_end else None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _decrypted_record(self, max_bytes: int) -> bytes:
+        """Return at most a record's bytes; b"" if there are none now, or never will be."""
+        try:
+            data = self._conversation.tls.read(min(max_bytes, RECORD))
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLZeroReturnError:
+            data = b""
+        except ssl.SSLError as error:
+            raise self._broken(error) from error
+        self._at_end = not data
+        return data
+
+    def _answer(self) -> None:
+        """Send what OpenSSL has to say by itself, as when the peer wants new keys."""
+        if self._conversation.outgoing.pending and not self._ended:
+            self.flush_nowait()
+            if self._conversation.outgoing.pending > MOST_UNSENT:
+                raise TlsFailed("the peer asks for new keys all the time")
+
+    def _encrypt(self, data: bytes | memoryview) -> None:
+        self._check_open()
+        if self._ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        if data:
+            try:
+                self._conversation.tls.write(data)
+            except ssl.SSLError as error:
+                raise self._broken(error) from error
+
+    async def _flush(self) -> None:
+        while not self.flush_nowait():
+            await self._raw.wait_writable()
+
+    def _broken(self, error: ssl.SSLError) -> OSError:
+        """Let the peer know, as far as the socket takes it at once; return what to raise."""
+        with contextlib.suppress(OSError):
+            self.flush_nowait()
+        return failure_of(error)
+
+
+class TlsListener:
+    """A Listener whose streams speak TLS; their `handshake` is left to whoever takes them."""
+
+    def __init__(self, listener: SocketListener, contexts: ServerContexts) -> None:
+        self._listener = listener
+        self._contexts = contexts
+
+    @property
+    def url(self) -> str:
+        return self._listener.url
+
+    def accept_nowait(self) -> TlsStream | None:
+        raw = self._listener.accept_nowait()
+        if raw is None:
+            return None
+        return TlsStream(raw, TlsConversation(self._contexts.current(), server_side=True))
+
+    async def wait_readable(self) -> None:
+        await self._listener.wait_readable()
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+class TlsConnector:
+    """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
+
+    def __init__(self, host: str, port: int, said: TlsParameters = NOTHING_SAID, *, alpn: str = ALPN) -> None:
+        """Read the files. Raises ConfigurationError."""
+        self._host = host
+        self._port = port
+        self._said = said
+        self._alpn = alpn
+        self._context = client_context(said, alpn=(alpn,))
+        self._session: ssl.SSLSession | None = None
+
+    async def connect(self, *, options: Iterable[StackOption] = (), fast_open: bool = False) -> TlsStream:
+        """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError.
+
+        With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they
+        hold nothing of the application's (no early data).
+        """
+        conversation = TlsConversation(
+            self._context, server_hostname=self._said.sni or self._host, session=self._session
+        )
+        hello = conversation.begin()
+        raw = await connect_tcp(
+            self._host, self._port, options=options, fast_open=hello if fast_open else None
+        )
+        stream = TlsStream(raw, conversation)
+        try:
+            if not fast_open:
+                await raw.send(hello)
+            await stream.handshake()
+            self._check(stream)
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    def keep(self, stream: TlsStream) -> None:
+        """Go on with this stream's keys the next time, if it has got a ticket by now."""
+        session = stream.session
+        if session is not None and session.has_ticket:
+            self._session = session
+
+    def _check(self, stream: TlsStream) -> None:
+        if self._said.pins and not is_pinned(stream.certificate, self._said.pins):
+            raise CertificateRefused(
+                "the proxy's key is not the one of the pin: another server, or a new key"
+            )
+        if self._alpn and stream.protocol != self._alpn:
+            raise TlsFailed(f"there is TLS, but nobody who speaks {self._alpn} (ALPN)")

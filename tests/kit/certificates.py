@@ -1,0 +1,75 @@
+"""Certificates for tests: an authority, a server's, a user's, and all the wrong ones."""
+
+import datetime as dt
+import functools
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trustme
+
+from socks6.net.encryption.settings import TlsParameters
+
+LONG_AGO: Final = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
+
+
+@functools.cache
+def authority(name: str = "good") -> trustme.CA:
+    """Return an authority; the same for the same name."""
+    return trustme.CA(organization_name=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """A certificate, its key and its authority, in PEM files."""
+
+    certificate: str
+    key: str
+    ca: str
+
+    @property
+    def server(self) -> TlsParameters:
+        """What a server says that has this certificate."""
+        return TlsParameters(certificate=self.certificate, key=self.key)
+
+    @property
+    def listener_query(self) -> str:
+        """The same, as a listener's URL says it."""
+        return f"cert={self.certificate}&key={self.key}"
+
+
+def write_certificate(
+    folder: Path,
+    *names: str,
+    issuer: str = "good",
+    expired: bool = False,
+    common_name: str | None = None,
+    stem: str = "server",
+) -> Files:
+    """Write a certificate for these names, for localhost and 127.0.0.1 without any."""
+    ca = authority(issuer)
+    made = ca.issue_cert(
+        *(names or ("localhost", "127.0.0.1")),
+        common_name=common_name,
+        not_before=LONG_AGO - dt.timedelta(days=1) if expired else None,
+        not_after=LONG_AGO if expired else None,
+    )
+    files = Files(
+        certificate=str(folder / f"{stem}.pem"),
+        key=str(folder / f"{stem}.key"),
+        ca=str(folder / f"{issuer}.ca"),
+    )
+    Path(files.certificate).write_bytes(b"".join(part.bytes() for part in made.cert_chain_pems))
+    made.private_key_pem.write_to_path(files.key)
+    ca.cert_pem.write_to_path(files.ca)
+    return files
+
+
+@contextmanager
+def certificate(*names: str, **wishes: object) -> Iterator[Files]:
+    """Give such files for a while."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield write_certificate(Path(folder), *names, **wishes)  # type: ignore[arg-type]  # named as there

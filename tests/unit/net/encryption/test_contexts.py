@@ -1,0 +1,123 @@
+"""Contexts, and certificates that change."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from socks6.errors import ConfigurationError
+from socks6.net.encryption.contexts import ServerContexts, client_context, server_context
+from socks6.net.encryption.settings import TlsParameters
+from tests.kit.certificates import write_certificate
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Reloading:
+    """A listener's contexts, and what was told of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = write_certificate(folder)
+        self.clock = Clock()
+        self.told: list[tuple[str, str]] = []
+        self.contexts = ServerContexts(
+            self.files.server, told=lambda *words: self.told.append(words), clock=self.clock
+        )
+
+    def renew(self) -> None:
+        """Write other files in their place, as an ACME client does."""
+        write_certificate(self.folder, stem="new")
+        os.replace(self.folder / "new.key", self.files.key)
+        os.replace(self.folder / "new.pem", self.files.certificate)
+
+
+@pytest.fixture
+def reloading(tmp_path: Path) -> Reloading:
+    return Reloading(tmp_path)
+
+
+def test_files_that_stay_give_the_same_context(reloading: Reloading) -> None:
+    first = reloading.contexts.current()
+    reloading.clock.now += 10
+    assert reloading.contexts.current() is first
+    assert reloading.told == []
+
+
+def test_files_that_change_give_a_new_context(reloading: Reloading) -> None:
+    first = reloading.contexts.current()
+    reloading.renew()
+    reloading.clock.now += 1
+    second = reloading.contexts.current()
+    assert second is not first
+    assert reloading.told == [(reloading.files.certificate, "")]
+    assert reloading.contexts.current() is second
+
+
+def test_files_are_looked_at_once_a_second(reloading: Reloading) -> None:
+    first = reloading.contexts.current()
+    reloading.renew()
+    reloading.clock.now += 0.9
+    assert reloading.contexts.current() is first
+
+
+def test_half_written_files_are_told_of_once_and_change_nothing(reloading: Reloading) -> None:
+    first = reloading.contexts.current()
+    key = Path(reloading.files.key).read_bytes()
+    os.remove(reloading.files.key)
+    for _ in range(3):
+        reloading.clock.now += 1
+        assert reloading.contexts.current() is first
+    assert len(reloading.told) == 1
+    assert "No such file" in reloading.told[0][1]
+    Path(reloading.files.key).write_bytes(key)
+    reloading.clock.now += 1
+    assert reloading.contexts.current() is not first
+    assert reloading.told[1:] == [(reloading.files.certificate, "")]
+
+
+def complaint(said: TlsParameters, *, server: bool = True) -> str:
+    with pytest.raises(ConfigurationError) as raised:
+        server_context(said) if server else client_context(said)
+    return str(raised.value)
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    other = write_certificate(tmp_path, stem="other")
+    text = tmp_path / "text"
+    text.write_text("hello")
+    missing = str(tmp_path / "missing")
+    assert complaint(TlsParameters(certificate=missing)) == f"{missing}: No such file or directory"
+    mixed = complaint(TlsParameters(certificate=files.certificate, key=other.key))
+    assert mixed == f"{files.certificate}, {other.key}: the key is not the certificate's"
+    assert complaint(TlsParameters(certificate=str(text))) == f"{text}: no such thing in PEM"
+    with_ca = TlsParameters(certificate=files.certificate, key=files.key, client_ca=missing)
+    assert complaint(with_ca) == f"{missing}: No such file or directory"
+    assert complaint(TlsParameters(ca=str(text)), server=False) == f"{text}: no such thing in PEM"
+
+
+def test_an_encrypted_key_asks_nobody_for_a_password(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    locked = tmp_path / "locked.key"
+    subprocess.run(
+        ["openssl", "ec", "-aes128", "-passout", "pass:secret", "-in", files.key, "-out", locked],
+        check=True,
+        capture_output=True,
+    )
+    assert "the key is encrypted" in complaint(TlsParameters(certificate=files.certificate, key=str(locked)))
+
+
+def test_a_certificate_and_its_key_can_share_a_file(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    with open(files.certificate, "ab") as both, open(files.key, "rb") as key:
+        shutil.copyfileobj(key, both)
+    server_context(TlsParameters(certificate=files.certificate))

@@ -1,0 +1,396 @@
+"""TLS over TCP."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from typing_extensions import override
+
+from socks6.errors import CertificateRefused, TlsFailed
+from socks6.net.encryption.contexts import ServerContexts
+from socks6.net.encryption.pins import pin_of
+from socks6.net.encryption.settings import TlsParameters
+from socks6.net.stream import ByteStream, Protection, carrier_socket_of
+from socks6.net.transports.tcp import connect_tcp, listen_tcp
+from socks6.net.transports.tls import TlsConnector, TlsConversation, TlsListener, TlsStream
+from tests.kit.certificates import Files, certificate
+from tests.kit.loops import Run
+from tests.kit.streams import StreamConformance, accept, closing, receive_all, receive_exactly
+
+ResultT = TypeVar("ResultT")
+BULK = bytes(range(256)) * 8192
+
+
+@asynccontextmanager
+async def listening(
+    files: Files,
+    *,
+    alpn: tuple[str, ...] = ("socks6",),
+    client_ca: str | None = None,
+    min_version: str | None = None,
+) -> AsyncIterator[tuple[TlsListener, int]]:
+    """Give a listener with a certificate, and its port."""
+    contexts = ServerContexts(replace(files.server, client_ca=client_ca, min_version=min_version), alpn=alpn)
+    raw = (await listen_tcp("127.0.0.1", 0))[0]
+    listener = TlsListener(raw, contexts)
+    try:
+        yield listener, raw.local.port
+    finally:
+        await listener.aclose()
+
+
+async def accepted(listener: TlsListener) -> TlsStream:
+    """Return the next client's stream, its handshake done."""
+    stream = await accept(listener)
+    assert isinstance(stream, TlsStream)
+    try:
+        await stream.handshake()
+    except BaseException:
+        stream.abort()
+        raise
+    return stream
+
+
+@asynccontextmanager
+async def joined(
+    files: Files, connector: TlsConnector | None = None
+) -> AsyncIterator[tuple[TlsStream, TlsStream]]:
+    """Give both ends of a connection."""
+    async with listening(files) as (listener, port):
+        connector = connector or TlsConnector("localhost", port, TlsParameters(ca=files.ca))
+        async with asyncio.TaskGroup() as group:
+            dialling = group.create_task(connector.connect())
+            accepting = group.create_task(accepted(listener))
+        async with closing(dialling.result(), accepting.result()):
+            yield dialling.result(), accepting.result()
+
+
+class TestTlsClient(StreamConformance):
+    """The common suite, the client's end being the one that acts first."""
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with certificate() as files:
+            async with joined(files) as (client, server):
+                yield client, server
+
+
+class TestTlsServer(StreamConformance):
+    """The common suite, the server's end being the one that acts first."""
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with certificate() as files:
+            async with joined(files) as (client, server):
+                yield server, client
+
+
+def parameters(files: Files, **said: object) -> TlsParameters:
+    return replace(TlsParameters(ca=files.ca), **said)  # type: ignore[arg-type]
+
+
+async def refusal(
+    files: Files, said: TlsParameters, client_ca: str | None = None
+) -> tuple[OSError, OSError | None]:
+    """Return what a client and a server say that do not come together; a server that noticed nothing says None."""
+    async with listening(files, client_ca=client_ca) as (listener, port), asyncio.TaskGroup() as group:
+        connector = TlsConnector("localhost", port, said)
+        accepting = group.create_task(outcome_of(accepted(listener)))
+        dialling = group.create_task(outcome_of(connector.connect()))
+        found = await dialling
+        if isinstance(found, TlsStream):  # TLS 1.3: a client learns of its refusal when it reads
+            later = await outcome_of(found.receive())
+            found.abort()
+            assert isinstance(later, OSError), later
+            found = later
+        server_found = await accepting
+    if isinstance(server_found, TlsStream):
+        server_found.abort()
+    assert isinstance(found, OSError)
+    return found, server_found if isinstance(server_found, OSError) else None
+
+
+async def outcome_of(call: Coroutine[Any, Any, ResultT]) -> ResultT | OSError:
+    try:
+        return await call
+    except OSError as error:
+        return error
+
+
+def test_it_is_protected_and_its_socket_is_not_its_bytes(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with joined(files) as (client, server):
+                for stream in (client, server):
+                    assert stream.protection is Protection.ENCRYPTED
+                    assert stream.raw_socket is None
+                    assert carrier_socket_of(stream) is not None
+                    assert stream.version == "TLSv1.3"
+                    assert stream.protocol == "socks6"
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("said", "made", "kind", "words"),
+    [
+        ({}, {"issuer": "unknown"}, CertificateRefused, "unable to get local issuer"),
+        ({}, {"expired": True}, CertificateRefused, "certificate has expired"),
+        ({"sni": "other.example"}, {}, CertificateRefused, "not valid for 'other.example'"),
+        ({"pins": (bytes(32),)}, {}, CertificateRefused, "the proxy's key is not the one of the pin"),
+        (
+            {"pins": (bytes(32),), "ca": None},
+            {},
+            CertificateRefused,
+            "the proxy's key is not the one of the pin",
+        ),
+    ],
+)
+def test_a_proxy_that_is_not_the_one_asked_for_gets_no_connection(
+    run: Run, said: dict[str, object], made: dict[str, object], kind: type[TlsFailed], words: str
+) -> None:
+    async def play() -> None:
+        with certificate() as good, certificate(**made) as files:
+            found, _ = await refusal(files, parameters(good, **said))
+            assert type(found) is kind
+            assert words in str(found)
+
+    run(play())
+
+
+def test_a_pin_is_enough_whatever_else_the_certificate_says(run: Run) -> None:
+    async def play() -> None:
+        with certificate("elsewhere.example", issuer="unknown", expired=True) as files:
+            der = ssl.PEM_cert_to_DER_cert(first_of(files.certificate))
+            said = TlsParameters(pins=(bytes(32), pin_of(der)))
+            async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
+                accepting = group.create_task(accepted(listener))
+                client = await TlsConnector("localhost", port, said).connect()
+                async with closing(client, await accepting):
+                    assert client.certificate == der
+
+    run(play())
+
+
+def first_of(path: str) -> str:
+    """Return the first certificate of a file."""
+    head, end, _ = Path(path).read_text().partition("-----END CERTIFICATE-----")
+    return head + end
+
+
+def test_nothing_is_checked_when_that_is_asked_for(run: Run) -> None:
+    async def play() -> None:
+        with certificate("elsewhere.example", issuer="unknown") as files:
+            async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
+                accepting = group.create_task(accepted(listener))
+                client = await TlsConnector("localhost", port, TlsParameters(insecure=True)).connect()
+                async with closing(client, await accepting):
+                    pass
+
+    run(play())
+
+
+@pytest.mark.parametrize("alpn", [(), ("h2",)])
+def test_tls_with_somebody_else_is_no_connection(run: Run, alpn: tuple[str, ...]) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with listening(files, alpn=alpn) as (listener, port), asyncio.TaskGroup() as group:
+                group.create_task(outcome_of(accepted(listener)))
+                found = await outcome_of(TlsConnector("localhost", port, parameters(files)).connect())
+        assert type(found) is TlsFailed
+        assert "nobody who speaks socks6 (ALPN)" in str(found)
+
+    run(play())
+
+
+def test_only_clients_with_a_certificate_come_in_where_one_is_asked_for(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files, certificate(issuer="unknown") as strange:
+            found, told = await refusal(files, parameters(files), client_ca=files.ca)
+            assert "the peer wants a client certificate" in str(found)
+            assert type(told) is CertificateRefused
+            assert str(told) == "the client has no certificate"
+            other = parameters(files, certificate=strange.certificate, key=strange.key)
+            found, told = await refusal(files, other, client_ca=files.ca)
+            assert "does not know who issued our certificate" in str(found)
+            assert type(told) is CertificateRefused
+
+    run(play())
+
+
+def test_a_client_certificate_names_a_user(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files, certificate("alice@example.com", common_name="Alice") as alice:
+            async with listening(files, client_ca=files.ca) as (listener, port), asyncio.TaskGroup() as group:
+                said = parameters(files, certificate=alice.certificate, key=alice.key)
+                accepting = group.create_task(accepted(listener))
+                client = await TlsConnector("localhost", port, said).connect()
+                async with closing(client, server := await accepting):
+                    assert server.wants_certificate
+                    assert server.certified_user == "alice@example.com"
+                    assert client.certified_user  # the proxy's own, whatever it says
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "version"), [("1.2", "1.2", "TLSv1.3"), ("1.3", "1.2", "TLSv1.3")]
+)
+def test_the_newest_version_of_both_is_spoken(run: Run, server: str, client: str, version: str) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with listening(files, min_version=server) as (listener, port), asyncio.TaskGroup() as group:
+                accepting = group.create_task(accepted(listener))
+                stream = await TlsConnector(
+                    "localhost", port, parameters(files, min_version=client)
+                ).connect()
+                async with closing(stream, await accepting):
+                    assert stream.version == version
+
+    run(play())
+
+
+@pytest.mark.parametrize(("min_version", "spoken"), [("1.2", "TLSv1.2"), ("1.3", "")])
+def test_tls_1_2_is_spoken_only_where_it_is_allowed(run: Run, min_version: str, spoken: str) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with listening(files, min_version=min_version) as (listener, port):
+                old = ssl.create_default_context(cafile=files.ca)
+                old.maximum_version = ssl.TLSVersion.TLSv1_2
+                raw = await connect_tcp("127.0.0.1", port)
+                client = TlsStream(raw, TlsConversation(old, server_hostname="localhost"))
+                async with asyncio.TaskGroup() as group:
+                    accepting = group.create_task(outcome_of(accepted(listener)))
+                    found = await outcome_of(client.handshake())
+                assert client.version == spoken or isinstance(found, TlsFailed)
+                assert isinstance(accepting.result(), TlsStream) == bool(spoken)
+                for stream in (client, accepting.result()):
+                    if isinstance(stream, TlsStream):
+                        stream.abort()
+
+    run(play())
+
+
+def test_a_later_connection_goes_on_with_the_keys_of_an_earlier_one(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with listening(files) as (listener, port):
+                connector = TlsConnector("localhost", port, parameters(files))
+                resumed = []
+                for _ in range(3):
+                    async with asyncio.TaskGroup() as group:
+                        accepting = group.create_task(accepted(listener))
+                        client = await connector.connect()
+                    async with closing(client, server := accepting.result()):
+                        await server.send(b"!")
+                        await client.receive()
+                        connector.keep(client)
+                        assert client.resumed == server.resumed
+                        resumed.append(client.resumed)
+                assert resumed == [False, True, True]
+
+    run(play())
+
+
+def test_an_end_that_tls_did_not_announce_is_an_error(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with joined(files) as (client, server):
+                await client.send(b"half of it")
+                carrier = client.carrier_socket
+                assert carrier is not None
+                carrier.shutdown(socket.SHUT_WR)  # as somebody on the way could
+                assert await server.receive() == b"half of it"
+                with pytest.raises(ConnectionResetError, match="TLS had not ended"):
+                    await server.receive()
+
+    run(play())
+
+
+def test_bytes_changed_on_their_way_are_an_error(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with joined(files) as (client, server):
+                carrier = client.carrier_socket
+                assert carrier is not None
+                carrier.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+                with pytest.raises(TlsFailed, match="changed on its way"):
+                    await server.receive()
+                with pytest.raises(OSError):  # noqa: PT011 - the server's alert
+                    await client.receive()
+
+    run(play())
+
+
+def test_what_came_before_our_end_is_still_received(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with joined(files) as (client, server):
+                await server.send(BULK[:50_000])
+                assert await client.receive(1) == BULK[:1]
+                await client.send_eof()  # OpenSSL would have thrown the rest away
+                assert await server.receive() == b""
+                await server.send(b"!")
+                await server.send_eof()
+                assert await receive_all(client) == BULK[1:50_000] + b"!"
+
+    run(play())
+
+
+def test_nobody_waits_for_a_client_that_does_not_shake_hands(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with listening(files) as (listener, port), closing(await connect_tcp("127.0.0.1", port)):
+                silent = await accept(listener)
+                async with asyncio.TaskGroup() as group:
+                    accepting = group.create_task(accepted(listener))
+                    client = await TlsConnector("localhost", port, parameters(files)).connect()
+                async with closing(client, accepting.result()):
+                    silent.abort()
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "the peer speaks HTTP, not TLS"),
+        (bytes.fromhex("06 00 0000 00000001 00000000"), "the peer speaks no TLS"),
+        (b"", "closed the connection instead of speaking TLS"),
+    ],
+)
+def test_a_client_without_tls_is_told_apart(run: Run, said: bytes, words: str) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with (
+                listening(files) as (listener, port),
+                closing(client := await connect_tcp("127.0.0.1", port)),
+            ):
+                await client.send(said)
+                await client.send_eof()
+                with pytest.raises(TlsFailed, match=words):
+                    await accepted(listener)
+
+    run(play())
+
+
+def test_the_hello_can_go_out_within_the_syn(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
+                connector = TlsConnector("localhost", port, parameters(files))
+                accepting = group.create_task(accepted(listener))
+                client = await connector.connect(fast_open=True)
+                async with closing(client, server := await accepting):
+                    await client.send(b"x")
+                    assert await receive_exactly(server, 1) == b"x"
+
+    run(play())
