@@ -9,7 +9,7 @@ from typing_extensions import override
 from socks6.errors import OperationFailed
 from socks6.net.stream import ByteStream, Connection, Endpoint
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.policy.identity import Identity
+from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
@@ -50,7 +50,9 @@ class FakeEngine(Engine):
         failures: Iterable[OperationFailed] = (),
         bound: Endpoint = BOUND,
         sends: int = 0,
+        stranger: Identity = ANONYMOUS,
     ) -> None:
+        self._stranger = stranger
         self._authenticator = FakeAuthenticator(users or {})
         self._failures = list(failures)
         self._bound = bound
@@ -66,6 +68,11 @@ class FakeEngine(Engine):
     @override
     def authenticator(self) -> FakeAuthenticator:
         return self._authenticator
+
+    @property
+    @override
+    def stranger(self) -> Identity:
+        return self._stranger
 
     @property
     @override

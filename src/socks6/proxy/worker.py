@@ -14,7 +14,7 @@ from socks6.net.encryption.contexts import ALPN
 from socks6.net.stackopts.received import received_tos
 from socks6.net.stream import ByteStream, Connection, Outbound, carrier_socket_of
 from socks6.net.transports.tls import TlsStream
-from socks6.policy.identity import Identity
+from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
@@ -189,6 +189,11 @@ class Visit:
         """Return whether clients must authenticate: not those who have a certificate that does."""
         return self.users.required and self.certified is None
 
+    @property
+    def stranger(self) -> Identity:
+        """Return who a client without credentials is."""
+        return self.certified or ANONYMOUS
+
     async def verify(self, credentials: Credentials) -> Identity | None:
         """Ask the authenticator, unless this source has guessed too often of late; a certificate says it all."""
         if self.certified is not None:
@@ -205,8 +210,6 @@ class Visit:
 
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed."""
-        if self.certified is not None:
-            call = dataclasses.replace(call, identity=self.certified)
         self.worker.request_arrived(self)
         self._note(call)
         try:
@@ -302,7 +305,7 @@ class Visit:
 
     def _note(self, call: Call) -> None:
         """Keep what the log will say of a call, not the call: its first data may be long."""
-        self.user = (self.certified or call.identity).name
+        self.user = call.identity.name
         self.command = COMMAND_NAMES.get(call.command, str(call.command))
         self.host = call.host
         self.port = call.port

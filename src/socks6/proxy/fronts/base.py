@@ -45,6 +45,10 @@ class Engine(Protocol):
         """Who knows the users."""
 
     @property
+    def stranger(self) -> Identity:
+        """Who a client is that offers no credentials: nobody, or whom its certificate names."""
+
+    @property
     def deadline(self) -> float:
         """When the handshake must be over, on the loop's clock; the engine's owner enforces it."""
 

@@ -9,7 +9,7 @@ from socks6.errors import OperationFailed
 from socks6.message.codes import Command
 from socks6.net.drive import flush, next_event
 from socks6.net.stream import ByteStream
-from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.identity import Identity
 from socks6.protocol.events import Ended, Violation
 from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, TunnelRequested
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
@@ -105,7 +105,7 @@ class _Visit:
         """Return who the client is; credentials are verified once, and then good for the connection."""
         authenticator = self._engine.authenticator
         if not authenticator.required:
-            return ANONYMOUS
+            return self._engine.stranger
         if credentials is None:
             return None
         if self._proven is not None and self._proven[0] == credentials:

@@ -11,7 +11,7 @@ from socks6.message import socks5
 from socks6.message.codes import Command, ReplyCode
 from socks6.net.drive import flush, next_event
 from socks6.net.stream import ByteStream
-from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.identity import Identity
 from socks6.protocol.events import CredentialsOffered, Ended, Violation
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Event, SocksRequestReceived
@@ -46,7 +46,7 @@ class Socks5Front(Front):
         self, conversation: Socks5Conversation, stream: ByteStream, engine: Engine
     ) -> Call | None:
         """Receive a request and authenticate its client; None if it was sent away."""
-        identity: Identity = ANONYMOUS
+        identity = engine.stranger
         while True:
             event: Socks5Event | None = await next_event(conversation, stream)
             match event:
@@ -73,10 +73,10 @@ class Socks5Front(Front):
                     raise AssertionError("a conversation ends with an event")
 
     async def _verify(self, credentials: Credentials, engine: Engine) -> Identity | None:
-        """Ask who the client is; where nobody has to say, whatever it says makes it nobody."""
+        """Ask who the client is; where nobody has to say, whatever it says makes it no other."""
         if engine.authenticator.required:
             return await engine.authenticator.verify(credentials)
-        return ANONYMOUS
+        return engine.stranger
 
     async def _operate(
         self, conversation: Socks5Conversation, stream: ByteStream, engine: Engine, call: Call

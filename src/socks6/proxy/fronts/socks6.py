@@ -13,7 +13,7 @@ from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.drive import flush, next_event
 from socks6.net.stream import ByteStream
-from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.identity import Identity
 from socks6.protocol.events import (
     Authenticated,
     AuthenticationRefused,
@@ -95,7 +95,7 @@ class Socks6Front(Front):
     ) -> tuple[Request, Identity] | None:
         """Receive a request and authenticate it; None if the client was refused."""
         request: Request | None = None
-        identity = ANONYMOUS
+        identity = engine.stranger
         while True:
             event = await next_event(conversation, stream)
             match event:
@@ -105,7 +105,7 @@ class Socks6Front(Front):
                 case CredentialsOffered():
                     known = await engine.authenticator.verify(event.credentials)
                     conversation.verified(accepted=known is not None)
-                    identity = known or ANONYMOUS
+                    identity = known or engine.stranger
                 case Authenticated() if request is not None:
                     conversation.send_authenticated()
                     return request, identity
