@@ -22,7 +22,7 @@ PIECE: Final = 262_144
 
 def run(arguments: Namespace) -> int:
     """Join them until both directions have ended."""
-    client = client_named(arguments, NO_PROXY)
+    client = client_named(arguments, NO_PROXY, session=False)
     host = host_named("HOST", arguments.host)
     open_missing()
     run_loop(_join(client, host, arguments.port))

@@ -18,7 +18,7 @@ NO_PROXY: Final = "no proxy to ping: name it by its URL, --via-file or SOCKS6_PR
 
 def run(arguments: Namespace) -> int:
     """Ping until told to stop, or ask for its options; 1 if no answer came back."""
-    client = client_named(arguments, NO_PROXY)
+    client = client_named(arguments, NO_PROXY, session=False)
     if arguments.options:
         target = arguments.target and (host_named("--target", arguments.target[0]), arguments.target[1])
         return run_loop(show_options(client, target))

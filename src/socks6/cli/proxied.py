@@ -13,13 +13,16 @@ from socks6.message.dialect import DRAFT_12, GO_212
 NO_PROXY: Final = "no proxy to go through: name it by --via, --via-file or SOCKS6_PROXY"
 
 
-def client_named(arguments: Namespace, otherwise: str) -> Client:
-    """Return the client of the proxy that flags or the environment name. Raises ConfigurationError."""
+def client_named(arguments: Namespace, otherwise: str, *, session: bool | None = None) -> Client:
+    """Return the client of the proxy that flags or the environment name. Raises ConfigurationError.
+
+    Without `session` it has none: for commands that make a single request.
+    """
     url = find_upstream(arguments.via, arguments.via_file, os.environ)
     if url is None:
         raise ConfigurationError(otherwise)
     dialect = GO_212 if arguments.dialect_212 else DRAFT_12
-    return Client(url, timeout=arguments.timeout, dialect=dialect)
+    return Client(url, timeout=arguments.timeout, dialect=dialect, session=session)
 
 
 def host_named(what: str, text: str) -> str:

@@ -16,6 +16,7 @@ from socks6.cli.loops import run_loop
 from socks6.cli.notify import notify
 from socks6.cli.operator import Operator
 from socks6.client.client import Client
+from socks6.client.outbound import Socks6Outbound
 from socks6.config.choices import Choices
 from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
 from socks6.errors import ConfigurationError, Socks6Error
@@ -30,7 +31,9 @@ def run(arguments: Namespace) -> int:
     server = plan.server(worker)
     operator = Operator(server, worker, plan, lambda: gather(arguments, os.environ).choices)
     raise_descriptor_limit()
-    run_loop(_serve(server, operator, plan), choices.loop or "auto")
+    way = worker.outbound
+    upstream = way.client if isinstance(way, Socks6Outbound) and plan.via_fast_open else None
+    run_loop(_serve(server, operator, upstream), choices.loop or "auto")
     return 0
 
 
@@ -57,16 +60,15 @@ def raise_descriptor_limit() -> None:
 
 
 async def fetch_cookie(upstream: Client) -> None:
-    """Have the system know the TCP Fast Open cookie of the proxy before the first client comes."""
+    """Have the proxy's TCP Fast Open cookie, and a session with it, before the first client comes."""
     try:
         await upstream.noop()
     except Socks6Error as error:  # the first client will be told, and fetch it
         logging.getLogger("socks6").debug("no fast open cookie proxy=%s reason=%r", upstream.url, str(error))
 
 
-async def _serve(server: Server, operator: Operator, plan: Plan) -> None:
+async def _serve(server: Server, operator: Operator, upstream: Client | None) -> None:
     loop = asyncio.get_running_loop()
-    upstream = plan.upstream() if plan.via_fast_open else None
     async with server, asyncio.TaskGroup() as group:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, operator.stop)

@@ -50,8 +50,13 @@ def _add_ways(group: Group, listen: str) -> None:
     group.add_argument(
         "--via-fast-open",
         action=argparse.BooleanOptionalAction,
-        help="send requests to --via within the SYN (TCP Fast Open), if they carry no data; one that the network"
-        " doubles connects twice",
+        help="send requests to --via within the SYN (TCP Fast Open), with the client's first data where the proxy"
+        " gives tokens against doubled ones",
+    )
+    group.add_argument(
+        "--via-session",
+        action=argparse.BooleanOptionalAction,
+        help="keep a session with --via, so that the password goes there once (default: if there is a password)",
     )
 
 
@@ -114,6 +119,11 @@ def _add_habits(group: Group) -> None:
     for name, dest, what in (
         ("quiet-failures", "quiet_failures", "answer nothing at all before a client has authenticated"),
         ("ignore-fragmented", "ignore_fragmented", "drop requests that do not arrive in one piece"),
+        (
+            "optimistic",
+            "optimistic",
+            "tell SOCKS 5 and HTTP CONNECT clients success at once, and reset them if it was none",
+        ),
         ("dialect212", "dialect_212", "also serve clients of the Go implementation (version byte 212)"),
     ):
         group.add_argument(f"--{name}", dest=dest, action=argparse.BooleanOptionalAction, help=what)

@@ -63,7 +63,7 @@ class Probe:
 
 def run(arguments: Namespace) -> int:
     """Trace until the host is reached; 1 if it is not."""
-    client = client_named(arguments, NO_PROXY)
+    client = client_named(arguments, NO_PROXY, session=False)
     host = host_named("HOST", arguments.host)
     trace = Trace(client, host, arguments.port, probes=arguments.queries)
     print(f"traceroute to {host} from {client.url}, {arguments.max_hops} hops max", flush=True)

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Final
 
 from typing_extensions import override
 
@@ -27,11 +28,11 @@ from socks6.net.stream import (
 class Socks6Outbound(Outbound):
     """Carries calls to an upstream proxy, which resolves the names and answers for the addresses.
 
-    With the client's `fast_open` each call spends a token, so that its first data may travel in the SYN.
+    With the client's `fast_open` a call with first data spends a token, so that these may travel in the SYN.
     """
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client: Final = client
 
     @property
     @override
@@ -51,12 +52,12 @@ class Socks6Outbound(Outbound):
         """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
         initial_data = first_data[:MAX_INITIAL_DATA]
         with _upstream_failures():
-            stream = await self._client.connect(
+            stream = await self.client.connect(
                 host,
                 port,
                 initial_data=initial_data,
                 options=options,
-                idempotent=self._client.fast_open,
+                idempotent=self.client.fast_open and bool(initial_data),
             )
         return Connection(
             stream=stream,
@@ -78,7 +79,7 @@ class Socks6Outbound(Outbound):
     ) -> Binding:
         """See `Outbound.bind`: the upstream judges what is bound; who may connect, we judge as well."""
         with _upstream_failures():
-            listener = await self._client.bind(host, port, backlog=backlog, options=options, eager=False)
+            listener = await self.client.bind(host, port, backlog=backlog, options=options, eager=False)
         return UpstreamBinding(listener, judge_peer)
 
     @override
@@ -98,7 +99,7 @@ class Socks6Outbound(Outbound):
     @override
     async def aclose(self) -> None:
         """Leave the upstream's session."""
-        await self._client.aclose()
+        await self.client.aclose()
 
 
 class UpstreamBinding(Binding):

@@ -23,6 +23,7 @@ class Choices:
     via: ProxyURL | None = None
     direct: bool | None = None  # go out directly, whatever `via` says below
     via_fast_open: bool | None = None
+    via_session: bool | None = None
     open_to_all: bool | None = None
 
     users: Mapping[str, PasswordHash] | None = field(default=None, repr=False)
@@ -43,6 +44,7 @@ class Choices:
     dialect_212: bool | None = None
     quiet_failures: bool | None = None
     ignore_fragmented: bool | None = None
+    optimistic: bool | None = None
 
     copy_tos: bool | None = None
     fast_open: int | None = None

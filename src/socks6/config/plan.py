@@ -44,6 +44,7 @@ class Plan:
     listen: tuple[ProxyURL, ...]
     via: ProxyURL | None
     via_fast_open: bool
+    via_session: bool | None
     open_to_all: bool
     authenticator: Authenticator
     policy: Policy
@@ -69,6 +70,7 @@ class Plan:
             listen=listen,
             via=via,
             via_fast_open=bool(choices.via_fast_open),
+            via_session=choices.via_session,
             open_to_all=bool(choices.open_to_all),
             authenticator=_authenticator(choices),
             policy=Policy(allow_private=allow_private, rules=choices.rules or (), stack=choices.stack or ()),
@@ -84,7 +86,12 @@ class Plan:
         """Return the client of the proxy to go through, if there is one."""
         if self.via is None:
             return None
-        return Client(self.via, timeout=self.connect_timeout, fast_open=self.via_fast_open)
+        return Client(
+            self.via,
+            timeout=self.connect_timeout,
+            fast_open=self.via_fast_open,
+            session=self.via_session,
+        )
 
     def outbound(self) -> Outbound:
         """Return the way to the world."""
@@ -146,6 +153,7 @@ def _settings(choices: Choices) -> Settings:
         dialects=(DRAFT_12, GO_212) if choices.dialect_212 else (DRAFT_12,),
         quiet=_said(choices.quiet_failures, usual.quiet),
         ignore_fragmented=_said(choices.ignore_fragmented, usual.ignore_fragmented),
+        optimistic=_said(choices.optimistic, usual.optimistic),
         copy_tos=_said(choices.copy_tos, usual.copy_tos),
         fast_open=_said(choices.fast_open, usual.fast_open),
         relay=RelaySettings(

@@ -51,10 +51,12 @@ class Top(Table):
     open: bool | None = None
     dialect_212: bool | None = None
     via_fast_open: bool | None = None
+    via_session: bool | None = None
     copy_tos: bool | None = None
     fast_open: Annotated[int, Meta(ge=0, le=MOST_WAITING)] | None = None
     quiet_failures: bool | None = None
     ignore_fragmented: bool | None = None
+    optimistic: bool | None = None
     verbose: Annotated[int, Meta(ge=0, le=2)] | None = None
     log_destinations: bool | None = None
     loop: str | None = None

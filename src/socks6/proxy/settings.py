@@ -19,6 +19,9 @@ class Settings:
     quiet: bool = False  # answer nothing before authentication has succeeded (the seed's small cross section)
     ignore_fragmented: bool = False  # close on requests that are not whole in the first read (the seed's)
     copy_tos: bool = False  # carry a client's own TOS over to the far leg, where it does not ask for another
+    optimistic: bool = (
+        False  # tell SOCKS 4, 5 and HTTP CONNECT clients success at once; reset them if it was none
+    )
     fast_open: int = 0  # clients at a time that may send data in their SYN (TCP Fast Open); 0 for none
     tls: TlsParameters = NOTHING_SAID  # of listeners whose URLs say nothing else
     relay: RelaySettings = field(default_factory=RelaySettings)

@@ -44,9 +44,15 @@ def standard_fronts(settings: Settings) -> dict[str, Front]:
         dialects=settings.dialects, quiet=settings.quiet, ignore_fragmented=settings.ignore_fragmented
     )
     patience = HttpSettings(
-        idle_timeout=settings.relay.idle_timeout or NEVER, fin_timeout=settings.relay.fin_timeout or NEVER
+        idle_timeout=settings.relay.idle_timeout or NEVER,
+        fin_timeout=settings.relay.fin_timeout or NEVER,
+        optimistic=settings.optimistic,
     )
-    fronts: dict[str, Front] = {"socks6": socks6, "socks5": Socks5Front(), "http": HttpFront(patience)}
+    fronts: dict[str, Front] = {
+        "socks6": socks6,
+        "socks5": Socks5Front(optimistic=settings.optimistic),
+        "http": HttpFront(patience),
+    }
     return {**fronts, "mixed": MixedFront(fronts)}
 
 

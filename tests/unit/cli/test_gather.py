@@ -24,6 +24,7 @@ EVERYTHING = Choices(
     via=ProxyURL(front="socks6", host="proxy.example", port=1080),
     direct=False,
     via_fast_open=True,
+    via_session=False,
     open_to_all=True,
     allow_private=True,
     connections=5,
@@ -37,6 +38,7 @@ EVERYTHING = Choices(
     dialect_212=True,
     quiet_failures=True,
     ignore_fragmented=True,
+    optimistic=True,
     copy_tos=True,
     fast_open=7,
     racing=False,
@@ -87,7 +89,15 @@ def test_every_flag(tmp_path: Path) -> None:
             "--ignore-fragmented",
             "-vv",
         ),
-        *("--via-fast-open", "--copy-tos", "--fast-open", "7", "--no-happy-eyeballs"),
+        *(
+            "--via-fast-open",
+            "--no-via-session",
+            "--optimistic",
+            "--copy-tos",
+            "--fast-open",
+            "7",
+            "--no-happy-eyeballs",
+        ),
         *("--first-family", "ipv6", "--attempt-delay", "0.5"),
         *("--log-destinations", "--loop", "asyncio"),
     ]
@@ -111,7 +121,7 @@ def test_every_choice_has_a_flag_but_rules() -> None:
     "flag",
     [
         *("open", "allow-private", "quiet-failures", "ignore-fragmented", "dialect212", "log-destinations"),
-        *("copy-tos", "via-fast-open", "happy-eyeballs"),
+        *("copy-tos", "via-fast-open", "via-session", "optimistic", "happy-eyeballs"),
     ],
 )
 def test_what_a_file_turns_on_a_flag_turns_off(flag: str) -> None:

@@ -23,6 +23,7 @@ EVERYTHING = Choices(
     via=ProxyURL(front="socks6", host="proxy.example", port=1080),
     direct=False,
     via_fast_open=True,
+    via_session=False,
     open_to_all=True,
     allow_private=True,
     connections=5,
@@ -36,6 +37,7 @@ EVERYTHING = Choices(
     dialect_212=True,
     quiet_failures=True,
     ignore_fragmented=True,
+    optimistic=True,
     copy_tos=True,
     fast_open=7,
     racing=False,
@@ -47,7 +49,7 @@ EVERYTHING = Choices(
 )
 SECRET = "correct horse"
 SPELT_OUT = {
-    "via_fast_open", "copy_tos", "fast_open", "racing", "first_family", "attempt_delay",
+    "via_fast_open", "via_session", "optimistic", "copy_tos", "fast_open", "racing", "first_family", "attempt_delay",
     "listen", "direct", "open_to_all", "quiet_failures", "ignore_fragmented", "dialect_212", "verbosity",
     "log_destinations", "loop", "allow_private", "connections", "connections_per_source", "handshake_timeout",
     "lookup_timeout", "connect_timeout", "idle_timeout", "fin_timeout", "drain_timeout",
@@ -82,6 +84,8 @@ def test_every_plain_choice(tmp_path: Path) -> None:
     via = "socks6://proxy.example"
     direct = false
     via-fast-open = true
+    via-session = false
+    optimistic = true
     copy-tos = true
     fast-open = 7
     open = true

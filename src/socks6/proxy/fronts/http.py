@@ -15,6 +15,7 @@ from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, 
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
 from socks6.proxy.fronts.http_forward import Forwarder
+from socks6.proxy.fronts.optimism import open_tunnel
 from socks6.telemetry import Ending
 
 
@@ -25,6 +26,7 @@ class HttpSettings:
     keep_alive_timeout: float = 60.0  # from a response's end to the next request's head
     idle_timeout: float = 300.0  # without a byte of a request or response that is under way
     fin_timeout: float = 30.0  # the same, once the client has closed its side
+    optimistic: bool = False  # answer CONNECT before the far side has, and reset the client if that fails
 
 
 class HttpFront(Front):
@@ -124,6 +126,10 @@ class _Visit:
             identity=identity,
             first_data=conversation.unread(),
         )
+        if self._settings.optimistic:
+            conversation.send_established()
+            await flush(conversation, self._stream)
+            return await open_tunnel(self._stream, self._engine, call)
         try:
             connection = await self._engine.connect(call)
         except OperationFailed as failure:

@@ -16,6 +16,7 @@ from socks6.protocol.events import CredentialsOffered, Ended, Violation
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Event, SocksRequestReceived
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
+from socks6.proxy.fronts.optimism import open_tunnel
 from socks6.telemetry import Ending
 
 ENDINGS: Final[Mapping[type, Ending]] = {
@@ -26,9 +27,16 @@ ENDINGS: Final[Mapping[type, Ending]] = {
 
 
 class Socks5Front(Front):
-    """Serves SOCKS 4, 4a and 5: CONNECT."""
+    """Serves SOCKS 4, 4a and 5: CONNECT.
+
+    If `optimistic`, success is told before the far side is asked, so that a client's first bytes can go along
+    with the request; when the far side fails, the client is reset.
+    """
 
     name: Final = "socks5"
+
+    def __init__(self, *, optimistic: bool = False) -> None:
+        self._optimistic = optimistic
 
     @override
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
@@ -87,6 +95,10 @@ class Socks5Front(Front):
             engine.answered(call, code, f"command {call.command} is not supported")
             conversation.send_failure(code)
             return None
+        if self._optimistic:
+            conversation.send_success(socks5.NO_ADDRESS, 0)
+            await flush(conversation, stream)
+            return await open_tunnel(stream, engine, call)
         try:
             connection = await engine.connect(call)
         except OperationFailed as failure:

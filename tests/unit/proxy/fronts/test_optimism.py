@@ -1,0 +1,107 @@
+"""The optimistic mode of the SOCKS 5 and HTTP fronts."""
+
+import asyncio
+
+import pytest
+
+from socks6.errors import ConnectionRefused
+from socks6.proxy.fronts.base import Front
+from socks6.proxy.fronts.http import HttpFront, HttpSettings
+from socks6.proxy.fronts.optimism import FIRST_BYTES_SECONDS
+from socks6.proxy.fronts.socks5 import Socks5Front
+from tests.kit.engine import FakeEngine, expect, visiting
+from tests.kit.http import CONNECT
+from tests.kit.loops import Run
+from tests.kit.reading import receive_all
+
+SOCKS5 = bytes.fromhex("05 01 00  05 01 00 03 09 612e6578616d706c65 0050")
+SOCKS4 = bytes.fromhex("04 01 0050 c0000201 00")
+WAYS: list[tuple[Front, bytes, bytes]] = [
+    (Socks5Front(optimistic=True), SOCKS5, bytes.fromhex("05 00  05 00 00 01 00000000 0000")),
+    (Socks5Front(optimistic=True), SOCKS4, bytes.fromhex("00 5a 0000 00000000")),
+    (
+        HttpFront(HttpSettings(optimistic=True)),
+        CONNECT,
+        b"HTTP/1.1 200 Connection established\r\n\r\n",
+    ),
+]
+EVERY_WAY = pytest.mark.parametrize(
+    ("front", "request_", "success"), WAYS, ids=["SOCKS 5", "SOCKS 4", "HTTP"]
+)
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("sends", [0, 2, 5])
+def test_a_clients_first_bytes_go_with_the_request_once(
+    run: Run, front: Front, request_: bytes, success: bytes, sends: int
+) -> None:
+    async def scene() -> None:
+        engine = FakeEngine(sends=sends)
+        async with visiting(front, engine, request_) as visit:
+            await expect(visit.client, success)
+            assert not engine.calls
+            await visit.client.send(b"early")
+            tunnel = await visit.over()
+            assert tunnel is not None
+            assert engine.calls[0].first_data == b"early"
+            assert tunnel.first == b"early"[sends:]
+
+    run(scene())
+
+
+@EVERY_WAY
+def test_bytes_that_came_with_the_request_are_not_waited_for(
+    run: Run, front: Front, request_: bytes, success: bytes
+) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(front, engine, request_ + b"early") as visit:
+            tunnel = await visit.over()
+            assert tunnel is not None
+            assert (engine.calls[0].first_data, tunnel.first) == (b"early", b"early")
+            await expect(visit.client, success)
+
+    run(scene())
+
+
+@EVERY_WAY
+def test_where_the_server_speaks_first_nothing_hangs(
+    run: Run, front: Front, request_: bytes, success: bytes
+) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(front, engine, request_) as visit:
+            await expect(visit.client, success)
+            async with asyncio.timeout(FIRST_BYTES_SECONDS + 5):
+                tunnel = await visit.over()
+            assert tunnel is not None
+            assert engine.calls[0].first_data == b""
+
+    run(scene())
+
+
+@EVERY_WAY
+def test_a_client_that_ends_its_side_is_connected_all_the_same(
+    run: Run, front: Front, request_: bytes, success: bytes
+) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(front, engine, request_) as visit:
+            await expect(visit.client, success)
+            await visit.client.send_eof()
+            assert await visit.over() is not None
+
+    run(scene())
+
+
+@EVERY_WAY
+def test_when_the_far_side_fails_the_client_is_reset(
+    run: Run, front: Front, request_: bytes, success: bytes
+) -> None:
+    async def scene() -> None:
+        engine = FakeEngine(failures=[ConnectionRefused("no")])
+        async with visiting(front, engine, request_ + b"early") as visit:
+            with pytest.raises(OSError, match=r"."):
+                await receive_all(visit.client)
+
+    run(scene())
