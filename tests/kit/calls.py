@@ -37,6 +37,14 @@ class Call:
         self._conversation.send_authenticated(options)
         await flush(self._conversation, self.stream)
 
+    async def refuse(self, *options: Option) -> None:
+        """Read the request and send the client away."""
+        event = await next_event(self._conversation, self.stream)
+        assert isinstance(event, RequestReceived), event
+        self.request = event.request
+        self._conversation.refuse(options, reason="the test says so")
+        await flush(self._conversation, self.stream)
+
     async def reply(
         self,
         host: str = "0.0.0.0",
@@ -78,6 +86,12 @@ class Calls:
         """Return the next call, whose client is let in with these options."""
         call = await self._waiting.get()
         await call.admit(*options)
+        return call
+
+    async def refuse(self, *options: Option) -> Call:
+        """Return the next call, whose client is sent away with these options."""
+        call = await self._waiting.get()
+        await call.refuse(*options)
         return call
 
     @property

@@ -83,7 +83,14 @@ class Asker:
         self._dialect: Final = dialect
         self._fast_open: Final = fast_open and dial is None and not (url.path or url.transport)
 
-    async def ask(self, request: Request, initial_data: bytes = b"", *, idempotent: bool = False) -> Granted:
+    async def ask(
+        self,
+        request: Request,
+        initial_data: bytes = b"",
+        *,
+        idempotent: bool = False,
+        needs_session: bool = False,
+    ) -> Granted:
         """Make a request on a connection of its own; return it granted.
 
         What the proxy refuses because of its session or token was not carried out, and is repeated once for
@@ -96,7 +103,8 @@ class Asker:
         repeats = {Refusal.SESSION, Refusal.TOKEN}
         anew = False
         while True:
-            answer = await self._attempt(request, initial_data, idempotent=idempotent, anew=anew)
+            part = self.session.begin(_now(), spend=idempotent, anew=anew, need=needs_session)
+            answer = await self._attempt(request, initial_data, part=part, idempotent=idempotent)
             if isinstance(answer, Granted):
                 return answer
             if answer.why is Refusal.TOKEN and answer.in_syn:
@@ -105,6 +113,13 @@ class Asker:
                 raise answer.error
             repeats.remove(answer.why)
             anew = answer.why is Refusal.SESSION
+
+    async def ask_within(self, first: Granted, request: Request) -> Granted:
+        """Make a request that must be of the same session as another, which is still open. Raises Socks6Error."""
+        answer = await self._attempt(request, part=self.session.join(first.hold, _now()))
+        if isinstance(answer, Granted):
+            return answer
+        raise answer.error
 
     async def open_session(self) -> bool:
         """Have a session, and tokens, before they are needed; return whether there is one. Raises Socks6Error."""
@@ -137,23 +152,16 @@ class Asker:
 
     async def _noop(self, *, ask: bool = False) -> None:
         """Do nothing within the session, or in opening one; a session that is gone is replaced."""
-        answer = await self._attempt(_noop_request(), ask=ask)
+        answer = await self._attempt(_noop_request(), part=self.session.begin(_now(), ask=ask))
         if isinstance(answer, _Refused) and answer.why is Refusal.SESSION:
-            answer = await self._attempt(_noop_request(), anew=True)
+            answer = await self._attempt(_noop_request(), part=self.session.begin(_now(), anew=True))
         if isinstance(answer, _Refused):
             raise answer.error
         await answer.aclose()
 
     async def _attempt(
-        self,
-        request: Request,
-        initial_data: bytes = b"",
-        *,
-        idempotent: bool = False,
-        anew: bool = False,
-        ask: bool = False,
+        self, request: Request, initial_data: bytes = b"", *, part: Part, idempotent: bool = False
     ) -> Granted | _Refused:
-        part = self.session.begin(_now(), spend=idempotent, anew=anew, ask=ask)
         answer: Granted | _Refused | None = None
         try:
             answer = await self._carry_out(request, initial_data, part, idempotent)

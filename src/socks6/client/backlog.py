@@ -127,7 +127,7 @@ class BacklogListener(BindListener):
 
     async def _fetch_peer(self) -> ProxiedStream | None:
         """Return a peer's stream; None when the proxy has waited long enough for one."""
-        granted = await self._ask(self._request)
+        granted = await self._ask(self._request, within=self._first)
         self._waiting += 1
         try:
             reply = await await_peer(granted.conversation, granted.stream)

@@ -26,7 +26,9 @@ async def open_listener(
 ) -> BindListener:
     """Have the proxy listen at a place; return the listener that suits its answer. Raises Socks6Error."""
     wanted = (*options, ListenBacklog(backlog=backlog)) if backlog else options
-    granted = await ask(Request(command=Command.BIND, host=place.host, port=place.port, options=wanted))
+    request = Request(command=Command.BIND, host=place.host, port=place.port, options=wanted)
+    # § Listen Backlog options: provided that the request is part of a session
+    granted = await ask(request, needs_session=backlog > 0)
     answer = find(granted.reply.options, ListenBacklog)
     if backlog and answer is not None and answer.backlog:
         return BacklogListener(ask, granted, options, answer.backlog)

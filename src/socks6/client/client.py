@@ -254,7 +254,7 @@ class Client(DatagramClient):
 
         Without `host` and `port` the proxy chooses them; "::" wants an IPv6 address. Without `backlog` it takes
         one peer, and the next one when `accept` is called again. With it, so many may wait (§ Listen Backlog
-        options); if the proxy keeps none, `listener.backlog` is 0 and a warning is logged: then the port is
+        options), for which a session is opened; if the proxy keeps none, `listener.backlog` is 0 and a warning is logged: then the port is
         opened anew after each peer, or, unless `eager`, when the next one is wanted. `timeout` is for the proxy
         to begin to listen.
         """
@@ -303,10 +303,16 @@ class Client(DatagramClient):
         *,
         timeout: float | None = None,
         idempotent: bool = False,
+        needs_session: bool = False,
+        within: Granted | None = None,
     ) -> Granted:
         """Make one request; return it as far as the Operation Reply."""
         async with self._limit(timeout):
-            return await self._asker.ask(request, initial_data, idempotent=idempotent)
+            if within is not None:
+                return await self._asker.ask_within(within, request)
+            return await self._asker.ask(
+                request, initial_data, idempotent=idempotent, needs_session=needs_session
+            )
 
     @override
     @asynccontextmanager

@@ -19,8 +19,10 @@ from socks6.net.stream import Endpoint
 class Ask(Protocol):
     """Makes a request of the proxy, on a connection of its own."""
 
-    def __call__(self, request: Request) -> Awaitable[Granted]:
-        """Return it granted. Raises Socks6Error."""
+    def __call__(
+        self, request: Request, *, needs_session: bool = False, within: Granted | None = None
+    ) -> Awaitable[Granted]:
+        """Return it granted: in a session, or in the session of another request, if so told. Raises Socks6Error."""
 
 
 class BindListener(ABC):

@@ -62,6 +62,11 @@ class Hold:
         session.held += 1
         self._session: OpenSession | None = session
 
+    @property
+    def session(self) -> OpenSession | None:
+        """The session, as long as it is held."""
+        return self._session
+
     def let_go(self, *, unsettled_until: float = 0.0) -> None:
         """Hold no more; bytes may still be under way until then. Idempotent."""
         session, self._session = self._session, None
@@ -115,20 +120,29 @@ class ClientSession:
         """Whether there is a session, as far as we know."""
         return self._live is not None
 
-    def begin(self, now: float, *, spend: bool = False, anew: bool = False, ask: bool = False) -> Part:
+    def begin(
+        self, now: float, *, spend: bool = False, anew: bool = False, ask: bool = False, need: bool = False
+    ) -> Part:
         """Return the part that the next request takes; `end` it whatever becomes of the request.
 
         With `spend` it carries a token, if there is one. `anew` leaves the session that there is alone; `ask`
-        asks for one whatever the proxy said of late.
+        asks for one whatever the proxy said of late; `need` has one even where there should be none, and beside
+        one that is being opened.
         """
         live = self._live
         if live is not None:
-            return Part() if anew else self._within(live, now, spend)
+            return Part() if anew and not need else self._within(live, now, spend)
         # § Session initiation: never from within a session
-        if self.enabled and not self._opening and (ask or now >= self._refused_until):
+        wanted = self.enabled and not self._opening and (ask or now >= self._refused_until)
+        if wanted or need:
             self._opening = True
             return Part((SessionRequest(), IdempotenceRequest(size=WINDOW_SIZE)), opens=True)
         return Part()
+
+    def join(self, hold: Hold | None, now: float) -> Part:
+        """Return the part of a request that belongs to what holds a session, be it the one there is now or not."""
+        session = hold.session if hold is not None else None
+        return self._within(session, now, spend=False) if session is not None else Part()
 
     def authenticated(self, part: Part, reply: AuthenticationReply, now: float) -> None:
         """Learn from a reply of success."""

@@ -38,7 +38,10 @@ def publisher(proxy: Calls, target: Endpoint, *, place: Endpoint = ANYWHERE, **s
 async def service() -> AsyncIterator[Endpoint]:
     """Give a place on loopback that shouts back what it hears, to the end."""
 
+    ended: set[asyncio.Task[None] | None] = set()
+
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(1000):
                 writer.write(data.upper())
@@ -47,6 +50,7 @@ async def service() -> AsyncIterator[Endpoint]:
     server = await asyncio.start_server(shout, "127.0.0.1", 0)
     async with server:
         yield Endpoint(*server.sockets[0].getsockname())
+        await asyncio.gather(*filter(None, ended))
 
 
 def nobody() -> Endpoint:
