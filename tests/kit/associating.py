@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.message.address import is_literal
+from socks6.message.codes import Command
 from socks6.message.datagrams import (
     AssociationConfirmation,
     AssociationInitialization,
@@ -49,7 +50,8 @@ class AssociatingProxy:
     packets: list[bytes] = field(default_factory=list)  # that came over UDP
     messages: list[AssociationMessage] = field(default_factory=list)  # that got through, by either way
     layouts: list[DatagramLayout | None] = field(default_factory=list)
-    ended: int = 0
+    ended: int = 0  # connections
+    endings: asyncio.Queue[None] = field(default_factory=asyncio.Queue)  # one for each of them
     url: str = ""
     _udp: asyncio.DatagramTransport | None = None
     _latched: dict[int, Any] = field(default_factory=dict)  # a UDP address or a conversation, by id
@@ -95,11 +97,16 @@ class AssociatingProxy:
                 event = await next_event(conversation, stream)
                 match event:
                     case RequestReceived():
-                        self.requests.append(event.request)
-                        number = len(self.requests) - 1
+                        request = event.request
                         conversation.authenticate()
                     case Authenticated():
                         conversation.send_authenticated()
+                        if request.command == Command.NOOP:
+                            conversation.send_reply(OperationReply(code=0))
+                            await flush(conversation, stream)
+                            break
+                        number = len(self.requests)
+                        self.requests.append(request)
                         if self.reply is not None and (reply := self.reply(number)).code:
                             conversation.send_reply(reply)
                             await flush(conversation, stream)
@@ -117,6 +124,7 @@ class AssociatingProxy:
                     case _:
                         raise AssertionError(event)
         self.ended += 1
+        self.endings.put_nowait(None)
         await stream.aclose()
 
     async def take_packet(self, packet: bytes, source: tuple[str, int]) -> None:

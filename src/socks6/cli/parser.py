@@ -10,6 +10,7 @@ from socks6.cli.texts import EXAMPLES, HELP, SOCKS6
 from socks6.cli.values import (
     hops,
     place,
+    place_here,
     place_to_bind,
     port,
     positive_count,
@@ -19,6 +20,7 @@ from socks6.cli.values import (
     small_count,
 )
 
+UDP_PATHS: Final = ("auto", "datagram", "stream")
 SHELLS: Final = ("bash", "zsh", "fish")
 
 # What argparse quotes of a command line and may hold a password: URLs, NAME:PASSWORD.
@@ -157,7 +159,12 @@ def _ping(parser: argparse.ArgumentParser) -> None:
 def _trace(parser: argparse.ArgumentParser) -> None:
     add_upstream_flags(parser.add_argument_group("the proxy"))
     parser.add_argument("host", metavar="HOST", help="a name, which the proxy looks up, or an address")
-    parser.add_argument("port", metavar="PORT", nargs="?", type=port, default=80, help="(default: 80)")
+    parser.add_argument("port", metavar="PORT", nargs="?", type=port, help="(default: 80, with --udp 53)")
+    parser.add_argument(
+        "--udp",
+        action="store_true",
+        help="probe with datagrams, which the host must answer to be seen, as name servers do on port 53",
+    )
     for short, name, metavar, kind, default, what in (
         ("-m", "max-hops", "HOPS", hops, 30, "end after so many routers"),
         ("-q", "queries", "NUMBER", probes, 3, "probes of each router"),
@@ -221,6 +228,51 @@ def _bind(parser: argparse.ArgumentParser) -> None:
     _add_dialect(parser)
 
 
+def _forward(parser: argparse.ArgumentParser) -> None:
+    add_upstream_flags(parser.add_argument_group("the proxy"))
+    parser.add_argument(
+        "local",
+        metavar="[HOST:]PORT",
+        type=place_here,
+        help="where to listen on this machine: 127.0.0.1 unless named; port 0 is any free one",
+    )
+    parser.add_argument(
+        "remote", metavar="HOST:PORT", type=place, help="where it leads to, as the proxy sees it"
+    )
+    parser.add_argument("--udp", action="store_true", help="forward datagrams instead of TCP connections")
+    parser.add_argument(
+        "--udp-path",
+        choices=UDP_PATHS,
+        default="auto",
+        help="how datagrams travel to the proxy: over UDP (datagram), on a connection to it (stream), or as can be"
+        " (default: auto)",
+    )
+    parser.add_argument(
+        "--idle-timeout",
+        dest="idle",
+        metavar="SECONDS",
+        type=seconds,
+        help="without a byte either way, then a connection is closed or a peer forgotten; 0 for never (default: 7440,"
+        " with --udp 300)",
+    )
+    parser.add_argument(
+        "--max-peers",
+        metavar="NUMBER",
+        type=positive_count,
+        default=1000,
+        help="connections or UDP peers at a time (default: 1000)",
+    )
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        metavar="SECONDS",
+        type=positive_seconds,
+        default=60.0,
+        help="to connect (default: 60)",
+    )
+    _add_dialect(parser)
+
+
 def _add_dialect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dialect212",
@@ -252,6 +304,7 @@ COMMANDS: Final = {
     "ping": Command("ping", _ping),
     "trace": Command("trace", _trace),
     "connect": Command("connect", _connect),
+    "forward": Command("forward", _forward),
     "bind": Command("bind", _bind),
     "check": Command("check", _check),
     "passwd": Command("passwd", _passwd),

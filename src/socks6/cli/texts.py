@@ -64,11 +64,12 @@ code is 1 if no answer came back at all.
     ),
     "trace": Help(
         "show the routers between a proxy and a host",
-        "Show the routers between a SOCKS 6 proxy and a host, by connections whose TTL lets them die on their way.",
+        "Show the routers between a SOCKS 6 proxy and a host, by packets whose TTL lets them die on their way.",
         """\
 examples:
   socks6 trace --via socks6://proxy.example example.com
   socks6 trace --via socks6://proxy.example -q 1 -m 20 2001:db8::1 443
+  socks6 trace --via socks6://proxy.example --udp 192.0.2.53
 
 Times include the way to the proxy and back. * is a probe without an answer, ? a router without a name, !H !N !X say
 that there is no way on to the host, to its network, or that it is forbidden. The exit code is 1 unless the host is
@@ -82,6 +83,19 @@ reached.
 examples:
   ssh -o ProxyCommand='socks6 connect --via socks6://proxy.example %h %p' host.example
   printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | SOCKS6_PROXY=socks6://proxy.example socks6 connect example.com 80
+""",
+    ),
+    "forward": Help(
+        "bring a host behind a proxy near",
+        "Listen on this machine, and carry each connection, or each peer's datagrams, to one host behind a SOCKS 6 proxy.",
+        """\
+examples:
+  socks6 forward --via socks6://proxy.example 5432 db.internal:5432
+  socks6 forward --via socks6://proxy.example --udp 5353 192.0.2.53:53      then: dig @127.0.0.1 -p 5353 example.com
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 forward --udp 0.0.0.0:27015 game.example:27015
+
+With --udp every local peer gets a port of its own at the proxy. When it listens, `listening on HOST:PORT` stands on
+standard error. SIGTERM or SIGINT ends it.
 """,
     ),
     "bind": Help(

@@ -79,6 +79,14 @@ def place_to_bind(text: str) -> tuple[str, int]:
     return host, small_count(number)
 
 
+def place_here(text: str) -> tuple[str, int]:
+    """Return a place of this machine to listen at: without a host its loopback address; port 0 is any."""
+    host, colon, number = text.rpartition(":")
+    if (colon and not host) or (":" in host and not host.startswith("[")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form [HOST:]PORT")
+    return host or "127.0.0.1", small_count(number)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

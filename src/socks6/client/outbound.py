@@ -7,9 +7,10 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.client.channel import UpstreamChannel
 from socks6.client.client import Client
 from socks6.client.listener import BindListener
-from socks6.errors import CommandNotSupported, GeneralFailure, OperationFailed, Socks6Error
+from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
@@ -93,8 +94,10 @@ class Socks6Outbound(Outbound):
         near: str = "",
         owner: Hashable = None,
     ) -> DatagramChannel:
-        """See `Outbound.associate`."""
-        raise CommandNotSupported("no datagrams go this way")
+        """See `Outbound.associate`: names are looked up at the upstream, whose port it is."""
+        with _upstream_failures():
+            association = await self.client.open_association(host, port, options=options)
+        return UpstreamChannel(association, judge, _about_the_remote(association.options))
 
     @override
     async def aclose(self) -> None:

@@ -109,7 +109,7 @@ class Request:
         reader = _open(data, cls.size(data))
         command = reader.u8()
         reader.u8()  # reserved
-        host, port = _decode_address(reader)
+        host, port = read_address(reader)
         return cls(command=command, host=host, port=port)
 
     @staticmethod
@@ -140,7 +140,7 @@ class Reply:
         reader = _open(data, cls.size(data))
         code = reader.u8()
         reader.u8()  # reserved
-        host, port = _decode_address(reader)
+        host, port = read_address(reader)
         return cls(code=code, host=host, port=port)
 
     @staticmethod
@@ -173,8 +173,18 @@ class Datagram:
         if (reserved := reader.u16()) != 0:
             raise DecodeError(f"reserved field {reserved:#06x}")
         fragment = reader.u8()
-        host, port = _decode_address(reader)
+        host, port = read_address(reader)
         return cls(fragment=fragment, host=host, port=port, data=reader.rest())
+
+
+def read_address(reader: Reader) -> tuple[str, int]:
+    """Return the host and port that are next, after their type, in any message. Raises DecodeError."""
+    kind = reader.u8()
+    if kind == AddressType.DOMAIN_NAME:  # some clients write addresses so; Chromium, IPv6 addresses too
+        host = decode_host(reader.take(reader.u8()))
+    else:
+        host = decode_address(kind, reader, DRAFT_12)
+    return host, reader.u16()
 
 
 def _open(data: bytes, size: int) -> Reader:
@@ -201,12 +211,3 @@ def _encode_address(host: str, port: int) -> bytes:
         name = address[1:].rstrip(b"\0")  # SOCKS 6 pads names, SOCKS 5 does not
         address = bytes([len(name)]) + name
     return bytes([kind]) + address + port.to_bytes(2)
-
-
-def _decode_address(reader: Reader) -> tuple[str, int]:
-    kind = reader.u8()
-    if kind == AddressType.DOMAIN_NAME:  # some clients write addresses so; Chromium, IPv6 addresses too
-        host = decode_host(reader.take(reader.u8()))
-    else:
-        host = decode_address(kind, reader, DRAFT_12)
-    return host, reader.u16()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from typing_extensions import override
 
-from socks6.cli.trace import Trace
+from socks6.cli.trace import ConnectionTrace
 from socks6.client.client import Client
 from socks6.client.options import Options, flatten
 from socks6.client.stream import ProxiedStream
@@ -84,7 +84,7 @@ def traced(run: Run, capsys: pytest.CaptureFixture[str]) -> Traced:
     """Give what traces a way: returns the exit code, the lines with # for each time, and the complaint."""
 
     def trace(*answers: Answer | list[Answer], probes: int = 1, hops: int = 30) -> tuple[int, list[str], str]:
-        code = outcome(run, Trace(Way(*answers), HOST, 80, probes=probes).run(hops))
+        code = outcome(run, ConnectionTrace(Way(*answers), HOST, 80, probes=probes).run(hops))
         told = capsys.readouterr()
         return code, re.sub(r"\d+\.\d{3} ms", "#", told.out).splitlines(), told.err
 
@@ -150,9 +150,9 @@ def test_a_proxy_that_minds_no_ttl(traced: Traced, told: tuple[StackOption, ...]
 
 def test_what_is_no_routers_fault_ends_the_trace(run: Run) -> None:
     with pytest.raises(GeneralFailure):
-        outcome(run, Trace(Way(GeneralFailure("")), HOST, 80, probes=2).run(9))
+        outcome(run, ConnectionTrace(Way(GeneralFailure("")), HOST, 80, probes=2).run(9))
 
 
 def test_a_proxy_that_is_not_there_is_no_row_of_stars(run: Run) -> None:
     with pytest.raises(ProxyUnreachable, match="nobody there"):
-        outcome(run, Trace(Way(there=False), HOST, 80, probes=1).run(9))
+        outcome(run, ConnectionTrace(Way(there=False), HOST, 80, probes=1).run(9))

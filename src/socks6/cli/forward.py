@@ -1,0 +1,102 @@
+"""socks6 forward: a port of this machine that leads to one host behind a proxy."""
+
+import asyncio
+import logging
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from socks6.cli import complain, describe
+from socks6.cli.forward_udp import DatagramForwarder
+from socks6.cli.loops import run_loop
+from socks6.cli.proxied import NO_PROXY, client_named, host_named
+from socks6.cli.serve import raise_descriptor_limit
+from socks6.client.client import Client
+from socks6.errors import Socks6Error
+from socks6.net.serve import ConnectionLimits, accept_streams
+from socks6.net.stream import ByteStream, Endpoint, Listener
+from socks6.net.transports.tcp import listen_tcp
+from socks6.observability.logs import LogObserver
+from socks6.relay.plane import RelayPlane, RelaySettings
+
+TCP_IDLE_SECONDS: Final = 7440.0  # as a proxy has it (RFC 5382)
+UDP_IDLE_SECONDS: Final = 300.0  # as RFC 4787 advises for NATs
+
+
+def run(arguments: Namespace) -> int:
+    """Forward until told to stop."""
+    client = client_named(arguments, NO_PROXY)
+    remote = Endpoint(host_named("REMOTE", arguments.remote[0]), arguments.remote[1])
+    local = Endpoint(host_named("LOCAL", arguments.local[0]), arguments.local[1])
+    raise_descriptor_limit()
+    if arguments.udp:
+        forwarder = DatagramForwarder(
+            client,
+            remote,
+            idle=UDP_IDLE_SECONDS if arguments.idle is None else arguments.idle,
+            peers=arguments.max_peers,
+            path=arguments.udp_path,
+        )
+        run_loop(_until_stopped(forwarder.run(local, listening)), "auto")
+    else:
+        idle = TCP_IDLE_SECONDS if arguments.idle is None else arguments.idle
+        streams = StreamForwarder(client, remote, idle=idle, peers=arguments.max_peers)
+        run_loop(_until_stopped(streams.run(local)), "auto")
+    return 0
+
+
+def listening(place: Endpoint) -> None:
+    """Tell where it listens, with the real port."""
+    host, port = place
+    print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)
+
+
+class StreamForwarder:
+    """Carries each connection to a local port to one host."""
+
+    def __init__(self, client: Client, remote: Endpoint, *, idle: float, peers: int) -> None:
+        self._client = client
+        self._remote = remote
+        self._idle = idle
+        self._limits = ConnectionLimits(total=peers)
+        self._observer = LogObserver(logging.getLogger("socks6"), log_destinations=False)
+
+    async def run(self, local: Endpoint) -> None:
+        """Listen and carry until cancelled. Raises OSError if it cannot listen."""
+        listeners = await listen_tcp(local.host, local.port)
+        plane = RelayPlane(RelaySettings(idle_timeout=self._idle))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for listener in listeners:
+                    group.create_task(self._accept(listener, plane, group))
+                    listening(listener.local)
+        finally:
+            for listener in listeners:
+                await listener.aclose()
+            plane.close()
+
+    async def _accept(self, listener: Listener, plane: RelayPlane, group: asyncio.TaskGroup) -> None:
+        async def carry(near: ByteStream) -> None:
+            await self._carry(near, plane)
+
+        await accept_streams(listener, carry, limits=self._limits, observer=self._observer, group=group)
+
+    async def _carry(self, near: ByteStream, plane: RelayPlane) -> None:
+        try:
+            far = await self._client.connect(*self._remote)
+        except (Socks6Error, OSError) as error:
+            complain(f"{near.remote.host} port {near.remote.port}: {describe(error)}")
+            near.abort()
+            return
+        await plane.relay(near, far)
+
+
+async def _until_stopped(forwarding: Coroutine[Any, Any, None]) -> None:
+    """Run it until SIGINT or SIGTERM, which are no failure."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(forwarding, name="forward")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)

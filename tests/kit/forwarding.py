@@ -1,0 +1,24 @@
+"""`socks6 forward` as a process of its own."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+from tests.kit.origins import Place
+from tests.kit.processes import END_SECONDS, started
+
+
+@contextlib.contextmanager
+def forward(via: str, remote: Place, *arguments: str, local: str = "0") -> Iterator[Place]:
+    """Run it until the block ends; give the place where it listens. It must end well then, without complaint."""
+    host = f"[{remote.host}]" if ":" in remote.host else remote.host
+    words = ("--via", via, *arguments, local, f"{host}:{remote.port}")
+    with started("forward", *words) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        assert line.startswith("listening on "), line
+        near, _, port = line.split()[2].rpartition(":")
+        yield Place(host=near.strip("[]"), port=int(port))
+        process.send_signal(signal.SIGTERM)
+        _, complaint = process.communicate(timeout=END_SECONDS)
+        assert (process.returncode, complaint.decode()) == (0, "")
