@@ -1,7 +1,6 @@
 """A proxy in memory that keeps sessions, or forgets and refuses them, as a test tells it."""
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -71,12 +70,10 @@ class SessionProxy:
 
     async def serve(self, stream: ByteStream) -> None:
         """Answer one request, and keep its stream."""
-        with contextlib.suppress(OSError):
+        try:
             request = await _receive_request(stream)
             self.asked.append(request)
-            if len(self.asked) >= self.crowd:
-                self._crowded.set()
-            await self._crowded.wait()
+            await self.turn()
             options = self._judge(request)
             refused = any(isinstance(option, SessionInvalid | IdempotenceRejected) for option in options)
             credentials = find(request.options, AuthenticationData)
@@ -90,6 +87,14 @@ class SessionProxy:
                 await stream.send(OperationReply(code=self.code, options=late).encode())
             else:
                 await stream.send_eof()
+        except OSError:
+            stream.abort()
+
+    async def turn(self) -> None:
+        """Wait until the request that has come is answered."""
+        if len(self.asked) >= self.crowd:
+            self._crowded.set()
+        await self._crowded.wait()
 
     def _judge(self, request: Request) -> tuple[Option, ...]:
         if not self.knows_sessions:

@@ -84,6 +84,7 @@ class Opener:
             options=tuple(find_all(granted.reply.options, StackOption)),
             dialect=self._dialect,
             layout=layout or self._dialect.datagram_layout,
+            hold=granted.hold,
         )
         near = tuple(
             option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY

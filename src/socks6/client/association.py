@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from socks6.client.inbox import Inbox, Received, Recipient
 from socks6.client.paths import Path
 from socks6.client.request import error_for
+from socks6.client.session import Hold
 from socks6.errors import (
     DatagramFailed,
     DatagramTooLarge,
@@ -77,6 +78,7 @@ class Association:
         options: tuple[StackOption, ...],
         dialect: Dialect,
         layout: DatagramLayout,
+        hold: Hold | None = None,
     ) -> None:
         """See `Client.associate`, which makes them."""
         self.bound: Final = bound
@@ -85,6 +87,7 @@ class Association:
         self._reports = told is not None and told.availability == Availability.YES
         self._id = association_id
         self._stream = stream
+        self._hold = hold
         self._conversation = conversation
         self._dialect = dialect
         self._layout = layout
@@ -182,6 +185,8 @@ class Association:
         if self._path is not None:
             self._path.close()
         self._stream.abort()
+        if self._hold is not None:
+            self._hold.let_go()
         self._over(ProxyUnreachable("the association was closed"))
 
     def travel(self, path: Path) -> None:
