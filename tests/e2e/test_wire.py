@@ -62,7 +62,7 @@ def exchange(proxy: Place, destination: Place) -> bytes:
     """Have a client of the library say its first data to an echo; return the proxy's end of its connection."""
 
     async def scene() -> int:
-        client = Client(f"socks6://alice:123456@{proxy.host}:{proxy.port}")
+        client = Client(f"socks6://alice:123456@{proxy.host}:{proxy.port}", session=False)
         stream = await client.connect(destination.host, destination.port, initial_data=FIRST_DATA)
         async with stream:
             assert await stream.receive() == FIRST_DATA
@@ -100,7 +100,9 @@ def test_a_converter_passes_on_what_its_client_said_at_once(guarded: Proxy, watc
         socks5 = bytes.fromhex(f"05 01 00  05 01 00 01 7f000001 {destination.port:04x}")
         with (
             watch(guarded.place) as recording,
-            converter(f"socks6://alice:123456@{recording.place.host}:{recording.place.port}") as near,
+            converter(
+                f"socks6://alice:123456@{recording.place.host}:{recording.place.port}", "--no-via-session"
+            ) as near,
             near.place.connected() as sock,
         ):
             sock.sendall(socks5 + FIRST_DATA)
@@ -115,7 +117,9 @@ def test_a_request_for_plain_http_leaves_with_the_connect(guarded: Proxy, watch:
     with web_site() as site:
         with (
             watch(guarded.place) as recording,
-            converter(f"socks6://alice:123456@{recording.place.host}:{recording.place.port}") as near,
+            converter(
+                f"socks6://alice:123456@{recording.place.host}:{recording.place.port}", "--no-via-session"
+            ) as near,
         ):
             assert curl("--proxy", f"http://{near.authority}", site.url).body == PAGE
         connect = with_port(LOGIN, site.port)
