@@ -2,13 +2,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fix bench deep docs clean
+.PHONY: help venv demo test check fix bench first-byte deep docs clean
 .NOTPARALLEL:
 
 BIN := .venv/bin
 
 help:   ## this list
-	@sed -n 's/^\([a-z]*\): *## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\): *## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 venv:   ## .venv with the package and all that the checks and the tests need
 	@scripts/make-venv dev
@@ -34,6 +34,12 @@ bench:  ## speed and memory beside other proxies; ARGS="..." goes to python -m b
 	@scripts/install-packages bench
 	@scripts/make-venv dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+first-byte: ## time to the first byte over a slow link, of us and of others, and its plot; four minutes
+	@scripts/install-packages bench
+	@scripts/make-venv dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group plot
+	@$(BIN)/python -m benchmarks first-byte $(ARGS)
 
 deep:   ## what takes long: deep properties, the fuzz run, leaks, other Pythons; half an hour
 	@scripts/run-deep-tests

@@ -1,17 +1,16 @@
 """`make bench`: compare our proxy with others, side by side in one run."""
 
 import argparse
-import fcntl
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
-from benchmarks.load import machine, report
-from benchmarks.load.build import NoCompilerError, build, cache_directory
+from benchmarks.load import first_byte, machine, report
+from benchmarks.load.alone import NotAloneError, alone, leave
+from benchmarks.load.build import NoCompilerError, build
 from benchmarks.load.measure import Bench, run_undisturbed
 from benchmarks.load.peers import PEERS, ROOT
 from benchmarks.load.processes import ProcessError
@@ -24,7 +23,12 @@ QUICK_RESULTS: Final = ROOT / "build" / "benchmarks"
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; all without")
+    parser.add_argument(
+        "suites",
+        nargs="*",
+        metavar="SUITE",
+        help=f"of {', '.join(SUITES)}; all without. {first_byte.SUITE} has flags of its own",
+    )
     parser.add_argument("--peers", help=f"comma-separated, of {', '.join(PEERS)}")
     parser.add_argument("--cells", default="", help="only cells whose name has this in it")
     parser.add_argument("--seconds", type=float, help="how long each cell is measured (3; quick: 1)")
@@ -102,25 +106,18 @@ def _run(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
 def main() -> int:
     """Run what the command line asks for, alone on this machine."""
+    if sys.argv[1:2] == [first_byte.SUITE]:
+        return first_byte.main(sys.argv[2:])
     asked = arguments()
-    signal.signal(signal.SIGTERM, _leave)
-    with (cache_directory() / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another benchmark is running on this machine", file=sys.stderr)
-            return 1
-        try:
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        with alone():
             return _run(asked)
-        except NoCompilerError as error:
-            print(error, file=sys.stderr)
-            return 1
+    except (NotAloneError, NoCompilerError) as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -25,13 +25,13 @@ PYTHON_OPTIONS: Final = "BENCHMARK_PYTHON_OPTIONS"
 """Environment variable: what stands between `python` and `socks6`, `-m` without; for profilers."""
 DANTED_CONFIGURATION: Final = """\
 logoutput: {directory}/log
-internal: 127.0.0.1 port = {port}
-external: 127.0.0.1
+internal: {internal} port = {port}
+external: {external}
 clientmethod: none
 socksmethod: none
 {privileges}
-client pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
-socks pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
+client pass {{ from: {clients} to: 0.0.0.0/0 }}
+socks pass {{ from: {clients} to: 0.0.0.0/0 }}
 """
 
 
@@ -93,11 +93,13 @@ def _nothing(_cores: frozenset[int]) -> Iterator[Running]:
     yield Running(port=0, processes={})
 
 
-def _microsocks(*options: str) -> Start:
+def microsocks(*options: str, listen: str = "127.0.0.1") -> Start:
+    """Start microsocks, listening at an address."""
+
     @contextmanager
     def start(cores: frozenset[int]) -> Iterator[Running]:
         port = _free_port()
-        command = [_program("microsocks"), "-i", "127.0.0.1", "-p", str(port), *options]
+        command = [_program("microsocks"), "-i", listen, "-p", str(port), *options]
         # It writes a line for each connection, and this version knows no way to stop that.
         with Process(command, cores=cores, keep_errors=False) as process:
             _wait_until_listening(process, port)
@@ -106,24 +108,38 @@ def _microsocks(*options: str) -> Start:
     return start
 
 
-@contextmanager
-def _danted(cores: frozenset[int]) -> Iterator[Running]:
-    port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="danted-") as directory:
-        Path(directory).chmod(0o777)
-        privileges = "user.privileged: root\nuser.unprivileged: nobody" if os.geteuid() == 0 else ""
-        configuration = Path(directory) / "danted.conf"
-        configuration.write_text(
-            DANTED_CONFIGURATION.format(directory=directory, port=port, privileges=privileges)
-        )
-        command = [_program("danted"), "-f", str(configuration), "-p", f"{directory}/pid"]
-        with Process(command, cores=cores) as process:
-            _wait_until_listening(process, port)
-            yield Running(port=port, processes={"danted": process})
+def danted(
+    *, internal: str = "127.0.0.1", external: str = "127.0.0.1", clients: str = "127.0.0.0/8"
+) -> Start:
+    """Start dante, listening at an address, for clients of a network, connecting from an interface or address."""
+
+    @contextmanager
+    def start(cores: frozenset[int]) -> Iterator[Running]:
+        port = _free_port()
+        with tempfile.TemporaryDirectory(prefix="danted-") as directory:
+            Path(directory).chmod(0o777)
+            privileges = "user.privileged: root\nuser.unprivileged: nobody" if os.geteuid() == 0 else ""
+            configuration = Path(directory) / "danted.conf"
+            configuration.write_text(
+                DANTED_CONFIGURATION.format(
+                    directory=directory,
+                    port=port,
+                    privileges=privileges,
+                    internal=internal,
+                    external=external,
+                    clients=clients,
+                )
+            )
+            command = [_program("danted"), "-f", str(configuration), "-p", f"{directory}/pid"]
+            with Process(command, cores=cores) as process:
+                _wait_until_listening(process, port)
+                yield Running(port=port, processes={"danted": process})
+
+    return start
 
 
 @contextmanager
-def _socks6_command(cores: frozenset[int], *arguments: str) -> Iterator[tuple[Process, str]]:
+def socks6_command(cores: frozenset[int], *arguments: str) -> Iterator[tuple[Process, str]]:
     """Start one of our commands and yield it with the URL that it says it listens on."""
     environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     profiler = os.environ.get(PYTHON_OPTIONS, "-m").split()
@@ -141,7 +157,8 @@ def _socks6_command(cores: frozenset[int], *arguments: str) -> Iterator[tuple[Pr
         raise ProcessError(f"{' '.join(command[1:])} does not listen: {process.errors()}")
 
 
-def _port_of(url: str) -> int:
+def port_of(url: str) -> int:
+    """Return the port of a URL."""
     return int(url.rstrip("/").rpartition(":")[2])
 
 
@@ -149,8 +166,8 @@ def _server(scheme: str, *options: str) -> Start:
     @contextmanager
     def start(cores: frozenset[int]) -> Iterator[Running]:
         arguments = ("server", "--listen", f"{scheme}://127.0.0.1:0", *options)
-        with _socks6_command(cores, *arguments) as (process, url):
-            yield Running(port=_port_of(url), processes={"server": process})
+        with socks6_command(cores, *arguments) as (process, url):
+            yield Running(port=port_of(url), processes={"server": process})
 
     return start
 
@@ -159,10 +176,10 @@ def _server(scheme: str, *options: str) -> Start:
 def _converter(cores: frozenset[int]) -> Iterator[Running]:
     with ExitStack() as stack:
         listen = ("server", "--listen", "socks6://127.0.0.1:0")
-        server, upstream = stack.enter_context(_socks6_command(cores, *listen))
+        server, upstream = stack.enter_context(socks6_command(cores, *listen))
         convert = ("client", "--listen", "socks5://127.0.0.1:0", "--via", upstream)
-        client, url = stack.enter_context(_socks6_command(cores, *convert))
-        yield Running(port=_port_of(url), processes={"client": client, "server": server})
+        client, url = stack.enter_context(socks6_command(cores, *convert))
+        yield Running(port=port_of(url), processes={"client": client, "server": server})
 
 
 _USERS: Final = ("--user", f"{USER}:{PASSWORD}")
@@ -171,8 +188,8 @@ PEERS: Final = {
     peer.name: peer
     for peer in (
         Peer(name="direct", protocol="direct", start=_nothing),
-        Peer(name="microsocks", protocol="socks5", start=_microsocks()),
-        Peer(name="danted", protocol="socks5", start=_danted),
+        Peer(name="microsocks", protocol="socks5", start=microsocks()),
+        Peer(name="danted", protocol="socks5", start=danted()),
         Peer(name="socks6", protocol="socks6", start=_server("socks6"), ours=True),
         Peer(name="socks6-front5", protocol="socks5", start=_server("socks5"), ours=True),
         Peer(name="socks6-converter", protocol="socks5", start=_converter, ours=True),
@@ -194,7 +211,7 @@ PEERS: Final = {
         Peer(
             name="microsocks-password",
             protocol="socks5",
-            start=_microsocks("-u", USER, "-P", PASSWORD),
+            start=microsocks("-u", USER, "-P", PASSWORD),
             password=True,
             usual=False,
         ),

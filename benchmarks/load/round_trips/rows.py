@@ -1,0 +1,140 @@
+"""What is measured: a row for each way to ask, with the round trips that it ought to take."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.load.round_trips.asking import (
+    Way,
+    connecting_to_origin,
+    connecting_to_proxy,
+    direct,
+    http,
+    socks5,
+    socks6,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A way to ask: `near` round trips between client and proxy, `far` ones between proxy and origin."""
+
+    name: str
+    label: str
+    group: str
+    near: int
+    far: int
+    way: Way
+
+
+DIRECT, SOCKS5, SOCKS6, CONVERTER = "no proxy", "SOCKS 5", "SOCKS 6", "converter"
+PINGS: Final = (
+    Row(name="ping", label="to the proxy", group=DIRECT, near=1, far=0, way=connecting_to_proxy()),
+    Row(name="far-ping", label="proxy to origin", group=DIRECT, near=0, far=1, way=connecting_to_origin()),
+)
+"""Not shown among the others: what the links themselves take."""
+
+ROWS: Final = (
+    Row(name="direct", label="direct", group=DIRECT, near=2, far=2, way=direct()),
+    Row(name="direct-tfo", label="direct, TFO", group=DIRECT, near=1, far=1, way=direct(fast_open=True)),
+    Row(
+        name="socks5-password",
+        label="password (microsocks)",
+        group=SOCKS5,
+        near=5,
+        far=2,
+        way=socks5("microsocks-password", password=True),
+    ),
+    Row(name="socks5", label="plain (microsocks)", group=SOCKS5, near=4, far=2, way=socks5("microsocks")),
+    Row(name="socks5-danted", label="plain (dante)", group=SOCKS5, near=4, far=2, way=socks5("danted")),
+    Row(name="socks6", label="plain", group=SOCKS6, near=3, far=2, way=socks6("socks6")),
+    Row(
+        name="socks6-password",
+        label="password",
+        group=SOCKS6,
+        near=3,
+        far=2,
+        way=socks6("socks6-password", password=True),
+    ),
+    Row(
+        name="socks6-session",
+        label="session",
+        group=SOCKS6,
+        near=3,
+        far=2,
+        way=socks6("socks6-password", password=True, session=True),
+    ),
+    Row(
+        name="socks6-tfo",
+        label="TFO",
+        group=SOCKS6,
+        near=2,
+        far=2,
+        way=socks6("socks6", fast_open=True),
+    ),
+    Row(
+        name="socks6-early",
+        label="first bytes with the request",
+        group=SOCKS6,
+        near=2,
+        far=2,
+        way=socks6("socks6", early=True),
+    ),
+    Row(
+        name="socks6-token-tfo",
+        label="session + token + TFO",
+        group=SOCKS6,
+        near=1,
+        far=2,
+        way=socks6("socks6-password", password=True, session=True, early=True, token=True, fast_open=True),
+    ),
+    Row(
+        name="socks6-token-tfo-tfo",
+        label="the same, TFO to the origin too",
+        group=SOCKS6,
+        near=1,
+        far=1,
+        way=socks6(
+            "socks6-password",
+            password=True,
+            session=True,
+            early=True,
+            token=True,
+            fast_open=True,
+            far_fast_open=True,
+        ),
+    ),
+    Row(name="converter", label="SOCKS 5 client", group=CONVERTER, near=3, far=2, way=socks5("converter")),
+    Row(
+        name="converter-tfo",
+        label="SOCKS 5 client, TFO",
+        group=CONVERTER,
+        near=2,
+        far=2,
+        way=socks5("converter-tfo"),
+    ),
+    Row(
+        name="converter-optimistic",
+        label="SOCKS 5 client, optimistic",
+        group=CONVERTER,
+        near=2,
+        far=2,
+        way=socks5("converter-optimistic"),
+    ),
+    Row(
+        name="converter-optimistic-tfo",
+        label="SOCKS 5 client, optimistic, TFO",
+        group=CONVERTER,
+        near=1,
+        far=2,
+        way=socks5("converter-optimistic-tfo"),
+    ),
+    Row(name="converter-http", label="HTTP client", group=CONVERTER, near=2, far=2, way=http("converter")),
+    Row(
+        name="converter-http-tfo",
+        label="HTTP client, TFO",
+        group=CONVERTER,
+        near=1,
+        far=2,
+        way=http("converter-tfo"),
+    ),
+)
