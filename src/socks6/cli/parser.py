@@ -26,6 +26,28 @@ SHELLS: Final = ("bash", "zsh", "fish")
 # What argparse quotes of a command line and may hold a password: URLs, NAME:PASSWORD.
 _SECRET: Final = re.compile(r"'[^']*[:@][^']*'|\"[^\"]*[:@][^\"]*\"")
 
+FORWARD_NUMBERS: Final = (
+    (
+        "idle-timeout",
+        "idle",
+        "SECONDS",
+        seconds,
+        None,
+        (
+            "without a byte either way, then a connection is closed or a peer forgotten; 0 for never (default: 7440,"
+            " with --udp 300)"
+        ),
+    ),
+    (
+        "max-peers",
+        "max_peers",
+        "NUMBER",
+        positive_count,
+        1000,
+        "connections or UDP peers at a time (default: 1000)",
+    ),
+    ("timeout", "timeout", "SECONDS", positive_seconds, 60.0, "to connect (default: 60)"),
+)
 BIND_NUMBERS: Final = (
     ("backlog", "backlog", "NUMBER", small_count, 64, "how many peers the proxy keeps waiting; 0 for none"),
     ("max-connections", "connections", "NUMBER", positive_count, 1000, "peers at a time"),
@@ -247,29 +269,8 @@ def _forward(parser: argparse.ArgumentParser) -> None:
         help="how datagrams travel to the proxy: over UDP (datagram), on a connection to it (stream), or as can be"
         " (default: auto)",
     )
-    parser.add_argument(
-        "--idle-timeout",
-        dest="idle",
-        metavar="SECONDS",
-        type=seconds,
-        help="without a byte either way, then a connection is closed or a peer forgotten; 0 for never (default: 7440,"
-        " with --udp 300)",
-    )
-    parser.add_argument(
-        "--max-peers",
-        metavar="NUMBER",
-        type=positive_count,
-        default=1000,
-        help="connections or UDP peers at a time (default: 1000)",
-    )
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        metavar="SECONDS",
-        type=positive_seconds,
-        default=60.0,
-        help="to connect (default: 60)",
-    )
+    for name, dest, metavar, kind, default, what in FORWARD_NUMBERS:
+        parser.add_argument(f"--{name}", dest=dest, metavar=metavar, type=kind, default=default, help=what)
     _add_dialect(parser)
 
 
