@@ -9,7 +9,7 @@ from socks6.cli.parser import build_parser
 from socks6.cli.texts import HELP
 
 FILES: Final = ":files"  # stands for the names of files
-PROXY_SCHEMES: Final = ("socks6://", "socks6+unix:///")
+PROXY_SCHEMES: Final = ("socks6://", "socks6+tls://", "socks6+unix:///")
 LISTENER_SCHEMES: Final = ("mixed://", "socks5://", "http://", *PROXY_SCHEMES)
 LONGEST_MEANING: Final = 60
 

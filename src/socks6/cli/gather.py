@@ -21,7 +21,7 @@ PLAIN: Final = (
     "direct", "via_fast_open", "via_session", "optimistic", "open_to_all", "allow_private", "connections", "connections_per_source",
     "handshake_timeout", "lookup_timeout", "connect_timeout", "idle_timeout", "fin_timeout", "drain_timeout",
     "dialect_212", "quiet_failures", "ignore_fragmented", "copy_tos", "fast_open", "racing", "first_family",
-    "attempt_delay", "verbosity", "log_destinations", "loop",
+    "attempt_delay", "tls_certificate", "tls_key", "tls_client_ca", "tls_min_version", "verbosity", "log_destinations", "loop",
 )  # fmt: skip
 
 
@@ -44,12 +44,15 @@ def gather(flags: Namespace, environment: Mapping[str, str]) -> Gathered:
 
 
 def _from_flags(flags: Namespace) -> Choices:
-    if flags.via is not None and (flags.direct or flags.via_file is not None):
+    via = flags.via if flags.via_url is None else flags.via_url
+    if flags.via_url is not None and flags.via is not None:
+        raise ConfigurationError("URL, --via: only one of them")
+    if via is not None and (flags.direct or flags.via_file is not None):
         raise ConfigurationError("--via, --via-file, --direct: only one of them")
     plain = {name: getattr(flags, name) for name in PLAIN}
     return Choices(
         listen=_listeners(flags.listen),
-        via=find_upstream(flags.via, flags.via_file, {}),
+        via=find_upstream(via, flags.via_file, {}),
         users=_users("--user", flags.user) if flags.user else None,
         users_file=_users_file(flags.users),
         **plain,

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, NoReturn
 from socks6.cli.serving_flags import add_serving_flags, add_upstream_flags
 from socks6.cli.texts import EXAMPLES, HELP, SOCKS6
 from socks6.cli.values import (
+    days,
     hops,
     place,
     place_here,
@@ -138,8 +139,11 @@ def _server(parser: argparse.ArgumentParser) -> None:
 
 
 def _client(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "socks6 client --via URL [--listen URL]... [flags]"
+    parser.usage = "socks6 client [URL] [--listen URL]... [flags]"
     add_serving_flags(parser, listen="mixed://127.0.0.1:1080")
+    parser.add_argument(
+        "via_url", metavar="URL", nargs="?", help="the proxy to go through, as --via names it"
+    )
 
 
 def _ping(parser: argparse.ArgumentParser) -> None:
@@ -291,6 +295,38 @@ def _passwd(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the user's name")
 
 
+def _cert(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="new|show", required=True)
+    new = actions.add_parser("new", help="make a certificate that signs itself", allow_abbrev=False)
+    new.add_argument("hosts", metavar="HOST", nargs="+", help="a name or address of the server")
+    new.add_argument("--cert", metavar="FILE", help="where to write the certificate (default: HOST.pem)")
+    new.add_argument("--key", metavar="FILE", help="where to write the key (default: HOST.key)")
+    new.add_argument(
+        "--days", metavar="DAYS", type=days, default=3650, help="how long it is valid (default: 3650)"
+    )
+    show = actions.add_parser(
+        "show", help="show the pin, the names and the end of a certificate", allow_abbrev=False
+    )
+    show.add_argument("file", metavar="FILE", help="in PEM")
+
+
+def _share(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "server", metavar="HOST[:PORT]|URL", help="where clients reach it; the port is 8389 unless named"
+    )
+    parser.add_argument(
+        "--cert", metavar="FILE", help="its certificate (default: the one that the server made for itself)"
+    )
+    parser.add_argument(
+        "--no-pin", action="store_true", help="have clients know it by their system's roots, not by its pin"
+    )
+    parser.add_argument("--user", metavar="NAME", help="whom the URL is for")
+    parser.add_argument(
+        "--password", action="store_true", help="ask for that user's password, and print it within the URL"
+    )
+    parser.add_argument("--no-qr", action="store_true", help="print no QR code")
+
+
 def _demo(parser: argparse.ArgumentParser) -> None:
     del parser  # it has no flags
 
@@ -309,6 +345,8 @@ COMMANDS: Final = {
     "bind": Command("bind", _bind),
     "check": Command("check", _check),
     "passwd": Command("passwd", _passwd),
+    "cert": Command("certificates", _cert),
+    "share": Command("share", _share),
     "demo": Command("demo", _demo),
     "completion": Command("completion", _completion),
 }

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 
 from socks6.cli import complain
+from socks6.cli.certificates import pin_in
 from socks6.cli.gather import gather
 from socks6.cli.logs import set_up_logging
 from socks6.cli.loops import run_loop
@@ -18,6 +19,7 @@ from socks6.cli.operator import Operator
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.config.choices import Choices
+from socks6.config.own_certificate import with_certificate
 from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
 from socks6.errors import ConfigurationError, Socks6Error
 from socks6.observability.logs import LogObserver
@@ -27,6 +29,9 @@ from socks6.proxy.service import Server
 def run(arguments: Namespace) -> int:
     """Serve until told to stop."""
     choices, plan = make_plan(arguments, os.environ)
+    plan, own, made = with_certificate(plan, os.environ)
+    if own:
+        complain(f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin_in(own)}")
     worker = plan.worker(_observer(choices))
     server = plan.server(worker)
     operator = Operator(server, worker, plan, lambda: gather(arguments, os.environ).choices)

@@ -7,6 +7,7 @@ from socks6.cli.values import count, positive_seconds, seconds, small_count
 
 LOOPS: Final = ("auto", "asyncio", "uvloop")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")
+TLS_VERSIONS: Final = ("1.2", "1.3")
 
 Group: TypeAlias = argparse._ArgumentGroup  # noqa: SLF001 - what add_argument_group returns has no other name
 
@@ -15,9 +16,11 @@ def add_serving_flags(parser: argparse.ArgumentParser, *, listen: str) -> None:
     """Add them all; `listen` is the default listener."""
     _add_ways(parser.add_argument_group("ways in and out"), listen)
     _add_rights(parser.add_argument_group("who may come in, and where to"))
+    _add_tls(parser.add_argument_group("encryption of listeners such as socks6+tls://HOST"))
     _add_limits(parser.add_argument_group("limits"))
     _add_habits(parser.add_argument_group("manner of serving"))
     _add_stack(parser.add_argument_group("the layers below"))
+    parser.set_defaults(via_url=None)
     _add_process(parser.add_argument_group("process"))
 
 
@@ -38,7 +41,8 @@ def _add_ways(group: Group, listen: str) -> None:
         metavar="URL",
         action="append",
         help="where clients come in: socks6://HOST:PORT, mixed:// (SOCKS 4, 4a, 5, 6 and HTTP on one port),"
-        f" socks5://, http://, or socks6+unix:///PATH; port 0 is any free one; repeatable (default: {listen})",
+        " socks5://, http://, each also encrypted, as socks6+tls://HOST, or on a Unix socket,"
+        f" socks6+unix:///PATH; port 0 is any free one; repeatable (default: {listen})",
     )
     add_upstream_flags(group)
     group.add_argument(
@@ -81,6 +85,24 @@ def _add_rights(group: Group) -> None:
         action=argparse.BooleanOptionalAction,
         help="let clients reach private networks and this machine (default: only where every --listen is a"
         " loopback address or a Unix socket)",
+    )
+
+
+def _add_tls(group: Group) -> None:
+    group.add_argument(
+        "--tls-cert",
+        dest="tls_certificate",
+        metavar="FILE",
+        help="the certificate and its issuers, in PEM (default: one that the server makes for itself)",
+    )
+    group.add_argument("--tls-key", metavar="FILE", help="its key, where that has a file of its own")
+    group.add_argument(
+        "--tls-client-ca",
+        metavar="FILE",
+        help="let in only clients with certificates of these authorities: they are whom these name",
+    )
+    group.add_argument(
+        "--tls-min-version", choices=TLS_VERSIONS, help="the oldest version of TLS (default: 1.3)"
     )
 
 

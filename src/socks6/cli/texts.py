@@ -31,6 +31,7 @@ examples:
   socks6 server                                     for this machine alone
   socks6 server --listen socks6://:1080 --users users.txt
   socks6 server --listen mixed://192.0.2.1:1080 --listen socks6+unix:///run/socks6.sock --config socks6.toml
+  socks6 server --listen socks6+tls://:8389 --users users.txt
   socks6 server --listen socks6://:1080 --users users.txt --via socks6://next.example
 
 SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once. SIGHUP has it
@@ -43,6 +44,7 @@ read its files again: users and policy are new for new connections, and nobody i
         """\
 examples:
   socks6 client --via socks6://proxy.example
+  socks6 client 'socks6+tls://proxy.example?pin-sha256=PIN'
   SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 client --listen socks5://127.0.0.1:9050
   socks6 client --via-file proxy.url --listen http://127.0.0.1:8080 --user bob:secret
 
@@ -127,6 +129,29 @@ examples:
 examples:
   socks6 passwd alice >> users.txt
   pwgen 20 1 | tee secret | socks6 passwd alice >> users.txt
+""",
+    ),
+    "cert": Help(
+        "make a certificate, or show one",
+        "Make a certificate that signs itself, or show what is in one.",
+        """\
+examples:
+  socks6 cert new proxy.example 192.0.2.1           writes proxy.example.pem and proxy.example.key
+  socks6 cert show proxy.example.pem
+
+Clients know such a server by its pin, the SHA-256 of its public key: socks6+tls://proxy.example?pin-sha256=PIN.
+""",
+    ),
+    "share": Help(
+        "print a URL and a QR code for clients of a server",
+        "Print a URL, and a QR code of it, that hold all a client needs to use a server.",
+        """\
+examples:
+  socks6 share proxy.example                        the server's own certificate's pin goes along
+  socks6 share proxy.example --user alice --password
+  socks6 client "$(socks6 share proxy.example --no-qr)"
+
+With --password the output holds a password: show it to nobody else.
 """,
     ),
     "demo": Help(

@@ -49,6 +49,13 @@ def port(text: str) -> int:
     return int(text)
 
 
+def days(text: str) -> int:
+    """Return how long a certificate is to be valid."""
+    if not 0 < count(text) <= 36500:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 36500")
+    return int(text)
+
+
 def hops(text: str) -> int:
     """Return a TTL, which is not nought."""
     if not 0 < count(text) < 256:

@@ -26,6 +26,11 @@ class Choices:
     via_session: bool | None = None
     open_to_all: bool | None = None
 
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
+    tls_min_version: str | None = None  # one of MINIMUM_VERSIONS
+
     users: Mapping[str, PasswordHash] | None = field(default=None, repr=False)
     users_file: UsersFile | None = field(default=None, repr=False)
     allow_private: bool | None = None

@@ -12,6 +12,7 @@ from socks6.errors import ConfigurationError
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.direct import CONNECT_SECONDS, DirectOutbound
+from socks6.net.encryption.settings import DEFAULT_MINIMUM, TlsParameters
 from socks6.net.resolve import LOOKUP_SECONDS, Resolver
 from socks6.net.stream import Outbound
 from socks6.net.url import ProxyURL
@@ -156,10 +157,22 @@ def _settings(choices: Choices) -> Settings:
         optimistic=_said(choices.optimistic, usual.optimistic),
         copy_tos=_said(choices.copy_tos, usual.copy_tos),
         fast_open=_said(choices.fast_open, usual.fast_open),
+        tls=_tls(choices),
         relay=RelaySettings(
             idle_timeout=_said(choices.idle_timeout, usual.relay.idle_timeout),
             fin_timeout=_said(choices.fin_timeout, usual.relay.fin_timeout),
         ),
+    )
+
+
+def _tls(choices: Choices) -> TlsParameters:
+    if choices.tls_key is not None and choices.tls_certificate is None:
+        raise ConfigurationError("there is a key of TLS, but not its certificate")
+    return TlsParameters(
+        certificate=choices.tls_certificate,
+        key=choices.tls_key,
+        client_ca=choices.tls_client_ca,
+        min_version=None if choices.tls_min_version == DEFAULT_MINIMUM else choices.tls_min_version,
     )
 
 

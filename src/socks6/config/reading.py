@@ -12,6 +12,7 @@ from socks6.config.faults import Fault, Key, blaming
 from socks6.config.stack import read_stack_rule
 from socks6.config.upstream import parse_upstream, read_url_file
 from socks6.errors import ConfigurationError
+from socks6.net.encryption.settings import MINIMUM_VERSIONS
 from socks6.net.url import ProxyURL
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
@@ -25,6 +26,7 @@ TABLES: Final[Mapping[str, type[Struct]]] = {
     "limits": tables.Limits,
     "timeouts": tables.Timeouts,
     "happy-eyeballs": tables.HappyEyeballs,
+    "tls": tables.Tls,
 }
 
 ValueT = TypeVar("ValueT")
@@ -53,6 +55,7 @@ class _Reading:
         timeouts = self._table("timeouts", tables.Timeouts)
         users = self._table("users", tables.Users)
         eyeballs = self._table("happy-eyeballs", tables.HappyEyeballs)
+        tls = self._table("tls", tables.Tls)
         return Choices(
             listen=self._listen(),
             via=self._via(),
@@ -60,6 +63,10 @@ class _Reading:
             via_fast_open=top.via_fast_open,
             via_session=top.via_session,
             open_to_all=top.open,
+            tls_certificate=self._path(tls.certificate),
+            tls_key=self._path(tls.key),
+            tls_client_ca=self._path(tls.client_ca),
+            tls_min_version=self._one_of(tuple(MINIMUM_VERSIONS), tls.min_version, ("tls", "min-version")),
             users=self._plain_users(users),
             users_file=self._users_file(users),
             allow_private=policy.allow_private,
@@ -115,6 +122,9 @@ class _Reading:
         if via_file is not None:
             return self._attempt(("via-file",), lambda: read_url_file(self._directory / via_file))
         return None
+
+    def _path(self, name: str | None) -> str | None:
+        return None if name is None else str(self._directory / name)
 
     def _one_of(self, known: Sequence[str], value: str | None, key: Key) -> str | None:
         if value is not None and value not in known:

@@ -104,6 +104,15 @@ class HappyEyeballs(Table):
     delay: Seconds | None = None
 
 
+class Tls(Table):
+    """[tls]"""
+
+    certificate: str | None = None
+    key: str | None = None
+    client_ca: str | None = None
+    min_version: str | None = None
+
+
 class Limits(Table):
     """[limits]"""
 

@@ -8,11 +8,12 @@ import pytest
 
 from socks6.cli.gather import Gathered, gather
 from socks6.cli.parser import parse
-from socks6.cli.serving_flags import FAMILIES, LOOPS
+from socks6.cli.serving_flags import FAMILIES, LOOPS, TLS_VERSIONS
 from socks6.config import choices
 from socks6.config.choices import Choices
 from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
 from socks6.errors import ConfigurationError
+from socks6.net.encryption.settings import MINIMUM_VERSIONS
 from socks6.net.url import ProxyURL
 from socks6.proxy.authentication.hashes import ScryptHash
 
@@ -44,6 +45,10 @@ EVERYTHING = Choices(
     racing=False,
     first_family="ipv6",
     attempt_delay=0.5,
+    tls_certificate="/etc/proxy.pem",
+    tls_key="/etc/proxy.key",
+    tls_client_ca="/etc/ca.pem",
+    tls_min_version="1.2",
     verbosity=2,
     log_destinations=True,
     loop="asyncio",
@@ -99,6 +104,8 @@ def test_every_flag(tmp_path: Path) -> None:
             "--no-happy-eyeballs",
         ),
         *("--first-family", "ipv6", "--attempt-delay", "0.5"),
+        *("--tls-cert", "/etc/proxy.pem", "--tls-key", "/etc/proxy.key"),
+        *("--tls-client-ca", "/etc/ca.pem", "--tls-min-version", "1.2"),
         *("--log-destinations", "--loop", "asyncio"),
     ]
     choices = chosen(*flags)
@@ -109,6 +116,14 @@ def test_every_flag(tmp_path: Path) -> None:
     assert users_file is not None
     assert list(users_file.entries) == ["bob"]
     assert dataclasses.replace(choices, users=None, users_file=None) == EVERYTHING
+
+
+def test_a_client_can_be_given_its_proxy_alone() -> None:
+    words = ["client", "socks6+tls://proxy.example"]
+    assert gather(parse(words), {}).choices.via == ProxyURL.parse("socks6+tls://proxy.example")
+    for more in (["--via", "socks6://other"], ["--via-file", "x"], ["--direct"]):
+        with pytest.raises(ConfigurationError, match="only one of them"):
+            gather(parse([*words, *more]), {})
 
 
 def test_every_choice_has_a_flag_but_rules() -> None:
@@ -131,6 +146,7 @@ def test_what_a_file_turns_on_a_flag_turns_off(flag: str) -> None:
 
 def test_the_loops_and_families_of_flags_and_files_are_the_same() -> None:
     assert (LOOPS, FAMILIES) == (choices.LOOPS, choices.FAMILIES)
+    assert tuple(MINIMUM_VERSIONS) == TLS_VERSIONS
 
 
 @pytest.mark.parametrize(("command", "listen"), [("server", SERVER_LISTEN), ("client", CLIENT_LISTEN)])

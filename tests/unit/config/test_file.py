@@ -11,6 +11,7 @@ from socks6.config.faults import InvalidConfiguration
 from socks6.config.file import ConfigurationFile, read_configuration
 from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
+from socks6.net.encryption.settings import TlsParameters
 from socks6.net.url import SCHEMES, ProxyURL
 from socks6.policy.rules import Rule
 from socks6.proxy.authentication.hashes import ScryptHash
@@ -293,6 +294,25 @@ def test_without_msgspec_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
         file_of(tmp_path, "")
 
 
+def test_files_of_tls_are_found_beside_the_file(tmp_path: Path) -> None:
+    text = '[tls]\ncertificate = "a.pem"\nkey = "/b.key"\nclient-ca = "ca.pem"\nmin-version = "1.2"\n'
+    choices = choices_of(tmp_path, text)
+    assert choices.tls_certificate == str(tmp_path / "a.pem")
+    assert choices.tls_key == "/b.key"
+    assert choices.tls_client_ca == str(tmp_path / "ca.pem")
+    assert Plan.of(choices).settings.tls == TlsParameters(
+        certificate=str(tmp_path / "a.pem"),
+        key="/b.key",
+        client_ca=str(tmp_path / "ca.pem"),
+        min_version="1.2",
+    )
+
+
+def test_a_key_needs_its_certificate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is a key of TLS, but not its certificate"):
+        Plan.of(choices_of(tmp_path, '[tls]\nkey = "b.key"'))
+
+
 def test_the_example_is_without_faults() -> None:
     assert read_configuration("examples/socks6.toml").choices.listen
 
@@ -300,7 +320,7 @@ def test_the_example_is_without_faults() -> None:
 def test_what_the_example_calls_the_default_is_the_default(tmp_path: Path) -> None:
     text = re.sub(r"^# (?=[a-z0-9-]+ = )", "", Path("examples/socks6.toml").read_text(), flags=re.MULTILINE)
     given = re.compile(
-        r"(via|via-file|file|alice|action|users|hosts|ports|commands|forbid|lowest-ttl|dscp) = .*\n"
+        r"(via|via-file|file|alice|action|users|hosts|ports|commands|forbid|lowest-ttl|dscp|certificate|key|client-ca) = .*\n"
     )
     choices = choices_of(tmp_path, given.sub("", text))
     usual = Plan.of(Choices())

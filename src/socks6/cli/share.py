@@ -1,0 +1,75 @@
+"""socks6 share: a URL, and a QR code of it, that hold all a client needs to use a server."""
+
+import os
+import sys
+from argparse import Namespace
+from getpass import getpass
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+from socks6.cli.certificates import pin_in
+from socks6.config.own_certificate import own_certificate
+from socks6.errors import ConfigurationError
+from socks6.net.encryption.pins import parse_pin
+from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.url import ENCRYPTED, ProxyURL
+
+QUIET_ZONE: Final = 2  # modules around a QR code
+TLS_SCHEME: Final = "socks6+tls://"
+
+
+def run(arguments: Namespace) -> int:
+    """Print the URL, and below it the QR code."""
+    text = arguments.server if "://" in arguments.server else TLS_SCHEME + arguments.server
+    given = ProxyURL.parse(text)
+    if given.username is not None:
+        raise ConfigurationError("name the user by --user; --password asks for the password")
+    if arguments.password and arguments.user is None:
+        raise ConfigurationError("--password goes with --user")
+    url = ProxyURL(
+        front=given.front,
+        host=given.host,
+        port=given.port,
+        path=given.path,
+        transport=given.transport,
+        options=given.options,
+        username=arguments.user,
+        password=_ask(arguments.user) if arguments.password else None,
+        tls=_known_by(given, arguments),
+    ).with_secrets()  # it is what this command is for, and only when --password asks for it
+    print(url, flush=True)
+    if not arguments.no_qr:
+        print(qr_code(url), end="", flush=True)
+    return 0
+
+
+def qr_code(text: str) -> str:
+    """Return a QR code for a terminal. Raises ConfigurationError where that cannot be."""
+    try:
+        import segno  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ConfigurationError("QR codes need an extra: pip install socks6[server]; or --no-qr") from None
+    drawn = StringIO()
+    compact = (sys.stdout.encoding or "").lower().startswith("utf")  # half blocks: a quarter of the room
+    segno.make_qr(text, error="l").terminal(drawn, border=QUIET_ZONE, compact=compact)
+    return drawn.getvalue()
+
+
+def _known_by(given: ProxyURL, arguments: Namespace) -> TlsParameters:
+    """Return how the client is to know the server: by the pin of its certificate, unless the URL says already."""
+    if given.transport not in ENCRYPTED or arguments.no_pin or given.tls != NOTHING_SAID:
+        return given.tls
+    certificate = Path(arguments.cert) if arguments.cert else own_certificate(os.environ)[0]
+    if not arguments.cert and not certificate.exists():
+        raise ConfigurationError(
+            f"{certificate}: there is no certificate yet: start the server first, name one by --cert, or say --no-pin"
+        )
+    return TlsParameters(pins=(parse_pin(pin_in(certificate)),))
+
+
+def _ask(user: str) -> str:
+    """Return the password, typed without an echo or piped in."""
+    if sys.stdin.isatty():
+        return getpass(f"password of {user}: ")
+    return sys.stdin.readline().rstrip("\r\n")

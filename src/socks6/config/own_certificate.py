@@ -1,0 +1,81 @@
+"""The certificate that a server makes for itself when it is given none, and where it is kept."""
+
+import dataclasses
+import datetime as dt
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from socks6.config.plan import Plan
+from socks6.errors import ConfigurationError
+from socks6.message.address import normalize_host
+from socks6.net.encryption.issue import make_certificate
+from socks6.net.encryption.settings import TlsParameters
+from socks6.net.url import ENCRYPTED
+
+ROOTS_FOLDER: Final = "/var/lib/socks6"
+CERTIFICATE: Final = "certificate.pem"
+KEY: Final = "certificate.key"
+FOLDER_MODE: Final = 0o700
+
+
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """Return where a server keeps what it makes: systemd's StateDirectory, root's or a user's own folder."""
+    if given := environment.get("STATE_DIRECTORY"):
+        return Path(given.partition(":")[0])
+    if home := environment.get("XDG_STATE_HOME"):
+        return Path(home) / "socks6"
+    if os.geteuid() == 0:
+        return Path(ROOTS_FOLDER)
+    return Path.home() / ".local" / "state" / "socks6"
+
+
+def own_certificate(environment: Mapping[str, str]) -> tuple[Path, Path]:
+    """Return the certificate that a server makes for itself, and its key, be they there or not."""
+    folder = state_folder(environment)
+    return folder / CERTIFICATE, folder / KEY
+
+
+def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, str, bool]:
+    """Return a plan in which every encrypted listener has a certificate, made now if it must be.
+
+    Second comes the path of the server's own certificate, "" if no listener needs it; third, whether it was
+    made now. Raises ConfigurationError.
+    """
+    needy = [
+        url
+        for url in plan.listen
+        if url.transport in ENCRYPTED and url.tls.over(plan.settings.tls).certificate is None
+    ]
+    if not needy:
+        return plan, "", False
+    certificate, key = own_certificate(environment)
+    own = TlsParameters(certificate=str(certificate), key=str(key))
+    made = not certificate.exists()
+    if made:
+        try:
+            certificate.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            make_certificate(
+                _names(url.host for url in needy),
+                certificate=certificate,
+                key=key,
+                now=dt.datetime.now(dt.UTC),
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot make a certificate, {error.filename}: {error.strerror}: name one (--tls-cert, cert=)"
+            ) from error
+    settings = dataclasses.replace(plan.settings, tls=plan.settings.tls.over(own))
+    return dataclasses.replace(plan, settings=settings), str(certificate), made
+
+
+def _names(hosts: Iterable[str]) -> list[str]:
+    """Return what to call the server: the hosts that it listens at, and the machine's name."""
+    named = [host for host in hosts if host not in {"", "0.0.0.0", "::"}]  # noqa: S104 - nobody's name
+    try:
+        named.append(normalize_host(socket.gethostname()))
+    except ValueError:  # a machine may have a name that hosts cannot have
+        named.append("socks6.invalid")
+    return list(dict.fromkeys(named))

@@ -1,0 +1,99 @@
+"""The certificate that a server makes for itself."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from socks6.cli.certificates import pin_in
+from socks6.config.choices import Choices
+from socks6.config.own_certificate import state_folder, with_certificate
+from socks6.config.plan import Plan
+from socks6.errors import ConfigurationError
+from socks6.net.encryption.contexts import server_context
+from socks6.net.encryption.issue import read_certificate
+from socks6.net.url import ProxyURL
+from tests.kit.certificates import write_certificate
+
+
+def plan(*urls: str, **said: str) -> Plan:
+    return Plan.of(Choices(listen=tuple(map(ProxyURL.parse_listener, urls)), **said))  # type: ignore[arg-type]
+
+
+def test_it_is_made_once_and_used_again(tmp_path: Path) -> None:
+    environment = {"STATE_DIRECTORY": str(tmp_path / "a" / "b")}
+    wanting = plan("socks6+tls://127.0.0.1:0")
+    first, path, made = with_certificate(wanting, environment)
+    assert made
+    assert path == str(tmp_path / "a" / "b" / "certificate.pem")
+    server_context(first.settings.tls)
+    pin = pin_in(path)
+    second, again, made = with_certificate(wanting, environment)
+    assert not made
+    assert (second.settings, again, pin_in(path)) == (first.settings, path, pin)
+
+
+def test_nobody_else_can_read_the_key(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        made, _, _ = with_certificate(
+            plan(
+                "mixed+tls://:0",
+            ),
+            {"STATE_DIRECTORY": str(tmp_path / "x")},
+        )
+    finally:
+        os.umask(before)
+    assert made.settings.tls.key is not None
+    assert stat.S_IMODE(os.stat(made.settings.tls.key).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(tmp_path / "x").st_mode) == 0o700
+
+
+def test_who_has_a_certificate_or_needs_none_gets_none(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    environment = {"STATE_DIRECTORY": str(tmp_path / "x")}
+    for content in (
+        plan("socks6://127.0.0.1:0"),
+        plan(f"socks6+tls://127.0.0.1:0?{files.listener_query}"),
+        plan("socks6+tls://127.0.0.1:0", tls_certificate=files.certificate, tls_key=files.key),
+    ):
+        assert with_certificate(content, environment) == (content, "", False)
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_else_is_said_of_tls_stays(tmp_path: Path) -> None:
+    said = plan("socks6+tls://127.0.0.1:0", tls_min_version="1.2", tls_client_ca="/etc/ca.pem")
+    made, _, _ = with_certificate(said, {"STATE_DIRECTORY": str(tmp_path)})
+    assert (made.settings.tls.min_version, made.settings.tls.client_ca) == ("1.2", "/etc/ca.pem")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"cannot make a certificate, .*file/x: Not a directory"):
+        with_certificate(plan("socks6+tls://127.0.0.1:0"), {"STATE_DIRECTORY": str(tmp_path / "file" / "x")})
+
+
+def test_a_machine_may_have_a_name_that_hosts_cannot_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "not a name")
+    _, path, _ = with_certificate(plan("socks6+tls://:0"), {"STATE_DIRECTORY": str(tmp_path)})
+    assert read_certificate(path).subject.rfc4514_string() == "CN=socks6.invalid"
+
+
+@pytest.mark.parametrize(
+    ("environment", "user", "folder"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/x:/other", "XDG_STATE_HOME": "/y"}, 0, "/var/lib/x"),
+        ({"XDG_STATE_HOME": "/y"}, 0, "/y/socks6"),
+        ({}, 0, "/var/lib/socks6"),
+        ({}, 1000, f"{Path.home()}/.local/state/socks6"),
+    ],
+)
+def test_where_it_is_kept(
+    environment: dict[str, str], user: int, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert str(state_folder(environment)) == folder
