@@ -18,7 +18,7 @@ class Ending(Enum):
     FAILED = "failed"  # the operation failed
     IDLE = "idle"  # an idle or fin time-out
     RESET = "reset"  # a side reset, or its path broke
-    STOPPED = "stopped"  # the server stopped
+    STOPPED = "stopped"  # the server stopped, or its client tore down the session that it belonged to
     ERROR = "error"  # a fault of ours
 
 
@@ -42,6 +42,8 @@ class ConnectionSummary:
     seconds: float
     bytes_up: int  # client to remote
     bytes_down: int
+    session: str = ""  # "new", "yes" (within one), "ended" (by this request), "invalid"; "" without
+    token: str = ""  # "accepted", "rejected"; "" when none was to be spent
 
 
 class Observer(Protocol):

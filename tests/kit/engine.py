@@ -79,6 +79,15 @@ class FakeEngine(Engine):
     def deadline(self) -> float:
         return asyncio.get_running_loop().time() + 10.0
 
+    @property
+    @override
+    def session(self) -> None:
+        return None
+
+    @override
+    def participate(self) -> None:
+        return None
+
     @override
     async def connect(self, call: Call) -> Connection:
         self.calls.append(call)

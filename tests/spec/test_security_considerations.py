@@ -26,6 +26,7 @@ from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import Elapsed, Received, eof, nothing, received, sent
 from tests.kit.reading import receive_all, receive_exactly
 from tests.kit.scenes import client, server
+from tests.kit.session_scene import Scene
 
 CONNECT = Request(command=Command.CONNECT, host="example.com", port=80)
 LARGEST = Request(
@@ -193,3 +194,18 @@ def test_an_option_too_short_for_its_length_reads_nothing_of_the_next() -> None:
     assert find(event.request.options, AuthenticationData) == AuthenticationData(method=NUMBER, data=b"abc")
     assert find(event.request.options, SessionRequest) == SessionRequest()
     assert find(event.request.options, StreamID) is None
+
+
+def test_sessions_are_capped_by_user_and_by_address(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Scene.with_sessions(per_user=2, per_source=3)
+        first = await proxy.open(source="198.51.100.1")
+        for number in range(2, 50):
+            await proxy.open(source=f"198.51.100.{number}")  # his oldest gives way each time
+        assert len(proxy.store) == 2
+        assert not (await proxy.ask(first)).succeeded
+        for name in ("alice", "bob", "bob", "alice"):
+            await proxy.open(name=name, source="2001:db8::1")
+        assert len(proxy.store) == 3  # one network of IPv6 has three of the four
+
+    run(scene())

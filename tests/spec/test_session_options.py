@@ -1,4 +1,4 @@
-"""§ Session options: what binds on the wire and in the conversation. Sessions themselves are issue 4."""
+"""§ Session options: what binds on the wire, in the conversation, and in the proxy that keeps the sessions."""
 
 import asyncio
 

@@ -73,6 +73,8 @@ class LogObserver(Observer):
             command=summary.command,
             host=summary.host if shown else "",
             port=summary.port if shown and summary.host else "",
+            session=summary.session,
+            token=summary.token,
             ending=summary.ending.value,
             reply=summary.reply if summary.reply >= 0 else "",
             reason=summary.reason if shown or summary.ending not in TELLTALE_ENDINGS else "",

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from socks6.errors import DecodeError, LocalProtocolError
@@ -66,6 +67,7 @@ class ServerConversation:
         whole_request: bool = False,
     ) -> None:
         self.state = ServerState.AWAITING_REQUEST
+        self.authenticated = False  # whether the client is known, or nobody needs to be
         self._admission = Admission(methods, required=authentication_required)
         self._deadline = deadline
         self._dialects = dialects
@@ -79,6 +81,7 @@ class ServerConversation:
         self._initial_left = 0  # initial data still to be cut out of what arrives
         self._outgoing = bytearray()
         self._request: Request | None = None
+        self._with_success: tuple[Option, ...] = ()
 
     # What comes in.
 
@@ -153,9 +156,12 @@ class ServerConversation:
         self._require(ServerState.VERIFYING)
         self._follow(self._admission.verified(accepted=accepted))
 
-    def send_authenticated(self, options: tuple[Option, ...] = ()) -> None:
-        """Queue the successful Authentication Reply."""
+    def send_authenticated(
+        self, options: tuple[Option, ...] = (), *, with_success: tuple[Option, ...] = ()
+    ) -> None:
+        """Queue the successful Authentication Reply; the first Operation Reply, if it succeeds, takes `with_success`."""
         self._move(ServerStep.ACCEPT)
+        self._with_success = with_success
         reply = AuthenticationReply(
             type=AuthenticationType.SUCCEEDED,
             options=(*self._admission.reply_options(accepted=True), *options),
@@ -163,7 +169,10 @@ class ServerConversation:
         self._outgoing += reply.encode(self._dialect)
 
     def refuse(self, options: tuple[Option, ...] = (), *, reason: str) -> None:
-        """Queue a final, failing Authentication Reply (an invalid session, a spent token, a ban)."""
+        """Queue a final, failing Authentication Reply (an invalid session, a spent token, a ban).
+
+        To a client that is known (a spent token) it is said in quiet mode, too.
+        """
         if self.state is not ServerState.AUTHENTICATED:
             self._require(ServerState.DECIDING)
         self._refuse(options, reason)
@@ -183,6 +192,8 @@ class ServerConversation:
             if step is None:
                 raise LocalProtocolError(f"command {self._request.command} cannot succeed")
             self._move(step)
+            if self._with_success:
+                reply = replace(reply, options=(*reply.options, *self._with_success))
         self._outgoing += reply.encode(self._dialect)
         self._advance()
 
@@ -263,6 +274,7 @@ class ServerConversation:
         match verdict:
             case Settled():
                 self._move(ServerStep.SETTLE)
+                self.authenticated = True
                 self._events.append(Authenticated())
             case Offered():
                 self._move(ServerStep.OFFER)
@@ -319,7 +331,7 @@ class ServerConversation:
     def _refuse(self, options: tuple[Option, ...], reason: str) -> None:
         self._move(ServerStep.REFUSE)
         reply = AuthenticationReply(type=AuthenticationType.FAILED, options=options)
-        if not self._quiet:
+        if self.authenticated or not self._quiet:
             self._outgoing += reply.encode(self._dialect)
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
 

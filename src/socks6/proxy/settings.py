@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.proxy.sessions import SessionSettings
 from socks6.relay.plane import RelaySettings
 
 
@@ -24,4 +25,5 @@ class Settings:
     )
     fast_open: int = 0  # clients at a time that may send data in their SYN (TCP Fast Open); 0 for none
     tls: TlsParameters = NOTHING_SAID  # of listeners whose URLs say nothing else
+    sessions: SessionSettings = field(default_factory=SessionSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)

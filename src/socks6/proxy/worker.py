@@ -26,6 +26,8 @@ from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.proxy.fronts.mixed import MixedFront
 from socks6.proxy.fronts.socks5 import Socks5Front
 from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.participation import Participation, SessionDesk
+from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
 from socks6.relay.plane import RelayPlane, RelayResult
 from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
@@ -60,7 +62,7 @@ class ServerWorker:
     """Serves clients over any byte stream (§ Mode of operation).
 
     `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. One worker
-    serves any number of streams at the same time.
+    serves any number of streams at the same time. `sessions` keeps the clients' sessions, by default in memory.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ServerWorker:
         settings: Settings | None = None,
         observer: Observer | None = None,
         fronts: Mapping[str, Front] | None = None,
+        sessions: SessionStore | None = None,
     ) -> None:
         self.authenticator = authenticator or NoAuthentication()
         self.policy = policy or Policy()
@@ -79,6 +82,7 @@ class ServerWorker:
         self.settings: Final = settings or Settings()
         self.observer: Final = observer or NullObserver()
         self.penalties: Final = FailurePenalties()
+        self.desk: Final = self._open_desk(sessions)
         self._fronts: Final = fronts or standard_fronts(self.settings)
         self._plane: Final = RelayPlane(self.settings.relay)
         self._ids: Final = itertools.count(1)
@@ -93,13 +97,23 @@ class ServerWorker:
             raise ConfigurationError(f"no front {name!r}: one of {', '.join(self._fronts)}") from None
 
     def replace(self, *, authenticator: Authenticator, policy: Policy) -> None:
-        """Have clients that come from now on meet these; who is here keeps those that he met."""
+        """Have clients that come from now on meet these; who is here keeps those that he met.
+
+        Sessions end where the new authenticator does not know their users, or not by the same password.
+        """
+        if self.desk is not None:
+            self.desk.replace(authenticator)
         self.authenticator = authenticator
         self.policy = policy
 
-    async def serve_stream(self, stream: ByteStream, front: str = "socks6") -> None:
-        """Serve one client to the end and close its stream. Raises nothing that a client can cause."""
-        visit = Visit(self, stream, self.front(front), next(self._ids))
+    async def serve_stream(
+        self, stream: ByteStream, front: str = "socks6", *, session: Session | None = None
+    ) -> None:
+        """Serve one client to the end and close its stream. Raises nothing that a client can cause.
+
+        `session` is what the stream's requests belong to without naming it.
+        """
+        visit = Visit(self, stream, self.front(front), next(self._ids), session)
         self.observer.connection_opened(visit.id, visit.source)
         try:
             tunnel = await self._handshake(visit)
@@ -111,18 +125,30 @@ class ServerWorker:
             visit.broke(error)
         except asyncio.CancelledError:
             visit.ending = Ending.STOPPED
-            raise
+            if not visit.was_torn_down():
+                raise
         except Exception as error:  # noqa: BLE001 - the one place that keeps a fault of ours to its connection
             visit.ending = Ending.ERROR
             self.observer.unexpected_error(f"connection {visit.id}", error)
         finally:
             stream.abort()
+            visit.leave()
             self.observer.connection_ended(visit.summary())
 
     async def aclose(self) -> None:
         """Free what the connections share; to be called when none runs any more. Idempotent."""
+        if self.desk is not None:
+            self.desk.close()
         self._plane.close()
         await self.outbound.aclose()
+
+    def _open_desk(self, store: SessionStore | None) -> SessionDesk | None:
+        settings = self.settings.sessions
+        if not settings.enabled:
+            return None
+        if store is None:
+            store = MemorySessionStore(settings)
+        return SessionDesk(store, settings, self.penalties, self.authenticator)
 
     async def _handshake(self, visit: "Visit") -> Tunnel | None:
         self._handshakes[visit] = None
@@ -158,12 +184,21 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "bytes_down", "bytes_up", "certified", "command", "deadline", "ending", "front", "host", "id", "policy", "port",
-        "reason", "reply", "source", "started", "stream", "user", "users", "worker",
+        "_part", "bytes_down", "bytes_up", "certified", "command", "deadline", "ending", "front", "host", "id",
+        "policy", "port", "reason", "reply", "session", "source", "started", "stream", "user", "users", "worker",
     )  # fmt: skip
 
-    def __init__(self, worker: ServerWorker, stream: ByteStream, front: Front, number: int) -> None:
+    def __init__(
+        self,
+        worker: ServerWorker,
+        stream: ByteStream,
+        front: Front,
+        number: int,
+        session: Session | None = None,
+    ) -> None:
         self.worker = worker
+        self.session = session
+        self._part: Participation | None = None
         self.users = worker.authenticator
         self.policy = worker.policy
         self.stream = stream
@@ -213,6 +248,16 @@ class Visit:
         if identity is None:
             penalties.failed(self.source, now)
         return identity
+
+    def participate(self) -> Participation | None:
+        """Return this connection's part in sessions, made when it is first asked for."""
+        if self._part is None and self.worker.desk is not None:
+            self._part = Participation(self.worker.desk, self.stream, self.users, self.session)
+        return self._part
+
+    def standing(self, identity: Identity) -> object:
+        """Ask the authenticator."""
+        return self.users.standing(identity)
 
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed."""
@@ -269,6 +314,18 @@ class Visit:
         self.reason = "the handshake took too long"
         self.stream.abort()
 
+    def was_torn_down(self) -> bool:
+        """Note, if it was so, that the visit was cancelled together with its session; return whether it was."""
+        torn_down = self._part is not None and self._part.was_closed()
+        if torn_down:
+            self.reason = "its session was torn down"
+        return torn_down
+
+    def leave(self) -> None:
+        """Belong to no session any more. Idempotent."""
+        if self._part is not None:
+            self._part.leave()
+
     def broke(self, error: OSError) -> None:
         """Note that the client's stream broke during the handshake, unless it was we who ended it."""
         if self.ending is Ending.DONE:
@@ -297,6 +354,8 @@ class Visit:
             seconds=asyncio.get_running_loop().time() - self.started,
             bytes_up=self.bytes_up,
             bytes_down=self.bytes_down,
+            session=self._part.note if self._part else "",
+            token=self._part.token if self._part else "",
         )
 
     def _marked(self, call: Call) -> Call:

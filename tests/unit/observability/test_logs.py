@@ -71,6 +71,12 @@ def test_a_connection_is_one_line_when_it_has_ended() -> None:
     )
 
 
+def test_what_a_connection_had_to_do_with_sessions_is_told_in_two_words() -> None:
+    assert " port=443 session=yes token=rejected ending=refused " in ended(
+        session="yes", token="rejected", ending=Ending.REFUSED
+    )
+
+
 def test_destinations_are_logged_only_if_asked_for() -> None:
     line = ended(log_destinations=False)
     assert "example.com" not in line

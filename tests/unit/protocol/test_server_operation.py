@@ -6,7 +6,7 @@ from socks6.errors import LocalProtocolError
 from socks6.message.codes import Command
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, Datagram
 from socks6.message.dialect import DatagramLayout
-from socks6.message.options import AuthenticationMethodAdvertisement
+from socks6.message.options import AuthenticationMethodAdvertisement, Option, SessionID
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.protocol.events import AssociationMessageReceived, Ended, Fault, Violation
@@ -18,14 +18,16 @@ SUCCESS = OperationReply(code=0, host="127.0.0.1", port=54321)
 ASSOCIATION = 0x0102030405060708
 
 
-def operating(command: int, data: bytes = b"", initial: int = 0) -> Playbook[ServerConversation]:
+def operating(
+    command: int, data: bytes = b"", initial: int = 0, *, with_success: tuple[Option, ...] = ()
+) -> Playbook[ServerConversation]:
     """Return a conversation whose client is let in."""
     scene = Playbook(ServerConversation(methods={}, authentication_required=False, deadline=10.0))
     advertisement = AuthenticationMethodAdvertisement(methods=(2,), initial_data_length=initial)
     options = (advertisement,) if initial else ()
     scene >> Received(Request(command=command, host="127.0.0.1", port=80, options=options).encode() + data)
     scene.machine.authenticate()
-    scene.machine.send_authenticated()
+    scene.machine.send_authenticated(with_success=with_success)
     while scene.machine.next_event() is not None:
         pass
     scene.machine.data_to_send()
@@ -181,3 +183,17 @@ def test_an_association_ends_with_its_stream() -> None:
 def test_messages_need_an_association() -> None:
     with pytest.raises(LocalProtocolError):
         operating(Command.CONNECT).machine.send_message(AssociationInitialization(association_id=1))
+
+
+def test_what_goes_with_success_stands_in_the_first_reply_only() -> None:
+    scene = operating(Command.BIND, with_success=(SessionID(id=b"abcd"),))
+    scene.machine.send_reply(SUCCESS)
+    scene << sent("06 00 0008 d431 00 01 7f000001  0006 0008 61626364")
+    scene.machine.send_reply(SUCCESS)
+    scene << sent("06 00 0000 d431 00 01 7f000001")
+
+
+def test_what_goes_with_success_does_not_go_with_failure() -> None:
+    scene = operating(Command.CONNECT, with_success=(SessionID(id=b"abcd"),))
+    scene.machine.send_reply(OperationReply(code=5))
+    scene << sent("06 05 0000 0000 00 01 00000000")

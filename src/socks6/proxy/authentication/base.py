@@ -18,3 +18,10 @@ class Authenticator(Protocol):
 
         Takes as long for an unknown user as for a known one. Never raises for what a client sent.
         """
+
+    def standing(self, identity: Identity) -> object:  # noqa: ARG002 - for those who know better
+        """Return what an identity rests on: equal for as long as its credentials are, None if it is not known.
+
+        After a reload, a session goes on only if the standing of its user is what it was.
+        """
+        return None

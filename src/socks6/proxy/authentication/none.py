@@ -18,3 +18,7 @@ class NoAuthentication(Authenticator):
     @override
     async def verify(self, credentials: Credentials) -> Identity | None:
         return ANONYMOUS
+
+    @override
+    def standing(self, identity: Identity) -> object:
+        return True if identity == ANONYMOUS else None

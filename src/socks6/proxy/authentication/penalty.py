@@ -14,7 +14,7 @@ IPV6_HOST_BITS: Final = 64  # a customer's network: who owns one address of it o
 class _Record:
     """What is known of one source."""
 
-    failures: int
+    failures: float
     since: float  # the first of these failures
     blocked_until: float = 0.0
 
@@ -46,8 +46,8 @@ class FailurePenalties:
         """Return how many sources are on record."""
         return len(self._records)
 
-    def failed(self, source: str, now: float) -> None:
-        """Take note that a client at `source` failed to authenticate."""
+    def failed(self, source: str, now: float, *, weight: float = 1) -> None:
+        """Take note that a client at `source` failed to authenticate; `weight` is how much that says."""
         key = _key(source)
         if key is None:
             return
@@ -56,7 +56,7 @@ class FailurePenalties:
             blocked_until = 0.0 if record is None else record.blocked_until
             record = _Record(failures=0, since=now, blocked_until=blocked_until)
             self._records[key] = record
-        record.failures += 1
+        record.failures += weight
         if record.failures >= self._limit:
             record.failures, record.since, record.blocked_until = 0, now, now + self._penalty
         self._records.move_to_end(key)

@@ -84,6 +84,11 @@ class UserTable(Authenticator):
                 await self._check(self._stand_in, password, None)
         return identity if right else None
 
+    @override
+    def standing(self, identity: Identity) -> object:
+        _, hashed = self._users.get(identity.name.encode(), (None, None))
+        return hashed
+
     async def _check(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
         """Check a slow hash in a thread; a success is remembered as `proof`, if there is one."""
         if self._remembers(proof):

@@ -7,6 +7,8 @@ from socks6.message.options import StackOption
 from socks6.net.stream import ByteStream, Connection
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.participation import Participation
+from socks6.proxy.sessions import Session
 from socks6.telemetry import Ending
 
 
@@ -19,6 +21,7 @@ class Call:
     port: int
     identity: Identity = ANONYMOUS
     options: tuple[StackOption, ...] = ()
+    session: Session | None = None
     first_data: bytes = (
         b""  # bytes of the stream that came along; `Connection.first_data_sent` tells what went
     )
@@ -51,6 +54,13 @@ class Engine(Protocol):
     @property
     def deadline(self) -> float:
         """When the handshake must be over, on the loop's clock; the engine's owner enforces it."""
+
+    @property
+    def session(self) -> Session | None:
+        """The session that every request on this connection belongs to, without an id; None if there is none."""
+
+    def participate(self) -> Participation | None:
+        """Return this connection's part in sessions, always the same; None where there are no sessions."""
 
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed, whose `code` is the reply to send."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from typing_extensions import override
@@ -21,15 +22,19 @@ from socks6.protocol.events import (
     Ended,
     Fault,
     RequestReceived,
+    ServerEvent,
     Violation,
 )
 from socks6.protocol.methods.base import ServerMethod, check_methods
 from socks6.protocol.methods.userpass import UsernamePasswordServer
 from socks6.protocol.server import ServerConversation
+from socks6.protocol.states import ServerState
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
 from socks6.proxy.fronts.socks6_connect import connect
 from socks6.proxy.fronts.socks6_noop import noop
 from socks6.proxy.fronts.socks6_operation import CommandHandler, Operation
+from socks6.proxy.fronts.socks6_session import SessionTalk
+from socks6.proxy.sessions import Session
 from socks6.telemetry import Ending
 
 METHODS: Final[Mapping[int, Callable[[], ServerMethod]]] = {
@@ -82,55 +87,79 @@ class Socks6Front(Front):
         )
         if first:
             conversation.receive_data(first, asyncio.get_running_loop().time())
-        admitted = await self._admit(conversation, stream, engine)
-        tunnel = await _operate(conversation, stream, engine, *admitted) if admitted else None
+        admitted = await _admit(conversation, stream, engine)
+        tunnel = await _operate(conversation, stream, engine, admitted) if admitted else None
         if tunnel is None:
             await flush(conversation, stream)
-        if admitted is None and self._quiet:
+        if self._quiet and not conversation.authenticated:
             await _stay_silent(stream, engine.deadline)
         return tunnel
 
-    async def _admit(
-        self, conversation: ServerConversation, stream: ByteStream, engine: Engine
-    ) -> tuple[Request, Identity] | None:
-        """Receive a request and authenticate it; None if the client was refused."""
-        request: Request | None = None
-        identity = engine.stranger
-        while True:
-            event = await next_event(conversation, stream)
-            match event:
-                case RequestReceived():
-                    request = event.request
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Admitted:
+    """A request that was let in."""
+
+    request: Request
+    identity: Identity
+    session: Session | None
+
+
+async def _admit(conversation: ServerConversation, stream: ByteStream, engine: Engine) -> _Admitted | None:
+    """Receive a request and authenticate it; None if the client was refused."""
+    request: Request | None = None
+    talk: SessionTalk | None = None
+    identity = engine.stranger
+    while True:
+        event: ServerEvent | None = await next_event(conversation, stream)
+        match event:
+            case RequestReceived():
+                request = event.request
+                talk = SessionTalk.about(request.options, engine)
+                if talk is None:
                     conversation.authenticate()
-                case CredentialsOffered():
-                    known = await engine.authenticator.verify(event.credentials)
-                    conversation.verified(accepted=known is not None)
-                    identity = known or engine.stranger
-                case Authenticated() if request is not None:
+                else:
+                    talk.begin(conversation)
+            case CredentialsOffered():
+                known = await engine.authenticator.verify(event.credentials)
+                conversation.verified(accepted=known is not None)
+                identity = known or engine.stranger
+            case Authenticated() if request is not None:
+                if talk is None:
                     conversation.send_authenticated()
-                    return request, identity
-                case AuthenticationRefused():
-                    engine.refused(Ending.UNAUTHENTICATED, event.reason)
-                    return None
-                case Violation():
-                    engine.refused(ENDINGS[event.fault], event.reason)
-                    return None
-                case Ended():
-                    engine.refused(Ending.NO_REQUEST, event.reason)
-                    return None
-                case _:
-                    raise AssertionError(f"unexpected {event}")
+                    return _Admitted(request=request, identity=identity, session=None)
+                identity = talk.settle(conversation, identity)
+                if conversation.state is ServerState.OPERATING:
+                    return _Admitted(request=request, identity=identity, session=talk.session)
+            case _:
+                _note_refusal(event, talk, engine)
+                return None
+
+
+def _note_refusal(event: ServerEvent | None, talk: SessionTalk | None, engine: Engine) -> None:
+    """Tell the log why there is no request to carry out."""
+    match event:
+        case AuthenticationRefused():
+            engine.refused(talk.refusal if talk else Ending.UNAUTHENTICATED, event.reason)
+        case Violation():
+            engine.refused(ENDINGS[event.fault], event.reason)
+        case Ended():
+            engine.refused(Ending.NO_REQUEST, event.reason)
+        case _:
+            raise AssertionError(f"unexpected {event}")
 
 
 async def _operate(
-    conversation: ServerConversation, stream: ByteStream, engine: Engine, request: Request, identity: Identity
+    conversation: ServerConversation, stream: ByteStream, engine: Engine, admitted: _Admitted
 ) -> Tunnel | None:
     """Carry out the command; None when there is nothing to relay."""
+    request = admitted.request
     call = Call(
         command=request.command,
         host=request.host,
         port=request.port,
-        identity=identity,
+        identity=admitted.identity,
+        session=admitted.session,
         options=tuple(find_all(request.options, StackOption)),
         first_data=conversation.unread(),
     )

@@ -1,6 +1,6 @@
 """No authentication."""
 
-from socks6.policy.identity import ANONYMOUS
+from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.none import NoAuthentication
 from tests.kit.loops import Run
@@ -16,3 +16,8 @@ def test_credentials_nobody_asked_for_do_no_harm(run: Run) -> None:
         assert await NoAuthentication().verify(offered) == ANONYMOUS
 
     run(scenario())
+
+
+def test_only_the_anonymous_stand_on_nothing() -> None:
+    assert NoAuthentication().standing(ANONYMOUS)
+    assert NoAuthentication().standing(Identity(name="alice")) is None

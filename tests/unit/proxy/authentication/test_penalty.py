@@ -101,3 +101,12 @@ def test_the_quietest_source_is_forgotten_first() -> None:
 def test_no_limit_is_no_setting(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         FailurePenalties(limit=sizes.get("limit", 1), table_size=sizes.get("table_size", 1))
+
+
+def test_a_failure_may_say_less_than_others() -> None:
+    penalties = FailurePenalties(limit=2)
+    for _ in range(7):
+        penalties.failed(SOURCE, 0.0, weight=0.25)
+    assert not penalties.blocked(SOURCE, 0.0)
+    penalties.failed(SOURCE, 0.0, weight=0.25)
+    assert penalties.blocked(SOURCE, 0.0)

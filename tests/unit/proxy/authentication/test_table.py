@@ -14,7 +14,7 @@ from socks6.errors import ConfigurationError
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
-from socks6.proxy.authentication.hashes import PasswordHash
+from socks6.proxy.authentication.hashes import Argon2Hash, PasswordHash
 from socks6.proxy.authentication.table import UserTable, plain_entries
 from tests.kit.loops import Run
 
@@ -281,3 +281,11 @@ def test_plain_entries_must_be_possible() -> None:
 def test_passwords_do_not_show() -> None:
     entries = plain_entries({"alice": "hunter2"})
     assert "hunter2" not in repr(entries)
+
+
+def test_a_user_stands_on_his_hash() -> None:
+    first, same = Argon2Hash.parse(argon2.PasswordHasher().hash("a")), UserTable({})
+    assert same.standing(ALICE) is None
+    assert UserTable({"alice": first}).standing(ALICE) == UserTable({"alice": first}).standing(ALICE)
+    other = Argon2Hash.parse(argon2.PasswordHasher().hash("a"))
+    assert UserTable({"alice": first}).standing(ALICE) != UserTable({"alice": other}).standing(ALICE)
