@@ -26,6 +26,7 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
+from socks6.net.transports.tcp import listen_tcp
 from socks6.protocol.tokens import TokenWindow
 from tests.kit.reading import receive_exactly
 
@@ -49,6 +50,7 @@ class SessionProxy:
     asked: list[Request] = field(default_factory=list)
     ran: list[Request] = field(default_factory=list)
     ends: list[ByteStream] = field(default_factory=list)  # of granted connections
+    streams: list[ByteStream] = field(default_factory=list)  # all that came
     torn_down: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -70,6 +72,7 @@ class SessionProxy:
 
     async def serve(self, stream: ByteStream) -> None:
         """Answer one request, and keep its stream."""
+        self.streams.append(stream)
         try:
             request = await _receive_request(stream)
             self.asked.append(request)
@@ -153,3 +156,25 @@ async def _receive_request(stream: ByteStream) -> Request:
     request = Request.decode(data)
     assert request.command in (Command.NOOP, Command.CONNECT)
     return request
+
+
+@asynccontextmanager
+async def fast_opening(proxy: SessionProxy) -> AsyncIterator[Client]:
+    """Give a client that puts into SYNs what it may, over loopback, whether or not the kernel does so."""
+    (listener,) = await listen_tcp("127.0.0.1", 0)
+
+    async def accept() -> None:
+        while True:
+            await listener.wait_readable()
+            while (stream := listener.accept_nowait()) is not None:
+                group.create_task(proxy.serve(stream))
+
+    async with asyncio.TaskGroup() as group:
+        accepting = group.create_task(accept())
+        url = f"socks6://alice:secret@127.0.0.1:{listener.local.port}"
+        async with Client(url, fast_open=True, timeout=5.0) as client:
+            yield client
+        accepting.cancel()
+        await listener.aclose()
+        for stream in proxy.streams:
+            stream.abort()

@@ -21,6 +21,7 @@ from socks6.protocol.tokens import TokenWallet
 WINDOW_SIZE: Final = 512  # tokens asked for: so many requests may be under way
 REFUSAL_SECONDS: Final = 60.0  # after which a proxy that gave no session, or no window, is asked again
 REFRESH_SECONDS: Final = 1.0  # after which a proxy that had no new tokens is asked again
+MAX_LOSSES: Final = 2  # of sessions, in a row, that were good for nothing: then there is none for a while
 MAX_REJECTIONS: Final = 1  # of tokens in a row, then the session is replaced
 DELIVERY_SECONDS: Final = 10.0  # what the last bytes of a closed stream get to reach the far host
 
@@ -114,6 +115,7 @@ class ClientSession:
         self._opening = False
         self._fetching = False
         self._refused_until = 0.0
+        self._losses = 0
 
     @property
     def is_open(self) -> bool:
@@ -153,6 +155,7 @@ class ClientSession:
             self._forget(part.session, now)  # the proxy takes no notice of sessions
         elif part.session is not None:
             part.session.proven = True
+            self._losses = 0
             part.session.rejections *= part.token is None
             self._take_window(part, part.session, now)
 
@@ -242,5 +245,9 @@ class ClientSession:
     def _forget(self, session: OpenSession, now: float) -> None:
         if self._live is session:
             self._live = None
-            if not session.proven:  # a proxy that forgets at once is not worth a wasted request each time
+            self._losses += not session.proven
+            if (
+                self._losses >= MAX_LOSSES
+            ):  # a proxy that forgets at once is not worth a wasted request each time
+                self._losses = 0
                 self._refused_until = now + REFUSAL_SECONDS

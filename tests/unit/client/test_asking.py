@@ -147,7 +147,7 @@ def test_a_proxy_that_forgets_at_once_does_not_cost_a_request_each_time(run: Run
         async with in_sessions(proxy) as client:
             for _ in range(5):
                 await visit(client)
-        assert len(proxy.asked) == 6
+        assert len(proxy.asked) == 7  # after the second time there is no session for a while
 
     run(scene())
 
