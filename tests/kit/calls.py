@@ -107,6 +107,7 @@ async def calls(dialect: Dialect = DRAFT_12, timeout: float = 5.0) -> AsyncItera
     async with Client("socks6://memory", dial=proxy.dial, dialect=dialect, timeout=timeout) as client:
         proxy.client = client
         yield proxy
+        proxy.refusing = True  # nobody is left to answer the end of a session
     for call in proxy.made:
         await _drained(call.stream)
 
