@@ -8,7 +8,7 @@ SHELL := bash
 BIN := .venv/bin
 
 help:   ## this list
-	@sed -n 's/^\([a-z-]*\): *## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\): *## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 venv:   ## .venv with the package and all that the checks and the tests need
 	@scripts/make-venv dev

@@ -6,16 +6,19 @@ from typing import Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from benchmarks.load.round_trips.report import SUITE, Measured, Results
 from benchmarks.load.round_trips.rows import CONVERTER, DIRECT, SOCKS5, SOCKS6
 
 COLOURS: Final = {DIRECT: "#7a7f87", SOCKS5: "#d1762c", SOCKS6: "#1f67b3", CONVERTER: "#2a8a7c"}
-FAR: Final = 0.45  # how strong the colour of the part behind the proxy is
+TINT: Final = 0.55  # how much white is in the colour of the part behind the proxy
 BAR: Final = 0.72
 GAP: Final = 0.55  # between groups, in bars
+MOST: Final = 7  # round trips
 INK, FAINT = "#22262b", "#d9dce0"
 STYLE: Final = {
     "font.family": "DejaVu Sans",
@@ -63,13 +66,25 @@ def _figure(all_results: Sequence[Results]) -> Figure:
                 fontweight="bold",
                 color=colour,
             )
-    figure.suptitle("From connect() to the first byte of the answer", fontsize=14, fontweight="bold")
+    figure.suptitle("From connect() to the first byte of the answer: median", fontsize=14, fontweight="bold")
     shades = [
         Patch(color=COLOURS[SOCKS6], label="client to proxy"),
-        Patch(color=COLOURS[SOCKS6], alpha=FAR, label="proxy to origin"),
+        Patch(color=_tint(COLOURS[SOCKS6]), label="proxy to origin"),
+        Line2D([], [], color=INK, linewidth=1, label=f"middle 80 % of {len(rows[0].seconds)} requests"),
     ]
-    figure.legend(handles=shades, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles=shades, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _tint(colour: str) -> tuple[float, ...]:
+    return tuple(part + (1 - part) * TINT for part in to_rgb(colour))
+
+
+def _middle(seconds: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the middle four fifths."""
+    ordered = sorted(seconds)
+    outside = len(ordered) // 10
+    return ordered[outside], ordered[-1 - outside]
 
 
 def _places(rows: Sequence[Measured]) -> list[float]:
@@ -89,23 +104,24 @@ def _panel(panel: Axes, results: Results, names: Sequence[str], places: Sequence
         near = results.near_trips(row)
         colour = COLOURS[row.group]
         panel.barh(place, near, BAR, color=colour)
-        panel.barh(place, far, BAR, left=near, color=colour, alpha=FAR, linewidth=0)
-        least, most = min(row.seconds) / trip, max(row.seconds) / trip
-        panel.plot((least, most), (place, place), color=INK, linewidth=1)
+        panel.barh(place, far, BAR, left=near, color=_tint(colour))
+        low, high = (seconds / trip for seconds in _middle(row.seconds))
+        panel.plot((low, high), (place, place), color=INK, linewidth=1)
         panel.annotate(
             f"{row.median * 1e3:.0f} ms",
-            (most, place),
+            (min(max(high, near + far), MOST - 0.9), place),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,
         )
     panel.set_title(
-        f"proxy {results.delay * 1e3:g} ms away, origin {results.far_delay * 1e3:g} ms further", fontsize=11
+        f"proxy {results.delay * 1e3:g} ms away, origin {results.far_delay * 1e3:g} ms further (one way)",
+        fontsize=11,
     )
     panel.set_xlabel("round trips between client and proxy")
-    panel.set_xlim(0, 7)
-    panel.xaxis.set_ticks(range(8))
+    panel.set_xlim(0, MOST)
+    panel.xaxis.set_ticks(range(MOST + 1))
     panel.grid(axis="x", color=FAINT)
     panel.set_axisbelow(True)
     panel.tick_params(length=0)
