@@ -17,11 +17,14 @@ from socks6.message.codes import Command, ReplyCode
 from socks6.message.options import Option
 from socks6.message.requests import Request
 from socks6.net.drive import next_event
+from socks6.net.sockets import probe_when_idle
 from socks6.protocol.events import PeerConnected
 
 MAX_IN_FLIGHT: Final = 32  # BINDs that wait for peers, and peers that wait for accept(), whatever the backlog
 MAX_FAILURES: Final = 5  # in a row, without one BIND that waits: then the proxy means it
 RETRY_SECONDS: Final = (0.1, 5.0)  # between BINDs that fail: at first, and at most
+
+PROBE_SECONDS: Final = 30  # a proxy that is gone without a word is missed after four times as long
 
 
 class BacklogListener(BindListener):
@@ -40,6 +43,8 @@ class BacklogListener(BindListener):
         self._request = Request(
             command=Command.BIND, host=self.bound.host, port=self.bound.port, options=options
         )
+        if granted.stream.raw_socket is not None:
+            probe_when_idle(granted.stream.raw_socket, PROBE_SECONDS)
         in_flight = min(backlog, MAX_IN_FLIGHT)
         self._room = asyncio.Semaphore(in_flight)
         self._ready: deque[ProxiedStream] = deque()

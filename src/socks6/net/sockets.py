@@ -288,6 +288,16 @@ async def finish_connecting(
         raise OSError(error, os.strerror(error))
 
 
+def probe_when_idle(sock: socket.socket, seconds: int) -> None:
+    """Have the kernel ask a silent peer whether it is still there, and give it up after four times `seconds`."""
+    if sys.platform != "linux" or sock.family == socket.AF_UNIX:
+        return
+    with contextlib.suppress(OSError):  # gone already
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
 def reset_on_close(sock: socket.socket) -> None:
     """Have the peer see a reset when `sock` is closed; no matter if the connection is gone already."""
     with contextlib.suppress(OSError):

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import resource
 import socket
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from socks6.net.sockets import SocketListener, SocketStream, connect_socket, endpoint
+from socks6.net.sockets import SocketListener, SocketStream, connect_socket, endpoint, probe_when_idle
 from socks6.net.stream import NOWHERE, Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
@@ -253,3 +254,24 @@ def test_a_listener_goes_on_after_a_failed_accept(run: Run) -> None:
         await listener.aclose()
 
     run(play())
+
+
+def test_a_silent_peer_is_asked_whether_it_is_there() -> None:
+    with socket.socket() as sock:
+        probe_when_idle(sock, 30)
+        if sys.platform == "linux":
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 30
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+
+
+def test_a_unix_socket_is_never_asked() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        probe_when_idle(ours, 30)
+
+
+def test_a_closed_socket_is_not_asked() -> None:
+    sock = socket.socket()
+    sock.close()
+    probe_when_idle(sock, 30)
