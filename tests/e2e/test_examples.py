@@ -67,6 +67,14 @@ def test_reply_codes() -> None:
         assert run("reply_codes.py", proxy.as_user("alice", "wrong"), site.host, 80) == "wrong password\n"
 
 
+def test_once() -> None:
+    with server("--user", "alice:wonderland") as proxy, web_site() as site:
+        said = run("once.py", proxy.as_user(*CREDENTIALS), site.host, site.port).splitlines()
+        assert said[0] == "session"
+        assert [line.split()[1] for line in said[1:]] == ["200", "200"]
+        assert [seen.method for seen in site.seen] == ["POST", "POST"]
+
+
 def test_serve() -> None:
     words = line("serve.py", "socks6://127.0.0.1:0", "mixed://127.0.0.1:0")
     with (
