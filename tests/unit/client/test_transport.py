@@ -167,3 +167,49 @@ def test_a_failed_handshake_costs_nobody_else_a_descriptor(run: Run) -> None:
             other.close()
 
     run(scene())
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("transport", ["socket", "memory"])
+def test_ours_may_be_the_servers_end(run: Run, transport: str, encrypted: bool) -> None:
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+
+    async def serve(carriers: Carriers, stream: ProxiedStream) -> None:
+        reader = asyncio.StreamReader()
+        await carriers.open(
+            stream,
+            lambda: asyncio.StreamReaderProtocol(reader, shout),
+            ssl=server_context if encrypted else None,
+            server_side=True,
+        )
+
+    async def connect(carriers: Carriers, stream: ProxiedStream) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await carriers.open(
+            stream,
+            lambda: asyncio.StreamReaderProtocol(reader),
+            ssl=context if encrypted else None,
+            server_hostname="localhost" if encrypted else None,
+        )
+        transport.write(b"hello\n")
+        assert await reader.read() == b"HELLO\n"
+        transport.close()
+
+    async def scene() -> None:
+        async with Carriers() as carriers, asyncio.TaskGroup() as group:
+            ours, theirs = memory_stream_pair()
+            if transport == "socket":
+                ours, theirs = map(SocketStream, socket.socketpair())
+            group.create_task(serve(carriers, ProxiedStream(ours, NOWHERE, ())))
+            await connect(carriers, ProxiedStream(theirs, NOWHERE, ()))
+
+    run(scene())
