@@ -3,7 +3,7 @@
 import argparse
 from typing import Final, TypeAlias
 
-from socks6.cli.values import count, positive_seconds, seconds, small_count
+from socks6.cli.values import count, positive_count, positive_seconds, seconds, small_count
 
 LOOPS: Final = ("auto", "asyncio", "uvloop")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")
@@ -116,7 +116,15 @@ def _add_limits(group: Group) -> None:
         ),
     ):
         group.add_argument(f"--max-{name}", dest=dest, metavar="NUMBER", type=count, help=what)
+    group.add_argument(
+        "--max-sessions",
+        dest="sessions_total",
+        metavar="NUMBER",
+        type=positive_count,
+        help="of SOCKS 6 at a time, 2 KiB each (default: 100000)",
+    )
     for name, kind, what in (
+        ("session", positive_seconds, "without a connection, then a session ends (default: 600)"),
         ("handshake", positive_seconds, "for a client to make its request (default: 10)"),
         ("lookup", positive_seconds, "to find the address of a name (default: 5)"),
         ("connect", positive_seconds, "to reach a destination (default: 30; 60 through another proxy)"),
@@ -145,6 +153,11 @@ def _add_habits(group: Group) -> None:
             "optimistic",
             "optimistic",
             "tell SOCKS 5 and HTTP CONNECT clients success at once, and reset them if it was none",
+        ),
+        (
+            "sessions",
+            "sessions",
+            "give SOCKS 6 clients sessions, so that passwords cross the wire once (default: yes)",
         ),
         ("dialect212", "dialect_212", "also serve clients of the Go implementation (version byte 212)"),
     ):

@@ -39,6 +39,15 @@ class Choices:
 
     connections: int | None = None
     connections_per_source: int | None = None
+    sessions: bool | None = None
+    sessions_total: int | None = None
+    sessions_per_user: int | None = None
+    sessions_per_source: int | None = None
+    session_timeout: float | None = None
+    session_window: int | None = None
+    sessions_anonymous: bool | None = None
+    sessions_close: bool | None = None
+
     handshake_timeout: float | None = None
     lookup_timeout: float | None = None
     connect_timeout: float | None = None

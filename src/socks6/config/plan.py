@@ -21,6 +21,7 @@ from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
+from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.plane import RelaySettings
@@ -158,10 +159,25 @@ def _settings(choices: Choices) -> Settings:
         copy_tos=_said(choices.copy_tos, usual.copy_tos),
         fast_open=_said(choices.fast_open, usual.fast_open),
         tls=_tls(choices),
+        sessions=_sessions(choices),
         relay=RelaySettings(
             idle_timeout=_said(choices.idle_timeout, usual.relay.idle_timeout),
             fin_timeout=_said(choices.fin_timeout, usual.relay.fin_timeout),
         ),
+    )
+
+
+def _sessions(choices: Choices) -> SessionSettings:
+    usual = SessionSettings()
+    return SessionSettings(
+        enabled=_said(choices.sessions, usual.enabled),
+        total=_said(choices.sessions_total, usual.total),
+        per_user=_said(choices.sessions_per_user, usual.per_user),
+        per_source=_said(choices.sessions_per_source, usual.per_source),
+        idle_timeout=_said(choices.session_timeout, usual.idle_timeout),
+        window=_said(choices.session_window, usual.window),
+        anonymous=_said(choices.sessions_anonymous, usual.anonymous),
+        close_connections=_said(choices.sessions_close, usual.close_connections),
     )
 
 

@@ -1,6 +1,7 @@
 """Turns the tables of a configuration file into choices."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +25,7 @@ TABLES: Final[Mapping[str, type[Struct]]] = {
     "users": tables.Users,
     "policy": tables.Policy,
     "limits": tables.Limits,
+    "sessions": tables.Sessions,
     "timeouts": tables.Timeouts,
     "happy-eyeballs": tables.HappyEyeballs,
     "tls": tables.Tls,
@@ -51,12 +53,10 @@ class _Reading:
     def choices(self) -> Choices:
         top = self._top
         policy = self._table("policy", tables.Policy)
-        limits = self._table("limits", tables.Limits)
-        timeouts = self._table("timeouts", tables.Timeouts)
         users = self._table("users", tables.Users)
         eyeballs = self._table("happy-eyeballs", tables.HappyEyeballs)
         tls = self._table("tls", tables.Tls)
-        return Choices(
+        choices = Choices(
             listen=self._listen(),
             via=self._via(),
             direct=top.direct,
@@ -72,14 +72,6 @@ class _Reading:
             allow_private=policy.allow_private,
             rules=self._rules(policy),
             stack=self._stack(),
-            connections=limits.connections,
-            connections_per_source=limits.connections_per_source,
-            handshake_timeout=timeouts.handshake,
-            lookup_timeout=timeouts.lookup,
-            connect_timeout=timeouts.connect,
-            idle_timeout=timeouts.idle,
-            fin_timeout=timeouts.fin,
-            drain_timeout=timeouts.drain,
             dialect_212=top.dialect_212,
             quiet_failures=top.quiet_failures,
             ignore_fragmented=top.ignore_fragmented,
@@ -92,6 +84,31 @@ class _Reading:
             verbosity=top.verbose,
             log_destinations=top.log_destinations,
             loop=self._one_of(LOOPS, top.loop, ("loop",)),
+        )
+        return self._with_bounds(choices)
+
+    def _with_bounds(self, choices: Choices) -> Choices:
+        limits = self._table("limits", tables.Limits)
+        timeouts = self._table("timeouts", tables.Timeouts)
+        sessions = self._table("sessions", tables.Sessions)
+        return replace(
+            choices,
+            connections=limits.connections,
+            connections_per_source=limits.connections_per_source,
+            handshake_timeout=timeouts.handshake,
+            lookup_timeout=timeouts.lookup,
+            connect_timeout=timeouts.connect,
+            idle_timeout=timeouts.idle,
+            fin_timeout=timeouts.fin,
+            drain_timeout=timeouts.drain,
+            sessions=sessions.enabled,
+            sessions_total=sessions.total,
+            sessions_per_user=sessions.per_user,
+            sessions_per_source=sessions.per_source,
+            session_timeout=sessions.idle,
+            session_window=sessions.window,
+            sessions_anonymous=sessions.anonymous,
+            sessions_close=sessions.close_connections,
         )
 
     def _table(self, name: str, kind: type[tables.TableT]) -> tables.TableT:

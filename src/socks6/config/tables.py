@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from socks6.config.faults import Fault, Key
+from socks6.protocol.tokens import MAX_GRANTED
 
 LONGEST: Final = 10**9  # seconds, some thirty years
 MOST_WAITING: Final = 65535  # clients whose SYN carried data; far more than any kernel queues
@@ -118,6 +119,19 @@ class Limits(Table):
 
     connections: Count | None = None
     connections_per_source: Count | None = None
+
+
+class Sessions(Table):
+    """[sessions]"""
+
+    enabled: bool | None = None
+    total: Annotated[int, Meta(ge=1, le=10**9)] | None = None
+    per_user: Count | None = None
+    per_source: Count | None = None
+    idle: Seconds | None = None
+    window: Annotated[int, Meta(ge=0, le=MAX_GRANTED)] | None = None
+    anonymous: bool | None = None
+    close_connections: bool | None = None
 
 
 class Timeouts(Table):

@@ -30,6 +30,9 @@ EVERYTHING = Choices(
     allow_private=True,
     connections=5,
     connections_per_source=0,
+    sessions=False,
+    sessions_total=9,
+    session_timeout=8,
     handshake_timeout=1,
     lookup_timeout=2,
     connect_timeout=3.5,
@@ -53,6 +56,14 @@ EVERYTHING = Choices(
     log_destinations=True,
     loop="asyncio",
 )
+EVERY_FLAG = """
+--listen socks6://127.0.0.1:1080 --listen mixed+unix:///run/mixed.sock --via socks6://proxy.example --via-fast-open
+--no-via-session --open --allow-private --max-connections 5 --max-connections-per-source 0 --handshake-timeout 1
+--lookup-timeout 2 --connect-timeout 3.5 --idle-timeout 0 --fin-timeout 5 --drain 6 --no-sessions --max-sessions 9
+--session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --copy-tos --fast-open 7
+--no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
+--tls-client-ca /etc/ca.pem --tls-min-version 1.2 --log-destinations --loop asyncio -vv
+"""
 UPSTREAM = "socks6://alice:s3cret@proxy.example"
 
 
@@ -70,44 +81,7 @@ def test_nothing_said() -> None:
 
 def test_every_flag(tmp_path: Path) -> None:
     (tmp_path / "users").write_text(f"bob:{ScryptHash.of(b'x')}\n")
-    flags = [
-        *("--listen", "socks6://127.0.0.1:1080", "--listen", "mixed+unix:///run/mixed.sock"),
-        *("--via", "socks6://proxy.example", "--user", "alice:secret", "--users", str(tmp_path / "users")),
-        *("--open", "--allow-private", "--max-connections", "5", "--max-connections-per-source", "0"),
-        *(
-            "--handshake-timeout",
-            "1",
-            "--lookup-timeout",
-            "2",
-            "--connect-timeout",
-            "3.5",
-            "--idle-timeout",
-            "0",
-        ),
-        *(
-            "--fin-timeout",
-            "5",
-            "--drain",
-            "6",
-            "--dialect212",
-            "--quiet-failures",
-            "--ignore-fragmented",
-            "-vv",
-        ),
-        *(
-            "--via-fast-open",
-            "--no-via-session",
-            "--optimistic",
-            "--copy-tos",
-            "--fast-open",
-            "7",
-            "--no-happy-eyeballs",
-        ),
-        *("--first-family", "ipv6", "--attempt-delay", "0.5"),
-        *("--tls-cert", "/etc/proxy.pem", "--tls-key", "/etc/proxy.key"),
-        *("--tls-client-ca", "/etc/ca.pem", "--tls-min-version", "1.2"),
-        *("--log-destinations", "--loop", "asyncio"),
-    ]
+    flags = [*EVERY_FLAG.split(), "--user", "alice:secret", "--users", str(tmp_path / "users")]
     choices = chosen(*flags)
     users = choices.users
     users_file = choices.users_file
@@ -126,9 +100,16 @@ def test_a_client_can_be_given_its_proxy_alone() -> None:
             gather(parse([*words, *more]), {})
 
 
-def test_every_choice_has_a_flag_but_rules() -> None:
+def test_every_choice_has_a_flag_but_rules_and_bounds_of_sessions() -> None:
     named = vars(parse(["server"]))
     elsewhere = {"rules", "stack", "users_file"}  # a file's own; --users
+    elsewhere |= {
+        "sessions_per_user",
+        "sessions_per_source",
+        "session_window",
+        "sessions_anonymous",
+        "sessions_close",
+    }
     assert {field.name for field in dataclasses.fields(Choices)} - set(named) == elsewhere
 
 
@@ -136,7 +117,7 @@ def test_every_choice_has_a_flag_but_rules() -> None:
     "flag",
     [
         *("open", "allow-private", "quiet-failures", "ignore-fragmented", "dialect212", "log-destinations"),
-        *("copy-tos", "via-fast-open", "via-session", "optimistic", "happy-eyeballs"),
+        *("copy-tos", "via-fast-open", "via-session", "optimistic", "happy-eyeballs", "sessions"),
     ],
 )
 def test_what_a_file_turns_on_a_flag_turns_off(flag: str) -> None:
@@ -167,6 +148,8 @@ def test_the_help_names_the_defaults(capsys: pytest.CaptureFixture[str]) -> None
     for flag, default in (
         ("--max-connections NUMBER", settings.connections),
         ("--max-connections-per-source NUMBER", settings.connections_per_source),
+        ("--max-sessions NUMBER", settings.sessions.total),
+        ("--session-timeout SECONDS", settings.sessions.idle_timeout),
         ("--handshake-timeout SECONDS", settings.handshake_timeout),
         ("--lookup-timeout SECONDS", plan.lookup_timeout),
         ("--idle-timeout SECONDS", relay.idle_timeout),

@@ -29,6 +29,14 @@ EVERYTHING = Choices(
     allow_private=True,
     connections=5,
     connections_per_source=0,
+    sessions=False,
+    sessions_total=9,
+    session_timeout=8,
+    sessions_per_user=1,
+    sessions_per_source=2,
+    session_window=16,
+    sessions_anonymous=True,
+    sessions_close=False,
     handshake_timeout=1,
     lookup_timeout=2,
     connect_timeout=3.5,
@@ -48,6 +56,48 @@ EVERYTHING = Choices(
     log_destinations=True,
     loop="asyncio",
 )
+EVERY_PLAIN_KEY = """
+listen = ["socks6://127.0.0.1:1080", "mixed+unix:///run/mixed.sock"]
+via = "socks6://proxy.example"
+direct = false
+via-fast-open = true
+via-session = false
+optimistic = true
+copy-tos = true
+fast-open = 7
+open = true
+dialect-212 = true
+quiet-failures = true
+ignore-fragmented = true
+verbose = 2
+log-destinations = true
+loop = "asyncio"
+[policy]
+allow-private = true
+[happy-eyeballs]
+race = false
+first-family = "ipv6"
+delay = 0.5
+[limits]
+connections = 5
+connections-per-source = 0
+[sessions]
+enabled = false
+total = 9
+per-user = 1
+per-source = 2
+idle = 8
+window = 16
+anonymous = true
+close-connections = false
+[timeouts]
+handshake = 1
+lookup = 2
+connect = 3.5
+idle = 0
+fin = 5
+drain = 6
+"""
 SECRET = "correct horse"
 SPELT_OUT = {
     "via_fast_open", "via_session", "optimistic", "copy_tos", "fast_open", "racing", "first_family", "attempt_delay",
@@ -80,40 +130,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
 
 
 def test_every_plain_choice(tmp_path: Path) -> None:
-    text = """
-    listen = ["socks6://127.0.0.1:1080", "mixed+unix:///run/mixed.sock"]
-    via = "socks6://proxy.example"
-    direct = false
-    via-fast-open = true
-    via-session = false
-    optimistic = true
-    copy-tos = true
-    fast-open = 7
-    open = true
-    dialect-212 = true
-    quiet-failures = true
-    ignore-fragmented = true
-    verbose = 2
-    log-destinations = true
-    loop = "asyncio"
-    [policy]
-    allow-private = true
-    [happy-eyeballs]
-    race = false
-    first-family = "ipv6"
-    delay = 0.5
-    [limits]
-    connections = 5
-    connections-per-source = 0
-    [timeouts]
-    handshake = 1
-    lookup = 2
-    connect = 3.5
-    idle = 0
-    fin = 5
-    drain = 6
-    """
-    assert choices_of(tmp_path, text) == EVERYTHING
+    assert choices_of(tmp_path, EVERY_PLAIN_KEY) == EVERYTHING
 
 
 def test_one_listener_needs_no_brackets(tmp_path: Path) -> None:
@@ -172,6 +189,8 @@ def test_rules_with_lists_and_single_values(tmp_path: Path) -> None:
         ('loop = "trio"', "socks6.toml:1: loop: expected one of auto, asyncio, uvloop"),
         ('via = "http://proxy"', "socks6.toml:1: via: http://proxy:8080 speaks no SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://"),
         ("[limits]\nconnection = 1", "socks6.toml:2: limits.connection: unknown key, did you mean connections?"),
+        ("[sessions]\nwindow = 4096", "socks6.toml:2: sessions.window: expected a whole number <= 2048"),
+        ("[sessions]\ntotal = 0", "socks6.toml:2: sessions.total: expected a whole number >= 1"),
         ("[limits]\nconnections = -1", "socks6.toml:2: limits.connections: expected a whole number >= 0"),
         ("[limits]\nconnections = 1.5", "socks6.toml:2: limits.connections: expected a whole number, got a number"),
         ("[limit]\nconnections = 1", "socks6.toml:1: limit: unknown key, did you mean limits?"),

@@ -17,6 +17,7 @@ from socks6.policy.stack import StackRule
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.table import plain_entries
 from socks6.proxy.authentication.users_file import UsersFile
+from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import Settings
 from tests.kit.loops import Run
 
@@ -117,6 +118,14 @@ def test_everything_chosen_is_in_the_settings() -> None:
         dialect_212=True,
         quiet_failures=True,
         ignore_fragmented=True,
+        sessions=False,
+        sessions_total=3,
+        sessions_per_user=4,
+        sessions_per_source=5,
+        session_timeout=6,
+        session_window=7,
+        sessions_anonymous=True,
+        sessions_close=False,
     )
     settings = Plan.of(choices).settings
     assert (settings.connections, settings.connections_per_source) == (1, 2)
@@ -125,6 +134,16 @@ def test_everything_chosen_is_in_the_settings() -> None:
     assert settings.dialects == (DRAFT_12, GO_212)
     assert settings.quiet
     assert settings.ignore_fragmented
+    assert settings.sessions == SessionSettings(
+        enabled=False,
+        total=3,
+        per_user=4,
+        per_source=5,
+        idle_timeout=6,
+        window=7,
+        anonymous=True,
+        close_connections=False,
+    )
 
 
 def test_users_of_both_kinds_may_come_in(run: Run) -> None:
