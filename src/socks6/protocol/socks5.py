@@ -110,6 +110,11 @@ class Socks5Conversation:
         self._received = bytearray()
         self._outgoing = bytearray()
 
+    @property
+    def speaks_socks5(self) -> bool:
+        """Return whether the request is one of SOCKS 5, which alone has UDP ASSOCIATE."""
+        return isinstance(self._request, socks5.Request)
+
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
         """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data

@@ -43,6 +43,15 @@ def test_socks5_without_authentication() -> None:
     assert play.machine.state is State.STREAMING
 
 
+@pytest.mark.parametrize(
+    ("request_bytes", "is_it"), [(GREETING_NONE + REQUEST5, True), (REQUEST4, False), ("", False)]
+)
+def test_it_says_which_protocol_the_request_is_of(request_bytes: str, is_it: bool) -> None:
+    play = talk()
+    play >> received(request_bytes)
+    assert play.machine.speaks_socks5 is is_it
+
+
 def test_socks5_with_username_and_password() -> None:
     play = talk(required=True)
     play >> received(GREETING_BOTH)
