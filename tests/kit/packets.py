@@ -6,7 +6,6 @@ from struct import unpack_from
 from types import TracebackType
 from typing import Final, Self
 
-ETHERNET_HEADER: Final = 14
 ETH_P_ALL: Final = 0x0003
 BUFFER: Final = 8 << 20
 IPV4, IPV6 = 0x0800, 0x86DD
@@ -45,7 +44,8 @@ class Capture:
     """Captures on an interface of the namespace in which it is made."""
 
     def __init__(self, interface: str) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        # without the link's own header, which TUN devices do not have
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         self._socket.bind((interface, ETH_P_ALL))
         self._socket.setblocking(False)
@@ -63,7 +63,8 @@ class Capture:
         """Return all packets of IP so far, in their order."""
         try:
             while True:
-                packet = parsed(self._socket.recv(1 << 17))
+                data, (_, kind, *_) = self._socket.recvfrom(1 << 17)
+                packet = parsed(kind, data)
                 if packet is not None:
                     self._packets.append(packet)
         except BlockingIOError:
@@ -90,10 +91,8 @@ class Capture:
         return [packet for packet in self.to_port(port) if packet.opens]
 
 
-def parsed(frame: bytes) -> Packet | None:
-    """Return the packet in an Ethernet frame; None if it is not IP."""
-    (kind,) = unpack_from("!H", frame, 12)
-    data = frame[ETHERNET_HEADER:]
+def parsed(kind: int, data: bytes) -> Packet | None:
+    """Return a packet of an EtherType; None if it is not IP."""
     if kind == IPV4:
         return _ipv4(data)
     return _ipv6(data) if kind == IPV6 else None

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -79,12 +79,13 @@ CONVERTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "converter-optimistic": ("--optimistic",),
     "converter-optimistic-tfo": ("--optimistic", "--via-fast-open"),
 }
-"""What each converter on the client's machine is told besides `--via`."""
+"""What each converter on the client's machine is told besides `--via`; they go through "socks6-password"."""
+EVERYTHING: Final = (*SERVERS, *CONVERTERS)
 
 
 @contextmanager
-def site(delay: float, far_delay: float) -> Iterator[Site]:
-    """Build it all, with one-way delays in seconds: client to proxy, proxy to origin."""
+def site(delay: float, far_delay: float, *, only: Collection[str] = EVERYTHING) -> Iterator[Site]:
+    """Build it, with one-way delays in seconds: client to proxy, proxy to origin; start these proxies."""
     cores = frozenset(os.sched_getaffinity(0))
     with ExitStack() as held:
         road = held.enter_context(chain(Cable.both(delay=delay), Cable.both(delay=far_delay)))
@@ -92,10 +93,10 @@ def site(delay: float, far_delay: float) -> Iterator[Site]:
         origin = (road.last_address(), _origin_port(held, road, cores))
         proxies: dict[str, Address] = {}
         failures: dict[str, str] = {}
-        for name, runs in SERVERS.items():
+        for name in filter(SERVERS.__contains__, only):
             try:
                 with road.hosts[PROXY].entered():
-                    proxies[name] = (road.address(PROXY), held.enter_context(runs(cores)))
+                    proxies[name] = (road.address(PROXY), held.enter_context(SERVERS[name](cores)))
             except ProcessError as error:
                 failures[name] = str(error).strip().splitlines()[-1]
         made = Site(
@@ -108,9 +109,9 @@ def site(delay: float, far_delay: float) -> Iterator[Site]:
             "--via",
             made.url("socks6-password", password=True),
         )
-        for name, options in CONVERTERS.items():
+        for name in filter(CONVERTERS.__contains__, only):
             with road.first.entered():
-                proxies[name] = ("127.0.0.1", held.enter_context(_ours(*via, *options, cores=cores)))
+                proxies[name] = ("127.0.0.1", held.enter_context(_ours(*via, *CONVERTERS[name], cores=cores)))
         yield made
 
 
