@@ -1,167 +1,261 @@
-"""Sessions between converters, clients and servers, as processes, seen on the wire."""
+"""Sessions and tokens with a real `socks6 server`: replays, teardowns, reloads, and very many clients."""
 
+import asyncio
+import contextlib
 import re
+import signal
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
 
 import pytest
 
-from socks6.client.client import Client
-from tests.kit.capture import Recording, capture, recording_relay
+from socks6.message.codes import Command
+from socks6.message.options import (
+    IdempotenceExpenditure,
+    IdempotenceRejected,
+    IdempotenceRequest,
+    IdempotenceWindow,
+    Option,
+    SessionID,
+    SessionInvalid,
+    SessionOK,
+    SessionRequest,
+    SessionTeardown,
+    find,
+)
+from socks6.message.replies import AuthenticationReply, OperationReply
+from socks6.message.requests import Request
+from socks6.proxy.authentication.hashes import ScryptHash
+from socks6.proxy.sessions import SESSION_BYTES
 from tests.kit.footprint import eventually
-from tests.kit.loops import Run
-from tests.kit.netns import Road, needs_namespaces, road
-from tests.kit.origins import PAGE, Site, tcp_host, web_site
-from tests.kit.proxies import Proxy, converter, curl, receive_exactly, server
+from tests.kit.origins import Place
+from tests.kit.proxies import Proxy, server
+from tests.kit.session_scene import credentials
 
-PASSWORD: Final = b"correct-horse"
-GUARDED: Final = ("--user", f"alice:{PASSWORD.decode()}")
+REPLAYS = 1000
+CLIENTS = 100_000
+AT_ONCE = 64
+NEXT_TO = 16  # addresses that they come from, each having ports for some of them only
+HELLO = b"GET / HTTP/1.0\r\n\r\n"
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with web_site() as running:
-        yield running
+class Origin:
+    """A server that keeps what each connection sends, and answers once it has it."""
 
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.place = Place(host="127.0.0.1", port=self._listener.getsockname()[1])
+        self.received: list[bytes] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
 
-@contextmanager
-def recorded(*flags: str) -> Iterator[tuple[Recording, Proxy]]:
-    """Give a converter, and what goes between it and its server."""
-    with server(*GUARDED) as far, recording_relay(far.place.host, far.place.port) as recording:
-        via = f"socks6://alice:{PASSWORD.decode()}@{recording.place.host}:{recording.place.port}"
-        with converter(via, *flags) as near:
-            yield recording, near
+    def close(self) -> None:
+        with self.place.connected():  # wakes it up
+            self._listener.close()
+        self._thread.join()
 
-
-def passwords(recording: Recording) -> list[bool]:
-    """Return for each request whether the password was in it."""
-    return [PASSWORD in data for data in recording.sent if data.startswith(b"\6\1")]
-
-
-@pytest.mark.parametrize("way", ["socks5h", "http"])
-def test_the_password_crosses_the_wire_once(site: Site, way: str) -> None:
-    with recorded() as (recording, near):
-        for _ in range(3):
-            assert curl("--proxy", near.url.replace("mixed", way), site.url).body == PAGE
-        assert passwords(recording) == [True, False, False]
-    assert sum(PASSWORD in data for data in recording.sent) == 1  # nor when the session is torn down
-
-
-def test_the_password_is_in_no_later_segment(site: Site) -> None:
-    with (
-        server(*GUARDED) as far,
-        capture(far.place) as recording,
-        converter(far.as_user("alice", PASSWORD.decode())) as near,
-    ):
-        for _ in range(3):
-            assert curl("--proxy", near.url.replace("mixed", "socks5h"), site.url).body == PAGE
-    assert passwords(recording) == [True, False, False]
-
-
-def test_sessions_may_be_switched_off(site: Site) -> None:
-    with recorded("--no-via-session") as (recording, near):
-        for _ in range(2):
-            assert curl("--proxy", near.url.replace("mixed", "socks5h"), site.url).body == PAGE
-        assert passwords(recording) == [True, True]
-
-
-def test_a_server_that_was_restarted_gets_the_password_again(site: Site) -> None:
-    with server(*GUARDED) as far:
-        listen = ("--listen", far.url)
-        with converter(far.as_user("alice", PASSWORD.decode())) as near:
-            fetch = ("--proxy", near.url.replace("mixed", "socks5h"), site.url)
-            assert curl(*fetch).body == PAGE
-            assert curl(*fetch).body == PAGE
-            far.process.terminate()
-            far.process.wait(10)
-            with server(*GUARDED, *listen):
-                for _ in range(3):
-                    assert curl(*fetch).body == PAGE
-
-
-@pytest.mark.parametrize("way", ["socks5h", "socks4a", "http"])
-def test_the_optimistic_mode_sends_first_bytes_with_the_request(site: Site, way: str) -> None:
-    with recorded("--optimistic") as (recording, near):
-        for _ in range(2):
-            proxy = ("--proxytunnel", "--proxy") if way == "http" else ("--proxy",)
-            assert curl(*proxy, near.url.replace("mixed", way), site.url).body == PAGE
-        requests = [data for data in recording.sent if data.startswith(b"\6\1")]
-        assert len(requests) == 2
-        assert all(data.count(b"GET / HTTP") == 1 for data in requests)
-
-
-def test_in_optimistic_mode_a_server_may_speak_first() -> None:
-    def greet(connection: socket.socket) -> None:
-        connection.sendall(b"220 hello")
-        assert connection.recv(100) == b"bye"
-
-    with recorded("--optimistic") as (_, near), tcp_host(greet) as host, near.place.connected() as sock:
-        sock.sendall(bytes.fromhex("05 01 00  05 01 00 01 7f000001") + host.port.to_bytes(2, "big"))
-        assert receive_exactly(sock, 12) == bytes.fromhex("05 00  05 00 00 01 00000000 0000")
-        assert receive_exactly(sock, 9) == b"220 hello"
-        sock.sendall(b"bye")
-
-
-def test_in_optimistic_mode_a_client_is_reset_when_nobody_is_there(site: Site) -> None:
-    with recorded("--optimistic") as (_, near):
-        fetched = curl("--proxy", near.url.replace("mixed", "socks5h"), "http://127.0.0.1:1/")
-    assert re.search("reset", fetched.complaint, re.IGNORECASE), fetched.complaint
+    def _run(self) -> None:
+        while self._listener.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                peer, _ = self._listener.accept()
+                with peer:
+                    data = peer.recv(65536)
+                    self.received.append(data)
+                    peer.sendall(b"hello")
 
 
 @pytest.fixture
-def two() -> Iterator[Road]:
-    with road() as made:
-        made.first.set("net.ipv4.tcp_fastopen", 3)
-        yield made
+def origin() -> Iterator[Origin]:
+    running = Origin()
+    yield running
+    running.close()
 
 
-@needs_namespaces
-def test_request_and_initial_data_travel_in_the_syn_with_a_token_alone(run: Run, two: Road) -> None:
-    host = two.first
-    data = b"GET / HTTP/1.0\r\n\r\n"
-
-    async def play(url: str, site: Site) -> None:
-        async with Client(url, fast_open=True) as client:
-            await client.noop()  # fetches the cookie, and opens the session
-            for idempotent in (False, True, True):
-                stream = await client.connect(site.host, site.port, initial_data=data, idempotent=idempotent)
-                answer = b""
-                while piece := await stream.receive():
-                    answer += piece
-                assert answer.endswith(PAGE)
-                stream.abort()
-
-    with (
-        host.entered(),
-        web_site() as site,
-        server(*GUARDED, "--fast-open", "16") as far,
-        host.capturing("lo") as seen,
-    ):
-        run(play(far.as_user("alice", PASSWORD.decode()), site))
-        payloads = [syn.payload for syn in seen.syns(far.place.port)][::2]  # lo shows each twice
-    in_syns = [payload.endswith(data) and payload.startswith(b"\6\1") for payload in payloads]
-    assert in_syns == [False, False, True, True, False]  # the last one tears the session down
-    assert not any(PASSWORD in payload for payload in payloads)
-    assert len(site.seen) == 3
+def request(*options: Option, to: Place | None = None) -> bytes:
+    """Return a CONNECT, or a NOOP to nowhere."""
+    if to is None:
+        return Request(command=Command.NOOP, host="0.0.0.0", port=0, options=options).encode()
+    return Request(command=Command.CONNECT, host=to.host, port=to.port, options=options).encode()
 
 
-@needs_namespaces
-def test_a_converter_puts_what_its_client_said_into_the_syn(two: Road) -> None:
-    host = two.first
-    with (
-        host.entered(),
-        web_site() as site,
-        server(*GUARDED, "--fast-open", "16") as far,
-        host.capturing("lo") as seen,
-        converter(far.as_user("alice", PASSWORD.decode()), "--via-fast-open") as near,
-    ):
-        assert eventually(lambda: host.counter("TCPFastOpenCookieReqd") == 1)
-        for _ in range(2):
-            assert curl("--proxy", near.url.replace("mixed", "http"), site.url).body == PAGE
-        payloads = [syn.payload for syn in seen.syns(far.place.port)][::2]  # lo shows each twice
-    assert [payload.count(b"GET / HTTP") for payload in payloads[:3]] == [0, 1, 1]
-    assert len(site.seen) == 2
+def exchange(proxy: Proxy, data: bytes) -> tuple[AuthenticationReply, bytes]:
+    """Send this and no more; return the Authentication Reply and what follows it."""
+    with proxy.place.connected() as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        return answered(client)
+
+
+def answered(client: socket.socket) -> tuple[AuthenticationReply, bytes]:
+    answer = b""
+    while piece := client.recv(65536):
+        answer += piece
+    size = AuthenticationReply.size(answer)
+    return AuthenticationReply.decode(answer[:size]), answer[size:]
+
+
+def open_session(proxy: Proxy, window: int = 100) -> tuple[SessionID, IdempotenceWindow]:
+    reply, _ = exchange(proxy, request(credentials(), SessionRequest(), IdempotenceRequest(size=window)))
+    session_id, tokens = find(reply.options, SessionID), find(reply.options, IdempotenceWindow)
+    assert session_id is not None
+    assert tokens is not None
+    return session_id, tokens
+
+
+def tunnel(proxy: Proxy, *options: Option, to: Place) -> socket.socket:
+    client = proxy.place.connected()
+    client.sendall(request(*options, to=to))
+    assert client.recv(65536)[:2] == b"\x06\x00"
+    return client
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Proxy]:
+    with server("--user", "alice:123456", "--allow-private", "-v") as running:
+        yield running
+
+
+def test_of_a_thousand_replays_at_once_one_reaches_the_origin(guarded: Proxy, origin: Origin) -> None:
+    session_id, tokens = open_session(guarded)
+    captured = request(session_id, IdempotenceExpenditure(token=tokens.base), to=origin.place) + HELLO
+    clients = [guarded.place.connected() for _ in range(REPLAYS)]
+    for client in clients:
+        client.sendall(captured)
+    outcomes = []
+    for client in clients:
+        with client:
+            outcomes.append(answered(client))
+    accepted = [(reply, rest) for reply, rest in outcomes if reply.type == 0]
+    rejected = [reply for reply, _ in outcomes if find(reply.options, IdempotenceRejected)]
+    assert (len(accepted), len(rejected)) == (1, REPLAYS - 1)
+    assert accepted[0][1].endswith(b"hello")
+    assert {find(reply.options, IdempotenceWindow) for reply in rejected} == {
+        IdempotenceWindow(base=tokens.base + 1, size=tokens.size)
+    }
+    assert all(find(reply.options, SessionOK) for reply in rejected)
+    assert origin.received == [HELLO]
+
+
+def test_a_replay_that_comes_late_reaches_no_origin(guarded: Proxy, origin: Origin) -> None:
+    session_id, tokens = open_session(guarded)
+    captured = []
+    for token in (tokens.base + 3, tokens.base, tokens.base + 1):
+        captured.append(request(session_id, IdempotenceExpenditure(token=token), to=origin.place) + HELLO)
+        reply, rest = exchange(guarded, captured[-1])
+        assert (reply.type, rest[-5:]) == (0, b"hello")
+    for data in captured:
+        reply, rest = exchange(guarded, data)
+        assert (reply.type, rest) == (1, b"")
+        assert find(reply.options, IdempotenceRejected)
+    assert origin.received == [HELLO] * 3
+
+
+def test_a_teardown_closes_the_sessions_tunnels_and_no_others(guarded: Proxy) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    place = Place(host="127.0.0.1", port=listener.getsockname()[1])
+    session_id, _ = open_session(guarded)
+    inside, beside = tunnel(guarded, session_id, to=place), tunnel(guarded, credentials(), to=place)
+    far_inside, far_beside = listener.accept()[0], listener.accept()[0]
+    with listener, inside, beside, far_inside, far_beside:
+        for end in (far_inside, far_beside):
+            end.settimeout(10)
+            end.sendall(b"before")
+        assert (inside.recv(6), beside.recv(6)) == (b"before", b"before")
+        reply, rest = exchange(guarded, request(session_id, SessionTeardown()))
+        assert (reply, rest) == (AuthenticationReply(type=1), b"")
+        for end in (inside, far_inside):
+            with contextlib.suppress(ConnectionResetError):
+                assert end.recv(1) == b""
+        far_beside.sendall(b"after")
+        assert beside.recv(5) == b"after"
+    reply, _ = exchange(guarded, request(session_id))
+    assert reply.options == (SessionInvalid(),)
+    assert eventually(lambda: any("its session was torn down" in line for line in guarded.said))
+
+
+def test_the_log_tells_of_sessions_and_tokens_but_not_which(guarded: Proxy) -> None:
+    session_id, tokens = open_session(guarded)
+    spending = request(session_id, IdempotenceExpenditure(token=tokens.base))
+    exchange(guarded, spending)
+    exchange(guarded, spending)
+    exchange(guarded, request(session_id, SessionTeardown()))
+    exchange(guarded, spending)
+    wanted = (
+        "connection ended .* user=alice command=NOOP session=new ending=done",
+        "connection ended .* user=alice command=NOOP session=yes token=accepted ending=done",
+        "refused .* user=alice session=yes token=rejected ending=refused",
+        "connection ended .* session=ended ending=done seconds",
+        "refused .* session=invalid ending=refused",
+    )
+    for pattern in wanted:
+        assert eventually(lambda: bool(re.search(pattern, "\n".join(guarded.said)))), (pattern, guarded.said)  # noqa: B023
+    said = "\n".join(guarded.said)
+    assert session_id.id.hex() not in said
+    assert repr(session_id.id)[2:-1] not in said
+    assert "authentication failed" not in said
+
+
+def test_a_session_does_not_outlive_its_user(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    lines = [f"{name}:{ScryptHash.of(b'123456')}\n" for name in ("alice", "bob")]
+    users.write_text("".join(lines))
+    users.chmod(0o600)
+    with server("--users", str(users)) as proxy:
+        mine, _ = open_session(proxy)
+        reply, _ = exchange(proxy, request(credentials("bob", "123456"), SessionRequest()))
+        his = find(reply.options, SessionID)
+        assert his is not None
+        users.write_text(lines[1])
+        proxy.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: exchange(proxy, request(mine))[0].options == (SessionInvalid(),))
+        assert exchange(proxy, request(his))[0].options == (SessionOK(),)
+
+
+def test_without_sessions_a_server_does_not_know_of_any() -> None:
+    with server("--user", "alice:123456", "--no-sessions") as proxy:
+        reply, _ = exchange(proxy, request(credentials(), SessionRequest(), SessionID(id=bytes(16))))
+        assert reply.type == 0
+        assert not find(reply.options, SessionID)
+
+
+@pytest.mark.deep
+def test_a_hundred_thousand_clients_hold_the_bound_of_memory(tmp_path: Path) -> None:
+    config = tmp_path / "socks6.toml"
+    config.write_text(
+        f"[sessions]\ntotal = {CLIENTS}\nper-user = 0\nper-source = 0\n[users.plain]\nalice = '123456'"
+    )
+    config.chmod(0o600)
+    asking = request(credentials(), SessionRequest(), IdempotenceRequest(size=2048))
+
+    async def come(place: Place, number: int) -> SessionID | None:
+        source = f"127.0.2.{1 + number % NEXT_TO}"
+        reader, writer = await asyncio.open_connection(place.host, place.port, local_addr=(source, 0))
+        writer.write(asking)
+        answer = await reader.read()
+        writer.close()
+        reply = AuthenticationReply.decode(answer[: AuthenticationReply.size(answer)])
+        assert OperationReply.decode(answer[AuthenticationReply.size(answer) :]).code == 0
+        return find(reply.options, SessionID)
+
+    async def crowd(place: Place, count: int) -> int:
+        numbers = iter(range(count))
+
+        async def some() -> int:
+            return sum([await come(place, number) is not None for number in numbers])
+
+        return sum(await asyncio.gather(*(some() for _ in range(AT_ONCE))))
+
+    with server("--config", str(config)) as proxy:
+        asyncio.run(crowd(proxy.place, 100))
+        before = proxy.footprint.memory
+        opened = 100 + asyncio.run(crowd(proxy.place, CLIENTS - 100))
+        each = (proxy.footprint.memory - before) / CLIENTS
+        print(f"{opened} sessions, {each:.0f} bytes each")
+        assert opened == CLIENTS
+        assert each < SESSION_BYTES
+        assert asyncio.run(crowd(proxy.place, 100)) == 0  # it is full, and nothing has to give way
+        assert (proxy.footprint.memory - before) / CLIENTS < SESSION_BYTES

@@ -94,6 +94,11 @@ class Participation(Member):
         """What sessions may have."""
         return self._desk.settings
 
+    @property
+    def user(self) -> str:
+        """Whose session it is."""
+        return self.session.identity.name if self.session else ""
+
     def find(self, session_id: bytes) -> Session | None:
         """Return the session of an id; None, and this source the worse for it, if there is none."""
         now = asyncio.get_running_loop().time()

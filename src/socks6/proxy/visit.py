@@ -223,7 +223,7 @@ class Visit:
             id=self.id,
             front=self.front.name,
             source=self.source or "unix",
-            user=self.user,
+            user=self.user or (self._part.user if self._part else ""),
             command=self.command,
             host=self.host,
             port=self.port,

@@ -140,7 +140,8 @@ def _note_refusal(event: ServerEvent | None, talk: SessionTalk | None, engine: E
     """Tell the log why there is no request to carry out."""
     match event:
         case AuthenticationRefused():
-            engine.refused(talk.refusal if talk else Ending.UNAUTHENTICATED, event.reason)
+            ending = talk.refusal if talk else Ending.UNAUTHENTICATED
+            engine.refused(ending, "" if ending is Ending.DONE else event.reason)
         case Violation():
             engine.refused(ENDINGS[event.fault], event.reason)
         case Ended():
