@@ -34,8 +34,9 @@ class ConnectionSummary:
     source: str  # the client's address, "unix" without one
     user: str  # "" when anonymous
     command: str  # "CONNECT", "" when none was understood
-    host: str
+    host: str  # of BIND the place that was bound, or was to be
     port: int
+    peer: str = ""  # who connected there, as host:port
     ending: Ending
     reply: int  # reply code in SOCKS 6 terms, 0 on success, -1 when none was sent
     reason: str  # "" on success

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing_extensions import override
 
 from socks6.errors import OperationFailed
-from socks6.net.stream import ByteStream, Connection, Endpoint
+from socks6.net.stream import Binding, ByteStream, Connection, Endpoint
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
@@ -15,6 +15,7 @@ from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
 from socks6.telemetry import Ending
+from tests.kit.bindings import ScriptedBinding
 from tests.kit.reading import receive_exactly
 
 BOUND = Endpoint("192.0.2.9", 4000)
@@ -59,6 +60,8 @@ class FakeEngine(Engine):
         self._sends = sends
         self._remotes: asyncio.Queue[ByteStream] = asyncio.Queue()
         self.calls: list[Call] = []
+        self.binding: Binding = ScriptedBinding()  # what a BIND gets
+        self.peers: list[Endpoint] = []
         self.answers: list[tuple[int, str]] = []
         self.refusals: list[tuple[Ending, str]] = []
         self.bytes_up = 0
@@ -98,6 +101,17 @@ class FakeEngine(Engine):
         await near.send(first)
         self._remotes.put_nowait(far)
         return Connection(stream=near, bound=self._bound, first_data_sent=len(first))
+
+    @override
+    async def bind(self, call: Call) -> Binding:
+        self.calls.append(call)
+        if self._failures:
+            raise self._failures.pop(0)
+        return self.binding
+
+    @override
+    def peer_came(self, peer: Endpoint) -> None:
+        self.peers.append(peer)
 
     @override
     def answered(self, call: Call, code: int, reason: str = "") -> None:

@@ -17,6 +17,10 @@ from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, in_force, prepare, prepared_socket
 from socks6.net.stream import Accepted, Binding, Endpoint, Judge
 
+ANYWHERE: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - to listen everywhere
+UNSPECIFIED: Final = frozenset(ANYWHERE.values())
+LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # nobody's: RFC 5737, 3849
 STRANGERS: Final = 16  # with room for one peer only, so many others may come first and be sent away
 
 
@@ -65,6 +69,7 @@ class DirectBinding(Binding):
             except OSError as error:
                 raise GeneralFailure(f"accepting: {error.strerror or error}") from error
             peer = stream.remote
+            peer = Endpoint(peer.host.partition("%")[0], peer.port)  # whatever the scope
             if self._judge_peer(peer.host, peer.port):
                 break
             stream.abort()
@@ -127,6 +132,21 @@ def unmapped(host: str) -> str:
         if packed.startswith(MAPPED):
             return socket.inet_ntop(socket.AF_INET, packed[len(MAPPED) :])
     return host
+
+
+def family_of(literal: str) -> socket.AddressFamily:
+    """Return the family of a literal address."""
+    return socket.AF_INET6 if ":" in literal else socket.AF_INET
+
+
+def own_address(family: socket.AddressFamily) -> str:
+    """Return the address from which this machine would reach the world; a loopback one if it would not."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((ELSEWHERE[family], 9))  # asks the routing table, and sends nothing
+            return Endpoint(*sock.getsockname()[:2]).host
+    except OSError:
+        return LOOPBACK[family]
 
 
 def _first_listening(

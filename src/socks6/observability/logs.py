@@ -73,6 +73,7 @@ class LogObserver(Observer):
             command=summary.command,
             host=summary.host if shown else "",
             port=summary.port if shown and summary.host else "",
+            peer=summary.peer if shown else "",
             session=summary.session,
             token=summary.token,
             ending=summary.ending.value,

@@ -83,6 +83,11 @@ class ServerConversation:
         self._request: Request | None = None
         self._with_success: tuple[Option, ...] = ()
 
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect that the client speaks; the first of ours before it has said anything."""
+        return self._dialect
+
     # What comes in.
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine

@@ -9,7 +9,7 @@ from typing import Final
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message import socks4, socks5
 from socks6.message.address import UnknownAddressType
-from socks6.message.codes import Method, ReplyCode
+from socks6.message.codes import Command, Method, ReplyCode
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
 from socks6.protocol.events import CredentialsOffered, Ended, Fault, Violation
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
@@ -23,6 +23,7 @@ class State(Enum):
     VERIFYING = "verifying credentials"
     AWAITING_REQUEST = "awaiting request"
     OPERATING = "operating"
+    AWAITING_PEER = "awaiting peer"  # BIND's first reply is out
     STREAMING = "streaming"
     CLOSING = "closing"
 
@@ -37,7 +38,8 @@ class Step(Enum):
     ACCEPT = "credentials hold"
     REJECT = "credentials do not hold"
     REQUEST = "request received"
-    SUCCEED = "reply: success"
+    SUCCEED = "reply: success"  # BIND: the second one
+    BIND = "BIND: first reply, success"
     FAIL = "reply: failure"
     VIOLATION = "violation or end"
 
@@ -55,7 +57,11 @@ TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
     (State.AWAITING_REQUEST, Step.REQUEST): State.OPERATING,
     (State.AWAITING_REQUEST, Step.VIOLATION): State.CLOSING,
     (State.OPERATING, Step.SUCCEED): State.STREAMING,
+    (State.OPERATING, Step.BIND): State.AWAITING_PEER,
     (State.OPERATING, Step.FAIL): State.CLOSING,
+    (State.AWAITING_PEER, Step.SUCCEED): State.STREAMING,
+    (State.AWAITING_PEER, Step.FAIL): State.CLOSING,
+    (State.AWAITING_PEER, Step.VIOLATION): State.CLOSING,
 }
 
 # What the client may send, by state and first byte; whatever is not here is no message.
@@ -121,8 +127,8 @@ class Socks5Conversation:
         self._advance()
 
     def receive_eof(self, now: float) -> None:  # noqa: ARG002
-        """Take the end of the client's stream; past the request it is the stream's own."""
-        if self.state in AWAITING:
+        """Take the end of the client's stream; where it streams, the end is the stream's own."""
+        if (self.state, Step.VIOLATION) in TRANSITIONS:
             self._move(Step.VIOLATION)
             self._events.append(Ended(reason="the client closed its side"))
 
@@ -163,8 +169,9 @@ class Socks5Conversation:
         self._advance()
 
     def send_success(self, host: str, port: int) -> None:
-        """Queue the successful reply with the proxy's end of the far leg."""
-        self._move(Step.SUCCEED)
+        """Queue the successful reply with the proxy's end of the far leg; BIND's second one has the peer's."""
+        binds = self._request is not None and self._request.command == Command.BIND
+        self._move(Step.BIND if binds and self.state is State.OPERATING else Step.SUCCEED)
         self._reply(ReplyCode.SUCCEEDED, host, port)
 
     def send_failure(self, code: int) -> None:

@@ -1,11 +1,33 @@
 """What an operator may set about the engine; every default is safe on the open Internet."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.proxy.sessions import SessionSettings
 from socks6.relay.plane import RelaySettings
+
+MOST_WAITING: Final = 65_535  # what a backlog option can say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindSettings:
+    """How places are bound for clients."""
+
+    accept_timeout: float = (
+        60.0  # seconds until somebody must have connected; with a backlog there is no hurry
+    )
+    listeners: int = 1_000  # at the same time, in all; 0 for any number
+    listeners_per_user: int = 100  # of one user; of one source address where nobody says who he is
+    backlog: int = 128  # peers that may wait at one listener
+    advertise: tuple[str, ...] = ()  # what to call every address of this machine, by family; names for both
+    backlog_without_session: bool = False  # the draft wants a session
+    announce: bool = False  # each peer on the listener's own connection, too; dialect 212 has it anyway
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.backlog <= MOST_WAITING:
+            raise ValueError(f"a backlog of {self.backlog}: 0 to {MOST_WAITING}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,4 +48,5 @@ class Settings:
     fast_open: int = 0  # clients at a time that may send data in their SYN (TCP Fast Open); 0 for none
     tls: TlsParameters = NOTHING_SAID  # of listeners whose URLs say nothing else
     sessions: SessionSettings = field(default_factory=SessionSettings)
+    bind: BindSettings = field(default_factory=BindSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)

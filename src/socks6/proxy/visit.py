@@ -9,15 +9,17 @@ from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import TOS, find
 from socks6.net.encryption.contexts import ALPN
 from socks6.net.stackopts.received import received_tos
-from socks6.net.stream import ByteStream, Connection, Outbound, carrier_socket_of
+from socks6.net.stream import Binding, ByteStream, Connection, Endpoint, Outbound, carrier_socket_of
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.penalty import FailurePenalties
+from socks6.proxy.commands.bind import bind
 from socks6.proxy.commands.connect import connect
 from socks6.proxy.fronts.base import Call, Front
+from socks6.proxy.listeners import Listeners
 from socks6.proxy.participation import Participation, SessionDesk
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
@@ -48,6 +50,10 @@ class Workplace(Protocol):
         """How clients are served."""
 
     @property
+    def listeners(self) -> Listeners:
+        """The places that are bound for clients."""
+
+    @property
     def penalties(self) -> FailurePenalties:
         """Who has guessed too often."""
 
@@ -64,7 +70,8 @@ class Visit:
 
     __slots__ = (
         "_part", "bytes_down", "bytes_up", "certified", "command", "deadline", "ending", "front", "host", "id",
-        "policy", "port", "reason", "reply", "session", "source", "started", "stream", "user", "users", "worker",
+        "peer", "policy", "port", "reason", "reply", "session", "source", "started", "stream", "user", "users",
+        "worker",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +98,7 @@ class Visit:
         self.command = ""
         self.host = ""
         self.port = 0
+        self.peer = ""
         self.bytes_up = 0
         self.bytes_down = 0
         self.reply = -1
@@ -156,6 +164,30 @@ class Visit:
         self.bytes_up += connection.first_data_sent
         self.ending, self.reason = Ending.DONE, ""  # whatever befell an earlier call of the same client
         return connection
+
+    async def bind(self, call: Call) -> Binding:
+        """Judge and carry out a BIND. Raises OperationFailed."""
+        self.worker.request_arrived(self)
+        self._note(call)
+        try:
+            binding = await bind(
+                self._marked(call),
+                policy=self.policy,
+                outbound=self.worker.outbound,
+                client=self.stream,
+                listeners=self.worker.listeners,
+                settings=self.worker.settings.bind,
+            )
+        except OperationFailed as failure:
+            self.answered(call, failure.code, failure.reason)
+            raise
+        self.reply = 0
+        self.host, self.port = binding.bound
+        return binding
+
+    def peer_came(self, peer: Endpoint) -> None:
+        """Note who connected to the place that was bound."""
+        self.peer = f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
 
     def answered(self, call: Call, code: int, reason: str = "") -> None:
         """Note a call that has its answer."""
@@ -227,6 +259,7 @@ class Visit:
             command=self.command,
             host=self.host,
             port=self.port,
+            peer=self.peer,
             ending=self.ending,
             reply=self.reply,
             reason=self.reason,

@@ -18,6 +18,7 @@ from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.proxy.fronts.mixed import MixedFront
 from socks6.proxy.fronts.socks5 import Socks5Front
 from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.listeners import Listeners
 from socks6.proxy.participation import SessionDesk
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
@@ -73,6 +74,7 @@ class ServerWorker:
         self.settings: Final = settings or Settings()
         self.observer: Final = observer or NullObserver()
         self.penalties: Final = FailurePenalties()
+        self.listeners: Final = Listeners(self.settings.bind)
         self.desk: Final = self._open_desk(sessions)
         self._fronts: Final = fronts or standard_fronts(self.settings)
         self._plane: Final = RelayPlane(self.settings.relay)

@@ -236,3 +236,54 @@ def test_answers_out_of_turn_are_our_callers_fault() -> None:
         machine.send_failure(1)
     with pytest.raises(LocalProtocolError, match="'credentials hold'"):
         machine.verified(accepted=True)
+
+
+BIND5, BIND4 = "05 02 00 01 c0000201 0014", "04 02 0014 c0000201 00"
+
+
+def binding(request: str = BIND5) -> Playbook[Socks5Conversation]:
+    """Return a conversation whose client has asked for a BIND."""
+    play = talk()
+    if request == BIND5:
+        play >> received(GREETING_NONE) << sent("05 00")
+    play >> received(request)
+    assert isinstance(play.machine.next_event(), SocksRequestReceived)
+    return play
+
+
+@pytest.mark.parametrize(
+    ("request_", "first", "second"),
+    [
+        (BIND5, "05 00 00 01 c0000209 0fa0", "05 00 00 01 c0000201 0014"),
+        (BIND4, "00 5a 0fa0 c0000209", "00 5a 0014 c0000201"),
+    ],
+)
+def test_a_bind_is_answered_twice(request_: str, first: str, second: str) -> None:
+    play = binding(request_)
+    play.machine.send_success("192.0.2.9", 4000)
+    play << sent(first) << nothing
+    play >> received("6869") << nothing
+    play.machine.send_success("192.0.2.1", 20)
+    play << sent(second) << unread(b"hi")
+    assert play.machine.state is State.STREAMING
+    with pytest.raises(LocalProtocolError):
+        play.machine.send_success("192.0.2.1", 20)
+
+
+@pytest.mark.parametrize("successes", [0, 1])
+def test_a_bind_may_fail_before_and_after_listening(successes: int) -> None:
+    play = binding()
+    for _ in range(successes):
+        play.machine.send_success("192.0.2.9", 4000)
+        play.machine.data_to_send()
+    play.machine.send_failure(ReplyCode.CONNECTION_TIMED_OUT)
+    play << sent("05 04 00 01 00000000 0000")
+    assert play.machine.state is State.CLOSING
+
+
+def test_a_client_that_leaves_while_it_waits_for_a_peer_is_gone() -> None:
+    play = binding()
+    play.machine.send_success("192.0.2.9", 4000)
+    play.machine.data_to_send()
+    play >> eof << Ended(reason="the client closed its side") << nothing
+    assert play.machine.state is State.CLOSING

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from socks6.errors import NotAllowed
 from socks6.message.codes import Leg
-from socks6.message.options import StackOption
 from socks6.net.direct import DNS_PORT, UNSPECIFIED
-from socks6.net.stackopts import in_force, merge, prepare
+from socks6.net.stackopts import prepare
 from socks6.net.stream import Connection, Outbound
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
+from socks6.proxy.commands.truth import whole_truth
 from socks6.proxy.fronts.base import Call
 
 
@@ -43,25 +43,10 @@ async def connect(
     )
     if not call.options:
         return connection
-    return replace(connection, options=_truth(call, permitted, connection, outbound, client))
-
-
-def _truth(
-    call: Call,
-    permitted: tuple[StackOption, ...],
-    connection: Connection,
-    outbound: Outbound,
-    client: socket.socket | None,
-) -> tuple[StackOption, ...]:
-    """Return what is in force of everything that was asked for."""
-    far = connection.options
-    remote = connection.stream.raw_socket
-    if remote is not None and outbound.resolves:  # the remote's own connection, not one to another proxy
-        kinds = {type(option) for option in permitted}
-        refused = [option for option in call.options if type(option) not in kinds]
-        far += in_force(remote, refused, Leg.PROXY_REMOTE)
-    near = () if client is None else in_force(client, call.options, Leg.CLIENT_PROXY)
-    return merge(near, far)
+    # the remote's own connection, not one to another proxy
+    remote = connection.stream.raw_socket if outbound.resolves else None
+    options = whole_truth(call.options, permitted, connection.options, client=client, remote=remote)
+    return replace(connection, options=options)
 
 
 def _naming_policy(call: Call, policy: Policy) -> Policy:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from socks6.message.options import StackOption
-from socks6.net.stream import ByteStream, Connection
+from socks6.net.stream import Binding, ByteStream, Connection, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.participation import Participation
@@ -22,6 +22,7 @@ class Call:
     identity: Identity = ANONYMOUS
     options: tuple[StackOption, ...] = ()
     session: Session | None = None
+    only_peer: str = ""  # BIND: nobody else may connect; empty for anybody
     first_data: bytes = (
         b""  # bytes of the stream that came along; `Connection.first_data_sent` tells what went
     )
@@ -64,6 +65,15 @@ class Engine(Protocol):
 
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed, whose `code` is the reply to send."""
+
+    async def bind(self, call: Call) -> Binding:
+        """Judge and carry out a BIND; the host and port are the place. Raises OperationFailed.
+
+        A call with a backlog may get a BacklogListener, to be run as long as the client stays.
+        """
+
+    def peer_came(self, peer: Endpoint) -> None:
+        """Tell the log who connected to a place that was bound."""
 
     def answered(self, call: Call, code: int, reason: str = "") -> None:
         """Tell the log of a call that was answered with `code` without `connect`."""

@@ -17,6 +17,7 @@ from socks6.protocol.methods.base import Credentials
 from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Event, SocksRequestReceived
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
 from socks6.proxy.fronts.optimism import open_tunnel
+from socks6.proxy.fronts.socks5_bind import bind
 from socks6.telemetry import Ending
 
 ENDINGS: Final[Mapping[type, Ending]] = {
@@ -90,6 +91,8 @@ class Socks5Front(Front):
         self, conversation: Socks5Conversation, stream: ByteStream, engine: Engine, call: Call
     ) -> Tunnel | None:
         """Carry out the command; None when there is nothing to relay."""
+        if call.command == Command.BIND:
+            return await bind(conversation, stream, engine, call)
         if call.command != Command.CONNECT:
             code = ReplyCode.COMMAND_NOT_SUPPORTED
             engine.answered(call, code, f"command {call.command} is not supported")

@@ -161,8 +161,8 @@ def test_passwords_nobody_asked_for_are_taken_and_forgotten(run: Run) -> None:
     run(scene())
 
 
-@pytest.mark.parametrize("command", [Command.BIND, Command.UDP_ASSOCIATE, 9])
-def test_other_commands_are_not_supported_yet(run: Run, command: int) -> None:
+@pytest.mark.parametrize("command", [Command.UDP_ASSOCIATE, 9])
+def test_other_commands_are_not_supported(run: Run, command: int) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         request = bytes([5, command]) + CONNECT5[2:]
