@@ -8,10 +8,11 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.errors import CommandNotSupported, ConnectionRefused, NotAllowed
+from socks6.errors import ConnectionRefused, NotAllowed
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import TFO, HappyEyeballs, StackOption, find
 from socks6.net.bind import bind_directly
+from socks6.net.datagrams.direct import USUAL, DatagramSettings, DirectAssociations
 from socks6.net.dial import (
     ATTEMPT_DELAY,
     Address,
@@ -50,6 +51,7 @@ class DirectOutbound(Outbound):
         first_family: int | None = None,
         racing: bool = True,
         dns_server: Endpoint | None = None,
+        datagrams: DatagramSettings = USUAL,
     ) -> None:
         self._resolver = resolver or Resolver()
         self._connect_timeout = connect_timeout
@@ -57,6 +59,7 @@ class DirectOutbound(Outbound):
         self._first_family = first_family
         self._racing = racing
         self._dns_server = dns_server
+        self._associations = DirectAssociations(self._resolver, datagrams)
 
     @property
     @override
@@ -116,10 +119,16 @@ class DirectOutbound(Outbound):
         near: str = "",
         owner: Hashable = None,
     ) -> DatagramChannel:
-        raise CommandNotSupported("no datagrams go this way")
+        try:
+            return await self._associations.open(
+                host, port, judge=judge, options=options, near=near, owner=owner
+            )
+        except OSError as error:
+            raise failure_for(error) from error
 
     @override
     async def aclose(self) -> None:
+        await self._associations.aclose()
         await self._resolver.aclose()
 
     async def _connect(

@@ -1,0 +1,255 @@
+"""A DatagramChannel with sockets of this machine: judged, filtered, over both families."""
+
+import asyncio
+import contextlib
+import functools
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from typing_extensions import override
+
+from socks6.message.options import StackOption
+from socks6.net.bind import unmapped
+from socks6.net.datagrams.filtering import RemoteFilter
+from socks6.net.datagrams.icmp import queued_reports
+from socks6.net.datagrams.names import NameCache
+from socks6.net.datagrams.ports import OpenedPort, Ports, is_multicast, is_unspecified
+from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
+from socks6.net.resolve import Address, literal_address
+from socks6.net.sockets import SocketAddress
+from socks6.net.stackopts.reports import collect_reports
+from socks6.net.stream import (
+    DatagramChannel,
+    DatagramJudge,
+    DatagramSink,
+    Endpoint,
+    Packet,
+)
+
+ROUTE_SECONDS: Final = 15.0
+"""How long a way to a remote host, or from it, is used before policy, names and filter are asked again."""
+MAX_ROUTES: Final = 1024  # of one association, each way; beyond, all are forgotten and found again
+BATCH: Final = 64  # datagrams taken from a socket before the others have their turn
+LONGEST: Final = 65536
+
+
+class Route(NamedTuple):
+    """A way to a remote host."""
+
+    sock: socket.socket
+    address: SocketAddress
+    until: float
+
+
+class DirectChannel(DatagramChannel):
+    """The port of one association, which it owns: a socket, and one for the other family when it is needed."""
+
+    def __init__(
+        self,
+        port: OpenedPort,
+        *,
+        bound: Endpoint,
+        ports: Ports,
+        names: NameCache,
+        readiness: Readiness,
+        remotes: RemoteFilter,
+        judge: DatagramJudge,
+        wanted: tuple[StackOption, ...] = (),
+        options: tuple[StackOption, ...] = (),
+        reports: bool = False,
+    ) -> None:
+        """`wanted` is what sockets are set to, `options` what the client is told; `reports` collects ICMP errors."""
+        self._loop = asyncio.get_running_loop()
+        self._port = port
+        self._bound = bound
+        self._ports = ports
+        self._names = names
+        self._readiness = readiness
+        self._remotes = remotes
+        self._judge = judge
+        self._wanted = wanted
+        self._options = options
+        self._reports = reports and collect_reports(port.sock)
+        self._sockets: dict[int, socket.socket | None] = {port.sock.family: port.sock}  # None: cannot be had
+        self._routes: dict[tuple[str, int], Route] = {}
+        self._sources: dict[tuple[str, int], float] = {}
+        self._sink: DatagramSink | None = None
+        self._watch: Callable[[socket.socket], None] = self._read_later
+        self._closed = False
+        self.dropped = 0  # datagrams for remote hosts that did not go
+
+    @property
+    @override
+    def bound(self) -> Endpoint:
+        return self._bound
+
+    @property
+    @override
+    def options(self) -> tuple[StackOption, ...]:
+        return self._options
+
+    @override
+    def start(self, sink: DatagramSink) -> None:
+        self._sink = sink
+        for sock in self.sockets:
+            self._watch(sock)
+
+    def hand_over(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
+        """Start, but let `watch` read every socket, and those that are made later, and `close_socket` be told."""
+        self._watch = watch
+        self.start(sink)
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The sockets that there are."""
+        return tuple(sock for sock in self._sockets.values() if sock is not None)
+
+    @override
+    def send(self, packets: Sequence[Packet]) -> None:
+        now = self._loop.time()
+        for data, host, port in packets:
+            route = self._routes.get((host, port))
+            if route is None or now >= route.until:
+                route = self._find(data, host, port, now)
+            if route is not None:
+                self._transmit(data, route)
+
+    def route(self, host: str, port: int) -> Route | None:
+        """Return the way to a remote host that datagrams take at present; None if there is none yet."""
+        return self._routes.get((host, port))
+
+    def admits(self, source: tuple[str, int], now: float) -> float:
+        """Return until when an address may send to the client; 0 if it may not."""
+        until = self._sources.get(source)
+        if until is not None and now < until:
+            return until
+        host, port = source
+        if not (self._remotes.admits(host, port, now) and self._judge.judge_address(host, host, port)):
+            return 0.0
+        if len(self._sources) >= MAX_ROUTES:
+            self._sources.clear()
+        self._sources[source] = until = now + ROUTE_SECONDS
+        return until
+
+    def take_reports(self, sock: socket.socket) -> None:
+        """Hand on the ICMP errors that wait at one of the sockets."""
+        if not self._reports:
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            return
+        for report in queued_reports(sock, self._bound.host):
+            if self._sink is not None:
+                self._sink.error_reported(report)
+
+    @override
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._sink = None
+        self._port.release()
+        for sock in self.sockets:
+            self._readiness.remove(sock.fileno())
+            sock.close()
+        self._sockets = dict.fromkeys((socket.AF_INET, socket.AF_INET6))
+
+    # Towards remote hosts.
+
+    def _find(self, data: bytes, host: str, port: int, now: float) -> Route | None:
+        """Return a way to a host; None where there is none, or not yet: the datagram follows by itself."""
+        self._routes.pop((host, port), None)
+        if self._closed:
+            return None
+        literal = literal_address(unmapped(host), port)
+        if literal is not None:
+            return self._route_to(host, port, (literal,), now)
+        if not self._judge.judge_name(host, port):
+            self.dropped += 1
+            return None
+        addresses = self._names.known(host, now)
+        if addresses is None:
+            self._names.look_up(host, functools.partial(self._found, data, host, port))
+            return None
+        return self._route_to(host, port, addresses, now)
+
+    def _found(self, data: bytes, host: str, port: int, addresses: tuple[Address, ...]) -> None:
+        if self._closed:
+            return
+        route = self._route_to(host, port, addresses, self._loop.time())
+        if route is not None:
+            self._transmit(data, route)
+
+    def _route_to(self, host: str, port: int, addresses: Sequence[Address], now: float) -> Route | None:
+        for address in addresses:
+            sock = self._socket_for(address, host, port)
+            if sock is None:
+                continue
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            place = address.socket_address
+            route = Route(sock, (place[0], port, *place[2:]), now + ROUTE_SECONDS)
+            self._routes[host, port] = route
+            self._remotes.sent_to(address.host, port, now)
+            return route
+        self.dropped += 1
+        return None
+
+    def _socket_for(self, address: Address, host: str, port: int) -> socket.socket | None:
+        """Return the socket for an address that may be reached; None for all others."""
+        if port == 0 or is_unspecified(address.host):
+            return None
+        if not self._judge.judge_address(host, address.host, port):
+            return None
+        if address.family not in self._sockets:
+            self._sockets[address.family] = self._open_other_family()
+        return self._sockets[address.family]
+
+    def _open_other_family(self) -> socket.socket | None:
+        if is_multicast(self._bound.host):
+            return None  # a group is joined in its own family
+        sock = self._ports.open_other_family(self._port.sock, self._wanted)
+        if sock is not None:
+            if self._reports:
+                collect_reports(sock)
+            if self._sink is not None:
+                self._watch(sock)
+        return sock
+
+    def _transmit(self, data: bytes, route: Route) -> None:
+        for _ in range(2):  # an ICMP error that came meanwhile is told instead of sending
+            try:
+                route.sock.sendto(data, route.address)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue
+            return
+        self.dropped += 1
+
+    # From remote hosts.
+
+    def _read_later(self, sock: socket.socket) -> None:
+        self._readiness.add(sock.fileno(), functools.partial(self._on_ready, sock))
+
+    def _on_ready(self, sock: socket.socket, _: int, events: int) -> None:
+        if events & FAILED:
+            self.take_reports(sock)
+        if events & READABLE:
+            self._receive(sock)
+
+    def _receive(self, sock: socket.socket) -> None:
+        packets: list[Packet] = []
+        now = self._loop.time()
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(BATCH):
+                try:
+                    data, address = sock.recvfrom(LONGEST)
+                except BlockingIOError:
+                    raise
+                except OSError:  # an ICMP error
+                    continue
+                source = address[0], address[1]
+                if self.admits(source, now):
+                    packets.append((data, *source))
+        if packets and self._sink is not None:
+            self._sink.datagrams_received(packets)

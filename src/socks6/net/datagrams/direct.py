@@ -1,0 +1,137 @@
+"""Opens associations' ports on this machine (§ Handling UDP ASSOCIATE)."""
+
+import asyncio
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Final
+
+from socks6.errors import NotAllowed
+from socks6.message.codes import Availability, Leg
+from socks6.message.options import PortParity, StackOption, UDPError, find
+from socks6.net.bind import unmapped
+from socks6.net.datagrams.channel import DirectChannel
+from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering, RemoteFilter
+from socks6.net.datagrams.names import NameCache
+from socks6.net.datagrams.ports import OpenedPort, Ports, is_unspecified, reachable_address
+from socks6.net.datagrams.readiness import Readiness
+from socks6.net.resolve import Address, Resolver
+from socks6.net.stackopts import concerning, in_force
+from socks6.net.stackopts.reports import SUPPORTED
+from socks6.net.stream import DatagramJudge, Endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatagramSettings:
+    """What an operator may set about the ports of associations.
+
+    `advertise` is the address that clients are told, where a NAT or a load balancer is before this machine.
+    """
+
+    filtering: Filtering = Filtering.ENDPOINT_INDEPENDENT
+    remote_timeout: float = REMOTE_SECONDS  # how long remotes may answer a silent client; only with a filter
+    advertise: str = ""
+    multicast_interface: str = ""  # where groups are joined and sent to; "": where the routes lead
+
+
+USUAL: Final = DatagramSettings()
+
+
+@dataclass(slots=True)
+class DirectAssociations:
+    """What the associations of one machine share."""
+
+    resolver: Resolver
+    settings: DatagramSettings = USUAL
+    _names: NameCache = field(init=False)
+    _ports: Ports = field(init=False)
+    _readiness: Readiness | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._names = NameCache(self.resolver)
+        self._ports = Ports(multicast_interface=self.settings.multicast_interface)
+
+    async def open(
+        self,
+        host: str,
+        port: int,
+        *,
+        judge: DatagramJudge,
+        options: tuple[StackOption, ...],
+        near: str,
+        owner: Hashable,
+    ) -> DirectChannel:
+        """See `Outbound.associate`. Raises OSError."""
+        wanted = concerning(options, Leg.PROXY_REMOTE)
+        address = await self._place(host, port, judge)
+        opened = self._ports.open(address, wanted, find(options, PortParity), owner)
+        try:
+            return DirectChannel(
+                opened,
+                bound=self._bound(opened, near),
+                ports=self._ports,
+                names=self._names,
+                readiness=self._watch(),
+                remotes=RemoteFilter(self.settings.filtering, lifetime=self.settings.remote_timeout),
+                judge=judge,
+                wanted=wanted,
+                options=_in_force(opened, wanted, options),
+                reports=_wants_reports(options),
+            )
+        except BaseException:
+            opened.release()
+            opened.sock.close()
+            raise
+
+    async def aclose(self) -> None:
+        """Free what the associations share. Idempotent."""
+        await self._names.aclose()
+        self._ports.close()
+        if self._readiness is not None:
+            self._readiness.close()
+            self._readiness = None
+
+    async def _place(self, host: str, port: int, judge: DatagramJudge) -> Address:
+        """Return where to bind: an unspecified address is always fine, any other is the policy's to allow."""
+        addresses = await self.resolver.resolve(unmapped(host), port)
+        if is_unspecified(addresses[0].host):
+            return addresses[0]
+        for address in addresses:
+            if judge.judge_address(host, address.host, port):
+                return address
+        raise NotAllowed(f"no address of {host} may be bound")
+
+    def _bound(self, opened: OpenedPort, near: str) -> Endpoint:
+        host, port = opened.sock.getsockname()[:2]
+        if self.settings.advertise and (":" in self.settings.advertise) == (":" in host):
+            return Endpoint(self.settings.advertise, port)
+        if is_unspecified(host):
+            return Endpoint(reachable_address(opened.sock.family, near), port)
+        return Endpoint(host, port)
+
+    def _watch(self) -> Readiness:
+        if self._readiness is None:
+            self._readiness = Readiness(_complain)
+        return self._readiness
+
+
+def _wants_reports(options: tuple[StackOption, ...]) -> bool:
+    wish = find(options, UDPError)
+    return wish is not None and wish.availability == Availability.YES
+
+
+def _in_force(
+    opened: OpenedPort, wanted: tuple[StackOption, ...], options: tuple[StackOption, ...]
+) -> tuple[StackOption, ...]:
+    found = in_force(opened.sock, wanted, Leg.PROXY_REMOTE)
+    if opened.parity is not None:
+        found = (*found, opened.parity)
+    if find(options, UDPError) is None:
+        return found
+    reported = SUPPORTED and _wants_reports(options)
+    return (*found, UDPError(availability=Availability.YES if reported else Availability.NO))
+
+
+def _complain(error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": "a datagram's receiver failed", "exception": error}
+    )

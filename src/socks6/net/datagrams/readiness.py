@@ -1,0 +1,89 @@
+"""Tells when datagram sockets are readable: an epoll of our own inside the event loop's, level-triggered.
+
+Why not the loop's add_reader: uvloop tells once of an error on a socket and forgets the socket, and on a socket
+that collects ICMP errors these are everyday news. And who reads from many sockets in one turn can send what came
+from all of them with one system call (`after`).
+"""
+
+import asyncio
+import contextlib
+import select
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+EVENTS: Final = 256  # taken from the kernel at a time
+READABLE: Final = 1  # EPOLLIN
+FAILED: Final = 8  # EPOLLERR: an error waits, perhaps in the socket's error queue
+
+Reader: TypeAlias = Callable[[int, int], None]  # is told a descriptor and what happened to it
+
+
+class Readiness:
+    """Watches descriptors for readers, on the running event loop."""
+
+    def __init__(self, on_fault: Callable[[Exception], None]) -> None:
+        """`on_fault` is told what a reader raised; the other readers go on."""
+        self._loop = asyncio.get_running_loop()
+        self._on_fault = on_fault
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        self._readers: dict[int, Reader] = {}
+        self._after: list[Callable[[], None]] = []
+        if self._epoll is not None:
+            self._loop.add_reader(self._epoll.fileno(), self._turn)
+
+    def add(self, fd: int, reader: Reader) -> None:
+        """Tell `reader` whenever there is something to read from `fd`. Raises OSError."""
+        if self._epoll is None:
+            self._loop.add_reader(fd, self._readable, fd)
+        else:
+            self._epoll.register(fd, READABLE)
+        self._readers[fd] = reader
+
+    def remove(self, fd: int) -> None:
+        """Watch `fd` no longer; to be called before it is closed. Idempotent."""
+        if self._readers.pop(fd, None) is None:
+            return
+        if self._epoll is None:
+            self._loop.remove_reader(fd)
+        elif not self._epoll.closed:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(fd)
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """Call back when all readers have been told what happened up to now."""
+        self._after.append(callback)
+
+    def close(self) -> None:
+        """Watch nothing any more. Idempotent."""
+        for fd in list(self._readers):
+            self.remove(fd)
+        if self._epoll is not None and not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+    def _turn(self) -> None:
+        if self._epoll is None or self._epoll.closed:
+            return
+        for fd, events in self._epoll.poll(0, EVENTS):
+            reader = self._readers.get(fd)
+            if reader is not None:  # else it was closed in this very turn
+                self._guard(reader, fd, events)
+        self._finish()
+
+    def _readable(self, fd: int) -> None:
+        self._guard(self._readers[fd], fd, READABLE)
+        self._finish()
+
+    def _finish(self) -> None:
+        callbacks, self._after = self._after, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 - as below
+                self._on_fault(error)
+
+    def _guard(self, reader: Reader, fd: int, events: int) -> None:
+        try:
+            reader(fd, events)
+        except Exception as error:  # noqa: BLE001 - one reader's fault must not cost the others their turn
+            self._on_fault(error)
