@@ -109,7 +109,7 @@ def _panel(panel: Axes, results: Results, names: Sequence[str], places: Sequence
         panel.plot((low, high), (place, place), color=INK, linewidth=1)
         panel.annotate(
             f"{row.median * 1e3:.0f} ms",
-            (min(max(high, near + far), MOST - 0.9), place),
+            (min(max(high, near + far), MOST - 0.5), place),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
@@ -120,7 +120,7 @@ def _panel(panel: Axes, results: Results, names: Sequence[str], places: Sequence
         fontsize=11,
     )
     panel.set_xlabel("round trips between client and proxy")
-    panel.set_xlim(0, MOST)
+    panel.set_xlim(0, MOST + 0.4)
     panel.xaxis.set_ticks(range(MOST + 1))
     panel.grid(axis="x", color=FAINT)
     panel.set_axisbelow(True)
