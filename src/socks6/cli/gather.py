@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from socks6.config.bind import parse_advertised
 from socks6.config.choices import Choices
 from socks6.config.faults import prefixed
 from socks6.config.file import read_configuration
@@ -53,6 +54,7 @@ def _from_flags(flags: Namespace) -> Choices:
     return Choices(
         listen=_listeners(flags.listen),
         via=find_upstream(via, flags.via_file, {}),
+        advertise=_advertised(flags.advertise),
         users=_users("--user", flags.user) if flags.user else None,
         users_file=_users_file(flags.users),
         **plain,
@@ -74,6 +76,13 @@ def _listeners(texts: list[str] | None) -> tuple[ProxyURL, ...] | None:
         return None
     with prefixed("--listen"):
         return tuple(map(ProxyURL.parse_listener, texts))
+
+
+def _advertised(texts: list[str] | None) -> tuple[str, ...] | None:
+    if texts is None:
+        return None
+    with prefixed("--advertise"):
+        return parse_advertised(texts)
 
 
 def _users(source: str, texts: Iterable[str]) -> dict[str, PasswordHash]:

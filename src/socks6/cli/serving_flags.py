@@ -21,6 +21,7 @@ def add_serving_flags(parser: argparse.ArgumentParser, *, listen: str) -> None:
     _add_habits(parser.add_argument_group("manner of serving"))
     _add_stack(parser.add_argument_group("the layers below"))
     parser.set_defaults(via_url=None)
+    _add_bind(parser.add_argument_group("listening for clients (BIND)"))
     _add_process(parser.add_argument_group("process"))
 
 
@@ -193,6 +194,16 @@ def _add_stack(group: Group) -> None:
         metavar="SECONDS",
         type=positive_seconds,
         help="after which a race tries the next address (default: 0.25)",
+    )
+
+
+def _add_bind(group: Group) -> None:
+    group.add_argument(
+        "--advertise",
+        metavar="HOST",
+        action="append",
+        help="what to tell clients that listen on every address of this machine: an address, one a family, or a"
+        " name (default: the address by which the client came in)",
     )
 
 

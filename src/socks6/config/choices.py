@@ -10,6 +10,7 @@ from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.users_file import UsersFile
+from socks6.proxy.settings import BindSettings
 
 LOOPS: Final = ("auto", "asyncio", "uvloop")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")
@@ -54,6 +55,9 @@ class Choices:
     idle_timeout: float | None = None
     fin_timeout: float | None = None
     drain_timeout: float | None = None
+
+    advertise: tuple[str, ...] | None = None
+    bind: BindSettings | None = None  # what is advertised is not in here
 
     dialect_212: bool | None = None
     quiet_failures: bool | None = None

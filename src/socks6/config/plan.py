@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from socks6.client.client import DEFAULT_TIMEOUT, Client
@@ -160,6 +160,7 @@ def _settings(choices: Choices) -> Settings:
         fast_open=_said(choices.fast_open, usual.fast_open),
         tls=_tls(choices),
         sessions=_sessions(choices),
+        bind=replace(choices.bind or usual.bind, advertise=choices.advertise or ()),
         relay=RelaySettings(
             idle_timeout=_said(choices.idle_timeout, usual.relay.idle_timeout),
             fin_timeout=_said(choices.fin_timeout, usual.relay.fin_timeout),

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from socks6.config import tables
+from socks6.config.bind import read_advertised, read_bind_settings
 from socks6.config.choices import FAMILIES, LOOPS, Choices
 from socks6.config.faults import Fault, Key, blaming
 from socks6.config.stack import read_stack_rule
@@ -26,6 +27,7 @@ TABLES: Final[Mapping[str, type[Struct]]] = {
     "policy": tables.Policy,
     "limits": tables.Limits,
     "sessions": tables.Sessions,
+    "bind": tables.Bind,
     "timeouts": tables.Timeouts,
     "happy-eyeballs": tables.HappyEyeballs,
     "tls": tables.Tls,
@@ -91,6 +93,7 @@ class _Reading:
         limits = self._table("limits", tables.Limits)
         timeouts = self._table("timeouts", tables.Timeouts)
         sessions = self._table("sessions", tables.Sessions)
+        bind = self._table("bind", tables.Bind)
         return replace(
             choices,
             connections=limits.connections,
@@ -101,6 +104,8 @@ class _Reading:
             idle_timeout=timeouts.idle,
             fin_timeout=timeouts.fin,
             drain_timeout=timeouts.drain,
+            advertise=read_advertised(bind, self._faults),
+            bind=read_bind_settings(bind),
             sessions=sessions.enabled,
             sessions_total=sessions.total,
             sessions_per_user=sessions.per_user,

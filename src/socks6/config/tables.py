@@ -13,7 +13,7 @@ from socks6.config.faults import Fault, Key
 from socks6.protocol.tokens import MAX_GRANTED
 
 LONGEST: Final = 10**9  # seconds, some thirty years
-MOST_WAITING: Final = 65535  # clients whose SYN carried data; far more than any kernel queues
+MOST_WAITING: Final = 65535  # clients whose SYN carried data, or peers at a port; more than any kernel queues
 
 Seconds = Annotated[float, Meta(gt=0, le=LONGEST)]
 SecondsOrNever = Annotated[float, Meta(ge=0, le=LONGEST)]
@@ -132,6 +132,18 @@ class Sessions(Table):
     window: Annotated[int, Meta(ge=0, le=MAX_GRANTED)] | None = None
     anonymous: bool | None = None
     close_connections: bool | None = None
+
+
+class Bind(Table):
+    """[bind]"""
+
+    advertise: Texts | None = None
+    accept_timeout: Seconds | None = None
+    listeners: Count | None = None
+    listeners_per_user: Count | None = None
+    backlog: Annotated[int, Meta(ge=0, le=MOST_WAITING)] | None = None
+    backlog_without_session: bool | None = None
+    announce: bool | None = None
 
 
 class Timeouts(Table):

@@ -52,6 +52,7 @@ EVERYTHING = Choices(
     tls_key="/etc/proxy.key",
     tls_client_ca="/etc/ca.pem",
     tls_min_version="1.2",
+    advertise=("198.51.100.1", "proxy.example"),
     verbosity=2,
     log_destinations=True,
     loop="asyncio",
@@ -62,7 +63,7 @@ EVERY_FLAG = """
 --lookup-timeout 2 --connect-timeout 3.5 --idle-timeout 0 --fin-timeout 5 --drain 6 --no-sessions --max-sessions 9
 --session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --copy-tos --fast-open 7
 --no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
---tls-client-ca /etc/ca.pem --tls-min-version 1.2 --log-destinations --loop asyncio -vv
+--advertise 198.51.100.1 --advertise PROXY.example --tls-client-ca /etc/ca.pem --tls-min-version 1.2 --log-destinations --loop asyncio -vv
 """
 UPSTREAM = "socks6://alice:s3cret@proxy.example"
 
@@ -100,7 +101,13 @@ def test_a_client_can_be_given_its_proxy_alone() -> None:
             gather(parse([*words, *more]), {})
 
 
-def test_every_choice_has_a_flag_but_rules_and_bounds_of_sessions() -> None:
+@pytest.mark.parametrize(("host", "reason"), [("0.0.0.0", "leads nowhere"), ("a b", "is no host")])
+def test_a_host_that_leads_nowhere_is_not_advertised(host: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--advertise.*{reason}"):
+        chosen("--advertise", host)
+
+
+def test_every_choice_has_a_flag_but_rules_and_bounds_of_sessions_and_bind() -> None:
     named = vars(parse(["server"]))
     elsewhere = {"rules", "stack", "users_file"}  # a file's own; --users
     elsewhere |= {
@@ -109,6 +116,7 @@ def test_every_choice_has_a_flag_but_rules_and_bounds_of_sessions() -> None:
         "session_window",
         "sessions_anonymous",
         "sessions_close",
+        "bind",
     }
     assert {field.name for field in dataclasses.fields(Choices)} - set(named) == elsewhere
 
