@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 
 from typing_extensions import override
 
-from socks6.errors import OperationFailed
+from socks6.errors import CommandNotSupported, OperationFailed
 from socks6.net.stream import Binding, ByteStream, Connection, Endpoint
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
+from socks6.proxy.fronts.base import Association, Call, Engine, Front, Tunnel
+from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
 from socks6.telemetry import Ending
 from tests.kit.bindings import ScriptedBinding
 from tests.kit.reading import receive_exactly
@@ -112,6 +113,21 @@ class FakeEngine(Engine):
     @override
     def peer_came(self, peer: Endpoint) -> None:
         self.peers.append(peer)
+
+    @override
+    async def associate(self, call: Call) -> Association:
+        self.calls.append(call)
+        raise CommandNotSupported("no datagrams here")
+
+    @property
+    @override
+    def datagrams(self) -> DatagramPlane:
+        raise AssertionError("nobody asked for datagrams")
+
+    @property
+    @override
+    def client_port(self) -> ClientPort | None:
+        return None
 
     @override
     def answered(self, call: Call, code: int, reason: str = "") -> None:

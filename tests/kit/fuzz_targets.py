@@ -98,7 +98,6 @@ class FuzzedOutbound(Outbound):
         *,
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
-        near: str = "",
         owner: Hashable = None,
     ) -> DatagramChannel:
         raise CommandNotSupported("no datagrams go this way")

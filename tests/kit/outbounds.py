@@ -115,7 +115,6 @@ class ScriptedOutbound(Outbound):
         *,
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
-        near: str = "",
         owner: Hashable = None,
     ) -> DatagramChannel:
         raise CommandNotSupported("no datagrams go this way")

@@ -105,7 +105,7 @@ class _Delivery(Recipient):
     def _judged(self, source: Endpoint) -> bool:
         if len(self._sources) >= VERDICTS:
             self._sources.clear()
-        allowed = self._sources[source] = self._judge.judge_address(source.host, source.host, source.port)
+        allowed = self._sources[source] = self._judge.judge_source(source.host, source.port)
         return allowed
 
 

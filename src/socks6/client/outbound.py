@@ -91,7 +91,6 @@ class Socks6Outbound(Outbound):
         *,
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
-        near: str = "",
         owner: Hashable = None,
     ) -> DatagramChannel:
         """See `Outbound.associate`: names are looked up at the upstream, whose port it is."""

@@ -116,13 +116,10 @@ class DirectOutbound(Outbound):
         *,
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
-        near: str = "",
         owner: Hashable = None,
     ) -> DatagramChannel:
         try:
-            return await self._associations.open(
-                host, port, judge=judge, options=options, near=near, owner=owner
-            )
+            return await self._associations.open(host, port, judge=judge, options=options, owner=owner)
         except OSError as error:
             raise failure_for(error) from error
 

@@ -165,11 +165,17 @@ class DatagramReport(NamedTuple):
 class DatagramJudge(Protocol):
     """Says where datagrams may go to and come from. Is asked once in a while for each host, not for each datagram."""
 
+    def judge_place(self, host: str, address: str, port: int) -> bool:
+        """Return True if a port may be opened at `address`, a literal that `host` led to; port 0 is any."""
+
     def judge_name(self, host: str, port: int) -> bool:
         """Return True if `host`, as it was written, may be reached on `port` or one of its addresses may."""
 
     def judge_address(self, host: str, address: str, port: int) -> bool:
-        """Return True if `address`, a literal that `host` led to, may be reached on `port`; also of sources."""
+        """Return True if `address`, a literal that `host` led to, may be reached on `port`."""
+
+    def judge_source(self, address: str, port: int) -> bool:
+        """Return True if somebody may send from there."""
 
 
 class DatagramSink(Protocol):
@@ -190,7 +196,7 @@ class DatagramChannel(Protocol):
 
     @property
     def bound(self) -> Endpoint:
-        """Where remote hosts reach it."""
+        """Where remote hosts reach it; an unspecified host is every address of this machine, of either family."""
 
     @property
     def options(self) -> tuple[StackOption, ...]:
@@ -256,13 +262,12 @@ class Outbound(Protocol):
         *,
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
-        near: str = "",
         owner: Hashable = None,
     ) -> DatagramChannel:
-        """Open a port for datagrams, at `host` and `port` or, where these are zero, at any (§ Handling UDP ASSOCIATE).
+        """Open a port for datagrams, at `host` and `port`; no certain one where these are zero.
 
-        `near` is the address at which the client reached us: a hint where remote hosts may, too. `owner` is who
-        may claim a port that was reserved for an equal one (§ Port Parity options). Raises OperationFailed.
+        Its address is an unspecified one where that was asked for and it is this machine's. `owner` is who may
+        claim a port that was reserved for an equal one (§ Port Parity options). Raises OperationFailed.
         """
 
     async def aclose(self) -> None:

@@ -89,7 +89,8 @@ class Policy:
 
     For BIND, host and port are those to be bound. No address at all ("0.0.0.0", "::") is nothing special
     there; a port below 1024 needs an allowing rule about "bind" that names it. Who connects to a bound place
-    is judged as the command "peer", by rules alone: he comes by himself, so no client stands anywhere.
+    is judged as the command "peer", by rules alone: he comes by himself, so no client stands anywhere. A port
+    of UDP that a client asks for is a place to be bound as well, and who sends to an association is a peer.
 
     IPv6 addresses that carry IPv4 addresses (mapped, NAT64, 6to4, Teredo, ...) are judged by these as well:
     rules that deny and special networks match any of them, rules that allow only what is the same host.
@@ -128,6 +129,19 @@ class Policy:
         if command == Command.BIND and 0 < port < LOWEST_PORT and not (found and _opens_port(found.rule)):
             return refused(f"a port below {LOWEST_PORT}")
         return self._judge_unruled(facts, command) if found is None else self._outcome(found, facts, command)
+
+    def judge_command(self, identity: Identity, command: int) -> Decision:
+        """Judge a command before it is known what it will reach; refused if nothing could be allowed."""
+        for number, rule in enumerate(self.rules, 1):
+            if (rule.users and identity.name not in rule.users) or (
+                rule.commands and command not in rule.commands
+            ):
+                continue
+            if rule.action is Action.ALLOW:
+                return ALLOWED
+            if rule.hosts == EVERY_HOST and rule.ports == EVERY_PORT:
+                return _denied(number)
+        return ALLOWED
 
     def judge_peer(self, identity: Identity, address: str, port: int) -> Decision:
         """Judge who connects to a place that a client has bound."""

@@ -72,6 +72,7 @@ class ServerConversation:
         self._deadline = deadline
         self._dialects = dialects
         self._dialect = dialects[0]
+        self._layout: DatagramLayout | None = None  # the dialect's
         self._table = table
         self._quiet = quiet
         self._whole_request = whole_request
@@ -116,6 +117,8 @@ class ServerConversation:
 
     def next_event(self) -> ServerEvent | None:
         """Return what happened next; None when nothing else has."""
+        if self.state is ServerState.ASSOCIATED and not self._events:
+            self._read_message()  # one at a time: what the first one shows may tell how to read the next
         return self._events.popleft() if self._events else None
 
     def data_to_send(self) -> bytes:
@@ -212,6 +215,10 @@ class ServerConversation:
         self._require(ServerState.ASSOCIATED)
         self._outgoing += message.encode(self._dialect, layout)
 
+    def expect_layout(self, layout: DatagramLayout) -> None:
+        """Read messages in this layout where both fit: the client has shown that it writes it."""
+        self._layout = layout
+
     # Inside.
 
     def _advance(self) -> None:
@@ -224,8 +231,6 @@ class ServerConversation:
                     self._read_request()
             case ServerState.NEGOTIATING:
                 self._negotiate()
-            case ServerState.ASSOCIATED:
-                self._read_messages()
             case _:
                 pass  # the bytes are the stream's, or wait for their turn
 
@@ -314,10 +319,12 @@ class ServerConversation:
             self._received += self._admission.unread()
             self._follow(Offered(credentials=credentials))
 
-    def _read_messages(self) -> None:
+    def _read_message(self) -> None:
         try:
-            while not self._initial_left and len(self._received) >= (
-                size := message_size(self._received, self._dialect)
+            while (
+                not self._events
+                and not self._initial_left
+                and len(self._received) >= (size := message_size(self._received, self._dialect))
             ):
                 message = bytes(self._received[:size])
                 del self._received[:size]
@@ -327,7 +334,7 @@ class ServerConversation:
 
     def _take_message(self, data: bytes) -> None:
         try:
-            message, layout = decode_message(data, self._dialect)
+            message, layout = decode_message(data, self._dialect, self._layout)
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
         if isinstance(message, Datagram):  # clients have no other to send

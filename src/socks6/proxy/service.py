@@ -1,8 +1,11 @@
 """The server: listeners, and a worker that serves what arrives at them."""
 
 import asyncio
+import errno
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
@@ -10,12 +13,17 @@ from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import ALPN, ServerContexts
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.serve import ConnectionLimits, accept_streams
+from socks6.net.sockets import SocketListener
 from socks6.net.stream import Listener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.tls import TlsListener
 from socks6.net.transports.unix import listen_unix
 from socks6.net.url import TLS, ProxyURL
 from socks6.proxy.worker import ServerWorker
+from socks6.relay.datagrams.plane import ClientPort
+
+FRONTS_WITH_UDP: Final = frozenset(("socks6", "mixed"))  # those that speak SOCKS 6
+ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
 
 # What TLS lets clients of a front say that they speak; only those of SOCKS 6 must say so.
 ALPN_OF_FRONT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -24,6 +32,15 @@ ALPN_OF_FRONT: Final[Mapping[str, tuple[str, ...]]] = {
     "http": ("http/1.1",),
     "socks5": (),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listening:
+    """A place where clients come, and where those that did may send datagrams."""
+
+    listener: Listener
+    front: str
+    port: ClientPort | None = None
 
 
 class _CutOff(Exception):
@@ -71,7 +88,7 @@ class Server:
         self._limits: Final = ConnectionLimits(
             total=worker.settings.connections, per_source=worker.settings.connections_per_source
         )
-        self._listeners: list[tuple[Listener, str]] = []
+        self._listeners: list[_Listening] = []
         self._running: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -81,7 +98,7 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """Where the server listens, with real ports; empty before it started."""
-        return tuple(listener.url for listener, _ in self._listeners)
+        return tuple(place.listener.url for place in self._listeners)
 
     @property
     def connections(self) -> int:
@@ -92,10 +109,10 @@ class Server:
         """Listen. Raises OSError for an address that is not to be had."""
         try:
             for address in self._addresses:
-                for listener in await self._listen(address):
-                    self._listeners.append((listener, address.front))
+                self._listeners += await self._listen(address)
         except BaseException:
             await self._close_listeners()
+            self._close_ports()
             raise
         self._running = await asyncio.TaskGroup().__aenter__()
         self._running.create_task(self._run(), name="socks6 server")
@@ -144,6 +161,7 @@ class Server:
                     raise _CutOff
         except* _CutOff:
             pass  # it did its work: the group cancelled every client
+        self._close_ports()
         await self._worker.aclose()
         self._stopped.set()
 
@@ -152,15 +170,17 @@ class Server:
             tasks = [
                 acceptors.create_task(
                     accept_streams(
-                        listener,
-                        functools.partial(self._worker.serve_stream, front=front),
+                        place.listener,
+                        functools.partial(
+                            self._worker.serve_stream, front=place.front, client_port=place.port
+                        ),
                         limits=self._limits,
                         observer=self._worker.observer,
                         group=clients,
                     ),
-                    name=f"accept {listener.url}",
+                    name=f"accept {place.listener.url}",
                 )
-                for listener, front in self._listeners
+                for place in self._listeners
             ]
             await self._stopping.wait()
             for task in tasks:
@@ -187,23 +207,56 @@ class Server:
             return NOTHING_SAID
         return address.tls.over(self._worker.settings.tls)
 
-    async def _listen(self, address: ProxyURL) -> list[Listener]:
-        fast_open = self._worker.settings.fast_open
+    async def _listen(self, address: ProxyURL) -> list["_Listening"]:
         contexts = self._contexts.get(address)
         if address.transport and contexts is None:
             raise ConfigurationError(f"{address} has no certificate: name one (cert=, --tls-cert)")
         try:
             if address.path:
-                return [await listen_unix(address.path, url=str(address))]
-            listeners = await listen_tcp(
-                address.host, address.port, scheme=address.scheme, fast_open=fast_open
-            )
+                listener = await listen_unix(address.path, url=str(address))
+                return [_Listening(listener=listener, front=address.front)]
+            if contexts is None:
+                return await self._listen_clear(address)
+            return [
+                _Listening(listener=TlsListener(listener, contexts), front=address.front)
+                for listener in await self._listen_tcp(address)
+            ]
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
-        if contexts is None:
-            return list(listeners)
-        return [TlsListener(listener, contexts) for listener in listeners]
+
+    async def _listen_clear(self, address: ProxyURL) -> list["_Listening"]:
+        """Listen with TCP, and with UDP at the same ports for what speaks SOCKS 6."""
+        with_udp = self._worker.settings.udp and address.front in FRONTS_WITH_UDP
+        for attempts_left in reversed(range(ATTEMPTS)):
+            listeners = await self._listen_tcp(address)
+            ports: list[ClientPort] = []
+            try:
+                for listener in listeners if with_udp else ():
+                    ports.append(self._worker.datagrams.open_port(*listener.local))  # noqa: PERF401 - closed if one fails
+            except OSError as error:
+                for port in ports:
+                    port.close()
+                for listener in listeners:
+                    await listener.aclose()
+                # a port that is free for TCP alone; where any will do, there is another
+                if address.port or error.errno != errno.EADDRINUSE or not attempts_left:
+                    raise
+                continue
+            return [
+                _Listening(listener=listener, front=address.front, port=port)
+                for listener, port in itertools.zip_longest(listeners, ports)
+            ]
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _listen_tcp(self, address: ProxyURL) -> list[SocketListener]:
+        fast_open = self._worker.settings.fast_open
+        return await listen_tcp(address.host, address.port, scheme=address.scheme, fast_open=fast_open)
 
     async def _close_listeners(self) -> None:
-        for listener, _ in self._listeners:
-            await listener.aclose()
+        for place in self._listeners:
+            await place.listener.aclose()
+
+    def _close_ports(self) -> None:
+        for place in self._listeners:
+            if place.port is not None:
+                place.port.close()

@@ -6,6 +6,7 @@ from typing import Final
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.proxy.sessions import SessionSettings
+from socks6.relay.datagrams.plane import AssociationSettings
 from socks6.relay.plane import RelaySettings
 
 MOST_WAITING: Final = 65_535  # what a backlog option can say
@@ -49,4 +50,8 @@ class Settings:
     tls: TlsParameters = NOTHING_SAID  # of listeners whose URLs say nothing else
     sessions: SessionSettings = field(default_factory=SessionSettings)
     bind: BindSettings = field(default_factory=BindSettings)
+    udp: bool = True  # take datagrams of SOCKS 6 clients beside each clear-text TCP listener
+    associations: int = 2_000  # UDP associations at the same time, in all; each takes one or two descriptors
+    associations_per_user: int = 200  # of one user; of one source, where clients have no names
+    association: AssociationSettings = field(default_factory=AssociationSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)

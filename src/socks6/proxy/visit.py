@@ -16,13 +16,16 @@ from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.penalty import FailurePenalties
+from socks6.proxy.commands.associate import associate
 from socks6.proxy.commands.bind import bind
 from socks6.proxy.commands.connect import connect
-from socks6.proxy.fronts.base import Call, Front
+from socks6.proxy.fronts.base import Association, Call, Front
+from socks6.proxy.limits import Holder, HolderLimits
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.participation import Participation, SessionDesk
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
+from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
 from socks6.relay.plane import RelayResult
 from socks6.telemetry import ConnectionSummary, Ending
 
@@ -61,6 +64,14 @@ class Workplace(Protocol):
     def desk(self) -> SessionDesk | None:
         """The sessions, if there are any."""
 
+    @property
+    def datagrams(self) -> DatagramPlane:
+        """What joins associations with their clients."""
+
+    @property
+    def associations(self) -> HolderLimits:
+        """How many associations there may be."""
+
     def request_arrived(self, visit: "Visit") -> None:
         """Stop the handshake's clock: the client has said what it wants."""
 
@@ -69,9 +80,9 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "_part", "bytes_down", "bytes_up", "certified", "command", "deadline", "ending", "front", "host", "id",
-        "peer", "policy", "port", "reason", "reply", "session", "source", "started", "stream", "user", "users",
-        "worker",
+        "_held", "_part", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
+        "front", "host", "id", "peer", "policy", "port", "reason", "reply", "session", "source", "started", "stream",
+        "user", "users", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -80,10 +91,14 @@ class Visit:
         stream: ByteStream,
         front: Front,
         number: int,
+        *,
         session: Session | None = None,
+        client_port: ClientPort | None = None,
     ) -> None:
         self.worker = worker
         self.session = session
+        self.client_port = client_port
+        self._held: Holder | None = None  # of the association that the client has
         self._part: Participation | None = None
         self.users = worker.authenticator
         self.policy = worker.policy
@@ -165,6 +180,32 @@ class Visit:
         self.ending, self.reason = Ending.DONE, ""  # whatever befell an earlier call of the same client
         return connection
 
+    @property
+    def datagrams(self) -> DatagramPlane:
+        """Return what joins associations with their clients."""
+        return self.worker.datagrams
+
+    async def associate(self, call: Call) -> Association:
+        """Judge and carry out an UDP ASSOCIATE, within the limits. Raises OperationFailed."""
+        self.worker.request_arrived(self)
+        self._note(call)
+        try:
+            self._held = self.worker.associations.enter(call.identity, self.source)
+            association = await associate(
+                self._marked(call),
+                policy=self.policy,
+                outbound=self.worker.outbound,
+                client=self.stream,
+                advertised=self.worker.settings.bind.advertise,
+                owner=call.session or (call.identity.name, self.source),
+            )
+        except OperationFailed as failure:
+            self.answered(call, failure.code, failure.reason)
+            raise
+        self.reply = 0
+        self.host, self.port = association.bound
+        return association
+
     async def bind(self, call: Call) -> Binding:
         """Judge and carry out a BIND. Raises OperationFailed."""
         self.worker.request_arrived(self)
@@ -233,7 +274,10 @@ class Visit:
         return torn_down
 
     def leave(self) -> None:
-        """Belong to no session any more. Idempotent."""
+        """Belong to no session any more, and hold nothing. Idempotent."""
+        if self._held is not None:
+            self.worker.associations.leave(self._held)
+            self._held = None
         if self._part is not None:
             self._part.leave()
 

@@ -1,6 +1,7 @@
 """Serves one client connection after another over any byte stream: the engine without listeners."""
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Mapping
 from typing import Final
@@ -18,11 +19,13 @@ from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.proxy.fronts.mixed import MixedFront
 from socks6.proxy.fronts.socks5 import Socks5Front
 from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.limits import HolderLimits
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.participation import SessionDesk
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
 from socks6.proxy.visit import Visit
+from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
 from socks6.relay.plane import RelayPlane
 from socks6.telemetry import Ending, NullObserver, Observer
 
@@ -78,6 +81,10 @@ class ServerWorker:
         self.desk: Final = self._open_desk(sessions)
         self._fronts: Final = fronts or standard_fronts(self.settings)
         self._plane: Final = RelayPlane(self.settings.relay)
+        self._datagrams: DatagramPlane | None = None  # made when it is first needed, within the loop
+        self.associations: Final = HolderLimits(
+            "associations", total=self.settings.associations, per_holder=self.settings.associations_per_user
+        )
         self._ids: Final = itertools.count(1)
         self._handshakes: Final[dict[Visit, None]] = {}  # in order of their deadlines, all being equally long
         self._sweeping = False
@@ -99,14 +106,32 @@ class ServerWorker:
         self.authenticator = authenticator
         self.policy = policy
 
+    @property
+    def datagrams(self) -> DatagramPlane:
+        """What joins associations with their clients."""
+        if self._datagrams is None:
+            self._datagrams = DatagramPlane(
+                settings=self.settings.association,
+                on_fault=functools.partial(self.observer.unexpected_error, "relaying datagrams"),
+            )
+        return self._datagrams
+
     async def serve_stream(
-        self, stream: ByteStream, front: str = "socks6", *, session: Session | None = None
+        self,
+        stream: ByteStream,
+        front: str = "socks6",
+        *,
+        session: Session | None = None,
+        client_port: ClientPort | None = None,
     ) -> None:
         """Serve one client to the end and close its stream. Raises nothing that a client can cause.
 
-        `session` is what the stream's requests belong to without naming it.
+        `session` is what the stream's requests belong to without naming it; `client_port` is where the client
+        may send datagrams over UDP.
         """
-        visit = Visit(self, stream, self.front(front), next(self._ids), session)
+        visit = Visit(
+            self, stream, self.front(front), next(self._ids), session=session, client_port=client_port
+        )
         self.observer.connection_opened(visit.id, visit.source)
         try:
             tunnel = await self._handshake(visit)
@@ -133,6 +158,8 @@ class ServerWorker:
         if self.desk is not None:
             self.desk.close()
         self._plane.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
         await self.outbound.aclose()
 
     def _open_desk(self, store: SessionStore | None) -> SessionDesk | None:

@@ -25,6 +25,14 @@ class Judge(DatagramJudge):
         self.asked = 0
 
     @override
+    def judge_place(self, host: str, address: str, port: int) -> bool:
+        raise AssertionError("the upstream judges places")
+
+    @override
+    def judge_source(self, address: str, port: int) -> bool:
+        return address != self.forbidden
+
+    @override
     def judge_name(self, host: str, port: int) -> bool:
         self.asked += 1
         return host != self.forbidden

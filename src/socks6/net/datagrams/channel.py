@@ -125,7 +125,7 @@ class DirectChannel(DatagramChannel):
         if until is not None and now < until:
             return until
         host, port = source
-        if not (self._remotes.admits(host, port, now) and self._judge.judge_address(host, host, port)):
+        if not (self._remotes.admits(host, port, now) and self._judge.judge_source(host, port)):
             return 0.0
         if len(self._sources) >= MAX_ROUTES:
             self._sources.clear()

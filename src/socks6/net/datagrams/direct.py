@@ -12,24 +12,21 @@ from socks6.net.bind import unmapped
 from socks6.net.datagrams.channel import DirectChannel
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering, RemoteFilter
 from socks6.net.datagrams.names import NameCache
-from socks6.net.datagrams.ports import OpenedPort, Ports, is_unspecified, reachable_address
+from socks6.net.datagrams.ports import OpenedPort, Ports
 from socks6.net.datagrams.readiness import Readiness
 from socks6.net.resolve import Address, Resolver
+from socks6.net.sockets import endpoint
 from socks6.net.stackopts import concerning, in_force
 from socks6.net.stackopts.reports import SUPPORTED
-from socks6.net.stream import DatagramJudge, Endpoint
+from socks6.net.stream import DatagramJudge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatagramSettings:
-    """What an operator may set about the ports of associations.
-
-    `advertise` is the address that clients are told, where a NAT or a load balancer is before this machine.
-    """
+    """What an operator may set about the ports of associations."""
 
     filtering: Filtering = Filtering.ENDPOINT_INDEPENDENT
     remote_timeout: float = REMOTE_SECONDS  # how long remotes may answer a silent client; only with a filter
-    advertise: str = ""
     multicast_interface: str = ""  # where groups are joined and sent to; "": where the routes lead
 
 
@@ -57,7 +54,6 @@ class DirectAssociations:
         *,
         judge: DatagramJudge,
         options: tuple[StackOption, ...],
-        near: str,
         owner: Hashable,
     ) -> DirectChannel:
         """See `Outbound.associate`. Raises OSError."""
@@ -67,7 +63,7 @@ class DirectAssociations:
         try:
             return DirectChannel(
                 opened,
-                bound=self._bound(opened, near),
+                bound=endpoint(opened.sock.getsockname()),
                 ports=self._ports,
                 names=self._names,
                 readiness=self._watch(),
@@ -91,22 +87,11 @@ class DirectAssociations:
             self._readiness = None
 
     async def _place(self, host: str, port: int, judge: DatagramJudge) -> Address:
-        """Return where to bind: an unspecified address is always fine, any other is the policy's to allow."""
-        addresses = await self.resolver.resolve(unmapped(host), port)
-        if is_unspecified(addresses[0].host):
-            return addresses[0]
-        for address in addresses:
-            if judge.judge_address(host, address.host, port):
+        """Return where to bind."""
+        for address in await self.resolver.resolve(unmapped(host), port):
+            if judge.judge_place(host, address.host, port):
                 return address
         raise NotAllowed(f"no address of {host} may be bound")
-
-    def _bound(self, opened: OpenedPort, near: str) -> Endpoint:
-        host, port = opened.sock.getsockname()[:2]
-        if self.settings.advertise and (":" in self.settings.advertise) == (":" in host):
-            return Endpoint(self.settings.advertise, port)
-        if is_unspecified(host):
-            return Endpoint(reachable_address(opened.sock.family, near), port)
-        return Endpoint(host, port)
 
     def _watch(self) -> Readiness:
         if self._readiness is None:

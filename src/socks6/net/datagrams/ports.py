@@ -11,7 +11,6 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption
 from socks6.net.resolve import Address
-from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import prepare
 
 ATTEMPTS: Final = 64  # to find a free pair of ports
@@ -191,19 +190,6 @@ def is_multicast(host: str) -> bool:
     if ":" in host:
         return host[:2].lower() == "ff" and host.index(":") == 4
     return 224 <= int(host.partition(".")[0]) <= 239
-
-
-def reachable_address(family: int, near: str) -> str:
-    """Return the address at which remote hosts most likely reach a socket that is bound to every address.
-
-    The one that this machine sends from to the world; without a way there, the one at which a client did.
-    """
-    probe: SocketAddress = ("198.51.100.1", 9) if family == socket.AF_INET else ("2001:db8::1", 9, 0, 0)
-    with socket.socket(family, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
-        sock.connect(probe)  # asks the routes, sends nothing
-        return str(sock.getsockname()[0])
-    fits = near and (":" in near) == (family == socket.AF_INET6)
-    return near.partition("%")[0] if fits else WILDCARDS[socket.AddressFamily(family)]
 
 
 def is_unspecified(host: str) -> bool:

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from socks6.message.options import StackOption
-from socks6.net.stream import Binding, ByteStream, Connection, Endpoint
+from socks6.net.stream import Binding, ByteStream, Connection, DatagramChannel, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.participation import Participation
 from socks6.proxy.sessions import Session
+from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
 from socks6.telemetry import Ending
 
 
@@ -39,6 +40,16 @@ class Tunnel:
         """Return `first`, and forget it: no relay need hold 64 KiB for as long as it lives."""
         first, self.first = self.first, b""
         return first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Association:
+    """What came of an UDP ASSOCIATE; whoever has it closes the channel."""
+
+    channel: DatagramChannel
+    bound: Endpoint  # where remote hosts reach it, never an unspecified host
+    options: tuple[StackOption, ...] = ()  # what is in force, on both legs
+    near_options: tuple[StackOption, ...] = ()  # what the client's own UDP leg is to have
 
 
 class Engine(Protocol):
@@ -74,6 +85,17 @@ class Engine(Protocol):
 
     def peer_came(self, peer: Endpoint) -> None:
         """Tell the log who connected to a place that was bound."""
+
+    async def associate(self, call: Call) -> Association:
+        """Judge and carry out an UDP ASSOCIATE, within the limits on them. Raises OperationFailed."""
+
+    @property
+    def datagrams(self) -> DatagramPlane:
+        """What joins associations with their clients."""
+
+    @property
+    def client_port(self) -> ClientPort | None:
+        """Where the client may send over UDP: beside where it reached the proxy; None: on its stream alone."""
 
     def answered(self, call: Call, code: int, reason: str = "") -> None:
         """Tell the log of a call that was answered with `code` without `connect`."""

@@ -30,6 +30,7 @@ from socks6.protocol.methods.userpass import UsernamePasswordServer
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ServerState
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
+from socks6.proxy.fronts.socks6_associate import associate
 from socks6.proxy.fronts.socks6_bind import bind
 from socks6.proxy.fronts.socks6_connect import connect
 from socks6.proxy.fronts.socks6_noop import noop
@@ -45,6 +46,7 @@ COMMANDS: Final[Mapping[int, CommandHandler]] = {
     Command.NOOP: noop,
     Command.CONNECT: connect,
     Command.BIND: bind,
+    Command.UDP_ASSOCIATE: associate,
 }
 ENDINGS: Final[Mapping[Fault, Ending]] = {
     Fault.VERSION: Ending.MALFORMED,

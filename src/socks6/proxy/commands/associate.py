@@ -1,0 +1,89 @@
+"""UDP ASSOCIATE: the outbound opens a port, and the rules judge whom its datagrams go to and come from."""
+
+import socket
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from socks6.errors import NotAllowed
+from socks6.message.codes import Availability, Command, Leg, Parity
+from socks6.message.options import PortParity, StackOption, UDPError, find
+from socks6.net.stackopts import in_force, merge, prepare
+from socks6.net.stream import ByteStream, DatagramChannel, DatagramJudge, Outbound, carrier_socket_of
+from socks6.policy.rules import Policy
+from socks6.policy.stack import permit_options
+from socks6.proxy.commands.bind import reachable
+from socks6.proxy.fronts.base import Association, Call
+
+
+async def associate(
+    call: Call,
+    *,
+    policy: Policy,
+    outbound: Outbound,
+    client: ByteStream,
+    advertised: tuple[str, ...] = (),
+    owner: Hashable = None,
+) -> Association:
+    """Carry out an UDP ASSOCIATE, with what the policy permits of its stack options. Raises OperationFailed.
+
+    `client` is the client's connection; `advertised` and `owner` are as for `reachable` and `Outbound.associate`.
+    """
+    decision = policy.judge_command(call.identity, call.command)
+    if not decision.allowed:
+        raise NotAllowed(decision.reason)
+    permitted = permit_options(policy.stack, call.identity, call.options)
+    carrier = carrier_socket_of(client)
+    if carrier is not None:
+        prepare(carrier, permitted, Leg.CLIENT_PROXY)
+    channel = await outbound.associate(
+        call.host,
+        call.port,
+        judge=_Judge(call, policy, final=not outbound.resolves),
+        options=tuple(option for option in permitted if option.leg & Leg.PROXY_REMOTE),
+        owner=owner,
+    )
+    return Association(
+        channel=channel,
+        bound=reachable(channel.bound, advertised, client.local.host) if outbound.resolves else channel.bound,
+        options=_truth(call, channel, carrier),
+        near_options=tuple(option for option in permitted if option.leg & Leg.CLIENT_PROXY),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge(DatagramJudge):
+    call: Call
+    policy: Policy
+    final: bool
+
+    @override
+    def judge_place(self, host: str, address: str, port: int) -> bool:
+        # a place to bind, whatever will come there: the rules about BIND say who may
+        return self.policy.judge_address(self.call.identity, Command.BIND, host, address, port).allowed
+
+    @override
+    def judge_name(self, host: str, port: int) -> bool:
+        call = self.call
+        return self.policy.judge_name(call.identity, call.command, host, port, final=self.final).allowed
+
+    @override
+    def judge_address(self, host: str, address: str, port: int) -> bool:
+        call = self.call
+        return self.policy.judge_address(call.identity, call.command, host, address, port).allowed
+
+    @override
+    def judge_source(self, address: str, port: int) -> bool:
+        return self.policy.judge_peer(self.call.identity, address, port).allowed
+
+
+def _truth(call: Call, channel: DatagramChannel, client: socket.socket | None) -> tuple[StackOption, ...]:
+    """Return what is in force of everything that was asked for."""
+    far = list(channel.options)
+    if find(call.options, UDPError) and not find(far, UDPError):
+        far.append(UDPError(availability=Availability.NO))
+    if find(call.options, PortParity) and not find(far, PortParity):
+        far.append(PortParity(parity=Parity.ANY))
+    near = () if client is None else in_force(client, call.options, Leg.CLIENT_PROXY)
+    return merge(near, far)

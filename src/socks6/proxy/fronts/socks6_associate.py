@@ -1,0 +1,155 @@
+"""UDP ASSOCIATE in the SOCKS 6 front (§ Handling UDP ASSOCIATE)."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from socks6.errors import OperationFailed
+from socks6.message.codes import Availability, ReplyCode
+from socks6.message.datagrams import Datagram
+from socks6.message.options import UDPError, find
+from socks6.message.replies import OperationReply
+from socks6.net.drive import flush, next_event
+from socks6.net.stream import ByteStream
+from socks6.protocol.association import ServerAssociation
+from socks6.protocol.events import AssociationMessageReceived, Violation
+from socks6.protocol.server import ServerConversation
+from socks6.proxy.fronts.base import Association, Tunnel
+from socks6.proxy.fronts.socks6_operation import Operation
+from socks6.relay.datagrams.plane import Joint, JointEvents
+from socks6.telemetry import Ending
+
+MAX_WAITING: Final = 256 * 1024  # bytes for a client that does not read its stream; beyond, the oldest go
+
+
+async def associate(operation: Operation) -> Tunnel | None:
+    """Open the association, and serve it until the stream ends."""
+    conversation, engine, call = operation.conversation, operation.engine, operation.call
+    await flush(conversation, operation.stream)
+    try:
+        association = await engine.associate(call)
+    except OperationFailed as failure:
+        conversation.send_reply(OperationReply(code=failure.code))
+        return None
+    try:
+        bound = association.bound
+        conversation.send_reply(
+            OperationReply(
+                code=ReplyCode.SUCCEEDED, host=bound.host, port=bound.port, options=association.options
+            )
+        )
+        await flush(conversation, operation.stream)
+        await _Served(operation, association).run()
+    finally:
+        await association.channel.aclose()
+    return None
+
+
+class _Served:
+    """One association on its client's stream."""
+
+    def __init__(self, operation: Operation, opened: Association) -> None:
+        engine = operation.engine
+        loop = asyncio.get_running_loop()
+        self._engine = engine
+        self._stream: ByteStream = operation.stream
+        self._conversation: ServerConversation = operation.conversation
+        wish = find(opened.options, UDPError)
+        self._association = ServerAssociation(
+            engine.datagrams.new_id(),
+            operation.conversation.dialect,
+            deadline=loop.time() + engine.datagrams.initial_timeout,
+            reports=wish is not None and wish.availability == Availability.YES,
+        )
+        self._outbox = Outbox(operation.stream)
+        self._joint = Joint(
+            engine.datagrams,
+            self._association,
+            opened.channel,
+            JointEvents(to_stream=self._outbox.put, confirmed=self._confirm, over=self._end),
+            port=engine.client_port,
+            options=opened.near_options,
+        )
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until the stream ends, or something else ends the association. Raises OSError."""
+        self._outbox.put_first(self._association.data_to_send())
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(self._association.next_timeout() or 0, self._expire)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = group.create_task(self._read()), group.create_task(self._outbox.run())
+                await self._over.wait()
+                for task in tasks:
+                    task.cancel()
+        except* OSError as broken:
+            raise broken.exceptions[0] from None
+        finally:
+            timer.cancel()
+            await self._joint.aclose()
+            self._engine.carried(self._joint.bytes_up, self._joint.bytes_down)
+
+    async def _read(self) -> None:
+        """Take what the client sends on its stream."""
+        while True:
+            match await next_event(self._conversation, self._stream):
+                case AssociationMessageReceived(message=Datagram() as message, layout=layout):
+                    if layout is not None:
+                        self._joint.from_stream(message, layout)
+                case Violation() as event:
+                    self._engine.refused(Ending.MALFORMED, event.reason)
+                    break
+                case _:
+                    break  # the stream has ended, and the association with it
+        self._over.set()
+
+    def _confirm(self) -> None:
+        self._conversation.expect_layout(self._association.layout)
+        self._outbox.put_first(self._association.data_to_send())
+
+    def _expire(self) -> None:
+        self._association.handle_timeout(asyncio.get_running_loop().time() + 0.001)
+        if self._association.next_timeout() is None and self._association.path is None:
+            self._end("no first datagram")
+
+    def _end(self, reason: str) -> None:
+        self._engine.refused(Ending.IDLE, reason)
+        self._over.set()
+
+
+class Outbox:
+    """Messages that wait for a client to read its stream: bounded, the oldest datagrams going first."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._messages: deque[bytes] = deque()
+        self._first = b""
+        self._size = 0
+        self._filled = asyncio.Event()
+        self.dropped = 0
+
+    def put_first(self, data: bytes) -> None:
+        """Have a message go before all datagrams; these are never dropped."""
+        self._first += data
+        self._filled.set()
+
+    def put(self, message: bytes) -> None:
+        """Have a message go; it, or an older one, is dropped if too much waits."""
+        self._messages.append(message)
+        self._size += len(message)
+        while self._size > MAX_WAITING:
+            self._size -= len(self._messages.popleft())
+            self.dropped += 1
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Send what is put in, for ever. Raises OSError."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            data = self._first + b"".join(self._messages)
+            self._first = b""
+            self._messages.clear()
+            self._size = 0
+            await self._stream.send(data)

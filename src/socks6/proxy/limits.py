@@ -1,0 +1,47 @@
+"""How many things at a time each user may have: associations, which take ports and descriptors."""
+
+from typing import Final, TypeAlias
+
+from socks6.errors import GeneralFailure
+from socks6.net.serve import source_of
+from socks6.policy.identity import Identity
+
+Holder: TypeAlias = tuple[str, str]  # a user, or a source
+
+
+class HolderLimits:
+    """Counts things in all and by who holds them: a user, or a source where clients have no names; 0: no limit.
+
+    This machine's own nameless clients count in all alone, as with connections.
+    """
+
+    def __init__(self, what: str, *, total: int, per_holder: int) -> None:
+        self._what: Final = what
+        self._total = total
+        self._per_holder = per_holder
+        self._count = 0
+        self._holders: dict[Holder, int] = {}
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._count
+
+    def enter(self, identity: Identity, source: str) -> Holder:
+        """Count one in and return who holds it, for `leave`. Raises GeneralFailure when there are enough."""
+        holder = (identity.name, "" if identity.name or not source else source_of(source))
+        if self._total and self._count >= self._total:
+            raise GeneralFailure(f"{self._count} {self._what} already")
+        held = self._holders.get(holder, 0)
+        if self._per_holder and any(holder) and held >= self._per_holder:
+            raise GeneralFailure(f"{held} {self._what} of {holder[0] or holder[1]} already")
+        self._holders[holder] = held + 1
+        self._count += 1
+        return holder
+
+    def leave(self, holder: Holder) -> None:
+        """Count one out that was counted in."""
+        self._count -= 1
+        self._holders[holder] -= 1
+        if not self._holders[holder]:
+            del self._holders[holder]

@@ -1,0 +1,1 @@
+"""Datagrams between a client of the proxy and its association's port."""

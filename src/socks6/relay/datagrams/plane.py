@@ -1,0 +1,331 @@
+"""The clients' UDP ports, and what joins an association with the port that it has at the outbound."""
+
+import asyncio
+import functools
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.errors import DecodeError
+from socks6.message.datagrams import (
+    Datagram,
+    DatagramPrefix,
+    build_datagram,
+    decode_destination,
+    parse_header,
+)
+from socks6.message.dialect import DatagramLayout
+from socks6.message.options import StackOption
+from socks6.net.datagrams.channel import DirectChannel
+from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
+from socks6.net.sockets import SocketAddress
+from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet
+from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ServerAssociation, opens_only
+from socks6.relay.datagrams.control import client_control
+from socks6.relay.datagrams.mover import (
+    Control,
+    Lane,
+    LaneOwner,
+    Mover,
+    Path,
+    PythonMover,
+    answer_control,
+    ask_for_local_addresses,
+    send_message,
+)
+from socks6.relay.watch import Watch, Watched
+
+STREAM: Final = "stream"  # the path of datagrams that come on the TCP connection itself
+MAX_PREFIXES: Final = 1024  # remembered for one association; beyond, all are forgotten
+BUFFER: Final = 1 << 22  # bytes that a clients' port asks for; the kernel lowers it to net.core.rmem_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationSettings:
+    """How long associations are waited for. Times are seconds."""
+
+    initial_timeout: float = INITIAL_SECONDS  # for the first datagram
+    idle_timeout: float = 7440.0  # of silence in both directions, as for streams; 0 for never
+
+
+def random_id() -> int:
+    """Return an association's id that nobody can guess (§ Handling UDP ASSOCIATE)."""
+    return secrets.randbits(64)
+
+
+class ClientPort:
+    """A UDP socket that clients send to, beside a TCP listener."""
+
+    def __init__(self, sock: socket.socket, plane: "DatagramPlane") -> None:
+        self.sock = sock
+        self._plane = plane
+
+    def close(self) -> None:
+        """Take nothing any more. Idempotent."""
+        if self.sock.fileno() >= 0:
+            self._plane.forget(self.sock)
+            self.sock.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointEvents:
+    """Whom a joint tells of what happens to it."""
+
+    to_stream: Callable[
+        [bytes], None
+    ]  # takes a Datagram or Error message for the client's stream, or drops it
+    confirmed: Callable[[], None]  # the association has a Confirmation to send
+    over: Callable[[str], None]  # it is to be closed: why
+
+
+class DatagramPlane:
+    """What the associations of one event loop share. Is to be made within the loop."""
+
+    def __init__(
+        self,
+        *,
+        settings: AssociationSettings | None = None,
+        on_fault: Callable[[Exception], None],
+        new_id: Callable[[], int] = random_id,
+        mover: Mover | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        settings = settings or AssociationSettings()
+        self.initial_timeout: Final = settings.initial_timeout
+        self.new_id: Final = new_id
+        self.mover: Final[Mover] = mover or PythonMover()
+        self._readiness = Readiness(on_fault)
+        self._far: list[tuple[Lane, socket.socket]] = []
+        self.watch: Final = Watch(idle_timeout=settings.idle_timeout, fin_timeout=0)
+
+    def open_port(self, host: str, port: int) -> ClientPort:
+        """Take clients' datagrams at an address. Raises OSError."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
+                ask_for_local_addresses(sock)
+            sock.bind((host, port))
+            self._readiness.add(sock.fileno(), functools.partial(self._near_ready, sock))
+        except BaseException:
+            sock.close()
+            raise
+        return ClientPort(sock, self)
+
+    def watch_far(self, lane: Lane, channel: DirectChannel, sock: socket.socket) -> None:
+        """Move what remote hosts send to a lane's socket."""
+        self._readiness.add(sock.fileno(), functools.partial(self._far_ready, lane, channel, sock))
+
+    def forget(self, sock: socket.socket) -> None:
+        """Read from a socket no more; to be called before it is closed. Idempotent."""
+        self._readiness.remove(sock.fileno())
+
+    def close(self) -> None:
+        """Free what is shared; to be called when no joint is left. Idempotent."""
+        self.watch.close()
+        self._readiness.close()
+
+    def _near_ready(self, sock: socket.socket, _: int, events: int) -> None:
+        if events & FAILED:
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # a client that is gone: no news here
+        self.mover.pump_near(sock, self._loop.time())
+
+    def _far_ready(
+        self, lane: Lane, channel: DirectChannel, sock: socket.socket, _: int, events: int
+    ) -> None:
+        if events & FAILED:
+            channel.take_reports(sock)
+        if events & READABLE:
+            if not self._far:
+                self._readiness.after(self._pump_far)
+            self._far.append((lane, sock))
+
+    def _pump_far(self) -> None:
+        ready, self._far = self._far, []
+        open_ones = [(lane, sock) for lane, sock in ready if sock.fileno() >= 0]
+        self.mover.pump_far(open_ones, self._loop.time())
+
+
+class Joint(DatagramSink, LaneOwner, Watched):
+    """One association, and its port at the outbound.
+
+    With a direct outbound and a client that sends over UDP, the mover takes over what goes back and forth; else
+    all passes here. Owns the channel.
+    """
+
+    def __init__(
+        self,
+        plane: DatagramPlane,
+        association: ServerAssociation,
+        channel: DatagramChannel,
+        events: JointEvents,
+        *,
+        port: ClientPort | None,
+        options: tuple[StackOption, ...] = (),
+    ) -> None:
+        """`port` is where the client may send over UDP; `options` are what it wants of what it receives there."""
+        self._plane = plane
+        self._association = association
+        self._channel = channel
+        self._events = events
+        self._port = port
+        self._options = options
+        self._control: Control = []
+        self._lane = plane.mover.open(association.id, association.dialect, self)
+        self._fast: DirectChannel | None = None
+        self._prefixes: dict[tuple[str, int], DatagramPrefix] = {}
+        self._up = [0, 0]  # datagrams and bytes that passed here
+        self._down = [0, 0]
+        self.dropped = 0
+        self.seen = 0
+        self.quiet_since = 0.0
+        plane.watch.add(self)
+
+    # What there is to know.
+
+    @property
+    def bytes_up(self) -> int:
+        """How many bytes of data went to remote hosts."""
+        return self._up[1] + self._lane.up_bytes
+
+    @property
+    def bytes_down(self) -> int:
+        """How many bytes of data came from them."""
+        return self._down[1] + self._lane.down_bytes
+
+    @override
+    def activity(self) -> int:
+        lane = self._lane
+        return self._up[0] + self._down[0] + lane.up_datagrams + lane.down_datagrams
+
+    @override
+    def half_closed(self) -> bool:
+        return False
+
+    @override
+    def expire(self, reason: str) -> None:
+        self._events.over(reason)
+
+    async def aclose(self) -> None:
+        """End the association. Idempotent."""
+        self._association.close()
+        self._plane.watch.remove(self)
+        self._lane.close()
+        if self._fast is not None:
+            for sock in self._fast.sockets:
+                self._plane.forget(sock)
+        await self._channel.aclose()
+
+    # From the client.
+
+    def from_stream(self, message: Datagram, layout: DatagramLayout) -> None:
+        """Take a message that came on the stream."""
+        if self._admit(message.association_id, STREAM, layout):
+            self._relay_up(message.data, message.host, message.port)
+
+    @override
+    def missed_up(self, data: bytes, path: Path) -> None:
+        association = self._association
+        header = parse_header(data, association.dialect, association.layout)
+        if header is None or self._port is None or path.port is not self._port.sock:
+            return
+        number, key, start, end = header
+        try:
+            host, port, layout = decode_destination(key, association.dialect, association.layout)
+        except DecodeError:
+            return
+        if not self._admit(number, path, layout):
+            return
+        self._relay_up(data[start:end], host, port)
+        route = self._fast.route(host, port) if self._fast is not None else None
+        if route is not None:
+            self._lane.allow_to(key, route.sock, route.address, route.until)
+
+    def _admit(self, number: int, path: Path | str, layout: DatagramLayout) -> bool:
+        association = self._association
+        fresh = association.state is AssociationState.AWAITING_FIRST
+        if not association.admit(number, path, layout):
+            self.dropped += 1
+            return False
+        if fresh:
+            self._begin(path)
+        return True
+
+    def _begin(self, path: Path | str) -> None:
+        """Relay from now on: the first datagram has shown the way."""
+        self._events.confirmed()
+        if isinstance(path, Path):
+            self._control = answer_control(path) + client_control(self._options, path.port.family)
+            self._lane.latch(path, self._association.layout, self._control)
+            if isinstance(self._channel, DirectChannel):
+                self._fast = channel = self._channel
+                channel.hand_over(self, functools.partial(self._plane.watch_far, self._lane, channel))
+                return
+        else:
+            self._lane.close()  # what comes over UDP is another's
+        self._channel.start(self)
+
+    def _relay_up(self, data: bytes, host: str, port: int) -> None:
+        if opens_only(host, port, len(data)):
+            return
+        self._up[0] += 1
+        self._up[1] += len(data)
+        self._channel.send(((data, host, port),))
+
+    # From remote hosts.
+
+    @override
+    def missed_down(self, data: bytes, source: SocketAddress) -> None:
+        if self._fast is None:
+            return
+        host, port = source[0].partition("%")[0], source[1]
+        until = self._fast.admits((host, port), asyncio.get_running_loop().time())
+        if until:
+            self._lane.allow_from(source, self._association.prefix(host, port), until)
+            self._relay_down(data, host, port)
+
+    @override
+    def datagrams_received(self, packets: Sequence[Packet]) -> None:
+        for data, host, port in packets:
+            self._relay_down(data, host, port)
+
+    @override
+    def error_reported(self, report: DatagramReport) -> None:
+        message = self._association.error(report.host, report.port, report.code, report.reporter)
+        if message is not None:
+            self._deliver(message)
+
+    @override
+    def channel_closed(self, reason: str) -> None:
+        self._events.over(reason)
+
+    def _relay_down(self, data: bytes, host: str, port: int) -> None:
+        prefix = self._prefixes.get((host, port))
+        if prefix is None:
+            if len(self._prefixes) >= MAX_PREFIXES:
+                self._prefixes.clear()
+            prefix = self._prefixes[host, port] = self._association.prefix(host, port)
+        message = build_datagram(prefix, data)
+        if message is None:
+            self.dropped += 1
+            return
+        self._down[0] += 1
+        self._down[1] += len(data)
+        self._deliver(message)
+
+    def _deliver(self, message: bytes) -> None:
+        path = self._association.path
+        if isinstance(path, Path):
+            if not send_message(path, message, self._control):
+                self.dropped += 1
+        else:
+            self._events.to_stream(message)
