@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from socks6.proxy.authentication.none import NoAuthentication
     from socks6.proxy.authentication.table import UserTable
     from socks6.proxy.service import Server
+    from socks6.proxy.sessions import MemorySessionStore, SessionSettings, SessionStore
     from socks6.proxy.settings import Settings
     from socks6.proxy.worker import ServerWorker
     from socks6.relay.plane import RelaySettings
@@ -89,6 +90,7 @@ __all__ = [
     "Judge",
     "Leg",
     "LocalProtocolError",
+    "MemorySessionStore",
     "NetworkUnreachable",
     "NoAuthentication",
     "NotAllowed",
@@ -109,6 +111,8 @@ __all__ = [
     "Rule",
     "Server",
     "ServerWorker",
+    "SessionSettings",
+    "SessionStore",
     "Settings",
     "Socks6Error",
     "Socks6Outbound",
@@ -152,6 +156,7 @@ _HOMES: Final = {
     "Judge": "socks6.net.stream",
     "Leg": "socks6.message.codes",
     "LocalProtocolError": "socks6.errors",
+    "MemorySessionStore": "socks6.proxy.sessions",
     "NetworkUnreachable": "socks6.errors",
     "NoAuthentication": "socks6.proxy.authentication.none",
     "NotAllowed": "socks6.errors",
@@ -172,6 +177,8 @@ _HOMES: Final = {
     "Rule": "socks6.policy.rules",
     "Server": "socks6.proxy.service",
     "ServerWorker": "socks6.proxy.worker",
+    "SessionSettings": "socks6.proxy.sessions",
+    "SessionStore": "socks6.proxy.sessions",
     "Settings": "socks6.proxy.settings",
     "Socks6Error": "socks6.errors",
     "Socks6Outbound": "socks6.client.outbound",

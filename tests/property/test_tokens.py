@@ -81,9 +81,13 @@ class Tokens(RuleBasedStateMachine):
 
     def arrive(self, token: int) -> bool:
         before = self.window.option()
-        highest_unspent = max(
-            (n for n in range(before.size) if self.free(before, n) and n != self.place(before, token)),
-            default=before.size,
+        highest_unspent = next(
+            (
+                place
+                for place in reversed(range(before.size))
+                if self.free(before, place) and place != self.place(before, token)
+            ),
+            before.size,
         )
         spent = self.window.spend(token)
         if spent:
