@@ -57,7 +57,6 @@ class _Reading:
         policy = self._table("policy", tables.Policy)
         users = self._table("users", tables.Users)
         eyeballs = self._table("happy-eyeballs", tables.HappyEyeballs)
-        tls = self._table("tls", tables.Tls)
         choices = Choices(
             listen=self._listen(),
             via=self._via(),
@@ -65,10 +64,6 @@ class _Reading:
             via_fast_open=top.via_fast_open,
             via_session=top.via_session,
             open_to_all=top.open,
-            tls_certificate=self._path(tls.certificate),
-            tls_key=self._path(tls.key),
-            tls_client_ca=self._path(tls.client_ca),
-            tls_min_version=self._one_of(tuple(MINIMUM_VERSIONS), tls.min_version, ("tls", "min-version")),
             users=self._plain_users(users),
             users_file=self._users_file(users),
             allow_private=policy.allow_private,
@@ -87,7 +82,7 @@ class _Reading:
             log_destinations=top.log_destinations,
             loop=self._one_of(LOOPS, top.loop, ("loop",)),
         )
-        return self._with_bounds(choices)
+        return self._with_tls(self._with_bounds(choices))
 
     def _with_bounds(self, choices: Choices) -> Choices:
         limits = self._table("limits", tables.Limits)
@@ -144,6 +139,17 @@ class _Reading:
         if via_file is not None:
             return self._attempt(("via-file",), lambda: read_url_file(self._directory / via_file))
         return None
+
+    def _with_tls(self, choices: Choices) -> Choices:
+        tls = self._table("tls", tables.Tls)
+        versions = tuple(MINIMUM_VERSIONS)
+        return replace(
+            choices,
+            tls_certificate=self._path(tls.certificate),
+            tls_key=self._path(tls.key),
+            tls_client_ca=self._path(tls.client_ca),
+            tls_min_version=self._one_of(versions, tls.min_version, ("tls", "min-version")),
+        )
 
     def _path(self, name: str | None) -> str | None:
         return None if name is None else str(self._directory / name)
