@@ -2,15 +2,21 @@
 
 import asyncio
 import contextlib
+import functools
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from socks6.net.encryption.contexts import client_context, server_context
+from socks6.net.encryption.settings import TlsParameters
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
+from socks6.net.transports.tls import TlsConversation, TlsStream
 from socks6.relay.plane import RelayPlane, RelayResult, RelaySettings
+from tests.kit.certificates import certificate
 
 
 class Joined:
@@ -37,7 +43,7 @@ async def joined(
     """Join a client and a remote by one of PATHS; whatever is open in the end is closed."""
     make, usual_settings = PATHS[path]
     client, ours = make()
-    theirs, remote = make() if path != "mixed" else memory_stream_pair()
+    theirs, remote = REMOTES.get(path, make)()
     own_plane = RelayPlane(settings or usual_settings)
     async with asyncio.TaskGroup() as group:
         relaying = group.create_task((plane or own_plane).relay(ours, theirs, first=first))
@@ -70,6 +76,26 @@ def unix_pair() -> tuple[ByteStream, ByteStream]:
     return SocketStream(left), SocketStream(right)
 
 
+def tls_pair() -> tuple[ByteStream, ByteStream]:
+    """Return both ends of a connection over loopback with TLS on it, the client's first."""
+    near, far = tcp_pair()
+    assert isinstance(near, SocketStream)
+    assert isinstance(far, SocketStream)
+    client_side, server_side = _contexts()
+    client = TlsConversation(client_side, server_hostname="localhost")
+    server = TlsConversation(server_side, server_side=True)
+    for _ in range(2):  # the hello and its answer; the client's last word, and tickets
+        server.incoming.write(client.begin())
+        client.incoming.write(server.begin())
+    return TlsStream(near, client), TlsStream(far, server)
+
+
+@functools.cache
+def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    with certificate() as files:
+        return client_context(TlsParameters(ca=files.ca)), server_context(files.server)
+
+
 PATHS: Final[dict[str, tuple[Callable[[], tuple[ByteStream, ByteStream]], RelaySettings]]] = {
     "tcp": (tcp_pair, RelaySettings()),
     "tcp without pipes": (tcp_pair, RelaySettings(pipes=0)),
@@ -77,6 +103,9 @@ PATHS: Final[dict[str, tuple[Callable[[], tuple[ByteStream, ByteStream]], RelayS
     "unix": (unix_pair, RelaySettings()),
     "memory": (memory_stream_pair, RelaySettings()),
     "mixed": (tcp_pair, RelaySettings()),
+    "tls": (tls_pair, RelaySettings()),
+    "tls to tcp": (tls_pair, RelaySettings()),
 }
-SOCKETS: Final = ("tcp", "tcp without pipes", "tcp copied", "unix")
-RESETTING: Final = ("tcp", "tcp without pipes", "tcp copied", "memory", "mixed")
+REMOTES: Final = {"mixed": memory_stream_pair, "tls to tcp": tcp_pair}  # where they are of another kind
+SOCKETS: Final = ("tcp", "tcp without pipes", "tcp copied", "unix", "tls", "tls to tcp")
+RESETTING: Final = ("tcp", "tcp without pipes", "tcp copied", "memory", "mixed", "tls", "tls to tcp")

@@ -1,4 +1,4 @@
-"""Joins two streams and picks the data path: the kernel's where both sides have a socket, else copying."""
+"""Joins two streams and picks the data path: the kernel's where both sides are sockets, else copying."""
 
 import contextlib
 import sys
@@ -10,6 +10,8 @@ from socks6.relay.watch import Watch
 from socks6.telemetry import Ending
 
 if sys.platform == "linux":
+    from socks6.relay.ends import end_of
+    from socks6.relay.pump import Pumped
     from socks6.relay.splice import Kernel, Splice
 
 
@@ -52,7 +54,7 @@ class RelayPlane:
 
         Closes both streams, by a reset unless all went well. Never raises OSError.
         """
-        joined = self._splice(client, remote) or Copy(client, remote)
+        joined = self._watched_by_the_kernel(client, remote) or Copy(client, remote)
         self._watch.add(joined)
         try:
             running = joined.run(first)
@@ -78,11 +80,11 @@ class RelayPlane:
             self._kernel.close()
             self._kernel = None
 
-    def _splice(self, client: ByteStream, remote: ByteStream) -> "Splice | None":
-        """Return the two streams' sockets joined by the kernel, None where there is no such thing."""
-        if sys.platform != "linux" or not self._settings.splice:
+    def _watched_by_the_kernel(self, client: ByteStream, remote: ByteStream) -> "Splice | Pumped | None":
+        """Return the two streams joined on the relay's epoll, None where there is no such thing."""
+        if sys.platform != "linux":
             return None
-        ends = client.raw_socket, remote.raw_socket
+        ends = end_of(client), end_of(remote)
         if ends[0] is None or ends[1] is None:
             return None
         if self._kernel is None:
@@ -90,7 +92,10 @@ class RelayPlane:
                 self._kernel = Kernel(self._settings.pipes)
             except OSError:  # it needs a descriptor; the next relay may get one
                 return None
-        return Splice(ends[0], ends[1], self._kernel)
+        raw = client.raw_socket, remote.raw_socket
+        if self._settings.splice and raw[0] is not None and raw[1] is not None:
+            return Splice(raw[0], raw[1], self._kernel)
+        return Pumped(ends[0], ends[1], self._kernel.poller)
 
 
 async def relay(

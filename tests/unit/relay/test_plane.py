@@ -193,7 +193,7 @@ def test_a_reset_behind_bytes_that_were_not_read_yet_ends_the_relay(run: Run, pa
     run(play())
 
 
-@pytest.mark.parametrize("path", ["tcp", "tcp without pipes"])
+@pytest.mark.parametrize("path", ["tcp", "tcp without pipes", "tcp copied", "tls", "tls to tcp"])
 def test_a_client_that_goes_while_the_remote_takes_nothing_is_noticed(run: Run, path: str) -> None:
     async def play() -> None:
         async with joined(path) as scene, asyncio.TaskGroup() as group:

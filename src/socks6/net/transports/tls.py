@@ -54,7 +54,7 @@ class TlsConversation:
         )
 
     def begin(self) -> bytes:
-        """Return a client's first bytes, which may go out within the SYN: they ask for nothing yet."""
+        """Shake hands as far as that goes; return what to send, which within a SYN does no harm either."""
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
         return self.outgoing.read()

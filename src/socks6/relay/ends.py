@@ -1,0 +1,95 @@
+"""The two ends of a relay whose bytes go through this process, as its pumps want them: without waiting."""
+
+import socket as sockets
+from typing import Protocol
+
+from socks6.net.stream import ByteStream
+from socks6.net.transports.tls import TlsStream
+
+
+class End(Protocol):
+    """One side. Belongs to the relay; the stream that it stands for, to the relay's caller."""
+
+    socket: sockets.socket  # for its events and its errors
+
+    def receive(self, max_bytes: int) -> bytes | None:
+        """Return what is there; b"" at the end, None for nothing yet. Raises OSError."""
+
+    def put(self, data: bytes) -> bool:
+        """Take all of `data`; return whether the socket did, too. If not, `flush` goes first. Raises OSError."""
+
+    def flush(self) -> bool:
+        """Have the socket take what it did not; return whether nothing is left. Raises OSError."""
+
+    def end(self) -> bool:
+        """Say that nothing more comes; return as `flush` does. Raises OSError."""
+
+
+class PlainEnd:
+    """A socket whose bytes are the stream's own."""
+
+    __slots__ = ("_rest", "socket")
+
+    def __init__(self, sock: sockets.socket) -> None:
+        self.socket = sock
+        self._rest = memoryview(b"")
+
+    def receive(self, max_bytes: int) -> bytes | None:
+        try:
+            return self.socket.recv(max_bytes)
+        except BlockingIOError:
+            return None
+
+    def put(self, data: bytes) -> bool:
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return True
+        self._rest = memoryview(data)[sent:]
+        return False
+
+    def flush(self) -> bool:
+        try:
+            self._rest = self._rest[self.socket.send(self._rest) :]
+        except BlockingIOError:
+            return False
+        return not self._rest
+
+    def end(self) -> bool:
+        self.socket.shutdown(sockets.SHUT_WR)
+        return True
+
+
+class TlsEnd:
+    """A stream over TLS."""
+
+    __slots__ = ("_stream", "socket")
+
+    def __init__(self, stream: TlsStream, carrier: sockets.socket) -> None:
+        self.socket = carrier
+        self._stream = stream
+
+    def receive(self, max_bytes: int) -> bytes | None:
+        return self._stream.receive_nowait(max_bytes)
+
+    def put(self, data: bytes) -> bool:
+        return self._stream.send_nowait(data)
+
+    def flush(self) -> bool:
+        return self._stream.flush_nowait()
+
+    def end(self) -> bool:
+        self._stream.end_nowait()
+        return self._stream.flush_nowait()
+
+
+def end_of(stream: ByteStream) -> End | None:
+    """Return the end that a stream makes, None for streams that the relay's epoll cannot watch."""
+    inner: ByteStream = getattr(stream, "carrier", stream)  # through a proxy: the stream to it
+    if isinstance(inner, TlsStream):
+        carrier = inner.carrier_socket
+        return None if carrier is None else TlsEnd(inner, carrier)
+    raw = inner.raw_socket
+    return None if raw is None else PlainEnd(raw)
