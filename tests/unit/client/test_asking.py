@@ -1,10 +1,12 @@
 """Requests in and out of sessions, against a proxy that does as it is told."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from socks6.client.client import Client
+from socks6.client.session import WINDOW_SIZE
 from socks6.errors import AuthenticationFailed, ConnectionRefused, ProxyUnreachable, TokenRejected
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.options import (
@@ -17,9 +19,12 @@ from socks6.message.options import (
 )
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
+from socks6.proxy.worker import ServerWorker
 from tests.kit.challenge import ChallengeClient
 from tests.kit.loops import Run
-from tests.kit.session_proxy import BASE, SessionProxy, in_sessions
+from tests.kit.outbounds import Recorder, ScriptedOutbound
+from tests.kit.proxied import USERS, proxied
+from tests.kit.session_proxy import BASE, SessionProxy, fast_opening, in_sessions
 
 
 async def visit(client: Client, *, idempotent: bool = False, data: bytes = b"") -> None:
@@ -255,6 +260,25 @@ def test_more_initial_data_than_a_negotiation_allows_is_refused_in_a_session_too
     run(scene())
 
 
+def test_many_tasks_share_a_session_with_a_real_proxy(run: Run) -> None:
+    async def scene() -> None:
+        log = Recorder()
+        worker = ServerWorker(authenticator=USERS, outbound=ScriptedOutbound(), observer=log)
+        async with proxied(worker) as client:
+            await client.open_session()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(WINDOW_SIZE + 100):
+                    group.create_task(visit(client, idempotent=True))
+        assert [summary.session for summary in log.summaries].count("new") == 1
+        told = Counter(summary.token for summary in log.summaries if summary.command == "CONNECT")
+        assert told.total() == WINDOW_SIZE + 100
+        assert told["accepted"] >= WINDOW_SIZE
+        assert told["rejected"] == 0
+        await worker.aclose()
+
+    run(scene())
+
+
 # The end.
 
 
@@ -290,6 +314,33 @@ def test_what_was_closed_just_now_may_still_be_under_way(run: Run) -> None:
         async with in_sessions(proxy) as client, await client.connect("example.com", 80) as stream:
             await stream.send(b"last words")
         assert not proxy.torn_down
+
+    run(scene())
+
+
+def test_a_detached_socket_counts_as_open(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with fast_opening(proxy) as client:
+            stream = await client.connect("example.com", 80)
+            detached = stream.detach_socket()
+            detached.close()
+            await client.aclose()
+            assert not proxy.torn_down
+
+    run(scene())
+
+
+def test_a_transport_may_outlive_the_client(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with fast_opening(proxy) as client:
+            _, writer = await client.open_connection("example.com", 80)
+            await client.aclose()
+            assert not proxy.torn_down
+            writer.write(b"still here")
+            assert await proxy.ends[-1].receive() == b"still here"
+            writer.close()
 
     run(scene())
 
