@@ -93,6 +93,25 @@ def test_serve() -> None:
         assert eventually(lambda: process.poll() is not None)
 
 
+def test_publish() -> None:
+    with (
+        server("--user", "alice:wonderland") as proxy,
+        subprocess.Popen(
+            line("publish.py", proxy.as_user(*CREDENTIALS)),
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            for _ in range(3):
+                assert curl(url).body == b"Hello from behind the proxy.\n"
+        finally:
+            process.terminate()
+
+
 def test_the_configuration_is_sound() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "socks6", "check", str(EXAMPLES / "socks6.toml")],

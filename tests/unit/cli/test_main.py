@@ -48,6 +48,14 @@ def test_a_failure_is_1_and_one_line(
             ["server", "--drain", "nan"],
             "argument --drain: 'nan' is no number of seconds (see socks6 server --help)",
         ),
+        (
+            ["bind", "localhost"],
+            "argument TARGET_HOST:TARGET_PORT: 'localhost' is not of the form HOST:PORT (see socks6 bind --help)",
+        ),
+        (
+            ["bind", "--listen-on", "80", "localhost:80"],
+            "argument --listen-on: '80' is not of the form HOST:PORT or :PORT (see socks6 bind --help)",
+        ),
         (["client", "--lis", "x"], "unknown flag --lis (see socks6 client --help)"),
     ],
 )

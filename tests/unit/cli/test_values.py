@@ -9,6 +9,7 @@ from socks6.cli.values import (
     count,
     hops,
     place,
+    place_to_bind,
     port,
     positive_count,
     positive_seconds,
@@ -73,3 +74,17 @@ def test_places_that_may_be(text: str, value: tuple[str, int]) -> None:
 def test_places_that_may_not(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         place(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(":0", ("", 0)), ("a.example:80", ("a.example", 80)), ("[::]:443", ("[::]", 443))],
+)
+def test_places_that_may_be_bound(text: str, value: tuple[str, int]) -> None:
+    assert place_to_bind(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "80", "host", "host:", "host:65536", "::1", "fd00::1:80"])
+def test_places_that_may_not_be_bound(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        place_to_bind(text)
