@@ -99,6 +99,15 @@ def calling(place: Endpoint, *, source: str = "") -> Iterator[socket.socket]:
         yield sock
 
 
+def is_turned_away(place: Endpoint, *, source: str) -> bool:
+    """Connect, and tell whether the connection is reset without a byte."""
+    try:
+        with calling(place, source=source) as stranger:
+            return stranger.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def listens(place: Endpoint) -> bool:
     """Tell whether somebody listens there."""
     with socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET) as sock:
