@@ -2,6 +2,7 @@
 
 import datetime as dt
 import functools
+import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Final
 
 import trustme
 
+from socks6.net.encryption.pins import format_pin, pin_of
 from socks6.net.encryption.settings import TlsParameters
 
 LONG_AGO: Final = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
@@ -73,3 +75,9 @@ def certificate(*names: str, **wishes: object) -> Iterator[Files]:
     """Give such files for a while."""
     with tempfile.TemporaryDirectory() as folder:
         yield write_certificate(Path(folder), *names, **wishes)  # type: ignore[arg-type]  # named as there
+
+
+def pin_of_file(path: str) -> str:
+    """Return the pin of the first certificate of a file."""
+    head, end, _ = Path(path).read_text().partition("-----END CERTIFICATE-----")
+    return format_pin(pin_of(ssl.PEM_cert_to_DER_cert(head + end)))

@@ -1,0 +1,89 @@
+"""The ways to a proxy, as a table: what a server listens at, and how a client names it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from socks6.client.client import Client
+from socks6.client.outbound import Socks6Outbound
+from socks6.net.encryption.pins import parse_pin
+from socks6.net.encryption.settings import TlsParameters
+from socks6.net.url import ProxyURL
+from socks6.policy.rules import Policy
+from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+from tests.kit.certificates import pin_of_file, write_certificate
+from tests.kit.proxied import USERS
+
+NAME: Final = "alice"
+PASSWORD: Final = "wonder land/7"
+
+Rephrase: TypeAlias = Callable[[ProxyURL], ProxyURL]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """Where a server listens, and what its clients make of the URL that it tells."""
+
+    listen: str
+    client: Rephrase
+    authenticator: Authenticator | None = USERS
+
+
+def _with_password(url: ProxyURL) -> ProxyURL:
+    return replace(url, username=NAME, password=PASSWORD)
+
+
+def _tcp(_: Path) -> Way:
+    return Way(listen="socks6://127.0.0.1:0", client=_with_password)
+
+
+def _unix(folder: Path) -> Way:
+    return Way(listen=f"socks6+unix://{folder}/proxy.sock", client=_with_password)
+
+
+def _tls(folder: Path, *, min_version: str = "1.3") -> Way:
+    files = write_certificate(folder)
+    pins = (parse_pin(pin_of_file(files.certificate)),)
+    return Way(
+        listen=f"socks6+tls://127.0.0.1:0?{files.listener_query}&min-version={min_version}",
+        client=lambda url: replace(_with_password(url), tls=TlsParameters(pins=pins)),
+    )
+
+
+def _mutual_tls(folder: Path) -> Way:
+    files = write_certificate(folder)
+    user = write_certificate(folder, f"{NAME}@example.com", stem="user")
+    said = TlsParameters(ca=files.ca, certificate=user.certificate, key=user.key)
+    return Way(
+        listen=f"socks6+tls://127.0.0.1:0?{files.listener_query}&client-ca={files.ca}",
+        client=lambda url: replace(url, tls=said),
+    )
+
+
+TRANSPORTS: Final[Mapping[str, Callable[[Path], Way]]] = {
+    "TCP": _tcp,
+    "Unix": _unix,
+    "TLS": _tls,
+    "TLS with certificates": _mutual_tls,
+}
+
+
+@contextlib.asynccontextmanager
+async def serving(way: Way) -> AsyncIterator[ProxyURL]:
+    """Run a server that is reached in this way; give the URL for its clients."""
+    worker = ServerWorker(authenticator=way.authenticator, policy=Policy(allow_private=True))
+    async with Server([way.listen], worker) as server:
+        yield way.client(ProxyURL.parse(server.urls[0]))
+
+
+@contextlib.asynccontextmanager
+async def passing_on(url: ProxyURL, listen: str) -> AsyncIterator[ProxyURL]:
+    """Run a proxy on loopback that goes through the one at `url`: a converter, or a link of a chain."""
+    async with Client(url) as upstream:
+        worker = ServerWorker(policy=Policy(allow_private=True), outbound=Socks6Outbound(upstream))
+        async with Server([listen], worker) as server:
+            yield ProxyURL.parse(server.urls[0])
