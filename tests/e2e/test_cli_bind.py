@@ -82,6 +82,18 @@ def test_at_an_ipv6_address(proxy: Proxy) -> None:
             assert sock.recv(5) == b"hello"
 
 
+def test_through_a_chain(proxy: Proxy) -> None:
+    with (
+        server(*USER, environment={"SOCKS6_PROXY": as_alice(proxy)}) as near,
+        web_site() as site,
+        published(as_alice(near), at(site)) as there,
+    ):
+        place = there.next_place()
+        for _ in range(20):
+            assert curl(f"http://{place.host}:{place.port}/").body == PAGE
+        assert there.said == []  # the backlog goes all the way
+
+
 def test_a_service_that_is_not_there_is_a_reset(proxy: Proxy) -> None:
     with (
         refusing_place() as nobody,
