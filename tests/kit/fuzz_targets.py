@@ -27,6 +27,7 @@ from socks6.proxy.fronts.base import Front
 from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.proxy.fronts.mixed import MixedFront
 from socks6.proxy.service import Server
+from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker, standard_fronts
 from socks6.relay.plane import RelaySettings
@@ -39,6 +40,7 @@ SETTINGS: Final = Settings(
     handshake_timeout=0.5,
     dialects=(DRAFT_12, GO_212),
     connections_per_source=0,
+    sessions=SessionSettings(anonymous=True, total=64, idle_timeout=1.0),
     relay=RelaySettings(idle_timeout=1.0, fin_timeout=0.5),
 )
 

@@ -247,6 +247,17 @@ def test_a_token_is_spent_once_and_the_window_told_after_that(run: Run) -> None:
     run(scene())
 
 
+def test_a_token_in_the_middle_is_spent_once_too(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Scene()
+        session_id = await proxy.open()
+        base = (await proxy.window(session_id)).base
+        answers = [await proxy.ask(session_id, spend(base + 2)) for _ in range(2)]
+        assert [answer.succeeded for answer in answers] == [True, False]
+
+    run(scene())
+
+
 @pytest.mark.parametrize("away", [-1, 8, 9, 2**31])
 def test_a_token_out_of_the_window_is_rejected(run: Run, away: int) -> None:
     async def scene() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from socks6.net.stream import Protection
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
@@ -128,42 +130,51 @@ def test_an_outlived_id_is_no_guess(run: Run) -> None:
     run(scene())
 
 
-def test_a_connection_is_cancelled_with_its_session_and_can_tell(run: Run) -> None:
+class Visit:
+    """A connection that waits in a session until it is cancelled; `told` is what it makes of that."""
+
+    def __init__(self, inside: Participation) -> None:
+        self.inside = inside
+        self.told: bool | None = None
+        self.joined = asyncio.Event()
+
+    async def run(self, session: Session) -> None:
+        self.inside.join(session)
+        self.joined.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.told = self.inside.was_closed()
+            if not self.told:
+                raise
+            task = asyncio.current_task()
+            assert task is not None
+            assert not task.cancelling()  # or a time-out around it would be mistaken
+        finally:
+            self.inside.leave()
+
+
+@pytest.mark.parametrize(
+    ("by_session", "by_others", "told"), [(True, False, True), (False, True, False), (True, True, False)]
+)
+def test_a_connection_can_tell_whether_its_session_and_nobody_else_has_cancelled_it(
+    run: Run, by_session: bool, by_others: bool, told: bool
+) -> None:
     async def scene() -> None:
         desk = Desk()
-        told: list[bool] = []
-        part, session_id = desk.open()
-        joined = asyncio.Event()
-
-        async def visit(*, swallow: bool) -> None:
-            inside = desk.come()
-            session = inside.find(session_id)
-            assert session is not None
-            inside.join(session)
-            joined.set()
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                told.append(inside.was_closed())
-                if not swallow:
-                    raise
-            finally:
-                inside.leave()
-
-        async with asyncio.TaskGroup() as group:
-            stranger = group.create_task(visit(swallow=False))
-            await joined.wait()
-            stranger.cancel()  # by somebody else
-        assert told == [False]
-        joined.clear()
+        part, _ = desk.open()
         part.leave()
+        assert part.session is not None
+        visit = Visit(desk.come())
         async with asyncio.TaskGroup() as group:
-            group.create_task(visit(swallow=True))
-            await joined.wait()
-            session = desk.come().find(session_id)
-            assert session is not None
-            desk.come().tear_down(session)
-        assert told == [False, True]
+            task = group.create_task(visit.run(part.session))
+            await visit.joined.wait()
+            if by_session:
+                desk.come().tear_down(part.session)
+                visit.inside.session_ended()  # once is enough
+            if by_others:
+                task.cancel()
+        assert visit.told is told
         desk.desk.close()
 
     run(scene())
