@@ -54,7 +54,7 @@ def write_certificate(
     """Write a certificate for these names, for localhost and 127.0.0.1 without any."""
     ca = authority(issuer)
     made = ca.issue_cert(
-        *(names or ("localhost", "127.0.0.1")),
+        *(names or (() if common_name else ("localhost", "127.0.0.1"))),
         common_name=common_name,
         not_before=LONG_AGO - dt.timedelta(days=1) if expired else None,
         not_after=LONG_AGO if expired else None,

@@ -72,11 +72,29 @@ class Participation(Member):
     tokens are kept here.
     """
 
-    __slots__ = ("_baseline", "_closed", "_desk", "_stream", "_task", "_users", "note", "session", "token")
+    __slots__ = (
+        "_baseline",
+        "_certified",
+        "_closed",
+        "_desk",
+        "_stream",
+        "_task",
+        "_users",
+        "note",
+        "session",
+        "token",
+    )
 
     def __init__(
-        self, desk: SessionDesk, stream: ByteStream, users: Authenticator, session: Session | None = None
+        self,
+        desk: SessionDesk,
+        stream: ByteStream,
+        users: Authenticator,
+        session: Session | None = None,
+        *,
+        certified: Identity | None = None,
     ) -> None:
+        self._certified = certified  # whom the client's certificate names: nobody else's session is his
         self._desk = desk
         self._users = users  # who vouches for the client
         self._stream = stream
@@ -103,6 +121,8 @@ class Participation(Member):
         """Return the session of an id; None, and this source the worse for it, if there is none."""
         now = asyncio.get_running_loop().time()
         session = self._desk.store.find(session_id, self._stream.protection, now)
+        if session is not None and self._certified not in {None, session.identity}:
+            session = None
         if session is None:
             self.note = "invalid"
             if self._desk.store.note_unknown(session_id):

@@ -154,7 +154,9 @@ class Visit:
     def participate(self) -> Participation | None:
         """Return this connection's part in sessions, made when it is first asked for."""
         if self._part is None and self.worker.desk is not None:
-            self._part = Participation(self.worker.desk, self.stream, self.users, self.session)
+            self._part = Participation(
+                self.worker.desk, self.stream, self.users, self.session, certified=self.certified
+            )
         return self._part
 
     def standing(self, identity: Identity) -> object:

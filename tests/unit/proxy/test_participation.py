@@ -32,6 +32,10 @@ class Desk:
         stream = Placed(memory_stream_pair()[0], source, Protection.CLEAR)
         return Participation(self.desk, stream, USERS, session)
 
+    def come_certified(self, name: str) -> Participation:
+        stream = Placed(memory_stream_pair()[0], SOURCE, Protection.ENCRYPTED)
+        return Participation(self.desk, stream, USERS, certified=Identity(name=name))
+
     def open(self) -> tuple[Participation, bytes]:
         part = self.come()
         opened = part.open(ALICE)
@@ -197,5 +201,18 @@ def test_the_same_users_again_change_nothing(run: Run) -> None:
         desk.desk.replace(USERS)
         assert part.session is not None
         assert not part.session.ended
+
+    run(scene())
+
+
+def test_whose_certificate_names_him_has_no_session_of_anybody_else(run: Run) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        part, session_id = desk.open()
+        assert desk.come_certified("alice").find(session_id) is part.session
+        thief = desk.come_certified("bob")
+        assert thief.find(session_id) is None
+        assert thief.note == "invalid"
+        desk.desk.close()
 
     run(scene())

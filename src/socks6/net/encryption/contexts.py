@@ -24,7 +24,8 @@ def client_context(said: TlsParameters = NOTHING_SAID, *, alpn: Sequence[str] = 
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = said.minimum
-    context.set_alpn_protocols(alpn)
+    if alpn:
+        context.set_alpn_protocols(alpn)
     if said.insecure or (said.pins and said.ca is None):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -323,7 +323,7 @@ class TlsConnector:
         self._port = port
         self._said = said
         self._alpn = alpn
-        self._context = client_context(said, alpn=(alpn,))
+        self._context = client_context(said, alpn=(alpn,) if alpn else ())
         self._session: ssl.SSLSession | None = None
 
     async def connect(self, *, options: Iterable[StackOption] = (), fast_open: bool = False) -> TlsStream:
