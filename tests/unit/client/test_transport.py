@@ -169,6 +169,12 @@ def test_a_failed_handshake_costs_nobody_else_a_descriptor(run: Run) -> None:
     run(scene())
 
 
+async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write((await reader.readline()).upper())
+    await writer.drain()
+    writer.close()
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("transport", ["socket", "memory"])
 def test_ours_may_be_the_servers_end(run: Run, transport: str, encrypted: bool) -> None:
@@ -177,11 +183,6 @@ def test_ours_may_be_the_servers_end(run: Run, transport: str, encrypted: bool) 
     authority.issue_cert("localhost").configure_cert(server_context)
     context = ssl.create_default_context()
     authority.configure_trust(context)
-
-    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write((await reader.readline()).upper())
-        await writer.drain()
-        writer.close()
 
     async def serve(carriers: Carriers, stream: ProxiedStream) -> None:
         reader = asyncio.StreamReader()
