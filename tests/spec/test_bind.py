@@ -1,4 +1,4 @@
-"""§ Handling BIND: what binds in the conversation. Listening at the proxy is issue 5."""
+"""§ Handling BIND: what binds in the conversation."""
 
 import pytest
 
