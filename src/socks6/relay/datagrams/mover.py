@@ -11,7 +11,7 @@ tests run with both (docs/decisions/0018).
 
 import socket
 from struct import Struct
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from typing_extensions import override
 
@@ -45,10 +45,21 @@ class Path(NamedTuple):
 class Lane(Protocol):
     """One association, as far as a mover knows it."""
 
-    up_datagrams: int  # moved towards remote hosts
-    up_bytes: int
-    down_datagrams: int
-    down_bytes: int
+    @property
+    def up_datagrams(self) -> int:
+        """How many were moved towards remote hosts."""
+
+    @property
+    def up_bytes(self) -> int:
+        """How many bytes of data they had."""
+
+    @property
+    def down_datagrams(self) -> int:
+        """How many were moved towards the client."""
+
+    @property
+    def down_bytes(self) -> int:
+        """How many bytes of data they had."""
 
     def latch(self, path: Path, layout: DatagramLayout, control: Control) -> None:
         """Take datagrams from `path` alone, and send there with `control`."""
@@ -63,6 +74,7 @@ class Lane(Protocol):
         """Move nothing any more. Idempotent."""
 
 
+@runtime_checkable
 class LaneOwner(Protocol):
     """Who gets what a lane cannot move."""
 
@@ -76,10 +88,15 @@ class LaneOwner(Protocol):
 class Mover(Protocol):
     """Moves datagrams for any number of lanes."""
 
-    dropped: int  # not moved and not handed up: of no lane, from another path, malformed, unsendable
+    @property
+    def dropped(self) -> int:
+        """How many were neither moved nor handed up: of no lane, from another path, malformed, unsendable."""
 
     def open(self, association_id: int, dialect: Dialect, owner: LaneOwner) -> Lane:
         """Return a lane for an association."""
+
+    def prepare(self, sock: socket.socket) -> None:
+        """Set up a socket that this mover alone will read from."""
 
     def pump_near(self, port: socket.socket, now: float) -> None:
         """Move what clients have sent to a port."""
@@ -92,8 +109,17 @@ class PythonMover(Mover):
     """The mover that needs no compiler."""
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self._dropped = 0
         self.lanes: dict[int, PythonLane] = {}
+
+    @property
+    @override
+    def dropped(self) -> int:
+        return self._dropped
+
+    @override
+    def prepare(self, sock: socket.socket) -> None:
+        """Nothing is to be set up."""
 
     @override
     def open(self, association_id: int, dialect: Dialect, owner: LaneOwner) -> "PythonLane":
@@ -111,7 +137,7 @@ class PythonMover(Mover):
                 continue
             lane = self._lane_for(data)
             if lane is None or not lane.move_up(data, Path(port, source, local_address(control)), now):
-                self.dropped += 1
+                self._dropped += 1
 
     @override
     def pump_far(self, sockets: list[tuple[Lane, socket.socket]], now: float) -> None:
@@ -125,7 +151,7 @@ class PythonMover(Mover):
                 except OSError:  # an ICMP error
                     continue
                 if not lane.move_down(data, source, now):
-                    self.dropped += 1
+                    self._dropped += 1
 
     def _lane_for(self, data: bytes) -> "PythonLane | None":
         if len(data) < SHORTEST:
@@ -133,8 +159,8 @@ class PythonMover(Mover):
         return self.lanes.get(HEAD.unpack_from(data)[0])
 
 
-class PythonLane(Lane):
-    """A lane of the mover in Python. Its tables hold plain tuples."""
+class PythonLane:
+    """A Lane of the mover in Python. Its tables hold plain tuples."""
 
     __slots__ = (
         "_control", "_dialect", "_id", "_layout", "_mover", "_owner", "_path", "_sources", "_ways",
@@ -153,23 +179,19 @@ class PythonLane(Lane):
         self._sources: dict[SocketAddress, tuple[DatagramPrefix, float]] = {}
         self.up_datagrams = self.up_bytes = self.down_datagrams = self.down_bytes = 0
 
-    @override
     def latch(self, path: Path, layout: DatagramLayout, control: Control) -> None:
         self._path, self._layout, self._control = path, layout, control
 
-    @override
     def allow_to(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
         if len(self._ways) >= MAX_ENTRIES:
             self._ways.clear()
         self._ways[key] = sock, address, until
 
-    @override
     def allow_from(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         if len(self._sources) >= MAX_ENTRIES:
             self._sources.clear()
         self._sources[source] = prefix, until
 
-    @override
     def close(self) -> None:
         if self._mover.lanes.get(self._id) is self:
             del self._mover.lanes[self._id]

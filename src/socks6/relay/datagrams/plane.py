@@ -52,6 +52,15 @@ class AssociationSettings:
     idle_timeout: float = 7440.0  # of silence in both directions, as for streams; 0 for never
 
 
+def best_mover() -> Mover:
+    """Return the mover in C, or where it was not compiled the one in Python."""
+    try:
+        from socks6.relay.datagrams.compiled import CompiledMover  # noqa: PLC0415 - may not be there
+    except ImportError:
+        return PythonMover()
+    return CompiledMover()
+
+
 def random_id() -> int:
     """Return an association's id that nobody can guess (§ Handling UDP ASSOCIATE)."""
     return secrets.randbits(64)
@@ -97,7 +106,7 @@ class DatagramPlane:
         settings = settings or AssociationSettings()
         self.initial_timeout: Final = settings.initial_timeout
         self.new_id: Final = new_id
-        self.mover: Final[Mover] = mover or PythonMover()
+        self.mover: Final[Mover] = mover or best_mover()
         self._readiness = Readiness(on_fault)
         self._far: list[tuple[Lane, socket.socket]] = []
         self.watch: Final = Watch(idle_timeout=settings.idle_timeout, fin_timeout=0)
@@ -114,6 +123,7 @@ class DatagramPlane:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
                 ask_for_local_addresses(sock)
+            self.mover.prepare(sock)
             sock.bind((host, port))
             self._readiness.add(sock.fileno(), functools.partial(self._near_ready, sock))
         except BaseException:
@@ -123,6 +133,7 @@ class DatagramPlane:
 
     def watch_far(self, lane: Lane, channel: DirectChannel, sock: socket.socket) -> None:
         """Move what remote hosts send to a lane's socket."""
+        self.mover.prepare(sock)
         self._readiness.add(sock.fileno(), functools.partial(self._far_ready, lane, channel, sock))
 
     def forget(self, sock: socket.socket) -> None:
