@@ -43,6 +43,13 @@ def test_what_follows_the_request_belongs_to_the_stream() -> None:
     scene << unread(b"hi") << unread(b"")
 
 
+def test_it_tells_the_clients_dialect() -> None:
+    scene = play(dialects=(DRAFT_12, GO_212))
+    assert scene.machine.dialect == DRAFT_12
+    scene >> received("d4")
+    assert scene.machine.dialect == GO_212
+
+
 def test_it_wants_no_more_than_the_request() -> None:
     scene = play()
     assert scene.machine.bytes_wanted() == 1
