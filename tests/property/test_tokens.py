@@ -51,10 +51,13 @@ class Tokens(RuleBasedStateMachine):
     def stranger_guesses(self, token: int) -> None:
         self.arrive(token)
 
-    @precondition(lambda self: self.window.size > 2 and self.requests)
+    @precondition(lambda self: self.window.size > 3 and self.requests)
     @rule()
     def newest_request_and_its_answer_arrive(self) -> None:
-        """However many were lost: the client can go on when the last token that it had comes through."""
+        """However many were lost: the client can go on when the last token that it had comes through.
+
+        Only a window of up to three tokens may be stuck then, its highest unspent token being the lowest.
+        """
         wanted = self.requests[-1] == self.newest() and self.wallet.available == 0
         if self.arrive(self.requests[-1]) and wanted:
             self.wallet.receive_window(self.answers[-1])

@@ -21,7 +21,8 @@ class TokenWindow:
 
     The base moves past tokens that are spent, and, when a token in the upper half is spent, so far that this
     token is in the lower half again: what lies behind the base then is forfeited. It never moves past the
-    highest unspent token while there is one. Raises ValueError for a size that is not granted.
+    highest unspent token while there is one. So a client that loses tokens can go on as soon as its highest one
+    arrives, if the window has four tokens or more. Raises ValueError for a size that is not granted.
     """
 
     __slots__ = ("_spent", "base", "size")
