@@ -22,6 +22,7 @@ def add_serving_flags(parser: argparse.ArgumentParser, *, listen: str) -> None:
     _add_stack(parser.add_argument_group("the layers below"))
     parser.set_defaults(via_url=None)
     _add_bind(parser.add_argument_group("listening for clients (BIND)"))
+    _add_udp(parser.add_argument_group("relaying datagrams"))
     _add_process(parser.add_argument_group("process"))
 
 
@@ -204,6 +205,16 @@ def _add_bind(group: Group) -> None:
         action="append",
         help="what to tell clients that listen on every address of this machine: an address, one a family, or a"
         " name (default: the address by which the client came in)",
+    )
+
+
+def _add_udp(group: Group) -> None:
+    group.add_argument(
+        "--udp",
+        dest="udp_enabled",
+        action=argparse.BooleanOptionalAction,
+        help="let SOCKS 6 clients send datagrams over UDP, beside each TCP listener in the clear (default: yes;"
+        " without, on their stream)",
     )
 
 

@@ -10,7 +10,7 @@ from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.users_file import UsersFile
-from socks6.proxy.settings import BindSettings
+from socks6.proxy.settings import BindSettings, UdpSettings
 
 LOOPS: Final = ("auto", "asyncio", "uvloop")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")
@@ -58,6 +58,8 @@ class Choices:
 
     advertise: tuple[str, ...] | None = None
     bind: BindSettings | None = None  # what is advertised is not in here
+    udp_enabled: bool | None = None
+    udp: UdpSettings | None = None  # whether there is any is not in here
 
     dialect_212: bool | None = None
     quiet_failures: bool | None = None

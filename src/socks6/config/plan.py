@@ -10,6 +10,7 @@ from socks6.client.outbound import Socks6Outbound
 from socks6.config.choices import Choices
 from socks6.errors import ConfigurationError
 from socks6.message.dialect import DRAFT_12, GO_212
+from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.direct import CONNECT_SECONDS, DirectOutbound
 from socks6.net.encryption.settings import DEFAULT_MINIMUM, TlsParameters
@@ -105,6 +106,11 @@ class Plan:
             attempt_delay=self.attempt_delay,
             first_family=self.first_family,
             racing=self.racing,
+            datagrams=DatagramSettings(
+                filtering=self.settings.udp.filtering,
+                remote_timeout=self.settings.udp.remote_timeout,
+                multicast_interface=self.settings.udp.multicast_interface,
+            ),
         )
 
     def worker(self, observer: Observer | None = None) -> ServerWorker:
@@ -161,6 +167,7 @@ def _settings(choices: Choices) -> Settings:
         tls=_tls(choices),
         sessions=_sessions(choices),
         bind=replace(choices.bind or usual.bind, advertise=choices.advertise or ()),
+        udp=replace(choices.udp or usual.udp, enabled=_said(choices.udp_enabled, usual.udp.enabled)),
         relay=RelaySettings(
             idle_timeout=_said(choices.idle_timeout, usual.relay.idle_timeout),
             fin_timeout=_said(choices.fin_timeout, usual.relay.fin_timeout),

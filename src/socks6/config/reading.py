@@ -12,6 +12,7 @@ from socks6.config.bind import read_advertised, read_bind_settings
 from socks6.config.choices import FAMILIES, LOOPS, Choices
 from socks6.config.faults import Fault, Key, blaming
 from socks6.config.stack import read_stack_rule
+from socks6.config.udp import read_udp_settings
 from socks6.config.upstream import parse_upstream, read_url_file
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.settings import MINIMUM_VERSIONS
@@ -28,6 +29,7 @@ TABLES: Final[Mapping[str, type[Struct]]] = {
     "limits": tables.Limits,
     "sessions": tables.Sessions,
     "bind": tables.Bind,
+    "udp": tables.Udp,
     "timeouts": tables.Timeouts,
     "happy-eyeballs": tables.HappyEyeballs,
     "tls": tables.Tls,
@@ -89,6 +91,7 @@ class _Reading:
         timeouts = self._table("timeouts", tables.Timeouts)
         sessions = self._table("sessions", tables.Sessions)
         bind = self._table("bind", tables.Bind)
+        udp = self._table("udp", tables.Udp)
         return replace(
             choices,
             connections=limits.connections,
@@ -101,6 +104,8 @@ class _Reading:
             drain_timeout=timeouts.drain,
             advertise=read_advertised(bind, self._faults),
             bind=read_bind_settings(bind),
+            udp_enabled=udp.enabled,
+            udp=read_udp_settings(udp, self._faults),
             sessions=sessions.enabled,
             sessions_total=sessions.total,
             sessions_per_user=sessions.per_user,

@@ -146,6 +146,19 @@ class Bind(Table):
     announce: bool | None = None
 
 
+class Udp(Table):
+    """[udp]"""
+
+    enabled: bool | None = None
+    associations: Count | None = None
+    associations_per_user: Count | None = None
+    first_timeout: Seconds | None = None
+    idle_timeout: SecondsOrNever | None = None
+    filtering: str | None = None
+    remote_timeout: Seconds | None = None
+    multicast_interface: str | None = None
+
+
 class Timeouts(Table):
     """[timeouts], in seconds"""
 

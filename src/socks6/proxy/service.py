@@ -226,7 +226,7 @@ class Server:
 
     async def _listen_clear(self, address: ProxyURL) -> list["_Listening"]:
         """Listen with TCP, and with UDP at the same ports for what speaks SOCKS 6."""
-        with_udp = self._worker.settings.udp and address.front in FRONTS_WITH_UDP
+        with_udp = self._worker.settings.udp.enabled and address.front in FRONTS_WITH_UDP
         for attempts_left in reversed(range(ATTEMPTS)):
             listeners = await self._listen_tcp(address)
             ports: list[ClientPort] = []

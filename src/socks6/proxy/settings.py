@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.protocol.association import INITIAL_SECONDS
 from socks6.proxy.sessions import SessionSettings
-from socks6.relay.datagrams.plane import AssociationSettings
 from socks6.relay.plane import RelaySettings
 
 MOST_WAITING: Final = 65_535  # what a backlog option can say
@@ -32,6 +33,22 @@ class BindSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UdpSettings:
+    """How datagrams are relayed. Times are seconds; 0 of anything sets no limit."""
+
+    enabled: bool = True  # SOCKS 6 clients may send over UDP, beside each TCP listener in the clear
+    associations: int = 2_000  # at the same time, in all; each takes one or two descriptors
+    associations_per_user: int = 200  # of one user; of one source address where nobody says who he is
+    first_timeout: float = INITIAL_SECONDS  # until a client must have sent its first datagram
+    idle_timeout: float = 7440.0  # of silence in both directions
+    filtering: Filtering = Filtering.ENDPOINT_INDEPENDENT
+    remote_timeout: float = (
+        REMOTE_SECONDS  # how long remotes may answer a silent client, where they are filtered
+    )
+    multicast_interface: str = ""  # where groups are joined and sent to; "": where the routes lead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How clients are served. Times are seconds."""
 
@@ -50,8 +67,5 @@ class Settings:
     tls: TlsParameters = NOTHING_SAID  # of listeners whose URLs say nothing else
     sessions: SessionSettings = field(default_factory=SessionSettings)
     bind: BindSettings = field(default_factory=BindSettings)
-    udp: bool = True  # take datagrams of SOCKS 6 clients beside each clear-text TCP listener
-    associations: int = 2_000  # UDP associations at the same time, in all; each takes one or two descriptors
-    associations_per_user: int = 200  # of one user; of one source, where clients have no names
-    association: AssociationSettings = field(default_factory=AssociationSettings)
+    udp: UdpSettings = field(default_factory=UdpSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)

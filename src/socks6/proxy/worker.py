@@ -25,7 +25,7 @@ from socks6.proxy.participation import SessionDesk
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
 from socks6.proxy.visit import Visit
-from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
+from socks6.relay.datagrams.plane import AssociationSettings, ClientPort, DatagramPlane
 from socks6.relay.plane import RelayPlane
 from socks6.telemetry import Ending, NullObserver, Observer
 
@@ -83,7 +83,9 @@ class ServerWorker:
         self._plane: Final = RelayPlane(self.settings.relay)
         self._datagrams: DatagramPlane | None = None  # made when it is first needed, within the loop
         self.associations: Final = HolderLimits(
-            "associations", total=self.settings.associations, per_holder=self.settings.associations_per_user
+            "associations",
+            total=self.settings.udp.associations,
+            per_holder=self.settings.udp.associations_per_user,
         )
         self._ids: Final = itertools.count(1)
         self._handshakes: Final[dict[Visit, None]] = {}  # in order of their deadlines, all being equally long
@@ -111,7 +113,10 @@ class ServerWorker:
         """What joins associations with their clients."""
         if self._datagrams is None:
             self._datagrams = DatagramPlane(
-                settings=self.settings.association,
+                settings=AssociationSettings(
+                    initial_timeout=self.settings.udp.first_timeout,
+                    idle_timeout=self.settings.udp.idle_timeout,
+                ),
                 on_fault=functools.partial(self.observer.unexpected_error, "relaying datagrams"),
             )
         return self._datagrams

@@ -53,6 +53,7 @@ EVERYTHING = Choices(
     tls_client_ca="/etc/ca.pem",
     tls_min_version="1.2",
     advertise=("198.51.100.1", "proxy.example"),
+    udp_enabled=False,
     verbosity=2,
     log_destinations=True,
     loop="asyncio",
@@ -61,7 +62,7 @@ EVERY_FLAG = """
 --listen socks6://127.0.0.1:1080 --listen mixed+unix:///run/mixed.sock --via socks6://proxy.example --via-fast-open
 --no-via-session --open --allow-private --max-connections 5 --max-connections-per-source 0 --handshake-timeout 1
 --lookup-timeout 2 --connect-timeout 3.5 --idle-timeout 0 --fin-timeout 5 --drain 6 --no-sessions --max-sessions 9
---session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --copy-tos --fast-open 7
+--session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --no-udp --copy-tos --fast-open 7
 --no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
 --advertise 198.51.100.1 --advertise PROXY.example --tls-client-ca /etc/ca.pem --tls-min-version 1.2 --log-destinations --loop asyncio -vv
 """
@@ -107,7 +108,7 @@ def test_a_host_that_leads_nowhere_is_not_advertised(host: str, reason: str) -> 
         chosen("--advertise", host)
 
 
-def test_every_choice_has_a_flag_but_rules_and_bounds_of_sessions_and_bind() -> None:
+def test_every_choice_has_a_flag_but_rules_and_bounds() -> None:
     named = vars(parse(["server"]))
     elsewhere = {"rules", "stack", "users_file"}  # a file's own; --users
     elsewhere |= {
@@ -117,6 +118,7 @@ def test_every_choice_has_a_flag_but_rules_and_bounds_of_sessions_and_bind() -> 
         "sessions_anonymous",
         "sessions_close",
         "bind",
+        "udp",
     }
     assert {field.name for field in dataclasses.fields(Choices)} - set(named) == elsewhere
 
