@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Final
 
-from socks6.errors import ConfigurationError
+from socks6.errors import ConfigurationError, TlsFailed
 from socks6.net.direct import DirectOutbound
 from socks6.net.stream import ByteStream, Outbound
 from socks6.net.transports.tls import TlsStream
@@ -180,7 +180,7 @@ class ServerWorker:
         self._sweep_later()
         try:
             if isinstance(visit.stream, TlsStream):
-                await visit.secure(visit.stream)
+                await _secure(visit, visit.stream)
             return await visit.front.serve(visit.stream, b"", visit)
         finally:
             self._handshakes.pop(visit, None)
@@ -203,6 +203,15 @@ class ServerWorker:
     def request_arrived(self, visit: Visit) -> None:
         """Stop the handshake's clock: the client has said what it wants."""
         self._handshakes.pop(visit, None)
+
+
+async def _secure(visit: Visit, stream: TlsStream) -> None:
+    """Shake hands; whoever fails gets to read OpenSSL's alert, which tells him why. Raises TlsFailed, OSError."""
+    try:
+        await visit.secure(stream)
+    except TlsFailed:
+        await linger(stream.beneath)
+        raise
 
 
 async def linger(stream: ByteStream) -> None:

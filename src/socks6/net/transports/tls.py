@@ -99,6 +99,11 @@ class TlsStream:
         return self._raw.raw_socket
 
     @property
+    def beneath(self) -> SocketStream:
+        """The stream of encrypted bytes."""
+        return self._raw
+
+    @property
     def protocol(self) -> str:
         """What the two sides agreed to speak (ALPN); "" if they said nothing of it."""
         return self._conversation.tls.selected_alpn_protocol() or ""
@@ -280,8 +285,23 @@ class TlsStream:
                 raise self._broken(error) from error
 
     async def _flush(self) -> None:
-        while not self.flush_nowait():
-            await self._raw.wait_writable()
+        try:
+            while not self.flush_nowait():
+                await self._raw.wait_writable()
+        except ConnectionError as error:
+            raise self._reason(error) from error
+
+    def _reason(self, error: OSError) -> OSError:
+        """Return what the peer said before it broke the connection, if it did; else the error itself."""
+        try:
+            if self._closed or self._plain or (data := self.receive_nowait(PIECE)) is None:
+                return error
+            self._plain = data
+        except TlsFailed as alert:
+            return alert
+        except OSError:
+            pass
+        return error
 
     def _broken(self, error: ssl.SSLError) -> OSError:
         """Let the peer know, as far as the socket takes it at once; return what to raise."""
