@@ -11,6 +11,7 @@ import pytest
 from tests.kit.footprint import eventually
 from tests.kit.origins import PAGE, refusing_place, web_site
 from tests.kit.proxies import ENVIRONMENT, curl, server
+from tests.kit.udp_hosts import ADDRESS, name_server
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 CREDENTIALS: Final = ("alice", "wonderland")
@@ -73,6 +74,13 @@ def test_once() -> None:
         assert said[0] == "session"
         assert [line.split()[1] for line in said[1:]] == ["200", "200"]
         assert [seen.method for seen in site.seen] == ["POST", "POST"]
+
+
+def test_ask_name_server() -> None:
+    with server() as proxy, name_server() as far:
+        told = run("ask_name_server.py", proxy.url, far.host, far.port, "a.example")
+    assert told.startswith("the server sees us at ")
+    assert told.endswith(f"\n{ADDRESS}\n")
 
 
 def test_serve() -> None:

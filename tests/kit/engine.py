@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing_extensions import override
 
 from socks6.errors import CommandNotSupported, OperationFailed
-from socks6.net.stream import Binding, ByteStream, Connection, Endpoint
+from socks6.net.stream import Binding, ByteStream, Connection, DatagramChannel, Endpoint
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
@@ -60,6 +60,7 @@ class FakeEngine(Engine):
         self._bound = bound
         self._sends = sends
         self._remotes: asyncio.Queue[ByteStream] = asyncio.Queue()
+        self.channel: DatagramChannel | None = None  # where associations lead
         self.calls: list[Call] = []
         self.binding: Binding = ScriptedBinding()  # what a BIND gets
         self.peers: list[Endpoint] = []
@@ -117,7 +118,11 @@ class FakeEngine(Engine):
     @override
     async def associate(self, call: Call) -> Association:
         self.calls.append(call)
-        raise CommandNotSupported("no datagrams here")
+        if self._failures:
+            raise self._failures.pop(0)
+        if self.channel is None:
+            raise CommandNotSupported("no datagrams here")
+        return Association(channel=self.channel, bound=self.channel.bound)
 
     @property
     @override

@@ -13,6 +13,7 @@ from socks6.errors import DatagramFailed, Socks6Error
 from socks6.message.options import StackOption
 from socks6.net.stream import DatagramChannel, DatagramJudge, DatagramReport, DatagramSink, Endpoint, Packet
 
+CLOSE_SECONDS: Final = 2.0  # what the upstream gets to take what is on its way, and to end
 VERDICTS: Final = 1024  # verdicts that are remembered, of destinations and of sources; forgotten all at once
 
 
@@ -61,11 +62,15 @@ class UpstreamChannel(DatagramChannel):
     async def aclose(self) -> None:
         """See `DatagramChannel.aclose`."""
         self._association.deliver_to(_Nobody())
-        self._association.abort()
         running, self._running = self._running, None
-        if running is not None:
+        if running is None:
+            self._association.abort()
+            return
+        self._association.finish()
+        try:
+            await asyncio.wait((running,), timeout=CLOSE_SECONDS)
+        finally:
             running.cancel()
-            await asyncio.wait((running,))
 
     def _judged(self, host: str, port: int) -> bool:
         if len(self._destinations) >= VERDICTS:

@@ -18,6 +18,7 @@ from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Even
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
 from socks6.proxy.fronts.optimism import open_tunnel
 from socks6.proxy.fronts.socks5_bind import bind
+from socks6.proxy.fronts.socks5_udp import associate
 from socks6.telemetry import Ending
 
 ENDINGS: Final[Mapping[type, Ending]] = {
@@ -28,16 +29,18 @@ ENDINGS: Final[Mapping[type, Ending]] = {
 
 
 class Socks5Front(Front):
-    """Serves SOCKS 4, 4a and 5: CONNECT.
+    """Serves SOCKS 4, 4a and 5: CONNECT, and UDP ASSOCIATE for SOCKS 5.
 
     If `optimistic`, success is told before the far side is asked, so that a client's first bytes can go along
-    with the request; when the far side fails, the client is reset.
+    with the request; when the far side fails, the client is reset. An association ends with its connection, or
+    after `udp_idle` seconds without a datagram; 0 for never.
     """
 
     name: Final = "socks5"
 
-    def __init__(self, *, optimistic: bool = False) -> None:
+    def __init__(self, *, optimistic: bool = False, udp_idle: float = 0.0) -> None:
         self._optimistic = optimistic
+        self._udp_idle = udp_idle
 
     @override
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
@@ -93,6 +96,10 @@ class Socks5Front(Front):
         """Carry out the command; None when there is nothing to relay."""
         if call.command == Command.BIND:
             return await bind(conversation, stream, engine, call)
+        # over a Unix socket nobody knows where the client's datagrams would come from
+        if call.command == Command.UDP_ASSOCIATE and conversation.speaks_socks5 and stream.remote.host:
+            await associate(conversation, stream, engine, call, idle=self._udp_idle)
+            return None
         if call.command != Command.CONNECT:
             code = ReplyCode.COMMAND_NOT_SUPPORTED
             engine.answered(call, code, f"command {call.command} is not supported")

@@ -1,0 +1,52 @@
+"""A SOCKS 5 client with UDP, on blocking sockets."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from socks6.message import socks5
+from socks6.message.codes import Command
+from tests.kit.origins import Place
+
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Socks5Association:
+    """A UDP association of a SOCKS 5 client."""
+
+    control: socket.socket
+    udp: socket.socket
+    relay: Place
+
+    def send(self, host: str, port: int, data: bytes, *, fragment: int = 0) -> None:
+        """Send a datagram."""
+        self.udp.send(socks5.Datagram(host=host, port=port, data=data, fragment=fragment).encode())
+
+    def receive(self) -> socks5.Datagram:
+        """Return the next datagram. Raises TimeoutError."""
+        return socks5.Datagram.decode(self.udp.recv(65536))
+
+    def ask(self, host: str, port: int, data: bytes) -> socks5.Datagram:
+        """Send a datagram; return what comes back."""
+        self.send(host, port, data)
+        return self.receive()
+
+
+@contextlib.contextmanager
+def socks5_association(
+    proxy: Place, *, claimed: tuple[str, int] = ("0.0.0.0", 0)
+) -> Iterator[Socks5Association]:
+    """Open an association; `claimed` is what the request says of where the client sends from."""
+    with socket.create_connection((proxy.host, proxy.port), timeout=PATIENCE) as control:
+        control.sendall(socks5.Greeting(methods=(0,)).encode())
+        assert control.recv(2) == b"\5\0"
+        host, port = claimed
+        control.sendall(socks5.Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode())
+        reply = socks5.Reply.decode(control.recv(64))
+        assert reply.code == 0, reply
+        with socket.socket(control.family, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(PATIENCE)
+            udp.connect((reply.host, reply.port))
+            yield Socks5Association(control=control, udp=udp, relay=Place(host=reply.host, port=reply.port))
