@@ -6,9 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from socks6.client.client import Client
 from socks6.message.options import TFO, HappyEyeballs
 from socks6.net.direct import DirectOutbound
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
+from socks6.net.url import ProxyURL
+from socks6.proxy.service import Server
+from socks6.proxy.settings import Settings
+from socks6.proxy.worker import ServerWorker
+from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.packets import FAST_OPEN
@@ -218,6 +224,29 @@ def test_a_client_of_a_proxy_sends_its_request_in_the_syn(run: Run, two: Road) -
         assert (fetched.payload, fetched.options[FAST_OPEN]) == (b"", b"")
         assert carried.payload == REQUEST
         await listener.aclose()
+
+    with two.first.capturing() as capture, two.first.entered():
+        run(play())
+
+
+def test_over_tls_the_first_bytes_of_it_go_in_the_syn_and_none_of_the_request(run: Run, two: Road) -> None:
+    host = two.last_address()
+
+    async def play() -> None:
+        with certificate(host) as files:
+            worker = ServerWorker(settings=Settings(fast_open=WAITING, tls=files.server))
+            with two.last.entered():
+                server = Server([f"socks6+tls://{host}:0"], worker, open_to_all=True)
+                await server.__aenter__()
+            url = f"{server.urls[0]}?ca={files.ca}"
+            async with Client(url, fast_open=True) as client:
+                for _ in range(2):
+                    await client.noop()
+            await server.__aexit__(None, None, None)
+            fetched, carried = capture.syns(ProxyURL.parse(url).port)
+            assert fetched.payload == b""
+            assert carried.payload[:1] == bytes.fromhex("16")  # a handshake record
+            assert len(carried.payload) > 100
 
     with two.first.capturing() as capture, two.first.entered():
         run(play())
