@@ -47,7 +47,7 @@ def standard_fronts(settings: Settings) -> dict[str, Front]:
     )
     fronts: dict[str, Front] = {
         "socks6": socks6,
-        "socks5": Socks5Front(optimistic=settings.optimistic, udp_idle=settings.association.idle_timeout),
+        "socks5": Socks5Front(optimistic=settings.optimistic, udp_idle=settings.udp.idle_timeout),
         "http": HttpFront(patience),
     }
     return {**fronts, "mixed": MixedFront(fronts)}
