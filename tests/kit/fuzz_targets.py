@@ -28,7 +28,7 @@ from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.proxy.fronts.mixed import MixedFront
 from socks6.proxy.service import Server
 from socks6.proxy.sessions import SessionSettings
-from socks6.proxy.settings import Settings
+from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker, standard_fronts
 from socks6.relay.plane import RelaySettings
 from tests.kit.fuzzing import RESET, VISIT_SECONDS, Dice, Figures, Hosts, Tally, footprint_before, run_visits
@@ -40,6 +40,7 @@ SETTINGS: Final = Settings(
     handshake_timeout=0.5,
     dialects=(DRAFT_12, GO_212),
     connections_per_source=0,
+    bind=BindSettings(accept_timeout=0.5, listeners_per_user=0, backlog_without_session=True),
     sessions=SessionSettings(anonymous=True, total=64, idle_timeout=1.0),
     relay=RelaySettings(idle_timeout=1.0, fin_timeout=0.5),
 )
