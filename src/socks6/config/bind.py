@@ -8,6 +8,7 @@ from socks6.config.faults import Fault, blaming
 from socks6.errors import ConfigurationError
 from socks6.message.address import normalize_host
 from socks6.net.bind import UNSPECIFIED, unmapped
+from socks6.policy.matchers import Ports
 from socks6.proxy.settings import BindSettings
 
 
@@ -36,11 +37,22 @@ def parse_advertised(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(hosts)
 
 
-def read_bind_settings(table: tables.Bind) -> BindSettings | None:
+def read_bind_settings(table: tables.Bind, faults: list[Fault]) -> BindSettings | None:
     """Return what [bind] says besides what is advertised; None if that is nothing."""
     said = {
         field.name: value
         for field in dataclasses.fields(BindSettings)
-        if field.name != "advertise" and (value := getattr(table, field.name)) is not None
+        if field.name not in {"advertise", "ports"} and (value := getattr(table, field.name)) is not None
     }
+    with blaming(("bind", "ports"), faults):
+        if table.ports is not None:
+            said["ports"] = _parse_range(str(table.ports))
     return BindSettings(**said) if said else None
+
+
+def _parse_range(text: str) -> range:
+    """Read "20000-20999". Raises ConfigurationError."""
+    first, last = Ports.parse((text,)).ranges[0]
+    if not first:
+        raise ConfigurationError("port 0 is none")
+    return range(first, last + 1)

@@ -106,6 +106,7 @@ class Plan:
             attempt_delay=self.attempt_delay,
             first_family=self.first_family,
             racing=self.racing,
+            bind_ports=self.settings.bind.ports,
             datagrams=DatagramSettings(
                 filtering=self.settings.udp.filtering,
                 remote_timeout=self.settings.udp.remote_timeout,

@@ -103,7 +103,7 @@ class _Reading:
             fin_timeout=timeouts.fin,
             drain_timeout=timeouts.drain,
             advertise=read_advertised(bind, self._faults),
-            bind=read_bind_settings(bind),
+            bind=read_bind_settings(bind, self._faults),
             udp_enabled=udp.enabled,
             udp=read_udp_settings(udp, self._faults),
             sessions=sessions.enabled,

@@ -138,6 +138,7 @@ class Bind(Table):
     """[bind]"""
 
     advertise: Texts | None = None
+    ports: str | int | None = None
     accept_timeout: Seconds | None = None
     listeners: Count | None = None
     listeners_per_user: Count | None = None

@@ -1,6 +1,8 @@
 """Listening on behalf of a client: real sockets of this machine (§ Handling BIND)."""
 
 import asyncio
+import errno
+import secrets
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -21,6 +23,8 @@ ANYWHERE: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S1
 UNSPECIFIED: Final = frozenset(ANYWHERE.values())
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # nobody's: RFC 5737, 3849
+ANY_PORT: Final = range(1)  # 0: the system chooses
+MOST_TRIES: Final = 4096  # ports of a range, until one is free
 STRANGERS: Final = 16  # with room for one peer only, so many others may come first and be sent away
 
 
@@ -112,8 +116,11 @@ async def bind_directly(
     judge: Judge,
     judge_peer: Judge,
     backlog: int,
+    free_ports: Sequence[int] = ANY_PORT,
 ) -> DirectBinding:
     """Listen at the first address of `place` that may be bound and can be. Raises OSError.
+
+    Where any port will do, it is one of `free_ports`.
 
     What is not an address of this machine, or taken, is a general failure (01): the draft has no code for it.
     """
@@ -121,7 +128,8 @@ async def bind_directly(
     allowed = [address for address in await resolver.resolve(host, port) if judge(address.host, port)]
     if not allowed:
         raise NotAllowed(f"no address of {host} may be bound")
-    sock = _first_listening(allowed, wanted, backlog)
+    ports = (port,) if port else secrets.SystemRandom().sample(free_ports, min(len(free_ports), MOST_TRIES))
+    sock = _first_listening(allowed, ports, wanted, backlog)
     return DirectBinding(sock, wanted, judge_peer=judge_peer, backlog=backlog)
 
 
@@ -150,25 +158,28 @@ def own_address(family: socket.AddressFamily) -> str:
 
 
 def _first_listening(
-    addresses: Sequence[Address], wanted: tuple[StackOption, ...], backlog: int
+    addresses: Sequence[Address], ports: Sequence[int], wanted: tuple[StackOption, ...], backlog: int
 ) -> socket.socket:
     errors: list[OSError] = []
     for address in addresses:
-        try:
-            return _listening(address, wanted, backlog)
-        except OSError as error:
-            errors.append(error)
+        for port in ports:
+            try:
+                return _listening(address, port, wanted, backlog)
+            except OSError as error:
+                errors.append(error)
+                if error.errno != errno.EADDRINUSE:
+                    break
     raise most_telling(errors)
 
 
-def _listening(address: Address, wanted: tuple[StackOption, ...], backlog: int) -> socket.socket:
+def _listening(address: Address, port: int, wanted: tuple[StackOption, ...], backlog: int) -> socket.socket:
     """Return a listening socket with these options, which accepted ones inherit. Raises OSError."""
     sock = prepared_socket(address.family, wanted, Leg.PROXY_REMOTE)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # peers of yesterday are no obstacle
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the family that was asked for
-        sock.bind(address.socket_address)
+        sock.bind((address.socket_address[0], port, *address.socket_address[2:]))
         waiting = backlog or STRANGERS
         fast_open = find(wanted, TFO) is not None
         if fast_open:

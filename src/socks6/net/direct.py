@@ -11,7 +11,7 @@ from typing_extensions import override
 from socks6.errors import ConnectionRefused, NotAllowed
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import TFO, HappyEyeballs, StackOption, find
-from socks6.net.bind import bind_directly
+from socks6.net.bind import ANY_PORT, bind_directly
 from socks6.net.datagrams.direct import USUAL, DatagramSettings, DirectAssociations
 from socks6.net.dial import (
     ATTEMPT_DELAY,
@@ -40,6 +40,7 @@ class DirectOutbound(Outbound):
     `first_family` (AF_INET or AF_INET6) is tried first when a name has addresses of both; without it the
     family of the address that the system prefers. `racing` says whether addresses are raced (Happy Eyeballs)
     when the client says nothing about it. `dns_server` carries out the draft's DNS service.
+    `bind_ports` are those that a BIND gets which asks for none in particular.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class DirectOutbound(Outbound):
         racing: bool = True,
         dns_server: Endpoint | None = None,
         datagrams: DatagramSettings = USUAL,
+        bind_ports: Sequence[int] = ANY_PORT,
     ) -> None:
         self._resolver = resolver or Resolver()
         self._connect_timeout = connect_timeout
@@ -59,6 +61,7 @@ class DirectOutbound(Outbound):
         self._first_family = first_family
         self._racing = racing
         self._dns_server = dns_server
+        self._bind_ports = bind_ports
         self._associations = DirectAssociations(self._resolver, datagrams)
 
     @property
@@ -104,6 +107,7 @@ class DirectOutbound(Outbound):
                 judge=judge,
                 judge_peer=judge_peer,
                 backlog=backlog,
+                free_ports=self._bind_ports,
             )
         except OSError as error:
             raise failure_for(error) from error

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.net.bind import ANY_PORT
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.protocol.association import INITIAL_SECONDS
@@ -17,6 +18,7 @@ MOST_WAITING: Final = 65_535  # what a backlog option can say
 class BindSettings:
     """How places are bound for clients."""
 
+    ports: range = ANY_PORT  # for those who ask for none in particular, where we bind ourselves
     accept_timeout: float = (
         60.0  # seconds until somebody must have connected; with a backlog there is no hurry
     )

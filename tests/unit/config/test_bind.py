@@ -15,6 +15,7 @@ from socks6.proxy.settings import BindSettings
 WHOLE = """
 [bind]
 advertise = ["198.51.100.1", "2001:DB8:0::1", "Proxy.example"]
+ports = "20000-20999"
 accept-timeout = 5
 listeners = 6
 listeners-per-user = 0
@@ -23,7 +24,9 @@ backlog-without-session = true
 announce = true
 """
 ADVERTISED = ("198.51.100.1", "2001:db8::1", "proxy.example")
+PORTS = range(20000, 21000)
 SETTINGS = BindSettings(
+    ports=PORTS,
     accept_timeout=5,
     listeners=6,
     listeners_per_user=0,
@@ -48,7 +51,7 @@ def test_everything_there_is_to_say(tmp_path: Path) -> None:
     choices = choices_of(tmp_path, WHOLE)
     assert (choices.advertise, choices.bind) == (ADVERTISED, SETTINGS)
     assert Plan.of(choices).settings.bind == BindSettings(
-        advertise=ADVERTISED, accept_timeout=5, listeners=6, listeners_per_user=0, backlog=7,
+        advertise=ADVERTISED, ports=PORTS, accept_timeout=5, listeners=6, listeners_per_user=0, backlog=7,
         backlog_without_session=True, announce=True,
     )  # fmt: skip
 
@@ -66,6 +69,8 @@ def test_a_flag_advertises_something_else_and_leaves_the_rest(tmp_path: Path) ->
         ('advertise = ["a.example", "::"]', "bind.advertise[1]: '::' leads nowhere"),
         ('advertise = "::ffff:0.0.0.0"', "bind.advertise[0]: '::ffff:0.0.0.0' leads nowhere"),
         ('advertise = "a b"', "bind.advertise[0]: 'a b' is no host"),
+        ('ports = "20-10"', "bind.ports: '20-10' is no range of ports"),
+        ("ports = 0", "bind.ports: port 0 is none"),
         ("backlog = 65536", "bind.backlog: expected a whole number <= 65535"),
         ("accept-timeout = 0", "bind.accept-timeout: expected a number > 0"),
     ],

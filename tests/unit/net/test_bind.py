@@ -226,6 +226,32 @@ def test_the_port_that_was_asked_for_is_had_or_refused(run: Run) -> None:
     playing(run, play)
 
 
+def test_any_port_is_one_of_those_for_it_and_another_if_it_is_taken(run: Run) -> None:
+    free = _free()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+
+        async def play(way: DirectOutbound) -> None:
+            first = await bound(way)
+            assert first.bound.port == free
+            with pytest.raises(GeneralFailure, match="in use"):
+                await bound(way)
+            elsewhere = await bound(way, "127.0.0.2")
+            assert elsewhere.bound.port in {free, taken}
+            asked = await bound(way, "127.0.0.1", _free())
+            assert asked.bound.port not in {free, taken}
+            for binding in (first, elsewhere, asked):
+                await binding.aclose()
+
+        playing(run, play, DirectOutbound(bind_ports=(free, taken)))
+
+
+def _free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 def test_connections_of_before_do_not_keep_a_port(run: Run) -> None:
     async def play(way: DirectOutbound) -> None:
         first = await bound(way)
