@@ -15,11 +15,15 @@ from socks6.message.options import (
     find,
 )
 from socks6.message.requests import MAX_OPTIONS_LENGTH, Request
+from socks6.net.encryption.contexts import client_context, server_context
+from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.memory import memory_stream_pair
+from socks6.net.transports.tls import TlsConversation
 from socks6.policy.rules import Policy, Rule
 from socks6.protocol.events import Ended, Fault, RequestReceived, Violation
 from socks6.protocol.states import ServerState
 from socks6.proxy.worker import ServerWorker
+from tests.kit.certificates import certificate
 from tests.kit.challenge import NUMBER, ChallengeClient
 from tests.kit.loops import Run
 from tests.kit.outbounds import ScriptedOutbound
@@ -209,3 +213,40 @@ def test_sessions_are_capped_by_user_and_by_address(run: Run) -> None:
         assert len(proxy.store) == 3  # one network of IPv6 has three of the four
 
     run(scene())
+
+
+def test_no_tls_early_data_is_sent() -> None:
+    """Not even by a client that has a ticket; a server's tickets allow none (tests/e2e/test_tls.py)."""
+    with certificate() as files:
+        context = client_context(TlsParameters(ca=files.ca))
+        client = TlsConversation(context, server_hostname="localhost")
+        proxy = TlsConversation(server_context(files.server), server_side=True)
+    for _ in range(2):
+        proxy.incoming.write(client.begin())
+        client.incoming.write(proxy.begin())
+    proxy.tls.write(b"!")
+    client.incoming.write(proxy.outgoing.read())
+    assert client.tls.read(1) == b"!"
+    assert client.tls.session is not None
+    again = TlsConversation(context, server_hostname="localhost", session=client.tls.session)
+    extensions = hello_extensions(again.begin())
+    assert PRE_SHARED_KEY in extensions
+    assert EARLY_DATA not in extensions
+
+
+PRE_SHARED_KEY = 41
+EARLY_DATA = 42
+
+
+def hello_extensions(record: bytes) -> set[int]:
+    """Return which extensions a ClientHello has (RFC 8446 §4.1.2)."""
+    at = 5 + 4 + 2 + 32
+    at += 1 + record[at]  # session id
+    at += 2 + int.from_bytes(record[at : at + 2], "big")  # cipher suites
+    at += 1 + record[at]  # compression
+    at += 2
+    found = set()
+    while at < len(record):
+        found.add(int.from_bytes(record[at : at + 2], "big"))
+        at += 4 + int.from_bytes(record[at + 2 : at + 4], "big")
+    return found
