@@ -10,9 +10,10 @@ from typing_extensions import override
 
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.net.datagrams.arrival import Control
 from socks6.net.sockets import SocketAddress
 from socks6.relay.datagrams import _mover
-from socks6.relay.datagrams.mover import Control, Lane, LaneOwner, Mover, Path
+from socks6.relay.datagrams.mover import ClientPath, Lane, LaneOwner, Mover, Path
 
 UDP_GRO: Final = 104  # linux/udp.h: several datagrams of one flow in one read
 SOCKADDR_IN: Final = Struct("=H2s4s8x")
@@ -87,7 +88,7 @@ class CompiledLane(Lane):
         return self.core.down_bytes
 
     @override
-    def latch(self, path: Path, layout: DatagramLayout, control: Control) -> None:
+    def latch(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
         draft = layout is DatagramLayout.DRAFT
         ancillary = b"".join(_ancillary(*part) for part in control)
         self.core.latch(path.port.fileno(), _packed(path.source), path.local, ancillary, draft)

@@ -10,36 +10,80 @@ tests run with both (docs/decisions/0018).
 """
 
 import socket
+from collections.abc import Callable
 from struct import Struct
-from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from typing_extensions import override
 
 from socks6.message.datagrams import DatagramPrefix, build_datagram, parse_header
 from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.net.datagrams.arrival import ROOM, Control, local_address
 from socks6.net.sockets import SocketAddress
 
 BATCH: Final = 64  # datagrams taken from a socket before the others have their turn
 LONGEST: Final = 65536
 MAX_ENTRIES: Final = 1024  # of a lane, each way; beyond, it forgets all of them and they are found anew
-ROOM: Final = 128  # for IP_PKTINFO
 HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
 SHORTEST: Final = 17
-IP_PKTINFO: Final = 8  # linux/in.h; struct in_pktinfo: interface, local address to answer from, destination
-IPV6_RECVPKTINFO: Final = 49  # linux/in6.h
-IPV6_PKTINFO: Final = 50  # struct in6_pktinfo: destination, interface
-PKTINFO: Final = Struct("=i4s4s")
-PKTINFO6: Final = Struct("=16si")
 
-Control: TypeAlias = list[tuple[int, int, bytes]]
+
+class ClientPath(Protocol):
+    """How a client's datagrams come in, and how others get to it. Equal ones are the same path."""
+
+    @override
+    def __hash__(self) -> int:
+        """Return what it is latched by."""
+
+    @property
+    def port(self) -> socket.socket:
+        """Our socket, that the client sends to."""
+
+    @property
+    def source(self) -> SocketAddress:
+        """Where the client sends from."""
+
+    @property
+    def local(self) -> bytes:
+        """The address that it sends to; empty where the port has but one."""
+
+    def send(self, message: bytes, control: Control) -> bool:
+        """Send to the client; return whether it went."""
+
+    def join(self, user: str, lost: Callable[[str], None]) -> bool:
+        """Have an association of a user's, "" for any, live by this path; return whether it may.
+
+        `lost` is told why the path is no more.
+        """
+
+    def leave(self, lost: Callable[[str], None]) -> None:
+        """Take the association off the path. Idempotent."""
 
 
 class Path(NamedTuple):
-    """A 5-tuple: how a client's datagrams come in."""
+    """A 5-tuple, which is never lost."""
 
-    port: socket.socket  # ours, that clients send to
+    port: socket.socket
     source: SocketAddress
-    local: bytes  # the address that the client sends to; empty where the port has but one
+    local: bytes
+
+    def send(self, message: bytes, control: Control) -> bool:
+        """See `ClientPath.send`."""
+        try:
+            if control:
+                self.port.sendmsg((message,), control, 0, self.source)
+            else:
+                self.port.sendto(message, self.source)
+        except OSError:
+            return False
+        return True
+
+    def join(self, user: str, lost: Callable[[str], None]) -> bool:  # noqa: ARG002 - anybody's
+        """See `ClientPath.join`."""
+        return True
+
+    def leave(self, lost: Callable[[str], None]) -> None:
+        """See `ClientPath.leave`."""
 
 
 class Lane(Protocol):
@@ -61,7 +105,7 @@ class Lane(Protocol):
     def down_bytes(self) -> int:
         """How many bytes of data they had."""
 
-    def latch(self, path: Path, layout: DatagramLayout, control: Control) -> None:
+    def latch(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
         """Take datagrams from `path` alone, and send there with `control`."""
 
     def allow_to(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
@@ -78,7 +122,7 @@ class Lane(Protocol):
 class LaneOwner(Protocol):
     """Who gets what a lane cannot move."""
 
-    def missed_up(self, data: bytes, path: Path) -> None:
+    def missed_up(self, data: bytes, path: ClientPath) -> None:
         """Take a message from the client's port; on the lane's path if it has one."""
 
     def missed_down(self, data: bytes, source: SocketAddress) -> None:
@@ -135,9 +179,13 @@ class PythonMover(Mover):
                 return
             except OSError:
                 continue
-            lane = self._lane_for(data)
-            if lane is None or not lane.move_up(data, Path(port, source, local_address(control)), now):
-                self._dropped += 1
+            self.take(data, Path(port, source, local_address(control)), now)
+
+    def take(self, data: bytes, path: ClientPath, now: float) -> None:
+        """Move a message that came from a client."""
+        lane = self._lane_for(data)
+        if lane is None or not lane.move_up(data, path, now):
+            self._dropped += 1
 
     @override
     def pump_far(self, sockets: list[tuple[Lane, socket.socket]], now: float) -> None:
@@ -173,13 +221,13 @@ class PythonLane:
         self._dialect = dialect
         self._owner = owner
         self._layout = dialect.datagram_layout
-        self._path: Path | None = None
+        self._path: ClientPath | None = None
         self._control: Control = []
         self._ways: dict[bytes, tuple[socket.socket, SocketAddress, float]] = {}
         self._sources: dict[SocketAddress, tuple[DatagramPrefix, float]] = {}
         self.up_datagrams = self.up_bytes = self.down_datagrams = self.down_bytes = 0
 
-    def latch(self, path: Path, layout: DatagramLayout, control: Control) -> None:
+    def latch(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
         self._path, self._layout, self._control = path, layout, control
 
     def allow_to(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
@@ -198,7 +246,7 @@ class PythonLane:
         self._ways.clear()
         self._sources.clear()
 
-    def move_up(self, data: bytes, path: Path, now: float) -> bool:
+    def move_up(self, data: bytes, path: ClientPath, now: float) -> bool:
         """Move a client's message, or hand it up; return False if it was dropped."""
         if self._path is not None and path != self._path:
             return False
@@ -224,7 +272,7 @@ class PythonLane:
             return True
         message = build_datagram(known[0], data)
         path = self._path
-        if message is None or path is None or not send_message(path, message, self._control):
+        if message is None or path is None or not path.send(message, self._control):
             return False
         self.down_datagrams += 1
         self.down_bytes += len(data)
@@ -242,45 +290,3 @@ def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress) -> b
             continue
         return True
     return False
-
-
-def send_message(path: Path, message: bytes, control: Control) -> bool:
-    """Send to a client; return False if it did not go."""
-    try:
-        if control:
-            path.port.sendmsg((message,), control, 0, path.source)
-        else:
-            path.port.sendto(message, path.source)
-    except OSError:
-        return False
-    return True
-
-
-def ask_for_local_addresses(sock: socket.socket) -> None:
-    """Have a port that is bound to every address tell which one a datagram was sent to. Raises OSError."""
-    if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-
-
-def local_address(control: Control) -> bytes:
-    """Return the address that a datagram was sent to, as it arrived; empty where the port has but one."""
-    for level, kind, data in control:
-        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
-            return bytes(data[4:8])
-        if (level, kind) == (socket.IPPROTO_IPV6, IPV6_PKTINFO):
-            return bytes(data[:16])
-    return b""
-
-
-def answer_control(path: Path) -> Control:
-    """Return what makes answers leave from the address that the client sends to."""
-    match len(path.local):
-        case 4:
-            return [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, path.local, bytes(4)))]
-        case 16:
-            scope = path.source[3] if len(path.source) == 4 else 0
-            return [(socket.IPPROTO_IPV6, IPV6_PKTINFO, PKTINFO6.pack(path.local, scope))]
-        case _:
-            return []

@@ -6,7 +6,7 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from typing_extensions import override
 
@@ -20,28 +20,19 @@ from socks6.message.datagrams import (
 )
 from socks6.message.dialect import DatagramLayout
 from socks6.message.options import StackOption
+from socks6.net.datagrams.arrival import Control, answer_control
 from socks6.net.datagrams.channel import DirectChannel
 from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
+from socks6.net.datagrams.shared import udp_socket
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet
 from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ServerAssociation, opens_only
 from socks6.relay.datagrams.control import client_control
-from socks6.relay.datagrams.mover import (
-    Control,
-    Lane,
-    LaneOwner,
-    Mover,
-    Path,
-    PythonMover,
-    answer_control,
-    ask_for_local_addresses,
-    send_message,
-)
+from socks6.relay.datagrams.mover import ClientPath, Lane, LaneOwner, Mover, PythonMover
 from socks6.relay.watch import Watch, Watched
 
 STREAM: Final = "stream"  # the path of datagrams that come on the TCP connection itself
 MAX_PREFIXES: Final = 1024  # remembered for one association; beyond, all are forgotten
-BUFFER: Final = 1 << 22  # bytes that a clients' port asks for; the kernel lowers it to net.core.rmem_max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +57,43 @@ def random_id() -> int:
     return secrets.randbits(64)
 
 
-class ClientPort:
+class ClientPort(Protocol):
     """A UDP socket that clients send to, beside a TCP listener."""
 
-    def __init__(self, sock: socket.socket, plane: "DatagramPlane") -> None:
-        self.sock = sock
-        self._plane = plane
+    @property
+    def sock(self) -> socket.socket:
+        """The socket."""
+
+    @property
+    def mover(self) -> Mover:
+        """Who moves what comes there."""
 
     def close(self) -> None:
         """Take nothing any more. Idempotent."""
-        if self.sock.fileno() >= 0:
-            self._plane.forget(self.sock)
-            self.sock.close()
+
+
+class PlainPort(ClientPort):
+    """A port for datagrams in clear text."""
+
+    def __init__(self, sock: socket.socket, plane: "DatagramPlane") -> None:
+        self._sock = sock
+        self._plane = plane
+
+    @property
+    @override
+    def sock(self) -> socket.socket:
+        return self._sock
+
+    @property
+    @override
+    def mover(self) -> Mover:
+        return self._plane.mover
+
+    @override
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._plane.forget(self._sock)
+            self._sock.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,43 +123,34 @@ class DatagramPlane:
         self.initial_timeout: Final = settings.initial_timeout
         self.new_id: Final = new_id
         self.mover: Final[Mover] = mover or best_mover()
-        self._readiness = Readiness(on_fault)
-        self._far: list[tuple[Lane, socket.socket]] = []
+        self.readiness: Final = Readiness(on_fault)
+        self._far: dict[Mover, list[tuple[Lane, socket.socket]]] = {}
         self.watch: Final = Watch(idle_timeout=settings.idle_timeout, fin_timeout=0)
 
     def open_port(self, host: str, port: int) -> ClientPort:
         """Take clients' datagrams at an address. Raises OSError."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock = udp_socket(host, port)
         try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
-                ask_for_local_addresses(sock)
             self.mover.prepare(sock)
-            sock.bind((host, port))
-            self._readiness.add(sock.fileno(), functools.partial(self._near_ready, sock))
+            self.readiness.add(sock.fileno(), functools.partial(self._near_ready, sock))
         except BaseException:
             sock.close()
             raise
-        return ClientPort(sock, self)
+        return PlainPort(sock, self)
 
-    def watch_far(self, lane: Lane, channel: DirectChannel, sock: socket.socket) -> None:
+    def watch_far(self, mover: Mover, lane: Lane, channel: DirectChannel, sock: socket.socket) -> None:
         """Move what remote hosts send to a lane's socket."""
-        self.mover.prepare(sock)
-        self._readiness.add(sock.fileno(), functools.partial(self._far_ready, lane, channel, sock))
+        mover.prepare(sock)
+        self.readiness.add(sock.fileno(), functools.partial(self._far_ready, mover, lane, channel, sock))
 
     def forget(self, sock: socket.socket) -> None:
         """Read from a socket no more; to be called before it is closed. Idempotent."""
-        self._readiness.remove(sock.fileno())
+        self.readiness.remove(sock.fileno())
 
     def close(self) -> None:
         """Free what is shared; to be called when no joint is left. Idempotent."""
         self.watch.close()
-        self._readiness.close()
+        self.readiness.close()
 
     def _near_ready(self, sock: socket.socket, _: int, events: int) -> None:
         if events & FAILED:
@@ -151,19 +158,19 @@ class DatagramPlane:
         self.mover.pump_near(sock, self._loop.time())
 
     def _far_ready(
-        self, lane: Lane, channel: DirectChannel, sock: socket.socket, _: int, events: int
+        self, mover: Mover, lane: Lane, channel: DirectChannel, sock: socket.socket, _: int, events: int
     ) -> None:
         if events & FAILED:
             channel.take_reports(sock)
         if events & READABLE:
             if not self._far:
-                self._readiness.after(self._pump_far)
-            self._far.append((lane, sock))
+                self.readiness.after(self._pump_far)
+            self._far.setdefault(mover, []).append((lane, sock))
 
     def _pump_far(self) -> None:
-        ready, self._far = self._far, []
-        open_ones = [(lane, sock) for lane, sock in ready if sock.fileno() >= 0]
-        self.mover.pump_far(open_ones, self._loop.time())
+        ready, self._far = self._far, {}
+        for mover, lanes in ready.items():
+            mover.pump_far([(lane, sock) for lane, sock in lanes if sock.fileno() >= 0], self._loop.time())
 
 
 class Joint(DatagramSink, LaneOwner, Watched):
@@ -182,16 +189,23 @@ class Joint(DatagramSink, LaneOwner, Watched):
         *,
         port: ClientPort | None,
         options: tuple[StackOption, ...] = (),
+        user: str = "",
     ) -> None:
-        """`port` is where the client may send over UDP; `options` are what it wants of what it receives there."""
+        """`port` is where the client may send over UDP; `options` are what it wants of what it receives there.
+
+        A path where clients have certificates must be the same `user`'s.
+        """
         self._plane = plane
         self._association = association
         self._channel = channel
         self._events = events
         self._port = port
         self._options = options
+        self._path: ClientPath | None = None  # None: the stream
         self._control: Control = []
-        self._lane = plane.mover.open(association.id, association.dialect, self)
+        self._user = user
+        self._mover = plane.mover if port is None else port.mover
+        self._lane = self._mover.open(association.id, association.dialect, self)
         self._fast: DirectChannel | None = None
         self._prefixes: dict[tuple[str, int], DatagramPrefix] = {}
         self._up = [0, 0]  # datagrams and bytes that passed here
@@ -229,6 +243,8 @@ class Joint(DatagramSink, LaneOwner, Watched):
     async def aclose(self) -> None:
         """End the association. Idempotent."""
         self._association.close()
+        if self._path is not None:
+            self._path.leave(self._events.over)
         self._plane.watch.remove(self)
         self._lane.close()
         if self._fast is not None:
@@ -244,7 +260,7 @@ class Joint(DatagramSink, LaneOwner, Watched):
             self._relay_up(message.data, message.host, message.port)
 
     @override
-    def missed_up(self, data: bytes, path: Path) -> None:
+    def missed_up(self, data: bytes, path: ClientPath) -> None:
         association = self._association
         header = parse_header(data, association.dialect, association.layout)
         if header is None or self._port is None or path.port is not self._port.sock:
@@ -261,25 +277,31 @@ class Joint(DatagramSink, LaneOwner, Watched):
         if route is not None:
             self._lane.allow_to(key, route.sock, route.address, route.until)
 
-    def _admit(self, number: int, path: Path | str, layout: DatagramLayout) -> bool:
+    def _admit(self, number: int, path: ClientPath | str, layout: DatagramLayout) -> bool:
         association = self._association
         fresh = association.state is AssociationState.AWAITING_FIRST
-        if not association.admit(number, path, layout):
+        joins = not fresh or isinstance(path, str) or path.join(self._user, self._events.over)
+        if not joins or not association.admit(number, path, layout):
             self.dropped += 1
             return False
         if fresh:
             self._begin(path)
         return True
 
-    def _begin(self, path: Path | str) -> None:
+    def _begin(self, path: ClientPath | str) -> None:
         """Relay from now on: the first datagram has shown the way."""
         self._events.confirmed()
-        if isinstance(path, Path):
-            self._control = answer_control(path) + client_control(self._options, path.port.family)
+        if not isinstance(path, str):
+            self._path = path
+            self._control = answer_control(path.source, path.local) + client_control(
+                self._options, path.port.family
+            )
             self._lane.latch(path, self._association.layout, self._control)
             if isinstance(self._channel, DirectChannel):
                 self._fast = channel = self._channel
-                channel.hand_over(self, functools.partial(self._plane.watch_far, self._lane, channel))
+                channel.hand_over(
+                    self, functools.partial(self._plane.watch_far, self._mover, self._lane, channel)
+                )
                 return
         else:
             self._lane.close()  # what comes over UDP is another's
@@ -334,9 +356,7 @@ class Joint(DatagramSink, LaneOwner, Watched):
         self._deliver(message)
 
     def _deliver(self, message: bytes) -> None:
-        path = self._association.path
-        if isinstance(path, Path):
-            if not send_message(path, message, self._control):
-                self.dropped += 1
-        else:
+        if self._path is None:
             self._events.to_stream(message)
+        elif not self._path.send(message, self._control):
+            self.dropped += 1

@@ -1,0 +1,46 @@
+"""Which address of ours a datagram was sent to, and how answers leave from there: on ports of every address."""
+
+import socket
+from struct import Struct
+from typing import Final, TypeAlias
+
+from socks6.net.sockets import SocketAddress
+
+ROOM: Final = 128  # for what the kernel tells beside a datagram
+IP_PKTINFO: Final = 8  # linux/in.h; struct in_pktinfo: interface, local address to answer from, destination
+IPV6_RECVPKTINFO: Final = 49  # linux/in6.h
+IPV6_PKTINFO: Final = 50  # struct in6_pktinfo: destination, interface
+PKTINFO: Final = Struct("=i4s4s")
+PKTINFO6: Final = Struct("=16si")
+
+Control: TypeAlias = list[tuple[int, int, bytes]]
+
+
+def ask_for_local_addresses(sock: socket.socket) -> None:
+    """Have a port that is bound to every address tell which one a datagram was sent to. Raises OSError."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+
+
+def local_address(control: Control) -> bytes:
+    """Return the address that a datagram was sent to, as it arrived; empty where the port has but one."""
+    for level, kind, data in control:
+        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+            return bytes(data[4:8])
+        if (level, kind) == (socket.IPPROTO_IPV6, IPV6_PKTINFO):
+            return bytes(data[:16])
+    return b""
+
+
+def answer_control(source: SocketAddress, local: bytes) -> Control:
+    """Return what makes answers to `source` leave from the address that it sends to."""
+    match len(local):
+        case 4:
+            return [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, local, bytes(4)))]
+        case 16:
+            scope = source[3] if len(source) == 4 else 0
+            return [(socket.IPPROTO_IPV6, IPV6_PKTINFO, PKTINFO6.pack(local, scope))]
+        case _:
+            return []

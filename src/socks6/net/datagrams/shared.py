@@ -1,0 +1,114 @@
+"""A UDP port where several protocols are spoken, told apart by a datagram's first byte (RFC 7983, RFC 9443)."""
+
+import socket
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from socks6.net.datagrams.arrival import (
+    ROOM,
+    answer_control,
+    ask_for_local_addresses,
+    local_address,
+)
+from socks6.net.datagrams.readiness import FAILED, Readiness
+from socks6.net.sockets import SocketAddress
+
+DTLS_BYTES: Final = range(20, 64)
+QUIC_BYTES: Final = range(64, 256)
+BATCH: Final = 64  # datagrams taken before others have their turn
+LONGEST: Final = 65536
+BUFFER: Final = 1 << 22  # bytes asked of the kernel, each way; it lowers them to its own limit
+
+
+class Arrival(NamedTuple):
+    """A datagram, and the 5-tuple that it came by."""
+
+    data: bytes
+    source: SocketAddress
+    local: bytes  # the address that it was sent to; empty where the port has but one
+
+
+class Receiver(Protocol):
+    """Speaks one of the protocols."""
+
+    def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
+        """Take what came in one turn."""
+
+
+class SharedPort:
+    """A socket that no protocol owns; what none of them claims is dropped and counted."""
+
+    def __init__(self, host: str, port: int, readiness: Readiness) -> None:
+        """Bind it. Raises OSError."""
+        self.sock: Final = udp_socket(host, port)
+        self.dropped = 0  # claimed by nobody, or not taken by the kernel
+        self._readiness = readiness
+        self._receivers: list[Receiver | None] = [None] * 256
+        readiness.add(self.sock.fileno(), self._ready)
+
+    def speak(self, first_bytes: Iterable[int], receiver: Receiver) -> None:
+        """Have datagrams that begin with one of these bytes go to `receiver`."""
+        for byte in first_bytes:
+            self._receivers[byte] = receiver
+
+    def send(
+        self,
+        data: bytes,
+        source: SocketAddress,
+        local: bytes = b"",
+        control: Sequence[tuple[int, int, bytes]] = (),
+    ) -> bool:
+        """Send to where something came from, at once or not at all; return whether it went."""
+        try:
+            if local or control:
+                self.sock.sendmsg((data,), [*answer_control(source, local), *control], 0, source)
+            else:
+                self.sock.sendto(data, source)
+        except OSError:
+            self.dropped += 1
+            return False
+        return True
+
+    def close(self) -> None:
+        """Take nothing any more. Idempotent."""
+        if self.sock.fileno() >= 0:
+            self._readiness.remove(self.sock.fileno())
+            self.sock.close()
+
+    def _ready(self, _: int, events: int) -> None:
+        if events & FAILED:
+            self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # a peer that is gone: no news here
+        batches: dict[Receiver, list[Arrival]] = {}
+        for _ in range(BATCH):
+            try:
+                data, control, _, source = self.sock.recvmsg(LONGEST, ROOM)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue
+            receiver = self._receivers[data[0]] if data else None
+            if receiver is None:
+                self.dropped += 1
+                continue
+            batches.setdefault(receiver, []).append(Arrival(data, source, local_address(control)))
+        for receiver, arrivals in batches.items():
+            receiver.datagrams_received(arrivals)
+
+
+def udp_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
+            ask_for_local_addresses(sock)
+        sock.bind((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
