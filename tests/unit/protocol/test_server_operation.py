@@ -148,6 +148,22 @@ def test_datagrams_come_in_over_the_stream() -> None:
     scene << nothing
 
 
+def test_ports_that_fit_both_layouts_are_read_as_the_client_has_shown() -> None:
+    scene = associated()
+    ambiguous = "06 03 0014 0102030405060708 0100 0001 7f000001"  # draft: port 1; consistent: port 256
+    scene >> received(ambiguous)
+    scene << AssociationMessageReceived(
+        message=Datagram(association_id=ASSOCIATION, host="127.0.0.1", port=1, data=b""),
+        layout=None,
+    )
+    scene.machine.expect_layout(DatagramLayout.CONSISTENT)
+    scene >> received(ambiguous)
+    scene << AssociationMessageReceived(
+        message=Datagram(association_id=ASSOCIATION, host="127.0.0.1", port=256, data=b""),
+        layout=None,
+    )
+
+
 def test_datagrams_that_came_with_the_request_are_read_too() -> None:
     scene = associated(bytes.fromhex("06 03 0014 0102030405060708 01 00 0000 00000000"))
     assert isinstance(scene.machine.next_event(), AssociationMessageReceived)
