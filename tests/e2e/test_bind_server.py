@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from socks6.message.codes import Command
 from socks6.message.dialect import GO_212
-from socks6.message.options import TOS, ListenBacklog
+from socks6.message.options import TOS, ListenBacklog, SessionTeardown
 from socks6.net.stream import Endpoint
 from tests.kit.binds import BindClient, bind_client, calling, is_turned_away, listens, place_of, reply_from
 from tests.kit.footprint import eventually
@@ -118,6 +119,16 @@ def test_a_listener_whose_connection_is_dropped_is_gone_at_once(alice: BindClien
         with pytest.raises(ConnectionResetError):
             waits.recv(1)
         assert relayed(served, joined)
+
+
+def test_a_session_that_is_torn_down_takes_its_listener_along(proxy: Proxy) -> None:
+    with bind_client(proxy.place, *ALICE) as client:
+        _, reply = client.bind(EIGHT, place=LOCAL4)
+        waiting = accept(client, place_of(reply))
+        client.ask(SessionTeardown(), command=Command.NOOP)
+        assert eventually(lambda: not listens(place_of(reply)), within=2)
+        with contextlib.suppress(ConnectionResetError):
+            assert waiting.recv(1) == b""
 
 
 def test_who_waits_at_a_listener_that_goes_is_told(alice: BindClient) -> None:

@@ -33,6 +33,7 @@ class BacklogListener(Binding):
         owner: object,
         bound: Endpoint,
         options: tuple[StackOption, ...],
+        backlog: int,
         announces: bool,
         asked_for: str,
         on_close: Callable[[], None],
@@ -43,6 +44,7 @@ class BacklogListener(Binding):
         self._binding = binding
         self._bound = bound
         self._options = options
+        self._backlog = backlog
         self._hosts = _spellings(binding.bound.host, bound.host, asked_for)
         self._line: dict[Turn, None] = {}
         self._ahead: deque[Accepted] = deque()
@@ -63,7 +65,7 @@ class BacklogListener(Binding):
     @property
     @override
     def backlog(self) -> int:
-        return self._binding.backlog
+        return self._backlog
 
     @property
     def port(self) -> int:

@@ -23,6 +23,7 @@ def listening(
         owner="me",
         bound=bound,
         options=(),
+        backlog=2,
         announces=False,
         asked_for=asked_for,
         on_close=lambda: None,
@@ -185,7 +186,7 @@ def test_closing_tells_who_waits_and_resets_who_came(run: Run) -> None:
         binding = ScriptedBinding(backlog=2)
         closed: list[None] = []
         listener = BacklogListener(
-            binding, owner="me", bound=BOUND, options=(), announces=False, asked_for="",
+            binding, owner="me", bound=BOUND, options=(), backlog=2, announces=False, asked_for="",
             on_close=lambda: closed.append(None),
         )  # fmt: skip
         listener.give(await _peer())

@@ -50,6 +50,7 @@ def test_a_listener_is_found_by_its_place_until_it_goes(run: Run) -> None:
                 owner=None,
                 bound=Endpoint(host, 80),
                 options=(),
+                backlog=2,
                 announces=False,
                 asked_for=host,
                 on_close=lambda: None,

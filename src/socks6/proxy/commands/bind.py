@@ -125,7 +125,7 @@ class _BindCall:
         except BaseException:
             self.listeners.leave(user)
             raise
-        return self._for_many(binding, user) if binding.backlog else self._for_one(binding, user)
+        return self._for_many(binding, user) if self._granted(binding) else self._for_one(binding, user)
 
     def _for_one(self, binding: Binding, user: User) -> Binding:
         free = _Once(binding, lambda: self.listeners.leave(user))
@@ -154,6 +154,7 @@ class _BindCall:
             owner=self._owner(),
             bound=self._reachable(binding),
             options=self._first_truth(binding),
+            backlog=self._granted(binding),
             announces=self.settings.announce,
             asked_for=self.call.host,
             on_close=left,
@@ -200,6 +201,10 @@ class _BindCall:
             return 0
         return min(asked.backlog, self.settings.backlog)
 
+    def _granted(self, binding: Binding) -> int:
+        """Return the same, once it is bound: an upstream may have granted less, or, wrongly, more."""
+        return min(binding.backlog, self._backlog())
+
     # What the client is told.
 
     def _reachable(self, binding: Binding) -> Endpoint:
@@ -225,7 +230,7 @@ class _BindCall:
             family=family_of(binding.bound.host) if self.outbound.resolves else None,
         )
         asked = find(self.call.options, ListenBacklog)
-        return options if asked is None else (*options, ListenBacklog(backlog=binding.backlog))
+        return options if asked is None else (*options, ListenBacklog(backlog=self._granted(binding)))
 
     def _truth(self, accepted: Accepted) -> tuple[StackOption, ...]:
         """Return what is in force, now that somebody has come."""

@@ -269,6 +269,16 @@ def test_a_session_gets_the_backlog_that_it_asks_for_up_to_a_limit(
     run(scene())
 
 
+def test_an_upstream_that_grants_more_than_asked_grants_what_was_asked(run: Run) -> None:
+    async def scene() -> None:
+        desk = Desk(outbound=scripted(ScriptedBinding(backlog=9), resolves=False))
+        binding = await desk.bind("0.0.0.0", 0, FOUR, session=opened())
+        assert (binding.backlog, binding.options) == (4, (FOUR,))
+        await binding.aclose()
+
+    run(scene())
+
+
 def test_without_a_session_there_is_none_unless_the_operator_says_so(run: Run) -> None:
     async def scene() -> None:
         for relaxed in (False, True):
