@@ -154,13 +154,13 @@ def test_ports_that_fit_both_layouts_are_read_as_the_client_has_shown() -> None:
     scene >> received(ambiguous)
     scene << AssociationMessageReceived(
         message=Datagram(association_id=ASSOCIATION, host="127.0.0.1", port=1, data=b""),
-        layout=None,
+        layout=DatagramLayout.DRAFT,
     )
     scene.machine.expect_layout(DatagramLayout.CONSISTENT)
     scene >> received(ambiguous)
     scene << AssociationMessageReceived(
         message=Datagram(association_id=ASSOCIATION, host="127.0.0.1", port=256, data=b""),
-        layout=None,
+        layout=DatagramLayout.CONSISTENT,
     )
 
 
