@@ -11,6 +11,7 @@ from socks6.net.datagrams.arrival import (
     local_address,
 )
 from socks6.net.datagrams.readiness import FAILED, Readiness
+from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
 from socks6.net.sockets import SocketAddress
 
 DTLS_BYTES: Final = range(20, 64)
@@ -21,11 +22,12 @@ BUFFER: Final = 1 << 22  # bytes asked of the kernel, each way; it lowers them t
 
 
 class Arrival(NamedTuple):
-    """A datagram, and the 5-tuple that it came by."""
+    """A datagram, or several in a row, and the 5-tuple that they came by."""
 
     data: bytes
     source: SocketAddress
     local: bytes  # the address that it was sent to; empty where the port has but one
+    size: int  # of each in a row, but for the last, which may be shorter; of the one
 
 
 class Receiver(Protocol):
@@ -44,12 +46,20 @@ class SharedPort:
         self.dropped = 0  # claimed by nobody, or not taken by the kernel
         self._readiness = readiness
         self._receivers: list[Receiver | None] = [None] * 256
+        self._sender = SegmentSender(self.sock)
+        self._in_rows: set[Receiver] = set()
+        ask_for_segments(self.sock)
         readiness.add(self.sock.fileno(), self._ready)
 
-    def speak(self, first_bytes: Iterable[int], receiver: Receiver) -> None:
-        """Have datagrams that begin with one of these bytes go to `receiver`."""
+    def speak(self, first_bytes: Iterable[int], receiver: Receiver, *, in_rows: bool = False) -> None:
+        """Have datagrams that begin with one of these bytes go to `receiver`.
+
+        One by one, or `in_rows`: as many at a time as the kernel hands over.
+        """
         for byte in first_bytes:
             self._receivers[byte] = receiver
+        if in_rows:
+            self._in_rows.add(receiver)
 
     def send(
         self,
@@ -69,9 +79,14 @@ class SharedPort:
             return False
         return True
 
+    def send_many(self, datagrams: Sequence[bytes], source: SocketAddress, local: bytes = b"") -> None:
+        """Send datagrams to where something came from; what the kernel does not take at once waits a little."""
+        self._sender.send(datagrams, source, answer_control(source, local))
+
     def close(self) -> None:
         """Take nothing any more. Idempotent."""
         if self.sock.fileno() >= 0:
+            self._sender.close()
             self._readiness.remove(self.sock.fileno())
             self.sock.close()
 
@@ -90,9 +105,18 @@ class SharedPort:
             if receiver is None:
                 self.dropped += 1
                 continue
-            batches.setdefault(receiver, []).append(Arrival(data, source, local_address(control)))
+            arrival = Arrival(data, source, local_address(control), segment_size(control) or len(data))
+            whole = receiver in self._in_rows or arrival.size >= len(data)
+            batches.setdefault(receiver, []).extend((arrival,) if whole else _single(arrival))
         for receiver, arrivals in batches.items():
             receiver.datagrams_received(arrivals)
+
+
+def _single(row: Arrival) -> Iterable[Arrival]:
+    """Return the datagrams of a row one by one."""
+    for start in range(0, len(row.data), row.size):
+        data = row.data[start : start + row.size]
+        yield row._replace(data=data, size=len(data))
 
 
 def udp_socket(host: str, port: int) -> socket.socket:

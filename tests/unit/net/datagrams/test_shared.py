@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.segments import SegmentSender
 from socks6.net.datagrams.shared import DTLS_BYTES, QUIC_BYTES, Arrival, Receiver, SharedPort
 from tests.kit.loops import Run
 
@@ -87,6 +88,35 @@ def test_what_the_kernel_does_not_take_is_counted(run: Run) -> None:
         stage = Stage()
         assert not stage.port.send(bytes(70_000), stage.client.getsockname())
         assert stage.port.dropped == 1
+        stage.close()
+
+    run(main())
+
+
+def test_datagrams_come_in_rows_only_to_those_who_want_them(run: Run) -> None:
+    async def main() -> None:
+        stage = Stage()
+        stage.port.speak(QUIC_BYTES, stage.quic, in_rows=True)
+        sender = SegmentSender(stage.client)
+        sender.send([b"\x16" + bytes(99)] * 3 + [b"\x16"], None, [])
+        sender.send([b"\x40" + bytes(99)] * 3 + [b"\x40"], None, [])
+        async with asyncio.timeout(2):
+            while sum(len(arrival.data) for arrival in stage.quic.arrivals) < 301:
+                await stage.quic.came.wait()
+                stage.quic.came.clear()
+        assert [len(arrival.data) for arrival in stage.dtls.arrivals] == [100, 100, 100, 1]
+        assert {arrival.size for arrival in stage.quic.arrivals} <= {100, 1}
+        sender.close()
+        stage.close()
+
+    run(main())
+
+
+def test_many_are_sent_to_where_something_came_from(run: Run) -> None:
+    async def main() -> None:
+        stage = Stage()
+        stage.port.send_many([b"a" * 9, b"b" * 9, b"c"], stage.client.getsockname())
+        assert [stage.client.recv(100) for _ in range(3)] == [b"a" * 9, b"b" * 9, b"c"]
         stage.close()
 
     run(main())
