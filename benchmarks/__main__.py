@@ -55,7 +55,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def _peers_of(suite: Suite, asked: list[str]) -> list[str]:
     if asked:
         return asked
-    return [name for name, peer in PEERS.items() if peer.usual or not suite.only_usual]
+    if own := [name for name, peer in PEERS.items() if peer.suite == suite.name]:
+        return own
+    return [name for name, peer in PEERS.items() if peer.usual or not (suite.only_usual or peer.suite)]
 
 
 def _measure_cell(bench: Bench, cell: Cell, peers: list[str], repeat: int) -> report.CellResult:

@@ -46,6 +46,8 @@ def describe() -> dict[str, str]:
         "uvloop": _version("uvloop"),
         "microsocks": _output("dpkg-query", "-W", "-f", "${Version}", "microsocks") or "unknown",
         "danted": _output("dpkg-query", "-W", "-f", "${Version}", "dante-server") or "unknown",
+        "stunnel": _output("dpkg-query", "-W", "-f", "${Version}", "stunnel4") or "unknown",
+        "haproxy": _output("dpkg-query", "-W", "-f", "${Version}", "haproxy") or "unknown",
         "network": is_isolated(),
         "load average at start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }

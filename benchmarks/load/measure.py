@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.load.build import Programs
 from benchmarks.load.network import enter_new_network
-from benchmarks.load.peers import Peer, Running
+from benchmarks.load.peers import Peer
 from benchmarks.load.processes import (
     Process,
     ProcessError,
@@ -19,6 +19,7 @@ from benchmarks.load.processes import (
     memory_bytes,
     tree,
 )
+from benchmarks.load.starting import Running
 from benchmarks.load.suites import DISTURBED, Cell, Sample
 
 SETUP_TIMEOUT: Final = 90.0
@@ -74,7 +75,7 @@ class Run:
             at=time.monotonic(),
             proxy={name: cpu_seconds(process.id) for name, process in self.running.processes.items()},
             origin=cpu_seconds(self.origin.id),
-            load=cpu_seconds(load.id),
+            load=sum(cpu_seconds(process.id) for process in (load, *self.running.helpers)),
             machine=machine_cpu_seconds(),
         )
 

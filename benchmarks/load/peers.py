@@ -1,23 +1,21 @@
 """The proxies that are compared, and how each is started."""
 
-import contextlib
 import os
 import re
-import shutil
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.load.encrypted import HAPROXY_RELAY, STUNNEL_RELAY, before, through_stunnel
 from benchmarks.load.processes import Process, ProcessError
+from benchmarks.load.starting import START_TIMEOUT, Running, Start, free_port, program, wait_until_listening
 
 ROOT: Final = Path(__file__).parents[2]
-START_TIMEOUT: Final = 15.0
 USER: Final = "alice"
 PASSWORD: Final = "123456"
 NO_LIMITS: Final = ("--max-connections", "0", "--max-connections-per-source", "0")
@@ -36,17 +34,6 @@ socks pass {{ from: {clients} to: 0.0.0.0/0 }}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A started proxy: its port, and its processes by name."""
-
-    port: int
-    processes: dict[str, Process]
-
-
-Start = Callable[[frozenset[int]], AbstractContextManager[Running]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """One competitor: what the load generator speaks to it, and how it is started."""
 
@@ -57,6 +44,8 @@ class Peer:
     early: bool = False
     ours: bool = False
     usual: bool = True
+    suite: str = ""
+    """The one suite that it takes part in; "" for all of them."""
 
     def load_options(self) -> list[str]:
         """Return what the load generator must be told about this peer."""
@@ -64,28 +53,6 @@ class Peer:
         if self.password:
             options += ["-u", USER, "-k", PASSWORD]
         return [*options, *(["-e"] if self.early else [])]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def _wait_until_listening(process: Process, port: int) -> None:
-    until = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < until and not process.ended():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-            return
-        time.sleep(0.05)
-    raise ProcessError(f"{process.command[0]} does not listen: {process.errors()}")
-
-
-def _program(name: str) -> str:
-    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if path is None:
-        raise ProcessError(f"{name} is not installed")
-    return path
 
 
 @contextmanager
@@ -98,11 +65,11 @@ def microsocks(*options: str, listen: str = "127.0.0.1") -> Start:
 
     @contextmanager
     def start(cores: frozenset[int]) -> Iterator[Running]:
-        port = _free_port()
-        command = [_program("microsocks"), "-i", listen, "-p", str(port), *options]
+        port = free_port()
+        command = [program("microsocks"), "-i", listen, "-p", str(port), *options]
         # It writes a line for each connection, and this version knows no way to stop that.
         with Process(command, cores=cores, keep_errors=False) as process:
-            _wait_until_listening(process, port)
+            wait_until_listening(process, port)
             yield Running(port=port, processes={"microsocks": process})
 
     return start
@@ -115,7 +82,7 @@ def danted(
 
     @contextmanager
     def start(cores: frozenset[int]) -> Iterator[Running]:
-        port = _free_port()
+        port = free_port()
         with tempfile.TemporaryDirectory(prefix="danted-") as directory:
             Path(directory).chmod(0o777)
             privileges = "user.privileged: root\nuser.unprivileged: nobody" if os.geteuid() == 0 else ""
@@ -130,9 +97,9 @@ def danted(
                     clients=clients,
                 )
             )
-            command = [_program("danted"), "-f", str(configuration), "-p", f"{directory}/pid"]
+            command = [program("danted"), "-f", str(configuration), "-p", f"{directory}/pid"]
             with Process(command, cores=cores) as process:
-                _wait_until_listening(process, port)
+                wait_until_listening(process, port)
                 yield Running(port=port, processes={"danted": process})
 
     return start
@@ -162,10 +129,10 @@ def port_of(url: str) -> int:
     return int(url.rstrip("/").rpartition(":")[2])
 
 
-def _server(scheme: str, *options: str) -> Start:
+def _server(scheme: str, *options: str, query: str = "") -> Start:
     @contextmanager
     def start(cores: frozenset[int]) -> Iterator[Running]:
-        arguments = ("server", "--listen", f"{scheme}://127.0.0.1:0", *options)
+        arguments = ("server", "--listen", f"{scheme}://127.0.0.1:0{'?' if query else ''}{query}", *options)
         with socks6_command(cores, *arguments) as (process, url):
             yield Running(port=port_of(url), processes={"server": process})
 
@@ -182,6 +149,11 @@ def _converter(cores: frozenset[int]) -> Iterator[Running]:
         yield Running(port=port_of(url), processes={"client": client, "server": server})
 
 
+def _encrypted(cores: frozenset[int], directory: Path) -> AbstractContextManager[Running]:
+    query = f"cert={directory}/certificate.pem&key={directory}/certificate.key"
+    return _server("mixed+tls", query=query)(cores)
+
+
 _USERS: Final = ("--user", f"{USER}:{PASSWORD}")
 
 PEERS: Final = {
@@ -193,6 +165,28 @@ PEERS: Final = {
         Peer(name="socks6", protocol="socks6", start=_server("socks6"), ours=True),
         Peer(name="socks6-front5", protocol="socks5", start=_server("socks5"), ours=True),
         Peer(name="socks6-converter", protocol="socks5", start=_converter, ours=True),
+        Peer(
+            name="stunnel-danted",
+            protocol="socks5",
+            start=before(STUNNEL_RELAY, danted()),
+            usual=False,
+            suite="tls",
+        ),
+        Peer(
+            name="haproxy-danted",
+            protocol="socks5",
+            start=before(HAPROXY_RELAY, danted()),
+            usual=False,
+            suite="tls",
+        ),
+        Peer(
+            name="socks6-tls",
+            protocol="socks6",
+            start=through_stunnel(_encrypted),
+            ours=True,
+            usual=False,
+            suite="tls",
+        ),
         Peer(
             name="socks6-early",
             protocol="socks6",

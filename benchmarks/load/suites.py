@@ -120,6 +120,15 @@ BULK: Final = Suite(
         Metric(name="CPU s/GB", compute=_cpu_of_gigabyte, aim=0.6, against="best"),
     ),
 )
+TLS: Final = Suite(
+    name="tls",
+    title="Bulk throughput of clients that come over TLS",
+    cells=BULK.cells,
+    metrics=(
+        Metric(name="GB/s", compute=_gigabytes_a_second, higher_is_better=True),
+        Metric(name="CPU s/GB", compute=_cpu_of_gigabyte, aim=1.0, against="best"),
+    ),
+)
 CONNECT: Final = Suite(
     name="connect",
     title="CONNECT: connect, handshake, 64 B there and back, close",
@@ -163,4 +172,4 @@ MEMORY: Final = Suite(
         ),
     ),
 )
-SUITES: Final = {suite.name: suite for suite in (BULK, CONNECT, MESSAGES, MEMORY)}
+SUITES: Final = {suite.name: suite for suite in (BULK, TLS, CONNECT, MESSAGES, MEMORY)}

@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.load.peers import PASSWORD, ROOT, USER, Start, danted, microsocks, port_of, socks6_command
+from benchmarks.load.peers import PASSWORD, ROOT, USER, danted, microsocks, port_of, socks6_command
 from benchmarks.load.processes import Process, ProcessError
+from benchmarks.load.starting import Start
 from tests.kit.link.cable import Cable, chain
 from tests.kit.netns import RIGHT, Namespace, Road
 
