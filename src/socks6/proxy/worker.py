@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from socks6.errors import ConfigurationError, TlsFailed
@@ -25,7 +25,8 @@ from socks6.proxy.participation import SessionDesk
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
 from socks6.proxy.visit import Visit
-from socks6.relay.datagrams.plane import AssociationSettings, ClientPort, DatagramPlane
+from socks6.relay.datagrams.mover import Mover
+from socks6.relay.datagrams.plane import AssociationSettings, ClientPort, DatagramPlane, best_mover
 from socks6.relay.plane import RelayPlane
 from socks6.telemetry import Ending, NullObserver, Observer
 
@@ -69,6 +70,7 @@ class ServerWorker:
         settings: Settings | None = None,
         observer: Observer | None = None,
         fronts: Mapping[str, Front] | None = None,
+        mover: Callable[[], Mover] = best_mover,
         sessions: SessionStore | None = None,
     ) -> None:
         self.authenticator = authenticator or NoAuthentication()
@@ -81,6 +83,7 @@ class ServerWorker:
         self.desk: Final = self._open_desk(sessions)
         self._fronts: Final = fronts or standard_fronts(self.settings)
         self._plane: Final = RelayPlane(self.settings.relay)
+        self._new_mover: Final = mover
         self._datagrams: DatagramPlane | None = None  # made when it is first needed, within the loop
         self.associations: Final = HolderLimits(
             "associations",
@@ -118,6 +121,7 @@ class ServerWorker:
                     idle_timeout=self.settings.udp.idle_timeout,
                 ),
                 on_fault=functools.partial(self.observer.unexpected_error, "relaying datagrams"),
+                mover=self._new_mover(),
             )
         return self._datagrams
 

@@ -115,14 +115,14 @@ class DatagramPlane:
         *,
         settings: AssociationSettings | None = None,
         on_fault: Callable[[Exception], None],
+        mover: Mover,
         new_id: Callable[[], int] = random_id,
-        mover: Mover | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         settings = settings or AssociationSettings()
         self.initial_timeout: Final = settings.initial_timeout
         self.new_id: Final = new_id
-        self.mover: Final[Mover] = mover or best_mover()
+        self.mover: Final[Mover] = mover
         self.readiness: Final = Readiness(on_fault)
         self._far: dict[Mover, list[tuple[Lane, socket.socket]]] = {}
         self.watch: Final = Watch(idle_timeout=settings.idle_timeout, fin_timeout=0)
