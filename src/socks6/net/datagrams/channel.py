@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import socket
 from collections.abc import Callable, Sequence
@@ -32,6 +33,21 @@ ROUTE_SECONDS: Final = 15.0
 MAX_ROUTES: Final = 1024  # of one association, each way; beyond, all are forgotten and found again
 BATCH: Final = 64  # datagrams taken from a socket before the others have their turn
 LONGEST: Final = 65536
+FINAL: Final = frozenset((errno.EAGAIN, errno.EBADF, errno.EINVAL, errno.ENOBUFS))
+"""Of this very datagram; other errors may be of one before."""
+
+
+def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress) -> bool:
+    """Send to a remote host; return False if it did not go."""
+    for _ in range(2):  # an ICMP error that came meanwhile is told instead of sending
+        try:
+            sock.sendto(data, address)
+        except OSError as error:
+            if error.errno in FINAL:
+                return False
+            continue
+        return True
+    return False
 
 
 class Route(NamedTuple):
@@ -137,7 +153,7 @@ class DirectChannel(DatagramChannel):
         if not self._reports:
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             return
-        for report in queued_reports(sock, self._bound.host):
+        for report in queued_reports(sock):
             if self._sink is not None:
                 self._sink.error_reported(report)
 
@@ -216,15 +232,8 @@ class DirectChannel(DatagramChannel):
         return sock
 
     def _transmit(self, data: bytes, route: Route) -> None:
-        for _ in range(2):  # an ICMP error that came meanwhile is told instead of sending
-            try:
-                route.sock.sendto(data, route.address)
-            except BlockingIOError:
-                break
-            except OSError:
-                continue
-            return
-        self.dropped += 1
+        if not send_datagram(route.sock, data, route.address):
+            self.dropped += 1
 
     # From remote hosts.
 

@@ -1,5 +1,6 @@
 """ICMP errors about datagrams, from a socket's error queue (§ Reporting ICMP Errors)."""
 
+import contextlib
 import errno
 import socket
 from collections.abc import Iterator
@@ -32,11 +33,13 @@ CODES: Final = {  # by origin, ICMP type and code (PROTOCOL.md §6); what is abs
 }
 
 
-def queued_reports(sock: socket.socket, own_address: str) -> Iterator[DatagramReport]:
+def queued_reports(sock: socket.socket) -> Iterator[DatagramReport]:
     """Take what waits in the error queue of a socket that collects, as far as clients are told of it.
 
-    Over IPv6 the kernel itself finds datagrams too big for a path that it knows already: `own_address` says so.
+    Over IPv6 the kernel itself finds datagrams too big for a path that it knows already: then this machine is
+    the reporter. It says so for each attempt to send; the same twice in a row is told once.
     """
+    last: DatagramReport | None = None
     for _ in range(MOST):
         try:
             _, control, _, destination = sock.recvmsg(0, ROOM, MSG_ERRQUEUE)
@@ -44,18 +47,19 @@ def queued_reports(sock: socket.socket, own_address: str) -> Iterator[DatagramRe
             return
         for level, name, data in control:
             if Setting(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
-                report = _parsed(data, destination, sock.family, own_address)
-                if report is not None:
+                report = _parsed(data, destination, sock.family)
+                if report is not None and not (report == last and report.code == DatagramErrorCode.TOO_BIG):
                     yield report
+                last = report or last
 
 
-def _parsed(data: bytes, destination: object, family: int, own_address: str) -> DatagramReport | None:
+def _parsed(data: bytes, destination: object, family: int) -> DatagramReport | None:
     if len(data) < EXTENDED_ERROR.size or not isinstance(destination, tuple):
         return None
     error, origin, kind, code, _, _ = EXTENDED_ERROR.unpack_from(data)
     host, port = str(destination[0]).partition("%")[0], int(destination[1])
     if origin == FROM_HERE and error == errno.EMSGSIZE and family == socket.AF_INET6:
-        return DatagramReport(host, port, DatagramErrorCode.TOO_BIG, own_address)
+        return DatagramReport(host, port, DatagramErrorCode.TOO_BIG, _address_towards(host, port))
     meaning = CODES.get((origin, kind, code))
     if meaning is None:
         return None
@@ -64,3 +68,11 @@ def _parsed(data: bytes, destination: object, family: int, own_address: str) -> 
         return DatagramReport(host, port, meaning, socket.inet_ntop(socket.AF_INET, reporter))
     (reporter,) = IPV6_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
     return DatagramReport(host, port, meaning, socket.inet_ntop(socket.AF_INET6, reporter))
+
+
+def _address_towards(host: str, port: int) -> str:
+    """Return the address of ours that an IPv6 host sees."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.connect((host, port))  # asks the routes, sends nothing
+        return str(sock.getsockname()[0]).partition("%")[0]
+    return "::"

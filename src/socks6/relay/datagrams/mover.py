@@ -19,6 +19,7 @@ from typing_extensions import override
 from socks6.message.datagrams import DatagramPrefix, build_datagram, parse_header
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.net.datagrams.arrival import ROOM, Control, local_address
+from socks6.net.datagrams.channel import send_datagram
 from socks6.net.sockets import SocketAddress
 
 BATCH: Final = 64  # datagrams taken from a socket before the others have their turn
@@ -277,16 +278,3 @@ class PythonLane:
         self.down_datagrams += 1
         self.down_bytes += len(data)
         return True
-
-
-def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress) -> bool:
-    """Send to a remote host; return False if it did not go."""
-    for _ in range(2):  # an ICMP error that came meanwhile is told instead of sending
-        try:
-            sock.sendto(data, address)
-        except BlockingIOError:
-            return False
-        except OSError:
-            continue
-        return True
-    return False
