@@ -1,5 +1,7 @@
 """socks6 forward, with a real server."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.kit.forwarding import forward
@@ -10,18 +12,24 @@ from tests.kit.proxies import curl, receive_exactly, server
 pytestmark = pytest.mark.e2e
 
 
-def test_a_web_site_is_brought_near() -> None:
+@pytest.fixture(scope="module")
+def via() -> Iterator[str]:
+    """Run a server; give its URL."""
+    with server() as running:
+        yield running.url
+
+
+def test_a_web_site_is_brought_near(via: str) -> None:
     with (
         web_site() as site,
-        server() as running,
-        forward(running.url, Place(host=site.host, port=site.port)) as near,
+        forward(via, Place(host=site.host, port=site.port)) as near,
     ):
         fetched = curl("--output", "/dev/null", f"http://127.0.0.1:{near.port}/big/3000000")
     assert (fetched.code, fetched.status) == (0, 200)
 
 
-def test_many_connections_and_both_ends() -> None:
-    with echo() as far, server() as running, forward(running.url, far, local="localhost:0") as near:
+def test_many_connections_and_both_ends(via: str) -> None:
+    with echo() as far, forward(via, far, local="localhost:0") as near:
         sockets = [near.connected() for _ in range(20)]
         for number, sock in enumerate(sockets):
             sock.sendall(bytes((number,)) * 1000)
@@ -31,9 +39,9 @@ def test_many_connections_and_both_ends() -> None:
             sock.close()
 
 
-def test_a_host_that_refuses_costs_that_connection_alone() -> None:
-    with refusing_place() as nobody, server() as running:
-        words = ("forward", "--via", running.url, "0", f"{nobody.host}:{nobody.port}")
+def test_a_host_that_refuses_costs_that_connection_alone(via: str) -> None:
+    with refusing_place() as nobody:
+        words = ("forward", "--via", via, "0", f"{nobody.host}:{nobody.port}")
         with started(*words) as process:
             assert process.stderr is not None
             port = int(process.stderr.readline().rpartition(b":")[2])
@@ -46,11 +54,10 @@ def test_a_host_that_refuses_costs_that_connection_alone() -> None:
                 assert b"refused" in process.stderr.readline()
 
 
-def test_one_connection_more_than_there_may_be_is_turned_away() -> None:
+def test_one_connection_more_than_there_may_be_is_turned_away(via: str) -> None:
     with (
         echo() as far,
-        server() as running,
-        forward(running.url, far, "--max-peers", "1") as near,
+        forward(via, far, "--max-peers", "1") as near,
         near.connected() as first,
         near.connected() as second,
     ):

@@ -1,10 +1,9 @@
 """SOCKS 5 clients and UDP: through a real converter and a real server, and through a server alone."""
 
-import contextlib
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,29 +19,33 @@ pytestmark = pytest.mark.e2e
 LISTEN = ("--listen", "socks5://127.0.0.1:0")
 
 
-@contextlib.contextmanager
-def converting(*arguments: str) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def converting() -> Iterator[Place]:
     """Run a converter and the server it goes through; give the converter's place."""
-    with server() as upstream, converter(upstream.url, *(arguments or LISTEN)) as running:
+    with server() as upstream, converter(upstream.url, *LISTEN) as running:
         yield running.place
 
 
-@contextlib.contextmanager
+@pytest.fixture(scope="module")
 def serving() -> Iterator[Place]:
     """Run a server that speaks SOCKS 5 itself; give its place."""
     with server(*LISTEN) as running:
         yield running.place
 
 
-Kind = Callable[[], contextlib.AbstractContextManager[Place]]
-KINDS = pytest.mark.parametrize("kind", [converting, serving])
+@pytest.fixture(params=["converting", "serving"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Give either."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Place)
+    return found
 
 
-def test_drill_by_socksify() -> None:
+def test_drill_by_socksify(converting: Place) -> None:
     """Not dig: its libuv sends by a system call that socksify does not see."""
     if shutil.which("drill") is None:
         pytest.skip("drill (ldnsutils) is not installed")
-    with name_server() as far, converting() as place, socksified(place) as prefix:
+    with name_server() as far, socksified(converting) as prefix:
         words = [*prefix, "drill", "-4", "-Q", "-p", str(far.port), "@127.0.0.1", "a.example"]
         answer = subprocess.run(
             words, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=20
@@ -50,17 +53,15 @@ def test_drill_by_socksify() -> None:
     assert answer.stdout == f"{ADDRESS}\n"
 
 
-def test_dtls_by_socksify() -> None:
-    with dtls_host() as far, converting() as place, socksified(place) as prefix:
+def test_dtls_by_socksify(converting: Place) -> None:
+    with dtls_host() as far, socksified(converting) as prefix:
         assert greet_over_dtls(far, *prefix, port=far.place.port) == "welcome\n"
 
 
-@KINDS
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_addresses_and_names(kind: Kind, host: str) -> None:
+def test_addresses_and_names(place: Place, host: str) -> None:
     with (
         udp_echo("::1" if host == "::1" else "127.0.0.1") as far,
-        kind() as place,
         socks5_association(place) as udp,
     ):
         answer = udp.ask(host, far.port, b"hello")
@@ -70,21 +71,19 @@ def test_addresses_and_names(kind: Kind, host: str) -> None:
 def test_an_ipv6_client() -> None:
     with (
         udp_echo() as far,
-        converting("--listen", "socks5://[::1]:0") as place,
-        socks5_association(place) as udp,
+        server("--listen", "socks5://[::1]:0") as running,
+        socks5_association(running.place) as udp,
     ):
         assert udp.relay.host == "::1"
         assert udp.ask(far.host, far.port, b"hello").data == b"hello"
 
 
-@KINDS
-def test_the_cone_is_full(kind: Kind) -> None:
+def test_the_cone_is_full(place: Place) -> None:
     """One port for all remotes, and any of them may answer, or a third one."""
     seen: list[tuple[str, int]] = []
     with (
         udp_echo(seen=seen, silent=True) as first,
         udp_echo(seen=seen) as second,
-        kind() as place,
         socks5_association(place) as udp,
     ):
         udp.send(first.host, first.port, b"to the first")
@@ -98,18 +97,17 @@ def test_the_cone_is_full(kind: Kind) -> None:
             assert (stranger.data, stranger.port) == (b"from a third", third.getsockname()[1])
 
 
-def test_an_odd_claim_about_the_clients_address_is_tolerated() -> None:
-    with udp_echo() as far, serving() as place:
+def test_an_odd_claim_about_the_clients_address_is_tolerated(serving: Place) -> None:
+    with udp_echo() as far:
         for claimed in (("192.0.2.99", 9), ("::", 0), ("client.example", 65535)):
-            with socks5_association(place, claimed=claimed) as udp:
+            with socks5_association(serving, claimed=claimed) as udp:
                 assert udp.ask(far.host, far.port, b"hello").data == b"hello"
 
 
-def test_others_are_not_served_and_fragments_dropped() -> None:
+def test_others_are_not_served_and_fragments_dropped(serving: Place) -> None:
     with (
         udp_echo() as far,
-        serving() as place,
-        socks5_association(place) as udp,
+        socks5_association(serving) as udp,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief,
     ):
         thief.bind(("127.0.0.2", 0))
@@ -123,10 +121,9 @@ def test_others_are_not_served_and_fragments_dropped() -> None:
             thief.recv(100)
 
 
-@KINDS
-def test_it_ends_with_the_connection(kind: Kind) -> None:
+def test_it_ends_with_the_connection(place: Place) -> None:
     seen: list[tuple[str, int]] = []
-    with udp_echo(seen=seen) as far, kind() as place:
+    with udp_echo(seen=seen) as far:
         with socks5_association(place) as udp:
             udp.ask(far.host, far.port, b"hello")
         assert eventually(lambda: _is_free(seen[0][1]))

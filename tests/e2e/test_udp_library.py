@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
 
 import pytest
 from typing_extensions import override
@@ -13,11 +14,26 @@ from tests.kit.udp_hosts import udp_echo
 
 pytestmark = pytest.mark.e2e
 
+
+@pytest.fixture(scope="module")
+def via() -> Iterator[str]:
+    """Run a server; give its URL."""
+    with server() as running:
+        yield running.url
+
+
+@pytest.fixture(scope="module")
+def chain(via: str) -> Iterator[str]:
+    """Run a server that goes through another one; give its URL."""
+    with server("--via", via) as running:
+        yield running.url
+
+
 PATHS = pytest.mark.parametrize("path", ["datagram", "stream"])
 
 
 @PATHS
-def test_a_game_server_behind_the_proxy_is_reached_first_from_outside(run: Run, path: str) -> None:
+def test_a_game_server_behind_the_proxy_is_reached_first_from_outside(run: Run, via: str, path: str) -> None:
     """We are the server: nothing was sent anywhere when the first player comes."""
 
     async def scene(url: str) -> None:
@@ -38,8 +54,7 @@ def test_a_game_server_behind_the_proxy_is_reached_first_from_outside(run: Run, 
                 assert answer == f"player {number} is in".encode()
                 player.close()
 
-    with server() as running:
-        run(scene(running.url))
+    run(scene(via))
 
 
 class Counting(asyncio.DatagramProtocol):
@@ -67,7 +82,7 @@ class Counting(asyncio.DatagramProtocol):
 
 @PATHS
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_an_asyncio_protocol_needs_no_change(run: Run, path: str, host: str) -> None:
+def test_an_asyncio_protocol_needs_no_change(run: Run, via: str, path: str, host: str) -> None:
     async def scene(url: str, port: int) -> None:
         async with Client(url) as client:
             transport, protocol = await client.create_datagram_endpoint(
@@ -78,23 +93,23 @@ def test_an_asyncio_protocol_needs_no_change(run: Run, path: str, host: str) -> 
             await protocol.done
             transport.close()
 
-    with server() as running, udp_echo(host) as far:
-        run(scene(running.url, far.port))
+    with udp_echo(host) as far:
+        run(scene(via, far.port))
 
 
 @PATHS
-def test_a_chain_of_servers_carries_datagrams(run: Run, path: str) -> None:
+def test_a_chain_of_servers_carries_datagrams(run: Run, chain: str, path: str) -> None:
     async def scene(url: str, port: int) -> None:
         async with Client(url) as client, client.associate(udp=path) as udp:  # type: ignore[arg-type]
             for size in (0, 1, 1200, 9000):
                 await udp.send(bytes(size), ("localhost", port))
                 assert await udp.receive() == (bytes(size), ("127.0.0.1", port))
 
-    with server() as far_proxy, server("--via", far_proxy.url) as running, udp_echo() as far:
-        run(scene(running.url, far.port))
+    with udp_echo() as far:
+        run(scene(chain, far.port))
 
 
-def test_many_at_a_time(run: Run) -> None:
+def test_many_at_a_time(run: Run, via: str) -> None:
     async def one(client: Client, port: int) -> None:
         async with client.associate() as udp:
             for number in range(20):
@@ -106,5 +121,5 @@ def test_many_at_a_time(run: Run) -> None:
             for _ in range(50):
                 group.create_task(one(client, port))
 
-    with server() as running, udp_echo() as far:
-        run(scene(running.url, far.port))
+    with udp_echo() as far:
+        run(scene(via, far.port))

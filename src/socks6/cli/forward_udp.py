@@ -18,7 +18,16 @@ from socks6.errors import DatagramFailed, DatagramTooLarge, Socks6Error
 from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
+from socks6.relay.datagrams.mover import (
+    ROOM,
+    Path,
+    answer_control,
+    ask_for_local_addresses,
+    local_address,
+    send_message,
+)
 
+EVERYWHERE: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared
 BATCH: Final = 64  # datagrams taken at a time, before others get their turn
 RECEIVE_SIZE: Final = 65536
 SOCKET_BUFFER: Final = 1 << 20
@@ -73,17 +82,17 @@ class DatagramForwarder:
         now = asyncio.get_running_loop().time()
         for _ in range(BATCH):
             try:
-                data, address = sock.recvfrom(RECEIVE_SIZE)
+                data, control, _, address = sock.recvmsg(RECEIVE_SIZE, ROOM)
             except OSError:  # nothing more; or an ICMP error about an answer, which ends nothing
                 return
-            peer = self._peers.get(address) or self._admit(sock, address)
+            peer = self._peers.get(address) or self._admit(Path(sock, address, local_address(control)))
             self.touch(peer, now)
             peer.send(data)
 
-    def _admit(self, sock: socket.socket, address: SocketAddress) -> "_Peer":
+    def _admit(self, path: Path) -> "_Peer":
         if len(self._peers) >= self._most:
             self._end(next(iter(self._peers.values())))
-        peer = self._peers[address] = _Peer(self, sock, address)
+        peer = self._peers[path.source] = _Peer(self, path)
         peer.task = self._group.create_task(peer.run(), name="socks6 forward")
         return peer
 
@@ -107,12 +116,13 @@ class DatagramForwarder:
 class _Peer(Recipient):
     """One local peer and its association."""
 
-    def __init__(self, forwarder: DatagramForwarder, sock: socket.socket, address: SocketAddress) -> None:
-        self.address: Final = address
+    def __init__(self, forwarder: DatagramForwarder, path: Path) -> None:
+        self.address: Final = path.source
         self.last = 0.0  # when a datagram came or went
         self.task: asyncio.Task[None] | None = None
         self._forwarder = forwarder
-        self._socket = sock
+        self._path = path
+        self._control = answer_control(path)
         self._source = Remote.named(*forwarder.remote)
         self._association: Association | None = None
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
@@ -151,10 +161,7 @@ class _Peer(Recipient):
         self._forwarder.touch(self, asyncio.get_running_loop().time())
         for data, source in packets:
             if self._source.includes(source):
-                try:
-                    self._socket.sendto(data, self.address)
-                except OSError:  # no room, or the peer is gone: a datagram less
-                    continue
+                send_message(self._path, data, self._control)  # or lose it: no room, or the peer is gone
 
     @override
     def error_received(self, error: DatagramFailed) -> None:
@@ -177,6 +184,8 @@ async def _bound(local: Endpoint) -> socket.socket:
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+        if address.host in EVERYWHERE:
+            ask_for_local_addresses(sock)  # answers leave from the address that a peer sends to
         sock.bind(address.socket_address)
     except BaseException:
         sock.close()

@@ -82,6 +82,19 @@ def test_datagrams_go_to_the_host_and_its_answers_come_back(run: Run, local: str
     run(scene())
 
 
+@pytest.mark.parametrize(("local", "near"), [("0.0.0.0", "127.0.0.2"), ("::", "::1")])
+def test_answers_leave_from_the_address_that_a_peer_sends_to(run: Run, local: str, near: str) -> None:
+    async def scene() -> None:
+        async with (
+            associating(AssociatingProxy()) as client,
+            forwarding(client, local=local) as place,
+        ):
+            with contextlib.closing(Peer(Endpoint(near, place.port))) as peer:
+                assert await peer.ask(b"hello") == b"hello"
+
+    run(scene())
+
+
 def test_each_peer_has_a_port_of_its_own_at_the_proxy(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy()
