@@ -1,6 +1,7 @@
 """socks6 forward --udp: datagrams to a local port carried to one host, and its answers back."""
 
 import asyncio
+import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,17 +16,10 @@ from socks6.client.client import Client
 from socks6.client.datagram_transport import Remote
 from socks6.client.inbox import Received, Recipient
 from socks6.errors import DatagramFailed, DatagramTooLarge, Socks6Error
+from socks6.net.datagrams.arrival import ROOM, answer_control, ask_for_local_addresses, local_address
 from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
-from socks6.relay.datagrams.mover import (
-    ROOM,
-    Path,
-    answer_control,
-    ask_for_local_addresses,
-    local_address,
-    send_message,
-)
 
 EVERYWHERE: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared
 BATCH: Final = 64  # datagrams taken at a time, before others get their turn
@@ -85,14 +79,14 @@ class DatagramForwarder:
                 data, control, _, address = sock.recvmsg(RECEIVE_SIZE, ROOM)
             except OSError:  # nothing more; or an ICMP error about an answer, which ends nothing
                 return
-            peer = self._peers.get(address) or self._admit(Path(sock, address, local_address(control)))
+            peer = self._peers.get(address) or self._admit(sock, address, local_address(control))
             self.touch(peer, now)
             peer.send(data)
 
-    def _admit(self, path: Path) -> "_Peer":
+    def _admit(self, sock: socket.socket, address: SocketAddress, local: bytes) -> "_Peer":
         if len(self._peers) >= self._most:
             self._end(next(iter(self._peers.values())))
-        peer = self._peers[path.source] = _Peer(self, path)
+        peer = self._peers[address] = _Peer(self, sock, address, local)
         peer.task = self._group.create_task(peer.run(), name="socks6 forward")
         return peer
 
@@ -116,13 +110,16 @@ class DatagramForwarder:
 class _Peer(Recipient):
     """One local peer and its association."""
 
-    def __init__(self, forwarder: DatagramForwarder, path: Path) -> None:
-        self.address: Final = path.source
+    def __init__(
+        self, forwarder: DatagramForwarder, sock: socket.socket, address: SocketAddress, local: bytes
+    ) -> None:
+        """`local` is the address that the peer sends to, where there are several."""
+        self.address: Final = address
         self.last = 0.0  # when a datagram came or went
         self.task: asyncio.Task[None] | None = None
         self._forwarder = forwarder
-        self._path = path
-        self._control = answer_control(path)
+        self._socket = sock
+        self._control = answer_control(address, local)
         self._source = Remote.named(*forwarder.remote)
         self._association: Association | None = None
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
@@ -161,7 +158,8 @@ class _Peer(Recipient):
         self._forwarder.touch(self, asyncio.get_running_loop().time())
         for data, source in packets:
             if self._source.includes(source):
-                send_message(self._path, data, self._control)  # or lose it: no room, or the peer is gone
+                with contextlib.suppress(OSError):  # no room, or the peer is gone: a datagram less
+                    self._socket.sendmsg((data,), self._control, 0, self.address)
 
     @override
     def error_received(self, error: DatagramFailed) -> None:
