@@ -11,7 +11,7 @@ from socks6.client.stream import ProxiedStream
 from socks6.errors import LocalProtocolError
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import SocketStream
-from socks6.relay.plane import RelaySettings, relay
+from socks6.relay.plane import RelayPlane, RelaySettings
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -25,6 +25,7 @@ class Carriers:
     def __init__(self) -> None:
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[asyncio.Task[None], asyncio.BaseTransport] = {}
+        self._plane = RelayPlane(RelaySettings(idle_timeout=0.0))
 
     async def __aenter__(self) -> "Carriers":
         """Get ready to carry."""
@@ -47,7 +48,10 @@ class Carriers:
             task.cancel()
         cancelled = isinstance(error, asyncio.CancelledError)
         # any other exception is the caller's own: it goes its way without a group around it
-        await (group.__aexit__(kind, error, trace) if cancelled else group.__aexit__(None, None, None))
+        try:
+            await (group.__aexit__(kind, error, trace) if cancelled else group.__aexit__(None, None, None))
+        finally:
+            self._plane.close()
 
     def check(self) -> None:
         """Raise LocalProtocolError unless there is a block that tasks can live in."""
@@ -73,8 +77,9 @@ class Carriers:
     ) -> tuple[asyncio.Transport, ProtocolT]:
         """Return a transport over the stream and its protocol; the stream is the transport's from now on.
 
-        `server_side` makes ours the server's end of TLS. A plain socket becomes the transport itself. Anything else is joined to one end of a socket pair by
-        a relay: outside `async with` that raises LocalProtocolError. Raises ssl.SSLError and OSError.
+        `server_side` makes ours the server's end of TLS. A plain socket becomes the transport itself. Anything
+        else is joined to one end of a socket pair by a relay: outside `async with` that raises
+        LocalProtocolError. Raises ssl.SSLError and OSError.
         """
         if stream.raw_socket is not None:
             return await _wrap(
@@ -85,7 +90,7 @@ class Carriers:
             raise LocalProtocolError("over this way to the proxy, use the client as `async with Client(...)`")
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
-        task = self._group.create_task(_carry(stream, SocketStream(theirs)), name="socks6 carrier")
+        task = self._group.create_task(self._relay(stream, SocketStream(theirs)), name="socks6 carrier")
         try:
             transport, protocol = await _wrap(
                 ours, protocol_factory, ssl, server_hostname, server_side=server_side
@@ -96,6 +101,9 @@ class Carriers:
         self._tasks[task] = transport
         task.add_done_callback(self._tasks.pop)
         return transport, protocol
+
+    async def _relay(self, far: ByteStream, near: ByteStream) -> None:
+        await self._plane.relay(near, far)
 
 
 async def _wrap(
@@ -139,7 +147,3 @@ def _let_go(raw: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
     """
     if not isinstance(loop, asyncio.BaseEventLoop):  # asyncio's own transports close the object
         raw.detach()
-
-
-async def _carry(far: ByteStream, near: ByteStream) -> None:
-    await relay(near, far, settings=RelaySettings(idle_timeout=0.0))
