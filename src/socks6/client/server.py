@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+from typing_extensions import override
+
 from socks6.client.listener import BindListener
 from socks6.client.stream import ProxiedStream
 from socks6.errors import Socks6Error
@@ -18,12 +20,14 @@ ConnectedCallback: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWri
 Serve: TypeAlias = Callable[[ProxiedStream], Awaitable[None]]
 
 
-class BindServer:
+class BindServer(asyncio.AbstractServer):
     """Hands each peer of a listener to `serve`, until closed. It serves from the start.
 
     As an `asyncio.Server`: close it, wait for it, or use it as an async context manager. It has no `sockets`,
     for they are the proxy's; `bound` says where it is reached. Peers that are being served outlive it.
     """
+
+    sockets: tuple[()] = ()
 
     def __init__(self, listener: BindListener, serve: Serve) -> None:
         self._listener = listener
@@ -47,19 +51,32 @@ class BindServer:
         """The stack options in force on the port."""
         return self._listener.options
 
+    @override
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that it runs on."""
+        return self._running.get_loop()
+
+    @override
+    async def start_serving(self) -> None:
+        """Do nothing: it serves from the start."""
+
+    @override
     def is_serving(self) -> bool:
         """Return whether peers are accepted."""
         return not (self._running.done() or self._running.cancelling())
 
+    @override
     def close(self) -> None:
         """Accept nobody any more. Idempotent."""
         self._running.cancel()
 
+    @override
     async def wait_closed(self) -> None:
         """Wait until nobody is accepted any more, and the port is given up."""
         await asyncio.wait([self._running])
         await self._listener.aclose()  # again, if it was closed before it began to run
 
+    @override
     async def serve_forever(self) -> None:
         """Wait until it is closed. Raises what ended the port: OperationFailed, ProxyUnreachable.
 
@@ -72,10 +89,12 @@ class BindServer:
         if self._failure is not None:
             raise self._failure
 
+    @override
     async def __aenter__(self) -> "BindServer":
         """Return the server."""
         return self
 
+    @override
     async def __aexit__(self, *_: object) -> None:
         """Close it."""
         self.close()

@@ -53,7 +53,11 @@ def test_each_peer_is_served(run: Run) -> None:
         async with serving() as (proxy, server, _):
             assert (server.bound, server.backlog) == (PUBLIC, 1)
             assert server.options == (ListenBacklog(backlog=1),)
+            await server.start_serving()
             assert server.is_serving()
+            assert server.get_loop() is asyncio.get_running_loop()
+            assert isinstance(server, asyncio.AbstractServer)
+            assert not server.sockets
             for _ in range(3):
                 assert await hear(await proxy.next()) == b"HELLO\n"
 
