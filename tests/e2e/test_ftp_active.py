@@ -15,6 +15,8 @@ from typing import Final
 
 import pytest
 
+from tests.kit.footprint import eventually
+from tests.kit.netns import road
 from tests.kit.origins import Place
 from tests.kit.proxies import ENVIRONMENT, converter, curl_line, server
 
@@ -35,15 +37,15 @@ pytestmark = pytest.mark.e2e
 
 
 @contextlib.contextmanager
-def ftp_server(folder: Path) -> Iterator[Place]:
+def ftp_server(folder: Path, host: str = "127.0.0.1") -> Iterator[Place]:
     """Run an FTP server that gives and takes the files of a folder."""
-    line = [sys.executable, "-m", "pyftpdlib", "-i", "127.0.0.1", "-p", "0", "-w", "-d", str(folder)]
+    line = [sys.executable, "-m", "pyftpdlib", "-i", host, "-p", "0", "-w", "-d", str(folder)]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             for text in process.stderr:
-                if found := re.search(r"starting FTP server on 127\.0\.0\.1:(\d+)", text):
-                    yield Place(host="127.0.0.1", port=int(found[1]))
+                if found := re.search(rf"starting FTP server on {re.escape(host)}:(\d+)", text):
+                    yield Place(host=host, port=int(found[1]))
                     break
             else:
                 raise AssertionError("no FTP server")
@@ -81,3 +83,27 @@ def test_files_come_and_go(tmp_path: Path) -> None:
         assert (files / "new").read_bytes() == BLOB[::-1]
     carried = [line for line in proxy.said if "command=BIND" in line and "reply=0" in line]
     assert len(carried) == 2, proxy.said
+
+
+def test_between_networks_the_server_knows_nobody_but_the_proxy(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "blob").write_bytes(BLOB)
+    with road(routers=1) as hosts, contextlib.ExitStack() as running:
+        client, router, far = hosts
+        proxy_host, ftp_host = hosts.address(1), hosts.last_address()
+        with far.entered():
+            ftp = running.enter_context(ftp_server(files, ftp_host))
+        with router.entered():
+            place = f"socks6://{proxy_host}:0"
+            proxy = running.enter_context(
+                server("--listen", place, "--open", "--allow-private", "-v", "--log-destinations")
+            )
+        with client.entered():
+            near = running.enter_context(converter(proxy.url))
+            fetched = active_ftp(tmp_path, near.place, f"ftp://{ftp.host}:{ftp.port}/blob")
+        assert fetched.returncode == 0, (fetched.stderr, proxy.said, near.said)
+        assert fetched.stdout == BLOB
+        assert eventually(lambda: len(proxy.said) == 2)  # what is said over the one, and comes over the other
+        assert any("command=CONNECT" in line for line in proxy.said)
+        assert any("command=BIND" in line and f"peer={ftp.host}:" in line for line in proxy.said)
