@@ -5,6 +5,7 @@ It confirms the first datagram that gets through, and sends those with data back
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from socks6.protocol.server import ServerConversation
 BOUND: Final = ("192.0.2.1", 4711)
 NAMED: Final = "192.0.2.77"  # what every name leads to
 FIRST_ID: Final = 0x0102030405060708
+ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
 
 
 @dataclass(kw_only=True)
@@ -179,6 +181,27 @@ class _Packets(asyncio.DatagramProtocol):
         self._group.create_task(self._proxy.take_packet(data, addr))
 
 
+def _at_one_port(host: str) -> tuple[socket.socket, socket.socket]:
+    """Return a listener and a UDP socket at the same port; one that is free for TCP may be taken for UDP."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for attempts_left in reversed(range(ATTEMPTS)):
+        listener, packets = socket.socket(family), socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            listener.bind((host, 0))
+            packets.bind((host, listener.getsockname()[1]))
+        except OSError as error:
+            listener.close()
+            packets.close()
+            if error.errno != errno.EADDRINUSE or not attempts_left:
+                raise
+            continue
+        listener.listen()
+        listener.setblocking(False)
+        packets.setblocking(False)
+        return listener, packets
+    raise AssertionError("the last attempt returns or raises")
+
+
 @contextlib.asynccontextmanager
 async def associating(
     proxy: AssociatingProxy, *, host: str = "127.0.0.1", udp: bool = True, timeout: float = 10.0
@@ -186,19 +209,19 @@ async def associating(
     """Run the proxy; give a client of it. Without `udp` nobody is at its UDP port."""
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as held:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = held.enter_context(socket.socket(family))
-        listener.bind((host, 0))
-        listener.listen()
-        listener.setblocking(False)
+        listener, packets = _at_one_port(host)
+        held.enter_context(listener)
+        held.enter_context(packets)
         port = listener.getsockname()[1]
         authority = f"[{host}]" if ":" in host else host
         proxy.url = f"socks6://{authority}:{port}"
         async with asyncio.TaskGroup() as group:
             if udp:
                 proxy._udp, _ = await loop.create_datagram_endpoint(
-                    lambda: _Packets(proxy, group), local_addr=(host, port)
+                    lambda: _Packets(proxy, group), sock=packets
                 )
+            else:
+                packets.close()
 
             async def accept() -> None:
                 while True:
