@@ -212,12 +212,13 @@ class PythonLane:
     """A Lane of the mover in Python. Its tables hold plain tuples."""
 
     __slots__ = (
-        "_control", "_dialect", "_id", "_layout", "_mover", "_owner", "_path", "_sources", "_ways",
+        "_closed", "_control", "_dialect", "_id", "_layout", "_mover", "_owner", "_path", "_sources", "_ways",
         "down_bytes", "down_datagrams", "up_bytes", "up_datagrams",
     )  # fmt: skip
 
     def __init__(self, mover: PythonMover, association_id: int, dialect: Dialect, owner: LaneOwner) -> None:
         self._mover = mover
+        self._closed = False
         self._id = association_id
         self._dialect = dialect
         self._owner = owner
@@ -242,6 +243,7 @@ class PythonLane:
         self._sources[source] = prefix, until
 
     def close(self) -> None:
+        self._closed = True
         if self._mover.lanes.get(self._id) is self:
             del self._mover.lanes[self._id]
         self._ways.clear()
@@ -267,6 +269,8 @@ class PythonLane:
 
     def move_down(self, data: bytes, source: SocketAddress, now: float) -> bool:
         """Move what a remote host sent, or hand it up; return False if it was dropped."""
+        if self._closed:
+            return False
         known = self._sources.get(source)
         if known is None or now >= known[1]:
             self._owner.missed_down(data, source)

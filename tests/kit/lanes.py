@@ -1,0 +1,154 @@
+"""A mover with one lane, over loopback sockets: what is sent is there at once, so that no test waits."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from typing_extensions import override
+
+from socks6.message.datagrams import DatagramPrefix, datagram_prefix, parse_header
+from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
+from socks6.net.datagrams.arrival import ask_for_local_addresses
+from socks6.net.sockets import SocketAddress
+from socks6.relay.datagrams.mover import ClientPath, Lane, LaneOwner, Mover, Path
+from tests.kit.udp_server import MOVERS
+
+ID = 0x0102030405060708
+LATER = 100.0  # when entries end, unless told
+
+
+def udp_socket(host: str = "127.0.0.1") -> socket.socket:
+    """Return a socket that never waits."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.bind((host, 0))
+    return sock
+
+
+def everything(sock: socket.socket) -> list[bytes]:
+    """Return what has come to a socket."""
+    found = []
+    while True:
+        try:
+            found.append(sock.recv(65536))
+        except BlockingIOError:
+            return found
+
+
+@dataclass(kw_only=True)
+class Scene(LaneOwner):
+    """A client that sends to a port; a lane with a socket; a remote host. Knows what was handed up."""
+
+    mover: Mover
+    dialect: Dialect
+    layout: DatagramLayout
+    port: socket.socket
+    client: socket.socket
+    far: socket.socket
+    remote: socket.socket
+    up: list[tuple[bytes, ClientPath]] = field(default_factory=list)
+    down: list[tuple[bytes, SocketAddress]] = field(default_factory=list)
+    lane: Lane = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lane = self.mover.open(ID, self.dialect, self)
+
+    @override
+    def missed_up(self, data: bytes, path: ClientPath) -> None:
+        self.up.append((data, path))
+
+    @override
+    def missed_down(self, data: bytes, source: SocketAddress) -> None:
+        self.down.append((data, source))
+
+    @property
+    def path(self) -> Path:
+        """Return the client's path."""
+        return Path(self.port, self.client.getsockname(), b"")
+
+    def prefix(self, host: str | None = None, port: int | None = None, number: int = ID) -> DatagramPrefix:
+        """Return what stands before data for the remote host, or another, and from it."""
+        where = self.remote.getsockname()
+        port = where[1] if port is None else port
+        return datagram_prefix(number, host or where[0], port, self.dialect, self.layout)
+
+    def message(
+        self, data: bytes, host: str | None = None, port: int | None = None, number: int = ID
+    ) -> bytes:
+        """Return a message for the remote host, or another."""
+        before, after = self.prefix(host, port, number)
+        return before + (4 + len(after) + len(data)).to_bytes(2) + after + data
+
+    def key(self, message: bytes) -> bytes:
+        """Return the key of a message."""
+        header = parse_header(message, self.dialect, self.layout)
+        assert header is not None
+        return header[1]
+
+    def latch(self) -> None:
+        """Have the client's path be the lane's."""
+        self.lane.latch(self.path, self.layout, [])
+
+    def allow(self, *, until: float = LATER) -> None:
+        """Let datagrams go to the remote host, and come from there."""
+        where = self.remote.getsockname()
+        self.lane.allow_to(self.key(self.message(b"")), self.far, where, until)
+        self.lane.allow_from(where, self.prefix(), until)
+
+    def send(self, *packets: bytes, sock: socket.socket | None = None) -> None:
+        """Have the client, or another, send."""
+        for packet in packets:
+            (sock or self.client).sendto(packet, self.port.getsockname())
+
+    def answer(self, *packets: bytes, sock: socket.socket | None = None) -> None:
+        """Have the remote host, or another, send."""
+        for packet in packets:
+            (sock or self.remote).sendto(packet, self.far.getsockname())
+
+    def pump_near(self, now: float = 0.0) -> None:
+        """Have the mover take what clients have sent."""
+        self.mover.pump_near(self.port, now)
+
+    def pump_far(self, now: float = 0.0) -> None:
+        """Have the mover take what remote hosts have sent."""
+        self.mover.pump_far([(self.lane, self.far)], now)
+
+
+@contextmanager
+def scene(
+    mover: str,
+    *,
+    dialect: Dialect = DRAFT_12,
+    layout: DatagramLayout | None = None,
+    host: str = "127.0.0.1",
+    local_addresses: bool = False,
+) -> Iterator[Scene]:
+    """Set a scene; all sockets are of `host`'s family."""
+    with ExitStack() as held:
+        port, client, far, remote = (held.enter_context(udp_socket(host)) for _ in range(4))
+        if local_addresses:
+            ask_for_local_addresses(port)
+        made = MOVERS[mover]()
+        for sock in (port, far):
+            made.prepare(sock)
+        set_up = Scene(
+            mover=made,
+            dialect=dialect,
+            layout=layout or dialect.datagram_layout,
+            port=port,
+            client=client,
+            far=far,
+            remote=remote,
+        )
+        held.callback(set_up.lane.close)
+        yield set_up
+
+
+@contextmanager
+def running(mover: str, **settings: object) -> Iterator[Scene]:
+    """Set a scene in which datagrams go back and forth already."""
+    with scene(mover, **settings) as made:  # type: ignore[arg-type] # named as those of `scene`
+        made.latch()
+        made.allow()
+        yield made

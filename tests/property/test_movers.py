@@ -1,0 +1,73 @@
+"""Whatever bytes come, the mover in C does as the one in Python does."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
+from tests.kit.lanes import ID, Scene, everything, running
+
+HEADERS = st.builds(
+    lambda version, kind, length, number, middle, rest: (
+        bytes((version, kind)) + length.to_bytes(2) + number.to_bytes(8) + middle + rest
+    ),
+    st.sampled_from((6, 0xD4, 5)),
+    st.sampled_from((3, 3, 3, 1, 4)),
+    st.one_of(st.integers(0, 60), st.integers(0, 0xFFFF)),
+    st.sampled_from((ID, ID, ID, ID + 1)),
+    st.one_of(
+        st.binary(min_size=4, max_size=4),
+        st.sampled_from(
+            [
+                bytes.fromhex(text)
+                for text in ("01000035", "00350001", "03000035", "04000035", "01000100", "00010001")
+            ]
+        ),
+    ),
+    st.binary(max_size=60),
+)
+
+
+@st.composite
+def packets(draw: st.DrawFn) -> bytes:
+    """Return a message that is whole, or nearly, or anything."""
+    packet = draw(st.one_of(HEADERS, st.binary(max_size=80)))
+    if draw(st.booleans()) and len(packet) > 3:
+        packet = packet[:2] + len(packet).to_bytes(2) + packet[4:]
+    return packet
+
+
+def outcome(play: Scene, packet: bytes) -> tuple[list[bytes], list[bytes], int]:
+    """Return what reached the remote host, what was handed up, and how many were dropped."""
+    before = play.mover.dropped
+    play.up.clear()
+    play.send(packet)
+    play.pump_near()
+    dropped = play.mover.dropped - before
+    return everything(play.remote), [data for data, _ in play.up], dropped if packet else 0
+
+
+@pytest.mark.parametrize("layout", list(DatagramLayout))
+@pytest.mark.parametrize("dialect", [DRAFT_12, GO_212])
+def test_both_movers_do_the_same(dialect: Dialect, layout: DatagramLayout) -> None:
+    with (
+        running("python", dialect=dialect, layout=layout) as one,
+        running("compiled", dialect=dialect, layout=layout) as other,
+    ):
+
+        @given(packets(), st.booleans())
+        def check(packet: bytes, known: bool) -> None:
+            if known:  # the address that has a way: otherwise none would ever be met
+                size = len(one.message(b"")) - 4
+                packets_of = [play.message(b"")[12 : 4 + size] for play in (one, other)]
+                outcomes = [
+                    outcome(play, packet[:12] + way + packet[12 + len(way) :])
+                    for play, way in zip((one, other), packets_of, strict=True)
+                ]
+                handed = [len(data) for data in outcomes[0][1]], [len(data) for data in outcomes[1][1]]
+                assert handed[0] == handed[1]
+                assert (outcomes[0][0], outcomes[0][2]) == (outcomes[1][0], outcomes[1][2])
+            else:
+                assert outcome(one, packet) == outcome(other, packet)
+
+        check()
