@@ -8,6 +8,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.client.client import Client
+from socks6.errors import ProxyUnreachable
 from tests.kit.loops import Run
 from tests.kit.proxies import server
 from tests.kit.udp_hosts import udp_echo
@@ -107,6 +108,21 @@ def test_a_chain_of_servers_carries_datagrams(run: Run, chain: str, path: str) -
 
     with udp_echo() as far:
         run(scene(chain, far.port))
+
+
+def test_where_the_proxy_takes_no_udp_the_connection_carries_it(run: Run) -> None:
+    async def scene(url: str, port: int) -> None:
+        async with Client(url) as client:
+            async with client.associate() as udp:
+                await udp.send(b"hello", ("127.0.0.1", port))
+                assert (await udp.receive())[0] == b"hello"
+                assert udp.path == "stream"
+            with pytest.raises(ProxyUnreachable, match="UDP port"):
+                async with client.associate(udp="datagram"):
+                    pass
+
+    with server("--no-udp") as running, udp_echo() as far:
+        run(scene(running.url, far.port))
 
 
 def test_many_at_a_time(run: Run, via: str) -> None:
