@@ -82,6 +82,18 @@ def test_at_an_ipv6_address(proxy: Proxy) -> None:
             assert sock.recv(5) == b"hello"
 
 
+def test_with_a_proxy_that_announces_each_peer() -> None:
+    with (
+        server(*USER, "--dialect212") as proxy,
+        web_site() as site,
+        published(as_alice(proxy), at(site), "--dialect212") as there,
+    ):
+        place = there.next_place()
+        report = ab("-n", "100", "-c", "10", f"http://{place.host}:{place.port}/")
+        assert re.search(r"Failed requests: +0\n", report), report
+        assert there.said == []
+
+
 def test_through_a_chain(proxy: Proxy) -> None:
     with (
         server(*USER, environment={"SOCKS6_PROXY": as_alice(proxy)}) as near,

@@ -257,6 +257,24 @@ def test_closing_ends_a_pending_accept(run: Run) -> None:
     run(scene())
 
 
+def test_closing_gives_up_a_bind_that_is_under_way(run: Run) -> None:
+    async def scene() -> None:
+        async with calls() as proxy, asyncio.TaskGroup() as group:
+            binding = group.create_task(proxy.client.bind())
+            await (await bound(proxy)).reply(*PEER)
+            listener = await binding
+            (await listener.accept()).abort()
+            accepting = group.create_task(failed_accept(listener, OSError))
+            again = await proxy.next()
+            await listener.aclose()
+            await again.reply(*PUBLIC)
+            await accepting
+            with pytest.raises(ConnectionError):
+                await again.stream.receive()
+
+    run(scene())
+
+
 @pytest.mark.parametrize("answer", [(), (ListenBacklog(backlog=0),)])
 def test_a_proxy_without_backlog_is_said_to_be_one(
     run: Run, answer: tuple[ListenBacklog, ...], caplog: pytest.LogCaptureFixture

@@ -113,8 +113,12 @@ def test_serving_for_ever_closes_when_it_is_cancelled(run: Run) -> None:
 
 def test_a_server_closed_at_once_gives_up_its_port(run: Run) -> None:
     async def scene() -> None:
-        async with serving() as (_, server, first):
-            server.close()
+        async with calls() as proxy, asyncio.TaskGroup() as group:
+            binding = group.create_task(proxy.client.bind())
+            first = await proxy.next()
+            await first.reply(*PUBLIC)
+            server = BindServer(await binding, lambda stream: stream.aclose())
+            server.close()  # before it has begun to run
             await server.wait_closed()
             with pytest.raises(ConnectionError):
                 await first.stream.receive()
