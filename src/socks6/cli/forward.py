@@ -23,6 +23,8 @@ from socks6.relay.plane import RelayPlane, RelaySettings
 
 TCP_IDLE_SECONDS: Final = 7440.0  # as a proxy has it (RFC 5382)
 UDP_IDLE_SECONDS: Final = 300.0  # as RFC 4787 advises for NATs
+CONNECTIONS: Final = 1000
+UDP_PEERS: Final = 150  # fewer than a proxy of ours lets a user have associations
 
 
 def run(arguments: Namespace) -> int:
@@ -36,13 +38,13 @@ def run(arguments: Namespace) -> int:
             client,
             remote,
             idle=UDP_IDLE_SECONDS if arguments.idle is None else arguments.idle,
-            peers=arguments.max_peers,
+            peers=arguments.max_peers or UDP_PEERS,
             path=arguments.udp_path,
         )
         run_loop(_until_stopped(forwarder.run(local, listening)), "auto")
     else:
         idle = TCP_IDLE_SECONDS if arguments.idle is None else arguments.idle
-        streams = StreamForwarder(client, remote, idle=idle, peers=arguments.max_peers)
+        streams = StreamForwarder(client, remote, idle=idle, peers=arguments.max_peers or CONNECTIONS)
         run_loop(_until_stopped(streams.run(local)), "auto")
     return 0
 

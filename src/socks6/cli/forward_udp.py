@@ -15,7 +15,7 @@ from socks6.client.association import Association
 from socks6.client.client import Client
 from socks6.client.datagram_transport import Remote
 from socks6.client.inbox import Received, Recipient
-from socks6.errors import DatagramFailed, DatagramTooLarge, Socks6Error
+from socks6.errors import DatagramFailed, Socks6Error
 from socks6.net.datagrams.arrival import ROOM, answer_control, ask_for_local_addresses, local_address
 from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketAddress, endpoint
@@ -26,14 +26,18 @@ BATCH: Final = 64  # datagrams taken at a time, before others get their turn
 RECEIVE_SIZE: Final = 65536
 SOCKET_BUFFER: Final = 1 << 20
 WAITING: Final = 64  # datagrams of one peer that wait for its association; beyond, the oldest are dropped
+BRIEF_SECONDS: Final = (
+    30.0  # the silence of a peer that has sent but once: a resolver, with a new port each time
+)
 RETRY_SECONDS: Final = 1.0  # how long a peer whose association failed is not listened to
 
 
 class DatagramForwarder:
     """Gives each peer of a local port an association of its own, so that the host sees each at another port.
 
-    `idle` is how many seconds of silence, both ways, end a peer's association; 0 for never. There are at most
-    `peers` at a time: for one more, the one that has been silent longest goes.
+    `idle` is how many seconds of silence, both ways, end a peer's association, at most BRIEF_SECONDS if it has
+    sent one datagram alone; 0 for never. There are at most `peers` at a time: for one more, the one that has been
+    silent longest goes.
     """
 
     def __init__(
@@ -100,11 +104,13 @@ class DatagramForwarder:
         loop = asyncio.get_running_loop()
         if not self._idle:
             await loop.create_future()
+        brief = min(self._idle, BRIEF_SECONDS)
         while True:
-            await asyncio.sleep(self._idle / 4)
-            silent_since = loop.time() - self._idle
-            while self._peers and (peer := next(iter(self._peers.values()))).last <= silent_since:
-                self._end(peer)
+            await asyncio.sleep(brief / 4)
+            now = loop.time()
+            for peer in list(self._peers.values()):
+                if now - peer.last >= (brief if peer.sent <= 1 else self._idle):
+                    self._end(peer)
 
 
 class _Peer(Recipient):
@@ -116,6 +122,7 @@ class _Peer(Recipient):
         """`local` is the address that the peer sends to, where there are several."""
         self.address: Final = address
         self.last = 0.0  # when a datagram came or went
+        self.sent = 0
         self.task: asyncio.Task[None] | None = None
         self._forwarder = forwarder
         self._socket = sock
@@ -126,13 +133,11 @@ class _Peer(Recipient):
 
     def send(self, data: bytes) -> None:
         """Send to the host, once there is a way. What cannot be sent is dropped, as networks do."""
+        self.sent += 1
         if self._association is None:
             self._waiting.append(data)
-            return
-        try:
-            self._association.send_nowait(data, self._forwarder.remote)
-        except (DatagramTooLarge, OSError):
-            return
+        else:
+            self._send(self._association, data)
 
     async def run(self) -> None:
         """Carry until the association is over."""
@@ -143,7 +148,7 @@ class _Peer(Recipient):
                 self._association = association
                 association.deliver_to(self)
                 while self._waiting:
-                    self.send(self._waiting.popleft())
+                    self._send(association, self._waiting.popleft())
                 await association.run()
             finally:
                 association.abort()
@@ -152,6 +157,10 @@ class _Peer(Recipient):
             await asyncio.sleep(RETRY_SECONDS)  # while it is remembered, it cannot ask again
         finally:
             forwarder.forget(self)
+
+    def _send(self, association: Association, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            association.send_nowait(data, self._forwarder.remote)
 
     @override
     def datagrams_received(self, packets: Sequence[Received]) -> None:

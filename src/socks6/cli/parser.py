@@ -44,8 +44,8 @@ FORWARD_NUMBERS: Final = (
         "max_peers",
         "NUMBER",
         positive_count,
-        1000,
-        "connections or UDP peers at a time (default: 1000)",
+        None,
+        "connections or UDP peers at a time (default: 1000, with --udp 150)",
     ),
     ("timeout", "timeout", "SECONDS", positive_seconds, 60.0, "to connect (default: 60)"),
 )

@@ -248,7 +248,7 @@ class Association:
 
     def _message(self, data: bytes, destination: tuple[str, int]) -> bytes:
         if self._end is not None:
-            raise self._end
+            raise self._end.with_traceback(None)  # or it would grow with each call
         prefix, limit = self._destinations.get(destination) or self._destination_of(destination)
         message = build_datagram(prefix, data) if len(data) <= limit else None
         if message is None:

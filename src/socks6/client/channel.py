@@ -71,6 +71,7 @@ class UpstreamChannel(DatagramChannel):
             await asyncio.wait((running,), timeout=CLOSE_SECONDS)
         finally:
             running.cancel()
+            self._association.abort()  # also when the task had no time to begin
 
     def _judged(self, host: str, port: int) -> bool:
         if len(self._destinations) >= VERDICTS:

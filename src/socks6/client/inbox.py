@@ -58,7 +58,7 @@ class Inbox(Recipient):
         """Return the next datagram and its source. Raises DatagramFailed; what it ended by, once all is taken."""
         while not self._items:
             if self._end is not None:
-                raise self._end
+                raise self._end.with_traceback(None)  # or it would grow with each call
             self._news.clear()
             await self._news.wait()
         return self._taken()

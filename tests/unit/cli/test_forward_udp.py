@@ -146,6 +146,25 @@ def test_a_silent_peer_is_forgotten_and_may_come_again(run: Run) -> None:
     run(scene())
 
 
+def test_a_peer_that_has_sent_but_once_is_forgotten_sooner(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks6.cli.forward_udp.BRIEF_SECONDS", 0.05)
+
+    async def scene() -> None:
+        proxy = AssociatingProxy()
+        async with associating(proxy) as client, forwarding(client, idle=60.0) as place:
+            with contextlib.closing(Peer(place)) as once, contextlib.closing(Peer(place)) as twice:
+                await twice.ask(b"1")
+                await twice.ask(b"2")
+                await once.ask(b"3")
+                await proxy.endings.get()
+                await twice.ask(b"4")
+                assert len(proxy.requests) == 2
+                await once.ask(b"5")
+                assert len(proxy.requests) == 3
+
+    run(scene())
+
+
 def test_for_one_peer_too_many_the_one_silent_longest_goes(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy()
