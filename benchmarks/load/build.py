@@ -1,4 +1,4 @@
-"""Compile the load generator and the origin, once for each state of their sources."""
+"""Compile the load generators, the origin and the bare relay, once for each state of their sources."""
 
 import hashlib
 import os
@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
-PROGRAMS: Final = {"origin": ("origin.c",), "loadgen": ("loadgen.c", "handshake.c")}
+PROGRAMS: Final = {
+    "origin": ("origin.c",),
+    "loadgen": ("loadgen.c", "handshake.c"),
+    "udpload": ("udpload.c",),
+    "udprelay": ("udprelay.c",),
+}
 FLAGS: Final = ("-O2", "-Wall", "-Wextra")
 
 
@@ -19,10 +24,12 @@ class NoCompilerError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """Where the two compiled programs are."""
+    """Where the compiled programs are."""
 
     loadgen: Path
     origin: Path
+    udpload: Path
+    udprelay: Path
 
 
 def cache_directory() -> Path:
@@ -42,7 +49,7 @@ def build() -> Programs:
     for name, files in PROGRAMS.items():
         if not (directory / name).exists():
             _compile(directory / name, files)
-    return Programs(loadgen=directory / "loadgen", origin=directory / "origin")
+    return Programs(**{name: directory / name for name in PROGRAMS})
 
 
 def _compile(target: Path, files: tuple[str, ...]) -> None:

@@ -60,6 +60,13 @@ class Run:
         self.origin = origin
         self.origin_port = int(origin.line(timeout=5.0).split()[1])
 
+    def load_datagrams(self, associations: int, size: int) -> Process:
+        """Start the load generator for datagrams."""
+        command = [str(self.bench.programs.udpload), *self.peer.load_options()]
+        command += ["-P", str(self.running.port), "-c", str(associations), "-s", str(size)]
+        command += ["-w", str(WARM_UP), "-t", str(self.bench.seconds)]
+        return Process(command, cores=self.bench.load_cores)
+
     def load(self, mode: str, connections: int, most: int) -> Process:
         """Start the load generator."""
         command = [str(self.bench.programs.loadgen), "-m", mode, *self.peer.load_options()]
@@ -121,7 +128,7 @@ def run_once(bench: Bench, peer: Peer, cell: Cell) -> Sample:
 
 
 def _speed(run: Run, cell: Cell) -> Sample:
-    with run.load(cell.mode, cell.connections, cell.most) as load:
+    with _load(run, cell) as load:
         _expect(load, "ready", SETUP_TIMEOUT)
         load.tell("go")
         _expect(load, "measure", WARM_UP + 10.0)
@@ -144,6 +151,12 @@ def _speed(run: Run, cell: Cell) -> Sample:
         others_cpu=max(0.0, after.machine - before.machine - load_cpu - origin_cpu - sum(cpu.values())),
         connections=cell.connections,
     )
+
+
+def _load(run: Run, cell: Cell) -> Process:
+    if cell.mode == "udp":
+        return run.load_datagrams(cell.connections, cell.size)
+    return run.load(cell.mode, cell.connections, cell.most)
 
 
 def _memory(run: Run, cell: Cell) -> Sample:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.load.build import build
 from benchmarks.load.encrypted import HAPROXY_RELAY, STUNNEL_RELAY, before, through_stunnel
 from benchmarks.load.processes import Process, ProcessError
 from benchmarks.load.starting import START_TIMEOUT, Running, Start, free_port, program, wait_until_listening
@@ -106,10 +107,15 @@ def danted(
 
 
 @contextmanager
-def socks6_command(cores: frozenset[int], *arguments: str) -> Iterator[tuple[Process, str]]:
-    """Start one of our commands and yield it with the URL that it says it listens on."""
+def socks6_command(
+    cores: frozenset[int], *arguments: str, options: str = "-m"
+) -> Iterator[tuple[Process, str]]:
+    """Start one of our commands and yield it with the URL that it says it listens on.
+
+    `options` are what stands between `python` and `socks6`.
+    """
     environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    profiler = os.environ.get(PYTHON_OPTIONS, "-m").split()
+    profiler = os.environ.get(PYTHON_OPTIONS, options).split()
     command = [sys.executable, *profiler, "socks6", *arguments, *NO_LIMITS]
     with Process(command, cores=cores, environment=environment) as process:
         until = time.monotonic() + START_TIMEOUT
@@ -154,6 +160,20 @@ def _encrypted(cores: frozenset[int], directory: Path) -> AbstractContextManager
     return _server("mixed+tls", query=query)(cores)
 
 
+@contextmanager
+def _in_python(cores: frozenset[int]) -> Iterator[Running]:
+    listen = ("server", "--listen", "socks6://127.0.0.1:0")
+    hidden = "-m benchmarks.load.without_extension"
+    with socks6_command(cores, *listen, options=hidden) as (process, url):
+        yield Running(port=port_of(url), processes={"server": process})
+
+
+@contextmanager
+def _bare_relay(cores: frozenset[int]) -> Iterator[Running]:
+    with Process([str(build().udprelay)], cores=cores) as process:
+        yield Running(port=int(process.line(timeout=5.0).split()[1]), processes={"relay": process})
+
+
 _USERS: Final = ("--user", f"{USER}:{PASSWORD}")
 
 PEERS: Final = {
@@ -186,6 +206,15 @@ PEERS: Final = {
             ours=True,
             usual=False,
             suite="tls",
+        ),
+        Peer(name="direct-udp", protocol="direct", start=_nothing, usual=False, suite="udp"),
+        Peer(name="bare-udp", protocol="bare", start=_bare_relay, usual=False, suite="udp"),
+        Peer(name="danted-udp", protocol="socks5", start=danted(), usual=False, suite="udp"),
+        Peer(
+            name="socks6-udp", protocol="socks6", start=_server("socks6"), ours=True, usual=False, suite="udp"
+        ),
+        Peer(
+            name="socks6-udp-python", protocol="socks6", start=_in_python, ours=True, usual=False, suite="udp"
         ),
         Peer(
             name="socks6-early",

@@ -62,6 +62,8 @@ class Cell:
     mode: str
     connections: int
     most: int = 0
+    size: int = 0
+    """Of a datagram."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,4 +174,24 @@ MEMORY: Final = Suite(
         ),
     ),
 )
-SUITES: Final = {suite.name: suite for suite in (BULK, TLS, CONNECT, MESSAGES, MEMORY)}
+UDP: Final = Suite(
+    name="udp",
+    title="Datagrams relayed, there and back through an echo",
+    cells=tuple(
+        Cell(
+            name=f"{size} B, {associations} association{'s' * (associations > 1)}",
+            mode="udp",
+            connections=associations,
+            size=size,
+        )
+        for size in (200, 1200)
+        for associations in (1, 100)
+    ),
+    metrics=(
+        Metric(name="datagrams/s", compute=_rate, higher_is_better=True, aim=2.0, against="danted-udp"),
+        Metric(name="beside C", compute=_rate, higher_is_better=True, aim=0.9, against="bare-udp"),
+        Metric(name="CPU µs/datagram", compute=_cpu_microseconds),
+        Metric(name="lost", compute=lambda sample: float(sample.errors), in_ratios=False),
+    ),
+)
+SUITES: Final = {suite.name: suite for suite in (BULK, TLS, CONNECT, MESSAGES, MEMORY, UDP)}

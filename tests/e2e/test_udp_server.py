@@ -10,7 +10,6 @@ import pytest
 from socks6.message.codes import ReplyCode
 from socks6.message.datagrams import Datagram
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
-from socks6.message.options import PortParity
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.datagrams.filtering import Filtering
 from socks6.policy.rules import Policy, Rule
@@ -365,37 +364,3 @@ def test_a_mixed_front_takes_datagrams_too(peer: socket.socket) -> None:
         RawClient(("127.0.0.1", server.port)).opened() as client,
     ):
         exchange(client, peer)
-
-
-PARITIES = {1: 0, 2: 1}
-
-
-@pytest.mark.parametrize("parity", [0, 1, 2])
-def test_pairs_of_ports_are_taken_and_reserved(parity: int) -> None:
-    wish = PortParity(parity=parity, reserve=1)
-    with udp_server() as server:
-        place = ("127.0.0.1", server.port)
-        with RawClient(place, options=(wish,)) as client:
-            assert wish in client.reply.options
-            port = client.bound[1]
-            assert port % 2 == PARITIES.get(parity, port % 2)
-            with pytest.raises(OSError, match="in use"):
-                peer_socket("0.0.0.0", port=port ^ 1)  # really held
-            with RawClient(place, port=port ^ 1, options=(PortParity(parity=1, reserve=1),)) as second:
-                assert second.bound[1] == port ^ 1
-                assert PortParity(parity=0) in second.reply.options
-        for _ in range(2):
-            server.summaries.get(timeout=PATIENCE)
-        with peer_socket("0.0.0.0", port=port ^ 1), peer_socket("0.0.0.0", port=port):
-            pass
-
-
-def test_a_reserved_port_is_free_when_the_association_ends() -> None:
-    with udp_server() as server:
-        with RawClient(("127.0.0.1", server.port), options=(PortParity(parity=1, reserve=1),)) as client:
-            port = client.bound[1]
-            client.tcp.shutdown(socket.SHUT_WR)
-            assert client.ended()
-            server.summaries.get(timeout=PATIENCE)
-        with peer_socket("0.0.0.0", port=port + 1):
-            pass

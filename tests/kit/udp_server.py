@@ -92,27 +92,20 @@ def udp_server(
 ) -> Iterator[RunningServer]:
     """Run a server until the block ends; it must have had no fault."""
     notes = _Notes()
-    ready: queue.Queue[RunningServer | BaseException] = queue.Queue()
-    ending: list[Callable[[], object]] = []
+    place = f"[{host}]" if ":" in host else host
+    ready: queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException] = queue.Queue()
 
     async def serve() -> None:
+        outbound = DirectOutbound(resolver, datagrams=datagrams or DatagramSettings())
         worker = ServerWorker(
             policy=policy,
             settings=settings or Settings(drain_timeout=0.1),
             observer=notes,
-            outbound=DirectOutbound(resolver, datagrams=datagrams or DatagramSettings()),
+            outbound=outbound,
             mover=MOVERS[mover],
         )
-        place = f"[{host}]" if ":" in host else host
         async with Server([f"{front}://{place}:0"], worker, open_to_all=True) as server:
-            call = asyncio.get_running_loop().call_soon_threadsafe
-            ending.append(lambda: call(server.abort))
-            port = int(server.urls[0].rpartition(":")[2])
-            ready.put(
-                RunningServer(
-                    worker=worker, port=port, summaries=notes.summaries, faults=notes.faults, _call=call
-                )
-            )
+            ready.put((_running(server, worker, notes), server.abort))
             await server.serve_forever()
 
     def run() -> None:
@@ -123,19 +116,40 @@ def udp_server(
             except BaseException as error:  # noqa: BLE001 - for the test's thread
                 ready.put(error)
 
+    with _in_thread(run, ready) as running:
+        yield running
+    assert not notes.faults, notes.faults
+
+
+def _running(server: Server, worker: ServerWorker, notes: _Notes) -> RunningServer:
+    return RunningServer(
+        worker=worker,
+        port=int(server.urls[0].rpartition(":")[2]),
+        summaries=notes.summaries,
+        faults=notes.faults,
+        _call=asyncio.get_running_loop().call_soon_threadsafe,
+    )
+
+
+@contextlib.contextmanager
+def _in_thread(
+    run: Callable[[], None],
+    ready: "queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException]",
+) -> Iterator[RunningServer]:
+    """Have a server run in a thread of its own until the block ends."""
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     started = ready.get(timeout=PATIENCE)
     if isinstance(started, BaseException):
         raise started
+    running, abort = started
     try:
-        yield started
+        yield running
     finally:
-        ending[0]()
+        running.ask(abort)
         thread.join(PATIENCE)
     assert not thread.is_alive()
     assert ready.empty(), ready.get()
-    assert not notes.faults, notes.faults
 
 
 class RawClient:
