@@ -12,6 +12,10 @@ class End(Protocol):
 
     socket: sockets.socket  # for its events and its errors
 
+    @property
+    def dry(self) -> bool:
+        """Whether the last `receive` took all that the socket had, as far as one can know."""
+
     def receive(self, max_bytes: int) -> bytes | None:
         """Return what is there; b"" at the end, None for nothing yet. Raises OSError."""
 
@@ -28,17 +32,21 @@ class End(Protocol):
 class PlainEnd:
     """A socket whose bytes are the stream's own."""
 
-    __slots__ = ("_rest", "socket")
+    __slots__ = ("_knows", "_rest", "dry", "socket")
 
     def __init__(self, sock: sockets.socket) -> None:
         self.socket = sock
+        self.dry = False
+        self._knows = sock.proto == sockets.IPPROTO_TCP  # others may give a short piece and have more
         self._rest = memoryview(b"")
 
     def receive(self, max_bytes: int) -> bytes | None:
         try:
-            return self.socket.recv(max_bytes)
+            data = self.socket.recv(max_bytes)
         except BlockingIOError:
             return None
+        self.dry = self._knows and len(data) < max_bytes
+        return data
 
     def put(self, data: bytes) -> bool:
         try:
@@ -70,6 +78,10 @@ class TlsEnd:
     def __init__(self, stream: TlsStream, carrier: sockets.socket) -> None:
         self.socket = carrier
         self._stream = stream
+
+    @property
+    def dry(self) -> bool:
+        return self._stream.dry
 
     def receive(self, max_bytes: int) -> bytes | None:
         return self._stream.receive_nowait(max_bytes)

@@ -11,7 +11,7 @@ import socket
 from typing import Final
 
 from socks6.relay.ends import End
-from socks6.relay.poller import WRITABLE, Poller
+from socks6.relay.poller import LAST, WRITABLE, Poller
 from socks6.relay.splice import SendingFailed
 from socks6.telemetry import Ending
 
@@ -109,7 +109,7 @@ class Flow:
             if events & select.EPOLLERR:
                 self._raise_error()
         elif events & ~WRITABLE and not self._waiting:
-            self._move()
+            self._move(to_the_end=bool(events & LAST))
 
     def go_on(self) -> None:
         """See Pump."""
@@ -151,8 +151,11 @@ class Flow:
         else:
             self._move()
 
-    def _move(self) -> None:
-        """Move pieces until the source has none, the sink takes none, or it is others' turn."""
+    def _move(self, *, to_the_end: bool = True) -> None:
+        """Move pieces until the source has none, the sink takes none, or it is others' turn.
+
+        Unless `to_the_end`, a source that ran dry is not asked once more: nothing follows, or it will be told.
+        """
         for _ in range(ROUNDS):
             data = self.source.receive(PIECE)
             if data is None:
@@ -161,7 +164,7 @@ class Flow:
                 self._finish()
                 return
             self.put(data)
-            if self.held >= 0:
+            if self.held >= 0 or (self.source.dry and not to_the_end):
                 return
         self.begin()
 

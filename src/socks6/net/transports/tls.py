@@ -66,13 +66,25 @@ class TlsStream:
     An end of the socket's stream that TLS did not announce is an error: somebody may have cut it short.
     """
 
-    __slots__ = ("_at_end", "_closed", "_conversation", "_ended", "_plain", "_raw", "_unsent")
+    __slots__ = (
+        "_at_end",
+        "_closed",
+        "_conversation",
+        "_dry",
+        "_ended",
+        "_plain",
+        "_raw",
+        "_short",
+        "_unsent",
+    )
 
     def __init__(self, raw: SocketStream, conversation: TlsConversation) -> None:
         self._raw = raw
         self._conversation = conversation
         self._plain = b""  # decrypted before it was asked for, when we ended our direction
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
+        self._short = False  # the last piece from the socket was not a whole one
+        self._dry = False  # OpenSSL can make no more of what is here
         self._at_end = False  # the peer sends nothing more
         self._ended = False  # we send nothing more
         self._closed = False
@@ -138,6 +150,11 @@ class TlsStream:
         """The peer's certificate in DER; b"" without one."""
         return self._conversation.tls.getpeercert(binary_form=True) or b""
 
+    @property
+    def dry(self) -> bool:
+        """Whether nothing of what was received is left, and the socket had no more at the time."""
+        return self._dry and self._short and not self._plain
+
     async def handshake(self) -> None:
         """Agree with the peer on keys. Raises TlsFailed, CertificateRefused, and OSError of the socket."""
         while True:
@@ -161,13 +178,14 @@ class TlsStream:
             ready, self._plain = self._plain[:max_bytes], self._plain[max_bytes:]
             return ready
         while (data := self._decrypted(max_bytes)) is None:
-            self._answer()
             encrypted = self._raw.receive_nowait(PIECE)
             if encrypted is None:
                 return None
             if not encrypted:
                 raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
             self._conversation.incoming.write(encrypted)
+            self._dry = False
+            self._short = len(encrypted) < PIECE
         return data
 
     async def receive(self, max_bytes: int = PIECE) -> bytes:
@@ -244,7 +262,7 @@ class TlsStream:
         pieces: list[bytes] = []
         left = max_bytes
         try:
-            while left > 0 and (piece := self._decrypted_record(left)):
+            while left > 0 and not self._dry and (piece := self._decrypted_record(left)):
                 pieces.append(piece)
                 left -= len(piece)
         except TlsFailed:
@@ -256,15 +274,20 @@ class TlsStream:
 
     def _decrypted_record(self, max_bytes: int) -> bytes:
         """Return at most a record's bytes; b"" if there are none now, or never will be."""
+        conversation = self._conversation
         try:
-            data = self._conversation.tls.read(min(max_bytes, RECORD))
+            data = conversation.tls.read(min(max_bytes, RECORD))
         except ssl.SSLWantReadError:
+            self._dry = True
+            self._answer()
             return b""
         except ssl.SSLZeroReturnError:
             data = b""
         except ssl.SSLError as error:
             raise self._broken(error) from error
         self._at_end = not data
+        # to ask in vain costs an exception, as much as all the rest of a small message (benchmarks/load, messages)
+        self._dry = not (conversation.incoming.pending or conversation.tls.pending())
         return data
 
     def _answer(self) -> None:
