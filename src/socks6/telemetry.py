@@ -68,6 +68,9 @@ class Observer(Protocol):
     def certificate_read(self, path: str, fault: str) -> None:
         """A certificate was read anew, or could not be: `fault` says why, and the last good one stays."""
 
+    def without_dtls(self, url: str, reason: str) -> None:
+        """A listener with TLS takes no datagrams over UDP, but on streams: why."""
+
     def unexpected_error(self, where: str, error: BaseException) -> None:
         """A fault of ours was caught at a connection's edge."""
 
@@ -100,6 +103,10 @@ class NullObserver(Observer):
 
     @override
     def certificate_read(self, path: str, fault: str) -> None:
+        pass
+
+    @override
+    def without_dtls(self, url: str, reason: str) -> None:
         pass
 
     @override

@@ -106,6 +106,10 @@ class LogObserver(Observer):
         self._log(logging.WARNING if fault else logging.INFO, words, path=path, reason=fault)
 
     @override
+    def without_dtls(self, url: str, reason: str) -> None:
+        self._log(logging.WARNING, "no datagrams over UDP", url=url, reason=reason)
+
+    @override
     def unexpected_error(self, where: str, error: BaseException) -> None:
         # Not exc_info: an exception may quote what a client sent, line breaks and all.
         lines = "".join(traceback.format_exception(error)).splitlines()

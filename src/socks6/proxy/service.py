@@ -4,23 +4,28 @@ import asyncio
 import errno
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from socks6.errors import ConfigurationError
+from socks6.net.datagrams.shared import SharedPort
 from socks6.net.encryption.contexts import ALPN, ServerContexts
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.serve import ConnectionLimits, accept_streams
 from socks6.net.sockets import SocketListener
 from socks6.net.stream import Listener
+from socks6.net.transports import dtls_contexts as dtls
 from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.tls import TlsListener
 from socks6.net.transports.unix import listen_unix
 from socks6.net.url import TLS, ProxyURL
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.plane import ClientPort
+from socks6.relay.datagrams.secured import SecuredPort
+
+OpenPort: TypeAlias = Callable[[str, int], ClientPort]
 
 FRONTS_WITH_UDP: Final = frozenset(("socks6", "mixed"))  # those that speak SOCKS 6
 ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
@@ -85,9 +90,9 @@ class Server:
             for address in self._addresses
             if (said := self._tls_of(address)).certificate is not None
         }
-        self._limits: Final = ConnectionLimits(
-            total=worker.settings.connections, per_source=worker.settings.connections_per_source
-        )
+        limits = worker.settings.connections, worker.settings.connections_per_source
+        self._limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
+        self._dtls_limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
         self._listeners: list[_Listening] = []
         self._running: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
@@ -215,24 +220,20 @@ class Server:
             if address.path:
                 listener = await listen_unix(address.path, url=str(address))
                 return [_Listening(listener=listener, front=address.front)]
-            if contexts is None:
-                return await self._listen_clear(address)
-            return [
-                _Listening(listener=TlsListener(listener, contexts), front=address.front)
-                for listener in await self._listen_tcp(address)
-            ]
+            return await self._listen_at_port(address, contexts)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
 
-    async def _listen_clear(self, address: ProxyURL) -> list["_Listening"]:
+    async def _listen_at_port(self, address: ProxyURL, contexts: ServerContexts | None) -> list["_Listening"]:
         """Listen with TCP, and with UDP at the same ports for what speaks SOCKS 6."""
-        with_udp = self._worker.settings.udp.enabled and address.front in FRONTS_WITH_UDP
+        open_port = self._port_opener(address)
         for attempts_left in reversed(range(ATTEMPTS)):
             listeners = await self._listen_tcp(address)
             ports: list[ClientPort] = []
             try:
-                for listener in listeners if with_udp else ():
-                    ports.append(self._worker.datagrams.open_port(*listener.local))  # noqa: PERF401 - closed if one fails
+                if open_port is not None:
+                    for listener in listeners:
+                        ports.append(open_port(*listener.local))  # noqa: PERF401 - closed if one fails
             except OSError as error:
                 for port in ports:
                     port.close()
@@ -243,10 +244,41 @@ class Server:
                     raise
                 continue
             return [
-                _Listening(listener=listener, front=address.front, port=port)
+                _Listening(
+                    listener=listener if contexts is None else TlsListener(listener, contexts),
+                    front=address.front,
+                    port=port,
+                )
                 for listener, port in itertools.zip_longest(listeners, ports)
             ]
         raise AssertionError("the last attempt returns or raises")
+
+    def _port_opener(self, address: ProxyURL) -> OpenPort | None:
+        """Return what opens the UDP port beside a listener: in clear text, or with DTLS; None if there is to be none."""
+        worker = self._worker
+        if not worker.settings.udp.enabled or address.front not in FRONTS_WITH_UDP:
+            return None
+        if address.transport != TLS:
+            return worker.datagrams.open_port
+        if not dtls.available():
+            worker.observer.without_dtls(str(address), dtls.NO_EXTRA)
+            return None
+        said = self._tls_of(address)
+        return functools.partial(
+            self._open_secured, dtls.server_contexts(said), wants_certificate=said.client_ca is not None
+        )
+
+    def _open_secured(
+        self, contexts: "dtls.DtlsContexts", host: str, port: int, *, wants_certificate: bool
+    ) -> ClientPort:
+        worker = self._worker
+        return SecuredPort(
+            SharedPort(host, port, worker.datagrams.readiness),
+            contexts,
+            limits=self._dtls_limits,
+            refused=worker.observer.connection_turned_away,
+            wants_certificate=wants_certificate,
+        )
 
     async def _listen_tcp(self, address: ProxyURL) -> list[SocketListener]:
         fast_open = self._worker.settings.fast_open

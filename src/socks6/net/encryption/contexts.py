@@ -1,14 +1,17 @@
 """SSL contexts as our sides want them, and what may be wrong with the files that they are made of."""
 
+import functools
 import os
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+
+ContextT = TypeVar("ContextT")
 
 ALPN: Final = "socks6"
 LOOK_SECONDS: Final = 1.0  # between two looks at the files, while clients come
@@ -58,7 +61,7 @@ def server_context(said: TlsParameters, *, alpn: Sequence[str] = (ALPN,)) -> ssl
     return context
 
 
-class ServerContexts:
+class FileContexts(Generic[ContextT]):
     """A listener's context, made anew when its files have changed: for new connections, nobody is dropped.
 
     Files are looked at when a client comes, at most once a second. Half-written ones are told of, and the
@@ -68,22 +71,22 @@ class ServerContexts:
     def __init__(
         self,
         said: TlsParameters,
+        make: Callable[[TlsParameters], ContextT],
         *,
-        alpn: Sequence[str] = (ALPN,),
         told: Told = lambda _path, _fault: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Read the files. Raises ConfigurationError."""
+        """Read the files. Raises ConfigurationError, as `make` does."""
         self._said = said
-        self._alpn = alpn
+        self._make = make
         self._told = told
         self._clock = clock
         self._files = tuple(filter(None, (said.certificate, said.key, said.client_ca)))
         self._looked = clock()
         self._stamps = _stamps(self._files)
-        self._context = server_context(said, alpn=alpn)
+        self._context = make(said)
 
-    def current(self) -> ssl.SSLContext:
+    def current(self) -> ContextT:
         """Return the context for a new connection. Never raises: the files may be in a sorry state."""
         now = self._clock()
         if now - self._looked < LOOK_SECONDS:
@@ -94,11 +97,26 @@ class ServerContexts:
             self._stamps = stamps
             fault = ""
             try:
-                self._context = server_context(self._said, alpn=self._alpn)
+                self._context = self._make(self._said)
             except ConfigurationError as error:
                 fault = str(error)
             self._told(self._said.certificate or "", fault)
         return self._context
+
+
+class ServerContexts(FileContexts[ssl.SSLContext]):
+    """The contexts of a listener with TLS."""
+
+    def __init__(
+        self,
+        said: TlsParameters,
+        *,
+        alpn: Sequence[str] = (ALPN,),
+        told: Told = lambda _path, _fault: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read the files. Raises ConfigurationError."""
+        super().__init__(said, functools.partial(server_context, alpn=alpn), told=told, clock=clock)
 
 
 Stamp: TypeAlias = tuple[int, int, int] | None

@@ -36,4 +36,9 @@ def failure_of(error: ssl.SSLError) -> TlsFailed:
     reason = error.reason or ""
     if reason == ABSENT:
         return CertificateRefused("the client has no certificate")
-    return TlsFailed(f"TLS failed: {WORDS.get(reason) or reason.lower().replace('_', ' ') or str(error)}")
+    return TlsFailed(f"TLS failed: {words_for(reason) or str(error)}")
+
+
+def words_for(reason: str) -> str:
+    """Return OpenSSL's name of a failure in words."""
+    return WORDS.get(reason) or reason.lower().replace("_", " ")

@@ -1,9 +1,13 @@
-"""Whom a certificate names."""
+"""Whom a certificate names, and whether it names a host."""
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Final
 
+from socks6.message.address import is_literal
+
 CERTIFIED: Final = ("email", "DNS")  # of the alternative names, in this order; then the subject's common name
+ADDRESS: Final = "IP Address"
 LONGEST: Final = 255  # bytes, as of a user's name in RFC 1929
 
 
@@ -14,6 +18,22 @@ def user_of(certificate: Mapping[str, object]) -> str:
     name of its subject: one with characters that no user's name may have does not count.
     """
     return next(filter(_is_name, _names(certificate)), "")
+
+
+def is_for_host(certificate: Mapping[str, object], host: str) -> bool:
+    """Return whether a server's certificate, in the same form, names a host: an address, or a name (RFC 6125).
+
+    A star stands for one whole label, the first. The subject's common name does not count.
+    """
+    alternatives = list(_pairs(certificate.get("subjectAltName")))
+    if is_literal(host):
+        wanted = ip_address(host)
+        found = (name for kind, name in alternatives if kind == ADDRESS and is_literal(name))
+        return any(ip_address(name) == wanted for name in found)
+    wanted_name = host.rstrip(".").lower()
+    _, dot, domain = wanted_name.partition(".")
+    acceptable = {wanted_name, f"*.{domain}"} if dot else {wanted_name}
+    return any(kind == "DNS" and name.rstrip(".").lower() in acceptable for kind, name in alternatives)
 
 
 def _names(certificate: Mapping[str, object]) -> Iterator[str]:

@@ -69,6 +69,7 @@ class _Served:
             JointEvents(to_stream=self._outbox.put, confirmed=self._confirm, over=self._end),
             port=engine.client_port,
             options=opened.near_options,
+            user=engine.stranger.name,
         )
         self._over = asyncio.Event()
 

@@ -1,0 +1,185 @@
+"""OpenSSL's contexts for DTLS, by pyOpenSSL: the standard library speaks TLS alone. Needs the extra `dtls`.
+
+There is DTLS 1.2 and nothing newer in OpenSSL. Only suites that keep past traffic secret when a key is stolen
+(ECDHE) and that authenticate what they encrypt (AEAD) are offered, as TLS 1.3 has them.
+"""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
+from socks6.net.encryption.contexts import ALPN, FileContexts, Told
+from socks6.net.encryption.failures import ABSENT, words_for
+from socks6.net.encryption.settings import TlsParameters
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from OpenSSL import SSL
+
+DtlsContexts: TypeAlias = "FileContexts[SSL.Context]"
+
+NO_EXTRA: Final = "DTLS needs an extra: pip install socks6[dtls]"
+DTLS_1_2: Final = 0xFEFD
+CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+UNVERIFIED: Final = "CERTIFICATE_VERIFY_FAILED"
+
+
+def available() -> bool:
+    """Return whether the extra is installed."""
+    try:
+        import OpenSSL  # noqa: F401, PLC0415 - an extra
+    except ImportError:
+        return False
+    return True
+
+
+def server_contexts(said: TlsParameters, told: Told = lambda _path, _fault: None) -> DtlsContexts:
+    """Return the contexts of a listener, made anew when its files change. Raises ConfigurationError."""
+    return FileContexts(said, server_context, told=told)
+
+
+def server_context(said: TlsParameters) -> "SSL.Context":
+    """Return what a listener's connections are made with. Raises ConfigurationError."""
+    context = _context(said)
+    from OpenSSL import SSL  # noqa: PLC0415 - an extra, which is there by now
+
+    # Who comes this far has sent a cookie of ours back; OpenSSL itself needs no other.
+    context.set_cookie_generate_callback(lambda _: b"-")
+    context.set_cookie_verify_callback(lambda _connection, _cookie: True)
+    context.set_alpn_select_callback(_chosen)
+    context.set_session_id(ALPN.encode())
+    if said.client_ca is None:
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # clients keep what is to be kept, in tickets
+    else:
+        _load_authorities(context, said.client_ca)
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        # A ticket would hold the client's certificate: the hello that brings it back would be too long for a packet.
+        context.set_options(SSL.OP_NO_TICKET)
+    return context
+
+
+def client_context(said: TlsParameters) -> "SSL.Context":
+    """Return what a client's connections are made with. Raises ConfigurationError.
+
+    Names and pins are left for the caller to check; where pins are all that was asked for, anybody is trusted.
+    """
+    context = _context(said)
+    from OpenSSL import SSL  # noqa: PLC0415 - an extra, which is there by now
+
+    context.set_alpn_protos([ALPN.encode()])
+    context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT | SSL.SESS_CACHE_NO_INTERNAL)
+    if not trusts_anybody(said):
+        context.set_verify(SSL.VERIFY_PEER, _verified)
+        if said.ca is None:
+            context.set_default_verify_paths()
+        else:
+            _load_authorities(context, said.ca)
+    return context
+
+
+def trusts_anybody(said: TlsParameters) -> bool:
+    """Return whether no authority needs to vouch for the proxy."""
+    return said.insecure or (bool(said.pins) and said.ca is None)
+
+
+def failure_of(error: "SSL.Error", fault: int = 0) -> TlsFailed:
+    """Return what to raise for an error of pyOpenSSL; `fault` is what the certificate was found to lack."""
+    reason = _reason_of(error)
+    if reason == UNVERIFIED:
+        return CertificateRefused(f"the certificate does not hold: {_FAULTS.get(fault, f'fault {fault}')}")
+    if reason == ABSENT:
+        return CertificateRefused("the client has no certificate")
+    return TlsFailed(f"DTLS failed: {words_for(reason)}")
+
+
+def details_of(certificate: "x509.Certificate") -> Mapping[str, object]:
+    """Return whom a certificate names, in the form that `ssl` has for it."""
+    from cryptography import x509  # noqa: PLC0415 - pyOpenSSL brings it
+
+    names: Iterable[x509.GeneralName] = ()
+    with contextlib.suppress(x509.ExtensionNotFound, ValueError):  # what is no certificate to this library
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    subject = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    alternatives: list[tuple[str, str]] = []
+    for kind, form in (("email", x509.RFC822Name), ("DNS", x509.DNSName)):
+        alternatives += [(kind, name.value) for name in names if isinstance(name, form)]
+    alternatives += [("IP Address", str(name.value)) for name in names if isinstance(name, x509.IPAddress)]
+    return {
+        "subjectAltName": tuple(alternatives),
+        "subject": tuple((("commonName", str(name.value)),) for name in subject),
+    }
+
+
+def _context(said: TlsParameters) -> "SSL.Context":
+    try:
+        from OpenSSL import SSL  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ConfigurationError(NO_EXTRA) from None
+    context = SSL.Context(SSL.DTLS_METHOD)
+    context.set_min_proto_version(DTLS_1_2)
+    context.set_cipher_list(CIPHERS)
+    context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    if said.certificate is not None:
+        _load_certificate(context, said.certificate, said.key or said.certificate)
+    return context
+
+
+def _load_certificate(context: "SSL.Context", certificate: str, key: str) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - comes with it
+    from OpenSSL import SSL  # noqa: PLC0415
+
+    try:
+        context.use_certificate_chain_file(certificate)
+        # not by OpenSSL's own reading of files, which asks for passwords on the terminal
+        context.use_privatekey(load_pem_private_key(Path(key).read_bytes(), None))  # type: ignore[arg-type]  # of a kind that fits, or it raises
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise _unusable(f"{certificate}, {key}", error) from error
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{key}: {error}") from error
+
+
+def _load_authorities(context: "SSL.Context", path: str) -> None:
+    from OpenSSL import SSL  # noqa: PLC0415 - an extra, which is there by now
+
+    try:
+        context.load_verify_locations(path)
+    except SSL.Error as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: str, error: "SSL.Error") -> ConfigurationError:
+    return ConfigurationError(f"{path}: OpenSSL cannot use it for DTLS: {words_for(_reason_of(error))}")
+
+
+def _verified(connection: "SSL.Connection", _: object, fault: int, _depth: int, holds: int) -> bool:
+    if not holds:
+        connection.set_app_data(fault)
+    return bool(holds)
+
+
+def _chosen(_: object, offered: list[bytes]) -> bytes:
+    """Return the protocol for a client that offers some; b"", which is the end, if ours is not among them."""
+    return ALPN.encode() if ALPN.encode() in offered else b""
+
+
+def _reason_of(error: "SSL.Error") -> str:
+    """Return OpenSSL's name for what went wrong."""
+    queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    text = queue[-1][2] if queue else "the peer ended it"
+    return str(text).replace("ssl/tls", "sslv3").upper().replace(" ", "_")
+
+
+_FAULTS: Final = {  # x509_vfy.h
+    9: "certificate is not yet valid",
+    10: "certificate has expired",
+    18: "self-signed certificate",
+    19: "self-signed certificate in certificate chain",
+    20: "unable to get local issuer certificate",
+    21: "unable to verify the first certificate",
+    23: "certificate revoked",
+    24: "invalid CA certificate",
+    26: "unsuitable certificate purpose",
+}

@@ -1,0 +1,306 @@
+"""The server's side of DTLS: any number of clients on one port, and nothing kept of who did not send a cookie back."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from typing_extensions import override
+
+from socks6.net.datagrams.arrival import Control
+from socks6.net.datagrams.shared import Arrival, Receiver, SharedPort
+from socks6.net.serve import ConnectionLimits
+from socks6.net.sockets import SocketAddress
+from socks6.net.transports.deadlines import Deadlines
+from socks6.net.transports.dtls import DtlsConversation
+from socks6.net.transports.dtls_contexts import DtlsContexts
+from socks6.net.transports.dtls_cookies import Cookies
+from socks6.net.transports.dtls_records import (
+    HANDSHAKE,
+    MOST_DATA,
+    ClientHello,
+    hello_verify_request,
+    is_clear,
+    read_client_hello,
+)
+
+Place: TypeAlias = tuple[SocketAddress, bytes]  # where a client sends from, and to
+Lost: TypeAlias = Callable[[str], None]
+Refused: TypeAlias = Callable[[str, str], None]
+"""Called with a client's address and why it gets no connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DtlsSettings:
+    """How long DTLS connections are waited for, in seconds."""
+
+    handshake_timeout: float = 30.0  # lost flights are sent again after 1, 2, 4, ... seconds
+    idle_timeout: float = 120.0  # without an association
+
+
+class DtlsPeer:
+    """A client's DTLS connection: the path of associations, however many datagrams it carries."""
+
+    __slots__ = (
+        "_lost",
+        "_server",
+        "conversation",
+        "ended",
+        "place",
+        "random",
+        "started",
+        "successor",
+        "user",
+    )
+
+    def __init__(
+        self,
+        server: "DtlsServer",
+        place: Place,
+        hello: ClientHello,
+        conversation: DtlsConversation,
+        now: float,
+    ) -> None:
+        self._server = server
+        self._lost: list[Lost] = []
+        self.place = place
+        self.random = hello.random
+        self.conversation = conversation
+        self.started = now
+        self.ended = False
+        self.user = ""  # whom its certificate names
+        self.successor: DtlsPeer | None = None  # shaking hands from the same place
+
+    @property
+    def port(self) -> socket.socket:
+        """See `ClientPath.port`."""
+        return self._server.port.sock
+
+    @property
+    def source(self) -> SocketAddress:
+        """See `ClientPath.source`."""
+        return self.place[0]
+
+    @property
+    def local(self) -> bytes:
+        """See `ClientPath.local`."""
+        return self.place[1]
+
+    @property
+    def joined(self) -> bool:
+        """Whether an association lives by it."""
+        return bool(self._lost)
+
+    def send(self, message: bytes, control: Control) -> bool:
+        """See `ClientPath.send`. Messages that no record can hold do not go."""
+        if len(message) > MOST_DATA:
+            return False
+        encrypted = self.conversation.encrypt(message)
+        return bool(encrypted) and self._server.port.send(encrypted, self.place[0], control=control)
+
+    def join(self, user: str, lost: Lost) -> bool:
+        """See `ClientPath.join`: it must be the same user's, and still there."""
+        if self.ended or user != self.user:
+            return False
+        self._lost.append(lost)
+        return True
+
+    def leave(self, lost: Lost) -> None:
+        """See `ClientPath.leave`."""
+        if lost in self._lost:
+            self._lost.remove(lost)
+            if not self.joined and not self.ended:
+                self._server.wait_for_use(self)
+
+    def tell_lost(self, reason: str) -> None:
+        """Tell the associations that there is no connection any more."""
+        lost, self._lost = self._lost, []
+        for callback in lost:
+            callback(reason)
+
+
+class DtlsServer(Receiver):
+    """Serves DTLS on a port that it shares. To be made within the loop."""
+
+    def __init__(
+        self,
+        port: SharedPort,
+        contexts: DtlsContexts,
+        *,
+        deliver: Callable[[DtlsPeer, bytes], None],
+        limits: ConnectionLimits,
+        refused: Refused = lambda _source, _reason: None,
+        wants_certificate: bool = False,
+        settings: DtlsSettings | None = None,
+    ) -> None:
+        """`deliver` gets the data of connected clients; `limits` are of connections, begun ones too."""
+        self.port: Final = port
+        self.dropped = 0  # datagrams that belong to no connection and begin none
+        self._contexts = contexts
+        self._deliver = deliver
+        self._limits = limits
+        self._refused = refused
+        self._wants_certificate = wants_certificate
+        self._settings = settings or DtlsSettings()
+        self._loop = asyncio.get_running_loop()
+        self._cookies = Cookies(self._loop.time())
+        self._peers: dict[Place, DtlsPeer] = {}
+        self._deadlines: Deadlines[DtlsPeer] = Deadlines(self._overdue)
+
+    @property
+    def peers(self) -> int:
+        """How many clients are connected, or about to be."""
+        return self._limits.count
+
+    @override
+    def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
+        now = self._loop.time()
+        for data, source, local, _ in arrivals:
+            place = source, local
+            peer = self._peers.get(place)
+            if peer is None:
+                self._meet(place, data, now)
+            elif data[0] == HANDSHAKE and is_clear(data):
+                self._shake_hands(peer, data, now)
+            elif peer.successor is not None:
+                self._feed_either(peer, peer.successor, data, now)
+            else:
+                self._feed(peer, data, now)
+
+    def wait_for_use(self, peer: DtlsPeer) -> None:
+        """End a connection if no association uses it soon."""
+        self._deadlines.set(peer, self._loop.time() + self._settings.idle_timeout)
+
+    def end(self, peer: DtlsPeer, reason: str) -> None:
+        """End a connection. Idempotent."""
+        if peer.ended:
+            return
+        peer.ended = True
+        peer.conversation.close()
+        self._flush(peer)
+        self._forget(peer)
+        peer.tell_lost(reason)
+
+    def close(self) -> None:
+        """End all connections; the port is its owner's. Idempotent."""
+        for peer in tuple(self._peers.values()):
+            if peer.successor is not None:
+                self.end(peer.successor, "the server stopped")
+            self.end(peer, "the server stopped")
+        self._deadlines.close()
+
+    def _meet(self, place: Place, data: bytes, now: float) -> None:
+        """Answer who is not known here: with a cookie, or a connection for who has one."""
+        hello = read_client_hello(data)
+        if hello is None:
+            self.dropped += 1
+        elif not self._cookies.holds(hello.cookie, place[0], hello.random, now):
+            cookie = self._cookies.make(place[0], hello.random, now)
+            self.port.send(hello_verify_request(hello, cookie), *place)
+        else:
+            self._begin(place, hello, data, now)
+
+    def _begin(self, place: Place, hello: ClientHello, data: bytes, now: float) -> None:
+        """Have a connection begin; one that is there stays until the new one stands (§4.2.8)."""
+        refusal = self._limits.enter(place[0][0])
+        if refusal:
+            self._refused(place[0][0], refusal)
+            return
+        conversation = DtlsConversation.answering(self._contexts.current(), data)
+        peer = DtlsPeer(self, place, hello, conversation, now)
+        known = self._peers.setdefault(place, peer)
+        if known is not peer:
+            if known.successor is not None:
+                self.end(known.successor, "its client began anew")
+            known.successor = peer
+        self._went_on(peer, now)
+
+    def _shake_hands(self, peer: DtlsPeer, data: bytes, now: float) -> None:
+        """Take a datagram with messages of a handshake, in clear, from where a client is known."""
+        hello = read_client_hello(data)
+        heir = peer.successor
+        if hello is None:
+            self._feed(heir or peer, data, now)
+        elif heir is not None and hello.random == heir.random:
+            self._feed(heir, data, now)
+        elif hello.random != peer.random:
+            self._meet(peer.place, data, now)
+        else:
+            self._feed(peer, data, now)
+
+    def _feed_either(self, peer: DtlsPeer, heir: DtlsPeer, data: bytes, now: float) -> None:
+        """Take a datagram that only keys can tell whose it is."""
+        if not self._feed(peer, data, now) and not heir.ended:
+            self._feed(heir, data, now)
+
+    def _feed(self, peer: DtlsPeer, data: bytes, now: float) -> bool:
+        """Have a conversation take a datagram; return whether there was data in it."""
+        conversation = peer.conversation
+        was_established = conversation.established
+        messages = conversation.receive(data)
+        if conversation.talks or conversation.over or not was_established:
+            self._went_on(peer, now, settled=was_established)
+        if not peer.ended or conversation.failure is None:
+            for message in messages:
+                self._deliver(peer, message)
+        return bool(messages)
+
+    def _went_on(self, peer: DtlsPeer, now: float, *, settled: bool = False) -> None:
+        """See how far a conversation has come."""
+        conversation = peer.conversation
+        self._flush(peer)
+        if conversation.failure is not None:
+            if not settled:
+                self._refused(peer.source[0], str(conversation.failure))
+            self.end(peer, str(conversation.failure))
+        elif conversation.over:
+            self.end(peer, "its client ended the DTLS connection")
+        elif not settled and conversation.established:
+            self._settle(peer)
+        elif not settled:
+            limit = peer.started + self._settings.handshake_timeout
+            again = conversation.next_timeout()
+            self._deadlines.set(peer, limit if again is None else min(limit, now + again))
+
+    def _settle(self, peer: DtlsPeer) -> None:
+        """Take up a connection whose handshake is done: in place of one that was here."""
+        if self._wants_certificate:
+            peer.user = peer.conversation.certified_user
+            if not peer.user:
+                self._refused(peer.source[0], "the client's certificate names no user")
+                self.end(peer, "no user")
+                return
+        known = self._peers.get(peer.place)
+        if known is not None and known is not peer:
+            known.successor = None
+            self.end(known, "its client began a new DTLS connection")
+        self._peers[peer.place] = peer
+        self.wait_for_use(peer)
+
+    def _overdue(self, peer: DtlsPeer) -> None:
+        now = self._loop.time()
+        if peer.conversation.established:
+            if not peer.joined:
+                self.end(peer, "idle")
+        elif now >= peer.started + self._settings.handshake_timeout:
+            self.end(peer, "the DTLS handshake took too long")
+        else:
+            peer.conversation.handle_timeout()
+            self._went_on(peer, now)
+
+    def _flush(self, peer: DtlsPeer) -> None:
+        if peer.conversation.talks:
+            for datagram in peer.conversation.datagrams_to_send():
+                self.port.send(datagram, *peer.place)
+
+    def _forget(self, peer: DtlsPeer) -> None:
+        self._deadlines.drop(peer)
+        self._limits.leave(peer.source[0])
+        known = self._peers.get(peer.place)
+        if known is peer:
+            del self._peers[peer.place]
+            if peer.successor is not None:
+                self._peers[peer.place] = peer.successor
+        elif known is not None and known.successor is peer:
+            known.successor = None
