@@ -41,11 +41,11 @@ def run(arguments: Namespace) -> int:
             peers=arguments.max_peers or UDP_PEERS,
             path=arguments.udp_path,
         )
-        run_loop(_until_stopped(forwarder.run(local, listening)), "auto")
+        run_loop(_until_stopped(client, forwarder.run(local, listening)), "auto")
     else:
         idle = TCP_IDLE_SECONDS if arguments.idle is None else arguments.idle
         streams = StreamForwarder(client, remote, idle=idle, peers=arguments.max_peers or CONNECTIONS)
-        run_loop(_until_stopped(streams.run(local)), "auto")
+        run_loop(_until_stopped(client, streams.run(local)), "auto")
     return 0
 
 
@@ -95,10 +95,10 @@ class StreamForwarder:
         await plane.relay(near, far)
 
 
-async def _until_stopped(forwarding: Coroutine[Any, Any, None]) -> None:
+async def _until_stopped(client: Client, forwarding: Coroutine[Any, Any, None]) -> None:
     """Run it until SIGINT or SIGTERM, which are no failure."""
     loop = asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as group:
+    async with client, asyncio.TaskGroup() as group:
         task = group.create_task(forwarding, name="forward")
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, task.cancel)

@@ -18,7 +18,7 @@ from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Even
 from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
 from socks6.proxy.fronts.optimism import open_tunnel
 from socks6.proxy.fronts.socks5_bind import bind
-from socks6.proxy.fronts.socks5_udp import associate
+from socks6.proxy.fronts.socks5_udp import associate, may_associate
 from socks6.telemetry import Ending
 
 ENDINGS: Final[Mapping[type, Ending]] = {
@@ -96,8 +96,7 @@ class Socks5Front(Front):
         """Carry out the command; None when there is nothing to relay."""
         if call.command == Command.BIND:
             return await bind(conversation, stream, engine, call)
-        # over a Unix socket nobody knows where the client's datagrams would come from
-        if call.command == Command.UDP_ASSOCIATE and conversation.speaks_socks5 and stream.remote.host:
+        if call.command == Command.UDP_ASSOCIATE and conversation.speaks_socks5 and may_associate(stream):
             await associate(conversation, stream, engine, call, idle=self._udp_idle)
             return None
         if call.command != Command.CONNECT:

@@ -14,7 +14,15 @@ from socks6.message.socks5 import NO_ADDRESS
 from socks6.message.socks5_datagrams import decode_key, packet_header, split_packet
 from socks6.net.drive import flush
 from socks6.net.sockets import SocketAddress, endpoint
-from socks6.net.stream import ByteStream, DatagramChannel, DatagramReport, DatagramSink, Endpoint, Packet
+from socks6.net.stream import (
+    ByteStream,
+    DatagramChannel,
+    DatagramReport,
+    DatagramSink,
+    Endpoint,
+    Packet,
+    Protection,
+)
 from socks6.protocol.socks5 import Socks5Conversation
 from socks6.proxy.fronts.base import Call, Engine
 
@@ -22,6 +30,15 @@ BATCH: Final = 64  # datagrams taken at a time, before others get their turn
 RECEIVE_SIZE: Final = 65536
 SOCKET_BUFFER: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
 PLACES: Final = 1024  # destinations and sources that are remembered, each; forgotten all at once
+
+
+def may_associate(stream: ByteStream) -> bool:
+    """Return whether a client has UDP: over TCP in the clear alone.
+
+    Over a Unix socket nobody knows where its datagrams would come from; where it has chosen TLS, they would go in
+    the clear.
+    """
+    return stream.protection is Protection.CLEAR and bool(stream.remote.host)
 
 
 async def associate(

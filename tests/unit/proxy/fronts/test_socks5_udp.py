@@ -6,14 +6,15 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from typing_extensions import override
 
 from socks6.errors import NotAllowed
 from socks6.message import socks5
 from socks6.message.codes import Command
 from socks6.net.sockets import SocketStream
-from socks6.net.stream import DatagramReport, Endpoint
+from socks6.net.stream import DatagramReport, Endpoint, Protection
 from socks6.proxy.fronts.socks5 import Socks5Front
-from socks6.proxy.fronts.socks5_udp import Socks5Relay
+from socks6.proxy.fronts.socks5_udp import Socks5Relay, may_associate
 from tests.kit.channels import EchoChannel
 from tests.kit.engine import FakeEngine
 from tests.kit.loops import Run
@@ -278,6 +279,28 @@ def test_the_outbounds_refusal_is_answered(run: Run) -> None:
         async with served(engine) as client:
             await client.send(request())
             assert await receive_exactly(client, 6) == bytes.fromhex("0500 05 02 00 01")
+
+    run(scene())
+
+
+class Encrypted(SocketStream):
+    """Stands for TLS."""
+
+    @property
+    @override
+    def protection(self) -> Protection:
+        return Protection.ENCRYPTED
+
+
+def test_datagrams_do_not_go_in_the_clear_beside_tls(run: Run) -> None:
+    async def scene() -> None:
+        for kind, may in ((SocketStream, True), (Encrypted, False)):
+            near, far = socket.create_server(("127.0.0.1", 0)), socket.socket()
+            far.connect(near.getsockname())
+            stream = kind(far)
+            assert may_associate(stream) is may
+            stream.abort()
+            near.close()
 
     run(scene())
 
