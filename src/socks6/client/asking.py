@@ -44,9 +44,11 @@ class Granted:
     hold: Hold | None = None
 
     async def aclose(self) -> None:
-        """Close, when nothing of it is needed any more. Idempotent."""
-        await self.stream.aclose()
-        self.abort()
+        """Close, when nothing of it is needed any more. Idempotent; when cancelled, it aborts."""
+        try:
+            await self.stream.aclose()
+        finally:
+            self.abort()
 
     def abort(self) -> None:
         """Give it up at once. Idempotent."""

@@ -75,8 +75,12 @@ class ProxiedStream:
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """Close. Idempotent."""
-        await self._stream.aclose()
+        """Close. Idempotent; when cancelled, it aborts."""
+        try:
+            await self._stream.aclose()
+        except BaseException:
+            self.abort()
+            raise
         if self._hold is not None:
             self._hold.let_go(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
 

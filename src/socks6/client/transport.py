@@ -90,7 +90,14 @@ class Carriers:
             raise LocalProtocolError("over this way to the proxy, use the client as `async with Client(...)`")
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
-        task = self._group.create_task(self._relay(stream, SocketStream(theirs)), name="socks6 carrier")
+        near = SocketStream(theirs)
+        task = self._group.create_task(self._relay(stream, near), name="socks6 carrier")
+
+        def end(_: object) -> None:  # also when it had no time to begin
+            stream.abort()
+            near.abort()
+
+        task.add_done_callback(end)
         try:
             transport, protocol = await _wrap(
                 ours, protocol_factory, ssl, server_hostname, server_side=server_side

@@ -9,11 +9,13 @@ import pytest
 import trustme
 
 from socks6.client.client import Client
+from socks6.client.session import Hold, OpenSession
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import Carriers
 from socks6.errors import (
     LocalProtocolError,
 )
+from socks6.message.options import SessionID
 from socks6.net.sockets import SocketStream, reset_on_close
 from socks6.net.stream import NOWHERE, ByteStream
 from socks6.net.transports.memory import memory_stream_pair
@@ -165,6 +167,24 @@ def test_a_failed_handshake_costs_nobody_else_a_descriptor(run: Run) -> None:
         for other in others:
             other.getsockname()  # raises if somebody closed it
             other.close()
+
+    run(scene())
+
+
+def test_a_factory_that_fails_leaves_no_stream_behind(run: Run) -> None:
+    def fails() -> asyncio.Protocol:
+        raise RuntimeError("the caller's own fault")
+
+    async def scene() -> None:
+        near, far = memory_stream_pair()
+        session = OpenSession(SessionID(id=b"1234"))
+        async with Client("socks6://192.0.2.1") as client:
+            stream = ProxiedStream(near, NOWHERE, (), hold=Hold(session))
+            with pytest.raises(RuntimeError, match="own fault"):
+                await client._carriers.open(stream, fails, ssl=None)
+        with pytest.raises(ConnectionResetError):
+            await far.receive()
+        assert session.held == 0
 
     run(scene())
 
