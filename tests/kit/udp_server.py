@@ -174,7 +174,7 @@ class RawClient:
             self.tcp = socket.create_connection(server, timeout=PATIENCE)
             self.udp = self.another_socket()
         self.tcp.sendall(Request(command=3, host=host, port=port, options=tuple(options)).encode(dialect))
-        AuthenticationReply.decode(self._reply(AuthenticationReply), dialect)
+        self.authentication = AuthenticationReply.decode(self._reply(AuthenticationReply), dialect)
         self.reply = OperationReply.decode(self._reply(OperationReply), dialect)
         self.id = 0
         if self.reply.code == 0:
