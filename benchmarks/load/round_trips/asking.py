@@ -100,21 +100,26 @@ def socks6(
     token: bool = False,
     fast_open: bool = False,
     far_fast_open: bool = False,
+    anew: bool = False,
 ) -> Way:
-    """Ask through a SOCKS 6 proxy with the library; `early` has the request carry the first bytes."""
+    """Ask through a SOCKS 6 proxy with the library.
+
+    `early` has the request carry the first bytes; `anew` asks each time as if it were the first.
+    """
     options = StackOptions(tfo=0) if far_fast_open else ()
 
     @contextmanager
     def ready(site: Site) -> Iterator[Attempt]:
-        client = Client(
-            site.url(proxy, password=password), session=session, fast_open=fast_open, timeout=PATIENCE
-        )
+        def made() -> Client:
+            return Client(site.url(proxy, password=password), session=session, fast_open=fast_open)
+
+        usual = made()
 
         async def once() -> float:
+            client = made() if anew else usual
             started = time.monotonic()
-            stream = await client.connect(
-                *site.origin, initial_data=REQUEST if early else b"", options=options, idempotent=token
-            )
+            data = REQUEST if early else b""
+            stream = await client.connect(*site.origin, initial_data=data, options=options, idempotent=token)
             try:
                 if not early:
                     await stream.send(REQUEST)
@@ -125,7 +130,7 @@ def socks6(
                 stream.abort()
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            if session and not runner.run(client.open_session()):
+            if session and not runner.run(usual.open_session()):
                 raise ProcessError("the proxy grants no session")
             yield lambda: runner.run(once())
 

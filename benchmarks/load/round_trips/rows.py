@@ -27,6 +27,7 @@ class Row:
 
 
 DIRECT, SOCKS5, SOCKS6, CONVERTER = "no proxy", "SOCKS 5", "SOCKS 6", "converter"
+OVER_TLS: Final = "SOCKS 6 over TLS"
 PINGS: Final = (
     Row(name="ping", label="to the proxy", group=DIRECT, near=1, far=0, way=connecting_to_proxy()),
     Row(name="far-ping", label="proxy to origin", group=DIRECT, near=0, far=1, way=connecting_to_origin()),
@@ -102,6 +103,24 @@ ROWS: Final = (
             fast_open=True,
             far_fast_open=True,
         ),
+    ),
+    Row(name="tls", label="plain", group=OVER_TLS, near=4, far=2, way=socks6("socks6-tls", anew=True)),
+    Row(name="tls-resumed", label="resumed", group=OVER_TLS, near=4, far=2, way=socks6("socks6-tls")),
+    Row(
+        name="tls-early",
+        label="resumed, first bytes with the request",
+        group=OVER_TLS,
+        near=3,
+        far=2,
+        way=socks6("socks6-tls", early=True),
+    ),
+    Row(
+        name="tls-early-tfo-tfo",
+        label="the same, TFO on both legs",
+        group=OVER_TLS,
+        near=2,
+        far=1,
+        way=socks6("socks6-tls", early=True, fast_open=True, far_fast_open=True),
     ),
     Row(name="converter", label="SOCKS 5 client", group=CONVERTER, near=3, far=2, way=socks5("converter")),
     Row(

@@ -1,20 +1,26 @@
 """Where it is measured: a client, a proxy's machine and an origin, on links with delay; and what runs there."""
 
+import datetime as dt
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.load.peers import PASSWORD, ROOT, USER, danted, microsocks, port_of, socks6_command
 from benchmarks.load.processes import Process, ProcessError
 from benchmarks.load.starting import Start
+from socks6.net.encryption.issue import make_certificate
 from tests.kit.link.cable import Cable, chain
 from tests.kit.netns import RIGHT, Namespace, Road
 
 Address = tuple[str, int]
 CLIENT, PROXY, ORIGIN = range(3)
+ENCRYPTED: Final = "socks6-tls"
+NAME: Final = "proxy.test"  # in its certificate
 ANYWHERE: Final = "0.0.0.0"
 NETWORK: Final = "10.66.0.0/16"
 FAST_OPEN: Final = "64"
@@ -31,6 +37,8 @@ class Site:
     proxies: Mapping[str, Address]
     failures: Mapping[str, str]
     """Why others do not run."""
+    certificate: Path
+    """That of the one with TLS, for `NAME`."""
 
     def address(self, name: str) -> Address:
         """Return where a proxy listens. Raises ProcessError if it does not run."""
@@ -41,16 +49,19 @@ class Site:
     def url(self, name: str, *, password: bool = False) -> str:
         """Return the URL of one of our servers."""
         host, port = self.address(name)
-        return f"socks6://{f'{USER}:{PASSWORD}@' if password else ''}{host}:{port}"
+        user = f"{USER}:{PASSWORD}@" if password else ""
+        if name == ENCRYPTED:
+            return f"socks6+tls://{user}{host}:{port}?ca={self.certificate}&sni={NAME}"
+        return f"socks6://{user}{host}:{port}"
 
 
-Runs = Callable[[frozenset[int]], AbstractContextManager[int]]
-"""Starts a proxy on the proxy's machine; yields its port."""
+Runs = Callable[[frozenset[int], Path], AbstractContextManager[int]]
+"""Starts a proxy on the proxy's machine, which has this certificate; yields its port."""
 
 
 def _peer(start: Start) -> Runs:
     @contextmanager
-    def runs(cores: frozenset[int]) -> Iterator[int]:
+    def runs(cores: frozenset[int], _: Path) -> Iterator[int]:
         with start(cores) as running:
             yield running.port
 
@@ -64,7 +75,12 @@ def _ours(*arguments: str, cores: frozenset[int]) -> Iterator[int]:
 
 
 def _server(*options: str) -> Runs:
-    return lambda cores: _ours(*SERVER, *options, cores=cores)
+    return lambda cores, _: _ours(*SERVER, *options, cores=cores)
+
+
+def _encrypted(cores: frozenset[int], certificate: Path) -> AbstractContextManager[int]:
+    listen = f"socks6+tls://{ANYWHERE}:0?cert={certificate}&key={certificate.with_suffix('.key')}"
+    return _ours(*SERVER[:2], listen, *SERVER[3:], "--open", cores=cores)
 
 
 SERVERS: Final[Mapping[str, Runs]] = {
@@ -73,6 +89,7 @@ SERVERS: Final[Mapping[str, Runs]] = {
     "danted": _peer(danted(internal=ANYWHERE, external=RIGHT, clients=NETWORK)),
     "socks6": _server("--open"),
     "socks6-password": _server("--user", f"{USER}:{PASSWORD}"),
+    ENCRYPTED: _encrypted,
 }
 CONVERTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "converter": (),
@@ -91,17 +108,28 @@ def site(delay: float, far_delay: float, *, only: Collection[str] = EVERYTHING) 
     with ExitStack() as held:
         road = held.enter_context(chain(Cable.both(delay=delay), Cable.both(delay=far_delay)))
         _prepare(road)
+        certificate = Path(held.enter_context(TemporaryDirectory(prefix="socks6-"))) / "certificate.pem"
+        key = certificate.with_suffix(".key")
+        make_certificate([NAME], certificate=certificate, key=key, now=dt.datetime.now(dt.UTC))
         origin = (road.last_address(), _origin_port(held, road, cores))
         proxies: dict[str, Address] = {}
         failures: dict[str, str] = {}
         for name in filter(SERVERS.__contains__, only):
             try:
                 with road.hosts[PROXY].entered():
-                    proxies[name] = (road.address(PROXY), held.enter_context(SERVERS[name](cores)))
+                    proxies[name] = (
+                        road.address(PROXY),
+                        held.enter_context(SERVERS[name](cores, certificate)),
+                    )
             except ProcessError as error:
                 failures[name] = str(error).strip().splitlines()[-1]
         made = Site(
-            client=road.first, proxy=road.hosts[PROXY], origin=origin, proxies=proxies, failures=failures
+            client=road.first,
+            proxy=road.hosts[PROXY],
+            origin=origin,
+            proxies=proxies,
+            failures=failures,
+            certificate=certificate,
         )
         via = (
             "client",

@@ -9,7 +9,8 @@ from socks6.message.options import StackOption
 from socks6.net.stackopts import prepare
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
-from socks6.net.transports.tls import TlsConnector, TlsStream
+from socks6.net.transports.tls import TlsStream
+from socks6.net.transports.tls_connector import TlsConnector
 from socks6.net.transports.unix import connect_unix
 from socks6.net.url import TLS, ProxyURL
 

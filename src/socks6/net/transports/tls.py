@@ -9,19 +9,14 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterable
 from typing import Final
 
-from socks6.errors import CertificateRefused, TlsFailed
-from socks6.message.options import StackOption
-from socks6.net.encryption.contexts import ALPN, ServerContexts, client_context
+from socks6.errors import TlsFailed
+from socks6.net.encryption.contexts import ServerContexts
 from socks6.net.encryption.failures import failure_of
 from socks6.net.encryption.names import user_of
-from socks6.net.encryption.pins import is_pinned
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stream import Endpoint, Protection
-from socks6.net.transports.tcp import connect_tcp
 
 # CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
 # 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0010).
@@ -355,54 +350,3 @@ class TlsListener:
 
     async def aclose(self) -> None:
         await self._listener.aclose()
-
-
-class TlsConnector:
-    """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
-
-    def __init__(self, host: str, port: int, said: TlsParameters = NOTHING_SAID, *, alpn: str = ALPN) -> None:
-        """Read the files. Raises ConfigurationError."""
-        self._host = host
-        self._port = port
-        self._said = said
-        self._alpn = alpn
-        self._context = client_context(said, alpn=(alpn,) if alpn else ())
-        self._session: ssl.SSLSession | None = None
-
-    async def connect(self, *, options: Iterable[StackOption] = (), fast_open: bool = False) -> TlsStream:
-        """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError.
-
-        With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they
-        hold nothing of the application's (no early data).
-        """
-        conversation = TlsConversation(
-            self._context, server_hostname=self._said.sni or self._host, session=self._session
-        )
-        hello = conversation.begin()
-        raw = await connect_tcp(
-            self._host, self._port, options=options, fast_open=hello if fast_open else None
-        )
-        stream = TlsStream(raw, conversation)
-        try:
-            if not fast_open:
-                await raw.send(hello)
-            await stream.handshake()
-            self._check(stream)
-        except BaseException:
-            stream.abort()
-            raise
-        return stream
-
-    def keep(self, stream: TlsStream) -> None:
-        """Go on with this stream's keys the next time, if it has got a ticket by now."""
-        session = stream.session
-        if session is not None and session.has_ticket:
-            self._session = session
-
-    def _check(self, stream: TlsStream) -> None:
-        if self._said.pins and not is_pinned(stream.certificate, self._said.pins):
-            raise CertificateRefused(
-                "the proxy's key is not the one of the pin: another server, or a new key"
-            )
-        if self._alpn and stream.protocol != self._alpn:
-            raise TlsFailed(f"there is TLS, but nobody who speaks {self._alpn} (ALPN)")

@@ -18,7 +18,8 @@ from socks6.net.encryption.pins import pin_of
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.stream import ByteStream, Protection, carrier_socket_of
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
-from socks6.net.transports.tls import TlsConnector, TlsConversation, TlsListener, TlsStream
+from socks6.net.transports.tls import TlsConversation, TlsListener, TlsStream
+from socks6.net.transports.tls_connector import TlsConnector
 from tests.kit.certificates import Files, certificate
 from tests.kit.loops import Run
 from tests.kit.streams import StreamConformance, accept, closing, receive_all, receive_exactly
