@@ -41,11 +41,14 @@ class SessionDesk:
         if old is users:
             return
 
-        def stands(identity: Identity) -> bool:
-            standing = users.standing(identity)
-            return standing is not None and standing == old.standing(identity)
+        self.store.revoke(lambda identity: self.still_vouch(identity, old))
 
-        self.store.revoke(stands)
+    def still_vouch(self, identity: Identity, old: Authenticator) -> bool:
+        """Tell whether those who know the users now say of one what those did who let him in."""
+        if old is self.users:
+            return True
+        standing = self.users.standing(identity)
+        return standing is not None and standing == old.standing(identity)
 
     def expire_later(self) -> None:
         """Have idle sessions end in time: one timer for all, none while no session is idle."""
@@ -139,7 +142,9 @@ class Participation(Member):
 
     def open(self, identity: Identity) -> bytes | None:
         """Open a session and join it; return its id, None if there is none to be had."""
-        if self._users is not self._desk.users:  # a reload came between: the user may be gone
+        if not self._desk.still_vouch(
+            identity, self._users
+        ):  # a reload came between: he is gone, or his password
             return None
         opened = self._desk.store.create(
             identity,

@@ -7,8 +7,9 @@ import pytest
 from socks6.net.stream import Protection
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
+from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.penalty import FailurePenalties
-from socks6.proxy.authentication.table import UserTable
+from socks6.proxy.authentication.table import UserTable, plain_entries
 from socks6.proxy.participation import Participation, SessionDesk
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionSettings
 from tests.kit.loops import Run
@@ -16,7 +17,8 @@ from tests.kit.session_scene import Placed
 
 ALICE = Identity(name="alice")
 SOURCE = "198.51.100.7"
-USERS = UserTable.from_plain({"alice": "123456"})
+ENTRIES = plain_entries({"alice": "123456"})
+USERS = UserTable(ENTRIES)
 
 
 class Desk:
@@ -184,12 +186,21 @@ def test_a_connection_can_tell_whether_its_session_and_nobody_else_has_cancelled
     run(scene())
 
 
-def test_who_was_let_in_by_users_that_are_replaced_gets_no_session(run: Run) -> None:
+NEW_PASSWORD = plain_entries({"alice": "654321"})
+
+
+@pytest.mark.parametrize(
+    ("now", "gets"), [(ENTRIES, True), (NEW_PASSWORD, False), ({}, False)], ids=["same", "changed", "gone"]
+)
+def test_who_was_let_in_before_a_reload_gets_a_session_if_his_password_stands(
+    run: Run, now: dict[str, PasswordHash], gets: bool
+) -> None:
     async def scene() -> None:
         desk = Desk()
         part = desk.come()
-        desk.desk.replace(UserTable.from_plain({}))
-        assert part.open(ALICE) is None
+        desk.desk.replace(UserTable(now))
+        assert (part.open(ALICE) is not None) is gets
+        desk.desk.close()
 
     run(scene())
 
