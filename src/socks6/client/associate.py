@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain, repeat
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from socks6.client.asking import Granted
 from socks6.client.association import Association
-from socks6.client.paths import DatagramPath, StreamPath, datagram_socket
+from socks6.client.paths import DatagramPath, StreamPath, socket_beside
 from socks6.client.request import error_for
-from socks6.errors import LocalProtocolError, ProxyUnreachable
+from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, AssociationMessage
 from socks6.message.dialect import DatagramLayout, Dialect
@@ -18,14 +18,22 @@ from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.drive import next_event
 from socks6.net.stackopts import prepare
-from socks6.net.stream import Endpoint
+from socks6.net.stream import Endpoint, carrier_socket_of
+from socks6.net.transports import dtls_contexts
+from socks6.net.transports.tls import TlsStream
+from socks6.net.url import ProxyURL
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent
+
+if TYPE_CHECKING:
+    from socks6.client.dtls_path import DtlsPath
+    from socks6.net.transports.dtls_client import DtlsConnector
 
 UDPPath: TypeAlias = Literal["datagram", "stream", "auto"]
 
 # Seconds to wait for the confirmation before the opening datagram is sent again (§ Proxying UDP servers).
 FIRST_WAITS: Final = (0.2, 0.4, 0.8, 1.6)  # after these, "auto" takes the stream
 LATER_WAIT: Final = 3.0
+HANDSHAKE_SECONDS: Final = 4.0  # what DTLS gets before "auto" takes the stream: a flight may be lost
 BLOCKED_SECONDS: Final = 300.0  # for so long "auto" takes the stream at once, where UDP did not get through
 END_SECONDS: Final = 2.0  # what the proxy gets to end an association that was not confirmed
 
@@ -36,20 +44,30 @@ Ask: TypeAlias = Callable[[Request], Awaitable[Granted]]
 class Opener:
     """Opens associations at one proxy, by requests that `ask` makes; knows whether its UDP gets through."""
 
-    def __init__(self, ask: Ask, dialect: Dialect, *, waits: tuple[float, ...] = FIRST_WAITS) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        dialect: Dialect,
+        *,
+        url: ProxyURL | None = None,
+        waits: tuple[float, ...] = FIRST_WAITS,
+    ) -> None:
+        """`url` says how the proxy is known, where it is reached over TLS."""
         self._ask = ask
         self._dialect = dialect
+        self._url = url
         self._waits = waits
         self._blocked_until = 0.0
+        self._dtls: DtlsConnector | None = None
 
     async def open(self, request: Request, *, udp: UDPPath, layout: DatagramLayout | None) -> Association:
         """Return a confirmed association. Raises as `Client.associate` does."""
         attempt = await self._begin(request, layout)
         over_stream = udp == "stream" or (udp == "auto" and self._blocked())
         try:
-            if over_stream or not attempt.has_udp(required=udp == "datagram"):
+            if over_stream or not self._has_udp(attempt, required=udp == "datagram"):
                 return await attempt.over_stream()
-            if await attempt.over_udp(self._waits_for(udp)):
+            if await attempt.over_udp(self._waits_for(udp), required=udp == "datagram"):
                 return attempt.association
             if udp == "datagram":
                 raise ProxyUnreachable("the proxy takes no datagrams: nobody is at its UDP port")
@@ -59,6 +77,29 @@ class Opener:
             raise
         self._blocked_until = asyncio.get_running_loop().time() + BLOCKED_SECONDS
         return await self.open(request, udp="stream", layout=layout)
+
+    def _has_udp(self, attempt: "_Attempt", *, required: bool) -> bool:
+        """Return whether the proxy can be sent datagrams, as safely as what is on the stream.
+
+        Raises LocalProtocolError, or ConfigurationError, if that must be and cannot.
+        """
+        if not attempt.within_tls:
+            return attempt.has_udp(required=required)
+        if self._dtls is None:
+            try:
+                self._dtls = self._connector()
+            except ConfigurationError:
+                if required:
+                    raise
+                return False
+        return attempt.has_udp(required=required, dtls=self._dtls)
+
+    def _connector(self) -> "DtlsConnector":
+        if self._url is None or not dtls_contexts.available():
+            raise ConfigurationError(dtls_contexts.NO_EXTRA)
+        from socks6.net.transports.dtls_client import DtlsConnector  # noqa: PLC0415 - needs an extra
+
+        return DtlsConnector(self._url.host, self._url.tls)
 
     def _blocked(self) -> bool:
         return asyncio.get_running_loop().time() < self._blocked_until
@@ -104,12 +145,18 @@ class _Attempt:
         self._near = near  # options about our leg
         self._limit: asyncio.Timeout | None = None
         self._refused = False
-        self._path: DatagramPath | None = None
+        self._dtls: DtlsPath | None = None
 
-    def has_udp(self, *, required: bool) -> bool:
+    @property
+    def within_tls(self) -> bool:
+        """Whether the association was asked for within TLS."""
+        return isinstance(self._granted.stream, TlsStream)
+
+    def has_udp(self, *, required: bool, dtls: "DtlsConnector | None" = None) -> bool:
         """Return whether the proxy can be sent datagrams; raises LocalProtocolError if it must and cannot."""
+        stream = self._granted.stream
         try:
-            sock = datagram_socket(self._granted.stream)
+            sock = socket_beside(stream.raw_socket if dtls is None else carrier_socket_of(stream))
         except OSError as error:
             raise ProxyUnreachable(f"no UDP socket to the proxy: {error}") from error
         if sock is None:
@@ -117,12 +164,22 @@ class _Attempt:
                 raise LocalProtocolError('there is no UDP beside this way to the proxy: use udp="stream"')
             return False
         prepare(sock, self._near, Leg.CLIENT_PROXY)
-        self._path = DatagramPath(sock, take=self.association.take, refused=self._on_refused)
-        self.association.travel(self._path)
+        if dtls is None:
+            self.association.travel(DatagramPath(sock, take=self.association.take, refused=self._on_refused))
+            return True
+        from socks6.client.dtls_path import DtlsPath  # noqa: PLC0415 - needs an extra
+
+        self._dtls = DtlsPath(sock, dtls, take=self.association.take, refused=self._on_refused)
+        self.association.travel(self._dtls)
         return True
 
-    async def over_udp(self, waits: Iterator[float]) -> bool:
-        """Send the opening datagram again and again; return whether the association was confirmed meanwhile."""
+    async def over_udp(self, waits: Iterator[float], *, required: bool) -> bool:
+        """Send the opening datagram again and again; return whether the association was confirmed meanwhile.
+
+        Within DTLS, if that is the way: raises TlsFailed where it is required and cannot be had.
+        """
+        if self._dtls is not None and not await self._secured(self._dtls, required=required):
+            return False
         opening = self.association.opening()
         for seconds in waits:
             with contextlib.suppress(OSError):  # whatever the network has against it may pass
@@ -132,6 +189,24 @@ class _Attempt:
             if self._refused:
                 return False
         return False
+
+    async def _secured(self, path: "DtlsPath", *, required: bool) -> bool:
+        """Shake hands; return whether that went well, and in time where there is another way."""
+        try:
+            async with asyncio.timeout(None if required else HANDSHAKE_SECONDS) as limit:
+                self._limit = limit
+                await path.handshake()
+        except TimeoutError:
+            if limit.expired():
+                return False
+            raise
+        except TlsFailed as error:
+            if required:
+                raise type(error)(f"no DTLS with the proxy: {error}") from error
+            return False
+        finally:
+            self._limit = None
+        return True
 
     async def over_stream(self) -> Association:
         """Return the association, confirmed to travel on the stream."""

@@ -27,7 +27,7 @@ class DatagramClient(ABC):
     def __init__(self, url: ProxyURL, *, dialect: Dialect) -> None:
         self.url: Final = url
         self._carriers: Final = Carriers()
-        self._opener: Final = Opener(self._ask_to_associate, dialect)
+        self._opener: Final = Opener(self._ask_to_associate, dialect, url=url)
 
     @asynccontextmanager
     async def associate(

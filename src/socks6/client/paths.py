@@ -36,7 +36,7 @@ class Path(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called: "datagram" or "stream"."""
+        """What it is called: "datagram", "dtls" or "stream"."""
 
     @property
     def largest(self) -> int:
@@ -104,6 +104,11 @@ class DatagramPath(Path):
     def send_nowait(self, message: bytes) -> None:
         if not self._sent(message):
             self._dropped += 1
+
+    def send_quietly(self, message: bytes) -> None:
+        """Send what is sent again if it gets lost, whatever the network has against it."""
+        with contextlib.suppress(OSError):
+            self.send_nowait(message)
 
     @override
     async def send(self, message: bytes) -> None:
@@ -248,12 +253,15 @@ class StreamPath(Path):
 
 
 def datagram_socket(stream: ByteStream) -> socket.socket | None:
-    """Return a UDP socket connected to the host and port that a TCP stream leads to, from the same address.
+    """Return what `socket_beside` does for a stream in clear text; None for others, as datagrams would not be."""
+    return socket_beside(stream.raw_socket)
 
-    None where there is no such place: a stream that is no TCP connection, or is encrypted, as datagrams would
-    not be. Raises OSError.
+
+def socket_beside(raw: socket.socket | None) -> socket.socket | None:
+    """Return a UDP socket connected to the host and port that a TCP socket leads to, from the same address.
+
+    None where there is no such place: no socket, or none of TCP. Raises OSError.
     """
-    raw = stream.raw_socket
     if raw is None or raw.family not in _LARGEST:
         return None
     local, remote = raw.getsockname(), raw.getpeername()

@@ -1,0 +1,140 @@
+"""An association's messages as datagrams within DTLS: beside a proxy that is reached over TLS. Needs the extra `dtls`."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.client.paths import DatagramPath, Path, Refused, Take
+from socks6.errors import ProxyUnreachable, TlsFailed
+from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.transports.dtls_records import MOST_DATA
+
+ENDED: Final = "the proxy ended the DTLS connection"
+
+
+class DtlsPath(Path):
+    """Over UDP, encrypted. `handshake` goes before all else."""
+
+    name: Final = "dtls"
+
+    def __init__(
+        self, sock: socket.socket, connector: DtlsConnector, *, take: Take, refused: Refused
+    ) -> None:
+        """See `DatagramPath`; `take` gets what was in the packets."""
+        self._below = DatagramPath(sock, take=self._on_packets, refused=refused)
+        self._connector = connector
+        self._conversation = connector.call()
+        self._take = take
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._settled = asyncio.Event()  # the handshake is done, or has failed
+        self._over = asyncio.Event()
+        self._failure: OSError | None = None
+
+    @property
+    @override
+    def largest(self) -> int:
+        return min(MOST_DATA, self._below.largest - self._conversation.expansion)
+
+    @property
+    @override
+    def unfragmented(self) -> int:
+        return min(MOST_DATA, self._below.unfragmented - self._conversation.expansion)
+
+    @property
+    @override
+    def dropped(self) -> int:
+        return self._below.dropped
+
+    async def handshake(self) -> None:
+        """Agree with the proxy on keys. Has no limit of its own. Raises TlsFailed, CertificateRefused."""
+        self._go_on()
+        await self._settled.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    @override
+    def send_nowait(self, message: bytes) -> None:
+        self._below.send_nowait(self._encrypted(message))
+
+    @override
+    async def send(self, message: bytes) -> None:
+        await self._below.send(self._encrypted(message))
+
+    @override
+    def finish(self) -> None:
+        self._over.set()
+
+    @override
+    async def run(self) -> None:
+        await self._over.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    @override
+    def close(self) -> None:
+        self._conversation.close()
+        self._flush()
+        self._stop_timer()
+        self._below.close()
+
+    def _encrypted(self, message: bytes) -> bytes:
+        encrypted = self._conversation.encrypt(message)
+        if not encrypted:
+            raise self._failure or ProxyUnreachable(ENDED)
+        return encrypted
+
+    def _on_packets(self, packets: Sequence[bytes]) -> None:
+        conversation = self._conversation
+        received: list[bytes] = []
+        for packet in packets:
+            received += conversation.receive(packet)
+        if conversation.talks or conversation.over or not self._settled.is_set():
+            self._go_on()
+        if received and self._failure is None:
+            self._take(received)
+
+    def _go_on(self) -> None:
+        """See how far the conversation has come."""
+        conversation = self._conversation
+        self._flush()
+        if conversation.over:
+            self._fail(conversation.failure or ProxyUnreachable(ENDED))
+        elif conversation.established and not self._settled.is_set():
+            failure = self._connector.check(conversation)
+            if failure is None:
+                self._settled.set()
+            else:
+                self._fail(failure)
+        self._wind()
+
+    def _flush(self) -> None:
+        if self._conversation.talks:
+            for datagram in self._conversation.datagrams_to_send():
+                self._below.send_quietly(datagram)
+
+    def _fail(self, failure: TlsFailed | ProxyUnreachable) -> None:
+        self._failure = self._failure or failure
+        self._conversation.close()
+        self._flush()
+        self._settled.set()
+        self._over.set()
+
+    def _wind(self) -> None:
+        """Have a lost flight sent again, when it is time to."""
+        self._stop_timer()
+        seconds = self._conversation.next_timeout()
+        if seconds is not None:
+            self._timer = self._loop.call_later(seconds, self._overdue)
+
+    def _overdue(self) -> None:
+        self._conversation.handle_timeout()
+        self._go_on()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
