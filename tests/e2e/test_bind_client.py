@@ -16,6 +16,7 @@ from socks6.net.stream import Endpoint
 from tests.kit.footprint import eventually
 from tests.kit.loops import Run
 from tests.kit.proxies import Proxy, server
+from tests.kit.streams import turns
 
 USER: Final = ("--user", "alice:wonderland")
 HOSTS: Final = ("127.0.0.1", "::1")
@@ -78,7 +79,7 @@ def test_peers_come_before_between_and_after(run: Run, proxy: Proxy, host: str, 
                 assert listener.bound.host == host
                 assert listener.backlog == backlog
                 before = arrive(3 if backlog else 1)
-                assert [await greeted(listener) for _ in before] == list(before)
+                assert {await greeted(listener) for _ in before} == set(before)
                 async with asyncio.TaskGroup() as group:
                     waiting = [group.create_task(greeted(listener)) for _ in range(3 if backlog else 1)]
                     await asyncio.sleep(0.1)  # they do wait, whoever is first
@@ -111,10 +112,10 @@ async def failing(listener: BindListener) -> None:
 
 
 def test_the_port_is_closed_with_the_listener(run: Run, proxy: Proxy) -> None:
-    before = proxy.footprint.descriptors
-
     async def scene() -> None:
         async with listening(proxy) as listener:
+            with come(listener.bound):
+                await greeted(listener)
             with pytest.raises(ConnectionTimedOut):
                 await listener.accept(timeout=0.05)
             waiting = [come(listener.bound) for _ in range(3)]
@@ -124,6 +125,8 @@ def test_the_port_is_closed_with_the_listener(run: Run, proxy: Proxy) -> None:
                 assert sock.recv(1) == b""
         assert eventually(lambda: refuses(listener.bound))
 
+    run(scene())
+    before = proxy.footprint.descriptors  # now it has all that a first peer makes it open
     run(scene())
     assert eventually(lambda: proxy.footprint.descriptors <= before)
 
@@ -151,10 +154,14 @@ def test_a_server_with_tls_of_its_own(run: Run, proxy: Proxy) -> None:
     authority.issue_cert("127.0.0.1").configure_cert(ours)
     authority.configure_trust(theirs)
 
+    ended = asyncio.Semaphore(0)
+
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write((await reader.readline()).upper())
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
+        ended.release()
 
     async def scene() -> None:
         async with (
@@ -168,5 +175,8 @@ def test_a_server_with_tls_of_its_own(run: Run, proxy: Proxy) -> None:
                     writer.write(b"hello\n")
                     assert await reader.read() == b"HELLO\n"
                     writer.close()
+                    await writer.wait_closed()
+                    await ended.acquire()
+        await turns()  # the loop is about to end, and transports close in a turn of their own
 
     run(scene())
