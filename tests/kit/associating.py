@@ -53,6 +53,7 @@ class AssociatingProxy:
     messages: list[AssociationMessage] = field(default_factory=list)  # that got through, by either way
     layouts: list[DatagramLayout | None] = field(default_factory=list)
     ended: int = 0  # connections
+    broken: int = 0  # those of them that ended by a reset
     endings: asyncio.Queue[None] = field(default_factory=asyncio.Queue)  # one for each of them
     url: str = ""
     _udp: asyncio.DatagramTransport | None = None
@@ -94,40 +95,49 @@ class AssociatingProxy:
         conversation = ServerConversation(
             methods={}, authentication_required=False, deadline=1e9, dialects=(DRAFT_12, GO_212)
         )
-        with contextlib.suppress(OSError):
-            while True:
-                event = await next_event(conversation, stream)
-                match event:
-                    case RequestReceived():
-                        request = event.request
-                        conversation.authenticate()
-                    case Authenticated():
-                        conversation.send_authenticated()
-                        if request.command == Command.NOOP:
-                            conversation.send_reply(OperationReply(code=0))
-                            await flush(conversation, stream)
-                            break
-                        number = len(self.requests)
-                        self.requests.append(request)
-                        if self.reply is not None and (reply := self.reply(number)).code:
-                            conversation.send_reply(reply)
-                            await flush(conversation, stream)
-                            break
-                        host, port = BOUND
-                        conversation.send_reply(
-                            OperationReply(code=0, host=host, port=port, options=self.options)
-                        )
-                        self._conversations[FIRST_ID + number] = conversation, stream
-                        conversation.send_message(AssociationInitialization(association_id=FIRST_ID + number))
-                    case AssociationMessageReceived(message=Datagram() as datagram):
-                        await self._take(datagram, event.layout, None)
-                    case Ended():
-                        break
-                    case _:
-                        raise AssertionError(event)
+        try:
+            await self._converse(conversation, stream)
+            await flush(conversation, stream)
+        except OSError:
+            self.broken += 1
         self.ended += 1
         self.endings.put_nowait(None)
         await stream.aclose()
+
+    async def _converse(self, conversation: ServerConversation, stream: ByteStream) -> None:
+        """Talk to a client to the end, or to a reply that ends it."""
+        while True:
+            event = await next_event(conversation, stream)
+            match event:
+                case RequestReceived():
+                    request = event.request
+                    conversation.authenticate()
+                case Authenticated():
+                    conversation.send_authenticated()
+                    if not self._answer(request, conversation, stream):
+                        return
+                case AssociationMessageReceived(message=Datagram() as datagram):
+                    await self._take(datagram, event.layout, None)
+                case Ended():
+                    return
+                case _:
+                    raise AssertionError(event)
+
+    def _answer(self, request: Request, conversation: ServerConversation, stream: ByteStream) -> bool:
+        """Queue the reply to a request; return whether there is an association now."""
+        if request.command == Command.NOOP:
+            conversation.send_reply(OperationReply(code=0))
+            return False
+        number = len(self.requests)
+        self.requests.append(request)
+        if self.reply is not None and (reply := self.reply(number)).code:
+            conversation.send_reply(reply)
+            return False
+        host, port = BOUND
+        conversation.send_reply(OperationReply(code=0, host=host, port=port, options=self.options))
+        self._conversations[FIRST_ID + number] = conversation, stream
+        conversation.send_message(AssociationInitialization(association_id=FIRST_ID + number))
+        return True
 
     async def take_packet(self, packet: bytes, source: tuple[str, int]) -> None:
         """Take a packet that came over UDP."""

@@ -188,6 +188,7 @@ def test_what_was_sent_on_the_stream_arrives_when_the_block_ends_at_once(run: Ru
                 for _ in range(50):
                     await udp.send(bytes(40_000), REMOTE)
             assert len(proxy.messages) == 51
+        assert (proxy.ended, proxy.broken) == (1, 0)
 
     run(scene())
 

@@ -125,6 +125,8 @@ def test_what_is_forbidden_neither_goes_nor_comes(run: Run, monkeypatch: pytest.
             while len(sink.packets) < 3:
                 await sink.next()
             assert {data for data, _, _ in sink.packets} == {b"good"}
+            sent = {message.data for message in proxy.messages if isinstance(message, Datagram)}
+            assert sent == {b"", b"good"}  # the opening one is empty
             assert judge.asked <= 4  # once for each place, each way
             await channel.aclose()
 
