@@ -13,6 +13,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.client.associate import UDPPath
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.errors import CommandNotSupported, Socks6Error
@@ -327,9 +328,15 @@ async def _ask(port: int, tls: ssl.SSLContext, rng: random.Random) -> str:
         f"socks6://{login}127.0.0.1:{port}", timeout=0.3, dialect=rng.choice((DRAFT_12, DRAFT_12, GO_212))
     )
     try:
-        match rng.randrange(3):
+        match rng.randrange(4):
             case 0:
                 await client.noop()
+            case 3:
+                path: UDPPath = rng.choice(("auto", "stream", "stream"))
+                async with client.associate(udp=path, errors=True) as udp, asyncio.timeout(0.1):
+                    await udp.send(b"hello", ("example.com", 53))
+                    while True:
+                        await udp.receive()
             case 1:
                 async with await client.connect("example.com", 80, initial_data=b"hello") as stream:
                     async with asyncio.timeout(0.1):

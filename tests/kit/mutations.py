@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from socks6.message.dialect import DRAFT_12, GO_212, Dialect
+from socks6.message.datagrams import (
+    AssociationConfirmation,
+    AssociationInitialization,
+    AssociationMessage,
+    Datagram,
+    DatagramError,
+)
+from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.options import (
     AuthenticationData,
     AuthenticationMethodAdvertisement,
@@ -105,10 +112,28 @@ class Seeds:
         return self._makers[rng.choice(("socks6", "socks5", "http"))](rng)
 
     def _socks6_replies(self, rng: random.Random) -> bytes:
+        if rng.random() < 0.25:
+            return AUTHENTICATED + SUCCEEDED + _association_messages(rng)
         if rng.random() < 0.5:
             return AUTHENTICATED + SUCCEEDED + rng.choice((b"", b"data", rng.randbytes(20000)))
         first, then = (rng.choice(replies) for replies in self._replies)
         return first + rng.choice((b"", then, then + b"data", then + then, first + then))
+
+
+def _association_messages(rng: random.Random) -> bytes:
+    """Return what the proxy of an association might say on its stream."""
+    layout = rng.choice(tuple(DatagramLayout))
+    said: list[AssociationMessage] = [
+        AssociationInitialization(association_id=1),
+        AssociationConfirmation(association_id=1),
+    ]
+    for _ in range(rng.randrange(6)):
+        data = rng.randbytes(rng.choice((0, 20, 1400, 65_000)))
+        said += (
+            Datagram(association_id=1, host=rng.choice(HOSTS), port=rng.randrange(65536), data=data),
+            DatagramError(association_id=1, host="::1", port=53, code=rng.randrange(6), reporter="192.0.2.1"),
+        )
+    return b"".join(message.encode(layout=layout) for message in said)
 
 
 def _options(rng: random.Random, data_length: int) -> list[Option]:
