@@ -5,6 +5,7 @@ import pytest
 from socks6.client.stream import ProxiedStream
 from socks6.net.stream import NOWHERE, ByteStream
 from socks6.net.transports.memory import memory_stream_pair
+from socks6.net.transports.tls import TlsStream
 from socks6.relay.ends import PlainEnd, TlsEnd, end_of
 from tests.kit.joined import tcp_pair, tls_pair
 from tests.kit.loops import Run
@@ -51,6 +52,28 @@ def test_nothing_there_is_not_the_end(run: Run, pair: object) -> None:
             while (data := end.receive(10)) is None:
                 pass
             assert data == b""
+
+    run(play())
+
+
+def test_an_end_that_came_with_the_last_bytes_is_still_to_be_received(run: Run) -> None:
+    async def play() -> None:
+        near, far = tls_pair()
+        async with closing(near, far):
+            end = end_of(near)
+            assert end is not None
+            assert isinstance(far, TlsStream)
+            await far.send(b"a")
+            assert await receive_exactly(near, 1) == b"a"
+            assert end.dry
+            far._encrypt(b"last")
+            far.end_nowait()  # of TLS alone: no socket will tell of it
+            assert far.flush_nowait()
+            while (data := end.receive(10)) is None:
+                pass
+            assert data == b"last"
+            assert not end.dry
+            assert end.receive(10) == b""
 
     run(play())
 

@@ -147,8 +147,8 @@ class TlsStream:
 
     @property
     def dry(self) -> bool:
-        """Whether nothing of what was received is left, and the socket had no more at the time."""
-        return self._dry and self._short and not self._plain
+        """Whether nothing of what was received is left, not even the end, and the socket had no more at the time."""
+        return self._dry and self._short and not (self._plain or self._at_end)
 
     async def handshake(self) -> None:
         """Agree with the peer on keys. Raises TlsFailed, CertificateRefused, and OSError of the socket."""
