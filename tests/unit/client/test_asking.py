@@ -14,17 +14,19 @@ from socks6.message.options import (
     IdempotenceExpenditure,
     IdempotenceRequest,
     SessionID,
+    SessionInvalid,
     SessionRequest,
-    SessionTeardown,
 )
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.worker import ServerWorker
+from tests.kit.calls import Call, Calls
 from tests.kit.challenge import ChallengeClient
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.proxied import USERS, proxied
-from tests.kit.session_proxy import BASE, SessionProxy, fast_opening, in_sessions
+from tests.kit.session_proxy import BASE, SessionProxy, in_sessions
+from tests.kit.streams import until
 
 
 async def visit(client: Client, *, idempotent: bool = False, data: bytes = b"") -> None:
@@ -129,6 +131,43 @@ def test_a_session_that_is_gone_is_replaced_without_a_word(run: Run) -> None:
             await visit(client)
         assert proxy.passwords()[:5] == [True, False, False, True, False]
         assert len(proxy.ran) == 4
+
+    run(scene())
+
+
+def test_what_lost_its_session_is_repeated_outside_of_another_that_came_meanwhile(run: Run) -> None:
+    """Or the repetition, too, might be told that its session is invalid, and there is none after that."""
+
+    async def scene() -> None:
+        proxy = Calls()
+
+        async def nth(number: int) -> Call:
+            await until(lambda: len(proxy.made) > number)
+            return proxy.made[number]
+
+        async with (
+            Client("socks6://alice:secret@memory", dial=proxy.dial, timeout=5.0) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(client.noop())
+            opening = await nth(0)
+            await opening.admit(SessionID(id=b"old."))
+            await opening.reply()
+            group.create_task(visit(client))
+            late = await nth(1)
+            group.create_task(visit(client))
+            await (await nth(2)).refuse(SessionInvalid())
+            replacing = await nth(3)
+            await replacing.admit(SessionID(id=b"new."))
+            await replacing.reply()
+            await late.refuse(SessionInvalid())
+            repeated = await nth(4)
+            await repeated.admit()
+            await repeated.reply()
+            assert {type(option) for option in repeated.request.options} == {AuthenticationData}
+            proxy.refusing = True
+        for call in proxy.made:
+            call.stream.abort()
 
     run(scene())
 
@@ -275,105 +314,6 @@ def test_many_tasks_share_a_session_with_a_real_proxy(run: Run) -> None:
         assert told["accepted"] >= WINDOW_SIZE
         assert told["rejected"] == 0
         await worker.aclose()
-
-    run(scene())
-
-
-# The end.
-
-
-def test_the_session_is_torn_down_without_a_password(run: Run) -> None:
-    async def scene() -> None:
-        proxy = SessionProxy()
-        async with in_sessions(proxy) as client:
-            await client.noop()
-        assert len(proxy.torn_down) == 1
-        assert proxy.kinds() == {SessionID, SessionTeardown}
-        assert proxy.asked[-1].command == Command.NOOP
-        await client.aclose()
-        assert len(proxy.asked) == 2
-
-    run(scene())
-
-
-def test_while_a_stream_is_open_the_session_is_left_alone(run: Run) -> None:
-    async def scene() -> None:
-        proxy = SessionProxy()
-        async with in_sessions(proxy) as client:
-            stream = await client.connect("example.com", 80)
-        assert not proxy.torn_down
-        stream.abort()
-        stream.abort()
-
-    run(scene())
-
-
-def test_what_was_closed_just_now_may_still_be_under_way(run: Run) -> None:
-    async def scene() -> None:
-        proxy = SessionProxy()
-        async with in_sessions(proxy) as client, await client.connect("example.com", 80) as stream:
-            await stream.send(b"last words")
-        assert not proxy.torn_down
-
-    run(scene())
-
-
-def test_a_detached_socket_counts_as_open(run: Run) -> None:
-    async def scene() -> None:
-        proxy = SessionProxy()
-        async with fast_opening(proxy) as client:
-            stream = await client.connect("example.com", 80)
-            detached = stream.detach_socket()
-            detached.close()
-            await client.aclose()
-            assert not proxy.torn_down
-
-    run(scene())
-
-
-def test_a_transport_may_outlive_the_client(run: Run) -> None:
-    async def scene() -> None:
-        proxy = SessionProxy()
-        async with fast_opening(proxy) as client:
-            _, writer = await client.open_connection("example.com", 80)
-            await client.aclose()
-            assert not proxy.torn_down
-            writer.write(b"still here")
-            assert await proxy.ends[-1].receive() == b"still here"
-            writer.close()
-
-    run(scene())
-
-
-def test_a_close_waits_no_longer_than_it_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.asking.TEARDOWN_SECONDS", 0.01)
-
-    async def scene() -> None:
-        proxy = SessionProxy()
-        async with in_sessions(proxy) as client:
-            await client.noop()
-
-            async def silent() -> ByteStream:
-                ends.append(memory_stream_pair())
-                return ends[-1][0]
-
-            ends: list[tuple[ByteStream, ByteStream]] = []
-            client._asker._way._dial = silent
-        assert len(ends) == 1
-
-    run(scene())
-
-
-def test_a_close_raises_nothing_when_the_proxy_is_gone(run: Run) -> None:
-    async def scene() -> None:
-        proxy = SessionProxy()
-        async with in_sessions(proxy) as client:
-            await client.noop()
-
-            async def nowhere() -> ByteStream:
-                raise ConnectionRefusedError
-
-            client._asker._way._dial = nowhere
 
     run(scene())
 
