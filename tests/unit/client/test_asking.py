@@ -257,16 +257,20 @@ def test_a_session_survives_an_operation_that_failed(run: Run) -> None:
 
 def test_a_wrong_password_is_told_and_may_be_tried_again(run: Run) -> None:
     async def scene() -> None:
+        dialled = []
+
         async def dial() -> ByteStream:
             ours, theirs = memory_stream_pair()
             await theirs.send(bytes.fromhex("06 01 0000"))
             await theirs.send_eof()
+            dialled.append(theirs)
             return ours
 
         client = Client("socks6://alice:wrong@memory", dial=dial)
-        for _ in range(2):
+        for call in (client.open_session, client.open_session, client.noop):
             with pytest.raises(AuthenticationFailed):
-                await client.open_session()
+                await call()
+        assert len(dialled) == 3  # no wrong password is sent twice
 
     run(scene())
 
