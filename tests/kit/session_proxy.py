@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ from socks6.message.requests import Request
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tcp import listen_tcp
+from socks6.protocol.methods.base import ClientMethod
 from socks6.protocol.tokens import TokenWindow
 from tests.kit.reading import receive_exactly
 
@@ -133,7 +134,13 @@ class SessionProxy:
 
 
 @asynccontextmanager
-async def in_sessions(proxy: SessionProxy, *, session: bool | None = None) -> AsyncIterator[Client]:
+async def in_sessions(
+    proxy: SessionProxy,
+    *,
+    session: bool | None = None,
+    fast_open: bool = False,
+    methods: Sequence[Callable[[], ClientMethod]] = (),
+) -> AsyncIterator[Client]:
     """Give a client of the proxy that has a password."""
     async with asyncio.TaskGroup() as group:
 
@@ -142,7 +149,10 @@ async def in_sessions(proxy: SessionProxy, *, session: bool | None = None) -> As
             group.create_task(proxy.serve(theirs))
             return ours
 
-        async with Client("socks6://alice:secret@memory", dial=dial, session=session, timeout=5.0) as client:
+        url = "socks6://alice:secret@memory"
+        async with Client(
+            url, dial=dial, methods=methods, session=session, fast_open=fast_open, timeout=5.0
+        ) as client:
             yield client
 
 

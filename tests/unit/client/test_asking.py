@@ -213,6 +213,18 @@ def test_a_token_that_is_rejected_is_replaced_by_another(run: Run) -> None:
     run(scene())
 
 
+def test_where_there_are_no_syns_a_rejected_token_is_replaced_with_fast_open_too(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy, fast_open=True) as client:
+            await client.open_session()
+            proxy.rejects = 1
+            await visit(client, idempotent=True)
+            assert proxy.tokens() == [BASE, BASE + 1]
+
+    run(scene())
+
+
 def test_a_proxy_that_rejects_every_token_is_told_of_and_later_calls_work(run: Run) -> None:
     async def scene() -> None:
         proxy = SessionProxy()
@@ -296,9 +308,10 @@ def test_a_proxy_that_is_not_there_leaves_the_next_call_free_to_open(run: Run) -
 
 def test_more_initial_data_than_a_negotiation_allows_is_refused_in_a_session_too(run: Run) -> None:
     async def scene() -> None:
-        client = Client("socks6://192.0.2.1", methods=(ChallengeClient,))
-        with pytest.raises(ValueError, match="initial data"):
-            await client.connect("example.com", 80, initial_data=bytes(20_000))
+        async with in_sessions(SessionProxy(), methods=(ChallengeClient,)) as client:
+            await client.open_session()
+            with pytest.raises(ValueError, match="20000 bytes of initial data"):
+                await client.connect("example.com", 80, initial_data=bytes(20_000))
 
     run(scene())
 
