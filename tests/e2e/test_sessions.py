@@ -215,6 +215,42 @@ def test_a_session_does_not_outlive_its_user(tmp_path: Path) -> None:
         assert exchange(proxy, request(his))[0].options == (SessionOK(),)
 
 
+def test_a_replay_reaches_no_origin_after_a_reload_or_a_restart_either(
+    tmp_path: Path, origin: Origin
+) -> None:
+    users = tmp_path / "users"
+    entries = [f"{name}:{ScryptHash.of(b'123456')}\n" for name in ("alice", "bob")]
+
+    def write(*lines: str) -> None:
+        users.write_text("".join(lines))
+        users.chmod(0o600)
+
+    def refused(proxy: Proxy, why: type[Option]) -> bool:
+        reply, rest = exchange(proxy, captured)
+        return (reply.type, rest) == (1, b"") and find(reply.options, why) is not None
+
+    def knows_bob() -> bool:
+        return exchange(proxy, request(credentials("bob", "123456")))[0].type == 0
+
+    flags = ("--users", str(users), "--allow-private")
+    write(entries[0])
+    with server(*flags) as proxy:
+        session_id, tokens = open_session(proxy)
+        captured = request(session_id, IdempotenceExpenditure(token=tokens.base), to=origin.place) + HELLO
+        assert exchange(proxy, captured)[1].endswith(b"hello")
+        write(*entries)
+        proxy.process.send_signal(signal.SIGHUP)
+        assert eventually(knows_bob)
+        assert refused(proxy, IdempotenceRejected)
+        write(entries[1])
+        proxy.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: refused(proxy, SessionInvalid))
+    write(*entries)
+    with server(*flags) as proxy:
+        assert refused(proxy, SessionInvalid)
+    assert origin.received == [HELLO]
+
+
 def test_without_sessions_a_server_does_not_know_of_any() -> None:
     with server("--user", "alice:123456", "--no-sessions") as proxy:
         reply, _ = exchange(proxy, request(credentials(), SessionRequest(), SessionID(id=bytes(16))))

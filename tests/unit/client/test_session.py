@@ -4,6 +4,7 @@ import pytest
 
 from socks6.client.session import (
     DELIVERY_SECONDS,
+    MAX_LOSSES,
     REFRESH_SECONDS,
     REFUSAL_SECONDS,
     WINDOW_SIZE,
@@ -21,6 +22,7 @@ from socks6.message.options import (
     Option,
     SessionID,
     SessionInvalid,
+    SessionOK,
     SessionRequest,
     SessionTeardown,
 )
@@ -154,6 +156,36 @@ def test_another_session_that_came_meanwhile_stays() -> None:
     answer(session, session.begin(0.0), SessionID(id=b"efgh"))
     session.refused(second, refused(SessionInvalid()), 0.0)
     assert session.begin(0.0).options[0] == SessionID(id=b"efgh")
+
+
+def lose(session: ClientSession) -> None:
+    """Have the proxy forget the session."""
+    session.refused(session.begin(0.0), refused(SessionInvalid()), 0.0)
+
+
+def test_sessions_that_were_of_use_may_be_lost_again_and_again() -> None:
+    session = opened()
+    for _ in range(MAX_LOSSES + 1):
+        answer(session, session.begin(0.0), SessionOK())
+        lose(session)
+        part = session.begin(0.0)
+        assert part.opens
+        answer(session, part, ID)
+
+
+def test_sessions_that_were_of_none_count_only_in_a_row() -> None:
+    session = opened()
+    for _ in range(MAX_LOSSES - 1):
+        lose(session)
+        answer(session, session.begin(0.0), ID)
+    answer(session, session.begin(0.0), SessionOK())
+    for _ in range(2):
+        lose(session)
+        part = session.begin(0.0)
+        assert part.opens
+        answer(session, part, ID)
+    lose(session)
+    assert not session.begin(0.0).opens
 
 
 def test_refused_outside_of_a_session_the_credentials_are_wrong() -> None:
