@@ -129,6 +129,12 @@ def test_tokens_are_fetched_by_one_at_a_time() -> None:
     assert not session.begin_fetching(0.0)  # there is one
 
 
+def test_what_is_opened_at_the_moment_brings_tokens_of_its_own() -> None:
+    session = ClientSession(enabled=True)
+    session.begin(0.0)
+    assert not session.begin_fetching(0.0)
+
+
 def test_an_empty_wallet_is_looked_after_once_in_a_while() -> None:
     session = opened(window(1))
     spending = session.begin(0.0, spend=True)
@@ -232,6 +238,17 @@ def test_what_is_under_way_holds_it() -> None:
     assert part.hold is not None
     part.hold.let_go()
     assert session.leave(0.0)
+
+
+def test_a_stream_that_is_aborted_hurries_no_other_along() -> None:
+    session = opened()
+    one, two = session.begin(0.0).hold, session.begin(0.0).hold
+    assert one is not None
+    assert two is not None
+    one.let_go(unsettled_until=5.0)
+    two.let_go()
+    assert session.leave(4.0) == ()
+    assert session.leave(5.0) != ()
 
 
 def test_what_may_be_undelivered_holds_it_for_a_while() -> None:
