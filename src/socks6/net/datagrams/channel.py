@@ -141,11 +141,12 @@ class DirectChannel(DatagramChannel):
         if until is not None and now < until:
             return until
         host, port = source
-        if not (self._remotes.admits(host, port, now) and self._judge.judge_source(host, port)):
+        admitted = self._remotes.admitted_until(host, port, now)
+        if not (admitted and self._judge.judge_source(host, port)):
             return 0.0
         if len(self._sources) >= MAX_ROUTES:
             self._sources.clear()
-        self._sources[source] = until = now + ROUTE_SECONDS
+        self._sources[source] = until = min(now + ROUTE_SECONDS, admitted)
         return until
 
     def take_reports(self, sock: socket.socket) -> None:
@@ -203,7 +204,7 @@ class DirectChannel(DatagramChannel):
             if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
             place = address.socket_address
-            route = Route(sock, (place[0], port, *place[2:]), now + ROUTE_SECONDS)
+            route = Route(sock, (place[0], port, *place[2:]), now + min(ROUTE_SECONDS, self._remotes.renewal))
             self._routes[host, port] = route
             self._remotes.sent_to(address.host, port, now)
             return route

@@ -1,6 +1,7 @@
 """Which remote hosts may send to an association, as RFC 4787 (section 5) calls what NATs do."""
 
 from enum import Enum
+from math import inf
 from typing import Final
 
 from socks6.net.stream import Endpoint
@@ -33,6 +34,11 @@ class RemoteFilter:
     def __len__(self) -> int:
         return len(self._sent)
 
+    @property
+    def renewal(self) -> float:
+        """How often at least `sent_to` must be told of a remote that the client goes on sending to."""
+        return inf if self._filtering is Filtering.ENDPOINT_INDEPENDENT else self._lifetime / 2
+
     def sent_to(self, host: str, port: int, now: float) -> None:
         """Note that the client sends to an address."""
         if self._filtering is Filtering.ENDPOINT_INDEPENDENT:
@@ -43,18 +49,18 @@ class RemoteFilter:
         if len(self._sent) > self._most:
             del self._sent[next(iter(self._sent))]
 
-    def admits(self, host: str, port: int, now: float) -> bool:
-        """Return whether an address may send to the client."""
+    def admitted_until(self, host: str, port: int, now: float) -> float:
+        """Return until when an address may send to the client; 0 if it may not."""
         if self._filtering is Filtering.ENDPOINT_INDEPENDENT:
-            return True
+            return inf
         key = self._key(host, port)
         sent = self._sent.get(key)
         if sent is None:
-            return False
+            return 0.0
         if now - sent < self._lifetime:
-            return True
+            return sent + self._lifetime
         del self._sent[key]
-        return False
+        return 0.0
 
     def _key(self, host: str, port: int) -> str | Endpoint:
         return host if self._filtering is Filtering.ADDRESS_DEPENDENT else Endpoint(host, port)

@@ -21,11 +21,16 @@ Reader: TypeAlias = Callable[[int, int], None]  # is told a descriptor and what 
 class Readiness:
     """Watches descriptors for readers, on the running event loop."""
 
-    def __init__(self, on_fault: Callable[[Exception], None]) -> None:
-        """`on_fault` is told what a reader raised; the other readers go on."""
+    def __init__(
+        self, on_fault: Callable[[Exception], None], *, own_epoll: bool = hasattr(select, "epoll")
+    ) -> None:
+        """`on_fault` is told what a reader raised; the other readers go on.
+
+        Without an epoll of its own, on other systems than Linux, the loop's `add_reader` has to do.
+        """
         self._loop = asyncio.get_running_loop()
         self._on_fault = on_fault
-        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        self._epoll = select.epoll() if own_epoll else None
         self._readers: dict[int, Reader] = {}
         self._after: list[Callable[[], None]] = []
         if self._epoll is not None:

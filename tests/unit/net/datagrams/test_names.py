@@ -1,0 +1,114 @@
+"""Names of datagrams: looked up once, within limits."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from socks6.net.datagrams.names import MAX_NAMES, MAX_WAITING, NameCache
+from socks6.net.resolve import Address, Resolver
+from tests.kit.loops import Run
+
+HERE = Address(socket.AF_INET, ("192.0.2.1", 0))
+
+
+class Lookups(Resolver):
+    """Answers when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.open = asyncio.Event()
+
+    @override
+    async def resolve(self, host: str, port: int) -> tuple[Address, ...]:
+        self.asked.append(host)
+        await self.open.wait()
+        if host == "nowhere":
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return (HERE,)
+
+
+async def settled(names: NameCache) -> None:
+    """Wait until nothing is looked up."""
+    while names._tasks:
+        await asyncio.wait(set(names._tasks))
+        await asyncio.sleep(0)
+
+
+def test_who_waits_is_told_and_the_answer_is_used_again(run: Run) -> None:
+    async def play() -> None:
+        lookups = Lookups()
+        names = NameCache(lookups)
+        told: list[Sequence[Address]] = []
+        now = asyncio.get_running_loop().time()
+        assert names.known("a.example", now) is None
+        names.look_up("a.example", told.append)
+        names.look_up("a.example", told.append)
+        lookups.open.set()
+        await settled(names)
+        assert told == [(HERE,), (HERE,)]
+        assert names.known("a.example", now) == (HERE,)
+        assert names.known("a.example", now + 3600) is None
+        assert lookups.asked == ["a.example"]
+
+    run(play())
+
+
+def test_a_name_that_leads_nowhere_is_known_to(run: Run) -> None:
+    async def play() -> None:
+        lookups = Lookups()
+        lookups.open.set()
+        names = NameCache(lookups)
+        told: list[Sequence[Address]] = []
+        names.look_up("nowhere", told.append)
+        await settled(names)
+        assert told == [()]
+        assert names.known("nowhere", asyncio.get_running_loop().time()) == ()
+
+    run(play())
+
+
+def test_only_so_many_wait_for_a_name_and_the_oldest_goes(run: Run) -> None:
+    async def play() -> None:
+        lookups = Lookups()
+        names = NameCache(lookups)
+        told: list[int] = []
+        for number in range(MAX_WAITING + 3):
+            names.look_up("a.example", lambda _, number=number: told.append(number))  # type: ignore[misc]
+        lookups.open.set()
+        await settled(names)
+        assert told == list(range(3, MAX_WAITING + 3))
+
+    run(play())
+
+
+def test_only_so_many_names_are_looked_up_and_remembered(run: Run) -> None:
+    async def play() -> None:
+        lookups = Lookups()
+        names = NameCache(lookups)
+        for number in range(MAX_NAMES + 1):
+            names.look_up(f"n{number}", lambda _: None)
+        lookups.open.set()
+        await settled(names)
+        assert len(lookups.asked) == MAX_NAMES
+        names.look_up("another", lambda _: None)
+        await settled(names)
+        now = asyncio.get_running_loop().time()
+        assert names.known("another", now) == (HERE,)
+        assert names.known("n0", now) is None
+
+    run(play())
+
+
+def test_closing_ends_what_is_looked_up(run: Run) -> None:
+    async def play() -> None:
+        names = NameCache(Lookups())
+        names.look_up("a.example", lambda _: None)
+        await asyncio.sleep(0)
+        await names.aclose()
+        await names.aclose()
+        assert not names._tasks
+
+    run(play())

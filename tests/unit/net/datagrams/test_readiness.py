@@ -1,0 +1,124 @@
+"""Who is told when sockets are readable, on both loops, with an epoll of its own and without."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
+from socks6.net.stackopts.reports import collect_reports, next_report
+from tests.kit.lanes import udp_socket
+from tests.kit.loops import Run
+from tests.kit.streams import turns
+
+OWN_EPOLL = pytest.mark.parametrize("own_epoll", [True, False])
+
+
+@pytest.fixture
+def sock() -> Iterator[socket.socket]:
+    """Give a socket."""
+    with udp_socket() as made:
+        yield made
+
+
+def poke(sock: socket.socket) -> None:
+    with udp_socket() as other:
+        other.sendto(b"x", sock.getsockname())
+
+
+@OWN_EPOLL
+def test_a_reader_is_told_as_long_as_there_is_something(
+    run: Run, sock: socket.socket, own_epoll: bool
+) -> None:
+    async def play() -> None:
+        told: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        readiness = Readiness(lambda _: None, own_epoll=own_epoll)
+        readiness.add(sock.fileno(), lambda fd, events: told.put_nowait((fd, events)))
+        poke(sock)
+        assert await told.get() == (sock.fileno(), READABLE)
+        assert await told.get() == (sock.fileno(), READABLE)  # nobody has read it
+        sock.recv(10)
+        readiness.remove(sock.fileno())
+        readiness.remove(sock.fileno())
+        while not told.empty():
+            told.get_nowait()
+        poke(sock)
+        await asyncio.sleep(0.01)
+        assert told.empty()
+        readiness.close()
+        readiness.close()
+
+    run(play())
+
+
+@OWN_EPOLL
+def test_what_comes_after_is_called_once_in_a_turn(run: Run, sock: socket.socket, own_epoll: bool) -> None:
+    async def play() -> None:
+        done = asyncio.Event()
+        readiness = Readiness(lambda _: None, own_epoll=own_epoll)
+
+        def read(fd: int, events: int) -> None:
+            sock.recv(10)
+            readiness.after(done.set)
+
+        readiness.add(sock.fileno(), read)
+        poke(sock)
+        await done.wait()
+        readiness.close()
+
+    run(play())
+
+
+@OWN_EPOLL
+def test_a_fault_of_one_costs_the_others_nothing(run: Run, sock: socket.socket, own_epoll: bool) -> None:
+    async def play() -> None:
+        faults: list[Exception] = []
+        told = asyncio.Event()
+        readiness = Readiness(faults.append, own_epoll=own_epoll)
+
+        def fail(fd: int = 0, events: int = 0) -> None:
+            if fd:
+                sock.recv(10)
+                readiness.after(fail)
+            raise RuntimeError("ours")
+
+        def read(fd: int, events: int) -> None:
+            other.recv(10)
+            told.set()
+
+        with udp_socket() as other:
+            readiness.add(sock.fileno(), fail)
+            readiness.add(other.fileno(), read)
+            poke(sock)
+            poke(other)
+            await told.wait()
+            await turns()
+            assert len(faults) == 2
+            readiness.close()
+
+    run(play())
+
+
+def test_errors_are_told_again_and_again(run: Run, sock: socket.socket) -> None:
+    """uvloop's own add_reader tells of an error once and forgets the socket."""
+
+    async def play() -> None:
+        errors: asyncio.Queue[int] = asyncio.Queue()
+        readiness = Readiness(lambda _: None)
+
+        def read(fd: int, events: int) -> None:
+            if events & FAILED and next_report(sock) is not None:
+                errors.put_nowait(events)
+
+        assert collect_reports(sock)
+        with udp_socket() as gone:
+            nobody = gone.getsockname()
+        readiness.add(sock.fileno(), read)
+        for _ in range(3):
+            sock.sendto(b"x", nobody)
+            await errors.get()
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        readiness.close()
+
+    run(play())

@@ -1,0 +1,50 @@
+import pytest
+
+from socks6.errors import GeneralFailure
+from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.proxy.limits import HolderLimits
+
+ALICE, BOB = Identity(name="alice"), Identity(name="bob")
+
+
+def limits(total: int = 3, per_holder: int = 2) -> HolderLimits:
+    return HolderLimits("associations", total=total, per_holder=per_holder)
+
+
+def test_a_user_has_as_many_as_he_may_from_anywhere() -> None:
+    counted = limits()
+    held = counted.enter(ALICE, "192.0.2.1")
+    counted.enter(ALICE, "192.0.2.2")
+    with pytest.raises(GeneralFailure, match="2 associations of alice already"):
+        counted.enter(ALICE, "192.0.2.3")
+    counted.enter(BOB, "192.0.2.1")
+    with pytest.raises(GeneralFailure, match="3 associations already"):
+        counted.enter(BOB, "192.0.2.1")
+    counted.leave(held)
+    counted.enter(ALICE, "192.0.2.1")
+    assert counted.count == 3
+
+
+def test_who_has_no_name_is_his_source() -> None:
+    counted = limits(total=0)
+    for _ in range(2):
+        counted.enter(ANONYMOUS, "2001:db8::1")
+    with pytest.raises(GeneralFailure, match="2001:db8::/64"):
+        counted.enter(ANONYMOUS, "2001:db8::2")
+    counted.enter(ANONYMOUS, "192.0.2.1")
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "::1", ""])
+def test_this_machines_own_clients_count_in_all_alone(source: str) -> None:
+    counted = limits(total=5)
+    for _ in range(5):
+        counted.enter(ANONYMOUS, source)
+    with pytest.raises(GeneralFailure):
+        counted.enter(ANONYMOUS, source)
+
+
+def test_zero_is_no_limit() -> None:
+    counted = limits(total=0, per_holder=0)
+    for _ in range(100):
+        counted.enter(ALICE, "192.0.2.1")
+    assert counted.count == 100
