@@ -18,6 +18,7 @@ from tests.kit.calls import Call, Calls, calls
 from tests.kit.loops import Run
 from tests.kit.outbounds import BOUND, ScriptedOutbound
 from tests.kit.proxied import proxied, scripted
+from tests.kit.session_proxy import SessionProxy, in_sessions
 
 
 def nobody_judges(address: str, port: int) -> bool:
@@ -46,6 +47,45 @@ def test_no_more_than_the_drafts_amount_goes_ahead(run: Run) -> None:
             )
             assert connection.first_data_sent == MAX_INITIAL_DATA
             connection.stream.abort()
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("fast_open", "data", "tokens"), [(True, b"hi", 1), (True, b"", 0), (False, b"hi", 0), (False, b"", 0)]
+)
+def test_a_token_is_spent_on_first_data_that_may_travel_in_a_syn(
+    run: Run, fast_open: bool, data: bytes, tokens: int
+) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy, fast_open=fast_open) as client:
+            await client.open_session()
+            connection = await Socks6Outbound(client).connect(
+                "example.com", 80, judge=nobody_judges, first_data=data
+            )
+            connection.stream.abort()
+            assert len(proxy.tokens()) == tokens
+
+    run(scene())
+
+
+def test_in_the_end_the_upstreams_session_is_torn_down(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy) as client:
+            await client.open_session()
+            await Socks6Outbound(client).aclose()
+            assert len(proxy.torn_down) == 1
+
+    run(scene())
+
+
+def test_a_name_that_no_host_can_have_is_a_general_failure(run: Run) -> None:
+    async def scene() -> None:
+        async with in_sessions(SessionProxy()) as client:
+            with pytest.raises(GeneralFailure, match="upstream: "):
+                await Socks6Outbound(client).connect("a" * 300, 80, judge=nobody_judges)
 
     run(scene())
 
