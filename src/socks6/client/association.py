@@ -102,7 +102,7 @@ class Association:
 
     @property
     def path(self) -> str:
-        """How the datagrams travel between us and the proxy: "datagram" for over UDP, "stream"."""
+        """How the datagrams travel between us and the proxy: "datagram" for over UDP, "dtls", "stream"."""
         return self._way.name
 
     @property
