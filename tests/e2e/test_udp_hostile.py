@@ -18,6 +18,7 @@ from tests.kit.footprint import eventually
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.proxies import Proxy, server
 from tests.kit.udp_server import (
+    LOOP_OF,
     RawClient,
     RunningServer,
     peer_socket,
@@ -35,7 +36,7 @@ FLOOD: Final = 20_000
 @pytest.fixture(params=["python", "compiled"])
 def running(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Run a server with each mover."""
-    with udp_server(mover=request.param) as made:
+    with udp_server(mover=request.param, loop=LOOP_OF[request.param]) as made:
         yield made
 
 

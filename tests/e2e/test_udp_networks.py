@@ -195,24 +195,6 @@ def test_tos_and_ttl_on_both_legs(far: Road, family: int, mover: str) -> None:
             assert header == (0xB8, 77)
 
 
-def test_answers_leave_from_the_address_that_the_client_used(far: Road) -> None:
-    second = "10.66.1.200"
-    far.hosts[1].configure(f"address add {second}/24 dev {LEFT}")
-    for mover in ("python", "compiled"):
-        with (
-            udp_server(namespace=far.hosts[1], host="0.0.0.0", mover=mover) as server,
-            peer_socket(far.last_address(), namespace=far.last) as peer,
-            RawClient((second, server.port), namespace=far.first) as client,
-        ):
-            client.udp.connect((second, server.port))  # nothing from elsewhere comes through
-            client.udp.send(client.message(b"", ("0.0.0.0", 0)))
-            client.await_confirmation()
-            for _ in range(3):
-                client.udp.send(client.message(b"there", place_of(peer)))
-                peer.sendto(b"back", received_by(peer)[1])
-                assert client.received()[0] == b"back"
-
-
 @FAMILIES
 @pytest.mark.parametrize("mover", ["python", "compiled"])
 def test_groups_are_sent_to_and_joined(far: Road, family: int, mover: str) -> None:

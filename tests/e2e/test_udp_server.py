@@ -15,6 +15,7 @@ from socks6.net.datagrams.filtering import Filtering
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.settings import Settings, UdpSettings
 from tests.kit.udp_server import (
+    LOOP_OF,
     PATIENCE,
     RawClient,
     RunningServer,
@@ -33,7 +34,7 @@ QUICK = Settings(drain_timeout=0.1)
 @pytest.fixture(params=["python", "compiled"])
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Run a server with each mover."""
-    with udp_server(mover=request.param) as running:
+    with udp_server(mover=request.param, loop=LOOP_OF[request.param]) as running:
         yield running
 
 

@@ -15,6 +15,8 @@ from typing import Final, Self
 
 from typing_extensions import override
 
+from socks6.client.client import Client
+from socks6.client.outbound import Socks6Outbound
 from socks6.message.datagrams import (
     AssociationConfirmation,
     AssociationInitialization,
@@ -43,6 +45,7 @@ from tests.kit.netns import Namespace
 
 PATIENCE: Final = 5.0
 MOVERS: Final[dict[str, Callable[[], Mover]]] = {"python": PythonMover, "compiled": CompiledMover}
+LOOP_OF: Final = {"python": "asyncio", "compiled": "uvloop"}  # so that both loops are met as well
 OPENLY: Final = Policy(allow_private=True)
 
 
@@ -89,14 +92,16 @@ def udp_server(
     settings: Settings | None = None,
     datagrams: DatagramSettings | None = None,
     resolver: Resolver | None = None,
+    via: str = "",
 ) -> Iterator[RunningServer]:
-    """Run a server until the block ends; it must have had no fault."""
+    """Run a server until the block ends; it must have had no fault. `via` is a proxy that it goes out through."""
     notes = _Notes()
     place = f"[{host}]" if ":" in host else host
     ready: queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException] = queue.Queue()
 
     async def serve() -> None:
-        outbound = DirectOutbound(resolver, datagrams=datagrams or DatagramSettings())
+        direct = DirectOutbound(resolver, datagrams=datagrams or DatagramSettings())
+        outbound = Socks6Outbound(Client(via)) if via else direct
         worker = ServerWorker(
             policy=policy,
             settings=settings or Settings(drain_timeout=0.1),
