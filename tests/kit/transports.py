@@ -11,6 +11,7 @@ from socks6.client.outbound import Socks6Outbound
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.url import ProxyURL
+from socks6.net.url_quic import QuicParameters
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.service import Server
@@ -64,11 +65,22 @@ def _mutual_tls(folder: Path) -> Way:
     )
 
 
+def _quic(folder: Path, backend: str = "qh3") -> Way:
+    files = write_certificate(folder)
+    pins = (parse_pin(pin_of_file(files.certificate)),)
+    said = QuicParameters(backend=backend)
+    return Way(
+        listen=f"socks6+quic://127.0.0.1:0?{files.listener_query}&backend={backend}",
+        client=lambda url: replace(_with_password(url), tls=TlsParameters(pins=pins), quic=said),
+    )
+
+
 TRANSPORTS: Final[Mapping[str, Callable[[Path], Way]]] = {
     "TCP": _tcp,
     "Unix": _unix,
     "TLS": _tls,
     "TLS with certificates": _mutual_tls,
+    "QUIC": _quic,
 }
 
 

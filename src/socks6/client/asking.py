@@ -16,7 +16,7 @@ from socks6.message.options import ListenBacklog, Option, StackOption, find, fin
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.stream import ByteStream
-from socks6.net.url import ProxyURL
+from socks6.net.url import AUTO, QUIC, ProxyURL
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AuthenticationRefused
 from socks6.protocol.methods.base import ClientMethod
@@ -83,6 +83,7 @@ class Asker:
         self._way: Final = WayToProxy(url, dial=dial, fast_open=fast_open)
         self._methods: Final = tuple(methods)
         self._dialect: Final = dialect
+        self._early: Final = dial is None and url.transport in {QUIC, AUTO}
         self._fast_open: Final = fast_open and dial is None and not (url.path or url.transport)
 
     async def ask(
@@ -131,13 +132,19 @@ class Asker:
 
     async def leave(self) -> None:
         """Tear the session down, unless that would cut streams off (§ Session teardown). Raises nothing."""
+        try:
+            await self._tear_down()
+        finally:
+            self._way.close()
+
+    async def _tear_down(self) -> None:
         options = self.session.leave(_now())
         if not options:
             return
         conversation = ClientConversation(_noop_request(options), dialect=self._dialect)
         with contextlib.suppress(OSError, Socks6Error):
             async with asyncio.timeout(TEARDOWN_SECONDS):
-                stream = await self._way.go(())
+                stream = await self._way.go(Command.NOOP, ())
                 try:
                     await receive_verdict(conversation, stream)  # of either kind: it has been done by then
                 finally:
@@ -185,8 +192,11 @@ class Asker:
         )
         # § TCP Fast Open on the Client-Proxy Leg: what is in the SYN may come twice
         in_syn = self._fast_open and (part.token is not None or not (initial_data or idempotent))
+        in_syn = in_syn or (self._early and part.token is not None)
         near = (option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY)
-        stream = await self._way.go(tuple(near), conversation.data_to_send() if in_syn else None)
+        stream = await self._way.go(
+            request.command, tuple(near), conversation.data_to_send() if in_syn else None
+        )
         try:
             verdict = await receive_verdict(conversation, stream)
             if isinstance(verdict, AuthenticationRefused):

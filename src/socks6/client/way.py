@@ -1,8 +1,10 @@
 """How a client reaches its proxy: over TCP, TLS, a Unix socket, or whatever a caller dials."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from socks6.client.quic import QuicWay
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
@@ -12,7 +14,10 @@ from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.tls import TlsStream
 from socks6.net.transports.tls_connector import TlsConnector
 from socks6.net.transports.unix import connect_unix
-from socks6.net.url import TLS, ProxyURL
+from socks6.net.url import AUTO, QUIC, TLS, ProxyURL
+
+QUIC_SECONDS: Final = 3.0  # what QUIC gets where TLS is to be tried next
+QUIC_BLOCKED: Final = 300.0  # seconds that it is not tried, where it did not get through
 
 Dial: TypeAlias = Callable[[], Awaitable[ByteStream]]
 
@@ -25,15 +30,20 @@ class WayToProxy:
         self._url = url
         self._dial = dial
         self._fast_open = fast_open
-        self._tls = TlsConnector(url.host, url.port, url.tls) if url.transport == TLS and not dial else None
+        transport = "" if dial else url.transport
+        self._tls = TlsConnector(url.host, url.port, url.tls) if transport in {TLS, AUTO} else None
+        self._quic = QuicWay(url) if transport in {QUIC, AUTO} else None
+        self._quic_blocked_until = 0.0
 
-    async def go(self, near: tuple[StackOption, ...], opening: bytes | None = None) -> ByteStream:
-        """Reach the proxy, with stack options for our leg; `opening` is sent first, in the SYN if that can be.
+    async def go(
+        self, command: int, near: tuple[StackOption, ...], opening: bytes | None = None
+    ) -> ByteStream:
+        """Reach the proxy for a request, with stack options for our leg.
 
-        Raises ProxyUnreachable.
+        `opening` is sent first, in the SYN or as early data if that can be. Raises ProxyUnreachable.
         """
         try:
-            return await self._reach(near, opening)
+            return await self._reach(command, near, opening)
         except TlsFailed as error:
             raise type(error)(f"cannot reach the proxy {self._url}: {error}") from error
         except OSError as error:
@@ -46,8 +56,17 @@ class WayToProxy:
         if self._tls is not None and isinstance(stream, TlsStream):
             self._tls.keep(stream)  # tickets come ahead of the answers
 
-    async def _reach(self, near: tuple[StackOption, ...], opening: bytes | None) -> ByteStream:
-        stream: ByteStream
+    def close(self) -> None:
+        """Close connections that are no stream's any more. Idempotent."""
+        if self._quic is not None:
+            self._quic.close()
+
+    async def _reach(self, command: int, near: tuple[StackOption, ...], opening: bytes | None) -> ByteStream:
+        stream: ByteStream | None = None
+        if self._quic is not None:
+            stream = await self._by_quic(self._quic, command, near, opening)
+            if stream is not None:
+                return stream
         if self._tls is not None:
             stream = await self._tls.connect(options=near, fast_open=self._fast_open)
         elif self._dial is None and not self._url.path:
@@ -62,3 +81,24 @@ class WayToProxy:
             stream.abort()
             raise
         return stream
+
+    async def _by_quic(
+        self, quic: QuicWay, command: int, near: tuple[StackOption, ...], opening: bytes | None
+    ) -> ByteStream | None:
+        """Return a stream over QUIC; None if there is to be TLS instead. Raises TlsFailed, OSError.
+
+        A proxy that is there but not known as the right one is not asked over TLS.
+        """
+        if self._tls is None:
+            return await quic.open(command, near, opening)
+        now = asyncio.get_running_loop().time
+        if now() < self._quic_blocked_until:
+            return None
+        try:
+            async with asyncio.timeout(QUIC_SECONDS):
+                return await quic.open(command, near, opening)
+        except TlsFailed:
+            raise
+        except OSError:  # TimeoutError is one
+            self._quic_blocked_until = now() + QUIC_BLOCKED
+            return None

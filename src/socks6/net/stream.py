@@ -81,6 +81,64 @@ def carrier_socket_of(stream: ByteStream) -> socket.socket | None:
     return carrier or stream.raw_socket
 
 
+class FrameSink(Protocol):
+    """Who gets a connection's DATAGRAM frames. Is called by the loop; must return quickly and not raise."""
+
+    def frame_received(self, data: bytes) -> None:
+        """Take a frame's data."""
+
+    def connection_over(self) -> None:
+        """Take note that no more will come."""
+
+
+class MultiplexedConnection(Protocol):
+    """A connection of many streams, either side's, and of datagrams: QUIC. Its streams tell it as `connection`."""
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end."""
+
+    @property
+    def remote(self) -> Endpoint:
+        """The peer's end."""
+
+    @property
+    def protection(self) -> Protection:
+        """How well its streams are protected."""
+
+    @property
+    def carrier_socket(self) -> socket.socket:
+        """The UDP socket whose packets carry it, and perhaps others."""
+
+    async def accept(self) -> ByteStream:
+        """Wait for the next stream that the peer opens. Raises OSError when the connection is over."""
+
+    async def open(self) -> ByteStream:
+        """Open a stream, once the peer allows one more. Raises OSError when the connection is over."""
+
+    async def proven(self) -> None:
+        """Wait until the peer has proven to be there: what came before may be a replay. Raises OSError."""
+
+    @property
+    def largest_frame(self) -> int:
+        """How long a DATAGRAM frame's data may be; 0 where the peer takes none."""
+
+    def send_frame(self, data: bytes) -> bool:
+        """Send a DATAGRAM frame, without waiting; the oldest are dropped where too many wait. False if too long."""
+
+    def take_frames(self, sink: FrameSink | None) -> None:
+        """Have DATAGRAM frames go to `sink`; nobody gets them before."""
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """End the connection and all its streams. Idempotent."""
+
+
+def connection_of(stream: ByteStream) -> MultiplexedConnection | None:
+    """Return the connection that a stream is one of several of; None for one that is alone."""
+    connection: MultiplexedConnection | None = getattr(stream, "connection", None)
+    return connection
+
+
 class Listener(Protocol):
     """A place where streams arrive."""
 

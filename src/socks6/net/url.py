@@ -12,18 +12,24 @@ from typing_extensions import override
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host
 from socks6.message.options import StackOption
+from socks6.net import url_quic
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.url_query import format_options, parse_options
+from socks6.net.url_quic import QuicParameters, format_quic, parse_quic
 from socks6.net.url_tls import CLIENT_KEYS, FIELDS, SERVER_KEYS, format_tls, parse_tls
 
 DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}
 ENCRYPTED_PORT: Final = 8389
 UNIX: Final = "unix"
 TLS: Final = "tls"
-ENCRYPTED: Final = (TLS,)
+QUIC: Final = "quic"
+AUTO: Final = "auto"  # a client's: QUIC, or else TLS
+ENCRYPTED: Final = (TLS, QUIC, AUTO)
 SCHEMES: Final = (
     *DEFAULT_PORTS,
-    *(f"{front}+{transport}" for transport in (UNIX, *ENCRYPTED) for front in DEFAULT_PORTS),
+    *(f"{front}+{transport}" for transport in (UNIX, TLS) for front in DEFAULT_PORTS),
+    "socks6+quic",  # whose streams are SOCKS 6 by themselves (ALPN)
+    "socks6+auto",
 )
 
 MAX_PORT: Final = 65535
@@ -53,6 +59,7 @@ class ProxyURL:
     options: tuple[StackOption, ...] = ()  # what every request through the proxy asks for
     transport: str = ""  # one of ENCRYPTED; "" for plain TCP and Unix sockets
     tls: TlsParameters = NOTHING_SAID
+    quic: QuicParameters = url_quic.NOTHING_SAID
 
     @classmethod
     def parse(cls, text: str) -> "ProxyURL":
@@ -61,7 +68,7 @@ class ProxyURL:
         Without a port it is 1080, 8080 for http, and 8389 where it is encrypted. Reserved characters in the user name, the password and
         the path of a Unix socket are percent-encoded.
         """
-        url = _parse(text, CLIENT_KEYS)
+        url = _parse(text, CLIENT_KEYS, url_quic.CLIENT_KEYS)
         if not url.path and not url.host:
             raise _error(text, "names no host")
         if not url.path and not url.port:
@@ -74,7 +81,9 @@ class ProxyURL:
 
         Port 0 is any free port; no host, as in "socks6://:1080", is every address of this machine.
         """
-        url = _parse(text, SERVER_KEYS)
+        url = _parse(text, SERVER_KEYS, url_quic.SERVER_KEYS)
+        if url.transport == AUTO:
+            raise _error(text, "a listener is of one kind: give socks6+tls:// and socks6+quic://, one each")
         if url.username is not None:
             raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
         if url.options:
@@ -83,7 +92,7 @@ class ProxyURL:
 
     @property
     def scheme(self) -> str:
-        """What the URL begins with: the front, and +unix for a Unix socket, +tls for TLS."""
+        """What the URL begins with: the front, and +unix for a Unix socket, +tls, +quic."""
         transport = UNIX if self.path else self.transport
         return f"{self.front}+{transport}" if transport else self.front
 
@@ -110,7 +119,9 @@ class ProxyURL:
         userinfo = "" if self.username is None else quote(self.username, safe="")
         userinfo += "" if password is None else f":{password}"
         userinfo += "" if self.username is None else "@"
-        query = "&".join(filter(None, (format_options(self.options), format_tls(self.tls))))
+        query = "&".join(
+            filter(None, (format_options(self.options), format_tls(self.tls), format_quic(self.quic)))
+        )
         query = f"?{query}" if query else ""
         if self.path:
             return f"{self.scheme}://{userinfo}{quote(os.fsencode(self.path))}{query}"
@@ -118,7 +129,7 @@ class ProxyURL:
         return f"{self.scheme}://{userinfo}{host}:{self.port}{query}"
 
 
-def _parse(text: str, tls_keys: tuple[str, ...]) -> ProxyURL:
+def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> ProxyURL:
     match = _URL.fullmatch(text)
     if match is None:
         raise _error(text, "is no URL: write socks6://host:port")
@@ -127,7 +138,12 @@ def _parse(text: str, tls_keys: tuple[str, ...]) -> ProxyURL:
         raise _error(text, f"has an unknown scheme; there are {', '.join(SCHEMES)}")
     _refuse_rest(text, match)
     front, _, transport = scheme.partition("+")
-    options, tls = _parse_query(text, match["query"] or "", tls_keys if transport in ENCRYPTED else ())
+    options, tls, quic = _parse_query(
+        text,
+        match["query"] or "",
+        tls_keys if transport in ENCRYPTED else (),
+        quic_keys if transport in {QUIC, AUTO} else (),
+    )
     userinfo, at, place = match["authority"].rpartition("@")
     username, password = _parse_userinfo(text, userinfo) if at else (None, None)
     if transport == UNIX:
@@ -151,6 +167,7 @@ def _parse(text: str, tls_keys: tuple[str, ...]) -> ProxyURL:
         options=options,
         transport=transport,
         tls=tls,
+        quic=quic,
     )
 
 
@@ -167,14 +184,16 @@ def _refuse_rest(text: str, match: re.Match[str]) -> None:
 
 
 def _parse_query(
-    text: str, query: str, tls_keys: tuple[str, ...]
-) -> tuple[tuple[StackOption, ...], TlsParameters]:
+    text: str, query: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]
+) -> tuple[tuple[StackOption, ...], TlsParameters, QuicParameters]:
     pairs = parse_qsl(query, keep_blank_values=True)
     about_tls = [pair for pair in pairs if tls_keys and pair[0] in FIELDS]
+    about_quic = [pair for pair in pairs if quic_keys and pair[0] in url_quic.CLIENT_KEYS]
     try:
         return (
-            parse_options(pair for pair in pairs if pair not in about_tls),
+            parse_options(pair for pair in pairs if pair not in about_tls and pair not in about_quic),
             parse_tls(about_tls, tls_keys),
+            parse_quic(about_quic, quic_keys),
         )
     except ValueError as error:
         raise _error(text, str(error)) from None

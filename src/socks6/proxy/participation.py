@@ -13,6 +13,7 @@ from socks6.proxy.sessions import Member, Session, SessionSettings, SessionStore
 
 # A guesser of ids guesses a new one each time. But when a proxy has lost its sessions (a restart), each client
 # behind an address that many share comes once with an id that nobody knows: that must not shut them all out.
+ACCEPTED: Final = "accepted"
 GUESS_WEIGHT: Final = 1 / 16
 
 
@@ -161,8 +162,13 @@ class Participation(Member):
     def spend(self, token: int | None) -> bool:
         """Spend a token of the session; None is one that nobody can spend. Nothing may be awaited before."""
         spent = token is not None and self.session is not None and self._desk.store.spend(self.session, token)
-        self.token = "accepted" if spent else "rejected"
+        self.token = ACCEPTED if spent else "rejected"
         return spent
+
+    @property
+    def spent(self) -> bool:
+        """Whether a token of the session was spent."""
+        return self.token == ACCEPTED
 
     def tear_down(self, session: Session) -> None:
         """End a session at its client's wish, and its connections, but not this one."""

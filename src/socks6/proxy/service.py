@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from socks6.errors import ConfigurationError
-from socks6.net.datagrams.shared import SharedPort
+from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.contexts import ALPN, ServerContexts
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.serve import ConnectionLimits, accept_streams
@@ -20,7 +20,8 @@ from socks6.net.transports import dtls_contexts as dtls
 from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.tls import TlsListener
 from socks6.net.transports.unix import listen_unix
-from socks6.net.url import TLS, ProxyURL
+from socks6.net.url import QUIC, TLS, ProxyURL
+from socks6.proxy.quic import QuicPlace, QuicSetting
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.plane import ClientPort
 from socks6.relay.datagrams.secured import SecuredPort
@@ -88,12 +89,19 @@ class Server:
                 said, alpn=ALPN_OF_FRONT.get(address.front, ()), told=worker.observer.certificate_read
             )
             for address in self._addresses
-            if (said := self._tls_of(address)).certificate is not None
+            if address.transport == TLS and (said := self._tls_of(address)).certificate is not None
+        }
+        self._quic: Final = {
+            address: QuicSetting(address, said, worker)
+            for address in self._addresses
+            if address.transport == QUIC and (said := self._tls_of(address)).certificate is not None
         }
         limits = worker.settings.connections, worker.settings.connections_per_source
         self._limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
         self._dtls_limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
+        self._quic_limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
         self._listeners: list[_Listening] = []
+        self._quic_places: list[QuicPlace] = []
         self._running: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -103,7 +111,8 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """Where the server listens, with real ports; empty before it started."""
-        return tuple(place.listener.url for place in self._listeners)
+        tcp = (place.listener.url for place in self._listeners)
+        return (*tcp, *(place.url for place in self._quic_places))
 
     @property
     def connections(self) -> int:
@@ -113,11 +122,13 @@ class Server:
     async def __aenter__(self) -> Self:
         """Listen. Raises OSError for an address that is not to be had."""
         try:
+            ports = SharedPorts(self._worker.datagrams.readiness)
             for address in self._addresses:
-                self._listeners += await self._listen(address)
+                await self._listen(address, ports)
         except BaseException:
             await self._close_listeners()
             self._close_ports()
+            await self._close_quic()
             raise
         self._running = await asyncio.TaskGroup().__aenter__()
         self._running.create_task(self._run(), name="socks6 server")
@@ -162,7 +173,9 @@ class Server:
                 await self._accept_until_stopped(clients)
                 await self._close_listeners()
                 self._worker.observer.stopping(self.connections)
-                if not await self._drained():
+                drained = await self._drained()
+                await self._close_quic()
+                if not drained:
                     raise _CutOff
         except* _CutOff:
             pass  # it did its work: the group cancelled every client
@@ -187,6 +200,11 @@ class Server:
                 )
                 for place in self._listeners
             ]
+            limits = self._limits, self._quic_limits
+            tasks += [
+                acceptors.create_task(place.accept(self._worker, limits, clients), name=f"accept {place.url}")
+                for place in self._quic_places
+            ]
             await self._stopping.wait()
             for task in tasks:
                 task.cancel()
@@ -208,25 +226,31 @@ class Server:
 
     def _tls_of(self, address: ProxyURL) -> TlsParameters:
         """Return what holds for a listener with TLS; for others nothing does."""
-        if address.transport != TLS:
+        if address.transport not in {TLS, QUIC}:
             return NOTHING_SAID
         return address.tls.over(self._worker.settings.tls)
 
-    async def _listen(self, address: ProxyURL) -> list["_Listening"]:
+    async def _listen(self, address: ProxyURL, ports: SharedPorts) -> None:
         contexts = self._contexts.get(address)
-        if address.transport and contexts is None:
+        quic = self._quic.get(address)
+        if address.transport and contexts is None and quic is None:
             raise ConfigurationError(f"{address} has no certificate: name one (cert=, --tls-cert)")
         try:
-            if address.path:
+            if quic is not None:
+                self._quic_places += await quic.listen(ports)
+            elif address.path:
                 listener = await listen_unix(address.path, url=str(address))
-                return [_Listening(listener=listener, front=address.front)]
-            return await self._listen_at_port(address, contexts)
+                self._listeners.append(_Listening(listener=listener, front=address.front))
+            else:
+                self._listeners += await self._listen_at_port(address, contexts, ports)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
 
-    async def _listen_at_port(self, address: ProxyURL, contexts: ServerContexts | None) -> list["_Listening"]:
+    async def _listen_at_port(
+        self, address: ProxyURL, contexts: ServerContexts | None, ports_of_all: SharedPorts
+    ) -> list["_Listening"]:
         """Listen with TCP, and with UDP at the same ports for what speaks SOCKS 6."""
-        open_port = self._port_opener(address)
+        open_port = self._port_opener(address, ports_of_all)
         for attempts_left in reversed(range(ATTEMPTS)):
             listeners = await self._listen_tcp(address)
             ports: list[ClientPort] = []
@@ -253,7 +277,7 @@ class Server:
             ]
         raise AssertionError("the last attempt returns or raises")
 
-    def _port_opener(self, address: ProxyURL) -> OpenPort | None:
+    def _port_opener(self, address: ProxyURL, ports: SharedPorts) -> OpenPort | None:
         """Return what opens the UDP port beside a listener: in clear text, or with DTLS; None if there is to be none."""
         worker = self._worker
         if not worker.settings.udp.enabled or address.front not in FRONTS_WITH_UDP:
@@ -265,15 +289,24 @@ class Server:
             return None
         said = self._tls_of(address)
         return functools.partial(
-            self._open_secured, dtls.server_contexts(said), wants_certificate=said.client_ca is not None
+            self._open_secured,
+            ports,
+            dtls.server_contexts(said),
+            wants_certificate=said.client_ca is not None,
         )
 
     def _open_secured(
-        self, contexts: "dtls.DtlsContexts", host: str, port: int, *, wants_certificate: bool
+        self,
+        ports: SharedPorts,
+        contexts: "dtls.DtlsContexts",
+        host: str,
+        port: int,
+        *,
+        wants_certificate: bool,
     ) -> ClientPort:
         worker = self._worker
         return SecuredPort(
-            SharedPort(host, port, worker.datagrams.readiness),
+            ports.open(host, port),
             contexts,
             limits=self._dtls_limits,
             refused=worker.observer.connection_turned_away,
@@ -287,6 +320,12 @@ class Server:
     async def _close_listeners(self) -> None:
         for place in self._listeners:
             await place.listener.aclose()
+        for quic in self._quic_places:
+            quic.stop()
+
+    async def _close_quic(self) -> None:
+        for place in self._quic_places:
+            await place.aclose()
 
     def _close_ports(self) -> None:
         for place in self._listeners:

@@ -22,6 +22,7 @@ from socks6.proxy.commands.connect import connect
 from socks6.proxy.fronts.base import Association, Call, Front
 from socks6.proxy.limits import Holder, HolderLimits
 from socks6.proxy.listeners import Listeners
+from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.proxy.participation import Participation, SessionDesk
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
@@ -80,8 +81,8 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "_held", "_part", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
-        "front", "host", "id", "peer", "policy", "port", "reason", "reply", "session", "source", "started", "stream",
+        "_held", "_own_session", "_part", "_shared", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
+        "front", "host", "id", "peer", "policy", "port", "reason", "reply", "source", "started", "stream",
         "user", "users", "worker",
     )  # fmt: skip
 
@@ -94,10 +95,13 @@ class Visit:
         *,
         session: Session | None = None,
         client_port: ClientPort | None = None,
+        shared: MultiplexedVisit | None = None,
     ) -> None:
+        """`shared` is what it has in common with the visits of other streams of its connection."""
         self.worker = worker
-        self.session = session
-        self.client_port = client_port
+        self._own_session = session
+        self._shared = shared
+        self.client_port = client_port if shared is None else shared.port
         self._held: Holder | None = None  # of the association that the client has
         self._part: Participation | None = None
         self.users = worker.authenticator
@@ -150,6 +154,25 @@ class Visit:
         if identity is None:
             penalties.failed(self.source, now)
         return identity
+
+    @property
+    def session(self) -> Session | None:
+        """Return what every request belongs to without naming it."""
+        return self._own_session if self._shared is None else self._shared.session
+
+    @property
+    def company(self) -> MultiplexedVisit | None:
+        """Return what the streams of the client's connection have in common."""
+        return self._shared
+
+    def admitted(self, identity: Identity, session: Session | None) -> Session | None:
+        """Have a connection of many streams know who it is from."""
+        return session if self._shared is None else self._shared.admitted(identity, session)
+
+    async def proven(self) -> None:
+        """Wait until the client has proven to be there, where what it sent may be a replay. Raises OSError."""
+        if self._shared is not None:
+            await self._shared.connection.proven()
 
     def participate(self) -> Participation | None:
         """Return this connection's part in sessions, made when it is first asked for."""
@@ -231,6 +254,13 @@ class Visit:
     def peer_came(self, peer: Endpoint) -> None:
         """Note who connected to the place that was bound."""
         self.peer = f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
+
+    def was_pushed(self, peer: Endpoint) -> None:
+        """Note that the stream is for a peer of an earlier BIND."""
+        self.command = Command.BIND.name
+        self.reply = 0
+        self.user = self.session.identity.name if self.session else ""
+        self.peer_came(peer)
 
     def answered(self, call: Call, code: int, reason: str = "") -> None:
         """Note a call that has its answer."""

@@ -3,12 +3,13 @@
 import asyncio
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Final
 
 from socks6.errors import ConfigurationError, TlsFailed
 from socks6.net.direct import DirectOutbound
-from socks6.net.stream import ByteStream, Outbound
+from socks6.net.serve import ConnectionLimits
+from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection, Outbound
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator
@@ -21,6 +22,7 @@ from socks6.proxy.fronts.socks5 import Socks5Front
 from socks6.proxy.fronts.socks6 import Socks6Front
 from socks6.proxy.limits import HolderLimits
 from socks6.proxy.listeners import Listeners
+from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.proxy.participation import SessionDesk
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
@@ -141,9 +143,63 @@ class ServerWorker:
         visit = Visit(
             self, stream, self.front(front), next(self._ids), session=session, client_port=client_port
         )
+        await self._serve(visit, self._handshake(visit))
+
+    async def serve_connection(
+        self, connection: MultiplexedConnection, front: str = "socks6", *, limits: ConnectionLimits
+    ) -> None:
+        """Serve all streams of a connection to its end, and close it. Raises nothing that a client can cause.
+
+        `limits` counts the streams.
+        """
+        async with asyncio.TaskGroup() as group:
+            shared = MultiplexedVisit(
+                connection, group, functools.partial(self._serve_pushed, self.front(front))
+            )
+            try:
+                while True:
+                    stream = await connection.accept()
+                    source = stream.remote.host
+                    if refusal := limits.enter(source):
+                        self.observer.connection_turned_away(source, refusal)
+                        stream.abort()
+                        continue
+                    task = group.create_task(self._serve_one(stream, front, shared))
+                    task.add_done_callback(functools.partial(_leave, limits, source, stream))
+            except OSError:
+                pass  # it is over, and its streams are
+            finally:
+                connection.close()
+        shared.leave()
+
+    async def _serve_one(self, stream: ByteStream, front: str, shared: MultiplexedVisit) -> None:
+        """Serve one stream of several."""
+        first = await shared.enter()
+        visit = Visit(self, stream, self.front(front), next(self._ids), shared=shared)
+        try:
+            await self._serve(visit, self._handshake(visit))
+        finally:
+            if first:
+                shared.first_left(visit.ending)
+
+    async def _serve_pushed(
+        self, front: Front, shared: MultiplexedVisit, stream: ByteStream, accepted: Accepted
+    ) -> None:
+        """Relay a stream that was opened for a peer."""
+        visit = Visit(self, stream, front, next(self._ids), shared=shared)
+        visit.was_pushed(accepted.peer)
+
+        async def tunnel() -> Tunnel:
+            return Tunnel(remote=accepted.stream)
+
+        await self._serve(visit, tunnel())
+
+    async def _serve(self, visit: Visit, handshake: Coroutine[None, None, Tunnel | None]) -> None:
+        """Serve one visit to the end. Raises nothing that a client can cause."""
+        stream = visit.stream
         self.observer.connection_opened(visit.id, visit.source)
         try:
-            tunnel = await self._handshake(visit)
+            tunnel = await handshake
             if tunnel is None:
                 await linger(stream)
             else:
@@ -207,6 +263,12 @@ class ServerWorker:
     def request_arrived(self, visit: Visit) -> None:
         """Stop the handshake's clock: the client has said what it wants."""
         self._handshakes.pop(visit, None)
+
+
+def _leave(limits: ConnectionLimits, source: str, stream: ByteStream, _: "asyncio.Task[None]") -> None:
+    """Clean up, also after a task that was cancelled before it began."""
+    stream.abort()
+    limits.leave(source)
 
 
 async def _secure(visit: Visit, stream: TlsStream) -> None:

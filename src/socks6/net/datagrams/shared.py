@@ -45,6 +45,7 @@ class SharedPort:
         self.sock: Final = udp_socket(host, port)
         self.dropped = 0  # claimed by nobody, or not taken by the kernel
         self._readiness = readiness
+        self._holders = 1
         self._receivers: list[Receiver | None] = [None] * 256
         self._sender = SegmentSender(self.sock)
         self._in_rows: set[Receiver] = set()
@@ -83,9 +84,14 @@ class SharedPort:
         """Send datagrams to where something came from; what the kernel does not take at once waits a little."""
         self._sender.send(datagrams, source, answer_control(source, local))
 
+    def hold(self) -> None:
+        """Have it stay open until `close` is called once more."""
+        self._holders += 1
+
     def close(self) -> None:
-        """Take nothing any more. Idempotent."""
-        if self.sock.fileno() >= 0:
+        """Take nothing any more, if everybody who holds it has called this."""
+        self._holders -= 1
+        if self._holders <= 0 and self.sock.fileno() >= 0:
             self._sender.close()
             self._readiness.remove(self.sock.fileno())
             self.sock.close()
@@ -110,6 +116,24 @@ class SharedPort:
             batches.setdefault(receiver, []).extend((arrival,) if whole else _single(arrival))
         for receiver, arrivals in batches.items():
             receiver.datagrams_received(arrivals)
+
+
+class SharedPorts:
+    """Opens each port once, for however many protocols."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+        self._ports: dict[tuple[str, int], SharedPort] = {}
+
+    def open(self, host: str, port: int) -> SharedPort:
+        """Return a port, which everybody who gets it must close. Raises OSError."""
+        shared = self._ports.get((host, port))
+        if shared is not None and shared.sock.fileno() >= 0:
+            shared.hold()
+            return shared
+        shared = SharedPort(host, port, self._readiness)
+        self._ports[host, shared.sock.getsockname()[1]] = shared
+        return shared
 
 
 def _single(row: Arrival) -> Iterable[Arrival]:

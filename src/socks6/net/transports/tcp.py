@@ -47,7 +47,7 @@ async def listen_tcp(
     With `fast_open`, clients may send data in their SYN (TCP Fast Open), so many at a time; the administrator
     has to allow it (net.ipv4.tcp_fastopen). Such data may come twice.
     """
-    addresses = await _addresses(host, port) if host else EVERYWHERE
+    addresses = await listening_addresses(host)
     listeners: list[SocketListener] = []
     refusals: list[OSError] = []
     try:
@@ -70,6 +70,11 @@ async def listen_tcp(
     return listeners
 
 
+async def listening_addresses(host: str) -> tuple[Address, ...]:
+    """Return where to listen for a host, "" being every address of this machine, of either family. Raises OSError."""
+    return await addresses_of(host, 0) if host else EVERYWHERE
+
+
 async def connect_tcp(
     host: str,
     port: int,
@@ -86,7 +91,7 @@ async def connect_tcp(
     """
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
     async with asyncio.timeout_at(deadline):
-        addresses = await _addresses(host, port)
+        addresses = await addresses_of(host, port)
     wanted = concerning(options, Leg.CLIENT_PROXY)
     dialler = Dialler(wanted, leg=Leg.CLIENT_PROXY, syn_data=fast_open, deadline=deadline)
     sock = await happy_eyeballs(interleaved(addresses), dialler.dial)
@@ -106,7 +111,8 @@ async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | N
         raise
 
 
-async def _addresses(host: str, port: int) -> tuple[Address, ...]:
+async def addresses_of(host: str, port: int) -> tuple[Address, ...]:
+    """Return the addresses of a host. Raises OSError."""
     resolver = Resolver()
     try:
         return await resolver.resolve(host, port)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from socks6.message.options import StackOption
-from socks6.net.stream import Binding, ByteStream, Connection, DatagramChannel, Endpoint
+from socks6.net.stream import Accepted, Binding, ByteStream, Connection, DatagramChannel, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.participation import Participation
@@ -24,6 +24,7 @@ class Call:
     options: tuple[StackOption, ...] = ()
     session: Session | None = None
     only_peer: str = ""  # BIND: nobody else may connect; empty for anybody
+    stream_id: int | None = None  # BIND: by which a client tells the peers of one place from those of others
     first_data: bytes = (
         b""  # bytes of the stream that came along; `Connection.first_data_sent` tells what went
     )
@@ -52,6 +53,19 @@ class Association:
     near_options: tuple[StackOption, ...] = ()  # what the client's own UDP leg is to have
 
 
+class Company(Protocol):
+    """The other streams of a client's connection: where peers of a BIND may come."""
+
+    def claim_bind(self, stream_id: int | None) -> None:
+        """Have the peers of a BIND be told apart from others' by this id. Raises GeneralFailure if it is taken."""
+
+    def leave_bind(self, stream_id: int | None) -> None:
+        """Have an id free again."""
+
+    async def push(self, accepted: Accepted, reply: bytes) -> None:
+        """Give a peer a stream of its own, which begins with `reply`. Raises OSError when the connection is over."""
+
+
 class Engine(Protocol):
     """What a front may ask of the proxy on behalf of one client connection."""
 
@@ -73,6 +87,16 @@ class Engine(Protocol):
 
     def participate(self) -> Participation | None:
         """Return this connection's part in sessions, always the same; None where there are no sessions."""
+
+    def admitted(self, identity: Identity, session: Session | None) -> Session | None:
+        """Note that a request was let in, `session` being its own; return the session that it belongs to."""
+
+    async def proven(self) -> None:
+        """Wait until what the client sent is known to be no replay of what it sent before. Raises OSError."""
+
+    @property
+    def company(self) -> Company | None:
+        """The connection that the client's stream is one of many of."""
 
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed, whose `code` is the reply to send."""

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from socks6.message.codes import Command, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import StackOption, find_all
+from socks6.message.options import StackOption, StreamID, find, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.drive import flush, next_event
@@ -92,6 +92,8 @@ class Socks6Front(Front):
         if first:
             conversation.receive_data(first, asyncio.get_running_loop().time())
         admitted = await _admit(conversation, stream, engine)
+        if admitted and not admitted.once:
+            await engine.proven()
         tunnel = await _operate(conversation, stream, engine, admitted) if admitted else None
         if tunnel is None:
             await flush(conversation, stream)
@@ -107,6 +109,7 @@ class _Admitted:
     request: Request
     identity: Identity
     session: Session | None
+    once: bool = False  # a token of its session was spent for it: a replay would be refused
 
 
 async def _admit(conversation: ServerConversation, stream: ByteStream, engine: Engine) -> _Admitted | None:
@@ -120,24 +123,47 @@ async def _admit(conversation: ServerConversation, stream: ByteStream, engine: E
             case RequestReceived():
                 request = event.request
                 talk = SessionTalk.about(request.options, engine)
-                if talk is None:
-                    conversation.authenticate()
-                else:
-                    talk.begin(conversation)
+                _begin(conversation, talk, engine)
             case CredentialsOffered():
                 known = await engine.authenticator.verify(event.credentials)
                 conversation.verified(accepted=known is not None)
                 identity = known or engine.stranger
             case Authenticated() if request is not None:
-                if talk is None:
-                    conversation.send_authenticated()
-                    return _Admitted(request=request, identity=identity, session=None)
-                identity = talk.settle(conversation, identity)
-                if conversation.state is ServerState.OPERATING:
-                    return _Admitted(request=request, identity=identity, session=talk.session)
+                if admitted := _settle(conversation, talk, engine, request, identity):
+                    return admitted
             case _:
                 _note_refusal(event, talk, engine)
                 return None
+
+
+def _begin(conversation: ServerConversation, talk: SessionTalk | None, engine: Engine) -> None:
+    """Let a request in on the strength of its session, or have its credentials judged."""
+    if talk is not None:
+        talk.begin(conversation)
+    elif engine.session is not None:
+        conversation.accept_session()
+    else:
+        conversation.authenticate()
+
+
+def _settle(
+    conversation: ServerConversation,
+    talk: SessionTalk | None,
+    engine: Engine,
+    request: Request,
+    identity: Identity,
+) -> _Admitted | None:
+    """Answer a request whose client is known; None if it is refused all the same."""
+    if talk is None:
+        identity = engine.session.identity if engine.session else identity
+        conversation.send_authenticated()
+    else:
+        identity = talk.settle(conversation, identity)
+    if conversation.state is not ServerState.OPERATING:
+        return None
+    session = engine.admitted(identity, talk.session if talk else None)
+    once = talk is not None and talk.spent
+    return _Admitted(request=request, identity=identity, session=session, once=once)
 
 
 def _note_refusal(event: ServerEvent | None, talk: SessionTalk | None, engine: Engine) -> None:
@@ -159,6 +185,7 @@ async def _operate(
 ) -> Tunnel | None:
     """Carry out the command; None when there is nothing to relay."""
     request = admitted.request
+    stream_id = find(request.options, StreamID)
     call = Call(
         command=request.command,
         host=request.host,
@@ -166,6 +193,7 @@ async def _operate(
         identity=admitted.identity,
         session=admitted.session,
         options=tuple(find_all(request.options, StackOption)),
+        stream_id=None if stream_id is None else stream_id.id,
         first_data=conversation.unread(),
     )
     handler = COMMANDS.get(request.command, _refuse_command)

@@ -1,16 +1,17 @@
 """BIND in the SOCKS 6 front (§ Handling BIND, § Listen Backlog options)."""
 
 import asyncio
+import contextlib
 
 from socks6.errors import OperationFailed
 from socks6.message.codes import ReplyCode
-from socks6.message.dialect import GO_212
-from socks6.message.options import StackOption
+from socks6.message.dialect import GO_212, Dialect
+from socks6.message.options import Option, StackOption, StreamID
 from socks6.message.replies import OperationReply
 from socks6.net.drive import Postponed, flush
 from socks6.net.stream import Accepted, Endpoint
 from socks6.proxy.backlog import BacklogListener
-from socks6.proxy.fronts.base import Tunnel
+from socks6.proxy.fronts.base import Company, Tunnel
 from socks6.proxy.fronts.socks6_operation import Operation
 from socks6.proxy.fronts.waiting import ClientLeft, at_place, await_peer, while_present
 
@@ -29,11 +30,11 @@ async def bind(operation: Operation) -> Tunnel | None:
         answer.cancel()
         raise
     try:
+        if isinstance(binding, BacklogListener):
+            await _keep(operation, binding, answer)
+            return None
         conversation.send_reply(_success(binding.bound, binding.options))
         await answer.flush()
-        if isinstance(binding, BacklogListener):
-            await _keep(operation, binding)
-            return None
         return await await_peer(
             conversation,
             operation.stream,
@@ -48,8 +49,49 @@ async def bind(operation: Operation) -> Tunnel | None:
         await binding.aclose()
 
 
-async def _keep(operation: Operation, listener: BacklogListener) -> None:
+async def _keep(operation: Operation, listener: BacklogListener, answer: Postponed) -> None:
     """Keep the place as long as the client stays; what it sends here is nobody's."""
+    conversation, company, stream_id = (
+        operation.conversation,
+        operation.engine.company,
+        operation.call.stream_id,
+    )
+    if company is None:
+        conversation.send_reply(_success(listener.bound, listener.options))
+        await answer.flush()
+        await _announce(operation, listener)
+        return
+    try:
+        company.claim_bind(stream_id)
+    except OperationFailed as failure:
+        operation.engine.answered(operation.call, failure.code, failure.reason)
+        conversation.send_reply(OperationReply(code=failure.code))
+        await answer.flush()
+        return
+    try:
+        conversation.send_reply(_success(listener.bound, listener.options, stream_id))
+        await answer.flush()
+        async with asyncio.TaskGroup() as group:
+            pushing = group.create_task(
+                _push(company, listener, conversation.dialect, stream_id), name="push peers"
+            )
+            await _announce(operation, listener)
+            pushing.cancel()
+    finally:
+        company.leave_bind(stream_id)
+
+
+async def _push(company: Company, listener: BacklogListener, dialect: Dialect, stream_id: int | None) -> None:
+    """Give each peer a stream of its own, for as long as the connection lasts."""
+    with contextlib.suppress(OSError):  # the connection is over, or the listener is
+        while True:
+            accepted = await listener.accept()
+            reply = _success(accepted.peer, accepted.options, stream_id)
+            await company.push(accepted, reply.encode(dialect))
+
+
+async def _announce(operation: Operation, listener: BacklogListener) -> None:
+    """Have the listener run, and tell of its peers where they are to be told of, until the client leaves."""
     conversation, stream, engine = operation.conversation, operation.stream, operation.engine
 
     async def announce(accepted: Accepted) -> None:
@@ -73,6 +115,9 @@ async def _keep(operation: Operation, listener: BacklogListener) -> None:
         conversation.send_reply(OperationReply(code=failure.code))
 
 
-def _success(place: Endpoint, options: tuple[StackOption, ...]) -> OperationReply:
+def _success(
+    place: Endpoint, options: tuple[StackOption, ...], stream_id: int | None = None
+) -> OperationReply:
     host = place.host or "0.0.0.0"  # noqa: S104 - "nowhere", on the wire
-    return OperationReply(code=ReplyCode.SUCCEEDED, host=host, port=place.port, options=options)
+    told: tuple[Option, ...] = options if stream_id is None else (*options, StreamID(id=stream_id))
+    return OperationReply(code=ReplyCode.SUCCEEDED, host=host, port=place.port, options=told)

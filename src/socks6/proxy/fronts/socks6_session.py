@@ -58,6 +58,11 @@ class SessionTalk:
         return None if part is None else cls(options, part)
 
     @property
+    def spent(self) -> bool:
+        """Whether a token of the session was spent for the request."""
+        return self._part.spent
+
+    @property
     def session(self) -> Session | None:
         """The session that the request belongs to."""
         return self._part.session

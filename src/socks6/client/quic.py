@@ -1,0 +1,142 @@
+"""A client's QUIC connections to its proxy: each request is a stream of one that is there, if one suits."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from socks6.errors import TlsFailed
+from socks6.message.codes import Command, Leg
+from socks6.message.options import StackOption
+from socks6.net.dial import interleaved
+from socks6.net.sockets import SocketAddress
+from socks6.net.stackopts import prepare
+from socks6.net.transports.quic.backends import DEFAULT, backend_named
+from socks6.net.transports.quic.certificates import read_authorities
+from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.connector import QuicConnector
+from socks6.net.transports.quic.stream import QuicStream
+from socks6.net.transports.tcp import addresses_of
+from socks6.net.url import ProxyURL
+
+ADDRESS_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
+STALE_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
+
+
+@dataclass(slots=True)
+class _Pooled:
+    """A connection, and what it is for."""
+
+    connection: QuicConnection
+    loop: asyncio.AbstractEventLoop
+    command: int | None = None  # one for each connection, NOOP apart (the seed's draft); None: none so far
+
+
+class QuicWay:
+    """Makes streams to one proxy. A connection that is over, or stuck, is replaced when it is needed."""
+
+    def __init__(self, url: ProxyURL) -> None:
+        """Read the files that the URL names. Raises ConfigurationError."""
+        self._url = url
+        self._connector = QuicConnector(
+            url.host,
+            url.tls,
+            backend_named(url.quic.backend or DEFAULT),
+            authorities=read_authorities(url.tls),
+        )
+        self._pool: list[_Pooled] = []
+
+    async def open(
+        self, command: int, near: tuple[StackOption, ...], early: bytes | None = None
+    ) -> QuicStream:
+        """Return a new stream. `early` is sent on it first, and as early data if that can be: it may come twice.
+
+        Raises TlsFailed, CertificateRefused, OSError.
+        """
+        self._pool = [pooled for pooled in self._pool if pooled.connection.over is None]
+        for pooled in self._pool:
+            stream = await self._stream_of(pooled, command)
+            if stream is not None:
+                break
+        else:
+            return await self._dial(command, near, early)
+        _prepare(stream, near)
+        await stream.send(early or b"")
+        return stream
+
+    def close(self) -> None:
+        """Close what nobody uses now, and the rest when nobody does any more. Idempotent."""
+        pool, self._pool = self._pool, []
+        for pooled in pool:
+            if pooled.loop is _loop():
+                pooled.connection.close_when_unused()
+
+    async def _stream_of(self, pooled: _Pooled, command: int) -> QuicStream | None:
+        """Return a stream of a connection that is there; None if it does not suit."""
+        connection = pooled.connection
+        if pooled.loop is not _loop() or not connection.usable or not _suits(pooled, command):
+            return None
+        if not connection.streams and _loop().time() - connection.last_used > STALE_SECONDS:
+            connection.close()
+            return None
+        before = pooled.command
+        if command != Command.NOOP:
+            pooled.command = command
+        try:
+            await self._connector.ready(connection)
+            stream = connection.open_nowait()
+        except TlsFailed:
+            raise
+        except OSError:
+            stream = None
+        if stream is None and before is None:
+            pooled.command = before
+        return stream
+
+    async def _dial(self, command: int, near: tuple[StackOption, ...], early: bytes | None) -> QuicStream:
+        """Return the first stream of a new connection."""
+        addresses = interleaved(await addresses_of(self._url.host, self._url.port))
+        for address in addresses[:-1]:
+            try:
+                async with asyncio.timeout(ADDRESS_SECONDS):
+                    return await self._dial_address(address.socket_address, command, near, early)
+            except TlsFailed:
+                raise
+            except OSError:
+                continue  # TimeoutError is one
+        return await self._dial_address(addresses[-1].socket_address, command, near, early)
+
+    async def _dial_address(
+        self, address: SocketAddress, command: int, near: tuple[StackOption, ...], early: bytes | None
+    ) -> QuicStream:
+        at_once = early is not None and self._connector.has_ticket
+        connection = self._connector.begin(address)
+        pooled = _Pooled(connection, _loop(), None if command == Command.NOOP else command)
+        self._pool.append(pooled)
+        try:
+            stream = connection.open_nowait() if at_once else None
+            if stream is not None:
+                _prepare(stream, near)
+                await stream.send(early or b"")
+            await self._connector.ready(connection)
+            if stream is None:
+                stream = await connection.open()
+                _prepare(stream, near)
+                await stream.send(early or b"")
+        except BaseException:
+            connection.abort()
+            raise
+        return stream
+
+
+def _suits(pooled: _Pooled, command: int) -> bool:
+    return command == Command.NOOP or pooled.command in {None, command}
+
+
+def _prepare(stream: QuicStream, near: tuple[StackOption, ...]) -> None:
+    """Set options about our leg: the whole connection's, whose packets carry all its streams."""
+    if near:
+        prepare(stream.connection.carrier_socket, near, Leg.CLIENT_PROXY)
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()

@@ -1,0 +1,1 @@
+"""QUIC: streams and datagrams of one connection, over whichever library there is."""

@@ -1,0 +1,391 @@
+"""One QUIC connection on the event loop: its streams, its DATAGRAM frames, its packets, its timer."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from socks6.net.sockets import SocketAddress, endpoint
+from socks6.net.stream import Endpoint, FrameSink, Protection
+from socks6.net.transports.quic.core import (
+    UNREAD,
+    CidIssued,
+    CidRetired,
+    Event,
+    FrameArrived,
+    HandshakeDone,
+    QuicCore,
+    StreamBytes,
+    StreamReset,
+    StreamStopped,
+    Terminated,
+)
+from socks6.net.transports.quic.frames import FrameQueue, PeerIds
+from socks6.net.transports.quic.pump import Pump, Road
+from socks6.net.transports.quic.stream import GIVEN_UP, UNSENT, QuicStream
+from socks6.net.transports.quic.waiters import Waiters
+
+ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left yet: then all senders wait
+LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
+STALL: Final = 30.0  # seconds that a stream nobody reads may keep the others from going on
+UNANSWERED: Final = 5  # probes in a row: then new requests had better go elsewhere
+INTERNAL: Final = 2  # the code of a fault of ours
+CLOSED: Final = 0  # the code of connections that are closed in order
+
+
+class QuicConnection:
+    """A connection; `MultiplexedConnection` says what it gives.
+
+    Everything happens in callbacks of the loop: its owner hands packets in and calls `turn_ended`.
+    """
+
+    def __init__(self, core: QuicCore, road: Road, remote: SocketAddress, *, is_client: bool) -> None:
+        self.core: Final = core
+        self._loop = asyncio.get_running_loop()
+        self._road = road
+        self._pump = Pump(core, road, remote, self)
+        self._local = road.local
+        self._peer_ids = PeerIds(1 if is_client else 0)
+        self._streams: dict[int, QuicStream] = {}
+        self._arrived: deque[QuicStream] = deque()
+        self._full: dict[int, None] = {}  # streams whose senders wait, in order
+        self._frames = FrameQueue(core)
+        self._refusing = False
+        self._sink: FrameSink | None = None
+        self._watchers = Waiters()  # of streams that come, of the handshake
+        self._quiet = Waiters()  # who wait for everything to have arrived
+        self._unused_by: float | None = None
+        self._openers = Waiters()  # who wait for the peer to allow a stream
+        self._stalled_since: float | None = None
+        self.handshake: HandshakeDone | None = None
+        self.over: OSError | None = None
+        self.terminated: Terminated | None = None
+        self.last_used = self._loop.time()
+        self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _issued: None
+        self.on_over: Callable[[], None] = lambda: None
+
+    # What it is.
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end."""
+        return self._local
+
+    @property
+    def remote(self) -> Endpoint:
+        """The peer's end, wherever it has moved to."""
+        return endpoint(self._pump.remote)
+
+    @property
+    def remote_address(self) -> SocketAddress:
+        """The same, as the kernel tells it."""
+        return self._pump.remote
+
+    @property
+    def carrier_socket(self) -> socket.socket:
+        """See MultiplexedConnection."""
+        return self._road.sock
+
+    @property
+    def protection(self) -> Protection:
+        """See ByteStream."""
+        return Protection.ENCRYPTED
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open here."""
+        return len(self._streams)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a new stream is likely to get through, and not to wait for others."""
+        return self.over is None and not self.core.stalled and self.core.unanswered < UNANSWERED
+
+    @property
+    def largest_frame(self) -> int:
+        """See MultiplexedConnection."""
+        return self.core.largest_frame
+
+    # Streams.
+
+    async def accept(self) -> QuicStream:
+        """See MultiplexedConnection."""
+        while not self._arrived:
+            if self.over is not None:
+                raise type(self.over)(*self.over.args)
+            await self._watchers.wait()
+        return self._arrived.popleft()
+
+    def open_nowait(self) -> QuicStream | None:
+        """Open a stream; None if the peer allows no more for now. Raises OSError."""
+        if self.over is not None:
+            raise type(self.over)(*self.over.args)
+        stream_id = self.core.open_stream()
+        if stream_id is None:
+            return None
+        self.last_used = self._loop.time()
+        stream = self._streams[stream_id] = QuicStream(self, stream_id)
+        return stream
+
+    async def open(self) -> QuicStream:
+        """See MultiplexedConnection."""
+        while (stream := self.open_nowait()) is None:
+            await self._openers.wait()
+        return stream
+
+    def refuse_streams(self) -> None:
+        """Let the peer open no more streams; those that there are go on."""
+        self._refusing = True
+
+    async def proven(self) -> None:
+        """See MultiplexedConnection."""
+        while self.handshake is None:
+            if self.over is not None:
+                raise type(self.over)(*self.over.args)
+            await self._watchers.wait()
+
+    # DATAGRAM frames.
+
+    def take_frames(self, sink: FrameSink | None) -> None:
+        """See MultiplexedConnection."""
+        self._sink = sink
+
+    def send_frame(self, data: bytes) -> bool:
+        """See MultiplexedConnection."""
+        if self.over is not None or not self._frames.put(data):
+            return False
+        self._pump.flush_soon()
+        return True
+
+    @property
+    def frames_dropped(self) -> int:
+        """How many DATAGRAM frames were dropped here for want of room, or being too long."""
+        return self._frames.dropped
+
+    # Its end.
+
+    def close(self, code: int = CLOSED, reason: str = "") -> None:
+        """See MultiplexedConnection."""
+        if self.over is None:
+            self.core.close(code, reason)
+            self._end(Terminated(code, reason or "closed"))
+            self._pump.flush()
+
+    def close_when_unused(self) -> None:
+        """Close in order once no stream is open here and what was sent has arrived, or soon after. Idempotent."""
+        if self._unused_by is None and self.over is None:
+            self._unused_by = self._loop.time() + LINGER
+            self._pump.flush_soon()
+
+    async def aclose(self) -> None:
+        """Close in order: have what was sent arrive, for a moment; then close. Idempotent."""
+        try:
+            async with asyncio.timeout(LINGER):
+                while not (self.core.quiet or self.over is not None):
+                    await self._quiet.wait()
+        except TimeoutError:
+            pass
+        self.close()
+
+    def abort(self) -> None:
+        """Close at once. Idempotent."""
+        self.close(GIVEN_UP, "given up")
+
+    def refused(self, number: int) -> None:
+        """Take note that nobody is there, as an ICMP error says."""
+        self._end(Terminated(GIVEN_UP, os.strerror(number)), OSError(number, os.strerror(number)))
+
+    def fail(self, reason: str) -> None:
+        """End for a fault of ours."""
+        self.close(INTERNAL, reason)
+
+    # For its streams.
+
+    def send_on(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
+        """See Carrier."""
+        self.core.send(stream_id, data, ended=ended)
+        self._pump.flush_soon()
+
+    def is_full(self, stream_id: int) -> bool:
+        """See Carrier."""
+        if self.core.unsent(stream_id) < UNSENT and self.core.unsent() < ALL_UNSENT:
+            return False
+        self._full[stream_id] = None
+        return True
+
+    def was_read(self, stream_id: int, size: int) -> None:
+        """See Carrier."""
+        self.core.consumed(stream_id, size)
+        self._pump.flush_soon()
+
+    def left(self, stream_id: int, *, reset: bool, stop: int | None) -> None:
+        """See Carrier."""
+        self._streams.pop(stream_id, None)
+        self._full.pop(stream_id, None)
+        self.last_used = self._loop.time()
+        if self.over is not None:
+            return
+        try:
+            if stop is not None:
+                self.core.stop(stream_id, stop)
+            if reset:
+                self.core.reset(stream_id, GIVEN_UP)
+        except ConnectionError:
+            pass  # it was over
+        self._pump.flush_soon()
+
+    # Packets and time.
+
+    def connect(self) -> None:
+        """Begin, as the client."""
+        self.core.connect(self._pump.remote, self._loop.time())
+        self._pump.flush()
+
+    def packets_arrived(self, data: bytes, size: int, source: SocketAddress) -> None:
+        """Take a packet, or several of `size` bytes each; `turn_ended` must follow."""
+        self.core.receive(data, size, source, self._loop.time())
+
+    def turn_ended(self) -> None:
+        """Act upon what came, and answer once those who wait for it have had their turn."""
+        self._take_events()
+        self._openers.wake()
+        self._pump.flush_soon()
+
+    # For its pump.
+
+    @property
+    def kept_alive(self) -> bool:
+        """See Owner."""
+        return bool(self._streams) and self.over is None
+
+    @property
+    def wanted_at(self) -> float | None:
+        """See Owner."""
+        return self._unused_by
+
+    def before_packets(self) -> None:
+        """See Owner."""
+        self._frames.feed()
+
+    def after_packets(self, now: float, *, sent: bool) -> None:
+        """See Owner."""
+        if sent and self._frames.size and self.core.room_for_frames:
+            self._pump.flush_soon()
+        self._take_events()
+        if self.over is None:
+            self._wake_senders()
+            self._watch_for_stalls(now)
+            self._close_if_unused(now)
+
+    # Inside.
+
+    def _wake_senders(self) -> None:
+        if self._full and self.core.unsent() < ALL_UNSENT:
+            for stream_id in [at for at in self._full if self.core.unsent(at) < UNSENT]:
+                del self._full[stream_id]
+                self._streams[stream_id].writable()
+
+    def _watch_for_stalls(self, now: float) -> None:
+        """Give the streams up that nobody has read for long, if others cannot go on because of them.
+
+        Only for libraries that hold back a whole connection (`QuicCore.stalled`).
+        """
+        if not self.core.stalled:
+            self._stalled_since = None
+        elif self._stalled_since is None:
+            self._stalled_since = now
+        elif now - self._stalled_since >= STALL and len(self._streams) > 1:
+            left = sum(stream.unread for stream in self._streams.values()) - UNREAD // 2
+            for stream in sorted(self._streams.values(), key=lambda stream: -stream.unread):
+                if left <= 0:
+                    break
+                left -= stream.unread
+                stream.reset_by_peer()
+                self.core.stop(stream.id, GIVEN_UP)
+            self._stalled_since = now
+
+    def _close_if_unused(self, now: float) -> None:
+        if not self._quiet and self._unused_by is None:
+            return
+        quiet = self.core.quiet
+        if quiet:
+            self._quiet.wake()
+        if self._unused_by is not None and not self._streams:
+            if quiet or now >= self._unused_by:
+                self.close()
+        elif self._unused_by is not None:
+            self._unused_by = now + LINGER
+
+    def _take_events(self) -> None:
+        while (event := self.core.next_event()) is not None:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case StreamBytes():
+                self._bytes_came(event)
+            case FrameArrived():
+                if self._sink is not None:
+                    self._sink.frame_received(event.data)
+            case StreamReset() | StreamStopped():
+                self._given_up(event)
+            case HandshakeDone():
+                self.handshake = event
+                self._watchers.wake()
+            case CidIssued() | CidRetired():
+                self.on_cid(event.cid, isinstance(event, CidIssued))
+            case Terminated():
+                self._end(event)
+
+    def _bytes_came(self, event: StreamBytes) -> None:
+        stream = self._stream(event.stream_id)
+        if stream is not None:
+            stream.arrived(event.data, ended=event.ended)
+        elif event.data:
+            self.core.consumed(event.stream_id, len(event.data))
+
+    def _given_up(self, event: StreamReset | StreamStopped) -> None:
+        stream = self._stream(event.stream_id)
+        if stream is None:
+            return
+        if isinstance(event, StreamReset):
+            stream.reset_by_peer()
+        else:
+            stream.stopped_by_peer(event.code)
+            self._full.pop(event.stream_id, None)
+
+    def _stream(self, stream_id: int) -> QuicStream | None:
+        """Return an open stream, a new one of the peer's too; None for one that is closed here."""
+        stream = self._streams.get(stream_id)
+        if stream is not None or not self._peer_ids.begins(stream_id):
+            return stream
+        if self._refusing:
+            self.left(stream_id, reset=True, stop=GIVEN_UP)
+            return None
+        self.last_used = self._loop.time()
+        stream = QuicStream(self, stream_id, early=self.handshake is None)
+        self._streams[stream_id] = stream
+        self._arrived.append(stream)
+        self._watchers.wake()
+        return stream
+
+    def _end(self, terminated: Terminated, failure: OSError | None = None) -> None:
+        self.terminated = self.terminated or terminated
+        if self.over is not None:
+            return
+        text = terminated.reason or f"code {terminated.code:#x}"
+        self.over = failure or ConnectionResetError(errno.ECONNRESET, f"the connection is over: {text}")
+        for stream in list(self._streams.values()):
+            stream.failed(self.over)
+        self._full.clear()
+        self._frames.clear()
+        self._pump.stop()
+        self._watchers.wake()
+        self._openers.wake()
+        self._quiet.wake()
+        if self._sink is not None:
+            self._sink.connection_over()
+        self.on_over()

@@ -1,0 +1,236 @@
+"""What we need of a library that speaks QUIC: one connection without I/O, and the maker of such."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from socks6.net.sockets import SocketAddress
+
+ALPN: Final = "socks6"
+CID_SIZE: Final = 8  # of the connection ids that we choose
+DATAGRAM_OVERHEAD: Final = (
+    44  # of a packet with one DATAGRAM frame: a larger one blocks its connection for ever
+)
+MAX_FRAME: Final = 65_536  # of the peer's DATAGRAM frames
+MAX_STREAMS: Final = 2_000  # of the peer, at the same time
+STREAM_WINDOW: Final = 1 << 21  # bytes of one stream that may be on their way to us
+CONNECTION_WINDOW: Final = 1 << 22
+UNREAD: Final = 1 << 22  # bytes of a connection that nobody here has read yet: then we take no more
+ALERT: Final = 0x100  # QUIC's error codes for TLS's alerts begin here (RFC 9001 §4.8)
+
+Ticket: TypeAlias = object
+"""What a later connection can go on with; each library has its own."""
+
+
+class StreamBytes(NamedTuple):
+    """Bytes of a stream, and whether they are the last."""
+
+    stream_id: int
+    data: bytes
+    ended: bool
+
+
+class StreamReset(NamedTuple):
+    """The peer gave a stream up: no more bytes come."""
+
+    stream_id: int
+    code: int
+
+
+class StreamStopped(NamedTuple):
+    """The peer wants no more bytes of a stream."""
+
+    stream_id: int
+    code: int
+
+
+class FrameArrived(NamedTuple):
+    """A DATAGRAM frame."""
+
+    data: bytes
+
+
+class HandshakeDone(NamedTuple):
+    """Both sides have proven to be there now; nothing before it is certain not to be a replay."""
+
+    protocol: str  # ALPN; "" for none
+    early_accepted: bool
+    resumed: bool
+
+
+class CidIssued(NamedTuple):
+    """We are called so, too, from now on."""
+
+    cid: bytes
+
+
+class CidRetired(NamedTuple):
+    """We are not called so any more."""
+
+    cid: bytes
+
+
+class Terminated(NamedTuple):
+    """The connection is over."""
+
+    code: int
+    reason: str
+
+
+Event: TypeAlias = (
+    StreamBytes
+    | StreamReset
+    | StreamStopped
+    | FrameArrived
+    | HandshakeDone
+    | CidIssued
+    | CidRetired
+    | Terminated
+)
+
+
+class QuicCore(Protocol):
+    """One connection: packets and time in, events and packets out. Raises ConnectionError for what is too late."""
+
+    @property
+    def cid(self) -> bytes:
+        """What the peer calls us at first."""
+
+    @property
+    def certificate(self) -> bytes:
+        """The peer's certificate in DER; b"" without one."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing is taken for any stream, since too much is unread."""
+
+    @property
+    def unanswered(self) -> int:
+        """How many probes in a row the peer has left unanswered."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether everything that was sent has arrived."""
+
+    @property
+    def largest_frame(self) -> int:
+        """How long a DATAGRAM frame's data may be; 0 where the peer takes none."""
+
+    @property
+    def room_for_frames(self) -> bool:
+        """Whether DATAGRAM frames leave soon, as far as congestion lets them."""
+
+    def connect(self, address: SocketAddress, now: float) -> None:
+        """Begin, as the client."""
+
+    def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
+        """Take a packet, or several of `size` bytes each."""
+
+    def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
+        """Return packets to send, and where to."""
+
+    def timer(self) -> float | None:
+        """Return when `handle_timer` is to be called."""
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+
+    def next_event(self) -> Event | None:
+        """Return what happened next; None for nothing yet."""
+
+    def open_stream(self) -> int | None:
+        """Return the id of a new stream; None if the peer allows no more."""
+
+    def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
+        """Send on a stream."""
+
+    def unsent(self, stream_id: int | None = None) -> int:
+        """Return how many bytes of a stream, or of all, have not left yet."""
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Take note that bytes of a stream have been read: as many more may come."""
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Send nothing more on a stream; what has not arrived is lost."""
+
+    def stop(self, stream_id: int, code: int) -> None:
+        """Have the peer send nothing more on a stream."""
+
+    def send_frame(self, data: bytes) -> None:
+        """Send a DATAGRAM frame of at most `largest_frame` bytes."""
+
+    def ping(self) -> None:
+        """Have the peer answer."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerIdentity:
+    """Who a server is: its certificates, the own one first, and its key, in PEM."""
+
+    certificates: bytes
+    key: bytes
+
+
+class TicketBox(Protocol):
+    """Keeps the tickets that a server has given out; each can be used once."""
+
+    def put(self, name: bytes, ticket: Ticket) -> None:
+        """Keep a ticket."""
+
+    def take(self, name: bytes) -> Ticket | None:
+        """Return a ticket, and forget it; None if there is no such one, or no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTerms:
+    """How a client connects. Without `authorities` the system's count; `verify` off trusts anybody."""
+
+    server_name: str
+    alpn: str = ALPN
+    verify: bool = True
+    authorities: bytes | None = None  # PEM
+    identity: ServerIdentity | None = None
+    ticket: Ticket | None = None
+    on_ticket: Callable[[Ticket], None] | None = None
+    idle_timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTerms:
+    """How a server accepts a connection."""
+
+    identity: ServerIdentity
+    tickets: TicketBox
+    first_cid: bytes  # what the client first called us: before a Retry, if there was one
+    retry_cid: bytes | None = None  # what our Retry said that we are called
+    alpn: str = ALPN
+    idle_timeout: float = 30.0
+
+
+class Backend(Protocol):
+    """A library that speaks QUIC."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether a server really checks clients' certificates."""
+
+    def client(self, terms: ClientTerms) -> QuicCore:
+        """Return a client's end. Raises ConfigurationError for certificates that it cannot use."""
+
+    def server(self, terms: ServerTerms) -> QuicCore:
+        """Return a server's end."""
+
+    def check(self, identity: ServerIdentity) -> None:
+        """Raise ConfigurationError for a certificate or key that it cannot use."""
+
+    def retry_packet(
+        self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
+    ) -> bytes:
+        """Return a Retry packet (RFC 9000 §17.2.5)."""

@@ -1,0 +1,260 @@
+"""Accepts QUIC connections at a UDP port that it shares."""
+
+import asyncio
+import secrets
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, Receiver, SharedPort
+from socks6.net.sockets import SocketAddress, endpoint
+from socks6.net.stream import Endpoint
+from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.core import (
+    ALPN,
+    CID_SIZE,
+    Backend,
+    ServerIdentity,
+    ServerTerms,
+)
+from socks6.net.transports.quic.header import (
+    SMALLEST_INITIAL,
+    VERSIONS,
+    Header,
+    read_header,
+    version_negotiation,
+)
+from socks6.net.transports.quic.pump import Road
+from socks6.net.transports.quic.retry import Known, RetryTokens
+from socks6.net.transports.quic.tickets import SingleUseTickets
+
+HANDSHAKE_SECONDS: Final = 10.0
+RETRY_FROM: Final = 64  # handshakes at the same time; then clients first prove their address
+MAX_HANDSHAKES: Final = 1_000  # then nobody new is heard
+BUSY: Final = 0x2  # CONNECTION_REFUSED
+
+
+class QuicListener(Receiver):
+    """Gives connections from the moment that their first stream comes, or their handshake is done."""
+
+    def __init__(
+        self,
+        port: SharedPort,
+        backend: Backend,
+        identity: Callable[[], ServerIdentity],
+        *,
+        url: str,
+        alpn: str = ALPN,
+        retry_from: int = RETRY_FROM,
+    ) -> None:
+        """`identity` is asked for each new connection, so that certificates can be renewed. The port is ours."""
+        self.port: Final = port
+        self.url: Final = url
+        self._backend = backend
+        self._identity = identity
+        self._alpn = alpn
+        self._retry_from = retry_from
+        self._loop = asyncio.get_running_loop()
+        self._tokens = RetryTokens()
+        self._tickets = SingleUseTickets()
+        self._by_cid: dict[bytes, _Guest] = {}
+        self._guests: dict[_Guest, None] = {}
+        self._handshakes: dict[_Guest, float] = {}  # in order of their deadlines
+        self._ready: deque[QuicConnection] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.closed = False  # nobody gets in any more
+        self._over = False
+        self.retries = 0
+        port.speak(QUIC_BYTES, self, in_rows=True)
+
+    @property
+    def local(self) -> Endpoint:
+        """Where it listens."""
+        return endpoint(self.port.sock.getsockname())
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are, those that are shaking hands included."""
+        return len(self._guests)
+
+    async def accept(self) -> QuicConnection:
+        """Wait for the next connection. Raises OSError once the listener is closed."""
+        while not self._ready:
+            if self.closed:
+                raise OSError("the listener was closed")
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._ready.popleft()
+
+    def stop(self) -> None:
+        """Accept nobody any more; those who are here stay. Idempotent."""
+        self.closed = True
+        for guest in list(self._handshakes):
+            guest.connection.abort()
+        for guest in self._guests:
+            guest.connection.refuse_streams()
+        self._wake()
+
+    async def aclose(self) -> None:
+        """Close every connection, and the port. Idempotent."""
+        self.stop()
+        if self._over:
+            return
+        self._over = True
+        async with asyncio.TaskGroup() as group:
+            for guest in list(self._guests):
+                group.create_task(guest.connection.aclose())
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self.port.close()
+
+    @override
+    def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
+        """See Receiver."""
+        touched: dict[_Guest, None] = {}
+        for arrival in arrivals:
+            header = read_header(arrival.data)
+            if header is None:
+                continue
+            guest = self._by_cid.get(header.destination) or self._admit(header, arrival)
+            if guest is not None:
+                guest.local_address = arrival.local
+                guest.connection.packets_arrived(arrival.data, arrival.size, arrival.source)
+                touched[guest] = None
+        for guest in touched:
+            guest.connection.turn_ended()
+            self._look_at(guest)
+
+    # Who comes.
+
+    def _admit(self, header: Header, arrival: Arrival) -> "_Guest | None":
+        """Let a new client in, have it prove its address first, or ignore it."""
+        first_size = min(arrival.size, len(arrival.data))
+        if header.version is None or first_size < SMALLEST_INITIAL or self.closed:
+            return None
+        if header.version not in VERSIONS:
+            if header.version:
+                packet = version_negotiation(header, secrets.randbits(8))
+                self.port.send(packet, arrival.source, arrival.local)
+            return None
+        if not header.initial or len(self._handshakes) >= MAX_HANDSHAKES:
+            return None
+        known = self._tokens.read(header.token, arrival.source, self._loop.time()) if header.token else None
+        if known is None and len(self._handshakes) >= self._retry_from:
+            self._send_retry(header, arrival)
+            return None
+        return self._let_in(header, arrival, known)
+
+    def _send_retry(self, header: Header, arrival: Arrival) -> None:
+        self.retries += 1
+        retry_cid = secrets.token_bytes(CID_SIZE)
+        packet = self._backend.retry_packet(
+            version=header.version or VERSIONS[0],
+            source_cid=retry_cid,
+            destination_cid=header.source,
+            first_cid=header.destination,
+            token=self._tokens.make(arrival.source, header.destination, retry_cid, self._loop.time()),
+        )
+        self.port.send(packet, arrival.source, arrival.local)
+
+    def _let_in(self, header: Header, arrival: Arrival, known: Known | None) -> "_Guest":
+        core = self._backend.server(
+            ServerTerms(
+                identity=self._identity(),
+                tickets=self._tickets,
+                first_cid=known.first_cid if known else header.destination,
+                retry_cid=known.retry_cid if known else None,
+                alpn=self._alpn,
+            )
+        )
+        guest = _Guest(self.port)
+        connection = guest.connection = QuicConnection(core, guest, arrival.source, is_client=False)
+        cids = {header.destination, core.cid}
+
+        def on_cid(cid: bytes, issued: bool) -> None:
+            if issued:
+                cids.add(cid)
+                self._by_cid[cid] = guest
+            elif len(cids) > 1:
+                cids.discard(cid)
+                self._by_cid.pop(cid, None)
+
+        def on_over() -> None:
+            for cid in cids:
+                self._by_cid.pop(cid, None)
+            self._guests.pop(guest, None)
+            self._handshakes.pop(guest, None)
+
+        connection.on_cid = on_cid
+        connection.on_over = on_over
+        self._guests[guest] = None
+        self._handshakes[guest] = self._loop.time() + HANDSHAKE_SECONDS
+        for cid in cids:
+            self._by_cid[cid] = guest
+        self._sweep_later()
+        return guest
+
+    def _look_at(self, guest: "_Guest") -> None:
+        """Give a connection out that is worth it by now."""
+        connection = guest.connection
+        if connection.over is not None or guest.given:
+            if connection.handshake is not None:
+                self._handshakes.pop(guest, None)
+            return
+        if connection.handshake is not None:
+            self._handshakes.pop(guest, None)
+        if connection.handshake is not None or connection.streams:
+            guest.given = True
+            self._ready.append(connection)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _sweep_later(self) -> None:
+        if self._sweeper is None and self._handshakes:
+            self._sweeper = self._loop.call_at(next(iter(self._handshakes.values())), self._sweep)
+
+    def _sweep(self) -> None:
+        """End handshakes that take too long."""
+        self._sweeper = None
+        now = self._loop.time()
+        for guest, deadline in list(self._handshakes.items()):
+            if deadline > now:
+                break
+            guest.connection.abort()
+            self._handshakes.pop(guest, None)
+        self._sweep_later()
+
+
+class _Guest(Road):
+    """One connection at the port."""
+
+    __slots__ = ("_port", "connection", "given", "local_address")
+
+    connection: QuicConnection
+
+    def __init__(self, port: SharedPort) -> None:
+        self._port = port
+        self.given = False
+        self.local_address = b""
+
+    @property
+    @override
+    def local(self) -> Endpoint:
+        return endpoint(self._port.sock.getsockname())
+
+    @property
+    @override
+    def sock(self) -> socket.socket:
+        return self._port.sock
+
+    @override
+    def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
+        if self._port.sock.fileno() >= 0:
+            self._port.send_many(packets, remote, self.local_address)

@@ -1,0 +1,123 @@
+"""Has a QUIC connection's packets leave, and its timer fire."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from socks6.net.sockets import SocketAddress
+from socks6.net.stream import Endpoint
+from socks6.net.transports.quic.core import QuicCore
+
+KEEP_ALIVE: Final = 10.0  # seconds of our silence while there are streams, well below the idle time-out
+
+
+class Road(Protocol):
+    """How packets get to the peer."""
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end."""
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket that they leave by."""
+
+    def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
+        """Send packets to one place."""
+
+
+class Owner(Protocol):
+    """Whose packets they are."""
+
+    @property
+    def kept_alive(self) -> bool:
+        """Whether the peer is to hear from us now and then."""
+
+    @property
+    def wanted_at(self) -> float | None:
+        """When to look at it again, packets or not."""
+
+    def before_packets(self) -> None:
+        """Give the core what is to go with the next packets."""
+
+    def after_packets(self, now: float, *, sent: bool) -> None:
+        """Act upon what the core has to tell by now."""
+
+
+class Pump:
+    """Much that is written in one turn of the loop leaves together."""
+
+    def __init__(self, core: QuicCore, road: Road, remote: SocketAddress, owner: Owner) -> None:
+        self._core = core
+        self._loop = asyncio.get_running_loop()
+        self._road = road
+        self._owner = owner
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when it fires
+        self._flush_due = False
+        self._sent_at = self._loop.time()
+        self._stopped = False
+        self.remote = remote
+
+    def flush_soon(self) -> None:
+        """Send what there is once everybody has had his turn."""
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush_now)
+
+    def flush(self) -> None:
+        """Send what there is."""
+        now = self._loop.time()
+        self._owner.before_packets()
+        packets = self._core.to_send(now)
+        if packets:
+            self._sent_at = now
+            self._send(packets)
+        self._owner.after_packets(now, sent=bool(packets))
+        self._set_timer(now)
+
+    def stop(self) -> None:
+        """Have the timer fire no more: the connection is over."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    def _send(self, packets: list[tuple[bytes, SocketAddress]]) -> None:
+        run: list[bytes] = []
+        place = packets[0][1]
+        for data, remote in packets:
+            if remote != place:
+                self._road.send(run, place)
+                run, place = [], remote
+            run.append(data)
+        self._road.send(run, place)
+        self.remote = place
+
+    def _set_timer(self, now: float) -> None:
+        if self._stopped:
+            return
+        alive = self._sent_at + KEEP_ALIVE if self._owner.kept_alive else None
+        times = (self._core.timer(), alive, self._owner.wanted_at)
+        due = min((time for time in times if time is not None), default=None)
+        if due is None or (self._timer is not None and self._due <= due):
+            return  # one that fires too early looks again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = self._loop.call_at(max(due, now), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        due = self._core.timer()
+        if due is not None and due <= now:
+            self._core.handle_timer(now)
+        if self._owner.kept_alive and now - self._sent_at >= KEEP_ALIVE:
+            self._core.ping()
+        self.flush()

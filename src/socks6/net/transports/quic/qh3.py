@@ -1,0 +1,301 @@
+"""QUIC by qh3, whose packets are made and read by native code."""
+
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from qh3 import tls
+from qh3.quic import events
+from qh3.quic.configuration import QuicConfiguration
+from qh3.quic.connection import QuicConnectionError
+from qh3.quic.packet import (
+    encode_quic_retry,
+)
+from typing_extensions import override
+
+from socks6.errors import ConfigurationError
+from socks6.net.sockets import SocketAddress
+from socks6.net.transports.quic.core import (
+    CID_SIZE,
+    CONNECTION_WINDOW,
+    DATAGRAM_OVERHEAD,
+    MAX_FRAME,
+    STREAM_WINDOW,
+    UNREAD,
+    Backend,
+    CidIssued,
+    CidRetired,
+    ClientTerms,
+    Event,
+    FrameArrived,
+    HandshakeDone,
+    QuicCore,
+    ServerIdentity,
+    ServerTerms,
+    StreamBytes,
+    StreamReset,
+    StreamStopped,
+    Terminated,
+)
+from socks6.net.transports.quic.qh3_connection import Qh3Connection
+
+FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
+
+
+class Qh3Core(QuicCore):
+    """One connection by qh3."""
+
+    def __init__(self, connection: Qh3Connection) -> None:
+        self._connection = connection
+        self._unread = 0
+        self._fed = 0
+        self._failed: Terminated | None = None
+        self._told = False  # that the connection is over
+
+    @property
+    @override
+    def cid(self) -> bytes:
+        return self._connection.host_cid
+
+    @property
+    @override
+    def certificate(self) -> bytes:
+        certificate = self._connection.get_peercert()
+        return b"" if certificate is None else certificate.public_bytes()
+
+    @property
+    @override
+    def stalled(self) -> bool:
+        return self._connection.held
+
+    @property
+    @override
+    def unanswered(self) -> int:
+        core = self._connection.native
+        return 0 if core is None else core.pto_count
+
+    @property
+    @override
+    def quiet(self) -> bool:
+        core = self._connection.native
+        return core is None or not (core.bytes_in_flight or self.unsent())
+
+    @property
+    @override
+    def largest_frame(self) -> int:
+        allowed = self._connection.peers_largest_frame
+        core = self._connection.native
+        size = self._connection.configuration.max_datagram_size if core is None else core.active_path[5]
+        return max(0, min(allowed, size - DATAGRAM_OVERHEAD))
+
+    @property
+    @override
+    def room_for_frames(self) -> bool:
+        return self._fed < FRAMES_FED
+
+    @override
+    def connect(self, address: SocketAddress, now: float) -> None:
+        self._guarded(lambda: self._connection.connect(address, now))
+
+    @override
+    def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
+        if size < len(data):
+            self._guarded(lambda: self._connection.receive_gro_buffer(data, size, address, now))
+        else:
+            self._guarded(lambda: self._connection.receive_datagram(data, address, now))
+
+    @override
+    def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
+        try:
+            packets = self._connection.datagrams_to_send(now)
+        except QuicConnectionError as error:
+            self._fail(error)
+            return []
+        if self._fed:
+            self._fed = max(0, self._fed - sum(len(data) for data, _ in packets))
+        return packets
+
+    @override
+    def timer(self) -> float | None:
+        return self._connection.get_timer()
+
+    @override
+    def handle_timer(self, now: float) -> None:
+        self._fed = 0  # whatever the estimate was
+        self._guarded(lambda: self._connection.handle_timer(now))
+
+    @override
+    def next_event(self) -> Event | None:
+        while (event := self._connection.next_event()) is not None:
+            translated = self._translate(event)
+            if translated is not None:
+                return translated
+        closing = self._connection.end
+        if closing is not None and not self._told:  # the library itself tells of it when all is over
+            return self._translate(closing)
+        failed, self._failed = self._failed, None
+        return failed
+
+    @override
+    def open_stream(self) -> int | None:
+        return self._connection.open_stream()
+
+    @override
+    def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
+        self._or_gone(lambda: self._connection.send_stream_data(stream_id, data, ended))
+
+    @override
+    def unsent(self, stream_id: int | None = None) -> int:
+        return self._connection.get_send_buffer_size(stream_id)
+
+    @override
+    def consumed(self, stream_id: int, size: int) -> None:
+        self._unread -= size
+        if self._connection.held and self._unread <= UNREAD // 2:
+            self._connection.held = False
+            self._guarded(self._connection.drain)
+
+    @override
+    def reset(self, stream_id: int, code: int) -> None:
+        self._or_gone(lambda: self._connection.reset_stream(stream_id, code))
+
+    @override
+    def stop(self, stream_id: int, code: int) -> None:
+        self._or_gone(lambda: self._connection.stop_stream(stream_id, code))
+
+    @override
+    def send_frame(self, data: bytes) -> None:
+        self._fed += len(data) + DATAGRAM_OVERHEAD
+        self._or_gone(lambda: self._connection.send_datagram_frame(data))
+
+    @override
+    def ping(self) -> None:
+        self._or_gone(lambda: self._connection.send_ping(0))
+
+    @override
+    def close(self, code: int, reason: str) -> None:
+        self._guarded(lambda: self._connection.close(error_code=code, reason_phrase=reason))
+
+    def _translate(self, event: events.QuicEvent) -> Event | None:
+        if isinstance(event, events.StreamDataReceived):
+            self._unread += len(event.data)
+            if self._unread > UNREAD:
+                self._connection.held = True
+            return StreamBytes(event.stream_id, event.data, event.end_stream)
+        if isinstance(event, events.ConnectionTerminated):
+            self._told = True
+            return Terminated(event.error_code, event.reason_phrase)
+        return _translate(event)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """Have a fault of the library, or of the peer's packets, end this connection alone."""
+        try:
+            call()
+        except QuicConnectionError as error:
+            self._fail(error)
+        except (tls.Alert, ValueError, AssertionError, RuntimeError) as error:
+            self._failed = Terminated(1, str(error) or type(error).__name__)
+
+    def _fail(self, error: QuicConnectionError) -> None:
+        self._failed = Terminated(error.error_code, error.reason_phrase)
+
+    def _or_gone(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except (QuicConnectionError, ValueError, AssertionError) as error:
+            raise ConnectionError(f"the stream is over: {error}") from error
+
+
+class Qh3Backend(Backend):
+    """qh3. Its server ignores what is said about client certificates."""
+
+    name = "qh3"
+    verifies_clients = False
+
+    def __init__(self) -> None:
+        logging.getLogger("quic").setLevel(
+            logging.CRITICAL
+        )  # it warns of every connection that a peer closes
+
+    @override
+    def client(self, terms: ClientTerms) -> Qh3Core:
+        configuration = QuicConfiguration(
+            is_client=True,
+            alpn_protocols=[terms.alpn],
+            server_name=terms.server_name,
+            verify_mode=ssl.CERT_REQUIRED if terms.verify else ssl.CERT_NONE,
+            cadata=terms.authorities,
+            idle_timeout=terms.idle_timeout,
+            session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
+        )
+        _size(configuration)
+        return Qh3Core(Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket))
+
+    @override
+    def server(self, terms: ServerTerms) -> Qh3Core:
+        configuration = QuicConfiguration(
+            is_client=False, alpn_protocols=[terms.alpn], idle_timeout=terms.idle_timeout
+        )
+        _size(configuration)
+        _identify(configuration, terms.identity)
+
+        def fetch(name: bytes) -> tls.SessionTicket | None:
+            ticket = terms.tickets.take(name)
+            return ticket if isinstance(ticket, tls.SessionTicket) else None
+
+        return Qh3Core(
+            Qh3Connection(
+                configuration=configuration,
+                original_destination_connection_id=terms.first_cid,
+                retry_source_connection_id=terms.retry_cid,
+                session_ticket_fetcher=fetch,
+                session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
+            )
+        )
+
+    @override
+    def check(self, identity: ServerIdentity) -> None:
+        _identify(QuicConfiguration(is_client=False), identity)
+
+    @override
+    def retry_packet(
+        self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
+    ) -> bytes:
+        return encode_quic_retry(version, source_cid, destination_cid, first_cid, token)
+
+
+def _size(configuration: QuicConfiguration) -> None:
+    configuration.connection_id_length = CID_SIZE
+    configuration.max_data = CONNECTION_WINDOW
+    configuration.max_stream_data = STREAM_WINDOW
+    configuration.max_datagram_frame_size = MAX_FRAME
+    configuration.active_connection_id_limit = 8
+
+
+def _identify(configuration: QuicConfiguration, identity: ServerIdentity) -> None:
+    try:
+        certificates = tls.load_pem_x509_certificates(identity.certificates)
+        configuration.certificate = certificates[0]
+        configuration.certificate_chain = certificates[1:]
+        configuration.private_key = tls.load_pem_private_key(identity.key)
+    except Exception as error:  # qh3 raises whatever its native code does
+        raise ConfigurationError(f"qh3 cannot use the certificate or its key: {error}") from error
+
+
+def _translate(event: events.QuicEvent) -> Event | None:
+    match event:
+        case events.StreamReset():
+            return StreamReset(event.stream_id, event.error_code)
+        case events.StopSendingReceived():
+            return StreamStopped(event.stream_id, event.error_code)
+        case events.DatagramFrameReceived():
+            return FrameArrived(event.data)
+        case events.HandshakeCompleted():
+            return HandshakeDone(event.alpn_protocol or "", event.early_data_accepted, event.session_resumed)
+        case events.ConnectionIdIssued():
+            return CidIssued(event.connection_id)
+        case events.ConnectionIdRetired():
+            return CidRetired(event.connection_id)
+        case _:
+            return None

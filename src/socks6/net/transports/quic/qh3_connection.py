@@ -1,0 +1,122 @@
+"""qh3's connection with what is ours in it: more streams, and back-pressure.
+
+It lets a connection have 100 streams of the peer's and no other number, so `_create_core` and the transport
+parameters are overridden here. It gives the peer new credit for a stream at the moment its bytes are taken out of
+the native core: so nothing is taken out while too much is unread. That stalls all streams of the connection
+(docs/decisions/0021).
+"""
+
+from qh3._hazmat import Buffer, QuicConnectionCore
+from qh3.quic import events
+from qh3.quic.connection import QuicConnection, QuicConnectionError
+from qh3.quic.packet import pull_quic_transport_parameters, push_quic_transport_parameters
+from qh3.quic.tls_bridge import QuicTlsBridge
+from typing_extensions import override
+
+from socks6.net.sockets import SocketAddress
+from socks6.net.transports.quic.core import MAX_STREAMS
+
+
+class Qh3Bridge(QuicTlsBridge):
+    """TLS with transport parameters of ours."""
+
+    @override
+    def serialize_transport_parameters(self) -> bytes:
+        parameters = pull_quic_transport_parameters(Buffer(data=super().serialize_transport_parameters()))
+        parameters.initial_max_streams_bidi = MAX_STREAMS
+        parameters.initial_max_streams_uni = 0
+        buffer = Buffer(capacity=4096)
+        push_quic_transport_parameters(buffer, parameters)
+        return buffer.data
+
+
+class Qh3Connection(QuicConnection):
+    """A connection with as many streams as we want, which takes nothing while it is `held`."""
+
+    held = False
+
+    @override
+    def _drain_core(self) -> None:
+        if not self.held:
+            super()._drain_core()
+
+    def drain(self) -> None:
+        """Take what has come while the connection was held."""
+        if self._core is not None:
+            self._drain_core()
+
+    @property
+    def native(self) -> QuicConnectionCore | None:
+        """The native part; None before the first packet."""
+        return self._core
+
+    @property
+    def end(self) -> events.ConnectionTerminated | None:
+        """How the connection ended, as soon as either side said so."""
+        return self._close_event
+
+    @property
+    def peers_largest_frame(self) -> int:
+        """How long a DATAGRAM frame the peer takes, itself included; 0 for none."""
+        return self._remote_max_datagram_frame_size or 0
+
+    def open_stream(self) -> int | None:
+        """Return the id of a new stream; None if the peer allows no more."""
+        if self._handshake_complete and self.open_outbound_streams >= self.max_concurrent_bidi_streams:
+            return None
+        try:
+            return self._open_stream()
+        except QuicConnectionError:
+            return None
+
+    @override
+    def _create_tls(self, remote_source_cid: bytes | None) -> QuicTlsBridge:
+        self._tls = Qh3Bridge(
+            self._configuration,
+            version=self._version or 1,
+            local_initial_source_connection_id=self.host_cid,
+            remote_initial_source_connection_id=remote_source_cid,
+            original_destination_connection_id=self._original_destination_connection_id,
+            retry_source_connection_id=self._retry_source_connection_id,
+            session_ticket_fetcher=self._session_ticket_fetcher,
+            session_ticket_handler=self._session_ticket_handler,
+            version_change_handler=self._set_version,
+        )
+        return self._tls
+
+    @override
+    def _create_core(self, remote_addr: SocketAddress, initial_dcid: bytes, now: float) -> None:
+        configuration = self._configuration
+        known = self._remembered_transport_parameters()
+        self._core = QuicConnectionCore(
+            is_client=self._is_client,
+            version=self._version or 1,
+            local_addr=("0.0.0.0", 0),  # noqa: S104 - one that means nothing
+            remote_addr=remote_addr,
+            source_cid=self.host_cid,
+            destination_cid=initial_dcid,
+            peer_address_validated=self._is_client or self._retry_source_connection_id is not None,
+            active_connection_id_limit=configuration.active_connection_id_limit or 8,
+            max_datagram_size=configuration.max_datagram_size,
+            probe_datagram_size=configuration.probe_datagram_size,
+            idle_timeout=configuration.idle_timeout,
+            ack_delay_exponent=3,
+            max_datagram_frame_size=configuration.max_datagram_frame_size,
+            peer_max_datagram_frame_size=known.max_datagram_frame_size if known else None,
+            connection_receive_window=configuration.max_data,
+            connection_send_limit=(known.initial_max_data or 0) if known else 0,
+            stream_receive_window=configuration.max_stream_data,
+            stream_send_limit_bidi_local=(known.initial_max_stream_data_bidi_local or 0) if known else 0,
+            stream_send_limit_bidi_remote=(known.initial_max_stream_data_bidi_remote or 0) if known else 0,
+            stream_send_limit_uni=0,
+            max_stream_reassembly=configuration.max_stream_data,
+            local_max_streams_bidi=MAX_STREAMS,
+            local_max_streams_uni=0,
+            peer_max_streams_bidi=(known.initial_max_streams_bidi or 0) if known else 0,
+            peer_max_streams_uni=0,
+            initial_rtt=configuration.initial_rtt,
+            max_ack_delay=0.025,
+            initial_time=now,
+        )
+        self._applied_transport_parameters = None
+        self._pre_handshake_state_replayed = False

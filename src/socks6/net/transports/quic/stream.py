@@ -1,0 +1,212 @@
+"""One QUIC stream as a ByteStream."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections import deque
+from typing import Final, Protocol
+
+from socks6.net.stream import Endpoint, MultiplexedConnection, Protection
+
+PIECE: Final = 65_536  # given to the connection at a time
+UNSENT: Final = 131_072  # bytes of a stream that have not left yet: then its sender waits
+GIVEN_UP: Final = 1  # the code of streams that were aborted
+NOT_WANTED: Final = 0  # the code of what is stopped because the stream was closed in order
+
+
+class Carrier(MultiplexedConnection, Protocol):
+    """What a stream needs of its connection."""
+
+    def send_on(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
+        """Send on a stream. Raises ConnectionError when it, or the connection, is over."""
+
+    def is_full(self, stream_id: int) -> bool:
+        """Whether the stream's sender had better wait; then `QuicStream.writable` is called when it need not."""
+
+    def was_read(self, stream_id: int, size: int) -> None:
+        """Take note that bytes were read."""
+
+    def left(self, stream_id: int, *, reset: bool, stop: int | None) -> None:
+        """Forget a stream that nobody here wants any more; `stop` is the code to stop the peer with, if at all."""
+
+
+class QuicStream:
+    """A stream. FIN is the end of a direction, RESET_STREAM and STOP_SENDING are a reset."""
+
+    __slots__ = (
+        "_at_end", "_carrier", "_closed", "_ended", "_failure", "_pieces", "_receiver", "_sender", "_sending_failure",
+        "early", "id", "unread",
+    )  # fmt: skip
+
+    def __init__(self, carrier: Carrier, stream_id: int, *, early: bool = False) -> None:
+        """`early` tells of a peer's stream that began before the peer had proven to be there."""
+        self.id: Final = stream_id
+        self.early: Final = early
+        self.unread = 0
+        self._carrier = carrier
+        self._pieces: deque[bytes] = deque()
+        self._at_end = False  # the peer sends nothing more
+        self._ended = False  # we send nothing more
+        self._closed = False
+        self._failure: OSError | None = None  # of receiving
+        self._sending_failure: OSError | None = None
+        self._receiver: asyncio.Future[None] | None = None
+        self._sender: asyncio.Future[None] | None = None
+
+    @property
+    def connection(self) -> MultiplexedConnection:
+        """The connection that it is one stream of."""
+        return self._carrier
+
+    @property
+    def local(self) -> Endpoint:
+        return self._carrier.local
+
+    @property
+    def remote(self) -> Endpoint:
+        return self._carrier.remote
+
+    @property
+    def protection(self) -> Protection:
+        return Protection.ENCRYPTED
+
+    @property
+    def raw_socket(self) -> socket.socket | None:
+        return None
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        self._check_open()
+        if not self._pieces:
+            if self._failure is not None:
+                raise _again(self._failure)
+            return b"" if self._at_end else None
+        taken: list[bytes] = []
+        left = max_bytes
+        while self._pieces and left > 0:
+            piece = self._pieces.popleft()
+            if len(piece) > left:
+                self._pieces.appendleft(piece[left:])
+                piece = piece[:left]
+            taken.append(piece)
+            left -= len(piece)
+        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        self.unread -= len(data)
+        self._carrier.was_read(self.id, len(data))
+        return data
+
+    async def receive(self, max_bytes: int = PIECE) -> bytes:
+        while (data := self.receive_nowait(max_bytes)) is None:
+            self._receiver = asyncio.get_running_loop().create_future()
+            await self._receiver
+        return data
+
+    async def send(self, data: bytes | memoryview) -> None:
+        self._check_sendable()
+        for start in range(0, len(data), PIECE):
+            while self._carrier.is_full(self.id):
+                self._sender = asyncio.get_running_loop().create_future()
+                await self._sender
+                self._check_sendable()
+            self._give(data[start : start + PIECE], ended=False)
+
+    async def send_eof(self) -> None:
+        self._check_open()
+        if not self._ended:
+            self._check_sendable()
+            self._ended = True
+            self._give(b"", ended=True)
+
+    async def aclose(self) -> None:
+        """See `ByteStream.aclose`."""
+        if self._closed:
+            return
+        if not self._ended and self._sending_failure is None:
+            self._ended = True
+            with contextlib.suppress(OSError):  # gone already
+                self._give(b"", ended=True)
+        self._leave(reset=False)
+
+    def abort(self) -> None:
+        if not self._closed:
+            self._leave(reset=True)
+
+    # What the connection tells of.
+
+    def arrived(self, data: bytes, *, ended: bool) -> None:
+        """Take bytes from the peer."""
+        if data:
+            self._pieces.append(data)
+            self.unread += len(data)
+        self._at_end = self._at_end or ended
+        _wake(self._receiver)
+
+    def reset_by_peer(self) -> None:
+        """Take note that no more bytes come; those that nobody has read are lost, as they are with TCP."""
+        if not self._at_end:
+            self._failure = ConnectionResetError(errno.ECONNRESET, "the peer gave the stream up")
+            self._drop()
+        _wake(self._receiver)
+
+    def stopped_by_peer(self, code: int) -> None:
+        """Take note that the peer wants no more bytes."""
+        number = errno.EPIPE if code == NOT_WANTED else errno.ECONNRESET
+        self._sending_failure = OSError(number, os.strerror(number))
+        _wake(self._sender)
+
+    def failed(self, failure: OSError) -> None:
+        """Take note that the connection is over; what has come can still be read."""
+        if not self._at_end:
+            self._failure = self._failure or failure
+        self._sending_failure = self._sending_failure or failure
+        _wake(self._receiver)
+        _wake(self._sender)
+
+    def writable(self) -> None:
+        """Have the sender go on."""
+        _wake(self._sender)
+
+    # Inside.
+
+    def _give(self, data: bytes | memoryview, *, ended: bool) -> None:
+        try:
+            self._carrier.send_on(self.id, data, ended=ended)
+        except ConnectionError:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+
+    def _leave(self, *, reset: bool) -> None:
+        self._closed = True
+        self._drop()
+        stop = None if self._at_end or self._failure else (GIVEN_UP if reset else NOT_WANTED)
+        self._carrier.left(self.id, reset=reset, stop=stop)
+        _wake(self._receiver)
+        _wake(self._sender)
+
+    def _drop(self) -> None:
+        """Forget what nobody will read."""
+        self._pieces.clear()
+        unread, self.unread = self.unread, 0
+        if unread:
+            self._carrier.was_read(self.id, unread)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the stream was closed")
+
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self._sending_failure is not None:
+            raise _again(self._sending_failure)
+        if self._ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def _again(failure: OSError) -> OSError:
+    """Return an error anew: one object raised over and over would collect all tracebacks."""
+    return type(failure)(*failure.args)
+
+
+def _wake(waiter: "asyncio.Future[None] | None") -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

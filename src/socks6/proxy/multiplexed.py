@@ -1,0 +1,104 @@
+"""What the visits of one connection's streams have in common (QUIC): who has come, its session, its BINDs."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Final, TypeAlias
+
+from socks6.errors import GeneralFailure
+from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection
+from socks6.policy.identity import Identity
+from socks6.proxy.sessions import Session
+from socks6.relay.datagrams.framed import FramePort
+from socks6.telemetry import Ending
+
+REFUSED: Final = 1  # the code of connections whose first request was not let in
+FAILURES: Final = frozenset((Ending.UNAUTHENTICATED, Ending.MALFORMED))
+
+Serve: TypeAlias = Callable[["MultiplexedVisit", ByteStream, Accepted], Coroutine[None, None, None]]
+
+
+class MultiplexedVisit:
+    """One connection. The first request on it is authenticated, and what comes of that holds for all streams.
+
+    Streams that arrive meanwhile wait. All of them are one session: the one that the first request opened or
+    named, else one without an id, which lasts as long as the connection.
+    """
+
+    def __init__(self, connection: MultiplexedConnection, group: asyncio.TaskGroup, serve: Serve) -> None:
+        """`serve` relays a stream that was opened for a peer, in a task of `group`."""
+        self.connection: Final = connection
+        self.port: Final = FramePort(connection)
+        self._group = group
+        self._serve = serve
+        self._gate = asyncio.Lock()
+        self._session: Session | None = None
+        self._own_session: Session | None = None  # of which nobody else knows
+        self._binds: set[int | None] = set()
+
+    @property
+    def session(self) -> Session | None:
+        """The session of every stream; None before anybody was let in."""
+        if self._session is not None and self._session.ended:  # torn down: the connection is not
+            self._session = self._own_session = Session(self._session.identity, self.connection.protection)
+        return self._session
+
+    async def enter(self) -> bool:
+        """Wait until a stream's request may be heard; return True for the one that is to be authenticated."""
+        if self._session is not None:
+            return False
+        await self._gate.acquire()
+        first = self.session is None
+        if not first:  # somebody was let in meanwhile
+            self._gate.release()
+        return first
+
+    def admitted(self, identity: Identity, session: Session | None) -> Session:
+        """Note who was let in, the first time; return the session of the request."""
+        if self._session is None:
+            if session is None:
+                session = self._own_session = Session(identity, self.connection.protection)
+            self._session = session
+            self._gate.release()
+        return self.session or self._session
+
+    def first_left(self, ending: Ending) -> None:
+        """Take note of the end of the stream that was to be authenticated, if it was not: the next one's turn."""
+        if self._session is not None:
+            return
+        if ending in FAILURES:
+            self.connection.close(REFUSED, "not authenticated")
+        self._gate.release()
+
+    def claim_bind(self, stream_id: int | None) -> None:
+        """Have the peers of a BIND be told apart from others' by this id. Raises GeneralFailure if it is taken."""
+        if stream_id in self._binds:
+            if stream_id is None:
+                raise GeneralFailure("there is a BIND with a backlog already, and neither has a StreamID")
+            raise GeneralFailure(f"the StreamID {stream_id} is another BIND's")
+        self._binds.add(stream_id)
+
+    def leave_bind(self, stream_id: int | None) -> None:
+        """Have an id free again."""
+        self._binds.discard(stream_id)
+
+    async def push(self, accepted: Accepted, reply: bytes) -> None:
+        """Give a peer a stream of its own, which begins with `reply`. Raises OSError when the connection is over."""
+        try:
+            stream = await self.connection.open()
+        except BaseException:
+            accepted.stream.abort()
+            raise
+        try:
+            await stream.send(reply)
+        except BaseException:
+            stream.abort()
+            accepted.stream.abort()
+            raise
+        self._group.create_task(self._serve(self, stream, accepted), name="socks6 pushed stream")
+
+    def leave(self) -> None:
+        """End what is tied to the connection, once none of its streams is left. Idempotent."""
+        self.port.close()
+        if self._own_session is not None:
+            self._own_session.end(close=False)
+        self.connection.close()

@@ -1,0 +1,110 @@
+"""Places where clients come over QUIC: opens them, and has their connections served."""
+
+import asyncio
+import functools
+from typing import Final
+
+from socks6.errors import ConfigurationError
+from socks6.net.datagrams.shared import SharedPort, SharedPorts
+from socks6.net.encryption.contexts import FileContexts
+from socks6.net.encryption.settings import TlsParameters
+from socks6.net.serve import ConnectionLimits
+from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.certificates import read_identity
+from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.core import Backend, ServerIdentity
+from socks6.net.transports.quic.listener import QuicListener
+from socks6.net.transports.tcp import NO_SUCH_FAMILY, listening_addresses
+from socks6.net.url import ProxyURL
+from socks6.proxy.worker import ServerWorker
+
+
+class QuicSetting:
+    """What a QUIC listener's URL asks for, found good. Raises ConfigurationError."""
+
+    def __init__(self, address: ProxyURL, said: TlsParameters, worker: ServerWorker) -> None:
+        self.address: Final = address
+        self.backend: Final[Backend] = backend_named(address.quic.backend or worker.settings.quic_backend)
+        if said.client_ca is not None and not self.backend.verifies_clients:
+            raise ConfigurationError(
+                f"{address}: client certificates are asked for, and {self.backend.name} does not check them:"
+                " leave them to a listener with TLS, and have QUIC clients give a password"
+            )
+
+        def read(said: TlsParameters) -> ServerIdentity:
+            identity = read_identity(said)
+            self.backend.check(identity)
+            return identity
+
+        self.files: Final = FileContexts(said, read, told=worker.observer.certificate_read)
+
+    async def listen(self, ports: SharedPorts) -> list["QuicPlace"]:
+        """Listen at each address of the host. Raises OSError."""
+        places: list[QuicPlace] = []
+        refusals: list[OSError] = []
+        port = self.address.port
+        for address in await listening_addresses(self.address.host):
+            try:
+                shared = ports.open(str(address.socket_address[0]), port)
+            except OSError as error:
+                refusals.append(error)
+                continue
+            port = shared.sock.getsockname()[1]
+            places.append(QuicPlace(self, shared))
+        # a family that this machine does not have passes, if there is another
+        for refusal in refusals:
+            if refusal.errno not in NO_SUCH_FAMILY or not places:
+                for place in places:
+                    await place.aclose()
+                raise refusal
+        return places
+
+
+class QuicPlace:
+    """A UDP port where clients come."""
+
+    def __init__(self, setting: QuicSetting, port: SharedPort) -> None:
+        host, number = port.sock.getsockname()[:2]
+        place = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        self.url: Final = f"{setting.address.scheme}://{place}"
+        self._front = setting.address.front
+        self._listener = QuicListener(port, setting.backend, setting.files.current, url=self.url)
+
+    async def accept(
+        self,
+        worker: ServerWorker,
+        limits: tuple[ConnectionLimits, ConnectionLimits],
+        group: asyncio.TaskGroup,
+    ) -> None:
+        """Have what comes served, in tasks of `group`, until the place is stopped.
+
+        The first of `limits` counts streams, the second connections.
+        """
+        streams, connections = limits
+        while True:
+            try:
+                connection = await self._listener.accept()
+            except OSError:
+                return
+            source = connection.remote.host
+            if refusal := connections.enter(source):
+                worker.observer.connection_turned_away(source, refusal)
+                connection.abort()
+                continue
+            task = group.create_task(worker.serve_connection(connection, self._front, limits=streams))
+            task.add_done_callback(functools.partial(_leave, connections, source, connection))
+
+    def stop(self) -> None:
+        """Let nobody in any more; connections without streams end, others when their last stream does."""
+        self._listener.stop()
+
+    async def aclose(self) -> None:
+        """Close everything. Idempotent."""
+        await self._listener.aclose()
+
+
+def _leave(
+    connections: ConnectionLimits, source: str, connection: QuicConnection, _: "asyncio.Task[None]"
+) -> None:
+    connection.close()
+    connections.leave(source)

@@ -1,0 +1,69 @@
+"""Both ends of QUIC connections in one process, by any of the backends."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.shared import SharedPort
+from socks6.net.encryption.settings import TlsParameters
+from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.certificates import read_identity
+from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.connector import QuicConnector
+from socks6.net.transports.quic.core import Backend
+from socks6.net.transports.quic.listener import QuicListener
+from tests.kit.certificates import Files, certificate
+
+BACKENDS = ("qh3", "aioquic")
+
+
+@asynccontextmanager
+async def listening(
+    files: Files, backend: Backend, *, alpn: str = "socks6", retry_from: int = 64
+) -> AsyncIterator[QuicListener]:
+    """Give a listener on the loopback interface."""
+    faults: list[Exception] = []
+    readiness = Readiness(faults.append)
+    port = SharedPort("127.0.0.1", 0, readiness)
+    identity = functools.partial(read_identity, files.server)
+    listener = QuicListener(port, backend, identity, url="test", alpn=alpn, retry_from=retry_from)
+    try:
+        yield listener
+    finally:
+        await listener.aclose()
+        readiness.close()
+        assert not faults
+
+
+def connector(
+    files: Files, backend: Backend, *, said: TlsParameters | None = None, alpn: str = "socks6"
+) -> QuicConnector:
+    """Return what reaches the listener by its name."""
+    said = said or TlsParameters(ca=files.ca)
+    authorities = Path(said.ca).read_bytes() if said.ca else None
+    return QuicConnector("localhost", said, backend, authorities=authorities, alpn=alpn)
+
+
+async def connected(dialler: QuicConnector, listener: QuicListener) -> tuple[QuicConnection, QuicConnection]:
+    """Return the client's end and the server's."""
+    client = dialler.begin(("127.0.0.1", listener.local.port))
+    await dialler.ready(client)
+    return client, await listener.accept()
+
+
+@asynccontextmanager
+async def joined(
+    client: str = "qh3", server: str = "qh3"
+) -> AsyncIterator[tuple[QuicConnection, QuicConnection]]:
+    """Give both ends of a connection, by these backends."""
+    with certificate() as files:
+        async with asyncio.timeout(20), listening(files, backend_named(server)) as listener:
+            ends = await connected(connector(files, backend_named(client)), listener)
+            try:
+                yield ends
+            finally:
+                for end in ends:
+                    end.close()

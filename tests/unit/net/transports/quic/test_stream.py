@@ -1,0 +1,42 @@
+"""QUIC streams."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from typing_extensions import override
+
+from socks6.net.stream import ByteStream
+from tests.kit.quic import joined
+from tests.kit.streams import StreamConformance, closing
+
+
+class QuicStreams(StreamConformance):
+    """The common suite, with the backends that its classes name."""
+
+    client = "qh3"
+    server = "qh3"
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        async with joined(self.client, self.server) as (client, server):
+            left = await client.open()
+            await left.send(b"!")  # a stream is there for the peer when something comes on it
+            right = await server.accept()
+            assert await right.receive(1) == b"!"
+            async with closing(left, right):
+                yield left, right
+
+
+class TestQh3Client(QuicStreams):
+    """qh3 at both ends."""
+
+
+class TestQh3Server(QuicStreams):
+    """The server's end acts first."""
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        async with super().pair() as (left, right):
+            yield right, left
