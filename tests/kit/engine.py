@@ -13,7 +13,8 @@ from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.fronts.base import Association, Call, Engine, Front, Tunnel
+from socks6.proxy.fronts.base import Association, Call, Company, Engine, Front, Tunnel
+from socks6.proxy.sessions import Session
 from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
 from socks6.telemetry import Ending
 from tests.kit.bindings import ScriptedBinding
@@ -68,6 +69,19 @@ class FakeEngine(Engine):
         self.refusals: list[tuple[Ending, str]] = []
         self.bytes_up = 0
         self.bytes_down = 0
+
+    @override
+    def admitted(self, identity: Identity, session: Session | None) -> Session | None:
+        return session
+
+    @override
+    async def proven(self) -> None:
+        """Everybody is who he is."""
+
+    @property
+    @override
+    def company(self) -> Company | None:
+        return None
 
     @property
     @override

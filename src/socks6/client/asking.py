@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from socks6.client.quic import Ask
 from socks6.client.request import receive_operation, receive_verdict, refusal_error
 from socks6.client.session import ClientSession, Hold, Part, Refusal
 from socks6.client.way import Dial, WayToProxy
 from socks6.errors import Socks6Error, TokenRejected
 from socks6.message.codes import Command, Leg
 from socks6.message.dialect import Dialect
-from socks6.message.options import ListenBacklog, Option, StackOption, find, find_all
+from socks6.message.options import ListenBacklog, Option, StackOption, StreamID, find, find_all
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.stream import ByteStream
@@ -144,7 +145,7 @@ class Asker:
         conversation = ClientConversation(_noop_request(options), dialect=self._dialect)
         with contextlib.suppress(OSError, Socks6Error):
             async with asyncio.timeout(TEARDOWN_SECONDS):
-                stream = await self._way.go(Command.NOOP, ())
+                stream = await self._way.go(Ask(Command.NOOP))
                 try:
                     await receive_verdict(conversation, stream)  # of either kind: it has been done by then
                 finally:
@@ -183,20 +184,21 @@ class Asker:
     async def _carry_out(
         self, request: Request, initial_data: bytes, part: Part, idempotent: bool
     ) -> Granted | _Refused:
+        backlog = find(request.options, ListenBacklog) is not None
         conversation = ClientConversation(
             replace(request, options=(*request.options, *part.options)),
             methods=[make() for make in self._methods] if part.authenticates else (),
             initial_data=initial_data,
             dialect=self._dialect,
-            announcements=find(request.options, ListenBacklog) is not None,
+            announcements=backlog,
         )
         # § TCP Fast Open on the Client-Proxy Leg: what is in the SYN may come twice
         in_syn = self._fast_open and (part.token is not None or not (initial_data or idempotent))
         in_syn = in_syn or (self._early and part.token is not None)
         near = (option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY)
-        stream = await self._way.go(
-            request.command, tuple(near), conversation.data_to_send() if in_syn else None
-        )
+        opening = conversation.data_to_send() if in_syn else None
+        alone = backlog and find(request.options, StreamID) is None
+        stream = await self._way.go(Ask(request.command, tuple(near), opening, alone=alone))
         try:
             verdict = await receive_verdict(conversation, stream)
             if isinstance(verdict, AuthenticationRefused):

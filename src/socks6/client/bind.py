@@ -10,27 +10,41 @@ from typing_extensions import override
 from socks6.client.asking import Granted
 from socks6.client.backlog import BacklogListener
 from socks6.client.listener import Ask, BindListener
+from socks6.client.pushed import PushDesk
 from socks6.client.request import await_peer
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
 from socks6.message.codes import Command
 from socks6.message.options import ListenBacklog, Option, find
 from socks6.message.requests import Request
-from socks6.net.stream import Endpoint
+from socks6.net.stream import Endpoint, connection_of
 
 REBIND_PAUSES: Final = (0.05, 0.2, 0.8)  # seconds that the proxy gets to free the port of the last peer
 
 
 async def open_listener(
-    ask: Ask, place: Endpoint, options: tuple[Option, ...], backlog: int, *, eager: bool
+    ask: Ask,
+    place: Endpoint,
+    options: tuple[Option, ...],
+    backlog: int,
+    *,
+    eager: bool,
+    desk: PushDesk | None,
 ) -> BindListener:
-    """Have the proxy listen at a place; return the listener that suits its answer. Raises Socks6Error."""
-    wanted = (*options, ListenBacklog(backlog=backlog)) if backlog else options
+    """Have the proxy listen at a place; return the listener that suits its answer. Raises Socks6Error.
+
+    `desk` sorts the streams that the proxy opens for peers, where it can.
+    """
+    numbered = desk.new_id() if desk else ()
+    wanted = (*options, ListenBacklog(backlog=backlog), *numbered) if backlog else options
     request = Request(command=Command.BIND, host=place.host, port=place.port, options=wanted)
     # § Listen Backlog options: provided that the request is part of a session
     granted = await ask(request, needs_session=backlog > 0)
     answer = find(granted.reply.options, ListenBacklog)
+    connection = connection_of(granted.stream)
     if backlog and answer is not None and answer.backlog:
+        if desk is not None and connection is not None:
+            return desk.open(granted, connection, answer.backlog)
         return BacklogListener(ask, granted, options, answer.backlog)
     listener = PlainListener(ask, granted, place.host, options, eager=eager and backlog > 0)
     if backlog:

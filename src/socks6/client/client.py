@@ -16,6 +16,7 @@ from socks6.client.bind import open_listener
 from socks6.client.datagrams import DatagramClient
 from socks6.client.listener import BindListener
 from socks6.client.options import Options, flatten, with_defaults
+from socks6.client.pushed import PushDesk
 from socks6.client.server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
 from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
@@ -27,7 +28,7 @@ from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
-from socks6.net.url import ProxyURL
+from socks6.net.url import AUTO, QUIC, ProxyURL
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call: dialling the proxy, and its dialling the host
@@ -96,6 +97,9 @@ class Client(DatagramClient):
             fast_open=fast_open,
             session=ClientSession(enabled=bool(ways) if session is None else session),
         )
+
+        pushes = dial is None and self.url.transport in {QUIC, AUTO}
+        self._desk: Final = PushDesk(dialect, numbered=self.url.quic.stream_ids) if pushes else None
 
     async def __aenter__(self) -> "Client":
         """Return the client."""
@@ -260,7 +264,8 @@ class Client(DatagramClient):
         """
         wire = with_defaults(flatten(options), self.url.options)
         place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
-        return await open_listener(partial(self._grant, timeout=timeout), place, wire, backlog, eager=eager)
+        ask = partial(self._grant, timeout=timeout)
+        return await open_listener(ask, place, wire, backlog, eager=eager, desk=self._desk)
 
     async def start_server(
         self,

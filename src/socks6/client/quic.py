@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from socks6.errors import TlsFailed
 from socks6.message.codes import Command, Leg
@@ -20,6 +20,17 @@ from socks6.net.url import ProxyURL
 
 ADDRESS_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
 STALE_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
+
+
+class Ask(NamedTuple):
+    """What a request wants of its stream."""
+
+    command: int
+    near: tuple[StackOption, ...] = ()  # for our leg: over QUIC, the packets of all the connection's streams
+    opening: bytes | None = (
+        None  # to be sent first, in the SYN or as early data if that can be: it may come twice
+    )
+    alone: bool = False  # over QUIC: as the first of a new connection
 
 
 @dataclass(slots=True)
@@ -45,23 +56,15 @@ class QuicWay:
         )
         self._pool: list[_Pooled] = []
 
-    async def open(
-        self, command: int, near: tuple[StackOption, ...], early: bytes | None = None
-    ) -> QuicStream:
-        """Return a new stream. `early` is sent on it first, and as early data if that can be: it may come twice.
-
-        Raises TlsFailed, CertificateRefused, OSError.
-        """
+    async def open(self, ask: Ask) -> QuicStream:
+        """Return a new stream. Raises TlsFailed, CertificateRefused, OSError."""
         self._pool = [pooled for pooled in self._pool if pooled.connection.over is None]
-        for pooled in self._pool:
-            stream = await self._stream_of(pooled, command)
+        for pooled in () if ask.alone else tuple(self._pool):
+            stream = await self._stream_of(pooled, ask.command)
             if stream is not None:
-                break
-        else:
-            return await self._dial(command, near, early)
-        _prepare(stream, near)
-        await stream.send(early or b"")
-        return stream
+                await _begin(stream, ask)
+                return stream
+        return await self._dial(ask)
 
     def close(self) -> None:
         """Close what nobody uses now, and the rest when nobody does any more. Idempotent."""
@@ -92,38 +95,34 @@ class QuicWay:
             pooled.command = before
         return stream
 
-    async def _dial(self, command: int, near: tuple[StackOption, ...], early: bytes | None) -> QuicStream:
+    async def _dial(self, ask: Ask) -> QuicStream:
         """Return the first stream of a new connection."""
         addresses = interleaved(await addresses_of(self._url.host, self._url.port))
         for address in addresses[:-1]:
             try:
                 async with asyncio.timeout(ADDRESS_SECONDS):
-                    return await self._dial_address(address.socket_address, command, near, early)
+                    return await self._dial_address(address.socket_address, ask)
             except TlsFailed:
                 raise
             except OSError:
                 continue  # TimeoutError is one
-        return await self._dial_address(addresses[-1].socket_address, command, near, early)
+        return await self._dial_address(addresses[-1].socket_address, ask)
 
-    async def _dial_address(
-        self, address: SocketAddress, command: int, near: tuple[StackOption, ...], early: bytes | None
-    ) -> QuicStream:
-        at_once = early is not None and self._connector.has_ticket
+    async def _dial_address(self, address: SocketAddress, ask: Ask) -> QuicStream:
+        at_once = ask.opening is not None and self._connector.has_ticket
         connection = self._connector.begin(address)
-        pooled = _Pooled(connection, _loop(), None if command == Command.NOOP else command)
-        self._pool.append(pooled)
+        command = None if ask.command == Command.NOOP else ask.command
+        self._pool.append(_Pooled(connection, _loop(), command))
         try:
             stream = connection.open_nowait() if at_once else None
             if stream is not None:
-                _prepare(stream, near)
-                await stream.send(early or b"")
+                await _begin(stream, ask)
             await self._connector.ready(connection)
             if stream is None:
                 stream = await connection.open()
-                _prepare(stream, near)
-                await stream.send(early or b"")
+                await _begin(stream, ask)
         except BaseException:
-            connection.abort()
+            connection.close_when_unused()  # others may wait for it too
             raise
         return stream
 
@@ -132,10 +131,10 @@ def _suits(pooled: _Pooled, command: int) -> bool:
     return command == Command.NOOP or pooled.command in {None, command}
 
 
-def _prepare(stream: QuicStream, near: tuple[StackOption, ...]) -> None:
-    """Set options about our leg: the whole connection's, whose packets carry all its streams."""
-    if near:
-        prepare(stream.connection.carrier_socket, near, Leg.CLIENT_PROXY)
+async def _begin(stream: QuicStream, ask: Ask) -> None:
+    if ask.near:
+        prepare(stream.connection.carrier_socket, ask.near, Leg.CLIENT_PROXY)
+    await stream.send(ask.opening or b"")
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from socks6.client.quic import QuicWay
+from socks6.client.quic import Ask, QuicWay
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
@@ -35,15 +35,14 @@ class WayToProxy:
         self._quic = QuicWay(url) if transport in {QUIC, AUTO} else None
         self._quic_blocked_until = 0.0
 
-    async def go(
-        self, command: int, near: tuple[StackOption, ...], opening: bytes | None = None
-    ) -> ByteStream:
-        """Reach the proxy for a request, with stack options for our leg.
-
-        `opening` is sent first, in the SYN or as early data if that can be. Raises ProxyUnreachable.
-        """
+    async def go(self, ask: Ask) -> ByteStream:
+        """Reach the proxy for a request. Raises ProxyUnreachable."""
         try:
-            return await self._reach(command, near, opening)
+            if self._quic is not None:
+                stream = await self._by_quic(self._quic, ask)
+                if stream is not None:
+                    return stream
+            return await self._reach(ask.near, ask.opening)
         except TlsFailed as error:
             raise type(error)(f"cannot reach the proxy {self._url}: {error}") from error
         except OSError as error:
@@ -61,12 +60,8 @@ class WayToProxy:
         if self._quic is not None:
             self._quic.close()
 
-    async def _reach(self, command: int, near: tuple[StackOption, ...], opening: bytes | None) -> ByteStream:
-        stream: ByteStream | None = None
-        if self._quic is not None:
-            stream = await self._by_quic(self._quic, command, near, opening)
-            if stream is not None:
-                return stream
+    async def _reach(self, near: tuple[StackOption, ...], opening: bytes | None) -> ByteStream:
+        stream: ByteStream
         if self._tls is not None:
             stream = await self._tls.connect(options=near, fast_open=self._fast_open)
         elif self._dial is None and not self._url.path:
@@ -82,21 +77,19 @@ class WayToProxy:
             raise
         return stream
 
-    async def _by_quic(
-        self, quic: QuicWay, command: int, near: tuple[StackOption, ...], opening: bytes | None
-    ) -> ByteStream | None:
+    async def _by_quic(self, quic: QuicWay, ask: Ask) -> ByteStream | None:
         """Return a stream over QUIC; None if there is to be TLS instead. Raises TlsFailed, OSError.
 
         A proxy that is there but not known as the right one is not asked over TLS.
         """
         if self._tls is None:
-            return await quic.open(command, near, opening)
+            return await quic.open(ask)
         now = asyncio.get_running_loop().time
         if now() < self._quic_blocked_until:
             return None
         try:
             async with asyncio.timeout(QUIC_SECONDS):
-                return await quic.open(command, near, opening)
+                return await quic.open(ask)
         except TlsFailed:
             raise
         except OSError:  # TimeoutError is one
