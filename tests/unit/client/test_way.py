@@ -6,8 +6,10 @@ import pytest
 from typing_extensions import override
 
 from socks6.client.client import Client
+from socks6.client.quic import Ask
 from socks6.client.way import WayToProxy
 from socks6.errors import ProxyUnreachable
+from socks6.message.codes import Command
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from socks6.net.transports.tls import TlsStream
@@ -60,7 +62,7 @@ def test_a_stream_that_breaks_at_the_first_bytes_is_aborted_and_no_password_is_t
 
         way = WayToProxy(ProxyURL.parse("socks6://alice:secret@memory"), dial=dial, fast_open=False)
         with pytest.raises(ProxyUnreachable, match=r"cannot reach the proxy socks6://alice:\*\*\*@memory"):
-            await way.go((), b"hello")
+            await way.go(Ask(Command.NOOP, opening=b"hello"))
         with pytest.raises(ConnectionResetError):
             await far.receive()
 
