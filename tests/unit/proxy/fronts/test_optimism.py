@@ -95,6 +95,22 @@ def test_a_client_that_ends_its_side_is_connected_all_the_same(
 
 
 @EVERY_WAY
+def test_for_a_client_that_is_gone_nobody_connects(
+    run: Run, front: Front, request_: bytes, success: bytes
+) -> None:
+    async def scene() -> None:
+        engine = FakeEngine()
+        async with visiting(front, engine, request_) as visit:
+            await expect(visit.client, success)
+            visit.client.abort()
+            with pytest.raises(ConnectionResetError):
+                await visit.over()
+            assert not engine.calls
+
+    run(scene())
+
+
+@EVERY_WAY
 def test_when_the_far_side_fails_the_client_is_reset(
     run: Run, front: Front, request_: bytes, success: bytes
 ) -> None:
