@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from socks6.client.asking import Granted
 from socks6.client.association import Association
+from socks6.client.frames import FrameDesk
 from socks6.client.paths import DatagramPath, StreamPath, socket_beside
 from socks6.client.request import error_for
 from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
@@ -18,7 +19,7 @@ from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.drive import next_event
 from socks6.net.stackopts import prepare
-from socks6.net.stream import Endpoint, carrier_socket_of
+from socks6.net.stream import Endpoint, carrier_socket_of, connection_of
 from socks6.net.transports import dtls_contexts
 from socks6.net.transports.tls import TlsStream
 from socks6.net.url import ProxyURL
@@ -58,6 +59,7 @@ class Opener:
         self._url = url
         self._waits = waits
         self._blocked_until = 0.0
+        self._frames = FrameDesk()
         self._dtls: DtlsConnector | None = None
 
     async def open(self, request: Request, *, udp: UDPPath, layout: DatagramLayout | None) -> Association:
@@ -130,19 +132,25 @@ class Opener:
         near = tuple(
             option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
         )
-        return _Attempt(granted, association, message.association_id, near)
+        return _Attempt(granted, association, message.association_id, near, self._frames)
 
 
 class _Attempt:
     """An association that is not confirmed yet."""
 
     def __init__(
-        self, granted: Granted, association: Association, association_id: int, near: tuple[StackOption, ...]
+        self,
+        granted: Granted,
+        association: Association,
+        association_id: int,
+        near: tuple[StackOption, ...],
+        frames: FrameDesk,
     ) -> None:
         self.association = association
         self._granted = granted
         self._id = association_id
         self._near = near  # options about our leg
+        self._frames = frames
         self._limit: asyncio.Timeout | None = None
         self._refused = False
         self._dtls: DtlsPath | None = None
@@ -155,6 +163,10 @@ class _Attempt:
     def has_udp(self, *, required: bool, dtls: "DtlsConnector | None" = None) -> bool:
         """Return whether the proxy can be sent datagrams; raises LocalProtocolError if it must and cannot."""
         stream = self._granted.stream
+        connection = connection_of(stream)
+        if connection is not None:
+            self.association.travel(self._frames.path(connection, self._id, self.association.take))
+            return True
         try:
             sock = socket_beside(stream.raw_socket if dtls is None else carrier_socket_of(stream))
         except OSError as error:

@@ -126,6 +126,9 @@ class MultiplexedConnection(Protocol):
     def send_frame(self, data: bytes) -> bool:
         """Send a DATAGRAM frame, without waiting; the oldest are dropped where too many wait. False if too long."""
 
+    async def frame_room(self) -> None:
+        """Wait until frames that are sent now will not have others dropped. Raises OSError when it is over."""
+
     def take_frames(self, sink: FrameSink | None) -> None:
         """Have DATAGRAM frames go to `sink`; nobody gets them before."""
 

@@ -26,7 +26,8 @@ UDP_SEGMENT: Final = 103  # linux/udp.h
 UDP_GRO: Final = 104
 INT: Final = Struct("=i")
 SHORT: Final = Struct("=H")
-NO_SEGMENTS: Final = frozenset((errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOPROTOOPT))
+NO_SEGMENTS: Final = frozenset((errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT))  # the device cannot
+TOO_LONG: Final = frozenset((errno.EINVAL, errno.EMSGSIZE))  # for this path, whose MTU is small
 
 
 class SegmentSender:
@@ -51,7 +52,6 @@ class SegmentSender:
                 continue
             segment = (SOL_UDP, UDP_SEGMENT, SHORT.pack(len(group[0])))
             if not self._send(b"".join(group), remote, [*control, segment]):
-                self._segments = False  # the device cannot do it
                 self._send_singly(group, remote, control)
 
     def close(self) -> None:
@@ -76,8 +76,12 @@ class SegmentSender:
         except (BlockingIOError, InterruptedError):
             self._wait(data, remote, control)
         except OSError as error:
-            if error.errno in NO_SEGMENTS and any(kind == UDP_SEGMENT for _, kind, _ in control):
-                return False
+            if any(kind == UDP_SEGMENT for _, kind, _ in control):
+                if error.errno in NO_SEGMENTS:
+                    self._segments = False
+                    return False
+                if error.errno in TOO_LONG:
+                    return False
             self.dropped += 1  # an ICMP error that came meanwhile, a probe that is too long
         return True
 

@@ -11,7 +11,6 @@ from typing import Final
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, FrameSink, Protection
 from socks6.net.transports.quic.core import (
-    UNREAD,
     CidIssued,
     CidRetired,
     Event,
@@ -23,14 +22,14 @@ from socks6.net.transports.quic.core import (
     StreamStopped,
     Terminated,
 )
-from socks6.net.transports.quic.frames import FrameQueue, PeerIds
+from socks6.net.transports.quic.frames import HALF, FrameQueue, PeerIds
 from socks6.net.transports.quic.pump import Pump, Road
+from socks6.net.transports.quic.stalls import StallWatch
 from socks6.net.transports.quic.stream import GIVEN_UP, UNSENT, QuicStream
 from socks6.net.transports.quic.waiters import Waiters
 
 ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left yet: then all senders wait
 LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
-STALL: Final = 30.0  # seconds that a stream nobody reads may keep the others from going on
 UNANSWERED: Final = 5  # probes in a row: then new requests had better go elsewhere
 INTERNAL: Final = 2  # the code of a fault of ours
 CLOSED: Final = 0  # the code of connections that are closed in order
@@ -53,13 +52,15 @@ class QuicConnection:
         self._arrived: deque[QuicStream] = deque()
         self._full: dict[int, None] = {}  # streams whose senders wait, in order
         self._frames = FrameQueue(core)
+        self._frame_room = Waiters()
         self._refusing = False
         self._sink: FrameSink | None = None
         self._watchers = Waiters()  # of streams that come, of the handshake
         self._quiet = Waiters()  # who wait for everything to have arrived
         self._unused_by: float | None = None
         self._openers = Waiters()  # who wait for the peer to allow a stream
-        self._stalled_since: float | None = None
+        self._stalls = StallWatch(core)
+        self._look_at: float | None = None
         self.handshake: HandshakeDone | None = None
         self.over: OSError | None = None
         self.terminated: Terminated | None = None
@@ -114,15 +115,13 @@ class QuicConnection:
     async def accept(self) -> QuicStream:
         """See MultiplexedConnection."""
         while not self._arrived:
-            if self.over is not None:
-                raise type(self.over)(*self.over.args)
+            self._check_open()
             await self._watchers.wait()
         return self._arrived.popleft()
 
     def open_nowait(self) -> QuicStream | None:
         """Open a stream; None if the peer allows no more for now. Raises OSError."""
-        if self.over is not None:
-            raise type(self.over)(*self.over.args)
+        self._check_open()
         stream_id = self.core.open_stream()
         if stream_id is None:
             return None
@@ -143,8 +142,7 @@ class QuicConnection:
     async def proven(self) -> None:
         """See MultiplexedConnection."""
         while self.handshake is None:
-            if self.over is not None:
-                raise type(self.over)(*self.over.args)
+            self._check_open()
             await self._watchers.wait()
 
     # DATAGRAM frames.
@@ -159,6 +157,12 @@ class QuicConnection:
             return False
         self._pump.flush_soon()
         return True
+
+    async def frame_room(self) -> None:
+        """See MultiplexedConnection."""
+        while self._frames.size > HALF or self.over is not None:
+            self._check_open()
+            await self._frame_room.wait()
 
     @property
     def frames_dropped(self) -> int:
@@ -264,11 +268,14 @@ class QuicConnection:
     @property
     def wanted_at(self) -> float | None:
         """See Owner."""
-        return self._unused_by
+        times = [time for time in (self._unused_by, self._look_at) if time is not None]
+        return min(times, default=None)
 
     def before_packets(self) -> None:
         """See Owner."""
         self._frames.feed()
+        if self._frame_room and self._frames.size <= HALF:
+            self._frame_room.wake()
 
     def after_packets(self, now: float, *, sent: bool) -> None:
         """See Owner."""
@@ -277,7 +284,7 @@ class QuicConnection:
         self._take_events()
         if self.over is None:
             self._wake_senders()
-            self._watch_for_stalls(now)
+            self._look_at = self._stalls.look(self._streams.values(), now)
             self._close_if_unused(now)
 
     # Inside.
@@ -287,25 +294,6 @@ class QuicConnection:
             for stream_id in [at for at in self._full if self.core.unsent(at) < UNSENT]:
                 del self._full[stream_id]
                 self._streams[stream_id].writable()
-
-    def _watch_for_stalls(self, now: float) -> None:
-        """Give the streams up that nobody has read for long, if others cannot go on because of them.
-
-        Only for libraries that hold back a whole connection (`QuicCore.stalled`).
-        """
-        if not self.core.stalled:
-            self._stalled_since = None
-        elif self._stalled_since is None:
-            self._stalled_since = now
-        elif now - self._stalled_since >= STALL and len(self._streams) > 1:
-            left = sum(stream.unread for stream in self._streams.values()) - UNREAD // 2
-            for stream in sorted(self._streams.values(), key=lambda stream: -stream.unread):
-                if left <= 0:
-                    break
-                left -= stream.unread
-                stream.reset_by_peer()
-                self.core.stop(stream.id, GIVEN_UP)
-            self._stalled_since = now
 
     def _close_if_unused(self, now: float) -> None:
         if not self._quiet and self._unused_by is None:
@@ -318,6 +306,10 @@ class QuicConnection:
                 self.close()
         elif self._unused_by is not None:
             self._unused_by = now + LINGER
+
+    def _check_open(self) -> None:
+        if self.over is not None:
+            raise type(self.over)(*self.over.args)
 
     def _take_events(self) -> None:
         while (event := self.core.next_event()) is not None:
@@ -386,6 +378,7 @@ class QuicConnection:
         self._watchers.wake()
         self._openers.wake()
         self._quiet.wake()
+        self._frame_room.wake()
         if self._sink is not None:
             self._sink.connection_over()
         self.on_over()

@@ -11,6 +11,9 @@ CID_SIZE: Final = 8  # of the connection ids that we choose
 DATAGRAM_OVERHEAD: Final = (
     44  # of a packet with one DATAGRAM frame: a larger one blocks its connection for ever
 )
+PACKET: Final = (
+    1350  # bytes of a server's packets, as Chrome's were for years; clients may find out that more pass
+)
 MAX_FRAME: Final = 65_536  # of the peer's DATAGRAM frames
 MAX_STREAMS: Final = 2_000  # of the peer, at the same time
 STREAM_WINDOW: Final = 1 << 21  # bytes of one stream that may be on their way to us

@@ -6,6 +6,7 @@ from typing import Final
 from socks6.net.transports.quic.core import QuicCore
 
 BYTES: Final = 1 << 18  # that wait at the most
+HALF: Final = BYTES // 2  # from here on, who can had better wait
 
 
 class FrameQueue:

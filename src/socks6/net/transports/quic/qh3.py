@@ -21,6 +21,7 @@ from socks6.net.transports.quic.core import (
     CONNECTION_WINDOW,
     DATAGRAM_OVERHEAD,
     MAX_FRAME,
+    PACKET,
     STREAM_WINDOW,
     UNREAD,
     Backend,
@@ -235,7 +236,10 @@ class Qh3Backend(Backend):
     @override
     def server(self, terms: ServerTerms) -> Qh3Core:
         configuration = QuicConfiguration(
-            is_client=False, alpn_protocols=[terms.alpn], idle_timeout=terms.idle_timeout
+            is_client=False,
+            alpn_protocols=[terms.alpn],
+            idle_timeout=terms.idle_timeout,
+            max_datagram_size=PACKET,
         )
         _size(configuration)
         _identify(configuration, terms.identity)

@@ -1,0 +1,120 @@
+"""An association's messages as DATAGRAM frames of the connection that it was asked for on (QUIC)."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.client.paths import LINGER_SECONDS, Path, Take
+from socks6.net.stream import FrameSink, MultiplexedConnection
+
+HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
+
+
+class FrameDesk:
+    """Gives frames to whom they are for: by connection, and by association."""
+
+    def __init__(self) -> None:
+        self._sorters: dict[MultiplexedConnection, _Sorter] = {}
+
+    def path(self, connection: MultiplexedConnection, association_id: int, take: Take) -> "FramePath":
+        """Return an association's path; its frames go to `take` from now on, until it is closed."""
+        sorter = self._sorters.get(connection)
+        if sorter is None:
+            sorter = self._sorters[connection] = _Sorter(self._sorters, connection)
+        path = FramePath(sorter, connection, association_id, take)
+        sorter.paths[association_id] = path
+        return path
+
+
+class _Sorter(FrameSink):
+    """The frames of one connection."""
+
+    def __init__(
+        self, sorters: "dict[MultiplexedConnection, _Sorter]", connection: MultiplexedConnection
+    ) -> None:
+        self._sorters = sorters
+        self._connection = connection
+        self.paths: dict[int, FramePath] = {}
+        connection.take_frames(self)
+
+    def forget(self, association_id: int) -> None:
+        """Sort nothing out for an association any more. Idempotent."""
+        self.paths.pop(association_id, None)
+        if not self.paths and self._sorters.get(self._connection) is self:
+            del self._sorters[self._connection]
+            self._connection.take_frames(None)
+
+    @override
+    def frame_received(self, data: bytes) -> None:
+        path = self.paths.get(HEAD.unpack_from(data)[0]) if len(data) >= HEAD.size else None
+        if path is not None:
+            path.take((data,))
+
+    @override
+    def connection_over(self) -> None:
+        for path in self.paths.values():
+            path.finish()
+
+
+class FramePath(Path):
+    """Frames get lost as UDP datagrams do; none is ever fragmented."""
+
+    name: Final = "datagram"
+
+    def __init__(
+        self, sorter: _Sorter, connection: MultiplexedConnection, association_id: int, take: Take
+    ) -> None:
+        self._sorter = sorter
+        self._connection = connection
+        self._id = association_id
+        self._take = take
+        self._finished = asyncio.Event()
+        self._dropped = 0
+
+    @property
+    @override
+    def largest(self) -> int:
+        return self._connection.largest_frame
+
+    @property
+    @override
+    def unfragmented(self) -> int:
+        return self.largest
+
+    @property
+    @override
+    def dropped(self) -> int:
+        return self._dropped
+
+    @override
+    def send_nowait(self, message: bytes) -> None:
+        if not self._connection.send_frame(message):
+            self._dropped += 1
+
+    @override
+    async def send(self, message: bytes) -> None:
+        await self._connection.frame_room()
+        self.send_nowait(message)
+
+    @override
+    def finish(self) -> None:
+        self._finished.set()
+
+    @override
+    async def run(self) -> None:
+        await self._finished.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._connection.frame_room()
+
+    @override
+    def close(self) -> None:
+        self._sorter.forget(self._id)
+
+    def take(self, packets: Sequence[bytes]) -> None:
+        """Take what came."""
+        self._take(packets)
