@@ -41,7 +41,7 @@ class DatagramForwarder:
     """
 
     def __init__(
-        self, client: Client, remote: Endpoint, *, idle: float, peers: int, path: UDPPath = "auto"
+        self, client: Client, remote: Endpoint, *, idle: float, peers: int, path: UDPPath | None = None
     ) -> None:
         self.client: Final = client
         self.remote: Final = remote

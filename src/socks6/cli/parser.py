@@ -269,9 +269,8 @@ def _forward(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--udp-path",
         choices=UDP_PATHS,
-        default="auto",
-        help="how datagrams travel to the proxy: over UDP (datagram), on a connection to it (stream), or as can be"
-        " (default: auto)",
+        help="how datagrams travel to the proxy: over UDP, within DTLS if the proxy is reached over TLS (datagram);"
+        " on a connection to it (stream); or as can be (default: as the URL says with udp=, else auto)",
     )
     for name, dest, metavar, kind, default, what in FORWARD_NUMBERS:
         parser.add_argument(f"--{name}", dest=dest, metavar=metavar, type=kind, default=default, help=what)

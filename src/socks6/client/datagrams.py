@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeVar
 
@@ -20,6 +20,15 @@ from socks6.net.url import ProxyURL
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
+USUAL_PATHS: Final[Mapping[str, UDPPath]] = {  # by what the proxy's URL says
+    "": "auto",
+    "auto": "auto",
+    "datagram": "datagram",
+    "dtls": "datagram",  # such a URL is of a proxy that is reached over TLS, or
+    "quic": "datagram",  # QUIC
+    "stream": "stream",
+}
+
 
 class DatagramClient(ABC):
     """What `Client` does with UDP; the rest of it makes the requests."""
@@ -35,7 +44,7 @@ class DatagramClient(ABC):
         host: str = "0.0.0.0",  # noqa: S104 - at the proxy
         port: int = 0,
         *,
-        udp: UDPPath = "auto",
+        udp: UDPPath | None = None,
         options: Options = (),
         errors: bool = False,
         parity: Parity | None = None,
@@ -53,7 +62,8 @@ class DatagramClient(ABC):
 
         `host` and `port` are the address and port that are wanted at the proxy; zeros for any, "::" for any of
         IPv6. `udp` is the path of the datagrams between us and the proxy: "datagram" for UDP to its host and
-        port, "stream" for the connection to it, "auto" for UDP if that gets through. With `errors` the proxy is
+        port, within DTLS where the proxy is reached over TLS; "stream" for the connection to it; "auto" for UDP
+        if that gets through. It is what the proxy's URL says, or "auto". With `errors` the proxy is
         asked to tell of ICMP errors, which `receive` then raises. `parity` and `reserve` are wishes about the
         port's number and the one next to it (§ Port Parity options); `layout` is what is written instead of the
         dialect's.
@@ -74,7 +84,7 @@ class DatagramClient(ABC):
         remote_addr: tuple[str, int] | None = None,
         *,
         local_addr: tuple[str, int] = ("0.0.0.0", 0),  # noqa: S104 - at the proxy
-        udp: UDPPath = "auto",
+        udp: UDPPath | None = None,
         options: Options = (),
         errors: bool = True,
         layout: DatagramLayout | None = None,
@@ -105,7 +115,7 @@ class DatagramClient(ABC):
         host: str,
         port: int,
         *,
-        udp: UDPPath = "auto",
+        udp: UDPPath | None = None,
         options: Options = (),
         layout: DatagramLayout | None = None,
         timeout: float | None = None,
@@ -114,7 +124,7 @@ class DatagramClient(ABC):
         wire = with_defaults(flatten(options), for_datagrams(self.url.options))
         request = Request(command=Command.UDP_ASSOCIATE, host=normalize_host(host), port=port, options=wire)
         async with self._limit(timeout):
-            return await self._opener.open(request, udp=udp, layout=layout)
+            return await self._opener.open(request, udp=udp or USUAL_PATHS[self.url.udp], layout=layout)
 
     @abstractmethod
     async def _ask_to_associate(self, request: Request) -> Granted:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -32,6 +33,15 @@ SCHEMES: Final = (
     "socks6+auto",
 )
 
+UDP: Final = "udp"  # a key of the query
+UDP_PATHS: Final[Mapping[str, str]] = {  # and which transport alone has them
+    "auto": "",
+    "datagram": "",
+    "stream": "",
+    "dtls": TLS,
+    "quic": QUIC,
+}
+
 MAX_PORT: Final = 65535
 MAX_PATH_LENGTH: Final = 107  # of a Unix socket, on Linux
 MAX_CREDENTIAL_LENGTH: Final = 255  # RFC 1929, section 2
@@ -60,6 +70,7 @@ class ProxyURL:
     transport: str = ""  # one of ENCRYPTED; "" for plain TCP and Unix sockets
     tls: TlsParameters = NOTHING_SAID
     quic: QuicParameters = url_quic.NOTHING_SAID
+    udp: str = ""  # one of UDP_PATHS: how a client's associations are to travel; "" where nothing was said
 
     @classmethod
     def parse(cls, text: str) -> "ProxyURL":
@@ -86,7 +97,7 @@ class ProxyURL:
             raise _error(text, "a listener is of one kind: give socks6+tls:// and socks6+quic://, one each")
         if url.username is not None:
             raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
-        if url.options:
+        if url.options or url.udp:
             raise _error(text, "a listener's URL has no options")
         return url
 
@@ -119,8 +130,9 @@ class ProxyURL:
         userinfo = "" if self.username is None else quote(self.username, safe="")
         userinfo += "" if password is None else f":{password}"
         userinfo += "" if self.username is None else "@"
+        udp = f"{UDP}={self.udp}" if self.udp else ""
         query = "&".join(
-            filter(None, (format_options(self.options), format_tls(self.tls), format_quic(self.quic)))
+            filter(None, (format_options(self.options), format_tls(self.tls), format_quic(self.quic), udp))
         )
         query = f"?{query}" if query else ""
         if self.path:
@@ -138,9 +150,11 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
         raise _error(text, f"has an unknown scheme; there are {', '.join(SCHEMES)}")
     _refuse_rest(text, match)
     front, _, transport = scheme.partition("+")
+    pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
+    udp = _parse_udp(text, [value for key, value in pairs if key == UDP], transport)
     options, tls, quic = _parse_query(
         text,
-        match["query"] or "",
+        [pair for pair in pairs if pair[0] != UDP],
         tls_keys if transport in ENCRYPTED else (),
         quic_keys if transport in {QUIC, AUTO} else (),
     )
@@ -153,6 +167,7 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
             username=username,
             password=password,
             options=options,
+            udp=udp,
         )
     if path not in {"", "/"}:
         raise _error(text, "has a path, which only URLs of Unix sockets have")
@@ -168,6 +183,7 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
         transport=transport,
         tls=tls,
         quic=quic,
+        udp=udp,
     )
 
 
@@ -184,9 +200,8 @@ def _refuse_rest(text: str, match: re.Match[str]) -> None:
 
 
 def _parse_query(
-    text: str, query: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]
+    text: str, pairs: list[tuple[str, str]], tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]
 ) -> tuple[tuple[StackOption, ...], TlsParameters, QuicParameters]:
-    pairs = parse_qsl(query, keep_blank_values=True)
     about_tls = [pair for pair in pairs if tls_keys and pair[0] in FIELDS]
     about_quic = [pair for pair in pairs if quic_keys and pair[0] in url_quic.CLIENT_KEYS]
     try:
@@ -197,6 +212,20 @@ def _parse_query(
         )
     except ValueError as error:
         raise _error(text, str(error)) from None
+
+
+def _parse_udp(text: str, values: list[str], transport: str) -> str:
+    """Return what a query says of the path of datagrams."""
+    if len(values) > 1:
+        raise _error(text, f"has the option {UDP!r} twice")
+    for value in values:
+        if value not in UDP_PATHS:
+            raise _error(text, f"has {UDP}={value}: write {', '.join(UDP_PATHS)}")
+        wanted = UDP_PATHS[value]
+        if wanted and wanted != transport:
+            raise _error(text, f"has {UDP}={value}, which there is beside {wanted} alone")
+        return value
+    return ""
 
 
 def _parse_userinfo(text: str, userinfo: str) -> tuple[str, str | None]:

@@ -144,7 +144,9 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6://127.1", "'socks6://127.1': b'127.1' is no host name"),
         ("socks6://h/path", "'socks6://h/path': has a path"),
         ("socks6://h?sni=x", "'socks6://h?sni=x': has an unknown option 'sni'; there are tos, dscp, ttl"),
-        ("socks6://h?udp", "has an unknown option 'udp'"),
+        ("socks6://h?udp", "has udp=: write auto, datagram, stream, dtls, quic"),
+        ("socks6://h?udp=dtls", "has udp=dtls, which there is beside tls alone"),
+        ("socks6://h?udp=auto&udp=auto", "has the option 'udp' twice"),
         ("socks6://h#x", "has a #fragment"),
         ("socks6://a b", "has spaces or characters that cannot be printed"),
         ("socks6://h\n", "has spaces or characters that cannot be printed"),
@@ -188,6 +190,25 @@ def test_no_complaint_shows_a_password(text: str) -> None:
     message = complaint(text)
     assert "hunt" not in message
     assert "er2" not in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "socks6://h:1080?udp=stream",
+        "socks6://h:1080?ttl=5&udp=datagram",
+        "socks6+tls://h:8389?sni=a.example&udp=dtls",
+    ],
+)
+def test_a_url_says_how_datagrams_travel(text: str) -> None:
+    url = ProxyURL.parse(text)
+    assert url.udp == text.rpartition("=")[2]
+    assert str(url) == text
+
+
+def test_a_listener_takes_no_path_of_datagrams() -> None:
+    with pytest.raises(ConfigurationError, match="a listener's URL has no options"):
+        ProxyURL.parse_listener("socks6+tls://h?udp=dtls")
 
 
 def test_a_listener_takes_no_users() -> None:

@@ -1,0 +1,213 @@
+"""Both ends of DTLS: conversations in memory, a server on a port, and clients of it that a test drives by hand."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
+from socks6.net.encryption.settings import TlsParameters
+from socks6.net.serve import ConnectionLimits
+from socks6.net.transports.dtls import DtlsConversation
+from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.transports.dtls_contexts import server_context, server_contexts
+from socks6.net.transports.dtls_records import hello_verify_request, read_client_hello
+from socks6.net.transports.dtls_server import DtlsPeer, DtlsServer, DtlsSettings
+from tests.kit.certificates import Files, certificate
+
+PATIENCE: Final = 5.0
+
+
+@contextlib.contextmanager
+def trusted(*names: str) -> Iterator[tuple[Files, TlsParameters]]:
+    """Give a server's files, and what its clients say."""
+    with certificate(*names) as files:
+        yield files, TlsParameters(ca=files.ca)
+
+
+class Couple:
+    """A client and a server, joined by nothing but this; `sizes` are those of the datagrams between them."""
+
+    def __init__(self, files: Files, connector: DtlsConnector, *, client_ca: str | None = None) -> None:
+        self.context = server_context(replace(files.server, client_ca=client_ca))
+        self.connector = connector
+        self.client: DtlsConversation
+        self.server: DtlsConversation
+        self.sizes: list[int] = []
+        self.meet()
+
+    def meet(self) -> None:
+        """Shake hands anew, as far as that goes."""
+        self.client = self.connector.call()
+        (hello,) = self.client.datagrams_to_send()
+        first = read_client_hello(hello)
+        assert first is not None
+        self.client.receive(hello_verify_request(first, b"a cookie"))
+        (hello,) = self.client.datagrams_to_send()
+        self.server = DtlsConversation.answering(self.context, hello)
+        while self.carry():
+            pass
+
+    def part(self) -> None:
+        """End the connection in due form; keys of one that was not are never used again."""
+        self.client.close()
+        self.carry()
+
+    def carry(self) -> bool:
+        """Carry what each has to send; return whether there was anything."""
+        to_client, to_server = self.server.datagrams_to_send(), self.client.datagrams_to_send()
+        self.sizes += map(len, to_client + to_server)
+        for datagram in to_client:
+            self.client.receive(datagram)
+        for datagram in to_server:
+            self.server.receive(datagram)
+        return bool(to_client or to_server)
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """A DTLS server on a port of this machine, which sends back whatever it gets."""
+
+    port: SharedPort
+    server: DtlsServer
+    connector: DtlsConnector
+    limits: ConnectionLimits
+    messages: list[tuple[DtlsPeer, bytes]] = field(default_factory=list)
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it is."""
+        host, port = self.port.sock.getsockname()[:2]
+        return host, port
+
+    async def client(self, connector: DtlsConnector | None = None) -> "HandClient":
+        """Return a client that has not said anything yet."""
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_datagram_endpoint(
+            lambda: HandClient(connector or self.connector), remote_addr=self.place
+        )
+        return client
+
+    async def connected(self, connector: DtlsConnector | None = None) -> "HandClient":
+        """Return a client that has shaken hands."""
+        client = await self.client(connector)
+        await client.shake_hands()
+        return client
+
+
+class HandClient(asyncio.DatagramProtocol):
+    """A client's socket and conversation; the test says when what is done."""
+
+    def __init__(self, connector: DtlsConnector) -> None:
+        self._connector = connector
+        self.conversation = connector.call()
+        self.packets: asyncio.Queue[bytes] = asyncio.Queue()
+        self.transport: asyncio.DatagramTransport
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self.transport = transport
+
+    @override
+    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
+        self.packets.put_nowait(data)
+
+    def begin_anew(self) -> None:
+        """Forget everything, as a client does that was started again on its old port."""
+        self.conversation = self._connector.call()
+
+    def flush(self) -> None:
+        """Send what the conversation has to say."""
+        for datagram in self.conversation.datagrams_to_send():
+            self.transport.sendto(datagram)
+
+    async def shake_hands(self) -> None:
+        """Shake hands. Fails unless that works in time."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.conversation.established:
+                self.flush()
+                assert not self.conversation.over, self.conversation.failure
+                self.conversation.receive(await self.packets.get())
+        self.flush()
+
+    async def fail_to_shake_hands(self) -> str:
+        """Return how the handshake ended, which must not work."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.conversation.over:
+                assert not self.conversation.established
+                self.flush()
+                self.conversation.receive(await self.packets.get())
+        return str(self.conversation.failure)
+
+    def send(self, data: bytes) -> None:
+        """Send data."""
+        self.transport.sendto(self.conversation.encrypt(data))
+
+    async def receive(self) -> bytes:
+        """Return data that came; b"" when the server has ended the connection."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.conversation.over:
+                for data in self.conversation.receive(await self.packets.get()):
+                    return data
+        return b""
+
+    async def exchange(self, data: bytes) -> None:
+        """Send data, and see them come back."""
+        self.send(data)
+        assert await self.receive() == data
+
+    def close(self) -> None:
+        """Tell the server, and go."""
+        self.conversation.close()
+        self.flush()
+        self.transport.close()
+
+
+@contextlib.asynccontextmanager
+async def dtls_stage(
+    *,
+    settings: DtlsSettings | None = None,
+    limits: ConnectionLimits | None = None,
+    client_ca: bool = False,
+    said: TlsParameters | None = None,
+) -> AsyncIterator[Stage]:
+    """Run a server; a fault in it fails the test."""
+    faults: list[Exception] = []
+    readiness = Readiness(faults.append)
+    with trusted() as (files, usual):
+        port = SharedPort("127.0.0.1", 0, readiness)
+        counted = limits or ConnectionLimits()
+
+        def send_back(peer: DtlsPeer, data: bytes) -> None:
+            stage.messages.append((peer, data))
+            peer.send(data, [])
+
+        stage = Stage(
+            port=port,
+            server=DtlsServer(
+                port,
+                server_contexts(replace(files.server, client_ca=files.ca if client_ca else None)),
+                deliver=send_back,
+                limits=counted,
+                refused=lambda source, reason: stage.refusals.append((source, reason)),
+                wants_certificate=client_ca,
+                settings=settings,
+            ),
+            connector=DtlsConnector("localhost", said or usual),
+            limits=counted,
+        )
+        port.speak(DTLS_BYTES, stage.server)
+        try:
+            yield stage
+        finally:
+            stage.server.close()
+            port.close()
+            readiness.close()
+    assert stage.server.peers == 0
+    assert not faults, faults

@@ -1,0 +1,221 @@
+"""DTLS conversations, without sockets."""
+
+import pytest
+
+from socks6.errors import CertificateRefused
+from socks6.net.encryption.pins import parse_pin
+from socks6.net.encryption.settings import TlsParameters
+from socks6.net.transports.dtls import FLIGHT
+from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.transports.dtls_records import MOST_DATA
+from tests.kit.certificates import certificate, pin_of_file
+from tests.kit.dtls import Couple, trusted
+
+PIN = bytes(32)
+
+
+def test_data_goes_both_ways() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said))
+        assert couple.client.established
+        assert couple.server.established
+        assert couple.server.receive(couple.client.encrypt(b"ping")) == [b"ping"]
+        assert couple.client.receive(couple.server.encrypt(b"pong")) == [b"pong"]
+        assert couple.client.cipher.startswith("ECDHE-")
+        assert "GCM" in couple.client.cipher
+
+
+def test_flights_fit_packets() -> None:
+    with trusted(*(f"host-{number}.a-rather-long-domain-name.example" for number in range(60))) as (
+        files,
+        said,
+    ):
+        couple = Couple(files, DtlsConnector("host-7.a-rather-long-domain-name.example", said))
+        assert couple.client.established
+        assert sum(couple.sizes) > 2 * FLIGHT
+        assert max(couple.sizes) <= FLIGHT
+
+
+def test_longest_data_fit_a_record() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said))
+        data = bytes(MOST_DATA)
+        encrypted = couple.client.encrypt(data)
+        assert len(encrypted) == len(data) + couple.client.expansion
+        assert couple.server.receive(encrypted) == [data]
+
+
+def test_several_records_in_a_datagram_are_all_read() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said))
+        both = couple.client.encrypt(b"one") + couple.client.encrypt(b"two")
+        assert couple.server.receive(both) == [b"one", b"two"]
+
+
+def test_datagrams_may_be_lost_doubled_and_overtake_each_other() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said))
+        first, second, _, fourth = (couple.client.encrypt(name) for name in (b"1", b"2", b"3", b"4"))
+        assert couple.server.receive(fourth) == [b"4"]
+        assert couple.server.receive(first) == [b"1"]
+        assert couple.server.receive(first) == []  # a replay
+        assert couple.server.receive(second) == [b"2"]
+        assert not couple.server.over
+
+
+def test_strangers_records_change_nothing() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said))
+        other = Couple(files, DtlsConnector("localhost", said))
+        fatal_alert_in_clear = bytes.fromhex("15 fefd 0000 000000000009 0002 0228")
+        for datagram in (
+            other.client.encrypt(b"not yours"),
+            couple.client.encrypt(b"changed")[:-1] + b"\0",
+            fatal_alert_in_clear,
+            b"\x17",
+            b"\x16\xfe\xfd\0\0",
+            b"\x14" * 40,
+            b"",
+        ):
+            assert couple.server.receive(datagram) == []
+        assert not couple.server.over
+        assert couple.server.receive(couple.client.encrypt(b"still here")) == [b"still here"]
+
+
+def test_end_is_told() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said))
+        couple.client.close()
+        couple.client.close()
+        couple.carry()
+        assert couple.server.over
+        assert couple.server.failure is None
+        assert couple.client.encrypt(b"too late") == b""
+        assert couple.server.encrypt(b"too late") == b""
+        assert couple.server.receive(b"\x17") == []
+        assert couple.server.next_timeout() is None
+
+
+def test_second_connection_goes_on_with_the_first_ones_keys() -> None:
+    with trusted() as (files, said):
+        connector = DtlsConnector("localhost", said)
+        couple = Couple(files, connector)
+        assert connector.check(couple.client) is None
+        assert not couple.client.resumed
+        sizes, couple.sizes = couple.sizes, []
+        couple.part()
+        couple.meet()
+        assert couple.client.established
+        assert couple.client.resumed
+        assert connector.check(couple.client) is None
+        assert sum(couple.sizes) < sum(sizes)
+        assert couple.server.receive(couple.client.encrypt(b"again")) == [b"again"]
+
+
+def test_lost_flight_is_sent_again() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said))
+        client = couple.connector.call()
+        (hello,) = client.datagrams_to_send()
+        due = client.next_timeout()
+        assert due is not None
+        assert 0.5 < due <= 1.0
+        client.handle_timeout()
+        assert client.datagrams_to_send() == []  # it is not time yet
+        assert hello
+        assert not client.over
+
+
+@pytest.mark.parametrize(
+    ("host", "wrong", "complaint"),
+    [
+        ("localhost", {"expired": True}, "certificate has expired"),
+        ("localhost", {"issuer": "other"}, "unable to get local issuer certificate"),
+        ("elsewhere.example", {}, "not for 'elsewhere.example'"),
+        ("127.0.0.2", {}, "not for '127.0.0.2'"),
+    ],
+)
+def test_wrong_certificate_is_refused(host: str, wrong: dict[str, object], complaint: str) -> None:
+    with certificate() as good, certificate(**wrong) as files:
+        connector = DtlsConnector(host, TlsParameters(ca=good.ca))
+        couple = Couple(files, connector)
+        failure = couple.client.failure or connector.check(couple.client)
+        assert isinstance(failure, CertificateRefused)
+        assert complaint in str(failure)
+        if couple.client.failure is not None:
+            assert couple.server.failure is not None  # it was told
+            assert not couple.server.established
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_right_certificate_is_not(host: str) -> None:
+    with trusted() as (files, said):
+        connector = DtlsConnector(host, said)
+        assert connector.check(Couple(files, connector).client) is None
+
+
+def test_systems_roots_do_not_know_everybody() -> None:
+    with trusted() as (files, _):
+        couple = Couple(files, DtlsConnector("localhost"))
+        assert isinstance(couple.client.failure, CertificateRefused)
+
+
+def test_pin_is_enough_and_a_wrong_one_is_not() -> None:
+    with trusted("other.example") as (files, _):
+        pinned = DtlsConnector(
+            "localhost", TlsParameters(pins=(PIN, parse_pin(pin_of_file(files.certificate))))
+        )
+        assert pinned.check(Couple(files, pinned).client) is None
+        mistaken = DtlsConnector("localhost", TlsParameters(pins=(PIN,)))
+        failure = mistaken.check(Couple(files, mistaken).client)
+        assert isinstance(failure, CertificateRefused)
+        assert "pin" in str(failure)
+
+
+def test_pin_and_authority_must_both_hold() -> None:
+    with trusted() as (files, _):
+        connector = DtlsConnector("localhost", TlsParameters(pins=(PIN,), ca=files.ca))
+        assert "pin" in str(connector.check(Couple(files, connector).client))
+
+
+def test_insecure_client_takes_anybody() -> None:
+    with trusted("other.example") as (files, _):
+        connector = DtlsConnector("localhost", TlsParameters(insecure=True))
+        assert connector.check(Couple(files, connector).client) is None
+
+
+def test_sni_is_the_name_that_counts() -> None:
+    with trusted("proxy.example") as (files, said):
+        connector = DtlsConnector("192.0.2.1", TlsParameters(ca=said.ca, sni="proxy.example"))
+        assert connector.check(Couple(files, connector).client) is None
+
+
+def test_clients_certificate_names_the_user() -> None:
+    with trusted() as (files, said), certificate("alice@example.com", stem="user") as user:
+        connector = DtlsConnector(
+            "localhost", TlsParameters(ca=said.ca, certificate=user.certificate, key=user.key)
+        )
+        couple = Couple(files, connector, client_ca=files.ca)
+        assert couple.server.certified_user == "alice@example.com"
+        connector.check(couple.client)
+        couple.part()
+        couple.meet()
+        assert couple.client.resumed
+        assert couple.server.certified_user == "alice@example.com"
+
+
+def test_client_without_a_certificate_is_refused_where_one_is_wanted() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said), client_ca=files.ca)
+        assert isinstance(couple.server.failure, CertificateRefused)
+        assert "the client has no certificate" in str(couple.server.failure)
+        assert couple.client.failure is not None
+
+
+def test_rubbish_instead_of_a_hello_fails() -> None:
+    with trusted() as (files, said):
+        couple = Couple(files, DtlsConnector("localhost", said))
+        for rubbish in (b"\x16", bytes(100), as_cut := couple.connector.call().datagrams_to_send()[0][:60]):
+            answering = type(couple.server).answering(couple.context, rubbish)
+            assert answering.failure is not None, as_cut
+            assert answering.over
