@@ -88,9 +88,10 @@ class Stage:
     async def client(self, connector: DtlsConnector | None = None) -> "HandClient":
         """Return a client that has not said anything yet."""
         loop = asyncio.get_running_loop()
-        _, client = await loop.create_datagram_endpoint(
+        transport, client = await loop.create_datagram_endpoint(
             lambda: HandClient(connector or self.connector), remote_addr=self.place
         )
+        client.transport = transport
         return client
 
     async def connected(self, connector: DtlsConnector | None = None) -> "HandClient":
@@ -108,11 +109,6 @@ class HandClient(asyncio.DatagramProtocol):
         self.conversation = connector.call()
         self.packets: asyncio.Queue[bytes] = asyncio.Queue()
         self.transport: asyncio.DatagramTransport
-
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
 
     @override
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
