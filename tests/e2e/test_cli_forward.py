@@ -46,11 +46,8 @@ def test_a_host_that_refuses_costs_that_connection_alone(via: str) -> None:
             assert process.stderr is not None
             port = int(process.stderr.readline().rpartition(b":")[2])
             for _ in range(2):
-                with (
-                    Place(host="127.0.0.1", port=port).connected() as sock,
-                    pytest.raises(ConnectionResetError),
-                ):
-                    sock.recv(1)
+                with pytest.raises(ConnectionResetError):
+                    _read(Place(host="127.0.0.1", port=port))
                 assert b"refused" in process.stderr.readline()
 
 
@@ -59,12 +56,17 @@ def test_one_connection_more_than_there_may_be_is_turned_away(via: str) -> None:
         echo() as far,
         forward(via, far, "--max-peers", "1") as near,
         near.connected() as first,
-        near.connected() as second,
     ):
         first.sendall(b"hello")
         assert receive_exactly(first, 5) == b"hello"
         with pytest.raises(ConnectionResetError):
-            second.recv(1)
+            _read(near)
+
+
+def _read(place: Place) -> bytes:
+    """Connect and read; a reset that comes at once may be found while connecting."""
+    with place.connected() as sock:
+        return sock.recv(1)
 
 
 @pytest.mark.parametrize(
