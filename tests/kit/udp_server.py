@@ -30,9 +30,8 @@ from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.options import Option
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
-from socks6.net.datagrams.direct import DatagramSettings
+from socks6.net.datagrams.direct import USUAL, DatagramSettings
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Resolver
 from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
@@ -90,8 +89,7 @@ def udp_server(
     loop: str = "uvloop",
     policy: Policy = OPENLY,
     settings: Settings | None = None,
-    datagrams: DatagramSettings | None = None,
-    resolver: Resolver | None = None,
+    datagrams: DatagramSettings = USUAL,
     via: str = "",
 ) -> Iterator[RunningServer]:
     """Run a server until the block ends; it must have had no fault. `via` is a proxy that it goes out through."""
@@ -100,8 +98,7 @@ def udp_server(
     ready: queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException] = queue.Queue()
 
     async def serve() -> None:
-        direct = DirectOutbound(resolver, datagrams=datagrams or DatagramSettings())
-        outbound = Socks6Outbound(Client(via)) if via else direct
+        outbound = Socks6Outbound(Client(via)) if via else DirectOutbound(datagrams=datagrams)
         worker = ServerWorker(
             policy=policy,
             settings=settings or Settings(drain_timeout=0.1),
