@@ -16,7 +16,7 @@ from typing_extensions import override
 from socks6.client.associate import UDPPath
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
-from socks6.errors import CommandNotSupported, Socks6Error
+from socks6.errors import Socks6Error
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import StackOption
 from socks6.net.direct import DirectOutbound
@@ -104,7 +104,8 @@ class FuzzedOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         owner: Hashable = None,
     ) -> DatagramChannel:
-        raise CommandNotSupported("no datagrams go this way")
+        """Open a port on loopback, wherever it is to be: nothing else is reached from there."""
+        return await self._direct.associate("127.0.0.1", 0, judge=judge, options=options, owner=owner)
 
     @override
     async def aclose(self) -> None:
