@@ -63,22 +63,26 @@ def test_routers_are_reported_where_the_ttl_ends(far: Road, family: int, mover: 
                     )
 
 
-@FAMILIES
 @pytest.mark.parametrize(
-    ("route", "meaning"),
-    [("unreachable", DatagramErrorCode.HOST_UNREACHABLE), ("prohibit", None)],
+    ("family", "route", "meaning"),
+    [
+        (socket.AF_INET, "", DatagramErrorCode.NETWORK_UNREACHABLE),  # ICMP 3/0
+        (socket.AF_INET, "unreachable", DatagramErrorCode.HOST_UNREACHABLE),  # 3/1
+        (socket.AF_INET, "prohibit", None),  # 3/13
+        (socket.AF_INET6, "", DatagramErrorCode.NETWORK_UNREACHABLE),  # ICMPv6 1/0
+        (socket.AF_INET6, "unreachable", DatagramErrorCode.NETWORK_UNREACHABLE),
+        (socket.AF_INET6, "prohibit", None),  # 1/1
+    ],
 )
 def test_what_routers_say_of_hosts(
     far: Road, family: int, route: str, meaning: DatagramErrorCode | None
 ) -> None:
-    """IPv4's host and network unreachable are reported, and IPv6's; that something is prohibited is not."""
     other = "fd66:99::1" if family == socket.AF_INET6 else "10.99.0.1"
     network = f"{other}/128" if family == socket.AF_INET6 else f"{other}/32"
     near = far.address(1, family)
     far.first.configure(f"route add {network} via {near}")
-    far.hosts[1].configure(f"route add {route} {network}")
-    if family == socket.AF_INET6 and meaning is not None:
-        meaning = DatagramErrorCode.NETWORK_UNREACHABLE  # ICMPv6: no route
+    if route:
+        far.hosts[1].configure(f"route add {route} {network}")
     with (
         udp_server(namespace=far.first) as server,
         peer_socket(far.last_address(family), namespace=far.last) as peer,
@@ -93,10 +97,12 @@ def test_what_routers_say_of_hosts(
             )
 
 
-def test_a_host_that_nobody_is(far: Road) -> None:
-    """The last router asks for a host by ARP, in vain: host unreachable."""
-    nobody = far.last_address().rpartition(".")[0] + ".77"
-    far.hosts[2].set("net.ipv4.neigh.right.retrans_time_ms", 50)
+@FAMILIES
+def test_a_host_that_nobody_is(far: Road, family: int) -> None:
+    """The last router asks for a host by ARP or neighbour discovery, in vain: ICMP 3/1, ICMPv6 1/3."""
+    nobody = far.last_address(family)[:-1] + "77"
+    version = "ipv6" if family == socket.AF_INET6 else "ipv4"
+    far.hosts[2].set(f"net.{version}.neigh.right.retrans_time_ms", 50)
     with (
         udp_server(namespace=far.first) as server,
         RawClient(("127.0.0.1", server.port), options=(REPORTS,), namespace=far.first).opened() as client,
@@ -107,7 +113,7 @@ def test_a_host_that_nobody_is(far: Road) -> None:
             host=nobody,
             port=9,
             code=DatagramErrorCode.HOST_UNREACHABLE,
-            reporter=far.address(2),
+            reporter=far.address(2, family),
         )
 
 
