@@ -23,6 +23,7 @@ from tests.kit.certificates import Files, write_certificate
 from tests.kit.loops import Run
 from tests.kit.origins import Place, echo, refusing_place
 from tests.kit.proxies import ENVIRONMENT, curl_line
+from tests.kit.socks5_client import socks5_association
 from tests.kit.streams import BULK, receive_all, receive_exactly
 from tests.kit.transports import TRANSPORTS, passing_on, serving
 from tests.kit.udp_hosts import udp_echo
@@ -30,6 +31,12 @@ from tests.kit.udp_hosts import udp_echo
 pytestmark = pytest.mark.e2e
 
 SIZE: Final = 1 << 20
+PATHS: Final = {  # how datagrams travel by themselves, by the scheme of the proxy's URL
+    "socks6": "datagram",
+    "socks6+unix": "stream",
+    "socks6+tls": "dtls",
+    "socks6+quic": "datagram",
+}
 NEXT_HOP: Final = "socks6://127.0.0.1:0"
 
 
@@ -189,6 +196,7 @@ async def bind_through_chain(scene: Scene) -> None:
 async def udp_by_library(scene: Scene) -> None:
     with udp_echo() as place:
         async with Client(scene.url) as client, client.associate() as udp:
+            assert udp.path == PATHS[scene.url.scheme]
             longest = 9000 if udp.max_data(place.host) >= 9000 else 1200  # QUIC's frames are never fragmented
             await _echoed(udp.send, udp.receive, place, longest)
 
@@ -197,6 +205,12 @@ async def udp_over_the_stream_by_library(scene: Scene) -> None:
     with udp_echo() as place:
         async with Client(scene.url) as client, client.associate(udp="stream") as udp:
             await _echoed(udp.send, udp.receive, place)
+
+
+async def udp_by_socks5_through_converter(scene: Scene) -> None:
+    with udp_echo() as place:
+        async with passing_on(scene.url, "socks5://127.0.0.1:0") as converter:
+            await asyncio.to_thread(_ask_by_socks5, Place(host=converter.host, port=converter.port), place)
 
 
 ROWS: Final[Mapping[tuple[str, str], Row]] = {
@@ -218,6 +232,7 @@ ROWS: Final[Mapping[tuple[str, str], Row]] = {
     ("BIND", "chain"): bind_through_chain,
     ("UDP ASSOCIATE", "library"): udp_by_library,
     ("UDP ASSOCIATE", "library, over the stream"): udp_over_the_stream_by_library,
+    ("UDP ASSOCIATE", "SOCKS 5"): udp_by_socks5_through_converter,
 }
 
 
@@ -273,6 +288,13 @@ async def _echoed(
         assert isinstance(received, tuple)
         assert received[0] == bytes(size)
         assert tuple(received[1]) == _address(place)
+
+
+def _ask_by_socks5(converter: Place, place: Place) -> None:
+    with socks5_association(converter) as association:
+        for size in (1, 1100):
+            answer = association.ask(place.host, place.port, bytes(size))
+            assert (answer.host, answer.port, answer.data) == (*_address(place), bytes(size))
 
 
 async def _curl(scene: Scene, listen: str, *flags: str) -> None:

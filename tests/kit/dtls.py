@@ -23,9 +23,9 @@ PATIENCE: Final = 5.0
 
 
 @contextlib.contextmanager
-def trusted(*names: str) -> Iterator[tuple[Files, TlsParameters]]:
+def trusted(*names: str, issuer: str = "good") -> Iterator[tuple[Files, TlsParameters]]:
     """Give a server's files, and what its clients say."""
-    with certificate(*names) as files:
+    with certificate(*names, issuer=issuer) as files:
         yield files, TlsParameters(ca=files.ca)
 
 
@@ -171,13 +171,15 @@ async def dtls_stage(
     settings: DtlsSettings | None = None,
     limits: ConnectionLimits | None = None,
     client_ca: bool = False,
+    port: int = 0,
+    issuer: str = "good",
     said: TlsParameters | None = None,
 ) -> AsyncIterator[Stage]:
     """Run a server; a fault in it fails the test."""
     faults: list[Exception] = []
     readiness = Readiness(faults.append)
-    with trusted() as (files, usual):
-        port = SharedPort("127.0.0.1", 0, readiness)
+    with trusted(issuer=issuer) as (files, usual):
+        shared = SharedPort("127.0.0.1", port, readiness)
         counted = limits or ConnectionLimits()
 
         def send_back(peer: DtlsPeer, data: bytes) -> None:
@@ -185,9 +187,9 @@ async def dtls_stage(
             peer.send(data, [])
 
         stage = Stage(
-            port=port,
+            port=shared,
             server=DtlsServer(
-                port,
+                shared,
                 server_contexts(replace(files.server, client_ca=files.ca if client_ca else None)),
                 deliver=send_back,
                 limits=counted,
@@ -198,12 +200,12 @@ async def dtls_stage(
             connector=DtlsConnector("localhost", said or usual),
             limits=counted,
         )
-        port.speak(DTLS_BYTES, stage.server)
+        shared.speak(DTLS_BYTES, stage.server)
         try:
             yield stage
         finally:
             stage.server.close()
-            port.close()
+            shared.close()
             readiness.close()
     assert stage.server.peers == 0
     assert not faults, faults

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -167,13 +168,17 @@ class RawClient:
         dialect: Dialect = DRAFT_12,
         layout: DatagramLayout | None = None,
         namespace: Namespace | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`tls` is what a server with TLS is met with."""
         self.server = server
         self.dialect = dialect
         self.layout = layout
         self.last_layout: DatagramLayout | None = None
         with namespace.entered() if namespace else contextlib.nullcontext():
             self.tcp = socket.create_connection(server, timeout=PATIENCE)
+            if tls is not None:
+                self.tcp = tls.wrap_socket(self.tcp, server_hostname=server[0])
             self.udp = self.another_socket()
         self.tcp.sendall(Request(command=3, host=host, port=port, options=tuple(options)).encode(dialect))
         self.authentication = AuthenticationReply.decode(self._reply(AuthenticationReply), dialect)
