@@ -112,7 +112,7 @@ class Scene(LaneOwner):
 
     def pump_far(self, now: float = 0.0) -> None:
         """Have the mover take what remote hosts have sent."""
-        self.mover.pump_far([(self.lane, self.far)], now)
+        self.mover.pump_far([self.mover.far_end(self.lane, self.far)], now)
 
 
 @contextmanager

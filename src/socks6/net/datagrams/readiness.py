@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import select
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 EVENTS: Final = 256  # taken from the kernel at a time
 READABLE: Final = 1  # EPOLLIN
 FAILED: Final = 8  # EPOLLERR: an error waits, perhaps in the socket's error queue
 
 Reader: TypeAlias = Callable[[int, int], None]  # is told a descriptor and what happened to it
+ItemT = TypeVar("ItemT")
 
 
 class Readiness:
@@ -32,7 +33,9 @@ class Readiness:
         self._on_fault = on_fault
         self._epoll = select.epoll() if own_epoll else None
         self._readers: dict[int, Reader] = {}
+        self._places: dict[int, tuple[list[object], object]] = {}
         self._after: list[Callable[[], None]] = []
+        self._each_turn: list[Callable[[], None]] = []
         if self._epoll is not None:
             self._loop.add_reader(self._epoll.fileno(), self._turn)
 
@@ -44,8 +47,21 @@ class Readiness:
             self._epoll.register(fd, READABLE)
         self._readers[fd] = reader
 
+    def gather(self, fd: int, place: list[ItemT], item: ItemT, reader: Reader) -> None:
+        """Append `item` to `place` whenever there is something to read, and nothing else; else tell `reader`.
+
+        Of a hundred sockets with something to read, each costs a third of what a call would. Raises OSError.
+        """
+        self.add(fd, reader)
+        self._places[fd] = place, item  # type: ignore[assignment] # `item` is of the kind that `place` holds
+
+    def each_turn(self, callback: Callable[[], None]) -> None:
+        """Call back whenever something was gathered or told, after all of that."""
+        self._each_turn.append(callback)
+
     def remove(self, fd: int) -> None:
         """Watch `fd` no longer; to be called before it is closed. Idempotent."""
+        self._places.pop(fd, None)
         if self._readers.pop(fd, None) is None:
             return
         if self._epoll is None:
@@ -69,7 +85,11 @@ class Readiness:
     def _turn(self) -> None:
         if self._epoll is None or self._epoll.closed:
             return
+        places = self._places
         for fd, events in self._epoll.poll(0, EVENTS):
+            if events == READABLE and (found := places.get(fd)) is not None:
+                found[0].append(found[1])
+                continue
             reader = self._readers.get(fd)
             if reader is not None:  # else it was closed in this very turn
                 self._guard(reader, fd, events)
@@ -81,7 +101,7 @@ class Readiness:
 
     def _finish(self) -> None:
         callbacks, self._after = self._after, []
-        for callback in callbacks:
+        for callback in (*callbacks, *self._each_turn):
             try:
                 callback()
             except Exception as error:  # noqa: BLE001 - as below

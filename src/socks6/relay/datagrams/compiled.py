@@ -13,7 +13,7 @@ from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.net.datagrams.arrival import Control
 from socks6.net.sockets import SocketAddress
 from socks6.relay.datagrams import _mover
-from socks6.relay.datagrams.mover import ClientPath, Lane, LaneOwner, Mover, Path
+from socks6.relay.datagrams.mover import ClientPath, FarEnd, Lane, LaneOwner, Mover, Path
 
 UDP_GRO: Final = 104  # linux/udp.h: several datagrams of one flow in one read
 SOCKADDR_IN: Final = Struct("=H2s4s8x")
@@ -52,9 +52,13 @@ class CompiledMover(Mover):
             owner.missed_up(data, Path(port, _told(source), local))
 
     @override
-    def pump_far(self, sockets: list[tuple[Lane, socket.socket]], now: float) -> None:
-        ready = [(lane.core, sock.fileno()) for lane, sock in sockets if isinstance(lane, CompiledLane)]
-        for owner, data, source, _ in self._core.pump_far(ready, now) or ():
+    def far_end(self, lane: Lane, sock: socket.socket) -> FarEnd:
+        assert isinstance(lane, CompiledLane)  # noqa: S101 - `open` made it
+        return lane.core, sock.fileno()
+
+    @override
+    def pump_far(self, ends: list[FarEnd], now: float) -> None:
+        for owner, data, source, _ in self._core.pump_far(ends, now) or ():
             assert isinstance(owner, LaneOwner)  # noqa: S101
             owner.missed_down(data, _told(source))
 

@@ -12,7 +12,7 @@ tests run with both (docs/decisions/0018).
 import socket
 from collections.abc import Callable
 from struct import Struct
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from typing_extensions import override
 
@@ -87,6 +87,10 @@ class Path(NamedTuple):
         """See `ClientPath.leave`."""
 
 
+FarEnd: TypeAlias = tuple[object, object]
+"""A lane and one of its sockets, as its mover wants them: made once, since many are handed over each turn."""
+
+
 class Lane(Protocol):
     """One association, as far as a mover knows it."""
 
@@ -146,8 +150,11 @@ class Mover(Protocol):
     def pump_near(self, port: socket.socket, now: float) -> None:
         """Move what clients have sent to a port."""
 
-    def pump_far(self, sockets: list[tuple[Lane, socket.socket]], now: float) -> None:
-        """Move what remote hosts have sent to lanes' sockets."""
+    def far_end(self, lane: Lane, sock: socket.socket) -> FarEnd:
+        """Return what `pump_far` is told of one of a lane's sockets."""
+
+    def pump_far(self, ends: list[FarEnd], now: float) -> None:
+        """Move what remote hosts have sent to lanes' sockets; to closed lanes nothing has come."""
 
 
 class PythonMover(Mover):
@@ -189,9 +196,16 @@ class PythonMover(Mover):
             self._dropped += 1
 
     @override
-    def pump_far(self, sockets: list[tuple[Lane, socket.socket]], now: float) -> None:
-        for lane, sock in sockets:
-            assert isinstance(lane, PythonLane)  # noqa: S101 - we made it
+    def far_end(self, lane: Lane, sock: socket.socket) -> FarEnd:
+        return lane, sock
+
+    @override
+    def pump_far(self, ends: list[FarEnd], now: float) -> None:
+        for lane, sock in ends:
+            assert isinstance(lane, PythonLane)  # noqa: S101 - `far_end` got them
+            assert isinstance(sock, socket.socket)  # noqa: S101
+            if lane.closed:
+                continue
             for _ in range(BATCH):
                 try:
                     data, source = sock.recvfrom(LONGEST)
@@ -212,13 +226,13 @@ class PythonLane:
     """A Lane of the mover in Python. Its tables hold plain tuples."""
 
     __slots__ = (
-        "_closed", "_control", "_dialect", "_id", "_layout", "_mover", "_owner", "_path", "_sources", "_ways",
+        "_control", "_dialect", "_id", "_layout", "_mover", "_owner", "_path", "_sources", "_ways", "closed",
         "down_bytes", "down_datagrams", "up_bytes", "up_datagrams",
     )  # fmt: skip
 
     def __init__(self, mover: PythonMover, association_id: int, dialect: Dialect, owner: LaneOwner) -> None:
         self._mover = mover
-        self._closed = False
+        self.closed = False
         self._id = association_id
         self._dialect = dialect
         self._owner = owner
@@ -243,7 +257,7 @@ class PythonLane:
         self._sources[source] = prefix, until
 
     def close(self) -> None:
-        self._closed = True
+        self.closed = True
         if self._mover.lanes.get(self._id) is self:
             del self._mover.lanes[self._id]
         self._ways.clear()
@@ -269,7 +283,7 @@ class PythonLane:
 
     def move_down(self, data: bytes, source: SocketAddress, now: float) -> bool:
         """Move what a remote host sent, or hand it up; return False if it was dropped."""
-        if self._closed:
+        if self.closed:
             return False
         known = self._sources.get(source)
         if known is None or now >= known[1]:

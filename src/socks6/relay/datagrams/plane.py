@@ -28,7 +28,7 @@ from socks6.net.sockets import SocketAddress
 from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet
 from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ServerAssociation, opens_only
 from socks6.relay.datagrams.control import client_control
-from socks6.relay.datagrams.mover import ClientPath, Lane, LaneOwner, Mover, PythonMover
+from socks6.relay.datagrams.mover import ClientPath, FarEnd, Lane, LaneOwner, Mover, PythonMover
 from socks6.relay.watch import Watch, Watched
 
 STREAM: Final = "stream"  # the path of datagrams that come on the TCP connection itself
@@ -124,7 +124,8 @@ class DatagramPlane:
         self.new_id: Final = new_id
         self.mover: Final[Mover] = mover
         self.readiness: Final = Readiness(on_fault)
-        self._far: dict[Mover, list[tuple[Lane, socket.socket]]] = {}
+        self._far: dict[Mover, list[FarEnd]] = {}  # what is ready, by who moves it
+        self.readiness.each_turn(self._pump_far)
         self.watch: Final = Watch(idle_timeout=settings.idle_timeout, fin_timeout=0)
 
     def open_port(self, host: str, port: int) -> ClientPort:
@@ -141,7 +142,10 @@ class DatagramPlane:
     def watch_far(self, mover: Mover, lane: Lane, channel: DirectChannel, sock: socket.socket) -> None:
         """Move what remote hosts send to a lane's socket."""
         mover.prepare(sock)
-        self.readiness.add(sock.fileno(), functools.partial(self._far_ready, mover, lane, channel, sock))
+        place = self._far.setdefault(mover, [])
+        end = mover.far_end(lane, sock)
+        reader = functools.partial(self._far_ready, place, end, channel, sock)
+        self.readiness.gather(sock.fileno(), place, end, reader)
 
     def forget(self, sock: socket.socket) -> None:
         """Read from a socket no more; to be called before it is closed. Idempotent."""
@@ -158,19 +162,26 @@ class DatagramPlane:
         self.mover.pump_near(sock, self._loop.time())
 
     def _far_ready(
-        self, mover: Mover, lane: Lane, channel: DirectChannel, sock: socket.socket, _: int, events: int
+        self,
+        place: list[FarEnd],
+        end: FarEnd,
+        channel: DirectChannel,
+        sock: socket.socket,
+        _: int,
+        events: int,
     ) -> None:
         if events & FAILED:
             channel.take_reports(sock)
         if events & READABLE:
-            if not self._far:
-                self.readiness.after(self._pump_far)
-            self._far.setdefault(mover, []).append((lane, sock))
+            place.append(end)
 
     def _pump_far(self) -> None:
-        ready, self._far = self._far, {}
-        for mover, lanes in ready.items():
-            mover.pump_far([(lane, sock) for lane, sock in lanes if sock.fileno() >= 0], self._loop.time())
+        """Move what came to all sockets that have something, so that what goes to one client port goes together."""
+        for mover, place in self._far.items():
+            if place:
+                ready = place[:]
+                place.clear()
+                mover.pump_far(ready, self._loop.time())
 
 
 class Joint(DatagramSink, LaneOwner, Watched):

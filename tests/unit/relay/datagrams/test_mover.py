@@ -196,7 +196,8 @@ def test_several_associations_share_a_port(mover: str) -> None:
         assert sorted(found) == sorted(f"{who}{number}".encode() for who in "ab" for number in range(10))
         play.answer(b"for a")
         play.remote.sendto(b"for b", other_far.getsockname())
-        play.mover.pump_far([(play.lane, play.far), (other, other_far)], 0.0)
+        ends = [play.mover.far_end(play.lane, play.far), play.mover.far_end(other, other_far)]
+        play.mover.pump_far(ends, 0.0)
         assert everything(play.client) == [play.message(b"for a")]
         assert decode_message(everything(other_client)[0])[0].association_id == ID + 1
         other.close()
