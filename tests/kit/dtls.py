@@ -85,6 +85,11 @@ class Stage:
         host, port = self.port.sock.getsockname()[:2]
         return host, port
 
+    def send_back(self, peer: DtlsPeer, data: bytes) -> None:
+        """Take data as the server does."""
+        self.messages.append((peer, data))
+        peer.send(data, [])
+
     async def client(self, connector: DtlsConnector | None = None) -> "HandClient":
         """Return a client that has not said anything yet."""
         loop = asyncio.get_running_loop()
@@ -182,16 +187,12 @@ async def dtls_stage(
         shared = SharedPort("127.0.0.1", port, readiness)
         counted = limits or ConnectionLimits()
 
-        def send_back(peer: DtlsPeer, data: bytes) -> None:
-            stage.messages.append((peer, data))
-            peer.send(data, [])
-
         stage = Stage(
             port=shared,
             server=DtlsServer(
                 shared,
                 server_contexts(replace(files.server, client_ca=files.ca if client_ca else None)),
-                deliver=send_back,
+                deliver=lambda peer, data: stage.send_back(peer, data),  # noqa: PLW0108 - there is no stage yet
                 limits=counted,
                 refused=lambda source, reason: stage.refusals.append((source, reason)),
                 wants_certificate=client_ca,

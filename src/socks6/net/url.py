@@ -151,7 +151,6 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
     _refuse_rest(text, match)
     front, _, transport = scheme.partition("+")
     pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
-    udp = _parse_udp(text, [value for key, value in pairs if key == UDP], transport)
     options, tls, quic = _parse_query(
         text,
         [pair for pair in pairs if pair[0] != UDP],
@@ -161,29 +160,25 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
     userinfo, at, place = match["authority"].rpartition("@")
     username, password = _parse_userinfo(text, userinfo) if at else (None, None)
     if transport == UNIX:
-        return ProxyURL(
-            front=front,
-            path=_parse_path(text, place, path),
-            username=username,
-            password=password,
-            options=options,
-            udp=udp,
-        )
-    if path not in {"", "/"}:
-        raise _error(text, "has a path, which only URLs of Unix sockets have")
-    host, port = _parse_place(text, place)
-    usual_port = ENCRYPTED_PORT if transport else DEFAULT_PORTS[front]
+        host, port, path = "", 0, _parse_path(text, place, path)
+    else:
+        if path not in {"", "/"}:
+            raise _error(text, "has a path, which only URLs of Unix sockets have")
+        host, said = _parse_place(text, place)
+        usual = ENCRYPTED_PORT if transport else DEFAULT_PORTS[front]
+        port, path = usual if said is None else said, ""
     return ProxyURL(
         front=front,
         host=host,
-        port=usual_port if port is None else port,
+        port=port,
+        path=path,
         username=username,
         password=password,
         options=options,
-        transport=transport,
+        transport="" if transport == UNIX else transport,
         tls=tls,
         quic=quic,
-        udp=udp,
+        udp=_parse_udp(text, [value for key, value in pairs if key == UDP], transport),
     )
 
 
