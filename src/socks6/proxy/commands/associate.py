@@ -2,13 +2,13 @@
 
 import socket
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
 from socks6.errors import NotAllowed
 from socks6.message.codes import Availability, Command, Leg, Parity
-from socks6.message.options import PortParity, StackOption, UDPError, find
+from socks6.message.options import NoFragmentation, PortParity, StackOption, UDPError, find
 from socks6.net.stackopts import in_force, merge, prepare
 from socks6.net.stream import ByteStream, DatagramChannel, DatagramJudge, Outbound, carrier_socket_of
 from socks6.policy.rules import Policy
@@ -86,4 +86,11 @@ def _truth(call: Call, channel: DatagramChannel, client: socket.socket | None) -
     if find(call.options, PortParity) and not find(far, PortParity):
         far.append(PortParity(parity=Parity.ANY))
     near = () if client is None else in_force(client, call.options, Leg.CLIENT_PROXY)
-    return merge(near, far)
+    return merge(tuple(map(_about_datagrams, near)), far)
+
+
+def _about_datagrams(option: StackOption) -> StackOption:
+    """Return what holds of datagrams to the client (§ Stack options): their socket is shared, and may fragment."""
+    if isinstance(option, NoFragmentation):
+        return replace(option, availability=Availability.NO)
+    return option
