@@ -75,6 +75,7 @@ class Stage:
     port: SharedPort
     server: DtlsServer
     connector: DtlsConnector
+    said: TlsParameters  # what clients say that know the server
     limits: ConnectionLimits
     messages: list[tuple[DtlsPeer, bytes]] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
@@ -199,6 +200,7 @@ async def dtls_stage(
                 settings=settings,
             ),
             connector=DtlsConnector("localhost", said or usual),
+            said=said or usual,
             limits=counted,
         )
         shared.speak(DTLS_BYTES, stage.server)
