@@ -80,7 +80,7 @@ def through_stunnel(start: StartAt) -> Start:
     def both(cores: frozenset[int]) -> Iterator[Running]:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="socks6-tls-")))
-            _certify(directory)
+            certify(directory)
             running = stack.enter_context(start(cores, directory))
             port = free_port()
             settings = directory / "client.conf"
@@ -105,7 +105,7 @@ def _relayed(relay: Relay, proxy: Start, cores: frozenset[int], directory: Path)
             yield Running(port=port, processes={**running.processes, relay.program: process})
 
 
-def _certify(directory: Path) -> None:
+def certify(directory: Path) -> None:
     """Write a certificate and its key, in one file too."""
     certificate, key = directory / "certificate.pem", directory / "certificate.key"
     make_certificate(["127.0.0.1"], certificate=certificate, key=key, now=dt.datetime.now(dt.UTC))

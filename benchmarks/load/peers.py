@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.load.build import build
-from benchmarks.load.encrypted import HAPROXY_RELAY, STUNNEL_RELAY, before, through_stunnel
+from benchmarks.load.encrypted import HAPROXY_RELAY, STUNNEL_RELAY, before, certify, through_stunnel
 from benchmarks.load.processes import Process, ProcessError
 from benchmarks.load.starting import START_TIMEOUT, Running, Start, free_port, program, wait_until_listening
 
@@ -160,6 +160,27 @@ def _encrypted(cores: frozenset[int], directory: Path) -> AbstractContextManager
     return _server("mixed+tls", query=query)(cores)
 
 
+def _datagrams_by_converter(scheme: str) -> Start:
+    """Return how to start a server, and a converter on the load's cores that datagrams take to get there."""
+
+    @contextmanager
+    def start(cores: frozenset[int]) -> Iterator[Running]:
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="socks6-dtls-")))
+            certify(directory)
+            tls = scheme.endswith("tls")
+            query = f"?cert={directory}/certificate.pem&key={directory}/certificate.key" if tls else ""
+            words = ("server", "--listen", f"{scheme}://127.0.0.1:0{query}")
+            server, url = stack.enter_context(socks6_command(cores, *words))
+            via = f"{url}?udp=datagram{f'&ca={directory}/certificate.pem' if tls else ''}"
+            convert = ("client", "--listen", "socks5://127.0.0.1:0", "--via", via)
+            load_cores = frozenset(os.sched_getaffinity(0)) - cores or cores
+            client, near = stack.enter_context(socks6_command(load_cores, *convert))
+            yield Running(port=port_of(near), processes={"server": server}, helpers=(client,))
+
+    return start
+
+
 @contextmanager
 def _in_python(cores: frozenset[int]) -> Iterator[Running]:
     listen = ("server", "--listen", "socks6://127.0.0.1:0")
@@ -215,6 +236,22 @@ PEERS: Final = {
         ),
         Peer(
             name="socks6-udp-python", protocol="socks6", start=_in_python, ours=True, usual=False, suite="udp"
+        ),
+        Peer(
+            name="socks6-udp-converter",
+            protocol="socks5",
+            start=_datagrams_by_converter("socks6"),
+            ours=True,
+            usual=False,
+            suite="udp",
+        ),
+        Peer(
+            name="socks6-dtls",
+            protocol="socks5",
+            start=_datagrams_by_converter("socks6+tls"),
+            ours=True,
+            usual=False,
+            suite="udp",
         ),
         Peer(
             name="socks6-early",
