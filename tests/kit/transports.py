@@ -1,6 +1,7 @@
 """The ways to a proxy, as a table: what a server listens at, and how a client names it."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,6 +82,7 @@ TRANSPORTS: Final[Mapping[str, Callable[[Path], Way]]] = {
     "TLS": _tls,
     "TLS with certificates": _mutual_tls,
     "QUIC": _quic,
+    "QUIC by aioquic": functools.partial(_quic, backend="aioquic"),
 }
 
 

@@ -185,8 +185,8 @@ class Qh3Core(QuicCore):
                 self._connection.held = True
             return StreamBytes(event.stream_id, event.data, event.end_stream)
         if isinstance(event, events.ConnectionTerminated):
-            self._told = True
-            return Terminated(event.error_code, event.reason_phrase)
+            told, self._told = self._told, True
+            return None if told else Terminated(event.error_code, event.reason_phrase)
         return _translate(event)
 
     def _guarded(self, call: Callable[[], None]) -> None:
@@ -231,6 +231,8 @@ class Qh3Backend(Backend):
             session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
         )
         _size(configuration)
+        if terms.identity is not None:
+            _identify(configuration, terms.identity)
         return Qh3Core(Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket))
 
     @override

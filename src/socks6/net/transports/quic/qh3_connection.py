@@ -6,15 +6,23 @@ the native core: so nothing is taken out while too much is unread. That stalls a
 (docs/decisions/0021).
 """
 
+from typing import Final
+
 from qh3._hazmat import Buffer, QuicConnectionCore
 from qh3.quic import events
 from qh3.quic.connection import QuicConnection, QuicConnectionError
-from qh3.quic.packet import pull_quic_transport_parameters, push_quic_transport_parameters
+from qh3.quic.packet import (
+    QuicErrorCode,
+    pull_quic_transport_parameters,
+    push_quic_transport_parameters,
+)
 from qh3.quic.tls_bridge import QuicTlsBridge
 from typing_extensions import override
 
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.core import MAX_STREAMS
+
+NO_ROOM: Final = "packet builder capacity exhausted"
 
 
 class Qh3Bridge(QuicTlsBridge):
@@ -39,6 +47,27 @@ class Qh3Connection(QuicConnection):
     def _drain_core(self) -> None:
         if not self.held:
             super()._drain_core()
+
+    @override
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
+        """Return packets to send.
+
+        While a client's address is not proven, the native core may find no room for what it wants to send and raise
+        instead of waiting (seen with aioquic's small first flight): what it has made by then is good.
+        """
+        packets: list[tuple[bytes, SocketAddress]] = []
+        core = self._core
+        while core is not None:
+            try:
+                packet = core.poll_transmit(now)
+            except RuntimeError as error:
+                if NO_ROOM not in str(error):
+                    raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, str(error)) from error
+                break
+            if packet is None:
+                break
+            packets.append((packet[0], packet[1]))
+        return packets
 
     def drain(self) -> None:
         """Take what has come while the connection was held."""

@@ -40,3 +40,21 @@ class TestQh3Server(QuicStreams):
     async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
         async with super().pair() as (left, right):
             yield right, left
+
+
+class TestAioquicClient(QuicStreams):
+    """aioquic at both ends."""
+
+    client = server = "aioquic"
+
+
+class TestAioquicAtQh3(QuicStreams):
+    """One library's client at the other's server."""
+
+    client = "aioquic"
+
+
+class TestQh3AtAioquic(QuicStreams):
+    """The other way round."""
+
+    server = "aioquic"

@@ -1,0 +1,136 @@
+"""aioquic's connection with what is ours in it: more streams, and credit that follows the reading.
+
+It doubles a peer's credit by itself, however little has been read; here a stream, and the connection, may be a window
+ahead of the reader and no more.
+"""
+
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from aioquic.quic.connection import (
+    MAX_STREAM_DATA_FRAME_CAPACITY,
+    Limit,
+    QuicConnection,
+)
+from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import QuicFrameType
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.quic.stream import QuicStream
+from typing_extensions import override
+
+from socks6.net.transports.quic.core import CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW
+
+WORTH_TELLING: Final = 4  # new credit is told when it is a fourth of the window
+
+
+class _Credit(Limit):
+    """The connection's: what was read, and a window more. aioquic's own idea of it is not taken."""
+
+    def __init__(self) -> None:
+        self._read = 0
+        self._granted = CONNECTION_WINDOW
+        super().__init__(frame_type=QuicFrameType.MAX_DATA, name="max_data", value=CONNECTION_WINDOW)
+
+    @property  # type: ignore[explicit-override]  # mypy does not see `override` within a property over an attribute
+    def value(self) -> int:
+        return self._granted
+
+    @value.setter
+    def value(self, value: int) -> None:
+        pass
+
+    def read(self, size: int) -> None:
+        """Take note that so much was read."""
+        self._read += size
+        if self._read + CONNECTION_WINDOW - self._granted >= CONNECTION_WINDOW // WORTH_TELLING:
+            self._granted = self._read + CONNECTION_WINDOW
+
+
+class AioquicConnection(QuicConnection):
+    """A connection whose peer gets credit when something is read."""
+
+    def prepare(self) -> None:
+        """Set what no configuration can say; to be called before anything else."""
+        self._credit = _Credit()
+        self._local_max_data = self._credit
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = MAX_STREAMS
+        self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
+        self._read: WeakKeyDictionary[QuicStream, int] = WeakKeyDictionary()
+        self._given = 0  # bytes of streams that were to be sent
+
+    def was_read(self, stream_id: int, size: int) -> None:
+        """Take note that bytes of a stream were read."""
+        self._credit.read(size)
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._read[stream] = self._read.get(stream, 0) + size
+
+    def give(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        """Send on a stream."""
+        self.send_stream_data(stream_id, data, ended)
+        self._given += len(data)
+
+    def take_back(self, stream_id: int, code: int) -> None:
+        """Reset a stream."""
+        self._given -= self.unsent(stream_id)
+        self.reset_stream(stream_id, code)
+
+    def unsent(self, stream_id: int | None = None) -> int:
+        """Return how many bytes of a stream, or of all, have not left yet."""
+        if stream_id is None:
+            return max(0, self._given - self._remote_max_data_used)
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else sum(part.stop - part.start for part in stream.sender._pending)  # noqa: SLF001
+
+    def open_stream(self) -> int | None:
+        """Return the id of a new stream; None if the peer allows no more."""
+        stream_id: int = self.get_next_available_stream_id()
+        if stream_id // 4 >= self._remote_max_streams_bidi:
+            return None
+        self._get_or_create_stream_for_send(stream_id)
+        return stream_id
+
+    @property
+    def end(self) -> ConnectionTerminated | None:
+        """How the connection ended, as soon as either side said so."""
+        return self._close_event
+
+    @property
+    def quiet(self) -> bool:
+        """Whether everything that was sent has arrived."""
+        return not (self._loss.bytes_in_flight or self.unsent())
+
+    @property
+    def unanswered(self) -> int:
+        """How many probes in a row the peer has left unanswered."""
+        return self._loss._pto_count  # noqa: SLF001
+
+    @property
+    def frames_waiting(self) -> int:
+        """How many DATAGRAM frames have not left yet."""
+        return len(self._datagrams_pending)
+
+    @property
+    def peers_largest_frame(self) -> int:
+        """How long a DATAGRAM frame the peer takes, itself included; 0 for none."""
+        return self._remote_max_datagram_frame_size or 0
+
+    @override
+    def _write_stream_limits(
+        self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
+    ) -> None:
+        due = self._read.get(stream, 0) + STREAM_WINDOW
+        if due - stream.max_stream_data_local >= STREAM_WINDOW // WORTH_TELLING:
+            stream.max_stream_data_local = due
+        stream_id = stream.stream_id
+        if stream_id is not None and stream.max_stream_data_local_sent != stream.max_stream_data_local:
+            buffer = builder.start_frame(
+                QuicFrameType.MAX_STREAM_DATA,
+                capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
+                handler=self._on_max_stream_data_delivery,
+                handler_args=(stream,),
+            )
+            buffer.push_uint_var(stream_id)
+            buffer.push_uint_var(stream.max_stream_data_local)
+            stream.max_stream_data_local_sent = stream.max_stream_data_local
