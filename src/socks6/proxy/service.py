@@ -98,7 +98,10 @@ class Server:
         }
         limits = worker.settings.connections, worker.settings.connections_per_source
         self._limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
-        self._dtls_limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
+        udp = worker.settings.udp
+        self._dtls_limits: Final = ConnectionLimits(
+            total=udp.associations, per_source=udp.associations_per_user
+        )
         self._quic_limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
         self._listeners: list[_Listening] = []
         self._quic_places: list[QuicPlace] = []
