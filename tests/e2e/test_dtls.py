@@ -85,6 +85,18 @@ def s_client(port: int, files: Files, *more: str) -> Iterator["subprocess.Popen[
             process.kill()
 
 
+def knock(process: "subprocess.Popen[bytes]", client: RawClient) -> None:
+    """Open an association by a process that may take several messages for one, as far as the next is concerned."""
+    assert process.stdin is not None
+    client.tcp.settimeout(0.3)
+    for _ in range(20):
+        process.stdin.write(client.message(b"", ("0.0.0.0", 0)))
+        with contextlib.suppress(TimeoutError):
+            client.await_confirmation()
+            return
+    raise AssertionError("the association was not confirmed")
+
+
 def read_message(stream: IO[bytes] | None) -> Datagram:
     """Return the message that a process prints."""
     assert stream is not None
@@ -139,6 +151,32 @@ def test_no_datagram_in_clear_opens_what_was_asked_for_within_tls(files: Files) 
         client.send(b"in clear again", place_of(peer))
         process.stdin.write(client.message(b"last", place_of(peer)))
         assert [peer.recv(100) for _ in range(2)] == [b"encrypted", b"last"]
+
+
+def test_certificates_of_others_open_nothing(files: Files) -> None:
+    folder = Path(files.ca).parent
+    alice, bob = (write_certificate(folder, name, stem=name) for name in ("alice", "bob"))
+    said = TlsParameters(certificate=files.certificate, key=files.key, client_ca=files.ca)
+    contexts = [met_with(files) for _ in range(2)]
+    for context, user in zip(contexts, (alice, bob), strict=True):
+        context.load_cert_chain(user.certificate, user.key)
+    with (
+        udp_server(front="socks6+tls", settings=Settings(drain_timeout=0.1, tls=said)) as running,
+        peer_socket() as peer,
+        RawClient(("127.0.0.1", running.port), tls=contexts[0]) as client,
+        RawClient(("127.0.0.1", running.port), tls=contexts[1]) as bobs,
+        s_client(running.port, files, "-cert", bob.certificate, "-key", bob.key) as wrong,
+        s_client(running.port, files, "-cert", alice.certificate, "-key", alice.key) as right,
+    ):
+        assert wrong.stdin is not None
+        assert right.stdin is not None
+        wrong.stdin.write(client.message(b"from bob", place_of(peer)))
+        knock(wrong, bobs)  # by now what came before has been looked at
+        right.stdin.write(client.message(b"from alice", place_of(peer)))
+        client.await_confirmation()
+        wrong.stdin.write(client.message(b"from bob again", place_of(peer)))
+        right.stdin.write(client.message(b"last", place_of(peer)))
+        assert [peer.recv(100) for _ in range(2)] == [b"from alice", b"last"]
 
 
 def test_encryption_opens_nothing_of_another_listener(files: Files) -> None:

@@ -131,6 +131,11 @@ class Recorder(NullObserver):
         self.summaries: list[ConnectionSummary] = []
         self.errors: list[BaseException] = []
         self.urls: list[str] = []
+        self.without: list[tuple[str, str]] = []  # listeners without DTLS, and why
+
+    @override
+    def without_dtls(self, url: str, reason: str) -> None:
+        self.without.append((url, reason))
 
     @override
     def listening(self, url: str) -> None:

@@ -22,6 +22,7 @@ from socks6.net.transports.tls import TlsListener
 from socks6.net.transports.unix import listen_unix
 from socks6.net.url import QUIC, TLS, ProxyURL
 from socks6.proxy.quic import QuicPlace, QuicSetting
+from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.plane import ClientPort
 from socks6.relay.datagrams.secured import SecuredPort
@@ -96,13 +97,9 @@ class Server:
             for address in self._addresses
             if address.transport == QUIC and (said := self._tls_of(address)).certificate is not None
         }
-        limits = worker.settings.connections, worker.settings.connections_per_source
-        self._limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
-        udp = worker.settings.udp
-        self._dtls_limits: Final = ConnectionLimits(
-            total=udp.associations, per_source=udp.associations_per_user
-        )
-        self._quic_limits: Final = ConnectionLimits(total=limits[0], per_source=limits[1])
+        self._limits: Final = _connection_limits(worker.settings)
+        self._dtls_limits: Final = _association_limits(worker.settings)
+        self._quic_limits: Final = _connection_limits(worker.settings)
         self._listeners: list[_Listening] = []
         self._quic_places: list[QuicPlace] = []
         self._running: asyncio.TaskGroup | None = None
@@ -334,3 +331,12 @@ class Server:
         for place in self._listeners:
             if place.port is not None:
                 place.port.close()
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(total=settings.connections, per_source=settings.connections_per_source)
+
+
+def _association_limits(settings: Settings) -> ConnectionLimits:
+    """Return how many DTLS connections there may be: each association needs one."""
+    return ConnectionLimits(total=settings.udp.associations, per_source=settings.udp.associations_per_user)

@@ -196,3 +196,11 @@ def test_a_quiet_logger_is_given_nothing() -> None:
     observer.connection_ended(SUMMARY)
     observer.stopping(0)
     assert lines == []
+
+
+def test_a_listener_without_dtls_is_told_with_what_would_help() -> None:
+    observer, lines = observed()
+    observer.without_dtls("socks6+tls://h:8389", "DTLS needs an extra")
+    assert lines == [
+        ("WARNING", 'no datagrams over UDP url=socks6+tls://h:8389 reason="DTLS needs an extra"')
+    ]

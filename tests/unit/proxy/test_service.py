@@ -1,6 +1,8 @@
 """The server: listeners, limits, stopping."""
 
 import asyncio
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
+from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 
@@ -42,6 +45,23 @@ async def connected(url: str) -> ByteStream:
     await client.send(CONNECT)
     assert (await receive(client, 16))[4:6] == b"\x06\x00"
     return client
+
+
+def test_without_the_extra_tls_goes_without_dtls(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        log = Recorder()
+        with certificate() as files:
+            listen = f"socks6+tls://127.0.0.1:0?{files.listener_query}"
+            async with Server([listen], ServerWorker(observer=log)) as server:
+                assert len(server.urls) == 1
+                assert [reason for _, reason in log.without] == [
+                    "DTLS needs an extra: pip install socks6[dtls]"
+                ]
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+                    nobody.bind(("127.0.0.1", ProxyURL.parse(server.urls[0]).port))  # the UDP port is free
+
+    monkeypatch.setitem(sys.modules, "OpenSSL", None)
+    run(scene())
 
 
 def test_it_serves_where_it_says_that_it_listens(run: Run) -> None:

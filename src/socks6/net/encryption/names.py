@@ -23,7 +23,7 @@ def user_of(certificate: Mapping[str, object]) -> str:
 def is_for_host(certificate: Mapping[str, object], host: str) -> bool:
     """Return whether a server's certificate, in the same form, names a host: an address, or a name (RFC 6125).
 
-    A star stands for one whole label, the first. The subject's common name does not count.
+    A star stands for one whole label, the first of three or more. The subject's common name does not count.
     """
     alternatives = list(_pairs(certificate.get("subjectAltName")))
     if is_literal(host):
@@ -31,8 +31,8 @@ def is_for_host(certificate: Mapping[str, object], host: str) -> bool:
         found = (name for kind, name in alternatives if kind == ADDRESS and is_literal(name))
         return any(ip_address(name) == wanted for name in found)
     wanted_name = host.rstrip(".").lower()
-    _, dot, domain = wanted_name.partition(".")
-    acceptable = {wanted_name, f"*.{domain}"} if dot else {wanted_name}
+    domain = wanted_name.partition(".")[2]
+    acceptable = {wanted_name, f"*.{domain}"} if "." in domain else {wanted_name}
     return any(kind == "DNS" and name.rstrip(".").lower() in acceptable for kind, name in alternatives)
 
 
