@@ -175,6 +175,16 @@ class Participation(Member):
         self.note = "ended"
         self._desk.store.tear_down(session, close=self.settings.close_connections)
 
+    def tear_down_named(self, session_id: bytes) -> None:
+        """End the session of an id at its client's wish, which may be the one that all of its connection is in."""
+        session = self.find(session_id)
+        if session is None:
+            return
+        if session is self.session:
+            session.leave(self, asyncio.get_running_loop().time())
+            self.session = None
+        self.tear_down(session)
+
     def abandon(self) -> None:
         """End the session that was just opened: its client will not hear of it."""
         session, self.session, self.note = self.session, None, ""

@@ -41,12 +41,13 @@ class SessionTalk:
     guessing passwords.
     """
 
-    __slots__ = ("_by_id", "_options", "_part", "refusal")
+    __slots__ = ("_by_id", "_known", "_options", "_part", "refusal")
 
     def __init__(self, options: tuple[Option, ...], part: Participation) -> None:
         self._options = options
         self._part = part
         self._by_id = False
+        self._known: Identity | None = None  # who all of the connection is from
         self.refusal = Ending.UNAUTHENTICATED
 
     @classmethod
@@ -69,10 +70,13 @@ class SessionTalk:
 
     def begin(self, conversation: ServerConversation) -> None:
         """Let the request in on the strength of its session, or have its own credentials judged, or refuse it."""
+        named = find(self._options, SessionID)
         if self._part.session is not None:
+            self._known = self._part.session.identity
+            if named is not None and find(self._options, SessionTeardown):
+                self._part.tear_down_named(named.id)
             conversation.accept_session()
             return
-        named = find(self._options, SessionID)
         if named is None:
             conversation.authenticate()
             return
@@ -92,6 +96,7 @@ class SessionTalk:
 
     def settle(self, conversation: ServerConversation, identity: Identity) -> Identity:
         """Answer a request that was let in, or refuse it for its token; return who it is from."""
+        identity = self._known or identity
         new_id = self._open(identity)
         session = self._part.session
         if session is None:

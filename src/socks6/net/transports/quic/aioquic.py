@@ -3,6 +3,7 @@
 import functools
 import logging
 import ssl
+import warnings
 from collections.abc import Callable
 from typing import Final
 
@@ -259,8 +260,15 @@ def _identify(configuration: QuicConfiguration, identity: ServerIdentity) -> Non
 
 def _systems_roots() -> bytes:
     """Return the authorities that this system trusts: left alone, aioquic has a list of its own."""
-    context = ssl.create_default_context()
-    pems = map(ssl.DER_cert_to_PEM_cert, context.get_ca_certs(binary_form=True))
+    pems = []
+    for der in ssl.create_default_context().get_ca_certs(binary_form=True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                x509.load_der_x509_certificate(der)
+            except (ValueError, Warning):  # one of the old ones that no one should use any more
+                continue
+        pems.append(ssl.DER_cert_to_PEM_cert(der))
     return "".join(pems).encode() or b"\n"
 
 

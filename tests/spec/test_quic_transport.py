@@ -1,0 +1,400 @@
+"""§ QUIC transport of the seed's draft (PROTOCOL.md, section 9)."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from socks6.errors import ConfigurationError
+from socks6.message.codes import AuthenticationType, Command, ReplyCode
+from socks6.message.datagrams import AssociationConfirmation, Datagram
+from socks6.message.options import (
+    AuthenticationData,
+    IdempotenceExpenditure,
+    IdempotenceRequest,
+    IdempotenceWindow,
+    ListenBacklog,
+    SessionID,
+    SessionRequest,
+    SessionTeardown,
+    StreamID,
+    find,
+)
+from socks6.message.userpass import UsernamePassword
+from socks6.net.sockets import SocketAddress
+from socks6.net.stream import FrameSink
+from socks6.policy.identity import Identity
+from socks6.policy.rules import Policy
+from socks6.protocol.methods.base import Credentials
+from socks6.proxy.authentication.table import UserTable
+from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+from tests.kit.certificates import write_certificate
+from tests.kit.loops import Run
+from tests.kit.proxied import echoing
+from tests.kit.quic import BACKENDS
+from tests.kit.quic_clients import Asked, Scene, ask, serving
+from tests.kit.streams import until
+from tests.kit.udp_hosts import udp_echo
+
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
+NOWHERE = "0.0.0.0"
+
+
+def proof(password: str = "right") -> AuthenticationData:
+    return AuthenticationData(
+        method=2, data=UsernamePassword(username=b"alice", password=password.encode()).encode()
+    )
+
+
+class Slow:
+    """An authenticator that counts, and takes its time until it is let go."""
+
+    required = True
+
+    def __init__(self) -> None:
+        self.table = UserTable.from_plain({"alice": "right"})
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        self.asked += 1
+        await self.may_answer.wait()
+        return await self.table.verify(credentials)
+
+    def standing(self, identity: Identity) -> object:
+        return self.table.standing(identity)
+
+
+def a_worker(users: Slow) -> ServerWorker:
+    return ServerWorker(authenticator=users, policy=Policy(allow_private=True))
+
+
+def test_only_the_first_request_is_authenticated(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        users = Slow()
+        async with serving(tmp_path, a_worker(users), library) as scene:
+            connection = await scene.connect()
+            for credentials in ((proof(),), (), (proof("wrong"),)):
+                first, second = await (await ask(connection, *credentials)).replies()
+                assert first.type == AuthenticationType.SUCCEEDED
+                assert second.code == ReplyCode.SUCCEEDED
+            assert users.asked == 1
+
+    run(main())
+
+
+def test_streams_that_come_meanwhile_wait_for_it(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        users = Slow()
+        users.may_answer.clear()
+        async with serving(tmp_path, a_worker(users), library) as scene:
+            connection = await scene.connect()
+            first = await ask(connection, proof())
+            await until(lambda: users.asked)
+            others = [await ask(connection) for _ in range(3)]
+            async with asyncio.TaskGroup() as group:
+                waiting = [group.create_task(other.replies()) for other in others]
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                users.may_answer.set()
+            assert all(task.result()[1].code == ReplyCode.SUCCEEDED for task in waiting)
+            assert (await first.replies())[1].code == ReplyCode.SUCCEEDED
+            assert users.asked == 1
+
+    run(main())
+
+
+def test_a_first_request_that_fails_closes_the_connection(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            connection = await scene.connect()
+            asked = await ask(connection, proof("wrong"))
+            assert (await asked.authentication()).type == AuthenticationType.FAILED
+            await asked.stream.aclose()
+            with pytest.raises(OSError, match="not authenticated"):
+                await connection.accept()
+
+    run(main())
+
+
+def test_a_first_stream_that_is_given_up_leaves_the_turn_to_the_next(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            connection = await scene.connect()
+            idle = await connection.open()
+            await idle.send(b"\x06")
+            asked = await ask(connection, proof())
+            idle.abort()
+            assert (await asked.replies())[1].code == ReplyCode.SUCCEEDED
+
+    run(main())
+
+
+def test_any_mix_of_commands_is_served(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        async with echoing() as port, serving(tmp_path, a_worker(Slow()), library) as scene:
+            connection = await scene.connect()
+            assert (await (await ask(connection, proof())).replies())[1].code == ReplyCode.SUCCEEDED
+            asked = await ask(connection, command=Command.CONNECT, host="127.0.0.1", port=port, after=b"ping")
+            assert (await asked.replies())[1].code == ReplyCode.SUCCEEDED
+            assert await _exactly(asked, 10) == b"hello ping"
+            await asked.stream.send_eof()
+            assert await asked.stream.receive() == b""
+            bound = await ask(connection, command=Command.BIND, host="127.0.0.1")
+            assert (await bound.replies())[1].port
+
+    run(main())
+
+
+async def _bind(scene_or_connection: object, *options: StreamID) -> Asked:
+    from socks6.net.transports.quic.connection import QuicConnection  # noqa: PLC0415
+
+    assert isinstance(scene_or_connection, QuicConnection)
+    return await ask(
+        scene_or_connection,
+        proof(),
+        ListenBacklog(backlog=4),
+        *options,
+        command=Command.BIND,
+        host="127.0.0.1",
+    )
+
+
+def test_each_peer_of_a_backlog_gets_a_stream_that_begins_with_its_address(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            connection = await scene.connect()
+            bound = await _bind(connection)
+            _, reply = await bound.replies()
+            assert find(reply.options, ListenBacklog) == ListenBacklog(backlog=4)
+            assert find(reply.options, StreamID) is None
+            for greeting in (b"one", b"two"):
+                reader, writer = await asyncio.open_connection(reply.host, reply.port)
+                writer.write(greeting)
+                pushed = Asked(await connection.accept())
+                told = await pushed.operation()
+                assert (told.host, told.port) == writer.get_extra_info("sockname")
+                assert await _exactly(pushed, 3) == greeting
+                await pushed.stream.send(b"back")
+                assert await reader.readexactly(4) == b"back"
+                await pushed.stream.send_eof()
+                assert await reader.read() == b""
+                writer.close()
+
+    run(main())
+
+
+def test_without_stream_ids_there_is_one_such_bind(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            connection = await scene.connect()
+            first = await _bind(connection)
+            assert (await first.replies())[1].code == ReplyCode.SUCCEEDED
+            second = await _bind(connection)
+            assert (await second.replies())[1].code == ReplyCode.GENERAL_FAILURE
+            await first.stream.aclose()
+            while True:  # its turn may come a little later
+                third = await _bind(connection)
+                if (await third.replies())[1].code == ReplyCode.SUCCEEDED:
+                    break
+
+    run(main())
+
+
+def test_stream_ids_tell_the_peers_of_several_binds_apart(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            connection = await scene.connect()
+            ports = {}
+            for number in (7, 0xFFFFFFFF):
+                _, reply = await (await _bind(connection, StreamID(id=number))).replies()
+                assert find(reply.options, StreamID) == StreamID(id=number)
+                ports[number] = reply.port
+            again = await _bind(connection, StreamID(id=7))
+            assert (await again.replies())[1].code == ReplyCode.GENERAL_FAILURE
+            for number, port in ports.items():
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                told = await Asked(await connection.accept()).operation()
+                assert find(told.options, StreamID) == StreamID(id=number)
+                writer.close()
+
+    run(main())
+
+
+def test_a_stream_id_is_never_sent_unasked(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            connection = await scene.connect()
+            asked = await ask(connection, proof(), StreamID(id=1), command=Command.BIND, host="127.0.0.1")
+            _, reply = await asked.replies()  # a BIND of one peer needs none
+            assert find(reply.options, StreamID) is None
+
+    run(main())
+
+
+class Frames(FrameSink):
+    """Keeps what came."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+    @override
+    def frame_received(self, data: bytes) -> None:
+        self.queue.put_nowait(data)
+
+    @override
+    def connection_over(self) -> None:
+        """Nothing more comes."""
+
+
+async def _associate(scene: Scene) -> tuple[object, Asked, int, Frames]:
+    connection = await scene.connect()
+    frames = Frames()
+    connection.take_frames(frames)
+    asked = await ask(connection, proof(), command=Command.UDP_ASSOCIATE)
+    assert (await asked.replies())[1].code == ReplyCode.SUCCEEDED
+    number = int.from_bytes((await _exactly(asked, 12))[4:], "big")
+    return connection, asked, number, frames
+
+
+def test_datagrams_travel_in_frames_of_the_associations_own_connection(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        with udp_echo() as place:
+            async with serving(tmp_path, a_worker(Slow()), library) as scene:
+                mine, asked, number, frames = await _associate(scene)
+                other, *_ = await _associate(scene)
+                datagram = Datagram(association_id=number, host=place.host, port=place.port, data=b"hello")
+                other.send_frame(datagram.encode())  # type: ignore[attr-defined]  # a QuicConnection
+                await ask(other)  # type: ignore[arg-type]  # so that it has arrived
+                assert frames.queue.empty()
+                mine.send_frame(datagram.encode())  # type: ignore[attr-defined]
+                confirmed = await _exactly(asked, 12)
+                assert confirmed == AssociationConfirmation(association_id=number).encode()
+                answer = await frames.queue.get()
+                assert answer.endswith(b"hello")
+                await asked.stream.aclose()
+
+    run(main())
+
+
+async def _tokens(scene: Scene) -> tuple[SessionID, int]:
+    """Have a session with an id, and a ticket; return the id and a token."""
+    connection = await scene.connect()
+    asked = await ask(connection, proof(), SessionRequest(), IdempotenceRequest(size=8))
+    first, _ = await asked.replies()
+    named, window = find(first.options, SessionID), find(first.options, IdempotenceWindow)
+    assert named is not None
+    assert window is not None
+    await asked.stream.aclose()
+    await connection.aclose()
+    assert scene.dialler.has_ticket
+    return named, window.base
+
+
+@pytest.mark.parametrize("spends", [True, False])
+def test_early_requests_are_carried_out_early_only_if_they_spend_a_token(
+    run: Run, tmp_path: Path, library: str, spends: bool
+) -> None:
+    async def main() -> None:
+        came: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            came.put_nowait(await reader.read(100))
+            writer.close()
+
+        async with (
+            await asyncio.start_server(note, "127.0.0.1", 0) as origin,
+            serving(tmp_path, a_worker(Slow()), library) as scene,
+        ):
+            port = origin.sockets[0].getsockname()[1]
+            named, token = await _tokens(scene)
+            options = (named, IdempotenceExpenditure(token=token)) if spends else (named,)
+            connection = scene.begin()
+            kept: list[bytes] = []
+            road = connection._road
+            original = road.send
+
+            def keep(packets: Sequence[bytes], remote: SocketAddress) -> None:
+                kept.extend(packets)
+
+            road.send = keep  # type: ignore[method-assign]
+            await ask(
+                connection, *options, command=Command.CONNECT, host="127.0.0.1", port=port, after=b"once"
+            )
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            flight = tuple(kept)  # what comes after it would be an answer to the server's
+            original(flight, scene.address)  # the first flight alone: nobody goes on with the handshake
+            if spends:
+                assert await came.get() == b"once"
+            else:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await came.get()
+            await _replay(scene, flight)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await came.get()
+
+    run(main())
+
+
+async def _replay(scene: Scene, packets: tuple[bytes, ...]) -> None:
+    """Send what an eavesdropper has heard, from a place of his own, again and again."""
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, remote_addr=scene.address
+    )
+    for _ in range(3):
+        for packet in packets:
+            transport.sendto(packet)
+    transport.close()
+
+
+def test_a_session_that_is_torn_down_leaves_its_connection_as_it_is(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            connection = await scene.connect()
+            asked = await ask(connection, proof(), SessionRequest())
+            named = find((await asked.replies())[0].options, SessionID)
+            assert named is not None
+            torn = await ask(connection, named, SessionTeardown())
+            assert (await torn.replies())[1].code == ReplyCode.SUCCEEDED
+            assert (await (await ask(connection)).replies())[1].code == ReplyCode.SUCCEEDED
+            other = await scene.connect()
+            assert (await (await ask(other, named)).authentication()).type == AuthenticationType.FAILED
+
+    run(main())
+
+
+def test_client_certificates_that_nobody_would_check_are_no_setting(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        listen = f"socks6+quic://127.0.0.1:0?{files.listener_query}&backend={library}&client-ca={files.ca}"
+        with pytest.raises(ConfigurationError, match=f"{library} does not check them"):
+            Server([listen], a_worker(Slow()))
+
+    run(main())
+
+
+async def _exactly(asked: Asked, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = await asked.stream.receive(size - len(data))
+        assert more
+        data += more
+    return data

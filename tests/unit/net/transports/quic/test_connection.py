@@ -1,0 +1,289 @@
+"""QUIC connections: many streams, DATAGRAM frames, back-pressure, and what networks do to them."""
+
+import asyncio
+import socket
+
+import pytest
+from typing_extensions import override
+
+from socks6.net.datagrams.segments import SegmentSender
+from socks6.net.stream import FrameSink
+from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.connector import _OwnSocket
+from socks6.net.transports.quic.core import CONNECTION_WINDOW, STREAM_WINDOW, UNREAD
+from socks6.net.transports.quic.frames import BYTES
+from socks6.net.transports.quic.stream import QuicStream
+from tests.kit.certificates import certificate
+from tests.kit.loops import Run
+from tests.kit.quic import BACKENDS, connected, connector, joined, listening
+from tests.kit.streams import receive_exactly, until
+
+PAIRS = pytest.mark.parametrize(
+    ("client", "server"), [(one, other) for one in BACKENDS for other in BACKENDS]
+)
+LIBRARY = pytest.mark.parametrize("library", BACKENDS)
+
+
+class Frames(FrameSink):
+    """Keeps what came."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.over = False
+        self.came = asyncio.Event()
+
+    @override
+    def frame_received(self, data: bytes) -> None:
+        self.data.append(data)
+        self.came.set()
+
+    @override
+    def connection_over(self) -> None:
+        self.over = True
+
+
+async def opened(client: QuicConnection, server: QuicConnection) -> tuple[QuicStream, QuicStream]:
+    """Return both ends of a new stream."""
+    left = await client.open()
+    await left.send(b"!")
+    right = await server.accept()
+    assert await right.receive(1) == b"!"
+    return left, right
+
+
+@PAIRS
+def test_either_side_opens_streams(run: Run, client: str, server: str) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            for opener, other in ((near, far), (far, near)):
+                left, right = await opened(opener, other)
+                await right.send(b"answer")
+                assert await left.receive() == b"answer"
+
+    run(main())
+
+
+@pytest.mark.parametrize("library", ["qh3"])  # aioquic takes a second for each packet then
+def test_a_thousand_streams_at_once(run: Run, library: str) -> None:
+    async def main() -> None:
+        async with joined(library, library) as (near, far):
+            streams = [await near.open() for _ in range(1200)]
+            for number, stream in enumerate(streams):
+                await stream.send(b"%d" % number)
+            theirs = [await far.accept() for _ in streams]
+            assert near.streams == far.streams == 1200
+            for stream in theirs:
+                await stream.send(await stream.receive())
+            for number, stream in enumerate(streams):
+                assert await stream.receive() == b"%d" % number
+
+    run(main())
+
+
+@LIBRARY
+def test_streams_that_end_make_room_for_others(library: str) -> None:
+    async def main() -> None:
+        async with joined(library, library) as (near, far):
+            for _ in range(2100):  # more than there may be at the same time
+                left, right = await opened(near, far)
+                await left.aclose()
+                assert await right.receive() == b""
+                await right.aclose()
+
+    Run("uvloop")(main())
+
+
+@PAIRS
+def test_frames_go_both_ways(run: Run, client: str, server: str) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            for one, other in ((near, far), (far, near)):
+                sink = Frames()
+                other.take_frames(sink)
+                assert one.send_frame(b"a")
+                assert one.send_frame(bytes(one.largest_frame))
+                while len(sink.data) < 2:
+                    await sink.came.wait()
+                    sink.came.clear()
+                assert [len(data) for data in sink.data] == [1, one.largest_frame]
+            near.close()
+            await until(lambda: sink.over)
+
+    run(main())
+
+
+@PAIRS
+def test_a_frame_that_is_too_long_is_dropped_and_kills_nobody(run: Run, client: str, server: str) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            for one, other in ((near, far), (far, near)):
+                assert not one.send_frame(bytes(one.largest_frame + 1))
+                assert one.frames_dropped == 1
+                await opened(one, other)
+
+    run(main())
+
+
+@LIBRARY
+def test_of_too_many_frames_the_oldest_are_dropped(run: Run, library: str) -> None:
+    async def main() -> None:
+        async with joined(library, library) as (near, far):
+            sink = Frames()
+            far.take_frames(sink)
+            size = 1000
+            count = 4 * BYTES // size
+            for number in range(count):
+                near.send_frame(number.to_bytes(4, "big") * (size // 4))
+            assert near.frames_dropped >= count - BYTES // size - 1
+            await near.frame_room()
+            while not sink.data or int.from_bytes(sink.data[-1][:4], "big") < count - 1:
+                await sink.came.wait()
+                sink.came.clear()
+
+    run(main())
+
+
+async def flood(stream: QuicStream) -> int:
+    """Send until nothing is taken any more; return how much that was."""
+    sent = 0
+    while True:
+        try:
+            async with asyncio.timeout(0.3):
+                await stream.send(bytes(65536))
+        except TimeoutError:
+            return sent
+        sent += 65536
+
+
+@PAIRS
+def test_who_does_not_read_is_sent_no_more_than_the_windows(run: Run, client: str, server: str) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            left, right = await opened(near, far)
+            sent = await flood(left)
+            assert right.unread <= UNREAD + CONNECTION_WINDOW
+            assert sent <= UNREAD + 2 * CONNECTION_WINDOW
+            got = 0
+            while got < sent:  # and once it reads, nothing was lost
+                got += len(await right.receive())
+            assert got == sent
+
+    run(main())
+
+
+def test_with_credit_by_stream_the_others_go_on(run: Run) -> None:
+    async def main() -> None:
+        async with joined("aioquic", "aioquic") as (near, far):
+            left, right = await opened(near, far)
+            await flood(left)
+            assert right.unread <= STREAM_WINDOW
+            other, theirs = await opened(near, far)
+            await other.send(b"goes on")
+            assert await theirs.receive() == b"goes on"
+
+    run(main())
+
+
+def test_a_connection_that_is_stalled_is_not_used_for_more(run: Run) -> None:
+    async def main() -> None:
+        async with joined("qh3", "qh3") as (near, far):
+            left, right = await opened(far, near)
+            sent = await flood(left)
+            stalled = [near.usable]
+            await receive_exactly(right, sent)
+            assert [*stalled, near.usable] == [False, True]
+
+    run(main())
+
+
+@PAIRS
+def test_a_client_may_move(run: Run, client: str, server: str) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            left, right = await opened(near, far)
+            before = far.remote.port
+            road = near._road
+            moved = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            moved.setblocking(False)
+            moved.connect(near.remote_address)
+            old = near.carrier_socket
+            _swap(road, moved)
+            try:
+                for number in range(20):
+                    await left.send(b"%02d" % number)
+                    assert await right.receive() == b"%02d" % number
+                    await right.send(b"ok")
+                    assert await left.receive() == b"ok"
+                assert far.remote.port == moved.getsockname()[1] != before
+            finally:
+                old.close()
+
+    run(main())
+
+
+def _swap(road: object, moved: socket.socket) -> None:
+    """Have a client's packets leave from another port, as behind a NAT that forgot it."""
+    assert isinstance(road, _OwnSocket)
+    road._readiness.remove(road._socket.fileno())
+    road._socket = moved
+    road._sender = SegmentSender(moved)
+    road._readiness.add(moved.fileno(), road._ready)
+
+
+@PAIRS
+def test_under_load_clients_prove_their_address_first(run: Run, client: str, server: str) -> None:
+    async def main() -> None:
+        with certificate() as files:
+            async with listening(files, backend_named(server), retry_from=0) as listener:
+                near, far = await connected(connector(files, backend_named(client)), listener)
+                assert listener.retries == 1
+                await opened(near, far)
+                near.close()
+
+    run(main())
+
+
+@LIBRARY
+def test_a_retry_token_is_its_clients_alone(run: Run, library: str) -> None:
+    async def main() -> None:
+        with certificate() as files:
+            async with listening(files, backend_named(library), retry_from=0) as listener:
+                near = connector(files, backend_named(library)).begin(("127.0.0.1", listener.local.port))
+                await near.proven()
+                assert listener.connections == 1
+                token = listener._tokens.make(("127.0.0.1", 1), b"first", b"retry", 0.0)
+                assert listener._tokens.read(token, ("127.0.0.1", 2), 1.0) is None
+                assert listener._tokens.read(token, ("127.0.0.1", 1), 1.0) == (b"first", b"retry")
+                assert listener._tokens.read(token, ("127.0.0.1", 1), 11.0) is None
+                near.close()
+
+    run(main())
+
+
+@LIBRARY
+def test_a_closed_connection_fails_whatever_waits(run: Run, library: str) -> None:
+    async def main() -> None:
+        async with joined(library, library) as (near, far):
+            left, right = await opened(near, far)
+            async with asyncio.TaskGroup() as group:
+                waiting = [
+                    group.create_task(_outcome(call))
+                    for call in (right.receive(), far.accept(), left.receive(), near.accept())
+                ]
+                await asyncio.sleep(0)
+                near.close(7, "enough")
+            assert all(isinstance(task.result(), OSError) for task in waiting)
+            assert far.terminated is not None
+            assert (far.terminated.code, far.terminated.reason) == (7, "enough")
+            with pytest.raises(OSError, match="enough"):
+                await far.open()
+
+    run(main())
+
+
+async def _outcome(call: object) -> object:
+    try:
+        return await call  # type: ignore[misc]  # any of several
+    except OSError as error:
+        return error

@@ -1,0 +1,181 @@
+"""Reaching a QUIC server, and knowing it as the right one."""
+
+from pathlib import Path
+
+import pytest
+
+from socks6.errors import CertificateRefused, TlsFailed
+from socks6.net.encryption.pins import parse_pin
+from socks6.net.encryption.settings import TlsParameters
+from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.certificates import read_authorities
+from socks6.net.transports.quic.connector import QuicConnector
+from tests.kit.certificates import Files, pin_of_file, write_certificate
+from tests.kit.loops import Run
+from tests.kit.quic import BACKENDS, connected, connector, listening
+
+pytestmark = pytest.mark.parametrize("library", BACKENDS)
+WRONG_PIN = TlsParameters(pins=(bytes(32),))
+
+
+async def dial(files: Files, library: str, dialler: QuicConnector, *, alpn: str = "socks6") -> None:
+    """Try to connect; nobody may have got in at the server if that fails."""
+    async with listening(files, backend_named(library), alpn=alpn) as listener:
+        try:
+            client, _ = await connected(dialler, listener)
+            client.close()
+        except OSError:
+            assert not dialler.has_ticket
+            raise
+
+
+def test_the_right_one_is_reached_by_its_authority_or_its_pin(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        pins = (parse_pin(pin_of_file(files.certificate)),)
+        for said in (
+            TlsParameters(ca=files.ca),
+            TlsParameters(pins=pins),
+            TlsParameters(ca=files.ca, pins=pins),
+            TlsParameters(insecure=True),
+        ):
+            await dial(files, library, connector(files, backend_named(library), said=said))
+
+    run(main())
+
+
+def test_an_address_is_a_name_too(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        said = TlsParameters(ca=files.ca)
+        authorities = read_authorities(said)
+        backend = backend_named(library)
+        await dial(files, library, QuicConnector("127.0.0.1", said, backend, authorities=authorities))
+        with pytest.raises(CertificateRefused):
+            await dial(files, library, QuicConnector("127.0.0.2", said, backend, authorities=authorities))
+
+    run(main())
+
+
+@pytest.mark.parametrize("wrong", ["issuer", "name", "date", "pin", "none of the system's"])
+def test_the_wrong_one_is_refused(run: Run, tmp_path: Path, library: str, wrong: str) -> None:
+    async def main() -> None:
+        files = write_certificate(
+            tmp_path,
+            *(["elsewhere.example"] if wrong == "name" else []),
+            issuer="another" if wrong == "issuer" else "good",
+            expired=wrong == "date",
+        )
+        good = write_certificate(tmp_path, stem="good")
+        said = TlsParameters(ca=good.ca)
+        if wrong == "pin":
+            said = WRONG_PIN
+        elif wrong == "none of the system's":
+            said = TlsParameters()
+        with pytest.raises(CertificateRefused):
+            await dial(files, library, connector(good, backend_named(library), said=said))
+
+    run(main())
+
+
+def test_who_does_not_speak_the_protocol_is_refused(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        with pytest.raises(TlsFailed, match="SOCKS 6") as caught:
+            await dial(files, library, connector(files, backend_named(library)), alpn="h3")
+        assert not isinstance(caught.value, CertificateRefused)
+
+    run(main())
+
+
+def test_nobody_there_is_told_at_once(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        dialler = connector(files, backend_named(library))
+        connection = dialler.begin(("127.0.0.1", 9))
+        with pytest.raises(ConnectionRefusedError):
+            await dialler.ready(connection)
+
+    run(main())
+
+
+def test_a_ticket_is_good_once(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        async with listening(files, backend_named(library)) as listener:
+            dialler = connector(files, backend_named(library))
+            first, _ = await connected(dialler, listener)
+            while not dialler.has_ticket:
+                stream = await first.open()
+                await stream.send(b"x")
+                await first.aclose()
+            used = list(dialler._tickets)
+            second, _ = await connected(dialler, listener)
+            assert second.handshake is not None
+            assert second.handshake.resumed
+            second.close()
+            dialler._tickets[:] = used  # what a thief, or a replayer, has
+            third, _ = await connected(dialler, listener)
+            assert third.handshake is not None
+            assert not third.handshake.resumed
+            third.close()
+
+    run(main())
+
+
+def test_early_data_arrives_before_the_handshake_is_done_and_once(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        async with listening(files, backend_named(library)) as listener:
+            dialler = connector(files, backend_named(library))
+            first, _ = await connected(dialler, listener)
+            await first.aclose()
+            assert dialler.has_ticket
+            address = ("127.0.0.1", listener.local.port)
+            client = dialler.begin(address)
+            stream = client.open_nowait()
+            assert stream is not None
+            await stream.send(b"early")
+            server = await listener.accept()
+            theirs = await server.accept()
+            assert theirs.early
+            assert server.handshake is None  # the client has not been heard twice yet
+            assert await theirs.receive() == b"early"
+            await server.proven()
+            await dialler.ready(client)
+            assert client.handshake is not None
+            assert client.handshake.early_accepted
+            await theirs.send(b"answer")
+            assert await stream.receive() == b"answer"
+            later = await client.open()
+            await later.send(b"late")
+            assert not (await server.accept()).early
+            client.close()
+
+    run(main())
+
+
+def test_early_data_that_is_not_taken_goes_again(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        dialler = connector(files, backend_named(library))
+        async with listening(files, backend_named(library)) as listener:
+            first, _ = await connected(dialler, listener)
+            await first.aclose()
+        async with listening(files, backend_named(library)) as listener:  # it knows of no tickets
+            client = dialler.begin(("127.0.0.1", listener.local.port))
+            stream = client.open_nowait()
+            assert stream is not None
+            await stream.send(b"not so early")
+            await dialler.ready(client)
+            server = await listener.accept()
+            theirs = await server.accept()
+            assert await theirs.receive() == b"not so early"
+            assert client.handshake is not None
+            assert not client.handshake.early_accepted
+            assert not client.handshake.resumed
+            client.close()
+
+    run(main())
