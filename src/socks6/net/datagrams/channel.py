@@ -31,6 +31,9 @@ from socks6.net.stream import (
 ROUTE_SECONDS: Final = 15.0
 """How long a way to a remote host, or from it, is used before policy, names and filter are asked again."""
 MAX_ROUTES: Final = 1024  # of one association, each way; beyond, all are forgotten and found again
+MAX_WAITING: Final = (
+    64  # datagrams of one association that wait for names, so that others' names are found too
+)
 BATCH: Final = 64  # datagrams taken from a socket before the others have their turn
 LONGEST: Final = 65536
 FINAL: Final = frozenset((errno.EAGAIN, errno.EBADF, errno.EINVAL, errno.ENOBUFS))
@@ -90,6 +93,7 @@ class DirectChannel(DatagramChannel):
         self._sockets: dict[int, socket.socket | None] = {port.sock.family: port.sock}  # None: cannot be had
         self._routes: dict[tuple[str, int], Route] = {}
         self._sources: dict[tuple[str, int], float] = {}
+        self._waiting = 0  # datagrams whose names are being looked up
         self._sink: DatagramSink | None = None
         self._watch: Callable[[socket.socket], None] = self._read_later
         self._closed = False
@@ -185,11 +189,19 @@ class DirectChannel(DatagramChannel):
             return None
         addresses = self._names.known(host, now)
         if addresses is None:
-            self._names.look_up(host, functools.partial(self._found, data, host, port))
+            self._look_up(data, host, port)
             return None
         return self._route_to(host, port, addresses, now)
 
+    def _look_up(self, data: bytes, host: str, port: int) -> None:
+        if self._waiting >= MAX_WAITING:
+            self.dropped += 1
+            return
+        self._waiting += 1
+        self._names.look_up(host, functools.partial(self._found, data, host, port))
+
     def _found(self, data: bytes, host: str, port: int, addresses: tuple[Address, ...]) -> None:
+        self._waiting -= 1
         if self._closed:
             return
         route = self._route_to(host, port, addresses, self._loop.time())
@@ -258,7 +270,7 @@ class DirectChannel(DatagramChannel):
                     raise
                 except OSError:  # an ICMP error
                     continue
-                source = address[0], address[1]
+                source = address[0].partition("%")[0], address[1]  # a client is told of no scope
                 if self.admits(source, now):
                     packets.append((data, *source))
         if packets and self._sink is not None:

@@ -35,19 +35,20 @@ class NameCache:
         return answer.addresses
 
     def look_up(self, name: str, waiter: Waiter) -> None:
-        """Have `waiter` told the addresses of a name, none if it has none, some time later."""
+        """Have `waiter` told the addresses of a name, some time later; none if it has none, or too many wait."""
         waiting = self._waiting.get(name)
         if waiting is None:
             if len(self._waiting) >= MAX_NAMES:
+                waiter(())
                 return
             self._waiting[name] = [waiter]
             task = asyncio.get_running_loop().create_task(self._resolve(name), name=f"look up {name}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        if len(waiting) >= MAX_WAITING:
-            del waiting[0]
         waiting.append(waiter)
+        if len(waiting) > MAX_WAITING:
+            waiting.pop(0)(())
 
     async def aclose(self) -> None:
         """Look nothing up any more. Idempotent."""

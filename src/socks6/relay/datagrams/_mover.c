@@ -48,7 +48,7 @@ typedef struct {
     uint64_t hash; /* 0: the slot is free */
     double until;
     unsigned char *long_key;
-    unsigned flush;  /* of which `group` is a part */
+    uint64_t flush; /* of which `group` is a part; so many bits never come round again */
     int group;
     int fd;
     uint16_t key_size;
@@ -76,7 +76,7 @@ typedef struct Lane {
     uint64_t id;
     unsigned long long up_datagrams, up_bytes, down_datagrams, down_bytes;
     Table ways, sources;
-    unsigned flush;
+    uint64_t flush;
     int group;
     int near; /* the descriptor of the client's port, -1 before the first datagram */
     uint8_t version, draft, counts_itself, alone, source_size, local_size;
@@ -113,7 +113,7 @@ struct Core {
     uint64_t seed;
     unsigned long long dropped;
     Lane *buckets[BUCKETS];
-    unsigned flush; /* number of the batch that is being collected */
+    uint64_t flush; /* number of the batch that is being collected */
     int outs, groups;
     unsigned char *buffers;
     struct mmsghdr received[BATCH];
@@ -250,7 +250,8 @@ static void describe(Core *core, Group *group, struct msghdr *message, struct io
         message->msg_controllen = group->control_size;
         return;
     }
-    memcpy(group->ancillary, group->control, group->control_size);
+    if (group->control_size)
+        memcpy(group->ancillary, group->control, group->control_size);
     struct cmsghdr *cut = (struct cmsghdr *)(group->ancillary + group->control_size);
     uint16_t size = (uint16_t)group->size;
     cut->cmsg_level = IPPROTO_UDP;
@@ -315,7 +316,7 @@ static void send_all(Core *core)
 }
 
 /* Have core->out[core->outs] sent together with others to the same place. */
-static void enqueue(Core *core, Group like, unsigned *flush, int *last_group)
+static void enqueue(Core *core, Group like, uint64_t *flush, int *last_group)
 {
     Out *out = &core->out[core->outs];
     out->next = -1;
@@ -512,7 +513,8 @@ static int add_miss(Core *core, PyObject **misses, Lane *lane, const unsigned ch
         send_all(core);
     if (!lane->owner)
         return 0;
-    PyObject *miss = Py_BuildValue("Oy#y#y#", lane->owner, data, (Py_ssize_t)size, core->names[at],
+    /* a reference of its own: if the lane is closed as the tuple is made, nobody else may hold the owner */
+    PyObject *miss = Py_BuildValue("Ny#y#y#", Py_NewRef(lane->owner), data, (Py_ssize_t)size, core->names[at],
                                    (Py_ssize_t)core->received[at].msg_hdr.msg_namelen, local,
                                    (Py_ssize_t)local_size);
     if (miss && (*misses || (*misses = PyList_New(0))))

@@ -12,7 +12,7 @@ from typing_extensions import override
 from socks6.errors import NotAllowed, OperationFailed
 from socks6.message.codes import DatagramErrorCode
 from socks6.message.options import TTL, NoFragmentation, PortParity, UDPError
-from socks6.net.datagrams.channel import MAX_ROUTES, DirectChannel
+from socks6.net.datagrams.channel import MAX_ROUTES, MAX_WAITING, DirectChannel
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.datagrams.filtering import Filtering
 from socks6.net.direct import DirectOutbound
@@ -20,9 +20,11 @@ from socks6.net.resolve import Address, Resolver
 from socks6.net.stream import DatagramJudge, DatagramReport, DatagramSink, Packet
 from tests.kit.lanes import everything, udp_socket
 from tests.kit.loops import Run
+from tests.kit.netns import Namespace, needs_namespaces
 from tests.kit.streams import turns
 
 ANY: Final = ("0.0.0.0", 0)
+LOOPBACK_INDEX: Final = 1  # in any namespace
 
 
 class Judge(DatagramJudge):
@@ -92,6 +94,23 @@ class SlowResolver(Resolver):
             Address(socket.AF_INET6, ("::1", 0, 0, 0)),
             Address(socket.AF_INET, ("127.0.0.1", 0)),
         )
+
+
+class SilentResolver(Resolver):
+    """Finds nothing, and that when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = asyncio.Event()
+        self.asked: list[str] = []
+
+    @override
+    async def resolve(self, host: str, port: int) -> tuple[Address, ...]:
+        if not host.endswith(".example"):
+            return await super().resolve(host, port)
+        self.asked.append(host)
+        await self.open.wait()
+        raise OSError
 
 
 @contextlib.asynccontextmanager
@@ -167,6 +186,50 @@ def test_a_slow_name_holds_up_nobody_else(run: Run) -> None:
                 assert resolver.lookups == 1
 
     run(play())
+
+
+def test_one_association_keeps_no_others_names_from_being_found(run: Run) -> None:
+    async def play() -> None:
+        resolver = SilentResolver()
+        way = DirectOutbound(resolver)
+        greedy, other = [await way.associate(*ANY, judge=Judge(), options=()) for _ in range(2)]
+        assert isinstance(greedy, DirectChannel)
+        greedy.send([(b"x", f"n{number}.example", 9) for number in range(MAX_WAITING + 5)])
+        other.send(((b"x", "wanted.example", 9),))
+        await turns()
+        assert (len(resolver.asked), resolver.asked[-1]) == (MAX_WAITING + 1, "wanted.example")
+        assert greedy.dropped == 5
+        resolver.open.set()
+        await turns()
+        greedy.send(((b"x", "another.example", 9),))
+        await turns()
+        assert resolver.asked[-1] == "another.example"
+        for made in (greedy, other):
+            await made.aclose()
+        await way.aclose()
+
+    run(play())
+
+
+@needs_namespaces
+def test_a_client_is_told_of_no_scope(run: Run) -> None:
+    async def play() -> None:
+        async with channel(place=("::", 0)) as (made, sink):
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as neighbour:
+                neighbour.bind(("fe80::1", 0, 0, LOOPBACK_INDEX))
+                async with asyncio.timeout(5):
+                    while sink.packets.empty():  # the route comes a moment after the address
+                        neighbour.sendto(b"here", ("fe80::1", made.bound.port, 0, LOOPBACK_INDEX))
+                        await asyncio.sleep(0.01)
+                assert sink.packets.get_nowait() == (b"here", "fe80::1", place_of(neighbour)[1])
+
+    namespace = Namespace()
+    try:
+        namespace.configure("address add fe80::1/64 dev lo nodad")
+        with namespace.entered():
+            run(play())
+    finally:
+        namespace.close()
 
 
 def test_a_name_that_is_found_when_the_channel_is_closed_is_no_harm(run: Run) -> None:

@@ -74,12 +74,13 @@ def test_only_so_many_wait_for_a_name_and_the_oldest_goes(run: Run) -> None:
     async def play() -> None:
         lookups = Lookups()
         names = NameCache(lookups)
-        told: list[int] = []
+        told: list[tuple[int, int]] = []
         for number in range(MAX_WAITING + 3):
-            names.look_up("a.example", lambda _, number=number: told.append(number))  # type: ignore[misc]
+            names.look_up("a.example", lambda found, number=number: told.append((number, len(found))))  # type: ignore[misc]
+        assert told == [(0, 0), (1, 0), (2, 0)]
         lookups.open.set()
         await settled(names)
-        assert told == list(range(3, MAX_WAITING + 3))
+        assert told[3:] == [(number, 1) for number in range(3, MAX_WAITING + 3)]
 
     run(play())
 
@@ -90,6 +91,9 @@ def test_only_so_many_names_are_looked_up_and_remembered(run: Run) -> None:
         names = NameCache(lookups)
         for number in range(MAX_NAMES + 1):
             names.look_up(f"n{number}", lambda _: None)
+        told: list[tuple[Address, ...]] = []
+        names.look_up("one too many", told.append)
+        assert told == [()]
         lookups.open.set()
         await settled(names)
         assert len(lookups.asked) == MAX_NAMES
