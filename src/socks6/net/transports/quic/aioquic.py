@@ -218,15 +218,15 @@ class AioquicBackend(Backend):
             ticket = terms.tickets.take(name)
             return ticket if isinstance(ticket, tls.SessionTicket) else None
 
-        return AioquicCore(
-            AioquicConnection(
-                configuration=configuration,
-                original_destination_connection_id=terms.first_cid,
-                retry_source_connection_id=terms.retry_cid,
-                session_ticket_fetcher=fetch,
-                session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
-            )
+        connection = AioquicConnection(
+            configuration=configuration,
+            original_destination_connection_id=terms.first_cid,
+            retry_source_connection_id=terms.retry_cid,
+            session_ticket_fetcher=fetch,
+            session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
         )
+        connection.tell_reset_token(terms.reset_token)
+        return AioquicCore(connection)
 
     @override
     def check(self, identity: ServerIdentity) -> None:

@@ -4,6 +4,7 @@ It doubles a peer's credit by itself, however little has been read; here a strea
 ahead of the reader and no more.
 """
 
+from collections.abc import Callable
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -58,6 +59,11 @@ class AioquicConnection(QuicConnection):
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._read: WeakKeyDictionary[QuicStream, int] = WeakKeyDictionary()
         self._given = 0  # bytes of streams that were to be sent
+
+    def tell_reset_token(self, token_of: Callable[[bytes], bytes]) -> None:
+        """Have the peer know how a stateless reset looks that is ours."""
+        first = self._host_cids[0]
+        first.stateless_reset_token = token_of(first.cid)
 
     def was_read(self, stream_id: int, size: int) -> None:
         """Take note that bytes of a stream were read."""

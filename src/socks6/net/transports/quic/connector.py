@@ -21,6 +21,7 @@ from socks6.net.transports.quic.pump import Road
 
 BATCH: Final = 32  # pieces taken from the socket before others have their turn
 ROOM: Final = 64
+BELIEVED: Final = 2  # probes in a row without an answer: then an ICMP error ends a connection
 TICKETS: Final = 8  # kept for later connections
 # Alerts of TLS (RFC 8446 §6.2): what the peer said of us, or we of it.
 BAD_CERTIFICATE: Final = frozenset((42, 43, 44, 45, 46, 48))
@@ -30,6 +31,7 @@ WORDS: Final = {
     116: "the peer wants a client certificate, and there is none (cert=)",
     120: "the peer does not speak SOCKS 6 here",
 }
+VAGUE: Final = "the server certificate is unacceptable"  # what qh3 says of dates and names
 
 
 class QuicConnector:
@@ -88,7 +90,7 @@ class QuicConnector:
         try:
             await connection.proven()
         except OSError as error:
-            raise failure_of(connection.terminated, error) from None
+            raise failure_of(connection.terminated, error, self._server_name) from None
         self._check(connection)
 
     def _check(self, connection: QuicConnection) -> None:
@@ -113,13 +115,16 @@ class QuicConnector:
         del self._tickets[:-TICKETS]
 
 
-def failure_of(terminated: Terminated | None, error: OSError) -> OSError:
+def failure_of(terminated: Terminated | None, error: OSError, server_name: str) -> OSError:
     """Return what the end of a connection means that has not been ready."""
     if terminated is None or not ALERT <= terminated.code < ALERT + 256:
         return error
     alert = terminated.code - ALERT
     if alert in BAD_CERTIFICATE:
-        return CertificateRefused(f"the certificate does not hold: {terminated.reason or f'alert {alert}'}")
+        reason = terminated.reason or f"alert {alert}"
+        if reason == VAGUE:
+            reason = f"it has expired, is not valid yet, or is not for {server_name}"
+        return CertificateRefused(f"the certificate does not hold: {reason}")
     return TlsFailed(f"QUIC failed: {WORDS.get(alert) or terminated.reason or f'alert {alert}'}")
 
 
@@ -185,7 +190,8 @@ class _OwnSocket(Road):
         assert connection is not None  # noqa: S101 - it is served from the beginning
         if events & FAILED:
             number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number and connection.handshake is None:
+            # anybody may say so, but not prevent the peer's answers: one that still answers is there
+            if number and (connection.handshake is None or connection.core.unanswered >= BELIEVED):
                 connection.refused(number)
                 return
         for _ in range(BATCH):

@@ -209,6 +209,7 @@ class ServerTerms:
     tickets: TicketBox
     first_cid: bytes  # what the client first called us: before a Retry, if there was one
     retry_cid: bytes | None = None  # what our Retry said that we are called
+    reset_token: Callable[[bytes], bytes]  # of what we are called first
     alpn: str = ALPN
     idle_timeout: float = 30.0
 

@@ -28,6 +28,7 @@ from socks6.net.transports.quic.header import (
     version_negotiation,
 )
 from socks6.net.transports.quic.pump import Road
+from socks6.net.transports.quic.resets import StatelessResets
 from socks6.net.transports.quic.retry import Known, RetryTokens
 from socks6.net.transports.quic.tickets import SingleUseTickets
 
@@ -59,6 +60,7 @@ class QuicListener(Receiver):
         self._retry_from = retry_from
         self._loop = asyncio.get_running_loop()
         self._tokens = RetryTokens()
+        self._resets = StatelessResets(identity().key)
         self._tickets = SingleUseTickets()
         self._by_cid: dict[bytes, _Guest] = {}
         self._guests: dict[_Guest, None] = {}
@@ -134,7 +136,10 @@ class QuicListener(Receiver):
     def _admit(self, header: Header, arrival: Arrival) -> "_Guest | None":
         """Let a new client in, have it prove its address first, or ignore it."""
         first_size = min(arrival.size, len(arrival.data))
-        if header.version is None or first_size < SMALLEST_INITIAL or self.closed:
+        if header.version is None:
+            self._reset(header, arrival, first_size)
+            return None
+        if first_size < SMALLEST_INITIAL or self.closed:
             return None
         if header.version not in VERSIONS:
             if header.version:
@@ -148,6 +153,12 @@ class QuicListener(Receiver):
             self._send_retry(header, arrival)
             return None
         return self._let_in(header, arrival, known)
+
+    def _reset(self, header: Header, arrival: Arrival, size: int) -> None:
+        """Tell a client whose connection is unknown here, since the server was started anew."""
+        packet = self._resets.answer(header.destination, size)
+        if packet is not None:
+            self.port.send(packet, arrival.source, arrival.local)
 
     def _send_retry(self, header: Header, arrival: Arrival) -> None:
         self.retries += 1
@@ -168,6 +179,7 @@ class QuicListener(Receiver):
                 tickets=self._tickets,
                 first_cid=known.first_cid if known else header.destination,
                 retry_cid=known.retry_cid if known else None,
+                reset_token=self._resets.token,
                 alpn=self._alpn,
             )
         )

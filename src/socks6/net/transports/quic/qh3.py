@@ -250,15 +250,15 @@ class Qh3Backend(Backend):
             ticket = terms.tickets.take(name)
             return ticket if isinstance(ticket, tls.SessionTicket) else None
 
-        return Qh3Core(
-            Qh3Connection(
-                configuration=configuration,
-                original_destination_connection_id=terms.first_cid,
-                retry_source_connection_id=terms.retry_cid,
-                session_ticket_fetcher=fetch,
-                session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
-            )
+        connection = Qh3Connection(
+            configuration=configuration,
+            original_destination_connection_id=terms.first_cid,
+            retry_source_connection_id=terms.retry_cid,
+            session_ticket_fetcher=fetch,
+            session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
         )
+        connection.reset_token = terms.reset_token(connection.host_cid)
+        return Qh3Core(connection)
 
     @override
     def check(self, identity: ServerIdentity) -> None:

@@ -42,6 +42,7 @@ class Qh3Connection(QuicConnection):
     """A connection with as many streams as we want, which takes nothing while it is `held`."""
 
     held = False
+    reset_token: bytes | None = None  # how a stateless reset looks that is ours; a server's
 
     @override
     def _drain_core(self) -> None:
@@ -110,6 +111,7 @@ class Qh3Connection(QuicConnection):
             session_ticket_fetcher=self._session_ticket_fetcher,
             session_ticket_handler=self._session_ticket_handler,
             version_change_handler=self._set_version,
+            stateless_reset_token=self.reset_token,
         )
         return self._tls
 
