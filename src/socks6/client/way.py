@@ -1,6 +1,7 @@
 """How a client reaches its proxy: over TCP, TLS, a Unix socket, or whatever a caller dials."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -92,6 +93,12 @@ class WayToProxy:
                 return await quic.open(ask)
         except TlsFailed:
             raise
-        except OSError:  # TimeoutError is one
+        except OSError as error:  # TimeoutError is one
             self._quic_blocked_until = now() + QUIC_BLOCKED
+            logging.getLogger("socks6").warning(
+                "QUIC does not get through, TLS it is for %d s proxy=%s reason=%r",
+                QUIC_BLOCKED,
+                self._url,
+                error.strerror or str(error) or "no answer",
+            )
             return None
