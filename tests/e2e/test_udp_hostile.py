@@ -16,10 +16,10 @@ from socks6.net.resolve import THREADS
 from socks6.policy.rules import Policy
 from socks6.proxy.settings import Settings, UdpSettings
 from tests.kit.footprint import eventually
+from tests.kit.movers import LOOP_OF
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.proxies import Proxy, server
 from tests.kit.udp_server import (
-    LOOP_OF,
     RawClient,
     RunningServer,
     peer_socket,

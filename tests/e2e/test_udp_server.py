@@ -14,8 +14,8 @@ from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.datagrams.filtering import Filtering
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.settings import Settings, UdpSettings
+from tests.kit.movers import LOOP_OF
 from tests.kit.udp_server import (
-    LOOP_OF,
     PATIENCE,
     RawClient,
     RunningServer,

@@ -9,9 +9,9 @@ import pytest
 from socks6.message.datagrams import Datagram
 from socks6.message.options import SessionID, SessionRequest, SessionTeardown, find
 from socks6.proxy.settings import BindSettings, Settings
+from tests.kit.movers import LOOP_OF
 from tests.kit.netns import LEFT, needs_namespaces, road
 from tests.kit.udp_server import (
-    LOOP_OF,
     PATIENCE,
     RawClient,
     RunningServer,

@@ -12,7 +12,7 @@ from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.net.datagrams.arrival import ask_for_local_addresses
 from socks6.net.sockets import SocketAddress
 from socks6.relay.datagrams.mover import ClientPath, Lane, LaneOwner, Mover, Path
-from tests.kit.udp_server import MOVERS
+from tests.kit.movers import mover_named
 
 ID = 0x0102030405060708
 LATER = 100.0  # when entries end, unless told
@@ -129,7 +129,7 @@ def scene(
         port, client, far, remote = (held.enter_context(udp_socket(host)) for _ in range(4))
         if local_addresses:
             ask_for_local_addresses(port)
-        made = MOVERS[mover]()
+        made = mover_named(mover)()
         for sock in (port, far):
             made.prepare(sock)
         set_up = Scene(

@@ -1,6 +1,7 @@
 """Hosts that are reached by datagrams: an echo, and a name server. Each runs in a thread of its own, on a free port."""
 
 import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -9,15 +10,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 import trustme
 
 from tests.kit.origins import Place
 
-POLL_SECONDS = 0.05
-PATIENCE = 15.0
-ADDRESS = "192.0.2.53"  # what the name server says of every name
+POLL_SECONDS: Final = 0.05
+PATIENCE: Final = 15.0
+OURS: Final = (20_000, 32_000)  # below Linux's own choice (ip_local_port_range, 32768 and up), and macOS's
+ADDRESS: Final = "192.0.2.53"  # what the name server says of every name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +163,12 @@ def greet_over_dtls(server: DtlsHost, *prefix: str, port: int) -> str:
 
 
 def _free_port(kind: int) -> int:
-    """Return a port for a program that cannot be told to take any."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    """Return a port for a program that cannot be told to take any: one that the system gives to nobody by itself."""
+    while True:
+        with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
+            port = random.SystemRandom().randrange(*OURS)  # not the test's seed: both workers have that
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def _kill(*processes: subprocess.Popen[str]) -> None:

@@ -37,15 +37,12 @@ from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.datagrams.compiled import CompiledMover
-from socks6.relay.datagrams.mover import Mover, PythonMover
 from socks6.telemetry import ConnectionSummary, NullObserver
 from tests.kit.loops import LOOP_FACTORIES
+from tests.kit.movers import mover_named
 from tests.kit.netns import Namespace
 
 PATIENCE: Final = 5.0
-MOVERS: Final[dict[str, Callable[[], Mover]]] = {"python": PythonMover, "compiled": CompiledMover}
-LOOP_OF: Final = {"python": "asyncio", "compiled": "uvloop"}  # so that both loops are met as well
 OPENLY: Final = Policy(allow_private=True)
 
 
@@ -86,7 +83,7 @@ def udp_server(
     namespace: Namespace | None = None,
     host: str = "127.0.0.1",
     front: str = "socks6",
-    mover: str = "compiled",
+    mover: str = "best",
     loop: str = "uvloop",
     policy: Policy = OPENLY,
     settings: Settings | None = None,
@@ -94,7 +91,7 @@ def udp_server(
     via: str = "",
 ) -> Iterator[RunningServer]:
     """Run a server until the block ends; it must have had no fault. `via` is a proxy that it goes out through."""
-    notes = _Notes()
+    notes, make_mover = _Notes(), mover_named(mover)
     place = f"[{host}]" if ":" in host else host
     ready: queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException] = queue.Queue()
 
@@ -105,7 +102,7 @@ def udp_server(
             settings=settings or Settings(drain_timeout=0.1),
             observer=notes,
             outbound=outbound,
-            mover=MOVERS[mover],
+            mover=make_mover,
         )
         async with Server([f"{front}://{place}:0"], worker, open_to_all=True) as server:
             ready.put((_running(server, worker, notes), server.abort))

@@ -13,8 +13,8 @@ from socks6.message.datagrams import (
 )
 from socks6.message.options import TTL, PortParity, SessionID, SessionRequest, UDPError, find
 from socks6.proxy.settings import Settings, UdpSettings
+from tests.kit.movers import LOOP_OF
 from tests.kit.udp_server import (
-    LOOP_OF,
     PATIENCE,
     RawClient,
     RunningServer,

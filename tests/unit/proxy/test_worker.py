@@ -217,6 +217,7 @@ def test_a_silent_client_is_sent_away_without_an_answer(run: Run) -> None:
             group.create_task(worker.serve_stream(server))
             await client.send(b"\x06\x01")
             assert await client.receive() == b""
+            await client.aclose()
         assert log.summaries[0].ending is Ending.NO_REQUEST
 
     run(scene())

@@ -304,18 +304,8 @@ def test_a_stream_without_a_socket_is_copied(run: Run) -> None:
 
 
 ELSEWHERE = """
-import asyncio, fcntl, os, select, selectors, socket, sys
-sys.platform = "darwin"
-for module, names in {
-    os: ("splice", "pipe2", "SPLICE_F_MOVE", "SPLICE_F_NONBLOCK"),
-    select: ("epoll", "EPOLLIN", "EPOLLOUT", "EPOLLRDHUP", "EPOLLET"),
-    fcntl: ("F_SETPIPE_SZ", "F_GETPIPE_SZ"),
-    socket: ("SOCK_NONBLOCK", "TCP_DEFER_ACCEPT", "TCP_KEEPIDLE"),
-}.items():
-    for name in names:
-        delattr(module, name)
-from socks6.net.direct import DirectOutbound
-from socks6.net.serve import accept_streams
+import tests.kit.elsewhere
+import asyncio
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.unix import listen_unix
 from socks6.relay.plane import RelayPlane
@@ -335,7 +325,7 @@ async def main():
         await remote.aclose()
     await listener.aclose()
 
-loop = asyncio.SelectorEventLoop(selectors.PollSelector())
+loop = asyncio.SelectorEventLoop()
 loop.run_until_complete(main())
 loop.close()
 """

@@ -1,15 +1,19 @@
 """Which address of ours a datagram was sent to, and how answers leave from there: on ports of every address."""
 
 import socket
+import sys
 from struct import Struct
 from typing import Final, TypeAlias
 
 from socks6.net.sockets import SocketAddress
 
 ROOM: Final = 128  # for what the kernel tells beside a datagram
-IP_PKTINFO: Final = 8  # linux/in.h; struct in_pktinfo: interface, local address to answer from, destination
-IPV6_RECVPKTINFO: Final = 49  # linux/in6.h
-IPV6_PKTINFO: Final = 50  # struct in6_pktinfo: destination, interface
+LINUX: Final = sys.platform == "linux"  # linux/in.h, linux/in6.h; else macOS: netinet/in.h, netinet6/in6.h
+IP_PKTINFO: Final = (
+    8 if LINUX else 26
+)  # struct in_pktinfo: interface, local address to answer from, destination
+IPV6_RECVPKTINFO: Final = 49 if LINUX else 61
+IPV6_PKTINFO: Final = 50 if LINUX else 46  # struct in6_pktinfo: destination, interface
 PKTINFO: Final = Struct("=i4s4s")
 PKTINFO6: Final = Struct("=16si")
 
