@@ -20,12 +20,12 @@ from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.forwarding import forward
 from tests.kit.link.cable import link, needs_links
 from tests.kit.loops import Run
-from tests.kit.origins import Place, checksum, tcp_host, web_site
+from tests.kit.origins import Place, checksum, echo, tcp_host, web_site
 from tests.kit.processes import Ended, socks6, started
-from tests.kit.proxied import as_alice, echoing, local_worker
+from tests.kit.proxied import as_alice, local_worker
 from tests.kit.proxies import Proxy, converter, curl, curl_line, receive_exactly, server, tunnel
 from tests.kit.quic import BACKENDS
-from tests.kit.streams import receive_all
+from tests.kit.streams import receive_exactly as receive_bytes
 from tests.kit.udp_hosts import ADDRESS, name_server
 
 pytestmark = pytest.mark.e2e
@@ -158,32 +158,36 @@ def test_a_new_certificate_is_taken_while_a_stream_is_open(files: Files, tmp_pat
 def test_a_client_uses_one_connection_for_each_command_and_a_new_one_when_it_dies(
     run: Run, tmp_path: Path
 ) -> None:
-    async def main() -> None:
+    async def scene(client: Client, place: Place) -> None:
+        streams = [await client.connect(place.host, place.port) for _ in range(5)]
+        (connection,) = {connection_of(stream.carrier) for stream in streams}
+        assert connection is not None
+        listener = await client.bind("127.0.0.1", backlog=2)
+        await client.noop()
+        pool = client._asker._way._quic
+        assert pool is not None
+        assert len(pool._pool) == 2
+        connection.close()
+        with pytest.raises(OSError, match="over"):
+            await streams[0].receive()
+        async with await client.connect(place.host, place.port) as stream:
+            await stream.send(b"still there?")
+            assert await receive_bytes(stream, 12) == b"still there?"
+        await listener.aclose()
+        for stream in streams:
+            stream.abort()
+
+    async def main(place: Place) -> None:
         files = write_certificate(tmp_path)
         listen = f"socks6+quic://127.0.0.1:0?{files.listener_query}"
         async with (
-            echoing() as port,
             Server([listen], local_worker()) as running,
             Client(f"{as_alice(running)}?ca={files.ca}") as client,
         ):
-            streams = [await client.connect("127.0.0.1", port) for _ in range(5)]
-            (connection,) = {connection_of(stream.carrier) for stream in streams}
-            assert connection is not None
-            listener = await client.bind("127.0.0.1", backlog=2)
-            await client.noop()
-            pool = client._asker._way._quic
-            assert pool is not None
-            assert len(pool._pool) == 2
-            connection.close()
-            with pytest.raises(OSError, match="over"):
-                await receive_all(streams[0])
-            async with await client.connect("127.0.0.1", port) as stream:
-                assert await stream.receive() == b"hello "
-            await listener.aclose()
-            for stream in streams:
-                stream.abort()
+            await scene(client, place)
 
-    run(main())
+    with echo() as place:
+        run(main(place))
 
 
 @needs_links
