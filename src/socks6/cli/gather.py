@@ -22,7 +22,7 @@ PLAIN: Final = (
     "direct", "via_fast_open", "via_session", "optimistic", "open_to_all", "allow_private", "connections", "connections_per_source",
     "sessions", "sessions_total", "session_timeout", "handshake_timeout", "lookup_timeout", "connect_timeout", "idle_timeout", "fin_timeout", "drain_timeout",
     "dialect_212", "quiet_failures", "ignore_fragmented", "copy_tos", "fast_open", "racing", "first_family",
-    "attempt_delay", "tls_certificate", "tls_key", "tls_client_ca", "tls_min_version", "udp_enabled", "verbosity", "log_destinations", "loop",
+    "attempt_delay", "quic_backend", "tls_certificate", "tls_key", "tls_client_ca", "tls_min_version", "udp_enabled", "verbosity", "log_destinations", "loop",
 )  # fmt: skip
 
 

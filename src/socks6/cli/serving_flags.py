@@ -4,6 +4,7 @@ import argparse
 from typing import Final, TypeAlias
 
 from socks6.cli.values import count, positive_count, positive_seconds, seconds, small_count
+from socks6.net.url_quic import BACKENDS
 
 LOOPS: Final = ("auto", "asyncio", "uvloop")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")
@@ -16,7 +17,9 @@ def add_serving_flags(parser: argparse.ArgumentParser, *, listen: str) -> None:
     """Add them all; `listen` is the default listener."""
     _add_ways(parser.add_argument_group("ways in and out"), listen)
     _add_rights(parser.add_argument_group("who may come in, and where to"))
-    _add_tls(parser.add_argument_group("encryption of listeners such as socks6+tls://HOST"))
+    _add_tls(
+        parser.add_argument_group("encryption of listeners such as socks6+tls://HOST, socks6+quic://HOST")
+    )
     _add_limits(parser.add_argument_group("limits"))
     _add_habits(parser.add_argument_group("manner of serving"))
     _add_stack(parser.add_argument_group("the layers below"))
@@ -44,7 +47,8 @@ def _add_ways(group: Group, listen: str) -> None:
         action="append",
         help="where clients come in: socks6://HOST:PORT, mixed:// (SOCKS 4, 4a, 5, 6 and HTTP on one port),"
         " socks5://, http://, each also encrypted, as socks6+tls://HOST, or on a Unix socket,"
-        f" socks6+unix:///PATH; port 0 is any free one; repeatable (default: {listen})",
+        " socks6+unix:///PATH; SOCKS 6 over QUIC, socks6+quic://HOST;"
+        f" port 0 is any free one; repeatable (default: {listen})",
     )
     add_upstream_flags(group)
     group.add_argument(
@@ -106,6 +110,7 @@ def _add_tls(group: Group) -> None:
     group.add_argument(
         "--tls-min-version", choices=TLS_VERSIONS, help="the oldest version of TLS (default: 1.3)"
     )
+    group.add_argument("--quic-backend", choices=BACKENDS, help="the library that speaks QUIC (default: qh3)")
 
 
 def _add_limits(group: Group) -> None:

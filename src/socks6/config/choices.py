@@ -30,6 +30,7 @@ class Choices:
     tls_certificate: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None
+    quic_backend: str | None = None  # one of BACKENDS
     tls_min_version: str | None = None  # one of MINIMUM_VERSIONS
 
     users: Mapping[str, PasswordHash] | None = field(default=None, repr=False)

@@ -165,6 +165,7 @@ def _settings(choices: Choices) -> Settings:
         optimistic=_said(choices.optimistic, usual.optimistic),
         copy_tos=_said(choices.copy_tos, usual.copy_tos),
         fast_open=_said(choices.fast_open, usual.fast_open),
+        quic_backend=_said(choices.quic_backend, usual.quic_backend),
         tls=_tls(choices),
         sessions=_sessions(choices),
         bind=replace(choices.bind or usual.bind, advertise=choices.advertise or ()),

@@ -17,6 +17,7 @@ from socks6.config.upstream import parse_upstream, read_url_file
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.settings import MINIMUM_VERSIONS
 from socks6.net.url import ProxyURL
+from socks6.net.url_quic import BACKENDS
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.hashes import PasswordHash
@@ -33,6 +34,7 @@ TABLES: Final[Mapping[str, type[Struct]]] = {
     "timeouts": tables.Timeouts,
     "happy-eyeballs": tables.HappyEyeballs,
     "tls": tables.Tls,
+    "quic": tables.Quic,
 }
 
 ValueT = TypeVar("ValueT")
@@ -147,10 +149,12 @@ class _Reading:
 
     def _with_tls(self, choices: Choices) -> Choices:
         tls = self._table("tls", tables.Tls)
+        quic = self._table("quic", tables.Quic)
         versions = tuple(MINIMUM_VERSIONS)
         return replace(
             choices,
             tls_certificate=self._path(tls.certificate),
+            quic_backend=self._one_of(BACKENDS, quic.backend, ("quic", "backend")),
             tls_key=self._path(tls.key),
             tls_client_ca=self._path(tls.client_ca),
             tls_min_version=self._one_of(versions, tls.min_version, ("tls", "min-version")),

@@ -105,6 +105,12 @@ class HappyEyeballs(Table):
     delay: Seconds | None = None
 
 
+class Quic(Table):
+    """[quic]"""
+
+    backend: str | None = None
+
+
 class Tls(Table):
     """[tls]"""
 

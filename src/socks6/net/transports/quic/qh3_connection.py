@@ -3,7 +3,7 @@
 It lets a connection have 100 streams of the peer's and no other number, so `_create_core` and the transport
 parameters are overridden here. It gives the peer new credit for a stream at the moment its bytes are taken out of
 the native core: so nothing is taken out while too much is unread. That stalls all streams of the connection
-(docs/decisions/0021).
+(docs/decisions/0027).
 """
 
 from typing import Final

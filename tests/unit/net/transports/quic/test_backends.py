@@ -1,0 +1,29 @@
+"""Libraries by name."""
+
+import sys
+
+import pytest
+
+from socks6.errors import ConfigurationError
+from socks6.net.transports.quic.backends import backend_named
+from tests.kit.quic import BACKENDS
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_each_is_found_by_its_name(name: str) -> None:
+    assert backend_named(name).name == name
+    assert not backend_named(name).verifies_clients
+
+
+def test_an_unknown_one_is_told_of() -> None:
+    with pytest.raises(ConfigurationError, match="one of qh3, aioquic"):
+        backend_named("quiche")
+
+
+@pytest.mark.parametrize(("name", "extra"), [("qh3", "quic"), ("aioquic", "quic-aioquic")])
+def test_one_that_is_not_installed_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, name: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, f"socks6.net.transports.quic.{name}", None)
+    with pytest.raises(ConfigurationError, match=rf"pip install socks6\[{extra}\]"):
+        backend_named(name)
