@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -169,6 +170,46 @@ class HandClient(asyncio.DatagramProtocol):
         self.conversation.close()
         self.flush()
         self.transport.close()
+
+
+class DtlsSocket:
+    """A client's DTLS connection on a blocking socket, its handshake done."""
+
+    def __init__(self, place: tuple[str, int], connector: DtlsConnector, patience: float) -> None:
+        self._connector = connector
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.settimeout(patience)
+        self._sock.connect(place)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Shake hands, as a client does that was started again on its old port."""
+        self._conversation = self._connector.call()
+        while not self._conversation.established:
+            self._flush()
+            assert not self._conversation.over, self._conversation.failure
+            self._conversation.receive(self._sock.recv(65536))
+        self._flush()
+
+    def send(self, data: bytes) -> None:
+        """Send data."""
+        self._sock.send(self._conversation.encrypt(data))
+
+    def receive(self) -> bytes:
+        """Return the next data."""
+        while not (found := self._conversation.receive(self._sock.recv(65536))):
+            assert not self._conversation.over
+        return found[0]
+
+    def close(self) -> None:
+        """Tell the server, and go."""
+        self._conversation.close()
+        self._flush()
+        self._sock.close()
+
+    def _flush(self) -> None:
+        for datagram in self._conversation.datagrams_to_send():
+            self._sock.send(datagram)
 
 
 @contextlib.asynccontextmanager
