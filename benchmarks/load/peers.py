@@ -160,19 +160,21 @@ def _encrypted(cores: frozenset[int], directory: Path) -> AbstractContextManager
     return _server("mixed+tls", query=query)(cores)
 
 
-def _datagrams_by_converter(scheme: str) -> Start:
-    """Return how to start a server, and a converter on the load's cores that datagrams take to get there."""
+def _by_converter(scheme: str, *, backend: str = "") -> Start:
+    """Return how to start a server, and a converter on the load's cores that brings the load there."""
 
     @contextmanager
     def start(cores: frozenset[int]) -> Iterator[Running]:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="socks6-dtls-")))
             certify(directory)
-            tls = scheme.endswith("tls")
-            query = f"?cert={directory}/certificate.pem&key={directory}/certificate.key" if tls else ""
-            words = ("server", "--listen", f"{scheme}://127.0.0.1:0{query}")
+            encrypted = "+" in scheme
+            query = f"?cert={directory}/certificate.pem&key={directory}/certificate.key" if encrypted else ""
+            library = f"&backend={backend}" if backend else ""
+            words = ("server", "--listen", f"{scheme}://127.0.0.1:0{query}{library}")
             server, url = stack.enter_context(socks6_command(cores, *words))
-            via = f"{url}?udp=datagram{f'&ca={directory}/certificate.pem' if tls else ''}"
+            trust = f"&ca={directory}/certificate.pem{library}" if encrypted else ""
+            via = f"{url}?udp=datagram{trust}"
             convert = ("client", "--listen", "socks5://127.0.0.1:0", "--via", via)
             load_cores = frozenset(os.sched_getaffinity(0)) - cores or cores
             client, near = stack.enter_context(socks6_command(load_cores, *convert))
@@ -228,6 +230,30 @@ PEERS: Final = {
             usual=False,
             suite="tls",
         ),
+        Peer(
+            name="socks6-quic",
+            protocol="socks5",
+            start=_by_converter("socks6+quic"),
+            ours=True,
+            usual=False,
+            suite="tls",
+        ),
+        Peer(
+            name="socks6-quic-aioquic",
+            protocol="socks5",
+            start=_by_converter("socks6+quic", backend="aioquic"),
+            ours=True,
+            usual=False,
+            suite="tls",
+        ),
+        Peer(
+            name="socks6-quic-udp",
+            protocol="socks5",
+            start=_by_converter("socks6+quic"),
+            ours=True,
+            usual=False,
+            suite="udp",
+        ),
         Peer(name="direct-udp", protocol="direct", start=_nothing, usual=False, suite="udp"),
         Peer(name="bare-udp", protocol="bare", start=_bare_relay, usual=False, suite="udp"),
         Peer(name="danted-udp", protocol="socks5", start=danted(), usual=False, suite="udp"),
@@ -240,7 +266,7 @@ PEERS: Final = {
         Peer(
             name="socks6-udp-converter",
             protocol="socks5",
-            start=_datagrams_by_converter("socks6"),
+            start=_by_converter("socks6"),
             ours=True,
             usual=False,
             suite="udp",
@@ -248,7 +274,7 @@ PEERS: Final = {
         Peer(
             name="socks6-dtls",
             protocol="socks5",
-            start=_datagrams_by_converter("socks6+tls"),
+            start=_by_converter("socks6+tls"),
             ours=True,
             usual=False,
             suite="udp",

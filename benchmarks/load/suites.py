@@ -124,7 +124,7 @@ BULK: Final = Suite(
 )
 TLS: Final = Suite(
     name="tls",
-    title="Bulk throughput of clients that come over TLS",
+    title="Bulk throughput of clients that come over TLS, or over QUIC",
     cells=BULK.cells,
     metrics=(
         Metric(name="GB/s", compute=_gigabytes_a_second, higher_is_better=True),

@@ -6,14 +6,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from socks6.message.codes import Command
-from socks6.message.options import Option
+from socks6.message.options import AuthenticationData, Option
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
+from socks6.message.userpass import UsernamePassword
 from socks6.net.stream import ByteStream
 from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import QuicConnector
 from socks6.net.url import ProxyURL
+from socks6.policy.identity import Identity
+from socks6.policy.rules import Policy
+from socks6.protocol.methods.base import Credentials
+from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from tests.kit.certificates import Files, write_certificate
@@ -111,3 +116,33 @@ async def ask(
     request = Request(command=command, host=host, port=port, options=options)
     await stream.send(request.encode() + after)
     return Asked(stream)
+
+
+def proof(password: str = "right") -> AuthenticationData:
+    return AuthenticationData(
+        method=2, data=UsernamePassword(username=b"alice", password=password.encode()).encode()
+    )
+
+
+class Slow:
+    """An authenticator that counts, and takes its time until it is let go."""
+
+    required = True
+
+    def __init__(self) -> None:
+        self.table = UserTable.from_plain({"alice": "right"})
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        self.asked += 1
+        await self.may_answer.wait()
+        return await self.table.verify(credentials)
+
+    def standing(self, identity: Identity) -> object:
+        return self.table.standing(identity)
+
+
+def a_worker(users: Slow) -> ServerWorker:
+    return ServerWorker(authenticator=users, policy=Policy(allow_private=True))

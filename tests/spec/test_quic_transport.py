@@ -1,7 +1,6 @@
 """§ QUIC transport of the seed's draft (PROTOCOL.md, section 9)."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,6 @@ from socks6.errors import ConfigurationError
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
 from socks6.message.datagrams import AssociationConfirmation, Datagram
 from socks6.message.options import (
-    AuthenticationData,
-    IdempotenceExpenditure,
-    IdempotenceRequest,
-    IdempotenceWindow,
     ListenBacklog,
     SessionID,
     SessionRequest,
@@ -22,55 +17,20 @@ from socks6.message.options import (
     StreamID,
     find,
 )
-from socks6.message.userpass import UsernamePassword
-from socks6.net.sockets import SocketAddress
 from socks6.net.stream import FrameSink
-from socks6.policy.identity import Identity
-from socks6.policy.rules import Policy
-from socks6.protocol.methods.base import Credentials
-from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
+from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.proxied import echoing
 from tests.kit.quic import BACKENDS
-from tests.kit.quic_clients import Asked, Scene, ask, serving
+from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, serving
 from tests.kit.streams import until
 from tests.kit.udp_hosts import udp_echo
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
 NOWHERE = "0.0.0.0"
-
-
-def proof(password: str = "right") -> AuthenticationData:
-    return AuthenticationData(
-        method=2, data=UsernamePassword(username=b"alice", password=password.encode()).encode()
-    )
-
-
-class Slow:
-    """An authenticator that counts, and takes its time until it is let go."""
-
-    required = True
-
-    def __init__(self) -> None:
-        self.table = UserTable.from_plain({"alice": "right"})
-        self.asked = 0
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    async def verify(self, credentials: Credentials) -> Identity | None:
-        self.asked += 1
-        await self.may_answer.wait()
-        return await self.table.verify(credentials)
-
-    def standing(self, identity: Identity) -> object:
-        return self.table.standing(identity)
-
-
-def a_worker(users: Slow) -> ServerWorker:
-    return ServerWorker(authenticator=users, policy=Policy(allow_private=True))
 
 
 def test_only_the_first_request_is_authenticated(run: Run, tmp_path: Path, library: str) -> None:
@@ -117,6 +77,17 @@ def test_a_first_request_that_fails_closes_the_connection(run: Run, tmp_path: Pa
             assert (await asked.authentication()).type == AuthenticationType.FAILED
             await asked.stream.aclose()
             with pytest.raises(OSError, match="not authenticated"):
+                await connection.accept()
+
+    run(main())
+
+
+def test_who_asks_for_nothing_is_sent_away(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        worker = ServerWorker(settings=Settings(handshake_timeout=0.1))
+        async with serving(tmp_path, worker, library) as scene:
+            connection = await scene.connect()
+            with pytest.raises(OSError, match="no request"):
                 await connection.accept()
 
     run(main())
@@ -286,79 +257,6 @@ def test_datagrams_travel_in_frames_of_the_associations_own_connection(
                 await asked.stream.aclose()
 
     run(main())
-
-
-async def _tokens(scene: Scene) -> tuple[SessionID, int]:
-    """Have a session with an id, and a ticket; return the id and a token."""
-    connection = await scene.connect()
-    asked = await ask(connection, proof(), SessionRequest(), IdempotenceRequest(size=8))
-    first, _ = await asked.replies()
-    named, window = find(first.options, SessionID), find(first.options, IdempotenceWindow)
-    assert named is not None
-    assert window is not None
-    await asked.stream.aclose()
-    await connection.aclose()
-    assert scene.dialler.has_ticket
-    return named, window.base
-
-
-@pytest.mark.parametrize("spends", [True, False])
-def test_early_requests_are_carried_out_early_only_if_they_spend_a_token(
-    run: Run, tmp_path: Path, library: str, spends: bool
-) -> None:
-    async def main() -> None:
-        came: asyncio.Queue[bytes] = asyncio.Queue()
-
-        async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            came.put_nowait(await reader.read(100))
-            writer.close()
-
-        async with (
-            await asyncio.start_server(note, "127.0.0.1", 0) as origin,
-            serving(tmp_path, a_worker(Slow()), library) as scene,
-        ):
-            port = origin.sockets[0].getsockname()[1]
-            named, token = await _tokens(scene)
-            options = (named, IdempotenceExpenditure(token=token)) if spends else (named,)
-            connection = scene.begin()
-            kept: list[bytes] = []
-            road = connection._road
-            original = road.send
-
-            def keep(packets: Sequence[bytes], remote: SocketAddress) -> None:
-                kept.extend(packets)
-
-            road.send = keep  # type: ignore[method-assign]
-            await ask(
-                connection, *options, command=Command.CONNECT, host="127.0.0.1", port=port, after=b"once"
-            )
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            flight = tuple(kept)  # what comes after it would be an answer to the server's
-            original(flight, scene.address)  # the first flight alone: nobody goes on with the handshake
-            if spends:
-                assert await came.get() == b"once"
-            else:
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.2):
-                        await came.get()
-            await _replay(scene, flight)
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    await came.get()
-
-    run(main())
-
-
-async def _replay(scene: Scene, packets: tuple[bytes, ...]) -> None:
-    """Send what an eavesdropper has heard, from a place of his own, again and again."""
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        asyncio.DatagramProtocol, remote_addr=scene.address
-    )
-    for _ in range(3):
-        for packet in packets:
-            transport.sendto(packet)
-    transport.close()
 
 
 def test_a_session_that_is_torn_down_leaves_its_connection_as_it_is(

@@ -17,7 +17,7 @@ import uvloop
 from benchmarks.load.peers import PASSWORD, USER
 from benchmarks.load.processes import ProcessError
 from benchmarks.load.round_trips.site import Address, Site
-from socks6 import Client, StackOptions
+from socks6 import Client, ProxiedStream, StackOptions
 
 Attempt = Callable[[], float]
 """Asks once; returns the seconds."""
@@ -101,6 +101,7 @@ def socks6(
     fast_open: bool = False,
     far_fast_open: bool = False,
     anew: bool = False,
+    reconnect: bool = False,  # keeps no connection (QUIC), but what was learnt by it
 ) -> Way:
     """Ask through a SOCKS 6 proxy with the library.
 
@@ -121,20 +122,33 @@ def socks6(
             data = REQUEST if early else b""
             stream = await client.connect(*site.origin, initial_data=data, options=options, idempotent=token)
             try:
-                if not early:
-                    await stream.send(REQUEST)
-                if not await stream.receive(1):
-                    raise ProcessError("the answer ended before its first byte")
+                await _answered(stream, b"" if early else REQUEST)
                 return time.monotonic() - started
             finally:
                 stream.abort()
+                await _let_go(client, kept=not (anew or reconnect))
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             if session and not runner.run(usual.open_session()):
                 raise ProcessError("the proxy grants no session")
+            _ = reconnect and runner.run(once())  # for a ticket, and tokens
             yield lambda: runner.run(once())
 
     return ready
+
+
+async def _answered(stream: ProxiedStream, request: bytes) -> None:
+    if request:
+        await stream.send(request)
+    if not await stream.receive(1):
+        raise ProcessError("the answer ended before its first byte")
+
+
+async def _let_go(client: Client, *, kept: bool) -> None:
+    """Close the client's connection, which QUIC keeps otherwise."""
+    if not kept:
+        client.close_idle()
+        await asyncio.sleep(0)  # which tells the proxy
 
 
 def _plainly(once: Callable[[Site], float]) -> Way:

@@ -28,6 +28,7 @@ class Row:
 
 DIRECT, SOCKS5, SOCKS6, CONVERTER = "no proxy", "SOCKS 5", "SOCKS 6", "converter"
 OVER_TLS: Final = "SOCKS 6 over TLS"
+OVER_QUIC: Final = "SOCKS 6 over QUIC"
 PINGS: Final = (
     Row(name="ping", label="to the proxy", group=DIRECT, near=1, far=0, way=connecting_to_proxy()),
     Row(name="far-ping", label="proxy to origin", group=DIRECT, near=0, far=1, way=connecting_to_origin()),
@@ -121,6 +122,38 @@ ROWS: Final = (
         near=2,
         far=1,
         way=socks6("socks6-tls", early=True, fast_open=True, far_fast_open=True),
+    ),
+    Row(
+        name="quic",
+        label="new connection",
+        group=OVER_QUIC,
+        near=3,
+        far=2,
+        way=socks6("socks6-quic", password=True, anew=True),
+    ),
+    Row(
+        name="quic-early",
+        label="new connection, first bytes with the request",
+        group=OVER_QUIC,
+        near=2,
+        far=2,
+        way=socks6("socks6-quic", password=True, anew=True, early=True),
+    ),
+    Row(
+        name="quic-0-rtt",
+        label="session + token + 0-RTT",
+        group=OVER_QUIC,
+        near=1,
+        far=2,
+        way=socks6("socks6-quic", password=True, session=True, early=True, token=True, reconnect=True),
+    ),
+    Row(
+        name="quic-kept",
+        label="kept connection, first bytes with the request",
+        group=OVER_QUIC,
+        near=1,
+        far=2,
+        way=socks6("socks6-quic", password=True, early=True),
     ),
     Row(name="converter", label="SOCKS 5 client", group=CONVERTER, near=3, far=2, way=socks5("converter")),
     Row(

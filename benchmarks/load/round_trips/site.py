@@ -20,6 +20,8 @@ from tests.kit.netns import RIGHT, Namespace, Road
 Address = tuple[str, int]
 CLIENT, PROXY, ORIGIN = range(3)
 ENCRYPTED: Final = "socks6-tls"
+QUIC: Final = "socks6-quic"
+TRANSPORTS: Final = {ENCRYPTED: "tls", QUIC: "quic"}
 NAME: Final = "proxy.test"  # in its certificate
 ANYWHERE: Final = "0.0.0.0"
 NETWORK: Final = "10.66.0.0/16"
@@ -50,8 +52,8 @@ class Site:
         """Return the URL of one of our servers."""
         host, port = self.address(name)
         user = f"{USER}:{PASSWORD}@" if password else ""
-        if name == ENCRYPTED:
-            return f"socks6+tls://{user}{host}:{port}?ca={self.certificate}&sni={NAME}"
+        if name in TRANSPORTS:
+            return f"socks6+{TRANSPORTS[name]}://{user}{host}:{port}?ca={self.certificate}&sni={NAME}"
         return f"socks6://{user}{host}:{port}"
 
 
@@ -78,9 +80,15 @@ def _server(*options: str) -> Runs:
     return lambda cores, _: _ours(*SERVER, *options, cores=cores)
 
 
-def _encrypted(cores: frozenset[int], certificate: Path) -> AbstractContextManager[int]:
-    listen = f"socks6+tls://{ANYWHERE}:0?cert={certificate}&key={certificate.with_suffix('.key')}"
-    return _ours(*SERVER[:2], listen, *SERVER[3:], "--open", cores=cores)
+def _encrypted(name: str, *options: str) -> Runs:
+    def runs(cores: frozenset[int], certificate: Path) -> AbstractContextManager[int]:
+        listen = (
+            f"socks6+{TRANSPORTS[name]}://{ANYWHERE}:0"
+            f"?cert={certificate}&key={certificate.with_suffix('.key')}"
+        )
+        return _ours(*SERVER[:2], listen, *SERVER[3:], *options, cores=cores)
+
+    return runs
 
 
 SERVERS: Final[Mapping[str, Runs]] = {
@@ -89,7 +97,8 @@ SERVERS: Final[Mapping[str, Runs]] = {
     "danted": _peer(danted(internal=ANYWHERE, external=RIGHT, clients=NETWORK)),
     "socks6": _server("--open"),
     "socks6-password": _server("--user", f"{USER}:{PASSWORD}"),
-    ENCRYPTED: _encrypted,
+    ENCRYPTED: _encrypted(ENCRYPTED, "--open"),
+    QUIC: _encrypted(QUIC, "--user", f"{USER}:{PASSWORD}"),
 }
 CONVERTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "converter": (),

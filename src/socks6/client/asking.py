@@ -131,6 +131,10 @@ class Asker:
             await self._noop(ask=True)
         return self.session.is_open
 
+    def close_idle(self) -> None:
+        """Close connections that no stream uses. Idempotent."""
+        self._way.close()
+
     async def leave(self) -> None:
         """Tear the session down, unless that would cut streams off (§ Session teardown). Raises nothing."""
         try:

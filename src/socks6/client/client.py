@@ -44,13 +44,16 @@ class Client(DatagramClient):
         async with Client("socks6://user:password@proxy.example:1080") as client:
             reader, writer = await client.open_connection("example.com", 80)
 
-    `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080], socks6+tls://HOST[:8389] or socks6+unix:///PATH.
+    `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080], socks6+tls://HOST[:8389], socks6+quic://,
+    socks6+auto:// (QUIC, or else TLS) or socks6+unix:///PATH.
     `dial` reaches the proxy over anything else: it returns a new `ByteStream` for each request. `methods` make
     further ways to authenticate (§ Authentication Method options). `timeout` is for each call, in seconds; None
     for never.
 
     Over TLS the proxy is known by the system's roots, or by what the URL says: ?pin-sha256=PIN, ?ca=FILE. Each
-    connection goes on with the keys of the one before where the proxy lets it. Raises ConfigurationError for
+    connection goes on with the keys of the one before where the proxy lets it. Over QUIC all requests with one
+    command are streams of one connection, made anew when it dies; who spends a token (`idempotent`) needs not even
+    wait for it (0-RTT). Raises ConfigurationError for
     files that cannot be read.
 
     Stack options in the URL, as in socks6://HOST?tos=0x10&mptcp=1, go with every connection that does not set
@@ -124,6 +127,13 @@ class Client(DatagramClient):
         made into count as open for good.
         """
         await self._asker.leave()
+
+    def close_idle(self) -> None:
+        """Close what no stream of ours uses of the connections to the proxy: QUIC keeps them between requests.
+
+        The next request makes a new one; one that spends a token goes as early data then (0-RTT).
+        """
+        self._asker.close_idle()
 
     async def open_session(self, *, timeout: float | None = None) -> bool:
         """Open a session ahead of the first request; return whether the proxy has granted one.

@@ -58,7 +58,9 @@ class QuicWay:
 
     async def open(self, ask: Ask) -> QuicStream:
         """Return a new stream. Raises TlsFailed, CertificateRefused, OSError."""
-        self._pool = [pooled for pooled in self._pool if pooled.connection.over is None]
+        self._pool = [
+            pooled for pooled in self._pool if pooled.connection.over is None and not pooled.loop.is_closed()
+        ]
         for pooled in () if ask.alone else tuple(self._pool):
             stream = await self._stream_of(pooled, ask.command)
             if stream is not None:

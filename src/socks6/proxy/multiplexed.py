@@ -24,16 +24,22 @@ class MultiplexedVisit:
     named, else one without an id, which lasts as long as the connection.
     """
 
-    def __init__(self, connection: MultiplexedConnection, group: asyncio.TaskGroup, serve: Serve) -> None:
-        """`serve` relays a stream that was opened for a peer, in a task of `group`."""
+    def __init__(self, connection: MultiplexedConnection, serve: Serve) -> None:
+        """`serve` relays a stream that was opened for a peer."""
         self.connection: Final = connection
         self.port: Final = FramePort(connection)
-        self._group = group
+        self._group: asyncio.TaskGroup | None = None
+        self._limit: asyncio.TimerHandle | None = None
         self._serve = serve
         self._gate = asyncio.Lock()
         self._session: Session | None = None
         self._own_session: Session | None = None  # of which nobody else knows
         self._binds: set[int | None] = set()
+
+    def begin(self, group: asyncio.TaskGroup, seconds: float) -> None:
+        """Serve, with tasks of `group`; a client that asks for nothing within these seconds is sent away."""
+        self._group = group
+        self._limit = asyncio.get_running_loop().call_later(seconds, self._expire)
 
     @property
     def session(self) -> Session | None:
@@ -94,11 +100,18 @@ class MultiplexedVisit:
             stream.abort()
             accepted.stream.abort()
             raise
+        assert self._group is not None  # noqa: S101 - somebody was let in, so it has begun
         self._group.create_task(self._serve(self, stream, accepted), name="socks6 pushed stream")
 
     def leave(self) -> None:
         """End what is tied to the connection, once none of its streams is left. Idempotent."""
+        if self._limit is not None:
+            self._limit.cancel()
         self.port.close()
         if self._own_session is not None:
             self._own_session.end(close=False)
         self.connection.close()
+
+    def _expire(self) -> None:
+        if self._session is None and not self._gate.locked():  # who is at the gate has a deadline of its own
+            self.connection.close(REFUSED, "no request")

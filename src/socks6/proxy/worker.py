@@ -152,13 +152,11 @@ class ServerWorker:
 
         `limits` counts the streams.
         """
-        async with asyncio.TaskGroup() as group:
-            shared = MultiplexedVisit(
-                connection, group, functools.partial(self._serve_pushed, self.front(front))
-            )
-            try:
-                while True:
-                    stream = await connection.accept()
+        shared = MultiplexedVisit(connection, functools.partial(self._serve_pushed, self.front(front)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                shared.begin(group, self.settings.handshake_timeout)
+                while stream := await _next_stream(connection):
                     source = stream.remote.host
                     if refusal := limits.enter(source):
                         self.observer.connection_turned_away(source, refusal)
@@ -166,11 +164,8 @@ class ServerWorker:
                         continue
                     task = group.create_task(self._serve_one(stream, front, shared))
                     task.add_done_callback(functools.partial(_leave, limits, source, stream))
-            except OSError:
-                pass  # it is over, and its streams are
-            finally:
-                connection.close()
-        shared.leave()
+        finally:
+            shared.leave()
 
     async def _serve_one(self, stream: ByteStream, front: str, shared: MultiplexedVisit) -> None:
         """Serve one stream of several."""
@@ -263,6 +258,14 @@ class ServerWorker:
     def request_arrived(self, visit: Visit) -> None:
         """Stop the handshake's clock: the client has said what it wants."""
         self._handshakes.pop(visit, None)
+
+
+async def _next_stream(connection: MultiplexedConnection) -> ByteStream | None:
+    """Return the next stream that the client opens; None when its connection is over."""
+    try:
+        return await connection.accept()
+    except OSError:
+        return None
 
 
 def _leave(limits: ConnectionLimits, source: str, stream: ByteStream, _: "asyncio.Task[None]") -> None:
