@@ -21,6 +21,7 @@ from socks6.net.transports.dtls_client import DtlsConnector
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings, UdpSettings
 from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import Ending
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.dtls import dtls_stage
 from tests.kit.forwarding import forward
@@ -134,7 +135,9 @@ def test_association_ends_with_its_dtls_connection(files: Files) -> None:
         client.await_confirmation()
         process.stdin.close()  # openssl says close_notify, and goes
         assert client.ended()
-        assert running.summaries.get(timeout=PATIENCE).reason == "its client ended the DTLS connection"
+        summary = running.summaries.get(timeout=PATIENCE)
+        assert summary.reason == "its client ended the DTLS connection"
+        assert summary.ending is Ending.DONE
 
 
 def test_no_datagram_in_clear_opens_what_was_asked_for_within_tls(files: Files) -> None:

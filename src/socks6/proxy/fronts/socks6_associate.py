@@ -66,7 +66,9 @@ class _Served:
             engine.datagrams,
             self._association,
             opened.channel,
-            JointEvents(to_stream=self._outbox.put, confirmed=self._confirm, over=self._end),
+            JointEvents(
+                to_stream=self._outbox.put, confirmed=self._confirm, over=self._end, lost=self._path_lost
+            ),
             port=engine.client_port,
             options=opened.near_options,
             user=engine.stranger.name,
@@ -113,6 +115,10 @@ class _Served:
         self._association.handle_timeout(asyncio.get_running_loop().time() + 0.001)
         if self._association.next_timeout() is None and self._association.path is None:
             self._end("no first datagram")
+
+    def _path_lost(self, reason: str) -> None:
+        self._engine.refused(Ending.DONE, reason)
+        self._over.set()
 
     def _end(self, reason: str) -> None:
         self._engine.refused(Ending.IDLE, reason)

@@ -105,6 +105,9 @@ class JointEvents:
     ]  # takes a Datagram or Error message for the client's stream, or drops it
     confirmed: Callable[[], None]  # the association has a Confirmation to send
     over: Callable[[str], None]  # it is to be closed: why
+    lost: Callable[
+        [str], None
+    ]  # likewise, since its client's path is no more, mostly by the client's own doing
 
 
 class DatagramPlane:
@@ -255,7 +258,7 @@ class Joint(DatagramSink, LaneOwner, Watched):
         """End the association. Idempotent."""
         self._association.close()
         if self._path is not None:
-            self._path.leave(self._events.over)
+            self._path.leave(self._events.lost)
         self._plane.watch.remove(self)
         self._lane.close()
         if self._fast is not None:
@@ -291,7 +294,7 @@ class Joint(DatagramSink, LaneOwner, Watched):
     def _admit(self, number: int, path: ClientPath | str, layout: DatagramLayout) -> bool:
         association = self._association
         fresh = association.state is AssociationState.AWAITING_FIRST
-        joins = not fresh or isinstance(path, str) or path.join(self._user, self._events.over)
+        joins = not fresh or isinstance(path, str) or path.join(self._user, self._events.lost)
         if not joins or not association.admit(number, path, layout):
             self.dropped += 1
             return False
