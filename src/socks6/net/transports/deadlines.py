@@ -19,7 +19,8 @@ class Deadlines(Generic[ItemT]):
         self._order: Final = itertools.count()
         self._times: dict[ItemT, float] = {}
         self._heap: list[tuple[float, int, ItemT]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = 0.0  # uvloop's handles do not tell it where the time was past already
 
     def __len__(self) -> int:
         """Return how many items have a deadline."""
@@ -52,10 +53,13 @@ class Deadlines(Generic[ItemT]):
         """Have the timer run until the first deadline."""
         first = self._heap[0][0] if self._heap else None
         if self._timer is not None:
-            if first is not None and self._timer.when() <= first:
+            if first is not None and self._rings_at <= first:
                 return
             self._timer.cancel()
-        self._timer = None if first is None else self._loop.call_at(first, self._ring)
+        self._timer = None
+        if first is not None:
+            self._rings_at = first
+            self._timer = self._loop.call_at(first, self._ring)
 
     def _ring(self) -> None:
         self._timer = None

@@ -90,3 +90,25 @@ def test_item_may_be_set_anew_when_it_is_due(run: Run) -> None:
         deadlines.close()
 
     run(main())
+
+
+def test_deadlines_that_are_past_are_due_at_once_and_bar_no_others(run: Run) -> None:
+    async def main() -> None:
+        due: list[str] = []
+        done = asyncio.Event()
+
+        def ring(item: str) -> None:
+            due.append(item)
+            if len(due) == 3:
+                done.set()
+
+        deadlines: Deadlines[str] = Deadlines(ring)
+        now = asyncio.get_running_loop().time()
+        deadlines.set("past", now - 1)
+        deadlines.set("later", now + 0.01)
+        deadlines.set("long past", now - 2)
+        await done.wait()
+        assert due == ["long past", "past", "later"]
+        deadlines.close()
+
+    run(main())
