@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -20,6 +21,7 @@ from tests.kit.movers import LOOP_OF
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.proxies import Proxy, server
 from tests.kit.udp_server import (
+    PATIENCE,
     RawClient,
     RunningServer,
     peer_socket,
@@ -98,6 +100,26 @@ def test_an_association_is_of_its_own_listener_alone(running: RunningServer) -> 
         client.udp.sendto(client.message(b"stray", place_of(peer)), ("127.0.0.1", other.port))
         client.send(b"first", place_of(peer))
         assert received_by(peer)[0] == b"first"
+
+
+@pytest.mark.parametrize("listener", ["tcp", "unix"])
+def test_an_association_is_not_had_by_way_of_another_listener_of_the_server(
+    listener: str, tmp_path: Path
+) -> None:
+    path, anywhere = str(tmp_path / "socks6"), "socks6://127.0.0.1:0"
+    own = anywhere if listener == "tcp" else f"socks6+unix://{path}"
+    with server("--allow-private", "--listen", anywhere, "--listen", own) as made, peer_socket() as peer:
+        other = made.place
+        own_port = int(made.urls[1].rpartition(":")[2]) if listener == "tcp" else other.port
+        with RawClient(("127.0.0.1", own_port), unix="" if listener == "tcp" else path) as client:
+            client.udp.sendto(client.message(b"stray", place_of(peer)), (other.host, other.port))
+            client.tcp.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                client.tcp.recv(1)
+            client.tcp.settimeout(PATIENCE)
+            client.opened_on_stream()
+            client.send_on_stream(b"first", place_of(peer))
+            assert received_by(peer)[0] == b"first"
 
 
 def test_nothing_is_sent_to_anybody_before_the_confirmation(running: RunningServer) -> None:

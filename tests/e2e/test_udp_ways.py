@@ -8,6 +8,7 @@ import pytest
 
 from socks6.message.datagrams import Datagram
 from socks6.message.options import SessionID, SessionRequest, SessionTeardown, find
+from socks6.policy.rules import Policy, Rule
 from socks6.proxy.settings import BindSettings, Settings
 from tests.kit.movers import LOOP_OF
 from tests.kit.netns import LEFT, needs_namespaces, road
@@ -70,6 +71,22 @@ def test_a_chain_carries_datagrams_on_the_stream(chain: RunningServer) -> None:
                 except BlockingIOError:
                     break
             peer.settimeout(PATIENCE)
+
+
+def test_a_chain_sends_nothing_to_names_that_its_own_rules_deny() -> None:
+    denied = Rule.parse("deny", hosts=["localhost"], commands=["udp"])
+    with (
+        udp_server() as far,
+        udp_server(
+            via=f"socks6://127.0.0.1:{far.port}", policy=Policy(allow_private=True, rules=(denied,))
+        ) as near,
+        RawClient(("127.0.0.1", near.port)).opened() as client,
+        peer_socket() as peer,
+    ):
+        for _ in range(2):
+            client.send(b"by a denied name", ("localhost", place_of(peer)[1]))
+            client.send(b"by the address", place_of(peer))
+            assert received_by(peer)[0] == b"by the address"
 
 
 def test_behind_nat_clients_are_told_what_is_advertised() -> None:

@@ -166,14 +166,15 @@ class RawClient:
         layout: DatagramLayout | None = None,
         namespace: Namespace | None = None,
         tls: ssl.SSLContext | None = None,
+        unix: str = "",
     ) -> None:
-        """`tls` is what a server with TLS is met with."""
+        """`tls` is what a server with TLS is met with; `unix` is where to connect instead, if not for datagrams."""
         self.server = server
         self.dialect = dialect
         self.layout = layout
         self.last_layout: DatagramLayout | None = None
         with namespace.entered() if namespace else contextlib.nullcontext():
-            self.tcp = socket.create_connection(server, timeout=PATIENCE)
+            self.tcp = _unix_connection(unix) if unix else socket.create_connection(server, timeout=PATIENCE)
             if tls is not None:
                 self.tcp = tls.wrap_socket(self.tcp, server_hostname=server[0])
             self.udp = self.another_socket()
@@ -285,6 +286,13 @@ class RawClient:
         while not data or len(data) < (size := kind.size(data, self.dialect)):
             data += self._exactly(1 if not data else size - len(data))
         return data
+
+
+def _unix_connection(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(PATIENCE)
+    connection.connect(path)
+    return connection
 
 
 def peer_socket(

@@ -1,4 +1,4 @@
-"""§ Handling UDP ASSOCIATE: what binds on the wire and in the conversation. The relay is issue 6."""
+"""§ Handling UDP ASSOCIATE: what binds on the wire and in the conversation; the relay is in `_in_the_proxy`."""
 
 import pytest
 

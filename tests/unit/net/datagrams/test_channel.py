@@ -274,6 +274,28 @@ def test_verdicts_are_used_again(run: Run) -> None:
     run(play())
 
 
+def test_verdicts_end_in_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks6.net.datagrams.channel.ROUTE_SECONDS", 0.0)
+
+    async def play() -> None:
+        judge = Judge()
+        async with channel(judge) as (made, sink):
+            with udp_socket() as peer:
+                for _ in range(2):
+                    made.send(((b"x", *place_of(peer)),))
+                    peer.sendto(b"y", ("127.0.0.1", made.bound.port))
+                    await asyncio.wait_for(sink.packets.get(), 5)
+                assert judge.asked[1:] == ["127.0.0.1", "from 127.0.0.1"] * 2
+                judge.denied = {"127.0.0.1", "from 127.0.0.1"}
+                peer.setblocking(True)
+                assert peer.recv(9) == peer.recv(9) == b"x"
+                peer.setblocking(False)
+                made.send(((b"x", *place_of(peer)),))
+                assert (everything(peer), made.dropped) == ([], 1)
+
+    run(play())
+
+
 def test_sources_that_the_rules_or_the_filter_deny_are_dropped(run: Run) -> None:
     async def play() -> None:
         settings = DatagramSettings(filtering=Filtering.ADDRESS_DEPENDENT, remote_timeout=0.05)
