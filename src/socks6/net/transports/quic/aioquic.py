@@ -67,6 +67,10 @@ class AioquicCore(QuicCore):
         certificate = self._connection.tls._peer_certificate  # noqa: SLF001 - there is no other way
         return b"" if certificate is None else certificate.public_bytes(Encoding.DER)
 
+    @override
+    def fault(self) -> str:
+        return ""  # OpenSSL has said it all
+
     @property
     @override
     def unanswered(self) -> int:

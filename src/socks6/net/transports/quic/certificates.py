@@ -25,7 +25,12 @@ def read_identity(said: TlsParameters) -> ServerIdentity:
     key = _KEY.search(certificates if said.key is None else _read(said.key))
     if key is None:
         raise ConfigurationError(f"{said.key or said.certificate}: no private key in PEM")
-    return ServerIdentity(certificates=b"".join(_CERTIFICATES.findall(certificates)), key=key[0])
+    return ServerIdentity(certificates=b"".join(certificates_in(certificates)), key=key[0])
+
+
+def certificates_in(pem: bytes) -> list[bytes]:
+    """Return each certificate of a PEM file."""
+    return _CERTIFICATES.findall(pem)
 
 
 def read_authorities(said: TlsParameters) -> bytes | None:

@@ -65,6 +65,7 @@ class QuicConnection:
         self.over: OSError | None = None
         self.terminated: Terminated | None = None
         self.last_used = self._loop.time()
+        self.judge: Callable[[HandshakeDone], OSError | None] = lambda _done: None
         self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _issued: None
         self.on_over: Callable[[], None] = lambda: None
 
@@ -325,12 +326,20 @@ class QuicConnection:
             case StreamReset() | StreamStopped():
                 self._given_up(event)
             case HandshakeDone():
-                self.handshake = event
-                self._watchers.wake()
+                self._judge(event)
             case CidIssued() | CidRetired():
                 self.on_cid(event.cid, isinstance(event, CidIssued))
             case Terminated():
                 self._end(event)
+
+    def _judge(self, done: HandshakeDone) -> None:
+        """Go on with the peer that is there, or not: nothing was sent to it since."""
+        if (refusal := self.judge(done)) is not None:
+            self.core.close(GIVEN_UP, "given up")
+            self._end(Terminated(GIVEN_UP, str(refusal)), refusal)
+            return
+        self.handshake = done
+        self._watchers.wake()
 
     def _bytes_came(self, event: StreamBytes) -> None:
         stream = self._stream(event.stream_id)

@@ -1,6 +1,7 @@
 """Reaches one server over QUIC."""
 
 import asyncio
+import functools
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -16,7 +17,16 @@ from socks6.net.encryption.settings import TlsParameters
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import ALERT, ALPN, Backend, ClientTerms, Terminated, Ticket
+from socks6.net.transports.quic.core import (
+    ALERT,
+    ALPN,
+    Backend,
+    ClientTerms,
+    HandshakeDone,
+    QuicCore,
+    Terminated,
+    Ticket,
+)
 from socks6.net.transports.quic.pump import Road
 
 BATCH: Final = 32  # pieces taken from the socket before others have their turn
@@ -79,6 +89,7 @@ class QuicConnector:
         try:
             connection = QuicConnection(core, road, address, is_client=True)
             road.serve(connection)
+            connection.judge = functools.partial(self._judge, core)
             connection.connect()
         except BaseException:
             road.close()
@@ -91,24 +102,26 @@ class QuicConnector:
             await connection.proven()
         except OSError as error:
             raise failure_of(connection.terminated, error, self._server_name) from None
-        self._check(connection)
 
-    def _check(self, connection: QuicConnection) -> None:
-        done = connection.handshake
-        assert done is not None  # noqa: S101 - it has just been waited for
-        try:
-            if done.protocol != self._alpn:
-                raise TlsFailed(f"there is QUIC, but nobody who speaks {self._alpn} (ALPN)")
-            # a connection that goes on with a ticket shows no certificate: the one that got the ticket did
-            pins = () if done.resumed else self._said.pins
-            if pins and not is_pinned(connection.core.certificate, pins):
-                raise CertificateRefused(
-                    "the proxy's key is not the one of the pin: another server, or a new key"
-                )
-        except TlsFailed:
+    def _judge(self, core: QuicCore, done: HandshakeDone) -> OSError | None:
+        """Return why the server is not the right one, before anything more is sent to it; None if it is."""
+        refusal = self._refusal(core, done)
+        if refusal is not None:
             self._tickets.clear()
-            connection.abort()
-            raise
+        return refusal
+
+    def _refusal(self, core: QuicCore, done: HandshakeDone) -> OSError | None:
+        if done.protocol != self._alpn:
+            return TlsFailed(f"there is QUIC, but nobody who speaks {self._alpn} (ALPN)")
+        if done.resumed:  # no certificate is shown: the connection that got the ticket saw one
+            return None
+        if fault := core.fault():
+            return CertificateRefused(f"the certificate does not hold: {fault}")
+        if self._said.pins and not is_pinned(core.certificate, self._said.pins):
+            return CertificateRefused(
+                "the proxy's key is not the one of the pin: another server, or a new key"
+            )
+        return None
 
     def _keep(self, ticket: Ticket) -> None:
         self._tickets.append(ticket)

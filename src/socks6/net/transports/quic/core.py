@@ -103,6 +103,9 @@ class QuicCore(Protocol):
     def certificate(self) -> bytes:
         """The peer's certificate in DER; b"" without one."""
 
+    def fault(self) -> str:
+        """Return what is wrong with the peer's certificate that the library itself has let pass; "" for nothing."""
+
     @property
     def stalled(self) -> bool:
         """Whether nothing is taken for any stream, since too much is unread."""

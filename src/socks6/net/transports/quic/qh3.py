@@ -40,6 +40,7 @@ from socks6.net.transports.quic.core import (
     Terminated,
 )
 from socks6.net.transports.quic.qh3_connection import Qh3Connection
+from socks6.net.transports.quic.qh3_trust import OwnAuthorities, own_authorities
 
 FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
 
@@ -47,8 +48,9 @@ FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
 class Qh3Core(QuicCore):
     """One connection by qh3."""
 
-    def __init__(self, connection: Qh3Connection) -> None:
+    def __init__(self, connection: Qh3Connection, trust: OwnAuthorities | None = None) -> None:
         self._connection = connection
+        self._trust = trust  # where the library itself is told to look at nothing
         self._unread = 0
         self._fed = 0
         self._failed: Terminated | None = None
@@ -64,6 +66,13 @@ class Qh3Core(QuicCore):
     def certificate(self) -> bytes:
         certificate = self._connection.get_peercert()
         return b"" if certificate is None else certificate.public_bytes()
+
+    @override
+    def fault(self) -> str:
+        connection = self._connection
+        if self._trust is None:
+            return ""
+        return self._trust.fault(connection.get_peercert(), connection.get_issuercerts())
 
     @property
     @override
@@ -221,11 +230,12 @@ class Qh3Backend(Backend):
 
     @override
     def client(self, terms: ClientTerms) -> Qh3Core:
+        trust = own_authorities(terms.authorities, terms.server_name) if terms.verify else None
         configuration = QuicConfiguration(
             is_client=True,
             alpn_protocols=[terms.alpn],
             server_name=terms.server_name,
-            verify_mode=ssl.CERT_REQUIRED if terms.verify else ssl.CERT_NONE,
+            verify_mode=ssl.CERT_REQUIRED if terms.verify and trust is None else ssl.CERT_NONE,
             cadata=terms.authorities,
             idle_timeout=terms.idle_timeout,
             session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
@@ -233,7 +243,8 @@ class Qh3Backend(Backend):
         _size(configuration)
         if terms.identity is not None:
             _identify(configuration, terms.identity)
-        return Qh3Core(Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket))
+        connection = Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket)
+        return Qh3Core(connection, trust)
 
     @override
     def server(self, terms: ServerTerms) -> Qh3Core:

@@ -1,10 +1,13 @@
 """Reaching a QUIC server, and knowing it as the right one."""
 
+import asyncio
+import datetime as dt
 from pathlib import Path
 
 import pytest
 
 from socks6.errors import CertificateRefused, TlsFailed
+from socks6.net.encryption.issue import make_certificate
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.quic.backends import backend_named
@@ -76,6 +79,39 @@ def test_the_wrong_one_is_refused(run: Run, tmp_path: Path, library: str, wrong:
             await dial(files, library, connector(good, backend_named(library), said=said))
 
     run(main())
+
+
+def test_a_certificate_that_signs_itself_is_its_own_authority(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        now = dt.datetime.now(dt.UTC)
+        made = {}
+        for name, begun in (("good", now), ("other", now), ("old", now - dt.timedelta(days=4000))):
+            made[name] = Files(
+                certificate=str(tmp_path / f"{name}.pem"),
+                key=str(tmp_path / f"{name}.key"),
+                ca=str(tmp_path / f"{name}.pem"),
+            )
+            names = ["localhost", "127.0.0.1"] if name != "other" else ["other.example"]
+            certificate, key = Path(made[name].certificate), Path(made[name].key)
+            make_certificate(names, certificate=certificate, key=key, now=begun)
+        backend = backend_named(library)
+        await dial(made["good"], library, connector(made["good"], backend))
+        issued = write_certificate(tmp_path, stem="issued")
+        both = tmp_path / "both.pem"
+        _write(both, made["good"].certificate, issued.ca)
+        said = TlsParameters(ca=str(both))
+        await dial(issued, library, connector(issued, backend, said=said))
+        for wrong in (made["other"], made["old"]):
+            with pytest.raises(CertificateRefused):
+                await dial(wrong, library, connector(wrong, backend))
+        with pytest.raises(CertificateRefused):
+            await dial(made["other"], library, connector(made["good"], backend))
+
+    run(main())
+
+
+def _write(target: Path, *sources: str) -> None:
+    target.write_bytes(b"".join(Path(source).read_bytes() for source in sources))
 
 
 def test_who_does_not_speak_the_protocol_is_refused(run: Run, tmp_path: Path, library: str) -> None:
@@ -177,5 +213,31 @@ def test_early_data_that_is_not_taken_goes_again(run: Run, tmp_path: Path, libra
             assert not client.handshake.early_accepted
             assert not client.handshake.resumed
             client.close()
+
+    run(main())
+
+
+def test_early_data_that_was_not_taken_does_not_go_to_another_server(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        other = write_certificate(tmp_path, stem="other")
+        pinned = TlsParameters(pins=(parse_pin(pin_of_file(files.certificate)),))
+        dialler = connector(files, backend_named(library), said=pinned)
+        async with listening(files, backend_named(library)) as listener:
+            first, _ = await connected(dialler, listener)
+            await first.aclose()
+        async with listening(other, backend_named(library)) as listener:
+            client = dialler.begin(("127.0.0.1", listener.local.port))
+            stream = client.open_nowait()
+            assert stream is not None
+            await stream.send(b"secret")
+            with pytest.raises(CertificateRefused):
+                await dialler.ready(client)
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+                assert not any(guest.connection.streams for guest in listener._guests)
+            assert not dialler.has_ticket
 
     run(main())
