@@ -140,7 +140,7 @@ class Asker:
         try:
             await self._tear_down()
         finally:
-            self._way.close()
+            await self._way.aclose()
 
     async def _tear_down(self) -> None:
         options = self.session.leave(_now())

@@ -19,6 +19,7 @@ from socks6.net.transports.tcp import addresses_of
 from socks6.net.url import ProxyURL
 
 ADDRESS_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
+LEAVE_SECONDS: Final = 0.5  # what was sent last gets to arrive before a client is gone
 STALE_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
 
 
@@ -74,6 +75,15 @@ class QuicWay:
         for pooled in pool:
             if pooled.loop is _loop():
                 pooled.connection.close_when_unused()
+
+    async def aclose(self) -> None:
+        """As `close`; of what nobody uses now the proxy has been told then. Idempotent."""
+        pool, self._pool = self._pool, []
+        async with asyncio.TaskGroup() as group:
+            for connection in [pooled.connection for pooled in pool if pooled.loop is _loop()]:
+                connection.close_when_unused()
+                if not connection.streams:
+                    group.create_task(_leave(connection), name="socks6 leaving")
 
     async def _stream_of(self, pooled: _Pooled, command: int) -> QuicStream | None:
         """Return a stream of a connection that is there; None if it does not suit."""
@@ -137,6 +147,18 @@ async def _begin(stream: QuicStream, ask: Ask) -> None:
     if ask.near:
         prepare(stream.connection.carrier_socket, ask.near, Leg.CLIENT_PROXY)
     await stream.send(ask.opening or b"")
+
+
+async def _leave(connection: QuicConnection) -> None:
+    """Close in order, if the proxy is there to take what was sent."""
+    try:
+        if connection.handshake is not None:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await connection.aclose()
+    except TimeoutError:
+        pass
+    finally:
+        connection.close()
 
 
 def _loop() -> asyncio.AbstractEventLoop:
