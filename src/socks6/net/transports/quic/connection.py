@@ -11,6 +11,7 @@ from typing import Final
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, FrameSink, Protection
 from socks6.net.transports.quic.core import (
+    UNREAD,
     CidIssued,
     CidRetired,
     Event,
@@ -30,6 +31,7 @@ from socks6.net.transports.quic.waiters import Waiters
 
 ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left yet: then all senders wait
 LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
+CROWDED: Final = UNREAD // 4  # bytes that nobody here has read: more, and streams may have to wait for others
 UNANSWERED: Final = 5  # probes in a row: then new requests had better go elsewhere
 INTERNAL: Final = 2  # the code of a fault of ours
 CLOSED: Final = 0  # the code of connections that are closed in order
@@ -54,6 +56,7 @@ class QuicConnection:
         self._frames = FrameQueue(core)
         self._frame_room = Waiters()
         self._refusing = False
+        self._unread = 0
         self._sink: FrameSink | None = None
         self._watchers = Waiters()  # of streams that come, of the handshake
         self._quiet = Waiters()  # who wait for everything to have arrived
@@ -104,7 +107,7 @@ class QuicConnection:
     @property
     def usable(self) -> bool:
         """Whether a new stream is likely to get through, and not to wait for others."""
-        return self.over is None and not self.core.stalled and self.core.unanswered < UNANSWERED
+        return self.over is None and self._unread < CROWDED and self.core.unanswered < UNANSWERED
 
     @property
     def largest_frame(self) -> int:
@@ -223,6 +226,7 @@ class QuicConnection:
 
     def was_read(self, stream_id: int, size: int) -> None:
         """See Carrier."""
+        self._unread -= size
         self.core.consumed(stream_id, size)
         self._pump.flush_soon()
 
@@ -344,6 +348,7 @@ class QuicConnection:
     def _bytes_came(self, event: StreamBytes) -> None:
         stream = self._stream(event.stream_id)
         if stream is not None:
+            self._unread += len(event.data)
             stream.arrived(event.data, ended=event.ended)
         elif event.data:
             self.core.consumed(event.stream_id, len(event.data))

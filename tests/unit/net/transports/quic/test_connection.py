@@ -185,9 +185,10 @@ def test_with_credit_by_stream_the_others_go_on(run: Run) -> None:
     run(main())
 
 
-def test_a_connection_that_is_stalled_is_not_used_for_more(run: Run) -> None:
+@pytest.mark.parametrize("library", BACKENDS)
+def test_a_connection_with_much_unread_is_not_used_for_more(run: Run, library: str) -> None:
     async def main() -> None:
-        async with joined("qh3", "qh3") as (near, far):
+        async with joined(library, library) as (near, far):
             left, right = await opened(far, near)
             sent = await flood(left)
             stalled = [near.usable]
