@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import os
 import socket
 import struct
 import subprocess
@@ -13,6 +14,7 @@ from typing import IO, Final
 
 import pytest
 
+from socks6.client.client import Client
 from socks6.errors import TlsFailed
 from socks6.net.transports.quic.backends import backend_named
 from tests.kit.certificates import Files, pin_of_file, write_certificate
@@ -140,7 +142,7 @@ def test_a_thousand_streams_share_one_connection_and_one_authentication(files: F
         contextlib.ExitStack() as held,
     ):
         place = Place(host="127.0.0.1", port=listener.getsockname()[1])
-        before = udp_sockets(near)  # for clients of SOCKS 5
+        before = udp_sockets(near.process.pid)  # for clients of SOCKS 5
         pairs = []
         for _ in range(STREAMS):
             client = held.enter_context(tunnel(near.place, place))
@@ -151,7 +153,7 @@ def test_a_thousand_streams_share_one_connection_and_one_authentication(files: F
         for number, (client, host) in enumerate(pairs):
             assert host.recv(4) == number.to_bytes(4, "big")
             assert client.recv(4) == number.to_bytes(4, "little")
-        assert udp_sockets(near) == before + 1
+        assert udp_sockets(near.process.pid) == before + 1
         assert near.footprint.descriptors < STREAMS + 100
     ended = [line for line in far.said if "command=CONNECT" in line]
     assert len(ended) == STREAMS
@@ -269,9 +271,9 @@ def test_auto_is_quic(files: Files) -> None:
         server("--listen", listen[0], "--listen", listen[1], "-v"),
         converter(f"socks6+auto://127.0.0.1:{port}?ca={files.ca}") as near,
     ):
-        before = udp_sockets(near)
+        before = udp_sockets(near.process.pid)
         assert curl("--socks5-hostname", near.authority, site.url).body == PAGE
-        assert udp_sockets(near) == before + 1
+        assert udp_sockets(near.process.pid) == before + 1
         assert not near.said
 
 
@@ -302,11 +304,24 @@ def everything(sock: socket.socket) -> bytes:
     return bytes(data)
 
 
-def udp_sockets(running: Proxy) -> int:
+def test_who_leaves_tells_the_proxy_and_leaves_no_socket(files: Files) -> None:
+    """The loop ends right after the client."""
+
+    async def play(url: str) -> None:
+        async with Client(url) as client:
+            assert await client.noop() > 0
+
+    with over_quic(files) as running:
+        before = udp_sockets(os.getpid())
+        Run("uvloop")(play(f"{running.url}?ca={files.ca}"))
+        assert udp_sockets(os.getpid()) == before
+
+
+def udp_sockets(pid: int) -> int:
     """Count the UDP sockets of a process."""
     inodes = {line.split()[9] for line in Path("/proc/net/udp").read_text().splitlines()[1:]}
     own = set()
-    for link in Path(f"/proc/{running.process.pid}/fd").iterdir():
+    for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             own.add(str(link.readlink()))
     return len({f"socket:[{inode}]" for inode in inodes} & own)
