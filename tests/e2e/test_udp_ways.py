@@ -10,6 +10,7 @@ from socks6.message.datagrams import Datagram
 from socks6.message.options import SessionID, SessionRequest, SessionTeardown, find
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.settings import BindSettings, Settings
+from socks6.relay.datagrams.mover import PythonMover
 from tests.kit.movers import LOOP_OF
 from tests.kit.netns import LEFT, needs_namespaces, road
 from tests.kit.udp_server import (
@@ -146,3 +147,6 @@ def test_a_client_that_vanishes_leaves_nothing_behind(mover: str) -> None:
             server.summaries.get(timeout=PATIENCE)
         assert server.ask(lambda: server.worker.associations.count) == 0
         assert server.ask(lambda: len(server.worker.datagrams.readiness._readers)) == 1
+        moving = server.worker.datagrams.mover
+        if isinstance(moving, PythonMover):
+            assert server.ask(lambda: len(moving.lanes)) == 0
