@@ -12,6 +12,7 @@ from socks6.message.datagrams import AssociationConfirmation, Datagram
 from socks6.message.options import (
     ListenBacklog,
     SessionID,
+    SessionOK,
     SessionRequest,
     SessionTeardown,
     StreamID,
@@ -268,6 +269,8 @@ def test_a_session_that_is_torn_down_leaves_its_connection_as_it_is(
             asked = await ask(connection, proof(), SessionRequest())
             named = find((await asked.replies())[0].options, SessionID)
             assert named is not None
+            again, _ = await (await ask(connection, named)).replies()
+            assert find(again.options, SessionOK) is not None
             torn = await ask(connection, named, SessionTeardown())
             assert (await torn.replies())[1].code == ReplyCode.SUCCEEDED
             assert (await (await ask(connection)).replies())[1].code == ReplyCode.SUCCEEDED

@@ -75,6 +75,8 @@ class SessionTalk:
             self._known = self._part.session.identity
             if named is not None and find(self._options, SessionTeardown):
                 self._part.tear_down_named(named.id)
+            elif named is not None:  # it need not say so, but if it does and is right, it is told
+                self._by_id = self._part.find(named.id) is self._part.session
             conversation.accept_session()
             return
         if named is None:
