@@ -256,8 +256,7 @@ def test_streams_end_at_once_when_their_server_was_started_anew(files: Files) ->
         with over_quic(files, port=far.place.port):
             client.settimeout(5)
             with pytest.raises(ConnectionResetError):
-                client.sendall(b"!")  # where the converter has been told already
-                client.recv(1)
+                ask(client)
             later.enter_context(tunnel(near.place, place))
 
 
@@ -294,6 +293,12 @@ def digest_of(pipe: IO[bytes]) -> str:
     while piece := pipe.read(MEGABYTE):
         digest.update(piece)
     return digest.hexdigest()
+
+
+def ask(sock: socket.socket) -> None:
+    """Say something, and wait for an answer; that the other end is gone may be found in either."""
+    sock.sendall(b"!")
+    sock.recv(1)
 
 
 def everything(sock: socket.socket) -> bytes:
