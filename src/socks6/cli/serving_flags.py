@@ -4,8 +4,8 @@ import argparse
 from typing import Final, TypeAlias
 
 from socks6.cli.values import count, positive_count, positive_seconds, seconds, small_count
-from socks6.net.url_quic import BACKENDS
 
+BACKENDS: Final = ("qh3", "aioquic")  # as net.url_quic has them, which help need not import
 LOOPS: Final = ("auto", "asyncio", "uvloop")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")
 TLS_VERSIONS: Final = ("1.2", "1.3")
