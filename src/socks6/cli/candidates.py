@@ -9,8 +9,9 @@ from socks6.cli.parser import build_parser
 from socks6.cli.texts import HELP
 
 FILES: Final = ":files"  # stands for the names of files
-PROXY_SCHEMES: Final = ("socks6://", "socks6+tls://", "socks6+unix:///")
-LISTENER_SCHEMES: Final = ("mixed://", "socks5://", "http://", *PROXY_SCHEMES)
+OURS: Final = ("socks6://", "socks6+tls://", "socks6+quic://", "socks6+unix:///")
+PROXY_SCHEMES: Final = (*OURS, "socks6+auto://")
+LISTENER_SCHEMES: Final = ("mixed://", "socks5://", "http://", *OURS)
 LONGEST_MEANING: Final = 60
 
 

@@ -5,6 +5,8 @@ import pytest
 from socks6.cli.candidates import FILES, Candidate, candidates, show
 from socks6.cli.texts import HELP
 
+OURS = ["socks6://", "socks6+tls://", "socks6+quic://", "socks6+unix:///"]
+
 
 def texts(line: str) -> list[str]:
     """Return the candidates at the end of a command line."""
@@ -29,13 +31,13 @@ def test_without_any_word_there_are_commands() -> None:
         ("socks6 --v", ["--version"]),
         ("socks6 server --lis", ["--listen"]),
         ("socks6 server --listen mi", ["mixed://"]),
-        ("socks6 server --via ", ["socks6://", "socks6+tls://", "socks6+unix:///"]),
+        ("socks6 server --via ", [*OURS, "socks6+auto://"]),
         ("socks6 server --users any", [FILES]),
         ("socks6 server --loop a", ["auto", "asyncio"]),
         ("socks6 server --drain ", []),
         ("socks6 server --open --lo", ["--lookup-timeout", "--log-destinations", "--loop"]),
-        ("socks6 ping socks6+", ["socks6+tls://", "socks6+unix:///"]),
-        ("socks6 ping -c 3 socks6+", ["socks6+tls://", "socks6+unix:///"]),
+        ("socks6 ping socks6+", [*OURS[1:], "socks6+auto://"]),
+        ("socks6 ping -c 3 socks6+", [*OURS[1:], "socks6+auto://"]),
         ("socks6 connect example.com ", []),
         ("socks6 check ", [FILES]),
         ("socks6 check file --h", ["--help"]),
