@@ -12,15 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from benchmarks.load.round_trips.report import SUITE, Measured, Results
-from benchmarks.load.round_trips.rows import CONVERTER, DIRECT, OVER_TLS, SOCKS5, SOCKS6
+from benchmarks.load.round_trips.rows import COLOURS, SOCKS6
 
-COLOURS: Final = {
-    DIRECT: "#7a7f87",
-    SOCKS5: "#d1762c",
-    SOCKS6: "#1f67b3",
-    OVER_TLS: "#6b4fa0",
-    CONVERTER: "#2a8a7c",
-}
 TINT: Final = 0.55  # how much white is in the colour of the part behind the proxy
 BAR: Final = 0.72
 GAP: Final = 0.55  # between groups, in bars

@@ -29,6 +29,14 @@ class Row:
 DIRECT, SOCKS5, SOCKS6, CONVERTER = "no proxy", "SOCKS 5", "SOCKS 6", "converter"
 OVER_TLS: Final = "SOCKS 6 over TLS"
 OVER_QUIC: Final = "SOCKS 6 over QUIC"
+COLOURS: Final = {  # of the groups, in the picture
+    DIRECT: "#7a7f87",
+    SOCKS5: "#d1762c",
+    SOCKS6: "#1f67b3",
+    OVER_TLS: "#6b4fa0",
+    OVER_QUIC: "#b0395f",
+    CONVERTER: "#2a8a7c",
+}
 PINGS: Final = (
     Row(name="ping", label="to the proxy", group=DIRECT, near=1, far=0, way=connecting_to_proxy()),
     Row(name="far-ping", label="proxy to origin", group=DIRECT, near=0, far=1, way=connecting_to_origin()),

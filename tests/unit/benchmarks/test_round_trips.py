@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.load.first_byte import PICTURES, QUICK_RESULTS, RESULTS, arguments
 from benchmarks.load.round_trips.report import Measured, Results, aims, markdown, read, write
-from benchmarks.load.round_trips.rows import PINGS, ROWS
+from benchmarks.load.round_trips.rows import COLOURS, PINGS, ROWS
 from benchmarks.load.round_trips.site import CONVERTERS, SERVERS
 
 ABOUT = {"date": "2026-11-25 04:00 UTC", "commit": "0123abc"}
@@ -96,3 +96,8 @@ def test_a_quick_run_overwrites_nothing_that_is_kept() -> None:
     assert (whole.output, whole.pictures) == (RESULTS, PICTURES)
     assert quick.output == quick.pictures == QUICK_RESULTS
     assert quick.repeat < whole.repeat
+
+
+def test_every_group_has_a_colour_of_its_own() -> None:
+    assert {row.group for row in ROWS} == set(COLOURS)
+    assert len(set(COLOURS.values())) == len(COLOURS)
