@@ -28,7 +28,6 @@ CHECKS: Final[Mapping[str, tuple[str, ...]]] = {
     "generated documents": ("python", "scripts/generate_docs.py", "--check"),
     "lint": ("ruff", "check", "--quiet", "."),
     "format": ("ruff", "format", "--check", "--quiet", "."),
-    "sizes": ("python", "scripts/check_sizes.py"),
     "change notes": ("python", "scripts/release_notes.py", "--check"),
 }
 
