@@ -20,6 +20,7 @@ from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
+from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from tests.kit.certificates import Files, write_certificate
 from tests.kit.quic import connector
@@ -144,5 +145,5 @@ class Slow:
         return self.table.standing(identity)
 
 
-def a_worker(users: Slow) -> ServerWorker:
-    return ServerWorker(authenticator=users, policy=Policy(allow_private=True))
+def a_worker(users: Slow, settings: Settings | None = None) -> ServerWorker:
+    return ServerWorker(authenticator=users, policy=Policy(allow_private=True), settings=settings)

@@ -18,7 +18,7 @@ from socks6.message.options import (
     StreamID,
     find,
 )
-from socks6.net.stream import FrameSink
+from socks6.net.stream import FrameSink, MultiplexedConnection
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
@@ -92,6 +92,32 @@ def test_who_asks_for_nothing_is_sent_away(run: Run, tmp_path: Path, library: st
                 await connection.accept()
 
     run(main())
+
+
+def test_strangers_are_sent_away_whatever_their_streams_do(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        worker = a_worker(Slow(), Settings(handshake_timeout=0.3))
+        async with serving(tmp_path, worker, library) as scene:
+            connection = await scene.connect()
+            silent = [await connection.open() for _ in range(3)]
+            for stream in silent:
+                await stream.send(b"\x06")
+            with pytest.raises(OSError, match="not authenticated"):
+                await connection.accept()
+            connection = await scene.connect()
+            with pytest.raises(OSError, match=r"not authenticated in time|no request"):
+                await _trickle(connection)
+
+    run(main())
+
+
+async def _trickle(connection: MultiplexedConnection) -> None:
+    """Open streams that are given up, one after another: each has time of its own, but not the connection."""
+    while True:
+        stream = await connection.open()
+        await stream.send(b"\x06")
+        await asyncio.sleep(0.02)
+        stream.abort()
 
 
 def test_a_first_stream_that_is_given_up_leaves_the_turn_to_the_next(

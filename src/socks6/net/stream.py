@@ -110,6 +110,10 @@ class MultiplexedConnection(Protocol):
     def carrier_socket(self) -> socket.socket:
         """The UDP socket whose packets carry it, and perhaps others."""
 
+    @property
+    def started(self) -> float:
+        """When its first packet came or left, on the loop's clock."""
+
     async def accept(self) -> ByteStream:
         """Wait for the next stream that the peer opens. Raises OSError when the connection is over."""
 

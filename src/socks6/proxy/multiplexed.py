@@ -12,7 +12,7 @@ from socks6.relay.datagrams.framed import FramePort
 from socks6.telemetry import Ending
 
 REFUSED: Final = 1  # the code of connections whose first request was not let in
-FAILURES: Final = frozenset((Ending.UNAUTHENTICATED, Ending.MALFORMED))
+FAILURES: Final = frozenset((Ending.UNAUTHENTICATED, Ending.MALFORMED, Ending.NO_REQUEST))
 
 Serve: TypeAlias = Callable[["MultiplexedVisit", ByteStream, Accepted], Coroutine[None, None, None]]
 
@@ -21,7 +21,8 @@ class MultiplexedVisit:
     """One connection. The first request on it is authenticated, and what comes of that holds for all streams.
 
     Streams that arrive meanwhile wait. All of them are one session: the one that the first request opened or
-    named, else one without an id, which lasts as long as the connection.
+    named, else one without an id, which lasts as long as the connection. A client that nobody has let in by the
+    connection's one deadline is sent away, whatever its streams are about.
     """
 
     def __init__(self, connection: MultiplexedConnection, serve: Serve) -> None:
@@ -37,7 +38,7 @@ class MultiplexedVisit:
         self._binds: set[int | None] = set()
 
     def begin(self, group: asyncio.TaskGroup, seconds: float) -> None:
-        """Serve, with tasks of `group`; a client that asks for nothing within these seconds is sent away."""
+        """Serve, with tasks of `group`; a client that is not let in within these seconds is sent away."""
         self._group = group
         self._limit = asyncio.get_running_loop().call_later(seconds, self._expire)
 
@@ -64,6 +65,7 @@ class MultiplexedVisit:
             if session is None:
                 session = self._own_session = Session(identity, self.connection.protection)
             self._session = session
+            self._stop_clock()
             self._gate.release()
         return self.session or self._session
 
@@ -105,13 +107,19 @@ class MultiplexedVisit:
 
     def leave(self) -> None:
         """End what is tied to the connection, once none of its streams is left. Idempotent."""
-        if self._limit is not None:
-            self._limit.cancel()
+        self._stop_clock()
         self.port.close()
         if self._own_session is not None:
             self._own_session.end(close=False)
         self.connection.close()
 
     def _expire(self) -> None:
-        if self._session is None and not self._gate.locked():  # who is at the gate has a deadline of its own
-            self.connection.close(REFUSED, "no request")
+        """Send a client away that nobody has let in; `admitted` stops the clock."""
+        self.connection.close(
+            REFUSED, "no request" if not self._gate.locked() else "not authenticated in time"
+        )
+
+    def _stop_clock(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None

@@ -155,7 +155,8 @@ class ServerWorker:
         shared = MultiplexedVisit(connection, functools.partial(self._serve_pushed, self.front(front)))
         try:
             async with asyncio.TaskGroup() as group:
-                shared.begin(group, self.settings.handshake_timeout)
+                deadline = connection.started + self.settings.handshake_timeout
+                shared.begin(group, deadline - asyncio.get_running_loop().time())
                 while stream := await _next_stream(connection):
                     source = stream.remote.host
                     if refusal := limits.enter(source):

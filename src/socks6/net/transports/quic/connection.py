@@ -67,7 +67,7 @@ class QuicConnection:
         self.handshake: HandshakeDone | None = None
         self.over: OSError | None = None
         self.terminated: Terminated | None = None
-        self.last_used = self._loop.time()
+        self.started = self.last_used = self._loop.time()
         self.judge: Callable[[HandshakeDone], OSError | None] = lambda _done: None
         self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _issued: None
         self.on_over: Callable[[], None] = lambda: None

@@ -1,0 +1,134 @@
+"""What the streams of one connection have in common: one clock until somebody is let in."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from typing_extensions import override
+
+from socks6.net.stream import ByteStream, Endpoint, FrameSink, MultiplexedConnection, Protection
+from socks6.policy.identity import ANONYMOUS
+from socks6.proxy.multiplexed import MultiplexedVisit
+from socks6.telemetry import Ending
+from tests.kit.loops import Run
+
+
+class Idle(MultiplexedConnection):
+    """A connection that only remembers why it was closed."""
+
+    local = remote = Endpoint("192.0.2.1", 1)
+    protection = Protection.ENCRYPTED
+    largest_frame = 0
+    started = 0.0
+
+    def __init__(self) -> None:
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @property
+    @override
+    def carrier_socket(self) -> socket.socket:
+        raise AssertionError("nobody asks")
+
+    @override
+    async def accept(self) -> ByteStream:
+        raise OSError("nobody opens a stream")
+
+    @override
+    async def open(self) -> ByteStream:
+        raise OSError("the peer allows none")
+
+    @override
+    async def proven(self) -> None:
+        """It is."""
+
+    @override
+    def send_frame(self, data: bytes) -> bool:
+        return False
+
+    @override
+    async def frame_room(self) -> None:
+        """There is none to wait for."""
+
+    @override
+    def take_frames(self, sink: FrameSink | None) -> None:
+        """None come."""
+
+    @override
+    def close(self, code: int = 0, reason: str = "") -> None:
+        if not self.closed.done():
+            self.closed.set_result(reason)
+
+
+@asynccontextmanager
+async def visited(seconds: float) -> AsyncIterator[tuple[Idle, MultiplexedVisit]]:
+    """Give a connection that is served, and what its streams have in common."""
+
+    async def serve(*_: object) -> None:
+        """Nobody is pushed."""
+
+    connection = Idle()
+    shared = MultiplexedVisit(connection, serve)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        shared.begin(group, seconds)
+        try:
+            yield connection, shared
+        finally:
+            shared.leave()
+
+
+async def later(seconds: float) -> None:
+    """Return after every timer that was due by then."""
+    done = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(seconds, done.set_result, None)
+    await done
+
+
+def test_who_asks_for_nothing_is_sent_away(run: Run) -> None:
+    async def main() -> None:
+        async with visited(0.01) as (connection, _):
+            assert await connection.closed == "no request"
+
+    run(main())
+
+
+def test_a_stream_at_the_gate_does_not_stop_the_clock(run: Run) -> None:
+    async def main() -> None:
+        async with visited(0.01) as (connection, shared):
+            assert await shared.enter()
+            assert await connection.closed == "not authenticated in time"
+
+    run(main())
+
+
+def test_streams_that_are_given_up_one_after_another_do_not_stop_it_either(run: Run) -> None:
+    async def main() -> None:
+        async with visited(0.01) as (connection, shared):
+            while not connection.closed.done():
+                assert await shared.enter()
+                await asyncio.sleep(0)
+                shared.first_left(Ending.RESET)
+
+    run(main())
+
+
+def test_a_first_stream_without_a_request_ends_the_connection(run: Run) -> None:
+    async def main() -> None:
+        for ending in (Ending.NO_REQUEST, Ending.MALFORMED, Ending.UNAUTHENTICATED):
+            async with visited(1000) as (connection, shared):
+                assert await shared.enter()
+                shared.first_left(ending)
+                assert await connection.closed == "not authenticated"
+
+    run(main())
+
+
+def test_who_was_let_in_may_stay(run: Run) -> None:
+    async def main() -> None:
+        async with visited(0.01) as (connection, shared):
+            assert await shared.enter()
+            assert shared.admitted(ANONYMOUS, None).identity is ANONYMOUS
+            await later(0.02)
+            assert not connection.closed.done()
+
+    run(main())
