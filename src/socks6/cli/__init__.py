@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Final
 
 from socks6.cli.parser import COMMANDS, parse
+from socks6.cli.standard_streams import background_standard_error, open_standard_streams
 from socks6.errors import ConfigurationError, Socks6Error
 
 FAILED: Final = 1
@@ -16,11 +17,17 @@ COMPLETE: Final = "_complete"  # what the scripts of `socks6 completion` run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code of the process. Raises SystemExit for wrong usage."""
+    open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == [COMPLETE]:
         show: Callable[[Sequence[str]], int] = import_module("socks6.cli.candidates").show
         return show(words[1:])
     parsed = parse(words)
+    with background_standard_error():
+        return _run(parsed)
+
+
+def _run(parsed: Namespace) -> int:
     # only now, and only this command's: they need a tenth of a second and more
     run: Callable[[Namespace], int] = import_module(f"socks6.cli.{COMMANDS[parsed.command].module}").run
     try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Final
 
 from socks6.cli import complain
 from socks6.cli.notify import notify
@@ -11,14 +12,25 @@ from socks6.errors import ConfigurationError
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 
+# What a reload takes over; a change of anything else counts after a restart.
+RELOADED: Final = frozenset({"users", "users_file", "allow_private", "rules", "stack"})
+
 
 class Operator:
-    """Carries them out. `read` reads flags, environment and files anew."""
+    """Carries them out. `choices` are those that the server runs with, `read` reads them anew from their sources."""
 
-    def __init__(self, server: Server, worker: ServerWorker, plan: Plan, read: Callable[[], Choices]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        worker: ServerWorker,
+        plan: Plan,
+        choices: Choices,
+        read: Callable[[], Choices],
+    ) -> None:
         self._server = server
         self._worker = worker
         self._plan = plan
+        self._choices = choices
         self._read = read
         self._stopping = False
 
@@ -32,25 +44,34 @@ class Operator:
         self._server.stop()
 
     def reload(self) -> None:
-        """Have new connections meet the users and the policy that the files name now.
+        """Use the users and the policy that the files name now for new connections.
 
-        If anything is wrong with them, it is told and nothing changes. Listeners, limits and the way out are
-        as they were: what the files say of these counts after a restart.
+        If anything is wrong with them, it is told and nothing changes. Listeners, limits and all else stay as they are;
+        what has changed of them is named, since it needs a restart.
         """
         try:
-            plan = self._renewed()
+            choices = self._read()
+            plan = self._renewed(choices)
         except ConfigurationError as error:
             complain(*(f"not reloaded: {line}" for line in str(error).splitlines()))
             return
         self._worker.replace(authenticator=plan.authenticator, policy=plan.policy)
         complain("reloaded")
+        if untaken := _needs_restart(self._choices, choices):
+            complain(f"changed, but needs a restart: {', '.join(untaken)}")
 
-    def _renewed(self) -> Plan:
+    def _renewed(self, read: Choices) -> Plan:
         running = self._plan
         choices = dataclasses.replace(
-            self._read(), listen=running.listen, open_to_all=running.open_to_all, via=running.via, direct=None
+            read, listen=running.listen, open_to_all=running.open_to_all, via=running.via, direct=None
         )
         plan = Plan.of(choices)
         if faults := plan.faults():
             raise ConfigurationError("\n".join(why for _, why in faults))
         return plan
+
+
+def _needs_restart(running: Choices, read: Choices) -> list[str]:
+    """Return the names of what differs and cannot be reloaded, as a configuration file writes them."""
+    names = (field.name for field in dataclasses.fields(Choices) if field.name not in RELOADED)
+    return [name.replace("_", "-") for name in names if getattr(running, name) != getattr(read, name)]

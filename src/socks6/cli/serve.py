@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
         complain(f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin_in(own)}")
     worker = plan.worker(_observer(choices))
     server = plan.server(worker)
-    operator = Operator(server, worker, plan, lambda: gather(arguments, os.environ).choices)
+    operator = Operator(server, worker, plan, choices, lambda: gather(arguments, os.environ).choices)
     raise_descriptor_limit()
     way = worker.outbound
     upstream = way.client if isinstance(way, Socks6Outbound) and plan.via_fast_open else None

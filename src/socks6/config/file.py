@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
@@ -61,7 +62,7 @@ def _read(path: str) -> tuple[str, int]:
     except OSError as error:
         raise InvalidConfiguration(f"{path}: {error.strerror}") from error
     try:
-        return data.decode().replace("\r\n", "\n"), mode
+        return data.removeprefix(BOM_UTF8).decode().replace("\r\n", "\n"), mode
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InvalidConfiguration(f"{path}:{line}: not UTF-8") from None

@@ -22,14 +22,23 @@ FOLDER_MODE: Final = 0o700
 
 
 def state_folder(environment: Mapping[str, str]) -> Path:
-    """Return where a server keeps what it makes: systemd's StateDirectory, root's or a user's own folder."""
+    """Return where a server keeps what it makes: systemd's StateDirectory, root's or a user's own folder.
+
+    Raises ConfigurationError for an account without a home folder.
+    """
     if given := environment.get("STATE_DIRECTORY"):
         return Path(given.partition(":")[0])
     if home := environment.get("XDG_STATE_HOME"):
         return Path(home) / "socks6"
     if os.geteuid() == 0:
         return Path(ROOTS_FOLDER)
-    return Path.home() / ".local" / "state" / "socks6"
+    try:
+        return Path.home() / ".local" / "state" / "socks6"
+    except RuntimeError:  # HOME is not set, and the account has no entry in the password database
+        raise ConfigurationError(
+            "this account has no home folder to keep a certificate in:"
+            " set STATE_DIRECTORY to a folder, or name a certificate (--tls-cert; for share, --cert)"
+        ) from None
 
 
 def own_certificate(environment: Mapping[str, str]) -> tuple[Path, Path]:

@@ -43,7 +43,7 @@ class Scene:
         plan = Plan.of(before)
         self.worker = plan.worker()
         self.server = Operated(plan, self.worker)
-        self.operator = Operator(self.server, self.worker, plan, self._read)
+        self.operator = Operator(self.server, self.worker, plan, before, self._read)
 
     def _read(self) -> Choices:
         if isinstance(self._after, ConfigurationError):
@@ -94,3 +94,14 @@ def test_what_listens_decides_on_private_destinations() -> None:
     scene = Scene(Choices(listen=(PUBLIC,), users=USERS), Choices(listen=(LOCAL,), users=USERS))
     scene.operator.reload()
     assert not scene.worker.policy.allow_private
+
+
+def test_what_needs_a_restart_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    before = Choices(listen=(LOCAL,), connections=5, verbosity=1)
+    after = Choices(listen=(PUBLIC,), connections=6, log_destinations=True, users=USERS, verbosity=1)
+    scene = Scene(before, after)
+    scene.operator.reload()
+    assert scene.worker.authenticator.required
+    assert capsys.readouterr().err == (
+        "socks6: reloaded\nsocks6: changed, but needs a restart: listen, connections, log-destinations\n"
+    )

@@ -352,3 +352,11 @@ def test_what_the_example_calls_the_default_is_the_default(tmp_path: Path) -> No
         usual.attempt_delay,
     )
     assert None not in {getattr(choices, name) for name in SPELT_OUT}
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "socks6.toml").write_bytes(b"\xef\xbb\xbflisten = ['socks6://127.0.0.1:1080']\n")
+    assert read_configuration(tmp_path / "socks6.toml").choices.listen is not None
+    (tmp_path / "socks6.toml").write_bytes(b"\xef\xbb\xbf\nlisten = 1\n")
+    with pytest.raises(InvalidConfiguration, match=r"socks6\.toml:2: listen"):
+        read_configuration(tmp_path / "socks6.toml")

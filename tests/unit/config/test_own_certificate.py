@@ -97,3 +97,14 @@ def test_where_it_is_kept(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
     assert str(state_folder(environment)) == folder
+
+
+def test_an_account_without_a_home_folder_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_entry(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    with pytest.raises(ConfigurationError, match=r"no home folder .* set STATE_DIRECTORY .*--tls-cert"):
+        state_folder({})
