@@ -136,6 +136,11 @@ def test_a_proxy_that_is_not_the_one_asked_for(files: Files, query: str, complai
     assert not any("command=NOOP" in line for line in running.said)
 
 
+def test_certificates_know_absolute_names_without_the_dot(files: Files) -> None:
+    with encrypted(files) as running:
+        assert pinged(f"{running.url}?ca={files.ca}&sni=localhost.").code == 0
+
+
 def test_an_expired_certificate(tmp_path: Path) -> None:
     expired = write_certificate(tmp_path, expired=True)
     with encrypted(expired) as running:

@@ -22,7 +22,7 @@ from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
 from socks6.client.way import Dial
 from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
-from socks6.message.address import normalize_host
+from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import StackOption, find_all
@@ -245,7 +245,7 @@ class Client(DatagramClient):
                 timeout=timeout,
                 idempotent=idempotent,
             )
-            name = (server_hostname or host) if ssl else None
+            name = (server_hostname or without_trailing_dot(host)) if ssl else None
             return await self._carriers.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
 
     async def bind(

@@ -9,6 +9,7 @@ from socks6.client.client import DEFAULT_TIMEOUT, Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.config.choices import Choices
 from socks6.errors import ConfigurationError
+from socks6.message.address import without_trailing_dot
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.dial import ATTEMPT_DELAY
@@ -141,7 +142,7 @@ class Plan:
 
 
 def _place(url: ProxyURL) -> tuple[str, int, str]:
-    return url.host, url.port, url.path
+    return without_trailing_dot(url.host), url.port, url.path
 
 
 def _authenticator(choices: Choices) -> Authenticator:

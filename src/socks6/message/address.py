@@ -1,7 +1,9 @@
 """Hosts: IPv4 and IPv6 addresses and domain names, as text and as bytes with the padding rule.
 
 A host is always `str`, in canonical form: dotted quads, IPv6 as in RFC 5952, names as lower-case ASCII
-(IDNA's A-labels) without a dot at the end, so that equal hosts are equal texts wherever rules are applied.
+(IDNA's A-labels). A dot at the end of a name is kept, on the wire too: such a name is absolute, no search
+domain applies to it, and another host may be meant (RFC 1034 §3.1, RFC 1535). Rules, certificates and logs know
+names `without_trailing_dot`.
 """
 
 import re
@@ -56,6 +58,11 @@ def normalize_host(host: str) -> str:
     if not host.isascii():
         host = _to_ascii(host)
     return _canonical_name(host.encode())
+
+
+def without_trailing_dot(host: str) -> str:
+    """Return a host as rules, certificates and logs know it: an absolute name without the dot of the root."""
+    return host.removesuffix(".")
 
 
 def decode_host(text: bytes) -> str:
@@ -149,8 +156,8 @@ def _to_ascii(name: str) -> str:
 
 def _canonical_name(name: bytes) -> str:
     """Return a name in canonical form; ValueError if it is not plausible as a host's name."""
-    name = name.lower().removesuffix(b".")
-    if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
+    name = name.lower()
+    if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name.removesuffix(b".")):
         raise ValueError(f"{name!r} is no host name")
     return name.decode()
 
@@ -164,10 +171,11 @@ def _decode_ipv6(reader: Reader, _dialect: Dialect) -> str:
 
 
 def _decode_name(reader: Reader, dialect: Dialect) -> str:
-    name = reader.take(name_length(reader.u8(), dialect)).rstrip(b"\0").lower().removesuffix(b".")
-    if _NAME.fullmatch(name):
+    name = reader.take(name_length(reader.u8(), dialect)).rstrip(b"\0").lower()
+    relative = name.removesuffix(b".")
+    if _NAME.fullmatch(relative):
         return name.decode()
-    text = name.decode("latin-1")
+    text = relative.decode("latin-1")
     if ":" in text or _pack_literal(text) is None:  # a dotted quad written as a name is an address
         raise DecodeError(f"{name!r} is no host name")
     return text

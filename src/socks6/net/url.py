@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 from typing_extensions import override
 
 from socks6.errors import ConfigurationError
-from socks6.message.address import is_literal, normalize_host
+from socks6.message.address import is_literal, normalize_host, without_trailing_dot
 from socks6.message.options import StackOption
 from socks6.net import url_quic
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
@@ -110,7 +110,7 @@ class ProxyURL:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it: a Unix socket, a loopback address, localhost."""
-        if self.path or self.host == "localhost":
+        if self.path or without_trailing_dot(self.host) == "localhost":
             return True
         return is_literal(self.host) and ip_address(self.host).is_loopback
 

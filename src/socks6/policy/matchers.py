@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from socks6.errors import ConfigurationError
-from socks6.message.address import normalize_host
+from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.policy.addresses import Address, AddressBlock
 from socks6.policy.hosts import is_name
 
@@ -31,7 +31,7 @@ class NameMatcher:
         """
         bare = text.removeprefix("*").removeprefix(".") if text.startswith((".", "*.")) else text
         try:
-            name = normalize_host(bare)
+            name = without_trailing_dot(normalize_host(bare))
         except ValueError as error:
             raise ConfigurationError(f"{text!r} is no host: {error}") from error
         if not is_name(name):

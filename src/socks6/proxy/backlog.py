@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from typing_extensions import override
 
 from socks6.errors import GeneralFailure
-from socks6.message.address import is_literal
+from socks6.message.address import is_literal, without_trailing_dot
 from socks6.message.options import StackOption
 from socks6.net.bind import unmapped
 from socks6.net.stream import Accepted, Binding, Endpoint
@@ -180,7 +180,7 @@ class Turn:
 
 
 def _canonical(host: str) -> str:
-    return unmapped(host).lower()
+    return without_trailing_dot(unmapped(host).lower())
 
 
 def _spellings(*hosts: str) -> frozenset[str]:

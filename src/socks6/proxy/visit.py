@@ -5,6 +5,7 @@ import dataclasses
 from typing import Final, Protocol
 
 from socks6.errors import CertificateRefused, OperationFailed, TlsFailed
+from socks6.message.address import without_trailing_dot
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import TOS, find
 from socks6.net.encryption.contexts import ALPN
@@ -333,7 +334,7 @@ class Visit:
             source=self.source or "unix",
             user=self.user or (self._part.user if self._part else ""),
             command=self.command,
-            host=self.host,
+            host=without_trailing_dot(self.host),
             port=self.port,
             peer=self.peer,
             ending=self.ending,

@@ -13,6 +13,7 @@ from socks6.message.address import (
     ipv6_text,
     is_literal,
     normalize_host,
+    without_trailing_dot,
 )
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType
@@ -92,6 +93,30 @@ def test_a_name_of_256_bytes_does_not_fit() -> None:
         encode_address("b" + LONGEST + ".c")
 
 
+def test_an_absolute_name_of_256_bytes_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="no host name"):
+        encode_address(LONGEST + ".")
+
+
+@pytest.mark.parametrize("dialect", [DRAFT_12, GO_212])
+def test_the_dot_of_an_absolute_name_is_carried(dialect: Dialect) -> None:
+    kind, encoded = encode_address("Svc.")
+    assert (kind, encoded) == (3, bytes.fromhex("07 7376632e 000000"))
+    assert decode(kind, encoded.hex(), dialect) == "svc."
+
+
+@pytest.mark.parametrize(
+    ("host", "known_as"), [("svc.", "svc"), ("svc", "svc"), ("a.b.", "a.b"), ("::1", "::1")]
+)
+def test_rules_and_logs_know_names_without_the_dot(host: str, known_as: str) -> None:
+    assert without_trailing_dot(host) == known_as
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1.", "127.0.0.1"])
+def test_a_dotted_quad_with_a_dot_is_an_address_still(name: str) -> None:
+    assert decode_address(3, Reader(bytes((len(name),)) + name.encode()), DRAFT_12) == "127.0.0.1"
+
+
 @pytest.mark.parametrize("what", NO_NAMES)
 def test_what_is_no_host_is_not_encoded(what: str) -> None:
     with pytest.raises(ValueError, match="no host name"):
@@ -132,8 +157,8 @@ def test_case_is_dropped() -> None:
     assert decode(3, "03 4162 43") == "abc"
 
 
-def test_a_dot_at_the_end_is_dropped() -> None:
-    assert decode(3, "03 6162 2e") == "ab"
+def test_a_dot_at_the_end_is_kept() -> None:
+    assert decode(3, "03 6162 2e") == "ab."
 
 
 def test_a_dotted_quad_written_as_a_name_is_an_address() -> None:
@@ -233,7 +258,8 @@ def test_other_hosts_are_no_literals(host: str) -> None:
     ("given", "canonical"),
     [
         ("Example.COM", "example.com"),
-        ("example.com.", "example.com"),
+        ("Example.com.", "example.com."),  # absolute: no search domain applies
+        ("bücher.example.", "xn--bcher-kva.example."),
         ("127.0.0.1", "127.0.0.1"),
         ("2001:DB8:0::1", "2001:db8::1"),
         ("[::1]", "::1"),

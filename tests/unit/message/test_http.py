@@ -28,7 +28,7 @@ from socks6.message.http import (
     ("target", "host", "port"),
     [
         (b"a.example:443", "a.example", 443),
-        (b"A.Example.:443", "a.example", 443),
+        (b"A.Example.:443", "a.example.", 443),
         (b"192.0.2.1:1", "192.0.2.1", 1),
         (b"[2001:DB8::1]:65535", "2001:db8::1", 65535),
         (b"[::ffff:192.0.2.1]:80", "::ffff:192.0.2.1", 80),

@@ -44,7 +44,7 @@ def test_any_address_that_begins_with_three_zeros_announces_a_name() -> None:
 
 def test_names_are_taken_in_canonical_form() -> None:
     data = bytes.fromhex("04 01 0050 00000001 00") + b"EXAMPLE.com.\0"
-    assert Request.decode(data).host == "example.com"
+    assert Request.decode(data).host == "example.com."
 
 
 @pytest.mark.parametrize(

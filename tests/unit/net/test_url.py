@@ -21,7 +21,7 @@ def complaint(text: str) -> str:
     ("text", "url"),
     [
         ("socks6://example.com", ProxyURL(front="socks6", host="example.com", port=1080)),
-        ("SOCKS6://Example.COM.:1081/", ProxyURL(front="socks6", host="example.com", port=1081)),
+        ("SOCKS6://Example.COM.:1081/", ProxyURL(front="socks6", host="example.com.", port=1081)),
         ("socks6://bücher.example", ProxyURL(front="socks6", host="xn--bcher-kva.example", port=1080)),
         ("socks6://192.0.2.1:8000", ProxyURL(front="socks6", host="192.0.2.1", port=8000)),
         ("socks6://[2001:DB8::1]", ProxyURL(front="socks6", host="2001:db8::1", port=1080)),
@@ -105,6 +105,7 @@ def test_the_scheme_tells_unix_sockets() -> None:
         ("socks6://127.9.9.9", True),
         ("socks6://[::1]", True),
         ("socks6://localhost", True),
+        ("socks6://localhost.", True),
         ("socks6+unix:///run/s", True),
         ("socks6://0.0.0.0", False),
         ("socks6://[::]", False),

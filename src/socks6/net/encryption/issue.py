@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from socks6.errors import ConfigurationError
-from socks6.message.address import is_literal, normalize_host
+from socks6.message.address import is_literal, normalize_host, without_trailing_dot
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -30,7 +30,7 @@ def make_certificate(
     Files that are there already stay as they are. Raises ConfigurationError, FileExistsError, OSError.
     """
     try:
-        hosts = [normalize_host(name) for name in names]
+        hosts = [without_trailing_dot(normalize_host(name)) for name in names]
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     key_pem, certificate_pem = _made(hosts, now, days)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from socks6.errors import CertificateRefused, TlsFailed
-from socks6.message.address import is_literal
+from socks6.message.address import is_literal, without_trailing_dot
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.transports.dtls import DtlsConversation, Resumable
 from socks6.net.transports.dtls_contexts import client_context
@@ -15,7 +15,7 @@ class DtlsConnector:
     def __init__(self, host: str, said: TlsParameters = NOTHING_SAID) -> None:
         """Read the files. Raises ConfigurationError."""
         self._said: Final = said
-        self._name: Final = said.sni or host
+        self._name: Final = without_trailing_dot(said.sni or host)
         self._context: Final = client_context(said)
         self._resume: Resumable | None = None
 

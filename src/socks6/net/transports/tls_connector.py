@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Iterable
 
 from socks6.errors import CertificateRefused, TlsFailed
+from socks6.message.address import without_trailing_dot
 from socks6.message.options import StackOption
 from socks6.net.encryption.contexts import ALPN, client_context
 from socks6.net.encryption.pins import is_pinned
@@ -19,6 +20,7 @@ class TlsConnector:
         """Read the files. Raises ConfigurationError."""
         self._host = host
         self._port = port
+        self._server_name = without_trailing_dot(said.sni or host)  # RFC 6066 §3
         self._said = said
         self._alpn = alpn
         self._context = client_context(said, alpn=(alpn,) if alpn else ())
@@ -31,7 +33,7 @@ class TlsConnector:
         hold nothing of the application's (no early data).
         """
         conversation = TlsConversation(
-            self._context, server_hostname=self._said.sni or self._host, session=self._session
+            self._context, server_hostname=self._server_name, session=self._session
         )
         hello = conversation.begin()
         raw = await connect_tcp(

@@ -24,7 +24,7 @@ def made(folder: Path, *names: str, days: int = 10) -> tuple[Path, Path]:
 
 
 def test_it_names_hosts_and_addresses(tmp_path: Path) -> None:
-    certificate, key = made(tmp_path, "Proxy.Example", "192.0.2.1", "[2001:db8::1]", "bücher.example")
+    certificate, key = made(tmp_path, "Proxy.Example", "192.0.2.1", "[2001:db8::1]", "bücher.example.")
     server_context(TlsParameters(certificate=str(certificate), key=str(key)))
     text = subprocess.run(
         ["openssl", "x509", "-in", certificate, "-noout", "-ext", "subjectAltName,basicConstraints", "-subject"],

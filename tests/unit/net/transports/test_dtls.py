@@ -185,9 +185,10 @@ def test_insecure_client_takes_anybody() -> None:
         assert connector.check(Couple(files, connector).client) is None
 
 
-def test_sni_is_the_name_that_counts() -> None:
+@pytest.mark.parametrize("sni", ["proxy.example", "proxy.example."])
+def test_sni_is_the_name_that_counts(sni: str) -> None:
     with trusted("proxy.example") as (files, said):
-        connector = DtlsConnector("192.0.2.1", TlsParameters(ca=said.ca, sni="proxy.example"))
+        connector = DtlsConnector("192.0.2.1", TlsParameters(ca=said.ca, sni=sni))
         assert connector.check(Couple(files, connector).client) is None
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.errors import CertificateRefused, TlsFailed
+from socks6.message.address import without_trailing_dot
 from socks6.net.datagrams.readiness import FAILED, Readiness
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
 from socks6.net.datagrams.shared import BUFFER, LONGEST
@@ -57,7 +58,7 @@ class QuicConnector:
         alpn: str = ALPN,
     ) -> None:
         self._said = said
-        self._server_name = said.sni or host
+        self._server_name = without_trailing_dot(said.sni or host)
         self._backend = backend
         self._authorities = authorities
         self._alpn = alpn

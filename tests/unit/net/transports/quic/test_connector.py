@@ -47,6 +47,17 @@ def test_the_right_one_is_reached_by_its_authority_or_its_pin(run: Run, tmp_path
     run(main())
 
 
+def test_certificates_know_absolute_names_without_the_dot(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        files = write_certificate(tmp_path)
+        said = TlsParameters(ca=files.ca)
+        authorities = read_authorities(said)
+        backend = backend_named(library)
+        await dial(files, library, QuicConnector("localhost.", said, backend, authorities=authorities))
+
+    run(main())
+
+
 def test_an_address_is_a_name_too(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)

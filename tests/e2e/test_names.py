@@ -1,0 +1,178 @@
+"""Names on their way through proxies: they arrive as they were written, and dead ones hold up nobody else's."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pytest
+from typing_extensions import override
+
+from socks6.client.client import Client
+from socks6.client.outbound import Socks6Outbound
+from socks6.net.direct import DirectOutbound
+from socks6.net.resolve import Address, Resolver
+from socks6.policy.rules import Policy, Rule
+from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import ConnectionSummary, NullObserver
+from tests.kit.certificates import write_certificate
+from tests.kit.loops import Run
+
+pytestmark = pytest.mark.e2e
+
+Ask: TypeAlias = Callable[["Scene", str], Awaitable[bytes]]
+
+HERE: Final = Address(socket.AF_INET, ("127.0.0.1", 0))
+
+
+class Summaries(NullObserver):
+    """Keeps what the log would say of connections that ended."""
+
+    def __init__(self) -> None:
+        self.hosts: list[str] = []
+
+    @override
+    def connection_ended(self, summary: ConnectionSummary) -> None:
+        self.hosts.append(summary.host)
+
+
+@dataclass
+class Scene:
+    """A server, a converter that goes out through it, and an origin that answers with its Host field."""
+
+    server: str
+    converter: str
+    port: int
+    asked: list[bytes]
+    server_log: Summaries = field(default_factory=Summaries)
+
+    def place(self, proxy: str) -> tuple[str, int]:
+        """Return where a proxy listens."""
+        host, _, port = proxy.rpartition("/")[2].rpartition(":")
+        return host, int(port)
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+    host = next(line for line in head if line.lower().startswith(b"host:"))
+    body = host.partition(b":")[2].strip()
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def scene(policy: Policy) -> AsyncIterator[Scene]:
+    """Run all of it; every name is at 127.0.0.1."""
+    asked: list[bytes] = []
+
+    def look_up(name: bytes, port: int) -> Sequence[Address]:
+        asked.append(name)
+        return [HERE._replace(socket_address=("127.0.0.1", port))]
+
+    log = Summaries()
+    direct = DirectOutbound(Resolver(lookup=look_up))
+    origin = await asyncio.start_server(_answer, "127.0.0.1", 0)
+    async with (
+        origin,
+        Server(["mixed://127.0.0.1:0"], ServerWorker(outbound=direct, policy=policy, observer=log)) as server,
+        Server(
+            ["mixed://127.0.0.1:0"],
+            ServerWorker(outbound=Socks6Outbound(Client(server.urls[0].replace("mixed", "socks6")))),
+        ) as converter,
+    ):
+        yield Scene(
+            server=server.urls[0],
+            converter=converter.urls[0],
+            port=origin.sockets[0].getsockname()[1],
+            asked=asked,
+            server_log=log,
+        )
+
+
+async def through_socks6(scene: Scene, host: str) -> bytes:
+    async with Client(scene.server.replace("mixed", "socks6")) as client:
+        reader, writer = await client.open_connection(host, scene.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
+        said = await reader.read()
+        writer.close()
+        return said
+
+
+def through_socks5(of: Callable[[Scene], str]) -> Ask:
+    """Return what asks by SOCKS 5, the name being left to the proxy."""
+
+    async def ask(scene: Scene, host: str) -> bytes:
+        name = host.encode()
+        reader, writer = await asyncio.open_connection(*scene.place(of(scene)))
+        writer.write(b"\5\1\0" + b"\5\1\0\3" + bytes([len(name)]) + name + scene.port.to_bytes(2, "big"))
+        answer = await reader.readexactly(2 + 10)
+        assert answer[3] == 0, answer
+        writer.write(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % name)
+        said = await reader.read()
+        writer.close()
+        return said
+
+    return ask
+
+
+def through_http(of: Callable[[Scene], str]) -> Ask:
+    """Return what asks for a page by plain HTTP, whose Host field the proxy writes."""
+
+    async def ask(scene: Scene, host: str) -> bytes:
+        reader, writer = await asyncio.open_connection(*scene.place(of(scene)))
+        request = f"GET http://{host}:{scene.port}/ HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
+        said = await reader.read()
+        writer.close()
+        return said
+
+    return ask
+
+
+ROADS: Final[dict[str, Ask]] = {
+    "SOCKS 6": through_socks6,
+    "SOCKS 5": through_socks5(lambda scene: scene.server),
+    "SOCKS 5, converter": through_socks5(lambda scene: scene.converter),
+    "HTTP": through_http(lambda scene: scene.server),
+    "HTTP, converter": through_http(lambda scene: scene.converter),
+}
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("host", ["svc.", "svc"])
+def test_a_name_is_looked_up_as_it_was_written(run: Run, road: str, host: str) -> None:
+    async def play() -> None:
+        rules = (Rule.parse("deny", hosts=["other.example"]),)
+        async with scene(Policy(allow_private=True, rules=rules)) as made:
+            said = await ROADS[road](made, host)
+            body = said.rpartition(b"\r\n\r\n")[2]
+            assert body.partition(b":")[0] == host.encode()
+            assert made.asked == [host.encode()]
+        assert made.server_log.hosts == ["svc"]
+
+    run(play())
+
+
+def test_a_certificate_is_compared_without_the_dot(run: Run, tmp_path: Path) -> None:
+    async def play() -> None:
+        files = write_certificate(tmp_path)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(files.certificate, files.key)
+        async with (
+            scene(Policy(allow_private=True)) as made,
+            await asyncio.start_server(_answer, "127.0.0.1", 0, ssl=context) as origin,
+            Client(made.server.replace("mixed", "socks6")) as client,
+        ):
+            port = origin.sockets[0].getsockname()[1]
+            trusting = ssl.create_default_context(cafile=files.ca)
+            reader, writer = await client.open_connection("localhost.", port, ssl=trusting)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await reader.read()).endswith(b"localhost")
+            writer.close()
+
+    run(play())
