@@ -1,9 +1,11 @@
-"""§ Version Mismatch Replies, and which dialects are understood (PROTOCOL.md §1)."""
+"""§ Version Mismatch Replies, and which dialects are understood."""
 
 import asyncio
+import socket
 
 import pytest
 
+from socks6.client.client import Client
 from socks6.client.request import make_request
 from socks6.errors import VersionMismatch
 from socks6.message.codes import Command
@@ -14,6 +16,7 @@ from socks6.protocol.events import Ended, Fault, RequestReceived, Violation
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.origins import Place, tcp_host
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import eof, nothing, received, sent
 from tests.kit.reading import receive_all
@@ -82,6 +85,23 @@ def test_a_client_is_told_that_the_versions_differ(run: Run) -> None:
             await make_request(near, Request(command=Command.NOOP, host="0.0.0.0", port=0))
 
     run(scene())
+
+
+@pytest.mark.parametrize("initial_data", [b"", b"x" * 4_000_000])
+def test_a_reset_behind_the_byte_hides_no_mismatch(run: Run, initial_data: bytes) -> None:
+    """A server that closes with the request unread resets the connection."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.sendall(b"\x06")
+
+    async def scene(place: Place) -> None:
+        async with Client(f"socks6://{place.host}:{place.port}") as client:
+            with pytest.raises(VersionMismatch, match=r"does not speak version 6 .* dialect=212"):
+                await client.connect("a.example", 80, initial_data=initial_data)
+
+    with tcp_host(serve) as place:
+        run(scene(place))
 
 
 def test_a_proxy_sends_the_byte_and_closes(run: Run) -> None:

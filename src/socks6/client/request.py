@@ -151,6 +151,11 @@ async def _next(conversation: ClientConversation, stream: ByteStream) -> ClientE
     except TlsFailed:  # only now, over TLS 1.3, a client learns that its certificate was refused
         raise
     except OSError as error:
+        # § Version Mismatch Replies: a proxy that closes with our request unread resets the connection
+        conversation.receive_eof(asyncio.get_running_loop().time())
+        event = conversation.next_event()
+        if isinstance(event, Violation) and event.fault is Fault.VERSION:
+            return event
         raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
 
 

@@ -21,11 +21,17 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
     """
     ended = False
     while (event := machine.next_event()) is None:
-        await flush(machine, stream)
+        broken = await _try_to_flush(machine, stream)
         wanted = machine.bytes_wanted()
         if ended or not wanted:
+            if broken is not None:
+                raise broken
             return None
-        data = await _receive(machine, stream, wanted if exact else READ_SIZE)
+        size = wanted if exact else READ_SIZE
+        if broken is None:
+            data = await _receive(machine, stream, size)
+        elif (data := stream.receive_nowait(size)) is None:
+            raise broken
         now = asyncio.get_running_loop().time()
         if data is None:
             # a loop's timer may fire, by its own clock, a little early
@@ -36,6 +42,15 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
             ended = True
             machine.receive_eof(now)
     return event
+
+
+async def _try_to_flush(machine: Machine[EventT], stream: ByteStream) -> OSError | None:
+    """Write what the machine has to send; return why it cannot be: an answer may have come before the stream broke."""
+    try:
+        await flush(machine, stream)
+    except OSError as error:
+        return error
+    return None
 
 
 async def flush(machine: Machine[EventT], stream: ByteStream) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
 from socks6.message.datagrams import AssociationMessage, DatagramError, decode_message, message_size
-from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
+from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
     AuthenticationData,
@@ -115,7 +115,7 @@ class ClientConversation:
         """Take the end of the proxy's stream; in a conversation that streams, it is the stream's own."""
         if self.state is ClientState.AWAITING_AUTHENTICATION and len(self._received) == 1:
             # § Version Mismatch Replies: a lone version byte
-            self._violate(Fault.VERSION, f"the proxy speaks SOCKS version {self._received[0]}")
+            self._violate(Fault.VERSION, _mismatch(self._received[0], self._dialect))
         elif (self.state, ClientStep.VIOLATION) in CLIENT_TRANSITIONS:
             where = self.state.value
             self._move(ClientStep.VIOLATION)
@@ -198,7 +198,7 @@ class ClientConversation:
             if size is None:
                 return  # the bytes are the stream's
             if self._received[0] != self._dialect.version:
-                self._violate(Fault.VERSION, f"the proxy's first byte is {self._received[0]:#04x}")
+                self._violate(Fault.VERSION, _mismatch(self._received[0], self._dialect))
                 return
             wanted = size(self._received, self._dialect)
             if len(self._received) >= wanted:
@@ -281,6 +281,20 @@ class ClientConversation:
 
     def _move(self, step: ClientStep) -> None:
         self.state = CLIENT_TRANSITIONS[self.state, step]
+
+
+def _mismatch(answered: int, ours: Dialect) -> str:
+    """Return what a proxy's version byte means that is none of our dialect's replies, and what may help."""
+    if answered == GO_212.version:
+        return "the proxy speaks the older dialect of version byte 212: try dialect=212 in its URL"
+    if ours != DRAFT_12:
+        return f"the proxy does not speak dialect {ours.version} (it answers {answered:#04x}): try without dialect="
+    if answered == DRAFT_12.version:
+        return (
+            "the proxy does not speak version 6 of SOCKS as it is today (it refuses our request's version byte):"
+            " if it is an older one, try dialect=212 in its URL"
+        )
+    return f"the proxy does not speak version 6 of SOCKS (its first byte is {answered:#04x})"
 
 
 _SIZE: Final[dict[ClientState, Callable[[bytes | bytearray, Dialect], int]]] = {

@@ -249,3 +249,25 @@ def test_flushing_nothing_sends_nothing(run: Run) -> None:
         assert ours.sent == []
 
     run(play())
+
+
+class Unwritable(CountingStream):
+    """Takes nothing, as a connection that was reset, but what had arrived before is there."""
+
+    @override
+    async def send(self, data: bytes | memoryview) -> None:
+        raise BrokenPipeError(errno.EPIPE, "broken")
+
+
+def test_what_came_before_a_stream_broke_is_read(run: Run) -> None:
+    async def scene() -> None:
+        inner, far = memory_stream_pair()
+        near = Unwritable(inner)
+        machine = Sentences()
+        machine.answers = b"a request"
+        await far.send(b"0123456789")
+        assert await next_event(machine, near) == "0123456789"
+        with pytest.raises(BrokenPipeError):
+            await next_event(machine, near)
+
+    run(scene())

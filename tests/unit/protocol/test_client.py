@@ -1,5 +1,7 @@
 """The client's conversation."""
 
+import re
+
 import pytest
 from typing_extensions import override
 
@@ -11,7 +13,7 @@ from socks6.message.datagrams import (
     Datagram,
     DatagramError,
 )
-from socks6.message.dialect import GO_212, DatagramLayout
+from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.options import AuthenticationData, AuthenticationMethodSelection, SessionRequest
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
@@ -197,16 +199,24 @@ def test_a_methods_exchange_is_bounded() -> None:
     assert isinstance(scene.machine.next_event(), Violation)
 
 
-def test_a_lone_version_byte_is_a_version_mismatch() -> None:
-    scene = play()
-    scene >> received("06") >> eof
-    scene << Violation(fault=Fault.VERSION, reason="the proxy speaks SOCKS version 6")
-
-
-def test_another_protocol_is_a_version_mismatch() -> None:
-    scene = play()
-    scene >> received("48 54 54 50")
-    scene << Violation(fault=Fault.VERSION, reason="the proxy's first byte is 0x48")
+@pytest.mark.parametrize(
+    ("dialect", "answer", "words"),
+    [
+        (DRAFT_12, "06", r"does not speak version 6 of SOCKS as it is today .* dialect=212"),
+        (DRAFT_12, "48 54 54 50", r"does not speak version 6 .*0x48"),
+        (DRAFT_12, "d4", r"older dialect .* try dialect=212"),
+        (GO_212, "06", r"does not speak dialect 212 .*0x06.*: try without dialect="),
+    ],
+)
+def test_another_version_is_a_mismatch_that_names_what_may_help(
+    dialect: Dialect, answer: str, words: str
+) -> None:
+    scene = play(dialect=dialect)
+    scene >> received(answer) >> eof
+    event = scene.machine.next_event()
+    assert isinstance(event, Violation)
+    assert event.fault is Fault.VERSION
+    assert re.search(words, event.reason)
     assert scene.machine.unread() == b""
 
 
