@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from socks6.message.codes import Leg, Parity
-    from socks6.message.dialect import DatagramLayout
+    from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
     from socks6.net.direct import DirectOutbound
     from socks6.net.encryption.settings import TlsParameters
     from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound, Protection
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
 
 __all__ = [
+    "DRAFT_12",
+    "GO_212",
     "AddressTypeNotSupported",
     "Association",
     "AuthenticationFailed",
@@ -81,6 +83,7 @@ __all__ = [
     "DatagramLayout",
     "DatagramTooLarge",
     "DecodeError",
+    "Dialect",
     "DirectOutbound",
     "Ending",
     "Endpoint",
@@ -144,7 +147,10 @@ _HOMES: Final = {
     "ConnectionSummary": "socks6.telemetry",
     "ConnectionTimedOut": "socks6.errors",
     "DatagramFailed": "socks6.errors",
+    "DRAFT_12": "socks6.message.dialect",
     "DatagramLayout": "socks6.message.dialect",
+    "Dialect": "socks6.message.dialect",
+    "GO_212": "socks6.message.dialect",
     "DatagramTooLarge": "socks6.errors",
     "DecodeError": "socks6.errors",
     "DirectOutbound": "socks6.net.direct",

@@ -225,3 +225,14 @@ def test_clients_that_dawdle_hold_up_nobody(road: Road, site: Site) -> None:
         for data in begun * 3:
             held.enter_context(road.converter.place.connected()).sendall(data)
         assert road.fetch("--socks5", site.url).body == PAGE
+
+
+def test_the_way_to_the_server_may_be_in_the_older_dialect(site: Site) -> None:
+    with (
+        server("--user", "alice:123456", "--dialect212") as far,
+        converter(f"{far.as_user('alice', '123456')}?dialect=212") as near,
+    ):
+        answer = curl("--socks5-hostname", near.authority, site.url)
+        assert (answer.code, answer.body) == (0, PAGE)
+    with server() as far, converter(f"{far.url}?dialect=212") as near:
+        assert curl("--socks5-hostname", near.authority, site.url).code == PROXY_FAILED

@@ -8,7 +8,7 @@ from socks6.client.client import Client
 from socks6.config.upstream import find_upstream
 from socks6.errors import ConfigurationError
 from socks6.message.address import normalize_host
-from socks6.message.dialect import DRAFT_12, GO_212
+from socks6.message.dialect import GO_212
 
 NO_PROXY: Final = "no proxy to go through: name it by --via, --via-file or SOCKS6_PROXY"
 
@@ -21,7 +21,7 @@ def client_named(arguments: Namespace, otherwise: str, *, session: bool | None =
     url = find_upstream(arguments.via, arguments.via_file, os.environ)
     if url is None:
         raise ConfigurationError(otherwise)
-    dialect = GO_212 if arguments.dialect_212 else DRAFT_12
+    dialect = GO_212 if arguments.dialect_212 else None
     return Client(url, timeout=arguments.timeout, dialect=dialect, session=session)
 
 

@@ -227,7 +227,7 @@ class Asker:
     def _check_initial_data(self, initial_data: bytes) -> None:
         """Raise ValueError for more than a negotiation allows, also where a session saves us from any."""
         too_long = len(initial_data) > MAX_INITIAL_DATA
-        if too_long and any(make().slow for make in self._methods):
+        if too_long and any(self._dialect.advertises_offers or make().slow for make in self._methods):
             raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
 
 

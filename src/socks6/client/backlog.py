@@ -32,9 +32,18 @@ class BacklogListener(BindListener):
 
     The connection of the first BIND stays open and is watched: when it ends, so does the port. The proxy may
     announce each peer on it too (dialect 212), which adds nothing: whoever waits is told on its own connection.
+    `at_a_time` bounds the accept-BINDs for a proxy that takes fewer than the backlog.
     """
 
-    def __init__(self, ask: Ask, granted: Granted, options: tuple[Option, ...], backlog: int) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        granted: Granted,
+        options: tuple[Option, ...],
+        backlog: int,
+        *,
+        at_a_time: int | None = None,
+    ) -> None:
         super().__init__(granted)
         self.backlog = backlog
         self._ask = ask
@@ -45,7 +54,7 @@ class BacklogListener(BindListener):
         )
         if granted.stream.raw_socket is not None:
             probe_when_idle(granted.stream.raw_socket, PROBE_SECONDS)
-        in_flight = min(backlog, MAX_IN_FLIGHT)
+        in_flight = min(backlog, at_a_time or MAX_IN_FLIGHT, MAX_IN_FLIGHT)
         self._room = asyncio.Semaphore(in_flight)
         self._ready: deque[ProxiedStream] = deque()
         self._changed = asyncio.Event()  # somebody is ready, or all is over

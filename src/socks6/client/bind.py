@@ -15,6 +15,7 @@ from socks6.client.request import await_peer
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
 from socks6.message.codes import Command
+from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import ListenBacklog, Option, find
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint, connection_of
@@ -30,6 +31,7 @@ async def open_listener(
     *,
     eager: bool,
     desk: PushDesk | None,
+    dialect: Dialect = DRAFT_12,
 ) -> BindListener:
     """Have the proxy listen at a place; return the listener that suits its answer. Raises Socks6Error.
 
@@ -39,13 +41,13 @@ async def open_listener(
     wanted = (*options, ListenBacklog(backlog=backlog), *numbered) if backlog else options
     request = Request(command=Command.BIND, host=place.host, port=place.port, options=wanted)
     # § Listen Backlog options: provided that the request is part of a session
-    granted = await ask(request, needs_session=backlog > 0)
+    granted = await ask(request, needs_session=backlog > 0 and dialect.backlog_needs_session)
     answer = find(granted.reply.options, ListenBacklog)
     connection = connection_of(granted.stream)
     if backlog and answer is not None and answer.backlog:
         if desk is not None and connection is not None:
             return desk.open(granted, connection, answer.backlog)
-        return BacklogListener(ask, granted, options, answer.backlog)
+        return BacklogListener(ask, granted, options, answer.backlog, at_a_time=dialect.accept_binds)
     listener = PlainListener(ask, granted, place.host, options, eager=eager and backlog > 0)
     if backlog:
         logging.getLogger("socks6").warning(

@@ -24,7 +24,7 @@ from socks6.client.way import Dial
 from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command
-from socks6.message.dialect import DRAFT_12, Dialect
+from socks6.message.dialect import Dialect
 from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
@@ -80,17 +80,20 @@ class Client(DatagramClient):
         dial: Dial | None = None,
         methods: Sequence[MethodFactory] = (),
         timeout: float | None = DEFAULT_TIMEOUT,
-        dialect: Dialect = DRAFT_12,
+        dialect: Dialect | None = None,
         fast_open: bool = False,
         session: bool | None = None,
     ) -> None:
-        super().__init__(proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy), dialect=dialect)
+        url = proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy)
+        dialect = url.dialect if dialect is None else dialect
+        super().__init__(url, dialect=dialect)
         if self.url.front != "socks6":
             raise ConfigurationError(
                 f"{self.url} is not a SOCKS 6 proxy's: use socks6://, socks6+tls:// or socks6+unix://"
             )
         ways = (*_password_method(self.url), *methods)
         self.fast_open: Final = fast_open
+        self._dialect: Final = dialect
         self._timeout: Final = timeout
         self._asker: Final = Asker(
             self.url,
@@ -275,7 +278,9 @@ class Client(DatagramClient):
         wire = with_defaults(flatten(options), self.url.options)
         place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
         ask = partial(self._grant, timeout=timeout)
-        return await open_listener(ask, place, wire, backlog, eager=eager, desk=self._desk)
+        return await open_listener(
+            ask, place, wire, backlog, eager=eager, desk=self._desk, dialect=self._dialect
+        )
 
     async def start_server(
         self,

@@ -14,12 +14,16 @@ class DatagramLayout(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How one lineage of implementations writes SOCKS 6."""
+    """How one lineage of implementations writes SOCKS 6, and what a client must not expect of its servers."""
 
     version: int
     datagram_layout: DatagramLayout
     aligned_options: bool  # refuse option lengths that are no multiple of 4
     domain_length_counts_itself: bool  # read a domain length L with L % 4 == 0 as L - 1
+    advertises_offers: bool = False  # name a method in an Advertisement although its data is sent along
+    has_port_parity: bool = True  # send Port Parity options, on which a server may break otherwise
+    backlog_needs_session: bool = True  # § Listen Backlog options
+    accept_binds: int | None = None  # that a server takes at a time for one listener; None for any number
 
 
 DRAFT_12: Final = Dialect(
@@ -33,4 +37,8 @@ GO_212: Final = Dialect(
     datagram_layout=DatagramLayout.CONSISTENT,
     aligned_options=False,
     domain_length_counts_itself=True,
+    advertises_offers=True,
+    has_port_parity=False,
+    backlog_needs_session=False,
+    accept_binds=1,
 )

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host, without_trailing_dot
+from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.message.options import StackOption
 from socks6.net import url_quic
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
@@ -33,7 +34,9 @@ SCHEMES: Final = (
     "socks6+auto",
 )
 
-UDP: Final = "udp"  # a key of the query
+DIALECT: Final = "dialect"  # a key of the query
+DIALECTS: Final[Mapping[str, Dialect]] = {"6": DRAFT_12, "212": GO_212}
+UDP: Final = "udp"  # another
 UDP_PATHS: Final[Mapping[str, str]] = {  # and which transport alone has them
     "auto": "",
     "datagram": "",
@@ -70,6 +73,7 @@ class ProxyURL:
     transport: str = ""  # one of ENCRYPTED; "" for plain TCP and Unix sockets
     tls: TlsParameters = NOTHING_SAID
     quic: QuicParameters = url_quic.NOTHING_SAID
+    dialect: Dialect = DRAFT_12  # what the proxy speaks, if it is not the draft's
     udp: str = ""  # one of UDP_PATHS: how a client's associations are to travel; "" where nothing was said
 
     @classmethod
@@ -97,6 +101,8 @@ class ProxyURL:
             raise _error(text, "a listener is of one kind: give socks6+tls:// and socks6+quic://, one each")
         if url.username is not None:
             raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
+        if url.dialect != DRAFT_12:
+            raise _error(text, "a listener's dialects stand elsewhere (--dialect212), not in its URL")
         if url.options or url.udp:
             raise _error(text, "a listener's URL has no options")
         return url
@@ -131,9 +137,9 @@ class ProxyURL:
         userinfo += "" if password is None else f":{password}"
         userinfo += "" if self.username is None else "@"
         udp = f"{UDP}={self.udp}" if self.udp else ""
-        query = "&".join(
-            filter(None, (format_options(self.options), format_tls(self.tls), format_quic(self.quic), udp))
-        )
+        dialect = "" if self.dialect == DRAFT_12 else f"{DIALECT}={self.dialect.version}"
+        parts = (format_options(self.options), format_tls(self.tls), format_quic(self.quic), udp, dialect)
+        query = "&".join(filter(None, parts))
         query = f"?{query}" if query else ""
         if self.path:
             return f"{self.scheme}://{userinfo}{quote(os.fsencode(self.path))}{query}"
@@ -153,7 +159,7 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
     pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
     options, tls, quic = _parse_query(
         text,
-        [pair for pair in pairs if pair[0] != UDP],
+        [pair for pair in pairs if pair[0] not in {UDP, DIALECT}],
         tls_keys if transport in ENCRYPTED else (),
         quic_keys if transport in {QUIC, AUTO} else (),
     )
@@ -178,6 +184,7 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
         transport="" if transport == UNIX else transport,
         tls=tls,
         quic=quic,
+        dialect=_parse_dialect(text, [value for key, value in pairs if key == DIALECT], front),
         udp=_parse_udp(text, [value for key, value in pairs if key == UDP], transport),
     )
 
@@ -207,6 +214,19 @@ def _parse_query(
         )
     except ValueError as error:
         raise _error(text, str(error)) from None
+
+
+def _parse_dialect(text: str, values: list[str], front: str) -> Dialect:
+    """Return what a query says of the dialect of a SOCKS 6 proxy."""
+    if len(values) > 1:
+        raise _error(text, f"has the option {DIALECT!r} twice")
+    for value in values:
+        if value not in DIALECTS:
+            raise _error(text, f"has {DIALECT}={value}: write {' or '.join(DIALECTS)}")
+        if front != "socks6":
+            raise _error(text, f"has {DIALECT}={value}, which is about SOCKS 6 alone")
+        return DIALECTS[value]
+    return DRAFT_12
 
 
 def _parse_udp(text: str, values: list[str], transport: str) -> str:

@@ -15,6 +15,7 @@ from socks6.message.options import (
     AuthenticationMethodSelection,
     Option,
     OptionTable,
+    PortParity,
     find,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
@@ -86,7 +87,7 @@ class ClientConversation:
         self._layout: DatagramLayout | None = None  # of an association's messages, if not the dialect's
         self._method: ClientMethod | None = None  # while it negotiates
         self._negotiated = 0
-        self._advertised = any(method.slow for method in methods)
+        self._advertised = any(_is_advertised(method, dialect) for method in methods)
         if self._advertised and len(initial_data) > MAX_INITIAL_DATA:
             raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
         if initial_data and request.command != Command.CONNECT:
@@ -96,7 +97,10 @@ class ClientConversation:
             command=request.command,
             host="0.0.0.0" if noop else request.host,  # noqa: S104 - nothing is listened on
             port=0 if noop else request.port,
-            options=(*self._authentication_options(len(initial_data)), *request.options),
+            options=(
+                *self._authentication_options(len(initial_data)),
+                *(option for option in request.options if _is_sent(option, dialect)),
+            ),
         )
         self._outgoing = bytearray(self._request.encode(dialect) + initial_data)
 
@@ -177,10 +181,12 @@ class ClientConversation:
 
     def _authentication_options(self, initial_data_length: int) -> list[Option]:
         options: list[Option] = []
-        slow = tuple(number for number, method in self._methods.items() if method.slow)
-        if slow:
+        methods = tuple(
+            number for number, method in self._methods.items() if _is_advertised(method, self._dialect)
+        )
+        if methods:
             options.append(
-                AuthenticationMethodAdvertisement(methods=slow, initial_data_length=initial_data_length)
+                AuthenticationMethodAdvertisement(methods=methods, initial_data_length=initial_data_length)
             )
         for number, method in self._methods.items():
             offer = method.offer()
@@ -281,6 +287,14 @@ class ClientConversation:
 
     def _move(self, step: ClientStep) -> None:
         self.state = CLIENT_TRANSITIONS[self.state, step]
+
+
+def _is_advertised(method: ClientMethod, dialect: Dialect) -> bool:
+    return method.slow or dialect.advertises_offers
+
+
+def _is_sent(option: Option, dialect: Dialect) -> bool:
+    return dialect.has_port_parity or not isinstance(option, PortParity)
 
 
 def _mismatch(answered: int, ours: Dialect) -> str:

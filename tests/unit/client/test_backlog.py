@@ -233,6 +233,21 @@ def test_announcements_are_coped_with(run: Run, dialect: Dialect) -> None:
     run(scene())
 
 
+def test_the_older_dialect_needs_no_session_and_takes_one_accept_bind_at_a_time(run: Run) -> None:
+    async def scene() -> None:
+        async with listening(5, dialect=GO_212) as (proxy, listener, first):
+            assert find(first.request.options, SessionRequest) is None
+            for _ in range(3):
+                call = await accept_bind(proxy)
+                await asyncio.sleep(0)
+                assert proxy.nobody_calls
+                await call.reply(*PEER)
+                async with await listener.accept() as stream:
+                    assert stream.peer == PEER
+
+    run(scene())
+
+
 def test_a_failure_on_the_first_connection_says_why(run: Run) -> None:
     async def scene() -> None:
         async with listening(1) as (_, listener, first):

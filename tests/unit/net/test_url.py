@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.errors import ConfigurationError
+from socks6.message.dialect import GO_212
 from socks6.net.url import ProxyURL
 
 
@@ -145,6 +146,9 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6://127.1", "'socks6://127.1': b'127.1' is no host name"),
         ("socks6://h/path", "'socks6://h/path': has a path"),
         ("socks6://h?sni=x", "'socks6://h?sni=x': has an unknown option 'sni'; there are tos, dscp, ttl"),
+        ("socks6://h?dialect=7", "has dialect=7: write 6 or 212"),
+        ("socks6://h?dialect=212&dialect=6", "has the option 'dialect' twice"),
+        ("socks5://h?dialect=212", "has dialect=212, which is about SOCKS 6 alone"),
         ("socks6://h?udp", "has udp=: write auto, datagram, stream, dtls, quic"),
         ("socks6://h?udp=dtls", "has udp=dtls, which there is beside tls alone"),
         ("socks6://h?udp=auto&udp=auto", "has the option 'udp' twice"),
@@ -247,3 +251,15 @@ def test_every_text_is_a_url_or_a_configuration_error(text: str) -> None:
     for parse in (ProxyURL.parse, ProxyURL.parse_listener):
         with contextlib.suppress(ConfigurationError):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["socks6://h:1080?dialect=212", "socks6+tls://h:8389?sni=a.example&dialect=212"]
+)
+def test_a_proxy_may_be_of_the_older_dialect(text: str) -> None:
+    url = ProxyURL.parse(text)
+    assert url.dialect == GO_212
+    assert str(url) == text
+    assert ProxyURL.parse("socks6://h?dialect=6") == ProxyURL.parse("socks6://h")
+    with pytest.raises(ConfigurationError, match="--dialect212"):
+        ProxyURL.parse_listener("socks6://:1080?dialect=212")
