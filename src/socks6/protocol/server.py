@@ -147,11 +147,15 @@ class ServerConversation:
 
     # Authentication: what the driver answers.
 
-    def authenticate(self) -> None:
-        """Judge the request on its own credentials; CredentialsOffered, Authenticated or a refusal follows."""
+    def authenticate(self, *, known: bool = False) -> None:
+        """Judge the request on its own credentials; CredentialsOffered, Authenticated or a refusal follows.
+
+        A client that is `known` all the same, since it has torn down a session of its own, is answered in quiet mode, too.
+        """
         request = self._request
         if request is None or self.state is not ServerState.DECIDING:
             raise LocalProtocolError(f"authenticate() while {self.state.value}")
+        self.authenticated = known
         self._follow(self._admission.begin(request.options))
 
     def accept_session(self) -> None:

@@ -180,6 +180,14 @@ def test_a_quiet_server_answers_a_refusal_of_a_client_that_it_knows() -> None:
     scene << sent("06 01 0000")
 
 
+def test_a_quiet_server_answers_a_client_that_is_known_though_it_is_refused() -> None:
+    scene = play(quiet=True, authentication_required=True, methods={2: UsernamePasswordServer})
+    scene >> received("06 00 0000 0000 00 01 00000000")
+    scene.machine.next_event()
+    scene.machine.authenticate(known=True)
+    scene << sent("06 01 0000")
+
+
 def test_authentication_before_a_request_is_our_fault() -> None:
     with pytest.raises(LocalProtocolError):
         play().machine.authenticate()

@@ -90,7 +90,7 @@ class SessionTalk:
             self._part.tear_down(session)  # § Tearing down the session: the request is part of none
             if not any(isinstance(option, CREDENTIALS) for option in self._options):
                 self.refusal = Ending.DONE
-            conversation.authenticate()
+            conversation.authenticate(known=True)
         else:
             self._by_id = True
             self._part.join(session)

@@ -45,6 +45,17 @@ def test_a_quiet_proxy_tells_a_client_that_it_knows_of_its_spent_token(run: Run)
     run(scene())
 
 
+def test_a_quiet_proxy_answers_a_client_that_tears_its_session_down(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Scene(settings=QUIET)
+        answer = await proxy.ask(await proxy.open(), SessionTeardown())
+        assert answer.raw == bytes.fromhex("06 01 0000")
+        assert answer.summary.ending is Ending.DONE
+        assert answer.summary.seconds < 0.3
+
+    run(scene())
+
+
 @pytest.mark.parametrize(
     ("options", "ending"),
     [
