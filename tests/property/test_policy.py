@@ -31,6 +31,8 @@ WRAPPERS: Final[tuple[Callable[[int], int], ...]] = (
     lambda v4: 0x2002 << 112 | v4 << 80 | 1,  # 6to4
     lambda v4: 0x2001 << 112 | v4 << 64 | 0xF7F7_F7F7,  # Teredo: server 'v4', client 8.8.8.8
     lambda v4: 0x2001 << 112 | 0x0808_0808 << 64 | v4 ^ 0xFFFF_FFFF,  # the other way round
+    lambda v4: 0x2606_4700_0000_0001 << 64 | 0x5EFE << 32 | v4,  # ISATAP, under any prefix
+    lambda v4: 0x2606_4700_0000_0001 << 64 | 0x0200_5EFE << 32 | v4,
 )
 
 SPECIAL_BLOCKS: Final = [network.block for network in SPECIAL_NETWORKS]

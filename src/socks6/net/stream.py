@@ -153,6 +153,10 @@ class Listener(Protocol):
     def url(self) -> str:
         """Where it listens, as a URL, with the real port."""
 
+    @property
+    def local(self) -> Endpoint:
+        """Where it listens; ("", 0) for what is no address."""
+
     def accept_nowait(self) -> ByteStream | None:
         """Return a stream that has arrived; None if none has. Raises OSError (EMFILE, ENOMEM, ...)."""
 

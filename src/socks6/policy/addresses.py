@@ -57,6 +57,7 @@ def _special(name: str, *networks: str) -> tuple[SpecialNetwork, ...]:
 
 
 METADATA: Final = "metadata"
+LOOPBACK: Final = "loopback"
 
 # Not here: documentation networks (nothing answers there) and the globally reachable assignments of
 # 2001::/23. The first row that holds an address counts, so the narrow rows stand before the wide ones.
@@ -78,7 +79,7 @@ SPECIAL_NETWORKS: Final[tuple[SpecialNetwork, ...]] = (
         "fe80::a9fe:a9fe",
     ),
     *_special("unspecified", "0.0.0.0/8", "::"),
-    *_special("loopback", "127.0.0.0/8", "::1"),
+    *_special(LOOPBACK, "127.0.0.0/8", "::1"),
     *_special("private", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
     *_special("private", "fc00::/7", "fec0::/10", "5f00::/16"),
     *_special("shared", "100.64.0.0/10"),  # carrier-grade NAT
@@ -135,6 +136,11 @@ WRAPPINGS: Final[tuple[Wrapping, ...]] = (
 )
 
 
+# ISATAP, RFC 5214, section 6.1: under any prefix, 00-00-5E-FE before the address, the bits u and g being either
+ISATAP_MARK: Final = 0x0000_5EFE
+ISATAP_MASK: Final = 0xFCFF_FFFF
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressFacts:
     """What there is to know about one address."""
@@ -159,11 +165,12 @@ def examine(text: str) -> AddressFacts | None:
 
 def _examined(address: Address) -> AddressFacts:
     wrapping = next((known for known in WRAPPINGS if known.block.holds(address)), None)
-    if wrapping is None:
-        return AddressFacts(spellings=(address,), carried=(), special=_special_network(address))
-    carried = tuple(Address(4, carries(address.value)) for carries in wrapping.carried)
-    if wrapping.transparent:
-        return AddressFacts(spellings=(address, *carried), carried=(), special=_special_network(*carried))
+    if wrapping is not None and wrapping.transparent:
+        alike = tuple(Address(4, carries(address.value)) for carries in wrapping.carried)
+        return AddressFacts(spellings=(address, *alike), carried=(), special=_special_network(*alike))
+    carried = tuple(Address(4, carries(address.value)) for carries in wrapping.carried) if wrapping else ()
+    if address.version == 6 and address.value >> 32 & ISATAP_MASK == ISATAP_MARK:
+        carried += (Address(4, _last_32_bits(address.value)),)
     return AddressFacts(spellings=(address,), carried=carried, special=_special_network(address, *carried))
 
 

@@ -1,16 +1,17 @@
 """Who may do what: rules in order, then the networks that strangers have no business in."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.policy.addresses import Address, AddressBlock, AddressFacts, examine
+from socks6.policy.addresses import LOOPBACK, Address, AddressBlock, AddressFacts, examine
 from socks6.policy.decision import ALLOWED, Decision, refused
 from socks6.policy.hosts import canonical_name, read_host
 from socks6.policy.identity import Identity
+from socks6.policy.machine import Machine
 from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, Hosts, Ports
 from socks6.policy.stack import StackRule
 
@@ -30,6 +31,7 @@ COMMANDS: Final[dict[str, int]] = {
     "udp": Command.UDP_ASSOCIATE,
     "peer": PEER,
 }
+REACHING: Final = frozenset((Command.CONNECT, Command.UDP_ASSOCIATE))  # commands that name a destination
 LOWEST_PORT: Final = 1024  # what is below is for the machine's own services (RFC 6335, section 6)
 
 
@@ -87,6 +89,12 @@ class Policy:
       within: "allow 10.1.0.0/16" does, "allow 0.0.0.0/0" and "allow intranet.example" do not, since a name
       leads wherever the owner of its domain likes.
 
+    The addresses of the `machine` itself, public ones too, are shut like loopback: what listens on all of them
+    is often shut to the world by a firewall that a proxy stands behind. `allow_private` opens them, and a rule
+    that names the single address; a wider network is no word about this machine. Ports that are bound for
+    clients are open as any destination is. Where the proxy itself listens, nothing leads: a client would go
+    round in circles.
+
     For BIND, host and port are those to be bound. No address at all ("0.0.0.0", "::") is nothing special
     there; a port below 1024 needs an allowing rule about "bind" that names it. Who connects to a bound place
     is judged as the command "peer", by rules alone: he comes by himself, so no client stands anywhere. A port
@@ -99,6 +107,9 @@ class Policy:
     allow_private: bool = False
     rules: tuple[Rule, ...] = ()
     stack: tuple[StackRule, ...] = ()  # bounds of stack options; without one, any is applied
+    machine: Machine | None = field(
+        default=None, repr=False, compare=False
+    )  # where destinations are reached from; None: none of them is its own
 
     def judge_name(
         self, identity: Identity, command: int, host: str, port: int, *, final: bool = False
@@ -112,7 +123,7 @@ class Policy:
         if meant is None:
             return refused("not a host name")
         if meant.address:
-            return self.judge_address(identity, command, meant.name, meant.address, port)
+            return self.judge_address(identity, command, meant.name, meant.address, port, final=final)
         for number, rule in self._rules_for(identity, command, port):
             if rule.hosts.match_name(meant.name):
                 return ALLOWED if rule.action is Action.ALLOW else _denied(number)
@@ -120,15 +131,23 @@ class Policy:
                 return ALLOWED
         return ALLOWED
 
-    def judge_address(self, identity: Identity, command: int, name: str, address: str, port: int) -> Decision:
-        """Judge a resolved address; `name` is what the client asked for."""
+    def judge_address(
+        self, identity: Identity, command: int, name: str, address: str, port: int, *, final: bool = False
+    ) -> Decision:
+        """Judge a resolved address; `name` is what the client asked for, `final` as for `judge_name`."""
         facts = examine(address)
         if facts is None:
             return refused("not an address")
         found = next(self._matching(identity, command, name, facts, port), None)
         if command == Command.BIND and 0 < port < LOWEST_PORT and not (found and _opens_port(found.rule)):
             return refused(f"a port below {LOWEST_PORT}")
-        return self._judge_unruled(facts, command) if found is None else self._outcome(found, facts, command)
+        decision = (
+            self._judge_unruled(facts, command) if found is None else self._outcome(found, facts, command)
+        )
+        if not decision.allowed or self.machine is None or command not in REACHING:
+            return decision
+        here = self._from_elsewhere if final else self._from_here
+        return here(self.machine, found, facts, command, port)
 
     def judge_command(self, identity: Identity, command: int) -> Decision:
         """Judge a command before it is known what it will reach; refused if nothing could be allowed."""
@@ -176,11 +195,36 @@ class Policy:
             return ALLOWED
         return self._judge_unruled(facts, command)
 
+    def _from_here(
+        self, machine: Machine, found: "_Match | None", facts: AddressFacts, command: int, port: int
+    ) -> Decision:
+        """Judge a destination, allowed so far, that is reached from this machine."""
+        addresses = facts.spellings + facts.carried
+        if any(machine.serves(command, address, port) for address in addresses):
+            return OWN_LISTENER
+        if self.allow_private or _is_loopback(facts) or (found is not None and _names_one_address(found)):
+            return ALLOWED
+        if any(machine.owns(command, address, port) for address in addresses):
+            return OWN_ADDRESS
+        return ALLOWED
+
+    def _from_elsewhere(
+        self, machine: Machine, _: "_Match | None", facts: AddressFacts, command: int, port: int
+    ) -> Decision:
+        """Judge one that another proxy reaches: only addresses that are the same hosts everywhere tell anything."""
+        if facts.special is None and any(machine.serves(command, own, port) for own in facts.spellings):
+            return OWN_LISTENER
+        return ALLOWED
+
     def _judge_unruled(self, facts: AddressFacts, command: int) -> Decision:
         special = facts.special
         if special is None or self.allow_private or _means_anywhere(facts, command):
             return ALLOWED
         return refused(f"{special.name} address")
+
+
+OWN_LISTENER: Final = refused("a listener of this proxy")
+OWN_ADDRESS: Final = refused("an address of this machine")
 
 
 class _Match(NamedTuple):
@@ -203,6 +247,15 @@ def _addresses_for(action: Action, facts: AddressFacts) -> tuple[Address, ...]:
 
 def _denied(number: int) -> Decision:
     return refused(f"denied by rule {number}")
+
+
+def _names_one_address(found: _Match) -> bool:
+    return found.rule.action is Action.ALLOW and any(one.first == one.last for one in found.networks)
+
+
+def _is_loopback(facts: AddressFacts) -> bool:
+    """Tell whether an address has been judged as this machine's own by the table of special networks."""
+    return facts.special is not None and facts.special.name == LOOPBACK
 
 
 def _opens_port(rule: Rule) -> bool:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from socks6.errors import GeneralFailure
 from socks6.net.stream import Endpoint
 from socks6.proxy.backlog import BacklogListener
+from socks6.proxy.own_machine import Places
 from socks6.proxy.settings import BindSettings
 
 User: TypeAlias = tuple[str, str]  # a name; or none, and a source
@@ -14,7 +15,9 @@ User: TypeAlias = tuple[str, str]  # a name; or none, and a source
 class Listeners:
     """Counts what is bound, in all and by user (or source, of those without a name); finds backlog listeners."""
 
-    def __init__(self, settings: BindSettings) -> None:
+    def __init__(self, settings: BindSettings, places: Places | None = None) -> None:
+        """`places` are told what is bound on this machine."""
+        self.places = Places() if places is None else places
         self._settings = settings
         self._by_user: Counter[User] = Counter()
         self._by_port: dict[int, list[BacklogListener]] = {}

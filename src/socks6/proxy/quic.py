@@ -9,6 +9,7 @@ from socks6.net.datagrams.shared import SharedPort, SharedPorts
 from socks6.net.encryption.contexts import FileContexts
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.serve import ConnectionLimits
+from socks6.net.stream import Endpoint
 from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.certificates import read_identity
 from socks6.net.transports.quic.connection import QuicConnection
@@ -69,6 +70,11 @@ class QuicPlace:
         self.url: Final = f"{setting.address.scheme}://{place}"
         self._front = setting.address.front
         self._listener = QuicListener(port, setting.backend, setting.files.current, url=self.url)
+
+    @property
+    def local(self) -> Endpoint:
+        """Where it listens."""
+        return self._listener.local
 
     async def accept(
         self,

@@ -1,10 +1,11 @@
 """The server: listeners, and a worker that serves what arrives at them."""
 
 import asyncio
+import contextlib
 import errno
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -13,11 +14,12 @@ from socks6.errors import ConfigurationError
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.contexts import ALPN, ServerContexts
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.resolve import literal_address
 from socks6.net.serve import ConnectionLimits, accept_streams
-from socks6.net.sockets import SocketListener
-from socks6.net.stream import Listener
+from socks6.net.sockets import SocketListener, endpoint
+from socks6.net.stream import Endpoint, Listener
 from socks6.net.transports import dtls_contexts as dtls
-from socks6.net.transports.tcp import listen_tcp
+from socks6.net.transports.tcp import addresses_of, listen_tcp
 from socks6.net.transports.tls import TlsListener
 from socks6.net.transports.unix import listen_unix
 from socks6.net.url import QUIC, TLS, ProxyURL
@@ -30,6 +32,7 @@ from socks6.relay.datagrams.secured import SecuredPort
 OpenPort: TypeAlias = Callable[[str, int], ClientPort]
 
 FRONTS_WITH_UDP: Final = frozenset(("socks6", "mixed"))  # those that speak SOCKS 6
+LOOKUP_AGAIN: Final = 300.0  # seconds until advertised names are looked up anew
 ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
 
 # What TLS lets clients of a front say that they speak; only those of SOCKS 6 must say so.
@@ -48,6 +51,13 @@ class _Listening:
     listener: Listener
     front: str
     port: ClientPort | None = None
+
+    @property
+    def endpoints(self) -> Iterator[tuple[Endpoint, bool]]:
+        """Where clients are served, each with "is it UDP"."""
+        yield self.listener.local, False
+        if self.port is not None:
+            yield endpoint(self.port.sock.getsockname()), True
 
 
 class _CutOff(Exception):
@@ -102,6 +112,7 @@ class Server:
         self._quic_limits: Final = _connection_limits(worker.settings)
         self._listeners: list[_Listening] = []
         self._quic_places: list[QuicPlace] = []
+        self._served: list[tuple[Endpoint, bool]] = []  # where clients are not led to, each with "is it UDP"
         self._running: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -125,6 +136,7 @@ class Server:
             ports = SharedPorts(self._worker.datagrams.readiness)
             for address in self._addresses:
                 await self._listen(address, ports)
+            self._guard_listeners()
         except BaseException:
             await self._close_listeners()
             self._close_ports()
@@ -205,9 +217,31 @@ class Server:
                 acceptors.create_task(place.accept(self._worker, limits, clients), name=f"accept {place.url}")
                 for place in self._quic_places
             ]
+            names = [
+                name for name in self._worker.settings.bind.advertise if literal_address(name, 0) is None
+            ]
+            if names:
+                tasks.append(acceptors.create_task(self._follow_names(names), name="advertised names"))
             await self._stopping.wait()
             for task in tasks:
                 task.cancel()
+
+    async def _follow_names(self, names: Sequence[str]) -> None:
+        """Keep known which addresses the names lead to by which remotes are told to reach this machine."""
+        while True:
+            found: list[str] = []
+            for name in names:
+                with contextlib.suppress(OSError):  # a name without an address leads nobody here
+                    found += [address.host for address in await addresses_of(name, 0)]
+            self._worker.machine.advertised_names_led_to(found)
+            await asyncio.sleep(LOOKUP_AGAIN)
+
+    def _guard_listeners(self) -> None:
+        """Have no client be led to where clients are served."""
+        self._served = [served for listening in self._listeners for served in listening.endpoints]
+        self._served += [(quic.local, True) for quic in self._quic_places]
+        for place, udp in self._served:
+            self._worker.machine.listeners.add(place, udp=udp)
 
     async def _drained(self) -> bool:
         """Give the running connections their time; return whether all ended within it."""
@@ -318,6 +352,9 @@ class Server:
         return await listen_tcp(address.host, address.port, scheme=address.scheme, fast_open=fast_open)
 
     async def _close_listeners(self) -> None:
+        while self._served:
+            served, udp = self._served.pop()
+            self._worker.machine.listeners.remove(served, udp=udp)
         for place in self._listeners:
             await place.listener.aclose()
         for quic in self._quic_places:

@@ -24,6 +24,7 @@ from socks6.proxy.fronts.base import Association, Call, Front
 from socks6.proxy.limits import Holder, HolderLimits
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
+from socks6.proxy.own_machine import OwnMachine
 from socks6.proxy.participation import Participation, SessionDesk
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
@@ -59,6 +60,10 @@ class Workplace(Protocol):
         """The places that are bound for clients."""
 
     @property
+    def machine(self) -> OwnMachine:
+        """What is this machine's own."""
+
+    @property
     def penalties(self) -> FailurePenalties:
         """Who has guessed too often."""
 
@@ -82,7 +87,7 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "_held", "_own_session", "_part", "_shared", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
+        "_associated", "_held", "_own_session", "_part", "_shared", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
         "front", "host", "id", "peer", "policy", "port", "reason", "reply", "source", "started", "stream",
         "user", "users", "worker",
     )  # fmt: skip
@@ -104,6 +109,7 @@ class Visit:
         self._shared = shared
         self.client_port = client_port if shared is None else shared.port
         self._held: Holder | None = None  # of the association that the client has
+        self._associated: Endpoint | None = None  # where its port is, if on this machine
         self._part: Participation | None = None
         self.users = worker.authenticator
         self.policy = worker.policy
@@ -228,6 +234,9 @@ class Visit:
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)
             raise
+        if self.worker.outbound.resolves:
+            self._associated = association.channel.bound
+            self.worker.machine.bound.add(self._associated, udp=True)
         self.reply = 0
         self.host, self.port = association.bound
         return association
@@ -311,6 +320,9 @@ class Visit:
         if self._held is not None:
             self.worker.associations.leave(self._held)
             self._held = None
+        if self._associated is not None:
+            self.worker.machine.bound.remove(self._associated, udp=True)
+            self._associated = None
         if self._part is not None:
             self._part.leave()
 

@@ -1,6 +1,7 @@
 """Serves one client connection after another over any byte stream: the engine without listeners."""
 
 import asyncio
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Coroutine, Mapping
@@ -8,6 +9,7 @@ from typing import Final
 
 from socks6.errors import ConfigurationError, TlsFailed
 from socks6.net.direct import DirectOutbound
+from socks6.net.local_addresses import LocalAddresses
 from socks6.net.serve import ConnectionLimits
 from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection, Outbound
 from socks6.net.transports.tls import TlsStream
@@ -23,6 +25,7 @@ from socks6.proxy.fronts.socks6 import Socks6Front
 from socks6.proxy.limits import HolderLimits
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
+from socks6.proxy.own_machine import OwnMachine
 from socks6.proxy.participation import SessionDesk
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
@@ -60,7 +63,8 @@ class ServerWorker:
     """Serves clients over any byte stream (§ Mode of operation).
 
     `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. One worker
-    serves any number of streams at the same time. `sessions` keeps the clients' sessions, by default in memory.
+    serves any number of streams at the same time. `sessions` keeps the clients' sessions, by default in memory;
+    `local_addresses` tells what addresses this machine has.
     """
 
     def __init__(
@@ -74,14 +78,17 @@ class ServerWorker:
         fronts: Mapping[str, Front] | None = None,
         mover: Callable[[], Mover] = best_mover,
         sessions: SessionStore | None = None,
+        local_addresses: LocalAddresses | None = None,
     ) -> None:
         self.authenticator = authenticator or NoAuthentication()
-        self.policy = policy or Policy()
         self.outbound: Final = outbound or DirectOutbound()
         self.settings: Final = settings or Settings()
         self.observer: Final = observer or NullObserver()
         self.penalties: Final = FailurePenalties()
-        self.listeners: Final = Listeners(self.settings.bind)
+        self._local_addresses: Final = local_addresses or LocalAddresses()
+        self.machine: Final = OwnMachine(self._local_addresses.holds, self.settings.bind.advertise)
+        self.policy = self._on_this_machine(policy or Policy())
+        self.listeners: Final = Listeners(self.settings.bind, self.machine.bound)
         self.desk: Final = self._open_desk(sessions)
         self._fronts: Final = fronts or standard_fronts(self.settings)
         self._plane: Final = RelayPlane(self.settings.relay)
@@ -111,7 +118,7 @@ class ServerWorker:
         if self.desk is not None:
             self.desk.replace(authenticator)
         self.authenticator = authenticator
-        self.policy = policy
+        self.policy = self._on_this_machine(policy)
 
     @property
     def datagrams(self) -> DatagramPlane:
@@ -221,7 +228,11 @@ class ServerWorker:
         self._plane.close()
         if self._datagrams is not None:
             self._datagrams.close()
+        self._local_addresses.close()
         await self.outbound.aclose()
+
+    def _on_this_machine(self, policy: Policy) -> Policy:
+        return dataclasses.replace(policy, machine=self.machine)
 
     def _open_desk(self, store: SessionStore | None) -> SessionDesk | None:
         settings = self.settings.sessions

@@ -183,6 +183,6 @@ def test_a_listener_that_others_reach_may_be_open() -> None:
 def test_the_worker_is_what_the_plan_says() -> None:
     plan = Plan.of(Choices(listen=(LOCAL,), connections=7))
     worker = plan.worker()
-    assert worker.policy is plan.policy
+    assert worker.policy == plan.policy
     assert worker.settings is plan.settings
     assert worker.authenticator is plan.authenticator

@@ -35,6 +35,7 @@ class ScriptedListener(Listener):
     """Gives what the test puts into it: streams and failures."""
 
     url = "script:"
+    local = Endpoint("192.0.2.1", 1080)
 
     def __init__(self, *arrivals: object) -> None:
         self.arrivals = deque(arrivals)

@@ -180,3 +180,19 @@ def test_a_block_lies_within_itself_and_wider_ones() -> None:
 def test_what_is_no_network_is_no_block(text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         AddressBlock.parse(text)
+
+
+@pytest.mark.parametrize("prefix", ["2606:4700:1:2:", "2001:4860:0:0:", "fe80:0:0:0:", "2002:808:808:0:"])
+@pytest.mark.parametrize("mark", ["0:5efe:", "200:5efe:", "100:5efe:", "300:5efe:"])
+def test_an_isatap_address_carries_another_under_any_prefix(prefix: str, mark: str) -> None:
+    facts = examine(f"{prefix}{mark}169.254.169.254")
+    assert facts is not None
+    assert Address(4, 0xA9FE_A9FE) in facts.carried
+    assert name_of(f"{prefix}{mark}169.254.169.254") == "metadata"
+
+
+@pytest.mark.parametrize(
+    "address", ["2606:4700::5efe:93.184.216.34", "2606:4700::400:5eff:10.0.0.1", "2606:4700::5eff:10.0.0.1"]
+)
+def test_what_is_no_isatap_address_or_carries_a_public_one_is_public(address: str) -> None:
+    assert name_of(address) == ""

@@ -339,6 +339,10 @@ class TlsListener:
     def url(self) -> str:
         return self._listener.url
 
+    @property
+    def local(self) -> Endpoint:
+        return self._listener.local
+
     def accept_nowait(self) -> TlsStream | None:
         raw = self._listener.accept_nowait()
         if raw is None:

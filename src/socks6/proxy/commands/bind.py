@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
-from socks6.errors import ConnectionTimedOut, NotAllowed
+from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
 from socks6.message.address import is_literal
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption, find, find_all
@@ -125,26 +125,31 @@ class _BindCall:
         except BaseException:
             self.listeners.leave(user)
             raise
-        return self._for_many(binding, user) if self._granted(binding) else self._for_one(binding, user)
+        held = _Held(binding, self.listeners, user, on_this_machine=self.outbound.resolves)
+        try:
+            return self._for_many(binding, held) if self._granted(binding) else self._for_one(binding, held)
+        except OSError as error:  # out of descriptors, for instance, while it is asked what is in force
+            await held.aclose()
+            raise GeneralFailure(f"after binding: {error.strerror or error}") from error
+        except BaseException:
+            await held.aclose()
+            raise
 
-    def _for_one(self, binding: Binding, user: User) -> Binding:
-        free = _Once(binding, lambda: self.listeners.leave(user))
+    def _for_one(self, binding: Binding, held: "_Held") -> Binding:
         return _ForOne(
             bound=self._reachable(binding),
             options=self._first_truth(binding),
             wait=binding.accept,
-            leave=free,
+            leave=held.aclose,
             truth=self._truth,
             seconds=self.settings.accept_timeout,
         )
 
-    def _for_many(self, binding: Binding, user: User) -> Binding:
+    def _for_many(self, binding: Binding, held: "_Held") -> Binding:
         session = self.call.session
-        if session is not None:
-            session.on_end(self.client.abort)  # who keeps the listener's connection closes the listener
 
         def left() -> None:
-            self.listeners.leave(user)
+            held.leave()
             self.listeners.remove(listener)
             if session is not None:
                 session.remove_on_end(self.client.abort)
@@ -159,6 +164,8 @@ class _BindCall:
             asked_for=self.call.host,
             on_close=left,
         )
+        if session is not None:
+            session.on_end(self.client.abort)  # who keeps the listener's connection closes the listener
         self.listeners.add(listener)
         return listener
 
@@ -300,15 +307,28 @@ class _ForOne(Binding):
         await self._leave()
 
 
-class _Once:
-    """Closes a binding, and counts it out, once."""
+class _Held:
+    """A binding that is counted, and told to be on this machine where it is, until it is closed."""
 
-    def __init__(self, binding: Binding, leave: Callable[[], None]) -> None:
+    def __init__(self, binding: Binding, listeners: Listeners, user: User, *, on_this_machine: bool) -> None:
         self._binding = binding
-        self._leave: Callable[[], None] | None = leave
+        self._listeners = listeners
+        self._user = user
+        self._place = binding.bound if on_this_machine else None
+        self._left = False
+        if self._place is not None:
+            listeners.places.add(self._place, udp=False)
 
-    async def __call__(self) -> None:
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
-            await self._binding.aclose()
+    def leave(self) -> None:
+        """Count it out, whoever closes it. Idempotent."""
+        if self._left:
+            return
+        self._left = True
+        self._listeners.leave(self._user)
+        if self._place is not None:
+            self._listeners.places.remove(self._place, udp=False)
+
+    async def aclose(self) -> None:
+        """Count it out and close it. Idempotent."""
+        self.leave()
+        await self._binding.aclose()

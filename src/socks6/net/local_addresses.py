@@ -1,0 +1,134 @@
+"""Which addresses are this machine's own: those whose packets the kernel would deliver here.
+
+The kernel is asked each time (RTM_GETROUTE over netlink, some 5 us), so that the answer holds for every interface,
+for networks that are routed to this machine as a whole, and from the moment that an address comes or goes.
+"""
+
+import errno
+import os
+import socket
+import sys
+import weakref
+from struct import Struct
+from typing import Final
+
+HEADER: Final = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+ROUTE: Final = Struct(
+    "=BBBBBBBBI"
+)  # struct rtmsg: family, lengths of destination and source, ..., type, flags
+ATTRIBUTE: Final = Struct("=HH")  # struct rtattr: length, type
+ERROR: Final = Struct("=i")  # struct nlmsgerr: the number, negative
+
+NLM_F_REQUEST: Final = 1
+NLMSG_ERROR: Final = 2
+RTM_NEWROUTE: Final = 24
+RTM_GETROUTE: Final = 26
+RTA_DST: Final = 1
+RTN_LOCAL: Final = 2
+RTN_ANYCAST: Final = 4  # of IPv6: delivered here as well
+TYPE_OFFSET: Final = HEADER.size + 7
+
+SHORTEST_ANSWER: Final = HEADER.size + ROUTE.size  # also of an error
+LONGEST_ANSWER: Final = 8192
+LATE_ANSWERS: Final = 16  # to questions that were given up, passed over before the right one
+DISCARD_PORT: Final = 9  # nothing is sent there
+
+
+class LocalAddresses:
+    """Tells this machine's own addresses from all others. Keeps a socket open, once it was asked."""
+
+    def __init__(self) -> None:
+        self._netlink: weakref.finalize[[int], LocalAddresses] | None = (
+            None  # closes it; knows the descriptor
+        )
+        self._descriptor = -1
+        self._sequence = 0
+        self._refused = False
+
+    def holds(self, packed: bytes) -> bool:
+        """Return whether an address, 4 or 16 bytes, is this machine's. Where nobody can tell, it is not."""
+        if not self._refused:
+            try:
+                return self._ask_kernel(packed)
+            except OSError:
+                self.close()  # a sandbox without netlink, for instance: there is another way
+        return _is_its_own_source(packed)
+
+    def close(self) -> None:
+        """Free the socket. Idempotent; the next question opens it anew."""
+        if self._netlink is not None:
+            self._netlink()
+            self._netlink = None
+
+    def _ask_kernel(self, packed: bytes) -> bool:
+        """Return what the kernel says. Raises OSError where it does not."""
+        self._sequence = self._sequence + 1 & 0xFFFF_FFFF
+        descriptor = self._open()
+        os.write(descriptor, route_question(packed, self._sequence))
+        for _ in range(LATE_ANSWERS):  # the kernel has answered by now
+            answer = os.read(descriptor, LONGEST_ANSWER)
+            if len(answer) >= SHORTEST_ANSWER and HEADER.unpack_from(answer)[3] == self._sequence:
+                return leads_here(answer)
+        raise OSError(errno.EPROTO, "netlink does not answer")
+
+    def _open(self) -> int:
+        if self._netlink is None:
+            try:
+                self._descriptor = _netlink_socket().detach()
+            except OSError as failure:
+                # out of descriptors is over soon; what is forbidden stays so
+                self._refused = failure.errno in {errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES}
+                raise
+            self._netlink = weakref.finalize(self, os.close, self._descriptor)
+        return self._descriptor
+
+
+def route_question(packed: bytes, sequence: int) -> bytes:
+    """Return the bytes that ask for the route to an address of 4 or 16 bytes."""
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    size = HEADER.size + ROUTE.size + ATTRIBUTE.size + len(packed)
+    return (
+        HEADER.pack(size, RTM_GETROUTE, NLM_F_REQUEST, sequence, 0)
+        + ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+        + ATTRIBUTE.pack(ATTRIBUTE.size + len(packed), RTA_DST)
+        + packed
+    )
+
+
+def leads_here(answer: bytes) -> bool:
+    """Return whether the route in an answer ends here. Raises OSError for what is no answer."""
+    kind = HEADER.unpack_from(answer)[1]
+    if kind == NLMSG_ERROR:
+        number = -ERROR.unpack_from(answer, HEADER.size)[0]
+        if number in {errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP}:
+            # forbidden, or routes of the types "prohibit" and "blackhole": the other way of asking knows
+            raise OSError(number, os.strerror(number))
+        return False  # there is no route
+    if kind != RTM_NEWROUTE:
+        raise OSError(errno.EPROTO, "not an answer about a route")
+    return answer[TYPE_OFFSET] in {RTN_LOCAL, RTN_ANYCAST}
+
+
+def _netlink_socket() -> socket.socket:
+    if sys.platform != "linux":
+        raise OSError(errno.EAFNOSUPPORT, "netlink is Linux's")
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+    try:
+        sock.connect((0, 0))  # the kernel; nobody else is heard
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_its_own_source(packed: bytes) -> bool:
+    """Return whether this machine would send to an address from that very address, as it does to its own."""
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    host = socket.inet_ntop(family, packed)
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((host, DISCARD_PORT))
+            source: str = sock.getsockname()[0]
+    except OSError:
+        return False
+    return socket.inet_pton(family, source.partition("%")[0]) == packed
