@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import pytest
 
+from socks6.errors import LocalProtocolError
 from socks6.net.stream import ByteStream, Endpoint, Listener, Protection
 from tests.kit.loops import Run
 
@@ -77,6 +78,7 @@ class StreamConformance(ABC):
     """The suite. `aborts_reset` tells whether the transport has resets."""
 
     aborts_reset = True
+    enough = len(BULK)  # bytes that the transport does not buffer on the way
 
     @abstractmethod
     def pair(self) -> AbstractAsyncContextManager[tuple[ByteStream, ByteStream]]:
@@ -288,6 +290,79 @@ class StreamConformance(ABC):
 
         run(play())
 
+    def test_a_second_receiver_is_refused_and_the_first_is_not_displaced(self, run: Run) -> None:
+        async def play() -> None:
+            async with self.pair() as (left, right), asyncio.TaskGroup() as group:
+                first = group.create_task(left.receive())
+                await turns()
+                with pytest.raises(LocalProtocolError, match="another task receives"):
+                    await left.receive()
+                await right.send(b"x")
+                assert await first == b"x"
+
+        run(play())
+
+    @pytest.mark.parametrize("abrupt", [False, True])
+    def test_closing_fails_all_who_tried_to_receive(self, run: Run, abrupt: bool) -> None:
+        async def play() -> None:
+            async with self.pair() as (left, _), asyncio.TaskGroup() as group:
+                calls = [group.create_task(_outcome(left.receive(), LocalProtocolError)) for _ in range(3)]
+                await turns()
+                if abrupt:
+                    left.abort()
+                else:
+                    await left.aclose()
+                kinds = [type(await call) for call in calls]
+                assert issubclass(kinds[0], OSError)
+                assert kinds[1:] == [LocalProtocolError, LocalProtocolError]
+
+        run(play())
+
+    def test_a_second_sender_is_refused_and_the_bytes_of_the_first_stay_whole(self, run: Run) -> None:
+        async def play() -> None:
+            async with self.pair() as (left, right), asyncio.TaskGroup() as group:
+                first = group.create_task(left.send(BULK[: self.enough]))
+                await turns()
+                with pytest.raises(LocalProtocolError, match="another task sends"):
+                    await left.send(b"in between")
+                with pytest.raises(LocalProtocolError, match="another task sends"):
+                    await left.send_eof()
+                assert await receive_exactly(right, self.enough) == BULK[: self.enough]
+                await first
+                await left.send(b"after it")
+                assert await receive_exactly(right, 8) == b"after it"
+
+        run(play())
+
+    def test_aborting_fails_all_who_tried_to_send(self, run: Run) -> None:
+        async def play() -> None:
+            async with self.pair() as (left, _), asyncio.TaskGroup() as group:
+                calls = [
+                    group.create_task(_outcome(left.send(BULK[: self.enough]), LocalProtocolError))
+                    for _ in range(3)
+                ]
+                await turns()
+                left.abort()
+                kinds = [type(await call) for call in calls]
+                assert issubclass(kinds[0], OSError)
+                assert kinds[1:] == [LocalProtocolError, LocalProtocolError]
+
+        run(play())
+
+    def test_whoever_was_cancelled_makes_room_for_the_next(self, run: Run) -> None:
+        async def play() -> None:
+            async with self.pair() as (left, right), asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    receiving = group.create_task(left.receive())
+                    await turns()
+                    receiving.cancel()
+                    await asyncio.wait([receiving])
+                receiving = group.create_task(left.receive())
+                await right.send(b"x")
+                assert await receiving == b"x"
+
+        run(play())
+
     def test_a_peer_that_goes_wakes_a_waiting_sender(self, run: Run) -> None:
         async def play() -> None:
             async with self.pair() as (left, right), asyncio.TaskGroup() as group:
@@ -358,8 +433,12 @@ class StreamConformance(ABC):
         run(play())
 
 
-async def _outcome(call: Coroutine[Any, Any, bytes | None]) -> bytes | OSError | None:
+async def _outcome(
+    call: Coroutine[Any, Any, bytes | None], other: type[Exception] = OSError
+) -> bytes | Exception | None:
     try:
         return await call
     except OSError as error:
+        return error
+    except other as error:
         return error

@@ -121,9 +121,16 @@ class Association:
     async def send(self, data: bytes, destination: tuple[str, int]) -> None:
         """Send a datagram to a host, which the proxy looks up where it is a name.
 
-        Raises DatagramTooLarge; ValueError for an impossible host or port; OSError when the association is over.
+        Waits while there is no room; any number of tasks may. Raises DatagramTooLarge; ValueError for an
+        impossible host or port; OSError when the association is over, also if that happens meanwhile.
         """
-        await self._way.send(self._message(data, destination))
+        message = self._message(data, destination)
+        try:
+            await self._way.send(message)
+        except OSError:
+            if self._end is None:
+                raise
+            raise self._end.with_traceback(None) from None
 
     def send_nowait(self, data: bytes, destination: tuple[str, int]) -> None:
         """Send as `send` does, but drop a datagram where there is no room."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.paths import DatagramPath, Path, Refused, Take
+from socks6.client.paths import CLOSED, DatagramPath, Path, Refused, Take
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.net.transports.dtls_client import DtlsConnector
 from socks6.net.transports.dtls_records import MOST_DATA
@@ -80,6 +80,9 @@ class DtlsPath(Path):
         self._flush()
         self._stop_timer()
         self._below.close()
+        self._failure = self._failure or ProxyUnreachable(CLOSED)
+        self._settled.set()
+        self._over.set()
 
     def _encrypted(self, message: bytes) -> bytes:
         encrypted = self._conversation.encrypt(message)

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.paths import LINGER_SECONDS, Path, Take
+from socks6.client.paths import CLOSED, LINGER_SECONDS, Path, Take
 from socks6.net.stream import FrameSink, MultiplexedConnection
 
 HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
@@ -74,6 +75,8 @@ class FramePath(Path):
         self._take = take
         self._finished = asyncio.Event()
         self._dropped = 0
+        self._closed = False
+        self._waits: set[asyncio.Timeout] = set()  # of those who send
 
     @property
     @override
@@ -92,12 +95,22 @@ class FramePath(Path):
 
     @override
     def send_nowait(self, message: bytes) -> None:
+        self._check_open()
         if not self._connection.send_frame(message):
             self._dropped += 1
 
     @override
     async def send(self, message: bytes) -> None:
-        await self._connection.frame_room()
+        self._check_open()
+        try:
+            async with asyncio.timeout(None) as wait:  # others' frames may keep the room: `close` ends it
+                self._waits.add(wait)
+                await self._connection.frame_room()
+        except TimeoutError:
+            if not wait.expired():
+                raise
+        finally:
+            self._waits.discard(wait)
         self.send_nowait(message)
 
     @override
@@ -114,7 +127,14 @@ class FramePath(Path):
     @override
     def close(self) -> None:
         self._sorter.forget(self._id)
+        self._closed = True
+        while self._waits:
+            self._waits.pop().reschedule(0.0)
 
     def take(self, packets: Sequence[bytes]) -> None:
         """Take what came."""
         self._take(packets)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, CLOSED)

@@ -19,6 +19,7 @@ SOCKET_BUFFER: Final = 1 << 20  # bytes asked of the kernel, each way; it may gr
 QUEUE_BYTES: Final = 1 << 20  # of messages that wait for the stream; beyond, the oldest are dropped
 PIECE: Final = 1 << 16  # bytes written to the stream at a time
 LINGER_SECONDS: Final = 5.0  # what waits for the stream gets when an association is closed
+CLOSED: Final = "the association was closed"
 
 _HEADERS: Final = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}  # of IP and UDP
 _LARGEST: Final = {socket.AF_INET: 0xFFFF - 28, socket.AF_INET6: 0xFFFF - 8}
@@ -54,7 +55,10 @@ class Path(Protocol):
         """Send without waiting; drops where there is no room. Raises OSError for what cannot be sent."""
 
     async def send(self, message: bytes) -> None:
-        """Send, once there is room. Raises OSError for what cannot be sent."""
+        """Send, once there is room; any number of tasks may. Raises OSError for what cannot be sent.
+
+        Also those who wait when the path is closed get an OSError.
+        """
 
     def finish(self) -> None:
         """Have `run` end when what was sent is on its way. Idempotent."""
@@ -79,6 +83,7 @@ class DatagramPath(Path):
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
         self._dropped = 0
+        self._senders: deque[asyncio.Future[None]] = deque()  # who wait for room, in order
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     @property
@@ -113,13 +118,7 @@ class DatagramPath(Path):
     @override
     async def send(self, message: bytes) -> None:
         while not self._sent(message):
-            room = self._loop.create_future()
-            self._loop.add_writer(self._socket.fileno(), _tell, room)
-            try:
-                await room
-            finally:
-                if self._socket.fileno() >= 0:
-                    self._loop.remove_writer(self._socket.fileno())
+            await self._room()
 
     @override
     def finish(self) -> None:
@@ -133,11 +132,36 @@ class DatagramPath(Path):
     def close(self) -> None:
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
-            self._loop.remove_writer(self._socket.fileno())
+            self._wake_senders()  # to find that it is closed
             self._socket.close()
+
+    async def _room(self) -> None:
+        """Wait until another attempt to send is worth while."""
+        room = self._loop.create_future()
+        if not self._senders:
+            self._loop.add_writer(self._socket.fileno(), self._wake_senders)
+        self._senders.append(room)
+        try:
+            await room
+        finally:
+            if room in self._senders:  # cancelled
+                self._senders.remove(room)
+                if not self._senders:
+                    self._loop.remove_writer(self._socket.fileno())
+
+    def _wake_senders(self) -> None:
+        """Have all who wait try again; who finds no room waits anew."""
+        if self._senders:
+            self._loop.remove_writer(self._socket.fileno())
+        while self._senders:
+            room = self._senders.popleft()
+            if not room.done():
+                room.set_result(None)
 
     def _sent(self, message: bytes) -> bool:
         """Return whether the kernel has taken the message. Raises OSError."""
+        if self._socket.fileno() < 0:
+            raise OSError(errno.EBADF, CLOSED)
         try:
             self._socket.send(message)
         except (BlockingIOError, InterruptedError):
@@ -193,6 +217,7 @@ class StreamPath(Path):
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._finished = False
+        self._closed = False
 
     @property
     @override
@@ -201,6 +226,8 @@ class StreamPath(Path):
 
     @override
     def send_nowait(self, message: bytes) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, CLOSED)
         self._waiting.append(message)
         self._size += len(message)
         while self._size > QUEUE_BYTES:
@@ -210,7 +237,7 @@ class StreamPath(Path):
 
     @override
     async def send(self, message: bytes) -> None:
-        while self._size + len(message) > QUEUE_BYTES:
+        while self._size + len(message) > QUEUE_BYTES and not self._closed:
             self._room.clear()
             await self._room.wait()
         self.send_nowait(message)
@@ -234,6 +261,7 @@ class StreamPath(Path):
     @override
     def close(self) -> None:
         """Free what it holds; the stream is its owner's."""
+        self._closed = True
         self._waiting.clear()
         self._size = 0
         self._room.set()
@@ -276,8 +304,3 @@ def socket_beside(raw: socket.socket | None) -> socket.socket | None:
         sock.close()
         raise
     return sock
-
-
-def _tell(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)

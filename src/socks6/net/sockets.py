@@ -14,7 +14,15 @@ import sys
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from socks6.net.stream import NOWHERE, Endpoint, Protection
+from socks6.errors import LocalProtocolError
+from socks6.net.stream import (
+    NOWHERE,
+    RECEIVES_ALREADY,
+    SENDS_ALREADY,
+    Endpoint,
+    Protection,
+    check_idle,
+)
 
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
 INHERITS_OPTIONS: Final = sys.platform == "linux"  # accepted sockets, from the listening one
@@ -40,7 +48,7 @@ class SocketStream:
     error on it, so a registration that outlives its wait could not be relied upon.
     """
 
-    __slots__ = ("_ended", "_loop", "_receiving", "_remote", "_sending", "_socket")
+    __slots__ = ("_ended", "_loop", "_receiving", "_remote", "_sending", "_sends", "_socket")
 
     def __init__(self, sock: socket.socket, *, remote: object = None) -> None:
         """`remote` is the peer's address as the kernel told it, where that is known already."""
@@ -49,6 +57,7 @@ class SocketStream:
         self._remote = remote
         self._receiving: asyncio.Future[None] | None = None
         self._sending: asyncio.Future[None] | None = None
+        self._sends = False  # a call of `send` waits for room now and then
         self._ended = False  # we said that we send nothing more
         if sock.gettimeout() != 0:
             sock.setblocking(False)
@@ -82,21 +91,30 @@ class SocketStream:
 
     async def wait_readable(self) -> None:
         """Wait until `receive_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
-        self._receiving = self._loop.create_future()
+        check_idle(self._receiving, RECEIVES_ALREADY)
+        waiter = self._loop.create_future()
         self._loop.add_reader(self._socket.fileno(), self._wake_receiver)
+        self._receiving = waiter
         try:
-            await self._receiving
+            await waiter
         finally:
-            self._wake_receiver()
+            if self._receiving is waiter:
+                self._wake_receiver()
 
     async def send(self, data: bytes | memoryview) -> None:
+        if self._sends:
+            raise LocalProtocolError(SENDS_ALREADY)
         sent = self.send_nowait(data)
         if sent == len(data):
             return
         rest = memoryview(data)[sent:]
-        while rest:
-            await self.wait_writable()
-            rest = rest[self.send_nowait(rest) :]
+        self._sends = True
+        try:
+            while rest:
+                await self.wait_writable()
+                rest = rest[self.send_nowait(rest) :]
+        finally:
+            self._sends = False
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Send what is taken without waiting; return how much that was."""
@@ -107,16 +125,21 @@ class SocketStream:
 
     async def wait_writable(self) -> None:
         """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
-        self._sending = self._loop.create_future()
+        check_idle(self._sending, SENDS_ALREADY)
+        waiter = self._loop.create_future()
         self._loop.add_writer(self._socket.fileno(), self._wake_sender)
+        self._sending = waiter
         try:
-            await self._sending
+            await waiter
         finally:
-            self._wake_sender()
+            if self._sending is waiter:
+                self._wake_sender()
 
     async def send_eof(self) -> None:
         if self._ended:
             return
+        if self._sends:
+            raise LocalProtocolError(SENDS_ALREADY)
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -205,15 +228,18 @@ class SocketListener:
         return SocketStream(sock, remote=address)
 
     async def wait_readable(self) -> None:
-        self._waiting = self._loop.create_future()
+        check_idle(self._waiting, "another task waits for this listener already")
+        waiter = self._loop.create_future()
         self._missed = 0
         if not self._watched:
             self._loop.add_reader(self._socket.fileno(), self._on_readable)
             self._watched = True
+        self._waiting = waiter
         try:
-            await self._waiting
+            await waiter
         finally:
-            self._waiting = None
+            if self._waiting is waiter:
+                self._waiting = None
 
     async def aclose(self) -> None:
         if self._socket.fileno() < 0:

@@ -1,12 +1,17 @@
 """What every transport gives and every layer above takes: streams, listeners, ways out."""
 
+import asyncio
 import socket
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
+
+RECEIVES_ALREADY: Final = "another task receives from this stream already: one at a time, or each gets a part"
+SENDS_ALREADY: Final = "another task sends on this stream already: one at a time, or the bytes would mix"
 
 
 class Endpoint(NamedTuple):
@@ -30,8 +35,8 @@ class Protection(IntEnum):
 class ByteStream(Protocol):
     """A two-way stream of bytes. Failing calls raise OSError.
 
-    One task may receive while another sends; not two of a kind. After `aclose` or `abort`, a pending call
-    and every later one raise OSError.
+    One task may receive while another sends. While one waits, a second call of the same kind raises
+    LocalProtocolError at once. After `aclose` or `abort`, a pending call and every later one raise OSError.
     """
 
     @property
@@ -70,6 +75,12 @@ class ByteStream(Protocol):
 
     def abort(self) -> None:
         """Close at once; the peer sees a reset where the transport has such a thing. Idempotent."""
+
+
+def check_idle(waiter: "asyncio.Future[None] | None", complaint: str) -> None:
+    """Raise LocalProtocolError if a task waits for this."""
+    if waiter is not None and not waiter.done():
+        raise LocalProtocolError(complaint)
 
 
 def carrier_socket_of(stream: ByteStream) -> socket.socket | None:

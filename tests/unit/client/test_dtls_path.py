@@ -102,10 +102,30 @@ def test_proxy_that_ends_the_connection_ends_the_path(run: Run) -> None:
     run(main())
 
 
+async def _expect_closed(walker: Walker) -> None:
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(ProxyUnreachable, match="was closed"):
+            await walker.path.handshake()
+
+
 async def _expect_end(walker: Walker) -> None:
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(ProxyUnreachable, match="ended the DTLS connection"):
             await walker.path.run()
+
+
+def test_closing_ends_a_handshake_that_nobody_answers(run: Run) -> None:
+    async def main() -> None:
+        async with dtls_stage() as stage:
+            walker = Walker(stage)
+            stage.server.close()
+            async with asyncio.TaskGroup() as group:
+                shaking = group.create_task(_expect_closed(walker))
+                await asyncio.sleep(0)
+                assert not shaking.done()
+                walker.path.close()
+
+    run(main())
 
 
 def test_finished_path_ends_well(run: Run) -> None:

@@ -1,16 +1,23 @@
 """The two ways of an association's messages."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import pytest
+from typing_extensions import override
 
-from socks6.client.paths import QUEUE_BYTES, DatagramPath, StreamPath, datagram_socket
+from socks6.client.frames import FrameDesk
+from socks6.client.paths import QUEUE_BYTES, DatagramPath, Path, StreamPath, datagram_socket
 from socks6.net.sockets import SocketStream
+from socks6.net.stream import FrameSink
 from socks6.net.transports.memory import memory_stream_pair
+from socks6.net.transports.quic.connection import QuicConnection
 from tests.kit.loops import Run
 from tests.kit.reading import receive_exactly
+from tests.kit.streams import turns
 
 
 class Ends:
@@ -101,6 +108,101 @@ def test_a_full_socket_makes_senders_wait_and_others_lose(run: Run) -> None:
         far.close()
 
     run(scene())
+
+
+def _full(path: DatagramPath) -> None:
+    dropped = path.dropped
+    while path.dropped == dropped:
+        path.send_nowait(bytes(1000))
+
+
+def _unix_path() -> tuple[DatagramPath, socket.socket]:
+    """Return a path that fills up, unlike UDP on loopback."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    near.setblocking(False)
+    far.setblocking(False)
+    return DatagramPath(near, take=lambda _: None, refused=lambda: None), far
+
+
+def _received(sock: socket.socket) -> list[bytes]:
+    packets = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            packets.append(sock.recv(2000))
+    return packets
+
+
+def test_any_number_of_senders_wait_and_one_that_is_cancelled_holds_up_nobody(run: Run) -> None:
+    async def scene() -> None:
+        path, far = _unix_path()
+        _full(path)
+        async with asyncio.TaskGroup() as group:
+            sending = [group.create_task(path.send(b"%d" % number)) for number in range(20)]
+            await turns()
+            assert not any(task.done() for task in sending)
+            sending[0].cancel()
+            sending[7].cancel()
+            arrived: list[bytes] = []
+            while not all(task.done() for task in sending):
+                arrived += [packet for packet in _received(far) if len(packet) < 3]
+                await asyncio.sleep(0)
+            arrived += _received(far)
+        assert arrived == [b"%d" % number for number in range(20) if number not in {0, 7}]
+        path.close()
+        far.close()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("kind", ["datagram", "stream", "frames"])
+def test_closing_fails_all_who_wait_to_send_and_whoever_sends_later(run: Run, kind: str) -> None:
+    async def scene() -> None:
+        path: Path
+        if kind == "datagram":
+            path, far = _unix_path()
+            far_end = far.close
+            _full(path)
+        elif kind == "stream":
+            path, far_end = StreamPath(memory_stream_pair()[0]), lambda: None
+            while path.dropped == 0:
+                path.send_nowait(bytes(50_000))
+        else:
+            path, far_end = FrameDesk().path(FullConnection(), 1, lambda _: None), lambda: None
+        async with asyncio.TaskGroup() as group:
+            sending = [group.create_task(_failed(path.send(bytes(50_000)))) for _ in range(3)]
+            await turns()
+            assert not any(task.done() for task in sending)
+            path.close()
+        assert all("was closed" in task.result() for task in sending)
+        with pytest.raises(OSError, match="was closed"):
+            path.send_nowait(b"late")
+        with pytest.raises(OSError, match="was closed"):
+            await path.send(b"late")
+        path.close()
+        far_end()
+
+    run(scene())
+
+
+class FullConnection(QuicConnection):
+    """A connection without room for frames."""
+
+    def __init__(self) -> None:
+        self.frame_sink: FrameSink | None = None
+
+    @override
+    async def frame_room(self) -> None:
+        await asyncio.Event().wait()
+
+    @override
+    def take_frames(self, sink: FrameSink | None) -> None:
+        self.frame_sink = sink
+
+
+async def _failed(call: Coroutine[Any, Any, None]) -> str:
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - whose words are looked at
+        await call
+    return str(caught.value)
 
 
 def _drain(sock: socket.socket, last: bytes) -> None:

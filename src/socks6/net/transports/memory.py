@@ -6,7 +6,15 @@ import os
 import socket
 from typing import Final
 
-from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection
+from socks6.errors import LocalProtocolError
+from socks6.net.stream import (
+    NOWHERE,
+    RECEIVES_ALREADY,
+    SENDS_ALREADY,
+    ByteStream,
+    Endpoint,
+    Protection,
+)
 
 CAPACITY: Final = 65536  # bytes that one direction holds before its sender waits
 
@@ -20,12 +28,14 @@ def memory_stream_pair(capacity: int = CAPACITY) -> tuple[ByteStream, ByteStream
 class MemoryStream:
     """One end of a pair."""
 
-    __slots__ = ("_closed", "_incoming", "_outgoing")
+    __slots__ = ("_closed", "_incoming", "_outgoing", "_receives", "_sends")
 
     def __init__(self, *, incoming: "_Lane", outgoing: "_Lane") -> None:
         self._incoming = incoming
         self._outgoing = outgoing
         self._closed = False
+        self._receives = False  # a call waits
+        self._sends = False
 
     @property
     def local(self) -> Endpoint:
@@ -48,19 +58,29 @@ class MemoryStream:
         return self._incoming.take(max_bytes)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        while (data := self.receive_nowait(max_bytes)) is None:
-            await self._incoming.changed()
+        if self._receives:
+            raise LocalProtocolError(RECEIVES_ALREADY)
+        self._receives = True
+        try:
+            while (data := self.receive_nowait(max_bytes)) is None:
+                await self._incoming.changed()
+        finally:
+            self._receives = False
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
-        self._check_open()
+        self._check_sendable()
         rest = memoryview(data)
-        while rest := rest[self._outgoing.put(rest) :]:
-            await self._outgoing.changed()
-            self._check_open()
+        self._sends = True
+        try:
+            while rest := rest[self._outgoing.put(rest) :]:
+                await self._outgoing.changed()
+                self._check_open()
+        finally:
+            self._sends = False
 
     async def send_eof(self) -> None:
-        self._check_open()
+        self._check_sendable()
         self._outgoing.end()
 
     async def aclose(self) -> None:
@@ -78,6 +98,11 @@ class MemoryStream:
     def _check_open(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "the stream was closed")
+
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self._sends:
+            raise LocalProtocolError(SENDS_ALREADY)
 
     def _leave(self) -> None:
         """Have the peer's sending fail, and our own pending calls look at the state again."""

@@ -11,12 +11,12 @@ import socket
 import ssl
 from typing import Final
 
-from socks6.errors import TlsFailed
+from socks6.errors import LocalProtocolError, TlsFailed
 from socks6.net.encryption.contexts import ServerContexts
 from socks6.net.encryption.failures import failure_of
 from socks6.net.encryption.names import user_of
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stream import Endpoint, Protection
+from socks6.net.stream import SENDS_ALREADY, Endpoint, Protection
 
 # CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
 # 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0010).
@@ -69,6 +69,7 @@ class TlsStream:
         "_ended",
         "_plain",
         "_raw",
+        "_sends",
         "_short",
         "_unsent",
     )
@@ -83,6 +84,7 @@ class TlsStream:
         self._at_end = False  # the peer sends nothing more
         self._ended = False  # we send nothing more
         self._closed = False
+        self._sends = False  # a call of `send` or `send_eof` is under way
 
     @property
     def local(self) -> Endpoint:
@@ -189,10 +191,14 @@ class TlsStream:
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
-        await self._flush()  # what a cancelled call left
-        for start in range(0, len(data), PIECE):
-            self._encrypt(memoryview(data)[start : start + PIECE])
-            await self._flush()
+        self._begin_sending()
+        try:
+            await self._flush()  # what a cancelled call left
+            for start in range(0, len(data), PIECE):
+                self._encrypt(memoryview(data)[start : start + PIECE])
+                await self._flush()
+        finally:
+            self._sends = False
 
     def send_nowait(self, data: bytes | memoryview) -> bool:
         """Take all of `data`, a piece at most; return whether nothing of it is left to `flush_nowait`.
@@ -214,10 +220,14 @@ class TlsStream:
             self._unsent = memoryview(self._conversation.outgoing.read())
 
     async def send_eof(self) -> None:
-        if not self._ended:
-            self.end_nowait()
-        await self._flush()
-        await self._raw.send_eof()
+        self._begin_sending()
+        try:
+            if not self._ended:
+                self.end_nowait()
+            await self._flush()
+            await self._raw.send_eof()
+        finally:
+            self._sends = False
 
     def end_nowait(self) -> None:
         """Have `flush_nowait` tell the peer that nothing more comes."""
@@ -247,6 +257,11 @@ class TlsStream:
     def abort(self) -> None:
         self._closed = True
         self._raw.abort()
+
+    def _begin_sending(self) -> None:
+        if self._sends:
+            raise LocalProtocolError(SENDS_ALREADY)
+        self._sends = True
 
     def _check_open(self) -> None:
         if self._closed:

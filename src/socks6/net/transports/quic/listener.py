@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, Receiver, SharedPort
 from socks6.net.sockets import SocketAddress, endpoint
-from socks6.net.stream import Endpoint
+from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.core import (
     ALPN,
@@ -88,6 +88,7 @@ class QuicListener(Receiver):
         while not self._ready:
             if self.closed:
                 raise OSError("the listener was closed")
+            check_idle(self._waiter, "another task accepts from this listener already")
             self._waiter = self._loop.create_future()
             await self._waiter
         return self._ready.popleft()

@@ -8,7 +8,15 @@ import socket
 from collections import deque
 from typing import Final, Protocol
 
-from socks6.net.stream import Endpoint, MultiplexedConnection, Protection
+from socks6.errors import LocalProtocolError
+from socks6.net.stream import (
+    RECEIVES_ALREADY,
+    SENDS_ALREADY,
+    Endpoint,
+    MultiplexedConnection,
+    Protection,
+    check_idle,
+)
 
 PIECE: Final = 65_536  # given to the connection at a time
 UNSENT: Final = 131_072  # bytes of a stream that have not left yet: then its sender waits
@@ -37,7 +45,7 @@ class QuicStream:
 
     __slots__ = (
         "_at_end", "_carrier", "_closed", "_ended", "_failure", "_pieces", "_receiver", "_sender", "_sending_failure",
-        "early", "id", "unread",
+        "_sends", "early", "id", "unread",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier, stream_id: int, *, early: bool = False) -> None:
@@ -54,6 +62,7 @@ class QuicStream:
         self._sending_failure: OSError | None = None
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
+        self._sends = False  # a call of `send` is under way
 
     @property
     def connection(self) -> MultiplexedConnection:
@@ -98,20 +107,27 @@ class QuicStream:
 
     async def receive(self, max_bytes: int = PIECE) -> bytes:
         while (data := self.receive_nowait(max_bytes)) is None:
+            check_idle(self._receiver, RECEIVES_ALREADY)
             self._receiver = asyncio.get_running_loop().create_future()
             await self._receiver
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
+        self._check_nobody_sends()
         self._check_sendable()
-        for start in range(0, len(data), PIECE):
-            while self._carrier.is_full(self.id):
-                self._sender = asyncio.get_running_loop().create_future()
-                await self._sender
-                self._check_sendable()
-            self._give(data[start : start + PIECE], ended=False)
+        self._sends = True
+        try:
+            for start in range(0, len(data), PIECE):
+                while self._carrier.is_full(self.id):
+                    self._sender = asyncio.get_running_loop().create_future()
+                    await self._sender
+                    self._check_sendable()
+                self._give(data[start : start + PIECE], ended=False)
+        finally:
+            self._sends = False
 
     async def send_eof(self) -> None:
+        self._check_nobody_sends()
         self._check_open()
         if not self._ended:
             self._check_sendable()
@@ -189,6 +205,10 @@ class QuicStream:
         unread, self.unread = self.unread, 0
         if unread:
             self._carrier.was_read(self.id, unread)
+
+    def _check_nobody_sends(self) -> None:
+        if self._sends:
+            raise LocalProtocolError(SENDS_ALREADY)
 
     def _check_open(self) -> None:
         if self._closed:

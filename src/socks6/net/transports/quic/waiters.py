@@ -1,6 +1,7 @@
 """Tasks that wait for something to change, and look again then."""
 
 import asyncio
+import contextlib
 
 
 class Waiters:
@@ -17,7 +18,11 @@ class Waiters:
         """Wait until the next `wake`."""
         future = asyncio.get_running_loop().create_future()
         self._futures.append(future)
-        await future
+        try:
+            await future
+        finally:
+            if not future.done() or future.cancelled():  # it would stay until the next `wake`
+                self._forget(future)
 
     def wake(self) -> None:
         """Have everybody who waits look again."""
@@ -25,3 +30,7 @@ class Waiters:
         for future in futures:
             if not future.done():
                 future.set_result(None)
+
+    def _forget(self, future: "asyncio.Future[None]") -> None:
+        with contextlib.suppress(ValueError):
+            self._futures.remove(future)

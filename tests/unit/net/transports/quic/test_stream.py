@@ -15,6 +15,7 @@ class QuicStreams(StreamConformance):
 
     client = "qh3"
     server = "qh3"
+    enough = 1 << 22
 
     @override
     @asynccontextmanager
