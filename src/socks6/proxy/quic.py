@@ -86,19 +86,27 @@ class QuicPlace:
 
         The first of `limits` counts streams, the second connections.
         """
-        streams, connections = limits
         while True:
             try:
-                connection = await self._listener.accept()
+                self._take(await self._listener.accept(), worker, limits, group)
             except OSError:
                 return
-            source = connection.remote.host
-            if refusal := connections.enter(source):
-                worker.observer.connection_turned_away(source, refusal)
-                connection.abort()
-                continue
-            task = group.create_task(worker.serve_connection(connection, self._front, limits=streams))
-            task.add_done_callback(functools.partial(_leave, connections, source, connection))
+
+    def _take(
+        self,
+        connection: QuicConnection,
+        worker: ServerWorker,
+        limits: tuple[ConnectionLimits, ConnectionLimits],
+        group: asyncio.TaskGroup,
+    ) -> None:
+        streams, connections = limits
+        source = connection.remote.host
+        if refusal := connections.enter(source):
+            worker.observer.connection_turned_away(source, refusal)
+            connection.abort()
+            return
+        task = group.create_task(worker.serve_connection(connection, self._front, limits=streams))
+        task.add_done_callback(functools.partial(_leave, connections, source, connection))
 
     def stop(self) -> None:
         """Let nobody in any more; connections without streams end, others when their last stream does."""

@@ -109,7 +109,7 @@ class AioquicCore(QuicCore):
 
     @override
     def timer(self) -> float | None:
-        return self._connection.get_timer()
+        return None if self._connection.released else self._connection.get_timer()
 
     @override
     def handle_timer(self, now: float) -> None:
@@ -162,6 +162,10 @@ class AioquicCore(QuicCore):
     @override
     def close(self, code: int, reason: str) -> None:
         self._connection.close(error_code=code, reason_phrase=reason)
+
+    @override
+    def release(self) -> None:
+        self._connection.release()
 
     def _translate(self, event: events.QuicEvent) -> Event | None:
         if isinstance(event, events.ConnectionTerminated):

@@ -12,6 +12,7 @@ from aioquic.quic.connection import (
     MAX_STREAM_DATA_FRAME_CAPACITY,
     Limit,
     QuicConnection,
+    QuicConnectionState,
 )
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicFrameType
@@ -58,6 +59,7 @@ class AioquicConnection(QuicConnection):
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = MAX_STREAMS
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._read: WeakKeyDictionary[QuicStream, int] = WeakKeyDictionary()
+        self.released = False
         self._given = 0  # bytes of streams that were to be sent
 
     def tell_reset_token(self, token_of: Callable[[bytes], bytes]) -> None:
@@ -96,6 +98,21 @@ class AioquicConnection(QuicConnection):
             return None
         self._get_or_create_stream_for_send(stream_id)
         return stream_id
+
+    def release(self) -> None:
+        """Forget streams, packets and keys; only the end of the connection is known then."""
+        self._set_state(QuicConnectionState.TERMINATED)
+        self.released = True
+        self._given = self._remote_max_data_used
+        for held in (
+            self._streams, self._streams_queue, self._streams_blocked_bidi, self._streams_blocked_uni, self._events,
+            self._crypto_streams, self._crypto_buffers, self._cryptos, self._cryptos_initial, self._datagrams_pending,
+        ):  # fmt: skip
+            held.clear()
+        for space in self._spaces.values():
+            space.sent_packets.clear()
+        self.__dict__.pop("_QuicConnection__frame_handlers", None)  # bound methods, that is circles
+        self.tls = None
 
     @property
     def end(self) -> ConnectionTerminated | None:

@@ -389,6 +389,7 @@ class QuicConnection:
         self._full.clear()
         self._frames.clear()
         self._pump.stop()
+        self._pump.flush_soon()  # what says so to the peer, and then no more
         self._watchers.wake()
         self._openers.wake()
         self._quiet.wake()

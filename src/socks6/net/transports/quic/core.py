@@ -171,6 +171,13 @@ class QuicCore(Protocol):
     def close(self, code: int, reason: str) -> None:
         """End the connection. Idempotent."""
 
+    def release(self) -> None:
+        """Free what the connection holds, now that it is over and its last packets have left. Idempotent.
+
+        The libraries' objects refer to each other in circles, which the collector of garbage may leave for hours:
+        it does not know how much native memory hangs on them.
+        """
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerIdentity:

@@ -78,7 +78,7 @@ class Pump:
         self._set_timer(now)
 
     def stop(self) -> None:
-        """Have the timer fire no more: the connection is over."""
+        """Have the timer fire no more: the connection is over; the next `flush_soon` is the last."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -87,6 +87,8 @@ class Pump:
     def _flush_now(self) -> None:
         self._flush_due = False
         self.flush()
+        if self._stopped:
+            self._core.release()
 
     def _send(self, packets: list[tuple[bytes, SocketAddress]]) -> None:
         run: list[bytes] = []

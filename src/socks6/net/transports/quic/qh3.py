@@ -55,6 +55,7 @@ class Qh3Core(QuicCore):
         self._fed = 0
         self._failed: Terminated | None = None
         self._told = False  # that the connection is over
+        self._released = False
 
     @property
     @override
@@ -110,6 +111,8 @@ class Qh3Core(QuicCore):
 
     @override
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
+        if self._released:
+            return
         if size < len(data):
             self._guarded(lambda: self._connection.receive_gro_buffer(data, size, address, now))
         else:
@@ -186,6 +189,11 @@ class Qh3Core(QuicCore):
     @override
     def close(self, code: int, reason: str) -> None:
         self._guarded(lambda: self._connection.close(error_code=code, reason_phrase=reason))
+
+    @override
+    def release(self) -> None:
+        self._released = True
+        self._connection.release()
 
     def _translate(self, event: events.QuicEvent) -> Event | None:
         if isinstance(event, events.StreamDataReceived):

@@ -75,6 +75,14 @@ class Qh3Connection(QuicConnection):
         if self._core is not None:
             self._drain_core()
 
+    def release(self) -> None:
+        """Let go of the native core and of TLS, which refer back here: only the end of the connection is known then."""
+        self._core = None
+        if self._tls is not None:
+            self._tls.__dict__.clear()  # its TLS and it refer to each other
+            self._tls = None
+        self._events.clear()
+
     @property
     def native(self) -> QuicConnectionCore | None:
         """The native part; None before the first packet."""

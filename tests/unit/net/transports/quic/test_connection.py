@@ -1,18 +1,22 @@
 """QUIC connections: many streams, DATAGRAM frames, back-pressure, and what networks do to them."""
 
 import asyncio
+import gc
 import socket
+import weakref
 
 import pytest
 from typing_extensions import override
 
 from socks6.net.datagrams.segments import SegmentSender
 from socks6.net.stream import FrameSink
+from socks6.net.transports.quic.aioquic import AioquicCore
 from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import _OwnSocket
 from socks6.net.transports.quic.core import CONNECTION_WINDOW, STREAM_WINDOW, UNREAD
 from socks6.net.transports.quic.frames import BYTES
+from socks6.net.transports.quic.qh3 import Qh3Core
 from socks6.net.transports.quic.stream import QuicStream
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
@@ -279,6 +283,35 @@ def test_a_closed_connection_fails_whatever_waits(run: Run, library: str) -> Non
             assert (far.terminated.code, far.terminated.reason) == (7, "enough")
             with pytest.raises(OSError, match="enough"):
                 await far.open()
+
+    run(main())
+
+
+@LIBRARY
+def test_a_connection_that_ended_holds_nothing_of_the_library(run: Run, library: str) -> None:
+    """The libraries' objects refer to each other in circles, and native memory hangs on them: nobody waits for gc."""
+
+    async def main() -> None:
+        gc.disable()
+        try:
+            async with joined(library, library) as (near, far):
+                left, right = await opened(near, far)
+                held = [
+                    weakref.ref(core._connection.tls)
+                    for core in (near.core, far.core)
+                    if isinstance(core, Qh3Core | AioquicCore)
+                ]
+                assert [alive() is None for alive in held] == [False, False]
+                near.close()
+                with pytest.raises(OSError, match="closed|over"):
+                    await right.receive()
+                await until(lambda: all(alive() is None for alive in held))
+                with pytest.raises(OSError, match="over"):
+                    await left.send(b"!")
+                far.close()
+                assert (near.core.timer(), near.core.to_send(0.0), near.core.next_event()) == (None, [], None)
+        finally:
+            gc.enable()
 
     run(main())
 
