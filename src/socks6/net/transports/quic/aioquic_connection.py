@@ -104,15 +104,15 @@ class AioquicConnection(QuicConnection):
         self._set_state(QuicConnectionState.TERMINATED)
         self.released = True
         self._given = self._remote_max_data_used
-        for held in (
+        for kept in (
             self._streams, self._streams_queue, self._streams_blocked_bidi, self._streams_blocked_uni, self._events,
             self._crypto_streams, self._crypto_buffers, self._cryptos, self._cryptos_initial, self._datagrams_pending,
         ):  # fmt: skip
-            held.clear()
+            kept.clear()
         for space in self._spaces.values():
             space.sent_packets.clear()
-        self.__dict__.pop("_QuicConnection__frame_handlers", None)  # bound methods, that is circles
-        self.tls = None
+        for held in ("_QuicConnection__frame_handlers", "tls"):  # with bound methods, that is circles
+            self.__dict__.pop(held, None)
 
     @property
     def end(self) -> ConnectionTerminated | None:

@@ -303,7 +303,7 @@ def test_a_connection_that_ended_holds_nothing_of_the_library(run: Run, library:
                 ]
                 assert [alive() is None for alive in held] == [False, False]
                 near.close()
-                with pytest.raises(OSError, match="closed|over"):
+                with pytest.raises(OSError, match=r"closed|over"):
                     await right.receive()
                 await until(lambda: all(alive() is None for alive in held))
                 with pytest.raises(OSError, match="over"):
