@@ -51,6 +51,8 @@ def make_plan(arguments: Namespace, environment: Mapping[str, str]) -> tuple[Cho
         raise ConfigurationError(
             "no proxy to go through: name it by --via, --via-file, SOCKS6_PROXY or in a configuration file"
         )
+    if faults := plan.faults():
+        raise ConfigurationError("\n".join(why for _, why in faults))
     complain(*(f"warning: {warning}" for warning in warnings))
     return choices, plan
 

@@ -35,6 +35,17 @@ class ConfigurationFile:
 
 def read_configuration(path: str | Path) -> ConfigurationFile:
     """Read a file. Raises InvalidConfiguration, and ConfigurationError where msgspec is not installed."""
+    file, faults = examine_configuration(path)
+    if faults:
+        raise file.invalid(*faults)
+    return file
+
+
+def examine_configuration(path: str | Path) -> tuple[ConfigurationFile, list[Fault]]:
+    """Read a file; return what it says rightly, and all that it says wrongly.
+
+    Raises InvalidConfiguration for what cannot be read at all, and ConfigurationError where msgspec is not installed.
+    """
     try:
         from socks6.config.reading import read_document  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -47,11 +58,8 @@ def read_configuration(path: str | Path) -> ConfigurationFile:
     lines = locate_keys(text)
     faults: list[Fault] = []
     choices = read_document(document, Path(path).parent, faults)
-    if faults:
-        raise _invalid(name, lines, faults)
-    return ConfigurationFile(
-        path=name, choices=choices, lines=lines, warnings=_warnings(name, mode, document, choices)
-    )
+    warnings = _warnings(name, mode, document, choices)
+    return ConfigurationFile(path=name, choices=choices, lines=lines, warnings=warnings), faults
 
 
 def _read(path: str) -> tuple[str, int]:

@@ -8,12 +8,14 @@ from typing import Final, TypeVar
 from socks6.client.client import DEFAULT_TIMEOUT, Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.config.choices import Choices
+from socks6.config.faults import Key
 from socks6.errors import ConfigurationError
 from socks6.message.address import without_trailing_dot
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.direct import CONNECT_SECONDS, DirectOutbound
+from socks6.net.encryption.contexts import check_server_files
 from socks6.net.encryption.settings import DEFAULT_MINIMUM, TlsParameters
 from socks6.net.resolve import LOOKUP_SECONDS, Resolver
 from socks6.net.stream import Outbound
@@ -129,15 +131,21 @@ class Plan:
         """Return the server. Raises ConfigurationError for a listener that must not be."""
         return Server(self.listen, worker, open_to_all=self.open_to_all)
 
-    def faults(self) -> list[tuple[int, str]]:
-        """Return what speaks against listeners: the index of each, and why."""
-        found = []
+    def faults(self) -> list[tuple[Key, str]]:
+        """Return all that a server refuses: the key of each, and why. Reads the files that listeners need."""
+        found: list[tuple[Key, str]] = []
+        try:
+            check_server_files(self.settings.tls)
+        except ConfigurationError as error:
+            found.append((("tls",), str(error)))
+        files = {why for _, why in found}
         worker = self.worker()
         for index, url in enumerate(self.listen):
             try:
                 Server([url], worker, open_to_all=self.open_to_all)
             except ConfigurationError as error:
-                found.append((index, str(error)))
+                if str(error) not in files:  # told already
+                    found.append((("listen", index), str(error)))
         return found
 
 

@@ -17,7 +17,19 @@ from socks6.net.transports.quic.core import Backend, ServerIdentity
 from socks6.net.transports.quic.listener import QuicListener
 from socks6.net.transports.tcp import NO_SUCH_FAMILY, listening_addresses
 from socks6.net.url import ProxyURL
+from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
+
+
+def backend_for(address: ProxyURL, said: TlsParameters, settings: Settings) -> Backend:
+    """Return the library that a listener is to use. Raises ConfigurationError for one that cannot do what is asked."""
+    backend = backend_named(address.quic.backend or settings.quic_backend)
+    if said.client_ca is not None and not backend.verifies_clients:
+        raise ConfigurationError(
+            f"{address}: client certificates are asked for, and {backend.name} does not check them:"
+            " leave them to a listener with TLS, and have QUIC clients give a password"
+        )
+    return backend
 
 
 class QuicSetting:
@@ -25,12 +37,7 @@ class QuicSetting:
 
     def __init__(self, address: ProxyURL, said: TlsParameters, worker: ServerWorker) -> None:
         self.address: Final = address
-        self.backend: Final[Backend] = backend_named(address.quic.backend or worker.settings.quic_backend)
-        if said.client_ca is not None and not self.backend.verifies_clients:
-            raise ConfigurationError(
-                f"{address}: client certificates are asked for, and {self.backend.name} does not check them:"
-                " leave them to a listener with TLS, and have QUIC clients give a password"
-            )
+        self.backend: Final[Backend] = backend_for(address, said, worker.settings)
 
         def read(said: TlsParameters) -> ServerIdentity:
             identity = read_identity(said)

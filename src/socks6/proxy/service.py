@@ -23,7 +23,7 @@ from socks6.net.transports.tcp import addresses_of, listen_tcp
 from socks6.net.transports.tls import TlsListener
 from socks6.net.transports.unix import listen_unix
 from socks6.net.url import QUIC, TLS, ProxyURL
-from socks6.proxy.quic import QuicPlace, QuicSetting
+from socks6.proxy.quic import QuicPlace, QuicSetting, backend_for
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.plane import ClientPort
@@ -95,6 +95,8 @@ class Server:
                     f"{address} can be reached by others and asks for no password:"
                     " name users, listen on loopback, or say that it is to be open (--open)"
                 )
+            if address.transport == QUIC:  # also where the certificate is yet to be made
+                backend_for(address, self._tls_of(address), worker.settings)
         self._contexts: Final = {
             address: ServerContexts(
                 said, alpn=ALPN_OF_FRONT.get(address.front, ()), told=worker.observer.certificate_read

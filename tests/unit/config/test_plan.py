@@ -171,8 +171,8 @@ def test_an_empty_users_file_lets_nobody_in() -> None:
 
 def test_a_listener_that_others_reach_needs_users() -> None:
     plan = Plan.of(Choices(listen=(LOCAL, PUBLIC)))
-    ((index, why),) = plan.faults()
-    assert index == 1
+    ((key, why),) = plan.faults()
+    assert key == ("listen", 1)
     assert "asks for no password" in why
 
 

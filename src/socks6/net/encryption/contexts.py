@@ -53,12 +53,23 @@ def server_context(said: TlsParameters, *, alpn: Sequence[str] = (ALPN,)) -> ssl
     context.options |= ssl.OP_NO_RENEGOTIATION
     if alpn:
         context.set_alpn_protocols(alpn)
-    _load_certificate(context, said.certificate, said.key)
+    _load_files(context, said)
+    if said.client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def check_server_files(said: TlsParameters) -> None:
+    """Raise ConfigurationError if a file that is named for listeners cannot be used."""
+    _load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), said)
+
+
+def _load_files(context: ssl.SSLContext, said: TlsParameters) -> None:
+    if said.certificate is not None:
+        _load_certificate(context, said.certificate, said.key)
     if said.client_ca is not None:
         with _blaming(said.client_ca):
             context.load_verify_locations(cafile=said.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 class FileContexts(Generic[ContextT]):
