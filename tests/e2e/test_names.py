@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,13 @@ from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import Address, Resolver
+from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy, Rule
+from socks6.protocol.methods.base import Credentials
+from socks6.protocol.methods.userpass import UsernamePasswordCredentials
+from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.service import Server
+from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionSummary, NullObserver
 from tests.kit.certificates import write_certificate
@@ -27,6 +33,7 @@ pytestmark = pytest.mark.e2e
 
 Ask: TypeAlias = Callable[["Scene", str], Awaitable[bytes]]
 
+QUICK: Final = Settings(drain_timeout=0.1)
 HERE: Final = Address(socket.AF_INET, ("127.0.0.1", 0))
 
 
@@ -174,5 +181,95 @@ def test_a_certificate_is_compared_without_the_dot(run: Run, tmp_path: Path) -> 
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await reader.read()).endswith(b"localhost")
             writer.close()
+
+    run(play())
+
+
+class Everybody(Authenticator):
+    """Believes anybody who gives a name."""
+
+    @property
+    @override
+    def required(self) -> bool:
+        return True
+
+    @override
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        assert isinstance(credentials, UsernamePasswordCredentials)
+        return Identity(name=credentials.username.decode())
+
+
+class Zone:
+    """Every name is at 127.0.0.1, but those of a zone whose servers are dead."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def __call__(self, name: bytes, port: int) -> Sequence[Address]:
+        if name.endswith(b".dead"):
+            self.over.wait(timeout=20)
+            raise socket.gaierror(socket.EAI_AGAIN, "no server answers")
+        return [HERE]
+
+
+@contextlib.asynccontextmanager
+async def two_users() -> AsyncIterator[tuple[Client, Client]]:
+    """Yield clients of one server: of one who is up to something, and of one who is not."""
+    zone = Zone()
+    direct = DirectOutbound(Resolver(lookup=zone, timeout=20.0))
+    worker = ServerWorker(
+        outbound=direct, policy=Policy(allow_private=True), authenticator=Everybody(), settings=QUICK
+    )
+    async with Server(["socks6://127.0.0.1:0"], worker) as server:
+        place = server.urls[0].rpartition("/")[2]
+        try:
+            async with (
+                Client(f"socks6://mallory:x@{place}") as mallory,
+                Client(f"socks6://alice:x@{place}") as alice,
+            ):
+                yield mallory, alice
+        finally:
+            zone.over.set()
+
+
+def test_dead_names_of_one_user_do_not_stop_those_of_another(run: Run) -> None:
+    async def play() -> None:
+        async with (
+            two_users() as (mallory, alice),
+            await asyncio.start_server(_answer, "127.0.0.1", 0) as origin,
+        ):
+            port = origin.sockets[0].getsockname()[1]
+            await mallory.noop()
+            dead = [asyncio.create_task(mallory.connect(f"h{number}.dead", port)) for number in range(150)]
+            for number in range(10):
+                reader, writer = await alice.open_connection(f"good{number}.example", port)
+                writer.write(b"GET / HTTP/1.1\r\nHost: good\r\n\r\n")
+                assert (await reader.read()).endswith(b"good")
+                writer.close()
+            assert not any(task.done() for task in dead)
+            for task in dead:
+                task.cancel()
+            await asyncio.wait(dead)
+
+    run(play())
+
+
+def test_dead_names_of_one_users_datagrams_do_not_stop_those_of_another(run: Run) -> None:
+    async def play() -> None:
+        async with (
+            two_users() as (mallory, alice),
+            contextlib.AsyncExitStack() as opened,
+        ):
+            for association in range(8):
+                udp = await opened.enter_async_context(mallory.associate(udp="stream"))
+                for number in range(64):
+                    await udp.send(b"x", (f"h{association}-{number}.dead", 9))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.bind(("127.0.0.1", 0))
+                sock.setblocking(False)
+                mine = await opened.enter_async_context(alice.associate(udp="stream"))
+                for number in range(10):
+                    await mine.send(b"%d" % number, (f"good{number}.example", sock.getsockname()[1]))
+                    assert await asyncio.get_running_loop().sock_recv(sock, 9) == b"%d" % number
 
     run(play())

@@ -68,6 +68,7 @@ class FuzzedOutbound(Outbound):
         judge: Judge,
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
+        holder: Hashable = None,
     ) -> Connection:
         literal = ":" in host or host.replace(".", "").isdigit()
         return await self._direct.connect(
@@ -88,6 +89,7 @@ class FuzzedOutbound(Outbound):
         judge_peer: Judge,
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
+        holder: Hashable = None,
     ) -> Binding:
         """Listen on loopback, wherever it is to be."""
         return await self._direct.bind(
@@ -103,6 +105,7 @@ class FuzzedOutbound(Outbound):
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
         owner: Hashable = None,
+        holder: Hashable = None,
     ) -> DatagramChannel:
         """Open a port on loopback, wherever it is to be: nothing else is reached from there."""
         return await self._direct.associate("127.0.0.1", 0, judge=judge, options=options, owner=owner)

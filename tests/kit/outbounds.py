@@ -81,6 +81,7 @@ class ScriptedOutbound(Outbound):
         judge: Judge,
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
+        holder: Hashable = None,
     ) -> Connection:
         self.dialled.append(Dialled(host, port, options, first_data))
         if self._failure is not None:
@@ -100,6 +101,7 @@ class ScriptedOutbound(Outbound):
         judge_peer: Judge,
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
+        holder: Hashable = None,
     ) -> Binding:
         self.bound.append(Bound(host, port, options, backlog))
         self.judge, self.judge_peer = judge, judge_peer
@@ -116,6 +118,7 @@ class ScriptedOutbound(Outbound):
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
         owner: Hashable = None,
+        holder: Hashable = None,
     ) -> DatagramChannel:
         raise CommandNotSupported("no datagrams go this way")
 

@@ -1,6 +1,7 @@
 """§ Handling CONNECT, with PROTOCOL.md §3 and §5."""
 
 import asyncio
+from collections.abc import Hashable
 
 import pytest
 from typing_extensions import override
@@ -56,6 +57,7 @@ def test_success_is_told_only_when_the_remote_answered(run: Run) -> None:
                 judge: Judge,
                 options: tuple[StackOption, ...] = (),
                 first_data: bytes = b"",
+                holder: Hashable = None,
             ) -> Connection:
                 seen.append(client.receive_nowait(100))
                 return await super().connect(host, port, judge=judge)

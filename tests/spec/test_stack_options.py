@@ -1,6 +1,7 @@
 """§ Stack options: what binds on the wire. That they are applied, and answered truthfully, is issue 3."""
 
 import asyncio
+from collections.abc import Hashable
 
 import pytest
 from typing_extensions import override
@@ -177,6 +178,7 @@ class Obliging(ScriptedOutbound):
         judge: Judge,
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
+        holder: Hashable = None,
     ) -> Connection:
         connection = await super().connect(host, port, judge=judge, options=options)
         return Connection(stream=connection.stream, bound=Endpoint("192.0.2.1", 7), options=options)

@@ -49,6 +49,7 @@ class Socks6Outbound(Outbound):
         judge: Judge,
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
+        holder: Hashable = None,
     ) -> Connection:
         """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
         initial_data = first_data[:MAX_INITIAL_DATA]
@@ -77,6 +78,7 @@ class Socks6Outbound(Outbound):
         judge_peer: Judge,
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
+        holder: Hashable = None,
     ) -> Binding:
         """See `Outbound.bind`: the upstream judges what is bound; who may connect, we judge as well."""
         with _upstream_failures():
@@ -92,6 +94,7 @@ class Socks6Outbound(Outbound):
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
         owner: Hashable = None,
+        holder: Hashable = None,
     ) -> DatagramChannel:
         """See `Outbound.associate`: names are looked up at the upstream, whose port it is."""
         with _upstream_failures():

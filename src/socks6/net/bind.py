@@ -4,7 +4,7 @@ import asyncio
 import errno
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 from typing_extensions import override
@@ -117,6 +117,7 @@ async def bind_directly(
     judge_peer: Judge,
     backlog: int,
     free_ports: Sequence[int] = ANY_PORT,
+    holder: Hashable = None,
 ) -> DirectBinding:
     """Listen at the first address of `place` that may be bound and can be. Raises OSError.
 
@@ -125,7 +126,8 @@ async def bind_directly(
     What is not an address of this machine, or taken, is a general failure (01): the draft has no code for it.
     """
     host, port = unmapped(place.host), place.port
-    allowed = [address for address in await resolver.resolve(host, port) if judge(address.host, port)]
+    found = await resolver.resolve(host, port, holder=holder)
+    allowed = [address for address in found if judge(address.host, port)]
     if not allowed:
         raise NotAllowed(f"no address of {host} may be bound")
     ports = (port,) if port else secrets.SystemRandom().sample(free_ports, min(len(free_ports), MOST_TRIES))

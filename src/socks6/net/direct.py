@@ -78,12 +78,13 @@ class DirectOutbound(Outbound):
         judge: Judge,
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
+        holder: Hashable = None,
     ) -> Connection:
         wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
         if host in UNSPECIFIED:
-            return await self._connect_to_dns(port, wanted, first_data)
+            return await self._connect_to_dns(port, wanted, first_data, holder)
         try:
-            return await self._connect(host, port, judge, wanted, first_data)
+            return await self._connect(Endpoint(host, port), judge, wanted, first_data, holder)
         except OSError as error:
             raise failure_for(error) from error
 
@@ -97,6 +98,7 @@ class DirectOutbound(Outbound):
         judge_peer: Judge,
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
+        holder: Hashable = None,
     ) -> Binding:
         wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
         try:
@@ -108,6 +110,7 @@ class DirectOutbound(Outbound):
                 judge_peer=judge_peer,
                 backlog=backlog,
                 free_ports=self._bind_ports,
+                holder=holder,
             )
         except OSError as error:
             raise failure_for(error) from error
@@ -121,9 +124,12 @@ class DirectOutbound(Outbound):
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
         owner: Hashable = None,
+        holder: Hashable = None,
     ) -> DatagramChannel:
         try:
-            return await self._associations.open(host, port, judge=judge, options=options, owner=owner)
+            return await self._associations.open(
+                host, port, judge=judge, options=options, owner=owner, holder=holder
+            )
         except OSError as error:
             raise failure_for(error) from error
 
@@ -133,12 +139,18 @@ class DirectOutbound(Outbound):
         await self._resolver.aclose()
 
     async def _connect(
-        self, host: str, port: int, judge: Judge, wanted: tuple[StackOption, ...], first_data: bytes
+        self,
+        place: Endpoint,
+        judge: Judge,
+        wanted: tuple[StackOption, ...],
+        first_data: bytes,
+        holder: Hashable,
     ) -> Connection:
+        host, port = place
         if port == 0:
             raise ConnectionRefused("nothing listens on port 0")
         deadline = asyncio.get_running_loop().time() + self._connect_timeout
-        addresses = _allowed(await self._resolver.resolve(host, port), host, judge)
+        addresses = _allowed(await self._resolver.resolve(host, port, holder=holder), host, judge)
         order = interleaved(addresses, self._first_family)
         dialler = Dialler(wanted, syn_data=_syn_data(wanted, first_data), deadline=deadline)
         raced = len(addresses) > 1 and self._races(wanted)
@@ -159,7 +171,7 @@ class DirectOutbound(Outbound):
         return self._racing if wish is None else wish.availability == Availability.YES
 
     async def _connect_to_dns(
-        self, port: int, wanted: tuple[StackOption, ...], first_data: bytes
+        self, port: int, wanted: tuple[StackOption, ...], first_data: bytes, holder: Hashable
     ) -> Connection:
         """Carry out a CONNECT to no address: the DNS service, or nothing at all (PROTOCOL.md §5)."""
         if port != DNS_PORT:
@@ -168,7 +180,7 @@ class DirectOutbound(Outbound):
             raise ConnectionRefused("there is no DNS service")
         # the operator named the server: no rule for clients' destinations is asked
         connection = await self.connect(
-            *self._dns_server, judge=_anything, options=wanted, first_data=first_data
+            *self._dns_server, judge=_anything, options=wanted, first_data=first_data, holder=holder
         )
         return dataclasses.replace(connection, bound=NO_ENDPOINT)
 

@@ -1,18 +1,48 @@
-"""Host names to addresses, off the loop, with a limit on everything."""
+"""Host names to addresses, off the loop, with a limit on everything.
+
+Names are asked of the system (getaddrinfo), in threads: it alone knows hosts files, nsswitch.conf, search domains,
+multicast DNS and the name servers of each network (docs/decisions/0030). A call of it cannot be interrupted, and one
+for a name whose servers are dead takes as long as the C library has patience for. So threads are what is short here,
+and nobody may have all of them:
+
+* one lookup serves all who ask for its name, and its answer, or its failure, is remembered for a while;
+* each holder (a user, or a source) has a share of the threads (`Shares`), and a queue of its own for what is beyond;
+* a lookup that takes too long is a time-out for all who wait, at once for those who come later. Its thread counts for
+  whoever had it started until the system gives up; others get threads that are free, or new ones up to the bound.
+"""
 
 import asyncio
+import collections
 import errno
 import queue
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
+from socks6.net.shares import Shares
 from socks6.net.sockets import SocketAddress
 
-THREADS: Final = 16  # lookups under way at a time; a thread is started when it is first needed
-WAITING: Final = 1024  # lookups that wait for a thread; beyond, they fail at once
+THREADS: Final = 64  # lookups at a time: two queries each, below the 150 that dnsmasq forwards at a time
+WAITING: Final = 1024  # who waits for a thread; beyond its share of these a holder's lookups fail at once
 LOOKUP_SECONDS: Final = 5.0  # as long as the C library waits for its first name server
+REMEMBERED: Final = 1024  # names whose answers are remembered; beyond, the oldest is forgotten
+NO_NAME_SECONDS: Final = 5.0  # that a name does not exist is believed for so long
+NO_SERVER_SECONDS: Final = (
+    1.0,
+    10.0,
+)  # that its servers failed: as long as that took, in these bounds (RFC 9520 §3.2)
+AGAIN_SECONDS: Final = 5.0  # between lookups in the background, while they fail
+JUST_NOW: Final = 1.0  # an answer of that age is the newest that there is
+IDLE_SECONDS: Final = 10.0  # then a thread without work ends
+
+# What getaddrinfo says of a name, and of its servers; anything else is about this machine, and may be over at once.
+NO_NAME: Final = frozenset((socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY))
+NO_SERVER: Final = frozenset((socket.EAI_AGAIN, socket.EAI_FAIL))
+
+
+TOO_MANY: Final = "too many names are being looked up for this client"
 
 
 class Address(NamedTuple):
@@ -26,16 +56,35 @@ class Address(NamedTuple):
         """The address alone, without a scope."""
         return self.socket_address[0].partition("%")[0]
 
+    def at(self, port: int) -> "Address":
+        """Return the same address with another port."""
+        host, _, *rest = self.socket_address
+        return Address(self.family, (host, port, rest[0], rest[1]) if rest else (host, port))
+
 
 Lookup: TypeAlias = Callable[[bytes, int], Sequence[Address]]
+"""What asks the system for a name, and for port 0, which `Resolver` replaces; may take long, and raise OSError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetimes:
+    """How long answers are used again: the system tells addresses, not for how long they hold (no TTL)."""
+
+    fresh: float  # seconds that an answer is used as it is
+    stale: float  # seconds that it is still used, while the name is looked up again in the background
+
+
+FOR_MANY_NAMES: Final = Lifetimes(fresh=5.0, stale=0.0)
+"""A server's: the system's own resolver remembers names by their TTL, this is about bursts."""
+FOR_ONE_NAME: Final = Lifetimes(fresh=30.0, stale=600.0)
+"""A client's: its proxy's name, for every request. Whoever reaches none of the addresses asks for `newer` ones."""
 
 
 class Resolver:
     """Resolves names with the system's resolver, in threads of its own.
 
-    A lookup cannot be interrupted: one that is too slow is given up, and its thread is busy until the system
-    gives up too. The threads are daemons, so that such a one never holds up the end of the process, as
-    those of concurrent.futures would.
+    The threads are daemons, so that one that hangs never holds up the end of the process, as those of
+    concurrent.futures would.
     """
 
     def __init__(
@@ -44,64 +93,195 @@ class Resolver:
         threads: int = THREADS,
         waiting: int = WAITING,
         timeout: float = LOOKUP_SECONDS,
+        lifetimes: Lifetimes = FOR_MANY_NAMES,
         lookup: Lookup | None = None,
     ) -> None:
-        self._most_threads = threads
-        self._most_waiting = waiting
         self._timeout = timeout
-        self._lookup = lookup or system_lookup
-        self._threads = 0
-        self._pending = 0  # lookups handed to the threads and not back yet, given up or not
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lifetimes = lifetimes
+        self._ask = lookup or system_lookup
+        self._threads = _Threads(self._ask)
+        self._running = Shares(threads)  # lookups that a thread has, given up or not
+        self._waiting = Shares(waiting)
+        self._lookups: dict[bytes, _Lookup] = {}  # under way, or in a queue
+        self._queues: dict[Hashable, dict[_Lookup, int]] = {}  # of each holder: how many wait for what
+        self._answers: dict[bytes, _Answer] = {}
+        self._back: collections.deque[_Lookup] = collections.deque()  # from threads, not noticed yet
 
-    async def resolve(self, host: str, port: int) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
         """Return the addresses of a name, best first, at least one; a literal is its own address.
 
-        Raises gaierror, TimeoutError, or OSError with EAGAIN when too many lookups wait already, or the system
-        has no thread for them.
+        A lookup counts against the share of `holder`. Raises gaierror, TimeoutError, or OSError with EAGAIN when
+        too many lookups of this holder wait already, or the system has no thread for them.
         """
         if address := literal_address(host, port):
             return (address,)
-        try:
-            name = host.encode("ascii")
-        except UnicodeEncodeError:
-            raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
-        addresses = tuple(dict.fromkeys(await self._look_up(name, port)))
-        if not addresses:
-            raise socket.gaierror(socket.EAI_NODATA, "the name has no address")
-        return addresses
+        name = _encoded(host)
+        self._notice()
+        found = self._remembered(name, holder)
+        if found is None:
+            found = await self._look_up(name, holder)
+        return tuple(address.at(port) for address in found)
+
+    async def newer(self, host: str, port: int, known: Sequence[Address]) -> tuple[Address, ...]:
+        """Return the addresses of a name that are not among `known`, where nobody answers; none if there are none.
+
+        Asks the system, unless it has just been asked. Raises OSError.
+        """
+        if literal_address(host, port):
+            return ()
+        name = _encoded(host)
+        self._notice()
+        answer = self._answers.get(name)
+        if answer is not None and _now() - answer.since < JUST_NOW:
+            found = answer.addresses
+        else:
+            found = await self._look_up(name, None)
+        return tuple(address for address in (one.at(port) for one in found) if address not in known)
 
     async def aclose(self) -> None:
         """Let the threads end. Idempotent; a later lookup starts new ones."""
-        for _ in range(self._threads):
-            self._jobs.put(None)
-        self._threads = 0
+        self._threads.close()
+        self._threads = _Threads(self._ask)
 
-    async def _look_up(self, name: bytes, port: int) -> Sequence[Address]:
-        if self._pending >= self._most_threads + self._most_waiting:
-            raise OSError(errno.EAGAIN, "too many names are being looked up")
-        self._start_thread()
-        answer: asyncio.Future[Sequence[Address]] = asyncio.get_running_loop().create_future()
-        self._pending += 1
-        self._jobs.put(_Job(name, port, answer, self._done))
-        async with asyncio.timeout(self._timeout):
-            return await answer
+    # What is known.
 
-    def _start_thread(self) -> None:
-        """Start a thread for one more lookup where there may be one. Raises OSError when there is none at all."""
-        if self._threads >= min(self._pending + 1, self._most_threads):
-            return
-        worker = threading.Thread(target=_work, args=(self._jobs, self._lookup), daemon=True)
-        try:
-            worker.start()
-        except RuntimeError as error:  # the system has none left; those that run will do for now
-            if not self._threads:
-                raise OSError(errno.EAGAIN, "no thread can be started to look a name up") from error
+    def _remembered(self, name: bytes, holder: Hashable) -> tuple[Address, ...] | None:
+        """Return a name's addresses if they are known, having them looked up again if that is due. Raises OSError."""
+        answer = self._answers.get(name)
+        if answer is None:
+            return None
+        now = _now()
+        if now >= answer.until:
+            del self._answers[name]
+            return None
+        if answer.failure is not None:
+            raise _another(answer.failure)
+        if now >= answer.refresh:
+            answer.refresh = now + AGAIN_SECONDS
+            if self._current(name) is None and self._may_start(holder):
+                self._start(_Lookup(name), holder)
+        return answer.addresses
+
+    def _remember(self, lookup: "_Lookup") -> None:
+        """Keep what a lookup found, unless it says nothing about the name. A failure takes no addresses away."""
+        now = _now()
+        known = self._answers.get(lookup.name)
+        if lookup.failure is None:
+            fresh, stale = self._lifetimes.fresh, self._lifetimes.stale
+            answer = _Answer(
+                since=now, refresh=now + fresh, until=now + max(fresh, stale), addresses=lookup.found
+            )
+        elif known is None or known.failure is not None or now >= known.until:
+            seconds = _failure_seconds(lookup.failure, now - lookup.started)
+            answer = _Answer(since=now, refresh=now, until=now + seconds, failure=lookup.failure)
         else:
-            self._threads += 1
+            return
+        self._answers.pop(lookup.name, None)
+        if now < answer.until:
+            if len(self._answers) >= REMEMBERED:
+                del self._answers[next(iter(self._answers))]
+            self._answers[lookup.name] = answer
 
-    def _done(self) -> None:
-        self._pending -= 1
+    # What is looked up.
+
+    async def _look_up(self, name: bytes, holder: Hashable) -> tuple[Address, ...]:
+        """Wait for a lookup of a name: the one that is under way, or a new one. Raises OSError."""
+        lookup = self._current(name) or _Lookup(name)
+        if lookup.started and _now() >= lookup.started + self._timeout:
+            raise TimeoutError
+        waiter = _Waiter(lookup, holder)
+        if not lookup.started:
+            self._enter(waiter)
+        try:
+            async with asyncio.timeout_at((lookup.started or _now()) + self._timeout) as waiter.limit:
+                lookup.waiters.add(waiter)
+                return await waiter.answer
+        except TimeoutError:
+            if lookup.started:
+                raise
+            raise OSError(errno.EAGAIN, TOO_MANY) from None
+        finally:
+            self._leave(waiter)
+
+    def _current(self, name: bytes) -> "_Lookup | None":
+        """Return the lookup of a name, unless it belongs to a loop that is gone."""
+        lookup = self._lookups.get(name)
+        return lookup if lookup is not None and lookup.loop is asyncio.get_running_loop() else None
+
+    def _enter(self, waiter: "_Waiter") -> None:
+        """Have a lookup started now, or in its turn. Raises OSError."""
+        lookup, holder = waiter.lookup, waiter.holder
+        if holder not in self._queues and self._may_start(holder):
+            self._start(lookup, holder)
+            return
+        if not self._running.count:
+            raise OSError(errno.EAGAIN, "no thread can be started to look a name up")
+        if not self._waiting.may_take(holder):
+            raise OSError(errno.EAGAIN, TOO_MANY)
+        self._waiting.take(holder)
+        waiter.queued = True
+        self._lookups[lookup.name] = lookup
+        line = self._queues.setdefault(holder, {})
+        line[lookup] = line.get(lookup, 0) + 1
+
+    def _leave(self, waiter: "_Waiter") -> None:
+        """Have one less wait; what nobody waits for any more is not begun."""
+        lookup = waiter.lookup
+        lookup.waiters.discard(waiter)
+        self._unqueue(waiter)
+        if not (lookup.started or lookup.waiters) and self._lookups.get(lookup.name) is lookup:
+            del self._lookups[lookup.name]
+
+    def _unqueue(self, waiter: "_Waiter") -> None:
+        if not waiter.queued:
+            return
+        waiter.queued = False
+        self._waiting.give_back(waiter.holder)
+        line = self._queues[waiter.holder]
+        line[waiter.lookup] -= 1
+        if not line[waiter.lookup]:
+            del line[waiter.lookup]
+        if not line:
+            del self._queues[waiter.holder]
+
+    def _may_start(self, holder: Hashable) -> bool:
+        """Return whether there is a thread for a lookup of this holder's; then `_start` has to follow."""
+        return self._running.may_take(holder) and self._threads.reserve()
+
+    def _start(self, lookup: "_Lookup", holder: Hashable) -> None:
+        """Give a lookup to the thread that was reserved; all the time it may take begins now, for all who wait."""
+        lookup.started = _now()
+        lookup.holder = holder
+        self._lookups[lookup.name] = lookup
+        self._running.take(holder)
+        for waiter in lookup.waiters:
+            if waiter.limit is not None:
+                waiter.limit.reschedule(lookup.started + self._timeout)
+            self._unqueue(waiter)
+        self._threads.give(_Job(lookup, self._back, self._notice))
+
+    def _notice(self) -> None:
+        """Take what threads brought, tell who waits, and start what was waiting for a thread."""
+        while self._back:
+            lookup = self._back.popleft()
+            self._running.give_back(lookup.holder)
+            if self._lookups.get(lookup.name) is lookup:
+                del self._lookups[lookup.name]
+            self._remember(lookup)
+            lookup.tell()
+        self._start_in_turn()
+
+    def _start_in_turn(self) -> None:
+        """Start lookups that wait, one of each holder after the other."""
+        began = bool(self._queues)
+        while began:
+            began = False
+            for holder in tuple(self._queues):
+                if holder in self._queues and self._may_start(holder):
+                    began = True
+                    line = self._queues.pop(holder)
+                    self._queues[holder] = line  # the others go first the next time
+                    self._start(next(iter(line)), holder)
 
 
 def literal_address(host: str, port: int) -> Address | None:
@@ -123,31 +303,164 @@ def system_lookup(name: bytes, port: int) -> Sequence[Address]:
     return [Address(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
 
 
-class _Job(NamedTuple):
+@dataclass(slots=True, kw_only=True)
+class _Answer:
+    """What is known of a name: its addresses, or why there are none."""
+
+    since: float
+    refresh: float  # when it is to be looked up again, in the background
+    until: float
+    addresses: tuple[Address, ...] = ()
+    failure: Exception | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Lookup:
+    """One question to the system, and all who wait for the answer."""
+
     name: bytes
-    port: int
-    answer: asyncio.Future[Sequence[Address]]
-    done: Callable[[], None]
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    started: float = 0.0  # on the loop's clock, when a thread got it; 0 before
+    holder: Hashable = None  # whose share it takes
+    waiters: "set[_Waiter]" = field(default_factory=set)
+    found: tuple[Address, ...] = ()
+    failure: Exception | None = None
 
-    def finish(self, found: Sequence[Address] | Exception) -> None:
-        """Tell whoever waits; runs on the loop."""
-        self.done()
-        if self.answer.done():
-            return
-        if isinstance(found, Exception):
-            self.answer.set_exception(found)
-        else:
-            self.answer.set_result(found)
-
-
-def _work(jobs: "queue.SimpleQueue[_Job | None]", lookup: Lookup) -> None:
-    while (job := jobs.get()) is not None:
-        found: Sequence[Address] | Exception
+    def carry_out(self, ask: Lookup) -> None:
+        """Ask the system; runs in a thread."""
         try:
-            found = () if job.answer.cancelled() else lookup(job.name, job.port)
+            self.found = tuple(dict.fromkeys(ask(self.name, 0)))
+            if not self.found:
+                self.failure = socket.gaierror(socket.EAI_NODATA, "the name has no address")
         except Exception as error:  # noqa: BLE001 - carried to the loop, raised there
-            found = error
+            self.failure = error
+
+    def tell(self) -> None:
+        """Tell all who wait."""
+        if self.loop is not asyncio.get_running_loop():
+            return  # it was closed: nobody waits
+        for waiter in self.waiters:
+            if waiter.answer.done():
+                continue
+            if self.failure is None:
+                waiter.answer.set_result(self.found)
+            else:
+                waiter.answer.set_exception(_another(self.failure))
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """Who waits for a lookup, on behalf of a holder."""
+
+    lookup: _Lookup
+    holder: Hashable
+    queued: bool = False  # in the holder's queue
+    limit: asyncio.Timeout | None = None
+    answer: asyncio.Future[tuple[Address, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.answer = self.lookup.loop.create_future()
+
+
+class _Job(NamedTuple):
+    """A lookup for a thread, and where it goes then."""
+
+    lookup: _Lookup
+    back: collections.deque[_Lookup]
+    notice: Callable[[], None]  # on the lookup's loop
+
+    def hand_back(self) -> bool:
+        """Have the loop take note; return False if it is gone: whoever asks next does. Runs in a thread."""
+        self.back.append(self.lookup)
         try:
-            job.answer.get_loop().call_soon_threadsafe(job.finish, found)
-        except RuntimeError:  # the loop was closed: nobody waits
-            return
+            self.lookup.loop.call_soon_threadsafe(self.notice)
+        except RuntimeError:
+            return False
+        return True
+
+
+class _Threads:
+    """Daemon threads that carry out lookups, started when they are needed; without work they end after a while."""
+
+    def __init__(self, ask: Lookup) -> None:
+        self._ask = ask
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0  # threads that nothing is meant for
+        self._closed = False
+
+    def reserve(self) -> bool:
+        """Have a thread for what will be given next; return False if the system has none left."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+                return True
+        try:
+            threading.Thread(target=self._work, name="socks6 lookups", daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
+
+    def give(self, job: _Job) -> None:
+        """Have the thread that was reserved carry out a job."""
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """Have each thread end once it has nothing to do. Idempotent."""
+        with self._lock:
+            self._closed = True
+            for _ in range(self._idle):
+                self._jobs.put(None)
+            self._idle = 0
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            job.lookup.carry_out(self._ask)
+            with self._lock:
+                closed = self._closed
+                self._idle += not closed  # before the loop knows, which may have the next job
+            alive = job.hand_back()
+            if closed or not (alive or self._needed()):
+                return
+
+    def _next(self) -> _Job | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                if not self._needed():
+                    return None
+
+    def _needed(self) -> bool:
+        """Return whether a job is meant for the thread that asks; if not, it is to end."""
+        with self._lock:
+            if not self._idle:
+                return True
+            self._idle -= 1
+            return False
+
+
+def _encoded(host: str) -> bytes:
+    try:
+        return host.encode("ascii")
+    except UnicodeEncodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
+
+
+def _failure_seconds(failure: Exception, took: float) -> float:
+    """Return how long to believe that a name cannot be resolved, which took so many seconds to learn."""
+    if not isinstance(failure, socket.gaierror):
+        return 0.0
+    if failure.errno in NO_NAME:
+        return NO_NAME_SECONDS
+    least, most = NO_SERVER_SECONDS
+    return min(max(least, took), most) if failure.errno in NO_SERVER else 0.0
+
+
+def _another(failure: Exception) -> Exception:
+    """Return an equal failure to raise: one that is raised twice has the tracebacks of both."""
+    return type(failure)(*failure.args) if isinstance(failure, OSError) else failure
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

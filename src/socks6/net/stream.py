@@ -311,9 +311,11 @@ class Outbound(Protocol):
         judge: Judge,
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
+        holder: Hashable = None,
     ) -> Connection:
         """Connect to a name or literal address.
 
+        `holder` is the user, or source, whose share of lookups and of descriptors it takes; None is one more.
         `first_data` is what the client already sent: it may go out with the connection's first packet, and
         then counts in `first_data_sent`; the caller sends the rest. Raises OperationFailed.
         """
@@ -327,12 +329,13 @@ class Outbound(Protocol):
         judge_peer: Judge,
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
+        holder: Hashable = None,
     ) -> Binding:
         """Bind a name or literal address; an unspecified one is every address of its family, port 0 a free one.
 
         `judge` says whether an address of ours may be bound, `judge_peer` whether somebody may connect; peers
         that may not are dropped silently. `backlog` of 0 takes one peer; more keep so many waiting between
-        calls of `accept`. Raises OperationFailed.
+        calls of `accept`. `holder` is as for `connect`. Raises OperationFailed.
         """
 
     async def associate(
@@ -343,11 +346,13 @@ class Outbound(Protocol):
         judge: DatagramJudge,
         options: tuple[StackOption, ...] = (),
         owner: Hashable = None,
+        holder: Hashable = None,
     ) -> DatagramChannel:
         """Open a port for datagrams, at `host` and `port`; no certain one where these are zero.
 
         Its address is an unspecified one where that was asked for and it is this machine's. `owner` is who may
-        claim a port that was reserved for an equal one (§ Port Parity options). Raises OperationFailed.
+        claim a port that was reserved for an equal one (§ Port Parity options). `holder` is as for `connect`. Raises
+        OperationFailed.
         """
 
     async def aclose(self) -> None:

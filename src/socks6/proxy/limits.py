@@ -9,6 +9,11 @@ from socks6.policy.identity import Identity
 Holder: TypeAlias = tuple[str, str]  # a user, or a source
 
 
+def holder_of(identity: Identity, source: str) -> Holder:
+    """Return who holds what a client has: its user, or its source where it has no name."""
+    return identity.name, "" if identity.name else source_of(source) or source
+
+
 class HolderLimits:
     """Counts things in all and by who holds them: a user, or a source where clients have no names; 0: no limit.
 

@@ -21,7 +21,7 @@ from socks6.proxy.commands.associate import associate
 from socks6.proxy.commands.bind import bind
 from socks6.proxy.commands.connect import connect
 from socks6.proxy.fronts.base import Association, Call, Front
-from socks6.proxy.limits import Holder, HolderLimits
+from socks6.proxy.limits import Holder, HolderLimits, holder_of
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.proxy.own_machine import OwnMachine
@@ -203,6 +203,7 @@ class Visit:
                 policy=self.policy,
                 outbound=self.worker.outbound,
                 client=carrier_socket_of(self.stream),
+                holder=holder_of(call.identity, self.source),
             )
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)
@@ -230,6 +231,7 @@ class Visit:
                 client=self.stream,
                 advertised=self.worker.settings.bind.advertise,
                 owner=call.session or (call.identity.name, self.source),
+                holder=holder_of(call.identity, self.source),
             )
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)

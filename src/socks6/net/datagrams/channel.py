@@ -5,7 +5,7 @@ import contextlib
 import errno
 import functools
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final, NamedTuple
 
 from typing_extensions import override
@@ -77,6 +77,7 @@ class DirectChannel(DatagramChannel):
         wanted: tuple[StackOption, ...] = (),
         options: tuple[StackOption, ...] = (),
         reports: bool = False,
+        holder: Hashable = None,
     ) -> None:
         """`wanted` is what sockets are set to, `options` what the client is told; `reports` collects ICMP errors."""
         self._loop = asyncio.get_running_loop()
@@ -84,6 +85,7 @@ class DirectChannel(DatagramChannel):
         self._bound = bound
         self._ports = ports
         self._names = names
+        self._holder = holder  # whose share of lookups its names take
         self._readiness = readiness
         self._remotes = remotes
         self._judge = judge
@@ -198,7 +200,7 @@ class DirectChannel(DatagramChannel):
             self.dropped += 1
             return
         self._waiting += 1
-        self._names.look_up(host, functools.partial(self._found, data, host, port))
+        self._names.look_up(host, functools.partial(self._found, data, host, port), holder=self._holder)
 
     def _found(self, data: bytes, host: str, port: int, addresses: tuple[Address, ...]) -> None:
         self._waiting -= 1

@@ -55,10 +55,11 @@ class DirectAssociations:
         judge: DatagramJudge,
         options: tuple[StackOption, ...],
         owner: Hashable,
+        holder: Hashable = None,
     ) -> DirectChannel:
         """See `Outbound.associate`. Raises OSError."""
         wanted = concerning(options, Leg.PROXY_REMOTE)
-        address = await self._place(host, port, judge)
+        address = await self._place(host, port, judge, holder)
         opened = self._ports.open(address, wanted, find(options, PortParity), owner)
         try:
             return DirectChannel(
@@ -72,6 +73,7 @@ class DirectAssociations:
                 wanted=wanted,
                 options=_in_force(opened, wanted, options),
                 reports=_wants_reports(options),
+                holder=holder,
             )
         except BaseException:
             opened.release()
@@ -86,9 +88,9 @@ class DirectAssociations:
             self._readiness.close()
             self._readiness = None
 
-    async def _place(self, host: str, port: int, judge: DatagramJudge) -> Address:
+    async def _place(self, host: str, port: int, judge: DatagramJudge, holder: Hashable) -> Address:
         """Return where to bind."""
-        for address in await self.resolver.resolve(unmapped(host), port):
+        for address in await self.resolver.resolve(unmapped(host), port, holder=holder):
             if judge.judge_place(host, address.host, port):
                 return address
         raise NotAllowed(f"no address of {host} may be bound")

@@ -1,14 +1,19 @@
 """Names that datagrams are for: looked up once in a while, none of the other datagrams waiting for it."""
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
 from socks6.net.resolve import Address, Resolver
+from socks6.net.shares import Shares
 
-KEPT_SECONDS: Final = 15.0  # answers, and failures, are used again for so long
-MAX_NAMES: Final = 1024  # remembered; beyond, the oldest is forgotten
-MAX_WAITING: Final = 32  # datagrams that wait for one name; beyond, the oldest is dropped
+KEPT_SECONDS: Final = 15.0  # answers are used again for so long
+FAILED_SECONDS: Final = 5.0  # and failures
+MAX_NAMES: Final = (
+    1024  # remembered, beyond which the oldest is forgotten; and looked up, by all holders together
+)
+MAX_WAITING: Final = 32  # datagrams of one holder that wait for one name; beyond, the oldest is dropped
 
 Waiter = Callable[[tuple[Address, ...]], None]
 
@@ -24,7 +29,8 @@ class NameCache:
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._answers: dict[str, _Answer] = {}
-        self._waiting: dict[str, list[Waiter]] = {}
+        self._shares = Shares(MAX_NAMES)  # of names that are looked up
+        self._waiting: dict[tuple[Hashable, str], list[Waiter]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def known(self, name: str, now: float) -> tuple[Address, ...] | None:
@@ -34,15 +40,19 @@ class NameCache:
             return None
         return answer.addresses
 
-    def look_up(self, name: str, waiter: Waiter) -> None:
-        """Have `waiter` told the addresses of a name, some time later; none if it has none, or too many wait."""
-        waiting = self._waiting.get(name)
+    def look_up(self, name: str, waiter: Waiter, *, holder: Hashable = None) -> None:
+        """Have `waiter` told the addresses of a name, some time later; none if it has none, or too many wait.
+
+        What a holder has looked up keeps nobody else's names waiting, not even the same ones.
+        """
+        waiting = self._waiting.get((holder, name))
         if waiting is None:
-            if len(self._waiting) >= MAX_NAMES:
+            if not self._shares.may_take(holder):
                 waiter(())
                 return
-            self._waiting[name] = [waiter]
-            task = asyncio.get_running_loop().create_task(self._resolve(name), name=f"look up {name}")
+            self._shares.take(holder)
+            self._waiting[holder, name] = [waiter]
+            task = asyncio.get_running_loop().create_task(self._resolve(name, holder), name=f"look up {name}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
@@ -57,17 +67,27 @@ class NameCache:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _resolve(self, name: str) -> None:
+    async def _resolve(self, name: str, holder: Hashable) -> None:
         addresses: tuple[Address, ...] = ()
+        seconds = 0.0
         try:
-            addresses = await self._resolver.resolve(name, 0)
+            addresses = await self._resolver.resolve(name, 0, holder=holder)
+            seconds = KEPT_SECONDS
+        except (socket.gaierror, TimeoutError):
+            seconds = FAILED_SECONDS  # the name leads nowhere, for now
         except OSError:
-            pass  # also TimeoutError: the name leads nowhere, for now
+            pass  # it was not looked up, which says nothing about the name
         finally:
-            waiting = self._waiting.pop(name)
-        if len(self._answers) >= MAX_NAMES:
-            del self._answers[next(iter(self._answers))]
-        until = asyncio.get_running_loop().time() + KEPT_SECONDS
-        self._answers[name] = _Answer(addresses, until)
+            waiting = self._waiting.pop((holder, name))
+            self._shares.give_back(holder)
+        self._remember(name, addresses, seconds)
         for waiter in waiting:
             waiter(addresses)
+
+    def _remember(self, name: str, addresses: tuple[Address, ...], seconds: float) -> None:
+        if not seconds:
+            return
+        self._answers.pop(name, None)
+        if len(self._answers) >= MAX_NAMES:
+            del self._answers[next(iter(self._answers))]
+        self._answers[name] = _Answer(addresses, asyncio.get_running_loop().time() + seconds)

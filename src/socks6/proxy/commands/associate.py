@@ -25,10 +25,12 @@ async def associate(
     client: ByteStream,
     advertised: tuple[str, ...] = (),
     owner: Hashable = None,
+    holder: Hashable = None,
 ) -> Association:
     """Carry out an UDP ASSOCIATE, with what the policy permits of its stack options. Raises OperationFailed.
 
-    `client` is the client's connection; `advertised` and `owner` are as for `reachable` and `Outbound.associate`.
+    `client` is the client's connection; `advertised` is as for `reachable`, `owner` and `holder` as for
+    `Outbound.associate`.
     """
     decision = policy.judge_command(call.identity, call.command)
     if not decision.allowed:
@@ -43,6 +45,7 @@ async def associate(
         judge=_Judge(call, policy, final=not outbound.resolves),
         options=tuple(option for option in permitted if option.leg & Leg.PROXY_REMOTE),
         owner=owner,
+        holder=holder,
     )
     return Association(
         channel=channel,

@@ -121,6 +121,7 @@ class _BindCall:
                 judge_peer=self._judge_peer,
                 options=self._about_the_remote(),
                 backlog=self._backlog(),
+                holder=user,
             )
         except BaseException:
             self.listeners.leave(user)

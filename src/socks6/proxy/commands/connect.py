@@ -1,6 +1,7 @@
 """CONNECT: the rules judge the name, then the outbound connects and the rules judge each address."""
 
 import socket
+from collections.abc import Hashable
 from dataclasses import replace
 
 from socks6.errors import NotAllowed
@@ -15,11 +16,16 @@ from socks6.proxy.fronts.base import Call
 
 
 async def connect(
-    call: Call, *, policy: Policy, outbound: Outbound, client: socket.socket | None = None
+    call: Call,
+    *,
+    policy: Policy,
+    outbound: Outbound,
+    client: socket.socket | None = None,
+    holder: Hashable = None,
 ) -> Connection:
     """Carry out a CONNECT, with what the policy permits of its stack options. Raises OperationFailed.
 
-    `client` is the client's socket, for options about its leg. The connection's options are those in force,
+    `client` is the client's socket, for options about its leg; `holder` is as for `Outbound.connect`. The connection's options are those in force,
     on either leg, also where what was asked for is not permitted (§ Stack options).
     """
     decision = _naming_policy(call, policy).judge_name(
@@ -40,6 +46,7 @@ async def connect(
         judge=judge,
         options=tuple(option for option in permitted if option.leg & Leg.PROXY_REMOTE),
         first_data=call.first_data,
+        holder=holder,
     )
     if not call.options:
         return connection

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from typing import Final
 
 import pytest
@@ -85,7 +85,7 @@ class SlowResolver(Resolver):
         self.lookups = 0
 
     @override
-    async def resolve(self, host: str, port: int) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
         if host != "slow.example":
             return await super().resolve(host, port)
         self.lookups += 1
@@ -105,7 +105,7 @@ class SilentResolver(Resolver):
         self.asked: list[str] = []
 
     @override
-    async def resolve(self, host: str, port: int) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
         if not host.endswith(".example"):
             return await super().resolve(host, port)
         self.asked.append(host)

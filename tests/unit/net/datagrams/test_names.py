@@ -1,8 +1,9 @@
 """Names of datagrams: looked up once, within limits."""
 
 import asyncio
+import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from typing_extensions import override
 
@@ -20,11 +21,14 @@ class Lookups(Resolver):
         super().__init__()
         self.asked: list[str] = []
         self.open = asyncio.Event()
+        self.refusal: OSError | None = None
 
     @override
-    async def resolve(self, host: str, port: int) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
         self.asked.append(host)
         await self.open.wait()
+        if self.refusal is not None:
+            raise self.refusal
         if host == "nowhere":
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
         return (HERE,)
@@ -89,10 +93,10 @@ def test_only_so_many_names_are_looked_up_and_remembered(run: Run) -> None:
     async def play() -> None:
         lookups = Lookups()
         names = NameCache(lookups)
-        for number in range(MAX_NAMES + 1):
-            names.look_up(f"n{number}", lambda _: None)
+        for number in range(MAX_NAMES):
+            names.look_up(f"n{number}", lambda _: None, holder=number)
         told: list[tuple[Address, ...]] = []
-        names.look_up("one too many", told.append)
+        names.look_up("one too many", told.append, holder="another")
         assert told == [()]
         lookups.open.set()
         await settled(names)
@@ -114,5 +118,37 @@ def test_closing_ends_what_is_looked_up(run: Run) -> None:
         await names.aclose()
         await names.aclose()
         assert not names._tasks
+
+    run(play())
+
+
+def test_one_holder_leaves_room_for_the_names_of_others(run: Run) -> None:
+    async def play() -> None:
+        lookups = Lookups()
+        names = NameCache(lookups)
+        told: list[tuple[Address, ...]] = []
+        for number in range(MAX_NAMES):
+            names.look_up(f"n{number}", lambda _: None, holder="mallory")
+        names.look_up("a.example", told.append, holder="alice")
+        names.look_up("n0", told.append, holder="alice")
+        assert not told
+        lookups.open.set()
+        await settled(names)
+        assert told == [(HERE,)] * 2
+
+    run(play())
+
+
+def test_what_was_not_looked_up_is_not_remembered_as_nowhere(run: Run) -> None:
+    async def play() -> None:
+        lookups = Lookups()
+        lookups.open.set()
+        names = NameCache(lookups)
+        told: list[tuple[Address, ...]] = []
+        lookups.refusal = OSError(errno.EAGAIN, "too many")
+        names.look_up("a.example", told.append)
+        await settled(names)
+        assert told == [()]
+        assert names.known("a.example", asyncio.get_running_loop().time()) is None
 
     run(play())

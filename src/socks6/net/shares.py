@@ -1,0 +1,41 @@
+"""A bound that many share, of which nobody can take all."""
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import Final
+
+
+class Shares:
+    """Counts what is held of `total`, and by whom.
+
+    A holder may take one more while it holds less than what is free: a dynamic threshold (Choudhury and Hahne,
+    "Dynamic Queue Length Thresholds", 1998). One that is alone gets half; n that take all they can get have
+    1/(n + 1) each, and as much is left for whoever comes next. So a newcomer finds something free as long as fewer
+    than `total` others hold anything. Nothing has to be set for each holder.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total: Final = total
+        self._count = 0
+        self._held: Counter[Hashable] = Counter()
+
+    @property
+    def count(self) -> int:
+        """How much is held."""
+        return self._count
+
+    def may_take(self, holder: Hashable) -> bool:
+        """Return whether `holder` may take one more."""
+        return self._held[holder] < self.total - self._count
+
+    def take(self, holder: Hashable) -> None:
+        """Count one more of `holder`, which asked `may_take` before."""
+        self._held[holder] += 1
+        self._count += 1
+
+    def give_back(self, holder: Hashable) -> None:
+        """Count out one that `holder` took."""
+        self._count -= 1
+        self._held[holder] -= 1
+        if not self._held[holder]:
+            del self._held[holder]
