@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 from aioquic import tls
+from aioquic._crypto import CryptoError
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicProtocolVersion, encode_quic_retry
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -239,6 +241,16 @@ class AioquicBackend(Backend):
     @override
     def check(self, identity: ServerIdentity) -> None:
         _identify(QuicConfiguration(is_client=False), identity)
+
+    @override
+    def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
+        pair = CryptoPair()
+        pair.setup_initial(destination, is_client=False, version=QuicProtocolVersion.VERSION_1)
+        try:
+            pair.decrypt_packet(packet, number_at, 0)
+        except (CryptoError, ValueError, IndexError):
+            return False
+        return True
 
     @override
     def retry_packet(

@@ -244,6 +244,12 @@ class Backend(Protocol):
     def check(self, identity: ServerIdentity) -> None:
         """Raise ConfigurationError for a certificate or key that it cannot use."""
 
+    def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
+        """Return whether a client's Initial packet was encrypted with the keys of its destination id.
+
+        Anybody can have those keys (RFC 9001 §5.2), but noise has not: nothing is kept for what only looks like one.
+        """
+
     def retry_packet(
         self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
     ) -> bytes:

@@ -1,5 +1,6 @@
 """The first bytes of QUIC packets, as far as they say whose they are (RFC 8999, RFC 9000 §17)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,8 @@ class Header:
     version: int | None = None  # None in packets of connections that are there already
     initial: bool = False
     token: bytes = b""
+    number_at: int = 0  # where an Initial packet's packet number is, which like all behind it is encrypted
+    end: int = 0  # where it ends
 
 
 def read_header(datagram: bytes) -> Header | None:
@@ -41,13 +44,40 @@ def read_header(datagram: bytes) -> Header | None:
         source = reader.take(reader.u8())
         if version not in VERSIONS:
             return Header(destination=destination, source=source, version=version)
-        initial = first & TYPE == INITIAL
-        token = reader.take(_number(reader)) if initial else b""
+        if len(destination) > MAX_CID or len(source) > MAX_CID:
+            return None
+        if first & TYPE != INITIAL:
+            return Header(destination=destination, source=source, version=version)
+        token = reader.take(_number(reader))
+        size = _number(reader)
+        number_at = reader.position
+        reader.take(size)
     except DecodeError:
         return None
-    if len(destination) > MAX_CID or len(source) > MAX_CID:
-        return None
-    return Header(destination=destination, source=source, version=version, initial=initial, token=token)
+    return Header(
+        destination=destination,
+        source=source,
+        version=version,
+        initial=True,
+        token=token,
+        number_at=number_at,
+        end=number_at + size,
+    )
+
+
+def split_by_destination(row: bytes, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the beginning and end of each run of a row's datagrams that have the same destination id.
+
+    Each datagram but the last has `size` bytes. A kernel joins whatever comes of one 5-tuple, and that may be packets
+    of several connections (RFC 9000 §5.2).
+    """
+    begun, before = 0, _destination(row, 0)
+    for at in range(size, len(row), size):
+        destination = _destination(row, at)
+        if destination != before:
+            yield begun, at
+            begun, before = at, destination
+    yield begun, len(row)
 
 
 def version_negotiation(header: Header, first: int) -> bytes:
@@ -61,6 +91,13 @@ def version_negotiation(header: Header, first: int) -> bytes:
         header.destination,
         *(version.to_bytes(4, "big") for version in VERSIONS),
     ))  # fmt: skip
+
+
+def _destination(row: bytes, at: int) -> bytes:
+    """Return whose the datagram at a place is; for one that is cut off, whatever is there."""
+    if not row[at] & LONG:
+        return row[at + 1 : at + 1 + CID_SIZE]
+    return row[at + 6 : at + 6 + row[at + 5]] if at + 5 < len(row) else b""
 
 
 def _number(reader: Reader) -> int:

@@ -4,12 +4,13 @@ import asyncio
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from typing_extensions import override
 
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, Receiver, SharedPort
+from socks6.net.places import Places
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.quic.connection import QuicConnection
@@ -25,6 +26,7 @@ from socks6.net.transports.quic.header import (
     VERSIONS,
     Header,
     read_header,
+    split_by_destination,
     version_negotiation,
 )
 from socks6.net.transports.quic.pump import Road
@@ -34,7 +36,7 @@ from socks6.net.transports.quic.tickets import SingleUseTickets
 
 HANDSHAKE_SECONDS: Final = 10.0
 RETRY_FROM: Final = 64  # handshakes at the same time; then clients first prove their address
-MAX_HANDSHAKES: Final = 1_000  # then nobody new is heard
+MAX_HANDSHAKES: Final = 1_000  # then who comes takes the place of one whose source has many
 BUSY: Final = 0x2  # CONNECTION_REFUSED
 
 
@@ -64,13 +66,14 @@ class QuicListener(Receiver):
         self._tickets = SingleUseTickets()
         self._by_cid: dict[bytes, _Guest] = {}
         self._guests: dict[_Guest, None] = {}
-        self._handshakes: dict[_Guest, float] = {}  # in order of their deadlines
+        self._handshakes: Places[_Guest] = Places(MAX_HANDSHAKES)
         self._ready: deque[QuicConnection] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self.closed = False  # nobody gets in any more
         self._over = False
         self.retries = 0
+        self.noise = 0  # packets that only looked like a connection's first
         port.speak(QUIC_BYTES, self, in_rows=True)
 
     @property
@@ -120,17 +123,24 @@ class QuicListener(Receiver):
         """See Receiver."""
         touched: dict[_Guest, None] = {}
         for arrival in arrivals:
-            header = read_header(arrival.data)
-            if header is None:
-                continue
-            guest = self._by_cid.get(header.destination) or self._admit(header, arrival)
-            if guest is not None:
-                guest.local_address = arrival.local
-                guest.connection.packets_arrived(arrival.data, arrival.size, arrival.source)
-                touched[guest] = None
+            for part in _by_connection(arrival):
+                guest = self._hand_in(part)
+                if guest is not None:
+                    touched[guest] = None
         for guest in touched:
             guest.connection.turn_ended()
             self._look_at(guest)
+
+    def _hand_in(self, arrival: Arrival) -> "_Guest | None":
+        """Give a connection its packets; return whose they were."""
+        header = read_header(arrival.data)
+        if header is None:
+            return None
+        guest = self._by_cid.get(header.destination) or self._admit(header, arrival)
+        if guest is not None:
+            guest.local_address = arrival.local
+            guest.connection.packets_arrived(arrival.data, arrival.size, arrival.source)
+        return guest
 
     # Who comes.
 
@@ -147,11 +157,21 @@ class QuicListener(Receiver):
                 packet = version_negotiation(header, secrets.randbits(8))
                 self.port.send(packet, arrival.source, arrival.local)
             return None
-        if not header.initial or len(self._handshakes) >= MAX_HANDSHAKES:
-            return None
-        known = self._tokens.read(header.token, arrival.source, self._loop.time()) if header.token else None
+        return self._welcome(header, arrival) if header.initial else None
+
+    def _welcome(self, header: Header, arrival: Arrival) -> "_Guest | None":
+        """Begin a connection with its first packet, if that is one."""
+        now = self._loop.time()
+        known = (
+            self._tokens.read(header.token, header.destination, arrival.source, now) if header.token else None
+        )
         if known is None and len(self._handshakes) >= self._retry_from:
             self._send_retry(header, arrival)
+            return None
+        if not self._backend.is_genuine(arrival.data[: header.end], header.destination, header.number_at):
+            self.noise += 1
+            return None
+        if known is not None and not self._tokens.spend(known, now):
             return None
         return self._let_in(header, arrival, known)
 
@@ -200,26 +220,26 @@ class QuicListener(Receiver):
             for cid in cids:
                 self._by_cid.pop(cid, None)
             self._guests.pop(guest, None)
-            self._handshakes.pop(guest, None)
+            self._handshakes.leave(guest)
 
         connection.on_cid = on_cid
         connection.on_over = on_over
         self._guests[guest] = None
-        self._handshakes[guest] = self._loop.time() + HANDSHAKE_SECONDS
         for cid in cids:
             self._by_cid[cid] = guest
+        loser = self._handshakes.enter(guest, arrival.source[0])
+        if loser is not None:
+            loser.connection.close(BUSY, "too many handshakes at the same time")
         self._sweep_later()
         return guest
 
     def _look_at(self, guest: "_Guest") -> None:
         """Give a connection out that is worth it by now."""
         connection = guest.connection
-        if connection.over is not None or guest.given:
-            if connection.handshake is not None:
-                self._handshakes.pop(guest, None)
-            return
         if connection.handshake is not None:
-            self._handshakes.pop(guest, None)
+            self._handshakes.leave(guest)
+        if connection.over is not None or guest.given:
+            return
         if connection.handshake is not None or connection.streams:
             guest.given = True
             self._ready.append(connection)
@@ -230,19 +250,30 @@ class QuicListener(Receiver):
             self._waiter.set_result(None)
 
     def _sweep_later(self) -> None:
-        if self._sweeper is None and self._handshakes:
-            self._sweeper = self._loop.call_at(next(iter(self._handshakes.values())), self._sweep)
+        oldest = next(iter(self._handshakes), None)
+        if self._sweeper is None and oldest is not None:
+            self._sweeper = self._loop.call_at(oldest.connection.started + HANDSHAKE_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         """End handshakes that take too long."""
         self._sweeper = None
-        now = self._loop.time()
-        for guest, deadline in list(self._handshakes.items()):
-            if deadline > now:
+        begun_before = self._loop.time() - HANDSHAKE_SECONDS
+        for guest in list(self._handshakes):
+            if guest.connection.started > begun_before:
                 break
             guest.connection.abort()
-            self._handshakes.pop(guest, None)
+            self._handshakes.leave(guest)
         self._sweep_later()
+
+
+def _by_connection(row: Arrival) -> Iterable[Arrival]:
+    """Return a row in parts, each of one connection's packets."""
+    if row.size >= len(row.data):
+        return (row,)
+    parts = tuple(split_by_destination(row.data, row.size))
+    if len(parts) == 1:
+        return (row,)
+    return [row._replace(data=row.data[begin:end], size=min(row.size, end - begin)) for begin, end in parts]
 
 
 class _Guest(Road):

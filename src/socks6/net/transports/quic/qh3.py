@@ -39,7 +39,7 @@ from socks6.net.transports.quic.core import (
     StreamStopped,
     Terminated,
 )
-from socks6.net.transports.quic.qh3_connection import Qh3Connection
+from socks6.net.transports.quic.qh3_connection import Qh3Connection, opens_initial
 from socks6.net.transports.quic.qh3_trust import OwnAuthorities, own_authorities
 
 FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
@@ -282,6 +282,10 @@ class Qh3Backend(Backend):
     @override
     def check(self, identity: ServerIdentity) -> None:
         _identify(QuicConfiguration(is_client=False), identity)
+
+    @override
+    def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
+        return opens_initial(packet, destination)
 
     @override
     def retry_packet(

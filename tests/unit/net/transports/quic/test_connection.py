@@ -250,23 +250,6 @@ def test_under_load_clients_prove_their_address_first(run: Run, client: str, ser
 
 
 @LIBRARY
-def test_a_retry_token_is_its_clients_alone(run: Run, library: str) -> None:
-    async def main() -> None:
-        with certificate() as files:
-            async with listening(files, backend_named(library), retry_from=0) as listener:
-                near = connector(files, backend_named(library)).begin(("127.0.0.1", listener.local.port))
-                await near.proven()
-                assert listener.connections == 1
-                token = listener._tokens.make(("127.0.0.1", 1), b"first", b"retry", 0.0)
-                assert listener._tokens.read(token, ("127.0.0.1", 2), 1.0) is None
-                assert listener._tokens.read(token, ("127.0.0.1", 1), 1.0) == (b"first", b"retry")
-                assert listener._tokens.read(token, ("127.0.0.1", 1), 11.0) is None
-                near.close()
-
-    run(main())
-
-
-@LIBRARY
 def test_a_closed_connection_fails_whatever_waits(run: Run, library: str) -> None:
     async def main() -> None:
         async with joined(library, library) as (near, far):

@@ -1,0 +1,234 @@
+"""Who gets a place at a QUIC listener, and whose packets are whose."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from typing_extensions import override
+
+from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.shared import Arrival, SharedPort
+from socks6.net.sockets import SocketAddress
+from socks6.net.transports.quic import listener as module
+from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.core import (
+    Backend,
+    ClientTerms,
+    Event,
+    QuicCore,
+    ServerIdentity,
+    ServerTerms,
+)
+from socks6.net.transports.quic.header import read_header
+from socks6.net.transports.quic.listener import QuicListener
+from tests.kit.loops import Run
+from tests.kit.streams import until
+
+NEAR: SocketAddress = ("127.0.0.1", 9)
+
+
+class Core(QuicCore):
+    """Keeps what it is given, and does nothing."""
+
+    certificate = b""
+    stalled = False
+    unanswered = 0
+    quiet = True
+    largest_frame = 0
+    room_for_frames = True
+
+    def __init__(self, terms: ServerTerms, number: int) -> None:
+        self.terms = terms
+        self._cid = number.to_bytes(8, "big")
+        self.got: list[tuple[bytes, int]] = []
+        self.closed = 0
+
+    @property
+    @override
+    def cid(self) -> bytes:
+        return self._cid
+
+    @override
+    def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
+        self.got.append((data, size))
+
+    @override
+    def next_event(self) -> Event | None:
+        return None
+
+    @override
+    def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
+        return []
+
+    @override
+    def timer(self) -> float | None:
+        return None
+
+    @override
+    def unsent(self, stream_id: int | None = None) -> int:
+        return 0
+
+    @override
+    def close(self, code: int, reason: str) -> None:
+        self.closed = code
+
+
+class Library(Backend):
+    """Takes every Initial packet for one that does not say "noise"."""
+
+    name = "none"
+    verifies_clients = False
+
+    def __init__(self) -> None:
+        self.cores: list[Core] = []
+        self.tokens: list[tuple[bytes, bytes]] = []
+
+    @override
+    def client(self, terms: ClientTerms) -> QuicCore:
+        raise AssertionError("nobody dials")
+
+    @override
+    def server(self, terms: ServerTerms) -> QuicCore:
+        core = Core(terms, len(self.cores) + 1)  # type: ignore[abstract]  # nobody calls the rest
+        self.cores.append(core)
+        return core
+
+    @override
+    def check(self, identity: ServerIdentity) -> None:
+        """It is good."""
+
+    @override
+    def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
+        return b"noise" not in packet[number_at:]
+
+    @override
+    def retry_packet(
+        self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
+    ) -> bytes:
+        self.tokens.append((source_cid, token))
+        return b"\xf0" + token
+
+
+def initial(cid: bytes, token: bytes = b"", words: bytes = b"") -> bytes:
+    head = bytes.fromhex("c0 00000001 08") + cid + b"\0" + bytes((len(token),)) + token
+    body = words.ljust(1200 - len(head) - 2, b"\0")
+    return head + (0x4000 | len(body)).to_bytes(2, "big") + body
+
+
+def arrival(*datagrams: bytes, source: SocketAddress = NEAR) -> Arrival:
+    return Arrival(b"".join(datagrams), source, b"", len(datagrams[0]))
+
+
+@asynccontextmanager
+async def listening(retry_from: int = 1000) -> AsyncIterator[tuple[QuicListener, Library]]:
+    """Give a listener whose packets come by hand."""
+    library = Library()
+    readiness = Readiness(lambda error: None)
+    port = SharedPort("127.0.0.1", 0, readiness)
+    identity = ServerIdentity(certificates=b"", key=b"key")
+    listener = QuicListener(port, library, lambda: identity, url="test", retry_from=retry_from)
+    try:
+        yield listener, library
+    finally:
+        await listener.aclose()
+        readiness.close()
+
+
+def test_a_row_of_two_connections_goes_to_both(run: Run) -> None:
+    async def main() -> None:
+        async with listening() as (listener, library):
+            one, other = initial(b"AAAAAAAA"), initial(b"BBBBBBBB")
+            listener.datagrams_received([arrival(one, other)])
+            assert [core.got for core in library.cores] == [[(one, 1200)], [(other, 1200)]]
+            first, second = library.cores
+            mine, its = (b"\x40" + core.cid + bytes(20) for core in library.cores)
+            listener.datagrams_received([arrival(mine, mine, its, its, mine[:-1])])
+            assert first.got[1:] == [(mine + mine, 29), (mine[:-1], 28)]
+            assert second.got[1:] == [(its + its, 29)]
+
+    run(main())
+
+
+def test_noise_that_looks_like_a_first_packet_gets_no_place(run: Run) -> None:
+    async def main() -> None:
+        async with listening() as (listener, library):
+            listener.datagrams_received(
+                [arrival(initial(bytes((number,)) * 8, words=b"noise")) for number in range(100)]
+            )
+            assert not library.cores
+            assert (listener.connections, listener.noise) == (0, 100)
+            cut = initial(b"AAAAAAAA")[:1199]
+            listener.datagrams_received([arrival(cut)])
+            assert not library.cores
+
+    run(main())
+
+
+def test_a_token_brings_one_connection_in_under_the_id_that_it_was_made_with(run: Run) -> None:
+    async def main() -> None:
+        async with listening(retry_from=0) as (listener, library):
+            listener.datagrams_received([arrival(initial(b"AAAAAAAA"))])
+            cid, token = library.tokens.pop()
+            assert not library.cores
+            for other in (b"AAAAAAAA", b"BBBBBBBB"):  # whoever uses it for another is asked for one again
+                listener.datagrams_received([arrival(initial(other, token))])
+                assert library.tokens.pop()
+                assert not library.cores
+            listener.datagrams_received([arrival(initial(cid, token, b"noise"))])
+            assert not library.cores  # but the token is as good as before
+            listener.datagrams_received([arrival(initial(cid, token))])
+            assert [core.terms.first_cid for core in library.cores] == [b"AAAAAAAA"]
+            assert [core.terms.retry_cid for core in library.cores] == [cid]
+            for connection in [guest.connection for guest in listener._guests]:
+                connection.abort()
+            listener.datagrams_received([arrival(initial(cid, token))])
+            assert len(library.cores) == 1
+
+    run(main())
+
+
+def test_the_biggest_sources_oldest_gives_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HANDSHAKES", 4)
+
+    async def main() -> None:
+        async with listening() as (listener, library):
+            for number, host in enumerate(("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1", "192.0.2.3")):
+                listener.datagrams_received([arrival(initial(bytes((number,)) * 8), source=(host, 9))])
+            assert [core.closed for core in library.cores] == [module.BUSY, 0, 0, 0, 0]
+            assert listener.connections == 4
+            listener.datagrams_received([arrival(initial(b"AAAAAAAA"), source=("192.0.2.1", 9))])
+            assert [core.closed for core in library.cores] == [module.BUSY, 0, module.BUSY, 0, 0, 0]
+
+    run(main())
+
+
+def test_handshakes_that_nobody_ends_are_swept_away(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HANDSHAKE_SECONDS", 0.01)
+
+    async def main() -> None:
+        async with asyncio.timeout(10), listening() as (listener, library):
+            listener.datagrams_received([arrival(initial(b"AAAAAAAA"))])
+            await until(lambda: not listener.connections)
+            assert library.cores[0].closed
+
+    run(main())
+
+
+@pytest.mark.parametrize("library", ["qh3", "aioquic"])
+def test_libraries_know_a_first_packet_from_noise(library: str) -> None:
+    backend = backend_named(library)
+    client = backend.client(ClientTerms(server_name="localhost", verify=False))
+    client.connect(NEAR, 0.0)
+    packet = client.to_send(0.0)[0][0]
+    header = read_header(packet)
+    assert header is not None
+    for name in ("qh3", "aioquic"):
+        genuine = backend_named(name).is_genuine
+        assert genuine(packet[: header.end], header.destination, header.number_at)
+        assert not genuine(packet[: header.end], b"AAAAAAAA", header.number_at)
+        assert not genuine(packet[: header.number_at], header.destination, header.number_at)
+        for at in (header.number_at, header.number_at + 5, header.end - 1):
+            spoilt = bytearray(packet[: header.end])
+            spoilt[at] ^= 1
+            assert not genuine(bytes(spoilt), header.destination, header.number_at)
