@@ -24,7 +24,7 @@ class Call:
         self.stream = stream
         self.request: Request
         self._conversation = ServerConversation(
-            methods={}, authentication_required=False, deadline=60.0, dialects=(dialect,)
+            methods={}, authentication_required=False, deadline=1e9, dialects=(dialect,)
         )
 
     async def admit(self, *options: Option) -> None:

@@ -81,13 +81,19 @@ def tls_pair() -> tuple[ByteStream, ByteStream]:
     near, far = tcp_pair()
     assert isinstance(near, SocketStream)
     assert isinstance(far, SocketStream)
+    client, server = tls_conversations()
+    return TlsStream(near, client), TlsStream(far, server)
+
+
+def tls_conversations() -> tuple[TlsConversation, TlsConversation]:
+    """Return both ends of TLS that has shaken hands, the client's first; whoever has them carries the bytes."""
     client_side, server_side = _contexts()
     client = TlsConversation(client_side, server_hostname="localhost")
     server = TlsConversation(server_side, server_side=True)
     for _ in range(2):  # the hello and its answer; the client's last word, and tickets
         server.incoming.write(client.begin())
         client.incoming.write(server.begin())
-    return TlsStream(near, client), TlsStream(far, server)
+    return client, server
 
 
 @functools.cache

@@ -20,6 +20,7 @@ import pytest
 
 from socks6.errors import LocalProtocolError
 from socks6.net.stream import ByteStream, Endpoint, Listener, Protection
+from socks6.net.turns import BUDGET, EVENT
 from tests.kit.loops import Run
 
 BULK: Final = bytes(range(256)) * 65536  # 16 MiB: more than any transport buffers on the way
@@ -117,6 +118,29 @@ class StreamConformance(ABC):
                 assert await right.receive(1) == b"a"
                 assert right.receive_nowait(100) == b"b"
                 assert right.receive_nowait(100) is None
+
+        run(play())
+
+    def test_others_run_while_there_are_always_bytes(self, run: Run) -> None:
+        async def play() -> None:
+            async with self.pair() as (left, right):
+                await left.send(bytes(100))
+                await receive_exactly(right, 1)
+                since = 0
+                going = True
+
+                def turn() -> None:
+                    nonlocal since
+                    since = 0
+                    if going:
+                        asyncio.get_running_loop().call_soon(turn)
+
+                turn()
+                for _ in range(99):
+                    assert await right.receive(1)
+                    since += 1
+                    assert since <= BUDGET // EVENT + 1
+                going = False
 
         run(play())
 

@@ -23,7 +23,7 @@ from socks6.net.stream import Endpoint, carrier_socket_of, connection_of
 from socks6.net.transports import dtls_contexts
 from socks6.net.transports.tls import TlsStream
 from socks6.net.url import ProxyURL
-from socks6.protocol.events import AssociationMessageReceived, ClientEvent
+from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
 if TYPE_CHECKING:
     from socks6.client.dtls_path import DtlsPath
@@ -272,7 +272,9 @@ class _Attempt:
 async def _next_message(granted: Granted) -> AssociationMessage:
     """Return the next message on the stream. Raises what anything else means."""
     try:
-        event: ClientEvent | None = await next_event(granted.conversation, granted.stream)
+        event: ClientEvent | None = MessagesIgnored()
+        while isinstance(event, MessagesIgnored):
+            event = await next_event(granted.conversation, granted.stream)
     except OSError as error:
         raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
     if not isinstance(event, AssociationMessageReceived):

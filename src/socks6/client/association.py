@@ -35,7 +35,7 @@ from socks6.message.options import StackOption, UDPError, find
 from socks6.net.drive import next_event
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.client import ClientConversation
-from socks6.protocol.events import AssociationMessageReceived, ClientEvent
+from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
 PLACES: Final = 1024  # destinations and sources whose bytes are remembered, each; forgotten all at once
 PART_SECONDS: Final = 1.0  # what the proxy gets to end an association that we are done with
@@ -299,6 +299,8 @@ class Association:
         """Take what comes on the stream, until that ends. Raises OSError when it breaks."""
         while True:
             event: ClientEvent | None = await next_event(self._conversation, self._stream)
+            if isinstance(event, MessagesIgnored):
+                continue
             if not isinstance(event, AssociationMessageReceived):
                 self._over(error_for(event))
                 return

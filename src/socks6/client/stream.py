@@ -8,6 +8,7 @@ from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
 from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection
 from socks6.net.transports.tcp import SocketStream
+from socks6.net.turns import Turns, turns_of
 
 
 class ProxiedStream:
@@ -57,6 +58,11 @@ class ProxiedStream:
     def carrier(self) -> ByteStream:
         """The stream to the proxy, whose bytes these are."""
         return self._stream
+
+    @property
+    def turns(self) -> Turns:
+        """What counts the stream's turns of the event loop."""
+        return turns_of(self._stream)
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """Return what is there without waiting; see `ByteStream`."""

@@ -77,6 +77,7 @@ class DirectBinding(Binding):
             if self._judge_peer(peer.host, peer.port):
                 break
             stream.abort()
+            await asyncio.sleep(0)  # however many come that may not
         if not self._backlog:
             await self.aclose()
         return Accepted(stream=stream, peer=peer, options=self._in_force(stream))

@@ -5,6 +5,7 @@ import socket
 from typing import Final, TypeVar
 
 from socks6.net.stream import ByteStream
+from socks6.net.turns import EVENT, turns_of
 from socks6.protocol.machine import Machine
 
 READ_SIZE: Final = 65536  # more than the longest handshake: 20 KiB of options and 16 KiB of initial data
@@ -18,7 +19,14 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
     What the machine has to send is written only when it has no event left, so that answers to several events
     leave in one piece. `exact` reads never more than the machine wants, for streams whose later bytes must
     stay where they are. Raises OSError when the stream breaks.
+
+    However much a peer sends, others get their turns (`net.turns`), and the machine's deadline holds: bytes that
+    come after it are not taken.
     """
+    turns = turns_of(stream)
+    if turns.left <= 0:
+        await turns.take()
+    turns.left -= EVENT
     ended = False
     while (event := machine.next_event()) is None:
         broken = await _try_to_flush(machine, stream)
@@ -32,16 +40,22 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
             data = await _receive(machine, stream, size)
         elif (data := stream.receive_nowait(size)) is None:
             raise broken
-        now = asyncio.get_running_loop().time()
-        if data is None:
-            # a loop's timer may fire, by its own clock, a little early
-            machine.handle_timeout(max(now, machine.next_timeout() or now))
-        elif data:
-            machine.receive_data(data, now)
-        else:
-            ended = True
-            machine.receive_eof(now)
+        _feed(machine, data)
+        ended = data == b""
     return event
+
+
+def _feed(machine: Machine[EventT], data: bytes | None) -> None:
+    """Tell a machine of bytes, of the end, or with None that its time is up; also where bytes come too late."""
+    now = asyncio.get_running_loop().time()
+    deadline = machine.next_timeout()
+    if data is None or (data and deadline is not None and deadline <= now):
+        # a loop's timer may fire, by its own clock, a little early
+        machine.handle_timeout(max(now, deadline or now))
+    elif data:
+        machine.receive_data(data, now)
+    else:
+        machine.receive_eof(now)
 
 
 async def _try_to_flush(machine: Machine[EventT], stream: ByteStream) -> OSError | None:
@@ -105,8 +119,12 @@ class Postponed:
 
 async def _receive(machine: Machine[EventT], stream: ByteStream, max_bytes: int) -> bytes | None:
     """Return bytes, b"" at the end, or None when the machine's time is up."""
+    turns = turns_of(stream)
+    if turns.left <= 0:
+        await turns.take()
     data = stream.receive_nowait(max_bytes)
     if data is not None:
+        turns.left -= EVENT + len(data)
         return data
     deadline = machine.next_timeout()
     if deadline is None:

@@ -23,6 +23,7 @@ from socks6.net.stream import (
     Protection,
     check_idle,
 )
+from socks6.net.turns import EVENT, Turns
 
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
 INHERITS_OPTIONS: Final = sys.platform == "linux"  # accepted sockets, from the listening one
@@ -48,7 +49,7 @@ class SocketStream:
     error on it, so a registration that outlives its wait could not be relied upon.
     """
 
-    __slots__ = ("_ended", "_loop", "_receiving", "_remote", "_sending", "_sends", "_socket")
+    __slots__ = ("_ended", "_loop", "_receiving", "_remote", "_sending", "_sends", "_socket", "turns")
 
     def __init__(self, sock: socket.socket, *, remote: object = None) -> None:
         """`remote` is the peer's address as the kernel told it, where that is known already."""
@@ -59,6 +60,7 @@ class SocketStream:
         self._sending: asyncio.Future[None] | None = None
         self._sends = False  # a call of `send` waits for room now and then
         self._ended = False  # we said that we send nothing more
+        self.turns: Final = Turns()
         if sock.gettimeout() != 0:
             sock.setblocking(False)
 
@@ -85,8 +87,11 @@ class SocketStream:
             return None
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
+        if self.turns.left <= 0:
+            await self.turns.take()
         while (data := self.receive_nowait(max_bytes)) is None:
             await self.wait_readable()
+        self.turns.left -= EVENT + len(data)
         return data
 
     async def wait_readable(self) -> None:
@@ -100,6 +105,7 @@ class SocketStream:
         finally:
             if self._receiving is waiter:
                 self._wake_receiver()
+        self.turns.waited()
 
     async def send(self, data: bytes | memoryview) -> None:
         if self._sends:

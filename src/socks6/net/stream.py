@@ -59,7 +59,10 @@ class ByteStream(Protocol):
         """Return what is there without waiting: up to `max_bytes`, b"" at the end, None for nothing yet."""
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return at least one byte and at most `max_bytes`; b"" at the peer's end of stream, ever again."""
+        """Return at least one byte and at most `max_bytes`; b"" at the peer's end of stream, ever again.
+
+        Now and then others get a turn first even if bytes are there: no peer keeps the event loop to itself.
+        """
 
     async def send(self, data: bytes | memoryview) -> None:
         """Send all of `data`; wait while the peer takes none."""

@@ -21,12 +21,14 @@ from socks6.message.options import (
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.protocol.events import (
+    MOST_IGNORED,
     AssociationMessageReceived,
     AuthenticationAccepted,
     AuthenticationRefused,
     ClientEvent,
     Ended,
     Fault,
+    MessagesIgnored,
     OperationAnswered,
     PeerConnected,
     Violation,
@@ -110,7 +112,7 @@ class ClientConversation:
         """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
         progress = True
-        while progress and self._received:
+        while progress and self._received and self.state is not ClientState.ASSOCIATED:
             before = self.state, len(self._received)
             self._advance()
             progress = before != (self.state, len(self._received))
@@ -139,6 +141,8 @@ class ClientConversation:
 
     def next_event(self) -> ClientEvent | None:
         """Return what happened next; None when nothing else has."""
+        if self.state is ClientState.ASSOCIATED and not self._events:
+            self._read_message()  # one at a time: however many have come, others get their turns between
         return self._events.popleft() if self._events else None
 
     def data_to_send(self) -> bytes:
@@ -213,6 +217,16 @@ class ClientConversation:
                 self._take(message)
         except DecodeError as error:
             self._violate(Fault.MALFORMED, f"{self.state.value}: {error}")
+
+    def _read_message(self) -> None:
+        """Take messages of the association until one makes sense; or until enough do not."""
+        for _ in range(MOST_IGNORED):
+            left = len(self._received)
+            if left:
+                self._advance()
+            if self._events or len(self._received) == left:
+                return
+        self._events.append(MessagesIgnored())
 
     def _take(self, message: bytes) -> None:
         """Take one whole message from the proxy."""

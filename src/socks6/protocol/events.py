@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from socks6.message.datagrams import AssociationMessage
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.protocol.methods.base import Credentials
+
+MOST_IGNORED: Final = 16  # messages in a row that make no sense, 7 µs each, until `MessagesIgnored`
 
 
 class Fault(Enum):
@@ -77,6 +80,11 @@ class AssociationMessageReceived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessagesIgnored:
+    """So many bytes on an association's stream made no message that whoever drives has to give others a turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """The peer broke the protocol; what answer there is is queued, then the stream must be closed."""
 
@@ -97,6 +105,7 @@ ServerEvent = (
     | Authenticated
     | AuthenticationRefused
     | AssociationMessageReceived
+    | MessagesIgnored
     | Violation
     | Ended
 )
@@ -106,6 +115,7 @@ ClientEvent = (
     | OperationAnswered
     | PeerConnected
     | AssociationMessageReceived
+    | MessagesIgnored
     | Violation
     | Ended
 )

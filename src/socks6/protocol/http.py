@@ -130,9 +130,12 @@ class HttpConversation(HttpLeg):
             failure = failure_for(failure)
         self._refuse(failure, close=self._is_connect() or not self._discardable())
 
-    def demand_credentials(self) -> None:
-        """Queue the answer to missing or wrong credentials; the connection stays where that is safe."""
-        self._refuse(UNAUTHENTICATED, CHALLENGE, close=not self._discardable())
+    def demand_credentials(self, *, close: bool = False) -> None:
+        """Queue the answer to missing or wrong credentials; the connection stays where that is safe.
+
+        With `close` it ends with the answer.
+        """
+        self._refuse(UNAUTHENTICATED, CHALLENGE, close=close or not self._discardable())
 
     def send_interim(self, head: ResponseHead) -> None:
         """Queue an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""

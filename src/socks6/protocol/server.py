@@ -22,12 +22,14 @@ from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, Operat
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.protocol.admission import Admission, Offered, Selected, Settled, Verdict
 from socks6.protocol.events import (
+    MOST_IGNORED,
     AssociationMessageReceived,
     Authenticated,
     AuthenticationRefused,
     CredentialsOffered,
     Ended,
     Fault,
+    MessagesIgnored,
     RequestReceived,
     ServerEvent,
     Violation,
@@ -325,11 +327,16 @@ class ServerConversation:
 
     def _read_message(self) -> None:
         try:
+            taken = 0
             while (
                 not self._events
                 and not self._initial_left
                 and len(self._received) >= (size := message_size(self._received, self._dialect))
             ):
+                if taken == MOST_IGNORED:
+                    self._events.append(MessagesIgnored())
+                    return
+                taken += 1
                 message = bytes(self._received[:size])
                 del self._received[:size]
                 self._take_message(message)

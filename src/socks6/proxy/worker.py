@@ -300,8 +300,10 @@ async def linger(stream: ByteStream) -> None:
     try:
         async with asyncio.timeout(LINGER_SECONDS):
             await stream.send_eof()
+            # nobody wants the bytes, so those of TLS are not decrypted: a peer's short records cost 3 µs each
+            source = stream.beneath if isinstance(stream, TlsStream) else stream
             left = LINGER_BYTES
-            while left > 0 and (data := await stream.receive(min(left, 65536))):
+            while left > 0 and (data := await source.receive(min(left, 65536))):
                 left -= len(data)
             await stream.aclose()
     except (TimeoutError, OSError):

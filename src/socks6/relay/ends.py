@@ -44,6 +44,7 @@ class PlainEnd:
         try:
             data = self.socket.recv(max_bytes)
         except BlockingIOError:
+            self.dry = True
             return None
         self.dry = self._knows and len(data) < max_bytes
         return data

@@ -159,7 +159,9 @@ class Flow:
         for _ in range(ROUNDS):
             data = self.source.receive(PIECE)
             if data is None:
-                return
+                if self.source.dry:
+                    return
+                continue  # what came made no byte, and there is more
             if not data:
                 self._finish()
                 return

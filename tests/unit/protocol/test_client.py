@@ -19,11 +19,13 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.protocol.client import MAX_NEGOTIATION, ClientConversation
 from socks6.protocol.events import (
+    MOST_IGNORED,
     AssociationMessageReceived,
     AuthenticationAccepted,
     AuthenticationRefused,
     Ended,
     Fault,
+    MessagesIgnored,
     OperationAnswered,
     PeerConnected,
     Violation,
@@ -313,6 +315,27 @@ def test_a_message_that_makes_no_sense_is_dropped() -> None:
     scene << AssociationMessageReceived(
         message=AssociationConfirmation(association_id=0x0102030405060708), layout=None
     )
+
+
+def test_after_many_messages_that_make_no_sense_others_get_their_turn() -> None:
+    scene = play(Command.UDP_ASSOCIATE)
+    scene >> received(*ASSOCIATED, *["06 09 000c 0102030405060708"] * (MOST_IGNORED + 1), "06 02")
+    scene.machine.next_event()
+    scene.machine.next_event()
+    scene.machine.data_to_send()
+    scene << MessagesIgnored() << nothing
+    scene >> received("000c 0102030405060708")
+    scene << AssociationMessageReceived(
+        message=AssociationConfirmation(association_id=0x0102030405060708), layout=None
+    )
+
+
+def test_a_version_other_than_ours_ends_an_association() -> None:
+    scene = play(Command.UDP_ASSOCIATE)
+    scene >> received(*ASSOCIATED, "05 09 000c 0102030405060708")
+    scene.machine.next_event()
+    scene.machine.next_event()
+    scene << Violation(fault=Fault.VERSION, reason="the proxy's first byte is 0x05")
 
 
 def test_where_both_layouts_fit_that_of_our_own_messages_counts() -> None:

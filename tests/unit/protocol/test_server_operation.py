@@ -9,7 +9,14 @@ from socks6.message.dialect import DatagramLayout
 from socks6.message.options import AuthenticationMethodAdvertisement, Option, SessionID
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.protocol.events import AssociationMessageReceived, Ended, Fault, Violation
+from socks6.protocol.events import (
+    MOST_IGNORED,
+    AssociationMessageReceived,
+    Ended,
+    Fault,
+    MessagesIgnored,
+    Violation,
+)
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ServerState
 from tests.kit.playbook import Playbook, Received, eof, nothing, received, sent, unread
@@ -174,6 +181,13 @@ def test_initial_data_of_an_association_is_dropped() -> None:
     assert scene.machine.bytes_wanted() == 1 + 12
     scene >> Received(b"c" + bytes.fromhex("06 03 0014 0102030405060708 01 00 0000 00000000"))
     assert isinstance(scene.machine.next_event(), AssociationMessageReceived)
+
+
+def test_after_many_messages_that_are_no_datagrams_others_get_their_turn() -> None:
+    scene = associated()
+    scene >> received(*["06 02 000c 0102030405060708"] * (2 * MOST_IGNORED + 1), "06 03")
+    scene << MessagesIgnored() << MessagesIgnored() << nothing
+    assert scene.machine.bytes_wanted() == 10
 
 
 def test_what_is_no_datagram_is_dropped() -> None:

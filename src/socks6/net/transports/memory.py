@@ -15,6 +15,7 @@ from socks6.net.stream import (
     Endpoint,
     Protection,
 )
+from socks6.net.turns import EVENT, Turns
 
 CAPACITY: Final = 65536  # bytes that one direction holds before its sender waits
 
@@ -28,7 +29,7 @@ def memory_stream_pair(capacity: int = CAPACITY) -> tuple[ByteStream, ByteStream
 class MemoryStream:
     """One end of a pair."""
 
-    __slots__ = ("_closed", "_incoming", "_outgoing", "_receives", "_sends")
+    __slots__ = ("_closed", "_incoming", "_outgoing", "_receives", "_sends", "turns")
 
     def __init__(self, *, incoming: "_Lane", outgoing: "_Lane") -> None:
         self._incoming = incoming
@@ -36,6 +37,7 @@ class MemoryStream:
         self._closed = False
         self._receives = False  # a call waits
         self._sends = False
+        self.turns: Final = Turns()
 
     @property
     def local(self) -> Endpoint:
@@ -62,10 +64,14 @@ class MemoryStream:
             raise LocalProtocolError(RECEIVES_ALREADY)
         self._receives = True
         try:
+            if self.turns.left <= 0:
+                await self.turns.take()
             while (data := self.receive_nowait(max_bytes)) is None:
                 await self._incoming.changed()
+                self.turns.waited()
         finally:
             self._receives = False
+        self.turns.left -= EVENT + len(data)
         return data
 
     async def send(self, data: bytes | memoryview) -> None:

@@ -17,11 +17,19 @@ from socks6.net.encryption.failures import failure_of
 from socks6.net.encryption.names import user_of
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stream import SENDS_ALREADY, Endpoint, Protection
+from socks6.net.turns import EVENT, Turns
 
 # CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
 # 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0010).
 PIECE: Final = 65536
 RECORD: Final = 16384  # what OpenSSL gives at a time at the most
+RECORDS: Final = (
+    64  # decrypted at a time: 3 µs each, however short, so a peer's records of one byte cost 0.2 ms
+)
+VAIN: Final = (
+    4  # pieces in a row that make no byte, but key updates and the like, before others get their turn
+)
+MOST_UNREAD: Final = 16  # pieces thrown away by a close, so that it does not reset the connection
 MOST_UNSENT: Final = 4 * PIECE  # that OpenSSL may have to say by itself while the peer takes nothing
 
 
@@ -72,6 +80,7 @@ class TlsStream:
         "_sends",
         "_short",
         "_unsent",
+        "turns",
     )
 
     def __init__(self, raw: SocketStream, conversation: TlsConversation) -> None:
@@ -85,6 +94,7 @@ class TlsStream:
         self._ended = False  # we send nothing more
         self._closed = False
         self._sends = False  # a call of `send` or `send_eof` is under way
+        self.turns: Final[Turns] = raw.turns
 
     @property
     def local(self) -> Endpoint:
@@ -174,20 +184,29 @@ class TlsStream:
         if self._plain:
             ready, self._plain = self._plain[:max_bytes], self._plain[max_bytes:]
             return ready
-        while (data := self._decrypted(max_bytes)) is None:
+        for _ in range(VAIN):
+            if (data := self._decrypted(max_bytes)) is not None:
+                return data
             encrypted = self._raw.receive_nowait(PIECE)
             if encrypted is None:
+                self._short = True
                 return None
             if not encrypted:
                 raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
             self._conversation.incoming.write(encrypted)
             self._dry = False
             self._short = len(encrypted) < PIECE
-        return data
+        return self._decrypted(max_bytes)
 
     async def receive(self, max_bytes: int = PIECE) -> bytes:
+        if self.turns.left <= 0:
+            await self.turns.take()
         while (data := self.receive_nowait(max_bytes)) is None:
-            await self._raw.wait_readable()
+            if self._dry and self._short:
+                await self._raw.wait_readable()
+            else:
+                await self.turns.take()  # there is more, but what came made no byte
+        self.turns.left -= EVENT + len(data)
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
@@ -247,8 +266,9 @@ class TlsStream:
                 self.end_nowait()
             if self.flush_nowait():
                 await self._raw.send_eof()
-            while self._raw.receive_nowait(PIECE):  # a socket closed with bytes unread resets the connection
-                pass
+            for _ in range(MOST_UNREAD):  # a socket closed with bytes unread resets the connection
+                if not self._raw.receive_nowait(PIECE):
+                    break
         except OSError:
             pass  # gone already
         self._closed = True
@@ -272,7 +292,12 @@ class TlsStream:
         pieces: list[bytes] = []
         left = max_bytes
         try:
-            while left > 0 and not self._dry and (piece := self._decrypted_record(left)):
+            while (
+                left > 0
+                and not self._dry
+                and len(pieces) < RECORDS
+                and (piece := self._decrypted_record(left))
+            ):
                 pieces.append(piece)
                 left -= len(piece)
         except TlsFailed:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from typing_extensions import override
 
@@ -17,6 +18,10 @@ from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
 from socks6.proxy.fronts.http_forward import Forwarder
 from socks6.proxy.fronts.optimism import open_tunnel
 from socks6.telemetry import Ending
+
+MOST_UNAUTHENTICATED: Final = (
+    8  # requests in a row without good credentials; the answer to the last one closes
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,7 @@ class _Visit:
             fin_timeout=settings.fin_timeout,
         )
         self._calls = 0
+        self._unauthenticated = 0  # requests in a row
         self._refusal = ""
         self._proven: tuple[UsernamePasswordCredentials, Identity] | None = None
 
@@ -96,8 +102,10 @@ class _Visit:
         identity = await self._identify(request.credentials)
         if identity is None:
             self._refusal = "no credentials" if request.credentials is None else "wrong credentials"
-            self._conversation.demand_credentials()
+            self._unauthenticated += 1
+            self._conversation.demand_credentials(close=self._unauthenticated >= MOST_UNAUTHENTICATED)
             return None
+        self._unauthenticated = 0
         self._calls += 1
         if isinstance(request, ForwardRequested):
             return await self._forwarder.forward(request, identity)

@@ -14,6 +14,7 @@ from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.drive import flush, next_event
 from socks6.net.stream import ByteStream
+from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import Identity
 from socks6.protocol.events import (
     Authenticated,
@@ -98,7 +99,7 @@ class Socks6Front(Front):
         if tunnel is None:
             await flush(conversation, stream)
         if self._quiet and not conversation.authenticated:
-            await _stay_silent(stream, engine.deadline)
+            await stay_silent(stream, engine.deadline)
         return tunnel
 
 
@@ -210,11 +211,16 @@ async def _refuse_command(operation: Operation) -> Tunnel | None:
     return None
 
 
-async def _stay_silent(stream: ByteStream, deadline: float) -> None:
-    """Treat every stranger alike: nothing is said, and nobody can tell by the clock why."""
+async def stay_silent(stream: ByteStream, deadline: float) -> None:
+    """Treat every stranger alike: nothing is said until `deadline`, whatever it sends or ends.
+
+    What came over TLS is not even decrypted. Raises OSError when the stream breaks.
+    """
+    source = stream.beneath if isinstance(stream, TlsStream) else stream
     try:
         async with asyncio.timeout_at(deadline):
-            while await stream.receive():
+            while await source.receive():
                 pass
+            await asyncio.get_running_loop().create_future()
     except TimeoutError:
         pass

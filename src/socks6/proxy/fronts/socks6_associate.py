@@ -12,7 +12,7 @@ from socks6.message.replies import OperationReply
 from socks6.net.drive import flush, next_event
 from socks6.net.stream import ByteStream
 from socks6.protocol.association import ServerAssociation
-from socks6.protocol.events import AssociationMessageReceived, Violation
+from socks6.protocol.events import AssociationMessageReceived, MessagesIgnored, Violation
 from socks6.protocol.server import ServerConversation
 from socks6.proxy.fronts.base import Association, Tunnel
 from socks6.proxy.fronts.socks6_operation import Operation
@@ -100,6 +100,8 @@ class _Served:
                 case AssociationMessageReceived(message=Datagram() as message, layout=layout):
                     if layout is not None:
                         self._joint.from_stream(message, layout)
+                case MessagesIgnored():
+                    pass
                 case Violation() as event:
                     self._engine.refused(Ending.MALFORMED, event.reason)
                     break

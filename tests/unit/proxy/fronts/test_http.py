@@ -9,7 +9,7 @@ from socks6.errors import ConnectionRefused, ConnectionTimedOut, NotAllowed, Ope
 from socks6.message.codes import Command
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.fronts.base import Call
-from socks6.proxy.fronts.http import HttpFront, HttpSettings
+from socks6.proxy.fronts.http import MOST_UNAUTHENTICATED, HttpFront, HttpSettings
 from socks6.telemetry import Ending
 from tests.kit.engine import FakeEngine, Visit, expect, visiting
 from tests.kit.http import CONNECT, GET, serve_get
@@ -225,5 +225,33 @@ def test_the_wait_for_the_first_request_is_the_engines(run: Run) -> None:
                 await asyncio.sleep(0)
             await visit.client.send(CONNECT)
             assert await visit.over() is not None
+
+    run(scene())
+
+
+def test_so_many_requests_without_credentials_end_the_connection(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine(users=USERS)
+        async with visiting(HttpFront(), engine, GET * (MOST_UNAUTHENTICATED + 1)) as visit:
+            for number in range(1, MOST_UNAUTHENTICATED + 1):
+                head = await response(visit)
+                assert head.startswith(b"HTTP/1.1 407 ")
+                assert (b"Connection: close" in head) is (number == MOST_UNAUTHENTICATED)
+            assert await visit.over() is None
+        assert engine.refusals == [(Ending.UNAUTHENTICATED, "no credentials")]
+
+    run(scene())
+
+
+def test_good_credentials_have_earlier_requests_forgotten(run: Run) -> None:
+    async def scene() -> None:
+        engine = FakeEngine(users=USERS, failures=[NotAllowed("no")] * 2)
+        good = GET[:-2] + proof()
+        async with visiting(HttpFront(), engine) as visit:
+            for _ in range(2):
+                await visit.client.send(GET * (MOST_UNAUTHENTICATED - 1) + good)
+                for _ in range(MOST_UNAUTHENTICATED - 1):
+                    assert b"Connection: close" not in await response(visit)
+                assert (await response(visit)).startswith(b"HTTP/1.1 403 ")
 
     run(scene())

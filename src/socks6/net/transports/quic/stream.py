@@ -17,6 +17,7 @@ from socks6.net.stream import (
     Protection,
     check_idle,
 )
+from socks6.net.turns import EVENT, Turns
 
 PIECE: Final = 65_536  # given to the connection at a time
 UNSENT: Final = 131_072  # bytes of a stream that have not left yet: then its sender waits
@@ -45,7 +46,7 @@ class QuicStream:
 
     __slots__ = (
         "_at_end", "_carrier", "_closed", "_ended", "_failure", "_pieces", "_receiver", "_sender", "_sending_failure",
-        "_sends", "early", "id", "unread",
+        "_sends", "early", "id", "turns", "unread",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier, stream_id: int, *, early: bool = False) -> None:
@@ -53,6 +54,7 @@ class QuicStream:
         self.id: Final = stream_id
         self.early: Final = early
         self.unread = 0
+        self.turns: Final = Turns()
         self._carrier = carrier
         self._pieces: deque[bytes] = deque()
         self._at_end = False  # the peer sends nothing more
@@ -106,10 +108,14 @@ class QuicStream:
         return data
 
     async def receive(self, max_bytes: int = PIECE) -> bytes:
+        if self.turns.left <= 0:
+            await self.turns.take()
         while (data := self.receive_nowait(max_bytes)) is None:
             check_idle(self._receiver, RECEIVES_ALREADY)
             self._receiver = asyncio.get_running_loop().create_future()
             await self._receiver
+            self.turns.waited()
+        self.turns.left -= EVENT + len(data)
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
