@@ -335,7 +335,9 @@ def test_a_version_other_than_ours_ends_an_association() -> None:
     scene >> received(*ASSOCIATED, "05 09 000c 0102030405060708")
     scene.machine.next_event()
     scene.machine.next_event()
-    scene << Violation(fault=Fault.VERSION, reason="the proxy's first byte is 0x05")
+    event = scene.machine.next_event()
+    assert isinstance(event, Violation)
+    assert event.fault is Fault.VERSION
 
 
 def test_where_both_layouts_fit_that_of_our_own_messages_counts() -> None:
