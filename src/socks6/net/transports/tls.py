@@ -171,7 +171,7 @@ class TlsStream:
                 await self._flush()
                 data = await self._raw.receive(PIECE)
                 if not data:
-                    raise TlsFailed("the peer closed the connection instead of speaking TLS") from None
+                    raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
                 self._conversation.incoming.write(data)
             except ssl.SSLError as error:
                 raise self._broken(error) from error

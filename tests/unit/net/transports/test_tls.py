@@ -365,7 +365,7 @@ def test_nobody_waits_for_a_client_that_does_not_shake_hands(run: Run) -> None:
     [
         (b"GET / HTTP/1.1\r\n\r\n", "the peer speaks HTTP, not TLS"),
         (bytes.fromhex("06 00 0000 00000001 00000000"), "the peer speaks no TLS"),
-        (b"", "closed the connection instead of speaking TLS"),
+        (b"", "the peer speaks no TLS: it closed the connection"),
     ],
 )
 def test_a_client_without_tls_is_told_apart(run: Run, said: bytes, words: str) -> None:
