@@ -18,8 +18,8 @@ async def explain(proxy: str, host: str, port: int) -> str:
         return "nothing listens there"
     except OperationFailed as failure:
         return f"reply code {failure.code}: {failure.reason}"
-    except AuthenticationFailed:
-        return "wrong password"
+    except AuthenticationFailed as error:
+        return f"not let in: {error}"
     except ProxyUnreachable as error:
         return f"no proxy: {error}"
 

@@ -65,7 +65,9 @@ def test_reply_codes() -> None:
             "no proxy"
         )
     with server("--user", "alice:wonderland") as proxy:
-        assert run("reply_codes.py", proxy.as_user("alice", "wrong"), site.host, 80) == "wrong password\n"
+        assert run("reply_codes.py", proxy.as_user("alice", "wrong"), site.host, 80) == (
+            "not let in: the proxy refused the credentials: refused\n"
+        )
 
 
 def test_once() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from socks6.client.client import Client
+from socks6.message.options import STANDARD, OptionTable
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.rules import Policy
@@ -18,7 +19,7 @@ USERS = UserTable.from_plain({"alice": "wonder land/7"})
 
 
 @asynccontextmanager
-async def proxied(worker: ServerWorker) -> AsyncIterator[Client]:
+async def proxied(worker: ServerWorker, *, option_table: OptionTable = STANDARD) -> AsyncIterator[Client]:
     """Give a client whose proxy is reached through memory."""
     async with asyncio.TaskGroup() as group:
 
@@ -27,7 +28,8 @@ async def proxied(worker: ServerWorker) -> AsyncIterator[Client]:
             group.create_task(worker.serve_stream(theirs))
             return ours
 
-        async with Client("socks6://alice:wonder%20land%2F7@memory", dial=dial) as client:
+        url = "socks6://alice:wonder%20land%2F7@memory"
+        async with Client(url, dial=dial, option_table=option_table) as client:
             yield client
 
 

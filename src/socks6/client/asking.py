@@ -13,7 +13,7 @@ from socks6.client.way import Dial, WayToProxy
 from socks6.errors import Socks6Error, TokenRejected
 from socks6.message.codes import Command, Leg
 from socks6.message.dialect import Dialect
-from socks6.message.options import ListenBacklog, Option, StackOption, StreamID, find, find_all
+from socks6.message.options import ListenBacklog, Option, OptionTable, StackOption, StreamID, find, find_all
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.stream import ByteStream
@@ -77,6 +77,7 @@ class Asker:
         dial: Dial | None,
         methods: Sequence[MethodFactory],
         dialect: Dialect,
+        option_table: OptionTable,
         fast_open: bool,
         session: ClientSession,
     ) -> None:
@@ -84,6 +85,7 @@ class Asker:
         self._way: Final = WayToProxy(url, dial=dial, fast_open=fast_open)
         self._methods: Final = tuple(methods)
         self._dialect: Final = dialect
+        self._option_table: Final = option_table
         self._early: Final = dial is None and url.transport in {QUIC, AUTO}
         self._fast_open: Final = fast_open and dial is None and not (url.path or url.transport)
 
@@ -194,6 +196,7 @@ class Asker:
             methods=[make() for make in self._methods] if part.authenticates else (),
             initial_data=initial_data,
             dialect=self._dialect,
+            table=self._option_table,
             announcements=backlog,
         )
         # § TCP Fast Open on the Client-Proxy Leg: what is in the SYN may come twice

@@ -25,7 +25,7 @@ from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command
 from socks6.message.dialect import Dialect
-from socks6.message.options import StackOption, find_all
+from socks6.message.options import STANDARD, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
 from socks6.net.url import AUTO, QUIC, ProxyURL
@@ -81,6 +81,7 @@ class Client(DatagramClient):
         methods: Sequence[MethodFactory] = (),
         timeout: float | None = DEFAULT_TIMEOUT,
         dialect: Dialect | None = None,
+        option_table: OptionTable = STANDARD,
         fast_open: bool = False,
         session: bool | None = None,
     ) -> None:
@@ -100,12 +101,15 @@ class Client(DatagramClient):
             dial=dial,
             methods=ways,
             dialect=dialect,
+            option_table=option_table,
             fast_open=fast_open,
             session=ClientSession(enabled=bool(ways) if session is None else session),
         )
 
         pushes = dial is None and self.url.transport in {QUIC, AUTO}
-        self._desk: Final = PushDesk(dialect, numbered=self.url.quic.stream_ids) if pushes else None
+        self._desk: Final = (
+            PushDesk(dialect, option_table, numbered=self.url.quic.stream_ids) if pushes else None
+        )
 
     async def __aenter__(self) -> "Client":
         """Return the client."""

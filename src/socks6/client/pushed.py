@@ -16,7 +16,7 @@ from socks6.client.stream import ProxiedStream
 from socks6.errors import DecodeError, ProxyUnreachable, RemoteProtocolError
 from socks6.message.codes import ReplyCode
 from socks6.message.dialect import Dialect
-from socks6.message.options import StreamID, find
+from socks6.message.options import OptionTable, StreamID, find
 from socks6.message.replies import OperationReply
 from socks6.net.drive import next_event
 from socks6.net.stream import ByteStream, MultiplexedConnection
@@ -29,9 +29,10 @@ MAX_READY: Final = 128  # peers that wait for accept(), whatever the backlog; mo
 class PushDesk:
     """Gives the streams that a proxy opens to whom they are for: by connection, and by StreamID."""
 
-    def __init__(self, dialect: Dialect, *, numbered: bool) -> None:
+    def __init__(self, dialect: Dialect, option_table: OptionTable, *, numbered: bool) -> None:
         """`numbered` has each BIND carry a StreamID: always, else never."""
         self._dialect = dialect
+        self._option_table = option_table
         self._numbers: Iterator[int] | None = itertools.count(1) if numbered else None
         self._routers: dict[MultiplexedConnection, _Router] = {}
 
@@ -48,7 +49,9 @@ class PushDesk:
         """Return the listener whose first BIND was granted."""
         router = self._routers.get(connection)
         if router is None:
-            router = _Router(connection, self._dialect, lambda: self._routers.pop(connection, None))
+            router = _Router(
+                connection, self._dialect, self._option_table, lambda: self._routers.pop(connection, None)
+            )
             self._routers[connection] = router
         told = find(granted.reply.options, StreamID)
         return PushedListener(granted, router, None if told is None else told.id, backlog)
@@ -58,10 +61,15 @@ class _Router:
     """The streams that a proxy opens in one connection."""
 
     def __init__(
-        self, connection: MultiplexedConnection, dialect: Dialect, on_end: Callable[[], object]
+        self,
+        connection: MultiplexedConnection,
+        dialect: Dialect,
+        option_table: OptionTable,
+        on_end: Callable[[], object],
     ) -> None:
         self._connection = connection
         self._dialect = dialect
+        self._option_table = option_table
         self._on_end = on_end
         self._listeners: dict[int | None, PushedListener] = {}
         self._running: asyncio.Task[None] | None = None
@@ -96,7 +104,7 @@ class _Router:
         """Find out whom a stream is for."""
         try:
             async with asyncio.timeout(REPLY_SECONDS):
-                reply = await _read_reply(stream, self._dialect)
+                reply = await _read_reply(stream, self._dialect, self._option_table)
         except (OSError, DecodeError, RemoteProtocolError):  # TimeoutError is one
             stream.abort()
             return
@@ -184,7 +192,7 @@ class PushedListener(BindListener):
             self.fail(ProxyUnreachable(f"the stream that keeps the port broke: {error}"))
 
 
-async def _read_reply(stream: ByteStream, dialect: Dialect) -> OperationReply:
+async def _read_reply(stream: ByteStream, dialect: Dialect, table: OptionTable) -> OperationReply:
     """Read one reply, and nothing beyond it. Raises DecodeError, OSError."""
     data = b""
     while (missing := OperationReply.size(data, dialect) - len(data)) > 0:
@@ -192,4 +200,4 @@ async def _read_reply(stream: ByteStream, dialect: Dialect) -> OperationReply:
         if not more:
             raise RemoteProtocolError("a pushed stream ended within its reply")
         data += more
-    return OperationReply.decode(data, dialect)
+    return OperationReply.decode(data, dialect, table)

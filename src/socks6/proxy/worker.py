@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Final
 
 from socks6.errors import ConfigurationError, TlsFailed
+from socks6.message.options import STANDARD, OptionTable
 from socks6.net.direct import DirectOutbound
 from socks6.net.local_addresses import LocalAddresses
 from socks6.net.serve import ConnectionLimits
@@ -41,10 +42,13 @@ LINGER_BYTES: Final = 262_144
 NEVER: Final = 3e8  # seconds, ten years: what loops' timers can still count
 
 
-def standard_fronts(settings: Settings) -> dict[str, Front]:
+def standard_fronts(settings: Settings, option_table: OptionTable = STANDARD) -> dict[str, Front]:
     """Return every front by its name."""
     socks6 = Socks6Front(
-        dialects=settings.dialects, quiet=settings.quiet, ignore_fragmented=settings.ignore_fragmented
+        dialects=settings.dialects,
+        option_table=option_table,
+        quiet=settings.quiet,
+        ignore_fragmented=settings.ignore_fragmented,
     )
     patience = HttpSettings(
         idle_timeout=settings.relay.idle_timeout or NEVER,
@@ -64,7 +68,8 @@ class ServerWorker:
 
     `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. One worker
     serves any number of streams at the same time. `sessions` keeps the clients' sessions, by default in memory;
-    `local_addresses` tells what addresses this machine has.
+    `local_addresses` tells what addresses this machine has; `option_table` which options are read, for an outbound that
+    knows more stack options than the draft has.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class ServerWorker:
         mover: Callable[[], Mover] = best_mover,
         sessions: SessionStore | None = None,
         local_addresses: LocalAddresses | None = None,
+        option_table: OptionTable = STANDARD,
     ) -> None:
         self.authenticator = authenticator or NoAuthentication()
         self.outbound: Final = outbound or DirectOutbound()
@@ -90,7 +96,7 @@ class ServerWorker:
         self.policy = self._on_this_machine(policy or Policy())
         self.listeners: Final = Listeners(self.settings.bind, self.machine.bound)
         self.desk: Final = self._open_desk(sessions)
-        self._fronts: Final = fronts or standard_fronts(self.settings)
+        self._fronts: Final = fronts or standard_fronts(self.settings, option_table)
         self._plane: Final = RelayPlane(self.settings.relay)
         self._new_mover: Final = mover
         self._datagrams: DatagramPlane | None = None  # made when it is first needed, within the loop

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from socks6.message.codes import Command, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import StackOption, StreamID, find, find_all
+from socks6.message.options import STANDARD, OptionTable, StackOption, StreamID, find, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.drive import flush, next_event
@@ -69,12 +69,14 @@ class Socks6Front(Front):
         self,
         *,
         dialects: tuple[Dialect, ...] = (DRAFT_12,),
+        option_table: OptionTable = STANDARD,
         methods: Mapping[int, Callable[[], ServerMethod]] = METHODS,
         quiet: bool = False,
         ignore_fragmented: bool = False,
     ) -> None:
         check_methods(methods)  # when the proxy is configured, not when a client comes
         self._dialects = dialects
+        self._option_table = option_table
         self._methods = methods
         self._quiet = quiet
         self._ignore_fragmented = ignore_fragmented
@@ -87,6 +89,7 @@ class Socks6Front(Front):
             authentication_required=engine.authenticator.required,
             deadline=engine.deadline,
             dialects=self._dialects,
+            table=self._option_table,
             quiet=self._quiet,
             whole_request=self._ignore_fragmented,
         )
