@@ -52,7 +52,8 @@ async def open_listener(
     if backlog:
         logging.getLogger("socks6").warning(
             "the proxy keeps no backlog bound=%s port=%d asked=%d: it takes one peer after the other,"
-            " and refuses those who come in between",
+            " and refuses those who come in between; a socks6 server without users keeps one if it is told"
+            " bind.backlog-without-session or sessions.anonymous",
             *listener.bound,
             backlog,
         )
