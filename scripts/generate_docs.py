@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, TypeVar
 
+from readme_figures import readme
+
 from socks6.message.options import STANDARD, Place, StackOption
 from socks6.protocol.states import CLIENT_TRANSITIONS, SERVER_TRANSITIONS, ClientState, ServerState
 
@@ -113,6 +115,7 @@ def _label(step: Enum) -> str:
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "README.md": readme,
     "docs/decisions/README.md": decisions_index,
     "docs/reference/options.md": options,
     "docs/reference/states.md": states,
