@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 
 from socks6.errors import LocalProtocolError
-from socks6.net.stream import ByteStream, Endpoint, Listener, Protection
+from socks6.net.stream import ByteStream, Endpoint, Listener, Protection, was_reset
 from socks6.net.turns import BUDGET, EVENT
 from tests.kit.loops import Run
 
@@ -141,6 +141,24 @@ class StreamConformance(ABC):
                     since += 1
                     assert since <= BUDGET // EVENT + 1
                 going = False
+
+        run(play())
+
+    def test_a_reset_is_known_before_anybody_reads_and_an_end_is_none(self, run: Run) -> None:
+        async def play() -> None:
+            async with self.pair() as (left, right):
+                await left.send(b"unread")
+                await left.send_eof()
+                await turns()
+                assert not was_reset(right)
+                assert await receive_all(right) == b"unread"
+                assert not was_reset(right)
+            async with self.pair() as (left, right):
+                await left.send(b"unread")
+                await turns()
+                left.abort()
+                if self.aborts_reset:
+                    await until(lambda: was_reset(right))
 
         run(play())
 

@@ -6,7 +6,7 @@ import socket
 from socks6.client.session import DELIVERY_SECONDS, Hold
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
-from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection
+from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection, was_reset
 from socks6.net.transports.tcp import SocketStream
 from socks6.net.turns import Turns, turns_of
 
@@ -95,6 +95,10 @@ class ProxiedStream:
         self._stream.abort()
         if self._hold is not None:
             self._hold.let_go()
+
+    def was_reset(self) -> bool:
+        """Return whether the stream is known to have been reset."""
+        return was_reset(self._stream)
 
     def detach_socket(self) -> socket.socket:
         """Return a non-blocking socket that is now the caller's; the stream must not be used any more.

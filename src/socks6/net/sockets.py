@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 import socket
 import struct
 import sys
@@ -165,6 +166,14 @@ class SocketStream:
         self._break_off()
         reset_on_close(self._socket)
         self._socket.close()
+
+    def was_reset(self) -> bool:
+        """Return whether the peer has reset the connection, or it is closed; looks without taking anything."""
+        if self._socket.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._socket, 0)  # errors and the end of both directions are told of in any case
+        return bool(poll.poll(0))
 
     def detach_socket(self) -> socket.socket:
         """Return the socket, which is the caller's now: non-blocking, watched by no loop. The stream is closed."""

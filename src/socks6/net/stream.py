@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -93,6 +93,15 @@ def carrier_socket_of(stream: ByteStream) -> socket.socket | None:
     """
     carrier: socket.socket | None = getattr(stream, "carrier_socket", None)
     return carrier or stream.raw_socket
+
+
+def was_reset(stream: ByteStream) -> bool:
+    """Return whether it is known, without reading, that the peer has reset a stream; no, where nobody can tell.
+
+    Streams that can tell have a method of this name.
+    """
+    ask: Callable[[], bool] | None = getattr(stream, "was_reset", None)
+    return ask is not None and ask()
 
 
 class FrameSink(Protocol):

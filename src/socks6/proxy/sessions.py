@@ -1,6 +1,5 @@
 """Sessions, which span requests (§ Session options): what one is, and the store that keeps them within bounds."""
 
-import contextlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from socks6.net.serve import source_of
 from socks6.net.stream import Protection
 from socks6.policy.identity import Identity
 from socks6.protocol.tokens import MAX_GRANTED, TokenWindow
+from socks6.proxy.contained import report
 
 ID_SIZE: Final = 16
 KEY_SIZE: Final = 32
@@ -120,12 +120,12 @@ class Session:
         """Have everything end that is tied to the session; its connections only if told to. Idempotent."""
         self.ended = True
         callbacks, self._callbacks = self._callbacks or {}, None
-        with contextlib.ExitStack() as stack:  # so that none keeps the others from being called
-            if close:
-                for member in self._members or ():
-                    stack.callback(member.session_ended)
-            for callback in callbacks:
-                stack.callback(callback)
+        members = (member.session_ended for member in self._members or ()) if close else ()
+        for callback in (*members, *callbacks):
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 - none keeps the others from being called
+                report("what was to be told of a session's end", error)
 
 
 class Opened(NamedTuple):

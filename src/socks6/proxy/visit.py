@@ -26,6 +26,7 @@ from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.proxy.own_machine import OwnMachine
 from socks6.proxy.participation import Participation, SessionDesk
+from socks6.proxy.presence import Presence, Watch
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
 from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
@@ -79,6 +80,10 @@ class Workplace(Protocol):
     def associations(self) -> HolderLimits:
         """How many associations there may be."""
 
+    @property
+    def presence(self) -> Presence:
+        """What notices that clients are gone."""
+
     def request_arrived(self, visit: "Visit") -> None:
         """Stop the handshake's clock: the client has said what it wants."""
 
@@ -87,7 +92,7 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "_associated", "_held", "_own_session", "_part", "_shared", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
+        "_associated", "_cancellations", "_gone", "_held", "_own_session", "_part", "_shared", "_task", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
         "front", "host", "id", "peer", "policy", "port", "reason", "reply", "source", "started", "stream",
         "user", "users", "worker",
     )  # fmt: skip
@@ -111,6 +116,9 @@ class Visit:
         self._held: Holder | None = None  # of the association that the client has
         self._associated: Endpoint | None = None  # where its port is, if on this machine
         self._part: Participation | None = None
+        self._task = asyncio.current_task()  # which serves it
+        self._cancellations = self._task.cancelling() if self._task else 0  # that are none of ours
+        self._gone = False  # the client has reset its stream while something was done for it
         self.users = worker.authenticator
         self.policy = worker.policy
         self.stream = stream
@@ -157,7 +165,8 @@ class Visit:
         if penalties.blocked(self.source, now):
             self.reason = "too many failed attempts"
             return None
-        identity = await self.users.verify(credentials)
+        with self._watched():
+            identity = await self.users.verify(credentials)
         if identity is None:
             penalties.failed(self.source, now)
         return identity
@@ -198,13 +207,14 @@ class Visit:
         self.worker.request_arrived(self)
         self._note(call)
         try:
-            connection = await connect(
-                self._marked(call),
-                policy=self.policy,
-                outbound=self.worker.outbound,
-                client=carrier_socket_of(self.stream),
-                holder=holder_of(call.identity, self.source),
-            )
+            with self._watched():
+                connection = await connect(
+                    self._marked(call),
+                    policy=self.policy,
+                    outbound=self.worker.outbound,
+                    client=carrier_socket_of(self.stream),
+                    holder=holder_of(call.identity, self.source),
+                )
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)
             raise
@@ -224,15 +234,16 @@ class Visit:
         self._note(call)
         try:
             self._held = self.worker.associations.enter(call.identity, self.source)
-            association = await associate(
-                self._marked(call),
-                policy=self.policy,
-                outbound=self.worker.outbound,
-                client=self.stream,
-                advertised=self.worker.settings.bind.advertise,
-                owner=call.session or (call.identity.name, self.source),
-                holder=holder_of(call.identity, self.source),
-            )
+            with self._watched():
+                association = await associate(
+                    self._marked(call),
+                    policy=self.policy,
+                    outbound=self.worker.outbound,
+                    client=self.stream,
+                    advertised=self.worker.settings.bind.advertise,
+                    owner=call.session or (call.identity.name, self.source),
+                    holder=holder_of(call.identity, self.source),
+                )
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)
             raise
@@ -248,14 +259,15 @@ class Visit:
         self.worker.request_arrived(self)
         self._note(call)
         try:
-            binding = await bind(
-                self._marked(call),
-                policy=self.policy,
-                outbound=self.worker.outbound,
-                client=self.stream,
-                listeners=self.worker.listeners,
-                settings=self.worker.settings.bind,
-            )
+            with self._watched():
+                binding = await bind(
+                    self._marked(call),
+                    policy=self.policy,
+                    outbound=self.worker.outbound,
+                    client=self.stream,
+                    listeners=self.worker.listeners,
+                    settings=self.worker.settings.bind,
+                )
         except OperationFailed as failure:
             self.answered(call, failure.code, failure.reason)
             raise
@@ -310,10 +322,18 @@ class Visit:
         self.reason = "the handshake took too long"
         self.stream.abort()
 
+    def was_left(self) -> bool:
+        """Tell, within the cancelled task, whether that is because the client is gone, and note it."""
+        left = self._gone and self._task is not None and self._task.uncancel() <= self._cancellations
+        if left and self.ending is Ending.DONE:  # else it was we who ended it
+            self.ending, self.reason = Ending.RESET, "the client was gone before it had its answer"
+        return left
+
     def was_torn_down(self) -> bool:
         """Note, if it was so, that the visit was cancelled together with its session; return whether it was."""
         torn_down = self._part is not None and self._part.was_closed()
         if torn_down:
+            self.ending = Ending.STOPPED
             self.reason = "its session was torn down"
         return torn_down
 
@@ -360,6 +380,15 @@ class Visit:
             session=self._part.note if self._part else "",
             token=self._part.token if self._part else "",
         )
+
+    def _watched(self) -> Watch:
+        """Return a context in which the visit's task is cancelled should the client be gone."""
+        return self.worker.presence.watch(self.id, self.stream, self._client_gone)
+
+    def _client_gone(self) -> None:
+        if self._task is not None and not self._gone:
+            self._gone = True
+            self._task.cancel()
 
     def _marked(self, call: Call) -> Call:
         """Return the call with the TOS that the client itself sends with, if that is to be copied."""

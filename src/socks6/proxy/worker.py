@@ -18,6 +18,7 @@ from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
+from socks6.proxy.contained import contained
 from socks6.proxy.fronts.base import Front, Tunnel
 from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.proxy.fronts.mixed import MixedFront
@@ -28,6 +29,7 @@ from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.proxy.own_machine import OwnMachine
 from socks6.proxy.participation import SessionDesk
+from socks6.proxy.presence import Presence
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
 from socks6.proxy.visit import Visit
@@ -89,7 +91,8 @@ class ServerWorker:
         self.authenticator = authenticator or NoAuthentication()
         self.outbound: Final = outbound or DirectOutbound()
         self.settings: Final = settings or Settings()
-        self.observer: Final = observer or NullObserver()
+        self.observer: Final = contained(observer or NullObserver())
+        self.presence: Final = Presence()
         self.penalties: Final = FailurePenalties()
         self._local_addresses: Final = local_addresses or LocalAddresses()
         self.machine: Final = OwnMachine(self._local_addresses.holds, self.settings.bind.advertise)
@@ -216,15 +219,18 @@ class ServerWorker:
         except OSError as error:
             visit.broke(error)
         except asyncio.CancelledError:
-            visit.ending = Ending.STOPPED
-            if not visit.was_torn_down():
+            if not (visit.was_left() or visit.was_torn_down()):
+                visit.ending = Ending.STOPPED
                 raise
         except Exception as error:  # noqa: BLE001 - the one place that keeps a fault of ours to its connection
             visit.ending = Ending.ERROR
             self.observer.unexpected_error(f"connection {visit.id}", error)
         finally:
             stream.abort()
-            visit.leave()
+            try:
+                visit.leave()
+            except Exception as error:  # noqa: BLE001 - as above; the log line is due all the same
+                self.observer.unexpected_error(f"connection {visit.id}, leaving", error)
             self.observer.connection_ended(visit.summary())
 
     async def aclose(self) -> None:

@@ -1,5 +1,6 @@
 """Sessions, and the store that keeps them."""
 
+import asyncio
 import gc
 import itertools
 import tracemalloc
@@ -18,6 +19,7 @@ from socks6.proxy.sessions import (
     Session,
     SessionSettings,
 )
+from tests.kit.loops import Run
 
 ALICE = Identity(name="alice")
 BOB = Identity(name="bob")
@@ -83,8 +85,11 @@ def test_what_is_tied_to_a_session_that_is_over_ends_at_once() -> None:
     assert log == ["late"]
 
 
-def test_a_callback_that_fails_keeps_no_other_from_being_called() -> None:
+def test_a_callback_that_fails_keeps_no_other_from_being_called_nor_reaches_who_ends_the_session(
+    run: Run,
+) -> None:
     log: list[str] = []
+    told: list[str] = []
     session = Session(ALICE, CLEAR)
     member = Connection()
     session.join(member)
@@ -95,8 +100,15 @@ def test_a_callback_that_fails_keeps_no_other_from_being_called() -> None:
     session.on_end(called(log, "first"))
     session.on_end(fail)
     session.on_end(called(log, "last"))
-    with pytest.raises(RuntimeError):
+
+    async def scene() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: told.append(repr(context.get("exception")))
+        )
         session.end(close=True)
+
+    run(scene())
+    assert told == ["RuntimeError('ours')"]
     assert sorted(log) == ["first", "last"]
     assert member.closed == 1
 

@@ -7,16 +7,17 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError, ConnectionRefused
 from socks6.message.codes import Command
-from socks6.net.stream import ByteStream, Endpoint
+from socks6.net.stream import ByteStream, Endpoint, Protection
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.fronts.base import Engine, Front, Tunnel
+from socks6.proxy.sessions import Member, Session
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import Ending
+from socks6.telemetry import ConnectionSummary, Ending
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 
@@ -294,5 +295,53 @@ def test_closing_closes_the_way_out(run: Run) -> None:
         outbound = ScriptedOutbound()
         await ServerWorker(outbound=outbound).aclose()
         assert outbound.closed
+
+    run(scene())
+
+
+class Raising(Recorder):
+    """An observer that raises when it is told of an end."""
+
+    @override
+    def connection_ended(self, summary: ConnectionSummary) -> None:
+        super().connection_ended(summary)
+        raise ZeroDivisionError
+
+
+def test_what_an_observer_raises_ends_nothing(run: Run) -> None:
+    async def scene() -> None:
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: told.append(context.get("exception"))
+        )
+        observer = Raising()
+        worker = ServerWorker(observer=observer, outbound=ScriptedOutbound())
+        for _ in range(2):
+            client, server = memory_stream_pair()
+            await client.send_eof()
+            await worker.serve_stream(server)
+        assert len(observer.summaries) == len(told) == 2
+
+    run(scene())
+
+
+def test_a_session_that_cannot_be_left_leaves_the_log_line_due(run: Run) -> None:
+    class Stuck(Session):
+        @override
+        def leave(self, member: Member, now: float) -> None:
+            raise ZeroDivisionError
+
+    async def scene() -> None:
+        observer, outbound = Recorder(), ScriptedOutbound()
+        worker = ServerWorker(observer=observer, outbound=outbound)
+        client, server = memory_stream_pair()
+        session = Stuck(Identity(name="alice"), Protection.CLEAR)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.serve_stream(server, session=session))
+            await client.send(CONNECT)
+            await client.receive()
+            client.abort()
+        assert [repr(error) for error in observer.errors] == ["ZeroDivisionError()"]
+        assert len(observer.summaries) == 1
 
     run(scene())

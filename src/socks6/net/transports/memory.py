@@ -101,6 +101,10 @@ class MemoryStream:
             self._outgoing.fail(errno.ECONNRESET)
             self._leave()
 
+    def was_reset(self) -> bool:
+        """Return whether the peer has aborted."""
+        return self._closed or self._incoming.failed
+
     def _check_open(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "the stream was closed")
@@ -127,6 +131,11 @@ class _Lane:
         self._ended = False
         self._failure = 0  # the errno that using the lane gives
         self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether using it gives an error."""
+        return bool(self._failure)
 
     def take(self, max_bytes: int) -> bytes | None:
         self._check()

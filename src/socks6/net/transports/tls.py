@@ -283,6 +283,10 @@ class TlsStream:
             raise LocalProtocolError(SENDS_ALREADY)
         self._sends = True
 
+    def was_reset(self) -> bool:
+        """Return whether the connection beneath was reset."""
+        return self._raw.was_reset()
+
     def _check_open(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "the stream was closed")

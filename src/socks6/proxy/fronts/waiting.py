@@ -91,23 +91,25 @@ async def while_present(
     keep: Callable[[bytes], None],
     limit: int | None = None,
 ) -> None:
-    """Work until it is done, or the client leaves. Raises OperationFailed, ClientLeft.
+    """Work until it is done, or the client leaves. Raises ClientLeft, and what `work` raises, in no group.
 
     `keep` gets what the client sends. With a `limit`, so many bytes are read, and then no more: a client that
     has sent so much is found to have left only when it is written to.
     """
-    failure: OperationFailed | None = None
+    failure: Exception | None = None
     left: ClientLeft | None = None
     try:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(_watch(stream, keep, limit), name="client of a BIND")
             try:
                 await work()
-            except OperationFailed as error:
+            except Exception as error:  # noqa: BLE001 - raised again, without a group around it
                 failure = error
             watching.cancel()
     except* ClientLeft as leavings:
         left = next(error for error in leavings.exceptions if isinstance(error, ClientLeft))
+    except* Exception as others:  # noqa: BLE001 - as above
+        failure = failure or others.exceptions[0]
     if left is not None:
         raise left
     if failure is not None:

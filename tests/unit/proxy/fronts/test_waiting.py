@@ -8,7 +8,7 @@ from typing_extensions import override
 from socks6.errors import ConnectionTimedOut
 from socks6.net.stream import Accepted
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.proxy.fronts.waiting import ClientLeft, accept_while_present
+from socks6.proxy.fronts.waiting import ClientLeft, accept_while_present, while_present
 from socks6.telemetry import Ending
 from tests.kit.bindings import PEER, ScriptedBinding
 from tests.kit.loops import Run
@@ -97,5 +97,33 @@ def test_a_failure_is_the_failure(run: Run) -> None:
         binding.fail(ConnectionTimedOut("too late"))
         with pytest.raises(ConnectionTimedOut, match="too late"):
             await accept_while_present(binding, stream, lambda _: None)
+
+    run(scene())
+
+
+def test_what_the_work_raises_comes_in_no_group(run: Run) -> None:
+    async def work() -> None:
+        raise ZeroDivisionError
+
+    async def scene() -> None:
+        _, stream = memory_stream_pair()
+        with pytest.raises(ZeroDivisionError):
+            await while_present(stream, work, lambda _: None)
+
+    run(scene())
+
+
+def test_what_the_keeping_raises_comes_in_no_group(run: Run) -> None:
+    async def work() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def keep(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    async def scene() -> None:
+        client, stream = memory_stream_pair()
+        await client.send(b"x")
+        with pytest.raises(ZeroDivisionError):
+            await while_present(stream, work, keep)
 
     run(scene())

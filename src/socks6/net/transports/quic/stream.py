@@ -154,6 +154,10 @@ class QuicStream:
         if not self._closed:
             self._leave(reset=True)
 
+    def was_reset(self) -> bool:
+        """Return whether the peer has given the stream up, or the connection is over."""
+        return self._closed or self._failure is not None
+
     # What the connection tells of.
 
     def arrived(self, data: bytes, *, ended: bool) -> None:
