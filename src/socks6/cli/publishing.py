@@ -17,6 +17,7 @@ from socks6.errors import (
     VersionMismatch,
 )
 from socks6.net.direct import UNSPECIFIED
+from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.stream import Endpoint
 from socks6.net.transports.tcp import connect_tcp
 from socks6.relay.plane import RelayPlane
@@ -57,6 +58,7 @@ class Publisher:
         self._plane = RelayPlane()
         self._log = logging.getLogger("socks6")
         self._public: Endpoint | None = None  # what was last told
+        self._resolver = Resolver(lifetimes=FOR_ONE_NAME)  # of the target
         self._publishing: asyncio.Task[None] | None = None
         self._peers: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -74,6 +76,7 @@ class Publisher:
                     await asyncio.wait(self._peers, timeout=self._drain_timeout)
                 self._cut_off()
         finally:
+            self._resolver.close()
             self._plane.close()
         if self._failure is not None:
             raise self._failure
@@ -154,7 +157,9 @@ class Publisher:
         """Relay between a peer and the service; one that cannot be reached is a reset for the peer."""
         try:
             try:
-                target = await connect_tcp(*self._target, timeout=self._connect_timeout)
+                target = await connect_tcp(
+                    *self._target, timeout=self._connect_timeout, resolver=self._resolver
+                )
             except OSError as error:
                 self._log.warning(
                     "service not reached target=%s port=%d peer=%s reason=%r",

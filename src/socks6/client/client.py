@@ -46,6 +46,7 @@ class Client(DatagramClient):
 
     `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080], socks6+tls://HOST[:8389], socks6+quic://,
     socks6+auto:// (QUIC, or else TLS) or socks6+unix:///PATH.
+    The proxy's own name is looked up by the system now and then, not for each request.
     `dial` reaches the proxy over anything else: it returns a new `ByteStream` for each request. `methods` make
     further ways to authenticate (§ Authentication Method options). `timeout` is for each call, in seconds; None
     for never.

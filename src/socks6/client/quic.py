@@ -1,6 +1,7 @@
 """A client's QUIC connections to its proxy: each request is a stream of one that is there, if one suits."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -8,6 +9,7 @@ from socks6.errors import TlsFailed
 from socks6.message.codes import Command, Leg
 from socks6.message.options import StackOption
 from socks6.net.dial import interleaved
+from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import prepare
 from socks6.net.transports.quic.backends import DEFAULT, backend_named
@@ -15,7 +17,6 @@ from socks6.net.transports.quic.certificates import read_authorities
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import QuicConnector
 from socks6.net.transports.quic.stream import QuicStream
-from socks6.net.transports.tcp import addresses_of
 from socks6.net.url import ProxyURL
 
 ADDRESS_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
@@ -46,8 +47,9 @@ class _Pooled:
 class QuicWay:
     """Makes streams to one proxy. A connection that is over, or stuck, is replaced when it is needed."""
 
-    def __init__(self, url: ProxyURL) -> None:
+    def __init__(self, url: ProxyURL, resolver: Resolver) -> None:
         """Read the files that the URL names. Raises ConfigurationError."""
+        self._resolver = resolver
         self._url = url
         self._connector = QuicConnector(
             url.host,
@@ -109,7 +111,23 @@ class QuicWay:
 
     async def _dial(self, ask: Ask) -> QuicStream:
         """Return the first stream of a new connection."""
-        addresses = interleaved(await addresses_of(self._url.host, self._url.port))
+        place = self._url.host, self._url.port
+        addresses = await self._resolver.resolve(*place)
+        try:
+            return await self._dial_one_of(interleaved(addresses), ask)
+        except TlsFailed:
+            raise
+        except asyncio.CancelledError:
+            self._resolver.doubt(self._url.host)  # perhaps it took too long for whoever waited
+            raise
+        except OSError:
+            newer = await self._resolver.newer(*place, addresses)
+            if not newer:
+                raise
+            return await self._dial_one_of(interleaved(newer), ask)
+
+    async def _dial_one_of(self, addresses: Sequence[Address], ask: Ask) -> QuicStream:
+        """Return the first stream of a new connection to the first address that answers."""
         for address in addresses[:-1]:
             try:
                 async with asyncio.timeout(ADDRESS_SECONDS):

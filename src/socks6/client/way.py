@@ -9,6 +9,7 @@ from socks6.client.quic import Ask, QuicWay
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
+from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.stackopts import prepare
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
@@ -26,14 +27,21 @@ Dial: TypeAlias = Callable[[], Awaitable[ByteStream]]
 class WayToProxy:
     """Makes the streams of one client, and keeps what they have in common."""
 
-    def __init__(self, url: ProxyURL, *, dial: Dial | None, fast_open: bool) -> None:
+    def __init__(
+        self, url: ProxyURL, *, dial: Dial | None, fast_open: bool, resolver: Resolver | None = None
+    ) -> None:
         """Read the files that the URL names. Raises ConfigurationError."""
+        self._resolver = resolver or Resolver(lifetimes=FOR_ONE_NAME)
         self._url = url
         self._dial = dial
         self._fast_open = fast_open
         transport = "" if dial else url.transport
-        self._tls = TlsConnector(url.host, url.port, url.tls) if transport in {TLS, AUTO} else None
-        self._quic = QuicWay(url) if transport in {QUIC, AUTO} else None
+        self._tls = (
+            TlsConnector(url.host, url.port, url.tls, resolver=self._resolver)
+            if transport in {TLS, AUTO}
+            else None
+        )
+        self._quic = QuicWay(url, self._resolver) if transport in {QUIC, AUTO} else None
         self._quic_blocked_until = 0.0
 
     async def go(self, ask: Ask) -> ByteStream:
@@ -58,11 +66,13 @@ class WayToProxy:
 
     def close(self) -> None:
         """Close connections that are no stream's any more. Idempotent."""
+        self._resolver.close()
         if self._quic is not None:
             self._quic.close()
 
     async def aclose(self) -> None:
         """As `close`; what nobody uses is closed then. Idempotent."""
+        self._resolver.close()
         if self._quic is not None:
             await self._quic.aclose()
 
@@ -71,7 +81,9 @@ class WayToProxy:
         if self._tls is not None:
             stream = await self._tls.connect(options=near, fast_open=self._fast_open)
         elif self._dial is None and not self._url.path:
-            return await connect_tcp(self._url.host, self._url.port, options=near, fast_open=opening)
+            return await connect_tcp(
+                self._url.host, self._url.port, options=near, fast_open=opening, resolver=self._resolver
+            )
         else:
             stream = await (self._dial() if self._dial else connect_unix(self._url.path))
             if stream.raw_socket is not None:

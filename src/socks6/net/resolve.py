@@ -13,6 +13,7 @@ and nobody may have all of them:
 
 import asyncio
 import collections
+import contextlib
 import errno
 import queue
 import socket
@@ -125,23 +126,35 @@ class Resolver:
     async def newer(self, host: str, port: int, known: Sequence[Address]) -> tuple[Address, ...]:
         """Return the addresses of a name that are not among `known`, where nobody answers; none if there are none.
 
-        Asks the system, unless it has just been asked. Raises OSError.
+        Asks the system, unless it has just been asked; what it cannot tell is not there.
         """
         if literal_address(host, port):
             return ()
         name = _encoded(host)
         self._notice()
         answer = self._answers.get(name)
+        found: tuple[Address, ...] = ()
         if answer is not None and _now() - answer.since < JUST_NOW:
             found = answer.addresses
         else:
-            found = await self._look_up(name, None)
+            with contextlib.suppress(OSError):
+                found = await self._look_up(name, None)
         return tuple(address for address in (one.at(port) for one in found) if address not in known)
 
-    async def aclose(self) -> None:
+    def doubt(self, host: str) -> None:
+        """Have the name looked up again, in the background, when it is next asked for: its addresses may be old."""
+        answer = self._answers.get(host.encode("ascii", "replace"))
+        if answer is not None:
+            answer.refresh = min(answer.refresh, _now())
+
+    def close(self) -> None:
         """Let the threads end. Idempotent; a later lookup starts new ones."""
         self._threads.close()
         self._threads = _Threads(self._ask)
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self.close()
 
     # What is known.
 

@@ -1,5 +1,10 @@
 """How a client reaches its proxy."""
 
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ from socks6.client.quic import Ask
 from socks6.client.way import WayToProxy
 from socks6.errors import ProxyUnreachable
 from socks6.message.codes import Command
+from socks6.net.resolve import FOR_ONE_NAME, Address, Resolver
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from socks6.net.transports.tls import TlsStream
@@ -17,7 +23,9 @@ from socks6.net.url import ProxyURL
 from socks6.proxy.service import Server
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
+from tests.kit.origins import silent_place
 from tests.kit.proxied import as_alice, echoing, local_worker
+from tests.kit.streams import turns, until
 
 
 def test_over_tls_a_clients_later_connections_go_on_with_the_keys_of_the_earlier(
@@ -35,6 +43,90 @@ def test_over_tls_a_clients_later_connections_go_on_with_the_keys_of_the_earlier
                     assert isinstance(stream.carrier, TlsStream)
                     resumed.append(stream.carrier.resumed)
             assert resumed == [False, True, True]
+
+    run(scene())
+
+
+class Names:
+    """Names of one host, looked up slowly."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.found = hosts
+        self.asked = 0
+        self.threads: set[str] = set()
+
+    def __call__(self, name: bytes, port: int) -> list[Address]:
+        self.asked += 1
+        self.threads.add(threading.current_thread().name)
+        return [Address(socket.AF_INET, (host, port)) for host in self.found]
+
+
+TRANSPORTS = pytest.mark.parametrize("transport", ["", "+tls", "+quic"])
+
+
+@contextlib.asynccontextmanager
+async def named(tmp_path: Path, transport: str, names: Names) -> AsyncIterator[tuple[WayToProxy, Resolver]]:
+    """Run a proxy at 127.0.0.1; yield a way to it, by the name `proxy.example`."""
+    files = write_certificate(tmp_path)
+    query = f"?{files.listener_query}" if transport else ""
+    async with Server([f"socks6{transport}://127.0.0.1:0{query}"], local_worker()) as server:
+        port = server.urls[0].rpartition(":")[2].partition("?")[0]
+        query = f"?ca={files.ca}&sni=localhost" if transport else ""
+        url = ProxyURL.parse(f"socks6{transport}://proxy.example:{port}{query}")
+        resolver = Resolver(lookup=names, lifetimes=FOR_ONE_NAME)
+        way = WayToProxy(url, dial=None, fast_open=False, resolver=resolver)
+        try:
+            yield way, resolver
+        finally:
+            await way.aclose()
+
+
+@TRANSPORTS
+def test_a_proxys_name_is_looked_up_once_for_all_requests(run: Run, tmp_path: Path, transport: str) -> None:
+    async def scene() -> None:
+        names = Names("127.0.0.1")
+        async with named(tmp_path, transport, names) as (way, _):
+            for _ in range(2):
+                calls = [way.go(Ask(Command.NOOP, alone=number < 3)) for number in range(20)]
+                for stream in await asyncio.gather(*calls):
+                    stream.abort()
+        assert names.asked == 1
+
+    run(scene())
+
+
+@TRANSPORTS
+def test_a_proxy_that_moved_is_found_by_the_next_request(run: Run, tmp_path: Path, transport: str) -> None:
+    async def scene() -> None:
+        names = Names("127.0.0.9")  # nobody is there
+        async with named(tmp_path, transport, names) as (way, resolver):
+            with pytest.raises(ProxyUnreachable):
+                await way.go(Ask(Command.NOOP))
+            names.found = ("127.0.0.9", "127.0.0.1")
+            resolver._answers[b"proxy.example"].since -= 10.0
+            (await way.go(Ask(Command.NOOP))).abort()
+            assert names.asked == 2
+            (await way.go(Ask(Command.NOOP))).abort()
+            assert names.asked == 2
+
+    run(scene())
+
+
+def test_a_request_that_was_given_up_has_the_name_looked_up_again(run: Run) -> None:
+    async def scene() -> None:
+        names = Names("127.0.0.1")
+        resolver = Resolver(lookup=names, lifetimes=FOR_ONE_NAME)
+        with silent_place() as place:
+            url = ProxyURL.parse(f"socks6://proxy.example:{place.port}")
+            way = WayToProxy(url, dial=None, fast_open=False, resolver=resolver)
+            for _ in range(2):
+                task = asyncio.create_task(way.go(Ask(Command.NOOP)))
+                await until(lambda: b"proxy.example" in resolver._answers)
+                await turns()
+                task.cancel()
+                await asyncio.wait((task,))
+            await until(lambda: names.asked == 2)
+            await way.aclose()
 
     run(scene())
 

@@ -4,15 +4,16 @@ import asyncio
 import errno
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import Address, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, concerning
+from socks6.net.stream import Endpoint
 
 __all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
 
@@ -82,23 +83,59 @@ async def connect_tcp(
     timeout: float | None = None,
     options: Iterable[StackOption] = (),
     fast_open: bytes | None = None,
+    resolver: Resolver | None = None,
 ) -> SocketStream:
     """Connect to the first address of `host` that answers, with the options about the client's leg. Raises OSError.
+
+    Whoever connects again and again has a `resolver`, which remembers the addresses; where none of these answers, it
+    is asked whether there are others by now.
 
     `fast_open` is sent first, within the SYN if the system has the host's TCP Fast Open cookie. If not, it
     fetches one for the next time, also when there is nothing to send. Such data may arrive twice (§ TCP Fast
     Open on the Client-Proxy Leg says when that is no harm).
     """
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    async with asyncio.timeout_at(deadline):
-        addresses = await addresses_of(host, port)
     wanted = concerning(options, Leg.CLIENT_PROXY)
     dialler = Dialler(wanted, leg=Leg.CLIENT_PROXY, syn_data=fast_open, deadline=deadline)
-    sock = await happy_eyeballs(interleaved(addresses), dialler.dial)
+    sock = await _dial(Endpoint(host, port), dialler, resolver, deadline)
     stream = SocketStream(sock)
     if fast_open:
         await _send_rest(stream, memoryview(fast_open)[dialler.syn_bytes(sock) :], deadline)
     return stream
+
+
+async def _dial(
+    place: Endpoint, dialler: Dialler, resolver: Resolver | None, deadline: float | None
+) -> socket.socket:
+    """Return the socket of the first address of a place that answers. Raises OSError."""
+    if resolver is None:
+        async with asyncio.timeout_at(deadline):
+            addresses = await _asked_of_the_loop(place)
+        return await happy_eyeballs(interleaved(addresses), dialler.dial)
+    async with asyncio.timeout_at(deadline):
+        addresses = await resolver.resolve(*place)
+    try:
+        return await happy_eyeballs(interleaved(addresses), dialler.dial)
+    except asyncio.CancelledError:
+        resolver.doubt(place.host)  # perhaps it took too long for whoever waited
+        raise
+    except OSError:
+        async with asyncio.timeout_at(deadline):
+            newer = await resolver.newer(*place, addresses)
+        if not newer:
+            raise
+        return await happy_eyeballs(interleaved(newer), dialler.dial)
+
+
+async def _asked_of_the_loop(place: Endpoint) -> Sequence[Address]:
+    """Return the addresses of a host, asked for in one of the few threads of the loop's executor. Raises OSError."""
+    if address := literal_address(*place):
+        return (address,)
+    found = await asyncio.get_running_loop().getaddrinfo(
+        *place, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+    )
+    # an address of another shape comes only from a Python built without IPv6
+    return [Address(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
 
 
 async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | None) -> None:

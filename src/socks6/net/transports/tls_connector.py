@@ -9,6 +9,7 @@ from socks6.message.options import StackOption
 from socks6.net.encryption.contexts import ALPN, client_context
 from socks6.net.encryption.pins import is_pinned
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.resolve import Resolver
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.tls import TlsConversation, TlsStream
 
@@ -16,8 +17,17 @@ from socks6.net.transports.tls import TlsConversation, TlsStream
 class TlsConnector:
     """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
 
-    def __init__(self, host: str, port: int, said: TlsParameters = NOTHING_SAID, *, alpn: str = ALPN) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        said: TlsParameters = NOTHING_SAID,
+        *,
+        alpn: str = ALPN,
+        resolver: Resolver | None = None,
+    ) -> None:
         """Read the files. Raises ConfigurationError."""
+        self._resolver = resolver
         self._host = host
         self._port = port
         self._server_name = without_trailing_dot(said.sni or host)  # RFC 6066 §3
@@ -37,7 +47,11 @@ class TlsConnector:
         )
         hello = conversation.begin()
         raw = await connect_tcp(
-            self._host, self._port, options=options, fast_open=hello if fast_open else None
+            self._host,
+            self._port,
+            options=options,
+            fast_open=hello if fast_open else None,
+            resolver=self._resolver,
         )
         stream = TlsStream(raw, conversation)
         try:
