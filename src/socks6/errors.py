@@ -9,6 +9,7 @@
     ├── RemoteProtocolError                    the peer broke the protocol
     │   └── VersionMismatch                    the proxy speaks another version of SOCKS
     ├── AuthenticationFailed (PermissionError) the proxy refused our credentials
+    ├── AuthenticationBusy                     credentials cannot be checked now, on the proxy's side
     ├── TokenRejected (ConnectionError)        the proxy may have carried the request out before
     ├── ProxyUnreachable (ConnectionError)     no usable connection to the proxy itself
     │   ├── ProxyTimedOut (TimeoutError)       the proxy itself does not answer in time
@@ -61,6 +62,10 @@ class VersionMismatch(RemoteProtocolError):
 
 class AuthenticationFailed(Socks6Error, PermissionError):
     """The proxy refused our credentials, or accepts no method that we have."""
+
+
+class AuthenticationBusy(Socks6Error):
+    """Too many credentials wait to be checked, or the time for it is up: nothing is known of these."""
 
 
 class TokenRejected(Socks6Error, ConnectionError):

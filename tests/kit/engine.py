@@ -10,6 +10,7 @@ from socks6.errors import CommandNotSupported, OperationFailed
 from socks6.net.stream import Binding, ByteStream, Connection, DatagramChannel, Endpoint
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
@@ -69,6 +70,17 @@ class FakeEngine(Engine):
         self.refusals: list[tuple[Ending, str]] = []
         self.bytes_up = 0
         self.bytes_down = 0
+        self.standing = True
+        self.rules = Policy()
+
+    @property
+    @override
+    def policy(self) -> Policy:
+        return self.rules
+
+    @override
+    def stands(self, identity: Identity) -> bool:
+        return self.standing
 
     @override
     def admitted(self, identity: Identity, session: Session | None) -> Session | None:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from typing_extensions import override
+
 from socks6.message.codes import Command
 from socks6.message.options import AuthenticationData, Option
 from socks6.message.replies import AuthenticationReply, OperationReply
@@ -18,6 +20,7 @@ from socks6.net.url import ProxyURL
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
+from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
@@ -125,10 +128,13 @@ def proof(password: str = "right") -> AuthenticationData:
     )
 
 
-class Slow:
+class Slow(Authenticator):
     """An authenticator that counts, and takes its time until it is let go."""
 
-    required = True
+    @property
+    @override
+    def required(self) -> bool:
+        return True
 
     def __init__(self) -> None:
         self.table = UserTable.from_plain({"alice": "right"})
@@ -136,11 +142,13 @@ class Slow:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
+    @override
     async def verify(self, credentials: Credentials) -> Identity | None:
         self.asked += 1
         await self.may_answer.wait()
         return await self.table.verify(credentials)
 
+    @override
     def standing(self, identity: Identity) -> object:
         return self.table.standing(identity)
 

@@ -19,6 +19,8 @@ from socks6.message.options import (
     find,
 )
 from socks6.net.stream import FrameSink, MultiplexedConnection
+from socks6.policy.rules import Policy, Rule
+from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
@@ -27,6 +29,7 @@ from tests.kit.loops import Run
 from tests.kit.proxied import echoing
 from tests.kit.quic import BACKENDS
 from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, serving
+from tests.kit.reading import receive_all, receive_exactly
 from tests.kit.streams import until
 from tests.kit.udp_hosts import udp_echo
 
@@ -325,3 +328,53 @@ async def _exactly(asked: Asked, size: int) -> bytes:
         assert more
         data += more
     return data
+
+
+def test_new_streams_meet_the_users_that_a_reload_has_left(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        worker = a_worker(Slow())
+        async with echoing() as port, serving(tmp_path, worker, library) as scene:
+            connection = await scene.connect()
+            running = await ask(connection, proof(), command=Command.CONNECT, host="127.0.0.1", port=port)
+            assert (await running.replies())[1].code == ReplyCode.SUCCEEDED
+            assert find((await (await ask(connection)).replies())[0].options, SessionID) is None
+            for left in ({}, {"alice": "changed"}):
+                worker.replace(authenticator=UserTable.from_plain(left), policy=worker.policy)
+                for command in (Command.CONNECT, Command.BIND, Command.NOOP):
+                    for credentials in ((), (proof(),)):
+                        refused = await ask(
+                            connection, *credentials, command=command, host="127.0.0.1", port=port
+                        )
+                        assert (await refused.authentication()).type == AuthenticationType.FAILED
+                        refused.stream.abort()
+            assert await receive_exactly(running.stream, 6) == b"hello "
+            await running.stream.send(b"still here")
+            assert await receive_exactly(running.stream, 10) == b"still here"
+            again = await ask(
+                connection, proof("changed"), command=Command.CONNECT, host="127.0.0.1", port=port
+            )
+            assert (await again.replies())[1].code == ReplyCode.SUCCEEDED
+            assert (await (await ask(connection)).replies())[1].code == ReplyCode.SUCCEEDED
+            for asked in (running, again):
+                await asked.stream.send_eof()
+                assert (await receive_all(asked.stream)).removeprefix(b"hello ") == b""
+
+    run(main())
+
+
+def test_new_streams_meet_the_policy_that_holds_now(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        worker = a_worker(Slow())
+        async with echoing() as port, serving(tmp_path, worker, library) as scene:
+            connection = await scene.connect()
+            for policy, code in (
+                (worker.policy, ReplyCode.SUCCEEDED),
+                (Policy(rules=(Rule.parse("deny"),)), ReplyCode.NOT_ALLOWED),
+            ):
+                worker.replace(authenticator=worker.authenticator, policy=policy)
+                asked = await ask(connection, proof(), command=Command.CONNECT, host="127.0.0.1", port=port)
+                assert (await asked.replies())[1].code == code
+                await asked.stream.send_eof()
+                assert (await receive_all(asked.stream)).removeprefix(b"hello ") == b""
+
+    run(main())

@@ -61,6 +61,7 @@ FAILURE_FOR_REPLY: Final[dict[int, Failure]] = {
     ReplyCode.CONNECTION_TIMED_OUT: Failure(HTTPStatus.GATEWAY_TIMEOUT, "connection_timeout"),
 }
 UNAUTHENTICATED: Final = Failure(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, "http_request_denied")
+BUSY: Final = Failure(HTTPStatus.SERVICE_UNAVAILABLE, "proxy_internal_error")
 ORIGIN_MALFORMED: Final = Failure(HTTPStatus.BAD_GATEWAY, "http_protocol_error")
 ORIGIN_BROKE: Final = Failure(HTTPStatus.BAD_GATEWAY, "http_response_incomplete")
 ORIGIN_SILENT: Final = Failure(HTTPStatus.GATEWAY_TIMEOUT, "http_response_timeout")

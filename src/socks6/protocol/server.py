@@ -185,9 +185,10 @@ class ServerConversation:
     def refuse(self, options: tuple[Option, ...] = (), *, reason: str) -> None:
         """Queue a final, failing Authentication Reply (an invalid session, a spent token, a ban).
 
-        To a client that is known (a spent token) it is said in quiet mode, too.
+        Without a word about credentials that were offered, where these cannot be checked now. To a client that
+        is known (a spent token) it is said in quiet mode, too.
         """
-        if self.state is not ServerState.AUTHENTICATED:
+        if self.state not in {ServerState.AUTHENTICATED, ServerState.VERIFYING}:
             self._require(ServerState.DECIDING)
         self._refuse(options, reason)
 

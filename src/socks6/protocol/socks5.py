@@ -81,6 +81,7 @@ METHODS: Final[dict[bool, dict[int, Step]]] = {
 
 ACCEPTED: Final = UsernamePasswordReply(status=0)
 REJECTED: Final = UsernamePasswordReply(status=1)
+UNKNOWN: Final = UsernamePasswordReply(status=2)  # RFC 1929: any status but 0 is a failure, and the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +168,11 @@ class Socks5Conversation:
         self._move(Step.ACCEPT if accepted else Step.REJECT)
         self._outgoing += (ACCEPTED if accepted else REJECTED).encode()
         self._advance()
+
+    def cannot_verify(self) -> None:
+        """Say that nobody can tell now whether the offered credentials hold."""
+        self._move(Step.REJECT)
+        self._outgoing += UNKNOWN.encode()
 
     def send_success(self, host: str, port: int) -> None:
         """Queue the successful reply with the proxy's end of the far leg; BIND's second one has the peer's."""

@@ -1,7 +1,8 @@
 """What the visits of one connection's streams have in common (QUIC): who has come, its session, its BINDs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Final, TypeAlias
 
 from socks6.errors import GeneralFailure
@@ -36,11 +37,15 @@ class MultiplexedVisit:
         self._session: Session | None = None
         self._own_session: Session | None = None  # of which nobody else knows
         self._binds: set[int | None] = set()
+        self._streams = 0  # that are served
+        self._revoked = False
+        self._seconds = 0.0
 
     def begin(self, group: asyncio.TaskGroup, seconds: float) -> None:
         """Serve, with tasks of `group`; a client that is not let in within these seconds is sent away."""
         self._group = group
-        self._limit = asyncio.get_running_loop().call_later(seconds, self._expire)
+        self._seconds = seconds
+        self._start_clock()
 
     @property
     def session(self) -> Session | None:
@@ -59,23 +64,48 @@ class MultiplexedVisit:
             self._gate.release()
         return first
 
-    def admitted(self, identity: Identity, session: Session | None) -> Session:
+    def admitted(self, identity: Identity, session: Session | None) -> Session | None:
         """Note who was let in, the first time; return the session of the request."""
-        if self._session is None:
+        current = self.session
+        if current is None:
             if session is None:
                 session = self._own_session = Session(identity, self.connection.protection)
             self._session = session
             self._stop_clock()
-            self._gate.release()
-        return self.session or self._session
+            self._open_gate()
+            return session
+        # another, where two were authenticated at a time after a reload
+        return current if current.identity == identity else session
+
+    def revoke(self, stands: Callable[[Identity], bool]) -> None:
+        """Have who comes next be authenticated anew, if who was let in would not be now; what runs goes on.
+
+        What is tied to the connection's own session ends, as it does for any session.
+        """
+        if self._session is None or stands(self._session.identity):
+            return
+        own, self._own_session, self._session = self._own_session, None, None
+        if own is not None:
+            own.end(close=False)
+        self._revoked = True
+        self._start_clock()
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Count a stream that is served: as long as there are any, a connection that was let in once stays."""
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     def first_left(self, ending: Ending) -> None:
         """Take note of the end of the stream that was to be authenticated, if it was not: the next one's turn."""
         if self._session is not None:
             return
-        if ending in FAILURES:
+        if ending in FAILURES and not self._revoked:  # else streams of before may be running
             self.connection.close(REFUSED, "not authenticated")
-        self._gate.release()
+        self._open_gate()
 
     def claim_bind(self, stream_id: int | None) -> None:
         """Have the peers of a BIND be told apart from others' by this id. Raises GeneralFailure if it is taken."""
@@ -115,9 +145,20 @@ class MultiplexedVisit:
 
     def _expire(self) -> None:
         """Send a client away that nobody has let in; `admitted` stops the clock."""
+        if self._revoked and self._streams:
+            self._start_clock()
+            return
         self.connection.close(
             REFUSED, "no request" if not self._gate.locked() else "not authenticated in time"
         )
+
+    def _open_gate(self) -> None:
+        """Let the next one in; after a reload the gate may have been passed before."""
+        if self._gate.locked():
+            self._gate.release()
+
+    def _start_clock(self) -> None:
+        self._limit = asyncio.get_running_loop().call_later(self._seconds, self._expire)
 
     def _stop_clock(self) -> None:
         if self._limit is not None:

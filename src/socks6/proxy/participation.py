@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
-from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.base import Authenticator, still_vouches
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.sessions import Member, Session, SessionSettings, SessionStore
 
@@ -46,10 +46,7 @@ class SessionDesk:
 
     def still_vouch(self, identity: Identity, old: Authenticator) -> bool:
         """Tell whether those who know the users now say of one what those did who let him in."""
-        if old is self.users:
-            return True
-        standing = self.users.standing(identity)
-        return standing is not None and standing == old.standing(identity)
+        return still_vouches(self.users, old, identity)
 
     def expire_later(self) -> None:
         """Have idle sessions end in time: one timer for all, none while no session is idle."""

@@ -4,19 +4,27 @@ import asyncio
 import dataclasses
 from typing import Final, Protocol
 
-from socks6.errors import CertificateRefused, OperationFailed, TlsFailed
+from socks6.errors import CertificateRefused, NotAllowed, OperationFailed, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import TOS, find
 from socks6.net.encryption.contexts import ALPN
 from socks6.net.stackopts.received import received_tos
-from socks6.net.stream import Binding, ByteStream, Connection, Endpoint, Outbound, carrier_socket_of
+from socks6.net.stream import (
+    Binding,
+    ByteStream,
+    Connection,
+    Endpoint,
+    Outbound,
+    carrier_socket_of,
+    was_reset,
+)
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
-from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.authentication.penalty import FailurePenalties
+from socks6.proxy.authentication.base import Authenticator, Verifier, still_vouches
+from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.commands.associate import associate
 from socks6.proxy.commands.bind import bind
 from socks6.proxy.commands.connect import connect
@@ -35,6 +43,7 @@ from socks6.telemetry import ConnectionSummary, Ending
 
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
 SOCKS6: Final = "socks6"
+ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for telling a client that the proxy is busy
 
 
 class Workplace(Protocol):
@@ -65,8 +74,8 @@ class Workplace(Protocol):
         """What is this machine's own."""
 
     @property
-    def penalties(self) -> FailurePenalties:
-        """Who has guessed too often."""
+    def verifications(self) -> VerificationQueue:
+        """Whose credentials are checked when."""
 
     @property
     def desk(self) -> SessionDesk | None:
@@ -92,9 +101,9 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "_associated", "_cancellations", "_gone", "_held", "_own_session", "_part", "_shared", "_task", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
-        "front", "host", "id", "peer", "policy", "port", "reason", "reply", "source", "started", "stream",
-        "user", "users", "worker",
+        "_asked", "_associated", "_cancellations", "_gone", "_held", "_own_session", "_part", "_shared", "_task", "_vouching", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
+        "front", "host", "id", "peer", "port", "reason", "reply", "source", "started", "stream",
+        "user", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -119,8 +128,8 @@ class Visit:
         self._task = asyncio.current_task()  # which serves it
         self._cancellations = self._task.cancelling() if self._task else 0  # that are none of ours
         self._gone = False  # the client has reset its stream while something was done for it
-        self.users = worker.authenticator
-        self.policy = worker.policy
+        self._vouching = worker.authenticator  # who let the client in, or would
+        self._asked = False  # whether a whole request was here
         self.stream = stream
         self.front = front
         self.id = number
@@ -142,7 +151,17 @@ class Visit:
     # What the front may ask.
 
     @property
-    def authenticator(self) -> Authenticator:
+    def users(self) -> Authenticator:
+        """Return who knows the users now: a reload may change that at any time."""
+        return self.worker.authenticator
+
+    @property
+    def policy(self) -> Policy:
+        """Return what clients may reach now."""
+        return self.worker.policy
+
+    @property
+    def authenticator(self) -> Verifier:
         """Return this visit: it asks the worker's authenticator and keeps count."""
         return self
 
@@ -157,19 +176,40 @@ class Visit:
         return self.certified or ANONYMOUS
 
     async def verify(self, credentials: Credentials) -> Identity | None:
-        """Ask the authenticator, unless this source has guessed too often of late; a certificate says it all."""
+        """Ask the authenticator, when it is this source's turn; a certificate says it all.
+
+        Raises AuthenticationBusy where there is no answer in time, OSError when the client is gone.
+        """
         if self.certified is not None:
             return self.certified
-        penalties = self.worker.penalties
-        now = asyncio.get_running_loop().time()
-        if penalties.blocked(self.source, now):
+        deadline = self._verification_deadline()
+        while True:
+            users = self.users
+            with self._watched():
+                identity = await self.worker.verifications.verify(
+                    lambda: self.users,
+                    credentials,
+                    source=self.source,
+                    deadline=deadline,
+                    present=lambda: not was_reset(self.stream),
+                )
+            if users is self.users:  # else a reload came between
+                break
+        self._vouching = users
+        if identity is None and self.worker.verifications.shuts_out(credentials, self.source):
             self.reason = "too many failed attempts"
-            return None
-        with self._watched():
-            identity = await self.users.verify(credentials)
-        if identity is None:
-            penalties.failed(self.source, now)
         return identity
+
+    def stands(self, identity: Identity) -> bool:
+        """Return whether those who know the users now say of a client what those did who let it in."""
+        return self.certified is not None or still_vouches(self.users, self._vouching, identity)
+
+    def _verification_deadline(self) -> float:
+        """Return by when credentials have to be checked so that the answer can still be sent."""
+        patience = self.worker.settings.handshake_timeout
+        ahead = min(ANSWER_SECONDS, patience / 10)
+        begun = asyncio.get_running_loop().time() if self._asked else self.started
+        return begun + patience - ahead
 
     @property
     def session(self) -> Session | None:
@@ -183,7 +223,11 @@ class Visit:
 
     def admitted(self, identity: Identity, session: Session | None) -> Session | None:
         """Have a connection of many streams know who it is from."""
-        return session if self._shared is None else self._shared.admitted(identity, session)
+        if session is not None or (self._shared is not None and self._shared.session is not None):
+            self._vouching = self.users  # a reload ends the sessions of those who do not stand any more
+        if self._shared is None or not self.stands(identity):
+            return session
+        return self._shared.admitted(identity, session)
 
     async def proven(self) -> None:
         """Wait until the client has proven to be there, where what it sent may be a replay. Raises OSError."""
@@ -194,19 +238,15 @@ class Visit:
         """Return this connection's part in sessions, made when it is first asked for."""
         if self._part is None and self.worker.desk is not None:
             self._part = Participation(
-                self.worker.desk, self.stream, self.users, self.session, certified=self.certified
+                self.worker.desk, self.stream, self._vouching, self.session, certified=self.certified
             )
         return self._part
 
-    def standing(self, identity: Identity) -> object:
-        """Ask the authenticator."""
-        return self.users.standing(identity)
-
     async def connect(self, call: Call) -> Connection:
         """Judge and carry out a CONNECT. Raises OperationFailed."""
-        self.worker.request_arrived(self)
-        self._note(call)
+        self._begin(call)
         try:
+            self._check_standing(call)
             with self._watched():
                 connection = await connect(
                     self._marked(call),
@@ -230,9 +270,9 @@ class Visit:
 
     async def associate(self, call: Call) -> Association:
         """Judge and carry out an UDP ASSOCIATE, within the limits. Raises OperationFailed."""
-        self.worker.request_arrived(self)
-        self._note(call)
+        self._begin(call)
         try:
+            self._check_standing(call)
             self._held = self.worker.associations.enter(call.identity, self.source)
             with self._watched():
                 association = await associate(
@@ -256,9 +296,9 @@ class Visit:
 
     async def bind(self, call: Call) -> Binding:
         """Judge and carry out a BIND. Raises OperationFailed."""
-        self.worker.request_arrived(self)
-        self._note(call)
+        self._begin(call)
         try:
+            self._check_standing(call)
             with self._watched():
                 binding = await bind(
                     self._marked(call),
@@ -399,6 +439,17 @@ class Visit:
         if tos is None:
             return call
         return dataclasses.replace(call, options=(*call.options, TOS(leg=Leg.BOTH, tos=tos)))
+
+    def _begin(self, call: Call) -> None:
+        """Note that the client has said what it wants."""
+        self._asked = True
+        self.worker.request_arrived(self)
+        self._note(call)
+
+    def _check_standing(self, call: Call) -> None:
+        """Raise NotAllowed if a reload came since the client was let in, and it would not be now."""
+        if not self.stands(call.identity):
+            raise NotAllowed("the user is gone, or has another password, since a reload")
 
     def _note(self, call: Call) -> None:
         """Keep what the log will say of a call, not the call: its first data may be long."""

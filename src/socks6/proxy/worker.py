@@ -15,9 +15,10 @@ from socks6.net.serve import ConnectionLimits
 from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection, Outbound
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.rules import Policy
-from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.base import Authenticator, still_vouches
 from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
+from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.contained import contained
 from socks6.proxy.fronts.base import Front, Tunnel
 from socks6.proxy.fronts.http import HttpFront, HttpSettings
@@ -98,6 +99,7 @@ class ServerWorker:
         self.machine: Final = OwnMachine(self._local_addresses.holds, self.settings.bind.advertise)
         self.policy = self._on_this_machine(policy or Policy())
         self.listeners: Final = Listeners(self.settings.bind, self.machine.bound)
+        self.verifications: Final = VerificationQueue(self.penalties)
         self.desk: Final = self._open_desk(sessions)
         self._fronts: Final = fronts or standard_fronts(self.settings, option_table)
         self._plane: Final = RelayPlane(self.settings.relay)
@@ -111,6 +113,7 @@ class ServerWorker:
         self._ids: Final = itertools.count(1)
         self._handshakes: Final[dict[Visit, None]] = {}  # in order of their deadlines, all being equally long
         self._sweeping = False
+        self._multiplexed: Final[set[MultiplexedVisit]] = set()
 
     def front(self, name: str) -> Front:
         """Return a front by its name; raises ConfigurationError for an unknown one."""
@@ -120,14 +123,20 @@ class ServerWorker:
             raise ConfigurationError(f"no front {name!r}: one of {', '.join(self._fronts)}") from None
 
     def replace(self, *, authenticator: Authenticator, policy: Policy) -> None:
-        """Have clients that come from now on meet these; who is here keeps those that he met.
+        """Have every request from now on meet these, on whatever connection it comes; what is relayed goes on.
 
-        Sessions end where the new authenticator does not know their users, or not by the same password.
+        Sessions end where the new authenticator does not know their users, or not by the same password; QUIC
+        connections of such users are as if nobody had been let in on them.
         """
+        old, self.authenticator = self.authenticator, authenticator
+        self.policy = self._on_this_machine(policy)
+        if old is authenticator:
+            return
+        authenticator.take_over(old)
         if self.desk is not None:
             self.desk.replace(authenticator)
-        self.authenticator = authenticator
-        self.policy = self._on_this_machine(policy)
+        for shared in tuple(self._multiplexed):
+            shared.revoke(lambda identity: still_vouches(authenticator, old, identity))
 
     @property
     def datagrams(self) -> DatagramPlane:
@@ -169,6 +178,7 @@ class ServerWorker:
         `limits` counts the streams.
         """
         shared = MultiplexedVisit(connection, functools.partial(self._serve_pushed, self.front(front)))
+        self._multiplexed.add(shared)
         try:
             async with asyncio.TaskGroup() as group:
                 deadline = connection.started + self.settings.handshake_timeout
@@ -182,6 +192,7 @@ class ServerWorker:
                     task = group.create_task(self._serve_one(stream, front, shared))
                     task.add_done_callback(functools.partial(_leave, limits, source, stream))
         finally:
+            self._multiplexed.discard(shared)
             shared.leave()
 
     async def _serve_one(self, stream: ByteStream, front: str, shared: MultiplexedVisit) -> None:
@@ -189,7 +200,8 @@ class ServerWorker:
         first = await shared.enter()
         visit = Visit(self, stream, self.front(front), next(self._ids), shared=shared)
         try:
-            await self._serve(visit, self._handshake(visit))
+            with shared.serving():
+                await self._serve(visit, self._handshake(visit))
         finally:
             if first:
                 shared.first_left(visit.ending)
@@ -204,7 +216,8 @@ class ServerWorker:
         async def tunnel() -> Tunnel:
             return Tunnel(remote=accepted.stream)
 
-        await self._serve(visit, tunnel())
+        with shared.serving():
+            await self._serve(visit, tunnel())
 
     async def _serve(self, visit: Visit, handshake: Coroutine[None, None, Tunnel | None]) -> None:
         """Serve one visit to the end. Raises nothing that a client can cause."""

@@ -109,6 +109,14 @@ def test_wrong_credentials_are_answered_in_the_methods_terms() -> None:
     refused(scene)
 
 
+def test_credentials_that_cannot_be_checked_now_are_refused_without_a_word_about_them() -> None:
+    scene = asked(OFFER)
+    scene << CREDENTIALS
+    scene.machine.refuse(reason="busy")
+    scene << sent("06 01 0000")
+    refused(scene)
+
+
 def test_wrong_credentials_end_it_even_if_a_method_is_advertised() -> None:
     scene = asked(OFFER, advertise(NUMBER), methods=BOTH)
     scene.machine.next_event()

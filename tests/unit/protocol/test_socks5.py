@@ -73,6 +73,15 @@ def test_wrong_credentials_end_the_conversation() -> None:
     assert play.machine.bytes_wanted() == 0
 
 
+def test_credentials_that_cannot_be_checked_now_end_the_conversation_otherwise() -> None:
+    play = talk(required=True)
+    play >> received(GREETING_PASSWORD, CREDENTIALS)
+    play << sent("05 02") << OFFERED
+    play.machine.cannot_verify()
+    play << sent("01 02") << nothing
+    assert play.machine.bytes_wanted() == 0
+
+
 def test_a_client_that_can_do_without_authentication_is_let_in_at_once() -> None:
     play = talk()
     play >> received(GREETING_BOTH)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing_extensions import override
 
 from socks6.net.stream import ByteStream, Endpoint, FrameSink, MultiplexedConnection, Protection
-from socks6.policy.identity import ANONYMOUS
+from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
@@ -127,8 +127,45 @@ def test_who_was_let_in_may_stay(run: Run) -> None:
     async def main() -> None:
         async with visited(0.01) as (connection, shared):
             assert await shared.enter()
-            assert shared.admitted(ANONYMOUS, None).identity is ANONYMOUS
+            session = shared.admitted(ANONYMOUS, None)
+            assert session is not None
+            assert session.identity is ANONYMOUS
             await later(0.02)
             assert not connection.closed.done()
+
+    run(main())
+
+
+def test_a_connection_whose_user_is_gone_ends_once_nothing_runs_on_it(run: Run) -> None:
+    async def main() -> None:
+        async with visited(0.01) as (connection, shared):
+            assert await shared.enter()
+            with shared.serving():
+                shared.admitted(ANONYMOUS, None)
+                shared.revoke(lambda _: True)
+                assert not await shared.enter()
+                shared.revoke(lambda _: False)
+                shared.revoke(lambda _: False)
+                assert await shared.enter()
+                shared.first_left(Ending.UNAUTHENTICATED)
+                await later(0.03)
+                assert not connection.closed.done()
+            assert await connection.closed == "no request"
+
+    run(main())
+
+
+def test_two_that_are_let_in_at_a_time_after_a_reload_are_not_each_other(run: Run) -> None:
+    async def main() -> None:
+        async with visited(1000) as (_, shared):
+            assert await shared.enter()
+            shared.admitted(ANONYMOUS, None)
+            assert not await shared.enter()  # a stream that is heard already when the reload comes
+            shared.revoke(lambda _: False)
+            own = shared.admitted(Identity(name="alice"), None)
+            assert own is shared.session
+            assert shared.admitted(ANONYMOUS, None) is None
+            assert shared.admitted(Identity(name="alice"), None) is own
+            assert not await shared.enter()
 
     run(main())

@@ -17,6 +17,11 @@ from socks6.message.codes import Method
 class Credentials:
     """What a client offers as proof; each method has a subclass of its own, whose repr shows no secret."""
 
+    @property
+    def subject(self) -> bytes | None:
+        """Whom it is to prove, for counting the proofs that fail; None where that is not told."""
+        return None
+
 
 class ServerMethod(Protocol):
     """One method, for one client, on the server."""

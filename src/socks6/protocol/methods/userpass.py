@@ -17,6 +17,12 @@ class UsernamePasswordCredentials(Credentials):
     username: bytes
     password: bytes = field(repr=False)
 
+    @property
+    @override
+    def subject(self) -> bytes:
+        """The user's name."""
+        return self.username
+
 
 class ZeroRoundTrips:
     """What every method without a slow exchange answers."""

@@ -1,13 +1,17 @@
 """Who decides whether credentials hold."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 
+CONCURRENT: Final = (
+    64  # checks that an authenticator of somebody else's gets at a time, unless it says otherwise
+)
 
-class Authenticator(Protocol):
-    """Knows the users. Shared by all connections of a service."""
+
+class Verifier(Protocol):
+    """Tells who a client is."""
 
     @property
     def required(self) -> bool:
@@ -16,12 +20,43 @@ class Authenticator(Protocol):
     async def verify(self, credentials: Credentials) -> Identity | None:
         """Return who the credentials prove to be there; None if they prove nothing.
 
-        Takes as long for an unknown user as for a known one. Never raises for what a client sent.
+        Takes as long for an unknown user as for a known one. Never raises for what a client sent; raises
+        AuthenticationBusy where it cannot tell now, for want of room or time. May be cancelled, when the client
+        is gone or its time is up.
         """
+
+
+class Authenticator(Verifier, Protocol):
+    """Knows the users. Shared by all connections of a service.
+
+    Whoever writes one inherits from this class: all but `required` and `verify` has an answer that does.
+    """
+
+    @property
+    def concurrency(self) -> int:
+        """How many checks are worth running at a time: the others wait for their turn, source by source."""
+        return CONCURRENT
+
+    def recall(self, credentials: Credentials) -> Identity | None:  # noqa: ARG002 - for those who remember
+        """Return who the same credentials were found to prove of late; None if that is not known at once."""
+        return None
 
     def standing(self, identity: Identity) -> object:  # noqa: ARG002 - for those who know better
         """Return what an identity rests on: equal for as long as its credentials are, None if it is not known.
 
-        After a reload, a session goes on only if the standing of its user is what it was.
+        After a reload, sessions and connections of a user serve new requests only if the user's standing is what
+        it was.
         """
         return None
+
+    def take_over(self, old: "Authenticator") -> None:  # noqa: ARG002 - for those who remember
+        """Learn what another has learnt that this one replaces, of users who are the same."""
+        return
+
+
+def still_vouches(new: Authenticator, old: Authenticator, identity: Identity) -> bool:
+    """Return whether `new` says of an identity what `old` did, which let it in."""
+    if new is old:
+        return True
+    standing = new.standing(identity)
+    return standing is not None and standing == old.standing(identity)

@@ -1,18 +1,41 @@
 """Penalties for sources that guess passwords."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from socks6.policy.addresses import AddressFacts, examine
 
 LOOPBACK: Final = "loopback"
-IPV6_HOST_BITS: Final = 64  # a customer's network: who owns one address of it owns all
+
+# The networks that failures of one address count for, and how many times the bound each may have. Whoever has
+# one IPv6 address has its /64; many have a /56 or a /48, and one that is shared has more users.
+NETWORKS: Final[dict[int, tuple[tuple[int, int], ...]]] = {
+    4: ((32, 1),),
+    6: ((64, 1), (56, 2), (48, 3)),
+}
+ADDRESS_BITS: Final = {4: 32, 6: 128}
+
+
+class Network(NamedTuple):
+    """A source of clients."""
+
+    version: int
+    length: int
+    prefix: int
+
+
+class _Key(NamedTuple):
+    """What failures are counted for: a network, and within it one user's name; None for all of them together."""
+
+    network: Network
+    name: bytes | None
 
 
 @dataclass(slots=True)
 class _Record:
-    """What is known of one source."""
+    """What is known of one key."""
 
     failures: float
     since: float  # the first of these failures
@@ -22,61 +45,102 @@ class _Record:
 class FailurePenalties:
     """Refuses a source for a while after it failed to authenticate too often.
 
-    `limit` failures within `window` seconds cost `penalty` seconds; then the count begins anew. A source is
-    one IPv4 address or one IPv6 /64. This machine's own addresses and sources without an address are exempt:
-    behind them stand converters and reverse proxies whose users would else lock each other out. A success
-    forgives nothing, or whoever has one account could guess at the others. The table is bounded; when it is
-    full, the source that has been quiet for longest is forgotten.
+    `name_limit` failures for one user's name, or `limit` for any, within `window` seconds cost `penalty` seconds:
+    for that name, or for all; then the count begins anew. A source is one IPv4 address or one IPv6 /64; the /56
+    and the /48 around it have bounds of their own, two and three times as large. This machine's own addresses and
+    sources without an address are exempt: behind them stand converters and reverse proxies whose users would
+    else lock each other out. A success forgives nothing, or whoever has one account could guess at the others.
+
+    Attempts that are under way are reserved ahead, so that many at once are no more guesses than one after the
+    other. The table is bounded; when it is full, what has been quiet for longest is forgotten.
 
     Times are seconds on any clock that never goes back.
     """
 
     def __init__(
-        self, *, limit: int = 10, window: float = 120.0, penalty: float = 60.0, table_size: int = 65536
+        self,
+        *,
+        limit: int = 50,
+        name_limit: int = 10,
+        window: float = 120.0,
+        penalty: float = 60.0,
+        table_size: int = 65536,
     ) -> None:
-        if limit < 1 or table_size < 1:
-            raise ValueError("limit and table size must be at least 1")
+        if min(limit, name_limit, table_size) < 1:
+            raise ValueError("limits and table size must be at least 1")
         self._limit = limit
+        self._name_limit = name_limit
         self._window = window
         self._penalty = penalty
         self._table_size = table_size
-        self._records: OrderedDict[tuple[int, int], _Record] = OrderedDict()
+        self._records: OrderedDict[_Key, _Record] = OrderedDict()
+        self._reserved: Counter[_Key] = Counter()
 
     def __len__(self) -> int:
-        """Return how many sources are on record."""
+        """Return how many records there are."""
         return len(self._records)
 
-    def failed(self, source: str, now: float, *, weight: float = 1) -> None:
+    def failed(self, source: str, now: float, *, name: bytes | None = None, weight: float = 1) -> None:
         """Take note that a client at `source` failed to authenticate; `weight` is how much that says."""
-        key = _key(source)
-        if key is None:
-            return
-        record = self._records.get(key)
-        if record is None or now - record.since > self._window:
-            blocked_until = 0.0 if record is None else record.blocked_until
-            record = _Record(failures=0, since=now, blocked_until=blocked_until)
-            self._records[key] = record
-        record.failures += weight
-        if record.failures >= self._limit:
-            record.failures, record.since, record.blocked_until = 0, now, now + self._penalty
-        self._records.move_to_end(key)
-        if len(self._records) > self._table_size:
+        for key, limit in self._keys(source, name):
+            record = self._records.get(key)
+            if record is None or now - record.since > self._window:
+                blocked_until = 0.0 if record is None else record.blocked_until
+                record = _Record(failures=0, since=now, blocked_until=blocked_until)
+                self._records[key] = record
+            record.failures += weight
+            if record.failures >= limit:
+                record.failures, record.since, record.blocked_until = 0, now, now + self._penalty
+            self._records.move_to_end(key)
+        while len(self._records) > self._table_size:
             self._records.popitem(last=False)
 
-    def blocked(self, source: str, now: float) -> bool:
-        """Return whether clients at `source` are to be refused."""
-        key = _key(source)
-        record = None if key is None else self._records.get(key)
-        return record is not None and now < record.blocked_until
+    def blocked(self, source: str, now: float, *, name: bytes | None = None) -> bool:
+        """Return whether clients at `source` that go by `name` are to be refused."""
+        records = (self._records.get(key) for key, _ in self._keys(source, name))
+        return any(record is not None and now < record.blocked_until for record in records)
+
+    def reserve(self, source: str, now: float, *, name: bytes | None = None) -> bool:
+        """Count an attempt in that begins now; False where those under way could use up what is left.
+
+        Each that is counted in has to be settled.
+        """
+        keys = list(self._keys(source, name))
+        if any(self._failures(key, now) + self._reserved[key] + 1 > limit for key, limit in keys):
+            return False
+        for key, _ in keys:
+            self._reserved[key] += 1
+        return True
+
+    def settle(self, source: str, now: float, *, name: bytes | None = None, failed: bool) -> None:
+        """Count an attempt out that was counted in, and as a failure if it was one."""
+        for key, _ in self._keys(source, name):
+            self._reserved[key] -= 1
+            if not self._reserved[key]:
+                del self._reserved[key]
+        if failed:
+            self.failed(source, now, name=name)
+
+    def _failures(self, key: _Key, now: float) -> float:
+        record = self._records.get(key)
+        return record.failures if record is not None and now - record.since <= self._window else 0
+
+    def _keys(self, source: str, name: bytes | None) -> Iterator[tuple[_Key, int]]:
+        """Give what a failure counts for, and how many there may be."""
+        for network, factor in networks_of(source):
+            if name is not None:
+                yield _Key(network, name), self._name_limit * factor
+            yield _Key(network, None), self._limit * factor
 
 
-def _key(source: str) -> tuple[int, int] | None:
-    """Return what a source counts as; None if it is exempt."""
+def networks_of(source: str) -> Iterator[tuple[Network, int]]:
+    """Give the networks of an address, the smallest first, and how much more each may; none if it is exempt."""
     facts = examine(source)
     if facts is None or _is_loopback(facts):
-        return None
+        return
     version, value = facts.spellings[-1]  # as IPv4 where that is the same
-    return (version, value if version == 4 else value >> IPV6_HOST_BITS)
+    for length, factor in NETWORKS[version]:
+        yield Network(version, length, value >> (ADDRESS_BITS[version] - length)), factor
 
 
 def _is_loopback(facts: AddressFacts) -> bool:

@@ -1,15 +1,17 @@
 """Users with passwords, from the command line or a users file."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from typing_extensions import override
 
+from socks6.errors import AuthenticationBusy
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
@@ -19,9 +21,59 @@ from socks6.proxy.authentication.proofs import RecentProofs
 from socks6.proxy.authentication.users_file import check_name, read_users_file
 
 THREADS: Final = 2  # an argon2id check takes 64 MiB and a core for some 50 ms
-QUEUE: Final = 1024  # checks that wait for a thread; more fail at once
+QUEUE: Final = 1024  # checks that wait for a thread; more are told that it is busy
 REMEMBERED_SECONDS: Final = 300.0
 REMEMBERED: Final = 4096
+
+
+class Checker:
+    """What tables that follow one another share: threads that hash, and proofs."""
+
+    def __init__(self, threads: int, proofs: RecentProofs, clock: Callable[[], float]) -> None:
+        self.proofs: Final = proofs
+        self.concurrency: Final = threads
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="socks6-passwords")
+        self._free = asyncio.Semaphore(threads)
+
+    def remembers(self, proof: bytes | None, hashed: PasswordHash) -> bool:
+        """Return whether a proof was found good of late."""
+        return proof is not None and self.proofs.holds(proof, self._clock(), against=hashed)
+
+    def remember(self, proof: bytes | None, hashed: PasswordHash) -> None:
+        """Take note of a proof that was found good, unless it is none."""
+        if proof is not None:
+            self.proofs.add(proof, self._clock(), against=hashed)
+
+    async def matches(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
+        """Check a password in a thread, once one is free; not if it is known to be right by then."""
+        await self._free.acquire()
+        job: Future[bool] | None = None
+        try:
+            if self.remembers(proof, hashed):  # another connection has proved it meanwhile
+                return True
+            job = self._pool.submit(hashed.matches, password)
+            return await asyncio.wrap_future(job)
+        finally:
+            if job is None or job.done() or job.cancel():
+                self._free.release()
+            else:
+                self._finish_later(job, hashed, proof)
+
+    def _finish_later(self, job: "Future[bool]", hashed: PasswordHash, proof: bytes | None) -> None:
+        """Free the thread once it is done with a job that nobody waits for any more, and keep what it finds."""
+        loop = asyncio.get_running_loop()
+
+        def finish() -> None:
+            self._free.release()
+            if job.result():
+                self.remember(proof, hashed)
+
+        def done(_: "Future[bool]") -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+                loop.call_soon_threadsafe(finish)
+
+        job.add_done_callback(done)
 
 
 class UserTable(Authenticator):
@@ -29,7 +81,8 @@ class UserTable(Authenticator):
 
     Slow hashes are checked in a few threads of its own, never on the event loop; those who wait are bounded.
     A pair that was found right passes without a hash for five minutes: `RecentProofs` tells at what price.
-    A new table (a reload) remembers nothing.
+    A table that takes another's place (a reload) goes on with what that one remembers of users whose hashes are
+    the same, and with its threads.
 
     An unknown user is checked against a stand-in, one of the hashes that most users have, so that it takes as
     long as a known one. Where most hashes are slow, a wrong password for one of the quick secrets pays the
@@ -48,11 +101,8 @@ class UserTable(Authenticator):
     ) -> None:
         self._users = {name.encode(): (Identity(name=name), hashed) for name, hashed in entries.items()}
         self._stand_in = _most_usual(list(entries.values()))
-        self._proofs = RecentProofs(seconds=remembered_seconds, size=remembered)
-        self._clock = clock
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="socks6-passwords")
-        self._threads = asyncio.Semaphore(threads)
         self._room = queue
+        self.checker = Checker(threads, RecentProofs(seconds=remembered_seconds, size=remembered), clock)
 
     @classmethod
     def from_plain(cls, passwords: Mapping[str, str]) -> "UserTable":
@@ -69,47 +119,61 @@ class UserTable(Authenticator):
     def required(self) -> bool:
         return True
 
+    @property
+    @override
+    def concurrency(self) -> int:
+        return self.checker.concurrency
+
     @override
     async def verify(self, credentials: Credentials) -> Identity | None:
         if not isinstance(credentials, UsernamePasswordCredentials):
             return None
         identity, hashed = self._users.get(credentials.username, (None, self._stand_in))
-        password = credentials.password
-        if hashed.cost:
-            proof = None if identity is None else self._proofs.digest(credentials.username, password)
-            right = await self._check(hashed, password, proof)
-        else:
-            right = hashed.matches(password)
-            if not right and self._stand_in.cost:
-                await self._check(self._stand_in, password, None)
-        return identity if right else None
+        digest = self.checker.proofs.digest(credentials.username, credentials.password)
+        proof = None if identity is None else digest
+        if not await self._matches(hashed, credentials.password, proof):
+            return None
+        self.checker.remember(proof, hashed)
+        return identity
+
+    @override
+    def recall(self, credentials: Credentials) -> Identity | None:
+        if not isinstance(credentials, UsernamePasswordCredentials):
+            return None
+        identity, hashed = self._users.get(credentials.username, (None, self._stand_in))
+        proof = self.checker.proofs.digest(credentials.username, credentials.password)
+        return identity if self.checker.remembers(proof, hashed) else None
 
     @override
     def standing(self, identity: Identity) -> object:
         _, hashed = self._users.get(identity.name.encode(), (None, None))
         return hashed
 
+    @override
+    def take_over(self, old: Authenticator) -> None:
+        if isinstance(old, UserTable):
+            self.checker = old.checker
+
+    async def _matches(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
+        """Return whether it is the password, after as long as that takes for any other."""
+        if hashed.cost:
+            return await self._check(hashed, password, proof)
+        right = hashed.matches(password)
+        if not right and self._stand_in.cost:
+            await self._check(self._stand_in, password, None)
+        return right
+
     async def _check(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
-        """Check a slow hash in a thread; a success is remembered as `proof`, if there is one."""
-        if self._remembers(proof):
+        """Check a slow hash in a thread, unless it has been found right of late. Raises AuthenticationBusy."""
+        if self.checker.remembers(proof, hashed):
             return True
         if self._room == 0:
-            return False
+            raise AuthenticationBusy("too many passwords wait to be checked")
         self._room -= 1
         try:
-            async with self._threads:
-                if self._remembers(proof):  # another connection has proved it meanwhile
-                    return True
-                loop = asyncio.get_running_loop()
-                right = await loop.run_in_executor(self._pool, hashed.matches, password)
-                if right and proof is not None:
-                    self._proofs.add(proof, self._clock())
-                return right
+            return await self.checker.matches(hashed, password, proof)
         finally:
             self._room += 1
-
-    def _remembers(self, proof: bytes | None) -> bool:
-        return proof is not None and self._proofs.holds(proof, self._clock())
 
 
 def plain_entries(passwords: Mapping[str, str]) -> dict[str, PasswordHash]:

@@ -6,7 +6,8 @@ from typing import Protocol
 from socks6.message.options import StackOption
 from socks6.net.stream import Accepted, Binding, ByteStream, Connection, DatagramChannel, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.proxy.authentication.base import Authenticator
+from socks6.policy.rules import Policy
+from socks6.proxy.authentication.base import Verifier
 from socks6.proxy.participation import Participation
 from socks6.proxy.sessions import Session
 from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
@@ -70,7 +71,7 @@ class Engine(Protocol):
     """What a front may ask of the proxy on behalf of one client connection."""
 
     @property
-    def authenticator(self) -> Authenticator:
+    def authenticator(self) -> Verifier:
         """Who knows the users."""
 
     @property
@@ -84,6 +85,13 @@ class Engine(Protocol):
     @property
     def session(self) -> Session | None:
         """The session that every request on this connection belongs to, without an id; None if there is none."""
+
+    @property
+    def policy(self) -> Policy:
+        """What clients may reach now; another object after a reload."""
+
+    def stands(self, identity: Identity) -> bool:
+        """Return whether a client that was let in on this connection would be now, after any reload."""
 
     def participate(self) -> Participation | None:
         """Return this connection's part in sessions, always the same; None where there are no sessions."""

@@ -6,8 +6,9 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.errors import OperationFailed
+from socks6.errors import AuthenticationBusy, OperationFailed
 from socks6.message.codes import Command
+from socks6.message.http import BUSY
 from socks6.net.drive import flush, next_event
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
@@ -66,6 +67,7 @@ class _Visit:
         self._calls = 0
         self._unauthenticated = 0  # requests in a row
         self._refusal = ""
+        self._ending = Ending.UNAUTHENTICATED
         self._proven: tuple[UsernamePasswordCredentials, Identity] | None = None
 
     async def serve(self, first: bytes) -> Tunnel | None:
@@ -99,8 +101,15 @@ class _Visit:
 
     async def _answer(self, request: TunnelRequested | ForwardRequested) -> Tunnel | None:
         """Authenticate a request's client and carry the request out."""
-        identity = await self._identify(request.credentials)
+        try:
+            identity = await self._identify(request.credentials)
+        except AuthenticationBusy as busy:
+            self._refusal = str(busy)
+            self._ending = Ending.FAILED
+            self._conversation.send_failure(BUSY)
+            return None
         if identity is None:
+            self._ending = Ending.UNAUTHENTICATED
             self._refusal = "no credentials" if request.credentials is None else "wrong credentials"
             self._unauthenticated += 1
             self._conversation.demand_credentials(close=self._unauthenticated >= MOST_UNAUTHENTICATED)
@@ -112,18 +121,19 @@ class _Visit:
         return await self._open_tunnel(request, identity)
 
     async def _identify(self, credentials: UsernamePasswordCredentials | None) -> Identity | None:
-        """Return who the client is; credentials are verified once, and then good for the connection."""
+        """Return who the client is; credentials that were verified are good for the connection, or until a reload."""
         authenticator = self._engine.authenticator
         if not authenticator.required:
             return self._engine.stranger
         if credentials is None:
             return None
         if self._proven is not None and self._proven[0] == credentials:
-            return self._proven[1]
-        identity = await authenticator.verify(credentials)
-        if identity is not None:
-            self._proven = credentials, identity
-        return identity
+            identity = self._proven[1]
+            if self._engine.stands(identity):
+                return identity
+        verified = await authenticator.verify(credentials)
+        self._proven = None if verified is None else (credentials, verified)
+        return verified
 
     async def _open_tunnel(self, request: TunnelRequested, identity: Identity) -> Tunnel | None:
         conversation = self._conversation
@@ -156,6 +166,6 @@ class _Visit:
         if isinstance(event, Violation):
             self._engine.refused(Ending.MALFORMED, event.reason)
         elif self._calls == 0 and self._refusal:
-            self._engine.refused(Ending.UNAUTHENTICATED, self._refusal)
+            self._engine.refused(self._ending, self._refusal)
         elif self._calls == 0 and isinstance(event, Ended):
             self._engine.refused(Ending.NO_REQUEST, event.reason)

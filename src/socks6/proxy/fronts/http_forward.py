@@ -10,6 +10,7 @@ from socks6.message.codes import Command, ReplyCode
 from socks6.message.http import ORIGIN_BROKE, ORIGIN_MALFORMED, ORIGIN_SILENT, Failure
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
+from socks6.policy.rules import Policy
 from socks6.protocol.events import Ended, Violation
 from socks6.protocol.http import BodyEnded, BodyReceived, ForwardRequested, HttpConversation
 from socks6.protocol.http_origin import (
@@ -59,15 +60,16 @@ class Origin:
     """A connection to an origin."""
 
     place: Place
+    policy: Policy  # that let it be
     stream: ByteStream
     machine: OriginConversation
     unsent: bytes  # of the request, without its body
     fresh: bool = True  # no request was sent on it before
     settled: bool = False  # the last request was sent wholly
 
-    def takes(self, place: Place) -> bool:
-        """Tell whether another request for `place` may be sent here."""
-        if place != self.place or not self.settled or not self.machine.reusable:
+    def takes(self, place: Place, policy: Policy) -> bool:
+        """Tell whether another request for `place` may be sent here, under the policy that holds now."""
+        if place != self.place or policy is not self.policy or not self.settled or not self.machine.reusable:
             return False
         try:
             return self.stream.receive_nowait(1) is None  # neither closed meanwhile, nor speaking unasked
@@ -129,18 +131,24 @@ class Forwarder:
     async def _reach(self, place: Place, request: ForwardRequested) -> Origin:
         """Return a connection to the origin, the request's head ready to be sent. Raises OperationFailed."""
         origin = self._origin
-        if origin is not None and origin.takes(place):
+        if origin is not None and origin.takes(place, self._engine.policy):
             origin.unsent = _written(origin.machine, request)
             origin.fresh = origin.settled = False
             return origin
         await self.aclose()
         machine = OriginConversation()
         head = _written(machine, request)
+        policy = self._engine.policy
         connection = await self._engine.connect(_call(place, head))
         unsent = head[connection.first_data_sent :]
         settled = not (unsent or request.has_body)  # then the response may be there, too
         self._origin = Origin(
-            place=place, stream=connection.stream, machine=machine, unsent=unsent, settled=settled
+            place=place,
+            policy=policy,
+            stream=connection.stream,
+            machine=machine,
+            unsent=unsent,
+            settled=settled,
         )
         return self._origin
 

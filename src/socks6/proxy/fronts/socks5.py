@@ -6,7 +6,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.errors import OperationFailed
+from socks6.errors import AuthenticationBusy, OperationFailed
 from socks6.message import socks5
 from socks6.message.codes import Command, ReplyCode
 from socks6.net.drive import flush, next_event
@@ -63,7 +63,12 @@ class Socks5Front(Front):
             event: Socks5Event | None = await next_event(conversation, stream)
             match event:
                 case CredentialsOffered():
-                    known = await self._verify(event.credentials, engine)
+                    try:
+                        known = await self._verify(event.credentials, engine)
+                    except AuthenticationBusy as busy:
+                        conversation.cannot_verify()
+                        engine.refused(Ending.FAILED, str(busy))
+                        return None
                     conversation.verified(accepted=known is not None)
                     if known is None:
                         engine.refused(Ending.UNAUTHENTICATED, "wrong credentials")

@@ -7,6 +7,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.errors import AuthenticationBusy
 from socks6.message.codes import Command, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import STANDARD, OptionTable, StackOption, StreamID, find, find_all
@@ -129,7 +130,12 @@ async def _admit(conversation: ServerConversation, stream: ByteStream, engine: E
                 talk = SessionTalk.about(request.options, engine)
                 _begin(conversation, talk, engine)
             case CredentialsOffered():
-                known = await engine.authenticator.verify(event.credentials)
+                try:
+                    known = await engine.authenticator.verify(event.credentials)
+                except AuthenticationBusy as busy:
+                    conversation.refuse(reason=str(busy))
+                    engine.refused(Ending.FAILED, str(busy))
+                    return None
                 conversation.verified(accepted=known is not None)
                 identity = known or engine.stranger
             case Authenticated() if request is not None:

@@ -21,3 +21,4 @@ def test_other_methods_are_not() -> None:
 
 def test_credentials_of_no_method_say_nothing() -> None:
     assert repr(Credentials()) == "Credentials()"
+    assert Credentials().subject is None

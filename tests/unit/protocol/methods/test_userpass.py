@@ -20,6 +20,10 @@ def test_the_server_understands_the_offer() -> None:
     assert UsernamePasswordServer().receive_offer(UsernamePasswordClient(ALICE).offer()) == ALICE
 
 
+def test_the_subject_is_the_user() -> None:
+    assert ALICE.subject == b"alice"
+
+
 def test_the_server_answers_as_rfc_1929_does() -> None:
     assert UsernamePasswordServer().reply_data(accepted=True) == b"\x01\x00"
     assert UsernamePasswordServer().reply_data(accepted=False) == b"\x01\x01"

@@ -97,10 +97,63 @@ def test_the_quietest_source_is_forgotten_first() -> None:
     assert not penalties.blocked("203.0.113.2", 0.0)
 
 
-@pytest.mark.parametrize("sizes", [{"limit": 0}, {"table_size": 0}])
+@pytest.mark.parametrize("sizes", [{"limit": 0}, {"name_limit": 0}, {"table_size": 0}])
 def test_no_limit_is_no_setting(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        FailurePenalties(limit=sizes.get("limit", 1), table_size=sizes.get("table_size", 1))
+        FailurePenalties(**{"limit": 1, "name_limit": 1, "table_size": 1, **sizes})
+
+
+def test_guesses_at_one_name_shut_out_that_name_alone() -> None:
+    penalties = FailurePenalties(limit=8, name_limit=3)
+    for _ in range(3):
+        penalties.failed(SOURCE, 0.0, name=b"alice")
+    assert penalties.blocked(SOURCE, 0.0, name=b"alice")
+    assert not penalties.blocked(SOURCE, 0.0, name=b"bob")
+    assert not penalties.blocked(SOURCE, 0.0)
+
+
+def test_guesses_at_many_names_shut_out_the_source() -> None:
+    penalties = FailurePenalties(limit=8, name_limit=3)
+    for number in range(8):
+        assert not penalties.blocked(SOURCE, 0.0, name=b"bob")
+        penalties.failed(SOURCE, 0.0, name=b"user%d" % number)
+    assert penalties.blocked(SOURCE, 0.0, name=b"bob")
+
+
+@pytest.mark.parametrize(("subnet", "times"), [("2001:db8:0:12{:02x}::1", 2), ("2001:db8:0:{:x}00::1", 3)])
+def test_wider_networks_have_wider_bounds(subnet: str, times: int) -> None:
+    penalties = FailurePenalties(limit=20, name_limit=20)
+    for number in range(20 * times):
+        assert not penalties.blocked(subnet.format(255), 0.0)
+        penalties.failed(subnet.format(number), 0.0, name=b"alice")
+    assert penalties.blocked(subnet.format(255), 0.0)
+    assert not penalties.blocked("2001:db8:1::1", 0.0)
+
+
+def test_attempts_under_way_are_counted_ahead() -> None:
+    penalties = FailurePenalties(limit=9, name_limit=3)
+    assert [penalties.reserve(SOURCE, 0.0, name=b"alice") for _ in range(4)] == [True, True, True, False]
+    assert penalties.reserve(SOURCE, 0.0, name=b"bob")
+    assert not penalties.blocked(SOURCE, 0.0, name=b"alice")
+    penalties.settle(SOURCE, 0.0, name=b"alice", failed=False)
+    assert penalties.reserve(SOURCE, 0.0, name=b"alice")
+    for _ in range(3):
+        penalties.settle(SOURCE, 0.0, name=b"alice", failed=True)
+    assert penalties.blocked(SOURCE, 0.0, name=b"alice")
+    assert not penalties.blocked(SOURCE, 0.0, name=b"bob")
+
+
+def test_failures_of_long_ago_reserve_nothing() -> None:
+    penalties = FailurePenalties(limit=2, window=120.0)
+    penalties.failed(SOURCE, 0.0)
+    assert penalties.reserve(SOURCE, 0.0)
+    assert not penalties.reserve(SOURCE, 0.0)
+    assert penalties.reserve(SOURCE, 121.0)
+
+
+def test_this_machine_may_have_any_number_under_way() -> None:
+    penalties = FailurePenalties(limit=1)
+    assert all(penalties.reserve("127.0.0.1", 0.0) for _ in range(5))
 
 
 def test_a_failure_may_say_less_than_others() -> None:

@@ -36,3 +36,11 @@ def test_names_and_passwords_do_not_run_together() -> None:
 def test_a_digest_means_nothing_elsewhere() -> None:
     one, other = (RecentProofs(seconds=10.0, size=2) for _ in range(2))
     assert one.digest(b"alice", b"secret") != other.digest(b"alice", b"secret")
+
+
+def test_a_proof_is_worth_nothing_against_another_hash() -> None:
+    proofs = RecentProofs(seconds=10.0, size=2)
+    proofs.add(b"a", 0.0, against="one")
+    assert proofs.holds(b"a", 1.0, against="one")
+    assert not proofs.holds(b"a", 1.0, against="other")
+    assert not proofs.holds(b"a", 1.0, against="one")  # it is forgotten

@@ -10,11 +10,12 @@ import argon2
 import pytest
 from typing_extensions import override
 
-from socks6.errors import ConfigurationError
+from socks6.errors import AuthenticationBusy, ConfigurationError
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.hashes import Argon2Hash, PasswordHash
+from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable, plain_entries
 from tests.kit.loops import Run
 
@@ -230,14 +231,15 @@ def test_so_many_checks_run_at_once_and_no_more(run: Run) -> None:
     run(scenario())
 
 
-def test_those_who_find_the_queue_full_fail_at_once(run: Run) -> None:
+def test_those_who_find_the_queue_full_are_told_at_once_that_it_is_busy(run: Run) -> None:
     async def scenario() -> None:
         hashed = slow(opened=False)
         table = UserTable({"alice": hashed}, threads=1, queue=2)
         async with asyncio.TaskGroup() as group:
             waiting = [group.create_task(table.verify(offer(b"alice", b"secret"))) for _ in range(2)]
             await asyncio.to_thread(hashed.asked.wait, 10.0)
-            assert await table.verify(offer(b"alice", b"secret")) is None
+            with pytest.raises(AuthenticationBusy):
+                await table.verify(offer(b"alice", b"secret"))
             hashed.gate.set()
         assert [task.result() for task in waiting] == [ALICE, ALICE]
         assert await table.verify(offer(b"alice", b"wrong")) is None  # there is room again
@@ -254,6 +256,74 @@ def test_a_client_that_goes_away_frees_its_place(run: Run) -> None:
                 await table.verify(offer(b"alice", b"secret"))
         hashed.gate.set()
         assert await table.verify(offer(b"alice", b"secret")) == ALICE
+
+    run(scenario())
+
+
+def test_a_hash_that_nobody_waits_for_any_more_keeps_its_thread(run: Run) -> None:
+    async def scenario() -> None:
+        hashed = slow(opened=False)
+        table = UserTable({"alice": hashed}, threads=1)
+        async with asyncio.TaskGroup() as group:
+            given_up = group.create_task(table.verify(offer(b"alice", b"wrong")))
+            await asyncio.to_thread(hashed.asked.wait, 10.0)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            waiting = group.create_task(table.verify(offer(b"alice", b"secret")))
+            await asyncio.sleep(0)
+            assert hashed.checks == 1
+            hashed.gate.set()
+        assert waiting.result() == ALICE
+        assert hashed.most_at_once == 1
+
+    run(scenario())
+
+
+def test_what_a_hash_finds_that_nobody_waits_for_is_not_lost(run: Run) -> None:
+    async def scenario() -> None:
+        hashed = slow(opened=False)
+        table = UserTable({"alice": hashed}, threads=1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await table.verify(offer(b"alice", b"secret"))
+        await asyncio.to_thread(hashed.asked.wait, 10.0)
+        hashed.gate.set()
+        assert await table.verify(offer(b"alice", b"secret")) == ALICE
+        assert hashed.checks == 1
+
+    run(scenario())
+
+
+def test_a_proof_is_recalled_without_a_hash(run: Run) -> None:
+    async def scenario() -> None:
+        for table in (UserTable({"alice": slow()}), UserTable.from_plain({"alice": "secret"})):
+            right, wrong = offer(b"alice", b"secret"), offer(b"alice", b"wrong")
+            assert table.recall(right) is None
+            await table.verify(right)
+            await table.verify(wrong)
+            assert (table.recall(right), table.recall(wrong), table.recall(Credentials())) == (
+                ALICE,
+                None,
+                None,
+            )
+
+    run(scenario())
+
+
+def test_proofs_outlive_a_reload_for_hashes_that_are_the_same(run: Run) -> None:
+    async def scenario() -> None:
+        kept, changed = slow(), slow()
+        old = UserTable({"alice": kept, "bob": changed})
+        for name in (b"alice", b"bob"):
+            await old.verify(offer(name, b"secret"))
+        new = UserTable({"alice": kept, "bob": slow(b"another"), "carol": slow()})
+        new.take_over(old)
+        new.take_over(NoAuthentication())
+        assert new.recall(offer(b"alice", b"secret")) == ALICE
+        assert new.recall(offer(b"bob", b"secret")) is None
+        assert await new.verify(offer(b"bob", b"secret")) is None
+        assert await new.verify(offer(b"alice", b"secret")) == ALICE
+        assert kept.checks == 1
 
     run(scenario())
 

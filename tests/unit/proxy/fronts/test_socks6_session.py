@@ -97,11 +97,13 @@ def test_a_valid_session_is_served_also_from_a_source_that_guesses(run: Run) -> 
     async def scene() -> None:
         proxy = Scene()
         session_id = await proxy.open()
-        for _ in range(10):
-            await proxy.ask(credentials("alice", "wrong"))
-        blocked = await proxy.ask(credentials())
+        for name in ("alice", "bob"):
+            for _ in range(10):
+                await proxy.ask(credentials(name, "wrong"))
+        blocked = await proxy.ask(credentials("bob", "654321"))
         assert (blocked.succeeded, blocked.summary.reason) == (False, "too many failed attempts")
         assert (await proxy.ask(session_id)).succeeded
+        assert (await proxy.ask(credentials())).succeeded  # she has proved it from there before
 
     run(scene())
 
