@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 ATTEMPT_DELAY: Final = 0.25  # RFC 8305 §5: the recommended Connection Attempt Delay
+MOST_ADDRESSES: Final = 8  # of a name are tried; whoever owns a name may give it any number of silent ones
+MOST_ATTEMPTS: Final = 4  # of a race at a time, each with a descriptor and SYNs of its own
+SILENT_SECONDS: Final = 10.0  # what an attempt gets where others wait for its place and there is no deadline
 
 # PROTOCOL.md §5; what is absent is a general failure
 REPLY_FOR_ERRNO: Final[dict[int, ReplyCode]] = {
@@ -89,7 +92,7 @@ def failure_for(error: OSError) -> OperationFailed:
 
 
 def interleaved(addresses: Sequence[Address], first_family: int | None = None) -> list[Address]:
-    """Return the addresses with the families taking turns (RFC 8305 §4), `first_family` going first.
+    """Return the addresses to try, families taking turns (RFC 8305 §4), `first_family` going first: at most eight.
 
     Without a preference the family of the resolver's best address (RFC 6724) goes first.
     """
@@ -98,20 +101,31 @@ def interleaved(addresses: Sequence[Address], first_family: int | None = None) -
     first = [address for address in addresses if address.family == first_family]
     others = [address for address in addresses if address.family != first_family]
     pairs = itertools.zip_longest(first, others)
-    return [address for pair in pairs for address in pair if address is not None]
+    return [address for pair in pairs for address in pair if address is not None][:MOST_ADDRESSES]
+
+
+def _always() -> bool:
+    return True
 
 
 async def happy_eyeballs(
-    addresses: Sequence[Address], dial: Dial, *, delay: float = ATTEMPT_DELAY
+    addresses: Sequence[Address],
+    dial: Dial,
+    *,
+    delay: float = ATTEMPT_DELAY,
+    deadline: float | None = None,
+    room: Callable[[], bool] = _always,
 ) -> socket.socket:
     """Return the socket of the first address that answers (RFC 8305 §5).
 
-    An attempt starts when the one before has failed or `delay` seconds after it; losers are cancelled.
-    Raises the most telling OSError when all fail.
+    An attempt starts when the one before has failed or `delay` seconds after it; losers are cancelled. At most four
+    are under way: a silent one gives its place to the next address after its part of the time until `deadline`.
+    While `room` says that there is none, there is one attempt at a time. Raises the most telling OSError when all
+    fail.
     """
     if len(addresses) == 1:
         return await dial(addresses[0])
-    race = _Race(dial)
+    race = _Race(dial, deadline, room)
     try:
         await race.run(addresses, delay)
     except BaseException:
@@ -196,8 +210,10 @@ def most_telling(errors: Sequence[OSError]) -> OSError:
 class _Race:
     """Attempts at several addresses, one of which wins."""
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Dial, deadline: float | None, room: Callable[[], bool]) -> None:
         self._dial = dial
+        self._deadline = deadline
+        self._room = room
         self._running = 0
         self._news = asyncio.Event()  # an attempt won or failed
         self._winner: socket.socket | None = None
@@ -206,18 +222,20 @@ class _Race:
     async def run(self, addresses: Sequence[Address], delay: float) -> None:
         async with asyncio.TaskGroup() as group:
             attempts = []
-            for address in addresses:
+            for index, address in enumerate(addresses):
                 self._news.clear()
                 self._running += 1
-                attempts.append(group.create_task(self._attempt(address)))
+                seconds = self._seconds(len(addresses) - index)
+                attempts.append(group.create_task(self._attempt(address, seconds)))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._news.wait()
+                while self._must_wait():
+                    await self._next_news()
                 if self._winner is not None:
                     break
             while self._winner is None and self._running:
-                self._news.clear()
-                await self._news.wait()
+                await self._next_news()
             for attempt in attempts:
                 attempt.cancel()
 
@@ -230,9 +248,29 @@ class _Race:
         if self._winner is not None:
             self._winner.close()
 
-    async def _attempt(self, address: Address) -> None:
+    def _must_wait(self) -> bool:
+        """Return whether no more attempts may be under way than there are."""
+        if self._winner is not None or not self._running:
+            return False
+        return self._running >= MOST_ATTEMPTS or not self._room()
+
+    async def _next_news(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    def _seconds(self, left: int) -> float | None:
+        """Return how long an attempt may take, so many addresses being left; None: all the time there is."""
+        if left <= MOST_ATTEMPTS:
+            return None
+        if self._deadline is None:
+            return SILENT_SECONDS
+        turns = -(-left // MOST_ATTEMPTS)
+        return (self._deadline - asyncio.get_running_loop().time()) / turns
+
+    async def _attempt(self, address: Address, seconds: float | None) -> None:
         try:
-            sock = await self._dial(address)
+            async with asyncio.timeout(seconds):
+                sock = await self._dial(address)
         except OSError as error:
             self._errors.append(error)
         else:

@@ -2,8 +2,10 @@
 
 import asyncio
 import dataclasses
+import errno
 import socket
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Final
 
 from typing_extensions import override
@@ -24,6 +26,7 @@ from socks6.net.dial import (
     one_after_another,
 )
 from socks6.net.resolve import literal_address
+from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.sockets import SocketStream
 from socks6.net.stackopts import Origin, concerning, in_force
 from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudge, Endpoint, Judge, Outbound
@@ -40,7 +43,8 @@ class DirectOutbound(Outbound):
     `first_family` (AF_INET or AF_INET6) is tried first when a name has addresses of both; without it the
     family of the address that the system prefers. `racing` says whether addresses are raced (Happy Eyeballs)
     when the client says nothing about it. `dns_server` carries out the draft's DNS service.
-    `bind_ports` are those that a BIND gets which asks for none in particular.
+    `bind_ports` are those that a BIND gets which asks for none in particular. `descriptors` is how many sockets may
+    be connecting at a time, in shares by holder; half of what the process may have when nothing is said.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class DirectOutbound(Outbound):
         dns_server: Endpoint | None = None,
         datagrams: DatagramSettings = USUAL,
         bind_ports: Sequence[int] = ANY_PORT,
+        descriptors: int | None = None,
     ) -> None:
+        self._descriptors = descriptors
         self._resolver = resolver or Resolver()
         self._connect_timeout = connect_timeout
         self._attempt_delay = attempt_delay
@@ -150,14 +156,33 @@ class DirectOutbound(Outbound):
         if port == 0:
             raise ConnectionRefused("nothing listens on port 0")
         deadline = asyncio.get_running_loop().time() + self._connect_timeout
-        addresses = _allowed(await self._resolver.resolve(host, port, holder=holder), host, judge)
+        async with asyncio.timeout_at(deadline):
+            found_addresses = await self._resolver.resolve(host, port, holder=holder)
+        addresses = _allowed(found_addresses, host, judge)
         order = interleaved(addresses, self._first_family)
         dialler = Dialler(wanted, syn_data=_syn_data(wanted, first_data), deadline=deadline)
+        shares = self._connecting
+
+        async def dial(address: Address) -> socket.socket:
+            if not shares.may_take(holder):
+                raise OSError(errno.EMFILE, "too many connections of this client are being made")
+            shares.take(holder)
+            try:
+                return await dialler.dial(address)
+            finally:
+                shares.give_back(holder)
+
         raced = len(addresses) > 1 and self._races(wanted)
         if raced:
-            sock = await happy_eyeballs(order, dialler.dial, delay=self._attempt_delay)
+            sock = await happy_eyeballs(
+                order,
+                dial,
+                delay=self._attempt_delay,
+                deadline=deadline,
+                room=lambda: shares.may_take(holder),
+            )
         else:
-            sock = await one_after_another(order, dialler.dial, deadline=deadline)
+            sock = await one_after_another(order, dial, deadline=deadline)
         stream = SocketStream(sock)
         syn_bytes = dialler.syn_bytes(sock)
         found: tuple[StackOption, ...] = ()
@@ -165,6 +190,11 @@ class DirectOutbound(Outbound):
             origin = Origin(raced=None if literal_address(host, port) else raced, syn_bytes=syn_bytes)
             found = _in_force(sock, wanted, origin)
         return Connection(stream=stream, bound=stream.local, options=found, first_data_sent=syn_bytes)
+
+    @cached_property
+    def _connecting(self) -> Shares:
+        """Return the shares of sockets that are connecting: made when the process has set its limits."""
+        return Shares(descriptor_limit() // 2 if self._descriptors is None else self._descriptors)
 
     def _races(self, wanted: Sequence[StackOption]) -> bool:
         wish = find(wanted, HappyEyeballs)

@@ -1,8 +1,11 @@
 """A bound that many share, of which nobody can take all."""
 
+import resource
 from collections import Counter
 from collections.abc import Hashable
 from typing import Final
+
+MOST_DESCRIPTORS: Final = 1 << 20  # what is counted on where the system sets no limit
 
 
 class Shares:
@@ -39,3 +42,9 @@ class Shares:
         self._held[holder] -= 1
         if not self._held[holder]:
             del self._held[holder]
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have open, as it is set now."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MOST_DESCRIPTORS)

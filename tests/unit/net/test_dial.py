@@ -34,6 +34,7 @@ from tests.kit.streams import turns
 
 FOUR = tuple(Address(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in range(1, 4))
 SIX = tuple(Address(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in range(1, 4))
+MANY = [Address(socket.AF_INET, (f"198.51.100.{n}", 80)) for n in range(1, 13)]
 LONG = 20.0  # a delay that no test waits for
 
 
@@ -75,13 +76,18 @@ def race(
     play: "Callable[[Network, asyncio.Task[socket.socket]], object]",
     *,
     delay: float = LONG,
+    deadline: float | None = None,
+    room: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Start a race; `play` is a coroutine function that plays the network and looks at the outcome."""
+    """Start a race, `deadline` being so many seconds from now; `play` is a coroutine function that plays the network and looks at the outcome."""
 
     async def scene() -> None:
         network = Network()
         async with asyncio.TaskGroup() as group:
-            racing = group.create_task(happy_eyeballs(addresses, network.dial, delay=delay))
+            until = None if deadline is None else asyncio.get_running_loop().time() + deadline
+            racing = group.create_task(
+                happy_eyeballs(addresses, network.dial, delay=delay, deadline=until, room=room)
+            )
             await turns()
             await play(network, racing)  # type: ignore[misc]  # an awaitable, said shortly
         for sock in network.sockets.values():
@@ -102,6 +108,57 @@ def test_a_family_can_be_preferred() -> None:
 
 def test_no_addresses_stay_none() -> None:
     assert interleaved([]) == []
+
+
+def test_only_eight_addresses_are_tried_whatever_a_name_has() -> None:
+    assert interleaved(MANY) == MANY[:8]
+    assert interleaved([*MANY, *SIX]) == [
+        MANY[0], SIX[0], MANY[1], SIX[1], MANY[2], SIX[2], MANY[3], MANY[4],
+    ]  # fmt: skip
+
+
+def test_only_four_attempts_are_under_way_at_a_time(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        while len(network.tried) < 4:
+            await turns()
+        for _ in range(20):  # many times the delay between attempts
+            await turns()
+            await asyncio.sleep(0.001)
+        assert network.tried == MANY[:4]
+        network.fail(MANY[1], errno.ECONNREFUSED)
+        while len(network.tried) < 5:
+            await turns()
+        network.answer(MANY[4])
+        assert await racing is network.sockets[MANY[4]]
+        assert sorted(network.cancelled) == [MANY[0], MANY[2], MANY[3]]
+
+    race(run, MANY, play, delay=0.001)
+
+
+def test_silent_addresses_give_their_place_to_the_next_in_time(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        while len(network.tried) < 8:
+            await turns()
+        assert sorted(network.cancelled) == MANY[:4]
+        network.answer(MANY[7])
+        assert await racing is network.sockets[MANY[7]]
+
+    race(run, MANY[:8], play, delay=0.001, deadline=0.2)
+
+
+def test_without_room_there_is_one_attempt_at_a_time(run: Run) -> None:
+    async def play(network: Network, racing: asyncio.Task[socket.socket]) -> None:
+        for _ in range(20):
+            await turns()
+            await asyncio.sleep(0.001)
+        assert network.tried == MANY[:1]
+        network.fail(MANY[0], errno.ECONNREFUSED)
+        while len(network.tried) < 2:
+            await turns()
+        network.answer(MANY[1])
+        assert await racing is network.sockets[MANY[1]]
+
+    race(run, MANY, play, delay=0.001, room=lambda: False)
 
 
 def test_a_single_address_needs_no_race(run: Run) -> None:

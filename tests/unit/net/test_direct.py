@@ -1,5 +1,6 @@
 """The way out by itself."""
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from socks6.net.resolve import Address, Resolver
 from socks6.net.stream import Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
+from tests.kit.streams import turns
 
 
 class Rules:
@@ -200,6 +202,42 @@ def test_a_host_that_does_not_answer_is_a_time_out(run: Run) -> None:
             await way.connect(*place, judge=Rules())
 
     outbound(run, play, DirectOutbound(connect_timeout=0.03))
+
+
+def test_one_holder_leaves_descriptors_to_connect_to_others(run: Run) -> None:
+    async def play(way: DirectOutbound) -> None:
+        with silence() as place, server() as port:
+            silent = [
+                asyncio.create_task(way.connect(*place, judge=Rules(), holder="mallory")) for _ in range(4)
+            ]
+            await turns()
+            with pytest.raises(GeneralFailure, match="too many connections"):
+                await way.connect("127.0.0.1", port, judge=Rules(), holder="mallory")
+            connection = await way.connect("127.0.0.1", port, judge=Rules(), holder="alice")
+            connection.stream.abort()
+            for task in silent:
+                task.cancel()
+            await asyncio.wait(silent)
+            connection = await way.connect("127.0.0.1", port, judge=Rules(), holder="mallory")
+            connection.stream.abort()
+
+    outbound(run, play, DirectOutbound(descriptors=8))
+
+
+def test_a_name_with_many_silent_addresses_takes_four_descriptors(run: Run) -> None:
+    async def play(way: DirectOutbound) -> None:
+        with silence() as (_, port):
+            before = Footprint.of().descriptors
+            task = asyncio.create_task(way.connect("many", port, judge=Rules()))
+            for _ in range(50):
+                await turns()
+                await asyncio.sleep(0.001)
+            assert Footprint.of().descriptors == before + 4
+            task.cancel()
+            await asyncio.wait((task,))
+
+    hosts = [f"127.0.1.{number}" for number in range(1, 201)]
+    outbound(run, play, DirectOutbound(names(many=hosts), attempt_delay=0.001))
 
 
 def test_a_race_that_nobody_wins_in_time_is_a_time_out(run: Run) -> None:

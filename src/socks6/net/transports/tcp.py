@@ -111,11 +111,11 @@ async def _dial(
     if resolver is None:
         async with asyncio.timeout_at(deadline):
             addresses = await _asked_of_the_loop(place)
-        return await happy_eyeballs(interleaved(addresses), dialler.dial)
+        return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
     async with asyncio.timeout_at(deadline):
         addresses = await resolver.resolve(*place)
     try:
-        return await happy_eyeballs(interleaved(addresses), dialler.dial)
+        return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
     except asyncio.CancelledError:
         resolver.doubt(place.host)  # perhaps it took too long for whoever waited
         raise
@@ -124,7 +124,7 @@ async def _dial(
             newer = await resolver.newer(*place, addresses)
         if not newer:
             raise
-        return await happy_eyeballs(interleaved(newer), dialler.dial)
+        return await happy_eyeballs(interleaved(newer), dialler.dial, deadline=deadline)
 
 
 async def _asked_of_the_loop(place: Endpoint) -> Sequence[Address]:
