@@ -21,6 +21,7 @@ import pytest
 from socks6.errors import LocalProtocolError
 from socks6.net.stream import ByteStream, Endpoint, Listener, Protection, was_reset
 from socks6.net.turns import BUDGET, EVENT
+from socks6.relay.delivery import deliver
 from tests.kit.loops import Run
 
 BULK: Final = bytes(range(256)) * 65536  # 16 MiB: more than any transport buffers on the way
@@ -316,6 +317,25 @@ class StreamConformance(ABC):
             async with self.pair() as (left, right):
                 left.abort()
                 outcome = await _outcome(right.receive())
+                if self.aborts_reset:
+                    assert isinstance(outcome, ConnectionResetError)
+                else:
+                    assert outcome == b""
+
+        run(play())
+
+    def test_what_came_before_a_reset_is_received_also_when_sending_learned_of_the_reset(
+        self, run: Run
+    ) -> None:
+        async def play() -> None:
+            async with self.pair() as (left, right):
+                await right.send(b"too large")
+                await deliver(right)
+                right.abort()
+                while not isinstance(await _outcome(left.send(b"and more")), OSError):
+                    await turns()
+                assert await receive_exactly(left, 9) == b"too large"
+                outcome = await _outcome(left.receive())
                 if self.aborts_reset:
                     assert isinstance(outcome, ConnectionResetError)
                 else:

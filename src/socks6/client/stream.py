@@ -6,7 +6,7 @@ import socket
 from socks6.client.session import DELIVERY_SECONDS, Hold
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
-from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection, was_reset
+from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection, unacknowledged_of, was_reset
 from socks6.net.transports.tcp import SocketStream
 from socks6.net.turns import Turns, turns_of
 
@@ -53,6 +53,11 @@ class ProxiedStream:
     def raw_socket(self) -> socket.socket | None:
         """The socket whose bytes are the stream's own, if there is one."""
         return self._stream.raw_socket
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes that were sent the proxy has not acknowledged; 0 where nothing tells."""
+        return unacknowledged_of(self._stream)
 
     @property
     def carrier(self) -> ByteStream:

@@ -1,11 +1,15 @@
 """Turns any byte stream into an asyncio transport, with TLS inside it where wanted."""
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl as tls
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, TypeVar
+
+from typing_extensions import override
 
 from socks6.client.stream import ProxiedStream
 from socks6.errors import LocalProtocolError
@@ -90,7 +94,7 @@ class Carriers:
             raise LocalProtocolError("over this way to the proxy, use the client as `async with Client(...)`")
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
-        near = SocketStream(theirs)
+        near = _NearEnd(theirs)
         task = self._group.create_task(self._relay(stream, near), name="socks6 carrier")
 
         def end(_: object) -> None:  # also when it had no time to begin
@@ -105,12 +109,45 @@ class Carriers:
         except BaseException:
             task.cancel()
             raise
+        near.transport = transport
         self._tasks[task] = transport
         task.add_done_callback(self._tasks.pop)
         return transport, protocol
 
     async def _relay(self, far: ByteStream, near: ByteStream) -> None:
         await self._plane.relay(near, far)
+
+
+class _NearEnd(SocketStream):
+    """Our end of the socket pair between a relay and a transport.
+
+    The transport's protocol must not take a stream that was cut short for a whole one. A Unix socket resets its peer
+    only when it is closed with bytes unread, so a byte is sent to it as if by the transport, which has none left to
+    send to anybody. A transport that has ended its own direction can send none: it sees an end.
+    """
+
+    __slots__ = ("transport",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.transport: asyncio.BaseTransport | None = None
+
+    @override
+    def abort(self) -> None:
+        """Close at once; the transport sees a reset."""
+        transport, self.transport = self.transport, None
+        if transport is not None and not transport.is_closing():
+            with contextlib.suppress(OSError):
+                descriptor = os.dup(transport.get_extra_info("socket").fileno())
+                with socket.socket(fileno=descriptor) as theirs:
+                    theirs.send(b"\0")
+        super().abort()
+
+    @override
+    async def aclose(self) -> None:
+        """Close in order."""
+        self.transport = None
+        await super().aclose()
 
 
 async def _wrap(

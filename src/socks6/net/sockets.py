@@ -26,7 +26,14 @@ from socks6.net.stream import (
 )
 from socks6.net.turns import EVENT, Turns
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
+ORDERLY_CLOSE: Final = struct.pack("ii", 0, 0)
+TCP_CLOSE: Final = 7  # the state of a connection that is over (linux/tcp.h)
+SO_NWRITE: Final = 0x1024  # macOS: bytes in the send buffer
 INHERITS_OPTIONS: Final = sys.platform == "linux"  # accepted sockets, from the listening one
 NONBLOCKING: Final = socket.SOCK_NONBLOCK if sys.platform == "linux" else 0  # saves a call for each socket
 CONNECTING: Final = frozenset((errno.EINPROGRESS, errno.EALREADY))
@@ -50,7 +57,17 @@ class SocketStream:
     error on it, so a registration that outlives its wait could not be relied upon.
     """
 
-    __slots__ = ("_ended", "_loop", "_receiving", "_remote", "_sending", "_sends", "_socket", "turns")
+    __slots__ = (
+        "_ended",
+        "_failure",
+        "_loop",
+        "_receiving",
+        "_remote",
+        "_sending",
+        "_sends",
+        "_socket",
+        "turns",
+    )
 
     def __init__(self, sock: socket.socket, *, remote: object = None) -> None:
         """`remote` is the peer's address as the kernel told it, where that is known already."""
@@ -62,6 +79,7 @@ class SocketStream:
         self._sends = False  # a call of `send` waits for room now and then
         self._ended = False  # we said that we send nothing more
         self.turns: Final = Turns()
+        self._failure: OSError | None = None  # how the connection broke, when it was sending that learned it
         if sock.gettimeout() != 0:
             sock.setblocking(False)
 
@@ -83,9 +101,12 @@ class SocketStream:
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         try:
-            return self._socket.recv(max_bytes)
+            data = self._socket.recv(max_bytes)
         except (BlockingIOError, InterruptedError):
             return None
+        if not data and self._failure is not None:
+            raise same_error(self._failure)
+        return data
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if self.turns.left <= 0:
@@ -129,6 +150,15 @@ class SocketStream:
             return self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
+        except OSError as error:
+            if breaks_receiving(error):
+                self._failure = error
+            raise
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes that were sent the peer has not acknowledged, as far as the kernel tells."""
+        return unacknowledged_by(self._socket)
 
     async def wait_writable(self) -> None:
         """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
@@ -343,6 +373,45 @@ def reset_on_close(sock: socket.socket) -> None:
     """Have the peer see a reset when `sock` is closed; no matter if the connection is gone already."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+
+
+def close_in_order(sock: socket.socket) -> None:
+    """Have closing `sock` be the end of its stream again, after `reset_on_close`."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ORDERLY_CLOSE)
+
+
+def breaks_receiving(error: OSError) -> bool:
+    """Return whether an error of sending means that the end of what is received is a break.
+
+    The kernel tells each error once: after a reset that `send` has told of, `recv` returns what came before it and
+    then b"", as if the peer had ended its stream. EPIPE is what sending to a peer that has ended, or to a connection
+    whose error was told already, gives.
+    """
+    return error.errno != errno.EPIPE
+
+
+def same_error(error: OSError) -> OSError:
+    """Return an error anew: one object raised over and over would collect all tracebacks."""
+    return OSError(error.errno, error.strerror)
+
+
+def unacknowledged_by(sock: socket.socket) -> int:
+    """Return how many bytes sent on a stream socket the peer's kernel has not acknowledged; 0 where nothing tells.
+
+    What was sent on a Unix socket is with its peer already. A connection that is over has nothing to wait for.
+    """
+    if sock.family == socket.AF_UNIX or sock.fileno() < 0:
+        return 0
+    left = 0
+    with contextlib.suppress(OSError):  # it is gone
+        if sys.platform == "linux":
+            (left,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+            if left and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE:
+                left = 0
+        elif sys.platform == "darwin":
+            left = sock.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
+    return left
 
 
 async def _writable(sock: socket.socket) -> None:

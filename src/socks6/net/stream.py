@@ -104,6 +104,14 @@ def was_reset(stream: ByteStream) -> bool:
     return ask is not None and ask()
 
 
+def unacknowledged_of(stream: ByteStream) -> int:
+    """Return how many bytes sent on a stream its peer has not acknowledged; 0 where nothing tells.
+
+    Streams that know it tell it as their `unacknowledged`. Closing or aborting may lose these bytes.
+    """
+    return int(getattr(stream, "unacknowledged", 0))
+
+
 class FrameSink(Protocol):
     """Who gets a connection's DATAGRAM frames. Is called by the loop; must return quickly and not raise."""
 

@@ -36,6 +36,7 @@ from socks6.proxy.settings import Settings
 from socks6.proxy.visit import Visit
 from socks6.relay.datagrams.mover import Mover
 from socks6.relay.datagrams.plane import AssociationSettings, ClientPort, DatagramPlane, best_mover
+from socks6.relay.delivery import deliver
 from socks6.relay.plane import RelayPlane
 from socks6.telemetry import Ending, NullObserver, Observer
 
@@ -226,7 +227,7 @@ class ServerWorker:
         try:
             tunnel = await handshake
             if tunnel is None:
-                await linger(stream)
+                await linger(stream, patient=visit.bytes_down > 0)
             else:
                 visit.relayed(await self._plane.relay(stream, tunnel.remote, first=tunnel.take_first()))
         except OSError as error:
@@ -320,16 +321,24 @@ async def _secure(visit: Visit, stream: TlsStream) -> None:
         raise
 
 
-async def linger(stream: ByteStream) -> None:
-    """Close so that the client can read its answer: bytes still coming in would turn a close into a reset."""
+async def linger(stream: ByteStream, *, patient: bool = False) -> None:
+    """Close so that the client can read its answer: bytes still coming in would turn a close into a reset.
+
+    With `patient`, a slow client gets as long as it takes its answer in.
+    """
+    # nobody wants the bytes, so those of TLS are not decrypted: a peer's short records cost 3 µs each
+    source = stream.beneath if isinstance(stream, TlsStream) else stream
+    left = LINGER_BYTES
     try:
         async with asyncio.timeout(LINGER_SECONDS):
             await stream.send_eof()
-            # nobody wants the bytes, so those of TLS are not decrypted: a peer's short records cost 3 µs each
-            source = stream.beneath if isinstance(stream, TlsStream) else stream
-            left = LINGER_BYTES
             while left > 0 and (data := await source.receive(min(left, 65536))):
                 left -= len(data)
-            await stream.aclose()
+            if left > 0:
+                await stream.aclose()
+                return
     except (TimeoutError, OSError):
-        stream.abort()
+        pass
+    if patient or left <= 0:
+        await deliver(source)
+    stream.abort()

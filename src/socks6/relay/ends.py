@@ -3,6 +3,7 @@
 import socket as sockets
 from typing import Protocol
 
+from socks6.net.sockets import breaks_receiving, same_error
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
 
@@ -28,17 +29,21 @@ class End(Protocol):
     def end(self) -> bool:
         """Say that nothing more comes; return as `flush` does. Raises OSError."""
 
+    def broke(self, error: OSError) -> None:
+        """Take note of what befell the socket: then the end of what can be received is this error."""
+
 
 class PlainEnd:
     """A socket whose bytes are the stream's own."""
 
-    __slots__ = ("_knows", "_rest", "dry", "socket")
+    __slots__ = ("_failure", "_knows", "_rest", "dry", "socket")
 
     def __init__(self, sock: sockets.socket) -> None:
         self.socket = sock
         self.dry = False
         self._knows = sock.proto == sockets.IPPROTO_TCP  # others may give a short piece and have more
         self._rest = memoryview(b"")
+        self._failure: OSError | None = None
 
     def receive(self, max_bytes: int) -> bytes | None:
         try:
@@ -46,6 +51,8 @@ class PlainEnd:
         except BlockingIOError:
             self.dry = True
             return None
+        if not data and self._failure is not None:
+            raise same_error(self._failure)
         self.dry = self._knows and len(data) < max_bytes
         return data
 
@@ -69,6 +76,10 @@ class PlainEnd:
     def end(self) -> bool:
         self.socket.shutdown(sockets.SHUT_WR)
         return True
+
+    def broke(self, error: OSError) -> None:
+        if breaks_receiving(error):
+            self._failure = self._failure or error
 
 
 class TlsEnd:
@@ -96,6 +107,9 @@ class TlsEnd:
     def end(self) -> bool:
         self._stream.end_nowait()
         return self._stream.flush_nowait()
+
+    def broke(self, error: OSError) -> None:
+        """Nothing needs to be noted: an end that TLS does not announce is an error anyway."""
 
 
 def end_of(stream: ByteStream) -> End | None:

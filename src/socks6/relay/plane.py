@@ -4,8 +4,9 @@ import contextlib
 import sys
 from dataclasses import dataclass
 
-from socks6.net.stream import ByteStream
+from socks6.net.stream import ByteStream, unacknowledged_of
 from socks6.relay.copy import Copy
+from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
 from socks6.relay.watch import Watch
 from socks6.telemetry import Ending
 
@@ -52,8 +53,10 @@ class RelayPlane:
     async def relay(self, client: ByteStream, remote: ByteStream, *, first: bytes = b"") -> RelayResult:
         """Join two streams until both directions have ended; `first` goes to the remote first.
 
-        Closes both streams, by a reset unless all went well. Never raises OSError.
+        Closes both streams once what was sent on them has arrived, by a reset unless all went well; so they are
+        closed, too, should this process be killed meanwhile. Never raises OSError.
         """
+        reset_if_killed(client, remote)
         joined = self._watched_by_the_kernel(client, remote) or Copy(client, remote)
         self._watch.add(joined)
         try:
@@ -62,8 +65,10 @@ class RelayPlane:
             await running
             if joined.ending is Ending.DONE:
                 for stream in (client, remote):
-                    with contextlib.suppress(OSError):  # which changes nothing any more
-                        await stream.aclose()
+                    await _close(stream)
+            elif joined.up.ended and joined.down.ended:
+                self._watch.remove(joined)
+                await _close_broken((client, joined.down.clean), (remote, joined.up.clean))
         finally:
             self._watch.remove(joined)
             joined.stop()
@@ -96,6 +101,26 @@ class RelayPlane:
         if self._settings.splice and raw[0] is not None and raw[1] is not None:
             return Splice(raw[0], raw[1], self._kernel)
         return Pumped(ends[0], ends[1], self._kernel.poller)
+
+
+async def _close(stream: ByteStream) -> None:
+    """Close in order."""
+    end_in_order(stream)
+    with contextlib.suppress(OSError):  # which changes nothing any more
+        await stream.aclose()
+
+
+async def _close_broken(*sides: tuple[ByteStream, bool]) -> None:
+    """Close streams of a relay that broke, once they have delivered; in order where their peers got a whole stream.
+
+    A reset before would take back what the broken side had said.
+    """
+    for stream, whole in sorted(sides, key=lambda side: unacknowledged_of(side[0])):  # the broken one first
+        await deliver(stream)
+        if whole:
+            await _close(stream)
+        else:
+            stream.abort()
 
 
 async def relay(

@@ -1,7 +1,7 @@
 """Joining two ends by copying, told by the relay's epoll: for streams that the kernel cannot join, as TLS.
 
 Unlike `relay.copy`, no task is woken for a piece, and a side that resets is noticed also while the other one
-takes nothing.
+takes nothing. How a direction ends, and what then becomes of the other, `relay.splice` says.
 """
 
 import asyncio
@@ -52,11 +52,21 @@ class Pumped:
         for flow in (self.up, self.down):
             self._poller.remove(flow.fd, flow)
 
+    def broke(self, source: "Flow", error: OSError) -> None:
+        """Note that the side which is the source of this flow broke; the first word counts."""
+        side = "client" if source is self.up else "remote"
+        self.reason = self.reason or f"{side}: {error.strerror or error}"
+
+    def settle(self) -> None:
+        """Be done if both flows are."""
+        if self.up.over and self.down.over:
+            self.end(Ending.RESET if self.reason else Ending.DONE)
+
     def end(self, ending: Ending, reason: str = "") -> None:
         """Say how it ended; the first word counts."""
         if not self.done.done():
             self.ending = ending
-            self.reason = reason
+            self.reason = self.reason or reason
             self.done.set_result(None)
             self.stop()
 
@@ -70,13 +80,15 @@ class Pumped:
 
     def expire(self, reason: str) -> None:
         """See Watched."""
-        self.end(Ending.IDLE, reason)
+        self.end(Ending.RESET if self.reason else Ending.IDLE, reason)
 
 
 class Flow:
     """The way from one end, the source, to the other, the sink. A Pump for what happens to its source."""
 
-    __slots__ = ("_joined", "_poller", "_waiting", "back", "count", "ended", "fd", "held", "sink", "source")
+    __slots__ = (
+        "_dropping", "_joined", "_poller", "_waiting", "back", "clean", "count", "ended", "fd", "held", "sink", "source",
+    )  # fmt: skip
 
     back: "Flow"  # the other way
 
@@ -89,12 +101,20 @@ class Flow:
         self.sink = sink
         self.count = 0  # bytes that the sink's socket took
         self.held = -1  # bytes of a piece that it did not take wholly yet; -1 for no such piece
-        self.ended = False
+        self.ended = False  # nothing more is read to be passed on
+        self.clean = False  # and that is because the source has said all it had to say
+        self._dropping = False  # the sink is gone, what the source sends is dropped
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more goes this way."""
+        return self.ended and self.held < 0
 
     def begin(self) -> None:
         """Have a look at the source soon: it may hold bytes that no socket tells of."""
-        self._waiting = True
-        self._poller.later(self)
+        if not self._waiting and not self._joined.done.done():
+            self._waiting = True
+            self._poller.later(self)
 
     def on_events(self, events: int) -> None:
         """See Pump. What happened to our source is what happened to the other way's sink."""
@@ -104,30 +124,45 @@ class Flow:
                 back.resume()
             except OSError as error:
                 back.fail(error)
-                return
-        if self.ended or self.held >= 0:
+        if self._joined.done.done():
+            return
+        if not self._reading:
             if events & select.EPOLLERR:
-                self._raise_error()
+                self._take_error()
         elif events & ~WRITABLE and not self._waiting:
             self._move(to_the_end=bool(events & LAST))
 
     def go_on(self) -> None:
         """See Pump."""
         self._waiting = False
-        if not self._joined.done.done() and self.held < 0 and not self.ended:
+        if self._reading and not self._joined.done.done():
             self._move()
 
     def fail(self, error: Exception) -> None:
         """See Pump."""
-        if isinstance(error, OSError):
-            broken = self.back if isinstance(error, SendingFailed) else self
-            side = "client" if broken is self._joined.up else "remote"
-            self._joined.end(Ending.RESET, f"{side}: {error.strerror or error}")
+        if isinstance(error, SendingFailed):
+            self.sink_broke(error)
+        elif isinstance(error, OSError):
+            self._source_broke(error)
         else:
             self._joined.end(Ending.ERROR, repr(error))
 
+    def sink_broke(self, error: OSError) -> None:
+        """End this flow, and have what the sink said before it broke still be read and passed on."""
+        back = self.back
+        self._joined.broke(back, error)
+        self.sink.broke(error)
+        self.held = -1
+        self.clean = False
+        self.ended = self._dropping = True
+        self._joined.settle()
+        for flow in (self, back):
+            flow.begin()  # edges that were told already are not told again
+
     def put(self, data: bytes) -> None:
         """Send to the sink."""
+        if self._dropping:
+            return
         try:
             taken = self.sink.put(data)
         except OSError as error:
@@ -147,7 +182,7 @@ class Flow:
         self.count += self.held
         self.held = -1
         if self.ended:
-            self._settle()
+            self._joined.settle()
         else:
             self._move()
 
@@ -172,29 +207,38 @@ class Flow:
 
     def _finish(self) -> None:
         """Pass the end of the stream on."""
-        self.ended = True
+        if self._dropping:
+            return
+        self.ended = self.clean = True
         try:
             taken = self.sink.end()
         except OSError as error:
             raise _sending_failed(error) from error
         if taken:
-            self._settle()
+            self._joined.settle()
         else:
             self._hold(0)
 
-    def _settle(self) -> None:
-        """Be done if both ways are."""
-        if self.back.ended and self.back.held < 0:
-            self._joined.end(Ending.DONE)
+    @property
+    def _reading(self) -> bool:
+        """Whether the source is to be read as soon as it has something."""
+        return self.held < 0 and (self._dropping or not self.ended)
+
+    def _source_broke(self, error: OSError) -> None:
+        """End both flows: all that the source had sent is with the sink, and nothing reaches the source any more."""
+        self._joined.broke(self, error)
+        self.ended = self.back.ended = True
+        self.held = self.back.held = -1
+        self._joined.settle()
 
     def _hold(self, size: int) -> None:
         self.held = size
         self._poller.add_writable(self.back.fd)
 
-    def _raise_error(self) -> None:
-        """Raise what befell the source while we do not read from it."""
-        if error := self.source.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(error, os.strerror(error))
+    def _take_error(self) -> None:
+        """Act upon what befell the source while we do not read from it: the other flow cannot send to it."""
+        if number := self.source.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.back.sink_broke(OSError(number, os.strerror(number)))
 
 
 def _sending_failed(error: OSError) -> SendingFailed:

@@ -2,6 +2,10 @@
 
 Small pieces go by plain recv and send, which costs less for them and needs no pipe. A direction turns to
 splicing when a piece fills its buffer, and back when pieces are small again.
+
+A direction ends when its source has ended, or when its sink takes no more. Then the other one goes on: a host that
+refuses an upload and resets has mostly said why (RFC 9112 §9.5), and that is in our socket's buffer still. What the
+source of a direction without a sink goes on sending is dropped.
 """
 
 import asyncio
@@ -11,6 +15,7 @@ import select
 import socket
 from typing import Final
 
+from socks6.net.sockets import breaks_receiving
 from socks6.relay.pipes import Pipe, Pipes
 from socks6.relay.poller import LAST, WRITABLE, Poller
 from socks6.telemetry import Ending
@@ -81,11 +86,21 @@ class Splice:
             self.kernel.poller.remove(direction.source_fd, direction)
             direction.drop()
 
+    def broke(self, source: "Direction", error: OSError) -> None:
+        """Note that the side which is the source of this direction broke; the first word counts."""
+        side = "client" if source is self.up else "remote"
+        self.reason = self.reason or f"{side}: {error.strerror}"
+
+    def settle(self) -> None:
+        """Be done if both directions are."""
+        if self.up.ended and self.down.ended:
+            self.end(Ending.RESET if self.reason else Ending.DONE)
+
     def end(self, ending: Ending, reason: str = "") -> None:
         """Say how it ended; the first word counts."""
         if not self.done.done():
             self.ending = ending
-            self.reason = reason
+            self.reason = self.reason or reason
             self.done.set_result(None)
             self.stop()
 
@@ -99,15 +114,15 @@ class Splice:
 
     def expire(self, reason: str) -> None:
         """See Watched."""
-        self.end(Ending.IDLE, reason)
+        self.end(Ending.RESET if self.reason else Ending.IDLE, reason)
 
 
 class Direction:
     """The way from one socket, the source, to the other, the sink. A Pump for what happens to its source."""
 
     __slots__ = (
-        "back", "bulk", "count", "ended", "joined", "pipe", "piped", "rest", "sink", "source", "source_fd",
-        "waiting",
+        "back", "bulk", "clean", "count", "dropping", "ended", "failure", "joined", "pipe", "piped", "rest", "sink",
+        "source", "source_fd", "waiting",
     )  # fmt: skip
 
     back: "Direction"  # the other way
@@ -123,37 +138,61 @@ class Direction:
         self.piped = 0
         self.bulk = False
         self.waiting = False  # for another turn
-        self.ended = False
+        self.ended = False  # nothing more goes this way
+        self.clean = False  # and the sink was told: the source had said all it had to say
+        self.dropping = False  # the sink is gone, what the source sends is dropped
+        self.failure: OSError | None = (
+            None  # how the source broke, when something else than reading told of it
+        )
+
+    @property
+    def held(self) -> bool:
+        """Whether bytes wait for the sink."""
+        return self.rest is not None or self.pipe is not None
 
     def on_events(self, events: int) -> None:
         """See Pump. What happened to our source is what happened to the other way's sink."""
         back = self.back
-        if events & WRITABLE and (back.rest is not None or back.pipe is not None):
+        if events & WRITABLE and back.held:
             try:
                 back.resume()
             except OSError as error:
                 back.fail(error)
-                return
-        if self.ended or self.rest is not None or self.pipe is not None:
+        if self.joined.done.done():
+            return
+        if not self._reading:
             if events & select.EPOLLERR:
-                self._raise_error()
+                self._take_error()
         elif events & ~WRITABLE and not self.waiting:
             self._move(to_the_end=self.joined.thorough or bool(events & LAST))
 
     def go_on(self) -> None:
         """See Pump."""
         self.waiting = False
-        if not self.joined.done.done():
+        if self._reading and not self.joined.done.done():
             self._move(to_the_end=True)
 
     def fail(self, error: Exception) -> None:
         """See Pump."""
-        if isinstance(error, OSError):
-            broken = self.back if isinstance(error, SendingFailed) else self
-            side = "client" if broken is self.joined.up else "remote"
-            self.joined.end(Ending.RESET, f"{side}: {error.strerror}")
+        if isinstance(error, SendingFailed):
+            self.sink_broke(error)
+        elif isinstance(error, OSError):
+            self._source_broke(error)
         else:
             self.joined.end(Ending.ERROR, repr(error))
+
+    def sink_broke(self, error: OSError) -> None:
+        """End this way, and have what the sink said before it broke still be read and passed on."""
+        back = self.back
+        self.joined.broke(back, error)
+        if breaks_receiving(error):
+            back.failure = back.failure or error
+        self.drop()
+        self.bulk = self.clean = False
+        self.ended = self.dropping = True
+        self.joined.settle()
+        for way in (self, back):
+            way.look_again()  # edges that were told already are not told again
 
     def resume(self) -> None:
         """Go on after the sink took nothing."""
@@ -166,6 +205,8 @@ class Direction:
 
     def put(self, data: bytes) -> None:
         """Send to the sink, keep what it does not take."""
+        if self.dropping:
+            return
         try:
             sent = self.sink.send(data)
         except BlockingIOError:
@@ -203,11 +244,21 @@ class Direction:
             if self.bulk:
                 self.bulk = size >= SMALL  # a transfer can be short because the pipe has no more slots
             elif size == PIECE:
-                self.bulk = self.joined.splicing
+                self.bulk = self.joined.splicing and not self.dropping
             elif not to_the_end:
                 return
-        self.waiting = True
-        self.joined.kernel.poller.later(self)
+        self.look_again()
+
+    @property
+    def _reading(self) -> bool:
+        """Whether the source is to be read as soon as it has something."""
+        return not self.held and (self.dropping or not self.ended)
+
+    def look_again(self) -> None:
+        """Read the source when the others had their turn."""
+        if not self.waiting and not self.joined.done.done():
+            self.waiting = True
+            self.joined.kernel.poller.later(self)
 
     def _copy(self) -> int:
         """Move one piece through this process; return its size, 0 at the end of the stream, or NOTHING."""
@@ -270,19 +321,30 @@ class Direction:
 
     def _finish(self) -> None:
         """Pass the end of the stream on."""
-        self.ended = True
-        if self.back.ended:
-            self.joined.end(Ending.DONE)  # closing the sockets tells the sink, too
+        if self.failure is not None:
+            self._source_broke(self.failure)
             return
-        try:
-            self.sink.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            raise SendingFailed(error.errno, error.strerror) from error
+        if self.dropping:
+            return
+        self.ended = self.clean = True
+        if not self.back.clean:  # else closing the sockets tells the sink
+            try:
+                self.sink.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                raise SendingFailed(error.errno, error.strerror) from error
+        self.joined.settle()
+
+    def _source_broke(self, error: OSError) -> None:
+        """End both ways: all that the source had sent is with the sink, and nothing reaches the source any more."""
+        self.joined.broke(self, error)
+        self.ended = self.back.ended = True
+        self.back.drop()
+        self.joined.settle()
 
     def _wait_for_sink(self) -> None:
         self.joined.kernel.poller.add_writable(self.back.source_fd)
 
-    def _raise_error(self) -> None:
-        """Raise what befell the source while we do not read from it."""
-        if error := self.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(error, os.strerror(error))
+    def _take_error(self) -> None:
+        """Act upon what befell the source while we do not read from it: the other way cannot send to it."""
+        if number := self.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.back.sink_broke(OSError(number, os.strerror(number)))

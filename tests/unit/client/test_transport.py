@@ -140,7 +140,8 @@ def test_transports_left_open_end_with_the_client(run: Run) -> None:
         outbound = ScriptedOutbound()
         async with proxied(ServerWorker(outbound=outbound)) as client:
             reader, writer = await client.open_connection("example.com", 80)
-        assert await reader.read() == b""
+        with pytest.raises(ConnectionResetError):  # not an end: the far host has not said that it is through
+            await reader.read()
         writer.close()
 
     run(scene())
@@ -185,6 +186,24 @@ def test_a_factory_that_fails_leaves_no_stream_behind(run: Run) -> None:
         with pytest.raises(ConnectionResetError):
             await far.receive()
         assert session.held == 0
+
+    run(scene())
+
+
+def test_a_stream_that_was_cut_short_does_not_look_whole_to_a_protocol(run: Run) -> None:
+    async def scene() -> None:
+        near, far = memory_stream_pair()
+        async with Client("socks6://192.0.2.1") as client:
+            reader = asyncio.StreamReader()
+            transport, _ = await client._carriers.open(
+                ProxiedStream(near, NOWHERE, ()), lambda: asyncio.StreamReaderProtocol(reader), ssl=None
+            )
+            await far.send(b"half of")
+            assert await reader.read(7) == b"half of"
+            far.abort()
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            transport.close()
 
     run(scene())
 

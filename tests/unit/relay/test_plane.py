@@ -4,10 +4,14 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
+from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
+from socks6.relay.delivery import deliver
 from socks6.relay.plane import RelayPlane, RelayResult, relay
 from socks6.telemetry import Ending
 from tests.kit.footprint import Footprint
@@ -196,7 +200,10 @@ def test_a_reset_behind_bytes_that_were_not_read_yet_ends_the_relay(run: Run, pa
 @pytest.mark.parametrize("path", ["tcp", "tcp without pipes", "tcp copied", "tls", "tls to tcp"])
 def test_a_client_that_goes_while_the_remote_takes_nothing_is_noticed(run: Run, path: str) -> None:
     async def play() -> None:
-        async with joined(path) as scene, asyncio.TaskGroup() as group:
+        settings = replace(
+            PATHS[path][1], fin_timeout=0.2
+        )  # what the client had sent would still be delivered
+        async with joined(path, settings=settings) as scene, asyncio.TaskGroup() as group:
             sending = group.create_task(scene.client.send(BULK + BULK))
             while not sending.done() and scene.remote.receive_nowait(1) is None:
                 await turns()
@@ -205,6 +212,94 @@ def test_a_client_that_goes_while_the_remote_takes_nothing_is_noticed(run: Run, 
             result = await scene.result()
             assert result.ending is Ending.RESET
             assert result.reason.startswith("client: ")
+
+    run(play())
+
+
+@contextlib.asynccontextmanager
+async def uploading(stream: ByteStream) -> AsyncIterator[None]:
+    """Send without an end, as long as that goes well."""
+
+    async def upload() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                await stream.send(BULK)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(upload())
+        yield
+        task.cancel()
+
+
+async def say_and_reset(stream: ByteStream, data: bytes) -> None:
+    """Read a little of what comes, answer, and reset."""
+    await stream.receive()
+    await stream.send(data)
+    await deliver(stream)
+    stream.abort()
+
+
+@pytest.mark.parametrize("size", [18, 1 << 20])
+@pytest.mark.parametrize("path", RESETTING)
+def test_what_a_remote_says_before_it_resets_an_upload_reaches_the_client(
+    run: Run, path: str, size: int
+) -> None:
+    """RFC 9112 §9.5: a server may answer early and close; the client had better read that."""
+
+    async def play() -> None:
+        async with joined(path) as scene, uploading(scene.client), asyncio.TaskGroup() as group:
+            group.create_task(say_and_reset(scene.remote, BULK[:size]))
+            assert await receive_exactly(scene.client, size) == BULK[:size]
+            with pytest.raises(ConnectionResetError):
+                await scene.client.receive()
+            result = await scene.result()
+            assert (result.ending, result.bytes_down) == (Ending.RESET, size)
+            assert result.reason.startswith("remote: ")
+
+    run(play())
+
+
+@pytest.mark.parametrize("size", [18, 1 << 20])
+@pytest.mark.parametrize("path", RESETTING)
+def test_what_a_client_says_before_it_resets_a_download_reaches_the_remote(
+    run: Run, path: str, size: int
+) -> None:
+    async def play() -> None:
+        async with joined(path) as scene, uploading(scene.remote), asyncio.TaskGroup() as group:
+            group.create_task(say_and_reset(scene.client, BULK[:size]))
+            assert await receive_exactly(scene.remote, size) == BULK[:size]
+            with pytest.raises(ConnectionResetError):
+                await scene.remote.receive()
+            result = await scene.result()
+            assert (result.ending, result.bytes_up) == (Ending.RESET, size)
+            assert result.reason.startswith("client: ")
+
+    run(play())
+
+
+@pytest.mark.parametrize("path", RESETTING)
+def test_an_answer_that_ended_before_the_remote_broke_ends_for_the_client_too(run: Run, path: str) -> None:
+    async def play() -> None:
+        async with joined(path) as scene, uploading(scene.client):
+            await scene.remote.receive()
+            await scene.remote.send(b"413 and that is all")
+            await scene.remote.send_eof()
+            await deliver(scene.remote)
+            scene.remote.abort()
+            assert await receive_all(scene.client) == b"413 and that is all"
+            assert (await scene.result()).ending is Ending.RESET
+
+    run(play())
+
+
+@pytest.mark.parametrize("path", RESETTING)
+def test_a_client_that_reads_only_when_its_upload_is_through_gets_its_answer(run: Run, path: str) -> None:
+    async def play() -> None:
+        async with joined(path) as scene, asyncio.TaskGroup() as group:
+            group.create_task(say_and_reset(scene.remote, b"413"))
+            with contextlib.suppress(OSError):  # a reset tells it, too
+                await scene.client.send(BULK)
+            assert await receive_exactly(scene.client, 3) == b"413"
 
     run(play())
 

@@ -98,7 +98,7 @@ class MemoryStream:
     def abort(self) -> None:
         if not self._closed:
             self._closed = True
-            self._outgoing.fail(errno.ECONNRESET)
+            self._outgoing.fail(errno.ECONNRESET, keep=True)
             self._leave()
 
     def was_reset(self) -> bool:
@@ -138,9 +138,11 @@ class _Lane:
         return bool(self._failure)
 
     def take(self, max_bytes: int) -> bytes | None:
-        self._check()
         if not self._buffer:
-            return b"" if self._ended else None
+            if self._ended:
+                return b""
+            self._check()
+            return None
         data = bytes(self._buffer[:max_bytes])
         del self._buffer[:max_bytes]
         self.wake()
@@ -159,9 +161,11 @@ class _Lane:
         self._ended = True
         self.wake()
 
-    def fail(self, error: int) -> None:
+    def fail(self, error: int, *, keep: bool = False) -> None:
+        """Break; `keep` lets what is there be received first, as a reset does that comes over a network."""
         self._failure = self._failure or error
-        self._buffer.clear()
+        if not keep:
+            self._buffer.clear()
         self.wake()
 
     async def changed(self) -> None:

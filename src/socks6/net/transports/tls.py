@@ -118,6 +118,11 @@ class TlsStream:
         return self._raw.raw_socket
 
     @property
+    def unacknowledged(self) -> int:
+        """How many encrypted bytes that were sent the peer has not acknowledged, as far as the kernel tells."""
+        return self._raw.unacknowledged
+
+    @property
     def beneath(self) -> SocketStream:
         """The stream of encrypted bytes."""
         return self._raw
@@ -332,7 +337,8 @@ class TlsStream:
     def _answer(self) -> None:
         """Send what OpenSSL has to say by itself, as when the peer wants new keys."""
         if self._conversation.outgoing.pending and not self._ended:
-            self.flush_nowait()
+            with contextlib.suppress(ConnectionError):  # the peer is gone: what it said before is still here
+                self.flush_nowait()
             if self._conversation.outgoing.pending > MOST_UNSENT:
                 raise TlsFailed("the peer asks for new keys all the time")
 

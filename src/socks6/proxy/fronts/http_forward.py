@@ -22,6 +22,7 @@ from socks6.protocol.http_origin import (
 )
 from socks6.protocol.machine import Machine
 from socks6.proxy.fronts.base import Call, Engine, Tunnel
+from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
 
 REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # safe methods (RFC 9110 §9.2.1)
 TURN: Final = 16  # events after which other connections get their turn, were all bytes there at once
@@ -119,7 +120,7 @@ class Forwarder:
                 return None
             await self.aclose()
             if not self._may_repeat(outcome, origin, request):
-                self._fail(outcome, place)
+                await self._fail(outcome, place)
                 return None
 
     async def aclose(self) -> None:
@@ -155,13 +156,18 @@ class Forwarder:
     async def _exchange(self, origin: Origin, request: ForwardRequested) -> Outcome:
         """Send the request and pass the response on, both at the same time, until the response is through."""
         self._idle = asyncio.timeout(self._patience)
+        reset_if_killed(self._stream, origin.stream)
         try:
             async with self._idle, asyncio.TaskGroup() as group:
                 upload = group.create_task(self._upload(origin, request), name="http upload")
                 outcome = await self._download(origin)
                 upload.cancel()
         except TimeoutError:
-            return Outcome.SILENT
+            outcome = Outcome.SILENT
+        if outcome is Outcome.WHOLE:
+            end_in_order(origin.stream)
+        if not self._conversation.in_response:
+            end_in_order(self._stream)
         return outcome
 
     async def _upload(self, origin: Origin, request: ForwardRequested) -> None:
@@ -288,12 +294,13 @@ class Forwarder:
         unheard = outcome is Outcome.BROKE and not origin.fresh and not origin.machine.answered
         return unheard and request.head.method in REPEATABLE and not request.has_body
 
-    def _fail(self, outcome: Outcome, place: Place) -> None:
+    async def _fail(self, outcome: Outcome, place: Place) -> None:
         """Tell the client, if it can still be told; raises OSError otherwise."""
         if self._client_error is not None:
             raise self._client_error
         self._engine.answered(_call(place), ReplyCode.GENERAL_FAILURE, outcome.value)
         if self._conversation.in_response:
+            await deliver(self._stream)
             self._stream.abort()  # a response without an announced length would seem whole otherwise
             raise ConnectionAbortedError(outcome.value)
         if outcome in FAILURES:

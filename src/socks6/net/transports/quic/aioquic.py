@@ -142,6 +142,10 @@ class AioquicCore(QuicCore):
         return self._connection.unsent(stream_id)
 
     @override
+    def unacknowledged(self, stream_id: int) -> int:
+        return self._connection.unacknowledged(stream_id)
+
+    @override
     def consumed(self, stream_id: int, size: int) -> None:
         self._connection.was_read(stream_id, size)
 

@@ -91,6 +91,11 @@ class AioquicConnection(QuicConnection):
         stream = self._streams.get(stream_id)
         return 0 if stream is None else sum(part.stop - part.start for part in stream.sender._pending)  # noqa: SLF001
 
+    def unacknowledged(self, stream_id: int) -> int:
+        """Return how many bytes of a stream have not left, or were not acknowledged."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start  # noqa: SLF001
+
     def open_stream(self) -> int | None:
         """Return the id of a new stream; None if the peer allows no more."""
         stream_id: int = self.get_next_available_stream_id()

@@ -224,6 +224,10 @@ class QuicConnection:
         self._full[stream_id] = None
         return True
 
+    def unacknowledged(self, stream_id: int) -> int:
+        """See Carrier."""
+        return 0 if self.over is not None else self.core.unacknowledged(stream_id)
+
     def was_read(self, stream_id: int, size: int) -> None:
         """See Carrier."""
         self._unread -= size

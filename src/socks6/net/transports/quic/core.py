@@ -153,6 +153,9 @@ class QuicCore(Protocol):
     def unsent(self, stream_id: int | None = None) -> int:
         """Return how many bytes of a stream, or of all, have not left yet."""
 
+    def unacknowledged(self, stream_id: int) -> int:
+        """Return how many bytes of a stream the peer has not acknowledged; at least 1 while there may be some."""
+
     def consumed(self, stream_id: int, size: int) -> None:
         """Take note that bytes of a stream have been read: as many more may come."""
 

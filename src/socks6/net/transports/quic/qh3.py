@@ -56,6 +56,7 @@ class Qh3Core(QuicCore):
         self._failed: Terminated | None = None
         self._told = False  # that the connection is over
         self._released = False
+        self._flights: dict[int, tuple[int, int]] = {}  # see `unacknowledged`
 
     @property
     @override
@@ -163,6 +164,23 @@ class Qh3Core(QuicCore):
         return self._connection.get_send_buffer_size(stream_id)
 
     @override
+    def unacknowledged(self, stream_id: int) -> int:
+        """See QuicCore. The library tells nothing of one stream; so it is once the packets are that carried its last byte.
+
+        A loss meanwhile may be of these bytes, which then leave once more, so that counting starts anew.
+        """
+        core = self._connection.native
+        flying = [] if core is None else core.outstanding_application_packets
+        if (unsent := self.unsent(stream_id)) or core is None or not flying:
+            self._flights.pop(stream_id, None)
+            return unsent
+        last, losses = self._flights.get(stream_id, (-1, -1))
+        if losses != core.loss_total:
+            self._flights[stream_id] = max(flying)[0], core.loss_total
+            return 1
+        return 1 if min(flying)[0] <= last else 0
+
+    @override
     def consumed(self, stream_id: int, size: int) -> None:
         self._unread -= size
         if self._connection.held and self._unread <= UNREAD // 2:
@@ -171,6 +189,7 @@ class Qh3Core(QuicCore):
 
     @override
     def reset(self, stream_id: int, code: int) -> None:
+        self._flights.pop(stream_id, None)
         self._or_gone(lambda: self._connection.reset_stream(stream_id, code))
 
     @override

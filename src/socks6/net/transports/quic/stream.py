@@ -34,6 +34,9 @@ class Carrier(MultiplexedConnection, Protocol):
     def is_full(self, stream_id: int) -> bool:
         """Whether the stream's sender had better wait; then `QuicStream.writable` is called when it need not."""
 
+    def unacknowledged(self, stream_id: int) -> int:
+        """Return how many bytes of a stream the peer has not acknowledged; at least 1 while there may be some."""
+
     def was_read(self, stream_id: int, size: int) -> None:
         """Take note that bytes were read."""
 
@@ -86,6 +89,13 @@ class QuicStream:
     @property
     def raw_socket(self) -> socket.socket | None:
         return None
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes the peer has not acknowledged: at least 1 while there may be some, 0 if it wants none."""
+        if self._closed or self._sending_failure is not None:
+            return 0
+        return self._carrier.unacknowledged(self.id)
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         self._check_open()
@@ -169,10 +179,9 @@ class QuicStream:
         _wake(self._receiver)
 
     def reset_by_peer(self) -> None:
-        """Take note that no more bytes come; those that nobody has read are lost, as they are with TCP."""
+        """Take note that no more bytes come than those that are here, which can still be read, as with TCP."""
         if not self._at_end:
             self._failure = ConnectionResetError(errno.ECONNRESET, "the peer gave the stream up")
-            self._drop()
         _wake(self._receiver)
 
     def stopped_by_peer(self, code: int) -> None:

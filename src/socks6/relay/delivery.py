@@ -1,0 +1,72 @@
+"""How joined streams come to their end: what was sent arrives, and what was cut short does not look whole."""
+
+import asyncio
+import contextlib
+import socket
+from typing import Final
+
+from socks6.net.sockets import close_in_order, reset_on_close
+from socks6.net.stream import ByteStream, carrier_socket_of, unacknowledged_of
+
+SILENCE_SECONDS: Final = 10.0  # without one more byte acknowledged: then the rest is given up
+LONGEST_SECONDS: Final = 60.0
+FIRST_PAUSE: Final = 0.001  # seconds between two looks, doubled each time: no event tells of acknowledgements
+LONGEST_PAUSE: Final = 0.1
+PIECE: Final = 65536
+ROUNDS: Final = 16  # pieces dropped in one look
+
+
+async def deliver(stream: ByteStream) -> None:
+    """Wait until the peer has acknowledged all that was sent, as far as anything tells; a bounded time.
+
+    To be called before a stream is closed whose peer may still send, or reset: both throw away what has not arrived
+    (RFC 9112 §9.6). What the peer sends meanwhile is dropped, since it may read nothing before it is through.
+    Never raises OSError.
+    """
+    left = unacknowledged_of(stream)
+    if not left:
+        return
+    loop = asyncio.get_running_loop()
+    pause = FIRST_PAUSE
+    give_up_at = loop.time() + LONGEST_SECONDS
+    silent_at = loop.time() + SILENCE_SECONDS
+    while left and loop.time() < min(give_up_at, silent_at):
+        _drop_input(stream)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+        before, left = left, unacknowledged_of(stream)
+        if left != before:
+            silent_at = loop.time() + SILENCE_SECONDS
+
+
+def reset_if_killed(*streams: ByteStream) -> None:
+    """Have the peers see a reset if this process dies: the kernel would close the sockets as if all had been said.
+
+    `aclose` of such a stream resets it, too, until `end_in_order`.
+    """
+    for stream in streams:
+        if (sock := _tcp_socket_of(stream)) is not None:
+            reset_on_close(sock)
+
+
+def end_in_order(*streams: ByteStream) -> None:
+    """Take `reset_if_killed` back: everything has been said."""
+    for stream in streams:
+        if (sock := _tcp_socket_of(stream)) is not None:
+            close_in_order(sock)
+
+
+def _tcp_socket_of(stream: ByteStream) -> socket.socket | None:
+    """Return the TCP socket below a stream, TLS or a proxy in between or not; None for other kinds."""
+    inner: ByteStream = getattr(stream, "carrier", stream)  # through a proxy: the stream to it
+    sock = carrier_socket_of(inner)
+    if sock is None or sock.type != socket.SOCK_STREAM or sock.family == socket.AF_UNIX:
+        return None
+    return sock
+
+
+def _drop_input(stream: ByteStream) -> None:
+    with contextlib.suppress(OSError):
+        for _ in range(ROUNDS):
+            if not stream.receive_nowait(PIECE):
+                return
