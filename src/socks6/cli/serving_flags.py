@@ -121,6 +121,11 @@ def _add_limits(group: Group) -> None:
             "connections_per_source",
             "from one IPv4 address or IPv6 /64; 0 for any number (default: 1000)",
         ),
+        (
+            "connections-per-user",
+            "connections_per_user",
+            "of one user; 0 for any number (default: 1000)",
+        ),
     ):
         group.add_argument(f"--max-{name}", dest=dest, metavar="NUMBER", type=count, help=what)
     group.add_argument(

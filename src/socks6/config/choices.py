@@ -41,6 +41,7 @@ class Choices:
 
     connections: int | None = None
     connections_per_source: int | None = None
+    connections_per_user: int | None = None
     sessions: bool | None = None
     sessions_total: int | None = None
     sessions_per_user: int | None = None

@@ -168,6 +168,7 @@ def _settings(choices: Choices) -> Settings:
         drain_timeout=_said(choices.drain_timeout, usual.drain_timeout),
         connections=_said(choices.connections, usual.connections),
         connections_per_source=_said(choices.connections_per_source, usual.connections_per_source),
+        connections_per_user=_said(choices.connections_per_user, usual.connections_per_user),
         dialects=(DRAFT_12, GO_212) if choices.dialect_212 else (DRAFT_12,),
         quiet=_said(choices.quiet_failures, usual.quiet),
         ignore_fragmented=_said(choices.ignore_fragmented, usual.ignore_fragmented),

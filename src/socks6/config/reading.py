@@ -98,6 +98,7 @@ class _Reading:
             choices,
             connections=limits.connections,
             connections_per_source=limits.connections_per_source,
+            connections_per_user=limits.connections_per_user,
             handshake_timeout=timeouts.handshake,
             lookup_timeout=timeouts.lookup,
             connect_timeout=timeouts.connect,

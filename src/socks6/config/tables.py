@@ -125,6 +125,7 @@ class Limits(Table):
 
     connections: Count | None = None
     connections_per_source: Count | None = None
+    connections_per_user: Count | None = None
 
 
 class Sessions(Table):

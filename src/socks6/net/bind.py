@@ -12,9 +12,10 @@ from typing_extensions import override
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.codes import Leg
 from socks6.message.options import TFO, StackOption, find
+from socks6.net.crowding import MAPPED
 from socks6.net.dial import Address, Resolver, most_telling
 from socks6.net.resolve import literal_address
-from socks6.net.serve import GONE_ALREADY, MAPPED, PAUSE_SECONDS, SHORTAGES
+from socks6.net.serve import GONE_ALREADY, PAUSE_SECONDS, SHORTAGES
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, in_force, prepare, prepared_socket
 from socks6.net.stream import Accepted, Binding, Endpoint, Judge

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import errno
+import itertools
 import socket
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from socks6.net.crowding import MAPPED, Networks, most_crowded, networks_of
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import Observer
 
@@ -20,7 +22,11 @@ GONE_ALREADY: Final = frozenset((
     errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT,
 ))  # fmt: skip
 
-MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
+KEPT: Final = 4  # one place in so many is kept for those who are known
+AT_ONCE: Final = (
+    16  # one stranger in so many gives way at a time: to find them costs 1 µs for each that is there
+)
+PRESSED_SECONDS: Final = 2.5  # what strangers get to become known while they hold half of what they may
 
 Handler: TypeAlias = Callable[[ByteStream], Coroutine[Any, Any, None]]
 
@@ -31,10 +37,25 @@ class ConnectionLimits:
     An IPv6 source is its /64, what one subscriber has. The table holds only sources that are connected, so
     it is no longer than there are connections. This machine's own clients (loopback, Unix sockets) count in
     all alone: whatever else listens here, another proxy perhaps, speaks for many.
+
+    With `strangers_give_way`, whoever `take`s a place and has not `settle`d may lose it: strangers have three
+    quarters of all places at the most, and where these, or all, are taken, those of the most crowded network go,
+    the oldest first. Where they become many, none of them stays for longer than `pressed_seconds`.
     """
 
-    def __init__(self, *, total: int = 0, per_source: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        total: int = 0,
+        per_source: int = 0,
+        strangers_give_way: bool = False,
+        pressed_seconds: float = PRESSED_SECONDS,
+    ) -> None:
         self._total = total
+        self._pressed_seconds = pressed_seconds
+        self._most_strangers = total - total // KEPT if strangers_give_way else 0
+        self._places: dict[object, str] = {}  # hosts of who took a place
+        self._strangers: dict[object, _Stranger] = {}  # the oldest first
         self._per_source = per_source
         self._count = 0
         self._sources: dict[str, int] = {}
@@ -68,6 +89,58 @@ class ConnectionLimits:
             else:
                 del self._sources[source]
 
+    def take(self, key: object, host: str, give_way: Callable[[], None]) -> str:
+        """Count in whom `key` stands for, and return ""; or return why it must be turned away.
+
+        `give_way` is called should it lose its place, which is free by then.
+        """
+        if self._most_strangers:
+            self._relieve()
+        if refusal := self.enter(host):
+            return refusal
+        self._places[key] = host
+        self._add_stranger(key, host, give_way)
+        return ""
+
+    def settle(self, key: object) -> None:
+        """Note that whoever took a place is known, and gives way to nobody. Idempotent."""
+        self._strangers.pop(key, None)
+
+    def unsettle(self, key: object, give_way: Callable[[], None]) -> None:
+        """Note that whoever took a place has no claim to it any more."""
+        if key in self._places:
+            self._add_stranger(key, self._places[key], give_way)
+
+    def give_back(self, key: object) -> None:
+        """Count out whoever took a place, if it has not lost it. Idempotent."""
+        self._strangers.pop(key, None)
+        host = self._places.pop(key, None)
+        if host is not None:
+            self.leave(host)
+
+    def _add_stranger(self, key: object, host: str, give_way: Callable[[], None]) -> None:
+        if self._most_strangers:
+            now = asyncio.get_running_loop().time()
+            self._strangers[key] = _Stranger(networks_of(host), now, give_way)
+
+    def _relieve(self) -> None:
+        """Have strangers give way where places are short, or about to be."""
+        strangers = self._strangers
+        if len(strangers) * 2 >= self._most_strangers:
+            too_old = asyncio.get_running_loop().time() - self._pressed_seconds
+            late = itertools.takewhile(lambda entry: entry[1].since < too_old, strangers.items())
+            self._evict([key for key, _ in itertools.islice(late, BATCH)])
+        if len(strangers) >= self._most_strangers or self._count >= self._total:
+            places = [(key, stranger.networks) for key, stranger in strangers.items()]
+            self._evict(most_crowded(places, -(-len(places) // AT_ONCE)))
+
+    def _evict(self, keys: Iterable[object]) -> None:
+        for key in keys:
+            stranger = self._strangers.get(key)
+            if stranger is not None:  # else it went with another
+                self.give_back(key)
+                stranger.give_way()
+
     async def wait_for_leave(self) -> None:
         """Wait until a connection is counted out."""
         self._freed.clear()
@@ -97,6 +170,8 @@ async def accept_streams(
 ) -> None:
     """Run `handler` for each stream that arrives, in a task of `group`, until the listener is closed.
 
+    Whoever learns that a stream's client is known tells `limits.settle`, which has the stream as its key.
+
     A handler's exception goes to the observer and ends its stream, nothing else. Out of descriptors or
     memory, accepting pauses until a connection ends, or for `pause` seconds.
     """
@@ -109,6 +184,14 @@ async def accept_streams(
             if error.errno in CLOSED:
                 return
             await entrance.pause(error, pause)
+
+
+class _Stranger(NamedTuple):
+    """Who took a place and is not known."""
+
+    networks: Networks
+    since: float
+    give_way: Callable[[], None]
 
 
 class _Entrance:
@@ -155,7 +238,7 @@ class _Entrance:
 
     def _let_in(self, stream: ByteStream) -> None:
         source = stream.remote.host
-        if refusal := self._limits.enter(source):
+        if refusal := self._limits.take(stream, source, stream.abort):
             self._observer.connection_turned_away(source, refusal)
             stream.abort()
             return
@@ -183,4 +266,4 @@ class _Guest:
     def gone(self, _: asyncio.Task[None]) -> None:
         """Clean up, also after a task that was cancelled before it began."""
         self._stream.abort()
-        self._limits.leave(self._source)
+        self._limits.give_back(self._stream)

@@ -204,7 +204,10 @@ class Server:
                     accept_streams(
                         place.listener,
                         functools.partial(
-                            self._worker.serve_stream, front=place.front, client_port=place.port
+                            self._worker.serve_stream,
+                            front=place.front,
+                            client_port=place.port,
+                            known=self._limits.settle,
                         ),
                         limits=self._limits,
                         observer=self._worker.observer,
@@ -373,9 +376,15 @@ class Server:
 
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:
-    return ConnectionLimits(total=settings.connections, per_source=settings.connections_per_source)
+    return ConnectionLimits(
+        total=settings.connections, per_source=settings.connections_per_source, strangers_give_way=True
+    )
 
 
 def _association_limits(settings: Settings) -> ConnectionLimits:
     """Return how many DTLS connections there may be: each association needs one."""
-    return ConnectionLimits(total=settings.udp.associations, per_source=settings.udp.associations_per_user)
+    return ConnectionLimits(
+        total=settings.udp.associations,
+        per_source=settings.udp.associations_per_user,
+        strangers_give_way=True,
+    )

@@ -58,6 +58,7 @@ class Settings:
     drain_timeout: float = 30.0  # what running connections get when the server stops
     connections: int = 10_000  # at the same time, in all
     connections_per_source: int = 1_000  # of one IPv4 address or IPv6 /64
+    connections_per_user: int = 1_000  # of one user that has a name; a stream of a QUIC connection is one
     dialects: tuple[Dialect, ...] = (DRAFT_12,)
     quiet: bool = False  # answer nothing before authentication has succeeded (the seed's small cross section)
     ignore_fragmented: bool = False  # close on requests that are not whole in the first read (the seed's)

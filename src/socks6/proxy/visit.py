@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from socks6.errors import CertificateRefused, NotAllowed, OperationFailed, TlsFailed
@@ -90,6 +91,10 @@ class Workplace(Protocol):
         """How many associations there may be."""
 
     @property
+    def seats(self) -> HolderLimits:
+        """How many connections each user may have."""
+
+    @property
     def presence(self) -> Presence:
         """What notices that clients are gone."""
 
@@ -101,7 +106,7 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "_asked", "_associated", "_cancellations", "_gone", "_held", "_own_session", "_part", "_shared", "_task", "_vouching", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
+        "_asked", "_associated", "_cancellations", "_gone", "_held", "_known", "_own_session", "_part", "_seat", "_shared", "_task", "_vouching", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
         "front", "host", "id", "peer", "port", "reason", "reply", "source", "started", "stream",
         "user", "worker",
     )  # fmt: skip
@@ -116,12 +121,18 @@ class Visit:
         session: Session | None = None,
         client_port: ClientPort | None = None,
         shared: MultiplexedVisit | None = None,
+        known: Callable[[ByteStream], None] | None = None,
     ) -> None:
-        """`shared` is what it has in common with the visits of other streams of its connection."""
+        """`shared` is what it has in common with the visits of other streams of its connection.
+
+        `known` is told of the stream when its client was let in.
+        """
         self.worker = worker
         self._own_session = session
         self._shared = shared
         self.client_port = client_port if shared is None else shared.port
+        self._known = known
+        self._seat: Holder | None = None  # whose connection it counts as
         self._held: Holder | None = None  # of the association that the client has
         self._associated: Endpoint | None = None  # where its port is, if on this machine
         self._part: Participation | None = None
@@ -247,6 +258,7 @@ class Visit:
         self._begin(call)
         try:
             self._check_standing(call)
+            self._take_seat(call.identity)
             with self._watched():
                 connection = await connect(
                     self._marked(call),
@@ -273,6 +285,7 @@ class Visit:
         self._begin(call)
         try:
             self._check_standing(call)
+            self._take_seat(call.identity)
             self._held = self.worker.associations.enter(call.identity, self.source)
             with self._watched():
                 association = await associate(
@@ -299,6 +312,7 @@ class Visit:
         self._begin(call)
         try:
             self._check_standing(call)
+            self._take_seat(call.identity)
             with self._watched():
                 binding = await bind(
                     self._marked(call),
@@ -346,6 +360,12 @@ class Visit:
 
     # What befalls it.
 
+    def was_let_in(self) -> None:
+        """Have a client that was let in give way to no stranger."""
+        known, self._known = self._known, None
+        if known is not None:
+            known(self.stream)
+
     async def secure(self, stream: TlsStream) -> None:
         """Shake hands, and see who has come if certificates tell. Raises TlsFailed, OSError."""
         await stream.handshake()
@@ -379,6 +399,7 @@ class Visit:
 
     def leave(self) -> None:
         """Belong to no session any more, and hold nothing. Idempotent."""
+        self._leave_seat()
         if self._held is not None:
             self.worker.associations.leave(self._held)
             self._held = None
@@ -420,6 +441,19 @@ class Visit:
             session=self._part.note if self._part else "",
             token=self._part.token if self._part else "",
         )
+
+    def _take_seat(self, identity: Identity) -> None:
+        """Count as a connection of a user, whose clients have names. Raises GeneralFailure when it has too many."""
+        if self._seat is not None and self._seat[0] == identity.name:
+            return
+        self._leave_seat()
+        if identity.name:
+            self._seat = self.worker.seats.enter(identity, self.source)
+
+    def _leave_seat(self) -> None:
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            self.worker.seats.leave(seat)
 
     def _watched(self) -> Watch:
         """Return a context in which the visit's task is cancelled should the client be gone."""

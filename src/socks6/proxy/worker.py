@@ -111,6 +111,9 @@ class ServerWorker:
             total=self.settings.udp.associations,
             per_holder=self.settings.udp.associations_per_user,
         )
+        self.seats: Final = HolderLimits(
+            "connections", total=0, per_holder=self.settings.connections_per_user
+        )
         self._ids: Final = itertools.count(1)
         self._handshakes: Final[dict[Visit, None]] = {}  # in order of their deadlines, all being equally long
         self._sweeping = False
@@ -160,14 +163,21 @@ class ServerWorker:
         *,
         session: Session | None = None,
         client_port: ClientPort | None = None,
+        known: Callable[[ByteStream], None] | None = None,
     ) -> None:
         """Serve one client to the end and close its stream. Raises nothing that a client can cause.
 
         `session` is what the stream's requests belong to without naming it; `client_port` is where the client
-        may send datagrams over UDP.
+        may send datagrams over UDP. `known` is called with the stream once a request was let in.
         """
         visit = Visit(
-            self, stream, self.front(front), next(self._ids), session=session, client_port=client_port
+            self,
+            stream,
+            self.front(front),
+            next(self._ids),
+            session=session,
+            client_port=client_port,
+            known=known,
         )
         await self._serve(visit, self._handshake(visit))
 
@@ -294,8 +304,9 @@ class ServerWorker:
         self._sweep_later()
 
     def request_arrived(self, visit: Visit) -> None:
-        """Stop the handshake's clock: the client has said what it wants."""
+        """Stop the handshake's clock: the client has said what it wants, and may."""
         self._handshakes.pop(visit, None)
+        visit.was_let_in()
 
 
 async def _next_stream(connection: MultiplexedConnection) -> ByteStream | None:

@@ -30,6 +30,7 @@ EVERYTHING = Choices(
     allow_private=True,
     connections=5,
     connections_per_source=0,
+    connections_per_user=6,
     sessions=False,
     sessions_total=9,
     session_timeout=8,
@@ -60,7 +61,7 @@ EVERYTHING = Choices(
 )
 EVERY_FLAG = """
 --listen socks6://127.0.0.1:1080 --listen mixed+unix:///run/mixed.sock --via socks6://proxy.example --via-fast-open
---no-via-session --open --allow-private --max-connections 5 --max-connections-per-source 0 --handshake-timeout 1
+--no-via-session --open --allow-private --max-connections 5 --max-connections-per-source 0 --max-connections-per-user 6 --handshake-timeout 1
 --lookup-timeout 2 --connect-timeout 3.5 --idle-timeout 0 --fin-timeout 5 --drain 6 --no-sessions --max-sessions 9
 --session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --no-udp --copy-tos --fast-open 7
 --no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
@@ -158,6 +159,7 @@ def test_the_help_names_the_defaults(capsys: pytest.CaptureFixture[str]) -> None
     for flag, default in (
         ("--max-connections NUMBER", settings.connections),
         ("--max-connections-per-source NUMBER", settings.connections_per_source),
+        ("--max-connections-per-user NUMBER", settings.connections_per_user),
         ("--max-sessions NUMBER", settings.sessions.total),
         ("--session-timeout SECONDS", settings.sessions.idle_timeout),
         ("--handshake-timeout SECONDS", settings.handshake_timeout),

@@ -29,6 +29,7 @@ EVERYTHING = Choices(
     allow_private=True,
     connections=5,
     connections_per_source=0,
+    connections_per_user=6,
     sessions=False,
     sessions_total=9,
     session_timeout=8,
@@ -81,6 +82,7 @@ delay = 0.5
 [limits]
 connections = 5
 connections-per-source = 0
+connections-per-user = 6
 [sessions]
 enabled = false
 total = 9
@@ -102,7 +104,7 @@ SECRET = "correct horse"
 SPELT_OUT = {
     "via_fast_open", "via_session", "optimistic", "copy_tos", "fast_open", "racing", "first_family", "attempt_delay",
     "listen", "direct", "open_to_all", "quiet_failures", "ignore_fragmented", "dialect_212", "verbosity",
-    "log_destinations", "loop", "allow_private", "connections", "connections_per_source", "handshake_timeout",
+    "log_destinations", "loop", "allow_private", "connections", "connections_per_source", "connections_per_user", "handshake_timeout",
     "lookup_timeout", "connect_timeout", "idle_timeout", "fin_timeout", "drain_timeout",
 }  # fmt: skip
 

@@ -111,6 +111,7 @@ def test_everything_chosen_is_in_the_settings() -> None:
     choices = Choices(
         connections=1,
         connections_per_source=2,
+        connections_per_user=3,
         handshake_timeout=3,
         idle_timeout=0,
         fin_timeout=5,
@@ -129,6 +130,7 @@ def test_everything_chosen_is_in_the_settings() -> None:
     )
     settings = Plan.of(choices).settings
     assert (settings.connections, settings.connections_per_source) == (1, 2)
+    assert settings.connections_per_user == 3
     assert (settings.handshake_timeout, settings.drain_timeout) == (3, 0)
     assert (settings.relay.idle_timeout, settings.relay.fin_timeout) == (0, 5)
     assert settings.dialects == (DRAFT_12, GO_212)

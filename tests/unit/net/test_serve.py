@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import functools
 import os
 from collections import deque
 
@@ -89,9 +90,18 @@ class Witness(NullObserver):
 class Entrance:
     """An accept loop at work, and what comes of it. Handlers stay until told to leave."""
 
-    def __init__(self, *arrivals: object, total: int = 0, per_source: int = 0, pause: float = 20.0) -> None:
+    def __init__(
+        self,
+        *arrivals: object,
+        total: int = 0,
+        per_source: int = 0,
+        pause: float = 20.0,
+        strangers_give_way: bool = False,
+    ) -> None:
         self.listener = ScriptedListener(*arrivals)
-        self.limits = ConnectionLimits(total=total, per_source=per_source)
+        self.limits = ConnectionLimits(
+            total=total, per_source=per_source, strangers_give_way=strangers_give_way
+        )
         self.witness = Witness()
         self.inside: list[object] = []
         self.entered = asyncio.Event()
@@ -358,3 +368,96 @@ def test_whoever_waits_for_room_is_told(run: Run) -> None:
             limits.leave("192.0.2.1")
 
     run(play())
+
+
+def crowd(limits: ConnectionLimits, host: str, count: int) -> list[list[bool]]:
+    """Take places for strangers; return what becomes true once each has lost its own."""
+    lost: list[list[bool]] = []
+    for _ in range(count):
+        gone: list[bool] = []
+        assert limits.take(gone_key(gone), host, functools.partial(gone.append, True)) == ""
+        lost.append(gone)
+    return lost
+
+
+def gone_key(gone: list[bool]) -> int:
+    return id(gone)
+
+
+def test_the_most_crowded_network_gives_way_and_newcomers_come_in(run: Run) -> None:
+    async def scene() -> None:
+        limits = ConnectionLimits(total=400, strangers_give_way=True)
+        honest = crowd(limits, "192.0.2.1", 20)
+        crowds = [crowd(limits, f"2001:db8:a:{n:x}::1", 4) for n in range(200)]
+        newcomers = crowd(limits, "198.51.100.1", 20)
+        assert limits.count <= 300
+        assert not any(map(any, honest))
+        assert not any(map(any, newcomers))
+        assert any(crowds[0])
+
+    run(scene())
+
+
+def test_who_is_known_gives_way_to_nobody(run: Run) -> None:
+    async def scene() -> None:
+        limits = ConnectionLimits(total=8, strangers_give_way=True)
+        known = crowd(limits, "192.0.2.1", 4)
+        for gone in known:
+            limits.settle(gone_key(gone))
+        crowd(limits, "198.51.100.1", 100)
+        assert not any(map(any, known))
+        more: list[list[bool]] = []
+        for _ in range(4):
+            more += crowd(limits, "192.0.2.1", 1)
+            limits.settle(gone_key(more[-1]))
+        assert limits.count == 8
+        assert limits.take(None, "192.0.2.9", lambda: None) == "8 connections already"
+
+    run(scene())
+
+
+def test_who_is_known_no_more_gives_way_again(run: Run) -> None:
+    async def scene() -> None:
+        limits = ConnectionLimits(total=4, strangers_give_way=True)
+        (gone,) = crowd(limits, "192.0.2.1", 1)
+        limits.settle(gone_key(gone))
+        limits.unsettle(gone_key(gone), lambda: gone.append(True))
+        for host in ("198.51.100.1", "198.51.101.1", "198.51.102.1"):
+            crowd(limits, host, 1)
+        assert gone
+        limits.unsettle(gone_key(gone), lambda: None)  # has no place any more
+        limits.give_back(gone_key(gone))
+        assert limits.count == 3
+
+    run(scene())
+
+
+def test_strangers_do_not_stay_long_where_they_are_many(run: Run) -> None:
+    async def scene() -> None:
+        limits = ConnectionLimits(total=400, strangers_give_way=True, pressed_seconds=-1.0)
+        old = crowd(limits, "192.0.2.1", 150)
+        assert not any(map(any, old))
+        crowd(limits, "198.51.100.1", 1)
+        assert sum(map(any, old)) == BATCH
+
+    run(scene())
+
+
+def test_without_strangers_that_give_way_newcomers_are_turned_away(run: Run) -> None:
+    async def scene() -> None:
+        limits = ConnectionLimits(total=2)
+        crowd(limits, "192.0.2.1", 2)
+        assert limits.take(None, "192.0.2.1", lambda: None) == "2 connections already"
+
+    run(scene())
+
+
+def test_a_stream_that_gives_way_is_reset_and_its_place_is_free(run: Run) -> None:
+    async def scene() -> None:
+        arrivals = [From("192.0.2.1") for _ in range(5)]
+        async with Entrance(*arrivals, total=4, strangers_give_way=True) as entrance:
+            assert [aborted(stream) for stream in arrivals] == [True, True, False, False, False]
+            assert entrance.limits.count == 3
+        assert entrance.limits.count == 0
+
+    run(scene())

@@ -104,6 +104,7 @@ class DtlsPeer:
         if self.ended or user != self.user:
             return False
         self._lost.append(lost)
+        self._server.in_use(self)
         return True
 
     def leave(self, lost: Lost) -> None:
@@ -112,6 +113,10 @@ class DtlsPeer:
             self._lost.remove(lost)
             if not self.joined and not self.ended:
                 self._server.wait_for_use(self)
+
+    def give_way(self) -> None:
+        """End, for others."""
+        self._server.end(self, "it gave way to others: there are too many DTLS connections")
 
     def tell_lost(self, reason: str) -> None:
         """Tell the associations that there is no connection any more."""
@@ -169,8 +174,13 @@ class DtlsServer(Receiver):
                 self._feed(peer, data, now)
 
     def wait_for_use(self, peer: DtlsPeer) -> None:
-        """End a connection if no association uses it soon."""
+        """End a connection if no association uses it soon, or sooner if places are short."""
+        self._limits.unsettle(peer, peer.give_way)
         self._deadlines.set(peer, self._loop.time() + self._settings.idle_timeout)
+
+    def in_use(self, peer: DtlsPeer) -> None:
+        """Note that an association, and so somebody who is known, uses a connection."""
+        self._limits.settle(peer)
 
     def end(self, peer: DtlsPeer, reason: str) -> None:
         """End a connection. Idempotent."""
@@ -203,12 +213,12 @@ class DtlsServer(Receiver):
 
     def _begin(self, place: Place, hello: ClientHello, data: bytes, now: float) -> None:
         """Have a connection begin; one that is there stays until the new one stands (§4.2.8)."""
-        refusal = self._limits.enter(place[0][0])
+        conversation = DtlsConversation.answering(self._contexts.current(), data)
+        peer = DtlsPeer(self, place, hello, conversation, now)
+        refusal = self._limits.take(peer, place[0][0], peer.give_way)
         if refusal:
             self._refused(place[0][0], refusal)
             return
-        conversation = DtlsConversation.answering(self._contexts.current(), data)
-        peer = DtlsPeer(self, place, hello, conversation, now)
         known = self._peers.setdefault(place, peer)
         if known is not peer:
             if known.successor is not None:
@@ -296,7 +306,7 @@ class DtlsServer(Receiver):
 
     def _forget(self, peer: DtlsPeer) -> None:
         self._deadlines.drop(peer)
-        self._limits.leave(peer.source[0])
+        self._limits.give_back(peer)
         known = self._peers.get(peer.place)
         if known is peer:
             del self._peers[peer.place]
