@@ -138,11 +138,19 @@ class Asker:
         self._way.close()
 
     async def leave(self) -> None:
-        """Tear the session down, unless that would cut streams off (§ Session teardown). Raises nothing."""
+        """Tear the session down, unless that would cut streams off (§ Session teardown). Raises nothing.
+
+        Cancelling cuts short nothing but the waiting: a session is then left to the proxy's own time-out.
+        """
         try:
             await self._tear_down()
-        finally:
             await self._way.aclose()
+        finally:
+            self._way.abandon()
+
+    def abandon(self) -> None:
+        """Close what is idle, for one who cannot wait; a session is left to the proxy's own time-out."""
+        self._way.abandon()
 
     async def _tear_down(self) -> None:
         options = self.session.leave(_now())

@@ -1,6 +1,7 @@
 """The library's front door: reach hosts through a SOCKS 6 proxy."""
 
 import asyncio
+import contextlib
 import ssl as tls
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -32,6 +33,7 @@ from socks6.net.url import AUTO, QUIC, ProxyURL
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call: dialling the proxy, and its dialling the host
+LEAVE_SECONDS: Final = 5.0  # leaving a client takes no longer, whatever the proxy and the far hosts do
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -113,19 +115,28 @@ class Client(DatagramClient):
         )
 
     async def __aenter__(self) -> "Client":
-        """Return the client."""
-        await self._carriers.__aenter__()
+        """Return the client. Blocks may be nested, and tasks may have one each: the last one to end counts."""
+        self._carriers.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End what the client itself still carries, then `aclose`; plain sockets that it made live on."""
-        try:
-            await self._carriers.__aexit__(kind, error, trace)
-        finally:
-            if not isinstance(error, asyncio.CancelledError):  # who cancels does not want to wait
-                await self.aclose()
+        """End what the client itself still carries, then `aclose`; plain sockets that it made live on.
+
+        Transports that were closed have a moment to deliver their last bytes; those left open are cut off. All
+        of it takes LEAVE_SECONDS at the most, and no time where the block, or leaving it, is cancelled.
+        """
+        if not self._carriers.leave():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                try:
+                    await self._carriers.end(deliver=kind is None)
+                    if not isinstance(error, asyncio.CancelledError):  # who cancels does not want to wait
+                        await self._asker.leave()
+                finally:
+                    self._asker.abandon()
 
     async def aclose(self) -> None:
         """Have the proxy tear the session down, within seconds; raises nothing. Idempotent.

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from socks6.client.association import Association
 from socks6.client.inbox import Received, Recipient
+from socks6.client.transport import report
 from socks6.errors import DatagramFailed, DatagramTooLarge, Socks6Error
 from socks6.message.address import is_literal, normalize_host
 from socks6.net.stream import Endpoint
@@ -40,7 +41,11 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
 
     def begin(self) -> None:
         """Tell the protocol of the transport, and of what has come already."""
-        self._protocol.connection_made(self)
+        try:
+            self._protocol.connection_made(self)
+        except Exception as error:  # noqa: BLE001 - a user's code: it costs this transport alone
+            self._report(error, "connection_made")
+            self.abort()
         self._association.deliver_to(_Delivery(self, self._remote and Remote.named(*self._remote)))
 
     @override
@@ -88,18 +93,27 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
     def tell(self, data: bytes, source: Endpoint) -> None:
         """Give the protocol a datagram."""
         if isinstance(self._protocol, asyncio.DatagramProtocol) and not self._closing:
-            self._protocol.datagram_received(data, tuple(source))
+            try:
+                self._protocol.datagram_received(data, tuple(source))
+            except Exception as error:  # noqa: BLE001 - a user's code: it must not end whoever carries it
+                self._report(error, "datagram_received")
 
     def tell_error(self, error: OSError) -> None:
         """Give the protocol an error that ends nothing."""
         if isinstance(self._protocol, asyncio.DatagramProtocol) and not self._closing:
-            self._protocol.error_received(error)
+            try:
+                self._protocol.error_received(error)
+            except Exception as raised:  # noqa: BLE001 - as above
+                self._report(raised, "error_received")
 
     def tell_end(self, error: Socks6Error) -> None:
         """Tell the protocol that all is over; None is what it gets when it wanted that itself."""
         reason = None if self._closing else error
         self._closing = True
         asyncio.get_running_loop().call_soon(self._protocol.connection_lost, reason)
+
+    def _report(self, error: Exception, method: str) -> None:
+        report(error, f"{method} of a datagram protocol failed", self, self._protocol)
 
 
 class _Delivery(Recipient):

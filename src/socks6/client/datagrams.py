@@ -95,7 +95,9 @@ class DatagramClient(ABC):
         `local_addr` is what is wanted at the proxy. With `remote_addr` the transport sends there alone, and the
         protocol gets what comes from there; where that is a name, which the proxy looks up, from any host's port
         of that number. ICMP errors that the proxy tells of go to `error_received`, as DatagramFailed;
-        `connection_lost` tells of the association's end. All else is as with `associate`. The client must be in
+        `connection_lost` tells of the association's end. What the protocol's methods raise goes to the loop's
+        exception handler, and costs one datagram; where it is `connection_made`, the transport is aborted. All
+        else is as with `associate`. The client must be in
         use as `async with Client(...)`: raises LocalProtocolError otherwise.
         """
         self._carriers.check()
@@ -106,6 +108,11 @@ class DatagramClient(ABC):
             *local_addr, udp=udp, options=(*flatten(options), wishes), layout=layout, timeout=timeout
         )
         transport = ProxiedDatagramTransport(association, protocol, remote)
+        try:
+            self._carriers.check()
+        except BaseException:
+            association.abort()  # the client was left meanwhile
+            raise
         self._carriers.carry(association.run(), transport)
         transport.begin()
         return transport, protocol

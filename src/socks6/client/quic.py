@@ -79,13 +79,28 @@ class QuicWay:
                 pooled.connection.close_when_unused()
 
     async def aclose(self) -> None:
-        """As `close`; of what nobody uses now the proxy has been told then. Idempotent."""
+        """As `close`; of what nobody uses now the proxy has been told then. Idempotent.
+
+        Cancelling cuts short nothing but the waiting.
+        """
         pool, self._pool = self._pool, []
-        async with asyncio.TaskGroup() as group:
-            for connection in [pooled.connection for pooled in pool if pooled.loop is _loop()]:
-                connection.close_when_unused()
-                if not connection.streams:
-                    group.create_task(_leave(connection), name="socks6 leaving")
+        connections = [pooled.connection for pooled in pool if pooled.loop is _loop()]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for connection in connections:
+                    connection.close_when_unused()
+                    if not connection.streams:
+                        group.create_task(_leave(connection), name="socks6 leaving")
+        finally:
+            for connection in connections:  # also where a task had no time to begin
+                connection.abandon()
+
+    def abandon(self) -> None:
+        """As `aclose`, for one who cannot wait: what is on its way has a moment to arrive. Idempotent."""
+        pool, self._pool = self._pool, []
+        for pooled in pool:
+            if pooled.loop is _loop():
+                pooled.connection.abandon()
 
     async def _stream_of(self, pooled: _Pooled, command: int) -> QuicStream | None:
         """Return a stream of a connection that is there; None if it does not suit."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 from socks6.client.session import DELIVERY_SECONDS, Hold
 from socks6.errors import LocalProtocolError
@@ -84,6 +85,12 @@ class ProxiedStream:
     async def send_eof(self) -> None:
         """Say that we send nothing more; the far host sees the end of its stream."""
         await self._stream.send_eof()
+
+    def stop_receiving(self) -> None:
+        """Want nothing more of what comes, where the way to the proxy has such a thing: `receive` gives b"" then."""
+        stop: Callable[[], None] | None = getattr(self._stream, "stop_receiving", None)
+        if stop is not None:
+            stop()
 
     async def aclose(self) -> None:
         """Close. Idempotent; when cancelled, it aborts."""

@@ -70,6 +70,11 @@ class WayToProxy:
         if self._quic is not None:
             self._quic.close()
 
+    def abandon(self) -> None:
+        """As `aclose`, without waiting. Idempotent."""
+        if self._quic is not None:
+            self._quic.abandon()
+
     async def aclose(self) -> None:
         """As `close`; what nobody uses is closed then. Idempotent."""
         self._resolver.close()

@@ -6,6 +6,7 @@ import errno
 import pytest
 from typing_extensions import override
 
+from socks6.client.associate import UDPPath
 from socks6.client.client import Client
 from socks6.errors import DatagramFailed, DatagramTooLarge, LocalProtocolError, ProxyUnreachable
 from socks6.message.datagrams import Datagram, DatagramError
@@ -13,7 +14,8 @@ from socks6.message.options import UDPError
 from tests.kit.associating import BOUND, NAMED, AssociatingProxy, associating
 from tests.kit.loops import Run
 
-REMOTE = ("192.0.2.5", 53)
+HOST = "192.0.2.5"
+REMOTE = (HOST, 53)
 REPORTING = (UDPError(availability=2),)
 
 
@@ -184,5 +186,65 @@ def test_endpoints_end_with_their_client(run: Run) -> None:
         async with associating(proxy) as client:
             _, protocol = await client.create_datagram_endpoint(Log)
         assert await protocol.lost() is type(None)
+
+    run(scene())
+
+
+class Raises(Log):
+    """Raises in one of its methods, once."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+
+    def _fail(self, method: str) -> None:
+        if method == self.method:
+            self.method = ""
+            raise KeyError(method)
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._fail("connection_made")
+
+    @override
+    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
+        self._fail("datagram_received")
+        super().datagram_received(data, addr)
+
+    @override
+    def error_received(self, exc: Exception) -> None:
+        self._fail("error_received")
+        super().error_received(exc)
+
+
+@pytest.mark.parametrize("udp", ["datagram", "stream"])
+@pytest.mark.parametrize("method", ["connection_made", "datagram_received", "error_received"])
+def test_what_a_protocol_raises_goes_to_the_loop_and_costs_its_transport_alone(
+    run: Run, method: str, udp: UDPPath
+) -> None:
+    async def scene() -> None:
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+        proxy = AssociatingProxy(options=REPORTING)
+        async with associating(proxy) as client:
+            protocol = Raises(method)
+            transport, _ = await client.create_datagram_endpoint(lambda: protocol, udp=udp)
+            if method == "connection_made":
+                assert await protocol.lost() is type(None)
+                assert transport.is_closing()
+            else:
+                if method == "error_received":
+                    error = DatagramError(
+                        association_id=proxy.association_id, host=HOST, port=53, code=1, reporter=HOST
+                    )
+                    await proxy.send(error)
+                transport.sendto(b"1", REMOTE)
+                transport.sendto(b"2", REMOTE)
+                while (await protocol.told.get()) != (b"2", REMOTE):
+                    pass
+                transport.close()
+                assert await protocol.lost() is type(None)
+        assert [repr(error) for error in told] == [repr(KeyError(method))]
 
     run(scene())

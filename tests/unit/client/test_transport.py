@@ -4,9 +4,13 @@ import asyncio
 import gc
 import socket
 import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
 
 import pytest
 import trustme
+from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.session import Hold, OpenSession
@@ -21,9 +25,15 @@ from socks6.net.stream import NOWHERE, ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
+from tests.kit.footprint import Footprint
+from tests.kit.joined import tcp_pair, tls_pair
 from tests.kit.loops import Run
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.proxied import LOOPBACK, as_alice, echoing, local_worker, proxied
+from tests.kit.quic import joined as quic_joined
+from tests.kit.streams import closing, turns, until
+
+Opening: TypeAlias = "asyncio.Task[tuple[asyncio.Transport, asyncio.Protocol]]"
 
 
 def test_reader_and_writer_over_a_plain_socket(run: Run) -> None:
@@ -245,11 +255,306 @@ def test_ours_may_be_the_servers_end(run: Run, transport: str, encrypted: bool) 
         transport.close()
 
     async def scene() -> None:
-        async with Carriers() as carriers, asyncio.TaskGroup() as group:
+        carriers = Carriers()
+        carriers.enter()
+        async with asyncio.TaskGroup() as group:
             ours, theirs = memory_stream_pair()
             if transport == "socket":
                 ours, theirs = map(SocketStream, socket.socketpair())
             group.create_task(serve(carriers, ProxiedStream(ours, NOWHERE, ())))
             await connect(carriers, ProxiedStream(theirs, NOWHERE, ()))
+        assert carriers.leave()
+        await carriers.end(deliver=True)
 
     run(scene())
+
+
+LONG: Final = 60.0  # more than a test may take
+
+
+async def left_open(stream: ByteStream) -> bytes:
+    """Be a far host that reads all and keeps its own side open."""
+    data = b""
+    while piece := await stream.receive():
+        data += piece
+    return data
+
+
+@asynccontextmanager
+async def way(kind: str) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+    """Give both ends of a way to the proxy that is no plain socket."""
+    if kind.startswith("quic"):
+        async with quic_joined(kind.removeprefix("quic by "), "qh3") as (client, server):
+            opened = await client.open()
+            await opened.send(b"!")
+            accepted = await server.accept()
+            await accepted.receive(1)
+            async with closing(opened, accepted):
+                yield opened, accepted
+    else:
+        near, far = tls_pair() if kind == "tls" else memory_stream_pair()
+        async with closing(near, far):
+            yield near, far
+
+
+WAYS: Final = ("memory", "tls", "quic by qh3", "quic by aioquic")
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_leaving_delivers_what_closed_transports_sent_and_waits_for_no_host(run: Run, kind: str) -> None:
+    """A closed transport reads no more: that the far host keeps its side open concerns nobody."""
+
+    async def scene() -> None:
+        async with way(kind) as (near, far):
+            carriers = Carriers(linger=LONG)
+            carriers.enter()
+            transport, _ = await carriers.open(ProxiedStream(near, NOWHERE, ()), asyncio.Protocol, ssl=None)
+            transport.write(b"last words" * 10_000)
+            transport.close()
+            carriers.leave()
+            async with asyncio.TaskGroup() as group:
+                told = group.create_task(left_open(far))
+                await carriers.end(deliver=True)
+            assert await told == b"last words" * 10_000
+
+    run(scene())
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_a_closed_transport_ends_its_stream_while_the_client_goes_on(run: Run, kind: str) -> None:
+    async def scene() -> None:
+        async with way(kind) as (near, far):
+            carriers = Carriers(linger=LONG)
+            carriers.enter()
+            stream = ProxiedStream(near, NOWHERE, ())
+            transport, _ = await carriers.open(stream, asyncio.Protocol, ssl=None)
+            transport.close()
+            assert await left_open(far) == b""
+            with pytest.raises(OSError):  # noqa: PT011 - which one is the transport's business
+                await _send_on_and_on(far)
+            carriers.leave()
+            await carriers.end(deliver=False)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("server_side", [False, True])
+@pytest.mark.parametrize("kind", WAYS)
+def test_leaving_ends_tls_handshakes_that_nobody_answers(run: Run, kind: str, server_side: bool) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if server_side else ssl.create_default_context()
+
+    async def scene() -> None:
+        async with way(kind) as (near, _):
+            carriers = Carriers(linger=LONG)
+            carriers.enter()
+            opening = asyncio.create_task(
+                carriers.open(
+                    ProxiedStream(near, NOWHERE, ()),
+                    asyncio.Protocol,
+                    ssl=context,
+                    server_hostname=None if server_side else "example.com",
+                    server_side=server_side,
+                )
+            )
+            await turns()
+            assert not opening.done()
+            carriers.leave()
+            await carriers.end(deliver=True)
+            with pytest.raises(OSError):  # noqa: PT011 - which one is the loop's business
+                await opening
+
+    run(scene())
+
+
+def test_whoever_is_cancelled_while_leaving_leaves_nothing_behind(run: Run) -> None:
+    async def scene() -> None:
+        held = []
+        for delay in range(1, 7):
+            near, far = tls_pair()
+            carriers = Carriers(linger=LONG)
+            carriers.enter()
+            transport, _ = await carriers.open(ProxiedStream(near, NOWHERE, ()), asyncio.Protocol, ssl=None)
+            transport.write(bytes(1 << 24))  # which the far host does not read
+            transport.close()
+            carriers.leave()
+            leaving = asyncio.create_task(carriers.end(deliver=True))
+            for _ in range(delay):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            await turns()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            far.abort()
+            await turns()
+            held.append(Footprint.of("self").descriptors)
+        assert held[1:] == held[:-1]
+
+    run(scene())
+
+
+def test_blocks_of_one_client_may_be_nested_and_the_last_one_counts(run: Run) -> None:
+    async def scene() -> None:
+        async with echoing() as port, proxied(local_worker()) as client:
+            reader, writer = await client.open_connection("127.0.0.1", port)
+            async with client:
+                inner, of_inner = await client.open_connection("127.0.0.1", port)
+            for each, writes in ((reader, writer), (inner, of_inner)):
+                writes.write(b"still here")
+                assert await each.readexactly(16) == b"hello still here"
+                writes.close()
+
+    run(scene())
+
+
+def test_blocks_of_one_client_may_belong_to_several_tasks(run: Run) -> None:
+    async def scene() -> None:
+        outbound = ScriptedOutbound()
+        async with proxied(ServerWorker(outbound=outbound)) as client, asyncio.TaskGroup() as group:
+            entered, may_go_on = asyncio.Event(), asyncio.Event()
+
+            async def first() -> None:
+                async with client:
+                    entered.set()
+
+            async def second() -> None:
+                async with client:
+                    await entered.wait()
+                    await may_go_on.wait()
+                    _, writer = await client.open_connection("example.com", 80)
+                    writer.write(b"hello")
+                    assert await outbound.far.receive() == b"hello"
+                    writer.close()
+                    await outbound.far.aclose()
+
+            group.create_task(second())
+            await group.create_task(first())
+            may_go_on.set()
+
+    run(scene())
+
+
+class Raises(asyncio.Protocol):
+    """Raises when it is told of its transport."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        raise KeyError("a user's fault")
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost += 1
+
+
+@pytest.mark.parametrize("kind", ["socket", "memory"])
+def test_what_a_protocol_raises_goes_to_the_loop_and_ends_its_transport_alone(run: Run, kind: str) -> None:
+    async def scene() -> None:
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+        near, far = memory_stream_pair() if kind == "memory" else tcp_pair()
+        carriers = Carriers()
+        carriers.enter()
+        transport, protocol = await carriers.open(ProxiedStream(near, NOWHERE, ()), Raises, ssl=None)
+        assert transport.is_closing()
+        await until(lambda: protocol.lost)
+        await turns()
+        assert (protocol.lost, [repr(error) for error in told]) == (1, [repr(KeyError("a user's fault"))])
+        carriers.leave()
+        await carriers.end(deliver=True)
+        far.abort()
+
+    run(scene())
+
+
+class Counts(asyncio.Protocol):
+    """Counts what it is told, and keeps what comes."""
+
+    def __init__(self) -> None:
+        self.made = self.lost = 0
+        self.data = b""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.made += 1
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost += 1
+
+
+@pytest.mark.parametrize("server_side", [False, True])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_protocol_is_told_of_a_transport_and_its_end_or_of_neither(
+    run: Run, encrypted: bool, server_side: bool
+) -> None:
+    """Wherever the making of the transport is cancelled; a whole one gives every byte that was there before."""
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def play(step: int) -> bool:
+        protocol = Counts()
+        near, far = tcp_pair()
+        ours, theirs = (server_context, context) if server_side else (context, server_context)
+        carriers = Carriers()
+
+        def opened(stream: ByteStream, made: Callable[[], asyncio.Protocol], serves: bool) -> Opening:
+            tls = (ours if stream is near else theirs) if encrypted else None
+            name = "localhost" if encrypted and not serves else None
+            proxied_stream = ProxiedStream(stream, NOWHERE, ())
+            return asyncio.create_task(
+                carriers.open(proxied_stream, made, ssl=tls, server_hostname=name, server_side=serves)
+            )
+
+        opening = opened(near, lambda: protocol, server_side)
+        peer = opened(far, asyncio.Protocol, not server_side)
+        peer.add_done_callback(greet)
+        await until_steps(step, opening)
+        finished = opening.done()
+        opening.cancel()
+        await asyncio.wait([opening])
+        if finished:
+            await until(lambda: protocol.data == b"early")
+            opening.result()[0].abort()
+        await asyncio.wait([peer])
+        if peer.exception() is None:
+            peer.result()[0].abort()
+        await turns()
+        assert protocol.made == protocol.lost == int(finished)
+        return finished
+
+    async def scene() -> None:
+        step = 1  # before, nothing has begun
+        while not await play(step):
+            step += 1
+        assert step > 1
+
+    run(scene())
+
+
+def greet(opening: Opening) -> None:
+    """Send the first bytes as soon as there is a transport."""
+    if opening.exception() is None and not opening.result()[0].is_closing():
+        opening.result()[0].write(b"early")
+
+
+async def _send_on_and_on(stream: ByteStream) -> None:
+    while True:
+        await stream.send(b"anybody there?")
+        await asyncio.sleep(0)
+
+
+async def until_steps(steps: int, task: "asyncio.Task[Any]") -> None:
+    """Let so many turns of the loop pass, or the task end."""
+    for _ in range(steps):
+        if task.done():
+            return
+        await asyncio.sleep(0)

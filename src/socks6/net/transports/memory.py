@@ -29,7 +29,7 @@ def memory_stream_pair(capacity: int = CAPACITY) -> tuple[ByteStream, ByteStream
 class MemoryStream:
     """One end of a pair."""
 
-    __slots__ = ("_closed", "_incoming", "_outgoing", "_receives", "_sends", "turns")
+    __slots__ = ("_closed", "_incoming", "_outgoing", "_receives", "_sends", "_unwanted", "turns")
 
     def __init__(self, *, incoming: "_Lane", outgoing: "_Lane") -> None:
         self._incoming = incoming
@@ -38,6 +38,7 @@ class MemoryStream:
         self._receives = False  # a call waits
         self._sends = False
         self.turns: Final = Turns()
+        self._unwanted = False
 
     @property
     def local(self) -> Endpoint:
@@ -57,7 +58,12 @@ class MemoryStream:
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         self._check_open()
-        return self._incoming.take(max_bytes)
+        return b"" if self._unwanted else self._incoming.take(max_bytes)
+
+    def stop_receiving(self) -> None:
+        """Want nothing more of what comes: `receive` gives b"" from now on, and the peer's sending fails."""
+        self._unwanted = True
+        self._incoming.fail(errno.EPIPE)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if self._receives:

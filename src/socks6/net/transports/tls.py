@@ -80,6 +80,7 @@ class TlsStream:
         "_sends",
         "_short",
         "_unsent",
+        "_unwanted",
         "turns",
     )
 
@@ -95,6 +96,7 @@ class TlsStream:
         self._closed = False
         self._sends = False  # a call of `send` or `send_eof` is under way
         self.turns: Final[Turns] = raw.turns
+        self._unwanted = False  # nobody wants what comes
 
     @property
     def local(self) -> Endpoint:
@@ -165,7 +167,7 @@ class TlsStream:
     @property
     def dry(self) -> bool:
         """Whether nothing of what was received is left, not even the end, and the socket had no more at the time."""
-        return self._dry and self._short and not (self._plain or self._at_end)
+        return self._dry and self._short and not (self._plain or self._at_end or self._unwanted)
 
     async def handshake(self) -> None:
         """Agree with the peer on keys. Raises TlsFailed, CertificateRefused, and OSError of the socket."""
@@ -186,6 +188,8 @@ class TlsStream:
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         self._check_open()
+        if self._unwanted:
+            return b""
         if self._plain:
             ready, self._plain = self._plain[:max_bytes], self._plain[max_bytes:]
             return ready
@@ -213,6 +217,14 @@ class TlsStream:
                 await self.turns.take()  # there is more, but what came made no byte
         self.turns.left -= EVENT + len(data)
         return data
+
+    def stop_receiving(self) -> None:
+        """Want nothing more of what comes: `receive` gives b"" from now on, and whoever waits for it is woken."""
+        self._unwanted = True
+        carrier = self._raw.raw_socket
+        if carrier is not None:
+            with contextlib.suppress(OSError):  # gone already
+                carrier.shutdown(socket.SHUT_RD)  # which the kernel keeps for itself
 
     async def send(self, data: bytes | memoryview) -> None:
         self._begin_sending()

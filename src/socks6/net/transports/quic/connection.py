@@ -1,6 +1,7 @@
 """One QUIC connection on the event loop: its streams, its DATAGRAM frames, its packets, its timer."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -175,6 +176,13 @@ class QuicConnection:
 
     # Its end.
 
+    def abandon(self) -> None:
+        """Close now if nothing is on its way, else as `close_when_unused`; nobody waits for that. Idempotent."""
+        if self._streams or (self.handshake is not None and not self.core.quiet):
+            self.close_when_unused()
+        else:
+            self.close()
+
     def close(self, code: int = CLOSED, reason: str = "") -> None:
         """See MultiplexedConnection."""
         if self.over is None:
@@ -233,6 +241,13 @@ class QuicConnection:
         self._unread -= size
         self.core.consumed(stream_id, size)
         self._pump.flush_soon()
+
+    def stop(self, stream_id: int, code: int) -> None:
+        """See Carrier."""
+        if self.over is None:
+            with contextlib.suppress(ConnectionError):  # it was over
+                self.core.stop(stream_id, code)
+            self._pump.flush_soon()
 
     def left(self, stream_id: int, *, reset: bool, stop: int | None) -> None:
         """See Carrier."""

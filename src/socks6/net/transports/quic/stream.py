@@ -40,6 +40,9 @@ class Carrier(MultiplexedConnection, Protocol):
     def was_read(self, stream_id: int, size: int) -> None:
         """Take note that bytes were read."""
 
+    def stop(self, stream_id: int, code: int) -> None:
+        """Have the peer send nothing more on a stream."""
+
     def left(self, stream_id: int, *, reset: bool, stop: int | None) -> None:
         """Forget a stream that nobody here wants any more; `stop` is the code to stop the peer with, if at all."""
 
@@ -49,7 +52,7 @@ class QuicStream:
 
     __slots__ = (
         "_at_end", "_carrier", "_closed", "_ended", "_failure", "_pieces", "_receiver", "_sender", "_sending_failure",
-        "_sends", "early", "id", "turns", "unread",
+        "_sends", "_unwanted", "early", "id", "turns", "unread",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier, stream_id: int, *, early: bool = False) -> None:
@@ -68,6 +71,7 @@ class QuicStream:
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
         self._sends = False  # a call of `send` is under way
+        self._unwanted = False  # nobody wants what comes
 
     @property
     def connection(self) -> MultiplexedConnection:
@@ -160,6 +164,15 @@ class QuicStream:
                 self._give(b"", ended=True)
         self._leave(reset=False)
 
+    def stop_receiving(self) -> None:
+        """Want nothing more of what comes: `receive` gives b"" from now on, and the peer is told."""
+        if self._closed or self._at_end or self._failure is not None:
+            return
+        self._unwanted = self._at_end = True
+        self._drop()
+        self._carrier.stop(self.id, NOT_WANTED)
+        _wake(self._receiver)
+
     def abort(self) -> None:
         if not self._closed:
             self._leave(reset=True)
@@ -175,6 +188,8 @@ class QuicStream:
         if data:
             self._pieces.append(data)
             self.unread += len(data)
+        if self._unwanted:
+            self._drop()
         self._at_end = self._at_end or ended
         _wake(self._receiver)
 
