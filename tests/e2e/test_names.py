@@ -28,6 +28,7 @@ from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionSummary, NullObserver
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
+from tests.kit.origins import silent_place
 
 pytestmark = pytest.mark.e2e
 
@@ -200,12 +201,14 @@ class Everybody(Authenticator):
 
 
 class Zone:
-    """Every name is at 127.0.0.1, but those of a zone whose servers are dead."""
+    """Every name is at 127.0.0.1, but those of a zone whose servers are dead, and of one with silent hosts."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
 
     def __call__(self, name: bytes, port: int) -> Sequence[Address]:
+        if name.endswith(b".silent"):
+            return [Address(socket.AF_INET, (f"127.0.1.{number}", 0)) for number in range(1, 201)]
         if name.endswith(b".dead"):
             self.over.wait(timeout=20)
             raise socket.gaierror(socket.EAI_AGAIN, "no server answers")
@@ -271,5 +274,50 @@ def test_dead_names_of_one_users_datagrams_do_not_stop_those_of_another(run: Run
                 for number in range(10):
                     await mine.send(b"%d" % number, (f"good{number}.example", sock.getsockname()[1]))
                     assert await asyncio.get_running_loop().sock_recv(sock, 9) == b"%d" % number
+
+    run(play())
+
+
+async def seconds_of(client: Client, port: int, prefix: str) -> list[float]:
+    """Return how long CONNECTs to new names took, sorted."""
+    loop = asyncio.get_running_loop()
+    took = []
+    for number in range(200):
+        began = loop.time()
+        async with await client.connect(f"{prefix}{number}.example", port):
+            took.append(loop.time() - began)
+    return sorted(took)
+
+
+@pytest.mark.deep
+def test_an_honest_client_beside_dead_names_and_silent_addresses(
+    run: Run, record_property: Callable[[str, object], None]
+) -> None:
+    async def play() -> None:
+        async with two_users() as (mallory, alice):
+            with (
+                socket.create_server(("127.0.0.1", 0), backlog=1024) as origin,
+                silent_place("0.0.0.0") as silent,
+            ):
+                port = origin.getsockname()[1]
+                before = await seconds_of(alice, port, "before")
+                attack = [
+                    asyncio.create_task(mallory.connect(f"h{number}.dead", port)) for number in range(200)
+                ]
+                attack += [
+                    asyncio.create_task(mallory.connect(f"h{number}.silent", silent.port))
+                    for number in range(50)
+                ]
+                await seconds_of(alice, port, "begun")  # the attack's own requests are made by this loop
+                meanwhile = await seconds_of(alice, port, "meanwhile")
+                assert not any(task.done() for task in attack)
+                for task in attack:
+                    task.cancel()
+                await asyncio.wait(attack)
+        for name, took in (("undisturbed", before), ("under attack", meanwhile)):
+            figures = f"p50 {took[100] * 1e3:.1f} ms, p99 {took[197] * 1e3:.1f} ms"
+            record_property(name, figures)
+            print(name, figures)
+        assert meanwhile[197] < max(0.05, 3 * before[197])
 
     run(play())
