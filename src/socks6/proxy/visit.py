@@ -5,11 +5,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from socks6.errors import CertificateRefused, NotAllowed, OperationFailed, TlsFailed
+from socks6.errors import CertificateRefused, GeneralFailure, NotAllowed, OperationFailed, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import TOS, find
 from socks6.net.encryption.contexts import ALPN
+from socks6.net.serve import source_of
+from socks6.net.shares import Shares
 from socks6.net.stackopts.received import received_tos
 from socks6.net.stream import (
     Binding,
@@ -91,6 +93,10 @@ class Workplace(Protocol):
         """How many associations there may be."""
 
     @property
+    def descriptors(self) -> Shares:
+        """The connections for which there are descriptors, in shares by holder."""
+
+    @property
     def seats(self) -> HolderLimits:
         """How many connections each user may have."""
 
@@ -106,7 +112,7 @@ class Visit:
     """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "_asked", "_associated", "_cancellations", "_gone", "_held", "_known", "_own_session", "_part", "_seat", "_shared", "_task", "_vouching", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
+        "_asked", "_associated", "_cancellations", "_descriptor", "_gone", "_held", "_known", "_own_session", "_part", "_seat", "_shared", "_task", "_vouching", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
         "front", "host", "id", "peer", "port", "reason", "reply", "source", "started", "stream",
         "user", "worker",
     )  # fmt: skip
@@ -133,6 +139,7 @@ class Visit:
         self.client_port = client_port if shared is None else shared.port
         self._known = known
         self._seat: Holder | None = None  # whose connection it counts as
+        self._descriptor: Holder | None = None  # whose share of the descriptors it takes
         self._held: Holder | None = None  # of the association that the client has
         self._associated: Endpoint | None = None  # where its port is, if on this machine
         self._part: Participation | None = None
@@ -259,6 +266,7 @@ class Visit:
         try:
             self._check_standing(call)
             self._take_seat(call.identity)
+            self._take_descriptor(call.identity)
             with self._watched():
                 connection = await connect(
                     self._marked(call),
@@ -400,6 +408,9 @@ class Visit:
     def leave(self) -> None:
         """Belong to no session any more, and hold nothing. Idempotent."""
         self._leave_seat()
+        if self._descriptor is not None:
+            self.worker.descriptors.give_back(self._descriptor)
+            self._descriptor = None
         if self._held is not None:
             self.worker.associations.leave(self._held)
             self._held = None
@@ -449,6 +460,19 @@ class Visit:
         self._leave_seat()
         if identity.name:
             self._seat = self.worker.seats.enter(identity, self.source)
+
+    def _take_descriptor(self, identity: Identity) -> None:
+        """Take of the user's, or source's, share of the descriptors. Raises GeneralFailure when there is none left.
+
+        This machine's own nameless clients have all that there are, as with connections.
+        """
+        if self._descriptor is not None or not (identity.name or source_of(self.source)):
+            return
+        holder = holder_of(identity, self.source)
+        if not self.worker.descriptors.may_take(holder):
+            raise GeneralFailure(f"{holder[0] or holder[1]} has its share of the descriptors that there are")
+        self.worker.descriptors.take(holder)
+        self._descriptor = holder
 
     def _leave_seat(self) -> None:
         seat, self._seat = self._seat, None

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Coroutine, Mapping
+from functools import cached_property
 from typing import Final
 
 from socks6.errors import ConfigurationError, TlsFailed
@@ -12,6 +13,7 @@ from socks6.message.options import STANDARD, OptionTable
 from socks6.net.direct import DirectOutbound
 from socks6.net.local_addresses import LocalAddresses
 from socks6.net.serve import ConnectionLimits
+from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection, Outbound
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.rules import Policy
@@ -141,6 +143,11 @@ class ServerWorker:
             self.desk.replace(authenticator)
         for shared in tuple(self._multiplexed):
             shared.revoke(lambda identity: still_vouches(authenticator, old, identity))
+
+    @cached_property
+    def descriptors(self) -> Shares:
+        """Return the shares of the descriptors: two for each connection; made when the process has set its limits."""
+        return Shares(descriptor_limit() // 2)
 
     @property
     def datagrams(self) -> DatagramPlane:

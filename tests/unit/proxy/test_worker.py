@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError, ConnectionRefused
 from socks6.message.codes import Command
+from socks6.net.shares import Shares
 from socks6.net.stream import ByteStream, Endpoint, Protection
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
@@ -369,6 +370,32 @@ def test_a_user_has_so_many_connections_and_others_their_own(run: Run) -> None:
         assert worker.seats.count == 0
         refused = [summary.reason for summary in observer.summaries if summary.reply == 1]
         assert refused == ["2 connections of alice already"]
+
+    run(scene())
+
+
+def test_one_user_leaves_descriptors_to_others(run: Run) -> None:
+    async def scene() -> None:
+        outbound, observer = ScriptedOutbound(), Recorder()
+        worker = ServerWorker(outbound=outbound, observer=observer)
+        worker.descriptors = Shares(4)
+        alice, bob = Identity(name="alice"), Identity(name="bob")
+        codes: list[int] = []
+        clients: list[ByteStream] = []
+        async with asyncio.TaskGroup() as group:
+            for identity in (alice, alice, alice, bob, ANONYMOUS, ANONYMOUS):
+                client, server = memory_stream_pair()
+                clients.append(client)
+                session = Session(identity, Protection.CLEAR)
+                group.create_task(worker.serve_stream(server, session=session))
+                await client.send(CONNECT)
+                codes.append((await receive_exactly(client, 8))[5])
+            for client in clients:
+                client.abort()
+        assert codes == [0, 0, 1, 0, 0, 0]
+        assert worker.descriptors.count == 0
+        refused = [summary.reason for summary in observer.summaries if summary.reply == 1]
+        assert refused == ["alice has its share of the descriptors that there are"]
 
     run(scene())
 
