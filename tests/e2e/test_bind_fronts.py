@@ -13,7 +13,7 @@ from socks6.message.options import ListenBacklog
 from socks6.net.stream import Endpoint
 from tests.kit.binds import PATIENCE, bind_client, calling, is_turned_away, listens, place_of
 from tests.kit.footprint import eventually
-from tests.kit.proxies import Proxy, converter, receive_exactly, server
+from tests.kit.proxies import NAMED_PORTS, Proxy, converter, receive_exactly, server
 
 pytestmark = pytest.mark.e2e
 
@@ -34,9 +34,15 @@ def ways() -> Iterator[Ways]:
     """Run both."""
     with (
         server(
-            "--listen", "socks6://127.0.0.1:0", "--listen", "mixed://127.0.0.1:0", "--user", ":".join(USER)
+            "--listen",
+            "socks6://127.0.0.1:0",
+            "--listen",
+            "mixed://127.0.0.1:0",
+            "--user",
+            ":".join(USER),
+            *NAMED_PORTS,
         ) as far,
-        server("--listen", "mixed://127.0.0.1:0", "--listen", "mixed://[::1]:0") as direct,
+        server("--listen", "mixed://127.0.0.1:0", "--listen", "mixed://[::1]:0", *NAMED_PORTS) as direct,
         converter(
             far.as_user(*USER), "--listen", "mixed://127.0.0.1:0", "--listen", "mixed://[::1]:0"
         ) as near,

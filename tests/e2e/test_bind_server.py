@@ -16,7 +16,7 @@ from socks6.message.options import TOS, ListenBacklog, SessionTeardown
 from socks6.net.stream import Endpoint
 from tests.kit.binds import BindClient, bind_client, calling, is_turned_away, listens, place_of, reply_from
 from tests.kit.footprint import eventually
-from tests.kit.proxies import Proxy, receive_exactly, server
+from tests.kit.proxies import NAMED_PORTS, Proxy, receive_exactly, server
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +29,7 @@ EIGHT = ListenBacklog(backlog=8)
 def proxy() -> Iterator[Proxy]:
     """Run a server with two users."""
     users = [flag for user in (ALICE, BOB) for flag in ("--user", ":".join(user))]
-    with server(*users, "--dialect212", "--log-destinations", "-v") as running:
+    with server(*users, *NAMED_PORTS, "--dialect212", "--log-destinations", "-v") as running:
         with bind_client(running.place, *ALICE) as client:  # so that it has its epoll for relays
             sock, reply = client.bind(place=LOCAL4)
             with calling(place_of(reply)) as peer:

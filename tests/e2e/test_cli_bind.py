@@ -14,7 +14,7 @@ import pytest
 from tests.kit.footprint import eventually
 from tests.kit.origins import PAGE, Place, Site, echo, refusing_place, web_site
 from tests.kit.processes import socks6
-from tests.kit.proxies import ENVIRONMENT, Proxy, curl, server
+from tests.kit.proxies import ENVIRONMENT, NAMED_PORTS, Proxy, curl, server
 from tests.kit.published import published
 
 USER: Final = ("--user", "alice:wonderland")
@@ -119,13 +119,13 @@ def test_a_service_that_is_not_there_is_a_reset(proxy: Proxy) -> None:
 
 def test_it_publishes_again_when_the_proxy_was_restarted() -> None:
     with web_site() as site, contextlib.ExitStack() as ends:
-        with server(*USER, ends_with=-signal.SIGKILL) as proxy:
+        with server(*USER, *NAMED_PORTS, ends_with=-signal.SIGKILL) as proxy:
             there = ends.enter_context(published(as_alice(proxy), at(site)))
             place = there.next_place()
             assert curl(f"http://{place.host}:{place.port}/").body == PAGE
             proxy.process.kill()
         assert eventually(lambda: any("cannot reach the proxy" in line for line in there.said))
-        ends.enter_context(server(*USER, "--listen", proxy.url))
+        ends.enter_context(server(*USER, *NAMED_PORTS, "--listen", proxy.url))
         assert eventually(lambda: "socks6: published again\n" in there.said)
         assert curl(f"http://{place.host}:{place.port}/").body == PAGE  # at the same port
         assert there.told.empty()

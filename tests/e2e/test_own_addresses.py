@@ -44,7 +44,9 @@ async def serving(
     )
     async with Server([f"socks6://{listen}"], worker, open_to_all=True) as server:
         port = int(server.urls[0].rpartition(":")[2])
-        async with Client(f"socks6://127.0.0.1:{port}", timeout=10.0) as client:
+        host = listen.rpartition(":")[0]
+        host = "127.0.0.1" if host == "0.0.0.0" else host
+        async with Client(f"socks6://{host}:{port}", timeout=10.0) as client:
             yield client
 
 
@@ -149,5 +151,53 @@ def test_datagrams_reach_associations_of_others_and_nothing_else_of_the_machine(
                 assert (data, source) == (b"to the other", one.bound)
                 with pytest.raises(BlockingIOError):
                     local.recv(100)
+
+    run(scene())
+
+
+def test_a_place_for_anybody_is_on_every_address_but_loopback(run: Run, machine: Namespace) -> None:
+    async def scene() -> None:
+        machine.configure(f"address add {LATER}/32 dev lo")
+        async with serving(listen=f"{PUBLIC}:0") as client:
+            for host in (PUBLIC, LATER):
+                async with await client.bind() as listener:
+                    assert listener.bound.host == PUBLIC
+                    port = listener.bound.port
+                    with socket.create_server(("127.0.0.1", port)):
+                        pass  # it is free for the machine's own services
+                    with socket.create_connection((host, port)):
+                        (await listener.accept()).abort()
+
+    run(scene())
+
+
+def test_what_is_advertised_is_bound_alone(run: Run, machine: Namespace) -> None:
+    async def scene() -> None:
+        machine.configure(f"address add {LATER}/32 dev lo")
+        async with (
+            serving(listen=f"{PUBLIC}:0", advertise=(LATER,)) as client,
+            await client.bind() as listener,
+        ):
+            assert listener.bound.host == LATER
+            with socket.create_server((PUBLIC, listener.bound.port)):
+                pass
+
+    run(scene())
+
+
+def test_a_service_that_is_started_anew_finds_its_port_free(run: Run, machine: Namespace) -> None:
+    async def scene() -> None:
+        with socket.create_server((PUBLIC, 0)) as service:
+            port = service.getsockname()[1]
+        async with serving(listen=f"{PUBLIC}:0") as client:
+            for host in ("0.0.0.0", PUBLIC):
+                with pytest.raises(NotAllowed):
+                    await client.bind(host, port)
+                with pytest.raises(NotAllowed):
+                    async with client.associate(host, port, udp="stream"):
+                        pass
+        rule = Rule.parse("allow", commands=["bind"], ports=[str(port)])
+        async with serving(rule, listen=f"{PUBLIC}:0") as client, await client.bind(PUBLIC, port) as listener:
+            assert listener.bound == (PUBLIC, port)
 
     run(scene())

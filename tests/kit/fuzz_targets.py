@@ -90,6 +90,7 @@ class FuzzedOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
         holder: Hashable = None,
+        instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
         """Listen on loopback, wherever it is to be."""
         return await self._direct.bind(

@@ -1,6 +1,6 @@
 """Ways out that reach nothing but the test."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -62,6 +62,7 @@ class ScriptedOutbound(Outbound):
         self.dialled: list[Dialled] = []
         self.bound: list[Bound] = []
         self.binding: ScriptedBinding | None = None  # what the next BIND gets
+        self.instead: Sequence[Sequence[str]] = ()
         self.judge: Judge
         self.judge_peer: Judge
         self.closed = False
@@ -102,8 +103,10 @@ class ScriptedOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
         holder: Hashable = None,
+        instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
         self.bound.append(Bound(host, port, options, backlog))
+        self.instead = instead
         self.judge, self.judge_peer = judge, judge_peer
         if self._failure is not None:
             raise self._failure

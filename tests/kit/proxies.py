@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -22,6 +23,7 @@ from tests.kit.origins import Place
 START_SECONDS: Final = 30.0  # on a machine that is busy with other tests
 STOP_SECONDS: Final = 10.0
 CURL_SECONDS: Final = 30
+NAMED_PORTS: Final = ("--config", str(Path(__file__).with_name("named-ports.toml")))  # clients may name ports
 CONNECT: Final = bytes.fromhex("06 01 0000")
 CONNECTED: Final = bytes.fromhex("06 00 0000  06 00 0000")  # let in, connected
 ENVIRONMENT: Final = {

@@ -33,7 +33,7 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.net.datagrams.direct import USUAL, DatagramSettings
 from socks6.net.direct import DirectOutbound
-from socks6.policy.rules import Policy
+from socks6.policy.rules import Policy, Rule
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
@@ -43,7 +43,9 @@ from tests.kit.movers import mover_named
 from tests.kit.netns import Namespace
 
 PATIENCE: Final = 5.0
-OPENLY: Final = Policy(allow_private=True)
+OPENLY: Final = Policy(
+    allow_private=True, rules=(Rule.parse("allow", commands=["bind"], ports=["1024-65535"]),)
+)
 
 
 class _Notes(NullObserver):

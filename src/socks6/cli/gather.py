@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from socks6.config.bind import parse_advertised
+from socks6.config.bind import parse_advertised, parse_bind_ports
 from socks6.config.choices import Choices
 from socks6.config.faults import prefixed
 from socks6.config.file import read_configuration
@@ -55,6 +55,7 @@ def _from_flags(flags: Namespace) -> Choices:
         listen=_listeners(flags.listen),
         via=find_upstream(via, flags.via_file, {}),
         advertise=_advertised(flags.advertise),
+        bind_ports=_bind_ports(flags.bind_ports),
         users=_users("--user", flags.user) if flags.user else None,
         users_file=_users_file(flags.users),
         **plain,
@@ -83,6 +84,13 @@ def _advertised(texts: list[str] | None) -> tuple[str, ...] | None:
         return None
     with prefixed("--advertise"):
         return parse_advertised(texts)
+
+
+def _bind_ports(text: str | None) -> range | None:
+    if text is None:
+        return None
+    with prefixed("--bind-ports"):
+        return parse_bind_ports(text)
 
 
 def _users(source: str, texts: Iterable[str]) -> dict[str, PasswordHash]:

@@ -216,6 +216,11 @@ def _add_bind(group: Group) -> None:
         help="what to tell clients that listen on every address of this machine: an address, one a family, or a"
         " name (default: the address by which the client came in)",
     )
+    group.add_argument(
+        "--bind-ports",
+        metavar="FIRST-LAST",
+        help="the ports that clients get, and may name without a rule (default: any free one, and none)",
+    )
 
 
 def _add_udp(group: Group) -> None:

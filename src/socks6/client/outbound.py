@@ -1,6 +1,6 @@
 """The way out through an upstream SOCKS 6 proxy."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -79,6 +79,7 @@ class Socks6Outbound(Outbound):
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
         holder: Hashable = None,
+        instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
         """See `Outbound.bind`: the upstream judges what is bound; who may connect, we judge as well."""
         with _upstream_failures():

@@ -37,20 +37,25 @@ def parse_advertised(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(hosts)
 
 
-def read_bind_settings(table: tables.Bind, faults: list[Fault]) -> BindSettings | None:
-    """Return what [bind] says besides what is advertised; None if that is nothing."""
+def read_bind_settings(table: tables.Bind) -> BindSettings | None:
+    """Return what [bind] says besides ports and what is advertised; None if that is nothing."""
     said = {
         field.name: value
         for field in dataclasses.fields(BindSettings)
         if field.name not in {"advertise", "ports"} and (value := getattr(table, field.name)) is not None
     }
-    with blaming(("bind", "ports"), faults):
-        if table.ports is not None:
-            said["ports"] = _parse_range(str(table.ports))
     return BindSettings(**said) if said else None
 
 
-def _parse_range(text: str) -> range:
+def read_bind_ports(table: tables.Bind, faults: list[Fault]) -> range | None:
+    """Return the ports that clients get, those that are none being told to `faults`."""
+    with blaming(("bind", "ports"), faults):
+        if table.ports is not None:
+            return parse_bind_ports(str(table.ports))
+    return None
+
+
+def parse_bind_ports(text: str) -> range:
     """Read "20000-20999". Raises ConfigurationError."""
     first, last = Ports.parse((text,)).ranges[0]
     if not first:

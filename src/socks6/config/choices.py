@@ -59,7 +59,8 @@ class Choices:
     drain_timeout: float | None = None
 
     advertise: tuple[str, ...] | None = None
-    bind: BindSettings | None = None  # what is advertised is not in here
+    bind_ports: range | None = None
+    bind: BindSettings | None = None  # what is advertised is not in here, nor are the ports
     udp_enabled: bool | None = None
     udp: UdpSettings | None = None  # whether there is any is not in here
 

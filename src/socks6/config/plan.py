@@ -178,7 +178,11 @@ def _settings(choices: Choices) -> Settings:
         quic_backend=_said(choices.quic_backend, usual.quic_backend),
         tls=_tls(choices),
         sessions=_sessions(choices),
-        bind=replace(choices.bind or usual.bind, advertise=choices.advertise or ()),
+        bind=replace(
+            choices.bind or usual.bind,
+            advertise=choices.advertise or (),
+            ports=_said(choices.bind_ports, usual.bind.ports),
+        ),
         udp=replace(choices.udp or usual.udp, enabled=_said(choices.udp_enabled, usual.udp.enabled)),
         relay=RelaySettings(
             idle_timeout=_said(choices.idle_timeout, usual.relay.idle_timeout),

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from socks6.config import tables
-from socks6.config.bind import read_advertised, read_bind_settings
+from socks6.config.bind import read_advertised, read_bind_ports, read_bind_settings
 from socks6.config.choices import FAMILIES, LOOPS, Choices
 from socks6.config.faults import Fault, Key, blaming
 from socks6.config.stack import read_stack_rule
@@ -106,7 +106,8 @@ class _Reading:
             fin_timeout=timeouts.fin,
             drain_timeout=timeouts.drain,
             advertise=read_advertised(bind, self._faults),
-            bind=read_bind_settings(bind, self._faults),
+            bind_ports=read_bind_ports(bind, self._faults),
+            bind=read_bind_settings(bind),
             udp_enabled=udp.enabled,
             udp=read_udp_settings(udp, self._faults),
             sessions=sessions.enabled,

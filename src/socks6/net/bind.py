@@ -25,26 +25,34 @@ UNSPECIFIED: Final = frozenset(ANYWHERE.values())
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # nobody's: RFC 5737, 3849
 ANY_PORT: Final = range(1)  # 0: the system chooses
+DRAWS: Final = 16  # of the system's, until a port is free at several addresses
+# not this machine's, or of a link that was not named
+NOT_HERE: Final = frozenset((errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT))
 MOST_TRIES: Final = 4096  # ports of a range, until one is free
 STRANGERS: Final = 16  # with room for one peer only, so many others may come first and be sent away
 
 
 class DirectBinding(Binding):
-    """A listening socket, and who may connect to it."""
+    """Sockets that listen at the same port, and who may connect to them."""
 
     def __init__(
         self,
-        sock: socket.socket,
-        wanted: tuple[StackOption, ...],
-        *,
+        *socks: socket.socket,
+        wanted: tuple[StackOption, ...] = (),
         judge_peer: Judge,
         backlog: int,
+        host: str = "",
         pause: float = PAUSE_SECONDS,
     ) -> None:
-        """Take over a socket that listens. Out of descriptors, trying again waits for `pause` seconds."""
-        self._options = in_force(sock, wanted, Leg.PROXY_REMOTE)
-        self._listener = SocketListener(sock, url="tcp://bind")
-        self._bound = self._listener.local
+        """Take over sockets that listen; if this raises, they are still the caller's.
+
+        `host` is the place as it was asked for, "" for the very address of the first socket. Out of descriptors,
+        trying again waits for `pause` seconds.
+        """
+        self._options = in_force(socks[0], wanted, Leg.PROXY_REMOTE)
+        self._listeners = tuple(SocketListener(sock, url="tcp://bind") for sock in socks)
+        self._places = tuple(listener.local for listener in self._listeners)
+        self._bound = Endpoint(host or self._places[0].host, self._places[0].port)
         self._wanted = wanted
         self._judge_peer = judge_peer
         self._backlog = backlog
@@ -54,6 +62,11 @@ class DirectBinding(Binding):
     @override
     def bound(self) -> Endpoint:
         return self._bound
+
+    @property
+    @override
+    def places(self) -> tuple[Endpoint, ...]:
+        return self._places
 
     @property
     @override
@@ -86,21 +99,37 @@ class DirectBinding(Binding):
     @override
     async def aclose(self) -> None:
         """See `Binding.aclose`."""
-        await self._listener.aclose()
+        for listener in self._listeners:
+            await listener.aclose()
 
     async def _next_stream(self) -> SocketStream:
         """Wait for somebody; out of descriptors or memory, try again after a pause. Raises OSError when closed."""
         while True:
             try:
-                stream = self._listener.accept_nowait()
-                if stream is not None:
-                    return stream
-                await self._listener.wait_readable()
+                for listener in self._listeners:
+                    if (stream := listener.accept_nowait()) is not None:
+                        return stream
+                await self._wait_readable()
             except OSError as error:
                 if error.errno in SHORTAGES:
                     await asyncio.sleep(self._pause)
                 elif error.errno not in GONE_ALREADY:
                     raise
+
+    async def _wait_readable(self) -> None:
+        """Wait until somebody is at one of the sockets. Raises OSError when they are closed."""
+        if len(self._listeners) == 1:
+            await self._listeners[0].wait_readable()
+            return
+        news = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_tell(news, listener)) for listener in self._listeners]
+                await news.wait()
+                for task in tasks:
+                    task.cancel()
+        except* OSError as closed:
+            raise closed.exceptions[0] from None
 
     def _in_force(self, stream: SocketStream) -> tuple[StackOption, ...]:
         sock = stream.raw_socket
@@ -108,6 +137,12 @@ class DirectBinding(Binding):
             return ()
         prepare(sock, self._wanted, Leg.PROXY_REMOTE)  # what it did not inherit
         return in_force(sock, self._wanted, Leg.PROXY_REMOTE)
+
+
+async def _tell(news: asyncio.Event, listener: SocketListener) -> None:
+    """Wait until somebody is at a listener, and say so. Raises OSError when it is closed."""
+    await listener.wait_readable()
+    news.set()
 
 
 async def bind_directly(
@@ -120,10 +155,12 @@ async def bind_directly(
     backlog: int,
     free_ports: Sequence[int] = ANY_PORT,
     holder: Hashable = None,
+    instead: Sequence[Sequence[str]] = (),
 ) -> DirectBinding:
     """Listen at the first address of `place` that may be bound and can be. Raises OSError.
 
-    Where any port will do, it is one of `free_ports`.
+    Where any port will do, it is one of `free_ports`. Where any address will do, it is those of the first of
+    `instead` of which this machine has one; every address of the family if it has none.
 
     What is not an address of this machine, or taken, is a general failure (01): the draft has no code for it.
     """
@@ -133,8 +170,18 @@ async def bind_directly(
     if not allowed:
         raise NotAllowed(f"no address of {host} may be bound")
     ports = (port,) if port else secrets.SystemRandom().sample(free_ports, min(len(free_ports), MOST_TRIES))
-    sock = _first_listening(allowed, ports, wanted, backlog)
-    return DirectBinding(sock, wanted, judge_peer=judge_peer, backlog=backlog)
+    socks, anywhere = _first_listening(allowed, ports, wanted, backlog, instead)
+    try:
+        return DirectBinding(
+            *socks,
+            wanted=wanted,
+            judge_peer=judge_peer,
+            backlog=backlog,
+            host=anywhere,
+        )
+    except BaseException:
+        _close(socks)
+        raise
 
 
 def unmapped(host: str) -> str:
@@ -162,18 +209,74 @@ def own_address(family: socket.AddressFamily) -> str:
 
 
 def _first_listening(
-    addresses: Sequence[Address], ports: Sequence[int], wanted: tuple[StackOption, ...], backlog: int
-) -> socket.socket:
+    addresses: Sequence[Address],
+    ports: Sequence[int],
+    wanted: tuple[StackOption, ...],
+    backlog: int,
+    instead: Sequence[Sequence[str]],
+) -> tuple[list[socket.socket], str]:
+    """Return sockets, and the unspecified host that they stand for, "" where one was bound as it is."""
     errors: list[OSError] = []
     for address in addresses:
-        for port in ports:
+        anywhere = address.host if address.host in UNSPECIFIED else ""
+        choices = [*map(_literals, instead), [address]] if anywhere else [[address]]
+        for together in choices:
             try:
-                return _listening(address, port, wanted, backlog)
+                return _listening_at_one_port(together, ports, wanted, backlog), anywhere
             except OSError as error:
                 errors.append(error)
-                if error.errno != errno.EADDRINUSE:
+                if error.errno == errno.EADDRINUSE:  # elsewhere nobody would look for it
                     break
     raise most_telling(errors)
+
+
+def _literals(hosts: Sequence[str]) -> list[Address]:
+    return [address for host in hosts if (address := literal_address(host, 0)) is not None]
+
+
+def _listening_at_one_port(
+    addresses: Sequence[Address], ports: Sequence[int], wanted: tuple[StackOption, ...], backlog: int
+) -> list[socket.socket]:
+    """Return sockets that listen at the first of the ports that is free at all the addresses. Raises OSError."""
+    failure = OSError(errno.EADDRNOTAVAIL, "no address of this machine")
+    for port in ports if any(ports) else (0,) * DRAWS:
+        try:
+            return _listening_together(addresses, port, wanted, backlog)
+        except OSError as error:
+            failure = error
+            if error.errno != errno.EADDRINUSE:
+                break
+    raise failure
+
+
+def _listening_together(
+    addresses: Sequence[Address], port: int, wanted: tuple[StackOption, ...], backlog: int
+) -> list[socket.socket]:
+    """Return a socket for each address that is this machine's, one at least; port 0 is any. Raises OSError."""
+    socks: list[socket.socket] = []
+    failure = OSError(errno.EADDRNOTAVAIL, "no address of this machine")
+    try:
+        for address in addresses:
+            try:
+                sock = _listening(address, port, wanted, backlog)
+            except OSError as error:
+                if error.errno not in NOT_HERE:
+                    raise
+                failure = error
+                continue
+            socks.append(sock)
+            port = sock.getsockname()[1]
+    except BaseException:
+        _close(socks)
+        raise
+    if not socks:
+        raise failure
+    return socks
+
+
+def _close(socks: Sequence[socket.socket]) -> None:
+    for sock in socks:
+        sock.close()
 
 
 def _listening(address: Address, port: int, wanted: tuple[StackOption, ...], backlog: int) -> socket.socket:

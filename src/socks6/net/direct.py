@@ -105,6 +105,7 @@ class DirectOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
         holder: Hashable = None,
+        instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
         wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
         try:
@@ -117,6 +118,7 @@ class DirectOutbound(Outbound):
                 backlog=backlog,
                 free_ports=self._bind_ports,
                 holder=holder,
+                instead=instead,
             )
         except OSError as error:
             raise failure_for(error) from error

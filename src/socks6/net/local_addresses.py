@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import weakref
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final
 
@@ -19,18 +20,30 @@ ROUTE: Final = Struct(
 ATTRIBUTE: Final = Struct("=HH")  # struct rtattr: length, type
 ERROR: Final = Struct("=i")  # struct nlmsgerr: the number, negative
 
+INTERFACE_ADDRESS: Final = Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
+
 NLM_F_REQUEST: Final = 1
+NLM_F_DUMP: Final = 0x300
 NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+RTM_NEWADDR: Final = 20
+RTM_GETADDR: Final = 22
 RTM_NEWROUTE: Final = 24
 RTM_GETROUTE: Final = 26
 RTA_DST: Final = 1
+IFA_ADDRESS: Final = 1
+IFA_LOCAL: Final = 2  # on point-to-point links, where the other is the peer's
+RT_SCOPE_LINK: Final = 253  # and beyond: of a link, of this machine
 RTN_LOCAL: Final = 2
 RTN_ANYCAST: Final = 4  # of IPv6: delivered here as well
 TYPE_OFFSET: Final = HEADER.size + 7
 
 SHORTEST_ANSWER: Final = HEADER.size + ROUTE.size  # also of an error
 LONGEST_ANSWER: Final = 8192
+LONGEST_LIST: Final = 65536
+MOST_LISTS: Final = 1024  # datagrams of one dump
 LATE_ANSWERS: Final = 16  # to questions that were given up, passed over before the right one
+LENGTHS: Final[dict[int, int]] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 DISCARD_PORT: Final = 9  # nothing is sent there
 
 
@@ -107,6 +120,50 @@ def leads_here(answer: bytes) -> bool:
     if kind != RTM_NEWROUTE:
         raise OSError(errno.EPROTO, "not an answer about a route")
     return answer[TYPE_OFFSET] in {RTN_LOCAL, RTN_ANYCAST}
+
+
+def interface_addresses(family: int) -> list[str]:
+    """Return this machine's addresses of a family that others can reach: none of loopback or of a link alone.
+
+    Raises OSError where the kernel does not tell.
+    """
+    found: list[str] = []
+    with _netlink_socket() as netlink:
+        size = HEADER.size + INTERFACE_ADDRESS.size
+        netlink.send(
+            HEADER.pack(size, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
+            + INTERFACE_ADDRESS.pack(family, 0, 0, 0, 0)
+        )
+        for _ in range(MOST_LISTS):
+            for kind, body in split(netlink.recv(LONGEST_LIST), 0, HEADER, lambda header: header[:2]):
+                if kind == NLMSG_DONE:
+                    return found
+                if kind != RTM_NEWADDR or len(body) < INTERFACE_ADDRESS.size:
+                    raise OSError(errno.EPROTO, "not a list of addresses")
+                found += _reachable_address(body, family)
+    raise OSError(errno.EPROTO, "a list without end")
+
+
+def _reachable_address(body: bytes, family: int) -> list[str]:
+    """Return the address of one entry, if it is of use."""
+    its_family, _, _, scope, _ = INTERFACE_ADDRESS.unpack_from(body)
+    if its_family != family or scope >= RT_SCOPE_LINK:
+        return []
+    attributes = dict(split(body, INTERFACE_ADDRESS.size, ATTRIBUTE, lambda header: header))
+    packed = attributes.get(IFA_LOCAL, attributes.get(IFA_ADDRESS, b""))
+    return [socket.inet_ntop(family, packed)] if len(packed) == LENGTHS[family] else []
+
+
+def split(
+    data: bytes, start: int, header: Struct, length_and_kind: Callable[[tuple[int, ...]], tuple[int, ...]]
+) -> Iterator[tuple[int, bytes]]:
+    """Return kind and body of what stands one after the other, each padded to 4 bytes; what is cut off is left out."""
+    while start + header.size <= len(data):
+        length, kind = length_and_kind(header.unpack_from(data, start))
+        if length < header.size or start + length > len(data):
+            return
+        yield kind, data[start + header.size : start + length]
+        start += length + 3 & ~3
 
 
 def _netlink_socket() -> socket.socket:

@@ -277,6 +277,8 @@ class SocketListener:
         waiter = self._loop.create_future()
         self._missed = 0
         if not self._watched:
+            if self._socket.fileno() < 0:
+                raise OSError(errno.EBADF, "the listener was closed")
             self._loop.add_reader(self._socket.fileno(), self._on_readable)
             self._watched = True
         self._waiting = waiter

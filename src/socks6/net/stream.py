@@ -229,7 +229,12 @@ class Binding(Protocol):
 
     @property
     def bound(self) -> Endpoint:
-        """Where peers connect to; an unspecified host where it listens on every address of a family."""
+        """Where peers connect to; an unspecified host where no certain address of its family was asked for."""
+
+    @property
+    def places(self) -> tuple[Endpoint, ...]:
+        """Where it listens: each address of its own, or an unspecified one."""
+        return (self.bound,)
 
     @property
     def options(self) -> tuple[StackOption, ...]:
@@ -350,9 +355,12 @@ class Outbound(Protocol):
         options: tuple[StackOption, ...] = (),
         backlog: int = 0,
         holder: Hashable = None,
+        instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
         """Bind a name or literal address; an unspecified one is every address of its family, port 0 a free one.
 
+        On this machine, `instead` are better than every address: the first of these lists that has addresses
+        of this machine, each of which gets a socket.
         `judge` says whether an address of ours may be bound, `judge_peer` whether somebody may connect; peers
         that may not are dropped silently. `backlog` of 0 takes one peer; more keep so many waiting between
         calls of `accept`. `holder` is as for `connect`. Raises OperationFailed.

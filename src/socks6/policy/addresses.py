@@ -58,6 +58,7 @@ def _special(name: str, *networks: str) -> tuple[SpecialNetwork, ...]:
 
 METADATA: Final = "metadata"
 LOOPBACK: Final = "loopback"
+MULTICAST: Final = "multicast"
 
 # Not here: documentation networks (nothing answers there) and the globally reachable assignments of
 # 2001::/23. The first row that holds an address counts, so the narrow rows stand before the wide ones.
@@ -84,7 +85,7 @@ SPECIAL_NETWORKS: Final[tuple[SpecialNetwork, ...]] = (
     *_special("private", "fc00::/7", "fec0::/10", "5f00::/16"),
     *_special("shared", "100.64.0.0/10"),  # carrier-grade NAT
     *_special("link-local", "169.254.0.0/16", "fe80::/10"),
-    *_special("multicast", "224.0.0.0/4", "ff00::/8"),
+    *_special(MULTICAST, "224.0.0.0/4", "ff00::/8"),
     *_special("broadcast", "255.255.255.255"),
     *_special("benchmarking", "198.18.0.0/15", "2001:2::/48"),
     *_special("translation", "64:ff9b:1::/48"),  # this site's own NAT64

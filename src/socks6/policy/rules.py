@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.policy.addresses import LOOPBACK, Address, AddressBlock, AddressFacts, examine
+from socks6.policy.addresses import LOOPBACK, MULTICAST, Address, AddressBlock, AddressFacts, examine
 from socks6.policy.decision import ALLOWED, Decision, refused
 from socks6.policy.hosts import canonical_name, read_host
 from socks6.policy.identity import Identity
@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, int]] = {
 }
 REACHING: Final = frozenset((Command.CONNECT, Command.UDP_ASSOCIATE))  # commands that name a destination
 LOWEST_PORT: Final = 1024  # what is below is for the machine's own services (RFC 6335, section 6)
+NO_PORTS: Final = range(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,8 @@ class Policy:
     round in circles.
 
     For BIND, host and port are those to be bound. No address at all ("0.0.0.0", "::") is nothing special
-    there; a port below 1024 needs an allowing rule about "bind" that names it. Who connects to a bound place
+    there. A port that a client names needs an allowing rule about "bind" that names it, or is one of
+    `bind_ports`: any other might be that of a service of this machine which is just being started anew. Who connects to a bound place
     is judged as the command "peer", by rules alone: he comes by himself, so no client stands anywhere. A port
     of UDP that a client asks for is a place to be bound as well, and who sends to an association is a peer.
 
@@ -107,6 +109,7 @@ class Policy:
     allow_private: bool = False
     rules: tuple[Rule, ...] = ()
     stack: tuple[StackRule, ...] = ()  # bounds of stack options; without one, any is applied
+    bind_ports: range = field(default=NO_PORTS, compare=False)  # those that clients may bind without a rule
     machine: Machine | None = field(
         default=None, repr=False, compare=False
     )  # where destinations are reached from; None: none of them is its own
@@ -139,11 +142,9 @@ class Policy:
         if facts is None:
             return refused("not an address")
         found = next(self._matching(identity, command, name, facts, port), None)
-        if command == Command.BIND and 0 < port < LOWEST_PORT and not (found and _opens_port(found.rule)):
-            return refused(f"a port below {LOWEST_PORT}")
-        decision = (
-            self._judge_unruled(facts, command) if found is None else self._outcome(found, facts, command)
-        )
+        if command == Command.BIND and port and not (found and _opens_port(found.rule)):
+            return self._judge_named_port(found, facts, port, final=final)
+        decision = self._judge_found(found, facts, command)
         if not decision.allowed or self.machine is None or command not in REACHING:
             return decision
         here = self._from_elsewhere if final else self._from_here
@@ -195,6 +196,22 @@ class Policy:
             return ALLOWED
         return self._judge_unruled(facts, command)
 
+    def _judge_named_port(
+        self, found: "_Match | None", facts: AddressFacts, port: int, *, final: bool
+    ) -> Decision:
+        """Judge a place to bind whose port no rule opens."""
+        if port < LOWEST_PORT and port not in self.bind_ports:
+            return refused(f"a port below {LOWEST_PORT}")
+        decision = self._judge_found(found, facts, Command.BIND)
+        # another proxy has services of its own, and rules about its ports; who joins a group has no other choice
+        if not decision.allowed or final or port in self.bind_ports or _is_special(facts, MULTICAST):
+            return decision
+        return refused("a port that neither a rule nor bind.ports opens")
+
+    def _judge_found(self, found: "_Match | None", facts: AddressFacts, command: int) -> Decision:
+        """Judge by the first rule that matches, and the special networks."""
+        return self._judge_unruled(facts, command) if found is None else self._outcome(found, facts, command)
+
     def _from_here(
         self, machine: Machine, found: "_Match | None", facts: AddressFacts, command: int, port: int
     ) -> Decision:
@@ -202,7 +219,11 @@ class Policy:
         addresses = facts.spellings + facts.carried
         if any(machine.serves(command, address, port) for address in addresses):
             return OWN_LISTENER
-        if self.allow_private or _is_loopback(facts) or (found is not None and _names_one_address(found)):
+        if (
+            self.allow_private
+            or _is_special(facts, LOOPBACK)
+            or (found is not None and _names_one_address(found))
+        ):
             return ALLOWED
         if any(machine.owns(command, address, port) for address in addresses):
             return OWN_ADDRESS
@@ -253,13 +274,13 @@ def _names_one_address(found: _Match) -> bool:
     return found.rule.action is Action.ALLOW and any(one.first == one.last for one in found.networks)
 
 
-def _is_loopback(facts: AddressFacts) -> bool:
-    """Tell whether an address has been judged as this machine's own by the table of special networks."""
-    return facts.special is not None and facts.special.name == LOOPBACK
+def _is_special(facts: AddressFacts, name: str) -> bool:
+    """Tell whether an address has been judged by this row of the table of special networks."""
+    return facts.special is not None and facts.special.name == name
 
 
 def _opens_port(rule: Rule) -> bool:
-    """Tell whether a rule about a low port means it, and does not merely allow everything."""
+    """Tell whether a rule about a port means it, and does not merely allow everything."""
     return rule.action is Action.ALLOW and Command.BIND in rule.commands and bool(rule.ports.ranges)
 
 

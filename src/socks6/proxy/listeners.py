@@ -1,13 +1,16 @@
 """The places that are bound for clients: how many there are, and which of them stay bound."""
 
 from collections import Counter
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from socks6.errors import GeneralFailure
 from socks6.net.stream import Endpoint
 from socks6.proxy.backlog import BacklogListener
 from socks6.proxy.own_machine import Places
 from socks6.proxy.settings import BindSettings
+
+DRAWN_SECONDS: Final = 600.0  # that a port may be named by whom it was drawn for, once it is free again
+MOST_DRAWN: Final = 4096  # ports that are remembered; beyond, the oldest are forgotten
 
 User: TypeAlias = tuple[str, str]  # a name; or none, and a source
 
@@ -21,6 +24,7 @@ class Listeners:
         self._settings = settings
         self._by_user: Counter[User] = Counter()
         self._by_port: dict[int, list[BacklogListener]] = {}
+        self._drawn: dict[tuple[User, int], float] = {}  # until when, the oldest first
 
     @property
     def count(self) -> int:
@@ -40,6 +44,17 @@ class Listeners:
         self._by_user[user] -= 1
         if not self._by_user[user]:
             del self._by_user[user]
+
+    def remember(self, user: User, port: int, now: float) -> None:
+        """Let a user have a port again that was drawn for it, and no service's: it binds anew for each peer."""
+        self._drawn.pop((user, port), None)
+        while len(self._drawn) >= MOST_DRAWN:
+            del self._drawn[next(iter(self._drawn))]
+        self._drawn[user, port] = now + DRAWN_SECONDS
+
+    def remembers(self, user: User, port: int, now: float) -> bool:
+        """Return whether a port was drawn for a user of late."""
+        return self._drawn.get((user, port), now) > now
 
     def add(self, listener: BacklogListener) -> None:
         """Have a listener be found."""

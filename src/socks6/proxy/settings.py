@@ -18,7 +18,7 @@ MOST_WAITING: Final = 65_535  # what a backlog option can say
 class BindSettings:
     """How places are bound for clients."""
 
-    ports: range = ANY_PORT  # for those who ask for none in particular, where we bind ourselves
+    ports: range = ANY_PORT  # drawn for those who name none, and open to those who do; for TCP and UDP
     accept_timeout: float = (
         60.0  # seconds until somebody must have connected; with a backlog there is no hurry
     )

@@ -275,7 +275,7 @@ class ServerWorker:
         await self.outbound.aclose()
 
     def _on_this_machine(self, policy: Policy) -> Policy:
-        return dataclasses.replace(policy, machine=self.machine)
+        return dataclasses.replace(policy, machine=self.machine, bind_ports=self.settings.bind.ports)
 
     def _open_desk(self, store: SessionStore | None) -> SessionDesk | None:
         settings = self.settings.sessions

@@ -54,6 +54,7 @@ EVERYTHING = Choices(
     tls_client_ca="/etc/ca.pem",
     tls_min_version="1.2",
     advertise=("198.51.100.1", "proxy.example"),
+    bind_ports=range(20000, 21000),
     udp_enabled=False,
     verbosity=2,
     log_destinations=True,
@@ -65,7 +66,7 @@ EVERY_FLAG = """
 --lookup-timeout 2 --connect-timeout 3.5 --idle-timeout 0 --fin-timeout 5 --drain 6 --no-sessions --max-sessions 9
 --session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --no-udp --copy-tos --fast-open 7
 --no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
---advertise 198.51.100.1 --advertise PROXY.example --tls-client-ca /etc/ca.pem --tls-min-version 1.2 --log-destinations --loop asyncio -vv
+--advertise 198.51.100.1 --advertise PROXY.example --bind-ports 20000-20999 --tls-client-ca /etc/ca.pem --tls-min-version 1.2 --log-destinations --loop asyncio -vv
 """
 UPSTREAM = "socks6://alice:s3cret@proxy.example"
 

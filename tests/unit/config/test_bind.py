@@ -26,7 +26,6 @@ announce = true
 ADVERTISED = ("198.51.100.1", "2001:db8::1", "proxy.example")
 PORTS = range(20000, 21000)
 SETTINGS = BindSettings(
-    ports=PORTS,
     accept_timeout=5,
     listeners=6,
     listeners_per_user=0,
@@ -49,7 +48,7 @@ def test_no_table_says_nothing(tmp_path: Path) -> None:
 
 def test_everything_there_is_to_say(tmp_path: Path) -> None:
     choices = choices_of(tmp_path, WHOLE)
-    assert (choices.advertise, choices.bind) == (ADVERTISED, SETTINGS)
+    assert (choices.advertise, choices.bind_ports, choices.bind) == (ADVERTISED, PORTS, SETTINGS)
     assert Plan.of(choices).settings.bind == BindSettings(
         advertise=ADVERTISED, ports=PORTS, accept_timeout=5, listeners=6, listeners_per_user=0, backlog=7,
         backlog_without_session=True, announce=True,
@@ -60,6 +59,8 @@ def test_a_flag_advertises_something_else_and_leaves_the_rest(tmp_path: Path) ->
     choices = Choices(advertise=("192.0.2.1",)).over(choices_of(tmp_path, WHOLE))
     bind = Plan.of(choices).settings.bind
     assert (bind.advertise, bind.backlog) == (("192.0.2.1",), 7)
+    choices = Choices(bind_ports=range(5, 6)).over(choices_of(tmp_path, WHOLE))
+    assert Plan.of(choices).settings.bind.ports == range(5, 6)
 
 
 @pytest.mark.parametrize(

@@ -327,7 +327,7 @@ def test_short_of_descriptors_it_waits_for_better_times(run: Run) -> None:
         sock.troubles = [errno.EMFILE, errno.ECONNABORTED, errno.ENFILE]
         sock.bind(("127.0.0.1", 0))
         sock.listen()
-        binding = DirectBinding(sock, (), judge_peer=anybody, backlog=0, pause=0.01)
+        binding = DirectBinding(sock, judge_peer=anybody, backlog=0, pause=0.01)
         with calling(binding.bound):
             (await binding.accept()).stream.abort()
         assert not sock.troubles
@@ -375,7 +375,7 @@ def test_fast_open_is_accepted_only_when_asked_for(
         binding = await bound(way, "127.0.0.1", 0, *asked, backlog=5)
         assert isinstance(binding, DirectBinding)
         assert binding.options == ((TFO(payload_size=0),) if asked else ())
-        sock = binding._listener._socket
+        sock = binding._listeners[0]._socket
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == waiting
         await binding.aclose()
 
@@ -387,3 +387,87 @@ def test_a_mapped_address_is_an_ipv4_one() -> None:
     assert unmapped("2001:db8::1") == "2001:db8::1"
     assert unmapped("example.com") == "example.com"
     assert unmapped("no:address") == "no:address"
+
+
+class TestNoAddressInParticular:
+    """Sockets at certain addresses instead of one at all of them."""
+
+    def test_each_address_gets_a_socket_at_the_same_port_and_others_none(self, run: Run) -> None:
+        async def play(way: DirectOutbound) -> None:
+            binding = await way.bind(
+                "0.0.0.0",
+                0,
+                judge=anybody,
+                judge_peer=anybody,
+                backlog=3,
+                instead=(("192.0.2.77",), ("127.0.0.2", "192.0.2.78", "127.0.0.3"), ("127.0.0.4",)),
+            )
+            port = binding.bound.port
+            assert binding.bound.host == "0.0.0.0"
+            assert binding.places == (Endpoint("127.0.0.2", port), Endpoint("127.0.0.3", port))
+            assert refused(Endpoint("127.0.0.1", port))
+            assert refused(Endpoint("127.0.0.4", port))
+            for place in reversed(binding.places):
+                waiting = asyncio.ensure_future(binding.accept())
+                await asyncio.sleep(0)
+                with calling(place) as peer:
+                    accepted = await waiting
+                    assert accepted.peer == Endpoint(*peer.getsockname()[:2])
+                    accepted.stream.abort()
+            await binding.aclose()
+            assert all(map(refused, binding.places))
+
+        playing(run, play)
+
+    def test_a_wait_that_is_cancelled_loses_nobody_and_closing_ends_it(self, run: Run) -> None:
+        async def play(way: DirectOutbound) -> None:
+            binding = await way.bind(
+                "0.0.0.0",
+                0,
+                judge=anybody,
+                judge_peer=anybody,
+                backlog=3,
+                instead=(("127.0.0.2", "127.0.0.3"),),
+            )
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await binding.accept()
+            with calling(binding.places[1]):
+                (await binding.accept()).stream.abort()
+            waiting = asyncio.ensure_future(binding.accept())
+            await asyncio.sleep(0)
+            await binding.aclose()
+            with pytest.raises(GeneralFailure):
+                await waiting
+
+        playing(run, play)
+
+    def test_where_the_machine_has_none_of_them_every_address_is_bound(self, run: Run) -> None:
+        async def play(way: DirectOutbound) -> None:
+            binding = await way.bind(
+                "0.0.0.0",
+                0,
+                judge=anybody,
+                judge_peer=anybody,
+                instead=((), ("192.0.2.77", "proxy.example"), ("192.0.2.78",)),
+            )
+            assert binding.places == (binding.bound,)
+            with calling(Endpoint("127.0.0.1", binding.bound.port)):
+                (await binding.accept()).stream.abort()
+
+        playing(run, play)
+
+    def test_a_port_that_is_taken_at_one_of_them_is_taken(self, run: Run) -> None:
+        async def play(way: DirectOutbound) -> None:
+            with socket.create_server(("127.0.0.3", 0)) as taken:
+                port = taken.getsockname()[1]
+                with pytest.raises(GeneralFailure):
+                    await way.bind(
+                        "0.0.0.0",
+                        port,
+                        judge=anybody,
+                        judge_peer=anybody,
+                        instead=(("127.0.0.2", "127.0.0.3"), ("127.0.0.4",)),
+                    )
+
+        playing(run, play)

@@ -9,12 +9,15 @@ import pytest
 
 from socks6.net import local_addresses
 from socks6.net.local_addresses import (
+    ATTRIBUTE,
     HEADER,
     NLMSG_ERROR,
     ROUTE,
     RTM_NEWROUTE,
     LocalAddresses,
+    interface_addresses,
     leads_here,
+    split,
 )
 from tests.kit.netns import Namespace, needs_namespaces
 
@@ -123,3 +126,34 @@ def test_answers_that_are_none_are_refused() -> None:
     ):
         with pytest.raises(OSError, match=r"answer|permitted"):
             leads_here(bad)
+
+
+@needs_namespaces
+def test_the_addresses_that_others_can_reach_are_listed() -> None:
+    namespace = Namespace()
+    try:
+        namespace.configure(
+            "link add left type veth peer name right",
+            "link set left up",
+            "link set right up",
+            f"address add {PUBLIC}/24 dev left",
+            f"address add {PUBLIC_V6}/64 dev left nodad",
+            "address add 10.9.9.1 peer 10.9.9.2 dev right",
+            "address add 169.254.3.3/16 dev right scope link",
+            *(f"address add 198.51.100.{number}/32 dev lo" for number in range(200)),
+        )
+        with namespace.entered():
+            own = interface_addresses(socket.AF_INET)
+            assert set(own) == {PUBLIC, "10.9.9.1", *(f"198.51.100.{number}" for number in range(200))}
+            assert len(own) == 202
+            assert interface_addresses(socket.AF_INET6) == [PUBLIC_V6]
+    finally:
+        namespace.close()
+
+
+def test_what_is_cut_off_of_a_list_is_left_out() -> None:
+    whole = ATTRIBUTE.pack(7, 1) + b"abc\0" + ATTRIBUTE.pack(8, 2) + b"defg"
+    for end in range(len(whole) + 1):
+        parts = list(split(whole[:end], 0, ATTRIBUTE, lambda header: header))
+        assert parts == [(1, b"abc"), (2, b"defg")][: (end >= 7) + (end >= 16)]
+    assert not list(split(ATTRIBUTE.pack(0, 1) * 9, 0, ATTRIBUTE, lambda header: header))

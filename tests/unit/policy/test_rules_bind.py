@@ -10,6 +10,7 @@ from socks6.policy.rules import Policy, Rule
 ALICE = Identity(name="alice")
 OURS = "93.184.216.34"
 LOW = refused("a port below 1024")
+NAMED = refused("a port that neither a rule nor bind.ports opens")
 
 
 def judge_place(
@@ -24,9 +25,8 @@ def judge_peer(*rules: Rule, address: str = "203.0.113.5", who: Identity = ANONY
 
 
 @pytest.mark.parametrize("address", [OURS, "0.0.0.0", "::", "::ffff:0.0.0.0"])
-@pytest.mark.parametrize("port", [0, 1024, 65535])
-def test_any_place_of_this_machine_may_be_bound(address: str, port: int) -> None:
-    assert judge_place(address=address, port=port) == ALLOWED
+def test_a_free_port_of_any_place_of_this_machine_may_be_bound(address: str) -> None:
+    assert judge_place(address=address) == ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,39 @@ def test_private_places_only_where_these_are_open(address: str, reason: str) -> 
 def test_nowhere_is_no_destination_for_all_that() -> None:
     decision = Policy().judge_address(ANONYMOUS, Command.CONNECT, "0.0.0.0", "0.0.0.0", 80)
     assert decision == refused("unspecified address")
+
+
+@pytest.mark.parametrize("port", [1024, 8080, 65535])
+@pytest.mark.parametrize("allow_private", [True, False])
+def test_a_port_that_is_named_needs_a_rule_that_means_it(port: int, allow_private: bool) -> None:
+    assert judge_place(port=port, allow_private=allow_private) == NAMED
+    for vague in ({}, {"commands": ["bind"]}, {"ports": ["1-65535"]}):
+        assert judge_place(Rule.parse("allow", **vague), port=port) == NAMED
+    assert judge_place(Rule.parse("allow", commands=["bind"], ports=["1024-65535"]), port=port) == ALLOWED
+
+
+def test_or_it_is_one_of_those_that_clients_get_anyhow() -> None:
+    policy = Policy(bind_ports=range(900, 9000), rules=(Rule.parse("deny", ports=["7000"]),))
+
+    def judged(port: int) -> Decision:
+        return policy.judge_address(ANONYMOUS, Command.BIND, "", OURS, port)
+
+    assert judged(8999) == judged(900) == ALLOWED
+    assert judged(9000) == NAMED
+    assert judged(899) == LOW
+    assert judged(7000) == refused("denied by rule 1")
+
+
+def test_a_group_that_is_open_may_be_joined_at_any_port() -> None:
+    assert judge_place(address="239.1.2.3", port=5353) == refused("multicast address")
+    assert judge_place(address="239.1.2.3", port=5353, allow_private=True) == ALLOWED
+    assert judge_place(Rule.parse("allow", hosts=["239.0.0.0/8"]), address="239.1.2.3", port=5353) == ALLOWED
+    assert judge_place(address="239.1.2.3", port=53, allow_private=True) == LOW
+
+
+def test_what_another_proxy_binds_is_for_its_rules_to_judge() -> None:
+    assert Policy().judge_name(ANONYMOUS, Command.BIND, "0.0.0.0", 8080, final=True) == ALLOWED
+    assert Policy().judge_name(ANONYMOUS, Command.BIND, "0.0.0.0", 80, final=True) == LOW
 
 
 @pytest.mark.parametrize("port", [1, 80, 1023])

@@ -5,7 +5,7 @@ import pytest
 from socks6.errors import GeneralFailure
 from socks6.net.stream import Endpoint
 from socks6.proxy.backlog import BacklogListener
-from socks6.proxy.listeners import Listeners
+from socks6.proxy.listeners import MOST_DRAWN, Listeners
 from socks6.proxy.settings import BindSettings
 from tests.kit.bindings import ScriptedBinding
 from tests.kit.loops import Run
@@ -75,3 +75,22 @@ def test_a_listener_is_found_by_its_place_until_it_goes(run: Run) -> None:
 def test_a_backlog_is_what_an_option_can_say() -> None:
     with pytest.raises(ValueError, match="backlog"):
         BindSettings(backlog=65_536)
+
+
+def test_a_port_is_remembered_for_whom_it_was_drawn_and_for_a_while() -> None:
+    listeners = Listeners(BindSettings())
+    listeners.remember(ALICE, 5000, 0.0)
+    assert listeners.remembers(ALICE, 5000, 599.0)
+    assert not listeners.remembers(BOB, 5000, 0.0)
+    assert not listeners.remembers(ALICE, 5001, 0.0)
+    listeners.remember(ALICE, 5000, 500.0)
+    assert listeners.remembers(ALICE, 5000, 1099.0)
+    assert not listeners.remembers(ALICE, 5000, 1100.0)
+
+
+def test_only_so_many_ports_are_remembered() -> None:
+    listeners = Listeners(BindSettings())
+    for number in range(MOST_DRAWN + 1):
+        listeners.remember(SOMEBODY, number, 0.0)
+    assert not listeners.remembers(SOMEBODY, 0, 1.0)
+    assert listeners.remembers(SOMEBODY, 1, 1.0)

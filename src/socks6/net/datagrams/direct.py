@@ -59,7 +59,7 @@ class DirectAssociations:
     ) -> DirectChannel:
         """See `Outbound.associate`. Raises OSError."""
         wanted = concerning(options, Leg.PROXY_REMOTE)
-        address = await self._place(host, port, judge, holder)
+        address = await self._place(host, port, judge, owner=owner, holder=holder)
         opened = self._ports.open(address, wanted, find(options, PortParity), owner)
         try:
             return DirectChannel(
@@ -88,10 +88,14 @@ class DirectAssociations:
             self._readiness.close()
             self._readiness = None
 
-    async def _place(self, host: str, port: int, judge: DatagramJudge, holder: Hashable) -> Address:
+    async def _place(
+        self, host: str, port: int, judge: DatagramJudge, *, owner: Hashable, holder: Hashable
+    ) -> Address:
         """Return where to bind."""
         for address in await self.resolver.resolve(unmapped(host), port, holder=holder):
-            if judge.judge_place(host, address.host, port):
+            # a port that is held for its owner was drawn for it, as any free one is
+            held = self._ports.holds_for(owner, address)
+            if judge.judge_place(host, address.host, 0 if held else port):
                 return address
         raise NotAllowed(f"no address of {host} may be bound")
 

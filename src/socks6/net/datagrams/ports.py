@@ -73,6 +73,11 @@ class Ports:
             return OpenedPort(sock=claimed, parity=nothing, release=_nothing)
         return OpenedPort(sock=self._bound(address, options), parity=nothing, release=_nothing)
 
+    def holds_for(self, owner: Hashable, address: Address) -> bool:
+        """Return whether the port of an address is reserved, and for this owner."""
+        reservation = self._reserved.get((address.family, address.socket_address[1]))
+        return reservation is not None and owner is not None and reservation.owner == owner
+
     def open_other_family(self, sock: socket.socket, options: Iterable[StackOption]) -> socket.socket | None:
         """Return a socket of the other family: with the same port number where it is free, else with any.
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from typing_extensions import override
 
@@ -11,7 +12,8 @@ from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
 from socks6.message.address import is_literal
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption, find, find_all
-from socks6.net.bind import UNSPECIFIED, family_of, own_address, unmapped
+from socks6.net.bind import LOOPBACK, UNSPECIFIED, family_of, own_address, unmapped
+from socks6.net.local_addresses import interface_addresses
 from socks6.net.serve import source_of
 from socks6.net.stackopts import in_force, prepare
 from socks6.net.stream import Accepted, Binding, ByteStream, Endpoint, Outbound, carrier_socket_of
@@ -22,6 +24,8 @@ from socks6.proxy.commands.truth import listening_truth, whole_truth
 from socks6.proxy.fronts.base import Call
 from socks6.proxy.listeners import Listeners, User
 from socks6.proxy.settings import BindSettings
+
+MOST_ADDRESSES: Final = 32  # sockets of one BIND; a machine with more has one for all of them
 
 
 async def bind(
@@ -63,12 +67,42 @@ def reachable(bound: Endpoint, advertised: tuple[str, ...], local: str) -> Endpo
         return bound
     family = family_of(bound.host)
     named = (host for host in advertised if not is_literal(host) or family_of(host) == family)
-    host = next(named, "")
-    if not host:
-        local = unmapped(local.partition("%")[0])
-        usable = is_literal(local) and family_of(local) == family and local not in UNSPECIFIED
-        host = local if usable else own_address(family)
-    return Endpoint(host, bound.port)
+    return Endpoint(next(named, "") or _default_host(family, local), bound.port)
+
+
+def places_instead(host: str, advertised: tuple[str, ...], local: str) -> tuple[tuple[str, ...], ...]:
+    """Return what to bind for no address in particular: what is advertised, else every address but loopback.
+
+    Behind NAT this machine does not have what is advertised, and then its own are bound, too: all of them, as
+    what reaches others from one of them is told to come back there (active FTP). Only a client that came in by
+    loopback gets that as well.
+    """
+    if host not in UNSPECIFIED:
+        return ()
+    family = family_of(host)
+    near = (LOOPBACK[family],) if _is_loopback(unmapped(local)) else ()
+    try:
+        own = _distinct(_default_host(family, local), *interface_addresses(family), *near)
+    except OSError:
+        return ()
+    if len(own) > MOST_ADDRESSES:
+        return ()
+    literal = (one for one in advertised if is_literal(one) and family_of(one) == family)
+    return (_distinct(*literal, *near), own) if advertised else (own,)
+
+
+def _distinct(*hosts: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(hosts))
+
+
+def _is_loopback(literal: str) -> bool:
+    return literal == "::1" or literal.startswith("127.")
+
+
+def _default_host(family: socket.AddressFamily, local: str) -> str:
+    local = unmapped(local.partition("%")[0])
+    usable = is_literal(local) and family_of(local) == family and local not in UNSPECIFIED
+    return local if usable else own_address(family)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +156,18 @@ class _BindCall:
                 options=self._about_the_remote(),
                 backlog=self._backlog(),
                 holder=user,
+                instead=self._instead(),
             )
         except BaseException:
             self.listeners.leave(user)
             raise
-        held = _Held(binding, self.listeners, user, on_this_machine=self.outbound.resolves)
+        held = _Held(
+            binding,
+            self.listeners,
+            user,
+            drawn=not self._named_port(),
+            on_this_machine=self.outbound.resolves,
+        )
         try:
             return self._for_many(binding, held) if self._granted(binding) else self._for_one(binding, held)
         except OSError as error:  # out of descriptors, for instance, while it is asked what is in force
@@ -177,7 +218,7 @@ class _BindCall:
             self.call.identity,
             self.call.command,
             self.call.host,
-            self.call.port,
+            self._named_port(),
             final=not self.outbound.resolves,
         )
         if not decision.allowed:
@@ -185,7 +226,13 @@ class _BindCall:
 
     def _judge(self, address: str, port: int) -> bool:
         call = self.call
-        return self.policy.judge_address(call.identity, call.command, call.host, address, port).allowed
+        named = port and self._named_port()
+        return self.policy.judge_address(call.identity, call.command, call.host, address, named).allowed
+
+    def _named_port(self) -> int:
+        """Return the port that the client has chosen; 0 for none, or one that was drawn for it before."""
+        now = asyncio.get_running_loop().time()
+        return 0 if self.listeners.remembers(self._user(), self.call.port, now) else self.call.port
 
     def _judge_peer(self, address: str, port: int) -> bool:
         if self.call.only_peer and unmapped(address) != unmapped(self.call.only_peer):
@@ -219,6 +266,11 @@ class _BindCall:
         if not self.outbound.resolves:
             return binding.bound  # another proxy knows better
         return reachable(binding.bound, self.settings.advertise, self.client.local.host)
+
+    def _instead(self) -> tuple[tuple[str, ...], ...]:
+        if not self.outbound.resolves:
+            return ()
+        return places_instead(unmapped(self.call.host), self.settings.advertise, self.client.local.host)
 
     def _about_the_remote(self) -> tuple[StackOption, ...]:
         return tuple(
@@ -311,23 +363,33 @@ class _ForOne(Binding):
 class _Held:
     """A binding that is counted, and told to be on this machine where it is, until it is closed."""
 
-    def __init__(self, binding: Binding, listeners: Listeners, user: User, *, on_this_machine: bool) -> None:
+    def __init__(
+        self, binding: Binding, listeners: Listeners, user: User, *, drawn: bool, on_this_machine: bool
+    ) -> None:
         self._binding = binding
         self._listeners = listeners
         self._user = user
-        self._place = binding.bound if on_this_machine else None
+        self._places = binding.places if on_this_machine else ()
+        self._drawn = drawn and on_this_machine
         self._left = False
-        if self._place is not None:
-            listeners.places.add(self._place, udp=False)
+        self._remember()
+        for place in self._places:
+            listeners.places.add(place, udp=False)
 
     def leave(self) -> None:
         """Count it out, whoever closes it. Idempotent."""
         if self._left:
             return
         self._left = True
+        self._remember()
         self._listeners.leave(self._user)
-        if self._place is not None:
-            self._listeners.places.remove(self._place, udp=False)
+        for place in self._places:
+            self._listeners.places.remove(place, udp=False)
+
+    def _remember(self) -> None:
+        if self._drawn:
+            now = asyncio.get_running_loop().time()
+            self._listeners.remember(self._user, self._binding.bound.port, now)
 
     async def aclose(self) -> None:
         """Count it out and close it. Idempotent."""

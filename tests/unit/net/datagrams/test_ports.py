@@ -147,3 +147,16 @@ def test_groups(host: str, group: bool) -> None:
 
 def test_unspecified() -> None:
     assert [is_unspecified(host) for host in ("0.0.0.0", "::", "127.0.0.1")] == [True, True, False]
+
+
+def test_a_reserved_port_is_held_for_its_owner_alone(ports: Ports) -> None:
+    made = ports.open(ANY, (), PAIR, owner="alice")
+    try:
+        other = made.sock.getsockname()[1] ^ 1
+        assert ports.holds_for("alice", Address(socket.AF_INET, ("0.0.0.0", other)))
+        assert not ports.holds_for("bob", Address(socket.AF_INET, ("0.0.0.0", other)))
+        assert not ports.holds_for("alice", Address(socket.AF_INET6, ("::", other, 0, 0)))
+        assert not ports.holds_for(None, Address(socket.AF_INET, ("0.0.0.0", other)))
+    finally:
+        made.release()
+        made.sock.close()

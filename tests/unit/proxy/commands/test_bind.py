@@ -1,5 +1,7 @@
 """BIND: rules first, then the way out, then who comes."""
 
+import errno
+import os
 import socket
 
 import pytest
@@ -16,15 +18,22 @@ from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.backlog import BacklogListener
-from socks6.proxy.commands.bind import bind, reachable
+from socks6.proxy.commands import bind as commands_bind
+from socks6.proxy.commands import truth
+from socks6.proxy.commands.bind import bind, places_instead, reachable
 from socks6.proxy.fronts.base import Call
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import BindSettings
 from tests.kit.bindings import PEER, ScriptedBinding
+from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 from tests.kit.outbounds import Bound, ScriptedOutbound
 
+OWN = {
+    socket.AF_INET: ["203.0.113.1", "203.0.113.2"],
+    socket.AF_INET6: ["2001:db8::1"],
+}
 FOUR = ListenBacklog(backlog=4)
 
 
@@ -84,7 +93,7 @@ def scripted(binding: ScriptedBinding, *, resolves: bool = True) -> ScriptedOutb
 
 def test_a_place_is_bound_as_asked_for_and_counted(run: Run) -> None:
     async def scene() -> None:
-        desk = Desk()
+        desk = Desk(Rule.parse("allow", commands=["bind"], ports=["8080"]))
         binding = await desk.bind("198.51.100.1", 8080, TOS(leg=2, tos=8))
         assert isinstance(desk.outbound, ScriptedOutbound)
         assert desk.outbound.bound == [Bound("198.51.100.1", 8080, (TOS(leg=2, tos=8),), 0)]
@@ -373,5 +382,81 @@ def test_a_listener_that_ends_first_leaves_nothing_at_the_session(run: Run) -> N
         await listener.aclose()
         session.end(close=False)
         assert desk.client.receive_nowait(1) is None
+
+    run(scene())
+
+
+class TestNoAddressInParticular:
+    """What is bound for a client that names none."""
+
+    def test_it_is_every_address_but_loopback(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(commands_bind, "interface_addresses", OWN.__getitem__)
+        assert places_instead("0.0.0.0", (), "203.0.113.1") == (("203.0.113.1", "203.0.113.2"),)
+        assert places_instead("::", (), "2001:db8::2%eth0") == (("2001:db8::2", "2001:db8::1"),)
+        assert places_instead("0.0.0.0", (), "2001:db8::1")[0][-2:] == ("203.0.113.1", "203.0.113.2")
+
+    def test_a_client_of_this_machine_gets_loopback_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(commands_bind, "interface_addresses", OWN.__getitem__)
+        assert places_instead("0.0.0.0", (), "127.0.0.1") == (("127.0.0.1", "203.0.113.1", "203.0.113.2"),)
+        assert places_instead("::", (), "127.0.0.1")[0][-2:] == ("2001:db8::1", "::1")
+
+    def test_what_is_advertised_goes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(commands_bind, "interface_addresses", OWN.__getitem__)
+        advertised = ("198.51.100.1", "2001:db8::1", "x.example")
+        assert places_instead("0.0.0.0", advertised, "203.0.113.2") == (
+            ("198.51.100.1",),
+            ("203.0.113.2", "203.0.113.1"),
+        )
+
+    def test_it_is_one_socket_where_nobody_tells_the_addresses_or_they_are_many(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def nobody(family: int) -> list[str]:
+            raise OSError(errno.EAFNOSUPPORT, "no netlink")
+
+        monkeypatch.setattr(commands_bind, "interface_addresses", nobody)
+        assert places_instead("0.0.0.0", ("198.51.100.1",), "203.0.113.1") == ()
+        many = [f"203.0.113.{number}" for number in range(33)]
+        monkeypatch.setattr(commands_bind, "interface_addresses", lambda family: many)
+        assert places_instead("0.0.0.0", (), "203.0.113.1") == ()
+
+    def test_an_address_that_is_named_is_bound_as_it_is(self) -> None:
+        assert places_instead("203.0.113.1", ("198.51.100.1",), "203.0.113.1") == ()
+
+    def test_another_proxy_chooses_by_itself(self, run: Run) -> None:
+        async def scene() -> None:
+            for resolves in (True, False):
+                outbound = ScriptedOutbound(resolves=resolves)
+                desk = Desk(outbound=outbound, settings=BindSettings(advertise=("198.51.100.1",)))
+                await desk.bind("::ffff:0.0.0.0")
+                assert bool(outbound.instead) == resolves
+
+        run(scene())
+
+
+@pytest.mark.parametrize("backlog", [(), (FOUR,)], ids=["for one", "for many"])
+def test_a_bind_whose_answer_cannot_be_worked_out_leaves_nothing_behind(
+    run: Run, monkeypatch: pytest.MonkeyPatch, backlog: tuple[StackOption, ...]
+) -> None:
+    def no_descriptor(family: int) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def scene() -> None:
+        desk = Desk(
+            Rule.parse("allow", hosts=["127.0.0.0/8"]),
+            outbound=DirectOutbound(),
+            stack=(StackRule.parse(forbid=("ttl",)),),
+        )
+        before = Footprint.of().descriptors
+        with monkeypatch.context() as patch:
+            patch.setattr(truth, "stream_socket", no_descriptor)
+            session = opened()
+            with pytest.raises(GeneralFailure):
+                await desk.bind("127.0.0.1", 0, TTL(leg=2, ttl=9), *backlog, session=session)
+            session.end(close=False)
+        assert desk.client.receive_nowait(1) is None  # the session does not end its connection
+        assert desk.listeners.count == 0
+        assert len(desk.listeners.places) == 0
+        assert Footprint.of().descriptors == before
 
     run(scene())
