@@ -14,6 +14,7 @@ from socks6.cli.proxied import NO_PROXY, client_named, host_named
 from socks6.cli.threads import CallingThread
 from socks6.client.client import Client
 from socks6.net.stream import ByteStream
+from socks6.relay.delivery import end_in_order, reset_if_killed
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -40,6 +41,7 @@ def open_missing() -> None:
 
 async def _join(client: Client, host: str, port: int) -> None:
     stream = await client.connect(host, port)
+    reset_if_killed(stream)  # half of the input must not look whole to the host
     failures: list[BaseException] = []
     try:
         async with asyncio.TaskGroup() as group:
@@ -47,6 +49,7 @@ async def _join(client: Client, host: str, port: int) -> None:
             await _write_output(stream)
             if os.isatty(STDIN):  # nobody is there to type ctrl-D for a connection that is over
                 sending.cancel()
+        end_in_order(stream)
         await stream.aclose()
     except* OSError as group_of_errors:
         failures.extend(group_of_errors.exceptions)
