@@ -9,7 +9,7 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.client.asking import Granted
-from socks6.client.listener import Ask, BindListener
+from socks6.client.listener import HASTY_SECONDS, Ask, BindListener, pause_after
 from socks6.client.request import await_peer, failure_of
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, ProxyUnreachable, Socks6Error
@@ -22,8 +22,6 @@ from socks6.protocol.events import PeerConnected
 
 MAX_IN_FLIGHT: Final = 32  # BINDs that wait for peers, and peers that wait for accept(), whatever the backlog
 MAX_FAILURES: Final = 5  # in a row, without one BIND that waits: then the proxy means it
-RETRY_SECONDS: Final = (0.1, 5.0)  # between BINDs that fail: at first, and at most
-
 PROBE_SECONDS: Final = 30  # a proxy that is gone without a word is missed after four times as long
 
 
@@ -121,22 +119,26 @@ class BacklogListener(BindListener):
     async def _fetch_peers(self) -> None:
         """Have one accept-BIND wait at the proxy, over and over; return when the proxy takes none any more."""
         failures, reason = 0, Socks6Error()
+        hasty = 0  # BINDs in a row that the proxy gave no time for a peer
+        now = asyncio.get_running_loop().time
         while failures < MAX_FAILURES or self._waiting:
             await self._room.acquire()
             stream = None
+            asked_at = now()
             try:
                 stream = await self._fetch_peer()
             except Socks6Error as error:
                 failures, reason = failures + 1, error
             else:
                 failures = 0
+                hasty = hasty + 1 if stream is None and now() - asked_at < HASTY_SECONDS else 0
             if stream is None:
                 self._room.release()
             else:
                 self._ready.append(stream)
                 self._changed.set()
-            if failures:
-                await self._pause(failures)
+            if failures or hasty:
+                await self._pause(failures + hasty)
         self._fail(reason)
 
     async def _fetch_peer(self) -> ProxiedStream | None:
@@ -155,12 +157,11 @@ class BacklogListener(BindListener):
             self._waiting -= 1
         return self._connected(granted, reply)
 
-    async def _pause(self, failures: int) -> None:
+    async def _pause(self, attempts: int) -> None:
         """Wait before asking again; less if a peer is announced meanwhile."""
         self._announced.clear()
-        shortest, longest = RETRY_SECONDS
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(shortest * 2 ** (failures - 1), longest)):
+            async with asyncio.timeout(pause_after(attempts)):
                 await self._announced.wait()
 
     def _fail(self, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """BIND: one peer after the other, or with a backlog (§ Handling BIND, § Listen Backlog options)."""
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from typing import Final
@@ -9,7 +10,7 @@ from typing_extensions import override
 
 from socks6.client.asking import Granted
 from socks6.client.backlog import BacklogListener
-from socks6.client.listener import Ask, BindListener
+from socks6.client.listener import HASTY_SECONDS, Ask, BindListener, pause_after
 from socks6.client.pushed import PushDesk
 from socks6.client.request import await_peer
 from socks6.client.stream import ProxiedStream
@@ -79,10 +80,15 @@ class PlainListener(BindListener):
         self._waiting: Granted | None = granted  # the BIND whose peer is yet to come
         self._ready: deque[ProxiedStream] = deque()  # at most one: whose accept() was cancelled
         self._turn = asyncio.Lock()  # one caller reads; the others wait for theirs
+        self._closing = asyncio.Event()
+        self._asked_at = asyncio.get_running_loop().time()
+        self._hasty = 0  # BINDs in a row that the proxy gave no time for a peer
+        self._not_before = 0.0  # is the next one asked for
 
     @override
     async def aclose(self) -> None:
         self._closed = True
+        self._closing.set()
         for stream in self._ready:
             stream.abort()
         self._ready.clear()
@@ -109,12 +115,20 @@ class PlainListener(BindListener):
             reply = await await_peer(granted.conversation, granted.stream)
         except ConnectionTimedOut:
             self._drop()
+            self._pace()
         except Socks6Error:
             self._drop()
             raise
         else:
+            self._hasty = 0
             self._waiting = None
             self._ready.append(self._connected(granted, reply))
+
+    def _pace(self) -> None:
+        """Have a proxy that gives BINDs no time be asked less and less often."""
+        now = asyncio.get_running_loop().time()
+        self._hasty = self._hasty + 1 if now - self._asked_at < HASTY_SECONDS else 0
+        self._not_before = now + pause_after(self._hasty) if self._hasty else now
 
     async def _prepare(self) -> None:
         try:
@@ -123,7 +137,10 @@ class PlainListener(BindListener):
             logging.getLogger("socks6").debug("no further BIND yet reason=%r", str(error))
 
     async def _bind_again(self) -> Granted:
-        """Ask for the same port once more; a little later if it is not free yet."""
+        """Ask for the same port once more; a little later if it is not free yet, or the proxy in a hurry."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._not_before):
+                await self._closing.wait()
         for pause in REBIND_PAUSES:
             try:
                 return await self._bind_once()
@@ -137,6 +154,7 @@ class PlainListener(BindListener):
             Request(command=Command.BIND, host=self._host, port=self.bound.port, options=self._wire)
         )
         self._waiting = granted
+        self._asked_at = asyncio.get_running_loop().time()
         if self._closed:
             self._drop()
         self._check_open()

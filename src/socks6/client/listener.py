@@ -4,7 +4,7 @@ import asyncio
 import errno
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Final, Protocol
 
 from socks6.client.asking import Granted
 from socks6.client.options import with_defaults
@@ -14,6 +14,18 @@ from socks6.message.options import ListenBacklog, StackOption, find_all
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
+
+RETRY_SECONDS: Final[tuple[float, float]] = (
+    0.1,
+    5.0,
+)  # between BINDs that come to nothing: at first, and at most
+HASTY_SECONDS: Final = 1.0  # a proxy that gives a BIND no longer for its peer is not asked again at once
+
+
+def pause_after(attempts: int) -> float:
+    """Return how many seconds to wait after so many BINDs in a row that came to nothing."""
+    shortest, longest = RETRY_SECONDS
+    return min(shortest * 2.0 ** min(attempts - 1, 16), longest)
 
 
 class Ask(Protocol):
@@ -42,7 +54,7 @@ class BindListener(ABC):
         """Return the stream of a host that has connected; its `peer` tells which one.
 
         Waits for `timeout` seconds, then raises ConnectionTimedOut; None waits for ever: the proxy's own time
-        limit for a BIND only makes us ask again. Cancelling loses nobody. Raises OperationFailed,
+        limit for a BIND only makes us ask again, after a pause where it gives hardly any time. Cancelling loses nobody. Raises OperationFailed,
         ProxyUnreachable when the proxy has ended the port, OSError when the listener was closed.
         """
         try:

@@ -1,13 +1,14 @@
 """BIND with a backlog, against a proxy that answers as the test says."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from socks6.client.backlog import MAX_FAILURES, MAX_IN_FLIGHT
-from socks6.client.listener import BindListener
+from socks6.client.listener import BindListener, pause_after
 from socks6.errors import GeneralFailure, NotAllowed, ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
@@ -267,7 +268,8 @@ def test_rubbish_on_the_first_connection_ends_it(run: Run) -> None:
 
 
 def test_the_proxys_time_limit_only_makes_us_ask_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.backlog.RETRY_SECONDS", (60.0, 60.0))  # that is no failure
+    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (60.0, 60.0))  # that is no failure
+    monkeypatch.setattr("socks6.client.backlog.HASTY_SECONDS", 0.0)  # and no haste
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, _):
@@ -277,6 +279,27 @@ def test_the_proxys_time_limit_only_makes_us_ask_again(run: Run, monkeypatch: py
             (await listener.accept()).abort()
 
     run(scene())
+
+
+def test_a_proxy_that_gives_no_time_is_asked_less_and_less_often(run: Run) -> None:
+    async def scene() -> None:
+        now = asyncio.get_running_loop().time
+        async with listening(1) as (proxy, listener, _):
+            asked_at = []
+            for _ in range(4):
+                call = await accept_bind(proxy)
+                asked_at.append(now())
+                await call.reply(code=9)
+            gaps = [after - before for before, after in itertools.pairwise(asked_at)]
+            assert [gap > 0.09 * 2**number for number, gap in enumerate(gaps)] == [True] * 3
+            await (await accept_bind(proxy)).reply(*PEER)
+            (await listener.accept()).abort()
+
+    run(scene())
+
+
+def test_pauses_grow_to_a_limit_however_long_it_goes_on() -> None:
+    assert [pause_after(attempts) for attempts in (1, 2, 3, 6, 7, 5_000)] == [0.1, 0.2, 0.4, 3.2, 5.0, 5.0]
 
 
 def test_an_accept_bind_that_fails_is_made_again(run: Run) -> None:
@@ -290,7 +313,7 @@ def test_an_accept_bind_that_fails_is_made_again(run: Run) -> None:
 
 
 def test_a_peer_that_is_announced_ends_the_pause(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.backlog.RETRY_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (60.0, 60.0))
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, first):
@@ -306,7 +329,7 @@ def test_a_peer_that_is_announced_ends_the_pause(run: Run, monkeypatch: pytest.M
 
 
 def test_a_proxy_that_grants_no_accept_bind_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.backlog.RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (0.001, 0.002))
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, _):
@@ -320,7 +343,7 @@ def test_a_proxy_that_grants_no_accept_bind_is_given_up(run: Run, monkeypatch: p
 
 
 def test_a_busy_proxy_is_not_given_up_while_one_bind_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.backlog.RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (0.001, 0.002))
 
     async def scene() -> None:
         async with listening() as (proxy, listener, _):

@@ -1,6 +1,7 @@
 """BIND without a backlog, against a proxy that answers as the test says."""
 
 import asyncio
+import itertools
 import logging
 
 import pytest
@@ -17,6 +18,7 @@ from socks6.message.options import TTL, ListenBacklog, Multipath, find
 from socks6.net.stream import Endpoint
 from tests.kit.calls import Call, Calls, calls
 from tests.kit.loops import Run
+from tests.kit.streams import turns
 
 PUBLIC = Endpoint("192.0.2.1", 4711)
 PEER = Endpoint("2001:db8::7", 9)
@@ -167,6 +169,43 @@ def test_the_proxys_time_limit_is_no_failure(run: Run) -> None:
                 assert again.request.port == PUBLIC.port
                 await again.reply(*PEER)
                 (await accepting).abort()
+
+    run(scene())
+
+
+def test_a_proxy_that_gives_no_time_is_asked_less_and_less_often(run: Run) -> None:
+    async def scene() -> None:
+        now = asyncio.get_running_loop().time
+        async with calls() as proxy, asyncio.TaskGroup() as group:
+            binding = group.create_task(proxy.client.bind())
+            call = await bound(proxy)
+            async with await binding as listener:
+                accepting = group.create_task(listener.accept())
+                answered_at = []
+                for _ in range(4):
+                    answered_at.append(now())
+                    await call.reply(code=9)
+                    call = await bound(proxy)
+                gaps = [after - before for before, after in itertools.pairwise([*answered_at, now()])]
+                assert [gap > 0.09 * 2**number for number, gap in enumerate(gaps)] == [True] * 4
+                await call.reply(*PEER)
+                (await accepting).abort()
+
+    run(scene())
+
+
+def test_closing_ends_such_a_pause(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (60.0, 60.0))
+
+    async def scene() -> None:
+        async with calls() as proxy, asyncio.TaskGroup() as group:
+            binding = group.create_task(proxy.client.bind())
+            await (await bound(proxy)).reply(code=9)
+            listener = await binding
+            accepting = [group.create_task(failed_accept(listener, OSError)) for _ in range(2)]
+            await turns()
+            await listener.aclose()
+            await asyncio.wait(accepting)
 
     run(scene())
 
