@@ -110,6 +110,16 @@ class JointEvents:
     ]  # likewise, since its client's path is no more, mostly by the client's own doing
 
 
+class FarSockets:
+    """The sockets that one mover reads from remote hosts: how many, and those that have something."""
+
+    __slots__ = ("number", "ready")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.ready: list[FarEnd] = []
+
+
 class DatagramPlane:
     """What the associations of one event loop share. Is to be made within the loop."""
 
@@ -127,7 +137,10 @@ class DatagramPlane:
         self.new_id: Final = new_id
         self.mover: Final[Mover] = mover
         self.readiness: Final = Readiness(on_fault)
-        self._far: dict[Mover, list[FarEnd]] = {}  # what is ready, by who moves it
+        self._far: dict[
+            Mover, FarSockets
+        ] = {}  # of associations that are open, by who moves what comes to them
+        self._movers: dict[socket.socket, Mover] = {}  # the same, by the socket
         self.readiness.each_turn(self._pump_far)
         self.watch: Final = Watch(idle_timeout=settings.idle_timeout, fin_timeout=0)
 
@@ -145,14 +158,23 @@ class DatagramPlane:
     def watch_far(self, mover: Mover, lane: Lane, channel: DirectChannel, sock: socket.socket) -> None:
         """Move what remote hosts send to a lane's socket."""
         mover.prepare(sock)
-        place = self._far.setdefault(mover, [])
+        far = self._far.get(mover) or FarSockets()
         end = mover.far_end(lane, sock)
-        reader = functools.partial(self._far_ready, place, end, channel, sock)
-        self.readiness.gather(sock.fileno(), place, end, reader)
+        reader = functools.partial(self._far_ready, far.ready, end, channel, sock)
+        self.readiness.gather(sock.fileno(), far.ready, end, reader)
+        far.number += 1
+        self._far[mover] = far
+        self._movers[sock] = mover
 
     def forget(self, sock: socket.socket) -> None:
         """Read from a socket no more; to be called before it is closed. Idempotent."""
         self.readiness.remove(sock.fileno())
+        mover = self._movers.pop(sock, None)
+        if mover is None:
+            return
+        self._far[mover].number -= 1
+        if not self._far[mover].number:  # each QUIC connection has a mover of its own, and goes with it
+            del self._far[mover]
 
     def close(self) -> None:
         """Free what is shared; to be called when no joint is left. Idempotent."""
@@ -180,10 +202,10 @@ class DatagramPlane:
 
     def _pump_far(self) -> None:
         """Move what came to all sockets that have something, so that what goes to one client port goes together."""
-        for mover, place in self._far.items():
-            if place:
-                ready = place[:]
-                place.clear()
+        for mover, far in list(self._far.items()):
+            if far.ready:
+                ready = far.ready[:]
+                far.ready.clear()
                 mover.pump_far(ready, self._loop.time())
 
 

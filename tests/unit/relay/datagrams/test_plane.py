@@ -1,0 +1,106 @@
+"""What the associations of an event loop share."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+from typing_extensions import override
+
+from socks6.message.dialect import DRAFT_12
+from socks6.net.datagrams.channel import DirectChannel
+from socks6.net.sockets import SocketAddress
+from socks6.net.stream import Endpoint, FrameSink
+from socks6.relay.datagrams.framed import FramePort
+from socks6.relay.datagrams.mover import ClientPath, LaneOwner, PythonMover
+from socks6.relay.datagrams.plane import DatagramPlane
+from tests.kit.loops import Run
+from tests.kit.streams import until
+
+NUMBER = 1000
+
+
+class Connection:
+    """A QUIC connection, as far as a port of its frames goes."""
+
+    remote = Endpoint("127.0.0.1", 1)
+
+    def take_frames(self, sink: FrameSink | None) -> None:
+        pass
+
+
+class Owner(LaneOwner):
+    """Whose lane gets what the mover does not know."""
+
+    def __init__(self) -> None:
+        self.missed: list[bytes] = []
+
+    @override
+    def missed_up(self, data: bytes, path: ClientPath) -> None:
+        pass
+
+    @override
+    def missed_down(self, data: bytes, source: SocketAddress) -> None:
+        self.missed.append(data)
+
+
+class Channel(DirectChannel):
+    """A channel that is asked nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def bound() -> Iterator[socket.socket]:
+    """Give a UDP socket of loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+def test_nothing_is_left_of_connections_that_are_gone(run: Run) -> None:
+    """Each QUIC connection has a mover of its own; one more would be walked in every turn of the loop."""
+
+    async def play() -> None:
+        faults: list[Exception] = []
+        plane = DatagramPlane(on_fault=faults.append, mover=PythonMover())
+        for number in range(NUMBER):
+            port = FramePort(Connection())  # type: ignore[arg-type]  # as much of one as is needed
+            lane = port.mover.open(number, DRAFT_12, Owner())
+            with bound() as sock, bound() as other:
+                for far in (sock, other):  # one for each family
+                    plane.watch_far(port.mover, lane, Channel(), far)
+                assert len(plane._far) == 1
+                plane.forget(sock)
+                assert len(plane._far) == 1
+                plane.forget(other)
+                plane.forget(other)
+            lane.close()
+            port.close()
+        assert not plane._far
+        assert not plane._movers
+        plane.close()
+        assert not faults
+
+    run(play())
+
+
+def test_who_is_there_still_gets_datagrams_when_another_goes(run: Run) -> None:
+    async def play() -> None:
+        faults: list[Exception] = []
+        mover = PythonMover()
+        plane = DatagramPlane(on_fault=faults.append, mover=mover)
+        owner = Owner()
+        with bound() as stays, bound() as goes, bound() as host:
+            for number, sock in enumerate((goes, stays)):
+                plane.watch_far(mover, mover.open(number, DRAFT_12, owner), Channel(), sock)
+            plane.forget(goes)
+            host.sendto(b"hello", stays.getsockname())
+            await until(lambda: owner.missed)
+            assert owner.missed == [b"hello"]
+            plane.forget(stays)
+        plane.close()
+        assert not faults
+
+    run(play())
