@@ -292,6 +292,9 @@ def _check(parser: argparse.ArgumentParser) -> None:
 
 def _passwd(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the user's name")
+    parser.add_argument(
+        "--file", metavar="FILE", help="the users file to change, all at once (default: print the line)"
+    )
 
 
 def _cert(parser: argparse.ArgumentParser) -> None:

@@ -6,14 +6,19 @@ from getpass import getpass
 
 from socks6.errors import ConfigurationError
 from socks6.proxy.authentication.hashes import hash_password
-from socks6.proxy.authentication.users_file import check_name, format_entry
+from socks6.proxy.authentication.users_file import check_name, format_entry, set_entry
 
 
 def run(arguments: Namespace) -> int:
-    """Ask for the password, twice at a terminal; write the line to standard output."""
+    """Ask for the password, twice at a terminal; write the line to a users file, or to standard output."""
     check_name(arguments.name)
     password = _ask() if sys.stdin.isatty() else _read_line()
-    print(format_entry(arguments.name, hash_password(password)))
+    hashed = hash_password(password)
+    if arguments.file is None:
+        print(format_entry(arguments.name, hashed))
+    else:
+        known = set_entry(arguments.file, arguments.name, hashed)
+        print(f"{arguments.file}: {'changed' if known else 'added'} {arguments.name}")
     return 0
 
 

@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
         complain(f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin_in(own)}")
     worker = plan.worker(_observer(choices))
     server = plan.server(worker)
-    operator = Operator(server, worker, plan, choices, lambda: gather(arguments, os.environ).choices)
+    operator = Operator(server, worker, plan, choices, lambda: gather(arguments, os.environ))
     raise_descriptor_limit()
     way = worker.outbound
     upstream = way.client if isinstance(way, Socks6Outbound) and plan.via_fast_open else None
@@ -83,8 +83,10 @@ async def _serve(server: Server, operator: Operator, upstream: Client | None) ->
         for url in server.urls:
             print(f"listening on {url}", file=sys.stderr, flush=True)
         notify("READY=1")
+        reloading = group.create_task(operator.run(), name="reloading")
         fetching = group.create_task(fetch_cookie(upstream), name="cookie") if upstream else None
         await server.serve_forever()
+        reloading.cancel()
         if fetching is not None:
             fetching.cancel()
 

@@ -124,11 +124,12 @@ examples:
     ),
     "passwd": Help(
         "make a line for a users file",
-        "Ask for a password, and write a line for a users file: NAME:HASH.",
+        "Ask for a password, and write a line for a users file, or into it: NAME:HASH.",
         """\
 examples:
-  socks6 passwd alice >> users.txt
-  pwgen 20 1 | tee secret | socks6 passwd alice >> users.txt
+  socks6 passwd alice --file users.txt              adds alice, or changes her password
+  pwgen 20 1 | tee secret | socks6 passwd alice --file users.txt
+  socks6 passwd alice                               prints the line
 """,
     ),
     "cert": Help(

@@ -1,6 +1,7 @@
 """Makes a server, and what it consists of, from an operator's choices."""
 
 import socket
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -156,9 +157,8 @@ def _place(url: ProxyURL) -> tuple[str, int, str]:
 def _authenticator(choices: Choices) -> Authenticator:
     if choices.users is None and choices.users_file is None:
         return NoAuthentication()
-    entries = dict(choices.users_file.entries) if choices.users_file else {}
-    entries.update(choices.users or {})
-    return UserTable(entries)
+    in_file = choices.users_file.entries if choices.users_file else {}
+    return UserTable(ChainMap(dict(choices.users), in_file) if choices.users else in_file)  # type: ignore[arg-type]  # it is only read
 
 
 def _settings(choices: Choices) -> Settings:

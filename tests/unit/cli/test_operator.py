@@ -1,8 +1,12 @@
 """Signals to a running server."""
 
+import asyncio
+import threading
+
 import pytest
 from typing_extensions import override
 
+from socks6.cli.gather import Gathered
 from socks6.cli.operator import Operator
 from socks6.config.choices import Choices
 from socks6.config.plan import Plan
@@ -38,17 +42,21 @@ class Operated(Server):
 class Scene:
     """A server that was made from some choices, and whose files now say others."""
 
-    def __init__(self, before: Choices, after: Choices | ConfigurationError) -> None:
+    def __init__(self, before: Choices, after: Choices | ConfigurationError, *warnings: str) -> None:
         self._after = after
+        self._warnings = warnings
         plan = Plan.of(before)
         self.worker = plan.worker()
         self.server = Operated(plan, self.worker)
         self.operator = Operator(self.server, self.worker, plan, before, self._read)
 
-    def _read(self) -> Choices:
+    def reload(self) -> None:
+        asyncio.run(self.operator.reload_now())
+
+    def _read(self) -> Gathered:
         if isinstance(self._after, ConfigurationError):
             raise self._after
-        return self._after
+        return Gathered(self._after, self._warnings)
 
 
 def test_the_first_signal_drains_and_the_others_end() -> None:
@@ -61,7 +69,7 @@ def test_the_first_signal_drains_and_the_others_end() -> None:
 def test_new_users_and_rules_are_met(capsys: pytest.CaptureFixture[str]) -> None:
     rules = (Rule.parse("deny", ports=["25"]),)
     scene = Scene(Choices(), Choices(users=USERS, rules=rules, allow_private=False))
-    scene.operator.reload()
+    scene.reload()
     assert scene.worker.authenticator.required
     assert scene.worker.policy.rules == rules
     assert not scene.worker.policy.allow_private
@@ -71,28 +79,28 @@ def test_new_users_and_rules_are_met(capsys: pytest.CaptureFixture[str]) -> None
 def test_new_bounds_of_stack_options_are_met() -> None:
     bounds = (StackRule.parse(forbid=["ttl"]),)
     scene = Scene(Choices(), Choices(stack=bounds))
-    scene.operator.reload()
+    scene.reload()
     assert scene.worker.policy.stack == bounds
 
 
 def test_a_file_that_is_wrong_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     scene = Scene(Choices(users=USERS), ConfigurationError("one\ntwo"))
     before = scene.worker.authenticator
-    scene.operator.reload()
+    scene.reload()
     assert scene.worker.authenticator is before
     assert capsys.readouterr().err == "socks6: not reloaded: one\nsocks6: not reloaded: two\n"
 
 
 def test_the_last_user_is_not_lost_where_others_come_in(capsys: pytest.CaptureFixture[str]) -> None:
     scene = Scene(Choices(listen=(PUBLIC,), users=USERS), Choices(listen=(LOCAL,)))
-    scene.operator.reload()
+    scene.reload()
     assert scene.worker.authenticator.required
     assert "asks for no password" in capsys.readouterr().err
 
 
 def test_what_listens_decides_on_private_destinations() -> None:
     scene = Scene(Choices(listen=(PUBLIC,), users=USERS), Choices(listen=(LOCAL,), users=USERS))
-    scene.operator.reload()
+    scene.reload()
     assert not scene.worker.policy.allow_private
 
 
@@ -100,8 +108,59 @@ def test_what_needs_a_restart_is_named(capsys: pytest.CaptureFixture[str]) -> No
     before = Choices(listen=(LOCAL,), connections=5, verbosity=1)
     after = Choices(listen=(PUBLIC,), connections=6, log_destinations=True, users=USERS, verbosity=1)
     scene = Scene(before, after)
-    scene.operator.reload()
+    scene.reload()
     assert scene.worker.authenticator.required
     assert capsys.readouterr().err == (
         "socks6: reloaded\nsocks6: changed, but needs a restart: listen, connections, log-destinations\n"
     )
+
+
+@pytest.mark.parametrize("after", [Choices(users={}), Choices(users=None)])
+def test_a_reload_does_not_lose_all_users(after: Choices, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = Scene(Choices(users=USERS), after)
+    before = scene.worker.authenticator
+    scene.reload()
+    assert scene.worker.authenticator is before
+    assert capsys.readouterr().err.startswith("socks6: not reloaded: no users are left of 1, so that")
+
+
+def test_warnings_are_told_with_a_reload(capsys: pytest.CaptureFixture[str]) -> None:
+    many = plain_entries({f"user{number}": "123456" for number in range(9)})
+    few = {name: many[name] for name in list(many)[:4]}
+    scene = Scene(Choices(users=many), Choices(users=few), "users: others than its owner can change it")
+    scene.reload()
+    assert capsys.readouterr().err == (
+        "socks6: reloaded\n"
+        "socks6: warning: users: others than its owner can change it\n"
+        "socks6: warning: there are 4 users now; there were 9: is the file whole?\n"
+    )
+
+
+def test_a_reload_that_is_asked_for_during_another_follows_it() -> None:
+    class Slow(Scene):
+        reads = 0
+        loop: asyncio.AbstractEventLoop
+
+        @override
+        def _read(self) -> Gathered:
+            assert threading.current_thread() is not threading.main_thread()
+            self.reads += 1
+            if self.reads == 1:
+                self.loop.call_soon_threadsafe(self.operator.reload)
+            else:
+                self.loop.call_soon_threadsafe(done.set)
+            return super()._read()
+
+    async def main() -> Slow:
+        scene = Slow(Choices(users=USERS), Choices(users=USERS))
+        scene.loop = asyncio.get_running_loop()
+        running = scene.loop.create_task(scene.operator.run())
+        scene.operator.reload()
+        async with asyncio.timeout(10):
+            await done.wait()
+        running.cancel()
+        await asyncio.wait([running])
+        return scene
+
+    done = asyncio.Event()
+    assert asyncio.run(main()).reads == 2

@@ -99,8 +99,9 @@ class UserTable(Authenticator):
         remembered: int = REMEMBERED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._users = {name.encode(): (Identity(name=name), hashed) for name, hashed in entries.items()}
-        self._stand_in = _most_usual(list(entries.values()))
+        self._users = dict(entries) if isinstance(entries, dict) else entries
+        self._count = len(entries)
+        self._stand_in = _most_usual(entries)
         self._room = queue
         self.checker = Checker(threads, RecentProofs(seconds=remembered_seconds, size=remembered), clock)
 
@@ -113,6 +114,10 @@ class UserTable(Authenticator):
     def from_file(cls, path: str | Path) -> "UserTable":
         """Return a table of the users in a file, its warnings unread. Raises ConfigurationError."""
         return cls(read_users_file(path).entries)
+
+    def __len__(self) -> int:
+        """Return how many users there are."""
+        return self._count
 
     @property
     @override
@@ -128,7 +133,7 @@ class UserTable(Authenticator):
     async def verify(self, credentials: Credentials) -> Identity | None:
         if not isinstance(credentials, UsernamePasswordCredentials):
             return None
-        identity, hashed = self._users.get(credentials.username, (None, self._stand_in))
+        identity, hashed = self._find(credentials.username)
         digest = self.checker.proofs.digest(credentials.username, credentials.password)
         proof = None if identity is None else digest
         if not await self._matches(hashed, credentials.password, proof):
@@ -140,19 +145,27 @@ class UserTable(Authenticator):
     def recall(self, credentials: Credentials) -> Identity | None:
         if not isinstance(credentials, UsernamePasswordCredentials):
             return None
-        identity, hashed = self._users.get(credentials.username, (None, self._stand_in))
+        identity, hashed = self._find(credentials.username)
         proof = self.checker.proofs.digest(credentials.username, credentials.password)
         return identity if self.checker.remembers(proof, hashed) else None
 
     @override
     def standing(self, identity: Identity) -> object:
-        _, hashed = self._users.get(identity.name.encode(), (None, None))
-        return hashed
+        return self._users.get(identity.name)
 
     @override
     def take_over(self, old: Authenticator) -> None:
         if isinstance(old, UserTable):
             self.checker = old.checker
+
+    def _find(self, username: bytes) -> tuple[Identity | None, PasswordHash]:
+        """Return a user and its hash; nobody and the stand-in if there is no such user."""
+        try:
+            name = username.decode()
+        except UnicodeDecodeError:
+            return None, self._stand_in
+        hashed = self._users.get(name)
+        return (None, self._stand_in) if hashed is None else (Identity(name=name), hashed)
 
     async def _matches(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
         """Return whether it is the password, after as long as that takes for any other."""
@@ -185,9 +198,13 @@ def plain_entries(passwords: Mapping[str, str]) -> dict[str, PasswordHash]:
     return entries
 
 
-def _most_usual(hashes: list[PasswordHash]) -> PasswordHash:
+def _most_usual(entries: Mapping[str, PasswordHash]) -> PasswordHash:
     """Return one of the hashes that cost what most of them cost."""
-    if not hashes:
+    costs: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for name, hashed in entries.items():
+        costs[hashed.cost] += 1
+        examples.setdefault(hashed.cost, name)
+    if not costs:
         return PlainSecret.of(b"")
-    usual, _ = Counter(hashed.cost for hashed in hashes).most_common(1)[0]
-    return next(hashed for hashed in hashes if hashed.cost == usual)
+    return entries[examples[costs.most_common(1)[0][0]]]

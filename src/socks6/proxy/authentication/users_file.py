@@ -1,34 +1,68 @@
 """The users file: one `name:hash` a line, as `socks6 passwd` and htpasswd -B make them."""
 
-import os
 import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from socks6.errors import ConfigurationError
+from socks6.net.files import alone_with, read_settled, write_at_once
 from socks6.proxy.authentication.hashes import PasswordHash, parse_hash
 
 COMMENT: Final = "#"
 MAX_NAME_LENGTH: Final = 255  # RFC 1929, section 2
 
 
+class HashedUsers(Mapping[str, PasswordHash]):
+    """Names and hashes that were found to be right; each hash is read again when it is wanted.
+
+    As text, 100 000 of them cost the garbage collector nothing: as objects, each of its full runs would stop the
+    event loop for 0.2 s.
+    """
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self._texts: Final = texts
+
+    @override
+    def __getitem__(self, name: str) -> PasswordHash:
+        return parse_hash(self._texts[name])
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{len(self)} users>"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsersFile:
     """What a users file says, and what its owner should know about it."""
 
-    entries: dict[str, PasswordHash]
+    entries: Mapping[str, PasswordHash]
     warnings: tuple[str, ...] = ()
 
 
 def read_users_file(path: str | Path) -> UsersFile:
-    """Read a users file. Raises ConfigurationError, which names file and line and quotes no secret."""
+    """Read a users file, once nobody writes it. Raises ConfigurationError, which names file and line and quotes no secret."""
     try:
-        with Path(path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read()
+        data, mode = read_settled(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
+    if data and not data.endswith(b"\n"):
+        raise ConfigurationError(
+            f"{path}: its last line has no end: it may have been cut off; add a line feed"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -38,9 +72,9 @@ def read_users_file(path: str | Path) -> UsersFile:
     return UsersFile(entries=entries, warnings=_warnings(str(path), mode, entries))
 
 
-def parse_users(text: str, source: str) -> dict[str, PasswordHash]:
+def parse_users(text: str, source: str) -> HashedUsers:
     """Read the text of a users file; `source` is what errors call it. Raises ConfigurationError."""
-    entries: dict[str, PasswordHash] = {}
+    entries: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), 1):
         entry = line.strip()
         if not entry or entry.startswith(COMMENT):
@@ -53,7 +87,7 @@ def parse_users(text: str, source: str) -> dict[str, PasswordHash]:
         if name in entries:
             raise ConfigurationError(f"{where}: {name!r} is there already")
         try:
-            entries[name] = parse_hash(secret)
+            parse_hash(secret)
         except ConfigurationError as error:
             raise ConfigurationError(f"{where}: {error}") from None
         except ValueError as error:
@@ -61,7 +95,35 @@ def parse_users(text: str, source: str) -> dict[str, PasswordHash]:
                 f"{where}: what stands for the password of {name!r} is {error};"
                 f" `socks6 passwd {name}` makes the line"
             ) from None
-    return entries
+        entries[name] = secret
+    return HashedUsers(entries)
+
+
+def set_entry(path: str | Path, name: str, hashed: str) -> bool:
+    """Have a users file hold this line for a user, whole or not at all; return whether the user was there before.
+
+    All other lines stay as they are, the user's becomes the last; a file that is not there is made, readable by its
+    owner alone. Raises
+    ConfigurationError for a file that is wrong, or cannot be written.
+    """
+    line = format_entry(name, hashed)
+    try:
+        with alone_with(path):
+            lines: list[str] = []
+            if Path(path).exists():
+                known = set(read_users_file(path).entries)
+                lines = read_settled(path).data.decode("utf-8-sig").split("\n")[:-1]
+            else:
+                known = set()
+            kept = [old for old in lines if name not in known or _name_in(old) != name]
+            write_at_once(path, "".join(f"{entry}\n" for entry in (*kept, line)).encode())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    return name in known
+
+
+def _name_in(line: str) -> str:
+    return line.strip().partition(":")[0]
 
 
 def format_entry(name: str, hashed: str) -> str:
@@ -89,7 +151,7 @@ def _check_name(name: str, where: str) -> None:
         raise ConfigurationError(f"{where}: {error}") from None
 
 
-def _warnings(path: str, mode: int, entries: dict[str, PasswordHash]) -> tuple[str, ...]:
+def _warnings(path: str, mode: int, entries: Mapping[str, PasswordHash]) -> tuple[str, ...]:
     found: list[str] = []
     if mode & stat.S_IROTH:
         found.append(f"{path}: every user of this machine can read the hashes; try chmod o-r")

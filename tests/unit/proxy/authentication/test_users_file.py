@@ -7,8 +7,15 @@ import bcrypt
 import pytest
 
 from socks6.errors import ConfigurationError
-from socks6.proxy.authentication.users_file import check_name, format_entry, parse_users, read_users_file
+from socks6.proxy.authentication.users_file import (
+    check_name,
+    format_entry,
+    parse_users,
+    read_users_file,
+    set_entry,
+)
 
+OTHER = bcrypt.hashpw(b"other", bcrypt.gensalt(4)).decode()
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 
 
@@ -116,7 +123,7 @@ def test_a_file_that_is_not_text_is_named_with_its_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_open_to_others_is_warned_of(tmp_path: Path, mode: int, warnings: list[str]) -> None:
-    path = write(tmp_path, f"alice:{HASH}".encode(), mode)
+    path = write(tmp_path, f"alice:{HASH}\n".encode(), mode)
     assert stat.S_IMODE(path.stat().st_mode) == mode
     assert [warning.partition("try ")[2] for warning in read_users_file(path).warnings] == warnings
 
@@ -124,3 +131,36 @@ def test_a_file_open_to_others_is_warned_of(tmp_path: Path, mode: int, warnings:
 def test_a_file_without_users_is_warned_of(tmp_path: Path) -> None:
     (warning,) = read_users_file(write(tmp_path, b"# nobody yet\n")).warnings
     assert warning.endswith("users: holds no users, so that nobody can come in")
+
+
+def test_a_file_that_ends_in_the_middle_of_a_line_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="its last line has no end"):
+        read_users_file(write(tmp_path, f"alice:{HASH}".encode()))
+    assert read_users_file(write(tmp_path, b"")).entries == {}
+
+
+def test_a_user_is_set_and_all_else_stays(tmp_path: Path) -> None:
+    path = write(tmp_path, f"# staff\u2028bob:x\r\n\nalice:{HASH}\r\n # alice:\nbob:{HASH}\n".encode(), 0o640)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert set_entry(link, "alice", OTHER)
+    assert not set_entry(link, "carol", OTHER)
+    assert path.read_bytes().decode() == (
+        f"# staff\u2028bob:x\r\n\n # alice:\nbob:{HASH}\nalice:{OTHER}\ncarol:{OTHER}\n"
+    )
+    assert (stat.S_IMODE(path.stat().st_mode), link.is_symlink()) == (0o640, True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "users"]
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    set_entry(tmp_path / "users", "alice", HASH)
+    assert stat.S_IMODE((tmp_path / "users").stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_wrong_is_not_changed(tmp_path: Path) -> None:
+    path = write(tmp_path, b"alice\n")
+    with pytest.raises(ConfigurationError, match="users:1: not of the form"):
+        set_entry(path, "bob", HASH)
+    assert path.read_bytes() == b"alice\n"
+    with pytest.raises(ConfigurationError, match="No such file"):
+        set_entry(tmp_path / "nowhere" / "users", "bob", HASH)

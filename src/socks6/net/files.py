@@ -1,0 +1,82 @@
+"""Reading and writing files that others may be writing or reading at the same time."""
+
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ATTEMPTS: Final = 20
+PAUSE_SECONDS: Final = 0.1  # a file that was written within them may be in the middle of it
+
+
+class Contents(NamedTuple):
+    """What was read, and the file's mode."""
+
+    data: bytes
+    mode: int
+
+
+def read_settled(path: str | Path, *, pause: Callable[[float], None] = time.sleep) -> Contents:
+    """Return the contents of a file that nobody is writing: one that has just changed is read again.
+
+    Blocks for up to 2 s then. What is no regular file, such as a pipe, is read once. Raises OSError, also for a
+    file that does not come to rest.
+    """
+    for _ in range(ATTEMPTS):
+        with Path(path).open("rb") as file:
+            before = os.fstat(file.fileno())
+            data = file.read()
+            after = os.fstat(file.fileno())
+        if not stat.S_ISREG(after.st_mode):
+            return Contents(data, after.st_mode)
+        unchanged = _state(before) == _state(after) and len(data) == after.st_size
+        if unchanged and not 0 <= time.time() - after.st_mtime < PAUSE_SECONDS:
+            return Contents(data, after.st_mode)
+        pause(PAUSE_SECONDS)
+    raise OSError(0, "is being written all the time", str(path))
+
+
+def write_at_once(path: str | Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Have a file hold `data`: readers find the old file or the new one, never a part. Raises OSError.
+
+    A file that is there keeps its mode and, as far as we may, its owner; a link leads where it led.
+    """
+    target = Path(os.path.realpath(path))
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            try:
+                known = target.stat()
+            except FileNotFoundError:
+                os.fchmod(file.fileno(), mode)
+            else:
+                with contextlib.suppress(PermissionError):
+                    os.fchown(file.fileno(), known.st_uid, known.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(known.st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def alone_with(path: str | Path) -> Iterator[None]:
+    """Keep others that do the same from changing files of the folder until the block ends. Raises OSError."""
+    folder = os.open(Path(os.path.realpath(path)).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,74 @@
+"""Files that are read while others write them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from socks6.net.files import ATTEMPTS, read_settled, write_at_once
+
+LONG_AGO = 1_000_000_000
+
+
+def test_a_file_that_has_rested_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"all")
+    path.chmod(0o640)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    contents = read_settled(path, pause=_never)
+    assert (contents.data, contents.mode & 0o777) == (b"all", 0o640)
+
+
+def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"half\n")
+
+    def go_on(_: float) -> None:
+        if path.read_bytes() == b"half\n":
+            path.write_bytes(b"half\nwhole\n")
+        else:
+            os.utime(path, (LONG_AGO, LONG_AGO))
+
+    assert read_settled(path, pause=go_on).data == b"half\nwhole\n"
+
+
+def test_a_file_that_does_not_come_to_rest_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    pauses: list[float] = []
+
+    def go_on(seconds: float) -> None:
+        pauses.append(seconds)
+        path.write_bytes(b"x" * len(pauses))
+
+    with pytest.raises(OSError, match="being written"):
+        read_settled(path, pause=go_on)
+    assert len(pauses) == ATTEMPTS
+
+
+def test_a_pipe_is_read_once() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"piped")
+    os.close(writer)
+    try:
+        assert read_settled(f"/dev/fd/{reader}", pause=_never).data == b"piped"
+    finally:
+        os.close(reader)
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_at_once(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def _never(_: float) -> None:
+    raise AssertionError("nobody writes it")
