@@ -88,13 +88,17 @@ class DirectBinding(Binding):
                 raise GeneralFailure(f"accepting: {error.strerror or error}") from error
             peer = stream.remote
             peer = Endpoint(peer.host.partition("%")[0], peer.port)  # whatever the scope
-            if self._judge_peer(peer.host, peer.port):
+            options = self._in_force(stream) if self._judge_peer(peer.host, peer.port) else None
+            if options is not None:
                 break
             stream.abort()
-            await asyncio.sleep(0)  # however many come that may not
-        if not self._backlog:
-            await self.aclose()
-        return Accepted(stream=stream, peer=peer, options=self._in_force(stream))
+        try:
+            if not self._backlog:
+                await self.aclose()
+        except BaseException:
+            stream.abort()
+            raise
+        return Accepted(stream=stream, peer=peer, options=options)
 
     @override
     async def aclose(self) -> None:
@@ -131,12 +135,16 @@ class DirectBinding(Binding):
         except* OSError as closed:
             raise closed.exceptions[0] from None
 
-    def _in_force(self, stream: SocketStream) -> tuple[StackOption, ...]:
+    def _in_force(self, stream: SocketStream) -> tuple[StackOption, ...] | None:
+        """Return what is in force on a peer's connection; None if that is gone already."""
         sock = stream.raw_socket
         if not self._wanted or sock is None:
             return ()
-        prepare(sock, self._wanted, Leg.PROXY_REMOTE)  # what it did not inherit
-        return in_force(sock, self._wanted, Leg.PROXY_REMOTE)
+        try:
+            prepare(sock, self._wanted, Leg.PROXY_REMOTE)  # what it did not inherit
+            return in_force(sock, self._wanted, Leg.PROXY_REMOTE)
+        except OSError:
+            return None
 
 
 async def _tell(news: asyncio.Event, listener: SocketListener) -> None:

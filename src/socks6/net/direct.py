@@ -190,7 +190,11 @@ class DirectOutbound(Outbound):
         found: tuple[StackOption, ...] = ()
         if wanted or raced:
             origin = Origin(raced=None if literal_address(host, port) else raced, syn_bytes=syn_bytes)
-            found = _in_force(sock, wanted, origin)
+            try:
+                found = _in_force(sock, wanted, origin)
+            except BaseException:
+                stream.abort()
+                raise
         return Connection(stream=stream, bound=stream.local, options=found, first_data_sent=syn_bytes)
 
     @cached_property

@@ -49,6 +49,7 @@ class BacklogListener(Binding):
         self._line: dict[Turn, None] = {}
         self._ahead: deque[Accepted] = deque()
         self._changed = asyncio.Event()  # somebody stands in line, or a peer was taken
+        self._room = asyncio.Event()  # somebody has left the line, or there is none any more
         self._on_close = on_close
         self._closed = False
 
@@ -92,7 +93,10 @@ class BacklogListener(Binding):
 
     @override
     async def accept(self) -> Accepted:
-        """Wait in line for the next peer. Raises GeneralFailure."""
+        """Wait in line for the next peer, once the line has room. Raises GeneralFailure when there will be none."""
+        while len(self._line) >= self.backlog and not self._closed:
+            self._room.clear()
+            await self._room.wait()
         turn = self.stand()
         try:
             return await turn.wait()
@@ -116,7 +120,7 @@ class BacklogListener(Binding):
             accepted.stream.abort()
         elif self._line:
             turn = next(iter(self._line))
-            del self._line[turn]
+            self.forget(turn)
             turn.serve(accepted)
         else:
             self._ahead.append(accepted)
@@ -124,6 +128,7 @@ class BacklogListener(Binding):
     def forget(self, turn: "Turn") -> None:
         """Have somebody stand in line no more."""
         self._line.pop(turn, None)
+        self._room.set()
 
     @override
     async def aclose(self) -> None:
@@ -132,6 +137,7 @@ class BacklogListener(Binding):
             self._closed = True
             self._on_close()
         line, self._line = self._line, {}
+        self._room.set()
         for turn in line:
             turn.disappoint()
         while self._ahead:

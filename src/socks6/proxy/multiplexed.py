@@ -120,7 +120,10 @@ class MultiplexedVisit:
         self._binds.discard(stream_id)
 
     async def push(self, accepted: Accepted, reply: bytes) -> None:
-        """Give a peer a stream of its own, which begins with `reply`. Raises OSError when the connection is over."""
+        """Give a peer a stream of its own, which begins with `reply`. Raises OSError when the connection is over.
+
+        Where the client wants none of that very stream, the peer is reset, and others may come.
+        """
         try:
             stream = await self.connection.open()
         except BaseException:
@@ -128,6 +131,10 @@ class MultiplexedVisit:
             raise
         try:
             await stream.send(reply)
+        except OSError:
+            stream.abort()
+            accepted.stream.abort()
+            return
         except BaseException:
             stream.abort()
             accepted.stream.abort()

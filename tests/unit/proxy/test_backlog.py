@@ -257,3 +257,42 @@ def test_a_place_has_several_names(
         await listener.aclose()
 
     run(scene())
+
+
+def test_who_calls_accept_waits_for_room_in_the_line(run: Run) -> None:
+    async def scene() -> None:
+        binding = ScriptedBinding(backlog=2)
+        listener = listening(binding)
+        async with running(listener):
+            first, second = listener.stand(), listener.stand()
+            over_and_over = asyncio.ensure_future(listener.accept())
+            await settle()
+            assert not over_and_over.done()
+            for peer in (FIRST, SECOND, THIRD):
+                binding.arrive(peer)
+            assert (await over_and_over).peer == THIRD
+            first.leave()
+            second.leave()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("end", ["somebody leaves", "the listener is closed"])
+def test_it_wakes_when_somebody_leaves_the_line_or_there_is_none(run: Run, end: str) -> None:
+    async def scene() -> None:
+        binding = ScriptedBinding(backlog=2)
+        listener = listening(binding)
+        async with running(listener):
+            turns = [listener.stand(), listener.stand()]
+            waiting = asyncio.ensure_future(listener.accept())
+            await settle()
+            if end == "somebody leaves":
+                for turn in turns:
+                    turn.leave()
+                binding.arrive(FIRST)
+                assert (await waiting).peer == FIRST
+        if end != "somebody leaves":
+            with pytest.raises(GeneralFailure, match="gone"):
+                await waiting
+
+    run(scene())

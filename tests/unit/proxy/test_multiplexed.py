@@ -5,9 +5,19 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from typing_extensions import override
 
-from socks6.net.stream import ByteStream, Endpoint, FrameSink, MultiplexedConnection, Protection
+from socks6.net.stream import (
+    NOWHERE,
+    Accepted,
+    ByteStream,
+    Endpoint,
+    FrameSink,
+    MultiplexedConnection,
+    Protection,
+)
+from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.telemetry import Ending
@@ -169,3 +179,53 @@ def test_two_that_are_let_in_at_a_time_after_a_reload_are_not_each_other(run: Ru
             assert not await shared.enter()
 
     run(main())
+
+
+def test_a_peer_whose_stream_the_client_refuses_is_reset_and_the_next_one_comes(run: Run) -> None:
+    async def main() -> None:
+        served: list[Accepted] = []
+
+        async def serve(_: object, stream: ByteStream, accepted: Accepted) -> None:
+            served.append(accepted)
+            stream.abort()
+
+        connection = Opening()
+        shared = MultiplexedVisit(connection, serve)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            shared.begin(group, 1000)
+            near, far = memory_stream_pair()
+            await shared.push(Accepted(stream=near, peer=NOWHERE), b"reply")
+            with pytest.raises(ConnectionError):
+                await far.receive()
+            next_one = Accepted(stream=memory_stream_pair()[0], peer=NOWHERE)
+            await shared.push(next_one, b"reply")
+            await asyncio.sleep(0)
+            assert served == [next_one]
+            connection.over = True
+            near, far = memory_stream_pair()
+            with pytest.raises(ConnectionError):
+                await shared.push(Accepted(stream=near, peer=NOWHERE), b"reply")
+            with pytest.raises(ConnectionError):
+                await far.receive()
+            shared.leave()
+
+    run(main())
+
+
+class Opening(Idle):
+    """Opens streams, the first of which the client refuses; until it is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = False
+        self._opened = 0
+
+    @override
+    async def open(self) -> ByteStream:
+        if self.over:
+            raise ConnectionResetError("over")
+        near, _ = memory_stream_pair()
+        self._opened += 1
+        if self._opened == 1:
+            near.abort()
+        return near

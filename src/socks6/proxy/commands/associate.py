@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
-from socks6.errors import NotAllowed
+from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.codes import Availability, Command, Leg, Parity
 from socks6.message.options import NoFragmentation, PortParity, StackOption, UDPError, find
 from socks6.net.stackopts import in_force, merge, prepare
@@ -47,12 +47,21 @@ async def associate(
         owner=owner,
         holder=holder,
     )
-    return Association(
-        channel=channel,
-        bound=reachable(channel.bound, advertised, client.local.host) if outbound.resolves else channel.bound,
-        options=_truth(call, channel, carrier),
-        near_options=tuple(option for option in permitted if option.leg & Leg.CLIENT_PROXY),
-    )
+    try:
+        return Association(
+            channel=channel,
+            bound=reachable(channel.bound, advertised, client.local.host)
+            if outbound.resolves
+            else channel.bound,
+            options=_truth(call, channel, carrier),
+            near_options=tuple(option for option in permitted if option.leg & Leg.CLIENT_PROXY),
+        )
+    except OSError as error:
+        await channel.aclose()
+        raise GeneralFailure(f"after opening a port: {error.strerror or error}") from error
+    except BaseException:
+        await channel.aclose()
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -353,7 +353,14 @@ class _ForOne(Binding):
                 accepted = await self._wait()
         except TimeoutError as error:
             raise ConnectionTimedOut("nobody connected in time") from error
-        return replace(accepted, options=self._truth(accepted))
+        try:
+            return replace(accepted, options=self._truth(accepted))
+        except OSError as error:
+            accepted.stream.abort()
+            raise GeneralFailure(f"after accepting: {error.strerror or error}") from error
+        except BaseException:
+            accepted.stream.abort()
+            raise
 
     @override
     async def aclose(self) -> None:

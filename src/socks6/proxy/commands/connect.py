@@ -4,7 +4,7 @@ import socket
 from collections.abc import Hashable
 from dataclasses import replace
 
-from socks6.errors import NotAllowed
+from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.codes import Leg
 from socks6.net.direct import DNS_PORT, UNSPECIFIED
 from socks6.net.stackopts import prepare
@@ -52,7 +52,14 @@ async def connect(
         return connection
     # the remote's own connection, not one to another proxy
     remote = connection.stream.raw_socket if outbound.resolves else None
-    options = whole_truth(call.options, permitted, connection.options, client=client, remote=remote)
+    try:
+        options = whole_truth(call.options, permitted, connection.options, client=client, remote=remote)
+    except OSError as error:
+        connection.stream.abort()
+        raise GeneralFailure(f"after connecting: {error.strerror or error}") from error
+    except BaseException:
+        connection.stream.abort()
+        raise
     return replace(connection, options=options)
 
 

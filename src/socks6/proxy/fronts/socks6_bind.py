@@ -83,7 +83,7 @@ async def _keep(operation: Operation, listener: BacklogListener, answer: Postpon
 
 async def _push(company: Company, listener: BacklogListener, dialect: Dialect, stream_id: int | None) -> None:
     """Give each peer a stream of its own, for as long as the connection lasts."""
-    with contextlib.suppress(OSError):  # the connection is over, or the listener is
+    with contextlib.suppress(OSError):  # the connection is over, or the listener is: nothing else ends it
         while True:
             accepted = await listener.accept()
             reply = _success(accepted.peer, accepted.options, stream_id)

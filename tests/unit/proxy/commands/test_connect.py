@@ -1,10 +1,15 @@
 """CONNECT: rules first, then the way out."""
 
+import errno
+import os
+
 import pytest
 
-from socks6.errors import NotAllowed
+from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.codes import Command
+from socks6.message.options import TTL
 from socks6.policy.rules import Policy, Rule
+from socks6.proxy.commands import connect as commands_connect
 from socks6.proxy.commands.connect import connect
 from socks6.proxy.fronts.base import Call
 from tests.kit.loops import Run
@@ -88,5 +93,24 @@ def test_no_other_service_hides_behind_no_address(run: Run) -> None:
     async def scene() -> None:
         with pytest.raises(NotAllowed):
             await connect(call("0.0.0.0", 80), policy=Policy(), outbound=ScriptedOutbound())
+
+    run(scene())
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), ValueError("ours")])
+def test_a_connection_whose_options_cannot_be_told_is_closed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    async def scene() -> None:
+        monkeypatch.setattr(commands_connect, "whole_truth", fail)
+        outbound = ScriptedOutbound()
+        asked = Call(command=Command.CONNECT, host="example.com", port=80, options=(TTL(leg=2, ttl=9),))
+        with pytest.raises(GeneralFailure if isinstance(fault, OSError) else ValueError):
+            await connect(asked, policy=Policy(), outbound=outbound)
+        with pytest.raises(ConnectionError):
+            await outbound.far.receive()
 
     run(scene())

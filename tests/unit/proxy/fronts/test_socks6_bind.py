@@ -6,11 +6,14 @@ import pytest
 
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
+from socks6.net.stream import Accepted, Endpoint
+from socks6.proxy.backlog import BacklogListener
+from socks6.proxy.fronts.socks6_bind import _push
 from socks6.proxy.fronts.waiting import EARLY_BYTES
 from socks6.proxy.settings import BindSettings
 from socks6.telemetry import Ending
 from tests.kit.bind_scene import FOUR, OTHER, place_of, reply_from, serving, session
-from tests.kit.bindings import BOUND, PEER
+from tests.kit.bindings import BOUND, PEER, ScriptedBinding
 from tests.kit.loops import Run
 from tests.kit.reading import receive_all, receive_exactly
 
@@ -234,3 +237,59 @@ def test_what_comes_on_the_listeners_own_connection_is_nobodys(run: Run) -> None
             assert (line.bytes_up, line.ending) == (0, Ending.DONE)
 
     run(scene())
+
+
+class SlowCompany:
+    """A client's connection that opens a stream when the test lets it."""
+
+    def __init__(self) -> None:
+        self.may_open = asyncio.Event()
+        self.pushed: list[Endpoint] = []
+
+    async def push(self, accepted: Accepted, reply: bytes) -> None:
+        await self.may_open.wait()
+        self.pushed.append(accepted.peer)
+
+
+def test_pushing_outlives_a_line_that_was_full_for_a_while(run: Run) -> None:
+    """An accept-BIND stands in the only place of the line while a stream is being opened for a peer."""
+
+    async def scene() -> None:
+        binding, company = ScriptedBinding(backlog=1), SlowCompany()
+        listener = BacklogListener(
+            binding,
+            owner="me",
+            bound=BOUND,
+            options=(),
+            backlog=1,
+            announces=False,
+            asked_for=BOUND.host,
+            on_close=lambda: None,
+        )
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(listener.run())
+            pushing = group.create_task(_push(company, listener, DRAFT_12, None))  # type: ignore[arg-type]  # pushes
+            binding.arrive(PEER)
+            await settle()
+            turn = listener.stand()
+            company.may_open.set()
+            await settle()
+            assert company.pushed == [PEER]
+            binding.arrive(OTHER)
+            assert (await turn.wait()).peer == OTHER
+            turn.leave()
+            binding.arrive(PEER)
+            await settle()
+            assert company.pushed == [PEER, PEER]
+            assert not pushing.done()
+            serving.cancel()
+            await listener.aclose()  # which ends it
+            await pushing
+
+    run(scene())
+
+
+async def settle() -> None:
+    """Let every task come as far as it can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
