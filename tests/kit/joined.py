@@ -87,13 +87,20 @@ def tls_pair() -> tuple[ByteStream, ByteStream]:
 
 def tls_conversations() -> tuple[TlsConversation, TlsConversation]:
     """Return both ends of TLS that has shaken hands, the client's first; whoever has them carries the bytes."""
-    client_side, server_side = _contexts()
-    client = TlsConversation(client_side, server_hostname="localhost")
-    server = TlsConversation(server_side, server_side=True)
+    client, server = tls_conversations_to_be()
     for _ in range(2):  # the hello and its answer; the client's last word, and tickets
         server.incoming.write(client.begin())
         client.incoming.write(server.begin())
     return client, server
+
+
+def tls_conversations_to_be() -> tuple[TlsConversation, TlsConversation]:
+    """Return both ends of TLS before they have shaken hands, the client's first."""
+    client_side, server_side = _contexts()
+    return (
+        TlsConversation(client_side, server_hostname="localhost"),
+        TlsConversation(server_side, server_side=True),
+    )
 
 
 @functools.cache

@@ -3,14 +3,12 @@
 import dataclasses
 import datetime as dt
 import os
-import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
-from socks6.message.address import normalize_host
 from socks6.net.encryption.issue import make_certificate
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.url import ENCRYPTED
@@ -67,7 +65,7 @@ def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, 
         try:
             certificate.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             make_certificate(
-                _names(url.host for url in needy),
+                (),  # strangers read it: it tells nobody what the machine is called, or what for it is
                 certificate=certificate,
                 key=key,
                 now=dt.datetime.now(dt.UTC),
@@ -78,13 +76,3 @@ def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, 
             ) from error
     settings = dataclasses.replace(plan.settings, tls=plan.settings.tls.over(own))
     return dataclasses.replace(plan, settings=settings), str(certificate), made
-
-
-def _names(hosts: Iterable[str]) -> list[str]:
-    """Return what to call the server: the hosts that it listens at, and the machine's name."""
-    named = [host for host in hosts if host not in {"", "0.0.0.0", "::"}]  # noqa: S104 - nobody's name
-    try:
-        named.append(normalize_host(socket.gethostname()))
-    except ValueError:  # a machine may have a name that hosts cannot have
-        named.append("socks6.invalid")
-    return list(dict.fromkeys(named))

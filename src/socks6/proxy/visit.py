@@ -376,7 +376,7 @@ class Visit:
 
     async def secure(self, stream: TlsStream) -> None:
         """Shake hands, and see who has come if certificates tell. Raises TlsFailed, OSError."""
-        await stream.handshake()
+        await stream.handshake(quiet=self.worker.settings.quiet)
         if self.front.name == SOCKS6 and stream.protocol != ALPN:
             raise TlsFailed(f"the client does not say that it speaks {ALPN} (ALPN)")
         if stream.wants_certificate:

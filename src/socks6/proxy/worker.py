@@ -26,7 +26,7 @@ from socks6.proxy.fronts.base import Front, Tunnel
 from socks6.proxy.fronts.http import HttpFront, HttpSettings
 from socks6.proxy.fronts.mixed import MixedFront
 from socks6.proxy.fronts.socks5 import Socks5Front
-from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.fronts.socks6 import Socks6Front, stay_silent
 from socks6.proxy.limits import HolderLimits
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
@@ -290,10 +290,21 @@ class ServerWorker:
         self._sweep_later()
         try:
             if isinstance(visit.stream, TlsStream):
-                await _secure(visit, visit.stream)
+                await self._secure(visit, visit.stream)
             return await visit.front.serve(visit.stream, b"", visit)
         finally:
             self._handshakes.pop(visit, None)
+
+    async def _secure(self, visit: Visit, stream: TlsStream) -> None:
+        """Shake hands; who fails may read OpenSSL's alert, unless we are quiet. Raises TlsFailed, OSError."""
+        try:
+            await visit.secure(stream)
+        except TlsFailed:
+            if self.settings.quiet:
+                await stay_silent(stream, visit.deadline)
+            else:
+                await linger(stream.beneath)
+            raise
 
     def _sweep_later(self) -> None:
         """Have handshakes past their deadline ended: one timer for all, none while there are no handshakes."""
@@ -328,15 +339,6 @@ def _leave(limits: ConnectionLimits, source: str, stream: ByteStream, _: "asynci
     """Clean up, also after a task that was cancelled before it began."""
     stream.abort()
     limits.leave(source)
-
-
-async def _secure(visit: Visit, stream: TlsStream) -> None:
-    """Shake hands; whoever fails gets to read OpenSSL's alert, which tells him why. Raises TlsFailed, OSError."""
-    try:
-        await visit.secure(stream)
-    except TlsFailed:
-        await linger(stream.beneath)
-        raise
 
 
 async def linger(stream: ByteStream, *, patient: bool = False) -> None:

@@ -1,11 +1,12 @@
 """The certificate that a server makes for itself."""
 
 import os
-import socket
+import re
 import stat
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from socks6.cli.certificates import pin_in
 from socks6.config.choices import Choices
@@ -75,12 +76,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         with_certificate(plan("socks6+tls://127.0.0.1:0"), {"STATE_DIRECTORY": str(tmp_path / "file" / "x")})
 
 
-def test_a_machine_may_have_a_name_that_hosts_cannot_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: "not a name")
-    _, path, _ = with_certificate(plan("socks6+tls://:0"), {"STATE_DIRECTORY": str(tmp_path)})
-    assert read_certificate(path).subject.rfc4514_string() == "CN=socks6.invalid"
+def test_it_names_nothing(tmp_path: Path) -> None:
+    _, path, _ = with_certificate(
+        plan("socks6+tls://127.0.0.1:0", "mixed+tls://localhost:0"), {"STATE_DIRECTORY": str(tmp_path)}
+    )
+    certificate = read_certificate(path)
+    assert re.fullmatch("CN=[0-9a-f]{16}", certificate.subject.rfc4514_string())
+    assert certificate.issuer == certificate.subject
+    with pytest.raises(x509.ExtensionNotFound):
+        certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from socks6.client.client import Client
-from socks6.errors import ConfigurationError, ProxyUnreachable, TlsFailed
+from socks6.errors import AuthenticationFailed, ConfigurationError, ProxyUnreachable, TlsFailed
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.tls_connector import TlsConnector
@@ -147,13 +147,15 @@ def test_a_client_that_speaks_no_tls_is_told_in_the_log(run: Run) -> None:
     run(play())
 
 
-def test_connections_are_limited_before_any_tls(run: Run) -> None:
+def test_who_only_connects_gives_way_before_any_tls(run: Run) -> None:
     async def play() -> None:
         async with serving(connections=1) as scene, Client(scene.url()) as client:
             first = await connect_tcp("127.0.0.1", scene.port)
             await until(lambda: scene.server.connections)
-            with pytest.raises(ProxyUnreachable):
+            with pytest.raises(AuthenticationFailed):  # so it was let in, and heard
                 await client.noop()
+            with pytest.raises(ConnectionResetError):
+                await first.receive()
             first.abort()
 
     run(play())

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
@@ -25,7 +26,9 @@ NO_EXTRA: Final = "this needs an extra: pip install socks6[server]"
 def make_certificate(
     names: Sequence[str], *, certificate: Path, key: Path, now: dt.datetime, days: int = DAYS
 ) -> None:
-    """Write a new key (EC, P-256) and a certificate for these hosts, which are names or addresses.
+    """Write a new key (EC, P-256) and a certificate for these hosts, which are names or addresses, or for none.
+
+    One for none names nothing but a random word: its clients know it by its pin.
 
     Files that are there already stay as they are. Raises ConfigurationError, FileExistsError, OSError.
     """
@@ -67,7 +70,10 @@ def _made(hosts: Sequence[str], now: dt.datetime, days: int) -> tuple[bytes, byt
         raise ConfigurationError(NO_EXTRA) from None
     key = ec.generate_private_key(ec.SECP256R1())
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    common_name = hosts[0] if len(hosts[0]) <= LONGEST_COMMON_NAME else "socks6"
+    if not hosts:
+        common_name = secrets.token_hex(8)  # RFC 5280, section 4.1.2.4: an issuer must have some name
+    else:
+        common_name = hosts[0] if len(hosts[0]) <= LONGEST_COMMON_NAME else "socks6"
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     alternatives = [
         x509.IPAddress(ip_address(host)) if is_literal(host) else x509.DNSName(host) for host in hosts
@@ -77,7 +83,6 @@ def _made(hosts: Sequence[str], now: dt.datetime, days: int) -> tuple[bytes, byt
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + dt.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(identifier, critical=False)
@@ -85,6 +90,8 @@ def _made(hosts: Sequence[str], now: dt.datetime, days: int) -> tuple[bytes, byt
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
         )
     )
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     return (
         key.private_bytes(
             serialization.Encoding.PEM,

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 from socks6.errors import LocalProtocolError, TlsFailed
@@ -75,6 +76,7 @@ class TlsStream:
         "_conversation",
         "_dry",
         "_ended",
+        "_make",
         "_plain",
         "_raw",
         "_sends",
@@ -84,9 +86,16 @@ class TlsStream:
         "turns",
     )
 
-    def __init__(self, raw: SocketStream, conversation: TlsConversation) -> None:
+    def __init__(
+        self, raw: SocketStream, conversation: TlsConversation | Callable[[], TlsConversation]
+    ) -> None:
+        """`conversation` may be what makes it: `handshake` calls that when the peer has said something."""
         self._raw = raw
-        self._conversation = conversation
+        self._make: Callable[[], TlsConversation] | None = None
+        if isinstance(conversation, TlsConversation):
+            self._conversation = conversation
+        else:
+            self._make = conversation
         self._plain = b""  # decrypted before it was asked for, when we ended our direction
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
         self._short = False  # the last piece from the socket was not a whole one
@@ -169,22 +178,33 @@ class TlsStream:
         """Whether nothing of what was received is left, not even the end, and the socket had no more at the time."""
         return self._dry and self._short and not (self._plain or self._at_end or self._unwanted)
 
-    async def handshake(self) -> None:
-        """Agree with the peer on keys. Raises TlsFailed, CertificateRefused, and OSError of the socket."""
+    async def handshake(self, *, quiet: bool = False) -> None:
+        """Agree with the peer on keys. Raises TlsFailed, CertificateRefused, and OSError of the socket.
+
+        With `quiet` the peer is not told why it failed.
+        """
+        if self._make is not None:
+            data = await self._heard()
+            self._conversation, self._make = self._make(), None
+            self._conversation.incoming.write(data)
         while True:
             try:
                 self._conversation.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                data = await self._raw.receive(PIECE)
-                if not data:
-                    raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
-                self._conversation.incoming.write(data)
+                self._conversation.incoming.write(await self._heard())
             except ssl.SSLError as error:
-                raise self._broken(error) from error
+                raise (failure_of(error) if quiet else self._broken(error)) from error
             else:
                 await self._flush()
                 return
+
+    async def _heard(self) -> bytes:
+        """Return what the peer says next. Raises TlsFailed, OSError."""
+        data = await self._raw.receive(PIECE)
+        if not data:
+            raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
+        return data
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         self._check_open()
@@ -279,6 +299,8 @@ class TlsStream:
         if self._closed:
             return
         try:
+            if self._make is not None:
+                raise OSError(errno.ENOTCONN, "there was no handshake")
             if not self._ended:
                 self.end_nowait()
             if self.flush_nowait():
@@ -409,7 +431,8 @@ class TlsListener:
         raw = self._listener.accept_nowait()
         if raw is None:
             return None
-        return TlsStream(raw, TlsConversation(self._contexts.current(), server_side=True))
+        # an SSL object takes 50 KB: who only connects has none
+        return TlsStream(raw, lambda: TlsConversation(self._contexts.current(), server_side=True))
 
     async def wait_readable(self) -> None:
         await self._listener.wait_readable()

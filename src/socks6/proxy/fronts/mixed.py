@@ -32,11 +32,11 @@ class MixedFront(Front):
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
         """See `Front.serve`."""
         first = first or await stream.receive()
-        if not first:
+        name = FRONT_FOR_FIRST_BYTE.get(first[0], DEFAULT) if first else DEFAULT
+        front = self._fronts.get(name, self._fronts.get(DEFAULT))
+        if front is None and not first:
             engine.refused(Ending.NO_REQUEST, "the client closed its side")
             return None
-        name = FRONT_FOR_FIRST_BYTE.get(first[0], DEFAULT)
-        front = self._fronts.get(name, self._fronts.get(DEFAULT))
         if front is None:
             engine.refused(Ending.MALFORMED, f"first byte {first[0]:#04x}: no front for it")
             return None

@@ -221,7 +221,7 @@ async def _refuse_command(operation: Operation) -> Tunnel | None:
 
 
 async def stay_silent(stream: ByteStream, deadline: float) -> None:
-    """Treat every stranger alike: nothing is said until `deadline`, whatever it sends or ends.
+    """Treat every stranger alike: nothing is said until `deadline`, whatever it sends or ends, and then it is reset.
 
     What came over TLS is not even decrypted. Raises OSError when the stream breaks.
     """
@@ -232,4 +232,4 @@ async def stay_silent(stream: ByteStream, deadline: float) -> None:
                 pass
             await asyncio.get_running_loop().create_future()
     except TimeoutError:
-        pass
+        stream.abort()

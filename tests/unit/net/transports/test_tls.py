@@ -16,13 +16,15 @@ from socks6.errors import CertificateRefused, TlsFailed
 from socks6.net.encryption.contexts import ServerContexts
 from socks6.net.encryption.pins import pin_of
 from socks6.net.encryption.settings import TlsParameters
+from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream, Protection, carrier_socket_of
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.tls import TlsConversation, TlsListener, TlsStream
 from socks6.net.transports.tls_connector import TlsConnector
 from tests.kit.certificates import Files, certificate
+from tests.kit.joined import tcp_pair, tls_conversations_to_be
 from tests.kit.loops import Run
-from tests.kit.streams import StreamConformance, accept, closing, receive_all, receive_exactly
+from tests.kit.streams import StreamConformance, accept, closing, receive_all, receive_exactly, turns
 
 ResultT = TypeVar("ResultT")
 BULK = bytes(range(256)) * 8192
@@ -395,3 +397,58 @@ def test_the_hello_can_go_out_within_the_syn(run: Run) -> None:
                     assert await receive_exactly(server, 1) == b"x"
 
     run(play())
+
+
+def test_who_only_connects_has_no_tls_object(run: Run) -> None:
+    async def scene() -> None:
+        made: list[TlsConversation] = []
+        near, far = tcp_pair()
+        assert isinstance(far, SocketStream)
+        client, server = tls_conversations_to_be()
+
+        def make() -> TlsConversation:
+            made.append(server)
+            return server
+
+        stream = TlsStream(far, make)
+        shaking = asyncio.create_task(stream.handshake())
+        await turns()
+        assert not made
+        await near.send(client.begin())
+        assert isinstance(near, SocketStream)
+        mine = TlsStream(near, client)
+        await mine.handshake()
+        await shaking
+        assert len(made) == 1
+        await stream.aclose()
+        await mine.aclose()
+
+    run(scene())
+
+
+def test_a_stream_can_be_closed_before_any_tls(run: Run) -> None:
+    async def scene() -> None:
+        near, far = tcp_pair()
+        assert isinstance(far, SocketStream)
+        stream = TlsStream(far, tls_conversations_to_be)  # type: ignore[arg-type]  # is not called
+        await stream.aclose()
+        assert await near.receive() == b""
+        near.abort()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_only_a_quiet_side_keeps_to_itself_why_a_handshake_failed(run: Run, quiet: bool) -> None:
+    async def scene() -> None:
+        near, far = tcp_pair()
+        assert isinstance(far, SocketStream)
+        stream = TlsStream(far, lambda: tls_conversations_to_be()[1])
+        await near.send(b"\x16\x03\x01\x00\x04rubbish")
+        with pytest.raises(TlsFailed):
+            await stream.handshake(quiet=quiet)
+        await stream.beneath.aclose()
+        assert bool(await near.receive()) is not quiet
+        near.abort()
+
+    run(scene())

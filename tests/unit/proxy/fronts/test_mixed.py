@@ -90,7 +90,7 @@ def test_a_client_that_nobody_serves_goes(run: Run) -> None:
 def test_a_client_that_says_nothing_goes(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(MixedFront(fronts("socks6")), engine) as visit:
+        async with visiting(MixedFront(fronts("http")), engine) as visit:
             await visit.client.send_eof()
             assert await visit.over() is None
         assert engine.refusals == [(Ending.NO_REQUEST, "the client closed its side")]

@@ -13,6 +13,7 @@ from socks6.proxy.fronts.socks6 import Socks6Front
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
+from tests.kit.engine import FakeAuthenticator
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 
@@ -93,27 +94,25 @@ def test_a_ttl_that_expired_is_reply_6_with_the_router_if_known(
     run(scene())
 
 
-@pytest.mark.parametrize("request_", [b"\x05", b"\x06\x01\x60\x00\x00\x50\x00\x01\x7f", b"\x06\x01\x00"])
-def test_a_quiet_front_says_nothing_to_strangers(run: Run, request_: bytes) -> None:
-    async def scene() -> None:
-        assert (await answer_to(request_, Socks6Front(quiet=True)))[0] == b""
-
-    run(scene())
-
-
-@pytest.mark.parametrize("request_", [b"\x05", b"\x06\x01\x60\x00\x00\x50\x00\x01\x7f", b"\x06\x01\x00"])
-def test_a_quiet_front_takes_the_same_time_for_every_stranger(run: Run, request_: bytes) -> None:
+@pytest.mark.parametrize("front", ["socks6", "mixed"])
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize(
+    "request_", [b"", b"\x06\x00", b"\x06\x01\x60\x00\x00\x50\x00\x01\x7f", b"\x06\x01\x00", b"\x00", NOOP]
+)
+def test_a_quiet_front_treats_every_stranger_alike(run: Run, request_: bytes, ends: bool, front: str) -> None:
     async def scene() -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        worker = ServerWorker(
-            fronts={"socks6": Socks6Front(quiet=True)}, settings=Settings(handshake_timeout=0.1)
-        )
+        quiet = Settings(handshake_timeout=0.1, quiet=True)
+        worker = ServerWorker(settings=quiet, authenticator=FakeAuthenticator({b"alice": b"secret"}))
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
-            group.create_task(worker.serve_stream(server))
+            group.create_task(worker.serve_stream(server, front))
             await client.send(request_)
-            assert await client.receive() == b""
+            if ends:
+                await client.send_eof()
+            with pytest.raises(ConnectionResetError):
+                await client.receive()
             assert loop.time() - started > 0.09
             await client.aclose()
 
