@@ -163,6 +163,8 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
         tls_keys if transport in ENCRYPTED else (),
         quic_keys if transport in {QUIC, AUTO} else (),
     )
+    if transport == QUIC and tls.min_version == "1.2":
+        raise _error(text, "has min-version=1.2, and QUIC knows nothing older than TLS 1.3: leave that out")
     userinfo, at, place = match["authority"].rpartition("@")
     username, password = _parse_userinfo(text, userinfo) if at else (None, None)
     if transport == UNIX:

@@ -1,5 +1,7 @@
 """What URLs say about QUIC."""
 
+from collections.abc import Callable
+
 import pytest
 
 from socks6.errors import ConfigurationError
@@ -53,3 +55,14 @@ def test_auto_is_for_clients() -> None:
     assert ProxyURL.parse("socks6+auto://proxy.example").port == 8389
     with pytest.raises(ConfigurationError, match="one each"):
         ProxyURL.parse_listener("socks6+auto://:8389")
+
+
+@pytest.mark.parametrize("parse", [ProxyURL.parse, ProxyURL.parse_listener])
+def test_quic_is_never_older_than_its_tls(parse: Callable[[str], ProxyURL]) -> None:
+    with pytest.raises(ConfigurationError, match=r"nothing older than TLS 1\.3"):
+        parse("socks6+quic://localhost?min-version=1.2")
+    assert parse("socks6+quic://localhost?min-version=1.3").tls.min_version == "1.3"
+
+
+def test_where_tls_may_be_taken_instead_it_may_be_older() -> None:
+    assert ProxyURL.parse("socks6+auto://localhost?min-version=1.2").tls.min_version == "1.2"

@@ -20,12 +20,13 @@ _KEY: Final = re.compile(
 def read_identity(said: TlsParameters) -> ServerIdentity:
     """Return the certificate and key that a listener names. Raises ConfigurationError."""
     server_context(said)  # which says best what may be wrong with the files
-    assert said.certificate is not None  # noqa: S101 - it was read
-    certificates = _read(said.certificate)
-    key = _KEY.search(certificates if said.key is None else _read(said.key))
-    if key is None:
-        raise ConfigurationError(f"{said.key or said.certificate}: no private key in PEM")
-    return ServerIdentity(certificates=b"".join(certificates_in(certificates)), key=key[0])
+    return _identity(said)
+
+
+def read_own(said: TlsParameters) -> ServerIdentity | None:
+    """Return the certificate and key that a client shows to who asks for them; None without. Raises ConfigurationError."""
+    client_context(said)  # as above
+    return None if said.certificate is None else _identity(said)
 
 
 def certificates_in(pem: bytes) -> list[bytes]:
@@ -37,6 +38,15 @@ def read_authorities(said: TlsParameters) -> bytes | None:
     """Return the authorities that a client trusts; None for the system's. Raises ConfigurationError."""
     client_context(said)  # as above
     return None if said.ca is None else _read(said.ca)
+
+
+def _identity(said: TlsParameters) -> ServerIdentity:
+    assert said.certificate is not None  # noqa: S101 - it was read
+    certificates = _read(said.certificate)
+    key = _KEY.search(certificates if said.key is None else _read(said.key))
+    if key is None:
+        raise ConfigurationError(f"{said.key or said.certificate}: no private key in PEM")
+    return ServerIdentity(certificates=b"".join(certificates_in(certificates)), key=key[0])
 
 
 def _read(path: str) -> bytes:

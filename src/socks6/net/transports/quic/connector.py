@@ -25,6 +25,7 @@ from socks6.net.transports.quic.core import (
     ClientTerms,
     HandshakeDone,
     QuicCore,
+    ServerIdentity,
     Terminated,
     Ticket,
 )
@@ -55,12 +56,15 @@ class QuicConnector:
         backend: Backend,
         *,
         authorities: bytes | None = None,
+        identity: ServerIdentity | None = None,
         alpn: str = ALPN,
     ) -> None:
+        """`identity` is ours, for a server that asks for it."""
         self._said = said
         self._server_name = without_trailing_dot(said.sni or host)
         self._backend = backend
         self._authorities = authorities
+        self._identity = identity
         self._alpn = alpn
         self._tickets: list[Ticket] = []
 
@@ -82,6 +86,7 @@ class QuicConnector:
                 alpn=self._alpn,
                 verify=not (said.insecure or (said.pins and said.ca is None)),
                 authorities=self._authorities,
+                identity=self._identity,
                 ticket=self._tickets.pop() if self._tickets else None,
                 on_ticket=self._keep,
             )

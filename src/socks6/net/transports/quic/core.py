@@ -184,7 +184,7 @@ class QuicCore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerIdentity:
-    """Who a server is: its certificates, the own one first, and its key, in PEM."""
+    """Who one is, a server mostly: its certificates, the own one first, and its key, in PEM."""
 
     certificates: bytes
     key: bytes
@@ -202,7 +202,10 @@ class TicketBox(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTerms:
-    """How a client connects. Without `authorities` the system's count; `verify` off trusts anybody."""
+    """How a client connects. Without `authorities` the system's count; `verify` off trusts anybody.
+
+    `identity` is shown to a server that asks for it.
+    """
 
     server_name: str
     alpn: str = ALPN

@@ -2,17 +2,23 @@
 
 import asyncio
 import datetime as dt
+import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
-from socks6.errors import CertificateRefused, TlsFailed
+from socks6.client.client import Client
+from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.net.encryption.issue import make_certificate
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
+from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicCore
 from socks6.net.transports.quic.backends import backend_named
-from socks6.net.transports.quic.certificates import read_authorities
+from socks6.net.transports.quic.certificates import read_authorities, read_own
 from socks6.net.transports.quic.connector import QuicConnector
+from socks6.net.transports.quic.core import ServerTerms
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, listening
@@ -252,3 +258,58 @@ def test_early_data_that_was_not_taken_does_not_go_to_another_server(
             assert not dialler.has_ticket
 
     run(main())
+
+
+class AsksClients(AioquicBackend):
+    """A server that wants its clients to show a certificate, and believes any."""
+
+    @override
+    def server(self, terms: ServerTerms) -> AioquicCore:
+        core = super().server(terms)
+        connection = core._connection
+        begin = connection._initialize
+
+        def initialize(peer_cid: bytes) -> None:
+            begin(peer_cid)
+            connection.tls._request_client_certificate = True  # aioquic has it for tests
+
+        connection._initialize = initialize  # type: ignore[method-assign]
+        return core
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_client_shows_the_certificate_that_its_url_names(
+    run: Run, tmp_path: Path, library: str, own: bool
+) -> None:
+    files = write_certificate(tmp_path)
+    user = write_certificate(tmp_path, "alice@example.com", stem="user")
+    written = Path(user.certificate).read_text()
+
+    async def main() -> None:
+        said = TlsParameters(ca=files.ca)
+        if own:
+            said = replace(said, certificate=user.certificate, key=user.key)
+        dialler = QuicConnector(
+            "localhost",
+            said,
+            backend_named(library),
+            authorities=read_authorities(said),
+            identity=read_own(said),
+        )
+        async with listening(files, AsksClients()) as listener:
+            client = dialler.begin(("127.0.0.1", listener.local.port))
+            await dialler.ready(client)
+            if own:
+                server = await listener.accept()
+                shown = ssl.DER_cert_to_PEM_cert(server.core.certificate)
+                assert shown in written
+            client.close()
+
+    run(main())
+
+
+def test_a_certificate_that_cannot_be_read_is_refused_at_once(tmp_path: Path, library: str) -> None:
+    missing = tmp_path / "nobody.pem"
+    url = f"socks6+quic://proxy.example?cert={missing}&key={missing}&backend={library}"
+    with pytest.raises(ConfigurationError, match=r"nobody\.pem"):
+        Client(url)
