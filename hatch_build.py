@@ -15,7 +15,7 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER: Final = Path("src/socks6/relay/datagrams")
-FLAGS: Final = ("-O2", "-Wall", "-shared", "-fPIC")
+FLAGS: Final = ("-O2", "-Wall", "-Wextra", "-shared", "-fPIC")
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg] # what it is given is of no interest

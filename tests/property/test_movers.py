@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
-from tests.kit.lanes import ID, Scene, everything, running
+from socks6.relay.datagrams.mover import Path
+from tests.kit.lanes import ID, LATER, Scene, everything, running
 
 HEADERS = st.builds(
     lambda version, kind, length, number, middle, rest: (
@@ -35,6 +36,14 @@ def packets(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()) and len(packet) > 3:
         packet = packet[:2] + len(packet).to_bytes(2) + packet[4:]
     return packet
+
+
+def counts(play: Scene) -> tuple[int, ...]:
+    """Return how much a lane says went, and how many its mover dropped."""
+    lane = play.lane
+    return (
+        lane.up_datagrams, lane.up_bytes, lane.down_datagrams, lane.down_bytes, play.mover.dropped,
+    )  # fmt: skip
 
 
 def outcome(play: Scene, packet: bytes) -> tuple[list[bytes], list[bytes], int]:
@@ -71,3 +80,33 @@ def test_both_movers_do_the_same(dialect: Dialect, layout: DatagramLayout) -> No
                 assert outcome(one, packet) == outcome(other, packet)
 
         check()
+
+
+FORBIDDEN = ("255.255.255.255", 9)  # without SO_BROADCAST the kernel takes nothing for it
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), max_size=40), st.booleans())
+def test_both_movers_count_what_the_kernel_took(burst: list[tuple[bool, bool, int]], reachable: bool) -> None:
+    """Some go up and some down, to places that take them and to some that do not."""
+    with running("python") as one, running("compiled") as other:
+        for play in (one, other):
+            forbidden = play.message(b"", *FORBIDDEN)
+            play.lane.allow_to(play.key(forbidden), play.far, FORBIDDEN, LATER)
+            for number, (is_up, taken, size) in enumerate(burst):
+                data = bytes([number]) * size
+                if not is_up:
+                    play.answer(data)
+                elif taken:
+                    play.send(play.message(data))
+                else:
+                    play.send(play.message(data, *FORBIDDEN))
+            play.pump_near()
+            if not reachable:
+                play.lane.latch(Path(play.port, FORBIDDEN, b""), play.layout, [])
+            play.pump_far()
+        assert everything(one.remote) == everything(other.remote)
+        assert len(everything(one.client)) == len(everything(other.client))
+        assert counts(one) == counts(other)
+        up = [size for is_up, taken, size in burst if is_up and taken]
+        down = [size for is_up, _, size in burst if not is_up and reachable]
+        assert counts(one) == (len(up), sum(up), len(down), sum(down), len(burst) - len(up) - len(down))

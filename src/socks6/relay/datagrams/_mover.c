@@ -39,9 +39,22 @@ enum {
     MAX_KEY = 4 + 1 + 255,
     SHORT_KEY = 28,
     MAX_PREFIX = 32,      /* of a message before the data: 2, then the length, then so many more */
+    UNCUT = 1024,         /* datagrams after which the kernel is asked once more to cut such */
     MESSAGE = 65535,      /* what the length field can say */
     DATAGRAM = 3,
 };
+
+/* What the kernel refused to cut for a place: datagrams so long, or longer; 0 for none. A path's MTU changes, and an
+ * error may have been another's: so it is not for good. */
+typedef struct {
+    uint16_t from;
+    uint16_t spared; /* how many went by themselves since */
+} Cut;
+
+/* How much went one way. */
+typedef struct {
+    unsigned long long datagrams, bytes;
+} Count;
 
 /* A way to a remote host, or a source that may answer. */
 typedef struct {
@@ -52,8 +65,8 @@ typedef struct {
     int group;
     int fd;
     uint16_t key_size;
+    Cut cut;
     uint8_t address_size;
-    uint8_t alone; /* the kernel refused to cut datagrams for it */
     uint8_t prefix_size;
     unsigned char key[SHORT_KEY];
     unsigned char address[ADDRESS];
@@ -74,12 +87,13 @@ typedef struct Lane {
     PyObject *owner;
     struct Lane *next; /* in the core's bucket */
     uint64_t id;
-    unsigned long long up_datagrams, up_bytes, down_datagrams, down_bytes;
+    Count up, down; /* of what the kernel took */
     Table ways, sources;
     uint64_t flush;
     int group;
     int near; /* the descriptor of the client's port, -1 before the first datagram */
-    uint8_t version, draft, counts_itself, alone, source_size, local_size;
+    Cut cut;
+    uint8_t version, draft, counts_itself, source_size, local_size;
     uint8_t control_size;
     unsigned char source[ADDRESS];
     unsigned char local[16];
@@ -104,7 +118,8 @@ typedef struct {
     socklen_t address_size;
     const unsigned char *control;
     size_t control_size;
-    uint8_t *alone;
+    Cut *cut;
+    Count *count_of; /* of its lane */
     unsigned char ancillary[ROOM + CMSG_SPACE(sizeof(uint16_t))];
 } Group;
 
@@ -219,6 +234,19 @@ static Entry *table_put(Table *table, uint64_t hash, const unsigned char *key, s
 
 /* Sending. */
 
+/* Count what the kernel took: the data are always the last part. */
+static void took(Group *group, const Out *out)
+{
+    group->count_of->datagrams++;
+    group->count_of->bytes += out->parts[1].iov_len;
+}
+
+static void took_all(Core *core, Group *group)
+{
+    for (int at = group->first; at >= 0; at = core->out[at].next)
+        took(group, &core->out[at]);
+}
+
 static void send_alone(Core *core, Group *group)
 {
     for (int at = group->first; at >= 0; at = core->out[at].next) {
@@ -232,6 +260,8 @@ static void send_alone(Core *core, Group *group)
         };
         if (sendmsg(group->fd, &message, MSG_DONTWAIT) < 0 && sendmsg(group->fd, &message, MSG_DONTWAIT) < 0)
             core->dropped++;
+        else
+            took(group, &core->out[at]);
     }
 }
 
@@ -269,7 +299,8 @@ static void send_run(Core *core, int fd, Group **groups, int count)
     while (at < count) {
         int sent = sendmmsg(fd, core->sending + at, (unsigned)(count - at), MSG_DONTWAIT);
         if (sent > 0) {
-            at += sent;
+            for (int end = at + sent; at < end; at++)
+                took_all(core, groups[at]);
             again = 0;
             continue;
         }
@@ -282,7 +313,9 @@ static void send_run(Core *core, int fd, Group **groups, int count)
         if (!again++)
             continue;
         if (groups[at]->count > 1) { /* longer than the path takes, or no device to cut it */
-            *groups[at]->alone = 1;
+            int too_long = errno == EMSGSIZE || errno == EINVAL;
+            groups[at]->cut->from = too_long ? (uint16_t)groups[at]->size : 1;
+            groups[at]->cut->spared = 0;
             send_alone(core, groups[at]);
         } else {
             core->dropped++;
@@ -315,6 +348,16 @@ static void send_all(Core *core)
     core->flush++;
 }
 
+/* Return whether the kernel is to cut datagrams of a size, as far as one knows. */
+static int is_cut(Cut *cut, size_t size)
+{
+    if (!cut->from || size < cut->from)
+        return 1;
+    if (++cut->spared >= UNCUT)
+        cut->from = cut->spared = 0;
+    return 0;
+}
+
 /* Have core->out[core->outs] sent together with others to the same place. */
 static void enqueue(Core *core, Group like, uint64_t *flush, int *last_group)
 {
@@ -322,7 +365,7 @@ static void enqueue(Core *core, Group like, uint64_t *flush, int *last_group)
     out->next = -1;
     Group *group = *flush == core->flush ? &core->group[*last_group] : NULL;
     if (group && !group->closed && like.size && like.size <= group->size && group->count < MAX_SEGMENTS &&
-        group->total + like.size <= MAX_GLUED && !*group->alone) {
+        group->total + like.size <= MAX_GLUED && is_cut(group->cut, group->size)) {
         core->out[group->last].next = core->outs;
         group->last = core->outs;
         group->count++;
@@ -460,11 +503,9 @@ static int move_up(Core *core, Lane *lane, int fd, const unsigned char *data, si
     Out *out = &core->out[core->outs];
     out->parts[1].iov_base = (void *)(data + start);
     out->parts[1].iov_len = end - start;
-    lane->up_datagrams++;
-    lane->up_bytes += end - start;
     enqueue(core,
             (Group){.fd = way->fd, .size = end - start, .parts_each = 1, .address = way->address,
-                    .address_size = way->address_size, .alone = &way->alone},
+                    .address_size = way->address_size, .cut = &way->cut, .count_of = &lane->up},
             &way->flush, &way->group);
     return 0;
 }
@@ -492,12 +533,10 @@ static int move_down(Core *core, Lane *lane, const unsigned char *data, size_t s
     out->parts[0].iov_len = length - size;
     out->parts[1].iov_base = (void *)data;
     out->parts[1].iov_len = size;
-    lane->down_datagrams++;
-    lane->down_bytes += size;
     enqueue(core,
             (Group){.fd = lane->near, .size = length, .parts_each = 2, .address = lane->source,
                     .address_size = lane->source_size, .control = lane->control,
-                    .control_size = lane->control_size, .alone = &lane->alone},
+                    .control_size = lane->control_size, .cut = &lane->cut, .count_of = &lane->down},
             &lane->flush, &lane->group);
     return 0;
 }
@@ -622,7 +661,7 @@ static PyObject *core_open(Core *core, PyObject *args)
     int version, counts_itself, draft;
     if (!PyArg_ParseTuple(args, "KOipp", &id, &owner, &version, &draft, &counts_itself))
         return NULL;
-    Lane *lane = PyObject_New(Lane, &LaneType);
+    Lane *lane = PyObject_GC_New(Lane, &LaneType);
     if (!lane)
         return NULL;
     memset((char *)lane + offsetof(Lane, core), 0, sizeof *lane - offsetof(Lane, core));
@@ -636,12 +675,20 @@ static PyObject *core_open(Core *core, PyObject *args)
     lane->flush = core->flush - 1;
     lane->next = core->buckets[id % BUCKETS];
     core->buckets[id % BUCKETS] = lane;
+    PyObject_GC_Track(lane);
     return (PyObject *)lane;
 }
 
-static PyObject *lane_close(Lane *lane, PyObject *unused)
+static int lane_traverse(Lane *lane, visitproc visit, void *arg)
 {
-    (void)unused;
+    Py_VISIT(lane->owner);
+    Py_VISIT(lane->core);
+    return 0;
+}
+
+/* Move nothing any more. Idempotent. */
+static int lane_clear(Lane *lane)
+{
     Core *core = lane->core;
     if (core) {
         Lane **link = &core->buckets[lane->id % BUCKETS];
@@ -655,13 +702,21 @@ static PyObject *lane_close(Lane *lane, PyObject *unused)
         Py_CLEAR(lane->owner);
         Py_DECREF((PyObject *)core);
     }
+    return 0;
+}
+
+static PyObject *lane_close(Lane *lane, PyObject *unused)
+{
+    (void)unused;
+    lane_clear(lane);
     Py_RETURN_NONE;
 }
 
 static void lane_dealloc(Lane *lane)
 {
-    Py_XDECREF(lane_close(lane, NULL));
-    PyObject_Free(lane);
+    PyObject_GC_UnTrack(lane);
+    lane_clear(lane);
+    PyObject_GC_Del(lane);
 }
 
 static int fits(Py_ssize_t size, Py_ssize_t most, const char *what)
@@ -751,18 +806,20 @@ static PyMethodDef lane_methods[] = {
 };
 
 static PyMemberDef lane_members[] = {
-    {"up_datagrams", T_ULONGLONG, offsetof(Lane, up_datagrams), READONLY, NULL},
-    {"up_bytes", T_ULONGLONG, offsetof(Lane, up_bytes), READONLY, NULL},
-    {"down_datagrams", T_ULONGLONG, offsetof(Lane, down_datagrams), READONLY, NULL},
-    {"down_bytes", T_ULONGLONG, offsetof(Lane, down_bytes), READONLY, NULL},
+    {"up_datagrams", T_ULONGLONG, offsetof(Lane, up.datagrams), READONLY, NULL},
+    {"up_bytes", T_ULONGLONG, offsetof(Lane, up.bytes), READONLY, NULL},
+    {"down_datagrams", T_ULONGLONG, offsetof(Lane, down.datagrams), READONLY, NULL},
+    {"down_bytes", T_ULONGLONG, offsetof(Lane, down.bytes), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyTypeObject LaneType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "socks6.relay.datagrams._mover.Lane",
     .tp_basicsize = sizeof(Lane),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_dealloc = (destructor)lane_dealloc,
+    .tp_traverse = (traverseproc)lane_traverse,
+    .tp_clear = (inquiry)lane_clear,
     .tp_methods = lane_methods,
     .tp_members = lane_members,
 };

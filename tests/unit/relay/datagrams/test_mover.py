@@ -1,17 +1,25 @@
 """The movers: the same is asked of the one in Python and of the one in C (which is `test_compiled`'s module, too)."""
 
+import contextlib
+import gc
 import socket
+import weakref
 
 import pytest
+from typing_extensions import override
 
 from socks6.message.datagrams import decode_message
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
-from socks6.relay.datagrams.mover import MAX_ENTRIES, Path
+from socks6.net.sockets import SocketAddress
+from socks6.relay.datagrams.mover import MAX_ENTRIES, ClientPath, Lane, LaneOwner, Path
 from tests.kit.lanes import ID, LATER, everything, running, scene, udp_socket
+from tests.kit.movers import mover_named
+from tests.kit.netns import Namespace, needs_namespaces
 
 pytestmark = pytest.mark.parametrize("mover", ["python", "compiled"])
 
 UDP_SEGMENT = 103
+UDP_GRO = 104
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 
 
@@ -153,6 +161,61 @@ def test_a_datagram_that_fits_no_message_is_dropped(mover: str) -> None:
         assert len(everything(play.client)) == 1
 
 
+def test_what_the_kernel_does_not_take_is_dropped_and_not_counted(mover: str) -> None:
+    with running(mover) as play:
+        nowhere = ("255.255.255.255", 9)  # without SO_BROADCAST
+        message = play.message(b"x" * 100, *nowhere)
+        play.lane.allow_to(play.key(message), play.far, nowhere, LATER)
+        play.send(message, message, play.message(b"goes"))
+        play.pump_near()
+        assert everything(play.remote) == [b"goes"]
+        assert (play.lane.up_datagrams, play.lane.up_bytes, play.mover.dropped) == (1, 4, 2)
+
+
+def test_a_lane_that_is_its_owners_alone_is_collected(mover: str) -> None:
+    """Whoever forgets to close one makes a circle: the owner has the lane, which tells the owner."""
+
+    class Owner(LaneOwner):
+        lane: Lane
+
+        @override
+        def missed_up(self, data: bytes, path: ClientPath) -> None:
+            pass
+
+        @override
+        def missed_down(self, data: bytes, source: SocketAddress) -> None:
+            pass
+
+    made = mover_named(mover)()
+    owner = Owner()
+    owner.lane = made.open(ID, DRAFT_12, owner)
+    gone = weakref.ref(owner)
+    del owner
+    if mover == "python":
+        del made  # it knows its lanes
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.e2e
+@needs_namespaces
+def test_a_datagram_too_long_for_the_path_has_shorter_ones_still_leave_together(mover: str) -> None:
+    """As seen by a receiver to whom the kernel hands glued what was sent as one."""
+    together = {"python": [b"short"] * 3, "compiled": [b"short" * 3]}  # the one in Python sends one by one
+    with contextlib.closing(Namespace()) as here:
+        here.configure("link set lo mtu 1500")
+        with here.entered(), running(mover) as play:
+            play.remote.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+            long = [bytes([number]) * 1490 for number in range(3)]  # each in two fragments
+            play.send(*map(play.message, long))
+            play.pump_near()
+            assert everything(play.remote) == long
+            play.send(*[play.message(b"short")] * 3)
+            play.pump_near()
+            assert everything(play.remote) == together[mover]
+            assert (play.lane.up_datagrams, play.lane.up_bytes) == (6, 3 * 1490 + 15)
+
+
 def test_bursts_of_every_size_keep_borders_and_order(mover: str) -> None:
     sizes = [200] * 70 + [1000, 1000, 999, 1000, 0, 1000, 0, 0, 5, 5, 6, 5] + [1400] * 30
     burst = [bytes([number]) * size for number, size in enumerate(sizes)]
@@ -266,7 +329,7 @@ def test_a_lane_closed_while_others_move_is_no_harm(mover: str) -> None:
             def missed_up(self, data: bytes, path: object) -> None:
                 closing.close()
 
-            def missed_down(self, data: bytes, source: object) -> None:
+            def missed_down(self, data: bytes, source: SocketAddress) -> None:
                 closing.close()
 
         other = play.mover.open(ID + 1, play.dialect, Closer())
