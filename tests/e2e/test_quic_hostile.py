@@ -83,7 +83,7 @@ def test_garbage_is_answered_with_less_and_costs_nothing(far: Proxy, files: File
 
 def initial(seed: int) -> bytes:
     """Return a client's first packet."""
-    core = backend_named().client(ClientTerms(server_name="localhost", verify=False))
+    core = backend_named().client(ClientTerms(server_name="localhost"))
     core.connect(("127.0.0.1", 443), float(seed))
     return core.to_send(float(seed))[0][0]
 

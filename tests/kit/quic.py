@@ -4,7 +4,6 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from socks6.net.datagrams.readiness import Readiness
 from socks6.net.datagrams.shared import SharedPort
@@ -43,8 +42,7 @@ def connector(
 ) -> QuicConnector:
     """Return what reaches the listener by its name."""
     said = said or TlsParameters(ca=files.ca)
-    authorities = Path(said.ca).read_bytes() if said.ca else None
-    return QuicConnector("localhost", said, backend, authorities=authorities, alpn=alpn)
+    return QuicConnector("localhost", said, backend, alpn=alpn)
 
 
 async def connected(dialler: QuicConnector, listener: QuicListener) -> tuple[QuicConnection, QuicConnection]:

@@ -13,7 +13,7 @@ from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import prepare
 from socks6.net.transports.quic.backends import DEFAULT, backend_named
-from socks6.net.transports.quic.certificates import read_authorities, read_own
+from socks6.net.transports.quic.certificates import read_own
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import QuicConnector
 from socks6.net.transports.quic.stream import QuicStream
@@ -55,7 +55,6 @@ class QuicWay:
             url.host,
             url.tls,
             backend_named(url.quic.backend or DEFAULT),
-            authorities=read_authorities(url.tls),
             identity=read_own(url.tls),
         )
         self._pool: list[_Pooled] = []

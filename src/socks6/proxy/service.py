@@ -323,10 +323,10 @@ class Server:
             return None
         if address.transport != TLS:
             return worker.datagrams.open_port
-        if not dtls.available():
-            worker.observer.without_dtls(str(address), dtls.NO_EXTRA)
-            return None
         said = self._tls_of(address)
+        if why := dtls.obstacle(said):
+            worker.observer.without_dtls(str(address), why)
+            return None
         return functools.partial(
             self._open_secured,
             ports,

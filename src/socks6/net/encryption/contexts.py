@@ -26,10 +26,11 @@ def client_context(said: TlsParameters = NOTHING_SAID, *, alpn: Sequence[str] = 
     Pins are left for the caller to check; where they are all that was asked for, the context trusts anybody.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False  # RFC 9525 §2
     context.minimum_version = said.minimum
     if alpn:
         context.set_alpn_protocols(alpn)
-    if said.insecure or (said.pins and said.ca is None):
+    if said.trusts_anybody:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif said.ca is not None:

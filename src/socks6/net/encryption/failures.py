@@ -27,12 +27,25 @@ WORDS: Final = {
     "NO_SHARED_CIPHER": "nothing in common with the peer",
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "what came was changed on its way",
 }
+# What is wrong with a certificate, by the numbers of x509_vfy.h: each release of OpenSSL words it differently.
+CERTIFICATE_WORDS: Final = {
+    9: "certificate is not yet valid",
+    10: "certificate has expired",
+    18: "self-signed certificate",
+    19: "self-signed certificate in certificate chain",
+    20: "unable to get local issuer certificate",
+    21: "unable to verify the first certificate",
+    23: "certificate revoked",
+    24: "invalid CA certificate",
+    26: "unsuitable certificate purpose",
+}
 
 
 def failure_of(error: ssl.SSLError) -> TlsFailed:
     """Return what to raise for an error of `ssl`."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return CertificateRefused(f"the certificate does not hold: {error.verify_message}")
+        words = words_for_certificate(getattr(error, "verify_code", 0), error.verify_message)
+        return CertificateRefused(f"the certificate does not hold: {words}")
     reason = error.reason or ""
     if reason == ABSENT:
         return CertificateRefused("the client has no certificate")
@@ -42,3 +55,8 @@ def failure_of(error: ssl.SSLError) -> TlsFailed:
 def words_for(reason: str) -> str:
     """Return OpenSSL's name of a failure in words."""
     return WORDS.get(reason) or reason.lower().replace("_", " ")
+
+
+def words_for_certificate(code: int, otherwise: str = "") -> str:
+    """Return what is wrong with a certificate; `otherwise` is what OpenSSL says, for faults without words of ours."""
+    return CERTIFICATE_WORDS.get(code) or otherwise or f"fault {code}"

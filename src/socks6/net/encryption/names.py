@@ -1,10 +1,14 @@
 """Whom a certificate names, and whether it names a host."""
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from socks6.message.address import is_literal
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 CERTIFIED: Final = ("email", "DNS")  # of the alternative names, in this order; then the subject's common name
 ADDRESS: Final = "IP Address"
@@ -34,6 +38,24 @@ def is_for_host(certificate: Mapping[str, object], host: str) -> bool:
     domain = wanted_name.partition(".")[2]
     acceptable = {wanted_name, f"*.{domain}"} if "." in domain else {wanted_name}
     return any(kind == "DNS" and name.rstrip(".").lower() in acceptable for kind, name in alternatives)
+
+
+def details_of(certificate: "x509.Certificate") -> Mapping[str, object]:
+    """Return whom a certificate names, in the form that `ssl` has for it."""
+    from cryptography import x509  # noqa: PLC0415 - pyOpenSSL brings it
+
+    names: Iterable[x509.GeneralName] = ()
+    with contextlib.suppress(x509.ExtensionNotFound, ValueError):  # what is no certificate to this library
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    subject = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    alternatives: list[tuple[str, str]] = []
+    for kind, form in (("email", x509.RFC822Name), ("DNS", x509.DNSName)):
+        alternatives += [(kind, name.value) for name in names if isinstance(name, form)]
+    alternatives += [("IP Address", str(name.value)) for name in names if isinstance(name, x509.IPAddress)]
+    return {
+        "subjectAltName": tuple(alternatives),
+        "subject": tuple((("commonName", str(name.value)),) for name in subject),
+    }
 
 
 def _names(certificate: Mapping[str, object]) -> Iterator[str]:

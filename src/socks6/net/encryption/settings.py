@@ -39,6 +39,11 @@ class TlsParameters:
         return dataclasses.replace(others, **said)
 
     @property
+    def trusts_anybody(self) -> bool:
+        """Whether no authority needs to vouch for the proxy."""
+        return self.insecure or (bool(self.pins) and self.ca is None)
+
+    @property
     def minimum(self) -> ssl.TLSVersion:
         """The oldest version of TLS that will do."""
         return MINIMUM_VERSIONS[self.min_version or DEFAULT_MINIMUM]

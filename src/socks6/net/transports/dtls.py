@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from socks6.errors import CertificateRefused, TlsFailed
-from socks6.net.encryption.names import is_for_host, user_of
+from socks6.net.encryption.names import details_of, is_for_host, user_of
 from socks6.net.encryption.pins import is_pinned
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.dtls_contexts import details_of, failure_of, trusts_anybody
+from socks6.net.encryption.verification import name_fault
+from socks6.net.transports.dtls_contexts import failure_of
 from socks6.net.transports.dtls_records import APPLICATION_DATA, MOST_DATA, cut, is_one_record
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ class DtlsConversation:
         certificate = self._certificate()
         if certificate is None:
             raise CertificateRefused("the proxy has no certificate")
-        if not trusts_anybody(said) and not is_for_host(details_of(certificate), host):
-            raise CertificateRefused(f"the certificate does not hold: it is not for {host!r}")
+        if not said.trusts_anybody and not is_for_host(details_of(certificate), host):
+            raise CertificateRefused(f"the certificate does not hold: {name_fault(host)}")
         if said.pins and not is_pinned(certificate.public_bytes(Encoding.DER), said.pins):
             raise CertificateRefused(
                 "the proxy's key is not the one of the pin: another server, or a new key"

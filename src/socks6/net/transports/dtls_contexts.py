@@ -4,18 +4,15 @@ There is DTLS 1.2 and nothing newer in OpenSSL. Only suites that keep past traff
 (ECDHE) and that authenticate what they encrypt (AEAD) are offered, as TLS 1.3 has them.
 """
 
-import contextlib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.net.encryption.contexts import ALPN, FileContexts, Told
-from socks6.net.encryption.failures import ABSENT, words_for
+from socks6.net.encryption.failures import ABSENT, words_for, words_for_certificate
 from socks6.net.encryption.settings import TlsParameters
 
 if TYPE_CHECKING:
-    from cryptography import x509
     from OpenSSL import SSL
 
 DtlsContexts: TypeAlias = "FileContexts[SSL.Context]"
@@ -33,6 +30,23 @@ def available() -> bool:
     except ImportError:
         return False
     return True
+
+
+def obstacle(said: TlsParameters) -> str:
+    """Return why a listener with these files cannot have DTLS beside TLS; "" for nothing."""
+    if not available():
+        return NO_EXTRA
+    try:
+        server_context(said)
+    except WrongKind as error:
+        return str(error)
+    except ConfigurationError:
+        pass  # what is wrong with the files is told where they are needed
+    return ""
+
+
+class WrongKind(ConfigurationError):
+    """A key that is good for TLS, but not for DTLS."""
 
 
 def server_contexts(said: TlsParameters, told: Told = lambda _path, _fault: None) -> DtlsContexts:
@@ -70,7 +84,7 @@ def client_context(said: TlsParameters) -> "SSL.Context":
 
     context.set_alpn_protos([ALPN.encode()])
     context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT | SSL.SESS_CACHE_NO_INTERNAL)
-    if not trusts_anybody(said):
+    if not said.trusts_anybody:
         context.set_verify(SSL.VERIFY_PEER, _verified)
         if said.ca is None:
             context.set_default_verify_paths()
@@ -79,37 +93,14 @@ def client_context(said: TlsParameters) -> "SSL.Context":
     return context
 
 
-def trusts_anybody(said: TlsParameters) -> bool:
-    """Return whether no authority needs to vouch for the proxy."""
-    return said.insecure or (bool(said.pins) and said.ca is None)
-
-
 def failure_of(error: "SSL.Error", fault: int = 0) -> TlsFailed:
     """Return what to raise for an error of pyOpenSSL; `fault` is what the certificate was found to lack."""
     reason = _reason_of(error)
     if reason == UNVERIFIED:
-        return CertificateRefused(f"the certificate does not hold: {_FAULTS.get(fault, f'fault {fault}')}")
+        return CertificateRefused(f"the certificate does not hold: {words_for_certificate(fault)}")
     if reason == ABSENT:
         return CertificateRefused("the client has no certificate")
     return TlsFailed(f"DTLS failed: {words_for(reason)}")
-
-
-def details_of(certificate: "x509.Certificate") -> Mapping[str, object]:
-    """Return whom a certificate names, in the form that `ssl` has for it."""
-    from cryptography import x509  # noqa: PLC0415 - pyOpenSSL brings it
-
-    names: Iterable[x509.GeneralName] = ()
-    with contextlib.suppress(x509.ExtensionNotFound, ValueError):  # what is no certificate to this library
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    subject = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    alternatives: list[tuple[str, str]] = []
-    for kind, form in (("email", x509.RFC822Name), ("DNS", x509.DNSName)):
-        alternatives += [(kind, name.value) for name in names if isinstance(name, form)]
-    alternatives += [("IP Address", str(name.value)) for name in names if isinstance(name, x509.IPAddress)]
-    return {
-        "subjectAltName": tuple(alternatives),
-        "subject": tuple((("commonName", str(name.value)),) for name in subject),
-    }
 
 
 def _context(said: TlsParameters) -> "SSL.Context":
@@ -127,18 +118,22 @@ def _context(said: TlsParameters) -> "SSL.Context":
 
 
 def _load_certificate(context: "SSL.Context", certificate: str, key: str) -> None:
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - comes with it
+    from cryptography.hazmat.primitives.asymmetric import ed448, ed25519  # noqa: PLC0415 - comes with it
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - as above
     from OpenSSL import SSL  # noqa: PLC0415
 
     try:
         context.use_certificate_chain_file(certificate)
         # not by OpenSSL's own reading of files, which asks for passwords on the terminal
-        context.use_privatekey(load_pem_private_key(Path(key).read_bytes(), None))  # type: ignore[arg-type]  # of a kind that fits, or it raises
+        loaded = load_pem_private_key(Path(key).read_bytes(), None)
+        context.use_privatekey(loaded)  # type: ignore[arg-type]  # of a kind that fits, or it raises
         context.check_privatekey()
     except SSL.Error as error:
         raise _unusable(f"{certificate}, {key}", error) from error
     except (OSError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{key}: {error}") from error
+    if isinstance(loaded, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
+        raise WrongKind(f"{key}: OpenSSL has no DTLS with keys of Ed25519 or Ed448: make one of P-256")
 
 
 def _load_authorities(context: "SSL.Context", path: str) -> None:
@@ -170,16 +165,3 @@ def _reason_of(error: "SSL.Error") -> str:
     queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
     text = queue[-1][2] if queue else "the peer ended it"
     return str(text).replace("ssl/tls", "sslv3").upper().replace(" ", "_")
-
-
-_FAULTS: Final = {  # x509_vfy.h
-    9: "certificate is not yet valid",
-    10: "certificate has expired",
-    18: "self-signed certificate",
-    19: "self-signed certificate in certificate chain",
-    20: "unable to get local issuer certificate",
-    21: "unable to verify the first certificate",
-    23: "certificate revoked",
-    24: "invalid CA certificate",
-    26: "unsuitable certificate purpose",
-}

@@ -1,8 +1,12 @@
 """Whom a certificate names."""
 
-import pytest
+from pathlib import Path
 
-from socks6.net.encryption.names import is_for_host, user_of
+import pytest
+from cryptography import x509
+
+from socks6.net.encryption.names import details_of, is_for_host, user_of
+from tests.kit.certificates import certificate
 
 SUBJECT = ((("organizationName", "x"),), (("commonName", "alice"),))
 
@@ -68,3 +72,14 @@ def test_a_servers_names_are_its_alternative_names(host: str, holds: bool) -> No
 def test_a_certificate_without_names_is_for_nobody() -> None:
     assert not is_for_host({}, "proxy.example")
     assert not is_for_host({}, "192.0.2.1")
+
+
+def test_names_are_told_as_the_standard_library_does() -> None:
+    with certificate("alice@example.com", "host.example", "192.0.2.1", common_name="Alice") as files:
+        found = x509.load_pem_x509_certificate(Path(files.certificate).read_bytes())
+    assert details_of(found)["subjectAltName"] == (
+        ("email", "alice@example.com"),
+        ("DNS", "host.example"),
+        ("IP Address", "192.0.2.1"),
+    )
+    assert (("commonName", "Alice"),) in details_of(found)["subject"]  # type: ignore[operator]  # a tuple

@@ -132,8 +132,8 @@ def test_lost_flight_is_sent_again() -> None:
     [
         ("localhost", {"expired": True}, "certificate has expired"),
         ("localhost", {"issuer": "other"}, "unable to get local issuer certificate"),
-        ("elsewhere.example", {}, "not for 'elsewhere.example'"),
-        ("127.0.0.2", {}, "not for '127.0.0.2'"),
+        ("elsewhere.example", {}, "not valid for 'elsewhere.example'"),
+        ("127.0.0.2", {}, "not valid for '127.0.0.2'"),
     ],
 )
 def test_wrong_certificate_is_refused(host: str, wrong: dict[str, object], complaint: str) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -19,11 +18,10 @@ from socks6.net.transports.dtls_contexts import (
     NO_EXTRA,
     available,
     client_context,
-    details_of,
     server_context,
     server_contexts,
 )
-from tests.kit.certificates import certificate, write_certificate
+from tests.kit.certificates import write_certificate
 
 
 def test_key_may_stand_in_the_certificates_file(tmp_path: Path) -> None:
@@ -76,14 +74,3 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigurationError, match="needs an extra") as raised:
         client_context(TlsParameters())
     assert str(raised.value) == NO_EXTRA
-
-
-def test_names_are_told_as_the_standard_library_does() -> None:
-    with certificate("alice@example.com", "host.example", "192.0.2.1", common_name="Alice") as files:
-        found = x509.load_pem_x509_certificate(Path(files.certificate).read_bytes())
-    assert details_of(found)["subjectAltName"] == (
-        ("email", "alice@example.com"),
-        ("DNS", "host.example"),
-        ("IP Address", "192.0.2.1"),
-    )
-    assert (("commonName", "Alice"),) in details_of(found)["subject"]  # type: ignore[operator]  # a tuple

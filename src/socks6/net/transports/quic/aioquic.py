@@ -3,8 +3,7 @@
 import functools
 import logging
 import ssl
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aioquic import tls
@@ -69,9 +68,11 @@ class AioquicCore(QuicCore):
         certificate = self._connection.tls._peer_certificate  # noqa: SLF001 - there is no other way
         return b"" if certificate is None else certificate.public_bytes(Encoding.DER)
 
+    @property
     @override
-    def fault(self) -> str:
-        return ""  # OpenSSL has said it all
+    def issuers(self) -> Sequence[bytes]:
+        chain = self._connection.tls._peer_certificate_chain  # noqa: SLF001 - there is no other way
+        return [issuer.public_bytes(Encoding.DER) for issuer in chain or ()]
 
     @property
     @override
@@ -208,8 +209,7 @@ class AioquicBackend(Backend):
             is_client=True,
             alpn_protocols=[terms.alpn],
             server_name=terms.server_name,
-            verify_mode=ssl.CERT_REQUIRED if terms.verify else ssl.CERT_NONE,
-            cadata=terms.authorities or (_systems_roots() if terms.verify else None),
+            verify_mode=ssl.CERT_NONE,  # whoever calls does it, by OpenSSL
             idle_timeout=terms.idle_timeout,
             session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
         )
@@ -280,20 +280,6 @@ def _identify(configuration: QuicConfiguration, identity: ServerIdentity) -> Non
         configuration.private_key = load_pem_private_key(identity.key, None)
     except ValueError as error:
         raise ConfigurationError(f"aioquic cannot use the certificate or its key: {error}") from error
-
-
-def _systems_roots() -> bytes:
-    """Return the authorities that this system trusts: left alone, aioquic has a list of its own."""
-    pems = []
-    for der in ssl.create_default_context().get_ca_certs(binary_form=True):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            try:
-                x509.load_der_x509_certificate(der)
-            except (ValueError, Warning):  # one of the old ones that no one should use any more
-                continue
-        pems.append(ssl.DER_cert_to_PEM_cert(der))
-    return "".join(pems).encode() or b"\n"
 
 
 def _translate(event: events.QuicEvent) -> Event | None:

@@ -34,12 +34,6 @@ def certificates_in(pem: bytes) -> list[bytes]:
     return _CERTIFICATES.findall(pem)
 
 
-def read_authorities(said: TlsParameters) -> bytes | None:
-    """Return the authorities that a client trusts; None for the system's. Raises ConfigurationError."""
-    client_context(said)  # as above
-    return None if said.ca is None else _read(said.ca)
-
-
 def _identity(said: TlsParameters) -> ServerIdentity:
     assert said.certificate is not None  # noqa: S101 - it was read
     certificates = _read(said.certificate)

@@ -15,6 +15,7 @@ from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segme
 from socks6.net.datagrams.shared import BUFFER, LONGEST
 from socks6.net.encryption.pins import is_pinned
 from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.verification import ServerVerifier
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic.connection import QuicConnection
@@ -43,7 +44,6 @@ WORDS: Final = {
     116: "the peer wants a client certificate, and there is none (cert=)",
     120: "the peer does not speak SOCKS 6 here",
 }
-VAGUE: Final = "the server certificate is unacceptable"  # what qh3 says of dates and names
 
 
 class QuicConnector:
@@ -55,7 +55,6 @@ class QuicConnector:
         said: TlsParameters,
         backend: Backend,
         *,
-        authorities: bytes | None = None,
         identity: ServerIdentity | None = None,
         alpn: str = ALPN,
     ) -> None:
@@ -63,8 +62,8 @@ class QuicConnector:
         self._said = said
         self._server_name = without_trailing_dot(said.sni or host)
         self._backend = backend
-        self._authorities = authorities
         self._identity = identity
+        self._verifier = ServerVerifier(said, self._server_name)
         self._alpn = alpn
         self._tickets: list[Ticket] = []
 
@@ -79,13 +78,10 @@ class QuicConnector:
         What is sent before it is ready goes as early data, if there was a ticket: whoever sends must know that
         it may come twice.
         """
-        said = self._said
         core = self._backend.client(
             ClientTerms(
                 server_name=self._server_name,
                 alpn=self._alpn,
-                verify=not (said.insecure or (said.pins and said.ca is None)),
-                authorities=self._authorities,
                 identity=self._identity,
                 ticket=self._tickets.pop() if self._tickets else None,
                 on_ticket=self._keep,
@@ -107,7 +103,7 @@ class QuicConnector:
         try:
             await connection.proven()
         except OSError as error:
-            raise failure_of(connection.terminated, error, self._server_name) from None
+            raise failure_of(connection.terminated, error) from None
 
     def _judge(self, core: QuicCore, done: HandshakeDone) -> OSError | None:
         """Return why the server is not the right one, before anything more is sent to it; None if it is."""
@@ -121,7 +117,7 @@ class QuicConnector:
             return TlsFailed(f"there is QUIC, but nobody who speaks {self._alpn} (ALPN)")
         if done.resumed:  # no certificate is shown: the connection that got the ticket saw one
             return None
-        if fault := core.fault():
+        if fault := self._verifier.fault(core.certificate, core.issuers):
             return CertificateRefused(f"the certificate does not hold: {fault}")
         if self._said.pins and not is_pinned(core.certificate, self._said.pins):
             return CertificateRefused(
@@ -134,16 +130,13 @@ class QuicConnector:
         del self._tickets[:-TICKETS]
 
 
-def failure_of(terminated: Terminated | None, error: OSError, server_name: str) -> OSError:
+def failure_of(terminated: Terminated | None, error: OSError) -> OSError:
     """Return what the end of a connection means that has not been ready."""
     if terminated is None or not ALERT <= terminated.code < ALERT + 256:
         return error
     alert = terminated.code - ALERT
     if alert in BAD_CERTIFICATE:
-        reason = terminated.reason or f"alert {alert}"
-        if reason == VAGUE:
-            reason = f"it has expired, is not valid yet, or is not for {server_name}"
-        return CertificateRefused(f"the certificate does not hold: {reason}")
+        return CertificateRefused(f"the certificate does not hold: {terminated.reason or f'alert {alert}'}")
     return TlsFailed(f"QUIC failed: {WORDS.get(alert) or terminated.reason or f'alert {alert}'}")
 
 

@@ -1,6 +1,6 @@
 """What we need of a library that speaks QUIC: one connection without I/O, and the maker of such."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -103,8 +103,9 @@ class QuicCore(Protocol):
     def certificate(self) -> bytes:
         """The peer's certificate in DER; b"" without one."""
 
-    def fault(self) -> str:
-        """Return what is wrong with the peer's certificate that the library itself has let pass; "" for nothing."""
+    @property
+    def issuers(self) -> Sequence[bytes]:
+        """What the peer showed beside it, in DER: those that issued it, it says."""
 
     @property
     def stalled(self) -> bool:
@@ -202,15 +203,13 @@ class TicketBox(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTerms:
-    """How a client connects. Without `authorities` the system's count; `verify` off trusts anybody.
+    """How a client connects. The server's certificate is the caller's to check, before anything is sent.
 
     `identity` is shown to a server that asks for it.
     """
 
     server_name: str
     alpn: str = ALPN
-    verify: bool = True
-    authorities: bytes | None = None  # PEM
     identity: ServerIdentity | None = None
     ticket: Ticket | None = None
     on_ticket: Callable[[Ticket], None] | None = None

@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from qh3 import tls
@@ -40,17 +40,24 @@ from socks6.net.transports.quic.core import (
     Terminated,
 )
 from socks6.net.transports.quic.qh3_connection import Qh3Connection, opens_initial
-from socks6.net.transports.quic.qh3_trust import OwnAuthorities, own_authorities
 
 FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
+
+SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where left alone qh3 takes no Ed25519
+    tls.SignatureAlgorithm.ECDSA_SECP256R1_SHA256,
+    tls.SignatureAlgorithm.ED25519,
+    tls.SignatureAlgorithm.RSA_PSS_RSAE_SHA256,
+    tls.SignatureAlgorithm.ECDSA_SECP384R1_SHA384,
+    tls.SignatureAlgorithm.RSA_PSS_RSAE_SHA384,
+    tls.SignatureAlgorithm.RSA_PSS_RSAE_SHA512,
+)
 
 
 class Qh3Core(QuicCore):
     """One connection by qh3."""
 
-    def __init__(self, connection: Qh3Connection, trust: OwnAuthorities | None = None) -> None:
+    def __init__(self, connection: Qh3Connection) -> None:
         self._connection = connection
-        self._trust = trust  # where the library itself is told to look at nothing
         self._unread = 0
         self._fed = 0
         self._failed: Terminated | None = None
@@ -69,12 +76,10 @@ class Qh3Core(QuicCore):
         certificate = self._connection.get_peercert()
         return b"" if certificate is None else certificate.public_bytes()
 
+    @property
     @override
-    def fault(self) -> str:
-        connection = self._connection
-        if self._trust is None:
-            return ""
-        return self._trust.fault(connection.get_peercert(), connection.get_issuercerts())
+    def issuers(self) -> Sequence[bytes]:
+        return [issuer.public_bytes() for issuer in self._connection.get_issuercerts()]
 
     @property
     @override
@@ -257,13 +262,12 @@ class Qh3Backend(Backend):
 
     @override
     def client(self, terms: ClientTerms) -> Qh3Core:
-        trust = own_authorities(terms.authorities, terms.server_name) if terms.verify else None
         configuration = QuicConfiguration(
             is_client=True,
             alpn_protocols=[terms.alpn],
             server_name=terms.server_name,
-            verify_mode=ssl.CERT_REQUIRED if terms.verify and trust is None else ssl.CERT_NONE,
-            cadata=terms.authorities,
+            verify_mode=ssl.CERT_NONE,  # whoever calls does it, by OpenSSL
+            signature_algorithms=list(SIGNATURES),
             idle_timeout=terms.idle_timeout,
             session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
         )
@@ -271,7 +275,7 @@ class Qh3Backend(Backend):
         if terms.identity is not None:
             _identify(configuration, terms.identity)
         connection = Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket)
-        return Qh3Core(connection, trust)
+        return Qh3Core(connection)
 
     @override
     def server(self, terms: ServerTerms) -> Qh3Core:

@@ -16,7 +16,7 @@ from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicCore
 from socks6.net.transports.quic.backends import backend_named
-from socks6.net.transports.quic.certificates import read_authorities, read_own
+from socks6.net.transports.quic.certificates import read_own
 from socks6.net.transports.quic.connector import QuicConnector
 from socks6.net.transports.quic.core import ServerTerms
 from tests.kit.certificates import Files, pin_of_file, write_certificate
@@ -57,9 +57,8 @@ def test_certificates_know_absolute_names_without_the_dot(run: Run, tmp_path: Pa
     async def main() -> None:
         files = write_certificate(tmp_path)
         said = TlsParameters(ca=files.ca)
-        authorities = read_authorities(said)
         backend = backend_named(library)
-        await dial(files, library, QuicConnector("localhost.", said, backend, authorities=authorities))
+        await dial(files, library, QuicConnector("localhost.", said, backend))
 
     run(main())
 
@@ -68,11 +67,10 @@ def test_an_address_is_a_name_too(run: Run, tmp_path: Path, library: str) -> Non
     async def main() -> None:
         files = write_certificate(tmp_path)
         said = TlsParameters(ca=files.ca)
-        authorities = read_authorities(said)
         backend = backend_named(library)
-        await dial(files, library, QuicConnector("127.0.0.1", said, backend, authorities=authorities))
+        await dial(files, library, QuicConnector("127.0.0.1", said, backend))
         with pytest.raises(CertificateRefused):
-            await dial(files, library, QuicConnector("127.0.0.2", said, backend, authorities=authorities))
+            await dial(files, library, QuicConnector("127.0.0.2", said, backend))
 
     run(main())
 
@@ -293,7 +291,6 @@ def test_a_client_shows_the_certificate_that_its_url_names(
             "localhost",
             said,
             backend_named(library),
-            authorities=read_authorities(said),
             identity=read_own(said),
         )
         async with listening(files, AsksClients()) as listener:

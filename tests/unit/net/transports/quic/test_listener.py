@@ -218,7 +218,7 @@ def test_handshakes_that_nobody_ends_are_swept_away(run: Run, monkeypatch: pytes
 @pytest.mark.parametrize("library", ["qh3", "aioquic"])
 def test_libraries_know_a_first_packet_from_noise(library: str) -> None:
     backend = backend_named(library)
-    client = backend.client(ClientTerms(server_name="localhost", verify=False))
+    client = backend.client(ClientTerms(server_name="localhost"))
     client.connect(NEAR, 0.0)
     packet = client.to_send(0.0)[0][0]
     header = read_header(packet)
