@@ -221,3 +221,24 @@ def dig(place: Place) -> str:
     return "".join(
         line for line in said.splitlines(keepends=True) if not line.startswith(";;")
     )  # of what was lost
+
+
+@pytest.mark.parametrize("transport", ["tls", "quic"])
+def test_remotes_are_told_the_address_by_which_the_client_came_in(
+    run: Run, files: Files, transport: str
+) -> None:
+    listen = f"socks6+{transport}://0.0.0.0:0?{files.listener_query}"
+
+    async def scene(port: int) -> None:
+        for host in ("127.0.0.2", "127.0.0.3"):
+            url = f"socks6+{transport}://{host}:{port}?ca={files.ca}&sni=localhost"
+            async with Client(url, timeout=10.0) as client:
+                async with await client.bind() as listener:
+                    assert listener.bound.host == host
+                    with socket.create_connection(listener.bound):
+                        (await listener.accept()).abort()
+                async with client.associate(udp="stream") as udp:
+                    assert udp.bound.host == host
+
+    with server("--listen", listen, "--open", "--allow-private") as running:
+        run(scene(running.place.port))

@@ -16,12 +16,12 @@ from socks6.client.client import Client
 from socks6.client.datagram_transport import Remote
 from socks6.client.inbox import Received, Recipient
 from socks6.errors import DatagramFailed, Socks6Error
+from socks6.message.address import is_unspecified
 from socks6.net.datagrams.arrival import ROOM, answer_control, ask_for_local_addresses, local_address
 from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
 
-EVERYWHERE: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared
 BATCH: Final = 64  # datagrams taken at a time, before others get their turn
 RECEIVE_SIZE: Final = 65536
 SOCKET_BUFFER: Final = 1 << 20
@@ -191,7 +191,7 @@ async def _bound(local: Endpoint) -> socket.socket:
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-        if address.host in EVERYWHERE:
+        if is_unspecified(address.host):
             ask_for_local_addresses(sock)  # answers leave from the address that a peer sends to
         sock.bind(address.socket_address)
     except BaseException:

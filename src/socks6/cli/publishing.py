@@ -16,7 +16,7 @@ from socks6.errors import (
     Socks6Error,
     VersionMismatch,
 )
-from socks6.net.direct import UNSPECIFIED
+from socks6.message.address import is_unspecified
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.stream import Endpoint
 from socks6.net.transports.tcp import connect_tcp
@@ -188,5 +188,5 @@ class Publisher:
     def _reachable(self, bound: Endpoint) -> Endpoint:
         """Return where others reach the port: a proxy that listens everywhere is also where we reach it."""
         return (
-            Endpoint(self._client.url.host or bound.host, bound.port) if bound.host in UNSPECIFIED else bound
+            Endpoint(self._client.url.host or bound.host, bound.port) if is_unspecified(bound.host) else bound
         )

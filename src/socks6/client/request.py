@@ -17,13 +17,12 @@ from socks6.errors import (
     VersionMismatch,
     operation_failure,
 )
-from socks6.message.address import is_literal
+from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import IdempotenceRejected, SessionInvalid, find
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
-from socks6.net.direct import UNSPECIFIED
 from socks6.net.drive import next_event
 from socks6.net.stream import ByteStream
 from socks6.protocol.client import ClientConversation
@@ -132,7 +131,7 @@ def describe(code: int) -> str:
 def failure_of(reply: OperationReply) -> OperationFailed:
     """Return what to raise for a reply that is no success."""
     reason = f"the proxy replied {describe(reply.code)}"
-    if reply.code == ReplyCode.TTL_EXPIRED and is_literal(reply.host) and reply.host not in UNSPECIFIED:
+    if reply.code == ReplyCode.TTL_EXPIRED and is_literal(reply.host) and not is_unspecified(reply.host):
         return TTLExpired(f"{reason} at {reply.host}", reporter=reply.host)
     return operation_failure(reply.code, reason)
 

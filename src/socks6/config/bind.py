@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from socks6.config import tables
 from socks6.config.faults import Fault, blaming
 from socks6.errors import ConfigurationError
-from socks6.message.address import normalize_host
-from socks6.net.bind import UNSPECIFIED, unmapped
+from socks6.message.address import is_unspecified, normalize_host
+from socks6.net.bind import unmapped
 from socks6.policy.matchers import Ports
 from socks6.proxy.settings import BindSettings
 
@@ -31,7 +31,7 @@ def parse_advertised(texts: Iterable[str]) -> tuple[str, ...]:
             host = unmapped(normalize_host(text))
         except ValueError as error:
             raise ConfigurationError(f"{text!r} is no host: {error}") from error
-        if host in UNSPECIFIED:
+        if is_unspecified(host):
             raise ConfigurationError(f"{text!r} leads nowhere")
         hosts.append(host)
     return tuple(hosts)

@@ -21,6 +21,10 @@ from socks6.message.dialect import Dialect
 
 MAX_NAME_LENGTH: Final = 255  # what the length byte can say
 
+UNSPECIFIED_IPV4: Final = "0.0.0.0"  # noqa: S104 - compared and written; nothing is listened on here
+UNSPECIFIED_IPV6: Final = "::"
+UNSPECIFIED: Final = frozenset((UNSPECIFIED_IPV4, UNSPECIFIED_IPV6, "::ffff:0.0.0.0"))
+
 _IPV4: Final = AddressType.IPV4.value
 _IPV6: Final = AddressType.IPV6.value
 _DOMAIN_NAME: Final = AddressType.DOMAIN_NAME.value
@@ -40,6 +44,11 @@ class UnknownAddressType(DecodeError):
 def is_literal(host: str) -> bool:
     """Return True if `host` is an IPv4 or IPv6 address, False if it is anything else."""
     return _pack_literal(host) is not None
+
+
+def is_unspecified(host: str) -> bool:
+    """Return whether a host in canonical form is an address of zeros, also an IPv4-mapped one: none in particular."""
+    return host in UNSPECIFIED
 
 
 def normalize_host(host: str) -> str:

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Final, Self
 
 from socks6.errors import DecodeError
-from socks6.message.address import decode_host, encode_address, ipv4_text
+from socks6.message.address import UNSPECIFIED_IPV4, decode_host, encode_address, ipv4_text
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType, ReplyCode
 from socks6.message.options.base import check_range
@@ -14,7 +14,7 @@ VERSION: Final = 0x04
 HEADER_SIZE: Final = 8  # version, command, port, address
 MAX_STRING: Final = 255  # a user id or a name, without its NUL
 MARKER: Final = b"\0\0\0\1"  # SOCKS 4a: an address 0.0.0.x announces a name
-NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - an address to write, not to listen on
+NO_ADDRESS: Final = UNSPECIFIED_IPV4
 
 
 class Result(IntEnum):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from socks6.errors import DecodeError
-from socks6.message.address import address_size, decode_address, decode_host, encode_address
+from socks6.message.address import UNSPECIFIED_IPV4, address_size, decode_address, decode_host, encode_address
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType, ReplyCode
 from socks6.message.dialect import DRAFT_12
@@ -12,7 +12,7 @@ from socks6.message.options.base import check_range
 
 VERSION: Final = 0x05
 CREDENTIALS_VERSION: Final = 0x01  # RFC 1929
-NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - an address to write, not to listen on
+NO_ADDRESS: Final = UNSPECIFIED_IPV4
 
 # PROTOCOL 5: as they are, but SOCKS 5 has no 09
 REPLY_FOR_CODE: Final[dict[int, ReplyCode]] = {

@@ -10,6 +10,7 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.errors import GeneralFailure, NotAllowed
+from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6, is_unspecified
 from socks6.message.codes import Leg
 from socks6.message.options import TFO, StackOption, find
 from socks6.net.crowding import MAPPED
@@ -20,8 +21,7 @@ from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, in_force, prepare, prepared_socket
 from socks6.net.stream import Accepted, Binding, Endpoint, Judge
 
-ANYWHERE: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - to listen everywhere
-UNSPECIFIED: Final = frozenset(ANYWHERE.values())
+ANYWHERE: Final = {socket.AF_INET: UNSPECIFIED_IPV4, socket.AF_INET6: UNSPECIFIED_IPV6}
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # nobody's: RFC 5737, 3849
 ANY_PORT: Final = range(1)  # 0: the system chooses
@@ -226,7 +226,7 @@ def _first_listening(
     """Return sockets, and the unspecified host that they stand for, "" where one was bound as it is."""
     errors: list[OSError] = []
     for address in addresses:
-        anywhere = address.host if address.host in UNSPECIFIED else ""
+        anywhere = address.host if is_unspecified(address.host) else ""
         choices = [*map(_literals, instead), [address]] if anywhere else [[address]]
         for together in choices:
             try:

@@ -11,6 +11,7 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.errors import ConnectionRefused, NotAllowed
+from socks6.message.address import UNSPECIFIED_IPV4, is_unspecified
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import TFO, HappyEyeballs, StackOption, find
 from socks6.net.bind import ANY_PORT, bind_directly
@@ -33,8 +34,7 @@ from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudg
 
 CONNECT_SECONDS: Final = 30.0  # the name's lookup included; Linux sends five SYNs within it
 DNS_PORT: Final = 53
-UNSPECIFIED: Final = frozenset(("0.0.0.0", "::", "::ffff:0.0.0.0"))  # noqa: S104 - refused, not listened on
-NO_ENDPOINT: Final = Endpoint("0.0.0.0", 0)  # noqa: S104
+NO_ENDPOINT: Final = Endpoint(UNSPECIFIED_IPV4, 0)
 
 
 class DirectOutbound(Outbound):
@@ -87,7 +87,7 @@ class DirectOutbound(Outbound):
         holder: Hashable = None,
     ) -> Connection:
         wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
-        if host in UNSPECIFIED:
+        if is_unspecified(host):
             return await self._connect_to_dns(port, wanted, first_data, holder)
         try:
             return await self._connect(Endpoint(host, port), judge, wanted, first_data, holder)
@@ -231,7 +231,7 @@ def _allowed(addresses: tuple[Address, ...], host: str, judge: Judge) -> tuple[A
 
 def _may_reach(address: Address, judge: Judge) -> bool:
     # a name may lead to an unspecified address: connecting there would reach this machine
-    return address.host not in UNSPECIFIED and judge(address.host, address.socket_address[1])
+    return not is_unspecified(address.host) and judge(address.host, address.socket_address[1])
 
 
 def _in_force(

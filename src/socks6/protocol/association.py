@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from enum import Enum
 from typing import Final
 
+from socks6.message.address import is_unspecified
 from socks6.message.datagrams import (
     AssociationConfirmation,
     AssociationInitialization,
@@ -18,7 +19,6 @@ from socks6.message.datagrams import (
 from socks6.message.dialect import DatagramLayout, Dialect
 
 INITIAL_SECONDS: Final = 120.0  # what a client gets to send its first datagram
-NO_HOSTS: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - what an opening datagram is addressed to
 
 
 class AssociationState(Enum):
@@ -97,4 +97,4 @@ class ServerAssociation:
 
 def opens_only(host: str, port: int, size: int) -> bool:
     """Return whether a datagram with `size` bytes of data only opens an association (§ Proxying UDP servers)."""
-    return size == 0 and port == 0 and host in NO_HOSTS
+    return size == 0 and port == 0 and is_unspecified(host)

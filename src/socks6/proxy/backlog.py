@@ -10,11 +10,10 @@ from typing_extensions import override
 from socks6.errors import GeneralFailure
 from socks6.message.address import is_literal, without_trailing_dot
 from socks6.message.options import StackOption
-from socks6.net.bind import unmapped
+from socks6.net.bind import ANYWHERE, family_of, unmapped
 from socks6.net.stream import Accepted, Binding, Endpoint
 
 Announce: TypeAlias = Callable[[Accepted], Awaitable[None]]  # tells of a peer before it is let go of
-UNSPECIFIED: Final = {False: "0.0.0.0", True: "::"}  # noqa: S104 - compared, not listened on; by "is it IPv6"
 
 
 class BacklogListener(Binding):
@@ -192,4 +191,4 @@ def _canonical(host: str) -> str:
 def _spellings(*hosts: str) -> frozenset[str]:
     """Return what a place may be called: its addresses and names, and none in particular of its family."""
     known = frozenset(map(_canonical, hosts))
-    return known | {UNSPECIFIED[":" in host] for host in known if is_literal(host)}
+    return known | {ANYWHERE[family_of(host)] for host in known if is_literal(host)}

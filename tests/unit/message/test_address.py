@@ -12,6 +12,7 @@ from socks6.message.address import (
     encode_address,
     ipv6_text,
     is_literal,
+    is_unspecified,
     normalize_host,
     without_trailing_dot,
 )
@@ -302,3 +303,20 @@ def test_a_host_in_text_may_be_an_address() -> None:
 def test_text_that_is_no_host_is_refused(text: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_host(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "unspecified"),
+    [
+        ("0.0.0.0", True),
+        ("::", True),
+        ("::ffff:0.0.0.0", True),
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("0.0.0.1", False),
+        ("", False),
+        ("a.example", False),
+    ],
+)
+def test_an_address_of_zeros_is_none_in_particular(host: str, unspecified: bool) -> None:
+    assert is_unspecified(host) is unspecified

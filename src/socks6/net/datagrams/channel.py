@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 
 from typing_extensions import override
 
+from socks6.message.address import is_unspecified
 from socks6.message.options import StackOption
 from socks6.net.bind import unmapped
 from socks6.net.datagrams.filtering import RemoteFilter
 from socks6.net.datagrams.icmp import queued_reports
 from socks6.net.datagrams.names import NameCache
-from socks6.net.datagrams.ports import OpenedPort, Ports, is_multicast, is_unspecified
+from socks6.net.datagrams.ports import OpenedPort, Ports, is_multicast
 from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
 from socks6.net.resolve import Address, literal_address
 from socks6.net.sockets import SocketAddress

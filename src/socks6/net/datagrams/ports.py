@@ -10,6 +10,7 @@ from typing import Final
 from socks6.errors import NotAllowed
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption
+from socks6.net.bind import ANYWHERE
 from socks6.net.resolve import Address
 from socks6.net.stackopts import prepare
 
@@ -20,7 +21,6 @@ GROUP6_AND_INTERFACE: Final = Struct("=16si")  # struct ipv6_mreq
 IP_MULTICAST_ALL: Final = 49  # linux/in.h
 IPV6_MULTICAST_ALL: Final = 29  # linux/in6.h
 PARITIES: Final = {Parity.EVEN.value: 0, Parity.ODD.value: 1}
-WILDCARDS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - remote hosts may come from anywhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,18 +197,13 @@ def is_multicast(host: str) -> bool:
     return 224 <= int(host.partition(".")[0]) <= 239
 
 
-def is_unspecified(host: str) -> bool:
-    """Return whether an address stands for every address of this machine."""
-    return host in WILDCARDS.values()
-
-
 def _set_where_known(sock: socket.socket, level: int, name: int, value: int) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(level, name, value)
 
 
 def _wildcard(family: int, port: int) -> Address:
-    host = WILDCARDS[socket.AddressFamily(family)]
+    host = ANYWHERE[socket.AddressFamily(family)]
     return Address(family, (host, port) if family == socket.AF_INET else (host, port, 0, 0))
 
 

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from socks6.message.address import is_unspecified
 from socks6.net.datagrams.arrival import (
     ROOM,
     answer_control,
@@ -153,7 +154,7 @@ def udp_socket(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
+        if is_unspecified(host):
             ask_for_local_addresses(sock)
         sock.bind((host, port))
     except BaseException:

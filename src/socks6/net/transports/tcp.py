@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved
@@ -20,8 +21,8 @@ __all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
 KEEPALIVE_SECONDS: Final = 600  # a client silent for so long is asked whether it is still there
 EVERYWHERE: Final = (  # what the empty host stands for
-    Address(socket.AF_INET, ("0.0.0.0", 0)),  # noqa: S104
-    Address(socket.AF_INET6, ("::", 0, 0, 0)),
+    Address(socket.AF_INET, (UNSPECIFIED_IPV4, 0)),
+    Address(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
 )
 NO_SUCH_FAMILY: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 

@@ -9,10 +9,10 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
-from socks6.message.address import is_literal
+from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption, find, find_all
-from socks6.net.bind import LOOPBACK, UNSPECIFIED, family_of, own_address, unmapped
+from socks6.net.bind import LOOPBACK, family_of, own_address, unmapped
 from socks6.net.local_addresses import interface_addresses
 from socks6.net.serve import source_of
 from socks6.net.stackopts import in_force, prepare
@@ -63,7 +63,7 @@ def reachable(bound: Endpoint, advertised: tuple[str, ...], local: str) -> Endpo
     That is what the operator says for the family; else the address by which the client itself reached us;
     else that from which this machine would reach the world.
     """
-    if bound.host not in UNSPECIFIED:
+    if not is_unspecified(bound.host):
         return bound
     family = family_of(bound.host)
     named = (host for host in advertised if not is_literal(host) or family_of(host) == family)
@@ -77,7 +77,7 @@ def places_instead(host: str, advertised: tuple[str, ...], local: str) -> tuple[
     what reaches others from one of them is told to come back there (active FTP). Only a client that came in by
     loopback gets that as well.
     """
-    if host not in UNSPECIFIED:
+    if not is_unspecified(host):
         return ()
     family = family_of(host)
     near = (LOOPBACK[family],) if _is_loopback(unmapped(local)) else ()
@@ -101,7 +101,7 @@ def _is_loopback(literal: str) -> bool:
 
 def _default_host(family: socket.AddressFamily, local: str) -> str:
     local = unmapped(local.partition("%")[0])
-    usable = is_literal(local) and family_of(local) == family and local not in UNSPECIFIED
+    usable = is_literal(local) and family_of(local) == family and not is_unspecified(local)
     return local if usable else own_address(family)
 
 

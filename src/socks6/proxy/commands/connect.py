@@ -5,8 +5,9 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from socks6.errors import GeneralFailure, NotAllowed
+from socks6.message.address import is_unspecified
 from socks6.message.codes import Leg
-from socks6.net.direct import DNS_PORT, UNSPECIFIED
+from socks6.net.direct import DNS_PORT
 from socks6.net.stackopts import prepare
 from socks6.net.stream import Connection, Outbound
 from socks6.policy.rules import Policy
@@ -68,6 +69,6 @@ def _naming_policy(call: Call, policy: Policy) -> Policy:
 
     § DNS provided by SOCKS: the outbound has such a service or answers 05; as an address it stays shut.
     """
-    if call.port == DNS_PORT and call.host in UNSPECIFIED:
+    if call.port == DNS_PORT and is_unspecified(call.host):
         return replace(policy, allow_private=True)
     return policy

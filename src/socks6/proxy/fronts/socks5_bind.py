@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from socks6.errors import OperationFailed
-from socks6.message.address import is_literal
+from socks6.message.address import is_literal, is_unspecified
 from socks6.message.socks5 import NO_ADDRESS
-from socks6.net.bind import ANYWHERE, UNSPECIFIED, family_of, unmapped
+from socks6.net.bind import ANYWHERE, family_of, unmapped
 from socks6.net.drive import flush
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.socks5 import Socks5Conversation
@@ -46,7 +46,7 @@ def _place(call: Call) -> Call:
     says whether what it leads to is what the client has seen.
     """
     host = unmapped(call.host)
-    if host in UNSPECIFIED:
+    if is_unspecified(host):
         return replace(call, host=host)
     if is_literal(host):
         return replace(call, host=ANYWHERE[family_of(host)], port=0, only_peer=host)

@@ -8,7 +8,7 @@ import pytest
 
 from socks6.errors import NotAllowed
 from socks6.message.options import TTL, PortParity
-from socks6.net.datagrams.ports import OpenedPort, Ports, is_multicast, is_unspecified
+from socks6.net.datagrams.ports import OpenedPort, Ports, is_multicast
 from socks6.net.resolve import Address
 
 ANY = Address(socket.AF_INET, ("0.0.0.0", 0))
@@ -143,10 +143,6 @@ def test_what_cannot_be_bound_is_an_error(ports: Ports) -> None:
 )
 def test_groups(host: str, group: bool) -> None:
     assert is_multicast(host) is group
-
-
-def test_unspecified() -> None:
-    assert [is_unspecified(host) for host in ("0.0.0.0", "::", "127.0.0.1")] == [True, True, False]
 
 
 def test_a_reserved_port_is_held_for_its_owner_alone(ports: Ports) -> None:

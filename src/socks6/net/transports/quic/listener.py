@@ -204,7 +204,7 @@ class QuicListener(Receiver):
                 alpn=self._alpn,
             )
         )
-        guest = _Guest(self.port)
+        guest = _Guest(self.port, arrival.local)
         connection = guest.connection = QuicConnection(core, guest, arrival.source, is_client=False)
         cids = {header.destination, core.cid}
 
@@ -283,15 +283,20 @@ class _Guest(Road):
 
     connection: QuicConnection
 
-    def __init__(self, port: SharedPort) -> None:
+    def __init__(self, port: SharedPort, local_address: bytes) -> None:
+        """`local_address` is that which the client sends to; empty where the port has but one."""
         self._port = port
         self.given = False
-        self.local_address = b""
+        self.local_address = local_address
 
     @property
     @override
     def local(self) -> Endpoint:
-        return endpoint(self._port.sock.getsockname())
+        listening = endpoint(self._port.sock.getsockname())
+        if not self.local_address:
+            return listening
+        family = socket.AF_INET if len(self.local_address) == 4 else socket.AF_INET6
+        return Endpoint(socket.inet_ntop(family, self.local_address), listening.port)
 
     @property
     @override

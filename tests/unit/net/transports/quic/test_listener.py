@@ -10,6 +10,7 @@ from typing_extensions import override
 from socks6.net.datagrams.readiness import Readiness
 from socks6.net.datagrams.shared import Arrival, SharedPort
 from socks6.net.sockets import SocketAddress
+from socks6.net.stream import Endpoint
 from socks6.net.transports.quic import listener as module
 from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.core import (
@@ -232,3 +233,17 @@ def test_libraries_know_a_first_packet_from_noise(library: str) -> None:
             spoilt = bytearray(packet[: header.end])
             spoilt[at] ^= 1
             assert not genuine(bytes(spoilt), header.destination, header.number_at)
+
+
+@pytest.mark.parametrize(
+    ("local", "host"),
+    [(b"", "127.0.0.1"), (b"\xcb\x00\x71\x01", "203.0.113.1"), (bytes(15) + b"\x01", "::1")],
+)
+def test_a_connection_knows_by_which_address_it_arrived(run: Run, local: bytes, host: str) -> None:
+    async def main() -> None:
+        async with listening() as (listener, _):
+            listener.datagrams_received([arrival(initial(b"AAAAAAAA"))._replace(local=local)])
+            (guest,) = listener._guests
+            assert guest.connection.local == Endpoint(host, listener.local.port)
+
+    run(main())
