@@ -34,7 +34,7 @@ async def listening(
     finally:
         await listener.aclose()
         readiness.close()
-        assert not faults
+        assert not faults, faults
 
 
 def connector(

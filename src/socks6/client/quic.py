@@ -21,6 +21,7 @@ from socks6.net.url import ProxyURL
 
 ADDRESS_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
 LEAVE_SECONDS: Final = 0.5  # what was sent last gets to arrive before a client is gone
+CONNECTIONS: Final = 64  # for one command; then requests go by one that is blocked, too
 STALE_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
 
 
@@ -64,7 +65,7 @@ class QuicWay:
         self._pool = [
             pooled for pooled in self._pool if pooled.connection.over is None and not pooled.loop.is_closed()
         ]
-        for pooled in () if ask.alone else tuple(self._pool):
+        for pooled in () if ask.alone else self._candidates(ask.command):
             stream = await self._stream_of(pooled, ask.command)
             if stream is not None:
                 await _begin(stream, ask)
@@ -102,10 +103,22 @@ class QuicWay:
             if pooled.loop is _loop():
                 pooled.connection.abandon()
 
+    def _candidates(self, command: int) -> list[_Pooled]:
+        """Return the connections that a request may go by, the best first.
+
+        Whoever has many streams that wait for credit has as many connections: beyond a limit the requests share these.
+        """
+        here = [pooled for pooled in self._pool if pooled.loop is _loop() and _suits(pooled, command)]
+        usable = [pooled for pooled in here if pooled.connection.usable]
+        if usable or len(here) < CONNECTIONS:
+            return usable
+        answering = (pooled for pooled in here if pooled.connection.answers)
+        return sorted(answering, key=lambda pooled: pooled.connection.streams)
+
     async def _stream_of(self, pooled: _Pooled, command: int) -> QuicStream | None:
         """Return a stream of a connection that is there; None if it does not suit."""
         connection = pooled.connection
-        if pooled.loop is not _loop() or not connection.usable or not _suits(pooled, command):
+        if connection.over is not None or not _suits(pooled, command):  # others had their turn meanwhile
             return None
         if not connection.streams and _loop().time() - connection.last_used > STALE_SECONDS:
             connection.close()

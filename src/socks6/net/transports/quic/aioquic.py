@@ -86,6 +86,16 @@ class AioquicCore(QuicCore):
 
     @property
     @override
+    def starved(self) -> bool:
+        return self._connection.starved
+
+    @property
+    @override
+    def round_trip(self) -> float:
+        return self._connection.round_trip
+
+    @property
+    @override
     def largest_frame(self) -> int:
         return max(0, min(self._connection.peers_largest_frame, PACKET - DATAGRAM_OVERHEAD))
 

@@ -130,6 +130,17 @@ class AioquicConnection(QuicConnection):
         return not (self._loss.bytes_in_flight or self.unsent())
 
     @property
+    def starved(self) -> bool:
+        """Whether bytes wait to leave though nothing is on its way."""
+        return not self._loss.bytes_in_flight and self.unsent() > 0
+
+    @property
+    def round_trip(self) -> float:
+        """How many seconds a round trip takes, smoothed; 0 before anything is known."""
+        smoothed: float = self._loss._rtt_smoothed  # noqa: SLF001
+        return smoothed
+
+    @property
     def unanswered(self) -> int:
         """How many probes in a row the peer has left unanswered."""
         return self._loss._pto_count  # noqa: SLF001

@@ -33,6 +33,7 @@ from socks6.net.transports.quic.waiters import Waiters
 ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left yet: then all senders wait
 LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
 CROWDED: Final = UNREAD // 4  # bytes that nobody here has read: more, and streams may have to wait for others
+BLOCKED: Final = 0.1  # seconds without credit for bytes that want to leave: then new requests had better, too
 UNANSWERED: Final = 5  # probes in a row: then new requests had better go elsewhere
 INTERNAL: Final = 2  # the code of a fault of ours
 CLOSED: Final = 0  # the code of connections that are closed in order
@@ -53,7 +54,10 @@ class QuicConnection:
         self._peer_ids = PeerIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
         self._arrived: deque[QuicStream] = deque()
-        self._full: dict[int, None] = {}  # streams whose senders wait, in order
+        self._full: dict[
+            int, tuple[int, float]
+        ] = {}  # streams whose senders wait: unsent bytes, and since when
+        self._starved_since: float | None = None
         self._frames = FrameQueue(core)
         self._frame_room = Waiters()
         self._refusing = False
@@ -108,7 +112,24 @@ class QuicConnection:
     @property
     def usable(self) -> bool:
         """Whether a new stream is likely to get through, and not to wait for others."""
-        return self.over is None and self._unread < CROWDED and self.core.unanswered < UNANSWERED
+        return self.answers and self._unread < CROWDED and not self.blocked
+
+    @property
+    def answers(self) -> bool:
+        """Whether the peer seems to be there."""
+        return self.over is None and self.core.unanswered < UNANSWERED
+
+    @property
+    def blocked(self) -> bool:
+        """Whether bytes of some stream have waited for the peer's credit for a while.
+
+        A peer may give credit by stream, or let one that it does not read hold up all others: nobody can tell.
+        """
+        now = self._loop.time()
+        if self._starved_since is not None and now - self._starved_since >= BLOCKED:
+            return True
+        patience = max(BLOCKED, 2 * self.core.round_trip)
+        return any(now - since >= patience for _, since in self._full.values())
 
     @property
     def largest_frame(self) -> int:
@@ -227,9 +248,11 @@ class QuicConnection:
 
     def is_full(self, stream_id: int) -> bool:
         """See Carrier."""
-        if self.core.unsent(stream_id) < UNSENT and self.core.unsent() < ALL_UNSENT:
+        unsent = self.core.unsent(stream_id)
+        if unsent < UNSENT and self.core.unsent() < ALL_UNSENT:
             return False
-        self._full[stream_id] = None
+        if self._full.get(stream_id, (-1, 0.0))[0] != unsent:
+            self._full[stream_id] = (unsent, self._loop.time())
         return True
 
     def unacknowledged(self, stream_id: int) -> int:
@@ -307,17 +330,27 @@ class QuicConnection:
             self._pump.flush_soon()
         self._take_events()
         if self.over is None:
-            self._wake_senders()
+            self._wake_senders(now)
             self._look_at = self._stalls.look(self._streams.values(), now)
             self._close_if_unused(now)
 
     # Inside.
 
-    def _wake_senders(self) -> None:
-        if self._full and self.core.unsent() < ALL_UNSENT:
-            for stream_id in [at for at in self._full if self.core.unsent(at) < UNSENT]:
+    def _wake_senders(self, now: float) -> None:
+        if not self.core.starved:
+            self._starved_since = None
+        elif self._starved_since is None:
+            self._starved_since = now
+        if not self._full:
+            return
+        room = self.core.unsent() < ALL_UNSENT
+        for stream_id, (before, _) in list(self._full.items()):
+            unsent = self.core.unsent(stream_id)
+            if room and unsent < UNSENT:
                 del self._full[stream_id]
                 self._streams[stream_id].writable()
+            elif unsent != before:
+                self._full[stream_id] = (unsent, now)
 
     def _close_if_unused(self, now: float) -> None:
         if not self._quiet and self._unused_by is None:

@@ -19,6 +19,7 @@ MAX_STREAMS: Final = 2_000  # of the peer, at the same time
 STREAM_WINDOW: Final = 1 << 21  # bytes of one stream that may be on their way to us
 CONNECTION_WINDOW: Final = 1 << 22
 UNREAD: Final = 1 << 22  # bytes of a connection that nobody here has read yet: then we take no more
+UNREAD_FOR_OTHERS: Final = 3 * UNREAD  # with what has to be taken to get at other streams' bytes behind them
 ALERT: Final = 0x100  # QUIC's error codes for TLS's alerts begin here (RFC 9001 §4.8)
 
 Ticket: TypeAlias = object
@@ -109,7 +110,7 @@ class QuicCore(Protocol):
 
     @property
     def stalled(self) -> bool:
-        """Whether nothing is taken for any stream, since too much is unread."""
+        """Whether streams wait for others to be read, since too much is unread to take anything."""
 
     @property
     def unanswered(self) -> int:
@@ -118,6 +119,14 @@ class QuicCore(Protocol):
     @property
     def quiet(self) -> bool:
         """Whether everything that was sent has arrived."""
+
+    @property
+    def starved(self) -> bool:
+        """Whether bytes wait to leave though nothing is on its way: the peer gives no credit for them."""
+
+    @property
+    def round_trip(self) -> float:
+        """How many seconds a round trip takes, smoothed; 0 before anything is known."""
 
     @property
     def largest_frame(self) -> int:

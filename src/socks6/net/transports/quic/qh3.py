@@ -1,5 +1,6 @@
 """QUIC by qh3, whose packets are made and read by native code."""
 
+import functools
 import logging
 import ssl
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from socks6.net.transports.quic.core import (
     PACKET,
     STREAM_WINDOW,
     UNREAD,
+    UNREAD_FOR_OTHERS,
     Backend,
     CidIssued,
     CidRetired,
@@ -41,8 +43,10 @@ from socks6.net.transports.quic.core import (
 )
 from socks6.net.transports.quic.qh3_connection import Qh3Connection, opens_initial
 
+CULPRITS: Final = (
+    4  # streams that may have so much unread that giving one up frees more than the news of it brings
+)
 FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
-
 SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where left alone qh3 takes no Ed25519
     tls.SignatureAlgorithm.ECDSA_SECP256R1_SHA256,
     tls.SignatureAlgorithm.ED25519,
@@ -58,7 +62,12 @@ class Qh3Core(QuicCore):
 
     def __init__(self, connection: Qh3Connection) -> None:
         self._connection = connection
+        connection.may_take = self._may_take
         self._unread = 0
+        self._unread_of: dict[int, int] = {}  # by stream
+        self._watched: set[int] = (
+            set()
+        )  # who gives one of these up, which much is unread of, stops us sending
         self._fed = 0
         self._failed: Terminated | None = None
         self._told = False  # that the connection is over
@@ -84,7 +93,7 @@ class Qh3Core(QuicCore):
     @property
     @override
     def stalled(self) -> bool:
-        return self._connection.held
+        return self._connection.held and self._connection.has_news
 
     @property
     @override
@@ -97,6 +106,18 @@ class Qh3Core(QuicCore):
     def quiet(self) -> bool:
         core = self._connection.native
         return core is None or not (core.bytes_in_flight or self.unsent())
+
+    @property
+    @override
+    def starved(self) -> bool:
+        core = self._connection.native
+        return core is not None and not core.bytes_in_flight and self.unsent() > 0
+
+    @property
+    @override
+    def round_trip(self) -> float:
+        core = self._connection.native
+        return (core.smoothed_rtt or 0.0) if core is not None else 0.0
 
     @property
     @override
@@ -119,10 +140,14 @@ class Qh3Core(QuicCore):
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         if self._released:
             return
-        if size < len(data):
-            self._guarded(lambda: self._connection.receive_gro_buffer(data, size, address, now))
-        else:
+        if size >= len(data):
             self._guarded(lambda: self._connection.receive_datagram(data, address, now))
+        elif not self._connection.held:
+            self._guarded(lambda: self._connection.receive_gro_buffer(data, size, address, now))
+        else:  # one by one, so that news is told from more of the same
+            for start in range(0, len(data), size):
+                datagram = data[start : start + size]
+                self._guarded(functools.partial(self._connection.receive_datagram, datagram, address, now))
 
     @override
     def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
@@ -162,6 +187,8 @@ class Qh3Core(QuicCore):
 
     @override
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
+        if ended:
+            self._watched.discard(stream_id)
         self._or_gone(lambda: self._connection.send_stream_data(stream_id, data, ended))
 
     @override
@@ -188,8 +215,14 @@ class Qh3Core(QuicCore):
     @override
     def consumed(self, stream_id: int, size: int) -> None:
         self._unread -= size
+        left = self._unread_of.get(stream_id, 0) - size
+        if left > 0:
+            self._unread_of[stream_id] = left
+        else:
+            self._unread_of.pop(stream_id, None)
         if self._connection.held and self._unread <= UNREAD // 2:
             self._connection.held = False
+            self._watched.clear()
             self._guarded(self._connection.drain)
 
     @override
@@ -221,14 +254,34 @@ class Qh3Core(QuicCore):
 
     def _translate(self, event: events.QuicEvent) -> Event | None:
         if isinstance(event, events.StreamDataReceived):
-            self._unread += len(event.data)
-            if self._unread > UNREAD:
-                self._connection.held = True
+            self._took(event.stream_id, len(event.data))
             return StreamBytes(event.stream_id, event.data, event.end_stream)
         if isinstance(event, events.ConnectionTerminated):
             told, self._told = self._told, True
             return None if told else Terminated(event.error_code, event.reason_phrase)
         return _translate(event)
+
+    def _took(self, stream_id: int, size: int) -> None:
+        self._unread += size
+        self._unread_of[stream_id] = self._unread_of.get(stream_id, 0) + size
+        if self._unread > UNREAD and not self._connection.held:
+            self._connection.hold()
+            native = self._connection.native
+            self._watched = {
+                at for at, unread in self._unread_of.items()
+                if unread >= self._unread // CULPRITS and native is not None and native.can_send_stream(at)
+            }  # fmt: skip
+
+    def _may_take(self) -> bool:
+        """Return whether what waits behind unread bytes may be taken, and these with it.
+
+        That is bounded, but for a stream with so much unread that its being given up, which is what its having been
+        stopped tells of, frees as much as may come along.
+        """
+        native = self._connection.native
+        return self._unread < UNREAD_FOR_OTHERS or (
+            native is not None and any(not native.can_send_stream(stream_id) for stream_id in self._watched)
+        )
 
     def _guarded(self, call: Callable[[], None]) -> None:
         """Have a fault of the library, or of the peer's packets, end this connection alone."""

@@ -2,11 +2,12 @@
 
 It lets a connection have 100 streams of the peer's and no other number, so `_create_core` and the transport
 parameters are overridden here. It gives the peer new credit for a stream at the moment its bytes are taken out of
-the native core: so nothing is taken out while too much is unread. That stalls all streams of the connection
-(docs/decisions/0027).
+the native core, in the order in which they came: so nothing is taken out while too much is unread, unless something
+else has come than more of the same (docs/decisions/0027, 0042).
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from qh3._hazmat import Buffer, QuicConnectionCore
 from qh3.quic import events
@@ -22,7 +23,14 @@ from typing_extensions import override
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.core import MAX_STREAMS, PACKET
 
+EVENT_BYTES: Final = 60_000  # of packets that bring more of one stream: the core keeps it in pieces of 64 KiB
+REPORT: Final = (
+    6  # numbers that the core tells of a packet received: the second is bytes, the last is new events
+)
 NO_ROOM: Final = "packet builder capacity exhausted"
+
+
+_T = TypeVar("_T")
 
 
 class Qh3Bridge(QuicTlsBridge):
@@ -42,12 +50,47 @@ class Qh3Connection(QuicConnection):
     """A connection with as many streams as we want, which takes nothing while it is `held`."""
 
     held = False
+    has_news = False  # while it is held: that something waits which is not only more of the same
+    _since_event = 0  # bytes of packets since the core's last new event, while it is held
+    _full_size = 0  # bytes of the largest packet that has come meanwhile
+    may_take: Callable[[], bool] = staticmethod(lambda: False)  # what came while it was held
     reset_token: bytes | None = None  # how a stateless reset looks that is ours; a server's
+
+    def hold(self) -> None:
+        """Take nothing, until `held` is reset, but news that `may_take` lets pass."""
+        self.held = True
+        self._begin_to_wait()
+
+    @override
+    def _call_core(self, operation: Callable[..., _T], *args: object) -> _T:
+        result = super()._call_core(operation, *args)
+        if self.held and isinstance(result, tuple) and len(result) == REPORT:
+            self._note(result[1], result[-1])
+        return result
+
+    def _note(self, size: int, added: int) -> None:
+        """Take note of a packet that has come while nothing is taken, and of how many events it has made.
+
+        More of the same comes in packets of full size, and makes an event every 64 KiB.
+        """
+        self._full_size = max(self._full_size, size)
+        self._since_event += size
+        if added and (size < self._full_size // 2 or self._since_event < added * EVENT_BYTES):
+            self.has_news = True
+        if added:
+            self._since_event = 0
+
+    def _begin_to_wait(self) -> None:
+        self.has_news = False
+        self._since_event = EVENT_BYTES  # the next event is the first of more of the same
 
     @override
     def _drain_core(self) -> None:
-        if not self.held:
-            super()._drain_core()
+        if self.held:
+            if not (self.has_news and self.may_take()):
+                return
+            self._begin_to_wait()
+        super()._drain_core()
 
     @override
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:

@@ -21,6 +21,7 @@ from socks6.net.turns import EVENT, Turns
 
 PIECE: Final = 65_536  # given to the connection at a time
 UNSENT: Final = 131_072  # bytes of a stream that have not left yet: then its sender waits
+LAST_WORDS: Final = 1 << 18  # bytes that can be read of a stream that was reset
 GIVEN_UP: Final = 1  # the code of streams that were aborted
 NOT_WANTED: Final = 0  # the code of what is stopped because the stream was closed in order
 
@@ -52,7 +53,7 @@ class QuicStream:
 
     __slots__ = (
         "_at_end", "_carrier", "_closed", "_ended", "_failure", "_pieces", "_receiver", "_sender", "_sending_failure",
-        "_sends", "_unwanted", "early", "id", "turns", "unread",
+        "_sends", "_settled", "_unwanted", "early", "id", "turns", "unread",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier, stream_id: int, *, early: bool = False) -> None:
@@ -66,6 +67,7 @@ class QuicStream:
         self._at_end = False  # the peer sends nothing more
         self._ended = False  # we send nothing more
         self._closed = False
+        self._settled = False  # the peer has credit for what is unread, too
         self._failure: OSError | None = None  # of receiving
         self._sending_failure: OSError | None = None
         self._receiver: asyncio.Future[None] | None = None
@@ -118,7 +120,8 @@ class QuicStream:
             left -= len(piece)
         data = taken[0] if len(taken) == 1 else b"".join(taken)
         self.unread -= len(data)
-        self._carrier.was_read(self.id, len(data))
+        if not self._settled:
+            self._carrier.was_read(self.id, len(data))
         return data
 
     async def receive(self, max_bytes: int = PIECE) -> bytes:
@@ -194,9 +197,15 @@ class QuicStream:
         _wake(self._receiver)
 
     def reset_by_peer(self) -> None:
-        """Take note that no more bytes come than those that are here, which can still be read, as with TCP."""
+        """Take note that no more bytes come than those that are here, which can still be read, as with TCP.
+
+        They take no credit from other streams; of very many the last are forgotten.
+        """
         if not self._at_end:
             self._failure = ConnectionResetError(errno.ECONNRESET, "the peer gave the stream up")
+            self._settle()
+            while self.unread > LAST_WORDS:
+                self.unread -= len(self._pieces.pop())
         _wake(self._receiver)
 
     def stopped_by_peer(self, code: int) -> None:
@@ -235,10 +244,15 @@ class QuicStream:
 
     def _drop(self) -> None:
         """Forget what nobody will read."""
+        self._settle()
         self._pieces.clear()
-        unread, self.unread = self.unread, 0
-        if unread:
-            self._carrier.was_read(self.id, unread)
+        self.unread = 0
+
+    def _settle(self) -> None:
+        """Give the peer credit for all that is here, read or not; none of it is for this stream."""
+        if self.unread and not self._settled:
+            self._carrier.was_read(self.id, self.unread)
+        self._settled = True
 
     def _check_nobody_sends(self) -> None:
         if self._sends:

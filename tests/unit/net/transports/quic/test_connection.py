@@ -1,6 +1,7 @@
 """QUIC connections: many streams, DATAGRAM frames, back-pressure, and what networks do to them."""
 
 import asyncio
+import contextlib
 import gc
 import socket
 import weakref
@@ -14,10 +15,15 @@ from socks6.net.transports.quic.aioquic import AioquicCore
 from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import _OwnSocket
-from socks6.net.transports.quic.core import CONNECTION_WINDOW, STREAM_WINDOW, UNREAD
+from socks6.net.transports.quic.core import (
+    CONNECTION_WINDOW,
+    STREAM_WINDOW,
+    UNREAD,
+    UNREAD_FOR_OTHERS,
+)
 from socks6.net.transports.quic.frames import BYTES
 from socks6.net.transports.quic.qh3 import Qh3Core
-from socks6.net.transports.quic.stream import QuicStream
+from socks6.net.transports.quic.stream import LAST_WORDS, QuicStream
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, joined, listening
@@ -198,6 +204,80 @@ def test_a_connection_with_much_unread_is_not_used_for_more(run: Run, library: s
             stalled = [near.usable]
             await receive_exactly(right, sent)
             assert [*stalled, near.usable] == [False, True]
+
+    run(main())
+
+
+@PAIRS
+def test_a_connection_without_credit_is_not_used_for_more(run: Run, client: str, server: str) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            for one, other in ((near, far), (far, near)):
+                left, right = await opened(one, other)
+                before = one.usable
+                sent = await flood(left)
+                assert [before, one.blocked, one.usable] == [True, True, False]
+                await receive_exactly(right, sent)
+                await until(lambda one=one: one.usable)  # type: ignore[misc]  # it is a QuicConnection
+
+    run(main())
+
+
+@PAIRS
+def test_giving_a_stream_up_that_waits_for_credit_frees_the_others(
+    run: Run, client: str, server: str
+) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            for one, other in ((near, far), (far, near)):
+                left, right = await opened(one, other)
+                await flood(left)
+                left.abort()
+                await until(lambda one=one: one.usable)  # type: ignore[misc]
+                await until(lambda right=right: right.unread <= LAST_WORDS)  # type: ignore[misc]
+                with pytest.raises(ConnectionResetError):
+                    await receive_exactly(right, LAST_WORDS + 1)
+                again, theirs = await opened(one, other)
+                await again.send(b"goes on")
+                assert await theirs.receive() == b"goes on"
+
+    run(main())
+
+
+@PAIRS
+def test_new_streams_and_resets_of_others_pass_one_that_nobody_reads(
+    run: Run, client: str, server: str
+) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            for one, other in ((near, far), (far, near)):
+                quiet, theirs = await opened(one, other)
+                left, _ = await opened(one, other)
+                await flood(left)
+                new, at_peer = await opened(one, other)
+                await new.send(b"goes on")
+                assert await at_peer.receive() == b"goes on"
+                quiet.abort()
+                with pytest.raises(ConnectionResetError):
+                    await theirs.receive()
+                left.abort()
+
+    run(main())
+
+
+def test_what_others_bring_along_is_bounded(run: Run) -> None:
+    async def main() -> None:
+        async with joined("qh3", "qh3") as (near, far):
+            left, right = await opened(near, far)
+            await flood(left)
+            for _ in range(30):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await opened(near, far)
+            assert UNREAD < right.unread <= UNREAD_FOR_OTHERS + CONNECTION_WINDOW
+            left.abort()  # however much it was
+            await until(lambda: right.unread <= LAST_WORDS)
+            await opened(near, far)
 
     run(main())
 

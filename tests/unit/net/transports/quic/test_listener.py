@@ -34,6 +34,8 @@ class Core(QuicCore):
 
     certificate = b""
     stalled = False
+    starved = False
+    round_trip = 0.0
     unanswered = 0
     quiet = True
     largest_frame = 0

@@ -1,0 +1,93 @@
+"""Which of its QUIC connections a client makes a request on."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from socks6.client import quic as module
+from socks6.client.client import Client
+from socks6.client.quic import QuicWay
+from socks6.net.stream import ByteStream
+from tests.kit.loops import Run
+from tests.kit.proxied import echoing
+from tests.kit.quic import BACKENDS
+from tests.kit.quic_clients import Scene, Slow, a_worker, serving
+
+LIBRARY = pytest.mark.parametrize("library", BACKENDS)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[int]:
+    """Give the port of a host where connections are made that nobody reads."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+async def fill(stream: ByteStream) -> None:
+    """Send until nothing is taken any more."""
+    while True:
+        try:
+            async with asyncio.timeout(0.3):
+                await stream.send(bytes(65536))
+        except TimeoutError:
+            return
+
+
+def client_of(scene: Scene, library: str) -> tuple[Client, QuicWay]:
+    client = Client(
+        f"socks6+quic://alice:right@localhost:{scene.url.port}?ca={scene.files.ca}&backend={library}"
+    )
+    way = client._asker._way._quic
+    assert way is not None
+    return client, way
+
+
+async def echoed(client: Client, port: int) -> bool:
+    async with asyncio.timeout(3), await client.connect("127.0.0.1", port, initial_data=b"x") as stream:
+        return await stream.receive() != b""
+
+
+@LIBRARY
+def test_an_upload_to_a_host_that_does_not_read_holds_up_nobody(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        async with echoing() as port, serving(tmp_path, a_worker(Slow()), library) as scene:
+            client, way = client_of(scene, library)
+            with silent() as dead:
+                async with client:
+                    stuck = await client.connect("127.0.0.1", dead)
+                    await fill(stuck)
+                    assert await echoed(client, port)
+                    assert len(way._pool) == 2
+                    assert await echoed(client, port)
+                    assert len(way._pool) == 2
+                    stuck.abort()
+                    assert await echoed(client, port)
+
+    run(main())
+
+
+@LIBRARY
+def test_beyond_so_many_connections_requests_share_those_that_are_blocked(
+    run: Run, tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS", 1)
+
+    async def main() -> None:
+        async with echoing() as port, serving(tmp_path, a_worker(Slow()), library) as scene:
+            client, way = client_of(scene, library)
+            with silent() as dead:
+                async with client:
+                    stuck = await client.connect("127.0.0.1", dead)
+                    await fill(stuck)
+                    assert way._pool[0].connection.blocked
+                    assert await echoed(client, port)
+                    assert len(way._pool) == 1
+                    stuck.abort()
+
+    run(main())
