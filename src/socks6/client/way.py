@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from socks6.client.quic import Ask, QuicWay
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
+from socks6.message.dialect import DRAFT_12
 from socks6.message.options import StackOption
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.stackopts import prepare
@@ -37,7 +38,13 @@ class WayToProxy:
         self._fast_open = fast_open
         transport = "" if dial else url.transport
         self._tls = (
-            TlsConnector(url.host, url.port, url.tls, resolver=self._resolver)
+            TlsConnector(
+                url.host,
+                url.port,
+                url.tls,
+                insists=url.dialect == DRAFT_12,  # older servers know no ALPN
+                resolver=self._resolver,
+            )
             if transport in {TLS, AUTO}
             else None
         )

@@ -165,6 +165,10 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
     )
     if transport == QUIC and tls.min_version == "1.2":
         raise _error(text, "has min-version=1.2, and QUIC knows nothing older than TLS 1.3: leave that out")
+    if transport == QUIC and tls.alpn_optional:
+        raise _error(
+            text, "has alpn=optional, and there is no QUIC without it (RFC 9001 §8.1): leave that out"
+        )
     userinfo, at, place = match["authority"].rpartition("@")
     username, password = _parse_userinfo(text, userinfo) if at else (None, None)
     if transport == UNIX:

@@ -10,7 +10,9 @@ from socks6.net.encryption.settings import MINIMUM_VERSIONS, NOTHING_SAID, TlsPa
 Value: TypeAlias = str | bool | tuple[bytes, ...]
 
 SERVER_KEYS: Final = ("cert", "key", "client-ca", "min-version")
-CLIENT_KEYS: Final = ("sni", "ca", "pin-sha256", "cert", "key", "min-version", "insecure-no-verification")
+CLIENT_KEYS: Final = (
+    "sni", "ca", "pin-sha256", "cert", "key", "min-version", "alpn", "insecure-no-verification",
+)  # fmt: skip
 
 
 def _file(text: str) -> str:
@@ -35,6 +37,12 @@ def _pins(text: str) -> tuple[bytes, ...]:
     return tuple(map(parse_pin, text.split(",")))
 
 
+def _optional(text: str) -> bool:
+    if text not in {"optional", "required"}:
+        raise ValueError("write optional or required")
+    return text == "optional"
+
+
 def _yes(text: str) -> bool:
     if text not in {"0", "1"}:
         raise ValueError("write 0 or 1")
@@ -49,6 +57,7 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[str], Value]]]] = {
     "sni": ("sni", _name),
     "ca": ("ca", _file),
     "pin-sha256": ("pins", _pins),
+    "alpn": ("alpn_optional", _optional),
     "insecure-no-verification": ("insecure", _yes),
 }
 
@@ -77,7 +86,7 @@ def parse_tls(pairs: Iterable[tuple[str, str]], keys: Iterable[str]) -> TlsParam
 def format_tls(said: TlsParameters) -> str:
     """Return the query that says this; "" if nothing is said."""
     return "&".join(
-        f"{key}={_text(value)}"
+        f"{key}={'optional' if key == 'alpn' else _text(value)}"
         for key, (field, _) in FIELDS.items()
         if (value := getattr(said, field)) != getattr(NOTHING_SAID, field)
     )

@@ -45,7 +45,7 @@ from socks6.relay.plane import RelayResult
 from socks6.telemetry import ConnectionSummary, Ending
 
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
-SOCKS6: Final = "socks6"
+FRONTS_WITH_ALPN: Final = ("socks6", "mixed")
 ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for telling a client that the proxy is busy
 
 
@@ -377,8 +377,11 @@ class Visit:
     async def secure(self, stream: TlsStream) -> None:
         """Shake hands, and see who has come if certificates tell. Raises TlsFailed, OSError."""
         await stream.handshake(quiet=self.worker.settings.quiet)
-        if self.front.name == SOCKS6 and stream.protocol != ALPN:
-            raise TlsFailed(f"the client does not say that it speaks {ALPN} (ALPN)")
+        if self.front.name in FRONTS_WITH_ALPN and stream.refused_protocols:
+            # the draft knows no ALPN, so a client need not say; but one that means another service is led astray
+            raise TlsFailed(
+                f"the client does not speak {ALPN}, but {', '.join(stream.refused_protocols)} (ALPN)"
+            )
         if stream.wants_certificate:
             if not stream.certified_user:
                 raise CertificateRefused("the client's certificate names no user")

@@ -109,17 +109,18 @@ def test_a_certificate_that_names_nobody_is_refused(run: Run) -> None:
     run(play())
 
 
-def test_socks_6_without_its_alpn_is_no_conversation(run: Run) -> None:
+@pytest.mark.parametrize("front", ["socks6", "mixed"])
+def test_a_client_that_offers_other_protocols_alone_is_sent_away(run: Run, front: str) -> None:
     async def play() -> None:
-        async with serving() as scene:
+        async with serving(front) as scene:
             said = TlsParameters(ca=scene.files.ca)
-            stream = await TlsConnector("127.0.0.1", scene.port, said, alpn="").connect()
+            stream = await TlsConnector("127.0.0.1", scene.port, said, alpn="h2", insists=False).connect()
             with pytest.raises(ConnectionResetError):
                 await stream.receive()
             stream.abort()
             found, reason = await ending(scene)
             assert found is Ending.MALFORMED
-            assert "does not say that it speaks socks6" in reason
+            assert reason == "the client does not speak socks6, but h2 (ALPN)"
 
     run(play())
 
@@ -162,15 +163,22 @@ def test_who_only_connects_gives_way_before_any_tls(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("front", "alpn"), [("mixed", "socks6"), ("mixed", "http/1.1"), ("mixed", ""), ("socks5", "")]
-)
-def test_other_fronts_ask_for_no_alpn(run: Run, front: str, alpn: str) -> None:
+    ("front", "alpn"),
+    [
+        ("socks6", "socks6"), ("socks6", ""),
+        ("mixed", "socks6"), ("mixed", "http/1.1"), ("mixed", ""),
+        ("socks5", ""), ("socks5", "h2"),
+    ],
+)  # fmt: skip
+def test_a_client_that_offers_nothing_else_is_served(run: Run, front: str, alpn: str) -> None:
+    """The draft knows no ALPN: a client need not say what it speaks."""
+
     async def play() -> None:
         async with serving(front) as scene:
             said = TlsParameters(ca=scene.files.ca)
-            stream = await TlsConnector("127.0.0.1", scene.port, said, alpn=alpn).connect()
+            stream = await TlsConnector("127.0.0.1", scene.port, said, alpn=alpn, insists=False).connect()
             await stream.send(bytes.fromhex("05 01 02"))
-            assert await stream.receive() == bytes.fromhex("05 02")
+            assert await stream.receive() == bytes.fromhex("06" if front == "socks6" else "05 02")
             stream.abort()
 
     run(play())

@@ -29,6 +29,7 @@ class TlsParameters:
     sni: str | None = None  # a client's: the name that the proxy's certificate must have
     ca: str | None = None
     pins: tuple[bytes, ...] = ()
+    alpn_optional: bool = False  # a client's: a proxy over TLS need not say that it speaks SOCKS 6
     insecure: bool = False  # knows the proxy by nothing at all
 
     def over(self, others: "TlsParameters") -> "TlsParameters":

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from socks6.errors import LocalProtocolError, TlsFailed
+from socks6.net.encryption.client_hello import MOST_HELLO, offered_protocols
 from socks6.net.encryption.contexts import ServerContexts
 from socks6.net.encryption.failures import failure_of
 from socks6.net.encryption.names import user_of
@@ -83,6 +84,7 @@ class TlsStream:
         "_short",
         "_unsent",
         "_unwanted",
+        "refused_protocols",
         "turns",
     )
 
@@ -106,6 +108,7 @@ class TlsStream:
         self._sends = False  # a call of `send` or `send_eof` is under way
         self.turns: Final[Turns] = raw.turns
         self._unwanted = False  # nobody wants what comes
+        self.refused_protocols: tuple[str, ...] = ()  # what a client offered (ALPN), if we speak none of it
 
     @property
     def local(self) -> Endpoint:
@@ -183,19 +186,26 @@ class TlsStream:
 
         With `quiet` the peer is not told why it failed.
         """
+        hello: bytearray | None = None
         if self._make is not None:
             data = await self._heard()
             self._conversation, self._make = self._make(), None
             self._conversation.incoming.write(data)
+            hello = bytearray(data)
         while True:
             try:
                 self._conversation.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                self._conversation.incoming.write(await self._heard())
+                data = await self._heard()
+                self._conversation.incoming.write(data)
+                if hello is not None and len(hello) < MOST_HELLO:
+                    hello += data
             except ssl.SSLError as error:
                 raise (failure_of(error) if quiet else self._broken(error)) from error
             else:
+                if hello is not None and not self.protocol:
+                    self.refused_protocols = offered_protocols(hello)
                 await self._flush()
                 return
 

@@ -201,6 +201,19 @@ def test_nothing_is_checked_when_that_is_asked_for(run: Run) -> None:
     run(play())
 
 
+def test_a_server_that_says_nothing_of_alpn_will_do_where_it_is_optional(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            said = replace(parameters(files), alpn_optional=True)
+            async with listening(files, alpn=()) as (listener, port), asyncio.TaskGroup() as group:
+                accepting = group.create_task(accepted(listener))
+                client = await TlsConnector("localhost", port, said).connect()
+                async with closing(client, await accepting):
+                    assert accepting.result().refused_protocols == ("socks6",)
+
+    run(play())
+
+
 @pytest.mark.parametrize("alpn", [(), ("h2",)])
 def test_tls_with_somebody_else_is_no_connection(run: Run, alpn: tuple[str, ...]) -> None:
     async def play() -> None:
