@@ -35,10 +35,13 @@ class FrameQueue:
         while self._frames and self._core.room_for_frames:
             data = self._frames.popleft()
             self.size -= len(data)
-            if len(data) <= self._core.largest_frame:  # the path may have become narrower meanwhile
-                self._core.send_frame(data)
-            else:
-                self.dropped += 1
+            try:
+                if len(data) <= self._core.largest_frame:  # the path may have become narrower meanwhile
+                    self._core.send_frame(data)
+                    continue
+            except ConnectionError:
+                pass  # just now it was over
+            self.dropped += 1
 
     def clear(self) -> None:
         """Forget them all."""

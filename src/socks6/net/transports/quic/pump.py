@@ -1,6 +1,7 @@
 """Has a QUIC connection's packets leave, and its timer fire."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -121,5 +122,6 @@ class Pump:
         if due is not None and due <= now:
             self._core.handle_timer(now)
         if self._owner.kept_alive and now - self._sent_at >= KEEP_ALIVE:
-            self._core.ping()
+            with contextlib.suppress(ConnectionError):  # just now it was over: the owner is told below
+                self._core.ping()
         self.flush()
