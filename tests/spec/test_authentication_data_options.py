@@ -11,10 +11,18 @@ from socks6.message.options import (
 )
 from socks6.message.replies import AuthenticationReply
 from socks6.message.requests import Request
-from socks6.protocol.events import Authenticated, CredentialsOffered
+from socks6.protocol.events import (
+    Authenticated,
+    AuthenticationAccepted,
+    AuthenticationRefused,
+    CredentialsOffered,
+    Fault,
+    Violation,
+)
+from tests.kit import two_stage
 from tests.kit.challenge import NUMBER, ChallengeClient
-from tests.kit.playbook import sent
-from tests.kit.scenes import ALICE, alice, client, judged
+from tests.kit.playbook import Received, received, sent
+from tests.kit.scenes import ALICE, alice, asking, client, judged, server
 
 OFFER = AuthenticationData(method=2, data=bytes.fromhex("01 05 616c696365 06 313233343536"))
 
@@ -91,3 +99,54 @@ def test_a_method_without_an_offer_writes_none() -> None:
 def test_secrets_are_no_business_of_logs() -> None:
     assert "123456" not in repr(OFFER)
     assert "123456" not in repr(CredentialsOffered(credentials=ALICE))
+
+
+def test_a_challenge_may_come_in_the_first_reply() -> None:
+    proxy = server(required=True, methods={two_stage.NUMBER: two_stage.TwoStageServer})
+    ours = two_stage.TwoStageClient()
+    scene = client(methods=(ours,))
+    proxy >> Received(scene.machine.data_to_send())
+    proxy.machine.next_event()
+    proxy.machine.authenticate()
+    first = proxy.machine.data_to_send()
+    assert first == bytes.fromhex("06 01 0018  0003 0008 81 000000  0004 0010 81 0102030405060708 000000")
+    scene >> Received(first)
+    proxy >> Received(scene.machine.data_to_send())
+    proxy << CredentialsOffered(credentials=two_stage.TwoStageCredentials(name=b"alice", right=True))
+    proxy.machine.verified(accepted=True)
+    proxy << Authenticated()
+    proxy.machine.send_authenticated()
+    scene >> Received(proxy.machine.data_to_send())
+    assert isinstance(scene.machine.next_event(), AuthenticationAccepted)
+    assert ours.told == [
+        (two_stage.CHALLENGE + bytes(3), None),
+        (two_stage.counter_proof(b"secret", two_stage.CHALLENGE) + bytes(3), True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        ("06 01 0008  0003 0008 81 000000",),  # no challenge
+        ("06 01 0018  0003 0008 81 000000  0004 0010 81 0102030405060708 000000", "06 00 0000"),  # no proof
+        (
+            "06 01 0018  0003 0008 81 000000  0004 0010 81 0102030405060708 000000",
+            "06 00 0008  0004 0008 81 000000",
+        ),
+    ],
+)
+def test_a_client_does_not_put_up_with_what_its_method_does_not(replies: tuple[str, ...]) -> None:
+    scene = asking(methods=(two_stage.TwoStageClient(),))
+    for reply in replies:
+        scene >> Received(bytes.fromhex(reply))
+    event = scene.machine.next_event()
+    assert isinstance(event, Violation)
+    assert event.fault is Fault.MALFORMED
+
+
+def test_a_client_sees_what_is_said_to_its_methods_also_when_it_is_refused() -> None:
+    ours = two_stage.TwoStageClient()
+    scene = asking(methods=(ours, alice()))
+    scene >> received("06 01 0010  0004 0008 81 616263  0004 0008 02 0101 00")
+    assert isinstance(scene.machine.next_event(), AuthenticationRefused)
+    assert ours.told == [(b"abc", False)]

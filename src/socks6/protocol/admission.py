@@ -34,9 +34,12 @@ class Offered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """Slow authentication has begun: the method's bytes travel after the initial data."""
+    """Slow authentication has begun: the method's bytes travel after the initial data.
 
-    method: int
+    `options` are what is said to the client at once.
+    """
+
+    options: tuple[Option, ...]
     initial_data_length: int
 
 
@@ -64,6 +67,9 @@ class Admission:
         self._offers: deque[AuthenticationData] = deque()
         self._advertisement: AuthenticationMethodAdvertisement | None = None
         self._method: ServerMethod | None = None
+        self._told: dict[
+            int, ServerMethod
+        ] = {}  # methods that know what was offered, but found no proof in it
         self._slow = False
         self._negotiated = 0
 
@@ -129,6 +135,7 @@ class Admission:
             if credentials is not None:
                 self._method = method
                 return Offered(credentials=credentials)
+            self._told[offer.method] = method
         return self._without_offer()
 
     def _without_offer(self) -> Verdict:
@@ -141,14 +148,21 @@ class Admission:
         if advertisement is None:
             return Refused(options=(), reason="no credentials")
         for number, make in self._methods.items():
-            method = make()
+            method = self._told.get(number) or make()
             if number in advertisement.methods and method.slow:
                 self._method = method
                 self._slow = True
-                method.begin()
-                return Selected(method=number, initial_data_length=advertisement.initial_data_length)
+                return self._select(method, advertisement.initial_data_length)
         none = AuthenticationMethodSelection(method=Method.NO_ACCEPTABLE)
         return Refused(options=(none,), reason="no acceptable method")
+
+    def _select(self, method: ServerMethod, initial_data_length: int) -> Selected:
+        method.begin()
+        options: tuple[Option, ...] = (AuthenticationMethodSelection(method=method.number),)
+        data = method.challenge_data()
+        if data is not None:
+            options = (*options, AuthenticationData(method=method.number, data=data))
+        return Selected(options=options, initial_data_length=initial_data_length)
 
     def _wrong(self) -> Refused:
         return Refused(options=self.reply_options(accepted=False), reason="wrong credentials")

@@ -17,6 +17,7 @@ from socks6.message.options import (
     OptionTable,
     PortParity,
     find,
+    find_all,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
@@ -88,6 +89,7 @@ class ClientConversation:
         self._received = bytearray()
         self._layout: DatagramLayout | None = None  # of an association's messages, if not the dialect's
         self._method: ClientMethod | None = None  # while it negotiates
+        self._selected: ClientMethod | None = None  # also when it has negotiated
         self._negotiated = 0
         self._advertised = any(_is_advertised(method, dialect) for method in methods)
         if self._advertised and len(initial_data) > MAX_INITIAL_DATA:
@@ -248,21 +250,32 @@ class ClientConversation:
 
     def _take_authentication(self, reply: AuthenticationReply) -> None:
         if reply.type == AuthenticationType.SUCCEEDED:
+            self._take_authentication_data(reply, accepted=True)
             self._move(ClientStep.ACCEPTED)
             self._events.append(AuthenticationAccepted(reply=reply))
             return
         selection = find(reply.options, AuthenticationMethodSelection)
         method = self._methods.get(selection.method) if selection else None
         if method is not None and method.slow and self.state is ClientState.AWAITING_AUTHENTICATION:
+            self._selected = method
+            self._take_authentication_data(reply, accepted=None)
             self._method = method
             self._move(ClientStep.SELECTED)
             method.begin()
             self._go_on(method)
             return
         # § Authentication Replies: the second one must not allow for further negotiations
+        self._take_authentication_data(reply, accepted=False)
         self._move(ClientStep.REFUSED)
         reason = f"no acceptable method (selected {selection.method})" if selection else "refused"
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
+
+    def _take_authentication_data(self, reply: AuthenticationReply, *, accepted: bool | None) -> None:
+        """Give each method what a reply says to it. Raises DecodeError."""
+        told = {option.method: option.data for option in find_all(reply.options, AuthenticationData)}
+        for number, method in self._methods.items():
+            if number in told or method is self._selected:
+                method.receive_reply_data(told.get(number), accepted=accepted)
 
     def _negotiate(self, method: ClientMethod) -> None:
         data = bytes(self._received[: method.bytes_wanted()])

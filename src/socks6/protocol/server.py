@@ -13,7 +13,6 @@ from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
     AuthenticationMethodAdvertisement,
-    AuthenticationMethodSelection,
     Option,
     OptionTable,
     find,
@@ -305,8 +304,7 @@ class ServerConversation:
         self._move(ServerStep.SELECT)
         if self._request is not None and self._request.command == Command.CONNECT:
             self._initial_left = selected.initial_data_length
-        selection = AuthenticationMethodSelection(method=selected.method)
-        reply = AuthenticationReply(type=AuthenticationType.FAILED, options=(selection,))
+        reply = AuthenticationReply(type=AuthenticationType.FAILED, options=selected.options)
         self._outgoing += reply.encode(self._dialect)
         self._outgoing += self._admission.data_to_send()
         self._advance()

@@ -23,7 +23,9 @@ from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
+from tests.kit import two_stage
 from tests.kit.challenge import NUMBER, ChallengeClient, ChallengeCredentials, ChallengeServer
 from tests.kit.loops import Run
 from tests.kit.outbounds import BOUND, ScriptedOutbound
@@ -103,6 +105,45 @@ def test_a_method_of_ones_own_may_be_plugged_in(run: Run) -> None:
                 return ours
 
             async with Client("socks6://memory", dial=dial, methods=(ChallengeClient,)) as client:
+                stream = await client.connect("example.com", 80, initial_data=b"first")
+                assert await outbound.far.receive() == b"first"
+                stream.abort()
+
+    run(scene())
+
+
+class TwoStage(Authenticator):
+    """Lets in whoever answers the challenge of the first reply."""
+
+    @property
+    @override
+    def required(self) -> bool:
+        return True
+
+    @override
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        assert isinstance(credentials, two_stage.TwoStageCredentials)
+        return Identity(name=credentials.name.decode()) if credentials.right else None
+
+
+@pytest.mark.parametrize("secret", [b"secret", b"wrong"])
+def test_a_method_of_two_stages_has_its_challenge_in_the_first_reply(run: Run, secret: bytes) -> None:
+    async def scene() -> None:
+        front = Socks6Front(methods={two_stage.NUMBER: two_stage.TwoStageServer})
+        outbound = ScriptedOutbound()
+        worker = ServerWorker(authenticator=TwoStage(), fronts={"socks6": front}, outbound=outbound)
+
+        def method() -> two_stage.TwoStageClient:
+            return two_stage.TwoStageClient(secret=secret)
+
+        async with (
+            Server(["socks6://127.0.0.1:0"], worker) as server,
+            Client(server.urls[0], methods=(method,)) as client,
+        ):
+            if secret == b"wrong":
+                with pytest.raises(AuthenticationFailed):
+                    await client.noop()
+            else:
                 stream = await client.connect("example.com", 80, initial_data=b"first")
                 assert await outbound.far.receive() == b"first"
                 stream.abort()

@@ -15,6 +15,7 @@ from socks6.message.userpass import UsernamePassword
 from socks6.protocol.admission import MAX_NEGOTIATION, Admission, Offered, Refused, Selected, Settled
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials, UsernamePasswordServer
+from tests.kit import two_stage
 from tests.kit.challenge import FIRST, NUMBER, SECOND, ChallengeCredentials, ChallengeServer, answer
 
 METHODS: Mapping[int, Callable[[], ServerMethod]] = {2: UsernamePasswordServer, NUMBER: ChallengeServer}
@@ -96,7 +97,9 @@ def test_an_offer_that_says_nothing_is_passed_over(useless: Option) -> None:
 
 def test_an_advertised_slow_method_is_selected() -> None:
     judge = admission()
-    assert judge.begin((advertise(2, NUMBER),)) == Selected(method=NUMBER, initial_data_length=7)
+    assert judge.begin((advertise(2, NUMBER),)) == Selected(
+        options=(AuthenticationMethodSelection(method=NUMBER),), initial_data_length=7
+    )
     assert judge.data_to_send() == FIRST
 
 
@@ -140,3 +143,26 @@ def test_a_slow_exchange_is_bounded() -> None:
     assert judge.receive_data(bytes(MAX_NEGOTIATION)) is None
     with pytest.raises(DecodeError, match="method 128: more than 65536 bytes"):
         judge.receive_data(b"x")
+
+
+def test_a_method_that_is_selected_goes_on_with_what_was_offered_and_may_answer_at_once() -> None:
+    judge = Admission({2: UsernamePasswordServer, two_stage.NUMBER: two_stage.TwoStageServer}, required=True)
+    told = AuthenticationData(method=two_stage.NUMBER, data=b"\x05alice\0\0")
+    challenge = AuthenticationData(method=two_stage.NUMBER, data=two_stage.CHALLENGE)
+    assert judge.begin((told, advertise(two_stage.NUMBER))) == Selected(
+        options=(AuthenticationMethodSelection(method=two_stage.NUMBER), challenge), initial_data_length=7
+    )
+    proof = two_stage.answer(b"secret", two_stage.CHALLENGE)
+    assert judge.receive_data(proof) == two_stage.TwoStageCredentials(name=b"alice", right=True)
+    assert judge.verified(accepted=True) == Settled()
+    (closing,) = judge.reply_options(accepted=True)
+    assert closing == AuthenticationData(
+        method=two_stage.NUMBER, data=two_stage.counter_proof(b"secret", two_stage.CHALLENGE)
+    )
+
+
+def test_what_a_method_is_told_wrongly_it_forgets() -> None:
+    judge = Admission({two_stage.NUMBER: two_stage.TwoStageServer}, required=True)
+    judge.begin((AuthenticationData(method=two_stage.NUMBER, data=b"\x05alic"), advertise(two_stage.NUMBER)))
+    proof = two_stage.answer(b"secret", two_stage.CHALLENGE)
+    assert judge.receive_data(proof) == two_stage.TwoStageCredentials(name=b"", right=False)

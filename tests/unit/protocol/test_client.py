@@ -32,6 +32,7 @@ from socks6.protocol.events import (
 )
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 from socks6.protocol.states import ClientState
+from tests.kit import two_stage
 from tests.kit.challenge import FIRST, SECOND, ChallengeClient, answer
 from tests.kit.playbook import Elapsed, Playbook, Received, Sent, eof, nothing, received, sent, unread
 
@@ -399,3 +400,14 @@ def test_initial_data_are_bounded_where_a_negotiation_may_follow() -> None:
     with pytest.raises(ValueError, match="16385"):
         play(methods=(ChallengeClient(),), initial_data=bytes(16385))
     play(initial_data=bytes(16385))
+
+
+def test_authentication_data_reaches_the_method_that_it_is_for() -> None:
+    ours = two_stage.TwoStageClient()
+    scene = asked(methods=(ours,))
+    scene >> received("06 01 0018  0003 0008 81 000000  0004 0010 81 0102030405060708 000000")
+    scene << sent(two_stage.answer(b"secret", two_stage.CHALLENGE).hex())
+    scene >> received("06 00 0000")
+    event = scene.machine.next_event()
+    assert isinstance(event, Violation)
+    assert ours.told == [(two_stage.CHALLENGE + bytes(3), None), (None, True)]

@@ -3,7 +3,12 @@
 A method is a small machine. On the server it turns what a client offers into `Credentials` and is told
 whether they hold; on the client it writes the offer and judges the answer. It may take several round trips
 ("slow" authentication, § Authentication Replies): then its bytes travel on the stream between the two
-Authentication Replies.
+Authentication Replies. What both sides have to say may also stand in Authentication Data options: of the request, of
+the first reply beside the selection of the method, and of the closing reply (§ Authentication Data options). So a
+challenge in the first reply needs no framing of its own on the stream. Options are padded with zeros, so that a method's
+data has to show where it ends.
+
+Whoever writes a method inherits from these classes: what a method has no use for has an answer that does.
 """
 
 from collections.abc import Collection
@@ -37,8 +42,16 @@ class ServerMethod(Protocol):
     def begin(self) -> None:
         """The method was selected: slow authentication starts. May queue bytes."""
 
+    def challenge_data(self) -> bytes | None:
+        """Return the Authentication Data body of the reply that selects the method, after `begin`; None for none."""
+        return None
+
     def receive_offer(self, data: bytes) -> Credentials | None:
-        """Take the body of an Authentication Data option; None if it proves nothing."""
+        """Take the body of an Authentication Data option; None if it proves nothing by itself.
+
+        If the method is selected then, it is this object that goes on, and may make use of what it was told. Raises
+        DecodeError for what cannot be the method's: that is taken for none.
+        """
 
     def receive_data(self, data: bytes) -> Credentials | None:
         """Take bytes of the slow exchange; return the credentials once they are whole.
@@ -72,6 +85,15 @@ class ClientMethod(Protocol):
     @property
     def slow(self) -> bool:
         """Whether the method can be carried out after the request: then it is advertised."""
+
+    def receive_reply_data(self, data: bytes | None, *, accepted: bool | None) -> None:  # noqa: ARG002 - for some
+        """Take the body of an Authentication Data option of a reply.
+
+        `accepted` is None in the reply that selects the method, before `begin`; in the closing reply it tells the
+        verdict. `data` is None where the reply of a proxy that has selected the method carries none. Raises DecodeError
+        for what the method does not put up with: that ends the conversation, as a false proof of the proxy must.
+        """
+        return
 
     def begin(self) -> None:
         """The proxy selected the method. May queue bytes."""

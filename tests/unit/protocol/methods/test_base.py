@@ -3,6 +3,7 @@
 import pytest
 
 from socks6.protocol.methods.base import Credentials, check_methods
+from tests.kit.challenge import ChallengeClient, ChallengeServer
 
 
 def test_ssl_is_banned() -> None:
@@ -22,3 +23,8 @@ def test_other_methods_are_not() -> None:
 def test_credentials_of_no_method_say_nothing() -> None:
     assert repr(Credentials()) == "Credentials()"
     assert Credentials().subject is None
+
+
+def test_a_method_need_not_use_authentication_data() -> None:
+    assert ChallengeServer().challenge_data() is None
+    ChallengeClient().receive_reply_data(b"whatever", accepted=None)
