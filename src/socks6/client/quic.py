@@ -90,7 +90,7 @@ class QuicWay:
             async with asyncio.TaskGroup() as group:
                 for connection in connections:
                     connection.close_when_unused()
-                    if not connection.streams:
+                    if connection.unused:
                         group.create_task(_leave(connection), name="socks6 leaving")
         finally:
             for connection in connections:  # also where a task had no time to begin
@@ -120,12 +120,14 @@ class QuicWay:
         connection = pooled.connection
         if connection.over is not None or not _suits(pooled, command):  # others had their turn meanwhile
             return None
-        if not connection.streams and _loop().time() - connection.last_used > STALE_SECONDS:
+        if connection.unused and _loop().time() - connection.last_used > STALE_SECONDS:
             connection.close()
             return None
         before = pooled.command
         if command != Command.NOOP:
             pooled.command = command
+        if command == Command.BIND:
+            connection.want_streams(True)  # the first may come before the reply has been read
         try:
             await self._connector.ready(connection)
             stream = connection.open_nowait()
@@ -170,6 +172,7 @@ class QuicWay:
         at_once = ask.opening is not None and self._connector.has_ticket
         connection = self._connector.begin(address)
         command = None if ask.command == Command.NOOP else ask.command
+        connection.want_streams(command == Command.BIND)  # who else would take them?
         self._pool.append(_Pooled(connection, _loop(), command))
         try:
             stream = connection.open_nowait() if at_once else None

@@ -148,6 +148,9 @@ class MultiplexedConnection(Protocol):
     async def accept(self) -> ByteStream:
         """Wait for the next stream that the peer opens. Raises OSError when the connection is over."""
 
+    def want_streams(self, wanted: bool) -> None:
+        """Let the peer open streams, or refuse them, those too that nobody has accepted yet."""
+
     async def open(self) -> ByteStream:
         """Open a stream, once the peer allows one more. Raises OSError when the connection is over."""
 

@@ -61,6 +61,10 @@ class Idle(MultiplexedConnection):
         """There is none to wait for."""
 
     @override
+    def want_streams(self, wanted: bool) -> None:
+        """None come that are not wanted."""
+
+    @override
     def take_frames(self, sink: FrameSink | None) -> None:
         """None come."""
 

@@ -110,6 +110,11 @@ class QuicConnection:
         return len(self._streams)
 
     @property
+    def unused(self) -> bool:
+        """Whether nobody here has a stream: one that the peer opened and nobody accepted is nobody's."""
+        return len(self._streams) <= len(self._arrived)
+
+    @property
     def usable(self) -> bool:
         """Whether a new stream is likely to get through, and not to wait for others."""
         return self.answers and self._unread < CROWDED and not self.blocked
@@ -165,6 +170,12 @@ class QuicConnection:
         """Let the peer open no more streams; those that there are go on."""
         self._refusing = True
 
+    def want_streams(self, wanted: bool) -> None:
+        """See MultiplexedConnection."""
+        self._refusing = not wanted
+        while self._refusing and self._arrived:
+            self._arrived.popleft().abort()
+
     async def proven(self) -> None:
         """See MultiplexedConnection."""
         while self.handshake is None:
@@ -199,7 +210,7 @@ class QuicConnection:
 
     def abandon(self) -> None:
         """Close now if nothing is on its way, else as `close_when_unused`; nobody waits for that. Idempotent."""
-        if self._streams or (self.handshake is not None and not self.core.quiet):
+        if not self.unused or (self.handshake is not None and not self.core.quiet):
             self.close_when_unused()
         else:
             self.close()
@@ -358,7 +369,7 @@ class QuicConnection:
         quiet = self.core.quiet
         if quiet:
             self._quiet.wake()
-        if self._unused_by is not None and not self._streams:
+        if self._unused_by is not None and self.unused:
             if quiet or now >= self._unused_by:
                 self.close()
         elif self._unused_by is not None:

@@ -384,3 +384,43 @@ async def _outcome(call: object) -> object:
         return await call  # type: ignore[misc]  # any of several
     except OSError as error:
         return error
+
+
+@PAIRS
+def test_streams_that_are_not_wanted_are_refused_also_if_they_have_come(
+    run: Run, client: str, server: str
+) -> None:
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            early = await far.open()
+            await early.send(b"!")
+            await until(lambda: near.streams)
+            near.want_streams(False)
+            late = await far.open()
+            await late.send(b"!")
+            for stream in (early, late):
+                with pytest.raises(ConnectionResetError):
+                    await stream.receive()
+            near.want_streams(True)
+            left, right = await opened(far, near)
+            await right.send(b"welcome")
+            assert await receive_exactly(left, 7) == b"welcome"
+            assert near.streams == 1
+
+    run(main())
+
+
+@LIBRARY
+def test_a_stream_that_nobody_accepted_keeps_no_connection(run: Run, library: str) -> None:
+    async def main() -> None:
+        async with joined(library, library) as (near, far):
+            left, _ = await opened(near, far)
+            await (await far.open()).send(b"!")
+            await until(lambda: near.streams == 2)
+            near.close_when_unused()
+            assert near.over is None
+            left.abort()
+            await until(lambda: near.over)
+            await until(lambda: far.over)
+
+    run(main())
