@@ -71,6 +71,7 @@ class MultiplexedVisit:
             if session is None:
                 session = self._own_session = Session(identity, self.connection.protection)
             self._session = session
+            self.connection.trust()
             self._stop_clock()
             self._open_gate()
             return session

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.aioquic_connection import AioquicConnection
+from socks6.net.transports.quic.aioquic_connection import STRANGERS_WINDOW, AioquicConnection
 from socks6.net.transports.quic.core import (
     CID_SIZE,
     CONNECTION_WINDOW,
@@ -111,6 +111,8 @@ class AioquicCore(QuicCore):
     @override
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         for start in range(0, len(data), size):
+            if self._connection.end is not None:
+                return  # it would go on to act upon packets until it has said so
             packet = data[start : start + size]
             self._guarded(functools.partial(self._connection.receive_datagram, packet, address, now))
 
@@ -181,6 +183,10 @@ class AioquicCore(QuicCore):
         self._connection.close(error_code=code, reason_phrase=reason)
 
     @override
+    def trust(self) -> None:
+        self._connection.trust()
+
+    @override
     def release(self) -> None:
         self._connection.release()
 
@@ -188,6 +194,10 @@ class AioquicCore(QuicCore):
         if isinstance(event, events.ConnectionTerminated):
             told, self._told = self._told, True
             return None if told else Terminated(event.error_code, event.reason_phrase)
+        if isinstance(event, events.StreamReset) or (
+            isinstance(event, events.StreamDataReceived) and event.end_stream
+        ):
+            self._connection.guard.delivered(event.stream_id, 0, ended=True)
         return _translate(event)
 
     def _guarded(self, call: Callable[[], None]) -> None:
@@ -275,8 +285,9 @@ class AioquicBackend(Backend):
 
 def _size(configuration: QuicConfiguration) -> None:
     configuration.connection_id_length = CID_SIZE
-    configuration.max_data = CONNECTION_WINDOW
-    configuration.max_stream_data = STREAM_WINDOW
+    client = configuration.is_client
+    configuration.max_data = CONNECTION_WINDOW if client else STRANGERS_WINDOW
+    configuration.max_stream_data = STREAM_WINDOW if client else STRANGERS_WINDOW // 2
     configuration.max_datagram_frame_size = MAX_FRAME
     configuration.max_datagram_size = PACKET
     configuration.supported_versions = [QuicProtocolVersion.VERSION_1]

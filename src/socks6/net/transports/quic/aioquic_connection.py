@@ -1,7 +1,10 @@
-"""aioquic's connection with what is ours in it: more streams, and credit that follows the reading.
+"""aioquic's connection with what is ours in it: more streams, credit that follows the reading, and a guard.
 
 It doubles a peer's credit by itself, however little has been read; here a stream, and the connection, may be a window
-ahead of the reader and no more.
+ahead of the reader and no more. A client that nobody has let in yet has small windows.
+
+It walks through all pieces of a stream for each new one, and acts upon any number of frames: they are counted before it
+sees them (`guard`, docs/decisions/0038).
 """
 
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from aioquic.quic.connection import (
     Limit,
     QuicConnection,
     QuicConnectionState,
+    QuicReceiveContext,
 )
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicFrameType
@@ -22,17 +26,19 @@ from aioquic.quic.stream import QuicStream
 from typing_extensions import override
 
 from socks6.net.transports.quic.core import CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW
+from socks6.net.transports.quic.guard import EXCESSIVE, ExcessiveFrames, FrameGuard
 
+STRANGERS_WINDOW: Final = 1 << 18  # bytes of a connection, and half of it of a stream
 WORTH_TELLING: Final = 4  # new credit is told when it is a fourth of the window
 
 
 class _Credit(Limit):
     """The connection's: what was read, and a window more. aioquic's own idea of it is not taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int) -> None:
         self._read = 0
-        self._granted = CONNECTION_WINDOW
-        super().__init__(frame_type=QuicFrameType.MAX_DATA, name="max_data", value=CONNECTION_WINDOW)
+        self._window = self._granted = window
+        super().__init__(frame_type=QuicFrameType.MAX_DATA, name="max_data", value=window)
 
     @property  # type: ignore[explicit-override]  # mypy does not see `override` within a property over an attribute
     def value(self) -> int:
@@ -45,8 +51,13 @@ class _Credit(Limit):
     def read(self, size: int) -> None:
         """Take note that so much was read."""
         self._read += size
-        if self._read + CONNECTION_WINDOW - self._granted >= CONNECTION_WINDOW // WORTH_TELLING:
-            self._granted = self._read + CONNECTION_WINDOW
+        if self._read + self._window - self._granted >= self._window // WORTH_TELLING:
+            self._granted = self._read + self._window
+
+    def widen(self, window: int) -> None:
+        """Let so much be on its way from now on."""
+        self._window = window
+        self.read(0)
 
 
 class AioquicConnection(QuicConnection):
@@ -54,7 +65,9 @@ class AioquicConnection(QuicConnection):
 
     def prepare(self) -> None:
         """Set what no configuration can say; to be called before anything else."""
-        self._credit = _Credit()
+        self.guard = FrameGuard(0.0)
+        self._stream_window: int = self._configuration.max_stream_data
+        self._credit = _Credit(self._configuration.max_data)
         self._local_max_data = self._credit
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = MAX_STREAMS
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
@@ -66,6 +79,24 @@ class AioquicConnection(QuicConnection):
         """Have the peer know how a stateless reset looks that is ours."""
         first = self._host_cids[0]
         first.stateless_reset_token = token_of(first.cid)
+
+    def trust(self) -> None:
+        """Give the peer windows, and allow it frames, as one that has been let in."""
+        self.guard.trust()
+        self._stream_window = STREAM_WINDOW
+        self._credit.widen(CONNECTION_WINDOW)
+
+    @override
+    def _payload_received(
+        self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False
+    ) -> tuple[bool, bool]:
+        try:
+            self.guard.packet(context.epoch.value, plain, context.time)
+        except ExcessiveFrames as error:
+            self.close(error_code=EXCESSIVE, reason_phrase=str(error))
+            return False, False
+        result: tuple[bool, bool] = super()._payload_received(context, plain, crypto_frame_required)
+        return result
 
     def was_read(self, stream_id: int, size: int) -> None:
         """Take note that bytes of a stream were read."""
@@ -159,8 +190,9 @@ class AioquicConnection(QuicConnection):
     def _write_stream_limits(
         self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
     ) -> None:
-        due = self._read.get(stream, 0) + STREAM_WINDOW
-        if due - stream.max_stream_data_local >= STREAM_WINDOW // WORTH_TELLING:
+        window = self._stream_window
+        due = self._read.get(stream, 0) + window
+        if due - stream.max_stream_data_local >= window // WORTH_TELLING:
             stream.max_stream_data_local = due
         stream_id = stream.stream_id
         if stream_id is not None and stream.max_stream_data_local_sent != stream.max_stream_data_local:

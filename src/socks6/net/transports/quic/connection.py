@@ -51,6 +51,7 @@ class QuicConnection:
         self._road = road
         self._pump = Pump(core, road, remote, self)
         self._local = road.local
+        self._is_client = is_client
         self._peer_ids = PeerIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
         self._arrived: deque[QuicStream] = deque()
@@ -250,6 +251,11 @@ class QuicConnection:
         """End for a fault of ours."""
         self.close(INTERNAL, reason)
 
+    def trust(self) -> None:
+        """See MultiplexedConnection."""
+        self.core.trust()
+        self._pump.flush_soon()
+
     # For its streams.
 
     def send_on(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
@@ -406,6 +412,8 @@ class QuicConnection:
             self._end(Terminated(GIVEN_UP, str(refusal)), refusal)
             return
         self.handshake = done
+        if self._is_client:  # the peer is the right one
+            self.trust()
         self._watchers.wake()
 
     def _bytes_came(self, event: StreamBytes) -> None:

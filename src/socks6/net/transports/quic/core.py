@@ -184,6 +184,9 @@ class QuicCore(Protocol):
     def close(self, code: int, reason: str) -> None:
         """End the connection. Idempotent."""
 
+    def trust(self) -> None:
+        """Allow the peer more, now that it has been let in. Idempotent."""
+
     def release(self) -> None:
         """Free what the connection holds, now that it is over and its last packets have left. Idempotent.
 

@@ -1,6 +1,5 @@
 """QUIC by qh3, whose packets are made and read by native code."""
 
-import functools
 import logging
 import ssl
 from collections.abc import Callable, Sequence
@@ -10,9 +9,7 @@ from qh3 import tls
 from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnectionError
-from qh3.quic.packet import (
-    encode_quic_retry,
-)
+from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
 from typing_extensions import override
 
 from socks6.errors import ConfigurationError
@@ -41,6 +38,7 @@ from socks6.net.transports.quic.core import (
     StreamStopped,
     Terminated,
 )
+from socks6.net.transports.quic.guard import EXCESSIVE, ExcessiveFrames
 from socks6.net.transports.quic.qh3_connection import Qh3Connection, opens_initial
 
 CULPRITS: Final = (
@@ -63,6 +61,7 @@ class Qh3Core(QuicCore):
     def __init__(self, connection: Qh3Connection) -> None:
         self._connection = connection
         connection.may_take = self._may_take
+        connection.prepare()
         self._unread = 0
         self._unread_of: dict[int, int] = {}  # by stream
         self._watched: set[int] = (
@@ -138,16 +137,8 @@ class Qh3Core(QuicCore):
 
     @override
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
-        if self._released:
-            return
-        if size >= len(data):
-            self._guarded(lambda: self._connection.receive_datagram(data, address, now))
-        elif not self._connection.held:
-            self._guarded(lambda: self._connection.receive_gro_buffer(data, size, address, now))
-        else:  # one by one, so that news is told from more of the same
-            for start in range(0, len(data), size):
-                datagram = data[start : start + size]
-                self._guarded(functools.partial(self._connection.receive_datagram, datagram, address, now))
+        if not self._released and self._connection.end is None:
+            self._guarded(lambda: self._connection.take(data, size, address, now))
 
     @override
     def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
@@ -248,6 +239,10 @@ class Qh3Core(QuicCore):
         self._guarded(lambda: self._connection.close(error_code=code, reason_phrase=reason))
 
     @override
+    def trust(self) -> None:
+        self._connection.guard.trust()
+
+    @override
     def release(self) -> None:
         self._released = True
         self._connection.release()
@@ -287,6 +282,8 @@ class Qh3Core(QuicCore):
         """Have a fault of the library, or of the peer's packets, end this connection alone."""
         try:
             call()
+        except ExcessiveFrames as error:
+            self._connection.close(error_code=EXCESSIVE, reason_phrase=str(error))
         except QuicConnectionError as error:
             self._fail(error)
         except (tls.Alert, ValueError, AssertionError, RuntimeError) as error:
@@ -376,6 +373,7 @@ def _size(configuration: QuicConfiguration) -> None:
     configuration.max_stream_data = STREAM_WINDOW
     configuration.max_datagram_frame_size = MAX_FRAME
     configuration.active_connection_id_limit = 8
+    configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
 
 
 def _identify(configuration: QuicConfiguration, identity: ServerIdentity) -> None:

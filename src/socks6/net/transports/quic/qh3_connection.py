@@ -1,40 +1,73 @@
-"""qh3's connection with what is ours in it: more streams, and back-pressure.
+"""qh3's connection with what is ours in it: more streams, back-pressure, a guard, peers with an empty connection id.
 
 It lets a connection have 100 streams of the peer's and no other number, so `_create_core` and the transport
 parameters are overridden here. It gives the peer new credit for a stream at the moment its bytes are taken out of
 the native core, in the order in which they came: so nothing is taken out while too much is unread, unless something
 else has come than more of the same (docs/decisions/0027, 0042).
+
+The native core shows frames to nobody, and keeps any number of what they bring. So packets are opened here before it
+gets them, and their frames are counted (`guard`): every packet of a peer that nobody has let in, and while nothing is
+taken out; later one in `SAMPLED` (docs/decisions/0038).
+
+It sends to the id that a client first made up if the client calls itself nothing, which is what RFC 9000 §5.1 lets it
+do. Its core is then made with an empty id, and gets the keys of Initial packets, and these packets under its own id.
 """
 
+import random
 from collections.abc import Callable
+from itertools import islice
 from typing import Final, TypeVar
 
-from qh3._hazmat import Buffer, QuicConnectionCore
+from qh3 import tls
+from qh3._hazmat import Buffer, QuicConnectionCore, pull_quic_header
 from qh3.quic import events
 from qh3.quic.connection import QuicConnection, QuicConnectionError
+from qh3.quic.crypto import CIPHER_SUITES, derive_key_iv_hp
 from qh3.quic.packet import (
     QuicErrorCode,
+    QuicPacketType,
     pull_quic_transport_parameters,
     push_quic_transport_parameters,
 )
-from qh3.quic.tls_bridge import QuicTlsBridge
+from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsTrafficSecret
 from typing_extensions import override
 
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.core import MAX_STREAMS, PACKET
+from socks6.net.transports.quic.guard import ExcessiveFrames, FrameGuard
+from socks6.net.transports.quic.qh3_opener import LONG, PacketOpener, initial_secret
 
 EVENT_BYTES: Final = 60_000  # of packets that bring more of one stream: the core keeps it in pieces of 64 KiB
 REPORT: Final = (
     6  # numbers that the core tells of a packet received: the second is bytes, the last is new events
 )
 NO_ROOM: Final = "packet builder capacity exhausted"
+SAMPLED: Final = 16  # packets of a peer that was let in, of which one is looked at
+UNREADABLE: Final = 3  # of these in a row that the native core can open and we cannot
+HELD_FRAMES: Final = 1 << 20  # bytes of DATAGRAM frames that wait while nothing is taken out: more are lost
+SMALLEST_FIRST: Final = 1200  # bytes of the first datagram of a client (RFC 9000 §14.1)
+EMPTY_ID: Final = "the peer's connection id is empty, which qh3 cannot serve as a client: backend=aioquic can"
+EPOCHS: Final = {
+    QuicPacketType.INITIAL: tls.Epoch.INITIAL,
+    QuicPacketType.ZERO_RTT: tls.Epoch.ZERO_RTT,
+    QuicPacketType.HANDSHAKE: tls.Epoch.HANDSHAKE,
+}
 
 
 _T = TypeVar("_T")
 
 
 class Qh3Bridge(QuicTlsBridge):
-    """TLS with transport parameters of ours."""
+    """TLS with transport parameters of ours, whose secrets the opener gets too."""
+
+    opener: PacketOpener | None = None
+
+    @override
+    def next_traffic_secret(self) -> QuicTlsTrafficSecret | None:
+        secret = super().next_traffic_secret()
+        if secret is not None and self.opener is not None and secret.direction == tls.Direction.DECRYPT:
+            self.opener.install(secret.epoch, secret.cipher_suite, secret.secret)
+        return secret
 
     @override
     def serialize_transport_parameters(self) -> bytes:
@@ -55,6 +88,151 @@ class Qh3Connection(QuicConnection):
     _full_size = 0  # bytes of the largest packet that has come meanwhile
     may_take: Callable[[], bool] = staticmethod(lambda: False)  # what came while it was held
     reset_token: bytes | None = None  # how a stateless reset looks that is ours; a server's
+    guard: FrameGuard
+    _opener: PacketOpener
+    _peers_cid: bytes | None = None  # a client's, before anything else is known of it
+    _skip = 0  # packets that come before the next one that is looked at
+    _unreadable = 0
+    _held_frames = 0
+
+    def prepare(self) -> None:
+        """Set what no configuration can say; to be called before anything else."""
+        self.guard = FrameGuard(0.0)
+        self._opener = PacketOpener(len(self.host_cid))
+
+    def take(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
+        """Take a datagram, or several of `size` bytes each. Raises ExcessiveFrames, QuicConnectionError."""
+        if self._handshake_complete and self.guard.trusted and not self.held:
+            self._take_sampled(data, size, address, now)
+            return
+        for start in range(0, len(data), size):
+            self.receive_datagram(data[start : start + size], address, now)
+
+    @override
+    def receive_datagram(self, data: bytes, addr: SocketAddress, now: float) -> None:
+        """Look at every packet of a datagram, and hand it on."""
+        if self._core is None:
+            if self._is_client or not self._begin(data, addr, now):
+                return
+        elif self._receive_version_negotiation(data, addr, now) or self._receive_retry(data, addr, now):
+            return
+        if self._handshake_complete:
+            self._opener.discard(tls.Epoch.INITIAL)
+            self._opener.discard(tls.Epoch.HANDSHAKE)
+        start = 0
+        while start < len(data) and self._close_event is None:
+            start = self._take_packet(data, start, addr, now)
+
+    def _begin(self, data: bytes, address: SocketAddress, now: float) -> bool:
+        """Begin with a client's first packet; return whether it is one."""
+        try:
+            header = pull_quic_header(data, 0, self._configuration.connection_id_length)
+        except ValueError:
+            return False
+        known = header[0] in self._configuration.supported_versions
+        if len(data) < SMALLEST_FIRST or header[1] != QuicPacketType.INITIAL or not known:
+            return False
+        self._remote_addr = address
+        self._version = header[0]
+        self._peers_cid = header[4]
+        self._create_core(address, header[3], now)
+        self._create_tls(remote_source_cid=header[4])
+        return True
+
+    def _take_packet(self, data: bytes, start: int, address: SocketAddress, now: float) -> int:
+        """Look at the packet that begins at `start`, and hand it on; return where the next one begins."""
+        end = len(data)
+        packet = data[start:]
+        kind = tls.Epoch.ONE_RTT
+        if not data[start] & LONG:
+            payload = self._opener.open_short(packet)
+        else:
+            try:
+                header = pull_quic_header(data, start, self._configuration.connection_id_length)
+            except ValueError:
+                return end  # the core would drop it
+            end = header[9] if header[9] > start else end
+            packet = data[start:end]
+            kind, payload, packet = self._open_long(header[1], header[3], packet, header[8])
+        if payload is not None and self._is_lost(self.guard.packet(kind, payload, now)):
+            return end
+        core = self._require_core()
+        report = self._call_core(core.receive_datagram, packet, address, now, len(data))
+        if report[2]:
+            if payload is None:
+                raise ExcessiveFrames("a packet that cannot be looked at")
+            self._learn_remote_source_cid(packet)
+        elif report[3] and payload is not None:
+            self.guard.take_back()
+        self._drain_core()
+        return end
+
+    def _open_long(
+        self, packet_type: int, destination: bytes, packet: bytes, at: int
+    ) -> tuple[tls.Epoch, bytes | None, bytes]:
+        """Return what kind of packet it is, its frames, and the packet as the core is to have it."""
+        kind = EPOCHS.get(QuicPacketType(packet_type))
+        if kind is None:
+            return tls.Epoch.INITIAL, None, packet
+        payload = self._opener.open_long(kind, packet, at)
+        if payload is not None and self._peers_cid == b"" and destination != self.host_cid:
+            packet = self._opener.reseal(kind, packet, at, self.host_cid)
+        return kind, payload, packet
+
+    def _is_lost(self, frames: int) -> bool:
+        """Return whether a packet with so many bytes of DATAGRAM frames is not taken, since others wait already."""
+        if not self.held or not frames:
+            return False
+        if self._held_frames + frames > HELD_FRAMES:
+            self.guard.take_back()
+            return True
+        self._held_frames += frames
+        return False
+
+    def _take_sampled(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
+        count = -(-len(data) // size)
+        done = 0
+        while done + self._skip < count:
+            at = done + self._skip
+            self._pass_on(data[done * size : at * size], size, address, now)
+            self._sample(data[at * size : (at + 1) * size], address, now)
+            done = at + 1
+            self._skip = random.randrange(2 * SAMPLED - 1)  # noqa: S311 - who guesses it gains one packet
+        self._skip -= count - done
+        self._pass_on(data[done * size :], size, address, now)
+
+    def _pass_on(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
+        if data:
+            core = self._require_core()
+            self._opener.passed(-(-len(data) // size))
+            self._call_core(core.receive_gro_buffer, data, size, address, now)
+            self._drain_core()
+
+    def _sample(self, packet: bytes, address: SocketAddress, now: float) -> None:
+        core = self._require_core()
+        payload = None
+        if not packet[0] & LONG:
+            payload = self._opener.open_short(packet)
+            if payload is not None:
+                self.guard.packet(tls.Epoch.ONE_RTT, payload, now, weight=SAMPLED)
+        report = self._call_core(core.receive_datagram, packet, address, now, len(packet))
+        if payload is not None:
+            self._unreadable = 0
+            if report[3]:
+                self.guard.take_back()
+        elif report[2]:
+            self._unreadable += 1
+            if self._unreadable >= UNREADABLE:
+                raise ExcessiveFrames("packets that cannot be looked at")
+        self._drain_core()
+
+    @override
+    def _learn_remote_source_cid(self, data: bytes) -> None:
+        super()._learn_remote_source_cid(data)
+        if self._is_client and not self._handshake_complete and data[0] & LONG:
+            header = pull_quic_header(data, 0, self._configuration.connection_id_length)
+            if not header[4]:
+                raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, EMPTY_ID)
 
     def hold(self) -> None:
         """Take nothing, until `held` is reset, but news that `may_take` lets pass."""
@@ -90,7 +268,14 @@ class Qh3Connection(QuicConnection):
             if not (self.has_news and self.may_take()):
                 return
             self._begin_to_wait()
+        self._held_frames = 0
+        before = len(self._events)
         super()._drain_core()
+        for event in islice(self._events, before, None):
+            if isinstance(event, events.StreamDataReceived):
+                self.guard.delivered(event.stream_id, len(event.data), ended=event.end_stream)
+            elif isinstance(event, events.StreamReset):
+                self.guard.delivered(event.stream_id, 0, ended=True)
 
     @override
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
@@ -152,7 +337,7 @@ class Qh3Connection(QuicConnection):
 
     @override
     def _create_tls(self, remote_source_cid: bytes | None) -> QuicTlsBridge:
-        self._tls = Qh3Bridge(
+        bridge = Qh3Bridge(
             self._configuration,
             version=self._version or 1,
             local_initial_source_connection_id=self.host_cid,
@@ -164,19 +349,22 @@ class Qh3Connection(QuicConnection):
             version_change_handler=self._set_version,
             stateless_reset_token=self.reset_token,
         )
-        return self._tls
+        bridge.opener = self._opener
+        self._tls = bridge
+        return bridge
 
     @override
     def _create_core(self, remote_addr: SocketAddress, initial_dcid: bytes, now: float) -> None:
         configuration = self._configuration
         known = self._remembered_transport_parameters()
+        nameless = not self._is_client and self._peers_cid == b""
         self._core = QuicConnectionCore(
             is_client=self._is_client,
             version=self._version or 1,
             local_addr=("0.0.0.0", 0),  # noqa: S104 - one that means nothing
             remote_addr=remote_addr,
             source_cid=self.host_cid,
-            destination_cid=initial_dcid,
+            destination_cid=b"" if nameless else initial_dcid,
             peer_address_validated=self._is_client or self._retry_source_connection_id is not None,
             active_connection_id_limit=configuration.active_connection_id_limit or 8,
             max_datagram_size=configuration.max_datagram_size,
@@ -200,8 +388,21 @@ class Qh3Connection(QuicConnection):
             max_ack_delay=0.025,
             initial_time=now,
         )
+        self._opener.install_initial(initial_dcid, is_client=self._is_client)
+        if nameless:
+            self._install_initial("receive", initial_dcid, from_client=True)
+            self._install_initial("send", initial_dcid, from_client=False)
         self._applied_transport_parameters = None
         self._pre_handshake_state_replayed = False
+
+    def _install_initial(self, direction: str, destination: bytes, *, from_client: bool) -> None:
+        """Give the core keys of Initial packets that it could not make, since it knows another id."""
+        suite = tls.CipherSuite.AES_128_GCM_SHA256
+        secret = initial_secret(destination, from_client=from_client)
+        key, iv, hp = derive_key_iv_hp(cipher_suite=suite, secret=secret, version=1)
+        protection, aead = CIPHER_SUITES[suite]
+        names = (aead.decode(), protection.decode())
+        self._require_core().install_packet_key(direction, tls.Epoch.INITIAL, names, key, iv, hp, 0)
 
 
 def opens_initial(packet: bytes, destination: bytes) -> bool:

@@ -1,0 +1,195 @@
+"""Opens a connection's packets a second time, beside qh3's native core, which shows their frames to nobody.
+
+TLS's secrets pass through qh3's Python part (`install`), and qh3 has the ciphers; header protection is cryptography's
+(RFC 9001 §5.4). Client's packets can also be closed again for another destination id (`reseal`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from qh3 import tls
+from qh3._hazmat import (
+    AeadAes128Gcm,
+    AeadAes256Gcm,
+    AeadChaCha20Poly1305,
+    CryptoError,
+    decode_packet_number,
+)
+from qh3.quic.crypto import derive_key_iv_hp
+
+VERSION: Final = 1
+SALT: Final = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")  # RFC 9001 §5.2
+LONG: Final = 0x80
+PHASE: Final = 0x04
+SAMPLE: Final = 4  # bytes after the beginning of the packet number where the sample is, however long that is
+SAMPLE_SIZE: Final = 16
+TAG: Final = 16
+MASKS: Final = {
+    True: 0x0F,
+    False: 0x1F,
+}  # what is protected of the first byte, of long headers and of short ones
+
+Aead: TypeAlias = AeadAes128Gcm | AeadAes256Gcm | AeadChaCha20Poly1305
+AEADS: Final[dict[tls.CipherSuite, Callable[[bytes, bytes], Aead]]] = {
+    tls.CipherSuite.AES_128_GCM_SHA256: AeadAes128Gcm,
+    tls.CipherSuite.AES_256_GCM_SHA384: AeadAes256Gcm,
+    tls.CipherSuite.CHACHA20_POLY1305_SHA256: AeadChaCha20Poly1305,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Keys:
+    """One direction of one kind of packets."""
+
+    suite: tls.CipherSuite
+    secret: bytes = field(repr=False)
+    aead: Aead = field(repr=False)
+    mask: Callable[[bytes], bytes] = field(repr=False)
+    largest: int = -1
+
+    def next(self) -> "_Keys":
+        """Return the keys of the next phase (RFC 9001 §6.1)."""
+        algorithm = tls.cipher_suite_hash(self.suite)
+        secret = tls.hkdf_expand_label(algorithm, self.secret, b"quic ku", b"", algorithm // 8)
+        key, iv, _ = derive_key_iv_hp(cipher_suite=self.suite, secret=secret, version=VERSION)
+        return _Keys(suite=self.suite, secret=secret, aead=AEADS[self.suite](key, iv), mask=self.mask)
+
+
+def _keys(suite: tls.CipherSuite, secret: bytes) -> _Keys:
+    key, iv, hp = derive_key_iv_hp(cipher_suite=suite, secret=secret, version=VERSION)
+    return _Keys(suite=suite, secret=secret, aead=AEADS[suite](key, iv), mask=_mask(suite, hp))
+
+
+def _mask(suite: tls.CipherSuite, key: bytes) -> Callable[[bytes], bytes]:
+    if suite is tls.CipherSuite.CHACHA20_POLY1305_SHA256:
+        return lambda sample: Cipher(algorithms.ChaCha20(key, sample), None).encryptor().update(bytes(5))
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update  # noqa: S305 - RFC 9001 §5.4.3
+
+
+class PacketOpener:
+    """Opens what comes."""
+
+    def __init__(self, cid_size: int) -> None:
+        self._short = 1 + cid_size  # where the packet number of a short header is
+        self._keys: dict[int, _Keys] = {}
+        self._phase = 0
+        self._other: _Keys | None = None  # of the phase before, or of the next one
+        self._other_is_next = True
+        self._expected = 0  # packets of short headers that have passed since one was opened
+
+    def install(self, kind: int, suite: tls.CipherSuite, secret: bytes) -> None:
+        """Take the secret of what comes in one kind of packets."""
+        self._keys[kind] = _keys(suite, secret)
+
+    def install_initial(self, destination: bytes, *, is_client: bool) -> None:
+        """Make the keys of Initial packets, from what the client first called the server."""
+        secret = initial_secret(destination, from_client=not is_client)
+        self.install(tls.Epoch.INITIAL, tls.CipherSuite.AES_128_GCM_SHA256, secret)
+
+    def discard(self, kind: int) -> None:
+        """Open such packets no more."""
+        self._keys.pop(kind, None)
+
+    def passed(self, packets: int) -> None:
+        """Take note of packets that were not opened here."""
+        self._expected += packets
+
+    def open_short(self, packet: bytes) -> bytes | None:
+        """Return the frames of a packet with a short header; None if it cannot be opened."""
+        keys = self._keys.get(tls.Epoch.ONE_RTT)
+        at = self._short
+        if keys is None or len(packet) < at + SAMPLE + SAMPLE_SIZE:
+            return None
+        largest = keys.largest + self._expected
+        first, number, start = _unprotect(keys, packet, at, largest, is_long=False)
+        head = bytes((first,)) + packet[1:at] + number[0]
+        phase = first & PHASE
+        if phase != self._phase:
+            return self._open_other(keys, packet, start, number[1], head)
+        try:
+            payload = keys.aead.decrypt(number[1], packet[start:], head)
+        except CryptoError:
+            return None
+        self._opened(keys, number[1])
+        return payload
+
+    def open_long(self, kind: int, packet: bytes, at: int) -> bytes | None:
+        """Return the frames of a packet with a long header; `at` is where its number is."""
+        keys = self._keys.get(kind)
+        if keys is None or len(packet) < at + SAMPLE + SAMPLE_SIZE:
+            return None
+        first, number, start = _unprotect(keys, packet, at, keys.largest, is_long=True)
+        try:
+            payload = keys.aead.decrypt(number[1], packet[start:], bytes((first,)) + packet[1:at] + number[0])
+        except CryptoError:
+            return None
+        keys.largest = max(keys.largest, number[1])
+        return payload
+
+    def reseal(self, kind: int, packet: bytes, at: int, destination: bytes) -> bytes:
+        """Return a packet with a long header, which can be opened, for another destination id."""
+        keys = self._keys[kind]
+        first, number, start = _unprotect(keys, packet, at, keys.largest, is_long=True)
+        old = packet[5]
+        rest = packet[6 + old : at]
+        head = bytes((first,)) + packet[1:5] + bytes((len(destination),)) + destination + rest + number[0]
+        payload = keys.aead.decrypt(number[1], packet[start:], bytes((first,)) + packet[1:at] + number[0])
+        body = keys.aead.encrypt(number[1], payload, head)
+        return _protect(keys, head + body, len(head) - len(number[0]))
+
+    def _open_other(self, keys: _Keys, packet: bytes, start: int, number: int, head: bytes) -> bytes | None:
+        """Open a packet of the phase before, or of the next one, which begins with it."""
+        if self._other is None:
+            self._other, self._other_is_next = keys.next(), True
+        try:
+            payload = self._other.aead.decrypt(number, packet[start:], head)
+        except CryptoError:
+            if self._other_is_next:
+                return None
+            self._other, self._other_is_next = keys.next(), True
+            try:
+                payload = self._other.aead.decrypt(number, packet[start:], head)
+            except CryptoError:
+                return None
+        if self._other_is_next:
+            new = self._other
+            new.largest = keys.largest
+            self._keys[tls.Epoch.ONE_RTT], self._other, self._other_is_next = new, keys, False
+            self._phase ^= PHASE
+            self._opened(new, number)
+        return payload
+
+    def _opened(self, keys: _Keys, number: int) -> None:
+        keys.largest = max(keys.largest, number)
+        self._expected = 0
+
+
+def initial_secret(destination: bytes, *, from_client: bool) -> bytes:
+    """Return the secret of Initial packets of one direction."""
+    algorithm = tls.cipher_suite_hash(tls.CipherSuite.AES_128_GCM_SHA256)
+    common = tls.hkdf_extract(algorithm, SALT, destination)
+    label = b"client in" if from_client else b"server in"
+    return tls.hkdf_expand_label(algorithm, common, label, b"", algorithm // 8)
+
+
+def _unprotect(
+    keys: _Keys, packet: bytes, at: int, largest: int, *, is_long: bool
+) -> tuple[int, tuple[bytes, int], int]:
+    """Return the first byte, the packet number as it is on the wire and whole, and where the payload begins."""
+    mask = keys.mask(packet[at + SAMPLE : at + SAMPLE + SAMPLE_SIZE])
+    first = packet[0] ^ (mask[0] & MASKS[is_long])
+    size = (first & 3) + 1
+    short = int.from_bytes(packet[at : at + size]) ^ int.from_bytes(mask[1 : 1 + size])
+    whole = decode_packet_number(short, size * 8, largest + 1)
+    return first, (short.to_bytes(size), whole), at + size
+
+
+def _protect(keys: _Keys, packet: bytes, at: int) -> bytes:
+    """Return a packet with its header protected."""
+    mask = keys.mask(packet[at + SAMPLE : at + SAMPLE + SAMPLE_SIZE])
+    size = (packet[0] & 3) + 1
+    number = int.from_bytes(packet[at : at + size]) ^ int.from_bytes(mask[1 : 1 + size])
+    first = packet[0] ^ (mask[0] & MASKS[True])
+    return bytes((first,)) + packet[1:at] + number.to_bytes(size) + packet[at + size :]
