@@ -56,10 +56,11 @@ async def connected(dialler: QuicConnector, listener: QuicListener) -> tuple[Qui
 async def joined(
     client: str = "qh3", server: str = "qh3"
 ) -> AsyncIterator[tuple[QuicConnection, QuicConnection]]:
-    """Give both ends of a connection, by these backends."""
+    """Give both ends of a connection, by these backends, whose client was let in."""
     with certificate() as files:
         async with asyncio.timeout(20), listening(files, backend_named(server)) as listener:
             ends = await connected(connector(files, backend_named(client)), listener)
+            ends[1].trust()
             try:
                 yield ends
             finally:

@@ -10,7 +10,7 @@ from socks6.net.encryption.contexts import FileContexts
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.serve import ConnectionLimits
 from socks6.net.stream import Endpoint
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.backends import EXTRAS, backend_named, unexamined
 from socks6.net.transports.quic.certificates import read_identity
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.core import Backend, ServerIdentity
@@ -20,6 +20,8 @@ from socks6.net.url import ProxyURL
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 
+QUIET_SECONDS: Final = 1.0  # between two lines of the log about connections that came to nothing
+
 
 def backend_for(address: ProxyURL, said: TlsParameters, settings: Settings) -> Backend:
     """Return the library that a listener is to use. Raises ConfigurationError for one that cannot do what is asked."""
@@ -28,6 +30,12 @@ def backend_for(address: ProxyURL, said: TlsParameters, settings: Settings) -> B
         raise ConfigurationError(
             f"{address}: client certificates are asked for, and {backend.name} does not check them:"
             " leave them to a listener with TLS, and have QUIC clients give a password"
+        )
+    if not address.is_local and (version := unexamined(backend.name)):
+        raise ConfigurationError(
+            f"{address} can be reached by others, and what strangers can do to {backend.name} {version} is not known:"
+            f" pip install --upgrade socks6[{EXTRAS[backend.name]}], choose the other library (backend=), or listen"
+            " on loopback"
         )
     return backend
 
@@ -44,6 +52,7 @@ class QuicSetting:
             self.backend.check(identity)
             return identity
 
+        self.observer: Final = worker.observer
         self.files: Final = FileContexts(said, read, told=worker.observer.certificate_read)
 
     async def listen(self, ports: SharedPorts) -> list["QuicPlace"]:
@@ -77,6 +86,10 @@ class QuicPlace:
         self.url: Final = f"{setting.address.scheme}://{place}"
         self._front = setting.address.front
         self._listener = QuicListener(port, setting.backend, setting.files.current, url=self.url)
+        self._listener.on_refused = self._refused
+        self._observer = setting.observer
+        self._told_at: float | None = None
+        self._untold = 0
 
     @property
     def local(self) -> Endpoint:
@@ -98,6 +111,17 @@ class QuicPlace:
                 self._take(await self._listener.accept(), worker, limits, group)
             except OSError:
                 return
+
+    def _refused(self, source: str, reason: str) -> None:
+        """Tell of a connection that came to nothing; of many, now and then, and how many there were."""
+        now = asyncio.get_running_loop().time()
+        if self._told_at is not None and now - self._told_at < QUIET_SECONDS:
+            self._untold += 1
+            return
+        more, self._untold, self._told_at = self._untold, 0, now
+        self._observer.connection_turned_away(
+            source, f"QUIC: {reason}" + (f" ({more} others)" if more else "")
+        )
 
     def _take(
         self,

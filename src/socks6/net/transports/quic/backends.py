@@ -1,6 +1,7 @@
 """The libraries that speak QUIC, by name; each is an extra, and is imported when it is wanted."""
 
 import importlib
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Final
@@ -22,6 +23,11 @@ def _aioquic(module: ModuleType) -> Backend:
 
 
 MAKERS: Final[Mapping[str, Callable[[ModuleType], Backend]]] = {"qh3": _qh3, "aioquic": _aioquic}
+EXAMINED: Final[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
+    "qh3": ((2, 1), (3,)),
+    "aioquic": ((1, 7), (2,)),
+}
+"""The versions whose faults are known and kept within bounds (docs/decisions/0038): from the first, before the second."""
 EXTRAS: Final[Mapping[str, str]] = {"qh3": "quic", "aioquic": "quic-aioquic"}
 
 
@@ -36,3 +42,11 @@ def backend_named(name: str = DEFAULT) -> Backend:
             f"QUIC by {name} needs an extra: pip install socks6[{EXTRAS[name]}] ({error})"
         ) from error
     return MAKERS[name](module)
+
+
+def unexamined(name: str) -> str:
+    """Return the version of a library that is installed, if nobody knows what strangers can do to it; else ""."""
+    version = importlib.metadata.version(name)
+    parts = tuple(int(part) for part in version.split(".") if part.isdecimal())
+    first, past = EXAMINED[name]
+    return "" if first <= parts < past else version

@@ -6,7 +6,8 @@ these. `FrameGuard` reads the plain text of packets and keeps two accounts, whic
 frames, and of pieces that came out of order. Who overdraws one is closed (`ExcessiveFrames`). A peer that nobody has let
 in yet has small accounts.
 
-One packet in a few may be looked at instead of all; each then counts for those that were not (`weight`).
+One packet in a few may be looked at instead of all. What stays in memory then counts for those that were not (`weight`);
+frames do not, since honest ones come in bursts: whoever samples looks at all packets for a while after a `dense` one.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ APPLICATION: Final = 3
 CRYPTO_BYTES: Final[Mapping[int, int]] = {INITIAL: 1 << 15, HANDSHAKE: 1 << 17, APPLICATION: 1 << 18}
 EACH_PACKET: Final = 4  # frames that each packet may bring without being charged for them
 BYTES_WORTH: Final = 8  # useful bytes that pay for a frame
+DENSE: Final = 64  # frames in a packet, as they are charged: more is seldom honest
 WHOLE: Final = 256  # bytes from which on a piece out of order is none that is held against its sender
 ACK_RANGES: Final = 64  # of one ACK frame that are not charged for
 TRACKED: Final = 4_096  # streams whose order is known; the one that was silent longest is forgotten
@@ -120,6 +122,11 @@ class FrameGuard:
         """Whether the peer has been let in."""
         return self._allowed is TRUSTED
 
+    @property
+    def dense(self) -> bool:
+        """Whether the last packet cost much."""
+        return self._cost > DENSE
+
     def trust(self) -> None:
         """Allow more from now on: the peer has been let in. Idempotent."""
         if self._allowed is not TRUSTED:
@@ -156,7 +163,7 @@ class FrameGuard:
         allowed = self._allowed
         passed = max(0.0, now - self._at)
         self._at = max(self._at, now)
-        earned = passed * allowed.frames_a_second + (EACH_PACKET - self._cost) * weight
+        earned = passed * allowed.frames_a_second + EACH_PACKET - self._cost
         self._frames = min(float(allowed.frames), self._frames + earned)
         self._pieces = min(float(allowed.pieces), self._pieces + passed + weight / 32)
         if self._frames < 0:

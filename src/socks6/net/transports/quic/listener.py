@@ -21,6 +21,7 @@ from socks6.net.transports.quic.core import (
     ServerIdentity,
     ServerTerms,
 )
+from socks6.net.transports.quic.guard import EXCESSIVE
 from socks6.net.transports.quic.header import (
     SMALLEST_INITIAL,
     VERSIONS,
@@ -73,6 +74,7 @@ class QuicListener(Receiver):
         self.closed = False  # nobody gets in any more
         self._over = False
         self.retries = 0
+        self.on_refused: Callable[[str, str], None] = lambda _source, _reason: None  # that came to nothing
         self.noise = 0  # packets that only looked like a connection's first
         port.speak(QUIC_BYTES, self, in_rows=True)
 
@@ -219,8 +221,7 @@ class QuicListener(Receiver):
         def on_over() -> None:
             for cid in cids:
                 self._by_cid.pop(cid, None)
-            self._guests.pop(guest, None)
-            self._handshakes.leave(guest)
+            self._left(guest)
 
         connection.on_cid = on_cid
         connection.on_over = on_over
@@ -232,6 +233,14 @@ class QuicListener(Receiver):
             loser.connection.close(BUSY, "too many handshakes at the same time")
         self._sweep_later()
         return guest
+
+    def _left(self, guest: "_Guest") -> None:
+        """Forget a connection that is over, and tell of one that came to nothing."""
+        self._guests.pop(guest, None)
+        self._handshakes.leave(guest)
+        end = guest.connection.terminated
+        if end is not None and (guest.connection.handshake is None or end.code == EXCESSIVE):
+            self.on_refused(guest.connection.remote.host, end.reason or f"code {end.code:#x}")
 
     def _look_at(self, guest: "_Guest") -> None:
         """Give a connection out that is worth it by now."""

@@ -43,6 +43,8 @@ REPORT: Final = (
 )
 NO_ROOM: Final = "packet builder capacity exhausted"
 SAMPLED: Final = 16  # packets of a peer that was let in, of which one is looked at
+WATCH: Final = 64  # packets that are all looked at after one with many frames; each time as many again
+LONGEST_WATCH: Final = 65_536
 UNREADABLE: Final = 3  # of these in a row that the native core can open and we cannot
 HELD_FRAMES: Final = 1 << 20  # bytes of DATAGRAM frames that wait while nothing is taken out: more are lost
 SMALLEST_FIRST: Final = 1200  # bytes of the first datagram of a client (RFC 9000 §14.1)
@@ -92,6 +94,8 @@ class Qh3Connection(QuicConnection):
     _opener: PacketOpener
     _peers_cid: bytes | None = None  # a client's, before anything else is known of it
     _skip = 0  # packets that come before the next one that is looked at
+    _watched = 0  # packets that are all looked at, from here
+    _watch = WATCH
     _unreadable = 0
     _held_frames = 0
 
@@ -102,9 +106,10 @@ class Qh3Connection(QuicConnection):
 
     def take(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         """Take a datagram, or several of `size` bytes each. Raises ExcessiveFrames, QuicConnectionError."""
-        if self._handshake_complete and self.guard.trusted and not self.held:
+        if self._handshake_complete and self.guard.trusted and not (self.held or self._watched):
             self._take_sampled(data, size, address, now)
             return
+        self._watched = max(0, self._watched - -(-len(data) // size))
         for start in range(0, len(data), size):
             self.receive_datagram(data[start : start + size], address, now)
 
@@ -192,12 +197,16 @@ class Qh3Connection(QuicConnection):
     def _take_sampled(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         count = -(-len(data) // size)
         done = 0
-        while done + self._skip < count:
+        while done + self._skip < count and not self._watched:
             at = done + self._skip
             self._pass_on(data[done * size : at * size], size, address, now)
             self._sample(data[at * size : (at + 1) * size], address, now)
             done = at + 1
             self._skip = random.randrange(2 * SAMPLED - 1)  # noqa: S311 - who guesses it gains one packet
+        if self._watched:
+            if done < count:
+                self.take(data[done * size :], size, address, now)
+            return
         self._skip -= count - done
         self._pass_on(data[done * size :], size, address, now)
 
@@ -215,6 +224,9 @@ class Qh3Connection(QuicConnection):
             payload = self._opener.open_short(packet)
             if payload is not None:
                 self.guard.packet(tls.Epoch.ONE_RTT, payload, now, weight=SAMPLED)
+                if self.guard.dense:
+                    self._watched = self._watch
+                    self._watch = min(2 * self._watch, LONGEST_WATCH)
         report = self._call_core(core.receive_datagram, packet, address, now, len(packet))
         if payload is not None:
             self._unreadable = 0
