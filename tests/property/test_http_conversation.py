@@ -20,13 +20,13 @@ from socks6.protocol.http_origin import OriginConversation, OriginEvent, SwitchR
 LINES = st.sampled_from([
     b"GET http://a.example/ HTTP/1.1", b"GET http://a.example/x?y HTTP/1.0", b"HEAD http://[::1]:8080 HTTP/1.1",
     b"POST http://a.example/ HTTP/1.1", b"CONNECT a.example:443 HTTP/1.1", b"OPTIONS http://a.example HTTP/1.1",
-    b"GET / HTTP/1.1", b"GET https://a.example/ HTTP/1.1", b"CONNECT a HTTP/1.1", b"\x16\x03", b"",
+    b"GET http://u:p@a.example/\xe9 HTTP/1.1", b"GET ws://a.example/ HTTP/1.1", b"GET / HTTP/1.1", b"GET https://a.example/ HTTP/1.1", b"CONNECT a HTTP/1.1", b"\x16\x03", b"",
 ])  # fmt: skip
 FIELDS = st.lists(
     st.sampled_from([
         b"Content-Length: 5", b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Connection: close, x",
         b"Expect: 100-continue", b"Connection: upgrade", b"Upgrade: websocket", b"X: y", b"Max-Forwards: 0",
-        b"Proxy-Authorization: Basic bWU6MTIz", b"broken", b"TE: trailers", b" folded",
+        b"Proxy-Authorization: Basic bWU6MTIz", b"broken", b"TE: trailers", b" folded", b"X : y", b": z", b"X: \x0c", b"Content-Length 5", b"Transfer-Encoding : chunked",
     ]),
     max_size=4,
 )  # fmt: skip

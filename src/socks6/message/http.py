@@ -29,6 +29,15 @@ HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 FRAMING: Final = frozenset({b"content-length"})  # never dropped, whatever Connection names
 
+# RFC 9110 §5.5: no value has these; who reads them anyhow takes them for spaces. Others may be kept.
+_SPACES_FOR: Final = bytes.maketrans(b"\0\r\v\f", b"    ")
+_TOKEN: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_NOT_IN_NAMES: Final = re.compile(rb"[^a-z]+")
+_FRAMES: Final = re.compile(rb"contentlength|transferencoding")
+_REQUEST_LINE: Final = re.compile(rb"(\S+ )(.*)( HTTP/[0-9]\.[0-9]\r?\n?)", re.DOTALL)
+_NO_TARGET_BYTE: Final = re.compile(rb"[\x7f-\xff]")
+WS: Final = b"ws"
+
 _AUTHORITY: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@]+)(?::([0-9]{0,5}))?")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(/[^?#]*)?(\?[^#]*)?(?:#.*)?")
 
@@ -130,8 +139,11 @@ def decode_authority(target: bytes, default_port: int | None = None) -> tuple[st
         raise BadRequest("the target has no possible host") from None
 
 
-def decode_absolute(target: bytes) -> AbsoluteTarget:
-    """Return what a request's target in absolute form says."""
+def decode_absolute(target: bytes, *, upgrading: bool = False) -> AbsoluteTarget:
+    """Return what a request's target in absolute form says; with `upgrading` it may be for a WebSocket.
+
+    User information (RFC 9110 §4.2.4) is dropped: it is nothing for the origin, and nothing for a log.
+    """
     if len(target) > MAX_TARGET_SIZE:
         raise BadRequest("the target is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
     match = _ABSOLUTE.fullmatch(target)
@@ -139,10 +151,60 @@ def decode_absolute(target: bytes) -> AbsoluteTarget:
         raise BadRequest(
             "this is a proxy: it serves CONNECT and requests for http:// URLs, no pages of its own"
         )
-    if match[1].lower() != b"http":
+    if match[1].lower() not in ({b"http", WS} if upgrading else {b"http"}):
         raise BadRequest("only http is forwarded; for anything else use CONNECT", HTTPStatus.NOT_IMPLEMENTED)
-    host, port = decode_authority(match[2], HTTP_PORT)
+    host, port = decode_authority(match[2].rpartition(b"@")[2], HTTP_PORT)
     return AbsoluteTarget(host=host, port=port, path=(match[3] or b"") + (match[4] or b""))
+
+
+def percent_encoded(line: bytes) -> bytes:
+    """Return a request's first line with the bytes of its target that no URL has percent-encoded (RFC 3986 §2.1).
+
+    Clients send names in UTF-8 or Latin-1 as they were typed. What is no such line stays as it is.
+    """
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        return line
+    return match[1] + _NO_TARGET_BYTE.sub(lambda byte: b"%%%02X" % byte[0][0], match[2]) + match[3]
+
+
+def mended_head(head: bytes) -> bytes:
+    """Return a response's head without what is wrong with it and does no harm.
+
+    White space before a colon goes (RFC 9112 §5.1: a proxy MUST remove it), and so do lines that are no fields,
+    with the lines that continue them. Where that may be about the length of the body the head stays as it is, and
+    is for a strict reader to refuse: nothing is guessed there.
+    """
+    status, *lines = head.split(b"\n")
+    mended = [status.removesuffix(b"\r").translate(_SPACES_FOR)]
+    dropping, exact = (
+        True,
+        False,
+    )  # RFC 9112 §2.2: white space before the first field is skipped with its line
+    for raw in lines:
+        line = raw.removesuffix(b"\r")
+        framing = _is_about_framing(line)
+        if not line.startswith((b" ", b"\t")):
+            line, dropping = _mended_line(line)
+            exact = framing
+        if dropping and framing:
+            return head
+        if not dropping:
+            mended.append(line if exact else line.translate(_SPACES_FOR))
+    return b"\n".join(mended)
+
+
+def _mended_line(line: bytes) -> tuple[bytes, bool]:
+    """Return a line without white space before its colon, and whether it is to be dropped; not the empty one."""
+    name, colon, value = line.partition(b":")
+    name = name.rstrip(b" \t")
+    return name + colon + value, bool(line) and not (colon and _TOKEN.fullmatch(name))
+
+
+def _is_about_framing(line: bytes) -> bool:
+    """Tell whether somebody might read a line as one that says how long the body is."""
+    name = line.partition(b":")[0]  # the whole line where there is no colon
+    return _FRAMES.search(_NOT_IN_NAMES.sub(b"", name.lower())) is not None
 
 
 def decode_basic(value: bytes) -> tuple[bytes, bytes] | None:

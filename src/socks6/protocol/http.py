@@ -25,12 +25,13 @@ from socks6.message.http import (
     end_to_end,
     failure_for,
     find_field,
+    percent_encoded,
     proxy_status,
     via,
     wanted_upgrades,
 )
 from socks6.protocol.events import Ended, Fault, Violation
-from socks6.protocol.http_leg import HttpLeg
+from socks6.protocol.http_leg import MAX_HEAD_SIZE, HttpLeg
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 
 MAX_DISCARDED: Final = 65_536  # so much of a refused request's body is read to keep its connection
@@ -163,6 +164,19 @@ class HttpConversation(HttpLeg):
 
     # Inside.
 
+    @override
+    def _feed(self) -> bool:
+        if self._h11.their_state is h11.IDLE and self._pending and not self._unparsed_size():
+            end = self._pending.find(b"\n") + 1
+            if not end and self._may_become_line():
+                return False
+            self._pending[:end] = percent_encoded(bytes(self._pending[:end]))
+        return super()._feed()
+
+    def _may_become_line(self) -> bool:
+        """Whether what is pending may become a request's first line; h11 refuses at once what begins with no text."""
+        return not self._ended and len(self._pending) <= MAX_HEAD_SIZE and self._pending[0] > 0x20
+
     def _begin_cycle(self) -> None:
         """Go on to the next request if one is through; ignore empty lines before it (RFC 9112 §2.2)."""
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
@@ -198,7 +212,8 @@ class HttpConversation(HttpLeg):
         if request.method == b"CONNECT":
             host, port = decode_authority(request.target)
             return TunnelRequested(host=host, port=port, credentials=credentials)
-        target = decode_absolute(request.target)
+        upgrading = request.http_version == b"1.1" and wanted_upgrades(fields) != b""
+        target = decode_absolute(request.target, upgrading=upgrading)
         head = RequestHead(
             method=request.method,
             target=target.origin_form(request.method),

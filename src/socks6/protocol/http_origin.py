@@ -1,6 +1,8 @@
 """The origin's leg of the HTTP proxy: one request after another, and their responses."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 import h11
 from typing_extensions import override
@@ -12,11 +14,17 @@ from socks6.message.http import (
     end_to_end,
     find_field,
     list_items,
+    mended_head,
     via,
 )
 from socks6.protocol.events import Ended, Fault, Violation
 from socks6.protocol.http import BodyEnded, BodyReceived
 from socks6.protocol.http_leg import HttpLeg
+
+MAX_RESPONSE_HEAD_SIZE: Final = 262_144  # bytes; curl and Squid take about as much
+
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
+_BEGINNING: Final = b"HTTP/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +54,16 @@ OriginEvent = (
 
 
 class OriginConversation(HttpLeg):
-    """A machine (see `protocol.machine`) that sends requests to one origin and tells of its responses."""
+    """A machine (see `protocol.machine`) that sends requests to one origin and tells of its responses.
+
+    Heads of responses are read as browsers read them (`message.http.mended_head`): whole first, up to
+    `MAX_RESPONSE_HEAD_SIZE`, then mended, and then h11 judges them.
+    """
 
     def __init__(self) -> None:
         super().__init__(h11.CLIENT)
         self._answered = False
+        self._searched = 0  # bytes of what is pending without the end of a head
 
     @property
     def answered(self) -> bool:
@@ -95,6 +108,28 @@ class OriginConversation(HttpLeg):
     def end_body(self) -> None:
         """Queue the request's end."""
         self._push(h11.EndOfMessage())
+
+    @override
+    def _feed(self) -> bool:
+        if self._h11.their_state is h11.SEND_BODY or self._unparsed_size() or not self._begins_head():
+            return super()._feed()
+        found = _HEAD_END.search(self._pending, max(self._searched - 2, 0))
+        self._searched = 0 if found else len(self._pending)
+        if (found.end() if found else len(self._pending)) > MAX_RESPONSE_HEAD_SIZE:
+            return super()._feed()  # h11 finds it too long
+        if found is None:
+            return False
+        head = mended_head(bytes(self._pending[: found.end()]))
+        del self._pending[: found.end()]
+        self._held = None
+        self._h11.receive_data(head)
+        return True
+
+    def _begins_head(self) -> bool:
+        """Whether what is pending may be, or become, a response's head; cut off at the end of the stream it is none."""
+        if not self._pending or not _BEGINNING.startswith(self._pending[: len(_BEGINNING)]):
+            return False
+        return not self._ended or _HEAD_END.search(self._pending) is not None
 
     def _tell(self, event: h11.Event) -> OriginEvent:
         match event:

@@ -18,6 +18,8 @@ from socks6.message.http import (
     failure_for,
     find_field,
     list_items,
+    mended_head,
+    percent_encoded,
     proxy_status,
     via,
     wanted_upgrades,
@@ -77,6 +79,8 @@ def test_what_is_no_authority(target: bytes, reason: str) -> None:
         (b"http://a.example:8080?q=/@:", "a.example", 8080, b"?q=/@:", b"a.example:8080"),
         (b"http://[::1]:8080//x", "::1", 8080, b"//x", b"[::1]:8080"),
         (b"http://[::1]/a?b?c", "::1", 80, b"/a?b?c", b"[::1]"),
+        (b"http://user:secret@a.example/", "a.example", 80, b"/", b"a.example"),
+        (b"http://user:se@cret@[::1]:8080/@", "::1", 8080, b"/@", b"[::1]:8080"),
     ],
 )
 def test_absolute_targets(target: bytes, host: str, port: int, path: bytes, authority: bytes) -> None:
@@ -93,9 +97,10 @@ def test_absolute_targets(target: bytes, host: str, port: int, path: bytes, auth
         (b"a.example:80", 400),
         (b"http:/a.example/", 400),
         (b"http:///x", 400),
-        (b"http://user:secret@a.example/", 400),
+        (b"http://user:secret@/", 400),
         (b"http://a.example:99999/", 400),
         (b"https://a.example/", 501),
+        (b"ws://a.example/", 501),
         (b"ftp://a.example/", 501),
         (b"http://a.example/" + b"x" * 16384, 414),
     ],
@@ -227,3 +232,83 @@ def test_reply_codes_in_http_terms(code: int, status: int, error: str) -> None:
 
 def test_every_failing_reply_code_has_its_row() -> None:
     assert all(failure_for(code) != failure_for(0x77) for code in ReplyCode if code > 1)
+
+
+def test_a_websocket_is_http_where_an_upgrade_is_asked_for() -> None:
+    expected = AbsoluteTarget(host="a.example", port=80, path=b"/chat")
+    assert decode_absolute(b"WS://a.example/chat", upgrading=True) == expected
+    assert decode_absolute(b"http://a.example/chat", upgrading=True) == expected
+    with pytest.raises(BadRequest) as caught:
+        decode_absolute(b"wss://a.example/chat", upgrading=True)
+    assert caught.value.status == HTTPStatus.NOT_IMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    ("line", "encoded"),
+    [
+        (
+            b"GET http://a/caf\xc3\xa9?q=\xff\x7f HTTP/1.1\r\n",
+            b"GET http://a/caf%C3%A9?q=%FF%7F HTTP/1.1\r\n",
+        ),
+        (b"GET http://a/%c3%a9 HTTP/1.1\n", b"GET http://a/%c3%a9 HTTP/1.1\n"),
+        (b"G\xc3T http://a/ HTTP/1.1\r\n", b"G\xc3T http://a/ HTTP/1.1\r\n"),  # only in targets
+        (b"GET http://a/\x01 \xe9 HTTP/1.1\r\n", b"GET http://a/\x01 %E9 HTTP/1.1\r\n"),  # still refused
+        (b"GET http://a/\xe9\r\n", b"GET http://a/\xe9\r\n"),
+        (b"\xff", b"\xff"),
+        (b"", b""),
+    ],
+)
+def test_targets_are_percent_encoded(line: bytes, encoded: bytes) -> None:
+    assert percent_encoded(line) == encoded
+
+
+def head(*lines: bytes) -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"", b""])
+
+
+@pytest.mark.parametrize(
+    ("lines", "mended"),
+    [
+        ((b"X-A: a", b"X-B:b "), (b"X-A: a", b"X-B:b ")),
+        ((b"X-A \t: a",), (b"X-A: a",)),
+        ((b"Content-Length : 5",), (b"Content-Length: 5",)),  # RFC 9112 §5.1 tells how it is meant
+        ((b"JustText", b"a/b: c", b": x", b"", b"X: y"), (b"X: y",)),
+        ((b"JustText", b" goes on", b"X: y", b" z"), (b"X: y", b" z")),
+        ((b" before the first", b"X: y"), (b"X: y",)),
+        ((b"X: a\x0cb\x0bc\x00d\re\x7f\x01",), (b"X: a b c d e\x7f\x01",)),
+        ((b"X: y", b" z\x00"), (b"X: y", b" z ")),
+    ],
+)
+def test_a_head_is_mended_where_that_does_no_harm(
+    lines: tuple[bytes, ...], mended: tuple[bytes, ...]
+) -> None:
+    lines = tuple(line for line in lines if line)
+    assert mended_head(head(*lines)).replace(b"\r\n", b"\n") == head(*mended).replace(b"\r\n", b"\n")
+
+
+def test_what_the_status_line_says_is_mended_too() -> None:
+    assert mended_head(b"HTTP/1.1 200 O\x00K\n\n") == b"HTTP/1.1 200 O K\n\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Content-Length 5",
+        b"Content Length: 5",
+        b"Transfer-Encoding\x0b: chunked",
+        b"\x00Transfer-Encoding: chunked",
+        b"X Transfer-Encoding: chunked",
+        b" Content-Length: 5",
+    ],
+)
+@pytest.mark.parametrize("before", [(), (b"JustText",)])
+def test_nothing_is_mended_where_it_may_be_about_the_bodys_length(
+    line: bytes, before: tuple[bytes, ...]
+) -> None:
+    lines = (*before, line, b"X : y")
+    assert mended_head(head(*lines)) == head(*lines)
+
+
+@pytest.mark.parametrize("lines", [(b"Content-Length: 5\x00",), (b"Transfer-Encoding:", b" chunked\x00")])
+def test_the_length_itself_is_left_as_it_is(lines: tuple[bytes, ...]) -> None:
+    assert mended_head(head(*lines)).splitlines() == head(*lines).splitlines()

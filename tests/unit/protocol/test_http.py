@@ -176,3 +176,49 @@ def test_max_forwards_of_zero_ends_here() -> None:
     machine = fed(request(b"OPTIONS http://a.example/ HTTP/1.1", b"Max-Forwards: 0"))
     assert violation(machine) == "the request may be forwarded no further"
     assert refusal(machine) == ("501 Not Implemented", True)
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_bytes_that_no_url_has_are_percent_encoded(step: int) -> None:
+    data = request(b"GET http://a.example/caf\xc3\xa9?q=\xff HTTP/1.1") + request(
+        b"GET http://a.example/\xe4 HTTP/1.1"
+    )
+    machine = HttpConversation()
+    targets = []
+    for start in range(0, len(data), step):
+        machine.receive_data(data[start : start + step], 0.0)
+        while (event := machine.next_event()) is not None:
+            assert isinstance(event, ForwardRequested)
+            targets.append(event.head.target)
+            machine.send_failure(5)
+    assert targets == [b"/caf%C3%A9?q=%FF", b"/%E4"]
+
+
+def test_user_information_is_dropped() -> None:
+    event = fed(request(b"GET http://user:pa@ss@a.example/ HTTP/1.1")).next_event()
+    assert isinstance(event, ForwardRequested)
+    assert (event.host, event.port, event.credentials) == ("a.example", 80, None)
+    assert event.head.target == b"/"
+    assert b"pa@ss" not in repr(event).encode()
+
+
+def test_a_websocket_is_asked_for_as_http() -> None:
+    upgrade = (b"Connection: Upgrade", b"Upgrade: websocket")
+    event = fed(request(b"GET ws://a.example/chat HTTP/1.1", *upgrade)).next_event()
+    assert isinstance(event, ForwardRequested)
+    assert (event.host, event.port, event.head.target) == ("a.example", 80, b"/chat")
+    assert (b"Upgrade", b"websocket") in event.head.fields
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        request(b"GET ws://a.example/chat HTTP/1.1"),
+        request(b"GET wss://a.example/chat HTTP/1.1", b"Connection: Upgrade", b"Upgrade: websocket"),
+        b"GET ws://a.example/chat HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ],
+)
+def test_a_websocket_without_an_upgrade_or_within_tls_is_not(head: bytes) -> None:
+    machine = fed(head)
+    assert "CONNECT" in violation(machine)
+    assert refusal(machine) == ("501 Not Implemented", True)

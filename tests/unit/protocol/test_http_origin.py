@@ -7,6 +7,7 @@ from socks6.message.http import RequestHead, ResponseHead
 from socks6.protocol.events import Ended, Fault, Violation
 from socks6.protocol.http import BodyEnded, BodyReceived
 from socks6.protocol.http_origin import (
+    MAX_RESPONSE_HEAD_SIZE,
     InterimReceived,
     OriginConversation,
     OriginEvent,
@@ -241,3 +242,68 @@ def test_a_request_out_of_turn_is_our_callers_fault() -> None:
     machine = asked(GET)
     with pytest.raises(LocalProtocolError):
         machine.send_request(GET)
+
+
+LENIENT = [
+    b"X-Option : 1; mode=block\r\n",
+    b"get-ban-to-cache-result/forum.php: userdata not support\r\n",
+    b"JustText\r\n",
+    b": x\r\n",
+    b"X: a\x7fb\r\n",
+    b"Set-Cookie: a=\x0cb\r\n",
+    b" continued\r\n",
+    b"".join(b"Set-Cookie: c%d=%s\r\n" % (number, b"v" * 3900) for number in range(60)),
+]
+
+
+@pytest.mark.parametrize("lines", LENIENT)
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\nX : 1\r\n\r\n"])
+def test_a_head_that_browsers_take_is_taken(lines: bytes, step: int, interim: bytes) -> None:
+    machine = asked(GET)
+    data = interim + b"HTTP/1.1 200 OK\r\n" + lines + b"Content-Length: 3\r\n\r\nabc"
+    step = max(step, len(data) // 1000)
+    told: list[OriginEvent] = []
+    for start in range(0, len(data), step):
+        told += events(machine, data[start : start + step])
+    heads = [event.head for event in told if isinstance(event, InterimReceived | ResponseReceived)]
+    assert [head.status for head in heads] == ([103, 200] if interim else [200])
+    assert b"".join(event.data for event in told if isinstance(event, BodyReceived)) == b"abc"
+    assert told[-1] == BodyEnded()
+    assert machine.reusable
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"Content-Length 5", b"Transfer-Encoding\x00: chunked", b" Content-Length: 5", b"Content-Length: 5\x00"],
+)
+def test_a_head_that_leaves_the_bodys_length_in_doubt_is_refused(line: bytes) -> None:
+    (told,) = events(asked(GET), b"HTTP/1.1 200 OK\r\n" + line + b"\r\nContent-Length: 3\r\n\r\nabc")
+    assert isinstance(told, Violation)
+
+
+@pytest.mark.parametrize(
+    ("size", "whole"), [(MAX_RESPONSE_HEAD_SIZE, True), (MAX_RESPONSE_HEAD_SIZE + 1, False)]
+)
+@pytest.mark.parametrize("step", [10_000, 1_000_000])
+def test_the_limit_on_heads_is_exact(size: int, whole: bool, step: int) -> None:
+    begin, end = b"HTTP/1.1 200 OK\r\nX: ", b"\r\nContent-Length: 0\r\n\r\n"
+    data = begin + b"x" * (size - len(begin) - len(end)) + end
+    machine = asked(GET)
+    told: list[OriginEvent] = []
+    for start in range(0, len(data), step):
+        told += events(machine, data[start : start + step])
+    assert isinstance(told[0], ResponseReceived if whole else Violation)
+
+
+def test_a_head_without_an_end_is_refused_before_it_has_one() -> None:
+    machine = asked(GET)
+    assert events(machine, b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000) == [
+        Violation(fault=Fault.MALFORMED, reason="the origin's response: Receive buffer too long")
+    ]
+
+
+def test_what_begins_as_no_response_is_refused_with_its_first_line() -> None:
+    machine = asked(GET)
+    (told,) = events(machine, b"\x15\x03\x03\x00\x02")  # a TLS alert
+    assert isinstance(told, Violation)
