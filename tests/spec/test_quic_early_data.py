@@ -6,22 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from socks6.message.codes import Command
+from socks6.message.codes import Command, ReplyCode
 from socks6.message.options import (
     IdempotenceExpenditure,
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
     SessionID,
+    SessionOK,
     SessionRequest,
+    SessionTeardown,
     find,
 )
+from socks6.message.requests import Request
 from socks6.net.sockets import SocketAddress
+from socks6.net.transports.quic.backends import backend_named
 from tests.kit.loops import Run
-from tests.kit.quic import BACKENDS
-from tests.kit.quic_clients import Scene, Slow, a_worker, ask, proof, serving
+from tests.kit.quic import BACKENDS, connector
+from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
+
+
+NOWHERE = "0.0.0.0"
 
 
 async def _tokens(scene: Scene) -> tuple[SessionID, int]:
@@ -67,7 +74,41 @@ def test_early_requests_are_carried_out_early_only_if_they_spend_a_token(
     run(main())
 
 
-async def _first_flight(scene: Scene, port: int, *options: Option) -> tuple[bytes, ...]:
+def test_an_early_teardown_waits_until_its_client_is_there(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            named, _ = await _tokens(scene)
+            flight = await _first_flight(scene, 0, named, SessionTeardown(), command=Command.NOOP)
+            await _replay(scene, flight)
+            asked = await ask(await scene.connect(), named)
+            assert find((await asked.authentication()).options, SessionOK) is not None
+
+    run(main())
+
+
+def test_early_streams_that_send_nothing_hold_up_no_later_ones(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            for backend in BACKENDS:  # the client's
+                scene.dialler = connector(scene.files, backend_named(backend))
+                await _tokens(scene)
+                connection = scene.begin()
+                early = [connection.open_nowait() for _ in range(2)]
+                await scene.dialler.ready(connection)
+                assert (await (await ask(connection, proof())).replies())[1].code == ReplyCode.SUCCEEDED
+                for stream in early:  # and are as good as those
+                    assert stream is not None
+                    await stream.send(Request(command=Command.NOOP, host=NOWHERE, port=0).encode())
+                    assert (await Asked(stream).replies())[1].code == ReplyCode.SUCCEEDED
+
+    run(main())
+
+
+async def _first_flight(
+    scene: Scene, port: int, *options: Option, command: int = Command.CONNECT
+) -> tuple[bytes, ...]:
     """Send a request as early data and nothing after that; return the packets."""
     connection = scene.begin()
     kept: list[bytes] = []
@@ -78,7 +119,8 @@ async def _first_flight(scene: Scene, port: int, *options: Option) -> tuple[byte
         kept.extend(packets)
 
     road.send = keep  # type: ignore[method-assign]
-    await ask(connection, *options, command=Command.CONNECT, host="127.0.0.1", port=port, after=b"once")
+    host, after = ("127.0.0.1", b"once") if port else (NOWHERE, b"")
+    await ask(connection, *options, command=command, host=host, port=port, after=after)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     flight = tuple(kept)  # what comes after it would be an answer to the server's

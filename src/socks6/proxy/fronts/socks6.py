@@ -10,7 +10,15 @@ from typing_extensions import override
 from socks6.errors import AuthenticationBusy
 from socks6.message.codes import Command, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import STANDARD, OptionTable, StackOption, StreamID, find, find_all
+from socks6.message.options import (
+    STANDARD,
+    OptionTable,
+    SessionTeardown,
+    StackOption,
+    StreamID,
+    find,
+    find_all,
+)
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.drive import flush, next_event
@@ -127,6 +135,8 @@ async def _admit(conversation: ServerConversation, stream: ByteStream, engine: E
         match event:
             case RequestReceived():
                 request = event.request
+                if find(request.options, SessionTeardown) is not None:
+                    await engine.proven()  # no replay of an early request may end a session
                 talk = SessionTalk.about(request.options, engine)
                 _begin(conversation, talk, engine)
             case CredentialsOffered():

@@ -35,6 +35,7 @@ LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the conn
 CROWDED: Final = UNREAD // 4  # bytes that nobody here has read: more, and streams may have to wait for others
 BLOCKED: Final = 0.1  # seconds without credit for bytes that want to leave: then new requests had better, too
 UNANSWERED: Final = 5  # probes in a row: then new requests had better go elsewhere
+GONE: Final = 10.0  # seconds of silence, and so many probes unanswered: then the peer is not there any more
 INTERNAL: Final = 2  # the code of a fault of ours
 CLOSED: Final = 0  # the code of connections that are closed in order
 
@@ -296,13 +297,12 @@ class QuicConnection:
         self.last_used = self._loop.time()
         if self.over is not None:
             return
-        try:
+        with contextlib.suppress(ConnectionError):  # it was over
             if stop is not None:
                 self.core.stop(stream_id, stop)
+        with contextlib.suppress(ConnectionError):
             if reset:
                 self.core.reset(stream_id, GIVEN_UP)
-        except ConnectionError:
-            pass  # it was over
         self._pump.flush_soon()
 
     # Packets and time.
@@ -314,6 +314,7 @@ class QuicConnection:
 
     def packets_arrived(self, data: bytes, size: int, source: SocketAddress) -> None:
         """Take a packet, or several of `size` bytes each; `turn_ended` must follow."""
+        self._pump.heard()
         self.core.receive(data, size, source, self._loop.time())
 
     def turn_ended(self) -> None:
@@ -332,7 +333,7 @@ class QuicConnection:
     @property
     def wanted_at(self) -> float | None:
         """See Owner."""
-        times = [time for time in (self._unused_by, self._look_at) if time is not None]
+        times = [time for time in (self._unused_by, self._look_at, self._gone_at) if time is not None]
         return min(times, default=None)
 
     def before_packets(self) -> None:
@@ -350,6 +351,7 @@ class QuicConnection:
             self._wake_senders(now)
             self._look_at = self._stalls.look(self._streams.values(), now)
             self._close_if_unused(now)
+            self._end_if_gone(now)
 
     # Inside.
 
@@ -380,6 +382,20 @@ class QuicConnection:
                 self.close()
         elif self._unused_by is not None:
             self._unused_by = now + LINGER
+
+    @property
+    def _gone_at(self) -> float | None:
+        """When the peer is taken for dead, as far as that can be said now."""
+        if self.handshake is None or self.core.unanswered < UNANSWERED:
+            return None
+        return self._pump.heard_at + GONE
+
+    def _end_if_gone(self, now: float) -> None:
+        """End a connection whose peer has died without a word, well before the idle time-out."""
+        if self.over is None and self._gone_at is not None and self._gone_at <= now:
+            self.core.close(GIVEN_UP, "no answer")  # it may be only the way back that is broken
+            reason = os.strerror(errno.ETIMEDOUT)
+            self._end(Terminated(GIVEN_UP, reason), TimeoutError(errno.ETIMEDOUT, reason))
 
     def _check_open(self) -> None:
         if self.over is not None:

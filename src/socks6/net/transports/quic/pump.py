@@ -11,6 +11,9 @@ from socks6.net.stream import Endpoint
 from socks6.net.transports.quic.core import QuicCore
 
 KEEP_ALIVE: Final = 10.0  # seconds of our silence while there are streams, well below the idle time-out
+UNHEARD: Final = (
+    5.0  # seconds of the peer's silence while there are streams: then it is asked whether it is there
+)
 
 
 class Road(Protocol):
@@ -57,7 +60,7 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when it fires
         self._flush_due = False
-        self._sent_at = self._loop.time()
+        self._sent_at = self.heard_at = self._asked_at = self._loop.time()
         self._stopped = False
         self.remote = remote
 
@@ -66,6 +69,10 @@ class Pump:
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush_now)
+
+    def heard(self) -> None:
+        """Take note that the peer is there."""
+        self.heard_at = self._loop.time()
 
     def flush(self) -> None:
         """Send what there is."""
@@ -105,8 +112,7 @@ class Pump:
     def _set_timer(self, now: float) -> None:
         if self._stopped:
             return
-        alive = self._sent_at + KEEP_ALIVE if self._owner.kept_alive else None
-        times = (self._core.timer(), alive, self._owner.wanted_at)
+        times = (self._core.timer(), self._ask_at(), self._owner.wanted_at)
         due = min((time for time in times if time is not None), default=None)
         if due is None or (self._timer is not None and self._due <= due):
             return  # one that fires too early looks again
@@ -121,7 +127,16 @@ class Pump:
         due = self._core.timer()
         if due is not None and due <= now:
             self._core.handle_timer(now)
-        if self._owner.kept_alive and now - self._sent_at >= KEEP_ALIVE:
+        ask_at = self._ask_at()
+        if ask_at is not None and ask_at <= now:
+            self._asked_at = now
             with contextlib.suppress(ConnectionError):  # just now it was over: the owner is told below
                 self._core.ping()
         self.flush()
+
+    def _ask_at(self) -> float | None:
+        """Return when the peer is to answer; the core itself asks again, as often as it must."""
+        if not self._owner.kept_alive or self._core.unanswered:
+            return None
+        silent_at = max(self._sent_at, self._asked_at) + KEEP_ALIVE
+        return silent_at if self._asked_at > self.heard_at else min(silent_at, self.heard_at + UNHEARD)

@@ -343,9 +343,16 @@ class Qh3Connection(QuicConnection):
         if self._handshake_complete and self.open_outbound_streams >= self.max_concurrent_bidi_streams:
             return None
         try:
+            self._open_early_ones()
             return self._open_stream()
         except QuicConnectionError:
             return None
+
+    def _open_early_ones(self) -> None:
+        """Have the core know of streams that were opened with early data, but have sent none: it counts by itself."""
+        if self._handshake_complete and self._core is not None:
+            for _ in range(self._next_stream_id_bidi // 4 - self._core.stream_limits[2]):
+                self._call_core(self._core.open_stream, False)
 
     @override
     def _create_tls(self, remote_source_cid: bytes | None) -> QuicTlsBridge:

@@ -11,6 +11,8 @@ from typing_extensions import override
 
 from socks6.net.datagrams.segments import SegmentSender
 from socks6.net.stream import FrameSink
+from socks6.net.transports.quic import connection as module
+from socks6.net.transports.quic import pump
 from socks6.net.transports.quic.aioquic import AioquicCore
 from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.connection import QuicConnection
@@ -278,6 +280,29 @@ def test_what_others_bring_along_is_bounded(run: Run) -> None:
             left.abort()  # however much it was
             await until(lambda: right.unread <= LAST_WORDS)
             await opened(near, far)
+
+    run(main())
+
+
+@PAIRS
+def test_a_peer_that_dies_without_a_word_is_missed(
+    run: Run, client: str, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "UNHEARD", 0.05)
+    monkeypatch.setattr(module, "GONE", 0.2)
+    monkeypatch.setattr(module, "UNANSWERED", 2)
+
+    async def main() -> None:
+        async with joined(client, server) as (near, far):
+            _, right = await opened(near, far)
+            road = near._road
+            assert isinstance(road, _OwnSocket)
+            near._pump.stop()  # as if it had been killed, and its machine said nothing of it
+            road._readiness.remove(road._socket.fileno())
+            with pytest.raises(TimeoutError):
+                await right.receive()
+            with pytest.raises(TimeoutError):
+                await far.open()
 
     run(main())
 
