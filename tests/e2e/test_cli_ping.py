@@ -14,7 +14,8 @@ pytestmark = pytest.mark.e2e
 
 def test_three_rounds_and_what_they_come_to() -> None:
     with server("--user", "alice:s3cret") as running:
-        ended = socks6("ping", "-c", "3", "-i", "0.01", running.as_user("alice", "s3cret"))
+        environment = {"SOCKS6_PROXY": running.as_user("alice", "s3cret")}
+        ended = socks6("ping", "-c", "3", "-i", "0.01", environment=environment)
     assert (ended.code, ended.errors) == (0, "")
     lines = ended.output.decode().splitlines()
     assert lines[0] == f"NOOP {running.as_user('alice', '***')}"

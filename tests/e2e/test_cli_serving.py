@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -240,3 +241,18 @@ def test_a_broken_configuration_is_told_by_line_and_key(tmp_path: Path) -> None:
         f"socks6: {path}:1: open: expected true or false, got a whole number",
         f"socks6: {path}:3: limits.connections: expected a whole number >= 0",
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_passwords_leave_the_process_list_and_are_warned_of() -> None:
+    with server(
+        "--user", "alice:pass word", "--user=bob:hidden", "--via", "socks6://carol:s3cret@127.0.0.1:9"
+    ) as proxy:
+        shown = Path(f"/proc/{proxy.process.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        assert shown[shown.index(b"--user") + 1] == b"alice:***"
+        assert shown[-3:] == [b"--user=bob:***", b"--via", b"socks6://carol:***@127.0.0.1:9"]
+    for url, warned in (("socks6://carol:s3cret@127.0.0.1:9", True), ("socks6://carol@127.0.0.1:9", False)):
+        ended = socks6("ping", "-c", "1", url)
+        assert ended.code == 1
+        assert ("warning: a password on the command line" in ended.errors) == warned
+        assert "s3cret" not in ended.errors

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Final
 
 from socks6.cli.parser import COMMANDS, parse
+from socks6.cli.process_title import WARNING, hides_passwords
 from socks6.cli.standard_streams import background_standard_error, open_standard_streams
 from socks6.errors import ConfigurationError, Socks6Error
 
@@ -19,11 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code of the process. Raises SystemExit for wrong usage."""
     open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    exposed = arguments is None and hides_passwords(words)
     if words[:1] == [COMPLETE]:
         show: Callable[[Sequence[str]], int] = import_module("socks6.cli.candidates").show
         return show(words[1:])
     parsed = parse(words)
     with background_standard_error():
+        if exposed:
+            complain(WARNING)
         return _run(parsed)
 
 

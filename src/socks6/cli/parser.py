@@ -327,6 +327,11 @@ def _share(parser: argparse.ArgumentParser) -> None:
         "--password", action="store_true", help="ask for that user's password, and print it within the URL"
     )
     parser.add_argument("--no-qr", action="store_true", help="print no QR code")
+    parser.add_argument(
+        "--file",
+        metavar="FILE",
+        help="write the URL to a file for --via-file, which only you can read; print neither",
+    )
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:

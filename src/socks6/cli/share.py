@@ -1,6 +1,7 @@
 """socks6 share: a URL, and a QR code of it, that hold all a client needs to use a server."""
 
 import os
+import shlex
 import sys
 from argparse import Namespace
 from getpass import getpass
@@ -13,6 +14,7 @@ from socks6.config.own_certificate import own_certificate
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.files import write_at_once
 from socks6.net.url import ENCRYPTED, ProxyURL
 
 QUIET_ZONE: Final = 2  # modules around a QR code
@@ -20,7 +22,7 @@ TLS_SCHEME: Final = "socks6+tls://"
 
 
 def run(arguments: Namespace) -> int:
-    """Print the URL, and below it the QR code."""
+    """Print the URL, and below it the QR code; or write the URL to a file."""
     text = arguments.server if "://" in arguments.server else TLS_SCHEME + arguments.server
     given = ProxyURL.parse(text)
     if given.username is not None:
@@ -38,10 +40,22 @@ def run(arguments: Namespace) -> int:
         password=_ask(arguments.user) if arguments.password else None,
         tls=_known_by(given, arguments),
     ).with_secrets()  # it is what this command is for, and only when --password asks for it
+    if arguments.file is not None:
+        _write(url, arguments.file)
+        return 0
     print(url, flush=True)
     if not arguments.no_qr:
         print(qr_code(url), end="", flush=True)
     return 0
+
+
+def _write(url: str, path: str) -> None:
+    """Write the URL to a file of which only its owner can read a password."""
+    try:
+        write_at_once(path, f"{url}\n".encode(), private=True)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    print(f"{path}: written; `socks6 client --via-file {shlex.quote(path)}` uses it", flush=True)
 
 
 def qr_code(text: str) -> str:

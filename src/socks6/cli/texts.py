@@ -150,7 +150,8 @@ Clients know such a server by its pin, the SHA-256 of its public key: socks6+tls
 examples:
   socks6 share proxy.example                        the server's own certificate's pin goes along
   socks6 share proxy.example --user alice --password
-  socks6 client "$(socks6 share proxy.example --no-qr)"
+  socks6 share proxy.example --user alice --password --file proxy.url
+  socks6 client --via-file proxy.url
 
 With --password the output holds a password: show it to nobody else.
 """,

@@ -41,20 +41,18 @@ def read_settled(path: str | Path, *, pause: Callable[[float], None] = time.slee
     raise OSError(0, "is being written all the time", str(path))
 
 
-def write_at_once(path: str | Path, data: bytes, *, mode: int = 0o600) -> None:
+def write_at_once(path: str | Path, data: bytes, *, private: bool = False) -> None:
     """Have a file hold `data`: readers find the old file or the new one, never a part. Raises OSError.
 
-    A file that is there keeps its mode and, as far as we may, its owner; a link leads where it led.
+    A new file, or one that is to be `private`, is readable by its owner alone; another keeps its mode and, as far as
+    we may, its owner. A link leads where it led.
     """
     target = Path(os.path.realpath(path))
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            try:
+            if target.exists() and not private:  # else it has the mode of what mkstemp makes
                 known = target.stat()
-            except FileNotFoundError:
-                os.fchmod(file.fileno(), mode)
-            else:
                 with contextlib.suppress(PermissionError):
                     os.fchown(file.fileno(), known.st_uid, known.st_gid)
                 os.fchmod(file.fileno(), stat.S_IMODE(known.st_mode))

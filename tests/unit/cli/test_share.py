@@ -9,6 +9,7 @@ import pytest
 from socks6.cli import main
 from socks6.cli.certificates import pin_in
 from socks6.cli.share import qr_code
+from socks6.config.upstream import read_url_file
 from socks6.net.url import ProxyURL
 from tests.kit.certificates import Files, write_certificate
 
@@ -94,3 +95,30 @@ def test_without_the_extra_it_is_named(
     monkeypatch.setitem(sys.modules, "segno", None)
     assert main(["share", "socks6://h"]) == 2
     assert "pip install socks6[server]" in capsys.readouterr().err
+
+
+def test_a_password_can_go_to_a_file_that_nobody_else_reads(
+    files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("p@ss/word\n"))
+    path = tmp_path / "proxy url"
+    words = (
+        "proxy.example",
+        "--cert",
+        files.certificate,
+        "--user",
+        "alice",
+        "--password",
+        "--file",
+        str(path),
+    )
+    assert main(["share", *words]) == 0
+    assert capsys.readouterr().out == f"{path}: written; `socks6 client --via-file '{path}'` uses it\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    url = read_url_file(path)
+    assert (url.username, url.password) == ("alice", "p@ss/word")
+
+
+def test_a_file_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    told = refused(capsys, "proxy.example", "--no-pin", "--file", str(tmp_path / "nowhere" / "url"))
+    assert told == f"socks6: {tmp_path}/nowhere/url: No such file or directory\n"

@@ -72,3 +72,11 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pyte
 
 def _never(_: float) -> None:
     raise AssertionError("nobody writes it")
+
+
+def test_what_is_private_is_so_whatever_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for private, mode in ((False, 0o600), (False, 0o644), (True, 0o600)):
+        write_at_once(path, b"x", private=private)
+        assert path.stat().st_mode & 0o777 == mode
+        path.chmod(0o644)
