@@ -12,6 +12,7 @@ from socks6.client.stream import ProxiedStream
 from socks6.errors import (
     AuthenticationFailed,
     CommandNotSupported,
+    NotAllowed,
     OperationFailed,
     Socks6Error,
     VersionMismatch,
@@ -98,7 +99,7 @@ class Publisher:
 
     async def _go_on_publishing(self, group: asyncio.TaskGroup, ready: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        listener = await self._bind(self._place)
+        listener = await self._bind_first()
         ready()
         pause = FIRST_PAUSE
         while True:
@@ -107,6 +108,17 @@ class Publisher:
             if loop.time() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             listener, pause = await self._bind_again(error, pause)
+
+    async def _bind_first(self) -> BindListener:
+        try:
+            return await self._bind(self._place)
+        except NotAllowed:
+            if self._place.port:
+                complain(
+                    f"clients of the proxy may not name port {self._place.port}: it takes --bind-ports there, or a"
+                    " rule that allows bind and names the port; without a port (--listen-on) the proxy chooses one"
+                )
+            raise
 
     async def _bind(self, place: Endpoint) -> BindListener:
         listener = await self._client.bind(place.host or None, place.port, backlog=self._backlog)

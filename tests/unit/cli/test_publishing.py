@@ -12,7 +12,7 @@ import pytest
 
 from socks6.cli import publishing
 from socks6.cli.publishing import Publisher
-from socks6.errors import CommandNotSupported, ProxyUnreachable
+from socks6.errors import CommandNotSupported, NotAllowed, ProxyUnreachable
 from socks6.message.options import ListenBacklog
 from socks6.net.stream import Endpoint
 from tests.kit.calls import Call, Calls, calls
@@ -294,5 +294,20 @@ def test_no_more_peers_at_a_time_than_allowed(run: Run) -> None:
             await two.stream.aclose()
             publishing.stop()
             await running
+
+    run(scene())
+
+
+@pytest.mark.parametrize("port", [0, 8080])
+def test_a_port_that_may_not_be_named_is_told_with_what_may_help(
+    run: Run, capsys: pytest.CaptureFixture[str], port: int
+) -> None:
+    async def scene() -> None:
+        async with calls() as proxy, asyncio.TaskGroup() as group:
+            asking = publisher(proxy, nobody(), place=Endpoint("", port))
+            running = group.create_task(failed(asking, NotAllowed))
+            await (await proxy.next()).reply(code=2)
+            await running
+        assert ("--bind-ports" in capsys.readouterr().err) == bool(port)
 
     run(scene())

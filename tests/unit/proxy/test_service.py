@@ -8,23 +8,38 @@ from pathlib import Path
 import pytest
 
 from socks6.errors import ConfigurationError
+from socks6.message.codes import Command
+from socks6.net.resolve import Address
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.unix import connect_unix
 from socks6.net.url import ProxyURL
+from socks6.policy import addresses as policy_addresses
+from socks6.policy.identity import ANONYMOUS
+from socks6.policy.rules import Policy
+from socks6.proxy import service
+from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
-from socks6.proxy.settings import Settings
+from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
+from tests.kit.streams import until
 
 NOOP = bytes.fromhex("06 00 0000 0000 00 01 00000000")
 NOOP_DONE = bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
 CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
 LOOPBACK = "socks6://127.0.0.1:0"
+
+
+def numbered(host: str) -> policy_addresses.Address:
+    return policy_addresses.Address(4, int.from_bytes(socket.inet_aton(host)))
+
+
+LOCALHOST = numbered("127.0.0.1")
 
 
 async def dial(url: str) -> ByteStream:
@@ -202,5 +217,41 @@ def test_too_many_connections_are_turned_away(run: Run) -> None:
             second.abort()
             await first.aclose()
             server.abort()
+
+    run(scene())
+
+
+def test_where_it_listens_leads_nowhere_while_it_does(run: Run) -> None:
+    async def scene() -> None:
+        worker = ServerWorker()
+        async with Server([LOOPBACK], worker) as server:
+            port = ProxyURL.parse(server.urls[0]).port
+            for command in (Command.CONNECT, Command.UDP_ASSOCIATE):  # there is a UDP port beside it
+                assert worker.machine.serves(command, LOCALHOST, port)
+            worker.replace(authenticator=NoAuthentication(), policy=Policy(allow_private=True))
+            refusal = worker.policy.judge_address(ANONYMOUS, Command.CONNECT, "", "127.0.0.1", port)
+            assert refusal.reason == "a listener of this proxy"
+        assert not worker.machine.serves(Command.CONNECT, LOCALHOST, port)
+        assert len(worker.machine.listeners) == 0
+
+    run(scene())
+
+
+def test_addresses_of_advertised_names_are_known_while_it_runs(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(name: str, port: int) -> tuple[Address, ...]:
+        if name == "gone.example":
+            raise OSError("no address")
+        return (Address(socket.AF_INET, ("198.51.100.7", port)),)
+
+    async def scene() -> None:
+        monkeypatch.setattr(service, "addresses_of", look_up)
+        names = ("gone.example", "198.51.100.1", "proxy.example")
+        worker = ServerWorker(settings=Settings(bind=BindSettings(advertise=names), drain_timeout=0.0))
+        async with Server([LOOPBACK], worker):
+            await until(lambda: worker.machine.owns(Command.CONNECT, numbered("198.51.100.7"), 80))
+        assert worker.machine.owns(Command.CONNECT, numbered("198.51.100.1"), 80)
+        assert not worker.machine.owns(Command.CONNECT, numbered("198.51.100.8"), 80)
 
     run(scene())
