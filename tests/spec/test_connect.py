@@ -65,11 +65,13 @@ def test_success_is_told_only_when_the_remote_answered(run: Run) -> None:
         seen: list[bytes | None] = []
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
-            group.create_task(ServerWorker(outbound=Watched()).serve_stream(server))
+            outbound = Watched()
+            group.create_task(ServerWorker(outbound=outbound).serve_stream(server))
             await client.send(REQUEST.encode())
             await client.send_eof()
             assert await receive_exactly(client, 12) == CONNECTED.encode()
             client.abort()
+            outbound.far.abort()
         assert seen == [bytes.fromhex("06 00 0000")]
 
     run(scene())

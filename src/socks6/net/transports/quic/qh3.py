@@ -194,7 +194,8 @@ class Qh3Core(QuicCore):
         """
         core = self._connection.native
         flying = [] if core is None else core.outstanding_application_packets
-        if (unsent := self.unsent(stream_id)) or core is None or not flying:
+        # packets of acknowledgements alone are no bytes in flight, and may stay unacknowledged for ever
+        if (unsent := self.unsent(stream_id)) or core is None or not (flying and core.bytes_in_flight):
             self._flights.pop(stream_id, None)
             return unsent
         last, losses = self._flights.get(stream_id, (-1, -1))
