@@ -171,6 +171,8 @@ class VerificationQueue:
         """Wait in line."""
         key = source_of(check.source)
         line = self._lines.setdefault(key, _Line())
+        if not line.waiting:  # it was not in the rotation, though a check of it may be under way
+            self._lines.move_to_end(key)
         line.waiting[check] = None
         self._waiting += 1
         self._make_room()

@@ -124,6 +124,18 @@ def test_sources_take_turns_and_each_is_served_in_order(run: Run) -> None:
     run(scene())
 
 
+def test_who_comes_again_waits_behind_those_who_came_before(run: Run) -> None:
+    async def scene() -> None:
+        async with asyncio.TaskGroup() as group:
+            proxy = Scene(group, at_once=1)
+            for name, source in (("a1", HERE), ("b1", THERE), ("c1", "203.0.113.7"), ("a2", HERE)):
+                _ = await proxy.come(name, source=source)
+            await proxy.answer_all()
+            assert proxy.users.asked == ["a1", "b1", "c1", "a2"]
+
+    run(scene())
+
+
 def test_a_source_has_so_many_under_way_and_others_go_past_it(run: Run) -> None:
     async def scene() -> None:
         async with asyncio.TaskGroup() as group:
