@@ -305,6 +305,9 @@ def test_association_messages_go_out_over_the_stream() -> None:
     scene >> received(*ASSOCIATED)
     scene.machine.data_to_send()
     scene.machine.send_message(AssociationConfirmation(association_id=1))
+    scene << ACCEPTED
+    assert isinstance(scene.machine.next_event(), OperationAnswered)
+    assert scene.machine.next_event() is None  # as long as nothing has come
     scene << sent("06 02 000c 0000000000000001")
 
 
