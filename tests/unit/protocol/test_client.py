@@ -334,6 +334,15 @@ def test_after_many_messages_that_make_no_sense_others_get_their_turn() -> None:
     )
 
 
+def test_nothing_is_told_behind_a_message_that_makes_no_sense() -> None:
+    scene = play(Command.UDP_ASSOCIATE)
+    scene >> received(*ASSOCIATED, "06 09 000c 0102030405060708")
+    scene.machine.next_event()
+    scene.machine.next_event()
+    scene.machine.data_to_send()
+    scene << nothing
+
+
 def test_a_version_other_than_ours_ends_an_association() -> None:
     scene = play(Command.UDP_ASSOCIATE)
     scene >> received(*ASSOCIATED, "05 09 000c 0102030405060708")
