@@ -33,7 +33,7 @@ def two() -> Iterator[Road]:
 
 def verdicts(url: str, *arguments: str) -> dict[str, tuple[str, ...]]:
     """Return what is told of each option: the answers for both legs, and the verdict."""
-    ended = socks6("ping", "--options", url, *arguments)
+    ended = socks6("ping", "--options", *arguments, environment={"SOCKS6_PROXY": url})
     assert (ended.code, ended.errors) == (0, "")
     table = [re.split("  +", line, maxsplit=4) for line in ended.output.decode().splitlines()[2:]]
     return {option: tuple(rest) for option, _, *rest in table}
@@ -60,7 +60,7 @@ def test_a_server_of_ours_honours_what_it_can(two: Road) -> None:
         "df": ("yes", "yes", "honoured"),
         "happy-eyeballs": ("-", "no answer", "not tested: it takes a name to connect to"),
         "tfo": ("-", "12 bytes", "honoured"),
-        "mptcp": ("-", "no", "supported, not honoured"),
+        "mptcp": ("-", "yes", "honoured"),
     }
 
 
@@ -74,11 +74,6 @@ def test_a_target_that_speaks_mptcp(two: Road) -> None:
         told = verdicts(running.url, "--target", f"{host}:{port_of(listener)}")
     assert told["mptcp"] == ("-", "yes", "honoured")
     assert told["ttl"] == ("60", "60", "honoured")
-
-
-def test_a_server_without_fast_open_takes_no_data_in_syns(two: Road) -> None:
-    with two.first.entered(), server() as running:
-        assert verdicts(running.url)["tfo"] == ("-", "0 bytes", "supported, not honoured")
 
 
 def test_bounds_are_each_users_own(tmp_path: Path) -> None:
@@ -109,11 +104,22 @@ def test_bounds_are_renewed_by_sighup(tmp_path: Path) -> None:
         assert verdicts(running.url)["tos"][-1] == "supported, not honoured"
 
 
-def test_a_server_that_does_not_connect_to_itself_says_what_to_do() -> None:
-    with server("--no-allow-private") as running:
+def test_a_server_that_connects_to_no_port_of_its_own_says_what_to_do(tmp_path: Path) -> None:
+    config = tmp_path / "socks6.toml"
+    config.write_text('[[policy.rules]]\naction = "deny"\ncommands = "bind"\n')
+    with server("--no-allow-private", "--config", str(config)) as running:
         ended = socks6("ping", "--options", running.url)
     assert (ended.code, ended.output) == (1, b"")
-    assert "02, not allowed: name another host by --target HOST:PORT" in ended.errors
+    assert (
+        "asked to connect to itself, the proxy replied 02, not allowed; asked for a port of ours"
+        in ended.errors
+    )
+    assert "name a host by --target HOST:PORT" in ended.errors
+
+
+def test_a_proxy_on_a_unix_socket_binds_a_port_for_it(tmp_path: Path) -> None:
+    with server("--listen", f"socks6+unix://{tmp_path}/proxy") as running:
+        assert verdicts(running.url)["ttl"][-1] == "honoured on the remote leg alone"
 
 
 @pytest.mark.parametrize("flags", [(), ("--copy-tos",)])

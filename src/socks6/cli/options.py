@@ -1,15 +1,18 @@
 """socks6 ping --options: which stack options a proxy supports and honours."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final, TypeAlias
 
 from socks6.cli import FAILED, complain
 from socks6.client.client import Client
-from socks6.errors import ConfigurationError, OperationFailed
+from socks6.errors import NotAllowed, OperationFailed
 from socks6.message.address import is_literal
 from socks6.message.codes import Availability, Command, Leg
 from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
 from socks6.message.requests import Request
+from socks6.net.stream import Endpoint
 from socks6.net.url_query import WRITTEN
 
 LEGS: Final = {Leg.CLIENT_PROXY: "client leg", Leg.PROXY_REMOTE: "remote leg"}
@@ -30,32 +33,71 @@ Answers: TypeAlias = Mapping[tuple[type[StackOption], Leg], int]
 
 
 async def show_options(client: Client, target: tuple[str, int] | None) -> int:
-    """Print a table of what becomes of each option on the way to a host: the proxy itself if none is named."""
-    if target is None and client.url.path:
-        raise ConfigurationError(
-            "a Unix socket leads nowhere from the proxy: name a host by --target HOST:PORT"
-        )
-    host, port = target or (client.url.host, client.url.port)
-    # to a proxy one may say something, so that there is something to go into the SYN
-    data = b"" if target else NOOP
+    """Print a table of what becomes of each option on the way to a host.
+
+    If none is named it is the proxy itself, or else, since a proxy may refuse that, a port that it binds for us.
+    """
+    if target is not None:
+        answers = await ask(client, _always(Endpoint(*target)), b"")
+        _show(client, Endpoint(*target), answers, sent=False)
+        return 0
+    itself = Endpoint(client.url.host, client.url.port)
     try:
-        answers = await ask(client, host, port, data)
+        if client.url.path:
+            raise NotAllowed("a Unix socket leads nowhere from the proxy")
+        answers = await ask(client, _always(itself), NOOP)
     except OperationFailed as failure:
-        if target is not None:
-            raise
-        complain(f"asked to connect to itself, {failure.reason}: name another host by --target HOST:PORT")
-        return FAILED
-    print(f"options of {client.url}, on the way to {f'[{host}]' if ':' in host else host}:{port}")
-    print(*table(answers, to_address=is_literal(host), sent=bool(data)), sep="\n", flush=True)
+        return await _show_by_binding(client, failure)
+    _show(client, itself, answers, sent=True)
     return 0
 
 
-async def ask(client: Client, host: str, port: int, data: bytes) -> Answers:
-    """Connect with every option; return what is in force of each on each leg. Raises Socks6Error."""
+async def _show_by_binding(client: Client, failure: OperationFailed) -> int:
+    try:
+        answers = await ask(client, functools.partial(_bound_port, client), NOOP)
+    except OperationFailed as refusal:
+        complain(
+            f"asked to connect to itself, {failure.reason}; asked for a port of ours, {refusal.reason}:"
+            " name a host by --target HOST:PORT"
+        )
+        return FAILED
+    _show(client, None, answers, sent=True)
+    return 0
+
+
+def _show(client: Client, place: Endpoint | None, answers: Answers, *, sent: bool) -> None:
+    where = "a port that it bound for us"
+    if place is not None:
+        where = f"{f'[{place.host}]' if ':' in place.host else place.host}:{place.port}"
+    print(f"options of {client.url}, on the way to {where}")
+    to_address = place is None or is_literal(place.host)
+    # to a proxy one may say something, so that there is something to go into the SYN
+    print(*table(answers, to_address=to_address, sent=sent), sep="\n", flush=True)
+
+
+def _always(place: Endpoint) -> Callable[[], AbstractAsyncContextManager[Endpoint]]:
+    return lambda: nullcontext(place)
+
+
+@asynccontextmanager
+async def _bound_port(client: Client) -> AsyncIterator[Endpoint]:
+    """Give a port at the proxy which takes one connection, Fast Open and MPTCP too."""
+    async with await client.bind(options=EVERYTHING[4:]) as listener:
+        yield listener.bound
+
+
+async def ask(
+    client: Client, place: Callable[[], AbstractAsyncContextManager[Endpoint]], data: bytes
+) -> Answers:
+    """Connect with every option, each time to what `place` gives; return what is in force of each on each leg.
+
+    Raises Socks6Error.
+    """
     answers: dict[tuple[type[StackOption], Leg], int] = {}
     for options in ROUNDS:
-        stream = await client.connect(host, port, initial_data=data, options=options)
-        await stream.aclose()
+        async with place() as (host, port):
+            stream = await client.connect(host, port, initial_data=data, options=options)
+            await stream.aclose()
         for option in stream.options:
             if type(option) in WRITTEN:
                 answers.update({(type(option), leg): _value(option) for leg in LEGS if option.leg & leg})

@@ -177,7 +177,7 @@ def _ping(parser: argparse.ArgumentParser) -> None:
         "--target",
         metavar="HOST:PORT",
         type=place,
-        help="where --options has the proxy connect to (default: to itself)",
+        help="where --options has the proxy connect to (default: to itself, or a port that it binds)",
     )
     _add_dialect(parser)
 

@@ -5,9 +5,10 @@ from typing_extensions import override
 
 from socks6.cli.options import EVERYTHING, NOOP, show_options
 from socks6.client.client import Client
+from socks6.client.listener import BindListener
 from socks6.client.options import Options, flatten
 from socks6.client.stream import ProxiedStream
-from socks6.errors import ConfigurationError, ConnectionRefused, NotAllowed, OperationFailed, ProxyUnreachable
+from socks6.errors import ConnectionRefused, NotAllowed, OperationFailed, ProxyUnreachable
 from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
 from socks6.net.stream import Endpoint
 from socks6.net.transports.memory import memory_stream_pair
@@ -46,6 +47,19 @@ class Answering(Client):
         kinds = {type(option) for option in flatten(options)}
         answers = tuple(option for option in self._answers if type(option) in kinds)
         return ProxiedStream(memory_stream_pair()[0], Endpoint("192.0.2.1", 1), answers)
+
+    @override
+    async def bind(
+        self,
+        host: str | None = None,
+        port: int = 0,
+        *,
+        backlog: int = 0,
+        options: Options = (),
+        eager: bool = True,
+        timeout: float | None = None,
+    ) -> BindListener:
+        raise self._failure or AssertionError("it connects to itself")
 
 
 def verdicts(
@@ -137,12 +151,21 @@ def test_a_stranger_is_told_nothing(run: Run) -> None:
     assert {request[:3] for request in client.asked} == {(*TARGET, b"")}
 
 
-def test_a_proxy_that_does_not_connect_to_itself(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    client = Answering(failure=NotAllowed("the proxy replied 02, not allowed"))
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("socks6://192.0.2.1", "the proxy replied 02, not allowed"),
+        ("socks6+unix:///run/socks6", "a Unix socket leads nowhere from the proxy"),
+    ],
+)
+def test_a_proxy_that_connects_to_no_port_of_its_own(
+    run: Run, capsys: pytest.CaptureFixture[str], url: str, why: str
+) -> None:
+    client = Answering(url=url, failure=NotAllowed("the proxy replied 02, not allowed"))
     assert outcome(run, show_options(client, None)) == 1
     assert capsys.readouterr().err == (
-        "socks6: asked to connect to itself, the proxy replied 02, not allowed:"
-        " name another host by --target HOST:PORT\n"
+        f"socks6: asked to connect to itself, {why}; asked for a port of ours, the proxy replied 02, not allowed:"
+        " name a host by --target HOST:PORT\n"
     )
 
 
@@ -155,8 +178,3 @@ def test_a_target_that_is_not_reached(run: Run, failure: OperationFailed | Proxy
 def test_a_proxy_that_is_not_there(run: Run) -> None:
     with pytest.raises(ProxyUnreachable):
         outcome(run, show_options(Answering(failure=ProxyUnreachable("")), None))
-
-
-def test_a_unix_socket_is_no_place_to_connect_to(run: Run) -> None:
-    with pytest.raises(ConfigurationError, match="--target"):
-        outcome(run, show_options(Answering(url="socks6+unix:///run/socks6"), None))
