@@ -88,22 +88,31 @@ def initial_packets(count: int) -> list[bytes]:
 class Nameless(AioquicConnection):
     """A client that calls itself nothing, as those of Chromium, quic-go and quiche do (RFC 9000 §5.1)."""
 
+    sends_empty_ids = False
+
     def call_the_server(self, name: bytes) -> None:
         """Use this as the server's first id: §7.2 wants eight bytes, and aioquic takes as many as for its own."""
         self._peer_cid.cid = self._original_destination_connection_id = name
 
     @override
     def _replenish_connection_ids(self) -> None:
-        """Have no other ids: §5.1.1."""
+        """Have no other ids, as §5.1.1 says; left alone, aioquic has several that are empty."""
+        if self.sends_empty_ids:
+            super()._replenish_connection_ids()
 
 
 class NamelessBackend(AioquicBackend):
     """Makes such clients."""
+
+    def __init__(self, *, sends_empty_ids: bool = False) -> None:
+        super().__init__()
+        self._sends_empty_ids = sends_empty_ids
 
     @override
     def client(self, terms: ClientTerms) -> AioquicCore:
         configuration = super().client(terms)._connection._configuration
         configuration.connection_id_length = 0
         connection = Nameless(configuration=configuration, session_ticket_handler=terms.on_ticket)
+        connection.sends_empty_ids = self._sends_empty_ids
         connection.call_the_server(os.urandom(14))
         return AioquicCore(connection)

@@ -95,6 +95,8 @@ class AioquicConnection(QuicConnection):
         except ExcessiveFrames as error:
             self.close(error_code=EXCESSIVE, reason_phrase=str(error))
             return False, False
+        if not self._remote_initial_source_connection_id:
+            plain = self.guard.without_empty_ids(plain) or plain
         result: tuple[bool, bool] = super()._payload_received(context, plain, crypto_frame_required)
         return result
 

@@ -50,6 +50,10 @@ class Allowance:
 STRANGER: Final = Allowance(frames=1_024, frames_a_second=128, pieces=256, ids=32)
 TRUSTED: Final = Allowance(frames=16_384, frames_a_second=1_024, pieces=4_096, ids=1_024)
 
+OFFENCES: Final = 3  # connections of one source that were closed for their frames: then it begins no others
+SHUT_SECONDS: Final = 30.0  # and for how long, from the last one on
+OFFENDERS: Final = 1_024  # sources that are remembered
+
 ACKS: Final = frozenset((0x02, 0x03))
 CRYPTO: Final = 0x06
 NEW_TOKEN: Final = 0x07
@@ -114,6 +118,7 @@ class FrameGuard:
         self._waiting = 0
         self._cost = 0.0  # of the packet that is being read
         self._datagrams = 0
+        self._empty_ids: list[tuple[int, int]] = []
         self._weight = 1
         self._before = (self._frames, self._pieces, 0, 0)
 
@@ -133,6 +138,19 @@ class FrameGuard:
             self._allowed = TRUSTED
             self._frames += TRUSTED.frames - STRANGER.frames
             self._pieces += TRUSTED.pieces - STRANGER.pieces
+
+    def without_empty_ids(self, payload: bytes) -> bytes | None:
+        """Return the last packet's frames with a PING for each NEW_CONNECTION_ID frame whose id is empty.
+
+        None if there are no such frames. aioquic's clients send them if they call themselves nothing, against RFC 9000
+        §19.15, and a library ends their connections for it.
+        """
+        if not self._empty_ids:
+            return None
+        frames = bytearray(payload)
+        for start, end in self._empty_ids:
+            frames[start:end] = (b"\x01" + bytes(end - start - 1))[: len(frames) - start]
+        return bytes(frames)
 
     def delivered(self, stream_id: int, size: int, *, ended: bool) -> None:
         """Take note of what a library has handed out in order; needed where not every packet is looked at."""
@@ -158,6 +176,7 @@ class FrameGuard:
         self._before = (self._frames, self._pieces, self._new_ids, self._retired_ids)
         self._datagrams = 0
         self._cost = 0.0
+        self._empty_ids.clear()
         with contextlib.suppress(IndexError):  # cut short
             self._read(kind, payload)
         allowed = self._allowed
@@ -214,9 +233,13 @@ class FrameGuard:
         if frame == NEW_CONNECTION_ID:
             self._cost += IDS_COST
             self._new_ids = self._count_ids(self._new_ids)
+            start = at - 1
             _, at = _number(payload, at)
             _, at = _number(payload, at)
-            return at + 1 + payload[at] + 16
+            size = payload[at]
+            if not size:
+                self._empty_ids.append((start, at + 17))
+            return at + 1 + size + 16
         if frame == NEW_TOKEN:
             self._cost += 4
             size, at = _number(payload, at)
@@ -293,6 +316,29 @@ class FrameGuard:
         if now > self._allowed.ids:
             raise ExcessiveFrames("too many connection ids")
         return now
+
+
+class Offenders:
+    """Knows the sources whose connections were closed for their frames, over and over."""
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def note(self, source: str, now: float) -> None:
+        """Take note of such a connection. Its source must have proven its address: else anybody shuts anybody out."""
+        count, _ = self._recent(source, now)
+        self._sources[source] = (count + 1, now)
+        self._sources.move_to_end(source)
+        if len(self._sources) > OFFENDERS:
+            self._sources.popitem(last=False)
+
+    def is_shut_out(self, source: str, now: float) -> bool:
+        """Return whether a source is to begin no connection now."""
+        return bool(self._sources) and self._recent(source, now)[0] >= OFFENCES
+
+    def _recent(self, source: str, now: float) -> tuple[int, float]:
+        count, last = self._sources.get(source, (0, now))
+        return (count, last) if now - last < SHUT_SECONDS else (0, now)
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, Receiver, SharedPort
 from socks6.net.places import Places
+from socks6.net.serve import source_of
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.quic.connection import QuicConnection
@@ -21,7 +22,7 @@ from socks6.net.transports.quic.core import (
     ServerIdentity,
     ServerTerms,
 )
-from socks6.net.transports.quic.guard import EXCESSIVE
+from socks6.net.transports.quic.guard import EXCESSIVE, Offenders
 from socks6.net.transports.quic.header import (
     SMALLEST_INITIAL,
     VERSIONS,
@@ -74,6 +75,7 @@ class QuicListener(Receiver):
         self.closed = False  # nobody gets in any more
         self._over = False
         self.retries = 0
+        self._offenders = Offenders()
         self.on_refused: Callable[[str, str], None] = lambda _source, _reason: None  # that came to nothing
         self.noise = 0  # packets that only looked like a connection's first
         port.speak(QUIC_BYTES, self, in_rows=True)
@@ -164,6 +166,8 @@ class QuicListener(Receiver):
     def _welcome(self, header: Header, arrival: Arrival) -> "_Guest | None":
         """Begin a connection with its first packet, if that is one."""
         now = self._loop.time()
+        if self._offenders.is_shut_out(source_of(arrival.source[0]), now):
+            return None
         known = (
             self._tokens.read(header.token, header.destination, arrival.source, now) if header.token else None
         )
@@ -240,6 +244,8 @@ class QuicListener(Receiver):
         self._handshakes.leave(guest)
         end = guest.connection.terminated
         if end is not None and (guest.connection.handshake is None or end.code == EXCESSIVE):
+            if guest.connection.handshake is not None:
+                self._offenders.note(source_of(guest.connection.remote.host), self._loop.time())
             self.on_refused(guest.connection.remote.host, end.reason or f"code {end.code:#x}")
 
     def _look_at(self, guest: "_Guest") -> None:

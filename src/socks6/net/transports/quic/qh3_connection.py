@@ -159,8 +159,10 @@ class Qh3Connection(QuicConnection):
             end = header[9] if header[9] > start else end
             packet = data[start:end]
             kind, payload, packet = self._open_long(header[1], header[3], packet, header[8])
-        if payload is not None and self._is_lost(self.guard.packet(kind, payload, now)):
-            return end
+        if payload is not None:
+            if self._is_lost(self.guard.packet(kind, payload, now)):
+                return end
+            packet = self._without_empty_ids(kind, packet, payload)
         core = self._require_core()
         report = self._call_core(core.receive_datagram, packet, address, now, len(data))
         if report[2]:
@@ -183,6 +185,14 @@ class Qh3Connection(QuicConnection):
         if payload is not None and self._peers_cid == b"" and destination != self.host_cid:
             packet = self._opener.reseal(kind, packet, at, self.host_cid)
         return kind, payload, packet
+
+    def _without_empty_ids(self, kind: tls.Epoch, packet: bytes, payload: bytes) -> bytes:
+        """Return the packet, without what no client should say that calls itself nothing."""
+        if self._peers_cid == b"" and kind == tls.Epoch.ONE_RTT:
+            frames = self.guard.without_empty_ids(payload)
+            if frames is not None:
+                return self._opener.reclose(packet, frames)
+        return packet
 
     def _is_lost(self, frames: int) -> bool:
         """Return whether a packet with so many bytes of DATAGRAM frames is not taken, since others wait already."""

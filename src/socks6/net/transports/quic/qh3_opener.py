@@ -137,7 +137,15 @@ class PacketOpener:
         head = bytes((first,)) + packet[1:5] + bytes((len(destination),)) + destination + rest + number[0]
         payload = keys.aead.decrypt(number[1], packet[start:], bytes((first,)) + packet[1:at] + number[0])
         body = keys.aead.encrypt(number[1], payload, head)
-        return _protect(keys, head + body, len(head) - len(number[0]))
+        return _protect(keys, head + body, len(head) - len(number[0]), is_long=True)
+
+    def reclose(self, packet: bytes, payload: bytes) -> bytes:
+        """Return a packet with a short header, which was opened just now, with other frames."""
+        keys = self._keys[tls.Epoch.ONE_RTT]
+        at = self._short
+        first, number, _ = _unprotect(keys, packet, at, keys.largest, is_long=False)
+        head = bytes((first,)) + packet[1:at] + number[0]
+        return _protect(keys, head + keys.aead.encrypt(number[1], payload, head), at, is_long=False)
 
     def _open_other(self, keys: _Keys, packet: bytes, start: int, number: int, head: bytes) -> bytes | None:
         """Open a packet of the phase before, or of the next one, which begins with it."""
@@ -186,10 +194,10 @@ def _unprotect(
     return first, (short.to_bytes(size), whole), at + size
 
 
-def _protect(keys: _Keys, packet: bytes, at: int) -> bytes:
+def _protect(keys: _Keys, packet: bytes, at: int, *, is_long: bool) -> bytes:
     """Return a packet with its header protected."""
     mask = keys.mask(packet[at + SAMPLE : at + SAMPLE + SAMPLE_SIZE])
     size = (packet[0] & 3) + 1
     number = int.from_bytes(packet[at : at + size]) ^ int.from_bytes(mask[1 : 1 + size])
-    first = packet[0] ^ (mask[0] & MASKS[True])
+    first = packet[0] ^ (mask[0] & MASKS[is_long])
     return bytes((first,)) + packet[1:at] + number.to_bytes(size) + packet[at + size :]

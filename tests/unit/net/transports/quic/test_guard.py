@@ -13,11 +13,15 @@ from socks6.net.transports.quic.guard import (
     EACH_PACKET,
     HANDSHAKE,
     INITIAL,
+    OFFENCES,
+    OFFENDERS,
+    SHUT_SECONDS,
     STRANGER,
     TRUSTED,
     WAITING,
     ExcessiveFrames,
     FrameGuard,
+    Offenders,
 )
 from tests.kit.quic_hostile import STORMS, new_id, number, stream_frame
 
@@ -176,6 +180,35 @@ def test_streams_whose_order_is_known_are_bounded() -> None:
     for turn in range(10_000):
         guard.packet(APPLICATION, stream_frame(4 * turn, 0, bytes(100)), 0.0)
     assert len(guard._orders) <= 4_096
+
+
+def test_ids_that_are_empty_can_be_left_out() -> None:
+    guard = FrameGuard(0.0)
+    empty = b"\x18\x01\x00\x00" + bytes(16)
+    payload = b"\x01" + empty + stream_frame(0, 0, b"abc") + new_id(3, 0) + empty
+    guard.packet(APPLICATION, payload, 0.0)
+    ping = b"\x01" + bytes(19)
+    changed = guard.without_empty_ids(payload)
+    assert changed == payload.replace(empty, ping)
+    guard.packet(APPLICATION, changed, 0.0)
+    assert guard.without_empty_ids(changed) is None
+    guard.packet(APPLICATION, empty[:9], 0.0)
+    assert guard.without_empty_ids(empty[:9]) == ping[:9]
+
+
+def test_a_source_that_offends_again_and_again_is_shut_out_for_a_while() -> None:
+    offenders = Offenders()
+    for _ in range(OFFENCES):
+        assert not offenders.is_shut_out("192.0.2.1", 5.0)
+        offenders.note("192.0.2.1", 5.0)
+    assert offenders.is_shut_out("192.0.2.1", 5.0)
+    assert not offenders.is_shut_out("192.0.2.2", 5.0)
+    assert not offenders.is_shut_out("192.0.2.1", 5.0 + SHUT_SECONDS)
+    offenders.note("192.0.2.1", 5.0 + SHUT_SECONDS)
+    assert not offenders.is_shut_out("192.0.2.1", 5.0 + SHUT_SECONDS)
+    for other in range(OFFENDERS):
+        offenders.note(str(other), 6.0)
+    assert len(offenders._sources) == OFFENDERS
 
 
 @given(

@@ -7,7 +7,7 @@ import pytest
 
 from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.guard import EXCESSIVE
+from socks6.net.transports.quic.guard import EXCESSIVE, OFFENCES
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, joined, listening
@@ -67,6 +67,29 @@ def test_a_server_closes_a_client_that_storms(library: str, name: str) -> None:
 
 
 @LIBRARY
+def test_a_source_that_storms_again_and_again_begins_no_more_connections(run: Run, library: str) -> None:
+    async def main() -> None:
+        with certificate() as files:
+            async with asyncio.timeout(20), listening(files, backend_named(library)) as listener:
+                told: list[tuple[str, str]] = []
+                listener.on_refused = lambda source, reason: told.append((source, reason))
+                honest, its_end = await connected(connector(files, backend_named(library)), listener)
+                for _ in range(OFFENCES):
+                    attacker, victim = await connected(connector(files, backend_named("aioquic")), listener)
+                    await storm(attacker, victim, "pings")
+                assert told == [("127.0.0.1", "too many frames for what they bring")] * OFFENCES
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                    sock.connect(("127.0.0.1", listener.local.port))
+                    sock.send(initial_packets(1)[0])
+                    stream = await honest.open()  # those that there are go on
+                    await stream.send(b"!")
+                    assert await (await its_end.accept()).receive() == b"!"
+                assert listener.connections == 1
+
+    run(main())
+
+
+@LIBRARY
 @pytest.mark.parametrize("name", STORMS)
 def test_a_client_closes_a_proxy_that_storms(library: str, name: str) -> None:
     async def main() -> None:
@@ -101,14 +124,17 @@ def test_a_handshake_in_pieces_that_never_fit_is_ended(run: Run, library: str) -
 
 @LIBRARY
 @pytest.mark.parametrize("retry_from", [64, 0])
-def test_clients_whose_connection_id_is_empty_are_served(run: Run, library: str, retry_from: int) -> None:
+@pytest.mark.parametrize("strict", [True, False])
+def test_clients_whose_connection_id_is_empty_are_served(
+    run: Run, library: str, retry_from: int, strict: bool
+) -> None:
     """RFC 9000 §5.1: Chromium's, quic-go's and quiche's clients are such."""
 
     async def main() -> None:
         with certificate() as files:
             backend = backend_named(library)
             async with asyncio.timeout(20), listening(files, backend, retry_from=retry_from) as listener:
-                dialler = connector(files, NamelessBackend())
+                dialler = connector(files, NamelessBackend(sends_empty_ids=not strict))
                 client, server = await connected(dialler, listener)
                 server.trust()
                 for near, far in ((client, server), (server, client)):

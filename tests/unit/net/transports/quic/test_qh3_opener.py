@@ -60,6 +60,14 @@ def test_packets_are_opened_through_changes_of_keys_and_late_ones_too(suite: str
 
 
 @SUITES
+def test_a_packet_is_closed_again_with_other_frames(suite: str) -> None:
+    sender = Sender(suite)
+    assert sender.opener.open_short(sender.packet(300)) == FRAMES
+    other = b"\x01" + bytes(len(FRAMES) - 1)
+    assert sender.opener.open_short(sender.opener.reclose(sender.packet(300), other)) == other
+
+
+@SUITES
 def test_what_is_no_packet_is_not_opened(suite: str) -> None:
     sender = Sender(suite)
     packet = sender.packet(0)
