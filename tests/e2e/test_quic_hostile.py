@@ -20,6 +20,9 @@ from tests.kit.loops import Run
 from tests.kit.origins import Place, tcp_host
 from tests.kit.processes import socks6
 from tests.kit.proxies import Proxy, server
+from tests.kit.quic import BACKENDS, connector
+from tests.kit.quic_hostile import every_second_byte, send_by_hand
+from tests.kit.streams import until
 
 pytestmark = pytest.mark.e2e
 
@@ -104,6 +107,28 @@ def test_handshakes_that_nobody_ends_are_bounded_by_retry(files: Files) -> None:
             assert serves(far, files)  # who does gets in all the while
             assert far.footprint.memory < before.memory + 48 * MEGABYTE
         assert far.footprint.descriptors <= before.descriptors + 1
+
+
+@pytest.mark.parametrize("library", BACKENDS)
+def test_memory_does_not_grow_with_connections_that_send_pieces(files: Files, library: str) -> None:
+    listen = f"socks6+quic://127.0.0.1:0?{files.listener_query}&backend={library}"
+
+    async def storm(port: int) -> None:
+        dialler = connector(files, backend_named("aioquic"))
+        attacker = dialler.begin(("127.0.0.1", port))
+        await dialler.ready(attacker)
+        for turn in range(200):
+            if attacker.over is None:
+                send_by_hand(attacker, every_second_byte(turn))
+            await asyncio.sleep(0)
+        await until(lambda: attacker.over is not None)
+
+    with server("--listen", listen) as far:
+        asyncio.run(storm(far.place.port))  # what is loaded with the first one
+        before = far.footprint.memory
+        for _ in range(20):
+            asyncio.run(storm(far.place.port))
+        assert far.footprint.memory < before + 5 * MEGABYTE
 
 
 def test_clients_that_never_read_cost_bounded_memory(far: Proxy, files: Files) -> None:

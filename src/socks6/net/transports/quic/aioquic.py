@@ -187,6 +187,10 @@ class AioquicCore(QuicCore):
         self._connection.trust()
 
     @override
+    def suspect(self) -> None:
+        self._connection.guard.suspect()
+
+    @override
     def release(self) -> None:
         self._connection.release()
 

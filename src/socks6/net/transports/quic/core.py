@@ -187,6 +187,9 @@ class QuicCore(Protocol):
     def trust(self) -> None:
         """Allow the peer more, now that it has been let in. Idempotent."""
 
+    def suspect(self) -> None:
+        """Allow a stranger less: others of its source have done too much. Idempotent."""
+
     def release(self) -> None:
         """Free what the connection holds, now that it is over and its last packets have left. Idempotent.
 

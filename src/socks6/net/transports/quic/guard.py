@@ -48,10 +48,15 @@ class Allowance:
 
 
 STRANGER: Final = Allowance(frames=1_024, frames_a_second=128, pieces=256, ids=32)
+SUSPECT: Final = Allowance(
+    frames=192, frames_a_second=64, pieces=64, ids=16
+)  # a stranger, enough to be let in
 TRUSTED: Final = Allowance(frames=16_384, frames_a_second=1_024, pieces=4_096, ids=1_024)
 
-OFFENCES: Final = 3  # connections of one source that were closed for their frames: then it begins no others
-SHUT_SECONDS: Final = 30.0  # and for how long, from the last one on
+OFFENCES: Final = (
+    3  # connections of one source that were closed for their frames: then its strangers may less
+)
+OFFENDED_SECONDS: Final = 30.0  # and for how long, from the last one on
 OFFENDERS: Final = 1_024  # sources that are remembered
 
 ACKS: Final = frozenset((0x02, 0x03))
@@ -134,10 +139,17 @@ class FrameGuard:
 
     def trust(self) -> None:
         """Allow more from now on: the peer has been let in. Idempotent."""
-        if self._allowed is not TRUSTED:
-            self._allowed = TRUSTED
-            self._frames += TRUSTED.frames - STRANGER.frames
-            self._pieces += TRUSTED.pieces - STRANGER.pieces
+        self._allow(TRUSTED)
+
+    def suspect(self) -> None:
+        """Allow less, until the peer has been let in: others of its source have done too much. Idempotent."""
+        if self._allowed is STRANGER:
+            self._allow(SUSPECT)
+
+    def _allow(self, allowed: Allowance) -> None:
+        self._frames += allowed.frames - self._allowed.frames
+        self._pieces += allowed.pieces - self._allowed.pieces
+        self._allowed = allowed
 
     def without_empty_ids(self, payload: bytes) -> bytes | None:
         """Return the last packet's frames with a PING for each NEW_CONNECTION_ID frame whose id is empty.
@@ -228,7 +240,7 @@ class FrameGuard:
             if frame & 1:
                 size, at = _number(payload, at)
             self._datagrams += size
-            self._cost += 1 if self._allowed is STRANGER else 1 - size / BYTES_WORTH
+            self._cost += 1 - size / BYTES_WORTH if self.trusted else 1
             return at + size
         if frame == NEW_CONNECTION_ID:
             self._cost += IDS_COST
@@ -325,20 +337,20 @@ class Offenders:
         self._sources: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def note(self, source: str, now: float) -> None:
-        """Take note of such a connection. Its source must have proven its address: else anybody shuts anybody out."""
+        """Take note of such a connection. Its source must have proven its address: else anybody accuses anybody."""
         count, _ = self._recent(source, now)
         self._sources[source] = (count + 1, now)
         self._sources.move_to_end(source)
         if len(self._sources) > OFFENDERS:
             self._sources.popitem(last=False)
 
-    def is_shut_out(self, source: str, now: float) -> bool:
-        """Return whether a source is to begin no connection now."""
+    def has(self, source: str, now: float) -> bool:
+        """Return whether a source is one of them."""
         return bool(self._sources) and self._recent(source, now)[0] >= OFFENCES
 
     def _recent(self, source: str, now: float) -> tuple[int, float]:
         count, last = self._sources.get(source, (0, now))
-        return (count, last) if now - last < SHUT_SECONDS else (0, now)
+        return (count, last) if now - last < OFFENDED_SECONDS else (0, now)
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from socks6.net.transports.quic.core import (
     ALPN,
     CID_SIZE,
     Backend,
+    QuicCore,
     ServerIdentity,
     ServerTerms,
 )
@@ -166,8 +167,6 @@ class QuicListener(Receiver):
     def _welcome(self, header: Header, arrival: Arrival) -> "_Guest | None":
         """Begin a connection with its first packet, if that is one."""
         now = self._loop.time()
-        if self._offenders.is_shut_out(source_of(arrival.source[0]), now):
-            return None
         known = (
             self._tokens.read(header.token, header.destination, arrival.source, now) if header.token else None
         )
@@ -199,7 +198,7 @@ class QuicListener(Receiver):
         )
         self.port.send(packet, arrival.source, arrival.local)
 
-    def _let_in(self, header: Header, arrival: Arrival, known: Known | None) -> "_Guest":
+    def _make(self, header: Header, arrival: Arrival, known: Known | None) -> QuicCore:
         core = self._backend.server(
             ServerTerms(
                 identity=self._identity(),
@@ -210,6 +209,12 @@ class QuicListener(Receiver):
                 alpn=self._alpn,
             )
         )
+        if self._offenders.has(source_of(arrival.source[0]), self._loop.time()):
+            core.suspect()
+        return core
+
+    def _let_in(self, header: Header, arrival: Arrival, known: Known | None) -> "_Guest":
+        core = self._make(header, arrival, known)
         guest = _Guest(self.port, arrival.local)
         connection = guest.connection = QuicConnection(core, guest, arrival.source, is_client=False)
         cids = {header.destination, core.cid}

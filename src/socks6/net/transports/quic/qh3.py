@@ -244,6 +244,10 @@ class Qh3Core(QuicCore):
         self._connection.guard.trust()
 
     @override
+    def suspect(self) -> None:
+        self._connection.guard.suspect()
+
+    @override
     def release(self) -> None:
         self._released = True
         self._connection.release()

@@ -14,9 +14,10 @@ from socks6.net.transports.quic.guard import (
     HANDSHAKE,
     INITIAL,
     OFFENCES,
+    OFFENDED_SECONDS,
     OFFENDERS,
-    SHUT_SECONDS,
     STRANGER,
+    SUSPECT,
     TRUSTED,
     WAITING,
     ExcessiveFrames,
@@ -196,19 +197,32 @@ def test_ids_that_are_empty_can_be_left_out() -> None:
     assert guard.without_empty_ids(empty[:9]) == ping[:9]
 
 
-def test_a_source_that_offends_again_and_again_is_shut_out_for_a_while() -> None:
+def test_strangers_of_a_source_that_offends_again_and_again_may_less_for_a_while() -> None:
     offenders = Offenders()
     for _ in range(OFFENCES):
-        assert not offenders.is_shut_out("192.0.2.1", 5.0)
+        assert not offenders.has("192.0.2.1", 5.0)
         offenders.note("192.0.2.1", 5.0)
-    assert offenders.is_shut_out("192.0.2.1", 5.0)
-    assert not offenders.is_shut_out("192.0.2.2", 5.0)
-    assert not offenders.is_shut_out("192.0.2.1", 5.0 + SHUT_SECONDS)
-    offenders.note("192.0.2.1", 5.0 + SHUT_SECONDS)
-    assert not offenders.is_shut_out("192.0.2.1", 5.0 + SHUT_SECONDS)
+    assert offenders.has("192.0.2.1", 5.0)
+    assert not offenders.has("192.0.2.2", 5.0)
+    assert not offenders.has("192.0.2.1", 5.0 + OFFENDED_SECONDS)
+    offenders.note("192.0.2.1", 5.0 + OFFENDED_SECONDS)
+    assert not offenders.has("192.0.2.1", 5.0 + OFFENDED_SECONDS)
     for other in range(OFFENDERS):
         offenders.note(str(other), 6.0)
     assert len(offenders._sources) == OFFENDERS
+
+
+def test_a_suspect_may_less_until_it_is_let_in() -> None:
+    guard = FrameGuard(0.0)
+    guard.suspect()
+    guard.packet(APPLICATION, b"\x01" * SUSPECT.frames, 0.0)
+    guard.trust()
+    guard.suspect()
+    guard.packet(APPLICATION, b"\x01" * STRANGER.frames, 0.0)
+    again = FrameGuard(0.0)
+    again.suspect()
+    with pytest.raises(ExcessiveFrames):
+        again.packet(APPLICATION, b"\x01" * (SUSPECT.frames + EACH_PACKET + 1), 0.0)
 
 
 @given(
