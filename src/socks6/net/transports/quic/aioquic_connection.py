@@ -20,7 +20,7 @@ from aioquic.quic.connection import (
 )
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicFrameType
-from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from typing_extensions import override
@@ -85,6 +85,19 @@ class AioquicConnection(QuicConnection):
         self.guard.trust()
         self._stream_window = STREAM_WINDOW
         self._credit.widen(CONNECTION_WINDOW)
+
+    @override
+    def _connect(self, now: float) -> None:
+        """Begin, perhaps anew after a Retry: then early data goes again, which aioquic would forget."""
+        lost = []
+        for space in self._loss.spaces:
+            lost += [
+                handler for packet in space.sent_packets.values() for handler in packet.delivery_handlers
+            ]
+            self._loss.discard_space(space)
+        super()._connect(now)
+        for delivered, arguments in lost:
+            delivered(QuicDeliveryState.LOST, *arguments)
 
     @override
     def _payload_received(
