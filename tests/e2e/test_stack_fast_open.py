@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from socks6.client.client import Client
+from socks6.message.codes import Command, ReplyCode
 from socks6.message.options import TFO, HappyEyeballs
+from socks6.message.requests import Request
 from socks6.net.direct import DirectOutbound
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.url import ProxyURL
+from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
@@ -19,11 +22,13 @@ from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.packets import FAST_OPEN
 from tests.kit.reach import accepted, exactly, knowing, port_of, reached
+from tests.kit.streams import receive_exactly
 
 pytestmark = [pytest.mark.e2e, needs_namespaces]
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
+NOOP = Request(command=Command.NOOP, host="0.0.0.0", port=0).encode()
 WAITING = 16
 
 
@@ -250,6 +255,43 @@ def test_over_tls_the_first_bytes_of_it_go_in_the_syn_and_none_of_the_request(ru
 
     with two.first.capturing() as capture, two.first.entered():
         run(play())
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_first_bytes_within_the_syn_are_refused_without_a_token_if_wanted(
+    run: Run, two: Road, served: bool
+) -> None:
+    host = two.last_address()
+
+    async def play() -> None:
+        settings = Settings(fast_open=WAITING, tfo_without_token=served)
+        worker = ServerWorker(settings=settings, policy=Policy(allow_private=True))
+        with two.last.listener(host) as origin:
+            request = Request(command=Command.CONNECT, host=host, port=port_of(origin)).encode()
+            with two.last.entered():
+                server = Server([f"socks6://{host}:0"], worker, open_to_all=True)
+                await server.__aenter__()
+            port = ProxyURL.parse(server.urls[0]).port
+            try:
+                await answer(host, port, NOOP)  # which fetches the cookie
+                assert await answer(host, port, request) == ReplyCode.SUCCEEDED
+                doubtful = ReplyCode.SUCCEEDED if served else ReplyCode.NOT_ALLOWED
+                assert await answer(host, port, request + REQUEST) == doubtful
+                assert [syn.payload for syn in capture.syns(port)] == [b"", request, request + REQUEST]
+            finally:
+                await server.__aexit__(None, None, None)
+
+    with two.first.capturing() as capture, two.first.entered():
+        run(play())
+
+
+async def answer(host: str, port: int, request: bytes) -> int:
+    """Send a request within the SYN, or after it where there is no cookie; return the Operation Reply's code."""
+    stream = await connect_tcp(host, port, fast_open=request)
+    data = await receive_exactly(stream, 6)  # a short Authentication Reply, and the beginning of the next
+    stream.abort()
+    assert data[:2] == bytes.fromhex("06 00")
+    return data[5]
 
 
 def test_a_listener_takes_no_data_in_syns_unless_told_to(run: Run, two: Road) -> None:

@@ -21,7 +21,7 @@ USERS_VARIABLE: Final = "SOCKS6_USERS"
 PLAIN: Final = (
     "direct", "via_fast_open", "via_session", "optimistic", "open_to_all", "allow_private", "connections", "connections_per_source", "connections_per_user",
     "sessions", "sessions_total", "session_timeout", "handshake_timeout", "lookup_timeout", "connect_timeout", "idle_timeout", "fin_timeout", "drain_timeout",
-    "dialect_212", "quiet_failures", "ignore_fragmented", "copy_tos", "fast_open", "racing", "first_family",
+    "dialect_212", "quiet_failures", "ignore_fragmented", "copy_tos", "fast_open", "tfo_without_token", "racing", "first_family",
     "attempt_delay", "quic_backend", "tls_certificate", "tls_key", "tls_client_ca", "tls_min_version", "udp_enabled", "verbosity", "log_destinations", "loop",
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from socks6.cli.values import count, positive_count, positive_seconds, seconds, 
 
 BACKENDS: Final = ("qh3", "aioquic")  # as net.url_quic has them, which help need not import
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+DOUBTS: Final = ("serve", "refuse")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")
 TLS_VERSIONS: Final = ("1.2", "1.3")
 
@@ -183,6 +184,12 @@ def _add_stack(group: Group) -> None:
         type=small_count,
         help="so many clients at a time may send data within their SYN (TCP Fast Open), which may come twice;"
         " 0 for none (default: 0)",
+    )
+    group.add_argument(
+        "--tfo-without-token",
+        choices=DOUBTS,
+        help="whether to serve requests whose SYN brought a client's first bytes and that spend no token, so that the"
+        " network may double them (default: serve)",
     )
     group.add_argument(
         "--copy-tos",

@@ -13,6 +13,8 @@ from socks6.proxy.authentication.users_file import UsersFile
 from socks6.proxy.settings import BindSettings, UdpSettings
 
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+SERVE: Final = "serve"
+DOUBTS: Final = (SERVE, "refuse")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")
 
 
@@ -71,6 +73,7 @@ class Choices:
 
     copy_tos: bool | None = None
     fast_open: int | None = None
+    tfo_without_token: str | None = None  # one of DOUBTS
     racing: bool | None = None
     first_family: str | None = None  # one of FAMILIES
     attempt_delay: float | None = None

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from socks6.client.client import DEFAULT_TIMEOUT, Client
 from socks6.client.outbound import Socks6Outbound
-from socks6.config.choices import Choices
+from socks6.config.choices import SERVE, Choices
 from socks6.config.faults import Key
 from socks6.errors import ConfigurationError
 from socks6.message.address import without_trailing_dot
@@ -175,6 +175,7 @@ def _settings(choices: Choices) -> Settings:
         optimistic=_said(choices.optimistic, usual.optimistic),
         copy_tos=_said(choices.copy_tos, usual.copy_tos),
         fast_open=_said(choices.fast_open, usual.fast_open),
+        tfo_without_token=_said(choices.tfo_without_token, SERVE) == SERVE,
         quic_backend=_said(choices.quic_backend, usual.quic_backend),
         tls=_tls(choices),
         sessions=_sessions(choices),

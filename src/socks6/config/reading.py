@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from socks6.config import tables
 from socks6.config.bind import read_advertised, read_bind_ports, read_bind_settings
-from socks6.config.choices import FAMILIES, LOOPS, Choices
+from socks6.config.choices import DOUBTS, FAMILIES, LOOPS, Choices
 from socks6.config.faults import Fault, Key, blaming
 from socks6.config.stack import read_stack_rule
 from socks6.config.udp import read_udp_settings
@@ -79,6 +79,7 @@ class _Reading:
             optimistic=top.optimistic,
             copy_tos=top.copy_tos,
             fast_open=top.fast_open,
+            tfo_without_token=self._one_of(DOUBTS, top.tfo_without_token, ("tfo-without-token",)),
             racing=eyeballs.race,
             first_family=self._one_of(FAMILIES, eyeballs.first_family, ("happy-eyeballs", "first-family")),
             attempt_delay=eyeballs.delay,

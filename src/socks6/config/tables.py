@@ -55,6 +55,7 @@ class Top(Table):
     via_session: bool | None = None
     copy_tos: bool | None = None
     fast_open: Annotated[int, Meta(ge=0, le=MOST_WAITING)] | None = None
+    tfo_without_token: str | None = None
     quiet_failures: bool | None = None
     ignore_fragmented: bool | None = None
     optimistic: bool | None = None

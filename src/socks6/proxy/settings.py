@@ -67,6 +67,9 @@ class Settings:
         False  # tell SOCKS 4, 5 and HTTP CONNECT clients success at once; reset them if it was none
     )
     fast_open: int = 0  # clients at a time that may send data in their SYN (TCP Fast Open); 0 for none
+    tfo_without_token: bool = (
+        True  # serve requests whose SYN brought data of the application and that spend no token
+    )
     quic_backend: str = "qh3"  # the library that speaks QUIC, where a listener's URL says nothing else
     tls: TlsParameters = NOTHING_SAID  # of listeners whose URLs say nothing else
     sessions: SessionSettings = field(default_factory=SessionSettings)

@@ -55,6 +55,7 @@ def standard_fronts(settings: Settings, option_table: OptionTable = STANDARD) ->
         option_table=option_table,
         quiet=settings.quiet,
         ignore_fragmented=settings.ignore_fragmented,
+        tfo_without_token=settings.tfo_without_token,
     )
     patience = HttpSettings(
         idle_timeout=settings.relay.idle_timeout or NEVER,

@@ -8,7 +8,7 @@ import pytest
 
 from socks6.cli.gather import Gathered, gather
 from socks6.cli.parser import parse
-from socks6.cli.serving_flags import FAMILIES, LOOPS, TLS_VERSIONS
+from socks6.cli.serving_flags import DOUBTS, FAMILIES, LOOPS, TLS_VERSIONS
 from socks6.config import choices
 from socks6.config.choices import Choices
 from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
@@ -46,6 +46,7 @@ EVERYTHING = Choices(
     optimistic=True,
     copy_tos=True,
     fast_open=7,
+    tfo_without_token="refuse",
     racing=False,
     first_family="ipv6",
     attempt_delay=0.5,
@@ -65,7 +66,7 @@ EVERY_FLAG = """
 --no-via-session --open --allow-private --max-connections 5 --max-connections-per-source 0 --max-connections-per-user 6 --handshake-timeout 1
 --lookup-timeout 2 --connect-timeout 3.5 --idle-timeout 0 --fin-timeout 5 --drain 6 --no-sessions --max-sessions 9
 --session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --no-udp --copy-tos --fast-open 7
---no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
+--tfo-without-token refuse --no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
 --advertise 198.51.100.1 --advertise PROXY.example --bind-ports 20000-20999 --tls-client-ca /etc/ca.pem --tls-min-version 1.2 --log-destinations --loop asyncio -vv
 """
 UPSTREAM = "socks6://alice:s3cret@proxy.example"
@@ -138,7 +139,7 @@ def test_what_a_file_turns_on_a_flag_turns_off(flag: str) -> None:
 
 
 def test_the_loops_and_families_of_flags_and_files_are_the_same() -> None:
-    assert (LOOPS, FAMILIES) == (choices.LOOPS, choices.FAMILIES)
+    assert (LOOPS, FAMILIES, DOUBTS) == (choices.LOOPS, choices.FAMILIES, choices.DOUBTS)
     assert tuple(MINIMUM_VERSIONS) == TLS_VERSIONS
 
 

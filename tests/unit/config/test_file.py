@@ -50,6 +50,7 @@ EVERYTHING = Choices(
     optimistic=True,
     copy_tos=True,
     fast_open=7,
+    tfo_without_token="refuse",
     racing=False,
     first_family="ipv6",
     attempt_delay=0.5,
@@ -66,6 +67,7 @@ via-session = false
 optimistic = true
 copy-tos = true
 fast-open = 7
+tfo-without-token = "refuse"
 open = true
 dialect-212 = true
 quiet-failures = true
@@ -102,7 +104,7 @@ drain = 6
 """
 SECRET = "correct horse"
 SPELT_OUT = {
-    "via_fast_open", "via_session", "optimistic", "copy_tos", "fast_open", "racing", "first_family", "attempt_delay",
+    "via_fast_open", "via_session", "optimistic", "copy_tos", "fast_open", "tfo_without_token", "racing", "first_family", "attempt_delay",
     "listen", "direct", "open_to_all", "quiet_failures", "ignore_fragmented", "dialect_212", "verbosity",
     "log_destinations", "loop", "allow_private", "connections", "connections_per_source", "connections_per_user", "handshake_timeout",
     "lookup_timeout", "connect_timeout", "idle_timeout", "fin_timeout", "drain_timeout",

@@ -119,6 +119,7 @@ def test_everything_chosen_is_in_the_settings() -> None:
         dialect_212=True,
         quiet_failures=True,
         ignore_fragmented=True,
+        tfo_without_token="refuse",
         sessions=False,
         sessions_total=3,
         sessions_per_user=4,
@@ -136,6 +137,8 @@ def test_everything_chosen_is_in_the_settings() -> None:
     assert settings.dialects == (DRAFT_12, GO_212)
     assert settings.quiet
     assert settings.ignore_fragmented
+    assert not settings.tfo_without_token
+    assert Plan.of(Choices(tfo_without_token="serve")).settings.tfo_without_token
     assert settings.sessions == SessionSettings(
         enabled=False,
         total=3,

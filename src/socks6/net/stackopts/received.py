@@ -1,4 +1,4 @@
-"""What the peer's packets say: the TOS that a TCP client sends with."""
+"""What the peer's packets say: the TOS that a TCP client sends with, whether its SYN brought data."""
 
 import socket
 import sys
@@ -7,6 +7,10 @@ from typing import Final, NamedTuple
 
 ANSWER: Final = Struct("@Niii")  # struct cmsghdr (length, level, type) and an int
 ROOM: Final = 256
+
+
+OPTIONS: Final = 5  # where struct tcp_info (linux/tcp.h) has tcpi_options
+SYN_DATA: Final = 32  # TCPI_OPT_SYN_DATA
 
 
 class _Names(NamedTuple):
@@ -38,3 +42,16 @@ def received_tos(sock: socket.socket) -> int | None:
         return None
     _, level, kind, value = ANSWER.unpack_from(options)
     return value if (level, kind) == (names.level, names.answer) else None
+
+
+def syn_brought_data(sock: socket.socket) -> bool:
+    """Return whether a connection that was accepted began with data in its SYN (TCP Fast Open), which may come twice.
+
+    False where nobody can tell.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, OPTIONS + 1)[OPTIONS] & SYN_DATA)
+    except (OSError, IndexError):
+        return False  # not of TCP, or gone

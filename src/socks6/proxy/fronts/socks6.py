@@ -22,6 +22,7 @@ from socks6.message.options import (
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.drive import flush, next_event
+from socks6.net.stackopts.received import syn_brought_data
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import Identity
@@ -58,6 +59,7 @@ COMMANDS: Final[Mapping[int, CommandHandler]] = {
     Command.BIND: bind,
     Command.UDP_ASSOCIATE: associate,
 }
+DOUBTFUL: Final = "its first bytes came within the SYN, without a token: the network may double them"
 ENDINGS: Final[Mapping[Fault, Ending]] = {
     Fault.VERSION: Ending.MALFORMED,
     Fault.MALFORMED: Ending.MALFORMED,
@@ -69,7 +71,8 @@ ENDINGS: Final[Mapping[Fault, Ending]] = {
 class Socks6Front(Front):
     """Serves SOCKS 6 (and, if told, its older dialects).
 
-    `methods` are the authentication methods that it offers, each with a way to make one for a client.
+    `methods` are the authentication methods that it offers, each with a way to make one for a client. Unless
+    `tfo_without_token`, what the network may double is refused (§ TCP Fast Open on the Client-Proxy Leg).
     """
 
     name = "socks6"
@@ -82,6 +85,7 @@ class Socks6Front(Front):
         methods: Mapping[int, Callable[[], ServerMethod]] = METHODS,
         quiet: bool = False,
         ignore_fragmented: bool = False,
+        tfo_without_token: bool = True,
     ) -> None:
         check_methods(methods)  # when the proxy is configured, not when a client comes
         self._dialects = dialects
@@ -89,6 +93,7 @@ class Socks6Front(Front):
         self._methods = methods
         self._quiet = quiet
         self._ignore_fragmented = ignore_fragmented
+        self._tfo_without_token = tfo_without_token
 
     @override
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
@@ -107,12 +112,23 @@ class Socks6Front(Front):
         admitted = await _admit(conversation, stream, engine)
         if admitted and not admitted.once:
             await engine.proven()
-        tunnel = await _operate(conversation, stream, engine, admitted) if admitted else None
+        tunnel = await self._operate(conversation, stream, engine, admitted) if admitted else None
         if tunnel is None:
             await flush(conversation, stream)
         if self._quiet and not conversation.authenticated:
             await stay_silent(stream, engine.deadline)
         return tunnel
+
+    async def _operate(
+        self, conversation: ServerConversation, stream: ByteStream, engine: Engine, admitted: "_Admitted"
+    ) -> Tunnel | None:
+        """Carry out the command; None when there is nothing to relay."""
+        call = _call_of(conversation, admitted)
+        operation = Operation(conversation=conversation, stream=stream, engine=engine, call=call)
+        if not (self._tfo_without_token or admitted.once) and _may_come_twice(operation):
+            _refuse(operation, ReplyCode.NOT_ALLOWED, DOUBTFUL)
+            return None
+        return await COMMANDS.get(call.command, _refuse_command)(operation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,13 +216,10 @@ def _note_refusal(event: ServerEvent | None, talk: SessionTalk | None, engine: E
             raise AssertionError(f"unexpected {event}")
 
 
-async def _operate(
-    conversation: ServerConversation, stream: ByteStream, engine: Engine, admitted: _Admitted
-) -> Tunnel | None:
-    """Carry out the command; None when there is nothing to relay."""
+def _call_of(conversation: ServerConversation, admitted: _Admitted) -> Call:
     request = admitted.request
     stream_id = find(request.options, StreamID)
-    call = Call(
+    return Call(
         command=request.command,
         host=request.host,
         port=request.port,
@@ -216,18 +229,24 @@ async def _operate(
         stream_id=None if stream_id is None else stream_id.id,
         first_data=conversation.unread(),
     )
-    handler = COMMANDS.get(request.command, _refuse_command)
-    return await handler(Operation(conversation=conversation, stream=stream, engine=engine, call=call))
+
+
+def _may_come_twice(operation: Operation) -> bool:
+    """Return whether data of the application came within the SYN, or so soon after it that nobody can tell."""
+    raw = operation.stream.raw_socket
+    brings_data = operation.call.command == Command.CONNECT and bool(operation.call.first_data)
+    return brings_data and raw is not None and syn_brought_data(raw)
 
 
 async def _refuse_command(operation: Operation) -> Tunnel | None:
     """Answer a command that is not in the table."""
-    answer = OperationReply(code=ReplyCode.COMMAND_NOT_SUPPORTED)
-    operation.engine.answered(
-        operation.call, answer.code, f"command {operation.call.command} is not supported"
-    )
-    operation.conversation.send_reply(answer)
+    _refuse(operation, ReplyCode.COMMAND_NOT_SUPPORTED, f"command {operation.call.command} is not supported")
     return None
+
+
+def _refuse(operation: Operation, code: ReplyCode, reason: str) -> None:
+    operation.engine.answered(operation.call, code, reason)
+    operation.conversation.send_reply(OperationReply(code=code))
 
 
 async def stay_silent(stream: ByteStream, deadline: float) -> None:
