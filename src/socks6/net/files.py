@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 ATTEMPTS: Final = 20
 PAUSE_SECONDS: Final = 0.1  # a file that was written within them may be in the middle of it
 
+CONFIRM_SECONDS: Final = 0.01
+
 
 class Contents(NamedTuple):
     """What was read, and the file's mode."""
@@ -35,8 +37,11 @@ def read_settled(path: str | Path, *, pause: Callable[[float], None] = time.slee
         if not stat.S_ISREG(after.st_mode):
             return Contents(data, after.st_mode)
         unchanged = _state(before) == _state(after) and len(data) == after.st_size
-        if unchanged and not 0 <= time.time() - after.st_mtime < PAUSE_SECONDS:
-            return Contents(data, after.st_mode)
+        if unchanged and abs(time.time() - after.st_mtime) >= PAUSE_SECONDS:
+            # a file that is being truncated is empty for a moment before its time says so
+            pause(CONFIRM_SECONDS)
+            if _state(os.stat(path)) == _state(after):
+                return Contents(data, after.st_mode)
         pause(PAUSE_SECONDS)
     raise OSError(0, "is being written all the time", str(path))
 

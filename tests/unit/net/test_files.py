@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from socks6.net.files import ATTEMPTS, read_settled, write_at_once
+from socks6.net.files import ATTEMPTS, CONFIRM_SECONDS, read_settled, write_at_once
 
 LONG_AGO = 1_000_000_000
 
@@ -15,8 +15,21 @@ def test_a_file_that_has_rested_is_read_once(tmp_path: Path) -> None:
     path.write_bytes(b"all")
     path.chmod(0o640)
     os.utime(path, (LONG_AGO, LONG_AGO))
-    contents = read_settled(path, pause=_never)
-    assert (contents.data, contents.mode & 0o777) == (b"all", 0o640)
+    pauses: list[float] = []
+    contents = read_settled(path, pause=pauses.append)
+    assert (contents.data, contents.mode & 0o777, pauses) == (b"all", 0o640, [CONFIRM_SECONDS])
+
+
+def test_a_file_that_is_empty_before_its_time_says_so_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    os.utime(path, (LONG_AGO, LONG_AGO))
+
+    def go_on(_: float) -> None:
+        path.write_bytes(b"all")
+        os.utime(path, (LONG_AGO + 1, LONG_AGO + 1))
+
+    assert read_settled(path, pause=go_on).data == b"all"
 
 
 def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
