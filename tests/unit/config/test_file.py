@@ -1,6 +1,5 @@
 """Configuration files, and everything that can be wrong with them."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -334,29 +333,6 @@ def test_files_of_tls_are_found_beside_the_file(tmp_path: Path) -> None:
 def test_a_key_needs_its_certificate(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is a key of TLS, but not its certificate"):
         Plan.of(choices_of(tmp_path, '[tls]\nkey = "b.key"'))
-
-
-def test_the_example_is_without_faults() -> None:
-    assert read_configuration("examples/socks6.toml").choices.listen
-
-
-def test_what_the_example_calls_the_default_is_the_default(tmp_path: Path) -> None:
-    text = re.sub(r"^# (?=[a-z0-9-]+ = )", "", Path("examples/socks6.toml").read_text(), flags=re.MULTILINE)
-    given = re.compile(
-        r"(?m)^(?:#e )?(via|via-file|file|alice|action|users|hosts|ports|commands|forbid|lowest-ttl|dscp|certificate|key|client-ca|advertise) = .*\n"
-    )
-    choices = choices_of(tmp_path, given.sub("", text))
-    usual = Plan.of(Choices())
-    named = Plan.of(choices)
-    assert (named.settings, named.policy, named.listen) == (usual.settings, usual.policy, usual.listen)
-    assert (named.lookup_timeout, named.connect_timeout) == (usual.lookup_timeout, usual.connect_timeout)
-    assert (named.racing, named.first_family, named.attempt_delay) == (
-        usual.racing,
-        None,
-        usual.attempt_delay,
-    )
-    depends = {"via_session"}  # on whether there is a password
-    assert None not in {getattr(choices, name) for name in SPELT_OUT - depends}
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
