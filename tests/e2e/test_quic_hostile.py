@@ -5,7 +5,7 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.e2e
 
 GARBAGE: Final = 20_000
 INITIALS: Final = 1_500
+PLACES: Final = 1_000
 DOWNLOADS: Final = 20
 MEGABYTE: Final = 1 << 20
 
@@ -44,9 +45,10 @@ def far(files: Files) -> Iterator[Proxy]:
 
 
 @contextlib.contextmanager
-def strange(far: Proxy) -> Iterator[socket.socket]:
+def strange(far: Proxy, source: str = "127.0.0.1") -> Iterator[socket.socket]:
     """Give a socket that sends to the server."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, 0))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         sock.settimeout(0.2)
         sock.connect((far.place.host, far.place.port))
@@ -129,6 +131,73 @@ def test_memory_does_not_grow_with_connections_that_send_pieces(files: Files, li
         for _ in range(20):
             asyncio.run(storm(far.place.port))
         assert far.footprint.memory < before + 5 * MEGABYTE
+
+
+@pytest.mark.deep
+def test_one_source_shuts_nobody_out_whatever_it_sends(
+    files: Files, record_property: Callable[[str, object], None]
+) -> None:
+    """Real handshakes, each with the token of a Retry, more than there are places; then noise with such a token."""
+    with server("--listen", f"socks6+quic://127.0.0.1:0?{files.listener_query}", "-v") as far:
+        undisturbed = answer_times(far, files)
+        before = far.footprint
+        with strange(far, "127.0.0.2") as sock:
+            retries = [begin_handshake(sock, far, number) for number in range(PLACES + 200)]
+            assert retries.count(b"") < 100
+            during_handshakes = answer_times(far, files)
+            token = retry_token(retries[-1])
+            for number in range(3_000):
+                sock.send(noise(number, token))
+            during_noise = answer_times(far, files)
+        record_property("undisturbed_ms", undisturbed)
+        record_property("during_handshakes_ms", during_handshakes)
+        record_property("during_noise_ms", during_noise)
+        assert far.footprint.memory < before.memory + 256 * MEGABYTE
+        assert serves(far, files)
+
+
+def answer_times(far: Proxy, files: Files) -> list[float]:
+    """Return how many milliseconds honest clients wait, each on a connection of its own."""
+    times: list[float] = []
+
+    async def play() -> None:
+        for _ in range(10):
+            async with Client(f"{far.url}?ca={files.ca}", session=False) as client:
+                times.append(round(1000 * await client.noop(timeout=5.0), 1))
+
+    Run("uvloop")(play())
+    return times
+
+
+def begin_handshake(sock: socket.socket, far: Proxy, seed: int) -> bytes:
+    """Send a client's first packet, and again if it is to prove its address; return the Retry, b"" for none."""
+    now = float(seed)
+    core = backend_named().client(ClientTerms(server_name="localhost"))
+    core.connect((far.place.host, far.place.port), now)
+    sock.send(core.to_send(now)[0][0])
+    while (packet := sock.recv(65536))[0] & 0x80 == 0:
+        pass
+    if packet[0] & 0xF0 != 0xF0:
+        return b""
+    core.receive(packet, len(packet), (far.place.host, far.place.port), now)
+    for again, _ in core.to_send(now):
+        sock.send(again)
+    return packet
+
+
+def retry_token(packet: bytes) -> bytes:
+    """Return the token of a Retry: what is between its ids and the tag of 16 bytes."""
+    at = 6 + packet[5]
+    return packet[at + 1 + packet[at] : -16]
+
+
+def noise(seed: int, token: bytes) -> bytes:
+    """Return what looks like a client's first packet."""
+    luck = random.Random(seed)
+    head = bytes.fromhex("c3 00000001 08") + luck.randbytes(8) + b"\0"
+    head += (0x4000 | len(token)).to_bytes(2, "big") + token
+    size = 1200 - len(head) - 2
+    return head + (0x4000 | size).to_bytes(2, "big") + luck.randbytes(size)
 
 
 def test_clients_that_never_read_cost_bounded_memory(far: Proxy, files: Files) -> None:
