@@ -12,8 +12,8 @@ from tests.kit.processes import END_SECONDS, started
 def forward(via: str, remote: Place, *arguments: str, local: str = "0") -> Iterator[Place]:
     """Run it until the block ends; give the place where it listens. It must end well then, without complaint."""
     host = f"[{remote.host}]" if ":" in remote.host else remote.host
-    words = ("--via", via, *arguments, local, f"{host}:{remote.port}")
-    with started("forward", *words) as process:
+    words = (*arguments, local, f"{host}:{remote.port}")
+    with started("forward", *words, environment={"SOCKS6_PROXY": via}) as process:
         assert process.stderr is not None
         line = process.stderr.readline().decode()
         assert line.startswith("listening on "), line
