@@ -12,7 +12,7 @@ import pytest
 from socks6.client.client import LEAVE_SECONDS
 from tests.kit.census import Census, settled
 from tests.kit.loops import LOOP_FACTORIES
-from tests.kit.operations import TRANSPORTS, Operation, World, do, operations, world
+from tests.kit.operations import ALL, SOME, Operation, World, do, operations, world
 from tests.kit.steps import CancelledAt
 
 DEEP_SECONDS: Final = 600.0
@@ -54,9 +54,13 @@ async def play(transport: str, folder: Path, *, every: bool) -> None:
     assert not complaints
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.deep)], ids=["few", "all"])
-@pytest.mark.parametrize("loop_name", sorted(LOOP_FACTORIES))
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("transport", "loop_name", "every"),
+    [
+        *((transport, loop_name, False) for transport, loop_name in SOME),
+        *(pytest.param(transport, loop_name, True, marks=pytest.mark.deep) for transport, loop_name in ALL),
+    ],
+)
 def test_what_is_cancelled_leaves_nothing(
     tmp_path: Path, transport: str, loop_name: str, every: bool
 ) -> None:

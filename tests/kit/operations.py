@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,7 +16,7 @@ from typing_extensions import override
 
 from socks6.client.associate import UDPPath
 from socks6.client.client import Client
-from socks6.errors import ConnectionRefused
+from socks6.errors import ConnectionRefused, OperationFailed
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.url import AUTO, ProxyURL
@@ -26,10 +28,15 @@ from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import Settings, UdpSettings
 from socks6.proxy.worker import ServerWorker
 from tests.kit.certificates import pin_of_file, write_certificate
+from tests.kit.loops import LOOP_FACTORIES
 
 HOST: Final = "127.0.0.1"
+ELSEWHERE: Final = "192.0.2.1"  # no address of ours
 USERS: Final = UserTable.from_plain({"alice": "secret"})
 TRANSPORTS: Final = ("tcp", "tls", "quic", "quic by aioquic", "auto, over quic", "auto, over tls")
+LOOPS: Final = tuple(sorted(LOOP_FACTORIES))
+ALL: Final = tuple(itertools.product(TRANSPORTS, LOOPS))
+SOME: Final = tuple(zip(TRANSPORTS, itertools.cycle(LOOPS), strict=False))  # each transport once, for `make test`
 UNHEARD: Final = 0.02  # seconds between what a host says to nobody
 
 
@@ -326,3 +333,46 @@ async def do(world: World, operation: Operation) -> None:
     """Do something as a new client's only act."""
     async with world.client() as client:
         await operation(world, client)
+
+
+# What comes to nothing.
+
+
+async def bind_elsewhere(_: World, client: Client) -> None:
+    await _fails(client.bind(ELSEWHERE))
+
+
+async def bind_elsewhere_with_a_backlog(_: World, client: Client) -> None:
+    await _fails(client.bind(ELSEWHERE, backlog=4))
+
+
+async def associate_elsewhere(_: World, client: Client) -> None:
+    await _fails(client.open_association(ELSEWHERE, 0))
+
+
+async def speak_another_protocol(world: World, _: Client) -> None:
+    """Send the proxy what is none of its business, by TCP and by UDP."""
+    with contextlib.suppress(OSError):
+        reader, writer = await asyncio.open_connection(world.url.host, world.url.port)
+        with contextlib.closing(writer):
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await reader.read()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(bytes(1200), (world.url.host, world.url.port))
+
+
+async def _fails(call: Awaitable[object]) -> None:
+    with contextlib.suppress(OperationFailed):
+        await call
+        raise AssertionError("it was granted")
+
+
+FAILURES: Final = (
+    connect_in_vain,
+    open_in_vain,
+    bind_in_vain,
+    bind_elsewhere,
+    bind_elsewhere_with_a_backlog,
+    associate_elsewhere,
+    speak_another_protocol,
+)
