@@ -36,7 +36,9 @@ USERS: Final = UserTable.from_plain({"alice": "secret"})
 TRANSPORTS: Final = ("tcp", "tls", "quic", "quic by aioquic", "auto, over quic", "auto, over tls")
 LOOPS: Final = tuple(sorted(LOOP_FACTORIES))
 ALL: Final = tuple(itertools.product(TRANSPORTS, LOOPS))
-SOME: Final = tuple(zip(TRANSPORTS, itertools.cycle(LOOPS), strict=False))  # each transport once, for `make test`
+SOME: Final = tuple(
+    zip(TRANSPORTS, itertools.cycle(LOOPS), strict=False)
+)  # each transport once, for `make test`
 UNHEARD: Final = 0.02  # seconds between what a host says to nobody
 
 
