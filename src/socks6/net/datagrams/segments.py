@@ -9,7 +9,7 @@ import errno
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
@@ -33,8 +33,12 @@ TOO_LONG: Final = frozenset((errno.EINVAL, errno.EMSGSIZE))  # for this path, wh
 class SegmentSender:
     """Sends on a non-blocking UDP socket, which is its owner's; what the kernel does not take waits, within a bound."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(
+        self, sock: socket.socket, *, on_error: Callable[[OSError], None] = lambda _error: None
+    ) -> None:
+        """`on_error` is told why the kernel did not take a datagram, which is dropped then."""
         self._socket = sock
+        self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._segments = sys.platform == "linux"
         self._waiting: deque[tuple[bytes, Control, SocketAddress | None]] = deque()
@@ -82,7 +86,7 @@ class SegmentSender:
                     return False
                 if error.errno in TOO_LONG:
                     return False
-            self.dropped += 1  # an ICMP error that came meanwhile, a probe that is too long
+            self._drop(error)  # an ICMP error that came meanwhile, a probe that is too long
         return True
 
     def _write(self, data: bytes, remote: SocketAddress | None, control: Control) -> None:
@@ -107,11 +111,15 @@ class SegmentSender:
                 self._write(data, remote, control)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
-                self.dropped += 1
+            except OSError as error:
+                self._drop(error)
             self._waiting.popleft()
             self._size -= len(data)
         self._loop.remove_writer(self._socket.fileno())
+
+    def _drop(self, error: OSError) -> None:
+        self.dropped += 1
+        self._on_error(error)
 
 
 def ask_for_segments(sock: socket.socket) -> None:

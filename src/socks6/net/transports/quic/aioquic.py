@@ -179,6 +179,10 @@ class AioquicCore(QuicCore):
         self._connection.send_ping(0)
 
     @override
+    def change_cid(self) -> None:
+        self._connection.change_connection_id()
+
+    @override
     def close(self, code: int, reason: str) -> None:
         self._connection.close(error_code=code, reason_phrase=reason)
 

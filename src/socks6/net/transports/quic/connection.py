@@ -51,7 +51,6 @@ class QuicConnection:
         self._loop = asyncio.get_running_loop()
         self._road = road
         self._pump = Pump(core, road, remote, self)
-        self._local = road.local
         self._is_client = is_client
         self._peer_ids = PeerIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
@@ -83,8 +82,8 @@ class QuicConnection:
 
     @property
     def local(self) -> Endpoint:
-        """Our end."""
-        return self._local
+        """Our end, wherever it has moved to."""
+        return self._road.local
 
     @property
     def remote(self) -> Endpoint:
@@ -311,6 +310,19 @@ class QuicConnection:
         """Begin, as the client."""
         self.core.connect(self._pump.remote, self._loop.time())
         self._pump.flush()
+
+    def moved(self) -> None:
+        """Take note that our packets leave from another address now, and have the peer learn of it (RFC 9000 §9.2)."""
+        if self.over is None:
+            self.core.change_cid()
+            self.ask()
+
+    def ask(self) -> None:
+        """Have the peer answer, to see whether what is sent gets through."""
+        if self.over is None:
+            with contextlib.suppress(ConnectionError):  # just now it was over
+                self.core.ping()
+            self._pump.flush_soon()
 
     def packets_arrived(self, data: bytes, size: int, source: SocketAddress) -> None:
         """Take a packet, or several of `size` bytes each; `turn_ended` must follow."""

@@ -181,6 +181,12 @@ class QuicCore(Protocol):
     def ping(self) -> None:
         """Have the peer answer."""
 
+    def change_cid(self) -> None:
+        """Call the peer by another of its ids from now on, so that nobody can tell from it where we were before.
+
+        Where the peer has given us no other, the one stays in use.
+        """
+
     def close(self, code: int, reason: str) -> None:
         """End the connection. Idempotent."""
 

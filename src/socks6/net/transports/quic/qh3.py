@@ -1,5 +1,6 @@
 """QUIC by qh3, whose packets are made and read by native code."""
 
+import contextlib
 import logging
 import ssl
 from collections.abc import Callable, Sequence
@@ -234,6 +235,11 @@ class Qh3Core(QuicCore):
     @override
     def ping(self) -> None:
         self._or_gone(lambda: self._connection.send_ping(0))
+
+    @override
+    def change_cid(self) -> None:
+        with contextlib.suppress(QuicConnectionError):  # there is no other
+            self._connection.change_connection_id()
 
     @override
     def close(self, code: int, reason: str) -> None:

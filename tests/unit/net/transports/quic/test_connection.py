@@ -15,8 +15,8 @@ from socks6.net.transports.quic import connection as module
 from socks6.net.transports.quic import pump
 from socks6.net.transports.quic.aioquic import AioquicCore
 from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.client_socket import ClientSocket
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.connector import _OwnSocket
 from socks6.net.transports.quic.core import (
     CONNECTION_WINDOW,
     STREAM_WINDOW,
@@ -296,7 +296,7 @@ def test_a_peer_that_dies_without_a_word_is_missed(
         async with joined(client, server) as (near, far):
             _, right = await opened(near, far)
             road = near._road
-            assert isinstance(road, _OwnSocket)
+            assert isinstance(road, ClientSocket)
             near._pump.stop()  # as if it had been killed, and its machine said nothing of it
             road._readiness.remove(road._socket.fileno())
             with pytest.raises(TimeoutError):
@@ -334,7 +334,7 @@ def test_a_client_may_move(run: Run, client: str, server: str) -> None:
 
 def _swap(road: object, moved: socket.socket) -> None:
     """Have a client's packets leave from another port, as behind a NAT that forgot it."""
-    assert isinstance(road, _OwnSocket)
+    assert isinstance(road, ClientSocket)
     road._readiness.remove(road._socket.fileno())
     road._socket = moved
     road._sender = SegmentSender(moved)

@@ -1,0 +1,229 @@
+"""A client's UDP socket for one QUIC connection, and another one when the network has changed (RFC 9000 §9).
+
+It is connected, so that nobody else gets in, and that ICMP errors are told. But then it keeps the address that it was
+given at first, though that may be gone, or packets from there get lost. So there is a new one when the kernel would
+choose another address by now, which is looked at when the kernel tells of a change or will not send; and when probes
+stay unanswered, as the way may have been lost where nobody tells us of it. The connection goes on: its peer finds it
+by its id, and has us prove the new address before it sends much there.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.net.datagrams.readiness import FAILED, Readiness
+from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
+from socks6.net.datagrams.shared import BUFFER, LONGEST
+from socks6.net.network_changes import NetworkChanges
+from socks6.net.sockets import SocketAddress, endpoint
+from socks6.net.stream import Endpoint
+from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.pump import Road
+
+BATCH: Final = 32  # pieces taken from the socket before others have their turn
+ROOM: Final = 64
+BELIEVED: Final = 2  # probes in a row without an answer: then an ICMP error ends a connection
+LOST: Final = (2, 4)  # probes in a row without an answer: then another socket is tried
+LOOK_AGAIN: Final = 0.25  # seconds, while the kernel does not send
+WAY_GONE: Final = frozenset((  # why it does not: there is no way from our address, or the address is gone
+    errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV,
+    errno.EPERM, errno.EACCES,
+))  # fmt: skip
+NETWORK_CHANGED: Final = (
+    errno.ENETRESET
+)  # what a connection ends with that has not begun when its way is lost
+
+
+class ClientSocket(Road):
+    """Carries the packets of one connection."""
+
+    def __init__(self, address: SocketAddress) -> None:
+        """Open a socket for what is at an address. Raises OSError."""
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+        self._connection: QuicConnection | None = None
+        self._unsendable = False  # since the last look
+        self._sockets_for_probes = 0  # that were tried, since the peer has answered last
+        self._timer: asyncio.TimerHandle | None = None
+        self._socket = _connected(address)
+        self._local = endpoint(self._socket.getsockname())
+        self._readiness = Readiness(self._on_fault)
+        self._watch()
+        self._changes = NetworkChanges(self._look, self._readiness)
+
+    @property
+    @override
+    def local(self) -> Endpoint:
+        return self._local
+
+    @property
+    @override
+    def sock(self) -> socket.socket:
+        return self._socket
+
+    def serve(self, connection: QuicConnection) -> None:
+        """Carry this connection's packets."""
+        self._connection = connection
+        connection.on_over = self._leave
+
+    @override
+    def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
+        if self._socket.fileno() >= 0:
+            self._sender.send(packets, None, [])
+            self._count_probes()
+
+    def close(self) -> None:
+        """Close. Idempotent."""
+        if self._socket.fileno() >= 0:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._changes.close()
+            self._sender.close()
+            self._readiness.close()
+            self._socket.close()
+
+    # Another socket.
+
+    def _look(self) -> None:
+        """Have another socket if the kernel would choose another address now."""
+        self._look_later_no_more()
+        if self._is_over():
+            return
+        unsendable, self._unsendable = self._unsendable, False
+        try:
+            sock = _connected(self._address)
+        except OSError:  # there is no way at all for now
+            if unsendable:
+                self._look_later(LOOK_AGAIN)
+            return
+        if sock.getsockname()[0] != self._local.host:
+            self._move(sock)
+            return
+        sock.close()
+        if unsendable:
+            self._ask()  # its answer, or that it cannot be sent either, shows whether this one will do
+
+    def _cannot_send(self, error: OSError) -> None:
+        """Look soon why the kernel did not take a packet, if that may be the way's fault."""
+        if error.errno not in WAY_GONE:
+            return
+        self._look_later(LOOK_AGAIN if self._unsendable else 0.0)
+        self._unsendable = True
+
+    def _count_probes(self) -> None:
+        """Have another socket for what the peer does not answer."""
+        unanswered = self._connection.core.unanswered if self._connection is not None else 0
+        if unanswered < LOST[0]:
+            self._sockets_for_probes = 0
+        elif self._sockets_for_probes < len(LOST) and unanswered >= LOST[self._sockets_for_probes]:
+            self._sockets_for_probes += 1
+            self._loop.call_soon(self._replace)
+
+    def _replace(self) -> None:
+        if self._is_over() or self._connection is None or self._connection.handshake is None:
+            return
+        try:
+            sock = _connected(self._address)
+        except OSError:
+            return
+        self._move(sock)
+
+    def _move(self, sock: socket.socket) -> None:
+        """Go on with another socket."""
+        connection = self._connection
+        if (
+            connection is None or connection.handshake is None
+        ):  # RFC 9000 §9: not before the handshake is confirmed
+            sock.close()
+            if connection is not None:
+                connection.refused(NETWORK_CHANGED)
+            return
+        self._sender.close()
+        self._readiness.remove(self._socket.fileno())
+        self._socket.close()
+        self._socket = sock
+        self._local = endpoint(sock.getsockname())
+        self._watch()
+        connection.moved()
+
+    def _ask(self) -> None:
+        if self._connection is not None and self._connection.handshake is not None:
+            self._connection.ask()
+
+    def _look_later(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look_later_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _is_over(self) -> bool:
+        return self._socket.fileno() < 0 or (
+            self._connection is not None and self._connection.over is not None
+        )
+
+    # Inside.
+
+    def _watch(self) -> None:
+        self._sender = SegmentSender(self._socket, on_error=self._cannot_send)
+        self._readiness.add(self._socket.fileno(), self._ready)
+
+    def _leave(self) -> None:
+        """Close once the last packet has left, which tells the peer."""
+        self._loop.call_soon(self.close)
+
+    def _on_fault(self, error: Exception) -> None:
+        if self._connection is not None:
+            self._connection.fail(f"{type(error).__name__}: {error}")
+
+    def _ready(self, _: int, events: int) -> None:
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - it is served from the beginning
+        if events & FAILED and self._is_refused(connection):
+            return
+        for _ in range(BATCH):
+            try:
+                data, control, _flags, _ = self._socket.recvmsg(LONGEST, ROOM)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue
+            if data:
+                connection.packets_arrived(data, segment_size(control) or len(data), self._address)
+        connection.turn_ended()
+
+    def _is_refused(self, connection: QuicConnection) -> bool:
+        """Return whether an error ends the connection."""
+        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number in WAY_GONE and connection.handshake is not None:
+            self._cannot_send(
+                OSError(number, "")
+            )  # the network may be another by now: the idle time-out decides
+            return False
+        # anybody may say so, but not prevent the peer's answers: one that still answers is there
+        if number and (connection.handshake is None or connection.core.unanswered >= BELIEVED):
+            connection.refused(number)
+            return True
+        return False
+
+
+def _connected(address: SocketAddress) -> socket.socket:
+    """Return a socket for what is at an address. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        ask_for_segments(sock)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
