@@ -237,7 +237,7 @@ def test_a_converter_outlives_its_server(files: Files, signal: int) -> None:
     with web_site() as site, contextlib.ExitStack() as later:
         with over_quic(files, ends_with=signal) as far:
             near = later.enter_context(converting(far, files))
-            fetch = ("--socks5-hostname", near.authority, "--max-time", "5", site.url)
+            fetch = ("--socks5-hostname", near.authority, "--max-time", "15", site.url)
             assert curl(*fetch).body == PAGE
             if signal:
                 far.process.kill()
