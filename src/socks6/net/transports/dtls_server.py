@@ -36,7 +36,7 @@ class DtlsSettings:
     """How long DTLS connections are waited for, in seconds."""
 
     handshake_timeout: float = 30.0  # lost flights are sent again after 1, 2, 4, ... seconds
-    idle_timeout: float = 120.0  # without an association
+    idle_timeout: float = 30.0  # without an association: whoever shakes hands opens one at once
 
 
 class DtlsPeer:
