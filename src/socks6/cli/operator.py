@@ -68,7 +68,7 @@ class Operator:
         """
         try:
             renewed = await asyncio.to_thread(self._renew)
-        except ConfigurationError as error:
+        except (ConfigurationError, OSError, RuntimeError) as error:  # the last: there is no thread left
             complain(*(f"not reloaded: {line}" for line in str(error).splitlines()))
         else:
             self._worker.replace(authenticator=renewed.plan.authenticator, policy=renewed.plan.policy)

@@ -93,13 +93,20 @@ class BackgroundWriter(io.TextIOBase):
                 return len(text)
             self._queue.append(text)
             self._size += len(text)
-            if (
-                self._thread is None
-            ):  # a daemon: a write that never returns does not hold up the process's end
-                self._thread = threading.Thread(target=self._work, name="standard error", daemon=True)
-                self._thread.start()
+            if self._thread is None:
+                self._thread = self._started()
             self._changed.notify_all()
         return len(text)
+
+    def _started(self) -> threading.Thread | None:
+        """Return the thread, running; None where the system has none left now: the next write tries again."""
+        # a daemon: a write that never returns does not hold up the process's end
+        thread = threading.Thread(target=self._work, name="standard error", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        return thread
 
     def finish(self, timeout: float) -> None:
         """Wait until everything is written, `timeout` seconds at most; from then on all is dropped."""

@@ -42,7 +42,7 @@ class Operated(Server):
 class Scene:
     """A server that was made from some choices, and whose files now say others."""
 
-    def __init__(self, before: Choices, after: Choices | ConfigurationError, *warnings: str) -> None:
+    def __init__(self, before: Choices, after: Choices | Exception, *warnings: str) -> None:
         self._after = after
         self._warnings = warnings
         plan = Plan.of(before)
@@ -54,7 +54,7 @@ class Scene:
         asyncio.run(self.operator.reload_now())
 
     def _read(self) -> Gathered:
-        if isinstance(self._after, ConfigurationError):
+        if isinstance(self._after, Exception):
             raise self._after
         return Gathered(self._after, self._warnings)
 
@@ -89,6 +89,17 @@ def test_a_file_that_is_wrong_changes_nothing(capsys: pytest.CaptureFixture[str]
     scene.reload()
     assert scene.worker.authenticator is before
     assert capsys.readouterr().err == "socks6: not reloaded: one\nsocks6: not reloaded: two\n"
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("can't start new thread")])
+def test_what_the_system_refuses_changes_nothing(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = Scene(Choices(users=USERS), error)
+    before = scene.worker.authenticator
+    scene.reload()
+    assert scene.worker.authenticator is before
+    assert str(error) in capsys.readouterr().err
 
 
 def test_the_last_user_is_not_lost_where_others_come_in(capsys: pytest.CaptureFixture[str]) -> None:

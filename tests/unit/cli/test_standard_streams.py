@@ -12,6 +12,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.cli.standard_streams import BackgroundWriter, background_standard_error
+from tests.kit.failing import KINDS, Plan, failing
 
 PATIENCE = 20.0
 
@@ -84,6 +85,16 @@ def test_a_stream_that_refuses_raises_nothing(number: int) -> None:
     print("hello", file=writer)
     writer.finish(PATIENCE)
     print("too late", file=writer)
+
+
+def test_without_a_thread_lines_wait_for_the_next() -> None:
+    below = io.StringIO()
+    writer = BackgroundWriter(below)
+    with failing(KINDS["thread"], Plan(failure=KINDS["thread"].failures["RuntimeError"])):
+        print("kept", file=writer, end="")
+    print(" and written", file=writer)
+    writer.finish(PATIENCE)
+    assert below.getvalue() == "kept and written\n"
 
 
 def test_a_block_has_it_as_standard_error_and_flushes_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,8 +76,8 @@ def _load_files(context: ssl.SSLContext, said: TlsParameters) -> None:
 class FileContexts(Generic[ContextT]):
     """A listener's context, made anew when its files have changed: for new connections, nobody is dropped.
 
-    Files are looked at when a client comes, at most once a second. Half-written ones are told of, and the
-    last good context stays.
+    Files are looked at when a client comes, at most once a second. Those that cannot be used are told of and tried
+    again, and the last good context stays.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class FileContexts(Generic[ContextT]):
         self._files = tuple(filter(None, (said.certificate, said.key, said.client_ca)))
         self._looked = clock()
         self._stamps = _stamps(self._files)
+        self._fault = ""  # why the files could not be used when they were looked at last
         self._context = make(said)
 
     def current(self) -> ContextT:
@@ -105,14 +106,16 @@ class FileContexts(Generic[ContextT]):
             return self._context
         self._looked = now
         stamps = _stamps(self._files)
-        if stamps != self._stamps:
-            self._stamps = stamps
+        changed, self._stamps = stamps != self._stamps, stamps
+        if changed or self._fault:  # also where descriptors were short, say: the files need not change again
             fault = ""
             try:
                 self._context = self._make(self._said)
             except ConfigurationError as error:
                 fault = str(error)
-            self._told(self._said.certificate or "", fault)
+            if changed or fault != self._fault:
+                self._told(self._said.certificate or "", fault)
+            self._fault = fault
         return self._context
 
 

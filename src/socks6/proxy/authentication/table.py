@@ -46,13 +46,19 @@ class Checker:
             self.proofs.add(proof, self._clock(), against=hashed)
 
     async def matches(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
-        """Check a password in a thread, once one is free; not if it is known to be right by then."""
+        """Check a password in a thread, once one is free; not if it is known to be right by then.
+
+        Raises AuthenticationBusy where the system has no thread left.
+        """
         await self._free.acquire()
         job: Future[bool] | None = None
         try:
             if self.remembers(proof, hashed):  # another connection has proved it meanwhile
                 return True
-            job = self._pool.submit(hashed.matches, password)
+            try:
+                job = self._pool.submit(hashed.matches, password)
+            except RuntimeError as error:
+                raise AuthenticationBusy(f"no thread to check a password in: {error}") from error
             return await asyncio.wrap_future(job)
         finally:
             if job is None or job.done() or job.cancel():

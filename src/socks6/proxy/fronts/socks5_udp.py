@@ -53,7 +53,7 @@ async def associate(
         conversation.send_failure(failure.code)
         return
     try:
-        await _carry(conversation, stream, engine, association.channel, idle)
+        await _carry(conversation, stream, engine, call, association.channel, idle=idle)
     finally:
         await association.channel.aclose()
 
@@ -62,12 +62,16 @@ async def _carry(
     conversation: Socks5Conversation,
     stream: ByteStream,
     engine: Engine,
+    call: Call,
     channel: DatagramChannel,
+    *,
     idle: float,
 ) -> None:
     try:
         relay = Socks5Relay(stream)
-    except OSError:  # descriptors or memory are short
+    except OSError as error:  # descriptors or memory are short
+        reason = f"no UDP port for the client: {error.strerror or error}"
+        engine.answered(call, ReplyCode.GENERAL_FAILURE, reason)
         conversation.send_failure(ReplyCode.GENERAL_FAILURE)
         return
     try:
@@ -97,13 +101,13 @@ class Socks5Relay(DatagramSink):
         self._last = 0.0
         self._loop = asyncio.get_running_loop()
         self._socket = _socket_beside(stream)
+        try:
+            self.bound: Final = endpoint(self._socket.getsockname())  # where the client sends its packets
+        except BaseException:
+            self._socket.close()
+            raise
         self.bytes_up = 0
         self.bytes_down = 0
-
-    @property
-    def bound(self) -> Endpoint:
-        """Where the client sends its packets."""
-        return endpoint(self._socket.getsockname())
 
     async def carry(self, channel: DatagramChannel, *, idle: float) -> None:
         """Carry until the client's stream ends, or no datagram has come or gone for `idle` seconds; 0 is for ever."""

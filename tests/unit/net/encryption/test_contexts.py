@@ -1,5 +1,6 @@
 """Contexts, and certificates that change."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import ServerContexts, client_context, server_context
 from socks6.net.encryption.settings import TlsParameters
 from tests.kit.certificates import write_certificate
+from tests.kit.failing import KINDS, Plan, failing
 
 
 class Clock:
@@ -82,6 +84,18 @@ def test_half_written_files_are_told_of_once_and_change_nothing(reloading: Reloa
     reloading.clock.now += 1
     assert reloading.contexts.current() is not first
     assert reloading.told[1:] == [(reloading.files.certificate, "")]
+
+
+def test_files_that_could_not_be_read_for_a_moment_are_read_again(reloading: Reloading) -> None:
+    first = reloading.contexts.current()
+    reloading.renew()
+    short = Plan(step=2, failure=lambda: OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+    with failing(KINDS["file"], short):
+        reloading.clock.now += 1
+        assert reloading.contexts.current() is first
+    reloading.clock.now += 1
+    assert reloading.contexts.current() is not first
+    assert [bool(fault) for _, fault in reloading.told] == [True, False]
 
 
 def complaint(said: TlsParameters, *, server: bool = True) -> str:

@@ -17,6 +17,7 @@ from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.hashes import Argon2Hash, PasswordHash
 from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable, plain_entries
+from tests.kit.failing import KINDS, Plan, failing
 from tests.kit.loops import Run
 
 ALICE = Identity(name="alice")
@@ -245,6 +246,17 @@ def test_those_who_find_the_queue_full_are_told_at_once_that_it_is_busy(run: Run
         assert await table.verify(offer(b"alice", b"wrong")) is None  # there is room again
 
     run(scenario())
+
+
+def test_without_a_thread_it_is_busy_and_then_goes_on(run: Run) -> None:
+    async def scene() -> None:
+        users = UserTable({"alice": slow()}, threads=1)
+        short = Plan(failure=KINDS["thread"].failures["RuntimeError"])
+        with failing(KINDS["thread"], short), pytest.raises(AuthenticationBusy):
+            await users.verify(offer(b"alice", b"secret"))
+        assert await users.verify(offer(b"alice", b"secret")) == ALICE
+
+    run(scene())
 
 
 def test_a_client_that_goes_away_frees_its_place(run: Run) -> None:

@@ -314,6 +314,7 @@ def test_without_a_socket_there_is_no_association(run: Run, monkeypatch: pytest.
             await client.send(request())
             assert await receive_exactly(client, 6) == bytes.fromhex("0500 05 01 00 01")
         assert channel.closed == 1
+        assert engine.answers == [(1, "no UDP port for the client: no descriptors")]  # for the log
 
     run(scene())
 
