@@ -1,4 +1,4 @@
-"""§ Authentication Replies, and PROTOCOL.md §3."""
+"""§ Authentication Replies."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""§ Handling CONNECT, with PROTOCOL.md §3 and §5."""
+"""§ Handling CONNECT."""
 
 import asyncio
 from collections.abc import Hashable

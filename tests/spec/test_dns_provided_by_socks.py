@@ -1,4 +1,4 @@
-"""§ DNS provided by SOCKS, and PROTOCOL.md §5."""
+"""§ DNS provided by SOCKS."""
 
 import asyncio
 

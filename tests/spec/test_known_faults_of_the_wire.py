@@ -1,4 +1,4 @@
-"""Faults that older implementations had on the wire, and that we must not have (PROTOCOL 10)."""
+"""Faults that older implementations had on the wire, and that we must not have."""
 
 from typing import Final
 

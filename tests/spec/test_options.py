@@ -1,4 +1,4 @@
-"""§ SOCKS Options, § IANA Considerations, and what PROTOCOL.md §2 says of options that make no sense."""
+"""§ SOCKS Options, § IANA Considerations, and options that make no sense."""
 
 import asyncio
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ def test_older_implementations_may_leave_options_unaligned() -> None:
 
 def test_the_kinds_are_those_asked_of_iana() -> None:
     kinds = {kind.name: kind.value for kind in OptionKind}
-    assert kinds.pop("STREAM_ID") == 0xFD10  # the seed's, in the experimental range
+    assert kinds.pop("STREAM_ID") == 0xFD10  # the QUIC extension's, in the experimental range
     assert kinds == {
         "STACK": 1,
         "AUTHENTICATION_METHOD_ADVERTISEMENT": 2,

@@ -1,4 +1,4 @@
-"""§ QUIC transport of the seed's draft (PROTOCOL.md, section 9)."""
+"""The QUIC extension of the older Go implementation."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""§ Security Considerations, and the faults of older implementations (PROTOCOL.md §10) that concern handshakes."""
+"""§ Security Considerations, and the faults of older implementations that concern handshakes."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""§ Username/Password Authentication, RFC 1929, and PROTOCOL.md §3."""
+"""§ Username/Password Authentication, and RFC 1929."""
 
 import asyncio
 

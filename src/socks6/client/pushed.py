@@ -1,4 +1,4 @@
-"""BIND with a backlog over QUIC: the proxy opens a stream for each peer (the seed's draft, "option 2")."""
+"""BIND with a backlog over QUIC: the proxy opens a stream for each peer (the QUIC extension of the older Go implementation, "option 2")."""
 
 import asyncio
 import itertools

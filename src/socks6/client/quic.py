@@ -42,7 +42,7 @@ class _Pooled:
 
     connection: QuicConnection
     loop: asyncio.AbstractEventLoop
-    command: int | None = None  # one for each connection, NOOP apart (the seed's draft); None: none so far
+    command: int | None = None  # one for each connection, NOOP apart (the QUIC extension); None: none so far
 
 
 class QuicWay:

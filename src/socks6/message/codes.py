@@ -74,7 +74,7 @@ class DatagramErrorCode(IntEnum):
 
 
 class OptionKind(IntEnum):
-    """Option kinds (§ IANA Considerations; StreamID is the seed's)."""
+    """Option kinds (§ IANA Considerations; StreamID is of the QUIC extension)."""
 
     STACK = 1
     AUTHENTICATION_METHOD_ADVERTISEMENT = 2

@@ -9,7 +9,7 @@ class DatagramLayout(Enum):
     """Where a datagram header keeps its address type and port."""
 
     DRAFT = "draft"  # address type, 00, port (2 bytes)
-    CONSISTENT = "consistent"  # port (2 bytes), 00, address type: as in the messages over TCP (the seed's)
+    CONSISTENT = "consistent"  # port (2 bytes), 00, address type: as in the messages over TCP (the older Go implementation's)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

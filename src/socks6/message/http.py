@@ -57,7 +57,7 @@ class Failure(NamedTuple):
     error: str
 
 
-# PROTOCOL 5; the error types are those of RFC 9209 §2.3
+# 02 is 403, 09 is 504, the rest is 502; the error types are those of RFC 9209 §2.3
 FAILURE_FOR_REPLY: Final[dict[int, Failure]] = {
     ReplyCode.GENERAL_FAILURE: Failure(HTTPStatus.BAD_GATEWAY, "proxy_internal_error"),
     ReplyCode.NOT_ALLOWED: Failure(HTTPStatus.FORBIDDEN, "http_request_denied"),

@@ -14,7 +14,7 @@ VERSION: Final = 0x05
 CREDENTIALS_VERSION: Final = 0x01  # RFC 1929
 NO_ADDRESS: Final = UNSPECIFIED_IPV4
 
-# PROTOCOL 5: as they are, but SOCKS 5 has no 09
+# as they are, but SOCKS 5 has no 09
 REPLY_FOR_CODE: Final[dict[int, ReplyCode]] = {
     **{code: code for code in ReplyCode if code <= ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED},
     ReplyCode.CONNECTION_TIMED_OUT: ReplyCode.HOST_UNREACHABLE,

@@ -34,7 +34,7 @@ MOST_ADDRESSES: Final = 8  # of a name are tried; whoever owns a name may give i
 MOST_ATTEMPTS: Final = 4  # of a race at a time, each with a descriptor and SYNs of its own
 SILENT_SECONDS: Final = 10.0  # what an attempt gets where others wait for its place and there is no deadline
 
-# PROTOCOL.md §5; what is absent is a general failure
+# § Operation Replies; what is absent is a general failure
 REPLY_FOR_ERRNO: Final[dict[int, ReplyCode]] = {
     errno.ENETUNREACH: ReplyCode.NETWORK_UNREACHABLE,
     errno.ENETDOWN: ReplyCode.NETWORK_UNREACHABLE,

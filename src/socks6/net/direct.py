@@ -209,7 +209,7 @@ class DirectOutbound(Outbound):
     async def _connect_to_dns(
         self, port: int, wanted: tuple[StackOption, ...], first_data: bytes, holder: Hashable
     ) -> Connection:
-        """Carry out a CONNECT to no address: the DNS service, or nothing at all (PROTOCOL.md §5)."""
+        """Carry out a CONNECT to no address: the DNS service, or nothing at all (§ DNS provided by SOCKS)."""
         if port != DNS_PORT:
             raise NotAllowed("an unspecified address is no destination")
         if self._dns_server is None:

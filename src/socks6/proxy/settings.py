@@ -60,8 +60,8 @@ class Settings:
     connections_per_source: int = 1_000  # of one IPv4 address or IPv6 /64
     connections_per_user: int = 1_000  # of one user that has a name; a stream of a QUIC connection is one
     dialects: tuple[Dialect, ...] = (DRAFT_12,)
-    quiet: bool = False  # answer nothing before authentication has succeeded (the seed's small cross section)
-    ignore_fragmented: bool = False  # close on requests that are not whole in the first read (the seed's)
+    quiet: bool = False  # answer nothing before authentication has succeeded
+    ignore_fragmented: bool = False  # close on requests that are not whole in the first read
     copy_tos: bool = False  # carry a client's own TOS over to the far leg, where it does not ask for another
     optimistic: bool = (
         False  # tell SOCKS 4, 5 and HTTP CONNECT clients success at once; reset them if it was none

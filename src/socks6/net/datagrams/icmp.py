@@ -22,7 +22,7 @@ from socks6.net.stream import DatagramReport
 
 FROM_HERE: Final = 1  # SO_EE_ORIGIN_LOCAL
 MOST: Final = 64  # taken from a queue at a time
-CODES: Final = {  # by origin, ICMP type and code (PROTOCOL.md §6); what is absent is not reported
+CODES: Final = {  # by origin, ICMP type and code (§ Reporting ICMP Errors); what is absent is not reported
     (FROM_ICMP, 3, 0): DatagramErrorCode.NETWORK_UNREACHABLE,
     (FROM_ICMP, 3, 1): DatagramErrorCode.HOST_UNREACHABLE,
     (FROM_ICMP, 11, 0): DatagramErrorCode.TTL_EXPIRED,
