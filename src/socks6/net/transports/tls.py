@@ -22,7 +22,7 @@ from socks6.net.stream import SENDS_ALREADY, Endpoint, Protection
 from socks6.net.turns import EVENT, Turns
 
 # CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
-# 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0010).
+# 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0020).
 PIECE: Final = 65536
 RECORD: Final = 16384  # what OpenSSL gives at a time at the most
 RECORDS: Final = (
