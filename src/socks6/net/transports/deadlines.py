@@ -17,8 +17,9 @@ class Deadlines(Generic[ItemT]):
         self._due = due
         self._loop: Final = asyncio.get_running_loop()
         self._order: Final = itertools.count()
-        self._times: dict[ItemT, float] = {}
-        self._heap: list[tuple[float, int, ItemT]] = []
+        self._times: dict[ItemT, tuple[float, int]] = {}
+        self._items: dict[int, ItemT] = {}  # by the second of these: the heap keeps no item that was dropped
+        self._heap: list[tuple[float, int]] = []
         self._timer: asyncio.Handle | None = None
         self._rings_at = 0.0  # uvloop's handles do not tell it where the time was past already
 
@@ -28,22 +29,28 @@ class Deadlines(Generic[ItemT]):
 
     def set(self, item: ItemT, when: float) -> None:
         """Give an item this deadline, of the loop's time, instead of any other."""
-        if self._times.get(item) == when:
+        if item in self._times and self._times[item][0] == when:
             return
-        self._times[item] = when
-        heapq.heappush(self._heap, (when, next(self._order), item))
+        self.drop(item)
+        entry = when, next(self._order)
+        self._times[item] = entry
+        self._items[entry[1]] = item
+        heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._times) + 64:  # mostly of deadlines that were set anew
-            self._heap = [(when, next(self._order), item) for item, when in self._times.items()]
+            self._heap = list(self._times.values())
             heapq.heapify(self._heap)
         self._wind()
 
     def drop(self, item: ItemT) -> None:
         """Have an item no deadline any more. Idempotent."""
-        self._times.pop(item, None)
+        entry = self._times.pop(item, None)
+        if entry is not None:
+            del self._items[entry[1]]
 
     def close(self) -> None:
         """Call nobody any more. Idempotent."""
         self._times.clear()
+        self._items.clear()
         self._heap.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -65,8 +72,9 @@ class Deadlines(Generic[ItemT]):
         self._timer = None
         now = self._loop.time() + 0.001  # loops' timers may be that much early
         while self._heap and self._heap[0][0] <= now:
-            when, _, item = heapq.heappop(self._heap)
-            if self._times.get(item) == when:
-                del self._times[item]
+            _, order = heapq.heappop(self._heap)
+            if order in self._items:
+                item = self._items[order]
+                self.drop(item)
                 self._due(item)
         self._wind()

@@ -1,6 +1,8 @@
 """One timer for many deadlines."""
 
 import asyncio
+import gc
+import weakref
 
 from socks6.net.transports.deadlines import Deadlines
 from tests.kit.loops import Run
@@ -109,6 +111,26 @@ def test_deadlines_that_are_past_are_due_at_once_and_bar_no_others(run: Run) -> 
         deadlines.set("long past", now - 2)
         await done.wait()
         assert due == ["long past", "past", "later"]
+        deadlines.close()
+
+    run(main())
+
+
+class Thing:
+    """Something that can be looked for after it is gone."""
+
+
+def test_an_item_that_was_dropped_is_kept_no_longer(run: Run) -> None:
+    async def main() -> None:
+        deadlines: Deadlines[Thing] = Deadlines(lambda _: None)
+        thing = Thing()
+        deadlines.set(thing, asyncio.get_running_loop().time() + 100)
+        deadlines.set(thing, asyncio.get_running_loop().time() + 90)
+        deadlines.drop(thing)
+        gone = weakref.ref(thing)
+        del thing
+        gc.collect()
+        assert gone() is None
         deadlines.close()
 
     run(main())
