@@ -200,10 +200,12 @@ async def _begin(stream: QuicStream, ask: Ask) -> None:
 
 async def _leave(connection: QuicConnection) -> None:
     """Close in order, if the proxy is there to take what was sent."""
+    if connection.handshake is None:
+        connection.abandon()
+        return
     try:
-        if connection.handshake is not None:
-            async with asyncio.timeout(LEAVE_SECONDS):
-                await connection.aclose()
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await connection.aclose()
     except TimeoutError:
         pass
     finally:

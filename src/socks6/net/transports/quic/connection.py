@@ -211,6 +211,9 @@ class QuicConnection:
 
     def abandon(self) -> None:
         """Close now if nothing is on its way, else as `close_when_unused`; nobody waits for that. Idempotent."""
+        if self.over is None:
+            # RFC 9000, section 10.2.3: the peer may be unable to read our last word before our part of the handshake
+            self._pump.flush()
         if not self.unused or (self.handshake is not None and not self.core.quiet):
             self.close_when_unused()
         else:

@@ -449,3 +449,20 @@ def test_a_stream_that_nobody_accepted_keeps_no_connection(run: Run, library: st
             await until(lambda: far.over)
 
     run(main())
+
+
+@LIBRARY
+def test_a_server_can_read_the_last_word_of_a_client_that_gives_up_in_the_handshake(
+    run: Run, library: str
+) -> None:
+    """RFC 9000, section 10.2.3: not before it has the client's part of it; else its place is taken for 10 s."""
+
+    async def main() -> None:
+        with certificate() as files:
+            async with asyncio.timeout(5), listening(files, backend_named(library)) as listener:
+                client = connector(files, backend_named(library)).begin(("127.0.0.1", listener.local.port))
+                await until(lambda: client.handshake)
+                client.abandon()
+                await until(lambda: not listener.connections)
+
+    run(main())
