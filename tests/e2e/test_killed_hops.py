@@ -99,7 +99,7 @@ def test_a_killed_hop_of_two_resets_both_sides(tmp_path: Path, transport: str, v
 
 
 @pytest.mark.parametrize("victim", ["first", "last"])
-@pytest.mark.parametrize("transport", ["tcp", "tls"])
+@pytest.mark.parametrize("transport", [pytest.param("tcp", marks=pytest.mark.deep), "tls"])
 def test_a_response_without_a_length_does_not_end_when_a_hop_is_killed(
     tmp_path: Path, transport: str, victim: str
 ) -> None:
