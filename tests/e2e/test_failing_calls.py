@@ -2,6 +2,7 @@
 hangs, nobody is told what is not so, and the next client is served. `make deep` tries every call, failure and transport."""
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import os
@@ -10,25 +11,25 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
 
+from socks6.errors import ConfigurationError
+from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import NullObserver, Observer
+from tests.kit.certificates import write_certificate
 from tests.kit.failing import KINDS, SIDE, Kind, Plan, failing
-from tests.kit.failing_world import TRANSPORTS, Act, World, acts, world
-from tests.kit.loops import LOOP_FACTORIES
+from tests.kit.failing_world import HOST, TRANSPORTS, Act, World, acts, world
+from tests.kit.loops import LOOP_FACTORIES, Run
 
 ACT_SECONDS: Final = 15.0  # more than any time-out of the world
 PATIENCE: Final = 40.0  # for what ends by itself: a QUIC connection whose peer says nothing
 
 TOLD_AS: Final = {9: (9, 4)}  # SOCKS 5 has no word for a time-out
-FEW: Final = (
-    "connect",
-    "associate",
-    "bind",
-    "socks5_udp",
-    "converted_connect",
-)  # acts that `make test` tries
+FEW: Final = ("connect", "bind", "socks5_udp")  # acts that `make test` tries
 DIALS: Final = ("connect", "upload", "socks5_connect")  # acts for which a proxy makes one socket
 ACTS_OF_KIND: Final = {"connect": DIALS, "socket": DIALS, "resolve": ("connect_by_name",)}
 REPLIES: Final[Mapping[str, int]] = {  # to such an act, by what failed; what is not here is a general failure
@@ -64,12 +65,20 @@ def held(scene: World) -> Counter[str]:
 async def settled(scene: World, before: Counter[str]) -> Counter[str]:
     """Return what there is more of than before, once nothing is, or there was time enough."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
-    while more := held(scene) - before:
-        if asyncio.get_running_loop().time() > deadline:
-            break
-        gc.collect()
+    for polls in itertools.count(1):
+        more = held(scene) - before
+        if not more or asyncio.get_running_loop().time() > deadline:
+            return more
+        if polls % 50 == 0:
+            gc.collect()
         await asyncio.sleep(0.02)
-    return more
+    raise AssertionError
+
+
+async def at_rest(scene: World) -> None:
+    """Wait until the sessions that nobody tears down have ended."""
+    kept = Counter({what: number for what, number in held(scene).items() if "sessions" not in what})
+    assert not await settled(scene, kept)
 
 
 def steps(*, every: bool) -> Iterator[int]:
@@ -89,8 +98,10 @@ class Trial:
 
     async def each(self, act: Act, name: str, failure: str, side: str, *, times: int, every: bool) -> int:
         """Return how many runs it took until one in which nothing failed."""
-        before = held(self._scene)
         kind = KINDS[name]
+        await act(self._scene)  # what an act opens for good, a converter's connection, is there from now on
+        await at_rest(self._scene)
+        before = held(self._scene)
         for runs, step in enumerate(steps(every=every)):
             plan = Plan(failure=kind.failures[failure], step=step, times=times, side=side)
             told = await self._once(act, kind, plan)
@@ -155,8 +166,6 @@ async def play(transport: str, folder: Path, kinds: Iterable[str], *, every: boo
     async with world(transport, folder) as scene:
         for act in acts(transport).values():
             assert await act(scene) in {0, 5}, act.__name__
-        kept = Counter({what: number for what, number in held(scene).items() if "'s " not in what})
-        assert not await settled(scene, kept)  # sessions that nobody tore down end by themselves
         trial = Trial(scene, complaints)
         for name in kinds:
             failures = KINDS[name].failures if every else [*KINDS[name].failures][:1]
@@ -185,3 +194,69 @@ def test_each_call_of_a_proxy_fails(tmp_path: Path, loop_name: str) -> None:
 def test_each_call_fails_in_each_way(tmp_path: Path, transport: str, loop_name: str, kind: str) -> None:
     with asyncio.Runner(loop_factory=LOOP_FACTORIES[loop_name]) as runner:
         runner.run(play(transport, tmp_path, [kind], every=True))
+
+
+async def start(folder: Path, name: str, failures: Iterable[str]) -> None:
+    """Start a server with each kind of listener over and over, while one call after the other fails."""
+    files = write_certificate(folder)
+    urls = [
+        f"mixed://{HOST}:0",
+        f"socks6+tls://{HOST}:0?{files.listener_query}",
+        f"socks6+quic://{HOST}:0?{files.listener_query}",
+        f"socks6+unix://{folder}/socket",
+    ]
+    before = Counter[str]()
+    for failure in failures:
+        for step in itertools.count():
+            with failing(KINDS[name], Plan(failure=KINDS[name].failures[failure], step=step)) as plan:
+                worker = ServerWorker()
+                with contextlib.suppress(OSError, ConfigurationError):
+                    async with Server(urls, worker, open_to_all=True):
+                        pass
+                await worker.aclose()
+            now = Counter(tasks=len(asyncio.all_tasks()), descriptors=len(os.listdir("/proc/self/fd")))
+            before = before or now
+            assert not now - before, plan.failed
+            if "_remove_ours" in str(plan.failed):
+                (folder / "socket").unlink()  # could not be removed: the next server replaces it
+            assert not (folder / "socket").exists(), plan.failed
+            if not plan.failed:
+                break
+
+
+@pytest.mark.parametrize("name", ["bind", "name", "option", "socket"])
+def test_a_start_that_fails_leaves_nothing(run: Run, tmp_path: Path, name: str) -> None:
+    run(start(tmp_path, name, [*KINDS[name].failures][:1]))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("loop_name", sorted(LOOP_FACTORIES))
+@pytest.mark.parametrize("name", KINDS)
+def test_a_start_that_fails_in_any_way_leaves_nothing(tmp_path: Path, loop_name: str, name: str) -> None:
+    with asyncio.Runner(loop_factory=LOOP_FACTORIES[loop_name]) as runner:
+        runner.run(start(tmp_path, name, KINDS[name].failures))
+
+
+async def serve_with(observer: Observer) -> None:
+    """Have a proxy do all that it can; its log is an observer."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    with TemporaryDirectory() as folder:
+        async with world("tcp", Path(folder), observer) as scene:
+            for act in acts("tcp").values():
+                assert await act(scene) in {0, 5}, act.__name__
+            await at_rest(scene)
+            assert not scene.proxy.held
+    messages = {complaint["message"] for complaint in complaints}
+    assert messages == {
+        f"an observer's {what} raised"
+        for what in ("listening", "connection_opened", "connection_ended", "stopping")
+    }
+
+
+def test_an_observer_that_always_raises_harms_nobody(run: Run) -> None:
+    def fault(*_: object) -> None:
+        raise ValueError("the observer's own")
+
+    names = [name for name in vars(Observer) if not name.startswith("_")]
+    run(serve_with(type("Raising", (NullObserver,), dict.fromkeys(names, fault))()))

@@ -11,6 +11,7 @@ import contextvars
 import errno
 import functools
 import io
+import itertools
 import os
 import pathlib
 import select
@@ -59,7 +60,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "receive": Kind(
         calls=tuple((socket.socket, name) for name in ("recv", "recvfrom", "recvmsg", "recv_into")),
-        failures=raises(errno.ECONNRESET, errno.ETIMEDOUT, errno.ENOMEM, errno.EAGAIN),
+        failures=raises(errno.ECONNRESET, errno.ETIMEDOUT, errno.ENOMEM),  # EAGAIN would be no truth: there is something
     ),
     "accept": Kind(
         calls=((socket.socket, "accept"),),
@@ -179,3 +180,21 @@ def _failing_call(original: Callable[..., Any], kind: Kind, name: str, plan: Pla
         raise error
 
     return call
+
+
+def each_failing(name: str, act: Callable[[], object]) -> Iterator[tuple[str, Exception | None]]:
+    """Do something over and over while one call of a kind after the other fails, in each way.
+
+    Give each time what failed, and what was raised; last of all, for each way, "" for a run in which nothing did.
+    """
+    for failure in KINDS[name].failures.values():
+        for step in itertools.count():
+            error: Exception | None = None
+            with failing(KINDS[name], Plan(failure=failure, step=step)) as plan:
+                try:
+                    act()
+                except Exception as raised:  # noqa: BLE001 - for the caller to judge
+                    error = raised
+            yield "; ".join(plan.failed), error
+            if not plan.failed:
+                break

@@ -60,9 +60,9 @@ def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, 
         return plan, "", False
     certificate, key = own_certificate(environment)
     own = TlsParameters(certificate=str(certificate), key=str(key))
-    made = not certificate.exists()
-    if made:
-        try:
+    try:
+        made = not certificate.exists()
+        if made:
             certificate.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             make_certificate(
                 (),  # strangers read it: it tells nobody what the machine is called, or what for it is
@@ -70,9 +70,10 @@ def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, 
                 key=key,
                 now=dt.datetime.now(dt.UTC),
             )
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot make a certificate, {error.filename}: {error.strerror}: name one (--tls-cert, cert=)"
-            ) from error
+    except OSError as error:
+        place = error.filename or certificate
+        raise ConfigurationError(
+            f"cannot make a certificate, {place}: {error.strerror}: name one (--tls-cert, cert=)"
+        ) from error
     settings = dataclasses.replace(plan.settings, tls=plan.settings.tls.over(own))
     return dataclasses.replace(plan, settings=settings), str(certificate), made

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 ATTEMPTS: Final = 20
 PAUSE_SECONDS: Final = 0.1  # a file that was written within them may be in the middle of it
@@ -55,7 +55,7 @@ def write_at_once(path: str | Path, data: bytes, *, private: bool = False) -> No
     target = Path(os.path.realpath(path))
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with opened_for_writing(descriptor) as file:
             if target.exists() and not private:  # else it has the mode of what mkstemp makes
                 known = target.stat()
                 with contextlib.suppress(PermissionError):
@@ -66,7 +66,17 @@ def write_at_once(path: str | Path, data: bytes, *, private: bool = False) -> No
             os.fsync(file.fileno())
         Path(name).replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first failure is the one to tell of
+            Path(name).unlink()
+        raise
+
+
+def opened_for_writing(descriptor: int) -> BinaryIO:
+    """Return a file that owns a descriptor, which is closed if there is no such file. Raises OSError."""
+    try:
+        return os.fdopen(descriptor, "wb")
+    except BaseException:
+        os.close(descriptor)
         raise
 
 

@@ -58,6 +58,16 @@ class QuicSetting:
     async def listen(self, ports: SharedPorts) -> list["QuicPlace"]:
         """Listen at each address of the host. Raises OSError."""
         places: list[QuicPlace] = []
+        try:
+            await self._listen(ports, places)
+        except BaseException:
+            for place in places:
+                await place.aclose()
+            raise
+        return places
+
+    async def _listen(self, ports: SharedPorts, places: list["QuicPlace"]) -> None:
+        """Add a place for each address. Raises OSError."""
         refusals: list[OSError] = []
         port = self.address.port
         for address in await listening_addresses(self.address.host):
@@ -66,15 +76,16 @@ class QuicSetting:
             except OSError as error:
                 refusals.append(error)
                 continue
-            port = shared.sock.getsockname()[1]
-            places.append(QuicPlace(self, shared))
+            try:
+                places.append(QuicPlace(self, shared))
+            except BaseException:
+                shared.close()
+                raise
+            port = shared.number
         # a family that this machine does not have passes, if there is another
         for refusal in refusals:
             if refusal.errno not in NO_SUCH_FAMILY or not places:
-                for place in places:
-                    await place.aclose()
                 raise refusal
-        return places
 
 
 class QuicPlace:

@@ -243,10 +243,11 @@ class Server:
 
     def _guard_listeners(self) -> None:
         """Have no client be led to where clients are served."""
-        self._served = [served for listening in self._listeners for served in listening.endpoints]
-        self._served += [(quic.local, True) for quic in self._quic_places]
-        for place, udp in self._served:
+        served = [place for listening in self._listeners for place in listening.endpoints]
+        served += [(quic.local, True) for quic in self._quic_places]
+        for place, udp in served:
             self._worker.machine.listeners.add(place, udp=udp)
+            self._served.append((place, udp))
 
     async def _drained(self) -> bool:
         """Give the running connections their time; return whether all ended within it."""

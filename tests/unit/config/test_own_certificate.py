@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from types import NoneType
 
 import pytest
 from cryptography import x509
@@ -17,6 +18,7 @@ from socks6.net.encryption.contexts import server_context
 from socks6.net.encryption.issue import read_certificate
 from socks6.net.url import ProxyURL
 from tests.kit.certificates import write_certificate
+from tests.kit.failing import each_failing
 
 
 def plan(*urls: str, **said: str) -> Plan:
@@ -74,6 +76,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"cannot make a certificate, .*file/x: Not a directory"):
         with_certificate(plan("socks6+tls://127.0.0.1:0"), {"STATE_DIRECTORY": str(tmp_path / "file" / "x")})
+
+
+def test_whichever_call_fails_there_are_both_files_or_none(tmp_path: Path) -> None:
+    environment = {"STATE_DIRECTORY": str(tmp_path / "state")}
+    held = len(os.listdir("/dev/fd"))
+    listen = plan("socks6+tls://127.0.0.1:0")
+    for what, error in each_failing("file", lambda: with_certificate(listen, environment)):
+        files = os.listdir(tmp_path / "state") if (tmp_path / "state").exists() else []
+        assert isinstance(error, ConfigurationError if what else NoneType), what
+        assert len(files) == (0 if error else 2), what
+        assert len(os.listdir("/dev/fd")) == held, what
+        for name in files:
+            (tmp_path / "state" / name).unlink()
 
 
 def test_it_names_nothing(tmp_path: Path) -> None:

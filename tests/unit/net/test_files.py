@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from types import NoneType
 
 import pytest
 
 from socks6.net.files import ATTEMPTS, CONFIRM_SECONDS, read_settled, write_at_once
+from tests.kit.failing import KINDS, each_failing
 
 LONG_AGO = 1_000_000_000
 
@@ -81,6 +83,31 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pyte
         write_at_once(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_whichever_call_fails_a_file_is_old_or_new_and_nothing_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    held = len(os.listdir("/dev/fd"))
+    runs = 0
+    for what, error in each_failing("file", lambda: write_at_once(path, b"new")):
+        assert isinstance(error, OSError if what else NoneType), what
+        assert path.read_bytes() == (b"new" if error is None else b"old"), what
+        assert os.listdir(tmp_path) == ["file"], what
+        assert len(os.listdir("/dev/fd")) == held, what
+        path.write_bytes(b"old")
+        runs += 1
+    assert runs > len(KINDS["file"].failures)
+
+
+def test_whichever_call_fails_reading_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"all")
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    held = len(os.listdir("/dev/fd"))
+    for what, error in each_failing("file", lambda: read_settled(path, pause=lambda _: None)):
+        assert isinstance(error, OSError if what else NoneType), what
+        assert len(os.listdir("/dev/fd")) == held, what
 
 
 def _never(_: float) -> None:

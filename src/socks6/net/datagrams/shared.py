@@ -51,7 +51,12 @@ class SharedPort:
         self._sender = SegmentSender(self.sock)
         self._in_rows: set[Receiver] = set()
         ask_for_segments(self.sock)
-        readiness.add(self.sock.fileno(), self._ready)
+        try:
+            self.number: Final[int] = self.sock.getsockname()[1]
+            readiness.add(self.sock.fileno(), self._ready)
+        except BaseException:
+            self.sock.close()
+            raise
 
     def speak(self, first_bytes: Iterable[int], receiver: Receiver, *, in_rows: bool = False) -> None:
         """Have datagrams that begin with one of these bytes go to `receiver`.
@@ -133,7 +138,7 @@ class SharedPorts:
             shared.hold()
             return shared
         shared = SharedPort(host, port, self._readiness)
-        self._ports[host, shared.sock.getsockname()[1]] = shared
+        self._ports[host, shared.number] = shared
         return shared
 
 

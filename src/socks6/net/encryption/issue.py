@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host, without_trailing_dot
+from socks6.net.files import opened_for_writing
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -41,7 +42,8 @@ def make_certificate(
     try:
         _write(certificate, certificate_pem, CERTIFICATE_MODE)
     except BaseException:
-        key.unlink()
+        with suppress(OSError):
+            key.unlink()
         raise
 
 
@@ -106,7 +108,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     """Write a file that must not be there yet, readable by nobody else before it should be."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with open(descriptor, "wb") as file:
+        with opened_for_writing(descriptor) as file:
             file.write(data)
     except BaseException:
         with suppress(OSError):

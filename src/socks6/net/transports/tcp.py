@@ -59,7 +59,7 @@ async def listen_tcp(
             except OSError as error:
                 refusals.append(error)
                 continue
-            listeners.append(SocketListener(sock, url=_url(scheme, sock)))
+            listeners.append(_listener(sock, scheme))
             port = sock.getsockname()[1]
             if fast_open:
                 accept_fast_open(sock, fast_open)
@@ -185,6 +185,15 @@ def _socket(address: Address, port: int, *, reuse_port: bool, defer_accept: int)
         sock.close()
         raise
     return sock
+
+
+def _listener(sock: socket.socket, scheme: str) -> SocketListener:
+    """Return a listener that owns the socket, which is closed if there is none. Raises OSError."""
+    try:
+        return SocketListener(sock, url=_url(scheme, sock))
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _url(scheme: str, sock: socket.socket) -> str:

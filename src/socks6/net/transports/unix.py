@@ -1,6 +1,7 @@
 """Unix sockets."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -26,11 +27,17 @@ async def listen_unix(
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
+    except BaseException:
+        sock.close()
+        raise
+    try:
         os.chmod(path, mode)  # nobody can have connected: the socket does not listen yet
         made = os.stat(path)
         sock.listen(backlog)
     except BaseException:
         sock.close()
+        with contextlib.suppress(OSError):
+            os.unlink(path)
         raise
     return SocketListener(sock, url=url or f"unix://{path}", on_close=lambda: _remove_ours(path, made))
 
@@ -60,9 +67,7 @@ def _remove_stale(path: str) -> None:
 
 
 def _remove_ours(path: str, made: os.stat_result) -> None:
-    """Remove the file unless another server has put its own in its place."""
-    try:
+    """Remove the file unless another server has put its own in its place; one that stays is replaced by the next."""
+    with contextlib.suppress(OSError):
         if os.path.samestat(os.stat(path), made):
             os.unlink(path)
-    except FileNotFoundError:
-        pass

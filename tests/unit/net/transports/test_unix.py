@@ -1,9 +1,12 @@
 """Unix sockets."""
 # ruff: noqa: ASYNC240 - a test may look at a file
 
+import contextlib
+import itertools
+import os
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +16,7 @@ from typing_extensions import override
 
 from socks6.net.stream import NOWHERE, ByteStream, Protection
 from socks6.net.transports.unix import connect_unix, listen_unix
+from tests.kit.failing import KINDS, Plan, failing
 from tests.kit.loops import Run
 from tests.kit.streams import StreamConformance, accept, closing
 
@@ -146,6 +150,29 @@ def test_a_file_that_somebody_removed_is_no_error_on_close(run: Run, path: str) 
         await listener.aclose()
 
     run(play())
+
+
+@pytest.mark.parametrize("kind", ["file", "bind", "socket"])
+def test_whichever_call_fails_nothing_is_left(run: Run, path: str, kind: str) -> None:
+    async def listen(failure: Callable[[], Exception], step: int) -> list[str]:
+        with failing(KINDS[kind], Plan(failure=failure, step=step)) as plan, contextlib.suppress(OSError):
+            listener = await listen_unix(path)
+            await listener.aclose()
+        return plan.failed
+
+    async def scene() -> None:
+        held = len(os.listdir("/dev/fd"))
+        for failure in KINDS[kind].failures.values():
+            for step in itertools.count():
+                failed = await listen(failure, step)
+                assert len(os.listdir("/dev/fd")) == held, failed
+                if "in _remove_ours" in str(failed):
+                    os.unlink(path)  # could not be removed: the next server replaces it
+                assert not os.path.exists(path), failed
+                if not failed:
+                    break
+
+    run(scene())
 
 
 def test_nothing_that_listens_is_a_refusal(run: Run, path: str) -> None:
