@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Final, TypeAlias
 
 import pytest
 
-from socks6 import Client, ProxiedStream
+from socks6 import Client, ProxiedStream, ProxyUnreachable
+from socks6.net import silent_peers
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.netns import RIGHT, Namespace, needs_namespaces, road
@@ -72,7 +74,11 @@ async def another_link(network: Network) -> None:
 async def another_route(network: Network) -> None:
     """Have what leaves from the old address get lost, though it stays."""
     network.near.configure(f"route replace {PROXY} via 10.67.1.2 metric 5")
-    network.far.configure("rule add pref 1 from 10.66.1.1 type blackhole")
+    network.far.configure(
+        "rule add pref 10 lookup local",  # after ours, that is
+        "rule del pref 0",
+        "rule add pref 1 from 10.66.1.1 type blackhole",
+    )
 
 
 async def away_for_a_moment(network: Network) -> None:
@@ -145,3 +151,50 @@ def test_over_quic_all_goes_on_by_another_way(
 ) -> None:
     with proxy(network, tmp_path, "quic", f"&backend={backend}") as url:
         run(over_quic(url, network, change))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("change", [another_address, another_link, another_route, away_for_a_moment])
+def test_over_tls_requests_work_and_open_streams_end(
+    run: Run, network: Network, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream over TCP stays at its address: it ends in time, or goes on where the address has come back."""
+    monkeypatch.setattr(silent_peers, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(silent_peers, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(silent_peers, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(silent_peers, "UNANSWERED", 2)
+
+    async def scene(url: str) -> None:
+        with contextlib.ExitStack() as stack:
+            with network.far.entered():
+                echoing = stack.enter_context(echo())
+                datagrams = stack.enter_context(udp_echo())
+            place, at = (echoing.host, echoing.port), (datagrams.host, datagrams.port)
+            client = Client(url, timeout=REQUEST_SECONDS)
+            idle, busy = [await client.connect(*place) for _ in range(2)]
+            async with client.associate() as association:
+                await association.send(b"before", at)
+                assert (await association.receive())[0] == b"before"
+                await change(network)
+                async with await client.connect(*place) as other:
+                    await answers(other)
+                with contextlib.suppress(OSError):
+                    await association.send(b"after", at)
+                await busy.send(b"there?")
+                if change is away_for_a_moment:
+                    assert await busy.receive() == b"there?"
+                    await answers(idle)
+                else:
+                    for stream in (idle, busy):
+                        with pytest.raises(OSError, check=lambda error: error.errno == errno.ETIMEDOUT):
+                            await stream.receive()
+                    with pytest.raises(ProxyUnreachable, match="imed out"):
+                        await association.receive()
+            async with client.associate() as association:
+                await association.send(b"anew", at)
+                assert (await association.receive())[0] == b"anew"
+            for stream in (idle, busy):
+                stream.abort()
+
+    with proxy(network, tmp_path, "tls") as url:
+        run(scene(url))

@@ -15,6 +15,7 @@ from typing import IO, Final
 import pytest
 
 from socks6.client.client import Client
+from socks6.client.quic import SURE_SECONDS
 from socks6.errors import TlsFailed
 from socks6.net.transports.quic.backends import backend_named
 from tests.kit.certificates import Files, pin_of_file, write_certificate
@@ -24,6 +25,7 @@ from tests.kit.origins import PAGE, Place, big_file, checksum, echo, tcp_host, w
 from tests.kit.processes import Ended, socks6
 from tests.kit.proxies import ENVIRONMENT, Proxy, converter, curl, curl_line, server, tunnel
 from tests.kit.quic import connector, listening
+from tests.kit.streams import receive_exactly
 
 pytestmark = pytest.mark.e2e
 
@@ -258,6 +260,29 @@ def test_streams_end_at_once_when_their_server_was_started_anew(files: Files) ->
             with pytest.raises(ConnectionResetError):
                 ask(client)
             later.enter_context(tunnel(near.place, place))
+
+
+@pytest.mark.parametrize("backend", ["qh3", pytest.param("aioquic", marks=pytest.mark.deep)])
+@pytest.mark.parametrize("first", [b"", b"hello"])
+def test_the_first_request_after_a_restart_works(run: Run, files: Files, backend: str, first: bytes) -> None:
+    """The library's: a connection that the proxy has forgotten is noticed before anything was carried out."""
+
+    async def scene() -> None:
+        with over_quic(files, query=f"&backend={backend}", ends_with=-9) as far:
+            client = Client(f"{far.url}?ca={files.ca}&backend={backend}", timeout=5.0)
+            async with await client.connect(place.host, place.port, initial_data=b"!") as stream:
+                assert await stream.receive() == b"!"
+            far.process.kill()
+        with over_quic(files, query=f"&backend={backend}", port=far.place.port):
+            way = client._asker._way._quic
+            assert way is not None
+            way._pool[0].connection._pump.heard_at -= SURE_SECONDS  # a server seldom starts faster
+            async with client, await client.connect(place.host, place.port, initial_data=first) as stream:
+                await stream.send(b"there?")
+                assert await receive_exactly(stream, len(first) + 6) == first + b"there?"
+
+    with echo() as place:
+        run(scene())
 
 
 def test_auto_is_quic(files: Files) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from socks6.client.quic import Ask
+from socks6.client.quic import Ask, NotAnswered, first_answer
 from socks6.client.request import receive_operation, receive_verdict, refusal_error
 from socks6.client.session import ClientSession, Hold, Part, Refusal
 from socks6.client.way import Dial, WayToProxy
@@ -198,6 +198,21 @@ class Asker:
     async def _carry_out(
         self, request: Request, initial_data: bytes, part: Part, idempotent: bool
     ) -> Granted | _Refused:
+        """Make a request, once more if its connection was lost before anything came back and that does no harm.
+
+        That is as with what is sent ahead (§ TCP Fast Open on the Client-Proxy Leg): it has a token, so that no proxy
+        carries it out twice, or neither it nor its data wants one.
+        """
+        repeatable = part.token is not None or not (initial_data or idempotent)
+        try:
+            return await self._carry_out_once(request, initial_data, part, idempotent, repeatable)
+        except NotAnswered:
+            self._way.doubt()
+            return await self._carry_out_once(request, initial_data, part, idempotent, repeatable=False)
+
+    async def _carry_out_once(
+        self, request: Request, initial_data: bytes, part: Part, idempotent: bool, repeatable: bool
+    ) -> Granted | _Refused:
         backlog = find(request.options, ListenBacklog) is not None
         conversation = ClientConversation(
             replace(request, options=(*request.options, *part.options)),
@@ -213,9 +228,11 @@ class Asker:
         near = (option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY)
         opening = conversation.data_to_send() if in_syn else None
         alone = backlog and find(request.options, StreamID) is None
-        stream = await self._way.go(Ask(request.command, tuple(near), opening, alone=alone))
+        stream = await self._way.go(
+            Ask(request.command, tuple(near), opening, alone=alone, repeatable=repeatable)
+        )
         try:
-            verdict = await receive_verdict(conversation, stream)
+            verdict = await first_answer(stream, receive_verdict(conversation, stream), repeatable=repeatable)
             if isinstance(verdict, AuthenticationRefused):
                 stream.abort()
                 why = self.session.refused(part, verdict.reply, _now())

@@ -1,19 +1,21 @@
 """A client's QUIC connections to its proxy: each request is a stream of one that is there, if one suits."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
-from socks6.errors import TlsFailed
+from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Command, Leg
 from socks6.message.options import StackOption
-from socks6.net.dial import interleaved
+from socks6.net.dial import interleaved, known_or_newer
 from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import prepare
+from socks6.net.stream import ByteStream
 from socks6.net.transports.quic.backends import DEFAULT, backend_named
 from socks6.net.transports.quic.certificates import read_own
+from socks6.net.transports.quic.client_socket import NETWORK_CHANGED
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import QuicConnector
 from socks6.net.transports.quic.stream import QuicStream
@@ -22,7 +24,12 @@ from socks6.net.url import ProxyURL
 ADDRESS_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
 LEAVE_SECONDS: Final = 0.5  # what was sent last gets to arrive before a client is gone
 CONNECTIONS: Final = 64  # for one command; then requests go by one that is blocked, too
+SURE_SECONDS: Final = 1.0  # after something was heard: the proxy is taken to be there still
+ATTEMPTS: Final = 3  # at a connection whose network changes while it begins
 STALE_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
+UNANSWERED: Final = "the proxy does not answer any more"
+
+AnswerT = TypeVar("AnswerT")
 
 
 class Ask(NamedTuple):
@@ -34,6 +41,11 @@ class Ask(NamedTuple):
         None  # to be sent first, in the SYN or as early data if that can be: it may come twice
     )
     alone: bool = False  # over QUIC: as the first of a new connection
+    repeatable: bool = False  # it may come twice, from another connection too
+
+
+class NotAnswered(ProxyUnreachable):
+    """A request's connection was lost before anything came back, and the request may be made once more."""
 
 
 @dataclass(slots=True)
@@ -66,7 +78,7 @@ class QuicWay:
             pooled for pooled in self._pool if pooled.connection.over is None and not pooled.loop.is_closed()
         ]
         for pooled in () if ask.alone else self._candidates(ask.command):
-            stream = await self._stream_of(pooled, ask.command)
+            stream = await self._stream_of(pooled, ask)
             if stream is not None:
                 await _begin(stream, ask)
                 return stream
@@ -115,8 +127,9 @@ class QuicWay:
         answering = (pooled for pooled in here if pooled.connection.answers)
         return sorted(answering, key=lambda pooled: pooled.connection.streams)
 
-    async def _stream_of(self, pooled: _Pooled, command: int) -> QuicStream | None:
+    async def _stream_of(self, pooled: _Pooled, ask: Ask) -> QuicStream | None:
         """Return a stream of a connection that is there; None if it does not suit."""
+        command = ask.command
         connection = pooled.connection
         if connection.over is not None or not _suits(pooled, command):  # others had their turn meanwhile
             return None
@@ -130,7 +143,7 @@ class QuicWay:
             connection.want_streams(True)  # the first may come before the reply has been read
         try:
             await self._connector.ready(connection)
-            stream = connection.open_nowait()
+            stream = connection.open_nowait() if await _is_there(connection, ask) else None
         except TlsFailed:
             raise
         except OSError:
@@ -144,17 +157,15 @@ class QuicWay:
         place = self._url.host, self._url.port
         addresses = await self._resolver.resolve(*place)
         try:
-            return await self._dial_one_of(interleaved(addresses), ask)
-        except TlsFailed:
-            raise
+            return await known_or_newer(
+                addresses,
+                lambda: self._resolver.newer(*place, addresses),
+                lambda some: self._dial_one_of(interleaved(some), ask),
+                QuicStream.abort,
+            )
         except asyncio.CancelledError:
             self._resolver.doubt(self._url.host)  # perhaps it took too long for whoever waited
             raise
-        except OSError:
-            newer = await self._resolver.newer(*place, addresses)
-            if not newer:
-                raise
-            return await self._dial_one_of(interleaved(newer), ask)
 
     async def _dial_one_of(self, addresses: Sequence[Address], ask: Ask) -> QuicStream:
         """Return the first stream of a new connection to the first address that answers."""
@@ -169,6 +180,15 @@ class QuicWay:
         return await self._dial_address(addresses[-1].socket_address, ask)
 
     async def _dial_address(self, address: SocketAddress, ask: Ask) -> QuicStream:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._dial_once(address, ask)
+            except OSError as error:
+                if error.errno != NETWORK_CHANGED:
+                    raise
+        return await self._dial_once(address, ask)
+
+    async def _dial_once(self, address: SocketAddress, ask: Ask) -> QuicStream:
         at_once = ask.opening is not None and self._connector.has_ticket
         connection = self._connector.begin(address)
         command = None if ask.command == Command.NOOP else ask.command
@@ -186,6 +206,47 @@ class QuicWay:
             connection.close_when_unused()  # others may wait for it too
             raise
         return stream
+
+
+async def first_answer(
+    stream: ByteStream, answer: Coroutine[Any, Any, AnswerT], *, repeatable: bool
+) -> AnswerT:
+    """Return what `answer` does, which waits for the first bytes on a request's stream.
+
+    Raises NotAnswered if nothing has come of them and the connection is lost: ended by the proxy, which was started
+    anew perhaps, or without an answer to probes.
+    """
+    if not (repeatable and isinstance(stream, QuicStream) and isinstance(stream.connection, QuicConnection)):
+        return await answer
+    connection = stream.connection
+    limit = asyncio.timeout(None)
+
+    def doubt() -> None:
+        if not (stream.heard or limit.expired()):
+            limit.reschedule(_loop().time())
+
+    try:
+        async with limit:
+            with connection.watched(doubt):
+                return await answer
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise NotAnswered(UNANSWERED) from error
+    except ProxyUnreachable as error:
+        if stream.heard or connection.over is None or connection.ended_here:
+            raise
+        raise NotAnswered(str(error)) from error
+
+
+async def _is_there(connection: QuicConnection, ask: Ask) -> bool:
+    """Return whether a connection can be had for a request.
+
+    What may come but once is not sent to where nobody may be any more: to find that out, the proxy is asked.
+    """
+    if ask.repeatable or _loop().time() - connection.heard_at <= SURE_SECONDS:
+        return connection.answers
+    return await connection.is_there()
 
 
 def _suits(pooled: _Pooled, command: int) -> bool:

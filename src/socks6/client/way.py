@@ -11,8 +11,9 @@ from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
 from socks6.message.options import StackOption
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
+from socks6.net.silent_peers import SilentPeers
 from socks6.net.stackopts import prepare
-from socks6.net.stream import ByteStream
+from socks6.net.stream import ByteStream, carrier_socket_of
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.tls import TlsStream
 from socks6.net.transports.tls_connector import TlsConnector
@@ -50,6 +51,7 @@ class WayToProxy:
         )
         self._quic = QuicWay(url, self._resolver) if transport in {QUIC, AUTO} else None
         self._quic_blocked_until = 0.0
+        self._peers = SilentPeers()
 
     async def go(self, ask: Ask) -> ByteStream:
         """Reach the proxy for a request. Raises ProxyUnreachable."""
@@ -58,18 +60,26 @@ class WayToProxy:
                 stream = await self._by_quic(self._quic, ask)
                 if stream is not None:
                     return stream
-            return await self._reach(ask.near, ask.opening)
+            stream = await self._reach(ask.near, ask.opening)
         except TlsFailed as error:
             raise type(error)(f"cannot reach the proxy {self._url}: {error}") from error
         except OSError as error:
             raise ProxyUnreachable(
                 f"cannot reach the proxy {self._url}: {error.strerror or error}"
             ) from error
+        if (sock := carrier_socket_of(stream)) is not None:
+            self._peers.watch(sock)
+        return stream
 
     def answered(self, stream: ByteStream) -> None:
         """Learn from a stream on which the proxy has answered."""
         if self._tls is not None and isinstance(stream, TlsStream):
             self._tls.keep(stream)  # tickets come ahead of the answers
+
+    def doubt(self) -> None:
+        """Have the proxy's name looked up again: a request was not answered where the proxy was."""
+        if not self._dial:
+            self._resolver.doubt(self._url.host)
 
     def close(self) -> None:
         """Close connections that are no stream's any more. Idempotent."""

@@ -6,9 +6,9 @@ import errno
 import itertools
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias, TypeVar
 
-from socks6.errors import OperationFailed, operation_failure
+from socks6.errors import ConfigurationError, OperationFailed, TlsFailed, operation_failure
 from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import StackOption
 from socks6.net.resolve import Address, Resolver
@@ -24,6 +24,7 @@ __all__ = [
     "failure_for",
     "happy_eyeballs",
     "interleaved",
+    "known_or_newer",
     "most_telling",
     "one_after_another",
     "reply_for",
@@ -32,6 +33,7 @@ __all__ = [
 ATTEMPT_DELAY: Final = 0.25  # RFC 8305 §5: the recommended Connection Attempt Delay
 MOST_ADDRESSES: Final = 8  # of a name are tried; whoever owns a name may give it any number of silent ones
 MOST_ATTEMPTS: Final = 4  # of a race at a time, each with a descriptor and SYNs of its own
+PATIENCE: Final = 0.5  # seconds that remembered addresses get before the name is looked up anew
 SILENT_SECONDS: Final = 10.0  # what an attempt gets where others wait for its place and there is no deadline
 
 # § Operation Replies; what is absent is a general failure
@@ -67,6 +69,8 @@ MOST_TELLING: Final[tuple[int, ...]] = (
     ReplyCode.GENERAL_FAILURE,
 )
 
+
+ReachedT = TypeVar("ReachedT")
 
 Dial: TypeAlias = Callable[[Address], Awaitable[socket.socket]]
 
@@ -132,6 +136,101 @@ async def happy_eyeballs(
         race.give_up()
         raise
     return race.result()
+
+
+async def known_or_newer(
+    known: Sequence[Address],
+    newer: Callable[[], Awaitable[Sequence[Address]]],
+    reach: Callable[[Sequence[Address]], Awaitable[ReachedT]],
+    discard: Callable[[ReachedT], None],
+) -> ReachedT:
+    """Return what `reach` reaches at addresses that were remembered, or at newer ones of the same name.
+
+    A host that has moved may leave silence behind: when the known ones have failed, or have not answered for a
+    moment, the name is looked up anew, and what is reached first is returned; `discard` gets what comes second. Raises
+    what `reach` raises.
+    """
+    race = _Reaching(known, newer, reach, discard)
+    try:
+        await race.run()
+    except BaseException:
+        race.give_up()
+        raise
+    return race.result()
+
+
+class _Reaching(Generic[ReachedT]):
+    """An attempt at known addresses, and another at newer ones."""
+
+    def __init__(
+        self,
+        known: Sequence[Address],
+        newer: Callable[[], Awaitable[Sequence[Address]]],
+        reach: Callable[[Sequence[Address]], Awaitable[ReachedT]],
+        discard: Callable[[ReachedT], None],
+    ) -> None:
+        self._known = known
+        self._newer = newer
+        self._reach = reach
+        self._discard = discard
+        self._reached: list[ReachedT] = []
+        self._failures: list[OSError | ConfigurationError] = []
+        self._news = asyncio.Event()  # an attempt is over
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            attempts = [group.create_task(self._attempt_known())]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._news.wait()
+            if not self._is_settled():
+                attempts.append(group.create_task(self._attempt_newer()))
+            while not (self._is_settled() or all(attempt.done() for attempt in attempts)):
+                self._news.clear()
+                await self._news.wait()
+            for attempt in attempts:
+                attempt.cancel()
+
+    def give_up(self) -> None:
+        for one in self._reached:
+            self._discard(one)
+
+    def result(self) -> ReachedT:
+        if self._reached:
+            return self._reached[0]
+        raise self._telling() or most_telling([one for one in self._failures if isinstance(one, OSError)])
+
+    def _is_settled(self) -> bool:
+        return bool(self._reached or self._telling())
+
+    def _telling(self) -> OSError | ConfigurationError | None:
+        """Return a failure that is not to be got around elsewhere: somebody is there, but not the right one."""
+        return next((one for one in self._failures if isinstance(one, TlsFailed | ConfigurationError)), None)
+
+    async def _attempt_known(self) -> None:
+        try:
+            await self._attempt(self._known)
+        finally:
+            self._news.set()
+
+    async def _attempt_newer(self) -> None:
+        try:
+            with contextlib.suppress(OSError):  # there is nothing newer to be had
+                if newer := await self._newer():
+                    await self._attempt(newer)
+        finally:
+            self._news.set()
+
+    async def _attempt(self, addresses: Sequence[Address]) -> None:
+        try:
+            reached = await self._reach(addresses)
+        except (OSError, ConfigurationError) as error:
+            self._failures.append(error)
+            return
+        if self._reached:
+            self._discard(reached)
+        else:
+            self._reached.append(reached)
 
 
 async def one_after_another(

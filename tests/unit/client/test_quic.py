@@ -12,10 +12,14 @@ from socks6.client import quic as module
 from socks6.client.client import Client
 from socks6.client.quic import QuicWay
 from socks6.net.stream import ByteStream
+from socks6.net.transports.quic.client_socket import ClientSocket
+from socks6.net.transports.quic.connection import QuicConnection
 from tests.kit.loops import Run
+from tests.kit.origins import echo
 from tests.kit.proxied import echoing
 from tests.kit.quic import BACKENDS
 from tests.kit.quic_clients import Scene, Slow, a_worker, serving
+from tests.kit.streams import receive_exactly
 
 LIBRARY = pytest.mark.parametrize("library", BACKENDS)
 
@@ -91,3 +95,44 @@ def test_beyond_so_many_connections_requests_share_those_that_are_blocked(
                     stuck.abort()
 
     run(main())
+
+
+@LIBRARY
+@pytest.mark.parametrize("data", [b"", b"not to come twice"])
+def test_a_request_leaves_a_connection_that_is_dead(
+    run: Run, tmp_path: Path, library: str, data: bytes
+) -> None:
+    """Without data it is made once more; before data is sent the proxy is asked whether it is there."""
+
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            client, way = client_of(scene, library)
+            async with client:
+                (await client.connect(place.host, place.port)).abort()
+                dead = way._pool[0].connection
+                with lost(dead):
+                    dead._pump.heard_at -= module.SURE_SECONDS
+                    async with await client.connect(place.host, place.port, initial_data=data) as stream:
+                        await stream.send(b"there?")
+                        assert await receive_exactly(stream, len(data) + 6) == data + b"there?"
+                    assert dead.over is None
+                    assert len(way._pool) == 2
+
+    with echo() as place:
+        run(main())
+
+
+@contextlib.contextmanager
+def lost(connection: QuicConnection) -> Iterator[None]:
+    """Have whatever a client's connection sends get lost."""
+    road = connection._road
+    assert isinstance(road, ClientSocket)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silence:
+        silence.bind(("127.0.0.1", 0))
+        before, road._address = road._address, silence.getsockname()
+        road.sock.connect(road._address)
+        try:
+            yield
+        finally:
+            road._address = before
+            road._replace()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,36 @@ def test_a_proxy_that_moved_is_found_by_the_next_request(run: Run, tmp_path: Pat
             assert names.asked == 2
             (await way.go(Ask(Command.NOOP))).abort()
             assert names.asked == 2
+
+    run(scene())
+
+
+@contextlib.contextmanager
+def silence(host: str, port: int) -> Iterator[None]:
+    """Have nobody answer at an address, over TCP or UDP, nor anything say so."""
+    with contextlib.ExitStack() as held:
+        datagrams = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        datagrams.bind((host, port))
+        listening = held.enter_context(socket.socket())
+        listening.bind((host, port))
+        listening.listen(0)
+        for _ in range(2):  # its queue is full then
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((host, port))
+        yield
+
+
+@TRANSPORTS
+def test_a_proxy_that_left_silence_behind_is_found_too(run: Run, tmp_path: Path, transport: str) -> None:
+    async def scene() -> None:
+        names = Names("127.0.0.9")
+        async with named(tmp_path, transport, names) as (way, resolver):
+            await resolver.resolve("proxy.example", 1)
+            resolver._answers[b"proxy.example"].since -= 10.0
+            names.found = ("127.0.0.1",)
+            with silence("127.0.0.9", way._url.port):
+                (await way.go(Ask(Command.NOOP))).abort()
 
     run(scene())
 

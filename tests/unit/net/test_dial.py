@@ -3,12 +3,13 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from socks6.errors import (
     AddressTypeNotSupported,
+    ConfigurationError,
     ConnectionRefused,
     ConnectionTimedOut,
     GeneralFailure,
@@ -16,9 +17,11 @@ from socks6.errors import (
     NetworkUnreachable,
     NotAllowed,
     OperationFailed,
+    TlsFailed,
     operation_failure,
 )
 from socks6.message.codes import ReplyCode
+from socks6.net import dial
 from socks6.net.dial import (
     REPLY_FOR_ERRNO,
     Address,
@@ -26,6 +29,7 @@ from socks6.net.dial import (
     failure_for,
     happy_eyeballs,
     interleaved,
+    known_or_newer,
     reply_for,
 )
 from tests.kit.footprint import Footprint
@@ -353,3 +357,89 @@ def test_a_failure_stays_what_it_is() -> None:
 
 def test_every_reply_for_an_error_is_a_failure() -> None:
     assert ReplyCode.SUCCEEDED not in REPLY_FOR_ERRNO.values()
+
+
+async def none() -> Sequence[Address]:
+    return ()
+
+
+async def six() -> Sequence[Address]:
+    return SIX[:1]
+
+
+async def given_up() -> Sequence[Address]:
+    raise TimeoutError
+
+
+class Reached:
+    """Reaches addresses as it was told; keeps what was thrown away."""
+
+    def __init__(self, **outcomes: str | Exception) -> None:
+        self.outcomes = outcomes
+        self.goes_on = asyncio.Event()
+        self.discarded: list[str] = []
+
+    async def __call__(self, addresses: Sequence[Address]) -> str:
+        outcome = self.outcomes["known" if addresses == FOUR else "newer"]
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome == "late":
+            await self.goes_on.wait()
+        self.goes_on.set()
+        return outcome
+
+
+@pytest.mark.parametrize(
+    ("reach", "newer", "reached"),
+    [
+        (Reached(known="first"), given_up, "first"),
+        (Reached(known=OSError(errno.ECONNREFUSED, "no"), newer="moved"), six, "moved"),
+    ],
+)
+def test_newer_addresses_are_asked_for_when_nobody_is_at_the_known_ones(
+    run: Run, reach: Reached, newer: "Callable[[], Awaitable[Sequence[Address]]]", reached: str
+) -> None:
+    async def scene() -> None:
+        assert await known_or_newer(FOUR, newer, reach, reach.discarded.append) == reached
+
+    run(scene())
+
+
+def test_what_is_known_and_what_is_newer_race(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "PATIENCE", 0.001)
+
+    async def scene() -> None:
+        reach = Reached(known="late", newer="newer")
+        assert await known_or_newer(FOUR, six, reach, reach.discarded.append) == "newer"
+        assert reach.discarded in ([], ["late"])
+        for nothing in (none, given_up):
+            reach = Reached(known="late")
+            asyncio.get_running_loop().call_later(0.01, reach.goes_on.set)
+            assert await known_or_newer(FOUR, nothing, reach, reach.discarded.append) == "late"
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "failure", [TlsFailed("another"), ConfigurationError("no"), OSError(errno.EHOSTUNREACH, "no")]
+)
+def test_the_failure_that_tells_most_is_raised(run: Run, failure: Exception) -> None:
+    async def scene() -> None:
+        reach = Reached(known=failure, newer=OSError(errno.ENETUNREACH, "no"))
+        with pytest.raises(type(failure)) as raised:
+            await known_or_newer(FOUR, six, reach, reach.discarded.append)
+        assert raised.value is failure
+
+    run(scene())
+
+
+def test_who_gives_up_keeps_nothing(run: Run) -> None:
+    async def scene() -> None:
+        reach = Reached(known="late")
+        task = asyncio.create_task(known_or_newer(FOUR, none, reach, reach.discarded.append))
+        await turns()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(scene())

@@ -10,7 +10,7 @@ from typing import Final
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
-from socks6.net.dial import Dialler, happy_eyeballs, interleaved
+from socks6.net.dial import Dialler, happy_eyeballs, interleaved, known_or_newer
 from socks6.net.resolve import Address, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, concerning
@@ -115,17 +115,21 @@ async def _dial(
         return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
     async with asyncio.timeout_at(deadline):
         addresses = await resolver.resolve(*place)
+    if literal_address(*place):
+        return await happy_eyeballs(addresses, dialler.dial, deadline=deadline)
+
+    async def newer() -> Sequence[Address]:
+        async with asyncio.timeout_at(deadline):
+            return await resolver.newer(*place, addresses)
+
+    async def reach(some: Sequence[Address]) -> socket.socket:
+        return await happy_eyeballs(interleaved(some), dialler.dial, deadline=deadline)
+
     try:
-        return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
+        return await known_or_newer(addresses, newer, reach, socket.socket.close)
     except asyncio.CancelledError:
         resolver.doubt(place.host)  # perhaps it took too long for whoever waited
         raise
-    except OSError:
-        async with asyncio.timeout_at(deadline):
-            newer = await resolver.newer(*place, addresses)
-        if not newer:
-            raise
-        return await happy_eyeballs(interleaved(newer), dialler.dial, deadline=deadline)
 
 
 async def _asked_of_the_loop(place: Endpoint) -> Sequence[Address]:

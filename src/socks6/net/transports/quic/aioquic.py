@@ -33,6 +33,7 @@ from socks6.net.transports.quic.core import (
     Event,
     FrameArrived,
     HandshakeDone,
+    PingAnswered,
     QuicCore,
     ServerIdentity,
     ServerTerms,
@@ -175,8 +176,8 @@ class AioquicCore(QuicCore):
         self._connection.send_datagram_frame(data)
 
     @override
-    def ping(self) -> None:
-        self._connection.send_ping(0)
+    def ping(self, number: int = 0) -> None:
+        self._connection.send_ping(number)
 
     @override
     def change_cid(self) -> None:
@@ -199,6 +200,8 @@ class AioquicCore(QuicCore):
         self._connection.release()
 
     def _translate(self, event: events.QuicEvent) -> Event | None:
+        if isinstance(event, events.PingAcknowledged):
+            return PingAnswered(event.uid)
         if isinstance(event, events.ConnectionTerminated):
             told, self._told = self._told, True
             return None if told else Terminated(event.error_code, event.reason_phrase)

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from socks6.net.sockets import SocketAddress, endpoint
@@ -18,6 +18,7 @@ from socks6.net.transports.quic.core import (
     Event,
     FrameArrived,
     HandshakeDone,
+    PingAnswered,
     QuicCore,
     StreamBytes,
     StreamReset,
@@ -34,8 +35,11 @@ ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left 
 LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
 CROWDED: Final = UNREAD // 4  # bytes that nobody here has read: more, and streams may have to wait for others
 BLOCKED: Final = 0.1  # seconds without credit for bytes that want to leave: then new requests had better, too
-UNANSWERED: Final = 5  # probes in a row: then new requests had better go elsewhere
+UNANSWERED: Final = (
+    3  # probes in a row, the last one from a new socket: then new requests had better go elsewhere
+)
 GONE: Final = 10.0  # seconds of silence, and so many probes unanswered: then the peer is not there any more
+ANSWER_SECONDS: Final = 2.0  # that the peer gets to show that it is there
 INTERNAL: Final = 2  # the code of a fault of ours
 CLOSED: Final = 0  # the code of connections that are closed in order
 
@@ -66,6 +70,10 @@ class QuicConnection:
         self._sink: FrameSink | None = None
         self._watchers = Waiters()  # of streams that come, of the handshake
         self._quiet = Waiters()  # who wait for everything to have arrived
+        self._signs = Waiters()  # who wait for the peer to show whether it is there
+        self._pings = 0  # that somebody waits for the answers to
+        self._pinged = 0  # of these, the last that was answered
+        self._doubters: set[Callable[[], None]] = set()
         self._unused_by: float | None = None
         self._openers = Waiters()  # who wait for the peer to allow a stream
         self._stalls = StallWatch(core)
@@ -73,6 +81,7 @@ class QuicConnection:
         self.handshake: HandshakeDone | None = None
         self.over: OSError | None = None
         self.terminated: Terminated | None = None
+        self.ended_here = False  # it was us who ended it
         self.started = self.last_used = self._loop.time()
         self.judge: Callable[[HandshakeDone], OSError | None] = lambda _done: None
         self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _issued: None
@@ -124,6 +133,31 @@ class QuicConnection:
     def answers(self) -> bool:
         """Whether the peer seems to be there."""
         return self.over is None and self.core.unanswered < UNANSWERED
+
+    @contextlib.contextmanager
+    def watched(self, doubt: Callable[[], None]) -> Iterator[None]:
+        """Have `doubt` called, again and again perhaps, while probes stay unanswered."""
+        self._doubters.add(doubt)
+        try:
+            yield
+        finally:
+            self._doubters.discard(doubt)
+
+    @property
+    def heard_at(self) -> float:
+        """When something has come from the peer, on the loop's clock."""
+        return self._pump.heard_at
+
+    async def is_there(self) -> bool:
+        """Ask the peer; return whether it answered before there was reason for doubt."""
+        self._pings += 1
+        number = self._pings
+        self.ask(number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while self.answers and self._pinged < number:
+                    await self._signs.wait()
+        return self.answers and self._pinged >= number
 
     @property
     def blocked(self) -> bool:
@@ -222,6 +256,7 @@ class QuicConnection:
     def close(self, code: int = CLOSED, reason: str = "") -> None:
         """See MultiplexedConnection."""
         if self.over is None:
+            self.ended_here = True
             self.core.close(code, reason)
             self._end(Terminated(code, reason or "closed"))
             self._pump.flush()
@@ -320,11 +355,11 @@ class QuicConnection:
             self.core.change_cid()
             self.ask()
 
-    def ask(self) -> None:
+    def ask(self, number: int = 0) -> None:
         """Have the peer answer, to see whether what is sent gets through."""
         if self.over is None:
             with contextlib.suppress(ConnectionError):  # just now it was over
-                self.core.ping()
+                self.core.ping(number)
             self._pump.flush_soon()
 
     def packets_arrived(self, data: bytes, size: int, source: SocketAddress) -> None:
@@ -363,12 +398,19 @@ class QuicConnection:
             self._pump.flush_soon()
         self._take_events()
         if self.over is None:
+            self._voice_doubts()
             self._wake_senders(now)
             self._look_at = self._stalls.look(self._streams.values(), now)
             self._close_if_unused(now)
             self._end_if_gone(now)
 
     # Inside.
+
+    def _voice_doubts(self) -> None:
+        if (self._doubters or self._signs) and not self.answers:
+            self._signs.wake()
+            for doubt in list(self._doubters):
+                doubt()
 
     def _wake_senders(self, now: float) -> None:
         if not self.core.starved:
@@ -429,12 +471,19 @@ class QuicConnection:
                     self._sink.frame_received(event.data)
             case StreamReset() | StreamStopped():
                 self._given_up(event)
-            case HandshakeDone():
-                self._judge(event)
+            case HandshakeDone() | PingAnswered():
+                self._answered(event)
             case CidIssued() | CidRetired():
                 self.on_cid(event.cid, isinstance(event, CidIssued))
             case Terminated():
                 self._end(event)
+
+    def _answered(self, event: HandshakeDone | PingAnswered) -> None:
+        if isinstance(event, HandshakeDone):
+            self._judge(event)
+        else:
+            self._pinged = max(self._pinged, event.number)
+            self._signs.wake()
 
     def _judge(self, done: HandshakeDone) -> None:
         """Go on with the peer that is there, or not: nothing was sent to it since."""
@@ -495,6 +544,7 @@ class QuicConnection:
         self._watchers.wake()
         self._openers.wake()
         self._quiet.wake()
+        self._signs.wake()
         self._frame_room.wake()
         if self._sink is not None:
             self._sink.connection_over()

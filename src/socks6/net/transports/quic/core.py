@@ -62,6 +62,12 @@ class HandshakeDone(NamedTuple):
     resumed: bool
 
 
+class PingAnswered(NamedTuple):
+    """The peer has got a ping of ours."""
+
+    number: int
+
+
 class CidIssued(NamedTuple):
     """We are called so, too, from now on."""
 
@@ -87,6 +93,7 @@ Event: TypeAlias = (
     | StreamStopped
     | FrameArrived
     | HandshakeDone
+    | PingAnswered
     | CidIssued
     | CidRetired
     | Terminated
@@ -178,8 +185,8 @@ class QuicCore(Protocol):
     def send_frame(self, data: bytes) -> None:
         """Send a DATAGRAM frame of at most `largest_frame` bytes."""
 
-    def ping(self) -> None:
-        """Have the peer answer."""
+    def ping(self, number: int = 0) -> None:
+        """Have the peer answer; `PingAnswered` tells of it by this number."""
 
     def change_cid(self) -> None:
         """Call the peer by another of its ids from now on, so that nobody can tell from it where we were before.

@@ -31,6 +31,7 @@ from socks6.net.transports.quic.core import (
     Event,
     FrameArrived,
     HandshakeDone,
+    PingAnswered,
     QuicCore,
     ServerIdentity,
     ServerTerms,
@@ -233,8 +234,8 @@ class Qh3Core(QuicCore):
         self._or_gone(lambda: self._connection.send_datagram_frame(data))
 
     @override
-    def ping(self) -> None:
-        self._or_gone(lambda: self._connection.send_ping(0))
+    def ping(self, number: int = 0) -> None:
+        self._or_gone(lambda: self._connection.send_ping(number))
 
     @override
     def change_cid(self) -> None:
@@ -407,6 +408,8 @@ def _translate(event: events.QuicEvent) -> Event | None:
             return FrameArrived(event.data)
         case events.HandshakeCompleted():
             return HandshakeDone(event.alpn_protocol or "", event.early_data_accepted, event.session_resumed)
+        case events.PingAcknowledged():
+            return PingAnswered(event.uid)
         case events.ConnectionIdIssued():
             return CidIssued(event.connection_id)
         case events.ConnectionIdRetired():

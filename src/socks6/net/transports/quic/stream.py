@@ -53,13 +53,14 @@ class QuicStream:
 
     __slots__ = (
         "_at_end", "_carrier", "_closed", "_ended", "_failure", "_pieces", "_receiver", "_sender", "_sending_failure",
-        "_sends", "_settled", "_unwanted", "early", "id", "turns", "unread",
+        "_sends", "_settled", "_unwanted", "early", "heard", "id", "turns", "unread",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier, stream_id: int, *, early: bool = False) -> None:
         """`early` tells of a peer's stream that began before the peer had proven to be there."""
         self.id: Final = stream_id
         self.early: Final = early
+        self.heard = False  # the peer has said something about it
         self.unread = 0
         self.turns: Final = Turns()
         self._carrier = carrier
@@ -188,6 +189,7 @@ class QuicStream:
 
     def arrived(self, data: bytes, *, ended: bool) -> None:
         """Take bytes from the peer."""
+        self.heard = True
         if data:
             self._pieces.append(data)
             self.unread += len(data)
@@ -201,6 +203,7 @@ class QuicStream:
 
         They take no credit from other streams; of very many the last are forgotten.
         """
+        self.heard = True
         if not self._at_end:
             self._failure = ConnectionResetError(errno.ECONNRESET, "the peer gave the stream up")
             self._settle()
@@ -210,6 +213,7 @@ class QuicStream:
 
     def stopped_by_peer(self, code: int) -> None:
         """Take note that the peer wants no more bytes."""
+        self.heard = True
         number = errno.EPIPE if code == NOT_WANTED else errno.ECONNRESET
         self._sending_failure = OSError(number, os.strerror(number))
         _wake(self._sender)

@@ -55,7 +55,7 @@ class Ending(QuicCore):
         return 0
 
     @override
-    def ping(self) -> None:
+    def ping(self, number: int = 0) -> None:
         self._check()
 
     @override

@@ -1,0 +1,68 @@
+"""Ends TCP connections whose peer is gone without a word: its network is, or ours (Linux; others have their own time).
+
+Not by TCP_USER_TIMEOUT alone: that also ends a connection whose peer is there but does not read
+(docs/decisions/0047).
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import sys
+from typing import Final
+from weakref import WeakSet
+
+from socks6.net.sockets import probe_when_idle
+
+IDLE_SECONDS: Final = 10  # then the kernel probes, and ends the connection after four times as long
+SILENT_SECONDS: Final = 30.0  # without an acknowledgement, though the peer owes some
+LOOK_SECONDS: Final = 10.0
+UNANSWERED: Final = 5  # retransmissions, or probes of a window that is shut
+INFO: Final = struct.Struct(
+    "=2xBB52xI"
+)  # of struct tcp_info (linux/tcp.h): retransmits, probes, last_ack_recv in ms
+TCP_USER_TIMEOUT: Final = 18
+AT_ONCE: Final = 1  # ms
+
+
+class SilentPeers:
+    """Watches connections of one client, by one timer for all."""
+
+    def __init__(self) -> None:
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the timer, which is set while there are any
+
+    def watch(self, sock: socket.socket) -> None:
+        """Have a connection end with ETIMEDOUT when its peer is gone; any other socket is left alone."""
+        if sys.platform != "linux" or sock.family == socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+            return
+        probe_when_idle(sock, IDLE_SECONDS)
+        self._sockets.add(sock)
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._loop = loop
+            loop.call_later(LOOK_SECONDS, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not loop:  # another one does it by now
+            return
+        for sock in list(self._sockets):
+            if sock.fileno() < 0:
+                self._sockets.discard(sock)
+            elif is_silent(sock):
+                with contextlib.suppress(OSError):  # it is over
+                    sock.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, AT_ONCE)
+        if self._sockets:
+            loop.call_later(LOOK_SECONDS, self._look, loop)
+        else:
+            self._loop = None
+
+
+def is_silent(sock: socket.socket) -> bool:
+    """Return whether a connection's peer has acknowledged nothing for long, though it was asked again and again."""
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO.size)
+        retransmits, probes, silent = INFO.unpack(info)  # of an older kernel's shorter struct, an error
+    except (OSError, struct.error):
+        return False
+    asked: int = max(retransmits, probes)
+    return asked >= UNANSWERED and silent / 1000 >= SILENT_SECONDS

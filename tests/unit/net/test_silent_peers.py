@@ -1,0 +1,147 @@
+"""TCP connections whose peer is gone, and those whose peer only does not read."""
+
+import asyncio
+import errno
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+
+import pytest
+from typing_extensions import override
+
+from socks6.net import silent_peers
+from socks6.net.silent_peers import SilentPeers, is_silent
+from tests.kit.loops import Run
+from tests.kit.netns import needs_namespaces, road
+from tests.kit.streams import until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give both ends of a connection."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as near,
+        listening.accept()[0] as far,
+    ):
+        yield near, far
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silent_peers, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(silent_peers, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(silent_peers, "UNANSWERED", 2)
+    monkeypatch.setattr(silent_peers, "IDLE_SECONDS", 1)
+
+
+def test_an_idle_peer_is_asked_whether_it_is_there(
+    run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    async def scene() -> None:
+        near, _ = pair
+        SilentPeers().watch(near)
+        told = [
+            near.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        ]
+        assert told == [10, 10, 3]
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("retransmits", "probes", "silent", "expected"),
+    [(5, 0, 30_000, True), (0, 5, 31_000, True), (4, 4, 90_000, False), (9, 0, 29_999, False)],
+)
+def test_what_the_kernel_says_of_a_peer_that_is_gone(
+    retransmits: int, probes: int, silent: int, expected: bool
+) -> None:
+    class Told(socket.socket):
+        @override
+        def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]  # of all its forms this one is called
+            return (
+                struct.pack("=2B", 1, 0)
+                + bytes((retransmits, probes))
+                + bytes(52)
+                + struct.pack("=I", silent)
+            )
+
+    with Told() as sock:
+        assert is_silent(sock) is expected
+
+
+def test_a_socket_that_is_none_of_tcps_is_left_alone(run: Run) -> None:
+    async def scene() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            peers = SilentPeers()
+            for sock in (ours, datagrams):
+                peers.watch(sock)
+            assert not peers._sockets
+        assert not is_silent(ours)
+
+    run(scene())
+
+
+def test_the_timer_ends_with_the_last_connection(
+    run: Run, pair: tuple[socket.socket, socket.socket], hasty: None
+) -> None:
+    async def scene() -> None:
+        near, _ = pair
+        peers = SilentPeers()
+        peers.watch(near)
+        peers.watch(near)
+        near.close()
+        await until(lambda: peers._loop is None)
+        assert not peers._sockets
+
+    run(scene())
+
+
+@pytest.mark.deep
+@needs_namespaces
+@pytest.mark.parametrize("way", ["sends", "idle"])
+def test_a_connection_whose_way_is_gone_ends(run: Run, hasty: None, way: str) -> None:
+    async def scene(near: socket.socket) -> None:
+        near.setblocking(False)
+        SilentPeers().watch(near)
+        hosts.first.configure("link set right down")
+        loop = asyncio.get_running_loop()
+        if way == "sends":
+            await loop.sock_sendall(near, b"there?")
+        with pytest.raises(OSError, check=lambda error: error.errno == errno.ETIMEDOUT):
+            await loop.sock_recv(near, 1)
+
+    with (
+        road() as hosts,
+        hosts.last.listener(hosts.last_address()) as listening,
+        hosts.first.entered(),
+        socket.create_connection(listening.getsockname()) as near,
+    ):
+        run(scene(near))
+
+
+@pytest.mark.deep
+def test_a_peer_that_does_not_read_keeps_its_connection(
+    run: Run, pair: tuple[socket.socket, socket.socket], hasty: None
+) -> None:
+    async def scene() -> None:
+        near, far = pair
+        near.setblocking(False)
+        SilentPeers().watch(near)
+        sent = 0
+        try:
+            while True:
+                sent += near.send(bytes(65536))
+        except BlockingIOError:
+            pass
+        await asyncio.sleep(4)
+        got = 0
+        while got < sent:
+            got += len(far.recv(1 << 20))
+
+    run(scene())
