@@ -44,8 +44,6 @@ BULK: Final = 400_000
 AGAIN: Final = 0.1  # seconds until a datagram that was not answered is sent again
 ResultT = TypeVar("ResultT")
 
-TRANSPORTS: Final = ("tcp", "tls", "quic", "quic by aioquic")
-
 
 class Log(Recorder):
     """What the operator was told."""
