@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import hashlib
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +14,20 @@ from typing import Final, TypeAlias
 import pytest
 
 from socks6 import Client, ProxiedStream, ProxyUnreachable
-from socks6.net import silent_peers
+from socks6.client import way
+from socks6.net import resolve, silent_peers
+from socks6.net.resolve import Address, Resolver
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.netns import RIGHT, Namespace, needs_namespaces, road
-from tests.kit.origins import checksum, echo, web_site
+from tests.kit.origins import Place, checksum, echo, web_site
 from tests.kit.proxies import server
 from tests.kit.udp_hosts import udp_echo
 
 pytestmark = [pytest.mark.e2e, needs_namespaces]
 
 PROXY: Final = "10.99.0.1"  # an address of the far host that no link has
+MACS: Final = "02:00:00:00:00:01", "02:00:00:00:00:02"  # of the ends of the second link
 REQUEST_SECONDS: Final = 5.0  # on a machine that is busy with other tests; what hangs takes 30
 SIZE: Final = 1 << 20
 PASSWORD: Final = "alice", "123456"
@@ -45,14 +50,18 @@ def network() -> Iterator[Network]:
     with road() as hosts:
         near, far = hosts
         near.configure(
-            f"link add second type veth peer name second netns {far.path}",
+            f"link add second address {MACS[0]} type veth peer name second address {MACS[1]} netns {far.path}",
             "link set second up",
             "address add 10.67.1.1/24 dev second",
+            f"neigh add 10.67.1.2 lladdr {MACS[1]} dev second",  # a question that gets lost is asked again after 1 s
             f"route add {PROXY} via 10.66.1.2 metric 10",
             f"route add {PROXY} via 10.67.1.2 metric 20",
         )
         far.configure(
-            "link set second up", "address add 10.67.1.2/24 dev second", f"address add {PROXY}/32 dev lo"
+            "link set second up",
+            "address add 10.67.1.2/24 dev second",
+            f"neigh add 10.67.1.1 lladdr {MACS[0]} dev second",
+            f"address add {PROXY}/32 dev lo",
         )
         with near.entered():
             yield Network(near=near, far=far)
@@ -173,6 +182,7 @@ def test_over_tls_requests_work_and_open_streams_end(
             client = Client(url, timeout=REQUEST_SECONDS)
             idle, busy = [await client.connect(*place) for _ in range(2)]
             async with client.associate() as association:
+                assert association.path == "dtls"
                 await association.send(b"before", at)
                 assert (await association.receive())[0] == b"before"
                 await change(network)
@@ -198,3 +208,52 @@ def test_over_tls_requests_work_and_open_streams_end(
 
     with proxy(network, tmp_path, "tls") as url:
         run(scene(url))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    ("scheme", "query"), [("tls", ""), ("quic", "&backend=qh3"), ("quic", "&backend=aioquic")]
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_a_proxy_is_found_where_its_name_leads_by_now(  # noqa: PLR0917 - fixtures, and what is varied
+    run: Run,
+    network: Network,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+    query: str,
+    told: bool,
+) -> None:
+    """Its old address is gone, and a router says so, or nobody does."""
+    addresses = [PROXY]
+
+    def look_up(_: bytes, port: int) -> list[Address]:
+        return [Address(socket.AF_INET, (host, port)) for host in addresses]
+
+    monkeypatch.setattr(way, "Resolver", functools.partial(Resolver, lookup=look_up))
+    files = write_certificate(tmp_path, "proxy.example")
+
+    async def scene(port: int, place: Place) -> None:
+        url = f"socks6+{scheme}://{':'.join(PASSWORD)}@proxy.example:{port}?ca={files.ca}{query}"
+        async with Client(url, timeout=REQUEST_SECONDS) as client:
+            stream = await client.connect(place.host, place.port)
+            await answers(stream)
+            addresses[:] = ["10.67.1.2"]
+            monkeypatch.setattr(resolve, "JUST_NOW", 0.0)  # as if it had been looked up a while ago
+            network.far.configure(f"address del {PROXY}/32 dev lo")
+            if not told:
+                network.far.configure(f"route add blackhole {PROXY}")
+            async with await client.connect(place.host, place.port) as other:
+                await answers(other)
+            stream.abort()
+            for pooled in client._asker._way._quic._pool if client._asker._way._quic else ():
+                pooled.connection.abort()  # what was sent to the old address would be waited for
+
+    with contextlib.ExitStack() as stack:
+        listen = f"socks6+{scheme}://0.0.0.0:0?{files.listener_query}{query}"
+        with network.far.entered():
+            place = stack.enter_context(echo())
+            far = stack.enter_context(
+                server("--listen", listen, "--allow-private", "--user", ":".join(PASSWORD))
+            )
+        run(scene(far.place.port, place))

@@ -34,6 +34,7 @@ ATTEMPT_DELAY: Final = 0.25  # RFC 8305 §5: the recommended Connection Attempt 
 MOST_ADDRESSES: Final = 8  # of a name are tried; whoever owns a name may give it any number of silent ones
 MOST_ATTEMPTS: Final = 4  # of a race at a time, each with a descriptor and SYNs of its own
 PATIENCE: Final = 0.5  # seconds that remembered addresses get before the name is looked up anew
+AGAIN: Final = 1.0  # seconds between two such lookups while they are silent
 SILENT_SECONDS: Final = 10.0  # what an attempt gets where others wait for its place and there is no deadline
 
 # § Operation Replies; what is absent is a general failure
@@ -175,6 +176,7 @@ class _Reaching(Generic[ReachedT]):
         self._discard = discard
         self._reached: list[ReachedT] = []
         self._failures: list[OSError | ConfigurationError] = []
+        self._known_over = asyncio.Event()
         self._news = asyncio.Event()  # an attempt is over
 
     async def run(self) -> None:
@@ -211,12 +213,18 @@ class _Reaching(Generic[ReachedT]):
         try:
             await self._attempt(self._known)
         finally:
+            self._known_over.set()
             self._news.set()
 
     async def _attempt_newer(self) -> None:
+        """Look the name up, again and again while nobody answers at the known addresses."""
         try:
             with contextlib.suppress(OSError):  # there is nothing newer to be had
-                if newer := await self._newer():
+                while not (newer := await self._newer()) and not self._known_over.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(AGAIN):
+                            await self._known_over.wait()
+                if newer:
                     await self._attempt(newer)
         finally:
             self._news.set()

@@ -420,6 +420,23 @@ def test_what_is_known_and_what_is_newer_race(run: Run, monkeypatch: pytest.Monk
     run(scene())
 
 
+def test_a_name_is_looked_up_again_while_nobody_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "PATIENCE", 0.001)
+    monkeypatch.setattr(dial, "AGAIN", 0.001)
+    asked: list[None] = []
+
+    async def newer() -> Sequence[Address]:
+        asked.append(None)
+        return SIX[:1] if len(asked) > 3 else ()
+
+    async def scene() -> None:
+        reach = Reached(known="late", newer="newer")
+        assert await known_or_newer(FOUR, newer, reach, reach.discarded.append) == "newer"
+        assert len(asked) == 4
+
+    run(scene())
+
+
 @pytest.mark.parametrize(
     "failure", [TlsFailed("another"), ConfigurationError("no"), OSError(errno.EHOSTUNREACH, "no")]
 )

@@ -1,6 +1,7 @@
 """A client's socket, which another takes the place of when the way is lost."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 
@@ -108,5 +109,40 @@ def test_a_connection_that_has_not_begun_ends_with_its_way(run: Run, monkeypatch
             assert other.fileno() < 0
             assert isinstance(near.over, OSError)
             assert near.over.errno == errno.ENETRESET
+
+    run(scene())
+
+
+@BY_BACKEND
+def test_whoever_sends_a_clients_packet_on_gets_three_times_as_much_at_most(run: Run, backend: str) -> None:
+    """RFC 9000 §9.3: the new address is not proven, and may be a victim's."""
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim,
+        ):
+            for sock in (thief, victim):
+                sock.bind(("127.0.0.1", 0))
+                sock.setblocking(False)
+            async with joined(backend, backend) as (near, far):
+                await echoed(near, far)
+                stream = await near.open()
+                await stream.send(b"much, please")
+                theirs = await far.accept()
+                road_of(near).sock.connect(thief.getsockname())
+                near.ask()
+                stolen = await loop.sock_recv(thief, 2048)
+                victim.sendto(stolen, near.remote_address)
+                await theirs.send(bytes(100_000))
+                got = len(await loop.sock_recv(victim, 2048))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        while True:
+                            got += len(await loop.sock_recv(victim, 2048))
+                assert got <= 3 * len(stolen)
+                stream.abort()
+                theirs.abort()
 
     run(scene())
