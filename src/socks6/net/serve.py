@@ -5,10 +5,10 @@ import contextlib
 import errno
 import itertools
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from socks6.net.crowding import MAPPED, Networks, most_crowded, networks_of
+from socks6.net.crowding import MAPPED, Crowd
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import Observer
 
@@ -23,9 +23,7 @@ GONE_ALREADY: Final = frozenset((
 ))  # fmt: skip
 
 KEPT: Final = 4  # one place in so many is kept for those who are known
-AT_ONCE: Final = (
-    16  # one stranger in so many gives way at a time: to find them costs 1 µs for each that is there
-)
+CROWDED: Final = 8  # from one in so many of the strangers that there may be on, it is known who goes first
 PRESSED_SECONDS: Final = 2.5  # what strangers get to become known while they hold half of what they may
 
 Handler: TypeAlias = Callable[[ByteStream], Coroutine[Any, Any, None]]
@@ -56,6 +54,7 @@ class ConnectionLimits:
         self._most_strangers = total - total // KEPT if strangers_give_way else 0
         self._places: dict[object, str] = {}  # hosts of who took a place
         self._strangers: dict[object, _Stranger] = {}  # the oldest first
+        self._crowd: Crowd[object] | None = None  # of them, while they are many
         self._per_source = per_source
         self._count = 0
         self._sources: dict[str, int] = {}
@@ -104,16 +103,17 @@ class ConnectionLimits:
 
     def settle(self, key: object) -> None:
         """Note that whoever took a place is known, and gives way to nobody. Idempotent."""
-        self._strangers.pop(key, None)
+        self._drop_stranger(key)
 
     def unsettle(self, key: object, give_way: Callable[[], None]) -> None:
         """Note that whoever took a place has no claim to it any more."""
         if key in self._places:
+            self._drop_stranger(key)  # it may never have been settled
             self._add_stranger(key, self._places[key], give_way)
 
     def give_back(self, key: object) -> None:
         """Count out whoever took a place, if it has not lost it. Idempotent."""
-        self._strangers.pop(key, None)
+        self._drop_stranger(key)
         host = self._places.pop(key, None)
         if host is not None:
             self.leave(host)
@@ -121,7 +121,15 @@ class ConnectionLimits:
     def _add_stranger(self, key: object, host: str, give_way: Callable[[], None]) -> None:
         if self._most_strangers:
             now = asyncio.get_running_loop().time()
-            self._strangers[key] = _Stranger(networks_of(host), now, give_way)
+            self._strangers[key] = _Stranger(host, now, give_way)
+            if self._crowd is not None:
+                self._crowd.add(key, host)
+
+    def _drop_stranger(self, key: object) -> None:
+        if self._strangers.pop(key, None) is not None and self._crowd is not None:
+            self._crowd.discard(key)
+            if len(self._crowd) * CROWDED * 2 < self._most_strangers:  # no need to keep it up
+                self._crowd = None
 
     def _relieve(self) -> None:
         """Have strangers give way where places are short, or about to be."""
@@ -129,17 +137,26 @@ class ConnectionLimits:
         if len(strangers) * 2 >= self._most_strangers:
             too_old = asyncio.get_running_loop().time() - self._pressed_seconds
             late = itertools.takewhile(lambda entry: entry[1].since < too_old, strangers.items())
-            self._evict([key for key, _ in itertools.islice(late, BATCH)])
-        if len(strangers) >= self._most_strangers or self._count >= self._total:
-            places = [(key, stranger.networks) for key, stranger in strangers.items()]
-            self._evict(most_crowded(places, -(-len(places) // AT_ONCE)))
+            for key, _ in list(itertools.islice(late, BATCH)):
+                self._evict(key)
+        if len(strangers) * CROWDED >= self._most_strangers:
+            self._see_the_crowd()
+        if strangers and (len(strangers) >= self._most_strangers or self._count >= self._total):
+            self._evict(self._see_the_crowd().first_to_go())
 
-    def _evict(self, keys: Iterable[object]) -> None:
-        for key in keys:
-            stranger = self._strangers.get(key)
-            if stranger is not None:  # else it went with another
-                self.give_back(key)
-                stranger.give_way()
+    def _see_the_crowd(self) -> Crowd[object]:
+        """Return the strangers by their networks, which is kept up as long as they are many."""
+        if self._crowd is None:
+            self._crowd = Crowd()
+            for key, stranger in self._strangers.items():
+                self._crowd.add(key, stranger.host)
+        return self._crowd
+
+    def _evict(self, key: object) -> None:
+        stranger = self._strangers.get(key)
+        if stranger is not None:  # else it went with another
+            self.give_back(key)
+            stranger.give_way()
 
     async def wait_for_leave(self) -> None:
         """Wait until a connection is counted out."""
@@ -189,7 +206,7 @@ async def accept_streams(
 class _Stranger(NamedTuple):
     """Who took a place and is not known."""
 
-    networks: Networks
+    host: str
     since: float
     give_way: Callable[[], None]
 

@@ -4,11 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks6.net.crowding import NO_NETWORKS, Networks, most_crowded, networks_of
+from socks6.net.crowding import NO_NETWORKS, Crowd, Networks, networks_of
+
+
+def crowd_of(hosts: list[str]) -> Crowd[int]:
+    crowd: Crowd[int] = Crowd()
+    for number, host in enumerate(hosts):
+        crowd.add(number, host)
+    return crowd
 
 
 def chosen(hosts: list[str], wanted: int) -> list[int]:
-    return most_crowded([(number, networks_of(host)) for number, host in enumerate(hosts)], wanted)
+    """Return the numbers of those who go first, one after another."""
+    crowd = crowd_of(hosts)
+    gone: list[int] = []
+    for _ in range(wanted):
+        gone.append(crowd.first_to_go())
+        crowd.discard(gone[-1])
+    return gone
 
 
 @pytest.mark.parametrize(
@@ -43,15 +56,46 @@ def test_within_a_48_the_most_crowded_64_goes_first() -> None:
     assert chosen(hosts, 1) == [1]
 
 
-def test_none_goes_if_none_is_wanted() -> None:
-    assert chosen(["192.0.2.1"], 0) == []
+def test_where_all_are_alone_the_oldest_goes_first() -> None:
+    assert chosen([f"192.0.{n}.1" for n in range(4)], 4) == [0, 1, 2, 3]
 
 
-@given(st.lists(st.sampled_from(["192.0.2.1", "198.51.100.1", "203.0.113.1"])), st.integers(0, 40))
-def test_what_is_left_is_as_even_as_can_be(hosts: list[str], wanted: int) -> None:
-    gone = set(chosen(hosts, wanted))
-    assert len(gone) == min(wanted, len(hosts))
-    left = [host for number, host in enumerate(hosts) if number not in gone]
-    losers = {hosts[number] for number in gone}
-    for loser in losers:  # whoever lost one has, but for one, as many as the richest at least
-        assert left.count(loser) + 1 >= max(map(left.count, left), default=0)
+def test_of_nobody_nobody_goes_first() -> None:
+    crowd = crowd_of(["192.0.2.1"])
+    crowd.discard(0)
+    crowd.discard(0)
+    assert len(crowd) == 0
+    with pytest.raises(LookupError):
+        crowd.first_to_go()
+
+
+HOSTS = [
+    "192.0.2.1",
+    "192.0.2.2",
+    "198.51.100.1",
+    "",
+    *(f"2001:db8:{n}::1" for n in ("a:1", "a:2", "a:102", "b")),
+]
+
+
+@given(st.lists(st.sampled_from(HOSTS), min_size=1), st.data())
+def test_whoever_goes_is_the_oldest_of_the_most_crowded(hosts: list[str], data: st.DataObject) -> None:
+    crowd = crowd_of(hosts)
+    left = dict(enumerate(hosts))
+    for number in data.draw(st.lists(st.sampled_from(range(len(hosts))), unique=True)):
+        crowd.discard(number)
+        del left[number]
+    assert len(crowd) == len(left)
+    while left:
+        goes = crowd.first_to_go()
+        here = {number: networks_of(host) for number, host in left.items()}
+        for size, within in (("large", None), ("middle", "large"), ("small", "middle")):
+            rivals = [
+                getattr(networks, size)
+                for networks in here.values()
+                if within is None or getattr(networks, within) == getattr(here[goes], within)
+            ]
+            assert rivals.count(getattr(here[goes], size)) == max(map(rivals.count, rivals))
+        assert goes == min(number for number, networks in here.items() if networks == here[goes])
+        crowd.discard(goes)
+        del left[goes]

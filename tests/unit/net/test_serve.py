@@ -432,6 +432,22 @@ def test_who_is_known_no_more_gives_way_again(run: Run) -> None:
     run(scene())
 
 
+def test_a_stranger_that_is_unsettled_counts_once(run: Run) -> None:
+    async def scene() -> None:
+        limits = ConnectionLimits(total=40, strangers_give_way=True)
+        kept = crowd(limits, "192.0.2.1", 10)
+        for gone in kept:
+            limits.unsettle(gone_key(gone), functools.partial(gone.append, True))
+        others = crowd(limits, "198.51.100.1", 22)
+        assert not any(map(any, kept))
+        assert sum(map(any, others)) == 2
+        for gone in kept + others:
+            limits.give_back(gone_key(gone))
+        assert limits.count == 0
+
+    run(scene())
+
+
 def test_strangers_do_not_stay_long_where_they_are_many(run: Run) -> None:
     async def scene() -> None:
         limits = ConnectionLimits(total=400, strangers_give_way=True, pressed_seconds=-1.0)
