@@ -8,6 +8,7 @@ import builtins
 import concurrent.futures
 import contextlib
 import contextvars
+import ctypes
 import errno
 import functools
 import io
@@ -91,7 +92,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         failures=raises(errno.ENOTCONN, errno.ENOBUFS),
     ),
     "shutdown": Kind(
-        calls=((socket.socket, "shutdown"),), failures=raises(errno.ENOTCONN, errno.ECONNRESET)
+        calls=((socket.socket, "shutdown"),), failures=raises(errno.ENOTCONN)
     ),
     "epoll": Kind(
         calls=((select, "epoll"), (os, "pipe2"), (os, "splice")), failures=raises(errno.EMFILE, errno.ENOMEM)
@@ -176,10 +177,15 @@ def _failing_call(original: Callable[..., Any], kind: Kind, name: str, plan: Pla
             assert isinstance(error, OSError)
             return error.errno
         if name == "shutdown":  # which fails on what is over
-            original(arguments[0], socket.SHUT_RDWR)
+            _reset(arguments[0])
         raise error
 
     return call
+
+
+def _reset(sock: socket.socket) -> None:
+    """Have a TCP connection be as one that its peer has reset; the peer is reset as well (connect(2), AF_UNSPEC)."""
+    ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16)
 
 
 def each_failing(name: str, act: Callable[[], object]) -> Iterator[tuple[str, Exception | None]]:
