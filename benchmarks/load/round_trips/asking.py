@@ -131,8 +131,11 @@ def socks6(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             if session and not runner.run(usual.open_session()):
                 raise ProcessError("the proxy grants no session")
-            _ = reconnect and runner.run(once())  # for a ticket, and tokens
-            yield lambda: runner.run(once())
+            try:
+                _ = reconnect and runner.run(once())  # for a ticket, and tokens
+                yield lambda: runner.run(once())
+            finally:
+                runner.run(_let_go(usual, kept=False))
 
     return ready
 

@@ -117,9 +117,9 @@ class VerificationQueue:
                 return identity
         check = _Check(users=users, credentials=credentials, source=source, present=present)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline) as time_limit:
                 turn = _Turn.SHUT_OUT if shut_out else await self._wait_for_turn(check)
-                return await self._answer(check, turn, began, deadline)
+                return await self._answer(check, turn, began, time_limit)
         except TimeoutError:
             raise AuthenticationBusy("the credentials could not be checked in time") from None
 
@@ -128,12 +128,12 @@ class VerificationQueue:
         return self._penalties.blocked(source, _now(), name=credentials.subject)
 
     async def _answer(
-        self, check: _Check, turn: _Turn, began: float, deadline: float | None
+        self, check: _Check, turn: _Turn, began: float, time_limit: asyncio.Timeout
     ) -> Identity | None:
         """Return what comes of a check whose wait is over."""
         match turn:
             case _Turn.GO:
-                identity = await self._carry_out(check, deadline)
+                identity = await self._carry_out(check, time_limit)
                 if identity is None:
                     self._durations.append(_now() - began)
             case _Turn.KNOWN:
@@ -150,7 +150,7 @@ class VerificationQueue:
             self._known.came_in(check.source, check.name, _now())
         return identity
 
-    async def _carry_out(self, check: _Check, deadline: float | None) -> Identity | None:
+    async def _carry_out(self, check: _Check, time_limit: asyncio.Timeout) -> Identity | None:
         """Ask, now that it is the check's turn."""
         failed = True  # who goes away while its check is under way has had its guess
         try:
@@ -160,7 +160,7 @@ class VerificationQueue:
             failed = False
             raise
         except asyncio.CancelledError:
-            failed = deadline is None or _now() < deadline
+            failed = not time_limit.expired()  # whose time is up has not gone away
             raise
         finally:
             self._penalties.settle(check.source, _now(), name=check.name, failed=failed)
