@@ -30,7 +30,7 @@ class ConnectionSummary:
     """
 
     id: int
-    front: str  # "socks6", "socks5", "http", ...
+    inbound: str  # "socks6", "socks5", "http", ...
     source: str  # the client's address, "unix" without one
     user: str  # "" when anonymous
     command: str  # "CONNECT", "" when none was understood

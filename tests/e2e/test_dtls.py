@@ -49,7 +49,7 @@ def files(tmp_path: Path) -> Files:
 def encrypted(files: Files, **more: object) -> Iterator[RunningServer]:
     """Run a server with TLS and DTLS in a thread."""
     settings = Settings(drain_timeout=0.1, tls=TlsParameters(certificate=files.certificate, key=files.key))
-    with udp_server(front="socks6+tls", settings=settings, **more) as running:  # type: ignore[arg-type]  # named as there
+    with udp_server(inbound="socks6+tls", settings=settings, **more) as running:  # type: ignore[arg-type]  # named as there
         yield running
 
 
@@ -164,7 +164,7 @@ def test_certificates_of_others_open_nothing(files: Files) -> None:
     for context, user in zip(contexts, (alice, bob), strict=True):
         context.load_cert_chain(user.certificate, user.key)
     with (
-        udp_server(front="socks6+tls", settings=Settings(drain_timeout=0.1, tls=said)) as running,
+        udp_server(inbound="socks6+tls", settings=Settings(drain_timeout=0.1, tls=said)) as running,
         peer_socket() as peer,
         RawClient(("127.0.0.1", running.port), tls=contexts[0]) as client,
         RawClient(("127.0.0.1", running.port), tls=contexts[1]) as bobs,

@@ -359,9 +359,9 @@ def test_without_udp_there_is_the_stream(peer: socket.socket) -> None:
             assert received_by(peer)[0] == b"there"
 
 
-def test_a_mixed_front_takes_datagrams_too(peer: socket.socket) -> None:
+def test_a_mixed_inbound_takes_datagrams_too(peer: socket.socket) -> None:
     with (
-        udp_server(front="mixed") as server,
+        udp_server(inbound="mixed") as server,
         RawClient(("127.0.0.1", server.port)).opened() as client,
     ):
         exchange(client, peer)

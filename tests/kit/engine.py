@@ -1,4 +1,4 @@
-"""An engine for tests of fronts: it connects to streams in memory, and remembers what it was asked and told."""
+"""An engine for tests of inbounds: it connects to streams in memory, and remembers what it was asked and told."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.fronts.base import Association, Call, Company, Engine, Front, Tunnel
+from socks6.proxy.inbounds.base import Association, Call, Company, Engine, Inbound, Tunnel
 from socks6.proxy.sessions import Session
 from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
 from socks6.telemetry import Ending
@@ -179,14 +179,14 @@ class FakeEngine(Engine):
 
 
 class Visit:
-    """A client of a front."""
+    """A client of an inbound."""
 
     def __init__(self, client: ByteStream, serving: "asyncio.Task[Tunnel | OSError | None]") -> None:
         self.client = client
         self._serving = serving
 
     async def over(self) -> Tunnel | None:
-        """Return what the front returned, once it has, or raise what it raised."""
+        """Return what the inbound returned, once it has, or raise what it raised."""
         outcome = await self._serving
         if isinstance(outcome, OSError):
             raise outcome
@@ -194,13 +194,13 @@ class Visit:
 
 
 @contextlib.asynccontextmanager
-async def visiting(front: Front, engine: FakeEngine, first: bytes = b"") -> AsyncIterator[Visit]:
-    """Have `front` serve a client; one that is still there at the end goes then."""
+async def visiting(inbound: Inbound, engine: FakeEngine, first: bytes = b"") -> AsyncIterator[Visit]:
+    """Have `inbound` serve a client; one that is still there at the end goes then."""
     client, stream = memory_stream_pair()
 
     async def serve() -> Tunnel | OSError | None:
         try:
-            return await front.serve(stream, first, engine)
+            return await inbound.serve(stream, first, engine)
         except OSError as error:
             return error
 

@@ -117,7 +117,7 @@ async def faulty_proxy(transport: str, folder: Path) -> AsyncIterator[tuple[Faul
             async with quic_listening(files, backend_named(library)) as port:
                 accepting = group.create_task(_accept_connections(port, proxy, group))
                 url = ProxyURL(
-                    front="socks6",
+                    protocol="socks6",
                     host=HOST,
                     port=port.local.port,
                     transport="quic",
@@ -131,7 +131,7 @@ async def faulty_proxy(transport: str, folder: Path) -> AsyncIterator[tuple[Faul
             listener: Listener
             listener = TlsListener(raw, ServerContexts(files.server)) if transport == "tls" else raw
             accepting = group.create_task(_accept_streams(listener, proxy, group))
-            url = ProxyURL(front="socks6", host=HOST, port=raw.local.port)
+            url = ProxyURL(protocol="socks6", host=HOST, port=raw.local.port)
             yield proxy, replace(url, transport="tls", tls=tls) if transport == "tls" else url
             accepting.cancel()
             await raw.aclose()

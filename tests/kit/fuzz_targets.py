@@ -24,19 +24,19 @@ from socks6.net.resolve import Address, Resolver
 from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudge, Judge, Outbound
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
-from socks6.proxy.fronts.base import Front
-from socks6.proxy.fronts.http import HttpFront, HttpSettings
-from socks6.proxy.fronts.mixed import MixedFront
+from socks6.proxy.inbounds.base import Inbound
+from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
+from socks6.proxy.inbounds.mixed import MixedInbound
 from socks6.proxy.service import Server
 from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import BindSettings, Settings
-from socks6.proxy.worker import ServerWorker, standard_fronts
+from socks6.proxy.worker import ServerWorker, standard_inbounds
 from socks6.relay.plane import RelaySettings
 from tests.kit.fuzzing import RESET, VISIT_SECONDS, Dice, Figures, Hosts, Tally, footprint_before, run_visits
 from tests.kit.mutations import USER, Seeds, chunks, mutated
 
 QUIET_SECONDS: Final = 20.0  # within which the servers must have got rid of everybody
-FRONTS: Final = ("socks6", "socks5", "http", "mixed")
+INBOUNDS: Final = ("socks6", "socks5", "http", "mixed")
 SETTINGS: Final = Settings(
     handshake_timeout=0.5,
     dialects=(DRAFT_12, GO_212),
@@ -139,7 +139,7 @@ async def _reset(sock: socket.socket) -> None:
 
 
 async def fuzz_server(seed: int, seconds: float) -> Figures:
-    """Throw spoiled requests at every front of a server."""
+    """Throw spoiled requests at every inbound of a server."""
     before = await footprint_before()
     dice = Dice(seed)
     log = Tally()
@@ -147,7 +147,7 @@ async def fuzz_server(seed: int, seconds: float) -> Figures:
         hosts = Hosts(group)
         ports, upstream = _origins(hosts, dice), hosts.start(_hostile_proxy(dice))
         servers = [await running.enter_async_context(each) for each in _servers(ports, upstream, log)]
-        addresses = [(_front(url), _address(url)) for server in servers for url in server.urls]
+        addresses = [(_inbound(url), _address(url)) for server in servers for url in server.urls]
         visit = functools.partial(_visit_some, addresses, Seeds())
         figures = await run_visits(visit, dice, seconds, before, lambda: _check_well(servers, log))
         hosts.close()
@@ -219,27 +219,27 @@ async def _say(rng: random.Random, data: bytes, sock: socket.socket) -> None:
 
 
 def _servers(ports: Sequence[int], upstream: int, log: Tally) -> list[Server]:
-    """Return servers of several settings, each with every front; the last goes out through a hostile proxy."""
+    """Return servers of several settings, each with every inbound; the last goes out through a hostile proxy."""
     users = UserTable.from_plain({USER[0]: USER[1]})
     quiet = dataclasses.replace(SETTINGS, quiet=True, ignore_fragmented=True)
     rules = (Rule.parse("deny", ports=["53"]), Rule.parse("deny", hosts=["a"]))
-    urls = [f"{front}://127.0.0.1:0" for front in FRONTS]
+    urls = [f"{inbound}://127.0.0.1:0" for inbound in INBOUNDS]
 
     def worker(
         settings: Settings, authenticator: UserTable | None, outbound: Outbound | None = None
     ) -> ServerWorker:
-        fronts: dict[str, Front] = {
-            **standard_fronts(settings),
-            "http": HttpFront(HttpSettings(keep_alive_timeout=0.5, idle_timeout=1.0)),
+        inbounds: dict[str, Inbound] = {
+            **standard_inbounds(settings),
+            "http": HttpInbound(HttpSettings(keep_alive_timeout=0.5, idle_timeout=1.0)),
         }
-        del fronts["mixed"]
+        del inbounds["mixed"]
         return ServerWorker(
             authenticator=authenticator,
             policy=Policy(allow_private=True, rules=rules),
             outbound=outbound or FuzzedOutbound(ports),
             settings=settings,
             observer=log,
-            fronts={**fronts, "mixed": MixedFront(fronts)},
+            inbounds={**inbounds, "mixed": MixedInbound(inbounds)},
         )
 
     hostile = Socks6Outbound(Client(f"socks6://{USER[0]}:{USER[1]}@127.0.0.1:{upstream}", timeout=0.5))
@@ -262,7 +262,7 @@ async def _check_well(servers: Sequence[Server], log: Tally) -> None:
     assert not any(server.connections for server in servers)
     for server in servers[:-1]:
         for url in server.urls:
-            if _front(url) in {"socks6", "mixed"}:
+            if _inbound(url) in {"socks6", "mixed"}:
                 await _fetch_echo(url.replace("mixed", "socks6").replace("://", f"://{USER[0]}:{USER[1]}@"))
 
 
@@ -271,7 +271,7 @@ async def _fetch_echo(url: str) -> None:
         assert await stream.receive() == b"well?"
 
 
-def _front(url: str) -> str:
+def _inbound(url: str) -> str:
     return url.partition(":")[0]
 
 
@@ -283,8 +283,8 @@ def _address(url: str) -> tuple[str, int]:
 async def _visit_some(
     addresses: Sequence[tuple[str, tuple[str, int]]], seeds: Seeds, rng: random.Random
 ) -> str:
-    front, address = rng.choice(addresses)
-    kind = front if rng.random() < 0.97 else rng.choice((*FRONTS, "responses"))
+    inbound, address = rng.choice(addresses)
+    kind = inbound if rng.random() < 0.97 else rng.choice((*INBOUNDS, "responses"))
     return await _visit(rng, address, mutated(rng, seeds.draw(rng, kind)))
 
 

@@ -68,7 +68,7 @@ class Seeds:
         }
 
     def draw(self, rng: random.Random, kind: str) -> bytes:
-        """Return what a well-behaved peer might say: a front's name, "replies" or "responses" (of HTTP)."""
+        """Return what a well-behaved peer might say: an inbound's name, "replies" or "responses" (of HTTP)."""
         return self._makers[kind](rng)
 
     def _socks6(self, rng: random.Random) -> bytes:

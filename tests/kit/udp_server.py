@@ -84,7 +84,7 @@ def udp_server(
     *,
     namespace: Namespace | None = None,
     host: str = "127.0.0.1",
-    front: str = "socks6",
+    inbound: str = "socks6",
     mover: str = "best",
     loop: str = "uvloop",
     policy: Policy = OPENLY,
@@ -106,7 +106,7 @@ def udp_server(
             outbound=outbound,
             mover=make_mover,
         )
-        async with Server([f"{front}://{place}:0"], worker, open_to_all=True) as server:
+        async with Server([f"{inbound}://{place}:0"], worker, open_to_all=True) as server:
             ready.put((_running(server, worker, notes), server.abort))
             await server.serve_forever()
 

@@ -20,10 +20,10 @@ from socks6.net.transports.tls import TlsStream
 from socks6.net.turns import BUDGET, EVENT
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.server import ServerConversation
-from socks6.proxy.fronts.http import HttpFront
-from socks6.proxy.fronts.socks5_udp import Socks5Relay
-from socks6.proxy.fronts.socks6 import stay_silent
-from socks6.proxy.fronts.waiting import while_present
+from socks6.proxy.inbounds.http import HttpInbound
+from socks6.proxy.inbounds.socks5_udp import Socks5Relay
+from socks6.proxy.inbounds.socks6 import stay_silent
+from socks6.proxy.inbounds.waiting import while_present
 from socks6.proxy.worker import linger
 from socks6.relay.copy import Way
 from socks6.relay.delivery import PIECE, ROUNDS
@@ -83,11 +83,11 @@ async def take_datagrams(stream: ByteStream) -> None:
 
 
 async def refuse_requests(stream: ByteStream) -> None:
-    await HttpFront().serve(stream, b"", FakeEngine(failures=list(repeat(NotAllowed("no"), 10_000))))
+    await HttpInbound().serve(stream, b"", FakeEngine(failures=list(repeat(NotAllowed("no"), 10_000))))
 
 
 async def demand_credentials(stream: ByteStream) -> None:
-    await HttpFront().serve(stream, b"", FakeEngine(users={b"me": b"123"}))
+    await HttpInbound().serve(stream, b"", FakeEngine(users={b"me": b"123"}))
 
 
 async def watch(stream: ByteStream) -> None:

@@ -25,7 +25,7 @@ from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.inbounds.socks6 import Socks6Inbound
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
@@ -314,7 +314,7 @@ def test_a_slow_method_opens_sessions_too(run: Run) -> None:
             authenticator=ChallengeUsers(),
             outbound=proxy.outbound,
             observer=log,
-            fronts={"socks6": Socks6Front(methods={CHALLENGE: ChallengeServer})},
+            inbounds={"socks6": Socks6Inbound(methods={CHALLENGE: ChallengeServer})},
         )
         near, far = memory_stream_pair()
         async with asyncio.TaskGroup() as group:

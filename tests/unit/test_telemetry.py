@@ -8,7 +8,7 @@ from socks6.telemetry import ConnectionSummary, Ending, NullObserver
 
 SUMMARY = ConnectionSummary(
     id=1,
-    front="socks6",
+    inbound="socks6",
     source="192.0.2.1",
     user="",
     command="CONNECT",

@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> int:
     if arguments.password and arguments.user is None:
         raise ConfigurationError("--password goes with --user")
     url = ProxyURL(
-        front=given.front,
+        protocol=given.protocol,
         host=given.host,
         port=given.port,
         path=given.path,

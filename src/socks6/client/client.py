@@ -91,7 +91,7 @@ class Client(DatagramClient):
         url = proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy)
         dialect = url.dialect if dialect is None else dialect
         super().__init__(url, dialect=dialect)
-        if self.url.front != "socks6":
+        if self.url.protocol != "socks6":
             raise ConfigurationError(
                 f"{self.url} is not a SOCKS 6 proxy's: use socks6://, socks6+tls:// or socks6+unix://"
             )

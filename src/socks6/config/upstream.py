@@ -29,7 +29,7 @@ def find_upstream(via: str | None, via_file: str | None, environment: Mapping[st
 def parse_upstream(text: str) -> ProxyURL:
     """Read the URL of a proxy that speaks SOCKS 6. Raises ConfigurationError."""
     url = ProxyURL.parse(text)
-    if url.front != "socks6":
+    if url.protocol != "socks6":
         raise ConfigurationError(f"{url} speaks no SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://")
     return url
 

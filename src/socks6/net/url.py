@@ -29,7 +29,7 @@ AUTO: Final = "auto"  # a client's: QUIC, or else TLS
 ENCRYPTED: Final = (TLS, QUIC, AUTO)
 SCHEMES: Final = (
     *DEFAULT_PORTS,
-    *(f"{front}+{transport}" for transport in (UNIX, TLS) for front in DEFAULT_PORTS),
+    *(f"{protocol}+{transport}" for transport in (UNIX, TLS) for protocol in DEFAULT_PORTS),
     "socks6+quic",  # whose streams are SOCKS 6 by themselves (ALPN)
     "socks6+auto",
 )
@@ -63,7 +63,7 @@ class ProxyURL:
     `str` and `repr` never show the password.
     """
 
-    front: str  # the protocol spoken there: socks6, socks5, http, or mixed for all of them
+    protocol: str  # the protocol spoken there: socks6, socks5, http, or mixed for all of them
     host: str = ""  # "" for a Unix socket, and for every address of a listener's machine
     port: int = 0  # 0 for a Unix socket, and for any free port of a listener's machine
     path: str = ""
@@ -109,9 +109,9 @@ class ProxyURL:
 
     @property
     def scheme(self) -> str:
-        """What the URL begins with: the front, and +unix for a Unix socket, +tls, +quic."""
+        """What the URL begins with: the protocol, and +unix for a Unix socket, +tls, +quic."""
         transport = UNIX if self.path else self.transport
-        return f"{self.front}+{transport}" if transport else self.front
+        return f"{self.protocol}+{transport}" if transport else self.protocol
 
     @property
     def is_local(self) -> bool:
@@ -155,7 +155,7 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
     if scheme not in SCHEMES:
         raise _error(text, f"has an unknown scheme; there are {', '.join(SCHEMES)}")
     _refuse_rest(text, match)
-    front, _, transport = scheme.partition("+")
+    protocol, _, transport = scheme.partition("+")
     pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
     options, tls, quic = _parse_query(
         text,
@@ -177,10 +177,10 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
         if path not in {"", "/"}:
             raise _error(text, "has a path, which only URLs of Unix sockets have")
         host, said = _parse_place(text, place)
-        usual = ENCRYPTED_PORT if transport else DEFAULT_PORTS[front]
+        usual = ENCRYPTED_PORT if transport else DEFAULT_PORTS[protocol]
         port, path = usual if said is None else said, ""
     return ProxyURL(
-        front=front,
+        protocol=protocol,
         host=host,
         port=port,
         path=path,
@@ -190,7 +190,7 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
         transport="" if transport == UNIX else transport,
         tls=tls,
         quic=quic,
-        dialect=_parse_dialect(text, [value for key, value in pairs if key == DIALECT], front),
+        dialect=_parse_dialect(text, [value for key, value in pairs if key == DIALECT], protocol),
         udp=_parse_udp(text, [value for key, value in pairs if key == UDP], transport),
     )
 
@@ -222,14 +222,14 @@ def _parse_query(
         raise _error(text, str(error)) from None
 
 
-def _parse_dialect(text: str, values: list[str], front: str) -> Dialect:
+def _parse_dialect(text: str, values: list[str], protocol: str) -> Dialect:
     """Return what a query says of the dialect of a SOCKS 6 proxy."""
     if len(values) > 1:
         raise _error(text, f"has the option {DIALECT!r} twice")
     for value in values:
         if value not in DIALECTS:
             raise _error(text, f"has {DIALECT}={value}: write {' or '.join(DIALECTS)}")
-        if front != "socks6":
+        if protocol != "socks6":
             raise _error(text, f"has {DIALECT}={value}, which is about SOCKS 6 alone")
         return DIALECTS[value]
     return DRAFT_12

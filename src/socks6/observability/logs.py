@@ -68,7 +68,7 @@ class LogObserver(Observer):
             MESSAGES.get(summary.ending, ENDED),
             source=summary.source,
             id=summary.id,
-            front=summary.front,
+            inbound=summary.inbound,
             user=summary.user,
             command=summary.command,
             host=summary.host if shown else "",

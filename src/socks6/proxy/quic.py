@@ -95,7 +95,7 @@ class QuicPlace:
         host, number = port.sock.getsockname()[:2]
         place = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
         self.url: Final = f"{setting.address.scheme}://{place}"
-        self._front = setting.address.front
+        self._inbound = setting.address.protocol
         self._listener = QuicListener(port, setting.backend, setting.files.current, url=self.url)
         self._listener.on_refused = self._refused
         self._observer = setting.observer
@@ -147,7 +147,7 @@ class QuicPlace:
             worker.observer.connection_turned_away(source, refusal)
             connection.abort()
             return
-        task = group.create_task(worker.serve_connection(connection, self._front, limits=streams))
+        task = group.create_task(worker.serve_connection(connection, self._inbound, limits=streams))
         task.add_done_callback(functools.partial(_leave, connections, source, connection))
 
     def stop(self) -> None:

@@ -31,12 +31,12 @@ from socks6.relay.datagrams.secured import SecuredPort
 
 OpenPort: TypeAlias = Callable[[str, int], ClientPort]
 
-FRONTS_WITH_UDP: Final = frozenset(("socks6", "mixed"))  # those that speak SOCKS 6
+INBOUNDS_WITH_UDP: Final = frozenset(("socks6", "mixed"))  # those that speak SOCKS 6
 LOOKUP_AGAIN: Final = 300.0  # seconds until advertised names are looked up anew
 ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
 
-# What TLS lets clients of a front say that they speak; only those of SOCKS 6 must say so.
-ALPN_OF_FRONT: Final[Mapping[str, tuple[str, ...]]] = {
+# What TLS lets clients of an inbound say that they speak; only those of SOCKS 6 must say so.
+ALPN_OF_INBOUND: Final[Mapping[str, tuple[str, ...]]] = {
     "socks6": (ALPN,),
     "mixed": (ALPN, "http/1.1"),
     "http": ("http/1.1",),
@@ -49,7 +49,7 @@ class _Listening:
     """A place where clients come, and where those that did may send datagrams."""
 
     listener: Listener
-    front: str
+    inbound: str
     port: ClientPort | None = None
 
     @property
@@ -73,7 +73,7 @@ class Server:
             await server.serve_forever()
 
     `listen` are URLs such as socks6://HOST:PORT, mixed://HOST:PORT, socks6+tls://HOST or socks6+unix:///PATH;
-    the scheme names the front. Unless `open_to_all`, a listener that others can reach needs a worker that
+    the scheme names the inbound. Unless `open_to_all`, a listener that others can reach needs a worker that
     authenticates, or client certificates. A listener with TLS needs a certificate, in its URL or in the
     worker's settings. Raises ConfigurationError.
     """
@@ -88,7 +88,7 @@ class Server:
         if not self._addresses:
             raise ConfigurationError("nothing to listen on")
         for address in self._addresses:
-            worker.front(address.front)
+            worker.inbound(address.protocol)
             certified = self._tls_of(address).client_ca is not None
             if not (open_to_all or worker.authenticator.required or certified or address.is_local):
                 raise ConfigurationError(
@@ -99,7 +99,7 @@ class Server:
                 backend_for(address, self._tls_of(address), worker.settings)
         self._contexts: Final = {
             address: ServerContexts(
-                said, alpn=ALPN_OF_FRONT.get(address.front, ()), told=worker.observer.certificate_read
+                said, alpn=ALPN_OF_INBOUND.get(address.protocol, ()), told=worker.observer.certificate_read
             )
             for address in self._addresses
             if address.transport == TLS and (said := self._tls_of(address)).certificate is not None
@@ -205,7 +205,7 @@ class Server:
                         place.listener,
                         functools.partial(
                             self._worker.serve_stream,
-                            front=place.front,
+                            inbound=place.inbound,
                             client_port=place.port,
                             known=self._limits.settle,
                         ),
@@ -280,7 +280,7 @@ class Server:
                 self._quic_places += await quic.listen(ports)
             elif address.path:
                 listener = await listen_unix(address.path, url=str(address))
-                self._listeners.append(_Listening(listener=listener, front=address.front))
+                self._listeners.append(_Listening(listener=listener, inbound=address.protocol))
             else:
                 self._listeners += await self._listen_at_port(address, contexts, ports)
         except OSError as error:
@@ -310,7 +310,7 @@ class Server:
             return [
                 _Listening(
                     listener=listener if contexts is None else TlsListener(listener, contexts),
-                    front=address.front,
+                    inbound=address.protocol,
                     port=port,
                 )
                 for listener, port in itertools.zip_longest(listeners, ports)
@@ -320,7 +320,7 @@ class Server:
     def _port_opener(self, address: ProxyURL, ports: SharedPorts) -> OpenPort | None:
         """Return what opens the UDP port beside a listener: in clear text, or with DTLS; None if there is to be none."""
         worker = self._worker
-        if not worker.settings.udp.enabled or address.front not in FRONTS_WITH_UDP:
+        if not worker.settings.udp.enabled or address.protocol not in INBOUNDS_WITH_UDP:
             return None
         if address.transport != TLS:
             return worker.datagrams.open_port

@@ -1,4 +1,4 @@
-"""One client connection: what its front may ask of the proxy, and what the log will say."""
+"""One client connection: what its inbound may ask of the proxy, and what the log will say."""
 
 import asyncio
 import dataclasses
@@ -31,7 +31,7 @@ from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.commands.associate import associate
 from socks6.proxy.commands.bind import bind
 from socks6.proxy.commands.connect import connect
-from socks6.proxy.fronts.base import Association, Call, Front
+from socks6.proxy.inbounds.base import Association, Call, Inbound
 from socks6.proxy.limits import Holder, HolderLimits, holder_of
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
@@ -45,7 +45,7 @@ from socks6.relay.plane import RelayResult
 from socks6.telemetry import ConnectionSummary, Ending
 
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
-FRONTS_WITH_ALPN: Final = ("socks6", "mixed")
+INBOUNDS_WITH_ALPN: Final = ("socks6", "mixed")
 ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for telling a client that the proxy is busy
 
 
@@ -109,19 +109,48 @@ class Workplace(Protocol):
 
 
 class Visit:
-    """One client connection: what its front may ask (Engine, Authenticator), and what the log will say."""
+    """One client connection: what its inbound may ask (Engine, Authenticator), and what the log will say."""
 
     __slots__ = (
-        "_asked", "_associated", "_cancellations", "_descriptor", "_gone", "_held", "_known", "_own_session", "_part", "_seat", "_shared", "_task", "_vouching", "bytes_down", "bytes_up", "certified", "client_port", "command", "deadline", "ending",
-        "front", "host", "id", "peer", "port", "reason", "reply", "source", "started", "stream",
-        "user", "worker",
+        "_asked",
+        "_associated",
+        "_cancellations",
+        "_descriptor",
+        "_gone",
+        "_held",
+        "_known",
+        "_own_session",
+        "_part",
+        "_seat",
+        "_shared",
+        "_task",
+        "_vouching",
+        "bytes_down",
+        "bytes_up",
+        "certified",
+        "client_port",
+        "command",
+        "deadline",
+        "ending",
+        "host",
+        "id",
+        "inbound",
+        "peer",
+        "port",
+        "reason",
+        "reply",
+        "source",
+        "started",
+        "stream",
+        "user",
+        "worker",
     )  # fmt: skip
 
     def __init__(
         self,
         worker: Workplace,
         stream: ByteStream,
-        front: Front,
+        inbound: Inbound,
         number: int,
         *,
         session: Session | None = None,
@@ -149,7 +178,7 @@ class Visit:
         self._vouching = worker.authenticator  # who let the client in, or would
         self._asked = False  # whether a whole request was here
         self.stream = stream
-        self.front = front
+        self.inbound = inbound
         self.id = number
         self.source = stream.remote.host
         self.started = asyncio.get_running_loop().time()
@@ -166,7 +195,7 @@ class Visit:
         self.ending = Ending.DONE
         self.reason = ""
 
-    # What the front may ask.
+    # What the inbound may ask.
 
     @property
     def users(self) -> Authenticator:
@@ -377,7 +406,7 @@ class Visit:
     async def secure(self, stream: TlsStream) -> None:
         """Shake hands, and see who has come if certificates tell. Raises TlsFailed, OSError."""
         await stream.handshake(quiet=self.worker.settings.quiet)
-        if self.front.name in FRONTS_WITH_ALPN and stream.refused_protocols:
+        if self.inbound.name in INBOUNDS_WITH_ALPN and stream.refused_protocols:
             # the draft knows no ALPN, so a client need not say; but one that means another service is led astray
             raise TlsFailed(
                 f"the client does not speak {ALPN}, but {', '.join(stream.refused_protocols)} (ALPN)"
@@ -439,7 +468,7 @@ class Visit:
         """Return what the log will say."""
         return ConnectionSummary(
             id=self.id,
-            front=self.front.name,
+            inbound=self.inbound.name,
             source=self.source or "unix",
             user=self.user or (self._part.user if self._part else ""),
             command=self.command,

@@ -22,11 +22,11 @@ from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.contained import contained
-from socks6.proxy.fronts.base import Front, Tunnel
-from socks6.proxy.fronts.http import HttpFront, HttpSettings
-from socks6.proxy.fronts.mixed import MixedFront
-from socks6.proxy.fronts.socks5 import Socks5Front
-from socks6.proxy.fronts.socks6 import Socks6Front, stay_silent
+from socks6.proxy.inbounds.base import Inbound, Tunnel
+from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
+from socks6.proxy.inbounds.mixed import MixedInbound
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
+from socks6.proxy.inbounds.socks6 import Socks6Inbound, stay_silent
 from socks6.proxy.limits import HolderLimits
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
@@ -48,9 +48,9 @@ LINGER_BYTES: Final = 262_144
 NEVER: Final = 3e8  # seconds, ten years: what loops' timers can still count
 
 
-def standard_fronts(settings: Settings, option_table: OptionTable = STANDARD) -> dict[str, Front]:
-    """Return every front by its name."""
-    socks6 = Socks6Front(
+def standard_inbounds(settings: Settings, option_table: OptionTable = STANDARD) -> dict[str, Inbound]:
+    """Return every inbound by its name."""
+    socks6 = Socks6Inbound(
         dialects=settings.dialects,
         option_table=option_table,
         quiet=settings.quiet,
@@ -62,12 +62,12 @@ def standard_fronts(settings: Settings, option_table: OptionTable = STANDARD) ->
         fin_timeout=settings.relay.fin_timeout or NEVER,
         optimistic=settings.optimistic,
     )
-    fronts: dict[str, Front] = {
+    inbounds: dict[str, Inbound] = {
         "socks6": socks6,
-        "socks5": Socks5Front(optimistic=settings.optimistic, udp_idle=settings.udp.idle_timeout),
-        "http": HttpFront(patience),
+        "socks5": Socks5Inbound(optimistic=settings.optimistic, udp_idle=settings.udp.idle_timeout),
+        "http": HttpInbound(patience),
     }
-    return {**fronts, "mixed": MixedFront(fronts)}
+    return {**inbounds, "mixed": MixedInbound(inbounds)}
 
 
 class ServerWorker:
@@ -87,7 +87,7 @@ class ServerWorker:
         outbound: Outbound | None = None,
         settings: Settings | None = None,
         observer: Observer | None = None,
-        fronts: Mapping[str, Front] | None = None,
+        inbounds: Mapping[str, Inbound] | None = None,
         mover: Callable[[], Mover] = best_mover,
         sessions: SessionStore | None = None,
         local_addresses: LocalAddresses | None = None,
@@ -105,7 +105,7 @@ class ServerWorker:
         self.listeners: Final = Listeners(self.settings.bind, self.machine.bound)
         self.verifications: Final = VerificationQueue(self.penalties)
         self.desk: Final = self._open_desk(sessions)
-        self._fronts: Final = fronts or standard_fronts(self.settings, option_table)
+        self._inbounds: Final = inbounds or standard_inbounds(self.settings, option_table)
         self._plane: Final = RelayPlane(self.settings.relay)
         self._new_mover: Final = mover
         self._datagrams: DatagramPlane | None = None  # made when it is first needed, within the loop
@@ -122,12 +122,12 @@ class ServerWorker:
         self._sweeping = False
         self._multiplexed: Final[set[MultiplexedVisit]] = set()
 
-    def front(self, name: str) -> Front:
-        """Return a front by its name; raises ConfigurationError for an unknown one."""
+    def inbound(self, name: str) -> Inbound:
+        """Return an inbound by its name; raises ConfigurationError for an unknown one."""
         try:
-            return self._fronts[name]
+            return self._inbounds[name]
         except KeyError:
-            raise ConfigurationError(f"no front {name!r}: one of {', '.join(self._fronts)}") from None
+            raise ConfigurationError(f"no inbound {name!r}: one of {', '.join(self._inbounds)}") from None
 
     def replace(self, *, authenticator: Authenticator, policy: Policy) -> None:
         """Have every request from now on meet these, on whatever connection it comes; what is relayed goes on.
@@ -167,7 +167,7 @@ class ServerWorker:
     async def serve_stream(
         self,
         stream: ByteStream,
-        front: str = "socks6",
+        inbound: str = "socks6",
         *,
         session: Session | None = None,
         client_port: ClientPort | None = None,
@@ -181,7 +181,7 @@ class ServerWorker:
         visit = Visit(
             self,
             stream,
-            self.front(front),
+            self.inbound(inbound),
             next(self._ids),
             session=session,
             client_port=client_port,
@@ -190,13 +190,13 @@ class ServerWorker:
         await self._serve(visit, self._handshake(visit))
 
     async def serve_connection(
-        self, connection: MultiplexedConnection, front: str = "socks6", *, limits: ConnectionLimits
+        self, connection: MultiplexedConnection, inbound: str = "socks6", *, limits: ConnectionLimits
     ) -> None:
         """Serve all streams of a connection to its end, and close it. Raises nothing that a client can cause.
 
         `limits` counts the streams.
         """
-        shared = MultiplexedVisit(connection, functools.partial(self._serve_pushed, self.front(front)))
+        shared = MultiplexedVisit(connection, functools.partial(self._serve_pushed, self.inbound(inbound)))
         self._multiplexed.add(shared)
         try:
             async with asyncio.TaskGroup() as group:
@@ -208,16 +208,16 @@ class ServerWorker:
                         self.observer.connection_turned_away(source, refusal)
                         stream.abort()
                         continue
-                    task = group.create_task(self._serve_one(stream, front, shared))
+                    task = group.create_task(self._serve_one(stream, inbound, shared))
                     task.add_done_callback(functools.partial(_leave, limits, source, stream))
         finally:
             self._multiplexed.discard(shared)
             shared.leave()
 
-    async def _serve_one(self, stream: ByteStream, front: str, shared: MultiplexedVisit) -> None:
+    async def _serve_one(self, stream: ByteStream, inbound: str, shared: MultiplexedVisit) -> None:
         """Serve one stream of several."""
         first = await shared.enter()
-        visit = Visit(self, stream, self.front(front), next(self._ids), shared=shared)
+        visit = Visit(self, stream, self.inbound(inbound), next(self._ids), shared=shared)
         try:
             with shared.serving():
                 await self._serve(visit, self._handshake(visit))
@@ -226,10 +226,10 @@ class ServerWorker:
                 shared.first_left(visit.ending)
 
     async def _serve_pushed(
-        self, front: Front, shared: MultiplexedVisit, stream: ByteStream, accepted: Accepted
+        self, inbound: Inbound, shared: MultiplexedVisit, stream: ByteStream, accepted: Accepted
     ) -> None:
         """Relay a stream that was opened for a peer."""
-        visit = Visit(self, stream, front, next(self._ids), shared=shared)
+        visit = Visit(self, stream, inbound, next(self._ids), shared=shared)
         visit.was_pushed(accepted.peer)
 
         async def tunnel() -> Tunnel:
@@ -292,7 +292,7 @@ class ServerWorker:
         try:
             if isinstance(visit.stream, TlsStream):
                 await self._secure(visit, visit.stream)
-            return await visit.front.serve(visit.stream, b"", visit)
+            return await visit.inbound.serve(visit.stream, b"", visit)
         finally:
             self._handshakes.pop(visit, None)
 

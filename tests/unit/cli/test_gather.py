@@ -19,10 +19,10 @@ from socks6.proxy.authentication.hashes import ScryptHash
 
 EVERYTHING = Choices(
     listen=(
-        ProxyURL(front="socks6", host="127.0.0.1", port=1080),
-        ProxyURL(front="mixed", path="/run/mixed.sock"),
+        ProxyURL(protocol="socks6", host="127.0.0.1", port=1080),
+        ProxyURL(protocol="mixed", path="/run/mixed.sock"),
     ),
-    via=ProxyURL(front="socks6", host="proxy.example", port=1080),
+    via=ProxyURL(protocol="socks6", host="proxy.example", port=1080),
     direct=False,
     via_fast_open=True,
     via_session=False,

@@ -22,7 +22,7 @@ from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.table import UserTable
-from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.inbounds.socks6 import Socks6Inbound
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from tests.kit import two_stage
@@ -93,9 +93,9 @@ class Challenged(Authenticator):
 
 def test_a_method_of_ones_own_may_be_plugged_in(run: Run) -> None:
     async def scene() -> None:
-        front = Socks6Front(methods={NUMBER: ChallengeServer})
+        inbound = Socks6Inbound(methods={NUMBER: ChallengeServer})
         outbound = ScriptedOutbound()
-        worker = ServerWorker(authenticator=Challenged(), fronts={"socks6": front}, outbound=outbound)
+        worker = ServerWorker(authenticator=Challenged(), inbounds={"socks6": inbound}, outbound=outbound)
 
         async with asyncio.TaskGroup() as group:
 
@@ -129,9 +129,9 @@ class TwoStage(Authenticator):
 @pytest.mark.parametrize("secret", [b"secret", b"wrong"])
 def test_a_method_of_two_stages_has_its_challenge_in_the_first_reply(run: Run, secret: bytes) -> None:
     async def scene() -> None:
-        front = Socks6Front(methods={two_stage.NUMBER: two_stage.TwoStageServer})
+        inbound = Socks6Inbound(methods={two_stage.NUMBER: two_stage.TwoStageServer})
         outbound = ScriptedOutbound()
-        worker = ServerWorker(authenticator=TwoStage(), fronts={"socks6": front}, outbound=outbound)
+        worker = ServerWorker(authenticator=TwoStage(), inbounds={"socks6": inbound}, outbound=outbound)
 
         def method() -> two_stage.TwoStageClient:
             return two_stage.TwoStageClient(secret=secret)

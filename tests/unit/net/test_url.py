@@ -21,37 +21,37 @@ def complaint(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("socks6://example.com", ProxyURL(front="socks6", host="example.com", port=1080)),
-        ("SOCKS6://Example.COM.:1081/", ProxyURL(front="socks6", host="example.com.", port=1081)),
-        ("socks6://bücher.example", ProxyURL(front="socks6", host="xn--bcher-kva.example", port=1080)),
-        ("socks6://192.0.2.1:8000", ProxyURL(front="socks6", host="192.0.2.1", port=8000)),
-        ("socks6://[2001:DB8::1]", ProxyURL(front="socks6", host="2001:db8::1", port=1080)),
-        ("socks6://[::1]:1081", ProxyURL(front="socks6", host="::1", port=1081)),
-        ("socks5://example.com", ProxyURL(front="socks5", host="example.com", port=1080)),
-        ("mixed://example.com", ProxyURL(front="mixed", host="example.com", port=1080)),
-        ("http://example.com", ProxyURL(front="http", host="example.com", port=8080)),
-        ("socks6+unix:///run/socks6.sock", ProxyURL(front="socks6", path="/run/socks6.sock")),
-        ("http+unix:///a%20b%25%C3%BC", ProxyURL(front="http", path="/a b%ü")),
-        ("socks6+unix:///run/@socks6", ProxyURL(front="socks6", path="/run/@socks6")),
+        ("socks6://example.com", ProxyURL(protocol="socks6", host="example.com", port=1080)),
+        ("SOCKS6://Example.COM.:1081/", ProxyURL(protocol="socks6", host="example.com.", port=1081)),
+        ("socks6://bücher.example", ProxyURL(protocol="socks6", host="xn--bcher-kva.example", port=1080)),
+        ("socks6://192.0.2.1:8000", ProxyURL(protocol="socks6", host="192.0.2.1", port=8000)),
+        ("socks6://[2001:DB8::1]", ProxyURL(protocol="socks6", host="2001:db8::1", port=1080)),
+        ("socks6://[::1]:1081", ProxyURL(protocol="socks6", host="::1", port=1081)),
+        ("socks5://example.com", ProxyURL(protocol="socks5", host="example.com", port=1080)),
+        ("mixed://example.com", ProxyURL(protocol="mixed", host="example.com", port=1080)),
+        ("http://example.com", ProxyURL(protocol="http", host="example.com", port=8080)),
+        ("socks6+unix:///run/socks6.sock", ProxyURL(protocol="socks6", path="/run/socks6.sock")),
+        ("http+unix:///a%20b%25%C3%BC", ProxyURL(protocol="http", path="/a b%ü")),
+        ("socks6+unix:///run/@socks6", ProxyURL(protocol="socks6", path="/run/@socks6")),
         (
             "socks6://alice:secret@example.com:1081",
-            ProxyURL(front="socks6", host="example.com", port=1081, username="alice", password="secret"),
+            ProxyURL(protocol="socks6", host="example.com", port=1081, username="alice", password="secret"),
         ),
         (
             "socks6://alice@example.com",
-            ProxyURL(front="socks6", host="example.com", port=1080, username="alice"),
+            ProxyURL(protocol="socks6", host="example.com", port=1080, username="alice"),
         ),
         (
             "socks6://alice:@example.com",
-            ProxyURL(front="socks6", host="example.com", port=1080, username="alice", password=""),
+            ProxyURL(protocol="socks6", host="example.com", port=1080, username="alice", password=""),
         ),
         (
             "socks6://%C3%A5%3A%40:p%2Fw%3f:@x@[::1]",
-            ProxyURL(front="socks6", host="::1", port=1080, username="å:@", password="p/w?:@x"),
+            ProxyURL(protocol="socks6", host="::1", port=1080, username="å:@", password="p/w?:@x"),
         ),
         (
             "socks6+unix://alice:secret@/run/socks6.sock",
-            ProxyURL(front="socks6", path="/run/socks6.sock", username="alice", password="secret"),
+            ProxyURL(protocol="socks6", path="/run/socks6.sock", username="alice", password="secret"),
         ),
     ],
 )
@@ -62,11 +62,11 @@ def test_urls_of_proxies_are_read(text: str, url: ProxyURL) -> None:
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("socks6://127.0.0.1:0", ProxyURL(front="socks6", host="127.0.0.1", port=0)),
-        ("mixed://[::1]", ProxyURL(front="mixed", host="::1", port=1080)),
-        ("http://localhost", ProxyURL(front="http", host="localhost", port=8080)),
-        ("socks5://:1080", ProxyURL(front="socks5", host="", port=1080)),
-        ("mixed+unix:///run/mixed", ProxyURL(front="mixed", path="/run/mixed")),
+        ("socks6://127.0.0.1:0", ProxyURL(protocol="socks6", host="127.0.0.1", port=0)),
+        ("mixed://[::1]", ProxyURL(protocol="mixed", host="::1", port=1080)),
+        ("http://localhost", ProxyURL(protocol="http", host="localhost", port=8080)),
+        ("socks5://:1080", ProxyURL(protocol="socks5", host="", port=1080)),
+        ("mixed+unix:///run/mixed", ProxyURL(protocol="mixed", path="/run/mixed")),
     ],
 )
 def test_urls_of_listeners_are_read(text: str, url: ProxyURL) -> None:
@@ -225,7 +225,7 @@ def test_a_listener_takes_no_users() -> None:
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 URLS = st.builds(
     ProxyURL,
-    front=st.sampled_from(["socks6", "mixed", "socks5", "http"]),
+    protocol=st.sampled_from(["socks6", "mixed", "socks5", "http"]),
     host=st.one_of(st.ip_addresses().map(str), st.sampled_from(["h", "www.example.com"])),
     port=st.integers(1, 65535),
     username=TEXTS,
@@ -241,7 +241,7 @@ def test_a_url_survives_being_written(url: ProxyURL) -> None:
 
 @given(PATHS.filter(lambda path: path != "/"))
 def test_a_path_survives_being_written(path: str) -> None:
-    url = ProxyURL(front="socks6", path="/" + path)
+    url = ProxyURL(protocol="socks6", path="/" + path)
     assert ProxyURL.parse(url.with_secrets()) == url
     assert ProxyURL.parse_listener(str(url)) == url
 

@@ -84,5 +84,5 @@ PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @given(PATHS, st.none() | PATHS, st.lists(st.binary(min_size=32, max_size=32), max_size=3))
 def test_a_url_survives_being_written(certificate: str, ca: str | None, pins: list[bytes]) -> None:
     said = TlsParameters(certificate=certificate, ca=ca, pins=tuple(pins))
-    url = ProxyURL(front="socks6", host="h", port=1, transport="tls", tls=said)
+    url = ProxyURL(protocol="socks6", host="h", port=1, transport="tls", tls=said)
     assert ProxyURL.parse(url.with_secrets()) == url

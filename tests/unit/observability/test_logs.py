@@ -15,7 +15,7 @@ from socks6.telemetry import ConnectionSummary, Ending
 
 SUMMARY = ConnectionSummary(
     id=7,
-    front="socks6",
+    inbound="socks6",
     source="203.0.113.5",
     user="alice",
     command="CONNECT",
@@ -66,7 +66,7 @@ def ended(*, log_destinations: bool = True, **changes: object) -> str:
 
 def test_a_connection_is_one_line_when_it_has_ended() -> None:
     assert ended() == (
-        "connection ended source=203.0.113.5 id=7 front=socks6 user=alice command=CONNECT host=example.com"
+        "connection ended source=203.0.113.5 id=7 inbound=socks6 user=alice command=CONNECT host=example.com"
         " port=443 ending=done reply=0 seconds=1.235 up=10 down=2000"
     )
 

@@ -14,7 +14,7 @@ from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.fronts.base import Engine, Front, Tunnel
+from socks6.proxy.inbounds.base import Engine, Inbound, Tunnel
 from socks6.proxy.sessions import Member, Session
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
@@ -81,7 +81,7 @@ def test_a_connect_is_relayed_both_ways_with_half_close(run: Run) -> None:
         (summary,) = log.summaries
         assert (summary.command, summary.host, summary.port) == ("CONNECT", "example.com", 80)
         assert (summary.bytes_up, summary.bytes_down) == (2, 4)
-        assert (summary.ending, summary.reply, summary.front) == (Ending.DONE, 0, "socks6")
+        assert (summary.ending, summary.reply, summary.inbound) == (Ending.DONE, 0, "socks6")
 
     run(scene())
 
@@ -226,7 +226,7 @@ def test_a_silent_client_is_sent_away_without_an_answer(run: Run) -> None:
     run(scene())
 
 
-class Faulty(Front):
+class Faulty(Inbound):
     """Has a fault of ours."""
 
     name = "faulty"
@@ -239,7 +239,7 @@ class Faulty(Front):
 def test_a_fault_of_ours_stays_in_its_connection(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        worker = ServerWorker(observer=log, fronts={"faulty": Faulty()})
+        worker = ServerWorker(observer=log, inbounds={"faulty": Faulty()})
         client, server = memory_stream_pair()
         await worker.serve_stream(server, "faulty")
         assert isinstance(log.errors[0], ZeroDivisionError)
@@ -249,8 +249,8 @@ def test_a_fault_of_ours_stays_in_its_connection(run: Run) -> None:
     run(scene())
 
 
-class Patient(Front):
-    """Waits for ever, as a front without a deadline of its own would."""
+class Patient(Inbound):
+    """Waits for ever, as an inbound without a deadline of its own would."""
 
     name = "patient"
 
@@ -260,11 +260,11 @@ class Patient(Front):
         return None
 
 
-def test_the_worker_keeps_the_deadline_for_every_front(run: Run) -> None:
+def test_the_worker_keeps_the_deadline_for_every_inbound(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
         settings = Settings(handshake_timeout=0.05)
-        worker = ServerWorker(observer=log, settings=settings, fronts={"patient": Patient()})
+        worker = ServerWorker(observer=log, settings=settings, inbounds={"patient": Patient()})
         _client, server = memory_stream_pair()
         await worker.serve_stream(server, "patient")
         assert log.summaries[0].ending is Ending.NO_REQUEST
@@ -287,9 +287,9 @@ def test_a_cancelled_connection_is_logged_as_stopped(run: Run) -> None:
     run(scene())
 
 
-def test_an_unknown_front_is_a_configuration_error() -> None:
+def test_an_unknown_inbound_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="socks6, socks5, http, mixed"):
-        ServerWorker().front("gopher")
+        ServerWorker().inbound("gopher")
 
 
 def test_closing_closes_the_way_out(run: Run) -> None:

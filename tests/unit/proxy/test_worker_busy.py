@@ -59,7 +59,7 @@ class Users(Authenticator):
 
 
 async def answer_to(
-    front: str, request: bytes, users: Users, timeout: float = 10.0
+    inbound: str, request: bytes, users: Users, timeout: float = 10.0
 ) -> tuple[bytes, Recorder]:
     """Return the answer to a client that says this and no more."""
     log = Recorder()
@@ -72,7 +72,7 @@ async def answer_to(
     client, server = memory_stream_pair()
     await client.send(request)
     await client.send_eof()
-    await worker.serve_stream(server, front)
+    await worker.serve_stream(server, inbound)
     return await receive_all(client), log
 
 
@@ -87,23 +87,23 @@ BUSY = [
 ]
 
 
-@pytest.mark.parametrize(("front", "request_", "answer"), BUSY)
-def test_busy_is_not_wrong(run: Run, front: str, request_: bytes, answer: bytes) -> None:
+@pytest.mark.parametrize(("inbound", "request_", "answer"), BUSY)
+def test_busy_is_not_wrong(run: Run, inbound: str, request_: bytes, answer: bytes) -> None:
     async def scene() -> None:
-        told, log = await answer_to(front, request_, Users())
+        told, log = await answer_to(inbound, request_, Users())
         assert told.startswith(answer)
-        assert front == "http" or told == answer
+        assert inbound == "http" or told == answer
         assert (log.summaries[0].ending, log.summaries[0].reason) == (Ending.FAILED, "too much to do")
 
     run(scene())
 
 
-@pytest.mark.parametrize(("front", "request_", "answer"), BUSY)
+@pytest.mark.parametrize(("inbound", "request_", "answer"), BUSY)
 def test_who_waits_too_long_for_its_turn_is_told_so(
-    run: Run, front: str, request_: bytes, answer: bytes
+    run: Run, inbound: str, request_: bytes, answer: bytes
 ) -> None:
     async def scene() -> None:
-        told, _ = await answer_to(front, request_, Users(hangs=True), 0.1)
+        told, _ = await answer_to(inbound, request_, Users(hangs=True), 0.1)
         assert told.startswith(answer)
 
     run(scene())

@@ -33,12 +33,12 @@ class Scene:
 
     def url(self, **said: object) -> ProxyURL:
         tls = TlsParameters(ca=self.files.ca, **said)  # type: ignore[arg-type]  # names are the test's
-        return ProxyURL(front="socks6", host="127.0.0.1", port=self.port, transport="tls", tls=tls)
+        return ProxyURL(protocol="socks6", host="127.0.0.1", port=self.port, transport="tls", tls=tls)
 
 
 @asynccontextmanager
 async def serving(
-    front: str = "socks6", *, client_ca: bool = False, **settings: object
+    inbound: str = "socks6", *, client_ca: bool = False, **settings: object
 ) -> AsyncIterator[Scene]:
     recorder = Recorder()
     with certificate() as files:
@@ -49,7 +49,7 @@ async def serving(
             settings=Settings(tls=tls, **settings),  # type: ignore[arg-type]
             observer=recorder,
         )
-        async with Server([f"{front}+tls://127.0.0.1:0"], worker) as server:
+        async with Server([f"{inbound}+tls://127.0.0.1:0"], worker) as server:
             port = ProxyURL.parse(server.urls[0]).port
             yield Scene(server=server, recorder=recorder, port=port, files=files)
 
@@ -109,10 +109,10 @@ def test_a_certificate_that_names_nobody_is_refused(run: Run) -> None:
     run(play())
 
 
-@pytest.mark.parametrize("front", ["socks6", "mixed"])
-def test_a_client_that_offers_other_protocols_alone_is_sent_away(run: Run, front: str) -> None:
+@pytest.mark.parametrize("inbound", ["socks6", "mixed"])
+def test_a_client_that_offers_other_protocols_alone_is_sent_away(run: Run, inbound: str) -> None:
     async def play() -> None:
-        async with serving(front) as scene:
+        async with serving(inbound) as scene:
             said = TlsParameters(ca=scene.files.ca)
             stream = await TlsConnector("127.0.0.1", scene.port, said, alpn="h2", insists=False).connect()
             with pytest.raises(ConnectionResetError):
@@ -163,22 +163,22 @@ def test_who_only_connects_gives_way_before_any_tls(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("front", "alpn"),
+    ("inbound", "alpn"),
     [
         ("socks6", "socks6"), ("socks6", ""),
         ("mixed", "socks6"), ("mixed", "http/1.1"), ("mixed", ""),
         ("socks5", ""), ("socks5", "h2"),
     ],
 )  # fmt: skip
-def test_a_client_that_offers_nothing_else_is_served(run: Run, front: str, alpn: str) -> None:
+def test_a_client_that_offers_nothing_else_is_served(run: Run, inbound: str, alpn: str) -> None:
     """The draft knows no ALPN: a client need not say what it speaks."""
 
     async def play() -> None:
-        async with serving(front) as scene:
+        async with serving(inbound) as scene:
             said = TlsParameters(ca=scene.files.ca)
             stream = await TlsConnector("127.0.0.1", scene.port, said, alpn=alpn, insists=False).connect()
             await stream.send(bytes.fromhex("05 01 02"))
-            assert await stream.receive() == bytes.fromhex("06" if front == "socks6" else "05 02")
+            assert await stream.receive() == bytes.fromhex("06" if inbound == "socks6" else "05 02")
             stream.abort()
 
     run(play())

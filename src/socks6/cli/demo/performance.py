@@ -55,8 +55,8 @@ async def perform(act: Act, stage: Stage, folder: Path) -> Performance:
         near=near,
         far=far,
         visit=visit,
-        near_pieces=converter.front.clients[-1],
-        far_pieces=stage.server.front.clients[-1],
+        near_pieces=converter.inbound.clients[-1],
+        far_pieces=stage.server.inbound.clients[-1],
     )
 
 
@@ -143,8 +143,8 @@ def _site(seconds: float, words: str, label: str = "", *, back: bool = False) ->
 def _summary(summary: ConnectionSummary) -> str:
     user = f", user {summary.user}" if summary.user else ""
     if not summary.command:
-        return f"{summary.front}{user}: {summary.ending.value}, {summary.reason}"
-    what = f"{summary.front}{user}: {summary.command} {place(summary.host, summary.port)}"
+        return f"{summary.inbound}{user}: {summary.ending.value}, {summary.reason}"
+    what = f"{summary.inbound}{user}: {summary.command} {place(summary.host, summary.port)}"
     if summary.reply:
         return f"{what}: {summary.reason}"
     return f"{what}, {summary.bytes_up} bytes up, {summary.bytes_down} down"

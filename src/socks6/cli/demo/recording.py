@@ -1,4 +1,4 @@
-"""Keeps what goes over streams while their fronts are at work: the handshakes, byte for byte."""
+"""Keeps what goes over streams while their inbounds are at work: the handshakes, byte for byte."""
 
 import asyncio
 import socket
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing_extensions import override
 
 from socks6.net.stream import ByteStream, Endpoint, Protection
-from socks6.proxy.fronts.base import Engine, Front, Tunnel
+from socks6.proxy.inbounds.base import Engine, Inbound, Tunnel
 from socks6.telemetry import ConnectionSummary, NullObserver
 
 
@@ -82,27 +82,27 @@ class RecordingStream(ByteStream):
             self._pieces.append(Piece(time=time.perf_counter(), received=received, data=data))
 
 
-class RecordingFront(Front):
-    """A front whose clients' handshakes are kept, one list of pieces for each client.
+class RecordingInbound(Inbound):
+    """An inbound whose clients' handshakes are kept, one list of pieces for each client.
 
     What is relayed afterwards is not: the relay has the stream itself, so that the kernel may move the bytes.
     """
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, inbound: Inbound) -> None:
+        self._inbound = inbound
         self.clients: list[list[Piece]] = []
 
     @property
     @override
     def name(self) -> str:
-        return self._front.name
+        return self._inbound.name
 
     @override
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
-        """See `Front.serve`."""
+        """See `Inbound.serve`."""
         pieces: list[Piece] = []
         self.clients.append(pieces)
-        return await self._front.serve(RecordingStream(stream, pieces), first, engine)
+        return await self._inbound.serve(RecordingStream(stream, pieces), first, engine)
 
 
 class Ends(NullObserver):

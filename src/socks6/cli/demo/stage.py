@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from socks6.cli.demo.recording import Ends, RecordingFront
+from socks6.cli.demo.recording import Ends, RecordingInbound
 from socks6.cli.demo.site import Site
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
@@ -17,7 +17,7 @@ from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
-from socks6.proxy.worker import ServerWorker, standard_fronts
+from socks6.proxy.worker import ServerWorker, standard_inbounds
 
 USER: Final = "demo"
 
@@ -26,18 +26,18 @@ class Post:
     """One of our servers, with a record of its clients' handshakes and of what became of them."""
 
     def __init__(
-        self, front: str, *, authenticator: Authenticator | None = None, outbound: Outbound | None = None
+        self, inbound: str, *, authenticator: Authenticator | None = None, outbound: Outbound | None = None
     ) -> None:
         self.ends = Ends()
-        self.front = RecordingFront(standard_fronts(Settings())[front])
+        self.inbound = RecordingInbound(standard_inbounds(Settings())[inbound])
         worker = ServerWorker(
             authenticator=authenticator,
             outbound=outbound,
             policy=Policy(allow_private=True),  # all of it is on this machine
             observer=self.ends,
-            fronts={front: self.front},
+            inbounds={inbound: self.inbound},
         )
-        self.server = Server([f"{front}://127.0.0.1:0"], worker)
+        self.server = Server([f"{inbound}://127.0.0.1:0"], worker)
 
     @property
     def url(self) -> ProxyURL:
@@ -101,7 +101,9 @@ class Stage:
 
     async def _converter(self, password: str) -> Post:
         url = self.server.url
-        upstream = ProxyURL(front=url.front, host=url.host, port=url.port, username=USER, password=password)
+        upstream = ProxyURL(
+            protocol=url.protocol, host=url.host, port=url.port, username=USER, password=password
+        )
         post = Post("mixed", outbound=Socks6Outbound(Client(upstream)))
         await self._open.enter_async_context(post.server)
         return post

@@ -14,7 +14,7 @@ from socks6.net.stream import ByteStream, DatagramChannel, DatagramJudge, Outbou
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
 from socks6.proxy.commands.bind import reachable
-from socks6.proxy.fronts.base import Association, Call
+from socks6.proxy.inbounds.base import Association, Call
 
 
 async def associate(

@@ -21,7 +21,7 @@ from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
 from socks6.proxy.backlog import BacklogListener
 from socks6.proxy.commands.truth import listening_truth, whole_truth
-from socks6.proxy.fronts.base import Call
+from socks6.proxy.inbounds.base import Call
 from socks6.proxy.listeners import Listeners, User
 from socks6.proxy.settings import BindSettings
 

@@ -13,7 +13,7 @@ from socks6.net.stream import Connection, Outbound
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
 from socks6.proxy.commands.truth import whole_truth
-from socks6.proxy.fronts.base import Call
+from socks6.proxy.inbounds.base import Call
 
 
 async def connect(

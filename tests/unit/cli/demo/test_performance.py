@@ -12,7 +12,7 @@ from socks6.telemetry import ConnectionSummary, Ending
 
 NEAR = ConnectionSummary(
     id=1,
-    front="mixed",
+    inbound="mixed",
     source="127.0.0.1",
     user="",
     command="CONNECT",
@@ -30,7 +30,7 @@ GOOD = Performance(
     command=("curl", "http://127.0.0.1/a b"),
     fetched=Fetched(exit_code=0, status=200, seconds=0.01, body=PAGE, complaint=""),
     near=NEAR,
-    far=dataclasses.replace(NEAR, front="socks6", user="demo"),
+    far=dataclasses.replace(NEAR, inbound="socks6", user="demo"),
     visit=Visit(
         accepted=1.002,
         asked=1.003,

@@ -1,16 +1,16 @@
-"""Streams, fronts and ends that are recorded."""
+"""Streams, inbounds and ends that are recorded."""
 
 from typing_extensions import override
 
-from socks6.cli.demo.recording import Piece, RecordingFront, RecordingStream
+from socks6.cli.demo.recording import Piece, RecordingInbound, RecordingStream
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.proxy.fronts.base import Engine, Front, Tunnel
+from socks6.proxy.inbounds.base import Engine, Inbound, Tunnel
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
 
 
-class Echoing(Front):
+class Echoing(Inbound):
     """Sends back one message."""
 
     name = "echo"
@@ -58,17 +58,17 @@ def test_a_stream_is_otherwise_the_stream_itself(run: Run) -> None:
     run(scene())
 
 
-def test_a_front_keeps_each_of_its_clients_apart(run: Run) -> None:
+def test_an_inbound_keeps_each_of_its_clients_apart(run: Run) -> None:
     async def scene() -> None:
-        front = RecordingFront(Echoing())
-        worker = ServerWorker(fronts={"echo": front})
+        inbound = RecordingInbound(Echoing())
+        worker = ServerWorker(inbounds={"echo": inbound})
         for message in (b"one", b"two"):
             far, near = memory_stream_pair()
             await far.send(message)
             await far.send_eof()
             await worker.serve_stream(near, "echo")
-        assert front.name == "echo"
-        assert [said(pieces) for pieces in front.clients] == [
+        assert inbound.name == "echo"
+        assert [said(pieces) for pieces in inbound.clients] == [
             [(True, b"one"), (False, b"one")],
             [(True, b"two"), (False, b"two")],
         ]

@@ -15,7 +15,7 @@ from socks6.net.stream import ByteStream
 from socks6.policy.rules import Policy
 from socks6.proxy.commands import associate as commands_associate
 from socks6.proxy.commands.associate import associate
-from socks6.proxy.fronts.base import Call
+from socks6.proxy.inbounds.base import Call
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 

@@ -21,7 +21,7 @@ from socks6.proxy.backlog import BacklogListener
 from socks6.proxy.commands import bind as commands_bind
 from socks6.proxy.commands import truth
 from socks6.proxy.commands.bind import bind, places_instead, reachable
-from socks6.proxy.fronts.base import Call
+from socks6.proxy.inbounds.base import Call
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import BindSettings

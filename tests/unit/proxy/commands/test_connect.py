@@ -11,7 +11,7 @@ from socks6.message.options import TTL
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.commands import connect as commands_connect
 from socks6.proxy.commands.connect import connect
-from socks6.proxy.fronts.base import Call
+from socks6.proxy.inbounds.base import Call
 from tests.kit.loops import Run
 from tests.kit.outbounds import BOUND, Dialled, ScriptedOutbound
 

@@ -24,7 +24,7 @@ from socks6.message.options import (
 )
 from socks6.policy.identity import Identity
 from socks6.protocol.server import ServerConversation
-from socks6.proxy.fronts.base import Engine
+from socks6.proxy.inbounds.base import Engine
 from socks6.proxy.participation import Participation
 from socks6.proxy.sessions import Session
 from socks6.telemetry import Ending

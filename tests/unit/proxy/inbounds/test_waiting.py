@@ -8,7 +8,7 @@ from typing_extensions import override
 from socks6.errors import ConnectionTimedOut
 from socks6.net.stream import Accepted
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.proxy.fronts.waiting import ClientLeft, accept_while_present, while_present
+from socks6.proxy.inbounds.waiting import ClientLeft, accept_while_present, while_present
 from socks6.telemetry import Ending
 from tests.kit.bindings import PEER, ScriptedBinding
 from tests.kit.loops import Run

@@ -7,7 +7,7 @@ from typing import Final
 from socks6.errors import OperationFailed
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.net.stream import ByteStream
-from socks6.proxy.fronts.base import Call, Engine, Tunnel
+from socks6.proxy.inbounds.base import Call, Engine, Tunnel
 
 # A client near its converter speaks within a millisecond of its answer. Where the server speaks first, nobody
 # does, and this is what is lost: less than anybody feels.

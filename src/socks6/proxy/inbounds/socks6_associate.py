@@ -1,4 +1,4 @@
-"""UDP ASSOCIATE in the SOCKS 6 front (§ Handling UDP ASSOCIATE)."""
+"""UDP ASSOCIATE in the SOCKS 6 inbound (§ Handling UDP ASSOCIATE)."""
 
 import asyncio
 from collections import deque
@@ -14,8 +14,8 @@ from socks6.net.stream import ByteStream
 from socks6.protocol.association import ServerAssociation
 from socks6.protocol.events import AssociationMessageReceived, MessagesIgnored, Violation
 from socks6.protocol.server import ServerConversation
-from socks6.proxy.fronts.base import Association, Tunnel
-from socks6.proxy.fronts.socks6_operation import Operation
+from socks6.proxy.inbounds.base import Association, Tunnel
+from socks6.proxy.inbounds.socks6_operation import Operation
 from socks6.relay.datagrams.plane import Joint, JointEvents
 from socks6.telemetry import Ending
 

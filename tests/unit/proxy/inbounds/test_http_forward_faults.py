@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from socks6.proxy.fronts.http import HttpFront, HttpSettings
+from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
 from tests.kit.engine import FakeEngine, expect, visiting
 from tests.kit.http import BROKE, GET, GET_ORIGIN, OK, OK_CLIENT, VIA, failed, post, post_origin, serve_get
 from tests.kit.loops import Run
@@ -12,7 +12,7 @@ from tests.kit.reading import receive_all
 
 
 async def taken() -> None:
-    """Wait until the front has read what its client said: it does so as soon as it gets its turn."""
+    """Wait until the inbound has read what its client said: it does so as soon as it gets its turn."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -20,7 +20,7 @@ async def taken() -> None:
 def test_an_origin_that_breaks_off_in_mid_request_is_told(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
+        async with visiting(HttpInbound(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
             remote = await engine.remote()
             await expect(remote, post_origin(b"Content-Length: 5", body=b"12"))
             remote.abort()
@@ -35,7 +35,7 @@ def test_an_origin_that_breaks_off_in_mid_request_is_told(run: Run) -> None:
 def test_a_malformed_response_is_told(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             await (await engine.remote()).send(b"nonsense\r\n\r\n")
             await expect(visit.client, failed(b"502 Bad Gateway", b"http_protocol_error"))
         assert engine.answers == [(1, "the origin's response is malformed")]
@@ -47,7 +47,7 @@ def test_a_malformed_response_is_told(run: Run) -> None:
 def test_a_response_that_breaks_off_breaks_the_clients_connection(run: Run, end: str) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await remote.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
             await expect(
@@ -71,7 +71,7 @@ def test_a_response_that_breaks_off_breaks_the_clients_connection(run: Run, end:
 def test_a_silent_origin_is_given_up(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(HttpSettings(idle_timeout=0.0)), engine, GET + GET) as visit:
+        async with visiting(HttpInbound(HttpSettings(idle_timeout=0.0)), engine, GET + GET) as visit:
             for _ in range(2):
                 await expect(visit.client, failed(b"504 Gateway Timeout", b"http_response_timeout"))
         assert engine.answers == [(1, "the origin is silent")] * 2
@@ -82,7 +82,7 @@ def test_a_silent_origin_is_given_up(run: Run) -> None:
 def test_a_client_that_has_closed_its_side_gets_its_response(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             await visit.client.send_eof()
             await serve_get(visit, await engine.remote())
             assert await visit.over() is None
@@ -93,7 +93,7 @@ def test_a_client_that_has_closed_its_side_gets_its_response(run: Run) -> None:
 def test_a_client_that_has_closed_its_side_is_not_waited_for_long(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(HttpSettings(fin_timeout=0.0)), engine, GET) as visit:
+        async with visiting(HttpInbound(HttpSettings(fin_timeout=0.0)), engine, GET) as visit:
             remote = await engine.remote()
             await expect(remote, GET_ORIGIN)
             await visit.client.send_eof()
@@ -108,7 +108,7 @@ def test_a_client_that_has_closed_its_side_is_not_waited_for_long(run: Run) -> N
 def test_a_client_that_goes_takes_its_request_along(run: Run, request_: bytes) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, request_) as visit:
+        async with visiting(HttpInbound(), engine, request_) as visit:
             remote = await engine.remote()
             await remote.receive()
             visit.client.abort()
@@ -123,7 +123,7 @@ def test_a_client_that_goes_takes_its_request_along(run: Run, request_: bytes) -
 def test_what_a_client_says_too_early_waits_for_its_turn(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await expect(remote, GET_ORIGIN)
             await visit.client.send(GET)
@@ -138,7 +138,7 @@ def test_what_a_client_says_too_early_waits_for_its_turn(run: Run) -> None:
 def test_a_client_that_takes_no_response_takes_it_along(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await expect(remote, GET_ORIGIN)
             await visit.client.send(b"more, so that nobody listens now")
@@ -154,7 +154,7 @@ def test_a_client_that_takes_no_response_takes_it_along(run: Run) -> None:
 def test_an_origin_that_takes_no_body_is_told(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
+        async with visiting(HttpInbound(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
             remote = await engine.remote()
             await expect(remote, post_origin(b"Content-Length: 5", body=b"12"))
             await visit.client.send(b"345")
@@ -168,7 +168,7 @@ def test_a_request_that_goes_wrong_is_refused(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         chunked = b"Transfer-Encoding: chunked"
-        async with visiting(HttpFront(), engine, post(chunked, body=b"3\r\nabc\r\n")) as visit:
+        async with visiting(HttpInbound(), engine, post(chunked, body=b"3\r\nabc\r\n")) as visit:
             remote = await engine.remote()
             await expect(remote, post_origin(chunked, body=b"3\r\nabc\r\n"))
             await visit.client.send(b"zzz\r\n")
@@ -185,7 +185,7 @@ def test_a_request_that_goes_wrong_in_mid_response_breaks_the_connection(run: Ru
     async def scene() -> None:
         engine = FakeEngine()
         chunked = b"Transfer-Encoding: chunked"
-        async with visiting(HttpFront(), engine, post(chunked)) as visit:
+        async with visiting(HttpInbound(), engine, post(chunked)) as visit:
             remote = await engine.remote()
             await remote.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12")
             head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + VIA + b"Connection: close\r\n\r\n"

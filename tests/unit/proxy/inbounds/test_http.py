@@ -1,4 +1,4 @@
-"""The HTTP front: tunnels, authentication, and how a connection ends; forwarding is in test_http_forward.py."""
+"""The HTTP inbound: tunnels, authentication, and how a connection ends; forwarding is in test_http_forward.py."""
 
 import asyncio
 import base64
@@ -8,8 +8,8 @@ import pytest
 from socks6.errors import ConnectionRefused, ConnectionTimedOut, NotAllowed, OperationFailed
 from socks6.message.codes import Command
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.proxy.fronts.base import Call
-from socks6.proxy.fronts.http import MOST_UNAUTHENTICATED, HttpFront, HttpSettings
+from socks6.proxy.inbounds.base import Call
+from socks6.proxy.inbounds.http import MOST_UNAUTHENTICATED, HttpInbound, HttpSettings
 from socks6.telemetry import Ending
 from tests.kit.engine import FakeEngine, Visit, expect, visiting
 from tests.kit.http import CONNECT, GET, serve_get
@@ -28,7 +28,7 @@ def call(*, identity: Identity = ANONYMOUS, first_data: bytes = b"") -> Call:
 
 
 async def response(visit: Visit) -> bytes:
-    """Return the next response of the front's own: its head and body."""
+    """Return the next response of the inbound's own: its head and body."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += await visit.client.receive(1)
@@ -40,7 +40,7 @@ async def response(visit: Visit) -> bytes:
 def test_connect_makes_a_tunnel(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine) as visit:
+        async with visiting(HttpInbound(), engine) as visit:
             await visit.client.send(CONNECT)
             await expect(visit.client, ESTABLISHED)
             tunnel = await visit.over()
@@ -56,7 +56,7 @@ def test_connect_makes_a_tunnel(run: Run) -> None:
 def test_what_follows_connect_reaches_the_remote_once(run: Run, sends: int) -> None:
     async def scene() -> None:
         engine = FakeEngine(sends=sends)
-        async with visiting(HttpFront(), engine, CONNECT + b"early") as visit:
+        async with visiting(HttpInbound(), engine, CONNECT + b"early") as visit:
             tunnel = await visit.over()
             assert tunnel is not None
             assert tunnel.first == b"early"[sends:]
@@ -75,7 +75,7 @@ def test_what_follows_connect_reaches_the_remote_once(run: Run, sends: int) -> N
 )
 def test_failures_have_their_statuses(run: Run, failure: OperationFailed, status: bytes) -> None:
     async def scene() -> None:
-        async with visiting(HttpFront(), FakeEngine(failures=[failure]), CONNECT + GET) as visit:
+        async with visiting(HttpInbound(), FakeEngine(failures=[failure]), CONNECT + GET) as visit:
             head = await response(visit)
             assert head.startswith(b"HTTP/1.1 " + status)
             assert b"Connection: close" in head
@@ -87,7 +87,7 @@ def test_failures_have_their_statuses(run: Run, failure: OperationFailed, status
 def test_the_connection_is_given_up_when_success_cannot_be_told(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, CONNECT) as visit:
+        async with visiting(HttpInbound(), engine, CONNECT) as visit:
             visit.client.abort()
             with pytest.raises(ConnectionError):
                 await visit.over()
@@ -102,7 +102,7 @@ def test_the_connection_is_given_up_when_success_cannot_be_told(run: Run) -> Non
 def test_users_prove_themselves(run: Run, request_: bytes) -> None:
     async def scene() -> None:
         engine = FakeEngine(users=USERS)
-        async with visiting(HttpFront(), engine, request_[:-2] + proof()):
+        async with visiting(HttpInbound(), engine, request_[:-2] + proof()):
             await engine.remote()
         assert engine.calls[0].identity == Identity(name="me")
 
@@ -114,7 +114,7 @@ def test_users_prove_themselves(run: Run, request_: bytes) -> None:
 def test_who_cannot_prove_itself_may_try_again(run: Run, request_: bytes, credentials: bytes) -> None:
     async def scene() -> None:
         engine = FakeEngine(users=USERS)
-        async with visiting(HttpFront(), engine, request_[:-2] + credentials) as visit:
+        async with visiting(HttpInbound(), engine, request_[:-2] + credentials) as visit:
             head = await response(visit)
             assert head.startswith(b"HTTP/1.1 407 ")
             assert b'Proxy-Authenticate: Basic realm="socks6"\r\n' in head
@@ -132,7 +132,7 @@ def test_who_cannot_prove_itself_may_try_again(run: Run, request_: bytes, creden
 def test_who_gives_up_is_told_to_the_log(run: Run, credentials: bytes, reason: str) -> None:
     async def scene() -> None:
         engine = FakeEngine(users=USERS)
-        async with visiting(HttpFront(), engine, CONNECT[:-2] + credentials) as visit:
+        async with visiting(HttpInbound(), engine, CONNECT[:-2] + credentials) as visit:
             await visit.client.send_eof()
             assert await visit.over() is None
         assert engine.refusals == [(Ending.UNAUTHENTICATED, reason)]
@@ -143,7 +143,7 @@ def test_who_gives_up_is_told_to_the_log(run: Run, credentials: bytes, reason: s
 def test_credentials_are_verified_once_a_connection(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine(users={**USERS, b"you": b"456"})
-        async with visiting(HttpFront(), engine) as visit:
+        async with visiting(HttpInbound(), engine) as visit:
             for credentials in (b"me:123", b"you:456"):
                 await visit.client.send((GET[:-2] + proof(credentials)) * 2)
                 remote = await engine.remote()
@@ -158,7 +158,7 @@ def test_credentials_are_verified_once_a_connection(run: Run) -> None:
 def test_credentials_nobody_asked_for_are_ignored(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, CONNECT[:-2] + proof()) as visit:
+        async with visiting(HttpInbound(), engine, CONNECT[:-2] + proof()) as visit:
             assert await visit.over() is not None
         assert engine.calls == [call()]
         assert engine.authenticator.asked == []
@@ -172,7 +172,7 @@ def test_credentials_nobody_asked_for_are_ignored(run: Run) -> None:
 def test_what_is_no_request_to_a_proxy(run: Run, said: bytes, status: bytes) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, said) as visit:
+        async with visiting(HttpInbound(), engine, said) as visit:
             assert (await response(visit)).startswith(b"HTTP/1.1 " + status)
             assert await visit.over() is None
         assert [ending for ending, _ in engine.refusals] == [Ending.MALFORMED]
@@ -183,7 +183,7 @@ def test_what_is_no_request_to_a_proxy(run: Run, said: bytes, status: bytes) -> 
 def test_a_client_that_says_nothing_is_told_to_the_log(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine) as visit:
+        async with visiting(HttpInbound(), engine) as visit:
             await visit.client.send_eof()
             assert await visit.over() is None
         assert engine.refusals == [(Ending.NO_REQUEST, "the client closed its side")]
@@ -194,7 +194,7 @@ def test_a_client_that_says_nothing_is_told_to_the_log(run: Run) -> None:
 def test_a_client_that_leaves_after_its_requests_is_nothing_to_tell(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             await serve_get(visit, await engine.remote())
             await visit.client.send_eof()
             assert await visit.over() is None
@@ -206,8 +206,8 @@ def test_a_client_that_leaves_after_its_requests_is_nothing_to_tell(run: Run) ->
 def test_a_kept_connection_is_not_kept_for_ever(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        front = HttpFront(HttpSettings(keep_alive_timeout=0.0))
-        async with visiting(front, engine, GET) as visit:
+        inbound = HttpInbound(HttpSettings(keep_alive_timeout=0.0))
+        async with visiting(inbound, engine, GET) as visit:
             remote = await engine.remote()
             await serve_get(visit, remote)
             assert await visit.over() is None
@@ -219,8 +219,8 @@ def test_a_kept_connection_is_not_kept_for_ever(run: Run) -> None:
 def test_the_wait_for_the_first_request_is_the_engines(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        front = HttpFront(HttpSettings(keep_alive_timeout=0.0))
-        async with visiting(front, engine) as visit:
+        inbound = HttpInbound(HttpSettings(keep_alive_timeout=0.0))
+        async with visiting(inbound, engine) as visit:
             for _ in range(5):
                 await asyncio.sleep(0)
             await visit.client.send(CONNECT)
@@ -232,7 +232,7 @@ def test_the_wait_for_the_first_request_is_the_engines(run: Run) -> None:
 def test_so_many_requests_without_credentials_end_the_connection(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine(users=USERS)
-        async with visiting(HttpFront(), engine, GET * (MOST_UNAUTHENTICATED + 1)) as visit:
+        async with visiting(HttpInbound(), engine, GET * (MOST_UNAUTHENTICATED + 1)) as visit:
             for number in range(1, MOST_UNAUTHENTICATED + 1):
                 head = await response(visit)
                 assert head.startswith(b"HTTP/1.1 407 ")
@@ -247,7 +247,7 @@ def test_good_credentials_have_earlier_requests_forgotten(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine(users=USERS, failures=[NotAllowed("no")] * 2)
         good = GET[:-2] + proof()
-        async with visiting(HttpFront(), engine) as visit:
+        async with visiting(HttpInbound(), engine) as visit:
             for _ in range(2):
                 await visit.client.send(GET * (MOST_UNAUTHENTICATED - 1) + good)
                 for _ in range(MOST_UNAUTHENTICATED - 1):

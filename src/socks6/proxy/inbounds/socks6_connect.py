@@ -1,12 +1,12 @@
-"""CONNECT in the SOCKS 6 front (§ Handling CONNECT)."""
+"""CONNECT in the SOCKS 6 inbound (§ Handling CONNECT)."""
 
 from socks6.errors import OperationFailed, TTLExpired
 from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import TTL, find_all
 from socks6.message.replies import OperationReply
 from socks6.net.drive import Postponed
-from socks6.proxy.fronts.base import Call, Tunnel
-from socks6.proxy.fronts.socks6_operation import Operation
+from socks6.proxy.inbounds.base import Call, Tunnel
+from socks6.proxy.inbounds.socks6_operation import Operation
 
 
 async def connect(operation: Operation) -> Tunnel | None:

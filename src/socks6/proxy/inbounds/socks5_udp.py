@@ -24,7 +24,7 @@ from socks6.net.stream import (
     Protection,
 )
 from socks6.protocol.socks5 import Socks5Conversation
-from socks6.proxy.fronts.base import Call, Engine
+from socks6.proxy.inbounds.base import Call, Engine
 
 BATCH: Final = 64  # datagrams taken at a time, before others get their turn
 RECEIVE_SIZE: Final = 65536

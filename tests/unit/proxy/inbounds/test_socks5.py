@@ -1,4 +1,4 @@
-"""The SOCKS 5 front, with SOCKS 4 and 4a."""
+"""The SOCKS 5 inbound, with SOCKS 4 and 4a."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from socks6.errors import ConnectionRefused, ConnectionTimedOut, OperationFailed
 from socks6.message.codes import Command
 from socks6.net.stream import NOWHERE, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.proxy.fronts.base import Call
-from socks6.proxy.fronts.socks5 import Socks5Front
+from socks6.proxy.inbounds.base import Call
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from socks6.telemetry import Ending
 from tests.kit.engine import FakeEngine, expect, visiting
 from tests.kit.loops import Run
@@ -30,7 +30,7 @@ def call(host: str = "a.example", *, identity: Identity = ANONYMOUS, first_data:
 def test_socks5_connects(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(Socks5Front(), engine) as visit:
+        async with visiting(Socks5Inbound(), engine) as visit:
             await visit.client.send(GREETING)
             await expect(visit.client, b"\5\0")
             await visit.client.send(CONNECT5)
@@ -52,7 +52,7 @@ def test_socks5_connects(run: Run) -> None:
 def test_socks4_connects(run: Run, request_: bytes, host: str, answer: bytes) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(Socks5Front(), engine) as visit:
+        async with visiting(Socks5Inbound(), engine) as visit:
             await visit.client.send(request_)
             await expect(visit.client, answer)
             assert await visit.over() is not None
@@ -64,7 +64,7 @@ def test_socks4_connects(run: Run, request_: bytes, host: str, answer: bytes) ->
 def test_success_is_told_only_after_connecting(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine(failures=[ConnectionRefused("no")])
-        async with visiting(Socks5Front(), engine, GREETING + CONNECT5) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING + CONNECT5) as visit:
             await expect(visit.client, b"\5\0" + bytes.fromhex("05 05 00 01 00000000 0000"))
             assert await visit.over() is None
 
@@ -77,9 +77,9 @@ def test_success_is_told_only_after_connecting(run: Run) -> None:
 )
 def test_failures_have_their_codes(run: Run, failure: OperationFailed, code5: int) -> None:
     async def scene() -> None:
-        async with visiting(Socks5Front(), FakeEngine(failures=[failure]), GREETING + CONNECT5) as visit:
+        async with visiting(Socks5Inbound(), FakeEngine(failures=[failure]), GREETING + CONNECT5) as visit:
             await expect(visit.client, b"\5\0" + bytes([5, code5, 0, 1, 0, 0, 0, 0, 0, 0]))
-        async with visiting(Socks5Front(), FakeEngine(failures=[failure]), CONNECT4) as visit:
+        async with visiting(Socks5Inbound(), FakeEngine(failures=[failure]), CONNECT4) as visit:
             await expect(visit.client, bytes.fromhex("00 5b 0000 00000000"))
 
     run(scene())
@@ -92,7 +92,7 @@ def test_the_bound_address_may_be_of_any_kind(run: Run) -> None:
             (Endpoint("b.example", 80), "03 09 622e6578616d706c65 0050"),
             (NOWHERE, "01 00000000 0000"),
         ):
-            async with visiting(Socks5Front(), FakeEngine(bound=bound), GREETING + CONNECT5) as visit:
+            async with visiting(Socks5Inbound(), FakeEngine(bound=bound), GREETING + CONNECT5) as visit:
                 await expect(visit.client, b"\5\0" + bytes.fromhex("05 00 00" + address))
 
     run(scene())
@@ -102,7 +102,7 @@ def test_the_bound_address_may_be_of_any_kind(run: Run) -> None:
 def test_early_bytes_reach_the_remote_once(run: Run, sends: int) -> None:
     async def scene() -> None:
         engine = FakeEngine(sends=sends)
-        async with visiting(Socks5Front(), engine, GREETING) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING) as visit:
             await visit.client.send(CONNECT5 + b"early")
             tunnel = await visit.over()
             assert tunnel is not None
@@ -115,7 +115,7 @@ def test_early_bytes_reach_the_remote_once(run: Run, sends: int) -> None:
 def test_users_prove_themselves_in_one_write(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine(users=USERS)
-        async with visiting(Socks5Front(), engine, GREETING_PASSWORD + CREDENTIALS + CONNECT5) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING_PASSWORD + CREDENTIALS + CONNECT5) as visit:
             await expect(visit.client, b"\5\2\1\0" + BOUND5)
         assert engine.calls == [call(identity=Identity(name="me"))]
 
@@ -125,7 +125,7 @@ def test_users_prove_themselves_in_one_write(run: Run) -> None:
 def test_wrong_passwords_are_refused(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine(users={b"me": b"other"})
-        async with visiting(Socks5Front(), engine, GREETING_PASSWORD + CREDENTIALS + CONNECT5) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING_PASSWORD + CREDENTIALS + CONNECT5) as visit:
             await expect(visit.client, b"\5\2\1\1")
             assert await visit.over() is None
         assert engine.refusals == [(Ending.UNAUTHENTICATED, "wrong credentials")]
@@ -142,7 +142,7 @@ def test_clients_without_a_password_are_refused_where_users_are_demanded(
 ) -> None:
     async def scene() -> None:
         engine = FakeEngine(users=USERS)
-        async with visiting(Socks5Front(), engine, said) as visit:
+        async with visiting(Socks5Inbound(), engine, said) as visit:
             await expect(visit.client, answer)
             assert await visit.over() is None
         assert [ending for ending, _ in engine.refusals] == [Ending.UNAUTHENTICATED]
@@ -153,7 +153,7 @@ def test_clients_without_a_password_are_refused_where_users_are_demanded(
 def test_passwords_nobody_asked_for_are_taken_and_forgotten(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(Socks5Front(), engine, GREETING_PASSWORD + CREDENTIALS + CONNECT5) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING_PASSWORD + CREDENTIALS + CONNECT5) as visit:
             await expect(visit.client, b"\5\2\1\0" + BOUND5)
         assert engine.calls == [call()]
         assert engine.authenticator.asked == []
@@ -166,10 +166,10 @@ def test_other_commands_are_not_supported(run: Run, command: int) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         request = bytes([5, command]) + CONNECT5[2:]
-        async with visiting(Socks5Front(), engine, GREETING + request) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING + request) as visit:
             await expect(visit.client, b"\5\0" + bytes.fromhex("05 07 00 01 00000000 0000"))
             assert await visit.over() is None
-        async with visiting(Socks5Front(), engine, bytes([4, command]) + CONNECT4[2:]) as visit:
+        async with visiting(Socks5Inbound(), engine, bytes([4, command]) + CONNECT4[2:]) as visit:
             await expect(visit.client, bytes.fromhex("00 5b 0000 00000000"))
         assert engine.answers == [(7, f"command {command} is not supported")] * 2
         assert engine.calls == []
@@ -180,7 +180,7 @@ def test_other_commands_are_not_supported(run: Run, command: int) -> None:
 def test_rubbish_is_told_to_the_log(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(Socks5Front(), engine, b"GET") as visit:
+        async with visiting(Socks5Inbound(), engine, b"GET") as visit:
             assert await visit.over() is None
         assert engine.refusals == [(Ending.MALFORMED, "first byte 0x47 while awaiting greeting")]
 
@@ -190,7 +190,7 @@ def test_rubbish_is_told_to_the_log(run: Run) -> None:
 def test_a_client_that_says_too_little_is_told_to_the_log(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(Socks5Front(), engine, GREETING) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING) as visit:
             await visit.client.send_eof()
             assert await visit.over() is None
         assert engine.refusals == [(Ending.NO_REQUEST, "the client closed its side")]
@@ -201,7 +201,7 @@ def test_a_client_that_says_too_little_is_told_to_the_log(run: Run) -> None:
 def test_the_connection_is_given_up_when_success_cannot_be_told(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(Socks5Front(), engine, GREETING + CONNECT5) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING + CONNECT5) as visit:
             visit.client.abort()
             with pytest.raises(ConnectionError):
                 await visit.over()

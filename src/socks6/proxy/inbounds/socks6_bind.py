@@ -1,4 +1,4 @@
-"""BIND in the SOCKS 6 front (§ Handling BIND, § Listen Backlog options)."""
+"""BIND in the SOCKS 6 inbound (§ Handling BIND, § Listen Backlog options)."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ from socks6.message.replies import OperationReply
 from socks6.net.drive import Postponed, flush
 from socks6.net.stream import Accepted, Endpoint
 from socks6.proxy.backlog import BacklogListener
-from socks6.proxy.fronts.base import Company, Tunnel
-from socks6.proxy.fronts.socks6_operation import Operation
-from socks6.proxy.fronts.waiting import ClientLeft, at_place, await_peer, while_present
+from socks6.proxy.inbounds.base import Company, Tunnel
+from socks6.proxy.inbounds.socks6_operation import Operation
+from socks6.proxy.inbounds.waiting import ClientLeft, at_place, await_peer, while_present
 
 
 async def bind(operation: Operation) -> Tunnel | None:

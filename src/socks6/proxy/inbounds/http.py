@@ -1,4 +1,4 @@
-"""The HTTP front: CONNECT, and requests for plain http."""
+"""The HTTP inbound: CONNECT, and requests for plain http."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from socks6.policy.identity import Identity
 from socks6.protocol.events import Ended, Violation
 from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, TunnelRequested
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
-from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
-from socks6.proxy.fronts.http_forward import Forwarder
-from socks6.proxy.fronts.optimism import open_tunnel
+from socks6.proxy.inbounds.base import Call, Engine, Inbound, Tunnel
+from socks6.proxy.inbounds.http_forward import Forwarder
+from socks6.proxy.inbounds.optimism import open_tunnel
 from socks6.telemetry import Ending
 
 MOST_UNAUTHENTICATED: Final = (
@@ -27,7 +27,7 @@ MOST_UNAUTHENTICATED: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """How patient the front is. Times are seconds."""
+    """How patient the inbound is. Times are seconds."""
 
     keep_alive_timeout: float = 60.0  # from a response's end to the next request's head
     idle_timeout: float = 300.0  # without a byte of a request or response that is under way
@@ -35,7 +35,7 @@ class HttpSettings:
     optimistic: bool = False  # answer CONNECT before the far side has, and reset the client if that fails
 
 
-class HttpFront(Front):
+class HttpInbound(Inbound):
     """Serves HTTP/1.1 clients that use a proxy."""
 
     name = "http"
@@ -45,7 +45,7 @@ class HttpFront(Front):
 
     @override
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
-        """See `Front.serve`."""
+        """See `Inbound.serve`."""
         return await _Visit(stream, engine, self._settings).serve(first)
 
 

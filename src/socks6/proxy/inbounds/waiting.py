@@ -9,7 +9,7 @@ from socks6.errors import OperationFailed
 from socks6.net.drive import flush
 from socks6.net.stream import Accepted, Binding, ByteStream
 from socks6.protocol.machine import Machine
-from socks6.proxy.fronts.base import Call, Engine, Tunnel
+from socks6.proxy.inbounds.base import Call, Engine, Tunnel
 from socks6.telemetry import Ending
 
 EventT = TypeVar("EventT")
@@ -37,7 +37,7 @@ async def await_peer(
 ) -> Tunnel | None:
     """Wait for a peer and answer the second time; None when there is nothing to relay.
 
-    `succeed` and `fail` queue the front's answer, `fail` for a SOCKS 6 reply code.
+    `succeed` and `fail` queue the inbound's answer, `fail` for a SOCKS 6 reply code.
     """
     loop = asyncio.get_running_loop()
     try:

@@ -1,4 +1,4 @@
-"""BIND in the SOCKS 4 and 5 front (RFC 1928, sections 4 and 6)."""
+"""BIND in the SOCKS 4 and 5 inbound (RFC 1928, sections 4 and 6)."""
 
 from dataclasses import replace
 
@@ -9,8 +9,8 @@ from socks6.net.bind import ANYWHERE, family_of, unmapped
 from socks6.net.drive import flush
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.socks5 import Socks5Conversation
-from socks6.proxy.fronts.base import Call, Engine, Tunnel
-from socks6.proxy.fronts.waiting import await_peer
+from socks6.proxy.inbounds.base import Call, Engine, Tunnel
+from socks6.proxy.inbounds.waiting import await_peer
 
 
 async def bind(

@@ -1,4 +1,4 @@
-"""What a command of the SOCKS 6 front is given, and what a command is; one module each, listed in `socks6`."""
+"""What a command of the SOCKS 6 inbound is given, and what a command is; one module each, listed in `socks6`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from socks6.net.stream import ByteStream
 from socks6.protocol.server import ServerConversation
-from socks6.proxy.fronts.base import Call, Engine, Tunnel
+from socks6.proxy.inbounds.base import Call, Engine, Tunnel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a front is: one protocol that clients speak, turned into calls upon the engine."""
+"""What an inbound is: one protocol that clients speak, turned into calls upon the engine."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,7 +33,7 @@ class Call:
 
 @dataclass(slots=True, kw_only=True)
 class Tunnel:
-    """Two streams to be joined: the front is done, the relay takes over."""
+    """Two streams to be joined: the inbound is done, the relay takes over."""
 
     remote: ByteStream
     first: bytes = b""  # what the remote gets first
@@ -68,7 +68,7 @@ class Company(Protocol):
 
 
 class Engine(Protocol):
-    """What a front may ask of the proxy on behalf of one client connection."""
+    """What an inbound may ask of the proxy on behalf of one client connection."""
 
     @property
     def authenticator(self) -> Verifier:
@@ -133,18 +133,18 @@ class Engine(Protocol):
         """Tell the log of a call that was answered with `code` without `connect`."""
 
     def carried(self, bytes_up: int, bytes_down: int) -> None:
-        """Tell the log of bytes that the front itself carried, client to remote and back."""
+        """Tell the log of bytes that the inbound itself carried, client to remote and back."""
 
     def refused(self, ending: Ending, reason: str) -> None:
         """Tell the log why a client without a call was sent away (MALFORMED, UNAUTHENTICATED, NO_REQUEST)."""
 
 
-class Front(Protocol):
+class Inbound(Protocol):
     """One protocol that clients speak. Has no state of its own: one object serves every connection."""
 
     @property
     def name(self) -> str:
-        """The front's name in URLs and logs: socks6, socks5, http, mixed."""
+        """The inbound's name in URLs and logs: socks6, socks5, http, mixed."""
 
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
         """Carry out one client's handshake, `first` being bytes already read from `stream`.

@@ -1,14 +1,14 @@
-"""The optimistic mode of the SOCKS 5 and HTTP fronts."""
+"""The optimistic mode of the SOCKS 5 and HTTP inbounds."""
 
 import asyncio
 
 import pytest
 
 from socks6.errors import ConnectionRefused
-from socks6.proxy.fronts.base import Front
-from socks6.proxy.fronts.http import HttpFront, HttpSettings
-from socks6.proxy.fronts.optimism import FIRST_BYTES_SECONDS
-from socks6.proxy.fronts.socks5 import Socks5Front
+from socks6.proxy.inbounds.base import Inbound
+from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
+from socks6.proxy.inbounds.optimism import FIRST_BYTES_SECONDS
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from tests.kit.engine import FakeEngine, expect, visiting
 from tests.kit.http import CONNECT
 from tests.kit.loops import Run
@@ -16,28 +16,28 @@ from tests.kit.reading import receive_all
 
 SOCKS5 = bytes.fromhex("05 01 00  05 01 00 03 09 612e6578616d706c65 0050")
 SOCKS4 = bytes.fromhex("04 01 0050 c0000201 00")
-WAYS: list[tuple[Front, bytes, bytes]] = [
-    (Socks5Front(optimistic=True), SOCKS5, bytes.fromhex("05 00  05 00 00 01 00000000 0000")),
-    (Socks5Front(optimistic=True), SOCKS4, bytes.fromhex("00 5a 0000 00000000")),
+WAYS: list[tuple[Inbound, bytes, bytes]] = [
+    (Socks5Inbound(optimistic=True), SOCKS5, bytes.fromhex("05 00  05 00 00 01 00000000 0000")),
+    (Socks5Inbound(optimistic=True), SOCKS4, bytes.fromhex("00 5a 0000 00000000")),
     (
-        HttpFront(HttpSettings(optimistic=True)),
+        HttpInbound(HttpSettings(optimistic=True)),
         CONNECT,
         b"HTTP/1.1 200 Connection established\r\n\r\n",
     ),
 ]
 EVERY_WAY = pytest.mark.parametrize(
-    ("front", "request_", "success"), WAYS, ids=["SOCKS 5", "SOCKS 4", "HTTP"]
+    ("inbound", "request_", "success"), WAYS, ids=["SOCKS 5", "SOCKS 4", "HTTP"]
 )
 
 
 @EVERY_WAY
 @pytest.mark.parametrize("sends", [0, 2, 5])
 def test_a_clients_first_bytes_go_with_the_request_once(
-    run: Run, front: Front, request_: bytes, success: bytes, sends: int
+    run: Run, inbound: Inbound, request_: bytes, success: bytes, sends: int
 ) -> None:
     async def scene() -> None:
         engine = FakeEngine(sends=sends)
-        async with visiting(front, engine, request_) as visit:
+        async with visiting(inbound, engine, request_) as visit:
             await expect(visit.client, success)
             assert not engine.calls
             await visit.client.send(b"early")
@@ -51,11 +51,11 @@ def test_a_clients_first_bytes_go_with_the_request_once(
 
 @EVERY_WAY
 def test_bytes_that_came_with_the_request_are_not_waited_for(
-    run: Run, front: Front, request_: bytes, success: bytes
+    run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(front, engine, request_ + b"early") as visit:
+        async with visiting(inbound, engine, request_ + b"early") as visit:
             tunnel = await visit.over()
             assert tunnel is not None
             assert (engine.calls[0].first_data, tunnel.first) == (b"early", b"early")
@@ -66,11 +66,11 @@ def test_bytes_that_came_with_the_request_are_not_waited_for(
 
 @EVERY_WAY
 def test_where_the_server_speaks_first_nothing_hangs(
-    run: Run, front: Front, request_: bytes, success: bytes
+    run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(front, engine, request_) as visit:
+        async with visiting(inbound, engine, request_) as visit:
             await expect(visit.client, success)
             async with asyncio.timeout(FIRST_BYTES_SECONDS + 5):
                 tunnel = await visit.over()
@@ -82,11 +82,11 @@ def test_where_the_server_speaks_first_nothing_hangs(
 
 @EVERY_WAY
 def test_a_client_that_ends_its_side_is_connected_all_the_same(
-    run: Run, front: Front, request_: bytes, success: bytes
+    run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(front, engine, request_) as visit:
+        async with visiting(inbound, engine, request_) as visit:
             await expect(visit.client, success)
             await visit.client.send_eof()
             assert await visit.over() is not None
@@ -96,11 +96,11 @@ def test_a_client_that_ends_its_side_is_connected_all_the_same(
 
 @EVERY_WAY
 def test_for_a_client_that_is_gone_nobody_connects(
-    run: Run, front: Front, request_: bytes, success: bytes
+    run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(front, engine, request_) as visit:
+        async with visiting(inbound, engine, request_) as visit:
             await expect(visit.client, success)
             visit.client.abort()
             with pytest.raises(ConnectionResetError):
@@ -112,11 +112,11 @@ def test_for_a_client_that_is_gone_nobody_connects(
 
 @EVERY_WAY
 def test_when_the_far_side_fails_the_client_is_reset(
-    run: Run, front: Front, request_: bytes, success: bytes
+    run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
         engine = FakeEngine(failures=[ConnectionRefused("no")])
-        async with visiting(front, engine, request_ + b"early") as visit:
+        async with visiting(inbound, engine, request_ + b"early") as visit:
             with pytest.raises(OSError, match=r"."):
                 await receive_all(visit.client)
 

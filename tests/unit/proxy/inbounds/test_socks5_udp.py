@@ -13,8 +13,8 @@ from socks6.message import socks5
 from socks6.message.codes import Command
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import DatagramReport, Endpoint, Protection
-from socks6.proxy.fronts.socks5 import Socks5Front
-from socks6.proxy.fronts.socks5_udp import Socks5Relay, may_associate
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
+from socks6.proxy.inbounds.socks5_udp import Socks5Relay, may_associate
 from tests.kit.channels import EchoChannel
 from tests.kit.engine import FakeEngine
 from tests.kit.loops import Run
@@ -197,7 +197,7 @@ def test_it_ends_when_the_way_out_does(run: Run) -> None:
 
 
 def test_more_places_than_are_remembered_do_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.proxy.fronts.socks5_udp.PLACES", 2)
+    monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.PLACES", 2)
 
     async def scene() -> None:
         async with associated() as client:
@@ -221,12 +221,12 @@ def test_an_answer_that_is_too_long_is_lost(run: Run) -> None:
     run(scene())
 
 
-# The front.
+# The inbound.
 
 
 @contextlib.asynccontextmanager
 async def served(engine: FakeEngine) -> AsyncIterator[SocketStream]:
-    """Have the front serve a client on loopback."""
+    """Have the inbound serve a client on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         near = socket.create_connection(listener.getsockname())
         far, address = listener.accept()
@@ -234,7 +234,7 @@ async def served(engine: FakeEngine) -> AsyncIterator[SocketStream]:
 
     async def serve() -> None:
         with contextlib.suppress(OSError):
-            assert await Socks5Front().serve(stream, b"", engine) is None
+            assert await Socks5Inbound().serve(stream, b"", engine) is None
         stream.abort()
 
     async with asyncio.TaskGroup() as group:
@@ -310,7 +310,7 @@ def test_without_a_socket_there_is_no_association(run: Run, monkeypatch: pytest.
         engine = FakeEngine()
         engine.channel = channel = EchoChannel()
         async with served(engine) as client:
-            monkeypatch.setattr("socks6.proxy.fronts.socks5_udp.Socks5Relay", _no_socket)
+            monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.Socks5Relay", _no_socket)
             await client.send(request())
             assert await receive_exactly(client, 6) == bytes.fromhex("0500 05 01 00 01")
         assert channel.closed == 1

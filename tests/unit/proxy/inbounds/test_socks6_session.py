@@ -1,4 +1,4 @@
-"""What the SOCKS 6 front makes of session options beyond what the draft says (tests/spec has that)."""
+"""What the SOCKS 6 inbound makes of session options beyond what the draft says (tests/spec has that)."""
 
 import pytest
 

@@ -1,10 +1,10 @@
-"""BIND in the SOCKS 4 and 5 front."""
+"""BIND in the SOCKS 4 and 5 inbound."""
 
 import pytest
 
 from socks6.errors import ConnectionTimedOut, NotAllowed
 from socks6.net.stream import Endpoint
-from socks6.proxy.fronts.socks5 import Socks5Front
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from socks6.telemetry import Ending
 from tests.kit.bindings import ScriptedBinding
 from tests.kit.engine import FakeEngine, expect, visiting
@@ -30,7 +30,7 @@ def listening() -> tuple[FakeEngine, ScriptedBinding]:
 def test_both_replies_and_what_came_early(run: Run, request_: bytes, first: bytes, second: bytes) -> None:
     async def scene() -> None:
         engine, binding = listening()
-        async with visiting(Socks5Front(), engine, request_ + b"ear") as visit:
+        async with visiting(Socks5Inbound(), engine, request_ + b"ear") as visit:
             await expect(visit.client, first)
             await visit.client.send(b"ly")
             far = binding.arrive(PEER)
@@ -63,7 +63,7 @@ def test_a_request_names_who_will_connect_or_else_the_port(
     async def scene() -> None:
         engine, _ = listening()
         async with visiting(
-            Socks5Front(), engine, GREETING + bytes.fromhex("05 02 00") + bytes.fromhex(address)
+            Socks5Inbound(), engine, GREETING + bytes.fromhex("05 02 00") + bytes.fromhex(address)
         ):
             pass
         (call,) = engine.calls
@@ -75,7 +75,7 @@ def test_a_request_names_who_will_connect_or_else_the_port(
 def test_a_place_that_is_not_to_be_had(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine(failures=[NotAllowed("no")])
-        async with visiting(Socks5Front(), engine, GREETING + BIND5) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING + BIND5) as visit:
             await expect(visit.client, bytes.fromhex("05 00  05 02 00 01 00000000 0000"))
             assert await visit.over() is None
 
@@ -86,7 +86,7 @@ def test_nobody_in_time(run: Run) -> None:
     async def scene() -> None:
         engine, binding = listening()
         binding.fail(ConnectionTimedOut("nobody connected in time"))
-        async with visiting(Socks5Front(), engine, GREETING + BIND5) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING + BIND5) as visit:
             await expect(visit.client, FIRST5 + bytes.fromhex("05 04 00 01 00000000 0000"))
             assert await visit.over() is None
         assert engine.answers == [(9, "nobody connected in time")]
@@ -98,7 +98,7 @@ def test_nobody_in_time(run: Run) -> None:
 def test_a_client_that_leaves_is_not_waited_for(run: Run) -> None:
     async def scene() -> None:
         engine, binding = listening()
-        async with visiting(Socks5Front(), engine, GREETING + BIND5) as visit:
+        async with visiting(Socks5Inbound(), engine, GREETING + BIND5) as visit:
             await expect(visit.client, FIRST5)
             await visit.client.send_eof()
             assert await visit.over() is None

@@ -1,17 +1,17 @@
-"""The mixed front."""
+"""The mixed inbound."""
 
 import pytest
 from typing_extensions import override
 
 from socks6.net.stream import ByteStream
-from socks6.proxy.fronts.base import Engine, Front, Tunnel
-from socks6.proxy.fronts.mixed import MixedFront
+from socks6.proxy.inbounds.base import Engine, Inbound, Tunnel
+from socks6.proxy.inbounds.mixed import MixedInbound
 from socks6.telemetry import Ending
 from tests.kit.engine import FakeEngine, visiting
 from tests.kit.loops import Run
 
 
-class RecordingFront(Front):
+class RecordingInbound(Inbound):
     """Keeps what it gets."""
 
     def __init__(self, name: str) -> None:
@@ -29,8 +29,8 @@ class RecordingFront(Front):
         return None
 
 
-def fronts(*names: str) -> dict[str, RecordingFront]:
-    return {name: RecordingFront(name) for name in names}
+def inbounds(*names: str) -> dict[str, RecordingInbound]:
+    return {name: RecordingInbound(name) for name in names}
 
 
 @pytest.mark.parametrize(
@@ -48,29 +48,29 @@ def fronts(*names: str) -> dict[str, RecordingFront]:
 )
 def test_the_first_byte_decides(run: Run, said: bytes, name: str) -> None:
     async def scene() -> None:
-        known = fronts("socks5", "http", "socks6")
-        async with visiting(MixedFront(known), FakeEngine()) as visit:
+        known = inbounds("socks5", "http", "socks6")
+        async with visiting(MixedInbound(known), FakeEngine()) as visit:
             await visit.client.send(said)
             await visit.over()
-        assert {front.name: front.got for front in known.values() if front.got} == {name: [said]}
+        assert {inbound.name: inbound.got for inbound in known.values() if inbound.got} == {name: [said]}
 
     run(scene())
 
 
 def test_bytes_already_read_count(run: Run) -> None:
     async def scene() -> None:
-        known = fronts("socks5", "http", "socks6")
-        async with visiting(MixedFront(known), FakeEngine(), b"\5\1") as visit:
+        known = inbounds("socks5", "http", "socks6")
+        async with visiting(MixedInbound(known), FakeEngine(), b"\5\1") as visit:
             await visit.over()
         assert known["socks5"].got == [b"\5\1"]
 
     run(scene())
 
 
-def test_socks6_answers_for_fronts_that_are_not_there(run: Run) -> None:
+def test_socks6_answers_for_inbounds_that_are_not_there(run: Run) -> None:
     async def scene() -> None:
-        known = fronts("http", "socks6")
-        async with visiting(MixedFront(known), FakeEngine(), b"\5\1") as visit:
+        known = inbounds("http", "socks6")
+        async with visiting(MixedInbound(known), FakeEngine(), b"\5\1") as visit:
             await visit.over()
         assert known["socks6"].got == [b"\5\1"]
 
@@ -80,9 +80,9 @@ def test_socks6_answers_for_fronts_that_are_not_there(run: Run) -> None:
 def test_a_client_that_nobody_serves_goes(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(MixedFront(fronts("http")), engine, b"\5\1") as visit:
+        async with visiting(MixedInbound(inbounds("http")), engine, b"\5\1") as visit:
             assert await visit.over() is None
-        assert engine.refusals == [(Ending.MALFORMED, "first byte 0x05: no front for it")]
+        assert engine.refusals == [(Ending.MALFORMED, "first byte 0x05: no inbound for it")]
 
     run(scene())
 
@@ -90,7 +90,7 @@ def test_a_client_that_nobody_serves_goes(run: Run) -> None:
 def test_a_client_that_says_nothing_goes(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(MixedFront(fronts("http")), engine) as visit:
+        async with visiting(MixedInbound(inbounds("http")), engine) as visit:
             await visit.client.send_eof()
             assert await visit.over() is None
         assert engine.refusals == [(Ending.NO_REQUEST, "the client closed its side")]

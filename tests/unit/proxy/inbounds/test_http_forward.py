@@ -5,8 +5,8 @@ from typing_extensions import override
 
 from socks6.errors import ConnectionRefused
 from socks6.net.stream import Connection
-from socks6.proxy.fronts.base import Call
-from socks6.proxy.fronts.http import HttpFront
+from socks6.proxy.inbounds.base import Call
+from socks6.proxy.inbounds.http import HttpInbound
 from tests.kit.engine import FakeEngine, expect, visiting
 from tests.kit.http import BROKE, GET, GET_ORIGIN, OK, OK_CLIENT, VIA, failed, post, post_origin, serve_get
 from tests.kit.loops import Run
@@ -15,7 +15,7 @@ from tests.kit.loops import Run
 def test_a_request_and_its_response(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             await serve_get(visit, await engine.remote())
         assert [(call.host, call.port) for call in engine.calls] == [("a.example", 80)]
         assert (engine.bytes_up, engine.bytes_down) == (len(GET_ORIGIN), len(OK_CLIENT))
@@ -27,7 +27,7 @@ def test_a_request_and_its_response(run: Run) -> None:
 def test_the_head_is_the_connections_first_data(run: Run, sends: int) -> None:
     async def scene() -> None:
         engine = FakeEngine(sends=sends)
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             await serve_get(visit, await engine.remote())
         assert engine.calls[0].first_data == GET_ORIGIN
 
@@ -37,7 +37,7 @@ def test_the_head_is_the_connections_first_data(run: Run, sends: int) -> None:
 def test_requests_to_one_origin_share_a_connection(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET + GET + GET) as visit:
+        async with visiting(HttpInbound(), engine, GET + GET + GET) as visit:
             remote = await engine.remote()
             for _ in range(3):
                 await serve_get(visit, remote)
@@ -61,7 +61,7 @@ class QuickEngine(FakeEngine):
 def test_an_origin_that_has_answered_already_keeps_its_connection(run: Run) -> None:
     async def scene() -> None:
         engine = QuickEngine(sends=1000)
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await expect(visit.client, OK_CLIENT)
             await expect(remote, GET_ORIGIN)
@@ -76,7 +76,7 @@ def test_another_origin_gets_another_connection(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         other = GET.replace(b"a.example", b"b.example")
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             first = await engine.remote()
             await serve_get(visit, first)
             await visit.client.send(other)
@@ -94,7 +94,7 @@ def test_another_origin_gets_another_connection(run: Run) -> None:
 def test_a_connection_that_is_no_good_any_more_is_not_used_again(run: Run, gone: str) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await serve_get(visit, remote)
             match gone:
@@ -114,7 +114,7 @@ def test_a_connection_that_is_no_good_any_more_is_not_used_again(run: Run, gone:
 def test_an_origin_that_does_not_keep_its_connection_gets_a_new_one(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET + GET) as visit:
+        async with visiting(HttpInbound(), engine, GET + GET) as visit:
             for _ in range(2):
                 remote = await engine.remote()
                 await expect(remote, GET_ORIGIN)
@@ -131,7 +131,7 @@ def test_an_origin_that_does_not_keep_its_connection_gets_a_new_one(run: Run) ->
 def test_a_request_that_met_the_close_of_a_kept_connection_is_sent_again(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await serve_get(visit, remote)
             await visit.client.send(GET)
@@ -158,7 +158,7 @@ def test_a_request_that_may_have_been_carried_out_is_not_sent_again(
 ) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await serve_get(visit, remote)
             await visit.client.send(request_)
@@ -173,7 +173,7 @@ def test_a_request_that_may_have_been_carried_out_is_not_sent_again(
 def test_a_request_is_not_sent_again_to_an_origin_that_answered(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await serve_get(visit, remote)
             await visit.client.send(GET)
@@ -188,7 +188,7 @@ def test_a_request_is_not_sent_again_to_an_origin_that_answered(run: Run) -> Non
 def test_an_unreachable_origin_is_told(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine(failures=[ConnectionRefused("no")])
-        async with visiting(HttpFront(), engine, GET + GET) as visit:
+        async with visiting(HttpInbound(), engine, GET + GET) as visit:
             await expect(visit.client, failed(b"502 Bad Gateway", b"connection_refused"))
             await serve_get(visit, await engine.remote())
 
@@ -200,7 +200,7 @@ def test_bodies_of_any_size_go_both_ways(run: Run) -> None:
         engine = FakeEngine()
         body = bytes(range(256)) * 4000
         length = b"Content-Length: %d" % len(body)
-        async with visiting(HttpFront(), engine) as visit:
+        async with visiting(HttpInbound(), engine) as visit:
             await visit.client.send(post(length))
             remote = await engine.remote()
             await expect(remote, post_origin(length))
@@ -223,7 +223,7 @@ def test_chunks_go_both_ways(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         chunked = b"Transfer-Encoding: chunked"
-        async with visiting(HttpFront(), engine, post(chunked, body=b"3\r\nabc\r\n")) as visit:
+        async with visiting(HttpInbound(), engine, post(chunked, body=b"3\r\nabc\r\n")) as visit:
             remote = await engine.remote()
             await expect(remote, post_origin(chunked, body=b"3\r\nabc\r\n"))
             await visit.client.send(b"0\r\nX-Trailer: 1\r\n\r\n")
@@ -240,7 +240,7 @@ def test_a_client_may_wait_for_100_continue(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         fields = (b"Content-Length: 2", b"Expect: 100-continue")
-        async with visiting(HttpFront(), engine, post(*fields)) as visit:
+        async with visiting(HttpInbound(), engine, post(*fields)) as visit:
             remote = await engine.remote()
             await expect(remote, post_origin(*fields))
             await remote.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -256,7 +256,7 @@ def test_a_client_may_wait_for_100_continue(run: Run) -> None:
 def test_a_response_before_the_requests_end_ends_the_connection(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
-        async with visiting(HttpFront(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
+        async with visiting(HttpInbound(), engine, post(b"Content-Length: 5", body=b"12")) as visit:
             remote = await engine.remote()
             await expect(remote, post_origin(b"Content-Length: 5", body=b"12"))
             await remote.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
@@ -272,7 +272,7 @@ def test_an_origin_that_takes_no_more_may_still_answer(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         near_full = b"x" * 65536
-        async with visiting(HttpFront(), engine, post(b"Content-Length: 1000000", body=near_full)) as visit:
+        async with visiting(HttpInbound(), engine, post(b"Content-Length: 1000000", body=near_full)) as visit:
             remote = await engine.remote()
             await remote.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
             head = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n" + VIA + b"Connection: close\r\n\r\n"
@@ -286,7 +286,7 @@ def test_a_switch_of_protocols_makes_a_tunnel(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
-        async with visiting(HttpFront(), engine, GET[:-2] + upgrade + b"\r\nmine") as visit:
+        async with visiting(HttpInbound(), engine, GET[:-2] + upgrade + b"\r\nmine") as visit:
             remote = await engine.remote()
             await expect(remote, GET_ORIGIN.replace(VIA, upgrade + VIA))
             await remote.send(b"HTTP/1.1 101 Switching\r\n" + upgrade + b"\r\nyours")
@@ -304,7 +304,7 @@ def test_a_switch_without_data_makes_a_tunnel(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
-        async with visiting(HttpFront(), engine, GET[:-2] + upgrade + b"\r\n") as visit:
+        async with visiting(HttpInbound(), engine, GET[:-2] + upgrade + b"\r\n") as visit:
             remote = await engine.remote()
             await remote.send(b"HTTP/1.1 101 Switching\r\n" + upgrade + b"\r\n")
             tunnel = await visit.over()
@@ -318,7 +318,7 @@ def test_a_long_body_lets_others_have_their_turn(run: Run) -> None:
     async def scene() -> None:
         engine = FakeEngine()
         pieces = b"".join(b"1\r\nx\r\n" for _ in range(100))
-        async with visiting(HttpFront(), engine, GET) as visit:
+        async with visiting(HttpInbound(), engine, GET) as visit:
             remote = await engine.remote()
             await remote.send(
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n"

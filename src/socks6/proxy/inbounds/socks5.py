@@ -1,4 +1,4 @@
-"""The SOCKS 5 front, which serves SOCKS 4 and 4a clients too."""
+"""The SOCKS 5 inbound, which serves SOCKS 4 and 4a clients too."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from socks6.policy.identity import Identity
 from socks6.protocol.events import CredentialsOffered, Ended, Violation
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Event, SocksRequestReceived
-from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
-from socks6.proxy.fronts.optimism import open_tunnel
-from socks6.proxy.fronts.socks5_bind import bind
-from socks6.proxy.fronts.socks5_udp import associate, may_associate
+from socks6.proxy.inbounds.base import Call, Engine, Inbound, Tunnel
+from socks6.proxy.inbounds.optimism import open_tunnel
+from socks6.proxy.inbounds.socks5_bind import bind
+from socks6.proxy.inbounds.socks5_udp import associate, may_associate
 from socks6.telemetry import Ending
 
 ENDINGS: Final[Mapping[type, Ending]] = {
@@ -28,7 +28,7 @@ ENDINGS: Final[Mapping[type, Ending]] = {
 }
 
 
-class Socks5Front(Front):
+class Socks5Inbound(Inbound):
     """Serves SOCKS 4, 4a and 5: CONNECT, and UDP ASSOCIATE for SOCKS 5.
 
     If `optimistic`, success is told before the far side is asked, so that a client's first bytes can go along
@@ -44,7 +44,7 @@ class Socks5Front(Front):
 
     @override
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
-        """See `Front.serve`."""
+        """See `Inbound.serve`."""
         conversation = Socks5Conversation(authentication_required=engine.authenticator.required)
         if first:
             conversation.receive_data(first, asyncio.get_running_loop().time())

@@ -1,4 +1,4 @@
-"""The SOCKS 6 front: requests of the protocol itself."""
+"""The SOCKS 6 inbound: requests of the protocol itself."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -40,13 +40,13 @@ from socks6.protocol.methods.base import ServerMethod, check_methods
 from socks6.protocol.methods.userpass import UsernamePasswordServer
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ServerState
-from socks6.proxy.fronts.base import Call, Engine, Front, Tunnel
-from socks6.proxy.fronts.socks6_associate import associate
-from socks6.proxy.fronts.socks6_bind import bind
-from socks6.proxy.fronts.socks6_connect import connect
-from socks6.proxy.fronts.socks6_noop import noop
-from socks6.proxy.fronts.socks6_operation import CommandHandler, Operation
-from socks6.proxy.fronts.socks6_session import SessionTalk
+from socks6.proxy.inbounds.base import Call, Engine, Inbound, Tunnel
+from socks6.proxy.inbounds.socks6_associate import associate
+from socks6.proxy.inbounds.socks6_bind import bind
+from socks6.proxy.inbounds.socks6_connect import connect
+from socks6.proxy.inbounds.socks6_noop import noop
+from socks6.proxy.inbounds.socks6_operation import CommandHandler, Operation
+from socks6.proxy.inbounds.socks6_session import SessionTalk
 from socks6.proxy.sessions import Session
 from socks6.telemetry import Ending
 
@@ -68,7 +68,7 @@ ENDINGS: Final[Mapping[Fault, Ending]] = {
 }
 
 
-class Socks6Front(Front):
+class Socks6Inbound(Inbound):
     """Serves SOCKS 6 (and, if told, its older dialects).
 
     `methods` are the authentication methods that it offers, each with a way to make one for a client. Unless
@@ -97,7 +97,7 @@ class Socks6Front(Front):
 
     @override
     async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
-        """See `Front.serve`."""
+        """See `Inbound.serve`."""
         conversation = ServerConversation(
             methods=self._methods,
             authentication_required=engine.authenticator.required,

@@ -1,4 +1,4 @@
-"""BIND in the SOCKS 6 front, from the request to the log."""
+"""BIND in the SOCKS 6 inbound, from the request to the log."""
 
 import asyncio
 
@@ -8,8 +8,8 @@ from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.net.stream import Accepted, Endpoint
 from socks6.proxy.backlog import BacklogListener
-from socks6.proxy.fronts.socks6_bind import _push
-from socks6.proxy.fronts.waiting import EARLY_BYTES
+from socks6.proxy.inbounds.socks6_bind import _push
+from socks6.proxy.inbounds.waiting import EARLY_BYTES
 from socks6.proxy.settings import BindSettings
 from socks6.telemetry import Ending
 from tests.kit.bind_scene import FOUR, OTHER, place_of, reply_from, serving, session

@@ -21,7 +21,7 @@ from socks6.protocol.http_origin import (
     SwitchReceived,
 )
 from socks6.protocol.machine import Machine
-from socks6.proxy.fronts.base import Call, Engine, Tunnel
+from socks6.proxy.inbounds.base import Call, Engine, Tunnel
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
 
 REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # safe methods (RFC 9110 §9.2.1)

@@ -1,9 +1,9 @@
-"""NOOP in the SOCKS 6 front: it always succeeds, whatever address it names (§ Requests)."""
+"""NOOP in the SOCKS 6 inbound: it always succeeds, whatever address it names (§ Requests)."""
 
 from socks6.message.codes import ReplyCode
 from socks6.message.replies import OperationReply
-from socks6.proxy.fronts.base import Tunnel
-from socks6.proxy.fronts.socks6_operation import Operation
+from socks6.proxy.inbounds.base import Tunnel
+from socks6.proxy.inbounds.socks6_operation import Operation
 
 
 async def noop(operation: Operation) -> Tunnel | None:
