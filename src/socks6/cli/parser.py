@@ -334,10 +334,6 @@ def _share(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _demo(parser: argparse.ArgumentParser) -> None:
-    del parser  # it has no flags
-
-
 def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
 
@@ -354,6 +350,5 @@ COMMANDS: Final = {
     "passwd": Command("passwd", _passwd),
     "cert": Command("certificates", _cert),
     "share": Command("share", _share),
-    "demo": Command("demo", _demo),
     "completion": Command("completion", _completion),
 }

@@ -14,7 +14,6 @@ class Help(NamedTuple):
 SOCKS6: Final = "SOCKS version 6: a server, a converter for SOCKS 4, 4a, 5 and HTTP clients, and tools."
 EXAMPLES: Final = """\
 examples:
-  socks6 demo                                       see it all work on this machine
   socks6 server --listen socks6://:1080 --users users.txt
   SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 client
   curl --socks5-hostname 127.0.0.1:1080 https://example.com/
@@ -155,10 +154,6 @@ examples:
 
 With --password the output holds a password: show it to nobody else.
 """,
-    ),
-    "demo": Help(
-        "see it work",
-        "See it work: curl, a converter, a SOCKS 6 server and a little web site, all on this machine.",
     ),
     "completion": Help(
         "have a shell complete these commands",

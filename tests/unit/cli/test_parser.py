@@ -31,7 +31,7 @@ def test_help_is_shown(command: str, capsys: pytest.CaptureFixture[str]) -> None
 )
 def test_examples_are_command_lines_that_there_are(example: str) -> None:
     for words in re.findall(
-        r"socks6 (?:server|client|ping|trace|connect|bind|check|passwd|demo)\b[^&|>'()]*", example
+        r"socks6 (?:server|client|ping|trace|connect|bind|check|passwd)\b[^&|>'()]*", example
     ):
         spoken = re.split(r"  +", words)[0].split()[1:]
         parse([word.replace("%p", "22") for word in spoken])
