@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
     from socks6.net.direct import DirectOutbound
     from socks6.net.encryption.settings import TlsParameters
-    from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound, Protection
-    from socks6.net.url import ProxyURL
+    from socks6.net.stream import ByteStream, ConnectResult, Endpoint, Judge, Outbound, Protection
+    from socks6.net.url import ProxyUrl
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
     from socks6.policy.stack import StackRule
@@ -75,7 +75,7 @@ __all__ = [
     "Client",
     "CommandNotSupported",
     "ConfigurationError",
-    "Connection",
+    "ConnectResult",
     "ConnectionRefused",
     "ConnectionSummary",
     "ConnectionTimedOut",
@@ -107,8 +107,8 @@ __all__ = [
     "ProxiedDatagramTransport",
     "ProxiedStream",
     "ProxyTimedOut",
-    "ProxyURL",
     "ProxyUnreachable",
+    "ProxyUrl",
     "RelaySettings",
     "RemoteProtocolError",
     "Rule",
@@ -142,7 +142,7 @@ _HOMES: Final = {
     "Client": "socks6.client.client",
     "CommandNotSupported": "socks6.errors",
     "ConfigurationError": "socks6.errors",
-    "Connection": "socks6.net.stream",
+    "ConnectResult": "socks6.net.stream",
     "ConnectionRefused": "socks6.errors",
     "ConnectionSummary": "socks6.telemetry",
     "ConnectionTimedOut": "socks6.errors",
@@ -176,7 +176,7 @@ _HOMES: Final = {
     "ProxiedDatagramTransport": "socks6.client.datagram_transport",
     "ProxiedStream": "socks6.client.stream",
     "ProxyTimedOut": "socks6.errors",
-    "ProxyURL": "socks6.net.url",
+    "ProxyUrl": "socks6.net.url",
     "ProxyUnreachable": "socks6.errors",
     "RelaySettings": "socks6.relay.plane",
     "RemoteProtocolError": "socks6.errors",

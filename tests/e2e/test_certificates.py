@@ -15,7 +15,7 @@ from socks6.errors import CertificateRefused
 from socks6.net.encryption.contexts import ServerContexts
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.connector import QuicConnector
 from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.tls import TlsListener, TlsStream
@@ -65,7 +65,7 @@ async def over_dtls(files: Files, said: TlsParameters) -> None:
 
 
 async def over_quic(files: Files, said: TlsParameters, *, library: str) -> None:
-    backend = backend_named(library)
+    backend = load_backend(library)
     async with listening(files, backend) as listener:
         client, _ = await connected(QuicConnector("127.0.0.1", said, backend), listener)
         client.close()

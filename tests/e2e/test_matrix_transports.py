@@ -18,7 +18,7 @@ from socks6.client.options import StackOptions
 from socks6.errors import ConnectionRefused
 from socks6.message.options import TTL
 from socks6.net.stream import ByteStream
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from tests.kit.certificates import Files, write_certificate
 from tests.kit.loops import Run
 from tests.kit.origins import Place, echo, refusing_place
@@ -44,7 +44,7 @@ NEXT_HOP: Final = "socks6://127.0.0.1:0"
 class Scene:
     """What a row works with."""
 
-    url: ProxyURL  # of the proxy, for its clients
+    url: ProxyUrl  # of the proxy, for its clients
     folder: Path
 
 

@@ -11,7 +11,7 @@ from socks6.message.options import TFO, TOS, TTL, Multipath, StackOption
 from socks6.net.direct import DirectOutbound
 from socks6.net.stackopts.connecting import TCP_FASTOPEN_CONNECT
 from socks6.net.stackopts.linux import IPPROTO_MPTCP
-from socks6.net.stream import Accepted, Binding
+from socks6.net.stream import AcceptedPeer, Binding
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.packets import MPTCP
@@ -53,7 +53,7 @@ def _anybody(address: str, port: int) -> bool:
     return True
 
 
-async def visited(binding: Binding, peer: socket.socket, *, fast_open: bool = False) -> Accepted:
+async def visited(binding: Binding, peer: socket.socket, *, fast_open: bool = False) -> AcceptedPeer:
     """Connect, say something, and see that it arrives once; both ends are closed."""
     with peer:
         if fast_open:

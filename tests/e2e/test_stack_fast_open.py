@@ -12,7 +12,7 @@ from socks6.message.options import TFO, HappyEyeballs
 from socks6.message.requests import Request
 from socks6.net.direct import DirectOutbound
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
@@ -248,7 +248,7 @@ def test_over_tls_the_first_bytes_of_it_go_in_the_syn_and_none_of_the_request(ru
                 for _ in range(2):
                     await client.noop()
             await server.__aexit__(None, None, None)
-            fetched, carried = capture.syns(ProxyURL.parse(url).port)
+            fetched, carried = capture.syns(ProxyUrl.parse(url).port)
             assert fetched.payload == b""
             assert carried.payload[:1] == bytes.fromhex("16")  # a handshake record
             assert len(carried.payload) > 100
@@ -271,7 +271,7 @@ def test_first_bytes_within_the_syn_are_refused_without_a_token_if_wanted(
             with two.last.entered():
                 server = Server([f"socks6://{host}:0"], worker, open_to_all=True)
                 await server.__aenter__()
-            port = ProxyURL.parse(server.urls[0]).port
+            port = ProxyUrl.parse(server.urls[0]).port
             try:
                 await answer(host, port, NOOP)  # which fetches the cookie
                 assert await answer(host, port, request) == ReplyCode.SUCCEEDED

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing_extensions import override
 
 from socks6.errors import CommandNotSupported, OperationFailed
-from socks6.net.stream import Binding, ByteStream, Connection, DatagramChannel, Endpoint
+from socks6.net.stream import Binding, ByteStream, ConnectResult, DatagramChannel, Endpoint
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
@@ -87,7 +87,7 @@ class FakeEngine(Engine):
         return session
 
     @override
-    async def proven(self) -> None:
+    async def wait_handshake_confirmed(self) -> None:
         """Everybody is who he is."""
 
     @property
@@ -120,7 +120,7 @@ class FakeEngine(Engine):
         return None
 
     @override
-    async def connect(self, call: Call) -> Connection:
+    async def connect(self, call: Call) -> ConnectResult:
         self.calls.append(call)
         if self._failures:
             raise self._failures.pop(0)
@@ -128,7 +128,7 @@ class FakeEngine(Engine):
         first = call.first_data[: self._sends]
         await near.send(first)
         self._remotes.put_nowait(far)
-        return Connection(stream=near, bound=self._bound, first_data_sent=len(first))
+        return ConnectResult(stream=near, bound=self._bound, first_data_sent=len(first))
 
     @override
     async def bind(self, call: Call) -> Binding:

@@ -23,7 +23,7 @@ from socks6.net.direct import DirectOutbound
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.stream import ByteStream
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.net.url_quic import QuicParameters
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
@@ -101,7 +101,7 @@ class World:
 
     proxy: Proxy
     converter: Proxy
-    url: ProxyURL
+    url: ProxyUrl
     echo: int
     refusing: int
     datagrams: int  # of an echo
@@ -150,7 +150,7 @@ async def world(transport: str, folder: Path, observer: Observer | None = None) 
             _running([f"{scheme}://{HOST}:0{query}", f"mixed://{HOST}:0"], USERS, observer=observer)
         )
         listening = next(one for one in proxy.server.urls if one.startswith(scheme + ":"))
-        url = replace(ProxyURL.parse(listening), username="alice", password="secret")
+        url = replace(ProxyUrl.parse(listening), username="alice", password="secret")
         if transport != "tcp":
             tls = TlsParameters(pins=(parse_pin(pin_of_file(files.certificate)),))
             url = replace(url, tls=tls, quic=QuicParameters(backend=library))
@@ -170,7 +170,7 @@ async def _running(
     listen: list[str],
     users: UserTable | None,
     *,
-    via: ProxyURL | None = None,
+    via: ProxyUrl | None = None,
     observer: Observer | None = None,
 ) -> AsyncIterator[Proxy]:
     """Run a server in a task of its own, on the proxy's side."""

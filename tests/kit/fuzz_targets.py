@@ -21,7 +21,7 @@ from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import StackOption
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import Address, Resolver
-from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudge, Judge, Outbound
+from socks6.net.stream import Binding, ConnectResult, DatagramChannel, DatagramJudge, Judge, Outbound
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.inbounds.base import Inbound
@@ -69,7 +69,7 @@ class FuzzedOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         literal = ":" in host or host.replace(".", "").isdigit()
         return await self._direct.connect(
             "127.0.0.1" if literal else host,

@@ -19,7 +19,7 @@ from socks6.client.client import Client
 from socks6.errors import ConnectionRefused, OperationFailed
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.url import AUTO, ProxyURL
+from socks6.net.url import AUTO, ProxyUrl
 from socks6.net.url_quic import QuicParameters
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
@@ -45,7 +45,7 @@ UNHEARD: Final = 0.02  # seconds between what a host says to nobody
 class World:
     """A proxy, and hosts beyond it, all in this event loop."""
 
-    url: ProxyURL
+    url: ProxyUrl
     echo: int
     secure_echo: int
     open_end: int  # of a host that reads all and does not close its side
@@ -93,7 +93,7 @@ async def world(transport: str, folder: Path) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def _proxy(transport: str, folder: Path) -> AsyncIterator[ProxyURL]:
+async def _proxy(transport: str, folder: Path) -> AsyncIterator[ProxyUrl]:
     files = write_certificate(folder)
     over = transport.rpartition(" ")[2]
     library = "aioquic" if over == "aioquic" else ""
@@ -106,7 +106,7 @@ async def _proxy(transport: str, folder: Path) -> AsyncIterator[ProxyURL]:
     )  # of those that nobody tears down
     worker = ServerWorker(authenticator=USERS, policy=Policy(allow_private=True), settings=settings)
     async with Server([f"{scheme}://{HOST}:0{query}"], worker) as server:
-        url = replace(ProxyURL.parse(server.urls[0]), username="alice", password="secret")
+        url = replace(ProxyUrl.parse(server.urls[0]), username="alice", password="secret")
         if over != "tcp":
             tls = TlsParameters(pins=(parse_pin(pin_of_file(files.certificate)),))
             url = replace(url, tls=tls, quic=QuicParameters(backend=library))

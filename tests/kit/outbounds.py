@@ -10,7 +10,7 @@ from socks6.message.options import StackOption
 from socks6.net.stream import (
     Binding,
     ByteStream,
-    Connection,
+    ConnectResult,
     DatagramChannel,
     DatagramJudge,
     Endpoint,
@@ -83,14 +83,14 @@ class ScriptedOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         self.dialled.append(Dialled(host, port, options, first_data))
         if self._failure is not None:
             raise self._failure
         if not all(judge(address, port) for address in self._addresses):
             raise NotAllowed("no address may be reached")
         near, self.far = memory_stream_pair()
-        return Connection(stream=near, bound=BOUND, first_data_sent=self._sent)
+        return ConnectResult(stream=near, bound=BOUND, first_data_sent=self._sent)
 
     @override
     async def bind(

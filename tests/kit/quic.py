@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from socks6.net.datagrams.readiness import Readiness
 from socks6.net.datagrams.shared import SharedPort
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.certificates import read_identity
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import QuicConnector
@@ -58,8 +58,8 @@ async def joined(
 ) -> AsyncIterator[tuple[QuicConnection, QuicConnection]]:
     """Give both ends of a connection, by these backends, whose client was let in."""
     with certificate() as files:
-        async with asyncio.timeout(20), listening(files, backend_named(server)) as listener:
-            ends = await connected(connector(files, backend_named(client)), listener)
+        async with asyncio.timeout(20), listening(files, load_backend(server)) as listener:
+            ends = await connected(connector(files, load_backend(client)), listener)
             ends[1].trust()
             try:
                 yield ends

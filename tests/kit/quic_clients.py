@@ -13,10 +13,10 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
 from socks6.net.stream import ByteStream
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import QuicConnector
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
@@ -35,7 +35,7 @@ class Scene:
     def __init__(self, server: Server, files: Files, library: str) -> None:
         self.server = server
         self.files = files
-        self.url = ProxyURL.parse(server.urls[0])
+        self.url = ProxyUrl.parse(server.urls[0])
         self.dialler = self.another()
         self._library = library
         self.connections: list[QuicConnection] = []
@@ -47,7 +47,7 @@ class Scene:
 
     def another(self) -> QuicConnector:
         """Return a client of its own."""
-        return connector(self.files, backend_named("qh3"))
+        return connector(self.files, load_backend("qh3"))
 
     def begin(self) -> QuicConnection:
         """Return a connection that is shaking hands."""

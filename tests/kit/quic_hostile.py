@@ -10,10 +10,10 @@ from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicProtocolVersion
 from typing_extensions import override
 
-from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicCore
+from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicEngine
 from socks6.net.transports.quic.aioquic_connection import AioquicConnection
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import ClientTerms
+from socks6.net.transports.quic.core import ClientParameters
 
 Storm: TypeAlias = Callable[[int], bytes]
 """The frames of the packet with this number."""
@@ -60,7 +60,7 @@ STORMS: Final[Mapping[str, Storm]] = {
 def send_by_hand(connection: QuicConnection, frames: bytes) -> None:
     """Send a packet of an aioquic end with these frames, whatever the library thinks of them."""
     core = connection.core
-    assert isinstance(core, AioquicCore)
+    assert isinstance(core, AioquicEngine)
     library = core._connection
     pair = library._cryptos[tls.Epoch.ONE_RTT]
     at = library._packet_number
@@ -109,10 +109,10 @@ class NamelessBackend(AioquicBackend):
         self._sends_empty_ids = sends_empty_ids
 
     @override
-    def client(self, terms: ClientTerms) -> AioquicCore:
+    def client(self, terms: ClientParameters) -> AioquicEngine:
         configuration = super().client(terms)._connection._configuration
         configuration.connection_id_length = 0
         connection = Nameless(configuration=configuration, session_ticket_handler=terms.on_ticket)
         connection.sends_empty_ids = self._sends_empty_ids
         connection.call_the_server(os.urandom(14))
-        return AioquicCore(connection)
+        return AioquicEngine(connection)

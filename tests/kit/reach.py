@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from socks6.message.options import StackOption
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import Address, Resolver
-from socks6.net.stream import Connection
+from socks6.net.stream import ConnectResult
 
 
 def knowing(names: Mapping[str, Sequence[str]]) -> Resolver:
@@ -31,7 +31,7 @@ async def reached(
     *options: StackOption,
     first_data: bytes = b"",
     outbound: DirectOutbound | None = None,
-) -> AsyncIterator[Connection]:
+) -> AsyncIterator[ConnectResult]:
     """Connect to any address, with these options; all is closed in the end."""
     way = outbound or DirectOutbound()
     try:

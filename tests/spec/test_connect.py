@@ -10,7 +10,7 @@ from socks6.message.codes import Command
 from socks6.message.options import AuthenticationMethodAdvertisement, StackOption
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.stream import Connection, Judge
+from socks6.net.stream import ConnectResult, Judge
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import AuthenticationAccepted, OperationAnswered
 from socks6.protocol.states import ClientState, ServerState
@@ -58,7 +58,7 @@ def test_success_is_told_only_when_the_remote_answered(run: Run) -> None:
                 options: tuple[StackOption, ...] = (),
                 first_data: bytes = b"",
                 holder: Hashable = None,
-            ) -> Connection:
+            ) -> ConnectResult:
                 seen.append(client.receive_nowait(100))
                 return await super().connect(host, port, judge=judge)
 

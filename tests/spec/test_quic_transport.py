@@ -34,7 +34,7 @@ from tests.kit.streams import until
 from tests.kit.udp_hosts import udp_echo
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
-NOWHERE = "0.0.0.0"
+NO_ENDPOINT = "0.0.0.0"
 
 
 def test_only_the_first_request_is_authenticated(run: Run, tmp_path: Path, library: str) -> None:
@@ -253,14 +253,14 @@ class Frames(FrameSink):
         self.queue.put_nowait(data)
 
     @override
-    def connection_over(self) -> None:
+    def connection_lost(self) -> None:
         """Nothing more comes."""
 
 
 async def _associate(scene: Scene) -> tuple[object, Asked, int, Frames]:
     connection = await scene.connect()
     frames = Frames()
-    connection.take_frames(frames)
+    connection.set_frame_sink(frames)
     asked = await ask(connection, proof(), command=Command.UDP_ASSOCIATE)
     assert (await asked.replies())[1].code == ReplyCode.SUCCEEDED
     number = int.from_bytes((await _exactly(asked, 12))[4:], "big")

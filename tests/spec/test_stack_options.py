@@ -28,7 +28,7 @@ from socks6.message.options import (
 )
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.stream import Connection, Endpoint, Judge
+from socks6.net.stream import ConnectResult, Endpoint, Judge
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
@@ -179,9 +179,9 @@ class Obliging(ScriptedOutbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         connection = await super().connect(host, port, judge=judge, options=options)
-        return Connection(stream=connection.stream, bound=Endpoint("192.0.2.1", 7), options=options)
+        return ConnectResult(stream=connection.stream, bound=Endpoint("192.0.2.1", 7), options=options)
 
 
 def test_the_operation_reply_says_what_the_way_out_has_in_force(run: Run) -> None:

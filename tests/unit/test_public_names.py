@@ -52,7 +52,7 @@ PUBLIC: Final = [
     "ProxiedDatagramTransport",
     "ProxiedStream",
     "ProxyTimedOut",
-    "ProxyURL",
+    "ProxyUrl",
     "ProxyUnreachable",
     "RelaySettings",
     "RemoteProtocolError",

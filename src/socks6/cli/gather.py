@@ -10,7 +10,7 @@ from socks6.config.faults import prefixed
 from socks6.config.file import read_configuration
 from socks6.config.upstream import find_upstream
 from socks6.errors import ConfigurationError
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.table import plain_entries
 from socks6.proxy.authentication.users_file import UsersFile, read_users_file
@@ -72,11 +72,11 @@ def _from_environment(environment: Mapping[str, str], spoken: Choices) -> Choice
     )
 
 
-def _listeners(texts: list[str] | None) -> tuple[ProxyURL, ...] | None:
+def _listeners(texts: list[str] | None) -> tuple[ProxyUrl, ...] | None:
     if texts is None:
         return None
     with prefixed("--listen"):
-        return tuple(map(ProxyURL.parse_listener, texts))
+        return tuple(map(ProxyUrl.parse_listener, texts))
 
 
 def _advertised(texts: list[str] | None) -> tuple[str, ...] | None:

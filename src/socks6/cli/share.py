@@ -14,8 +14,8 @@ from socks6.config.own_certificate import own_certificate
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
-from socks6.net.files import write_at_once
-from socks6.net.url import ENCRYPTED, ProxyURL
+from socks6.net.files import write_atomically
+from socks6.net.url import ENCRYPTED, ProxyUrl
 
 QUIET_ZONE: Final = 2  # modules around a QR code
 TLS_SCHEME: Final = "socks6+tls://"
@@ -24,12 +24,12 @@ TLS_SCHEME: Final = "socks6+tls://"
 def run(arguments: Namespace) -> int:
     """Print the URL, and below it the QR code; or write the URL to a file."""
     text = arguments.server if "://" in arguments.server else TLS_SCHEME + arguments.server
-    given = ProxyURL.parse(text)
+    given = ProxyUrl.parse(text)
     if given.username is not None:
         raise ConfigurationError("name the user by --user; --password asks for the password")
     if arguments.password and arguments.user is None:
         raise ConfigurationError("--password goes with --user")
-    url = ProxyURL(
+    url = ProxyUrl(
         protocol=given.protocol,
         host=given.host,
         port=given.port,
@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> int:
 def _write(url: str, path: str) -> None:
     """Write the URL to a file of which only its owner can read a password."""
     try:
-        write_at_once(path, f"{url}\n".encode(), private=True)
+        write_atomically(path, f"{url}\n".encode(), private=True)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     print(f"{path}: written; `socks6 client --via-file {shlex.quote(path)}` uses it", flush=True)
@@ -70,7 +70,7 @@ def qr_code(text: str) -> str:
     return drawn.getvalue()
 
 
-def _known_by(given: ProxyURL, arguments: Namespace) -> TlsParameters:
+def _known_by(given: ProxyUrl, arguments: Namespace) -> TlsParameters:
     """Return how the client is to know the server: by the pin of its certificate, unless the URL says already."""
     if given.transport not in ENCRYPTED or arguments.no_pin or given.tls != NOTHING_SAID:
         return given.tls

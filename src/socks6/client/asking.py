@@ -17,7 +17,7 @@ from socks6.message.options import ListenBacklog, Option, OptionTable, StackOpti
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.stream import ByteStream
-from socks6.net.url import AUTO, QUIC, ProxyURL
+from socks6.net.url import AUTO, QUIC, ProxyUrl
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AuthenticationRefused
 from socks6.protocol.methods.base import ClientMethod
@@ -72,7 +72,7 @@ class Asker:
 
     def __init__(
         self,
-        url: ProxyURL,
+        url: ProxyUrl,
         *,
         dial: Dial | None,
         methods: Sequence[MethodFactory],

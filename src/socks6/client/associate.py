@@ -22,7 +22,7 @@ from socks6.net.stackopts import prepare
 from socks6.net.stream import Endpoint, carrier_socket_of, connection_of
 from socks6.net.transports import dtls_contexts
 from socks6.net.transports.tls import TlsStream
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Opener:
         ask: Ask,
         dialect: Dialect,
         *,
-        url: ProxyURL | None = None,
+        url: ProxyUrl | None = None,
         waits: tuple[float, ...] = FIRST_WAITS,
     ) -> None:
         """`url` says how the proxy is known, where it is reached over TLS."""

@@ -29,7 +29,7 @@ from socks6.message.dialect import Dialect
 from socks6.message.options import STANDARD, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
-from socks6.net.url import AUTO, QUIC, ProxyURL
+from socks6.net.url import AUTO, QUIC, ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call: dialling the proxy, and its dialling the host
@@ -78,7 +78,7 @@ class Client(DatagramClient):
 
     def __init__(
         self,
-        proxy: str | ProxyURL,
+        proxy: str | ProxyUrl,
         *,
         dial: Dial | None = None,
         methods: Sequence[MethodFactory] = (),
@@ -88,7 +88,7 @@ class Client(DatagramClient):
         fast_open: bool = False,
         session: bool | None = None,
     ) -> None:
-        url = proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy)
+        url = proxy if isinstance(proxy, ProxyUrl) else ProxyUrl.parse(proxy)
         dialect = url.dialect if dialect is None else dialect
         super().__init__(url, dialect=dialect)
         if self.url.protocol != "socks6":
@@ -363,7 +363,7 @@ class Client(DatagramClient):
             raise ProxyTimedOut(f"no answer through {self.url} within {seconds} s") from error
 
 
-def _password_method(url: ProxyURL) -> tuple[MethodFactory, ...]:
+def _password_method(url: ProxyUrl) -> tuple[MethodFactory, ...]:
     if url.username is None:
         return ()
     credentials = UsernamePasswordCredentials(

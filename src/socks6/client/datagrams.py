@@ -16,7 +16,7 @@ from socks6.message.address import normalize_host
 from socks6.message.codes import Command, Parity
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.requests import Request
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -33,7 +33,7 @@ USUAL_PATHS: Final[Mapping[str, UDPPath]] = {  # by what the proxy's URL says
 class DatagramClient(ABC):
     """What `Client` does with UDP; the rest of it makes the requests."""
 
-    def __init__(self, url: ProxyURL, *, dialect: Dialect) -> None:
+    def __init__(self, url: ProxyUrl, *, dialect: Dialect) -> None:
         self.url: Final = url
         self._carriers: Final = Carriers()
         self._opener: Final = Opener(self._ask_to_associate, dialect, url=url)

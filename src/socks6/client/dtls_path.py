@@ -95,7 +95,7 @@ class DtlsPath(Path):
         received: list[bytes] = []
         for packet in packets:
             received += conversation.receive(packet)
-        if conversation.talks or conversation.over or not self._settled.is_set():
+        if conversation.has_output or conversation.over or not self._settled.is_set():
             self._go_on()
         if received and self._failure is None:
             self._take(received)
@@ -115,7 +115,7 @@ class DtlsPath(Path):
         self._wind()
 
     def _flush(self) -> None:
-        if self._conversation.talks:
+        if self._conversation.has_output:
             for datagram in self._conversation.datagrams_to_send():
                 self._below.send_quietly(datagram)
 

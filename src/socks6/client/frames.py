@@ -40,14 +40,14 @@ class _Sorter(FrameSink):
         self._sorters = sorters
         self._connection = connection
         self.paths: dict[int, FramePath] = {}
-        connection.take_frames(self)
+        connection.set_frame_sink(self)
 
     def forget(self, association_id: int) -> None:
         """Sort nothing out for an association any more. Idempotent."""
         self.paths.pop(association_id, None)
         if not self.paths and self._sorters.get(self._connection) is self:
             del self._sorters[self._connection]
-            self._connection.take_frames(None)
+            self._connection.set_frame_sink(None)
 
     @override
     def frame_received(self, data: bytes) -> None:
@@ -56,7 +56,7 @@ class _Sorter(FrameSink):
             path.take((data,))
 
     @override
-    def connection_over(self) -> None:
+    def connection_lost(self) -> None:
         for path in self.paths.values():
             path.finish()
 
@@ -105,7 +105,7 @@ class FramePath(Path):
         try:
             async with asyncio.timeout(None) as wait:  # others' frames may keep the room: `close` ends it
                 self._waits.add(wait)
-                await self._connection.frame_room()
+                await self._connection.wait_frame_room()
         except TimeoutError:
             if not wait.expired():
                 raise
@@ -122,7 +122,7 @@ class FramePath(Path):
         await self._finished.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                await self._connection.frame_room()
+                await self._connection.wait_frame_room()
 
     @override
     def close(self) -> None:

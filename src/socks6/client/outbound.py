@@ -15,9 +15,9 @@ from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.net.stream import (
-    Accepted,
+    AcceptedPeer,
     Binding,
-    Connection,
+    ConnectResult,
     DatagramChannel,
     DatagramJudge,
     Endpoint,
@@ -50,7 +50,7 @@ class Socks6Outbound(Outbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
         initial_data = first_data[:MAX_INITIAL_DATA]
         with _upstream_failures():
@@ -61,7 +61,7 @@ class Socks6Outbound(Outbound):
                 options=options,
                 idempotent=self.client.fast_open and bool(initial_data),
             )
-        return Connection(
+        return ConnectResult(
             stream=stream,
             bound=stream.bound,
             options=_about_the_remote(stream.options),
@@ -133,7 +133,7 @@ class UpstreamBinding(Binding):
         return self._listener.backlog
 
     @override
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         """See `Binding.accept`: who may not connect is sent away, and the next one waited for."""
         if self._over:
             raise GeneralFailure("the one peer of a BIND without backlog has come")
@@ -144,7 +144,7 @@ class UpstreamBinding(Binding):
                 break
             stream.abort()
         self._over = not self._listener.backlog
-        return Accepted(stream=stream, peer=stream.peer, options=_about_the_remote(stream.options))
+        return AcceptedPeer(stream=stream, peer=stream.peer, options=_about_the_remote(stream.options))
 
     @override
     async def aclose(self) -> None:

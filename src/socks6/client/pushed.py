@@ -77,7 +77,7 @@ class _Router:
     def add(self, number: int | None, listener: "PushedListener") -> None:
         """Have streams with this id, None for without one, go to `listener`."""
         self._listeners[number] = listener
-        self._connection.want_streams(True)
+        self._connection.allow_peer_streams(True)
         if self._running is None:
             self._running = asyncio.create_task(self._run(), name="socks6 pushed streams")  # until `remove`
 
@@ -87,7 +87,7 @@ class _Router:
         if not self._listeners and self._running is not None:
             running, self._running = self._running, None
             self._on_end()
-            self._connection.want_streams(
+            self._connection.allow_peer_streams(
                 False
             )  # peers that the proxy has just pushed are told that nobody is here
             running.cancel()

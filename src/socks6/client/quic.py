@@ -13,13 +13,13 @@ from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import prepare
 from socks6.net.stream import ByteStream
-from socks6.net.transports.quic.backends import DEFAULT, backend_named
+from socks6.net.transports.quic.backends import DEFAULT, load_backend
 from socks6.net.transports.quic.certificates import read_own
 from socks6.net.transports.quic.client_socket import NETWORK_CHANGED
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.connector import QuicConnector
 from socks6.net.transports.quic.stream import QuicStream
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 
 ADDRESS_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
 LEAVE_SECONDS: Final = 0.5  # what was sent last gets to arrive before a client is gone
@@ -60,14 +60,14 @@ class _Pooled:
 class QuicWay:
     """Makes streams to one proxy. A connection that is over, or stuck, is replaced when it is needed."""
 
-    def __init__(self, url: ProxyURL, resolver: Resolver) -> None:
+    def __init__(self, url: ProxyUrl, resolver: Resolver) -> None:
         """Read the files that the URL names. Raises ConfigurationError."""
         self._resolver = resolver
         self._url = url
         self._connector = QuicConnector(
             url.host,
             url.tls,
-            backend_named(url.quic.backend or DEFAULT),
+            load_backend(url.quic.backend or DEFAULT),
             identity=read_own(url.tls),
         )
         self._pool: list[_Pooled] = []
@@ -140,7 +140,7 @@ class QuicWay:
         if command != Command.NOOP:
             pooled.command = command
         if command == Command.BIND:
-            connection.want_streams(True)  # the first may come before the reply has been read
+            connection.allow_peer_streams(True)  # the first may come before the reply has been read
         try:
             await self._connector.ready(connection)
             stream = connection.open_nowait() if await _is_there(connection, ask) else None
@@ -192,7 +192,7 @@ class QuicWay:
         at_once = ask.opening is not None and self._connector.has_ticket
         connection = self._connector.begin(address)
         command = None if ask.command == Command.NOOP else ask.command
-        connection.want_streams(command == Command.BIND)  # who else would take them?
+        connection.allow_peer_streams(command == Command.BIND)  # who else would take them?
         self._pool.append(_Pooled(connection, _loop(), command))
         try:
             stream = connection.open_nowait() if at_once else None
@@ -244,9 +244,9 @@ async def _is_there(connection: QuicConnection, ask: Ask) -> bool:
 
     What may come but once is not sent to where nobody may be any more: to find that out, the proxy is asked.
     """
-    if ask.repeatable or _loop().time() - connection.heard_at <= SURE_SECONDS:
+    if ask.repeatable or _loop().time() - connection.last_received_at <= SURE_SECONDS:
         return connection.answers
-    return await connection.is_there()
+    return await connection.is_alive()
 
 
 def _suits(pooled: _Pooled, command: int) -> bool:

@@ -38,7 +38,14 @@ class OpenSession:
     """A session that the proxy has granted."""
 
     __slots__ = (
-        "held", "option", "proven", "rejections", "spending", "tokens_after", "unsettled_until", "wallet",
+        "held",
+        "option",
+        "rejections",
+        "spending",
+        "tokens_after",
+        "unsettled_until",
+        "wait_handshake_confirmed",
+        "wallet",
         "windowed",
     )  # fmt: skip
 
@@ -47,7 +54,7 @@ class OpenSession:
         self.wallet = TokenWallet()
         self.windowed = False  # the proxy has issued a window
         self.tokens_after = 0.0  # before this it is not asked for one, or for news of it
-        self.proven = False  # a request within it went well
+        self.wait_handshake_confirmed = False  # a request within it went well
         self.rejections = 0  # of tokens, in a row
         self.spending = 0  # requests under way that carry a token
         self.held = 0  # requests under way, and streams that are open
@@ -154,7 +161,7 @@ class ClientSession:
         elif part.session is not None and find(reply.options, SessionOK) is None:
             self._forget(part.session, now)  # the proxy takes no notice of sessions
         elif part.session is not None:
-            part.session.proven = True
+            part.session.wait_handshake_confirmed = True
             self._losses = 0
             part.session.rejections *= part.token is None
             self._take_window(part, part.session, now)
@@ -245,7 +252,7 @@ class ClientSession:
     def _forget(self, session: OpenSession, now: float) -> None:
         if self._live is session:
             self._live = None
-            self._losses += not session.proven
+            self._losses += not session.wait_handshake_confirmed
             if (
                 self._losses >= MAX_LOSSES
             ):  # a proxy that forgets at once is not worth a wasted request each time

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from socks6.client.session import DELIVERY_SECONDS, Hold
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
-from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection, unacknowledged_of, was_reset
+from socks6.net.stream import NO_ENDPOINT, ByteStream, Endpoint, Protection, unacknowledged_of, was_reset
 from socks6.net.transports.tcp import SocketStream
 from socks6.net.turns import Turns, turns_of
 
@@ -26,7 +26,7 @@ class ProxiedStream:
         bound: Endpoint,
         options: tuple[StackOption, ...],
         *,
-        peer: Endpoint = NOWHERE,
+        peer: Endpoint = NO_ENDPOINT,
         hold: Hold | None = None,
     ) -> None:
         self._stream = stream

@@ -18,7 +18,7 @@ from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.tls import TlsStream
 from socks6.net.transports.tls_connector import TlsConnector
 from socks6.net.transports.unix import connect_unix
-from socks6.net.url import AUTO, QUIC, TLS, ProxyURL
+from socks6.net.url import AUTO, QUIC, TLS, ProxyUrl
 
 QUIC_SECONDS: Final = 3.0  # what QUIC gets where TLS is to be tried next
 QUIC_BLOCKED: Final = 300.0  # seconds that it is not tried, where it did not get through
@@ -30,7 +30,7 @@ class WayToProxy:
     """Makes the streams of one client, and keeps what they have in common."""
 
     def __init__(
-        self, url: ProxyURL, *, dial: Dial | None, fast_open: bool, resolver: Resolver | None = None
+        self, url: ProxyUrl, *, dial: Dial | None, fast_open: bool, resolver: Resolver | None = None
     ) -> None:
         """Read the files that the URL names. Raises ConfigurationError."""
         self._resolver = resolver or Resolver(lifetimes=FOR_ONE_NAME)
@@ -43,7 +43,7 @@ class WayToProxy:
                 url.host,
                 url.port,
                 url.tls,
-                insists=url.dialect == DRAFT_12,  # older servers know no ALPN
+                require_alpn=url.dialect == DRAFT_12,  # older servers know no ALPN
                 resolver=self._resolver,
             )
             if transport in {TLS, AUTO}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.hashes import PasswordHash
@@ -22,8 +22,8 @@ FAMILIES: Final = ("auto", "ipv4", "ipv6")
 class Choices:
     """Every choice there is; None where nothing was said. Times are seconds."""
 
-    listen: tuple[ProxyURL, ...] | None = None
-    via: ProxyURL | None = None
+    listen: tuple[ProxyUrl, ...] | None = None
+    via: ProxyUrl | None = None
     direct: bool | None = None  # go out directly, whatever `via` says below
     via_fast_open: bool | None = None
     via_session: bool | None = None

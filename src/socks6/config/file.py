@@ -14,7 +14,7 @@ from socks6.config.choices import Choices
 from socks6.config.faults import Fault, InvalidConfiguration, Key, key_text
 from socks6.config.locate import line_of, locate_keys
 from socks6.errors import ConfigurationError
-from socks6.net.files import read_settled
+from socks6.net.files import read_stable
 
 _TOML_ERROR: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)
 
@@ -64,7 +64,7 @@ def examine_configuration(path: str | Path) -> tuple[ConfigurationFile, list[Fau
 
 def _read(path: str) -> tuple[str, int]:
     try:
-        data, mode = read_settled(path)
+        data, mode = read_stable(path)
     except OSError as error:
         raise InvalidConfiguration(f"{path}: {error.strerror}") from error
     try:

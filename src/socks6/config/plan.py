@@ -20,7 +20,7 @@ from socks6.net.encryption.contexts import check_server_files
 from socks6.net.encryption.settings import DEFAULT_MINIMUM, TlsParameters
 from socks6.net.resolve import LOOKUP_SECONDS, Resolver
 from socks6.net.stream import Outbound
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.none import NoAuthentication
@@ -48,8 +48,8 @@ ValueT = TypeVar("ValueT")
 class Plan:
     """Choices with the defaults filled in: all that a server is made of."""
 
-    listen: tuple[ProxyURL, ...]
-    via: ProxyURL | None
+    listen: tuple[ProxyUrl, ...]
+    via: ProxyUrl | None
     via_fast_open: bool
     via_session: bool | None
     open_to_all: bool
@@ -65,7 +65,7 @@ class Plan:
     @classmethod
     def of(cls, choices: Choices, *, default_listen: str = SERVER_LISTEN) -> "Plan":
         """Return the plan for some choices. Raises ConfigurationError."""
-        listen = choices.listen or (ProxyURL.parse_listener(default_listen),)
+        listen = choices.listen or (ProxyUrl.parse_listener(default_listen),)
         via = None if choices.direct else choices.via
         if via is not None and _place(via) in map(_place, listen):
             raise ConfigurationError(f"{via} would be its own way out: listen elsewhere, or go out --direct")
@@ -150,7 +150,7 @@ class Plan:
         return found
 
 
-def _place(url: ProxyURL) -> tuple[str, int, str]:
+def _place(url: ProxyUrl) -> tuple[str, int, str]:
     return without_trailing_dot(url.host), url.port, url.path
 
 

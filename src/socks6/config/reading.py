@@ -16,7 +16,7 @@ from socks6.config.udp import read_udp_settings
 from socks6.config.upstream import parse_upstream, read_url_file
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.settings import MINIMUM_VERSIONS
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.net.url_quic import BACKENDS
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
@@ -131,16 +131,16 @@ class _Reading:
             self._faults.append(Fault(key=key, what=str(error)))
             return None
 
-    def _listen(self) -> tuple[ProxyURL, ...] | None:
+    def _listen(self) -> tuple[ProxyUrl, ...] | None:
         if self._top.listen is None:
             return None
         urls = []
         for index, text in enumerate(tables.texts(self._top.listen)):
             with blaming(("listen", index), self._faults):
-                urls.append(ProxyURL.parse_listener(text))
+                urls.append(ProxyUrl.parse_listener(text))
         return tuple(urls)
 
-    def _via(self) -> ProxyURL | None:
+    def _via(self) -> ProxyUrl | None:
         via, via_file = self._top.via, self._top.via_file
         if via is not None and via_file is not None:
             self._faults.append(Fault(key=("via-file",), what="there is via already"))

@@ -6,13 +6,13 @@ from typing import Final
 
 from socks6.config.faults import prefixed
 from socks6.errors import ConfigurationError
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 
 VARIABLE: Final = "SOCKS6_PROXY"
 COMMENT: Final = "#"
 
 
-def find_upstream(via: str | None, via_file: str | None, environment: Mapping[str, str]) -> ProxyURL | None:
+def find_upstream(via: str | None, via_file: str | None, environment: Mapping[str, str]) -> ProxyUrl | None:
     """Return the proxy that the first of these names; None if none does. Raises ConfigurationError."""
     if via is not None:
         with prefixed("--via"):
@@ -26,15 +26,15 @@ def find_upstream(via: str | None, via_file: str | None, environment: Mapping[st
     return None
 
 
-def parse_upstream(text: str) -> ProxyURL:
+def parse_upstream(text: str) -> ProxyUrl:
     """Read the URL of a proxy that speaks SOCKS 6. Raises ConfigurationError."""
-    url = ProxyURL.parse(text)
+    url = ProxyUrl.parse(text)
     if url.protocol != "socks6":
         raise ConfigurationError(f"{url} speaks no SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://")
     return url
 
 
-def read_url_file(path: str | Path) -> ProxyURL:
+def read_url_file(path: str | Path) -> ProxyUrl:
     """Return the proxy whose URL stands alone in a file, but for comments. Raises ConfigurationError."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

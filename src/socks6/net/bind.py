@@ -19,7 +19,7 @@ from socks6.net.resolve import literal_address
 from socks6.net.serve import GONE_ALREADY, PAUSE_SECONDS, SHORTAGES
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, in_force, prepare, prepared_socket
-from socks6.net.stream import Accepted, Binding, Endpoint, Judge
+from socks6.net.stream import AcceptedPeer, Binding, Endpoint, Judge
 
 ANYWHERE: Final = {socket.AF_INET: UNSPECIFIED_IPV4, socket.AF_INET6: UNSPECIFIED_IPV6}
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -79,7 +79,7 @@ class DirectBinding(Binding):
         return self._backlog
 
     @override
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         """See `Binding.accept`."""
         while True:
             try:
@@ -98,7 +98,7 @@ class DirectBinding(Binding):
         except BaseException:
             stream.abort()
             raise
-        return Accepted(stream=stream, peer=peer, options=options)
+        return AcceptedPeer(stream=stream, peer=peer, options=options)
 
     @override
     async def aclose(self) -> None:

@@ -30,7 +30,15 @@ from socks6.net.resolve import literal_address
 from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.sockets import SocketStream
 from socks6.net.stackopts import Origin, concerning, in_force
-from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudge, Endpoint, Judge, Outbound
+from socks6.net.stream import (
+    Binding,
+    ConnectResult,
+    DatagramChannel,
+    DatagramJudge,
+    Endpoint,
+    Judge,
+    Outbound,
+)
 
 CONNECT_SECONDS: Final = 30.0  # the name's lookup included; Linux sends five SYNs within it
 DNS_PORT: Final = 53
@@ -85,7 +93,7 @@ class DirectOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
         if is_unspecified(host):
             return await self._connect_to_dns(port, wanted, first_data, holder)
@@ -153,7 +161,7 @@ class DirectOutbound(Outbound):
         wanted: tuple[StackOption, ...],
         first_data: bytes,
         holder: Hashable,
-    ) -> Connection:
+    ) -> ConnectResult:
         host, port = place
         if port == 0:
             raise ConnectionRefused("nothing listens on port 0")
@@ -195,7 +203,7 @@ class DirectOutbound(Outbound):
             except BaseException:
                 stream.abort()
                 raise
-        return Connection(stream=stream, bound=stream.local, options=found, first_data_sent=syn_bytes)
+        return ConnectResult(stream=stream, bound=stream.local, options=found, first_data_sent=syn_bytes)
 
     @cached_property
     def _connecting(self) -> Shares:
@@ -208,7 +216,7 @@ class DirectOutbound(Outbound):
 
     async def _connect_to_dns(
         self, port: int, wanted: tuple[StackOption, ...], first_data: bytes, holder: Hashable
-    ) -> Connection:
+    ) -> ConnectResult:
         """Carry out a CONNECT to no address: the DNS service, or nothing at all (§ DNS provided by SOCKS)."""
         if port != DNS_PORT:
             raise NotAllowed("an unspecified address is no destination")

@@ -23,7 +23,7 @@ class Contents(NamedTuple):
     mode: int
 
 
-def read_settled(path: str | Path, *, pause: Callable[[float], None] = time.sleep) -> Contents:
+def read_stable(path: str | Path, *, pause: Callable[[float], None] = time.sleep) -> Contents:
     """Return the contents of a file that nobody is writing: one that has just changed is read again.
 
     Blocks for up to 2 s then. What is no regular file, such as a pipe, is read once. Raises OSError, also for a
@@ -46,7 +46,7 @@ def read_settled(path: str | Path, *, pause: Callable[[float], None] = time.slee
     raise OSError(0, "is being written all the time", str(path))
 
 
-def write_at_once(path: str | Path, data: bytes, *, private: bool = False) -> None:
+def write_atomically(path: str | Path, data: bytes, *, private: bool = False) -> None:
     """Have a file hold `data`: readers find the old file or the new one, never a part. Raises OSError.
 
     A new file, or one that is to be `private`, is readable by its owner alone; another keeps its mode and, as far as
@@ -81,7 +81,7 @@ def opened_for_writing(descriptor: int) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def alone_with(path: str | Path) -> Iterator[None]:
+def locked_directory(path: str | Path) -> Iterator[None]:
     """Keep others that do the same from changing files of the folder until the block ends. Raises OSError."""
     folder = os.open(Path(os.path.realpath(path)).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from socks6.errors import LocalProtocolError
 from socks6.net.stream import (
-    NOWHERE,
+    NO_ENDPOINT,
     RECEIVES_ALREADY,
     SENDS_ALREADY,
     Endpoint,
@@ -44,7 +44,7 @@ SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 def endpoint(address: object) -> Endpoint:
     """Return a socket address as the kernel tells it as an Endpoint; NOWHERE for Unix sockets."""
-    return Endpoint(address[0], address[1]) if isinstance(address, tuple) else NOWHERE
+    return Endpoint(address[0], address[1]) if isinstance(address, tuple) else NO_ENDPOINT
 
 
 class SocketStream:
@@ -431,7 +431,7 @@ def _ask(name: Callable[[], object]) -> Endpoint:
     try:
         return endpoint(name())
     except OSError:  # closed, or gone
-        return NOWHERE
+        return NO_ENDPOINT
 
 
 def _wake(waiter: asyncio.Future[None], error: OSError | None = None) -> None:

@@ -21,7 +21,7 @@ class Endpoint(NamedTuple):
     port: int
 
 
-NOWHERE = Endpoint("", 0)
+NO_ENDPOINT = Endpoint("", 0)
 
 
 class Protection(IntEnum):
@@ -118,7 +118,7 @@ class FrameSink(Protocol):
     def frame_received(self, data: bytes) -> None:
         """Take a frame's data."""
 
-    def connection_over(self) -> None:
+    def connection_lost(self) -> None:
         """Take note that no more will come."""
 
 
@@ -151,13 +151,13 @@ class MultiplexedConnection(Protocol):
     async def accept(self) -> ByteStream:
         """Wait for the next stream that the peer opens. Raises OSError when the connection is over."""
 
-    def want_streams(self, wanted: bool) -> None:
+    def allow_peer_streams(self, wanted: bool) -> None:
         """Let the peer open streams, or refuse them, those too that nobody has accepted yet."""
 
     async def open(self) -> ByteStream:
         """Open a stream, once the peer allows one more. Raises OSError when the connection is over."""
 
-    async def proven(self) -> None:
+    async def wait_handshake_confirmed(self) -> None:
         """Wait until the peer has proven to be there: what came before may be a replay. Raises OSError."""
 
     @property
@@ -167,10 +167,10 @@ class MultiplexedConnection(Protocol):
     def send_frame(self, data: bytes) -> bool:
         """Send a DATAGRAM frame, without waiting; the oldest are dropped where too many wait. False if too long."""
 
-    async def frame_room(self) -> None:
+    async def wait_frame_room(self) -> None:
         """Wait until frames that are sent now will not have others dropped. Raises OSError when it is over."""
 
-    def take_frames(self, sink: FrameSink | None) -> None:
+    def set_frame_sink(self, sink: FrameSink | None) -> None:
         """Have DATAGRAM frames go to `sink`; nobody gets them before."""
 
     def close(self, code: int = 0, reason: str = "") -> None:
@@ -212,7 +212,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class ConnectResult:
     """What came of a CONNECT."""
 
     stream: ByteStream
@@ -222,7 +222,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class AcceptedPeer:
     """A peer that came to a place that was bound."""
 
     stream: ByteStream
@@ -250,7 +250,7 @@ class Binding(Protocol):
     def backlog(self) -> int:
         """How many peers may wait, at most as many as asked for; 0: one peer comes, and no other."""
 
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         """Wait for the next peer; one task at a time. Cancelling loses no peer that waits.
 
         Has no limit of its own. Raises OperationFailed; with a backlog of 0 also once the one peer has come.
@@ -343,7 +343,7 @@ class Outbound(Protocol):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         """Connect to a name or literal address.
 
         `holder` is the user, or source, whose share of lookups and of descriptors it takes; None is one more.

@@ -57,7 +57,7 @@ _SHOWABLE: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@/?#]*)(?::[0-9]*)?(?:[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class ProxyURL:
+class ProxyUrl:
     """Where a proxy is, or listens: at a host and port, or at the path of a Unix socket.
 
     `str` and `repr` never show the password.
@@ -77,7 +77,7 @@ class ProxyURL:
     udp: str = ""  # one of UDP_PATHS: how a client's associations are to travel; "" where nothing was said
 
     @classmethod
-    def parse(cls, text: str) -> "ProxyURL":
+    def parse(cls, text: str) -> "ProxyUrl":
         """Read the URL of a proxy to use. Raises ConfigurationError.
 
         Without a port it is 1080, 8080 for http, and 8389 where it is encrypted. Reserved characters in the user name, the password and
@@ -91,7 +91,7 @@ class ProxyURL:
         return url
 
     @classmethod
-    def parse_listener(cls, text: str) -> "ProxyURL":
+    def parse_listener(cls, text: str) -> "ProxyUrl":
         """Read the URL of a place to listen. Raises ConfigurationError.
 
         Port 0 is any free port; no host, as in "socks6://:1080", is every address of this machine.
@@ -130,7 +130,7 @@ class ProxyURL:
 
     @override
     def __repr__(self) -> str:
-        return f"<ProxyURL {self}>"
+        return f"<ProxyUrl {self}>"
 
     def _text(self, password: str | None) -> str:
         userinfo = "" if self.username is None else quote(self.username, safe="")
@@ -147,7 +147,7 @@ class ProxyURL:
         return f"{self.scheme}://{userinfo}{host}:{self.port}{query}"
 
 
-def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> ProxyURL:
+def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> ProxyUrl:
     match = _URL.fullmatch(text)
     if match is None:
         raise _error(text, "is no URL: write socks6://host:port")
@@ -179,7 +179,7 @@ def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> 
         host, said = _parse_place(text, place)
         usual = ENCRYPTED_PORT if transport else DEFAULT_PORTS[protocol]
         port, path = usual if said is None else said, ""
-    return ProxyURL(
+    return ProxyUrl(
         protocol=protocol,
         host=host,
         port=port,

@@ -11,9 +11,9 @@ from socks6.errors import GeneralFailure
 from socks6.message.address import is_literal, without_trailing_dot
 from socks6.message.options import StackOption
 from socks6.net.bind import ANYWHERE, family_of, unmapped
-from socks6.net.stream import Accepted, Binding, Endpoint
+from socks6.net.stream import AcceptedPeer, Binding, Endpoint
 
-Announce: TypeAlias = Callable[[Accepted], Awaitable[None]]  # tells of a peer before it is let go of
+Announce: TypeAlias = Callable[[AcceptedPeer], Awaitable[None]]  # tells of a peer before it is let go of
 
 
 class BacklogListener(Binding):
@@ -46,7 +46,7 @@ class BacklogListener(Binding):
         self._backlog = backlog
         self._hosts = _spellings(binding.bound.host, bound.host, asked_for)
         self._line: dict[Turn, None] = {}
-        self._ahead: deque[Accepted] = deque()
+        self._ahead: deque[AcceptedPeer] = deque()
         self._changed = asyncio.Event()  # somebody stands in line, or a peer was taken
         self._room = asyncio.Event()  # somebody has left the line, or there is none any more
         self._on_close = on_close
@@ -91,7 +91,7 @@ class BacklogListener(Binding):
         return turn
 
     @override
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         """Wait in line for the next peer, once the line has room. Raises GeneralFailure when there will be none."""
         while len(self._line) >= self.backlog and not self._closed:
             self._room.clear()
@@ -113,7 +113,7 @@ class BacklogListener(Binding):
             if announce is not None:
                 await announce(accepted)
 
-    def give(self, accepted: Accepted) -> None:
+    def give(self, accepted: AcceptedPeer) -> None:
         """Have whoever is first in line get a peer; nobody there, it waits here."""
         if self._closed:
             accepted.stream.abort()
@@ -152,10 +152,10 @@ class Turn:
 
     def __init__(self, listener: BacklogListener) -> None:
         self._listener = listener
-        self._peer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._peer: asyncio.Future[AcceptedPeer] = asyncio.get_running_loop().create_future()
         self._taken = False
 
-    async def wait(self) -> Accepted:
+    async def wait(self) -> AcceptedPeer:
         """Wait for the peer. Raises GeneralFailure when there will be none."""
         accepted = await self._peer
         self._taken = True
@@ -170,7 +170,7 @@ class Turn:
         if not self._peer.cancelled() and self._peer.exception() is None:
             self._listener.give(self._peer.result())
 
-    def serve(self, accepted: Accepted) -> None:
+    def serve(self, accepted: AcceptedPeer) -> None:
         """Be given a peer."""
         if self._peer.done():  # cancelled with whoever waited for it, and not out of the line yet
             self._listener.give(accepted)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Final, TypeAlias
 
 from socks6.errors import GeneralFailure
-from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection
+from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection
 from socks6.policy.identity import Identity
 from socks6.proxy.sessions import Session
 from socks6.relay.datagrams.framed import FramePort
@@ -15,7 +15,7 @@ from socks6.telemetry import Ending
 REFUSED: Final = 1  # the code of connections whose first request was not let in
 FAILURES: Final = frozenset((Ending.UNAUTHENTICATED, Ending.MALFORMED, Ending.NO_REQUEST))
 
-Serve: TypeAlias = Callable[["MultiplexedVisit", ByteStream, Accepted], Coroutine[None, None, None]]
+Serve: TypeAlias = Callable[["MultiplexedVisit", ByteStream, AcceptedPeer], Coroutine[None, None, None]]
 
 
 class MultiplexedVisit:
@@ -120,7 +120,7 @@ class MultiplexedVisit:
         """Have an id free again."""
         self._binds.discard(stream_id)
 
-    async def push(self, accepted: Accepted, reply: bytes) -> None:
+    async def push(self, accepted: AcceptedPeer, reply: bytes) -> None:
         """Give a peer a stream of its own, which begins with `reply`. Raises OSError when the connection is over.
 
         Where the client wants none of that very stream, the peer is reset, and others may come.

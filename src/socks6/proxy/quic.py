@@ -6,32 +6,32 @@ from typing import Final
 
 from socks6.errors import ConfigurationError
 from socks6.net.datagrams.shared import SharedPort, SharedPorts
-from socks6.net.encryption.contexts import FileContexts
+from socks6.net.encryption.contexts import ReloadingContext
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.serve import ConnectionLimits
 from socks6.net.stream import Endpoint
-from socks6.net.transports.quic.backends import EXTRAS, backend_named, unexamined
+from socks6.net.transports.quic.backends import EXTRAS, load_backend, unvetted_version
 from socks6.net.transports.quic.certificates import read_identity
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.core import Backend, ServerIdentity
 from socks6.net.transports.quic.listener import QuicListener
 from socks6.net.transports.tcp import NO_SUCH_FAMILY, listening_addresses
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 
 QUIET_SECONDS: Final = 1.0  # between two lines of the log about connections that came to nothing
 
 
-def backend_for(address: ProxyURL, said: TlsParameters, settings: Settings) -> Backend:
+def backend_for(address: ProxyUrl, said: TlsParameters, settings: Settings) -> Backend:
     """Return the library that a listener is to use. Raises ConfigurationError for one that cannot do what is asked."""
-    backend = backend_named(address.quic.backend or settings.quic_backend)
+    backend = load_backend(address.quic.backend or settings.quic_backend)
     if said.client_ca is not None and not backend.verifies_clients:
         raise ConfigurationError(
             f"{address}: client certificates are asked for, and {backend.name} does not check them:"
             " leave them to a listener with TLS, and have QUIC clients give a password"
         )
-    if not address.is_local and (version := unexamined(backend.name)):
+    if not address.is_local and (version := unvetted_version(backend.name)):
         raise ConfigurationError(
             f"{address} can be reached by others, and what strangers can do to {backend.name} {version} is not known:"
             f" pip install --upgrade socks6[{EXTRAS[backend.name]}], choose the other library (backend=), or listen"
@@ -43,7 +43,7 @@ def backend_for(address: ProxyURL, said: TlsParameters, settings: Settings) -> B
 class QuicSetting:
     """What a QUIC listener's URL asks for, found good. Raises ConfigurationError."""
 
-    def __init__(self, address: ProxyURL, said: TlsParameters, worker: ServerWorker) -> None:
+    def __init__(self, address: ProxyUrl, said: TlsParameters, worker: ServerWorker) -> None:
         self.address: Final = address
         self.backend: Final[Backend] = backend_for(address, said, worker.settings)
 
@@ -53,7 +53,7 @@ class QuicSetting:
             return identity
 
         self.observer: Final = worker.observer
-        self.files: Final = FileContexts(said, read, told=worker.observer.certificate_read)
+        self.files: Final = ReloadingContext(said, read, told=worker.observer.certificate_read)
 
     async def listen(self, ports: SharedPorts) -> list["QuicPlace"]:
         """Listen at each address of the host. Raises OSError."""

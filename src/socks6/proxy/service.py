@@ -22,7 +22,7 @@ from socks6.net.transports import dtls_contexts as dtls
 from socks6.net.transports.tcp import addresses_of, listen_tcp
 from socks6.net.transports.tls import TlsListener
 from socks6.net.transports.unix import listen_unix
-from socks6.net.url import QUIC, TLS, ProxyURL
+from socks6.net.url import QUIC, TLS, ProxyUrl
 from socks6.proxy.quic import QuicPlace, QuicSetting, backend_for
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
@@ -79,10 +79,10 @@ class Server:
     """
 
     def __init__(
-        self, listen: Sequence[str | ProxyURL], worker: ServerWorker, *, open_to_all: bool = False
+        self, listen: Sequence[str | ProxyUrl], worker: ServerWorker, *, open_to_all: bool = False
     ) -> None:
         self._addresses: Final = tuple(
-            url if isinstance(url, ProxyURL) else ProxyURL.parse_listener(url) for url in listen
+            url if isinstance(url, ProxyUrl) else ProxyUrl.parse_listener(url) for url in listen
         )
         self._worker: Final = worker
         if not self._addresses:
@@ -264,13 +264,13 @@ class Server:
             self._patience = None
         return True
 
-    def _tls_of(self, address: ProxyURL) -> TlsParameters:
+    def _tls_of(self, address: ProxyUrl) -> TlsParameters:
         """Return what holds for a listener with TLS; for others nothing does."""
         if address.transport not in {TLS, QUIC}:
             return NOTHING_SAID
         return address.tls.over(self._worker.settings.tls)
 
-    async def _listen(self, address: ProxyURL, ports: SharedPorts) -> None:
+    async def _listen(self, address: ProxyUrl, ports: SharedPorts) -> None:
         contexts = self._contexts.get(address)
         quic = self._quic.get(address)
         if address.transport and contexts is None and quic is None:
@@ -287,7 +287,7 @@ class Server:
             raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
 
     async def _listen_at_port(
-        self, address: ProxyURL, contexts: ServerContexts | None, ports_of_all: SharedPorts
+        self, address: ProxyUrl, contexts: ServerContexts | None, ports_of_all: SharedPorts
     ) -> list["_Listening"]:
         """Listen with TCP, and with UDP at the same ports for what speaks SOCKS 6."""
         open_port = self._port_opener(address, ports_of_all)
@@ -317,7 +317,7 @@ class Server:
             ]
         raise AssertionError("the last attempt returns or raises")
 
-    def _port_opener(self, address: ProxyURL, ports: SharedPorts) -> OpenPort | None:
+    def _port_opener(self, address: ProxyUrl, ports: SharedPorts) -> OpenPort | None:
         """Return what opens the UDP port beside a listener: in clear text, or with DTLS; None if there is to be none."""
         worker = self._worker
         if not worker.settings.udp.enabled or address.protocol not in INBOUNDS_WITH_UDP:
@@ -353,7 +353,7 @@ class Server:
             wants_certificate=wants_certificate,
         )
 
-    async def _listen_tcp(self, address: ProxyURL) -> list[SocketListener]:
+    async def _listen_tcp(self, address: ProxyUrl) -> list[SocketListener]:
         fast_open = self._worker.settings.fast_open
         return await listen_tcp(address.host, address.port, scheme=address.scheme, fast_open=fast_open)
 

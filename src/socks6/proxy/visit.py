@@ -16,7 +16,7 @@ from socks6.net.stackopts.received import received_tos
 from socks6.net.stream import (
     Binding,
     ByteStream,
-    Connection,
+    ConnectResult,
     Endpoint,
     Outbound,
     carrier_socket_of,
@@ -276,10 +276,10 @@ class Visit:
             return session
         return self._shared.admitted(identity, session)
 
-    async def proven(self) -> None:
+    async def wait_handshake_confirmed(self) -> None:
         """Wait until the client has proven to be there, where what it sent may be a replay. Raises OSError."""
         if self._shared is not None:
-            await self._shared.connection.proven()
+            await self._shared.connection.wait_handshake_confirmed()
 
     def participate(self) -> Participation | None:
         """Return this connection's part in sessions, made when it is first asked for."""
@@ -289,7 +289,7 @@ class Visit:
             )
         return self._part
 
-    async def connect(self, call: Call) -> Connection:
+    async def connect(self, call: Call) -> ConnectResult:
         """Judge and carry out a CONNECT. Raises OperationFailed."""
         self._begin(call)
         try:

@@ -14,7 +14,7 @@ from socks6.net.direct import DirectOutbound
 from socks6.net.local_addresses import LocalAddresses
 from socks6.net.serve import ConnectionLimits
 from socks6.net.shares import Shares, descriptor_limit
-from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection, Outbound
+from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection, Outbound
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator, still_vouches
@@ -226,7 +226,7 @@ class ServerWorker:
                 shared.first_left(visit.ending)
 
     async def _serve_pushed(
-        self, inbound: Inbound, shared: MultiplexedVisit, stream: ByteStream, accepted: Accepted
+        self, inbound: Inbound, shared: MultiplexedVisit, stream: ByteStream, accepted: AcceptedPeer
     ) -> None:
         """Relay a stream that was opened for a peer."""
         visit = Visit(self, stream, inbound, next(self._ids), shared=shared)

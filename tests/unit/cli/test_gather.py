@@ -14,15 +14,15 @@ from socks6.config.choices import Choices
 from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.settings import MINIMUM_VERSIONS
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.proxy.authentication.hashes import ScryptHash
 
 EVERYTHING = Choices(
     listen=(
-        ProxyURL(protocol="socks6", host="127.0.0.1", port=1080),
-        ProxyURL(protocol="mixed", path="/run/mixed.sock"),
+        ProxyUrl(protocol="socks6", host="127.0.0.1", port=1080),
+        ProxyUrl(protocol="mixed", path="/run/mixed.sock"),
     ),
-    via=ProxyURL(protocol="socks6", host="proxy.example", port=1080),
+    via=ProxyUrl(protocol="socks6", host="proxy.example", port=1080),
     direct=False,
     via_fast_open=True,
     via_session=False,
@@ -99,7 +99,7 @@ def test_every_flag(tmp_path: Path) -> None:
 
 def test_a_client_can_be_given_its_proxy_alone() -> None:
     words = ["client", "socks6+tls://proxy.example"]
-    assert gather(parse(words), {}).choices.via == ProxyURL.parse("socks6+tls://proxy.example")
+    assert gather(parse(words), {}).choices.via == ProxyUrl.parse("socks6+tls://proxy.example")
     for more in (["--via", "socks6://other"], ["--via-file", "x"], ["--direct"]):
         with pytest.raises(ConfigurationError, match="only one of them"):
             gather(parse([*words, *more]), {})
@@ -174,13 +174,13 @@ def test_the_help_names_the_defaults(capsys: pytest.CaptureFixture[str]) -> None
     ):
         help_text = text.partition(f" {flag} ")[2].partition(" --")[0]
         assert f"(default: {default:g})" in help_text, flag
-    through = Plan.of(Choices(via=ProxyURL.parse(UPSTREAM))).connect_timeout
+    through = Plan.of(Choices(via=ProxyUrl.parse(UPSTREAM))).connect_timeout
     assert f"(default: {plan.connect_timeout:g}; {through:g} through another proxy)" in text
 
 
 def test_the_environment_names_proxy_and_users() -> None:
     choices = chosen(environment={"SOCKS6_PROXY": UPSTREAM, "SOCKS6_USERS": "bob:b\ncarol:c:d"})
-    assert choices.via == ProxyURL.parse(UPSTREAM)
+    assert choices.via == ProxyUrl.parse(UPSTREAM)
     assert choices.users is not None
     assert choices.users["carol"].matches(b"c:d")
 
@@ -188,7 +188,7 @@ def test_the_environment_names_proxy_and_users() -> None:
 def test_flags_go_before_the_environment() -> None:
     environment = {"SOCKS6_PROXY": "broken", "SOCKS6_USERS": "broken"}
     choices = chosen("--via", UPSTREAM, "--user", "alice:a", environment=environment)
-    assert choices.via == ProxyURL.parse(UPSTREAM)
+    assert choices.via == ProxyUrl.parse(UPSTREAM)
     assert list(choices.users or ()) == ["alice"]
 
 
@@ -201,7 +201,7 @@ def test_the_environment_goes_before_a_file(tmp_path: Path) -> None:
     path = tmp_path / "socks6.toml"
     path.write_text('via = "socks6://other.example"\n[timeouts]\nidle = 5')
     choices = chosen("--config", str(path), environment={"SOCKS6_PROXY": UPSTREAM})
-    assert choices.via == ProxyURL.parse(UPSTREAM)
+    assert choices.via == ProxyUrl.parse(UPSTREAM)
     assert choices.idle_timeout == 5
 
 

@@ -11,15 +11,15 @@ from socks6.cli.operator import Operator
 from socks6.config.choices import Choices
 from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.table import plain_entries
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 
-PUBLIC = ProxyURL.parse_listener("socks6://:1080")
-LOCAL = ProxyURL.parse_listener("socks6://127.0.0.1:1080")
+PUBLIC = ProxyUrl.parse_listener("socks6://:1080")
+LOCAL = ProxyUrl.parse_listener("socks6://127.0.0.1:1080")
 USERS = plain_entries({"alice": "123456"})
 
 

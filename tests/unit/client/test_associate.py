@@ -19,7 +19,7 @@ from socks6.message.options import TOS, HappyEyeballs, PortParity, UDPError
 from socks6.message.replies import OperationReply
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from tests.kit.associating import BOUND, NAMED, AssociatingProxy, associating
 from tests.kit.loops import Run
 from tests.kit.proxied import scripted
@@ -185,7 +185,7 @@ def test_of_the_urls_options_those_about_datagrams_go_along(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy()
         async with associating(proxy):
-            url = ProxyURL.parse(proxy.url + "?tos=16&mptcp=1&happy-eyeballs=1")
+            url = ProxyUrl.parse(proxy.url + "?tos=16&mptcp=1&happy-eyeballs=1")
             assert any(isinstance(option, HappyEyeballs) for option in url.options)
             async with Client(url) as client, client.associate():
                 pass

@@ -10,7 +10,7 @@ from typing_extensions import override
 import socks6.message
 from socks6.message import STANDARD, OptionTable, Place, Rule, StackOption, UnknownOption
 from socks6.message.buffer import Reader
-from socks6.net.stream import Connection, Judge
+from socks6.net.stream import ConnectResult, Judge
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
 from tests.kit.outbounds import ScriptedOutbound
@@ -52,7 +52,7 @@ class KnowingOutbound(ScriptedOutbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         connection = await super().connect(
             host, port, judge=judge, options=options, first_data=first_data, holder=holder
         )

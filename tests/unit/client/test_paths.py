@@ -191,11 +191,11 @@ class FullConnection(QuicConnection):
         self.frame_sink: FrameSink | None = None
 
     @override
-    async def frame_room(self) -> None:
+    async def wait_frame_room(self) -> None:
         await asyncio.Event().wait()
 
     @override
-    def take_frames(self, sink: FrameSink | None) -> None:
+    def set_frame_sink(self, sink: FrameSink | None) -> None:
         self.frame_sink = sink
 
 

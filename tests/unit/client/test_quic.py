@@ -111,7 +111,7 @@ def test_a_request_leaves_a_connection_that_is_dead(
                 (await client.connect(place.host, place.port)).abort()
                 dead = way._pool[0].connection
                 with lost(dead):
-                    dead._pump.heard_at -= module.SURE_SECONDS
+                    dead._pump.last_received_at -= module.SURE_SECONDS
                     async with await client.connect(place.host, place.port, initial_data=data) as stream:
                         await stream.send(b"there?")
                         assert await receive_exactly(stream, len(data) + 6) == data + b"there?"

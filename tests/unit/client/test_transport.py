@@ -21,7 +21,7 @@ from socks6.errors import (
 )
 from socks6.message.options import SessionID
 from socks6.net.sockets import SocketStream, reset_on_close
-from socks6.net.stream import NOWHERE, ByteStream
+from socks6.net.stream import NO_ENDPOINT, ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
@@ -167,7 +167,7 @@ def test_a_failed_handshake_costs_nobody_else_a_descriptor(run: Run) -> None:
             accepted, _ = listener.accept()
             reset_on_close(accepted)
             accepted.close()
-        stream = ProxiedStream(SocketStream(dialled), NOWHERE, ())
+        stream = ProxiedStream(SocketStream(dialled), NO_ENDPOINT, ())
         del dialled
         with pytest.raises(OSError, match=r".") as caught:
             await Carriers().open(stream, asyncio.Protocol, ssl=context, server_hostname="example.com")
@@ -190,7 +190,7 @@ def test_a_factory_that_fails_leaves_no_stream_behind(run: Run) -> None:
         near, far = memory_stream_pair()
         session = OpenSession(SessionID(id=b"1234"))
         async with Client("socks6://192.0.2.1") as client:
-            stream = ProxiedStream(near, NOWHERE, (), hold=Hold(session))
+            stream = ProxiedStream(near, NO_ENDPOINT, (), hold=Hold(session))
             with pytest.raises(RuntimeError, match="own fault"):
                 await client._carriers.open(stream, fails, ssl=None)
         with pytest.raises(ConnectionResetError):
@@ -206,7 +206,7 @@ def test_a_stream_that_was_cut_short_does_not_look_whole_to_a_protocol(run: Run)
         async with Client("socks6://192.0.2.1") as client:
             reader = asyncio.StreamReader()
             transport, _ = await client._carriers.open(
-                ProxiedStream(near, NOWHERE, ()), lambda: asyncio.StreamReaderProtocol(reader), ssl=None
+                ProxiedStream(near, NO_ENDPOINT, ()), lambda: asyncio.StreamReaderProtocol(reader), ssl=None
             )
             await far.send(b"half of")
             assert await reader.read(7) == b"half of"
@@ -261,8 +261,8 @@ def test_ours_may_be_the_servers_end(run: Run, transport: str, encrypted: bool) 
             ours, theirs = memory_stream_pair()
             if transport == "socket":
                 ours, theirs = map(SocketStream, socket.socketpair())
-            group.create_task(serve(carriers, ProxiedStream(ours, NOWHERE, ())))
-            await connect(carriers, ProxiedStream(theirs, NOWHERE, ()))
+            group.create_task(serve(carriers, ProxiedStream(ours, NO_ENDPOINT, ())))
+            await connect(carriers, ProxiedStream(theirs, NO_ENDPOINT, ()))
         assert carriers.leave()
         await carriers.end(deliver=True)
 
@@ -308,7 +308,9 @@ def test_leaving_delivers_what_closed_transports_sent_and_waits_for_no_host(run:
         async with way(kind) as (near, far):
             carriers = Carriers(linger=LONG)
             carriers.enter()
-            transport, _ = await carriers.open(ProxiedStream(near, NOWHERE, ()), asyncio.Protocol, ssl=None)
+            transport, _ = await carriers.open(
+                ProxiedStream(near, NO_ENDPOINT, ()), asyncio.Protocol, ssl=None
+            )
             transport.write(b"last words" * 10_000)
             transport.close()
             carriers.leave()
@@ -326,7 +328,7 @@ def test_a_closed_transport_ends_its_stream_while_the_client_goes_on(run: Run, k
         async with way(kind) as (near, far):
             carriers = Carriers(linger=LONG)
             carriers.enter()
-            stream = ProxiedStream(near, NOWHERE, ())
+            stream = ProxiedStream(near, NO_ENDPOINT, ())
             transport, _ = await carriers.open(stream, asyncio.Protocol, ssl=None)
             transport.close()
             assert await left_open(far) == b""
@@ -349,7 +351,7 @@ def test_leaving_ends_tls_handshakes_that_nobody_answers(run: Run, kind: str, se
             carriers.enter()
             opening = asyncio.create_task(
                 carriers.open(
-                    ProxiedStream(near, NOWHERE, ()),
+                    ProxiedStream(near, NO_ENDPOINT, ()),
                     asyncio.Protocol,
                     ssl=context,
                     server_hostname=None if server_side else "example.com",
@@ -373,7 +375,9 @@ def test_whoever_is_cancelled_while_leaving_leaves_nothing_behind(run: Run) -> N
             near, far = tls_pair()
             carriers = Carriers(linger=LONG)
             carriers.enter()
-            transport, _ = await carriers.open(ProxiedStream(near, NOWHERE, ()), asyncio.Protocol, ssl=None)
+            transport, _ = await carriers.open(
+                ProxiedStream(near, NO_ENDPOINT, ()), asyncio.Protocol, ssl=None
+            )
             transport.write(bytes(1 << 24))  # which the far host does not read
             transport.close()
             carriers.leave()
@@ -456,7 +460,7 @@ def test_what_a_protocol_raises_goes_to_the_loop_and_ends_its_transport_alone(ru
         near, far = memory_stream_pair() if kind == "memory" else tcp_pair()
         carriers = Carriers()
         carriers.enter()
-        transport, protocol = await carriers.open(ProxiedStream(near, NOWHERE, ()), Raises, ssl=None)
+        transport, protocol = await carriers.open(ProxiedStream(near, NO_ENDPOINT, ()), Raises, ssl=None)
         assert transport.is_closing()
         await until(lambda: protocol.lost)
         await turns()
@@ -509,7 +513,7 @@ def test_a_protocol_is_told_of_a_transport_and_its_end_or_of_neither(
         def opened(stream: ByteStream, made: Callable[[], asyncio.Protocol], serves: bool) -> Opening:
             tls = (ours if stream is near else theirs) if encrypted else None
             name = "localhost" if encrypted and not serves else None
-            proxied_stream = ProxiedStream(stream, NOWHERE, ())
+            proxied_stream = ProxiedStream(stream, NO_ENDPOINT, ())
             return asyncio.create_task(
                 carriers.open(proxied_stream, made, ssl=tls, server_hostname=name, server_side=serves)
             )

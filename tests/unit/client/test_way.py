@@ -19,7 +19,7 @@ from socks6.net.resolve import FOR_ONE_NAME, Address, Resolver
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from socks6.net.transports.tls import TlsStream
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.proxy.service import Server
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
@@ -72,7 +72,7 @@ async def named(tmp_path: Path, transport: str, names: Names) -> AsyncIterator[t
     async with Server([f"socks6{transport}://127.0.0.1:0{query}"], local_worker()) as server:
         port = server.urls[0].rpartition(":")[2].partition("?")[0]
         query = f"?ca={files.ca}&sni=localhost" if transport else ""
-        url = ProxyURL.parse(f"socks6{transport}://proxy.example:{port}{query}")
+        url = ProxyUrl.parse(f"socks6{transport}://proxy.example:{port}{query}")
         resolver = Resolver(lookup=names, lifetimes=FOR_ONE_NAME)
         way = WayToProxy(url, dial=None, fast_open=False, resolver=resolver)
         try:
@@ -147,7 +147,7 @@ def test_a_request_that_was_given_up_has_the_name_looked_up_again(run: Run) -> N
         names = Names("127.0.0.1")
         resolver = Resolver(lookup=names, lifetimes=FOR_ONE_NAME)
         with silent_place() as place:
-            url = ProxyURL.parse(f"socks6://proxy.example:{place.port}")
+            url = ProxyUrl.parse(f"socks6://proxy.example:{place.port}")
             way = WayToProxy(url, dial=None, fast_open=False, resolver=resolver)
             for _ in range(2):
                 task = asyncio.create_task(way.go(Ask(Command.NOOP)))
@@ -182,7 +182,7 @@ def test_a_stream_that_breaks_at_the_first_bytes_is_aborted_and_no_password_is_t
         async def dial() -> ByteStream:
             return Breaking(near)
 
-        way = WayToProxy(ProxyURL.parse("socks6://alice:secret@memory"), dial=dial, fast_open=False)
+        way = WayToProxy(ProxyUrl.parse("socks6://alice:secret@memory"), dial=dial, fast_open=False)
         with pytest.raises(ProxyUnreachable, match=r"cannot reach the proxy socks6://alice:\*\*\*@memory"):
             await way.go(Ask(Command.NOOP, opening=b"hello"))
         with pytest.raises(ConnectionResetError):

@@ -1,7 +1,7 @@
 """Choices over choices."""
 
 from socks6.config.choices import Choices
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.proxy.authentication.table import plain_entries
 
 
@@ -17,5 +17,5 @@ def test_false_and_nought_are_said() -> None:
 
 
 def test_a_repr_shows_no_secret() -> None:
-    via = ProxyURL.parse("socks6://alice:s3cret@host")
+    via = ProxyUrl.parse("socks6://alice:s3cret@host")
     assert "s3cret" not in repr(Choices(via=via, users=plain_entries({"bob": "s3cret"})))

@@ -11,16 +11,16 @@ from socks6.config.file import ConfigurationFile, read_configuration
 from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.url import SCHEMES, ProxyURL
+from socks6.net.url import SCHEMES, ProxyUrl
 from socks6.policy.rules import Rule
 from socks6.proxy.authentication.hashes import ScryptHash
 
 EVERYTHING = Choices(
     listen=(
-        ProxyURL(protocol="socks6", host="127.0.0.1", port=1080),
-        ProxyURL(protocol="mixed", path="/run/mixed.sock"),
+        ProxyUrl(protocol="socks6", host="127.0.0.1", port=1080),
+        ProxyUrl(protocol="mixed", path="/run/mixed.sock"),
     ),
-    via=ProxyURL(protocol="socks6", host="proxy.example", port=1080),
+    via=ProxyUrl(protocol="socks6", host="proxy.example", port=1080),
     direct=False,
     via_fast_open=True,
     via_session=False,
@@ -138,7 +138,7 @@ def test_every_plain_choice(tmp_path: Path) -> None:
 
 def test_one_listener_needs_no_brackets(tmp_path: Path) -> None:
     choices = choices_of(tmp_path, 'listen = "http://[::1]:0"')
-    assert choices.listen == (ProxyURL(protocol="http", host="::1", port=0),)
+    assert choices.listen == (ProxyUrl(protocol="http", host="::1", port=0),)
 
 
 def test_users_in_the_clear(tmp_path: Path) -> None:

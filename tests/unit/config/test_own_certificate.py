@@ -16,13 +16,13 @@ from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import server_context
 from socks6.net.encryption.issue import read_certificate
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from tests.kit.certificates import write_certificate
 from tests.kit.failing import each_failing
 
 
 def plan(*urls: str, **said: str) -> Plan:
-    return Plan.of(Choices(listen=tuple(map(ProxyURL.parse_listener, urls)), **said))  # type: ignore[arg-type]
+    return Plan.of(Choices(listen=tuple(map(ProxyUrl.parse_listener, urls)), **said))  # type: ignore[arg-type]
 
 
 def test_it_is_made_once_and_used_again(tmp_path: Path) -> None:

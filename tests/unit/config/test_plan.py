@@ -11,7 +11,7 @@ from socks6.config.plan import CLIENT_LISTEN, Plan
 from socks6.errors import ConfigurationError
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.net.direct import DirectOutbound
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
@@ -21,9 +21,9 @@ from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import Settings
 from tests.kit.loops import Run
 
-PUBLIC: Final = ProxyURL.parse_listener("socks6://:1080")
-LOCAL: Final = ProxyURL.parse_listener("socks6://127.0.0.1:0")
-UPSTREAM: Final = ProxyURL.parse("socks6://proxy.example")
+PUBLIC: Final = ProxyUrl.parse_listener("socks6://:1080")
+LOCAL: Final = ProxyUrl.parse_listener("socks6://127.0.0.1:0")
+UPSTREAM: Final = ProxyUrl.parse("socks6://proxy.example")
 
 
 def test_without_choices_there_is_one_listener_on_loopback() -> None:
@@ -96,15 +96,15 @@ def test_a_proxy_goes_before_direct_named_elsewhere() -> None:
 
 
 def test_a_server_is_not_its_own_way_out() -> None:
-    choices = Choices(listen=(ProxyURL.parse_listener("mixed://localhost:1080"),))
+    choices = Choices(listen=(ProxyUrl.parse_listener("mixed://localhost:1080"),))
     with pytest.raises(ConfigurationError, match="own way out"):
-        Plan.of(choices.over(Choices(via=ProxyURL.parse("socks6://alice:secret@localhost"))))
+        Plan.of(choices.over(Choices(via=ProxyUrl.parse("socks6://alice:secret@localhost"))))
 
 
 def test_a_unix_socket_is_not_its_own_way_out() -> None:
-    listen = (ProxyURL.parse_listener("socks6+unix:///run/socks6"),)
+    listen = (ProxyUrl.parse_listener("socks6+unix:///run/socks6"),)
     with pytest.raises(ConfigurationError, match="own way out"):
-        Plan.of(Choices(listen=listen, via=ProxyURL.parse("socks6+unix:///run/socks6")))
+        Plan.of(Choices(listen=listen, via=ProxyUrl.parse("socks6+unix:///run/socks6")))
 
 
 def test_everything_chosen_is_in_the_settings() -> None:

@@ -8,69 +8,69 @@ from hypothesis import strategies as st
 
 from socks6.errors import ConfigurationError
 from socks6.message.dialect import GO_212
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 
 
 def complaint(text: str) -> str:
     """Return what is wrong with a URL."""
     with pytest.raises(ConfigurationError) as raised:
-        ProxyURL.parse(text)
+        ProxyUrl.parse(text)
     return str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("socks6://example.com", ProxyURL(protocol="socks6", host="example.com", port=1080)),
-        ("SOCKS6://Example.COM.:1081/", ProxyURL(protocol="socks6", host="example.com.", port=1081)),
-        ("socks6://bücher.example", ProxyURL(protocol="socks6", host="xn--bcher-kva.example", port=1080)),
-        ("socks6://192.0.2.1:8000", ProxyURL(protocol="socks6", host="192.0.2.1", port=8000)),
-        ("socks6://[2001:DB8::1]", ProxyURL(protocol="socks6", host="2001:db8::1", port=1080)),
-        ("socks6://[::1]:1081", ProxyURL(protocol="socks6", host="::1", port=1081)),
-        ("socks5://example.com", ProxyURL(protocol="socks5", host="example.com", port=1080)),
-        ("mixed://example.com", ProxyURL(protocol="mixed", host="example.com", port=1080)),
-        ("http://example.com", ProxyURL(protocol="http", host="example.com", port=8080)),
-        ("socks6+unix:///run/socks6.sock", ProxyURL(protocol="socks6", path="/run/socks6.sock")),
-        ("http+unix:///a%20b%25%C3%BC", ProxyURL(protocol="http", path="/a b%ü")),
-        ("socks6+unix:///run/@socks6", ProxyURL(protocol="socks6", path="/run/@socks6")),
+        ("socks6://example.com", ProxyUrl(protocol="socks6", host="example.com", port=1080)),
+        ("SOCKS6://Example.COM.:1081/", ProxyUrl(protocol="socks6", host="example.com.", port=1081)),
+        ("socks6://bücher.example", ProxyUrl(protocol="socks6", host="xn--bcher-kva.example", port=1080)),
+        ("socks6://192.0.2.1:8000", ProxyUrl(protocol="socks6", host="192.0.2.1", port=8000)),
+        ("socks6://[2001:DB8::1]", ProxyUrl(protocol="socks6", host="2001:db8::1", port=1080)),
+        ("socks6://[::1]:1081", ProxyUrl(protocol="socks6", host="::1", port=1081)),
+        ("socks5://example.com", ProxyUrl(protocol="socks5", host="example.com", port=1080)),
+        ("mixed://example.com", ProxyUrl(protocol="mixed", host="example.com", port=1080)),
+        ("http://example.com", ProxyUrl(protocol="http", host="example.com", port=8080)),
+        ("socks6+unix:///run/socks6.sock", ProxyUrl(protocol="socks6", path="/run/socks6.sock")),
+        ("http+unix:///a%20b%25%C3%BC", ProxyUrl(protocol="http", path="/a b%ü")),
+        ("socks6+unix:///run/@socks6", ProxyUrl(protocol="socks6", path="/run/@socks6")),
         (
             "socks6://alice:secret@example.com:1081",
-            ProxyURL(protocol="socks6", host="example.com", port=1081, username="alice", password="secret"),
+            ProxyUrl(protocol="socks6", host="example.com", port=1081, username="alice", password="secret"),
         ),
         (
             "socks6://alice@example.com",
-            ProxyURL(protocol="socks6", host="example.com", port=1080, username="alice"),
+            ProxyUrl(protocol="socks6", host="example.com", port=1080, username="alice"),
         ),
         (
             "socks6://alice:@example.com",
-            ProxyURL(protocol="socks6", host="example.com", port=1080, username="alice", password=""),
+            ProxyUrl(protocol="socks6", host="example.com", port=1080, username="alice", password=""),
         ),
         (
             "socks6://%C3%A5%3A%40:p%2Fw%3f:@x@[::1]",
-            ProxyURL(protocol="socks6", host="::1", port=1080, username="å:@", password="p/w?:@x"),
+            ProxyUrl(protocol="socks6", host="::1", port=1080, username="å:@", password="p/w?:@x"),
         ),
         (
             "socks6+unix://alice:secret@/run/socks6.sock",
-            ProxyURL(protocol="socks6", path="/run/socks6.sock", username="alice", password="secret"),
+            ProxyUrl(protocol="socks6", path="/run/socks6.sock", username="alice", password="secret"),
         ),
     ],
 )
-def test_urls_of_proxies_are_read(text: str, url: ProxyURL) -> None:
-    assert ProxyURL.parse(text) == url
+def test_urls_of_proxies_are_read(text: str, url: ProxyUrl) -> None:
+    assert ProxyUrl.parse(text) == url
 
 
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("socks6://127.0.0.1:0", ProxyURL(protocol="socks6", host="127.0.0.1", port=0)),
-        ("mixed://[::1]", ProxyURL(protocol="mixed", host="::1", port=1080)),
-        ("http://localhost", ProxyURL(protocol="http", host="localhost", port=8080)),
-        ("socks5://:1080", ProxyURL(protocol="socks5", host="", port=1080)),
-        ("mixed+unix:///run/mixed", ProxyURL(protocol="mixed", path="/run/mixed")),
+        ("socks6://127.0.0.1:0", ProxyUrl(protocol="socks6", host="127.0.0.1", port=0)),
+        ("mixed://[::1]", ProxyUrl(protocol="mixed", host="::1", port=1080)),
+        ("http://localhost", ProxyUrl(protocol="http", host="localhost", port=8080)),
+        ("socks5://:1080", ProxyUrl(protocol="socks5", host="", port=1080)),
+        ("mixed+unix:///run/mixed", ProxyUrl(protocol="mixed", path="/run/mixed")),
     ],
 )
-def test_urls_of_listeners_are_read(text: str, url: ProxyURL) -> None:
-    assert ProxyURL.parse_listener(text) == url
+def test_urls_of_listeners_are_read(text: str, url: ProxyUrl) -> None:
+    assert ProxyUrl.parse_listener(text) == url
 
 
 @pytest.mark.parametrize(
@@ -86,17 +86,17 @@ def test_urls_of_listeners_are_read(text: str, url: ProxyURL) -> None:
     ],
 )
 def test_a_url_shows_no_password(url: str, text: str) -> None:
-    assert str(ProxyURL.parse(url)) == text
-    assert repr(ProxyURL.parse(url)) == f"<ProxyURL {text}>"
+    assert str(ProxyUrl.parse(url)) == text
+    assert repr(ProxyUrl.parse(url)) == f"<ProxyUrl {text}>"
 
 
 def test_a_listener_on_every_address_shows_no_host() -> None:
-    assert str(ProxyURL.parse_listener("socks6://:1080")) == "socks6://:1080"
+    assert str(ProxyUrl.parse_listener("socks6://:1080")) == "socks6://:1080"
 
 
 def test_the_scheme_tells_unix_sockets() -> None:
-    assert ProxyURL.parse("mixed://h").scheme == "mixed"
-    assert ProxyURL.parse("mixed+unix:///s").scheme == "mixed+unix"
+    assert ProxyUrl.parse("mixed://h").scheme == "mixed"
+    assert ProxyUrl.parse("mixed+unix:///s").scheme == "mixed+unix"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_scheme_tells_unix_sockets() -> None:
     ],
 )
 def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> None:
-    assert ProxyURL.parse_listener(text).is_local is local
+    assert ProxyUrl.parse_listener(text).is_local is local
 
 
 @pytest.mark.parametrize(
@@ -206,25 +206,25 @@ def test_no_complaint_shows_a_password(text: str) -> None:
     ],
 )
 def test_a_url_says_how_datagrams_travel(text: str) -> None:
-    url = ProxyURL.parse(text)
+    url = ProxyUrl.parse(text)
     assert url.udp == text.rpartition("=")[2]
     assert str(url) == text
 
 
 def test_a_listener_takes_no_path_of_datagrams() -> None:
     with pytest.raises(ConfigurationError, match="a listener's URL has no options"):
-        ProxyURL.parse_listener("socks6+tls://h?udp=dtls")
+        ProxyUrl.parse_listener("socks6+tls://h?udp=dtls")
 
 
 def test_a_listener_takes_no_users() -> None:
     with pytest.raises(ConfigurationError, match="a listener's users stand elsewhere") as raised:
-        ProxyURL.parse_listener("socks6://alice:hunter2@127.0.0.1")
+        ProxyUrl.parse_listener("socks6://alice:hunter2@127.0.0.1")
     assert "hunter2" not in str(raised.value)
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 URLS = st.builds(
-    ProxyURL,
+    ProxyUrl,
     protocol=st.sampled_from(["socks6", "mixed", "socks5", "http"]),
     host=st.one_of(st.ip_addresses().map(str), st.sampled_from(["h", "www.example.com"])),
     port=st.integers(1, 65535),
@@ -235,20 +235,20 @@ PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(URLS.filter(lambda url: ":ffff:" not in url.host))
-def test_a_url_survives_being_written(url: ProxyURL) -> None:
-    assert ProxyURL.parse(url.with_secrets()) == url
+def test_a_url_survives_being_written(url: ProxyUrl) -> None:
+    assert ProxyUrl.parse(url.with_secrets()) == url
 
 
 @given(PATHS.filter(lambda path: path != "/"))
 def test_a_path_survives_being_written(path: str) -> None:
-    url = ProxyURL(protocol="socks6", path="/" + path)
-    assert ProxyURL.parse(url.with_secrets()) == url
-    assert ProxyURL.parse_listener(str(url)) == url
+    url = ProxyUrl(protocol="socks6", path="/" + path)
+    assert ProxyUrl.parse(url.with_secrets()) == url
+    assert ProxyUrl.parse_listener(str(url)) == url
 
 
 @given(st.one_of(st.text(), st.text(alphabet="socks6+unix:/@[]#?%&.0").map("socks6://".__add__)))
 def test_every_text_is_a_url_or_a_configuration_error(text: str) -> None:
-    for parse in (ProxyURL.parse, ProxyURL.parse_listener):
+    for parse in (ProxyUrl.parse, ProxyUrl.parse_listener):
         with contextlib.suppress(ConfigurationError):
             parse(text)
 
@@ -257,9 +257,9 @@ def test_every_text_is_a_url_or_a_configuration_error(text: str) -> None:
     "text", ["socks6://h:1080?dialect=212", "socks6+tls://h:8389?sni=a.example&dialect=212"]
 )
 def test_a_proxy_may_be_of_the_older_dialect(text: str) -> None:
-    url = ProxyURL.parse(text)
+    url = ProxyUrl.parse(text)
     assert url.dialect == GO_212
     assert str(url) == text
-    assert ProxyURL.parse("socks6://h?dialect=6") == ProxyURL.parse("socks6://h")
+    assert ProxyUrl.parse("socks6://h?dialect=6") == ProxyUrl.parse("socks6://h")
     with pytest.raises(ConfigurationError, match="--dialect212"):
-        ProxyURL.parse_listener("socks6://:1080?dialect=212")
+        ProxyUrl.parse_listener("socks6://:1080?dialect=212")

@@ -5,7 +5,7 @@ import pytest
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 
 REMOTE = Leg.PROXY_REMOTE
 
@@ -26,9 +26,9 @@ REMOTE = Leg.PROXY_REMOTE
     ],
 )
 def test_a_query_names_stack_options(query: str, options: tuple[StackOption, ...]) -> None:
-    url = ProxyURL.parse(f"socks6://127.0.0.1:1080?{query}")
+    url = ProxyUrl.parse(f"socks6://127.0.0.1:1080?{query}")
     assert url.options == options
-    assert ProxyURL.parse(url.with_secrets()) == url
+    assert ProxyUrl.parse(url.with_secrets()) == url
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_query_names_stack_options(query: str, options: tuple[StackOption, ...
 )
 def test_what_is_wrong_is_named(query: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
-        ProxyURL.parse(f"socks6://127.0.0.1:1080?{query}")
+        ProxyUrl.parse(f"socks6://127.0.0.1:1080?{query}")
 
 
 def test_a_listener_has_no_options() -> None:
     with pytest.raises(ConfigurationError, match="no options"):
-        ProxyURL.parse_listener("socks6://127.0.0.1:1080?ttl=3")
+        ProxyUrl.parse_listener("socks6://127.0.0.1:1080?ttl=3")

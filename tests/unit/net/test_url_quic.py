@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from socks6.errors import ConfigurationError
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.net.url_quic import QuicParameters, format_quic, parse_quic
 
 
@@ -17,7 +17,7 @@ def test_what_is_said_is_written_as_it_was_read() -> None:
         ("backend=qh3&stream-id=0", QuicParameters(backend="qh3", stream_ids=False)),
     ):
         text = f"socks6+quic://proxy.example:8389{'?' + query if query else ''}"
-        url = ProxyURL.parse(text)
+        url = ProxyUrl.parse(text)
         assert url.quic == said
         assert str(url) == text
         assert format_quic(said) == query
@@ -33,36 +33,36 @@ def test_what_is_said_is_written_as_it_was_read() -> None:
 )
 def test_nonsense_is_told(query: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
-        ProxyURL.parse(f"socks6+quic://proxy.example?{query}")
+        ProxyUrl.parse(f"socks6+quic://proxy.example?{query}")
 
 
 def test_listeners_have_fewer_keys() -> None:
-    assert ProxyURL.parse_listener("socks6+quic://:8389?backend=qh3").quic.backend == "qh3"
+    assert ProxyUrl.parse_listener("socks6+quic://:8389?backend=qh3").quic.backend == "qh3"
     with pytest.raises(ConfigurationError, match="stream-id"):
-        ProxyURL.parse_listener("socks6+quic://:8389?stream-id=0")
+        ProxyUrl.parse_listener("socks6+quic://:8389?stream-id=0")
     with pytest.raises(ValueError, match="about QUIC there are backend"):
         parse_quic([("sni", "x")], ["backend"])
 
 
 def test_other_transports_have_none() -> None:
     with pytest.raises(ConfigurationError, match="backend"):
-        ProxyURL.parse("socks6+tls://proxy.example?backend=qh3")
+        ProxyUrl.parse("socks6+tls://proxy.example?backend=qh3")
     with pytest.raises(ConfigurationError, match="unknown scheme"):
-        ProxyURL.parse("socks5+quic://proxy.example")
+        ProxyUrl.parse("socks5+quic://proxy.example")
 
 
 def test_auto_is_for_clients() -> None:
-    assert ProxyURL.parse("socks6+auto://proxy.example").port == 8389
+    assert ProxyUrl.parse("socks6+auto://proxy.example").port == 8389
     with pytest.raises(ConfigurationError, match="one each"):
-        ProxyURL.parse_listener("socks6+auto://:8389")
+        ProxyUrl.parse_listener("socks6+auto://:8389")
 
 
-@pytest.mark.parametrize("parse", [ProxyURL.parse, ProxyURL.parse_listener])
-def test_quic_is_never_older_than_its_tls(parse: Callable[[str], ProxyURL]) -> None:
+@pytest.mark.parametrize("parse", [ProxyUrl.parse, ProxyUrl.parse_listener])
+def test_quic_is_never_older_than_its_tls(parse: Callable[[str], ProxyUrl]) -> None:
     with pytest.raises(ConfigurationError, match=r"nothing older than TLS 1\.3"):
         parse("socks6+quic://localhost?min-version=1.2")
     assert parse("socks6+quic://localhost?min-version=1.3").tls.min_version == "1.3"
 
 
 def test_where_tls_may_be_taken_instead_it_may_be_older() -> None:
-    assert ProxyURL.parse("socks6+auto://localhost?min-version=1.2").tls.min_version == "1.2"
+    assert ProxyUrl.parse("socks6+auto://localhost?min-version=1.2").tls.min_version == "1.2"

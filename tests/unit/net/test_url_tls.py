@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 
 PIN = "A" * 43
 
@@ -31,20 +31,20 @@ PIN = "A" * 43
     ],
 )
 def test_urls_of_proxies_tell_how_to_know_them(text: str, port: int, said: TlsParameters) -> None:
-    url = ProxyURL.parse(text)
+    url = ProxyUrl.parse(text)
     assert (url.transport, url.port, url.tls) == ("tls", port, said)
-    assert ProxyURL.parse(url.with_secrets()) == url
+    assert ProxyUrl.parse(url.with_secrets()) == url
 
 
 def test_urls_of_listeners_name_their_files() -> None:
-    url = ProxyURL.parse_listener("mixed+tls://:0?cert=c&key=k&client-ca=a&min-version=1.3")
+    url = ProxyUrl.parse_listener("mixed+tls://:0?cert=c&key=k&client-ca=a&min-version=1.3")
     assert url.tls == TlsParameters(certificate="c", key="k", client_ca="a", min_version="1.3")
-    assert ProxyURL.parse_listener(str(url)) == url
+    assert ProxyUrl.parse_listener(str(url)) == url
     assert url.scheme == "mixed+tls"
 
 
 def test_stack_options_stand_beside() -> None:
-    url = ProxyURL.parse("socks6+tls://h?ttl=7&sni=x")
+    url = ProxyUrl.parse("socks6+tls://h?ttl=7&sni=x")
     assert len(url.options) == 1
     assert str(url) == "socks6+tls://h:8389?ttl=7&sni=x"
 
@@ -68,14 +68,14 @@ def test_stack_options_stand_beside() -> None:
 )
 def test_what_is_wrong_is_told(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        ProxyURL.parse(text)
+        ProxyUrl.parse(text)
     assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("key", ["sni", "ca", "pin-sha256", "insecure-no-verification"])
 def test_a_listener_takes_nothing_of_a_clients(key: str) -> None:
     with pytest.raises(ConfigurationError, match=f"has an unknown option '{key}'"):
-        ProxyURL.parse_listener(f"socks6+tls://h?{key}=1")
+        ProxyUrl.parse_listener(f"socks6+tls://h?{key}=1")
 
 
 PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
@@ -84,5 +84,5 @@ PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @given(PATHS, st.none() | PATHS, st.lists(st.binary(min_size=32, max_size=32), max_size=3))
 def test_a_url_survives_being_written(certificate: str, ca: str | None, pins: list[bytes]) -> None:
     said = TlsParameters(certificate=certificate, ca=ca, pins=tuple(pins))
-    url = ProxyURL(protocol="socks6", host="h", port=1, transport="tls", tls=said)
-    assert ProxyURL.parse(url.with_secrets()) == url
+    url = ProxyUrl(protocol="socks6", host="h", port=1, transport="tls", tls=said)
+    assert ProxyUrl.parse(url.with_secrets()) == url

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from socks6.errors import GeneralFailure
-from socks6.net.stream import Accepted, Endpoint
+from socks6.net.stream import AcceptedPeer, Endpoint
 from socks6.proxy.backlog import BacklogListener
 from tests.kit.bindings import BOUND, ScriptedBinding
 from tests.kit.loops import Run
@@ -32,7 +32,7 @@ def listening(
 
 @asynccontextmanager
 async def running(
-    listener: BacklogListener, announce: Callable[[Accepted], Awaitable[None]] | None = None
+    listener: BacklogListener, announce: Callable[[AcceptedPeer], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
     """Run a listener as whoever keeps its place does."""
     async with asyncio.TaskGroup() as group:
@@ -86,7 +86,7 @@ def test_announced_peers_are_accepted_ahead_but_no_more_than_the_backlog(run: Ru
             binding.arrive(peer)
         announced: list[Endpoint] = []
 
-        async def announce(accepted: Accepted) -> None:
+        async def announce(accepted: AcceptedPeer) -> None:
             announced.append(accepted.peer)
 
         async with running(listener, announce):
@@ -175,7 +175,7 @@ def test_a_peer_meant_for_whoever_was_cancelled_goes_on_to_the_next(run: Run) ->
     run(scene())
 
 
-async def _peer() -> Accepted:
+async def _peer() -> AcceptedPeer:
     binding = ScriptedBinding()
     binding.arrive(FIRST)
     return await binding.accept()

@@ -3,7 +3,7 @@
 import pytest
 
 from socks6.message.codes import Command
-from socks6.net.stream import NOWHERE, Endpoint
+from socks6.net.stream import NO_ENDPOINT, Endpoint
 from socks6.policy.addresses import Address, examine
 from socks6.proxy.own_machine import OwnMachine, Places
 
@@ -94,8 +94,8 @@ def test_places_are_kept_as_often_as_they_were_added() -> None:
     for _ in range(2):
         places.add(Endpoint(OWN, 5000), udp=False)
     places.add(Endpoint("0.0.0.0", 5000), udp=False)
-    places.add(NOWHERE, udp=False)  # a Unix socket
-    places.remove(NOWHERE, udp=False)
+    places.add(NO_ENDPOINT, udp=False)  # a Unix socket
+    places.remove(NO_ENDPOINT, udp=False)
     places.remove(Endpoint(OWN, 5000), udp=False)
     assert set(places.at(5000, udp=False)) == {number(OWN), number("0.0.0.0")}
     places.remove(Endpoint(OWN, 5000), udp=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from socks6.net.stream import ByteStream, Connection, Judge, was_reset
+from socks6.net.stream import ByteStream, ConnectResult, Judge, was_reset
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
@@ -53,7 +53,7 @@ class SlowOutbound(ScriptedOutbound):
         self._hold = held
 
     @override
-    async def connect(self, host: str, port: int, *, judge: Judge, **more: Any) -> Connection:
+    async def connect(self, host: str, port: int, *, judge: Judge, **more: Any) -> ConnectResult:
         await self._hold.wait()
         return await super().connect(host, port, judge=judge, **more)
 

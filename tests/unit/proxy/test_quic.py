@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.proxy.quic import backend_for
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
@@ -27,7 +27,7 @@ def test_a_version_that_nobody_has_examined_listens_on_loopback_only(
     monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     settings = Settings(quic_backend=library)
-    near, far = (ProxyURL.parse_listener(f"socks6+quic://{host}:8389") for host in ("127.0.0.1", "0.0.0.0"))
+    near, far = (ProxyUrl.parse_listener(f"socks6+quic://{host}:8389") for host in ("127.0.0.1", "0.0.0.0"))
     for address in (near, far):
         assert backend_for(address, TlsParameters(), settings).name == library
     monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")

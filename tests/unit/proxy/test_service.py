@@ -13,7 +13,7 @@ from socks6.net.resolve import Address
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.unix import connect_unix
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy import addresses as policy_addresses
 from socks6.policy.identity import ANONYMOUS
 from socks6.policy.rules import Policy
@@ -43,7 +43,7 @@ LOCALHOST = numbered("127.0.0.1")
 
 
 async def dial(url: str) -> ByteStream:
-    place = ProxyURL.parse(url)
+    place = ProxyUrl.parse(url)
     return await connect_unix(place.path) if place.path else await connect_tcp(place.host, place.port)
 
 
@@ -73,7 +73,7 @@ def test_without_the_extra_tls_goes_without_dtls(run: Run, monkeypatch: pytest.M
                     "DTLS needs an extra: pip install socks6[dtls]"
                 ]
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
-                    nobody.bind(("127.0.0.1", ProxyURL.parse(server.urls[0]).port))  # the UDP port is free
+                    nobody.bind(("127.0.0.1", ProxyUrl.parse(server.urls[0]).port))  # the UDP port is free
 
     monkeypatch.setitem(sys.modules, "OpenSSL", None)
     run(scene())
@@ -225,7 +225,7 @@ def test_where_it_listens_leads_nowhere_while_it_does(run: Run) -> None:
     async def scene() -> None:
         worker = ServerWorker()
         async with Server([LOOPBACK], worker) as server:
-            port = ProxyURL.parse(server.urls[0]).port
+            port = ProxyUrl.parse(server.urls[0]).port
             for command in (Command.CONNECT, Command.UDP_ASSOCIATE):  # there is a UDP port beside it
                 assert worker.machine.serves(command, LOCALHOST, port)
             worker.replace(authenticator=NoAuthentication(), policy=Policy(allow_private=True))

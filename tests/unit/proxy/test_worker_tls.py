@@ -11,7 +11,7 @@ from socks6.errors import AuthenticationFailed, ConfigurationError, ProxyUnreach
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.tls_connector import TlsConnector
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
@@ -31,9 +31,9 @@ class Scene:
     port: int
     files: Files
 
-    def url(self, **said: object) -> ProxyURL:
+    def url(self, **said: object) -> ProxyUrl:
         tls = TlsParameters(ca=self.files.ca, **said)  # type: ignore[arg-type]  # names are the test's
-        return ProxyURL(protocol="socks6", host="127.0.0.1", port=self.port, transport="tls", tls=tls)
+        return ProxyUrl(protocol="socks6", host="127.0.0.1", port=self.port, transport="tls", tls=tls)
 
 
 @asynccontextmanager
@@ -50,7 +50,7 @@ async def serving(
             observer=recorder,
         )
         async with Server([f"{inbound}+tls://127.0.0.1:0"], worker) as server:
-            port = ProxyURL.parse(server.urls[0]).port
+            port = ProxyUrl.parse(server.urls[0]).port
             yield Scene(server=server, recorder=recorder, port=port, files=files)
 
 
@@ -114,7 +114,9 @@ def test_a_client_that_offers_other_protocols_alone_is_sent_away(run: Run, inbou
     async def play() -> None:
         async with serving(inbound) as scene:
             said = TlsParameters(ca=scene.files.ca)
-            stream = await TlsConnector("127.0.0.1", scene.port, said, alpn="h2", insists=False).connect()
+            stream = await TlsConnector(
+                "127.0.0.1", scene.port, said, alpn="h2", require_alpn=False
+            ).connect()
             with pytest.raises(ConnectionResetError):
                 await stream.receive()
             stream.abort()
@@ -176,7 +178,9 @@ def test_a_client_that_offers_nothing_else_is_served(run: Run, inbound: str, alp
     async def play() -> None:
         async with serving(inbound) as scene:
             said = TlsParameters(ca=scene.files.ca)
-            stream = await TlsConnector("127.0.0.1", scene.port, said, alpn=alpn, insists=False).connect()
+            stream = await TlsConnector(
+                "127.0.0.1", scene.port, said, alpn=alpn, require_alpn=False
+            ).connect()
             await stream.send(bytes.fromhex("05 01 02"))
             assert await stream.receive() == bytes.fromhex("06" if inbound == "socks6" else "05 02")
             stream.abort()

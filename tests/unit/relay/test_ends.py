@@ -3,7 +3,7 @@
 import pytest
 
 from socks6.client.stream import ProxiedStream
-from socks6.net.stream import NOWHERE, ByteStream
+from socks6.net.stream import NO_ENDPOINT, ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsStream
 from socks6.relay.ends import PlainEnd, TlsEnd, end_of
@@ -81,7 +81,7 @@ def test_streams_have_the_ends_of_their_kind(run: Run) -> None:
         async with closing(*streams):
             kinds = [type(end_of(stream)) for stream in streams]
             assert kinds == [PlainEnd, PlainEnd, TlsEnd, TlsEnd, type(None), type(None)]
-            through = [type(end_of(ProxiedStream(stream, NOWHERE, ()))) for stream in streams]
+            through = [type(end_of(ProxiedStream(stream, NO_ENDPOINT, ()))) for stream in streams]
             assert through == kinds
 
     run(play())

@@ -16,7 +16,7 @@ ContextT = TypeVar("ContextT")
 ALPN: Final = "socks6"
 LOOK_SECONDS: Final = 1.0  # between two looks at the files, while clients come
 
-Told: TypeAlias = Callable[[str, str], None]
+ReloadCallback: TypeAlias = Callable[[str, str], None]
 """Called with a certificate's path when it is read anew, and with what is wrong, "" for nothing."""
 
 
@@ -30,7 +30,7 @@ def client_context(said: TlsParameters = NOTHING_SAID, *, alpn: Sequence[str] = 
     context.minimum_version = said.minimum
     if alpn:
         context.set_alpn_protocols(alpn)
-    if said.trusts_anybody:
+    if said.skips_verification:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif said.ca is not None:
@@ -73,7 +73,7 @@ def _load_files(context: ssl.SSLContext, said: TlsParameters) -> None:
             context.load_verify_locations(cafile=said.client_ca)
 
 
-class FileContexts(Generic[ContextT]):
+class ReloadingContext(Generic[ContextT]):
     """A listener's context, made anew when its files have changed: for new connections, nobody is dropped.
 
     Files are looked at when a client comes, at most once a second. Those that cannot be used are told of and tried
@@ -85,7 +85,7 @@ class FileContexts(Generic[ContextT]):
         said: TlsParameters,
         make: Callable[[TlsParameters], ContextT],
         *,
-        told: Told = lambda _path, _fault: None,
+        told: ReloadCallback = lambda _path, _fault: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the files. Raises ConfigurationError, as `make` does."""
@@ -119,7 +119,7 @@ class FileContexts(Generic[ContextT]):
         return self._context
 
 
-class ServerContexts(FileContexts[ssl.SSLContext]):
+class ServerContexts(ReloadingContext[ssl.SSLContext]):
     """The contexts of a listener with TLS."""
 
     def __init__(
@@ -127,7 +127,7 @@ class ServerContexts(FileContexts[ssl.SSLContext]):
         said: TlsParameters,
         *,
         alpn: Sequence[str] = (ALPN,),
-        told: Told = lambda _path, _fault: None,
+        told: ReloadCallback = lambda _path, _fault: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the files. Raises ConfigurationError."""

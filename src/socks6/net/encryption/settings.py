@@ -40,7 +40,7 @@ class TlsParameters:
         return dataclasses.replace(others, **said)
 
     @property
-    def trusts_anybody(self) -> bool:
+    def skips_verification(self) -> bool:
         """Whether no authority needs to vouch for the proxy."""
         return self.insecure or (bool(self.pins) and self.ca is None)
 

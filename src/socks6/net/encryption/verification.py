@@ -35,7 +35,7 @@ class ServerVerifier:
         """Read the files. Raises ConfigurationError."""
         client_context(said)  # which says best what may be wrong with the files
         self._server_name = server_name
-        self._store = None if said.trusts_anybody else _store(said.ca)
+        self._store = None if said.skips_verification else _store(said.ca)
 
     def fault(self, certificate: bytes, issuers: Sequence[bytes]) -> str:
         """Return what is wrong with a certificate, "" for nothing; all of them are in DER.

@@ -38,13 +38,13 @@ class Resumable(NamedTuple):
 class DtlsConversation:
     """One DTLS connection. Datagrams in, data out, and the other way round; what comes in never raises."""
 
-    __slots__ = ("_expansion", "_offered", "_tls", "established", "failure", "over", "talks")
+    __slots__ = ("_expansion", "_offered", "_tls", "established", "failure", "has_output", "over")
 
     def __init__(self, tls: SSL.Connection, offered: Resumable | None = None) -> None:
         self._tls = tls
         self._offered = offered
         self._expansion = OVERHEAD
-        self.talks = False  # there may be something in `datagrams_to_send`
+        self.has_output = False  # there may be something in `datagrams_to_send`
         self.established = False
         self.over = False  # nothing more will come: ended by the peer, or failed
         self.failure: TlsFailed | None = None  # why, unless the peer ended it in due form
@@ -116,7 +116,7 @@ class DtlsConversation:
         certificate = self._certificate()
         if certificate is None:
             raise CertificateRefused("the proxy has no certificate")
-        if not said.trusts_anybody and not is_for_host(details_of(certificate), host):
+        if not said.skips_verification and not is_for_host(details_of(certificate), host):
             raise CertificateRefused(f"the certificate does not hold: {name_fault(host)}")
         if said.pins and not is_pinned(certificate.public_bytes(Encoding.DER), said.pins):
             raise CertificateRefused(
@@ -135,7 +135,7 @@ class DtlsConversation:
         if datagram[0] == APPLICATION_DATA and is_one_record(datagram):
             data = self._read()
             return [] if data is None else [data]
-        self.talks = True
+        self.has_output = True
         return self._read_all()
 
     def encrypt(self, data: bytes) -> bytes:
@@ -152,7 +152,7 @@ class DtlsConversation:
     def datagrams_to_send(self) -> list[bytes]:
         """Return what there is to send besides data, and forget it."""
         flight = b""
-        self.talks = False
+        self.has_output = False
         with contextlib.suppress(SSL.WantReadError):
             while piece := self._tls.bio_read(DRAIN):
                 flight += piece
@@ -166,7 +166,7 @@ class DtlsConversation:
 
     def handle_timeout(self) -> None:
         """Send the last flight again if it is time to; after many times, give up."""
-        self.talks = True
+        self.has_output = True
         try:
             self._tls.DTLSv1_handle_timeout()
         except SSL.Error as error:
@@ -175,7 +175,7 @@ class DtlsConversation:
     def close(self) -> None:
         """Tell the peer, once, that nothing more comes. Idempotent."""
         if self.established and not self.over:
-            self.talks = True
+            self.has_output = True
             with contextlib.suppress(SSL.Error):
                 self._tls.shutdown()
         self.over = True
@@ -188,7 +188,7 @@ class DtlsConversation:
 
     def _shake_hands(self) -> bool:
         """Go on with the handshake; return whether it is done."""
-        self.talks = True
+        self.has_output = True
         try:
             self._tls.do_handshake()
         except SSL.WantReadError:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
-from socks6.net.encryption.contexts import ALPN, FileContexts, Told
+from socks6.net.encryption.contexts import ALPN, ReloadCallback, ReloadingContext
 from socks6.net.encryption.failures import ABSENT, words_for, words_for_certificate
 from socks6.net.encryption.settings import TlsParameters
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
 
-DtlsContexts: TypeAlias = "FileContexts[SSL.Context]"
+DtlsContexts: TypeAlias = "ReloadingContext[SSL.Context]"
 
 NO_EXTRA: Final = "DTLS needs an extra: pip install socks6[dtls]"
 DTLS_1_2: Final = 0xFEFD
@@ -49,9 +49,9 @@ class WrongKind(ConfigurationError):
     """A key that is good for TLS, but not for DTLS."""
 
 
-def server_contexts(said: TlsParameters, told: Told = lambda _path, _fault: None) -> DtlsContexts:
+def server_contexts(said: TlsParameters, told: ReloadCallback = lambda _path, _fault: None) -> DtlsContexts:
     """Return the contexts of a listener, made anew when its files change. Raises ConfigurationError."""
-    return FileContexts(said, server_context, told=told)
+    return ReloadingContext(said, server_context, told=told)
 
 
 def server_context(said: TlsParameters) -> "SSL.Context":
@@ -84,7 +84,7 @@ def client_context(said: TlsParameters) -> "SSL.Context":
 
     context.set_alpn_protos([ALPN.encode()])
     context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT | SSL.SESS_CACHE_NO_INTERNAL)
-    if not said.trusts_anybody:
+    if not said.skips_verification:
         context.set_verify(SSL.VERIFY_PEER, _verified)
         if said.ca is None:
             context.set_default_verify_paths()

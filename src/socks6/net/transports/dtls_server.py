@@ -25,9 +25,9 @@ from socks6.net.transports.dtls_records import (
     read_client_hello,
 )
 
-Place: TypeAlias = tuple[SocketAddress, bytes]  # where a client sends from, and to
-Lost: TypeAlias = Callable[[str], None]
-Refused: TypeAlias = Callable[[str, str], None]
+DtlsPeerKey: TypeAlias = tuple[SocketAddress, bytes]  # where a client sends from, and to
+OnLost: TypeAlias = Callable[[str], None]
+OnRefused: TypeAlias = Callable[[str, str], None]
 """Called with a client's address and why it gets no connection."""
 
 
@@ -57,13 +57,13 @@ class DtlsPeer:
     def __init__(
         self,
         server: "DtlsServer",
-        place: Place,
+        place: DtlsPeerKey,
         hello: ClientHello,
         conversation: DtlsConversation,
         now: float,
     ) -> None:
         self._server = server
-        self._lost: list[Lost] = []
+        self._lost: list[OnLost] = []
         self.place = place
         self.random = hello.random
         self.conversation = conversation
@@ -99,7 +99,7 @@ class DtlsPeer:
         encrypted = self.conversation.encrypt(message)
         return bool(encrypted) and self._server.port.send(encrypted, self.place[0], control=control)
 
-    def join(self, user: str, lost: Lost) -> bool:
+    def join(self, user: str, lost: OnLost) -> bool:
         """See `ClientPath.join`: it must be the same user's, and still there."""
         if self.ended or user != self.user:
             return False
@@ -107,7 +107,7 @@ class DtlsPeer:
         self._server.in_use(self)
         return True
 
-    def leave(self, lost: Lost) -> None:
+    def leave(self, lost: OnLost) -> None:
         """See `ClientPath.leave`."""
         if lost in self._lost:
             self._lost.remove(lost)
@@ -135,7 +135,7 @@ class DtlsServer(Receiver):
         *,
         deliver: Callable[[DtlsPeer, bytes], None],
         limits: ConnectionLimits,
-        refused: Refused = lambda _source, _reason: None,
+        refused: OnRefused = lambda _source, _reason: None,
         wants_certificate: bool = False,
         settings: DtlsSettings | None = None,
     ) -> None:
@@ -150,7 +150,7 @@ class DtlsServer(Receiver):
         self._settings = settings or DtlsSettings()
         self._loop = asyncio.get_running_loop()
         self._cookies = Cookies(self._loop.time())
-        self._peers: dict[Place, DtlsPeer] = {}
+        self._peers: dict[DtlsPeerKey, DtlsPeer] = {}
         self._deadlines: Deadlines[DtlsPeer] = Deadlines(self._overdue)
 
     @property
@@ -200,7 +200,7 @@ class DtlsServer(Receiver):
             self.end(peer, "the server stopped")
         self._deadlines.close()
 
-    def _meet(self, place: Place, data: bytes, now: float) -> None:
+    def _meet(self, place: DtlsPeerKey, data: bytes, now: float) -> None:
         """Answer who is not known here: with a cookie, or a connection for who has one."""
         hello = read_client_hello(data)
         if hello is None:
@@ -211,7 +211,7 @@ class DtlsServer(Receiver):
         else:
             self._begin(place, hello, data, now)
 
-    def _begin(self, place: Place, hello: ClientHello, data: bytes, now: float) -> None:
+    def _begin(self, place: DtlsPeerKey, hello: ClientHello, data: bytes, now: float) -> None:
         """Have a connection begin; one that is there stays until the new one stands (§4.2.8)."""
         conversation = DtlsConversation.answering(self._contexts.current(), data)
         peer = DtlsPeer(self, place, hello, conversation, now)
@@ -249,7 +249,7 @@ class DtlsServer(Receiver):
         conversation = peer.conversation
         was_established = conversation.established
         messages = conversation.receive(data)
-        if conversation.talks or conversation.over or not was_established:
+        if conversation.has_output or conversation.over or not was_established:
             self._went_on(peer, now, settled=was_established)
         if not peer.ended or conversation.failure is None:
             for message in messages:
@@ -300,7 +300,7 @@ class DtlsServer(Receiver):
             self._went_on(peer, now)
 
     def _flush(self, peer: DtlsPeer) -> None:
-        if peer.conversation.talks:
+        if peer.conversation.has_output:
             for datagram in peer.conversation.datagrams_to_send():
                 self.port.send(datagram, *peer.place)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from socks6.errors import LocalProtocolError
 from socks6.net.stream import (
-    NOWHERE,
+    NO_ENDPOINT,
     RECEIVES_ALREADY,
     SENDS_ALREADY,
     ByteStream,
@@ -42,11 +42,11 @@ class MemoryStream:
 
     @property
     def local(self) -> Endpoint:
-        return NOWHERE
+        return NO_ENDPOINT
 
     @property
     def remote(self) -> Endpoint:
-        return NOWHERE
+        return NO_ENDPOINT
 
     @property
     def protection(self) -> Protection:

@@ -24,12 +24,12 @@ class TlsConnector:
         said: TlsParameters = NOTHING_SAID,
         *,
         alpn: str = ALPN,
-        insists: bool = True,
+        require_alpn: bool = True,
         resolver: Resolver | None = None,
     ) -> None:
         """Read the files. Raises ConfigurationError.
 
-        `alpn` is always offered; unless `insists`, a server that says nothing of it will do.
+        `alpn` is always offered; unless `require_alpn`, a server that says nothing of it will do.
         """
         self._resolver = resolver
         self._host = host
@@ -37,7 +37,7 @@ class TlsConnector:
         self._server_name = without_trailing_dot(said.sni or host)  # RFC 6066 §3
         self._said = said
         self._alpn = alpn
-        self._insists = insists and not said.alpn_optional
+        self._requires_alpn = require_alpn and not said.alpn_optional
         self._context = client_context(said, alpn=(alpn,) if alpn else ())
         self._session: ssl.SSLSession | None = None
 
@@ -80,5 +80,5 @@ class TlsConnector:
             raise CertificateRefused(
                 "the proxy's key is not the one of the pin: another server, or a new key"
             )
-        if self._alpn and self._insists and stream.protocol != self._alpn:
+        if self._alpn and self._requires_alpn and stream.protocol != self._alpn:
             raise TlsFailed(f"there is TLS, but nobody who speaks {self._alpn} (ALPN)")

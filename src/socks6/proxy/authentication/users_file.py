@@ -9,7 +9,7 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.errors import ConfigurationError
-from socks6.net.files import alone_with, read_settled, write_at_once
+from socks6.net.files import locked_directory, read_stable, write_atomically
 from socks6.proxy.authentication.hashes import PasswordHash, parse_hash
 
 COMMENT: Final = "#"
@@ -56,7 +56,7 @@ class UsersFile:
 def read_users_file(path: str | Path) -> UsersFile:
     """Read a users file, once nobody writes it. Raises ConfigurationError, which names file and line and quotes no secret."""
     try:
-        data, mode = read_settled(path)
+        data, mode = read_stable(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     if data and not data.endswith(b"\n"):
@@ -108,15 +108,15 @@ def set_entry(path: str | Path, name: str, hashed: str) -> bool:
     """
     line = format_entry(name, hashed)
     try:
-        with alone_with(path):
+        with locked_directory(path):
             lines: list[str] = []
             if Path(path).exists():
                 known = set(read_users_file(path).entries)
-                lines = read_settled(path).data.decode("utf-8-sig").split("\n")[:-1]
+                lines = read_stable(path).data.decode("utf-8-sig").split("\n")[:-1]
             else:
                 known = set()
             kept = [old for old in lines if name not in known or _name_in(old) != name]
-            write_at_once(path, "".join(f"{entry}\n" for entry in (*kept, line)).encode())
+            write_atomically(path, "".join(f"{entry}\n" for entry in (*kept, line)).encode())
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     return name in known

@@ -16,7 +16,7 @@ from socks6.net.bind import LOOPBACK, family_of, own_address, unmapped
 from socks6.net.local_addresses import interface_addresses
 from socks6.net.serve import source_of
 from socks6.net.stackopts import in_force, prepare
-from socks6.net.stream import Accepted, Binding, ByteStream, Endpoint, Outbound, carrier_socket_of
+from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint, Outbound, carrier_socket_of
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
 from socks6.proxy.backlog import BacklogListener
@@ -292,14 +292,14 @@ class _BindCall:
         asked = find(self.call.options, ListenBacklog)
         return options if asked is None else (*options, ListenBacklog(backlog=self._granted(binding)))
 
-    def _truth(self, accepted: Accepted) -> tuple[StackOption, ...]:
+    def _truth(self, accepted: AcceptedPeer) -> tuple[StackOption, ...]:
         """Return what is in force, now that somebody has come."""
         remote = accepted.stream.raw_socket if self.outbound.resolves else None
         return whole_truth(
             self.call.options, self.permitted, accepted.options, client=self.client_socket, remote=remote
         )
 
-    def _truth_at_line(self, accepted: Accepted) -> tuple[StackOption, ...]:
+    def _truth_at_line(self, accepted: AcceptedPeer) -> tuple[StackOption, ...]:
         """Return the same for a peer of a listener that was bound with options of its own."""
         remote = accepted.stream.raw_socket
         if remote is None or not self.outbound.resolves:
@@ -317,9 +317,9 @@ class _ForOne(Binding):
         *,
         bound: Endpoint,
         options: tuple[StackOption, ...],
-        wait: Callable[[], Awaitable[Accepted]],
+        wait: Callable[[], Awaitable[AcceptedPeer]],
         leave: Callable[[], Awaitable[None]],
-        truth: Callable[[Accepted], tuple[StackOption, ...]],
+        truth: Callable[[AcceptedPeer], tuple[StackOption, ...]],
         seconds: float | None = None,
     ) -> None:
         """`wait` waits for the peer, for so many `seconds` at most; `leave` stops waiting."""
@@ -346,7 +346,7 @@ class _ForOne(Binding):
         return 0
 
     @override
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         """See `Binding.accept`. Raises ConnectionTimedOut."""
         try:
             async with asyncio.timeout(self._seconds):

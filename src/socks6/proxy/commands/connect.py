@@ -9,7 +9,7 @@ from socks6.message.address import is_unspecified
 from socks6.message.codes import Leg
 from socks6.net.direct import DNS_PORT
 from socks6.net.stackopts import prepare
-from socks6.net.stream import Connection, Outbound
+from socks6.net.stream import ConnectResult, Outbound
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
 from socks6.proxy.commands.truth import whole_truth
@@ -23,7 +23,7 @@ async def connect(
     outbound: Outbound,
     client: socket.socket | None = None,
     holder: Hashable = None,
-) -> Connection:
+) -> ConnectResult:
     """Carry out a CONNECT, with what the policy permits of its stack options. Raises OperationFailed.
 
     `client` is the client's socket, for options about its leg; `holder` is as for `Outbound.connect`. The connection's options are those in force,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from socks6.message.options import StackOption
-from socks6.net.stream import Accepted, Binding, ByteStream, Connection, DatagramChannel, Endpoint
+from socks6.net.stream import AcceptedPeer, Binding, ByteStream, ConnectResult, DatagramChannel, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Verifier
@@ -27,7 +27,7 @@ class Call:
     only_peer: str = ""  # BIND: nobody else may connect; empty for anybody
     stream_id: int | None = None  # BIND: by which a client tells the peers of one place from those of others
     first_data: bytes = (
-        b""  # bytes of the stream that came along; `Connection.first_data_sent` tells what went
+        b""  # bytes of the stream that came along; `ConnectResult.first_data_sent` tells what went
     )
 
 
@@ -63,7 +63,7 @@ class Company(Protocol):
     def leave_bind(self, stream_id: int | None) -> None:
         """Have an id free again."""
 
-    async def push(self, accepted: Accepted, reply: bytes) -> None:
+    async def push(self, accepted: AcceptedPeer, reply: bytes) -> None:
         """Give a peer a stream of its own, which begins with `reply`. Raises OSError when the connection is over."""
 
 
@@ -99,14 +99,14 @@ class Engine(Protocol):
     def admitted(self, identity: Identity, session: Session | None) -> Session | None:
         """Note that a request was let in, `session` being its own; return the session that it belongs to."""
 
-    async def proven(self) -> None:
+    async def wait_handshake_confirmed(self) -> None:
         """Wait until what the client sent is known to be no replay of what it sent before. Raises OSError."""
 
     @property
     def company(self) -> Company | None:
         """The connection that the client's stream is one of many of."""
 
-    async def connect(self, call: Call) -> Connection:
+    async def connect(self, call: Call) -> ConnectResult:
         """Judge and carry out a CONNECT. Raises OperationFailed, whose `code` is the reply to send."""
 
     async def bind(self, call: Call) -> Binding:

@@ -111,7 +111,7 @@ class Socks6Inbound(Inbound):
             conversation.receive_data(first, asyncio.get_running_loop().time())
         admitted = await _admit(conversation, stream, engine)
         if admitted and not admitted.once:
-            await engine.proven()
+            await engine.wait_handshake_confirmed()
         tunnel = await self._operate(conversation, stream, engine, admitted) if admitted else None
         if tunnel is None:
             await flush(conversation, stream)
@@ -152,7 +152,7 @@ async def _admit(conversation: ServerConversation, stream: ByteStream, engine: E
             case RequestReceived():
                 request = event.request
                 if find(request.options, SessionTeardown) is not None:
-                    await engine.proven()  # no replay of an early request may end a session
+                    await engine.wait_handshake_confirmed()  # no replay of an early request may end a session
                 talk = SessionTalk.about(request.options, engine)
                 _begin(conversation, talk, engine)
             case CredentialsOffered():

@@ -9,7 +9,7 @@ from socks6.message.dialect import GO_212, Dialect
 from socks6.message.options import Option, StackOption, StreamID
 from socks6.message.replies import OperationReply
 from socks6.net.drive import Postponed, flush
-from socks6.net.stream import Accepted, Endpoint
+from socks6.net.stream import AcceptedPeer, Endpoint
 from socks6.proxy.backlog import BacklogListener
 from socks6.proxy.inbounds.base import Company, Tunnel
 from socks6.proxy.inbounds.socks6_operation import Operation
@@ -94,7 +94,7 @@ async def _announce(operation: Operation, listener: BacklogListener) -> None:
     """Have the listener run, and tell of its peers where they are to be told of, until the client leaves."""
     conversation, stream, engine = operation.conversation, operation.stream, operation.engine
 
-    async def announce(accepted: Accepted) -> None:
+    async def announce(accepted: AcceptedPeer) -> None:
         conversation.send_announcement(_success(accepted.peer, accepted.options))
         try:
             await flush(conversation, stream)

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from socks6.errors import OperationFailed
 from socks6.net.drive import flush
-from socks6.net.stream import Accepted, Binding, ByteStream
+from socks6.net.stream import AcceptedPeer, Binding, ByteStream
 from socks6.protocol.machine import Machine
 from socks6.proxy.inbounds.base import Call, Engine, Tunnel
 from socks6.telemetry import Ending
@@ -32,7 +32,7 @@ async def await_peer(
     binding: Binding,
     call: Call,
     *,
-    succeed: Callable[[Accepted], None],
+    succeed: Callable[[AcceptedPeer], None],
     fail: Callable[[int], None],
 ) -> Tunnel | None:
     """Wait for a peer and answer the second time; None when there is nothing to relay.
@@ -69,9 +69,9 @@ def at_place(call: Call, binding: Binding) -> Call:
 
 async def accept_while_present(
     binding: Binding, stream: ByteStream, keep: Callable[[bytes], None]
-) -> Accepted:
+) -> AcceptedPeer:
     """Wait for a peer; `keep` gets what the client sends meanwhile. Raises OperationFailed, ClientLeft."""
-    arrived: list[Accepted] = []
+    arrived: list[AcceptedPeer] = []
 
     async def accept() -> None:
         arrived.append(await binding.accept())

@@ -77,7 +77,7 @@ class FramePort(ClientPort, FrameSink):
         self._loop = asyncio.get_running_loop()
         self._mover = PythonMover()
         self._path = FramePath(connection)
-        connection.take_frames(self)
+        connection.set_frame_sink(self)
 
     @property
     @override
@@ -91,12 +91,12 @@ class FramePort(ClientPort, FrameSink):
 
     @override
     def close(self) -> None:
-        self._connection.take_frames(None)
+        self._connection.set_frame_sink(None)
 
     @override
     def frame_received(self, data: bytes) -> None:
         self._mover.take(data, self._path, self._loop.time())
 
     @override
-    def connection_over(self) -> None:
+    def connection_lost(self) -> None:
         self._path.end()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from typing_extensions import override
 
-from socks6.net.stream import NOWHERE, ByteStream, Protection
+from socks6.net.stream import NO_ENDPOINT, ByteStream, Protection
 from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
 from tests.kit.streams import StreamConformance, closing
@@ -27,7 +27,7 @@ class TestMemoryStream(StreamConformance):
 def test_it_never_leaves_the_machine() -> None:
     left, _ = memory_stream_pair()
     assert left.protection is Protection.MACHINE
-    assert left.local == left.remote == NOWHERE
+    assert left.local == left.remote == NO_ENDPOINT
     assert left.raw_socket is None
 
 

@@ -4,7 +4,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.errors import ConnectionRefused
-from socks6.net.stream import Connection
+from socks6.net.stream import ConnectResult
 from socks6.proxy.inbounds.base import Call
 from socks6.proxy.inbounds.http import HttpInbound
 from tests.kit.engine import FakeEngine, expect, visiting
@@ -50,7 +50,7 @@ class QuickEngine(FakeEngine):
     """Has the origin's response arrive together with the connection."""
 
     @override
-    async def connect(self, call: Call) -> Connection:
+    async def connect(self, call: Call) -> ConnectResult:
         connection = await super().connect(call)
         far = await self.remote()
         await far.send(OK)

@@ -4,7 +4,7 @@ import pytest
 
 from socks6.errors import ConnectionRefused, ConnectionTimedOut, OperationFailed
 from socks6.message.codes import Command
-from socks6.net.stream import NOWHERE, Endpoint
+from socks6.net.stream import NO_ENDPOINT, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.inbounds.base import Call
 from socks6.proxy.inbounds.socks5 import Socks5Inbound
@@ -90,7 +90,7 @@ def test_the_bound_address_may_be_of_any_kind(run: Run) -> None:
         for bound, address in (
             (Endpoint("2001:db8::1", 80), "04 20010db8000000000000000000000001 0050"),
             (Endpoint("b.example", 80), "03 09 622e6578616d706c65 0050"),
-            (NOWHERE, "01 00000000 0000"),
+            (NO_ENDPOINT, "01 00000000 0000"),
         ):
             async with visiting(Socks5Inbound(), FakeEngine(bound=bound), GREETING + CONNECT5) as visit:
                 await expect(visit.client, b"\5\0" + bytes.fromhex("05 00 00" + address))

@@ -6,7 +6,7 @@ import pytest
 
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
-from socks6.net.stream import Accepted, Endpoint
+from socks6.net.stream import AcceptedPeer, Endpoint
 from socks6.proxy.backlog import BacklogListener
 from socks6.proxy.inbounds.socks6_bind import _push
 from socks6.proxy.inbounds.waiting import EARLY_BYTES
@@ -246,7 +246,7 @@ class SlowCompany:
         self.may_open = asyncio.Event()
         self.pushed: list[Endpoint] = []
 
-    async def push(self, accepted: Accepted, reply: bytes) -> None:
+    async def push(self, accepted: AcceptedPeer, reply: bytes) -> None:
         await self.may_open.wait()
         self.pushed.append(accepted.peer)
 

@@ -6,7 +6,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.errors import ConnectionTimedOut
-from socks6.net.stream import Accepted
+from socks6.net.stream import AcceptedPeer
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.inbounds.waiting import ClientLeft, accept_while_present, while_present
 from socks6.telemetry import Ending
@@ -18,7 +18,7 @@ class Hasty(ScriptedBinding):
     """Has whoever accepts be cancelled right after the peer is there."""
 
     @override
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         accepted = await super().accept()
         task = asyncio.current_task()
         assert task is not None

@@ -24,7 +24,7 @@ class Connection:
 
     remote = Endpoint("127.0.0.1", 1)
 
-    def take_frames(self, sink: FrameSink | None) -> None:
+    def set_frame_sink(self, sink: FrameSink | None) -> None:
         pass
 
 

@@ -29,14 +29,14 @@ from socks6.net.transports.quic.core import (
     Backend,
     CidIssued,
     CidRetired,
-    ClientTerms,
+    ClientParameters,
     Event,
     FrameArrived,
     HandshakeDone,
     PingAnswered,
-    QuicCore,
+    QuicEngine,
     ServerIdentity,
-    ServerTerms,
+    ServerParameters,
     StreamBytes,
     StreamReset,
     StreamStopped,
@@ -46,7 +46,7 @@ from socks6.net.transports.quic.core import (
 FRAMES_FED: Final = 64  # DATAGRAM frames that the library may hold
 
 
-class AioquicCore(QuicCore):
+class AioquicEngine(QuicEngine):
     """One connection by aioquic."""
 
     stalled = False
@@ -77,8 +77,8 @@ class AioquicCore(QuicCore):
 
     @property
     @override
-    def unanswered(self) -> int:
-        return self._connection.unanswered
+    def unanswered_probes(self) -> int:
+        return self._connection.unanswered_probes
 
     @property
     @override
@@ -87,8 +87,8 @@ class AioquicCore(QuicCore):
 
     @property
     @override
-    def starved(self) -> bool:
-        return self._connection.starved
+    def credit_blocked(self) -> bool:
+        return self._connection.credit_blocked
 
     @property
     @override
@@ -235,7 +235,7 @@ class AioquicBackend(Backend):
         logging.getLogger("quic").setLevel(logging.CRITICAL)  # it tells of every connection
 
     @override
-    def client(self, terms: ClientTerms) -> AioquicCore:
+    def client(self, terms: ClientParameters) -> AioquicEngine:
         configuration = QuicConfiguration(
             is_client=True,
             alpn_protocols=[terms.alpn],
@@ -247,12 +247,12 @@ class AioquicBackend(Backend):
         _size(configuration)
         if terms.identity is not None:
             _identify(configuration, terms.identity)
-        return AioquicCore(
+        return AioquicEngine(
             AioquicConnection(configuration=configuration, session_ticket_handler=terms.on_ticket)
         )
 
     @override
-    def server(self, terms: ServerTerms) -> AioquicCore:
+    def server(self, terms: ServerParameters) -> AioquicEngine:
         configuration = QuicConfiguration(
             is_client=False, alpn_protocols=[terms.alpn], idle_timeout=terms.idle_timeout
         )
@@ -271,7 +271,7 @@ class AioquicBackend(Backend):
             session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
         )
         connection.tell_reset_token(terms.reset_token)
-        return AioquicCore(connection)
+        return AioquicEngine(connection)
 
     @override
     def check(self, identity: ServerIdentity) -> None:

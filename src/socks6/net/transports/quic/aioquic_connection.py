@@ -176,7 +176,7 @@ class AioquicConnection(QuicConnection):
         return not (self._loss.bytes_in_flight or self.unsent())
 
     @property
-    def starved(self) -> bool:
+    def credit_blocked(self) -> bool:
         """Whether bytes wait to leave though nothing is on its way."""
         return not self._loss.bytes_in_flight and self.unsent() > 0
 
@@ -187,7 +187,7 @@ class AioquicConnection(QuicConnection):
         return smoothed
 
     @property
-    def unanswered(self) -> int:
+    def unanswered_probes(self) -> int:
         """How many probes in a row the peer has left unanswered."""
         return self._loss._pto_count  # noqa: SLF001
 

@@ -23,7 +23,7 @@ def _aioquic(module: ModuleType) -> Backend:
 
 
 MAKERS: Final[Mapping[str, Callable[[ModuleType], Backend]]] = {"qh3": _qh3, "aioquic": _aioquic}
-EXAMINED: Final[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
+VETTED_VERSIONS: Final[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     "qh3": ((2, 1), (3,)),
     "aioquic": ((1, 7), (2,)),
 }
@@ -31,7 +31,7 @@ EXAMINED: Final[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
 EXTRAS: Final[Mapping[str, str]] = {"qh3": "quic", "aioquic": "quic-aioquic"}
 
 
-def backend_named(name: str = DEFAULT) -> Backend:
+def load_backend(name: str = DEFAULT) -> Backend:
     """Return a backend. Raises ConfigurationError for an unknown one, and for one that is not installed."""
     if name not in MAKERS:
         raise ConfigurationError(f"no QUIC backend {name!r}: one of {', '.join(MAKERS)}")
@@ -44,9 +44,9 @@ def backend_named(name: str = DEFAULT) -> Backend:
     return MAKERS[name](module)
 
 
-def unexamined(name: str) -> str:
+def unvetted_version(name: str) -> str:
     """Return the version of a library that is installed, if nobody knows what strangers can do to it; else ""."""
     version = importlib.metadata.version(name)
     parts = tuple(int(part) for part in version.split(".") if part.isdecimal())
-    first, past = EXAMINED[name]
+    first, past = VETTED_VERSIONS[name]
     return "" if first <= parts < past else version

@@ -22,7 +22,7 @@ from socks6.net.network_changes import NetworkChanges
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.pump import Road
+from socks6.net.transports.quic.pump import PacketTransport
 
 BATCH: Final = 32  # pieces taken from the socket before others have their turn
 ROOM: Final = 64
@@ -38,7 +38,7 @@ NETWORK_CHANGED: Final = (
 )  # what a connection ends with that has not begun when its way is lost
 
 
-class ClientSocket(Road):
+class ClientSocket(PacketTransport):
     """Carries the packets of one connection."""
 
     def __init__(self, address: SocketAddress) -> None:
@@ -116,10 +116,10 @@ class ClientSocket(Road):
 
     def _count_probes(self) -> None:
         """Have another socket for what the peer does not answer."""
-        unanswered = self._connection.core.unanswered if self._connection is not None else 0
-        if unanswered < LOST[0]:
+        unanswered_probes = self._connection.core.unanswered_probes if self._connection is not None else 0
+        if unanswered_probes < LOST[0]:
             self._sockets_for_probes = 0
-        elif self._sockets_for_probes < len(LOST) and unanswered >= LOST[self._sockets_for_probes]:
+        elif self._sockets_for_probes < len(LOST) and unanswered_probes >= LOST[self._sockets_for_probes]:
             self._sockets_for_probes += 1
             self._loop.call_soon(self._replace)
 
@@ -195,8 +195,8 @@ class ClientSocket(Road):
             except OSError:
                 continue
             if data:
-                connection.packets_arrived(data, segment_size(control) or len(data), self._address)
-        connection.turn_ended()
+                connection.packets_received(data, segment_size(control) or len(data), self._address)
+        connection.batch_ended()
 
     def _is_refused(self, connection: QuicConnection) -> bool:
         """Return whether an error ends the connection."""
@@ -207,7 +207,7 @@ class ClientSocket(Road):
             )  # the network may be another by now: the idle time-out decides
             return False
         # anybody may say so, but not prevent the peer's answers: one that still answers is there
-        if number and (connection.handshake is None or connection.core.unanswered >= BELIEVED):
+        if number and (connection.handshake is None or connection.core.unanswered_probes >= BELIEVED):
             connection.refused(number)
             return True
         return False

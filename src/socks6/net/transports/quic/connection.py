@@ -19,17 +19,17 @@ from socks6.net.transports.quic.core import (
     FrameArrived,
     HandshakeDone,
     PingAnswered,
-    QuicCore,
+    QuicEngine,
     StreamBytes,
     StreamReset,
     StreamStopped,
     Terminated,
 )
-from socks6.net.transports.quic.frames import HALF, FrameQueue, PeerIds
-from socks6.net.transports.quic.pump import Pump, Road
-from socks6.net.transports.quic.stalls import StallWatch
+from socks6.net.transports.quic.frames import HALF, FrameQueue, PeerStreamIds
+from socks6.net.transports.quic.pump import PacketTransport, Pump
+from socks6.net.transports.quic.stalls import StallMonitor
 from socks6.net.transports.quic.stream import GIVEN_UP, UNSENT, QuicStream
-from socks6.net.transports.quic.waiters import Waiters
+from socks6.net.transports.quic.waiters import Condition
 
 ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left yet: then all senders wait
 LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
@@ -47,16 +47,18 @@ CLOSED: Final = 0  # the code of connections that are closed in order
 class QuicConnection:
     """A connection; `MultiplexedConnection` says what it gives.
 
-    Everything happens in callbacks of the loop: its owner hands packets in and calls `turn_ended`.
+    Everything happens in callbacks of the loop: its owner hands packets in and calls `batch_ended`.
     """
 
-    def __init__(self, core: QuicCore, road: Road, remote: SocketAddress, *, is_client: bool) -> None:
+    def __init__(
+        self, core: QuicEngine, road: PacketTransport, remote: SocketAddress, *, is_client: bool
+    ) -> None:
         self.core: Final = core
         self._loop = asyncio.get_running_loop()
         self._road = road
         self._pump = Pump(core, road, remote, self)
         self._is_client = is_client
-        self._peer_ids = PeerIds(1 if is_client else 0)
+        self._peer_ids = PeerStreamIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
         self._arrived: deque[QuicStream] = deque()
         self._full: dict[
@@ -64,19 +66,19 @@ class QuicConnection:
         ] = {}  # streams whose senders wait: unsent bytes, and since when
         self._starved_since: float | None = None
         self._frames = FrameQueue(core)
-        self._frame_room = Waiters()
+        self._frame_room = Condition()
         self._refusing = False
         self._unread = 0
         self._sink: FrameSink | None = None
-        self._watchers = Waiters()  # of streams that come, of the handshake
-        self._quiet = Waiters()  # who wait for everything to have arrived
-        self._signs = Waiters()  # who wait for the peer to show whether it is there
+        self._watchers = Condition()  # of streams that come, of the handshake
+        self._quiet = Condition()  # who wait for everything to have arrived
+        self._signs = Condition()  # who wait for the peer to show whether it is there
         self._pings = 0  # that somebody waits for the answers to
         self._pinged = 0  # of these, the last that was answered
         self._doubters: set[Callable[[], None]] = set()
         self._unused_by: float | None = None
-        self._openers = Waiters()  # who wait for the peer to allow a stream
-        self._stalls = StallWatch(core)
+        self._openers = Condition()  # who wait for the peer to allow a stream
+        self._stalls = StallMonitor(core)
         self._look_at: float | None = None
         self.handshake: HandshakeDone | None = None
         self.over: OSError | None = None
@@ -132,7 +134,7 @@ class QuicConnection:
     @property
     def answers(self) -> bool:
         """Whether the peer seems to be there."""
-        return self.over is None and self.core.unanswered < UNANSWERED
+        return self.over is None and self.core.unanswered_probes < UNANSWERED
 
     @contextlib.contextmanager
     def watched(self, doubt: Callable[[], None]) -> Iterator[None]:
@@ -144,11 +146,11 @@ class QuicConnection:
             self._doubters.discard(doubt)
 
     @property
-    def heard_at(self) -> float:
+    def last_received_at(self) -> float:
         """When something has come from the peer, on the loop's clock."""
-        return self._pump.heard_at
+        return self._pump.last_received_at
 
-    async def is_there(self) -> bool:
+    async def is_alive(self) -> bool:
         """Ask the peer; return whether it answered before there was reason for doubt."""
         self._pings += 1
         number = self._pings
@@ -205,13 +207,13 @@ class QuicConnection:
         """Let the peer open no more streams; those that there are go on."""
         self._refusing = True
 
-    def want_streams(self, wanted: bool) -> None:
+    def allow_peer_streams(self, wanted: bool) -> None:
         """See MultiplexedConnection."""
         self._refusing = not wanted
         while self._refusing and self._arrived:
             self._arrived.popleft().abort()
 
-    async def proven(self) -> None:
+    async def wait_handshake_confirmed(self) -> None:
         """See MultiplexedConnection."""
         while self.handshake is None:
             self._check_open()
@@ -219,7 +221,7 @@ class QuicConnection:
 
     # DATAGRAM frames.
 
-    def take_frames(self, sink: FrameSink | None) -> None:
+    def set_frame_sink(self, sink: FrameSink | None) -> None:
         """See MultiplexedConnection."""
         self._sink = sink
 
@@ -230,7 +232,7 @@ class QuicConnection:
         self._pump.flush_soon()
         return True
 
-    async def frame_room(self) -> None:
+    async def wait_frame_room(self) -> None:
         """See MultiplexedConnection."""
         while self._frames.size > HALF or self.over is not None:
             self._check_open()
@@ -362,12 +364,12 @@ class QuicConnection:
                 self.core.ping(number)
             self._pump.flush_soon()
 
-    def packets_arrived(self, data: bytes, size: int, source: SocketAddress) -> None:
-        """Take a packet, or several of `size` bytes each; `turn_ended` must follow."""
+    def packets_received(self, data: bytes, size: int, source: SocketAddress) -> None:
+        """Take a packet, or several of `size` bytes each; `batch_ended` must follow."""
         self._pump.heard()
         self.core.receive(data, size, source, self._loop.time())
 
-    def turn_ended(self) -> None:
+    def batch_ended(self) -> None:
         """Act upon what came, and answer once those who wait for it have had their turn."""
         self._take_events()
         self._openers.wake()
@@ -413,7 +415,7 @@ class QuicConnection:
                 doubt()
 
     def _wake_senders(self, now: float) -> None:
-        if not self.core.starved:
+        if not self.core.credit_blocked:
             self._starved_since = None
         elif self._starved_since is None:
             self._starved_since = now
@@ -443,9 +445,9 @@ class QuicConnection:
     @property
     def _gone_at(self) -> float | None:
         """When the peer is taken for dead, as far as that can be said now."""
-        if self.handshake is None or self.core.unanswered < UNANSWERED:
+        if self.handshake is None or self.core.unanswered_probes < UNANSWERED:
             return None
-        return self._pump.heard_at + GONE
+        return self._pump.last_received_at + GONE
 
     def _end_if_gone(self, now: float) -> None:
         """End a connection whose peer has died without a word, well before the idle time-out."""
@@ -547,5 +549,5 @@ class QuicConnection:
         self._signs.wake()
         self._frame_room.wake()
         if self._sink is not None:
-            self._sink.connection_over()
+            self._sink.connection_lost()
         self.on_over()

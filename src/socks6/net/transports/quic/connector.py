@@ -15,9 +15,9 @@ from socks6.net.transports.quic.core import (
     ALERT,
     ALPN,
     Backend,
-    ClientTerms,
+    ClientParameters,
     HandshakeDone,
-    QuicCore,
+    QuicEngine,
     ServerIdentity,
     Terminated,
     Ticket,
@@ -67,7 +67,7 @@ class QuicConnector:
         it may come twice.
         """
         core = self._backend.client(
-            ClientTerms(
+            ClientParameters(
                 server_name=self._server_name,
                 alpn=self._alpn,
                 identity=self._identity,
@@ -89,18 +89,18 @@ class QuicConnector:
     async def ready(self, connection: QuicConnection) -> None:
         """Wait until the server is known to be the right one. Raises TlsFailed, CertificateRefused, OSError."""
         try:
-            await connection.proven()
+            await connection.wait_handshake_confirmed()
         except OSError as error:
             raise failure_of(connection.terminated, error) from None
 
-    def _judge(self, core: QuicCore, done: HandshakeDone) -> OSError | None:
+    def _judge(self, core: QuicEngine, done: HandshakeDone) -> OSError | None:
         """Return why the server is not the right one, before anything more is sent to it; None if it is."""
         refusal = self._refusal(core, done)
         if refusal is not None:
             self._tickets.clear()
         return refusal
 
-    def _refusal(self, core: QuicCore, done: HandshakeDone) -> OSError | None:
+    def _refusal(self, core: QuicEngine, done: HandshakeDone) -> OSError | None:
         if done.protocol != self._alpn:
             return TlsFailed(f"there is QUIC, but nobody who speaks {self._alpn} (ALPN)")
         if done.resumed:  # no certificate is shown: the connection that got the ticket saw one

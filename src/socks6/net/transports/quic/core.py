@@ -100,7 +100,7 @@ Event: TypeAlias = (
 )
 
 
-class QuicCore(Protocol):
+class QuicEngine(Protocol):
     """One connection: packets and time in, events and packets out. Raises ConnectionError for what is too late."""
 
     @property
@@ -120,7 +120,7 @@ class QuicCore(Protocol):
         """Whether streams wait for others to be read, since too much is unread to take anything."""
 
     @property
-    def unanswered(self) -> int:
+    def unanswered_probes(self) -> int:
         """How many probes in a row the peer has left unanswered."""
 
     @property
@@ -128,7 +128,7 @@ class QuicCore(Protocol):
         """Whether everything that was sent has arrived."""
 
     @property
-    def starved(self) -> bool:
+    def credit_blocked(self) -> bool:
         """Whether bytes wait to leave though nothing is on its way: the peer gives no credit for them."""
 
     @property
@@ -230,7 +230,7 @@ class TicketBox(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTerms:
+class ClientParameters:
     """How a client connects. The server's certificate is the caller's to check, before anything is sent.
 
     `identity` is shown to a server that asks for it.
@@ -245,7 +245,7 @@ class ClientTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerTerms:
+class ServerParameters:
     """How a server accepts a connection."""
 
     identity: ServerIdentity
@@ -268,10 +268,10 @@ class Backend(Protocol):
     def verifies_clients(self) -> bool:
         """Whether a server really checks clients' certificates."""
 
-    def client(self, terms: ClientTerms) -> QuicCore:
+    def client(self, terms: ClientParameters) -> QuicEngine:
         """Return a client's end. Raises ConfigurationError for certificates that it cannot use."""
 
-    def server(self, terms: ServerTerms) -> QuicCore:
+    def server(self, terms: ServerParameters) -> QuicEngine:
         """Return a server's end."""
 
     def check(self, identity: ServerIdentity) -> None:

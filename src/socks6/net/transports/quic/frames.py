@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final
 
-from socks6.net.transports.quic.core import QuicCore
+from socks6.net.transports.quic.core import QuicEngine
 
 BYTES: Final = 1 << 18  # that wait at the most
 HALF: Final = BYTES // 2  # from here on, who can had better wait
@@ -12,7 +12,7 @@ HALF: Final = BYTES // 2  # from here on, who can had better wait
 class FrameQueue:
     """Keeps frames until congestion control lets them go: a library itself would keep any number."""
 
-    def __init__(self, core: QuicCore) -> None:
+    def __init__(self, core: QuicEngine) -> None:
         self._core = core
         self._frames: deque[bytes] = deque()
         self.size = 0
@@ -49,7 +49,7 @@ class FrameQueue:
         self.size = 0
 
 
-class PeerIds:
+class PeerStreamIds:
     """Tells which ids of the peer's streams are new: each begins once, but packets overtake each other."""
 
     def __init__(self, first: int) -> None:

@@ -19,9 +19,9 @@ from socks6.net.transports.quic.core import (
     ALPN,
     CID_SIZE,
     Backend,
-    QuicCore,
+    QuicEngine,
     ServerIdentity,
-    ServerTerms,
+    ServerParameters,
 )
 from socks6.net.transports.quic.guard import EXCESSIVE, Offenders
 from socks6.net.transports.quic.header import (
@@ -32,9 +32,9 @@ from socks6.net.transports.quic.header import (
     split_by_destination,
     version_negotiation,
 )
-from socks6.net.transports.quic.pump import Road
+from socks6.net.transports.quic.pump import PacketTransport
 from socks6.net.transports.quic.resets import StatelessResets
-from socks6.net.transports.quic.retry import Known, RetryTokens
+from socks6.net.transports.quic.retry import RetryTokenPayload, RetryTokens
 from socks6.net.transports.quic.tickets import SingleUseTickets
 
 HANDSHAKE_SECONDS: Final = 10.0
@@ -133,7 +133,7 @@ class QuicListener(Receiver):
                 if guest is not None:
                     touched[guest] = None
         for guest in touched:
-            guest.connection.turn_ended()
+            guest.connection.batch_ended()
             self._look_at(guest)
 
     def _hand_in(self, arrival: Arrival) -> "_Guest | None":
@@ -144,7 +144,7 @@ class QuicListener(Receiver):
         guest = self._by_cid.get(header.destination) or self._admit(header, arrival)
         if guest is not None:
             guest.local_address = arrival.local
-            guest.connection.packets_arrived(arrival.data, arrival.size, arrival.source)
+            guest.connection.packets_received(arrival.data, arrival.size, arrival.source)
         return guest
 
     # Who comes.
@@ -198,9 +198,9 @@ class QuicListener(Receiver):
         )
         self.port.send(packet, arrival.source, arrival.local)
 
-    def _make(self, header: Header, arrival: Arrival, known: Known | None) -> QuicCore:
+    def _make(self, header: Header, arrival: Arrival, known: RetryTokenPayload | None) -> QuicEngine:
         core = self._backend.server(
-            ServerTerms(
+            ServerParameters(
                 identity=self._identity(),
                 tickets=self._tickets,
                 first_cid=known.first_cid if known else header.destination,
@@ -213,7 +213,7 @@ class QuicListener(Receiver):
             core.suspect()
         return core
 
-    def _let_in(self, header: Header, arrival: Arrival, known: Known | None) -> "_Guest":
+    def _let_in(self, header: Header, arrival: Arrival, known: RetryTokenPayload | None) -> "_Guest":
         core = self._make(header, arrival, known)
         guest = _Guest(self.port, arrival.local)
         connection = guest.connection = QuicConnection(core, guest, arrival.source, is_client=False)
@@ -296,7 +296,7 @@ def _by_connection(row: Arrival) -> Iterable[Arrival]:
     return [row._replace(data=row.data[begin:end], size=min(row.size, end - begin)) for begin, end in parts]
 
 
-class _Guest(Road):
+class _Guest(PacketTransport):
     """One connection at the port."""
 
     __slots__ = ("_port", "connection", "given", "local_address")

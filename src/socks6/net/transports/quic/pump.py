@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
-from socks6.net.transports.quic.core import QuicCore
+from socks6.net.transports.quic.core import QuicEngine
 
 KEEP_ALIVE: Final = 10.0  # seconds of our silence while there are streams, well below the idle time-out
 UNHEARD: Final = (
@@ -16,7 +16,7 @@ UNHEARD: Final = (
 )
 
 
-class Road(Protocol):
+class PacketTransport(Protocol):
     """How packets get to the peer."""
 
     @property
@@ -31,7 +31,7 @@ class Road(Protocol):
         """Send packets to one place."""
 
 
-class Owner(Protocol):
+class PumpDelegate(Protocol):
     """Whose packets they are."""
 
     @property
@@ -52,7 +52,9 @@ class Owner(Protocol):
 class Pump:
     """Much that is written in one turn of the loop leaves together."""
 
-    def __init__(self, core: QuicCore, road: Road, remote: SocketAddress, owner: Owner) -> None:
+    def __init__(
+        self, core: QuicEngine, road: PacketTransport, remote: SocketAddress, owner: PumpDelegate
+    ) -> None:
         self._core = core
         self._loop = asyncio.get_running_loop()
         self._road = road
@@ -60,7 +62,7 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when it fires
         self._flush_due = False
-        self._sent_at = self.heard_at = self._asked_at = self._loop.time()
+        self._sent_at = self.last_received_at = self._asked_at = self._loop.time()
         self._stopped = False
         self.remote = remote
 
@@ -72,7 +74,7 @@ class Pump:
 
     def heard(self) -> None:
         """Take note that the peer is there."""
-        self.heard_at = self._loop.time()
+        self.last_received_at = self._loop.time()
 
     def flush(self) -> None:
         """Send what there is."""
@@ -136,7 +138,11 @@ class Pump:
 
     def _ask_at(self) -> float | None:
         """Return when the peer is to answer; the core itself asks again, as often as it must."""
-        if not self._owner.kept_alive or self._core.unanswered:
+        if not self._owner.kept_alive or self._core.unanswered_probes:
             return None
         silent_at = max(self._sent_at, self._asked_at) + KEEP_ALIVE
-        return silent_at if self._asked_at > self.heard_at else min(silent_at, self.heard_at + UNHEARD)
+        return (
+            silent_at
+            if self._asked_at > self.last_received_at
+            else min(silent_at, self.last_received_at + UNHEARD)
+        )

@@ -27,14 +27,14 @@ from socks6.net.transports.quic.core import (
     Backend,
     CidIssued,
     CidRetired,
-    ClientTerms,
+    ClientParameters,
     Event,
     FrameArrived,
     HandshakeDone,
     PingAnswered,
-    QuicCore,
+    QuicEngine,
     ServerIdentity,
-    ServerTerms,
+    ServerParameters,
     StreamBytes,
     StreamReset,
     StreamStopped,
@@ -57,7 +57,7 @@ SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where le
 )
 
 
-class Qh3Core(QuicCore):
+class Qh3Engine(QuicEngine):
     """One connection by qh3."""
 
     def __init__(self, connection: Qh3Connection) -> None:
@@ -98,7 +98,7 @@ class Qh3Core(QuicCore):
 
     @property
     @override
-    def unanswered(self) -> int:
+    def unanswered_probes(self) -> int:
         core = self._connection.native
         return 0 if core is None else core.pto_count
 
@@ -110,7 +110,7 @@ class Qh3Core(QuicCore):
 
     @property
     @override
-    def starved(self) -> bool:
+    def credit_blocked(self) -> bool:
         core = self._connection.native
         return core is not None and not core.bytes_in_flight and self.unsent() > 0
 
@@ -323,7 +323,7 @@ class Qh3Backend(Backend):
         )  # it warns of every connection that a peer closes
 
     @override
-    def client(self, terms: ClientTerms) -> Qh3Core:
+    def client(self, terms: ClientParameters) -> Qh3Engine:
         configuration = QuicConfiguration(
             is_client=True,
             alpn_protocols=[terms.alpn],
@@ -337,10 +337,10 @@ class Qh3Backend(Backend):
         if terms.identity is not None:
             _identify(configuration, terms.identity)
         connection = Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket)
-        return Qh3Core(connection)
+        return Qh3Engine(connection)
 
     @override
-    def server(self, terms: ServerTerms) -> Qh3Core:
+    def server(self, terms: ServerParameters) -> Qh3Engine:
         configuration = QuicConfiguration(
             is_client=False,
             alpn_protocols=[terms.alpn],
@@ -362,7 +362,7 @@ class Qh3Backend(Backend):
             session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
         )
         connection.reset_token = terms.reset_token(connection.host_cid)
-        return Qh3Core(connection)
+        return Qh3Engine(connection)
 
     @override
     def check(self, identity: ServerIdentity) -> None:

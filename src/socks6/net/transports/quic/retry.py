@@ -16,7 +16,7 @@ MAC_SIZE: Final = 16
 HEAD: Final = Struct("!dB")  # when it was made, and how long the first id is; then both ids, and the seal
 
 
-class Known(NamedTuple):
+class RetryTokenPayload(NamedTuple):
     """What a token says."""
 
     first_cid: bytes
@@ -31,11 +31,13 @@ class RetryTokens:
         self._spent: dict[bytes, float] = {}  # by the id, in order
 
     def make(self, source: SocketAddress, first_cid: bytes, retry_cid: bytes, now: float) -> bytes:
-        """Return the token of a client; the ids are as for `ServerTerms`."""
+        """Return the token of a client; the ids are as for `ServerParameters`."""
         body = HEAD.pack(now, len(first_cid)) + first_cid + retry_cid
         return body + self._seal(body, source)
 
-    def read(self, token: bytes, destination: bytes, source: SocketAddress, now: float) -> Known | None:
+    def read(
+        self, token: bytes, destination: bytes, source: SocketAddress, now: float
+    ) -> RetryTokenPayload | None:
         """Return what a token says; None for one that is not ours, is another's, or is too old.
 
         It is another's where it comes from elsewhere, or in a packet whose `destination` is not the id of our Retry
@@ -48,10 +50,10 @@ class RetryTokens:
         if not 0 <= now - made <= LIFETIME:
             return None
         ids = body[HEAD.size :]
-        known = Known(ids[:size], ids[size:])
+        known = RetryTokenPayload(ids[:size], ids[size:])
         return known if known.retry_cid == destination else None
 
-    def spend(self, known: Known, now: float) -> bool:
+    def spend(self, known: RetryTokenPayload, now: float) -> bool:
         """Spend a token that was read; return False if it was spent before."""
         while self._spent:
             oldest = next(iter(self._spent))

@@ -4,20 +4,20 @@ import contextlib
 from collections.abc import Collection
 from typing import Final
 
-from socks6.net.transports.quic.core import UNREAD, QuicCore
+from socks6.net.transports.quic.core import UNREAD, QuicEngine
 from socks6.net.transports.quic.stream import GIVEN_UP, QuicStream
 
 STALL: Final = 30.0  # seconds that a stream nobody reads may keep the others from going on
 
 
-class StallWatch:
+class StallMonitor:
     """Gives such streams up after a while, those with most unread first, until the others can go on.
 
     A connection's only stream is left alone: it holds up nobody, as with TCP. Libraries with credit by stream never
-    stall (`QuicCore.stalled`).
+    stall (`QuicEngine.stalled`).
     """
 
-    def __init__(self, core: QuicCore) -> None:
+    def __init__(self, core: QuicEngine) -> None:
         self._core = core
         self._since: float | None = None
 

@@ -26,7 +26,7 @@ GIVEN_UP: Final = 1  # the code of streams that were aborted
 NOT_WANTED: Final = 0  # the code of what is stopped because the stream was closed in order
 
 
-class Carrier(MultiplexedConnection, Protocol):
+class StreamHost(MultiplexedConnection, Protocol):
     """What a stream needs of its connection."""
 
     def send_on(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
@@ -56,7 +56,7 @@ class QuicStream:
         "_sends", "_settled", "_unwanted", "early", "heard", "id", "turns", "unread",
     )  # fmt: skip
 
-    def __init__(self, carrier: Carrier, stream_id: int, *, early: bool = False) -> None:
+    def __init__(self, carrier: StreamHost, stream_id: int, *, early: bool = False) -> None:
         """`early` tells of a peer's stream that began before the peer had proven to be there."""
         self.id: Final = stream_id
         self.early: Final = early

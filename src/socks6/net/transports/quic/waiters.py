@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 
-class Waiters:
+class Condition:
     """Any number of them."""
 
     def __init__(self) -> None:

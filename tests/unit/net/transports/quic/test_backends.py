@@ -5,19 +5,19 @@ import sys
 import pytest
 
 from socks6.errors import ConfigurationError
-from socks6.net.transports.quic.backends import backend_named, unexamined
+from socks6.net.transports.quic.backends import load_backend, unvetted_version
 from tests.kit.quic import BACKENDS
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_each_is_found_by_its_name(name: str) -> None:
-    assert backend_named(name).name == name
-    assert not backend_named(name).verifies_clients
+    assert load_backend(name).name == name
+    assert not load_backend(name).verifies_clients
 
 
 def test_an_unknown_one_is_told_of() -> None:
     with pytest.raises(ConfigurationError, match="one of qh3, aioquic"):
-        backend_named("quiche")
+        load_backend("quiche")
 
 
 @pytest.mark.parametrize(("name", "extra"), [("qh3", "quic"), ("aioquic", "quic-aioquic")])
@@ -26,7 +26,7 @@ def test_one_that_is_not_installed_names_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, f"socks6.net.transports.quic.{name}", None)
     with pytest.raises(ConfigurationError, match=rf"pip install socks6\[{extra}\]"):
-        backend_named(name)
+        load_backend(name)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_a_version_that_nobody_has_examined_is_told(
     monkeypatch: pytest.MonkeyPatch, name: str, version: str, told: str
 ) -> None:
     monkeypatch.setattr("importlib.metadata.version", {name: version}.__getitem__)
-    assert unexamined(name) == told
+    assert unvetted_version(name) == told
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_those_that_the_extras_install_have_been_examined(name: str) -> None:
-    assert unexamined(name) == ""
+    assert unvetted_version(name) == ""

@@ -13,8 +13,8 @@ from socks6.net.datagrams.segments import SegmentSender
 from socks6.net.stream import FrameSink
 from socks6.net.transports.quic import connection as module
 from socks6.net.transports.quic import pump
-from socks6.net.transports.quic.aioquic import AioquicCore
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.aioquic import AioquicEngine
+from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.client_socket import ClientSocket
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.core import (
@@ -24,7 +24,7 @@ from socks6.net.transports.quic.core import (
     UNREAD_FOR_OTHERS,
 )
 from socks6.net.transports.quic.frames import BYTES
-from socks6.net.transports.quic.qh3 import Qh3Core
+from socks6.net.transports.quic.qh3 import Qh3Engine
 from socks6.net.transports.quic.stream import LAST_WORDS, QuicStream
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
@@ -51,7 +51,7 @@ class Frames(FrameSink):
         self.came.set()
 
     @override
-    def connection_over(self) -> None:
+    def connection_lost(self) -> None:
         self.over = True
 
 
@@ -112,7 +112,7 @@ def test_frames_go_both_ways(run: Run, client: str, server: str) -> None:
         async with joined(client, server) as (near, far):
             for one, other in ((near, far), (far, near)):
                 sink = Frames()
-                other.take_frames(sink)
+                other.set_frame_sink(sink)
                 assert one.send_frame(b"a")
                 assert one.send_frame(bytes(one.largest_frame))
                 while len(sink.data) < 2:
@@ -142,13 +142,13 @@ def test_of_too_many_frames_the_oldest_are_dropped(run: Run, library: str) -> No
     async def main() -> None:
         async with joined(library, library) as (near, far):
             sink = Frames()
-            far.take_frames(sink)
+            far.set_frame_sink(sink)
             size = 1000
             count = 4 * BYTES // size
             for number in range(count):
                 near.send_frame(number.to_bytes(4, "big") * (size // 4))
             assert near.frames_dropped >= count - BYTES // size - 1
-            await near.frame_room()
+            await near.wait_frame_room()
             while not sink.data or int.from_bytes(sink.data[-1][:4], "big") < count - 1:
                 await sink.came.wait()
                 sink.came.clear()
@@ -345,8 +345,8 @@ def _swap(road: object, moved: socket.socket) -> None:
 def test_under_load_clients_prove_their_address_first(run: Run, client: str, server: str) -> None:
     async def main() -> None:
         with certificate() as files:
-            async with listening(files, backend_named(server), retry_from=0) as listener:
-                near, far = await connected(connector(files, backend_named(client)), listener)
+            async with listening(files, load_backend(server), retry_from=0) as listener:
+                near, far = await connected(connector(files, load_backend(client)), listener)
                 assert listener.retries == 1
                 await opened(near, far)
                 near.close()
@@ -387,7 +387,7 @@ def test_a_connection_that_ended_holds_nothing_of_the_library(run: Run, library:
                 held = [
                     weakref.ref(core._connection.tls)
                     for core in (near.core, far.core)
-                    if isinstance(core, Qh3Core | AioquicCore)
+                    if isinstance(core, Qh3Engine | AioquicEngine)
                 ]
                 assert [alive() is None for alive in held] == [False, False]
                 near.close()
@@ -420,13 +420,13 @@ def test_streams_that_are_not_wanted_are_refused_also_if_they_have_come(
             early = await far.open()
             await early.send(b"!")
             await until(lambda: near.streams)
-            near.want_streams(False)
+            near.allow_peer_streams(False)
             late = await far.open()
             await late.send(b"!")
             for stream in (early, late):
                 with pytest.raises(ConnectionResetError):
                     await stream.receive()
-            near.want_streams(True)
+            near.allow_peer_streams(True)
             left, right = await opened(far, near)
             await right.send(b"welcome")
             assert await receive_exactly(left, 7) == b"welcome"
@@ -459,8 +459,8 @@ def test_a_server_can_read_the_last_word_of_a_client_that_gives_up_in_the_handsh
 
     async def main() -> None:
         with certificate() as files:
-            async with asyncio.timeout(5), listening(files, backend_named(library)) as listener:
-                client = connector(files, backend_named(library)).begin(("127.0.0.1", listener.local.port))
+            async with asyncio.timeout(5), listening(files, load_backend(library)) as listener:
+                client = connector(files, load_backend(library)).begin(("127.0.0.1", listener.local.port))
                 await until(lambda: client.handshake)
                 client.abandon()
                 await until(lambda: not listener.connections)

@@ -14,11 +14,11 @@ from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.net.encryption.issue import make_certificate
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicCore
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicEngine
+from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.certificates import read_own
 from socks6.net.transports.quic.connector import QuicConnector
-from socks6.net.transports.quic.core import ServerTerms
+from socks6.net.transports.quic.core import ServerParameters
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, listening
@@ -29,7 +29,7 @@ WRONG_PIN = TlsParameters(pins=(bytes(32),))
 
 async def dial(files: Files, library: str, dialler: QuicConnector, *, alpn: str = "socks6") -> None:
     """Try to connect; nobody may have got in at the server if that fails."""
-    async with listening(files, backend_named(library), alpn=alpn) as listener:
+    async with listening(files, load_backend(library), alpn=alpn) as listener:
         try:
             client, _ = await connected(dialler, listener)
             client.close()
@@ -48,7 +48,7 @@ def test_the_right_one_is_reached_by_its_authority_or_its_pin(run: Run, tmp_path
             TlsParameters(ca=files.ca, pins=pins),
             TlsParameters(insecure=True),
         ):
-            await dial(files, library, connector(files, backend_named(library), said=said))
+            await dial(files, library, connector(files, load_backend(library), said=said))
 
     run(main())
 
@@ -57,7 +57,7 @@ def test_certificates_know_absolute_names_without_the_dot(run: Run, tmp_path: Pa
     async def main() -> None:
         files = write_certificate(tmp_path)
         said = TlsParameters(ca=files.ca)
-        backend = backend_named(library)
+        backend = load_backend(library)
         await dial(files, library, QuicConnector("localhost.", said, backend))
 
     run(main())
@@ -67,7 +67,7 @@ def test_an_address_is_a_name_too(run: Run, tmp_path: Path, library: str) -> Non
     async def main() -> None:
         files = write_certificate(tmp_path)
         said = TlsParameters(ca=files.ca)
-        backend = backend_named(library)
+        backend = load_backend(library)
         await dial(files, library, QuicConnector("127.0.0.1", said, backend))
         with pytest.raises(CertificateRefused):
             await dial(files, library, QuicConnector("127.0.0.2", said, backend))
@@ -91,7 +91,7 @@ def test_the_wrong_one_is_refused(run: Run, tmp_path: Path, library: str, wrong:
         elif wrong == "none of the system's":
             said = TlsParameters()
         with pytest.raises(CertificateRefused):
-            await dial(files, library, connector(good, backend_named(library), said=said))
+            await dial(files, library, connector(good, load_backend(library), said=said))
 
     run(main())
 
@@ -109,7 +109,7 @@ def test_a_certificate_that_signs_itself_is_its_own_authority(run: Run, tmp_path
             names = ["localhost", "127.0.0.1"] if name != "other" else ["other.example"]
             certificate, key = Path(made[name].certificate), Path(made[name].key)
             make_certificate(names, certificate=certificate, key=key, now=begun)
-        backend = backend_named(library)
+        backend = load_backend(library)
         await dial(made["good"], library, connector(made["good"], backend))
         issued = write_certificate(tmp_path, stem="issued")
         both = tmp_path / "both.pem"
@@ -133,7 +133,7 @@ def test_who_does_not_speak_the_protocol_is_refused(run: Run, tmp_path: Path, li
     async def main() -> None:
         files = write_certificate(tmp_path)
         with pytest.raises(TlsFailed, match="SOCKS 6") as caught:
-            await dial(files, library, connector(files, backend_named(library)), alpn="h3")
+            await dial(files, library, connector(files, load_backend(library)), alpn="h3")
         assert not isinstance(caught.value, CertificateRefused)
 
     run(main())
@@ -142,7 +142,7 @@ def test_who_does_not_speak_the_protocol_is_refused(run: Run, tmp_path: Path, li
 def test_nobody_there_is_told_at_once(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
-        dialler = connector(files, backend_named(library))
+        dialler = connector(files, load_backend(library))
         connection = dialler.begin(("127.0.0.1", 9))
         with pytest.raises(ConnectionRefusedError):
             await dialler.ready(connection)
@@ -153,8 +153,8 @@ def test_nobody_there_is_told_at_once(run: Run, tmp_path: Path, library: str) ->
 def test_a_ticket_is_good_once(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
-        async with listening(files, backend_named(library)) as listener:
-            dialler = connector(files, backend_named(library))
+        async with listening(files, load_backend(library)) as listener:
+            dialler = connector(files, load_backend(library))
             first, _ = await connected(dialler, listener)
             while not dialler.has_ticket:
                 stream = await first.open()
@@ -179,8 +179,8 @@ def test_early_data_arrives_before_the_handshake_is_done_and_once(
 ) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
-        async with listening(files, backend_named(library)) as listener:
-            dialler = connector(files, backend_named(library))
+        async with listening(files, load_backend(library)) as listener:
+            dialler = connector(files, load_backend(library))
             first, _ = await connected(dialler, listener)
             await first.aclose()
             assert dialler.has_ticket
@@ -194,7 +194,7 @@ def test_early_data_arrives_before_the_handshake_is_done_and_once(
             assert theirs.early
             assert server.handshake is None  # the client has not been heard twice yet
             assert await theirs.receive() == b"early"
-            await server.proven()
+            await server.wait_handshake_confirmed()
             await dialler.ready(client)
             assert client.handshake is not None
             assert client.handshake.early_accepted
@@ -211,11 +211,11 @@ def test_early_data_arrives_before_the_handshake_is_done_and_once(
 def test_early_data_that_is_not_taken_goes_again(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
-        dialler = connector(files, backend_named(library))
-        async with listening(files, backend_named(library)) as listener:
+        dialler = connector(files, load_backend(library))
+        async with listening(files, load_backend(library)) as listener:
             first, _ = await connected(dialler, listener)
             await first.aclose()
-        async with listening(files, backend_named(library)) as listener:  # it knows of no tickets
+        async with listening(files, load_backend(library)) as listener:  # it knows of no tickets
             client = dialler.begin(("127.0.0.1", listener.local.port))
             stream = client.open_nowait()
             assert stream is not None
@@ -239,11 +239,11 @@ def test_early_data_that_was_not_taken_does_not_go_to_another_server(
         files = write_certificate(tmp_path)
         other = write_certificate(tmp_path, stem="other")
         pinned = TlsParameters(pins=(parse_pin(pin_of_file(files.certificate)),))
-        dialler = connector(files, backend_named(library), said=pinned)
-        async with listening(files, backend_named(library)) as listener:
+        dialler = connector(files, load_backend(library), said=pinned)
+        async with listening(files, load_backend(library)) as listener:
             first, _ = await connected(dialler, listener)
             await first.aclose()
-        async with listening(other, backend_named(library)) as listener:
+        async with listening(other, load_backend(library)) as listener:
             client = dialler.begin(("127.0.0.1", listener.local.port))
             stream = client.open_nowait()
             assert stream is not None
@@ -262,7 +262,7 @@ class AsksClients(AioquicBackend):
     """A server that wants its clients to show a certificate, and believes any."""
 
     @override
-    def server(self, terms: ServerTerms) -> AioquicCore:
+    def server(self, terms: ServerParameters) -> AioquicEngine:
         core = super().server(terms)
         connection = core._connection
         begin = connection._initialize
@@ -290,7 +290,7 @@ def test_a_client_shows_the_certificate_that_its_url_names(
         dialler = QuicConnector(
             "localhost",
             said,
-            backend_named(library),
+            load_backend(library),
             identity=read_own(said),
         )
         async with listening(files, AsksClients()) as listener:

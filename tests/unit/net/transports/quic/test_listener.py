@@ -12,14 +12,14 @@ from socks6.net.datagrams.shared import Arrival, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic import listener as module
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.core import (
     Backend,
-    ClientTerms,
+    ClientParameters,
     Event,
-    QuicCore,
+    QuicEngine,
     ServerIdentity,
-    ServerTerms,
+    ServerParameters,
 )
 from socks6.net.transports.quic.header import read_header
 from socks6.net.transports.quic.listener import QuicListener
@@ -29,19 +29,19 @@ from tests.kit.streams import until
 NEAR: SocketAddress = ("127.0.0.1", 9)
 
 
-class Core(QuicCore):
+class Core(QuicEngine):
     """Keeps what it is given, and does nothing."""
 
     certificate = b""
     stalled = False
-    starved = False
+    credit_blocked = False
     round_trip = 0.0
-    unanswered = 0
+    unanswered_probes = 0
     quiet = True
     largest_frame = 0
     room_for_frames = True
 
-    def __init__(self, terms: ServerTerms, number: int) -> None:
+    def __init__(self, terms: ServerParameters, number: int) -> None:
         self.terms = terms
         self._cid = number.to_bytes(8, "big")
         self.got: list[tuple[bytes, int]] = []
@@ -88,11 +88,11 @@ class Library(Backend):
         self.tokens: list[tuple[bytes, bytes]] = []
 
     @override
-    def client(self, terms: ClientTerms) -> QuicCore:
+    def client(self, terms: ClientParameters) -> QuicEngine:
         raise AssertionError("nobody dials")
 
     @override
-    def server(self, terms: ServerTerms) -> QuicCore:
+    def server(self, terms: ServerParameters) -> QuicEngine:
         core = Core(terms, len(self.cores) + 1)  # type: ignore[abstract]  # nobody calls the rest
         self.cores.append(core)
         return core
@@ -220,14 +220,14 @@ def test_handshakes_that_nobody_ends_are_swept_away(run: Run, monkeypatch: pytes
 
 @pytest.mark.parametrize("library", ["qh3", "aioquic"])
 def test_libraries_know_a_first_packet_from_noise(library: str) -> None:
-    backend = backend_named(library)
-    client = backend.client(ClientTerms(server_name="localhost"))
+    backend = load_backend(library)
+    client = backend.client(ClientParameters(server_name="localhost"))
     client.connect(NEAR, 0.0)
     packet = client.to_send(0.0)[0][0]
     header = read_header(packet)
     assert header is not None
     for name in ("qh3", "aioquic"):
-        genuine = backend_named(name).is_genuine
+        genuine = load_backend(name).is_genuine
         assert genuine(packet[: header.end], header.destination, header.number_at)
         assert not genuine(packet[: header.end], b"AAAAAAAA", header.number_at)
         assert not genuine(packet[: header.number_at], header.destination, header.number_at)

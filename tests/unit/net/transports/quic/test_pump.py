@@ -11,19 +11,19 @@ from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic import pump as module
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import Event, QuicCore, StreamBytes, Terminated
-from socks6.net.transports.quic.pump import Road
+from socks6.net.transports.quic.core import Event, QuicEngine, StreamBytes, Terminated
+from socks6.net.transports.quic.pump import PacketTransport
 from tests.kit.loops import Run
 
 NEAR: SocketAddress = ("127.0.0.1", 9)
 
 
-class Ending(QuicCore):
+class Ending(QuicEngine):
     """A connection that is over when its timer fires, which it says in its events, and by refusing all else."""
 
     certificate = cid = b""
-    stalled = starved = False
-    unanswered = 0
+    stalled = credit_blocked = False
+    unanswered_probes = 0
     round_trip = 0.0
     quiet = room_for_frames = True
     largest_frame = 100
@@ -75,7 +75,7 @@ class Ending(QuicCore):
             raise ConnectionError("connection is closed")
 
 
-class Nowhere(Road):
+class Nowhere(PacketTransport):
     """Sends nothing."""
 
     local = Endpoint("127.0.0.1", 1)

@@ -3,10 +3,10 @@
 import pytest
 
 from socks6.net.transports.quic import retry
-from socks6.net.transports.quic.retry import LIFETIME, Known, RetryTokens
+from socks6.net.transports.quic.retry import LIFETIME, RetryTokenPayload, RetryTokens
 
 CLIENT = ("192.0.2.1", 1)
-KNOWN = Known(b"first", b"retry")
+KNOWN = RetryTokenPayload(b"first", b"retry")
 
 
 def test_a_token_is_its_clients_alone() -> None:
@@ -42,15 +42,15 @@ def test_a_token_is_spent_once() -> None:
     tokens = RetryTokens()
     assert tokens.spend(KNOWN, 0.0)
     assert not tokens.spend(KNOWN, LIFETIME)
-    assert tokens.spend(Known(b"first", b"another"), LIFETIME)
+    assert tokens.spend(RetryTokenPayload(b"first", b"another"), LIFETIME)
 
 
 def test_spent_tokens_are_forgotten_when_nobody_could_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = RetryTokens()
     for number in range(100):
-        assert tokens.spend(Known(b"", b"%d" % number), float(number))
+        assert tokens.spend(RetryTokenPayload(b"", b"%d" % number), float(number))
     assert len(tokens._spent) <= LIFETIME + 1
     monkeypatch.setattr(retry, "REMEMBERED", 4)
     for number in range(100, 200):
-        assert tokens.spend(Known(b"", b"%d" % number), 100.0)
+        assert tokens.spend(RetryTokenPayload(b"", b"%d" % number), 100.0)
     assert len(tokens._spent) == 4
