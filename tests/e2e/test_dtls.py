@@ -243,7 +243,7 @@ async def _talk(process: "subprocess.Popen[bytes]", port: int, said: TlsParamete
         for packet in packets:
             received.put_nowait(packet)
 
-    path = DtlsPath(sock, DtlsConnector("localhost", said), take=take, refused=lambda: None)
+    path = DtlsPath(sock, DtlsConnector("localhost", said), on_packets=take, refused=lambda: None)
     async with asyncio.timeout(PATIENCE):
         await path.handshake()
         await path.send(b"a message\n")

@@ -31,7 +31,7 @@ sys.exit(pytest.main([*options, "tests/e2e/test_matrix_transports.py"]))
 
 MACOS_NUMBERS: Final = """
 import tests.kit.elsewhere
-from socks6.net.datagrams.arrival import IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
+from socks6.net.datagrams.packet_info import IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
 print(IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO)
 """
 

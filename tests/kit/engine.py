@@ -14,9 +14,9 @@ from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.inbounds.base import Association, Call, Company, Engine, Inbound, Tunnel
+from socks6.proxy.inbounds.base import Call, Company, Engine, Inbound, OpenedAssociation, Tunnel
 from socks6.proxy.sessions import Session
-from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
+from socks6.relay.datagrams.association_relay import ClientPort, DatagramRelay
 from socks6.telemetry import Ending
 from tests.kit.bindings import ScriptedBinding
 from tests.kit.reading import receive_exactly
@@ -142,17 +142,17 @@ class FakeEngine(Engine):
         self.peers.append(peer)
 
     @override
-    async def associate(self, call: Call) -> Association:
+    async def associate(self, call: Call) -> OpenedAssociation:
         self.calls.append(call)
         if self._failures:
             raise self._failures.pop(0)
         if self.channel is None:
             raise CommandNotSupported("no datagrams here")
-        return Association(channel=self.channel, bound=self.channel.bound)
+        return OpenedAssociation(channel=self.channel, bound=self.channel.bound)
 
     @property
     @override
-    def datagrams(self) -> DatagramPlane:
+    def datagrams(self) -> DatagramRelay:
         raise AssertionError("nobody asked for datagrams")
 
     @property

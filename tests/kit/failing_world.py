@@ -31,7 +31,7 @@ from socks6.proxy.service import Server
 from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.datagrams.mover import PythonMover
+from socks6.relay.datagrams.forwarder import PythonForwarder
 from socks6.relay.plane import RelaySettings
 from socks6.telemetry import ConnectionSummary, Observer
 from tests.kit.certificates import pin_of_file, write_certificate
@@ -89,7 +89,7 @@ class Proxy:
             "penalties": len(worker.penalties),
             "sessions": len(self.sessions),
             "descriptors": worker.descriptors.count,
-            "movers": len(datagrams._far) if datagrams else 0,
+            "movers": len(datagrams._remote_sockets) if datagrams else 0,
             "told of as open": self.log.open,
         }
         return {name: number for name, number in tables.items() if number}
@@ -193,7 +193,7 @@ async def _running(
             ),
             observer=observer or log,
             sessions=sessions,
-            mover=PythonMover,  # the one whose calls can fail here
+            forwarder=PythonForwarder,  # the one whose calls can fail here
         )
         async with Server(listen, worker) as server:
             started.set_result(Proxy(worker=worker, server=server, log=log, sessions=sessions))

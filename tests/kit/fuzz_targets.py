@@ -13,7 +13,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.associate import UDPPath
+from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.errors import Socks6Error
@@ -337,7 +337,7 @@ async def _ask(port: int, tls: ssl.SSLContext, rng: random.Random) -> str:
             case 0:
                 await client.noop()
             case 3:
-                path: UDPPath = rng.choice(("auto", "stream", "stream"))
+                path: UdpPathChoice = rng.choice(("auto", "stream", "stream"))
                 async with client.associate(udp=path, errors=True) as udp, asyncio.timeout(0.1):
                     await udp.send(b"hello", ("example.com", 53))
                     while True:

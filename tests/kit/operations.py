@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import trustme
 from typing_extensions import override
 
-from socks6.client.associate import UDPPath
+from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
 from socks6.errors import ConnectionRefused, OperationFailed
 from socks6.net.encryption.pins import parse_pin
@@ -223,7 +223,7 @@ async def leave_open(world: World, client: Client) -> None:
     transport.write(b"hello")
 
 
-async def associate(world: World, client: Client, udp: UDPPath | None = None) -> None:
+async def associate(world: World, client: Client, udp: UdpPathChoice | None = None) -> None:
     async with client.associate(udp=udp) as association:
         await association.send(b"hello", (HOST, world.datagrams))
         assert (await association.receive())[0] == b"hello"

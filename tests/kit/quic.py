@@ -5,7 +5,7 @@ import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import SharedPort
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.quic.backends import load_backend
@@ -25,15 +25,15 @@ async def listening(
 ) -> AsyncIterator[QuicListener]:
     """Give a listener on the loopback interface."""
     faults: list[Exception] = []
-    readiness = Readiness(faults.append)
-    port = SharedPort("127.0.0.1", 0, readiness)
+    poller = DatagramPoller(faults.append)
+    port = SharedPort("127.0.0.1", 0, poller)
     identity = functools.partial(read_identity, files.server)
     listener = QuicListener(port, backend, identity, url="test", alpn=alpn, retry_from=retry_from)
     try:
         yield listener
     finally:
         await listener.aclose()
-        readiness.close()
+        poller.close()
         assert not faults, faults
 
 

@@ -38,8 +38,8 @@ from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionSummary, NullObserver
+from tests.kit.datagram_forwarders import forwarder_named
 from tests.kit.loops import LOOP_FACTORIES
-from tests.kit.movers import mover_named
 from tests.kit.netns import Namespace
 
 PATIENCE: Final = 5.0
@@ -85,7 +85,7 @@ def udp_server(
     namespace: Namespace | None = None,
     host: str = "127.0.0.1",
     inbound: str = "socks6",
-    mover: str = "best",
+    forwarder: str = "best",
     loop: str = "uvloop",
     policy: Policy = OPENLY,
     settings: Settings | None = None,
@@ -93,7 +93,7 @@ def udp_server(
     via: str = "",
 ) -> Iterator[RunningServer]:
     """Run a server until the block ends; it must have had no fault. `via` is a proxy that it goes out through."""
-    notes, make_mover = _Notes(), mover_named(mover)
+    notes, make_mover = _Notes(), forwarder_named(forwarder)
     place = f"[{host}]" if ":" in host else host
     ready: queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException] = queue.Queue()
 
@@ -104,7 +104,7 @@ def udp_server(
             settings=settings or Settings(drain_timeout=0.1),
             observer=notes,
             outbound=outbound,
-            mover=make_mover,
+            forwarder=make_mover,
         )
         async with Server([f"{inbound}://{place}:0"], worker, open_to_all=True) as server:
             ready.put((_running(server, worker, notes), server.abort))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from socks6.client.association import Association
-from socks6.client.inbox import Received, Recipient
+from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
 from socks6.errors import DatagramFailed, Socks6Error
 from socks6.message.codes import Command
 from socks6.message.datagrams import AssociationMessage, Datagram, DatagramError
@@ -25,15 +25,15 @@ DIALECTS: Final = st.sampled_from([DRAFT_12, GO_212])
 LAYOUTS: Final = st.sampled_from(DatagramLayout)
 
 
-class Listed(Recipient):
+class Listed(DatagramReceiver):
     """Lists what it is told."""
 
     def __init__(self) -> None:
-        self.datagrams: list[Received] = []
+        self.datagrams: list[ReceivedDatagram] = []
         self.errors: list[DatagramFailed] = []
 
     @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         self.datagrams += packets
 
     @override
@@ -48,7 +48,7 @@ class Listed(Recipient):
 def took(packets: Sequence[bytes], dialect: Dialect, layout: DatagramLayout) -> Listed:
     """Return what an association makes of packets."""
 
-    async def take() -> Listed:
+    async def on_packets() -> Listed:
         listed = Listed()
         association = Association(
             memory_stream_pair()[0],
@@ -59,11 +59,11 @@ def took(packets: Sequence[bytes], dialect: Dialect, layout: DatagramLayout) -> 
             dialect=dialect,
             layout=layout,
         )
-        association.deliver_to(listed)
-        association.take(packets)
+        association.set_receiver(listed)
+        association.on_packets(packets)
         return listed
 
-    return asyncio.run(take())
+    return asyncio.run(on_packets())
 
 
 @given(st.lists(st.binary(max_size=80), max_size=8), DIALECTS, LAYOUTS)

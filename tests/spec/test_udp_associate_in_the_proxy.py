@@ -13,7 +13,7 @@ from socks6.message.datagrams import (
 )
 from socks6.message.options import TTL, PortParity, SessionID, SessionRequest, UDPError, find
 from socks6.proxy.settings import Settings, UdpSettings
-from tests.kit.movers import LOOP_OF
+from tests.kit.datagram_forwarders import LOOP_OF
 from tests.kit.udp_server import (
     PATIENCE,
     RawClient,
@@ -31,7 +31,7 @@ PAIR = PortParity(parity=1, reserve=1)
 @pytest.fixture(params=["python", "compiled"])
 def proxy(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Run a proxy with each mover."""
-    with udp_server(mover=request.param, loop=LOOP_OF[request.param]) as running:
+    with udp_server(forwarder=request.param, loop=LOOP_OF[request.param]) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from socks6.cli import complain, describe
-from socks6.cli.forward_udp import DatagramForwarder
+from socks6.cli.forward_udp import UdpPortForwarder
 from socks6.cli.loops import run_loop
 from socks6.cli.proxied import NO_PROXY, client_named, host_named
 from socks6.cli.serve import raise_descriptor_limit
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
     local = Endpoint(host_named("LOCAL", arguments.local[0]), arguments.local[1])
     raise_descriptor_limit()
     if arguments.udp:
-        forwarder = DatagramForwarder(
+        forwarder = UdpPortForwarder(
             client,
             remote,
             idle=UDP_IDLE_SECONDS if arguments.idle is None else arguments.idle,

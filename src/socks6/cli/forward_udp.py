@@ -10,29 +10,36 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.cli import complain, describe
-from socks6.client.associate import UDPPath
 from socks6.client.association import Association
+from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
-from socks6.client.datagram_transport import Remote
-from socks6.client.inbox import Received, Recipient
+from socks6.client.datagram_transport import RemoteAddressFilter
+from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
 from socks6.errors import DatagramFailed, Socks6Error
 from socks6.message.address import is_unspecified
-from socks6.net.datagrams.arrival import ROOM, answer_control, ask_for_local_addresses, local_address
+from socks6.net.datagrams.packet_info import (
+    ANCILLARY_BYTES,
+    destination_address,
+    reply_control,
+    request_packet_info,
+)
 from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
 
-BATCH: Final = 64  # datagrams taken at a time, before others get their turn
-RECEIVE_SIZE: Final = 65536
-SOCKET_BUFFER: Final = 1 << 20
-WAITING: Final = 64  # datagrams of one peer that wait for its association; beyond, the oldest are dropped
+MAX_READS: Final = 64  # datagrams taken at a time, before others get their turn
+MAX_DATAGRAM_BYTES: Final = 65536
+SOCKET_BUFFER_BYTES: Final = 1 << 20
+MAX_WAITING_DATAGRAMS: Final = (
+    64  # datagrams of one peer that wait for its association; beyond, the oldest are dropped
+)
 BRIEF_SECONDS: Final = (
     30.0  # the silence of a peer that has sent but once: a resolver, with a new port each time
 )
 RETRY_SECONDS: Final = 1.0  # how long a peer whose association failed is not listened to
 
 
-class DatagramForwarder:
+class UdpPortForwarder:
     """Gives each peer of a local port an association of its own, so that the host sees each at another port.
 
     `idle` is how many seconds of silence, both ways, end a peer's association, at most BRIEF_SECONDS if it has
@@ -41,7 +48,7 @@ class DatagramForwarder:
     """
 
     def __init__(
-        self, client: Client, remote: Endpoint, *, idle: float, peers: int, path: UDPPath | None = None
+        self, client: Client, remote: Endpoint, *, idle: float, peers: int, path: UdpPathChoice | None = None
     ) -> None:
         self.client: Final = client
         self.remote: Final = remote
@@ -78,12 +85,12 @@ class DatagramForwarder:
     def _receive(self, sock: socket.socket) -> None:
         """Hand what peers have sent to their associations."""
         now = asyncio.get_running_loop().time()
-        for _ in range(BATCH):
+        for _ in range(MAX_READS):
             try:
-                data, control, _, address = sock.recvmsg(RECEIVE_SIZE, ROOM)
+                data, control, _, address = sock.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
             except OSError:  # nothing more; or an ICMP error about an answer, which ends nothing
                 return
-            peer = self._peers.get(address) or self._admit(sock, address, local_address(control))
+            peer = self._peers.get(address) or self._admit(sock, address, destination_address(control))
             self.touch(peer, now)
             peer.send(data)
 
@@ -113,11 +120,11 @@ class DatagramForwarder:
                     self._end(peer)
 
 
-class _Peer(Recipient):
+class _Peer(DatagramReceiver):
     """One local peer and its association."""
 
     def __init__(
-        self, forwarder: DatagramForwarder, sock: socket.socket, address: SocketAddress, local: bytes
+        self, forwarder: UdpPortForwarder, sock: socket.socket, address: SocketAddress, local: bytes
     ) -> None:
         """`local` is the address that the peer sends to, where there are several."""
         self.address: Final = address
@@ -126,10 +133,10 @@ class _Peer(Recipient):
         self.task: asyncio.Task[None] | None = None
         self._forwarder = forwarder
         self._socket = sock
-        self._control = answer_control(address, local)
-        self._source = Remote.named(*forwarder.remote)
+        self._control = reply_control(address, local)
+        self._source = RemoteAddressFilter.for_remote(*forwarder.remote)
         self._association: Association | None = None
-        self._waiting: deque[bytes] = deque(maxlen=WAITING)
+        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING_DATAGRAMS)
 
     def send(self, data: bytes) -> None:
         """Send to the host, once there is a way. What cannot be sent is dropped, as networks do."""
@@ -146,7 +153,7 @@ class _Peer(Recipient):
             association = await forwarder.client.open_association("0.0.0.0", 0, udp=forwarder.path)  # noqa: S104 - at the proxy
             try:
                 self._association = association
-                association.deliver_to(self)
+                association.set_receiver(self)
                 while self._waiting:
                     self._send(association, self._waiting.popleft())
                 await association.run()
@@ -163,10 +170,10 @@ class _Peer(Recipient):
             association.send_nowait(data, self._forwarder.remote)
 
     @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         self._forwarder.touch(self, asyncio.get_running_loop().time())
         for data, source in packets:
-            if self._source.includes(source):
+            if self._source.matches(source):
                 with contextlib.suppress(OSError):  # no room, or the peer is gone: a datagram less
                     self._socket.sendmsg((data,), self._control, 0, self.address)
 
@@ -190,9 +197,9 @@ async def _bound(local: Endpoint) -> socket.socket:
     try:
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
         if is_unspecified(address.host):
-            ask_for_local_addresses(sock)  # answers leave from the address that a peer sends to
+            request_packet_info(sock)  # answers leave from the address that a peer sends to
         sock.bind(address.socket_address)
     except BaseException:
         sock.close()

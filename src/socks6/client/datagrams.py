@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeVar
 
 from socks6.client.asking import Granted
-from socks6.client.associate import Opener, UDPPath
 from socks6.client.association import Association
+from socks6.client.association_factory import AssociationFactory, UdpPathChoice
 from socks6.client.datagram_transport import ProxiedDatagramTransport
 from socks6.client.options import Options, StackOptions, flatten, for_datagrams, with_defaults
 from socks6.client.transport import Carriers
@@ -20,7 +20,7 @@ from socks6.net.url import ProxyUrl
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
-USUAL_PATHS: Final[Mapping[str, UDPPath]] = {  # by what the proxy's URL says
+PATH_CHOICES: Final[Mapping[str, UdpPathChoice]] = {  # by what the proxy's URL says
     "": "auto",
     "auto": "auto",
     "datagram": "datagram",
@@ -36,7 +36,7 @@ class DatagramClient(ABC):
     def __init__(self, url: ProxyUrl, *, dialect: Dialect) -> None:
         self.url: Final = url
         self._carriers: Final = Carriers()
-        self._opener: Final = Opener(self._ask_to_associate, dialect, url=url)
+        self._association_factory: Final = AssociationFactory(self._ask_to_associate, dialect, url=url)
 
     @asynccontextmanager
     async def associate(
@@ -44,7 +44,7 @@ class DatagramClient(ABC):
         host: str = "0.0.0.0",  # noqa: S104 - at the proxy
         port: int = 0,
         *,
-        udp: UDPPath | None = None,
+        udp: UdpPathChoice | None = None,
         options: Options = (),
         errors: bool = False,
         parity: Parity | None = None,
@@ -84,7 +84,7 @@ class DatagramClient(ABC):
         remote_addr: tuple[str, int] | None = None,
         *,
         local_addr: tuple[str, int] = ("0.0.0.0", 0),  # noqa: S104 - at the proxy
-        udp: UDPPath | None = None,
+        udp: UdpPathChoice | None = None,
         options: Options = (),
         errors: bool = True,
         layout: DatagramLayout | None = None,
@@ -114,7 +114,7 @@ class DatagramClient(ABC):
             association.abort()  # the client was left meanwhile
             raise
         self._carriers.carry(association.run(), transport)
-        transport.begin()
+        transport.start()
         return transport, protocol
 
     async def open_association(
@@ -122,7 +122,7 @@ class DatagramClient(ABC):
         host: str,
         port: int,
         *,
-        udp: UDPPath | None = None,
+        udp: UdpPathChoice | None = None,
         options: Options = (),
         layout: DatagramLayout | None = None,
         timeout: float | None = None,
@@ -131,7 +131,9 @@ class DatagramClient(ABC):
         wire = with_defaults(flatten(options), for_datagrams(self.url.options))
         request = Request(command=Command.UDP_ASSOCIATE, host=normalize_host(host), port=port, options=wire)
         async with self._limit(timeout):
-            return await self._opener.open(request, udp=udp or USUAL_PATHS[self.url.udp], layout=layout)
+            return await self._association_factory.open(
+                request, udp=udp or PATH_CHOICES[self.url.udp], layout=layout
+            )
 
     @abstractmethod
     async def _ask_to_associate(self, request: Request) -> Granted:

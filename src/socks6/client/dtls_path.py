@@ -7,7 +7,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.paths import CLOSED, DatagramPath, Path, Refused, Take
+from socks6.client.paths import CLOSED, DatagramPath, PacketCallback, RefusedCallback, UdpPath
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.net.transports.dtls_client import DtlsConnector
 from socks6.net.transports.dtls_records import MOST_DATA
@@ -15,19 +15,24 @@ from socks6.net.transports.dtls_records import MOST_DATA
 ENDED: Final = "the proxy ended the DTLS connection"
 
 
-class DtlsPath(Path):
+class DtlsPath(DatagramPath):
     """Over UDP, encrypted. `handshake` goes before all else."""
 
     name: Final = "dtls"
 
     def __init__(
-        self, sock: socket.socket, connector: DtlsConnector, *, take: Take, refused: Refused
+        self,
+        sock: socket.socket,
+        connector: DtlsConnector,
+        *,
+        on_packets: PacketCallback,
+        refused: RefusedCallback,
     ) -> None:
-        """See `DatagramPath`; `take` gets what was in the packets."""
-        self._below = DatagramPath(sock, take=self._on_packets, refused=refused)
+        """See `UdpPath`; `on_packets` gets what was in the packets."""
+        self._below = UdpPath(sock, on_packets=self._on_packets, refused=refused)
         self._connector = connector
         self._conversation = connector.call()
-        self._take = take
+        self._take = on_packets
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._settled = asyncio.Event()  # the handshake is done, or has failed

@@ -13,11 +13,11 @@ from typing_extensions import override
 from socks6.message.datagrams import MAX_MESSAGE_LENGTH
 from socks6.net.stream import ByteStream
 
-BATCH: Final = 64  # datagrams taken at a time, before others get their turn
-RECEIVE_SIZE: Final = 65536
-SOCKET_BUFFER: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
+MAX_READS: Final = 64  # datagrams taken at a time, before others get their turn
+MAX_DATAGRAM_BYTES: Final = 65536
+SOCKET_BUFFER_BYTES: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
 QUEUE_BYTES: Final = 1 << 20  # of messages that wait for the stream; beyond, the oldest are dropped
-PIECE: Final = 1 << 16  # bytes written to the stream at a time
+WRITE_BYTES: Final = 1 << 16  # bytes written to the stream at a time
 LINGER_SECONDS: Final = 5.0  # what waits for the stream gets when an association is closed
 CLOSED: Final = "the association was closed"
 
@@ -28,11 +28,11 @@ _MTU: Final = {  # how Linux calls the path's MTU, as far as it is known (ip(7),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 24),
 }
 
-Take: TypeAlias = Callable[[Sequence[bytes]], None]
-Refused: TypeAlias = Callable[[], None]
+PacketCallback: TypeAlias = Callable[[Sequence[bytes]], None]
+RefusedCallback: TypeAlias = Callable[[], None]
 
 
-class Path(Protocol):
+class DatagramPath(Protocol):
     """The way of an association's messages."""
 
     @property
@@ -70,15 +70,15 @@ class Path(Protocol):
         """Free what it holds. Idempotent."""
 
 
-class DatagramPath(Path):
+class UdpPath(DatagramPath):
     """Over UDP. The kernel hands over nothing but what the proxy's own address and port sent."""
 
     name: Final = "datagram"
 
-    def __init__(self, sock: socket.socket, *, take: Take, refused: Refused) -> None:
-        """`sock` is connected, and ours now; `take` gets the packets, `refused` is told that nobody is there."""
+    def __init__(self, sock: socket.socket, *, on_packets: PacketCallback, refused: RefusedCallback) -> None:
+        """`sock` is connected, and ours now; `on_packets` gets the packets, `refused` is told that nobody is there."""
         self._socket = sock
-        self._take = take
+        self._on_packets = on_packets
         self._refused = refused
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
@@ -183,8 +183,8 @@ class DatagramPath(Path):
         packets: list[bytes] = []
         refused = False
         try:
-            while len(packets) < BATCH:
-                packets.append(self._socket.recv(RECEIVE_SIZE))
+            while len(packets) < MAX_READS:
+                packets.append(self._socket.recv(MAX_DATAGRAM_BYTES))
         except (BlockingIOError, InterruptedError):
             if not packets:
                 self._watch_again()
@@ -192,7 +192,7 @@ class DatagramPath(Path):
             self._watch_again()
             refused = error.errno == errno.ECONNREFUSED
         if packets:
-            self._take(packets)
+            self._on_packets(packets)
         if refused:
             self._refused()
 
@@ -202,7 +202,7 @@ class DatagramPath(Path):
         self._loop.add_reader(self._socket.fileno(), self._on_readable)
 
 
-class StreamPath(Path):
+class StreamPath(DatagramPath):
     """On the connection to the proxy itself; whoever owns the association reads it."""
 
     name: Final = "stream"
@@ -272,7 +272,7 @@ class StreamPath(Path):
         while self._waiting:
             taken: list[bytes] = []
             size = 0
-            while self._waiting and size < PIECE:
+            while self._waiting and size < WRITE_BYTES:
                 taken.append(self._waiting.popleft())
                 size += len(taken[-1])
             self._size -= size
@@ -297,7 +297,7 @@ def socket_beside(raw: socket.socket | None) -> socket.socket | None:
     try:
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
         sock.bind((local[0], 0, *local[2:]))
         sock.connect(remote)
     except BaseException:

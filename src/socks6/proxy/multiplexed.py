@@ -9,7 +9,7 @@ from socks6.errors import GeneralFailure
 from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection
 from socks6.policy.identity import Identity
 from socks6.proxy.sessions import Session
-from socks6.relay.datagrams.framed import FramePort
+from socks6.relay.datagrams.framed import QuicClientPort
 from socks6.telemetry import Ending
 
 REFUSED: Final = 1  # the code of connections whose first request was not let in
@@ -29,7 +29,7 @@ class MultiplexedVisit:
     def __init__(self, connection: MultiplexedConnection, serve: Serve) -> None:
         """`serve` relays a stream that was opened for a peer."""
         self.connection: Final = connection
-        self.port: Final = FramePort(connection)
+        self.port: Final = QuicClientPort(connection)
         self._group: asyncio.TaskGroup | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._serve = serve

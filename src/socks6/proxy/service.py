@@ -26,8 +26,8 @@ from socks6.net.url import QUIC, TLS, ProxyUrl
 from socks6.proxy.quic import QuicPlace, QuicSetting, backend_for
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.datagrams.plane import ClientPort
-from socks6.relay.datagrams.secured import SecuredPort
+from socks6.relay.datagrams.association_relay import ClientPort
+from socks6.relay.datagrams.secured import DtlsClientPort
 
 OpenPort: TypeAlias = Callable[[str, int], ClientPort]
 
@@ -135,7 +135,7 @@ class Server:
     async def __aenter__(self) -> Self:
         """Listen. Raises OSError for an address that is not to be had."""
         try:
-            ports = SharedPorts(self._worker.datagrams.readiness)
+            ports = SharedPorts(self._worker.datagrams.poller)
             for address in self._addresses:
                 await self._listen(address, ports)
             self._guard_listeners()
@@ -345,7 +345,7 @@ class Server:
         wants_certificate: bool,
     ) -> ClientPort:
         worker = self._worker
-        return SecuredPort(
+        return DtlsClientPort(
             ports.open(host, port),
             contexts,
             limits=self._dtls_limits,

@@ -31,7 +31,7 @@ from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.commands.associate import associate
 from socks6.proxy.commands.bind import bind
 from socks6.proxy.commands.connect import connect
-from socks6.proxy.inbounds.base import Association, Call, Inbound
+from socks6.proxy.inbounds.base import Call, Inbound, OpenedAssociation
 from socks6.proxy.limits import Holder, HolderLimits, holder_of
 from socks6.proxy.listeners import Listeners
 from socks6.proxy.multiplexed import MultiplexedVisit
@@ -40,7 +40,7 @@ from socks6.proxy.participation import Participation, SessionDesk
 from socks6.proxy.presence import Presence, Watch
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
-from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
+from socks6.relay.datagrams.association_relay import ClientPort, DatagramRelay
 from socks6.relay.plane import RelayResult
 from socks6.telemetry import ConnectionSummary, Ending
 
@@ -85,7 +85,7 @@ class Workplace(Protocol):
         """The sessions, if there are any."""
 
     @property
-    def datagrams(self) -> DatagramPlane:
+    def datagrams(self) -> DatagramRelay:
         """What joins associations with their clients."""
 
     @property
@@ -313,11 +313,11 @@ class Visit:
         return connection
 
     @property
-    def datagrams(self) -> DatagramPlane:
+    def datagrams(self) -> DatagramRelay:
         """Return what joins associations with their clients."""
         return self.worker.datagrams
 
-    async def associate(self, call: Call) -> Association:
+    async def associate(self, call: Call) -> OpenedAssociation:
         """Judge and carry out an UDP ASSOCIATE, within the limits. Raises OperationFailed."""
         self._begin(call)
         try:

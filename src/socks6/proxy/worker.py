@@ -36,8 +36,13 @@ from socks6.proxy.presence import Presence
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
 from socks6.proxy.visit import Visit
-from socks6.relay.datagrams.mover import Mover
-from socks6.relay.datagrams.plane import AssociationSettings, ClientPort, DatagramPlane, best_mover
+from socks6.relay.datagrams.association_relay import (
+    AssociationSettings,
+    ClientPort,
+    DatagramRelay,
+    best_forwarder,
+)
+from socks6.relay.datagrams.forwarder import DatagramForwarder
 from socks6.relay.delivery import deliver
 from socks6.relay.plane import RelayPlane
 from socks6.telemetry import Ending, NullObserver, Observer
@@ -88,7 +93,7 @@ class ServerWorker:
         settings: Settings | None = None,
         observer: Observer | None = None,
         inbounds: Mapping[str, Inbound] | None = None,
-        mover: Callable[[], Mover] = best_mover,
+        forwarder: Callable[[], DatagramForwarder] = best_forwarder,
         sessions: SessionStore | None = None,
         local_addresses: LocalAddresses | None = None,
         option_table: OptionTable = STANDARD,
@@ -107,8 +112,8 @@ class ServerWorker:
         self.desk: Final = self._open_desk(sessions)
         self._inbounds: Final = inbounds or standard_inbounds(self.settings, option_table)
         self._plane: Final = RelayPlane(self.settings.relay)
-        self._new_mover: Final = mover
-        self._datagrams: DatagramPlane | None = None  # made when it is first needed, within the loop
+        self._new_mover: Final = forwarder
+        self._datagrams: DatagramRelay | None = None  # made when it is first needed, within the loop
         self.associations: Final = HolderLimits(
             "associations",
             total=self.settings.udp.associations,
@@ -151,16 +156,16 @@ class ServerWorker:
         return Shares(descriptor_limit() // 2)
 
     @property
-    def datagrams(self) -> DatagramPlane:
+    def datagrams(self) -> DatagramRelay:
         """What joins associations with their clients."""
         if self._datagrams is None:
-            self._datagrams = DatagramPlane(
+            self._datagrams = DatagramRelay(
                 settings=AssociationSettings(
                     initial_timeout=self.settings.udp.first_timeout,
                     idle_timeout=self.settings.udp.idle_timeout,
                 ),
                 on_fault=functools.partial(self.observer.unexpected_error, "relaying datagrams"),
-                mover=self._new_mover(),
+                forwarder=self._new_mover(),
             )
         return self._datagrams
 

@@ -229,7 +229,7 @@ def test_a_stream_that_takes_nothing_costs_the_oldest_datagrams(run: Run) -> Non
 
 
 def test_more_places_than_are_remembered_do_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.association.PLACES", 2)
+    monkeypatch.setattr("socks6.client.association.MAX_CACHED_HOSTS", 2)
 
     async def scene() -> None:
         async with associating(AssociatingProxy()) as client, client.associate() as udp:

@@ -32,7 +32,7 @@ class Walker:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
         sock.connect(stage.place)
-        self.path = DtlsPath(sock, connector or stage.connector, take=self._take, refused=lambda: None)
+        self.path = DtlsPath(sock, connector or stage.connector, on_packets=self._take, refused=lambda: None)
 
     def _take(self, packets: Sequence[bytes]) -> None:
         for packet in packets:

@@ -22,7 +22,7 @@ from tests.kit.loops import Run
 from tests.kit.streams import BULK, receive_exactly, turns, until
 
 
-class Joint:
+class AssociationRelay:
     """Two joined sockets and the peers at either end."""
 
     def __init__(self, most_pipes: int = 4) -> None:
@@ -36,9 +36,9 @@ class Joint:
 
 
 @asynccontextmanager
-async def joint(most_pipes: int = 4, first: bytes = b"") -> AsyncIterator[Joint]:
+async def joint(most_pipes: int = 4, first: bytes = b"") -> AsyncIterator[AssociationRelay]:
     """Join two sockets; in the end nothing may be left in the stock of pipes."""
-    scene = Joint(most_pipes)
+    scene = AssociationRelay(most_pipes)
     _ = scene.splice.run(first)
     yield scene
     scene.splice.stop()

@@ -16,8 +16,8 @@ from socks6.net.bind import unmapped
 from socks6.net.datagrams.filtering import RemoteFilter
 from socks6.net.datagrams.icmp import queued_reports
 from socks6.net.datagrams.names import NameCache
-from socks6.net.datagrams.ports import OpenedPort, Ports, is_multicast
-from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
+from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
+from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
 from socks6.net.resolve import Address, literal_address
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts.reports import collect_reports
@@ -32,11 +32,11 @@ from socks6.net.stream import (
 ROUTE_SECONDS: Final = 15.0
 """How long a way to a remote host, or from it, is used before policy, names and filter are asked again."""
 MAX_ROUTES: Final = 1024  # of one association, each way; beyond, all are forgotten and found again
-MAX_WAITING: Final = (
+MAX_WAITING_DATAGRAMS: Final = (
     64  # datagrams of one association that wait for names, so that others' names are found too
 )
-BATCH: Final = 64  # datagrams taken from a socket before the others have their turn
-LONGEST: Final = 65536
+MAX_READS: Final = 64  # datagrams taken from a socket before the others have their turn
+MAX_DATAGRAM_BYTES: Final = 65536
 FINAL: Final = frozenset((errno.EAGAIN, errno.EBADF, errno.EINVAL, errno.ENOBUFS))
 """Of this very datagram; other errors may be of one before."""
 
@@ -70,9 +70,9 @@ class DirectChannel(DatagramChannel):
         port: OpenedPort,
         *,
         bound: Endpoint,
-        ports: Ports,
+        ports: PortAllocator,
         names: NameCache,
-        readiness: Readiness,
+        poller: DatagramPoller,
         remotes: RemoteFilter,
         judge: DatagramJudge,
         wanted: tuple[StackOption, ...] = (),
@@ -84,10 +84,10 @@ class DirectChannel(DatagramChannel):
         self._loop = asyncio.get_running_loop()
         self._port = port
         self._bound = bound
-        self._ports = ports
+        self._allocator = ports
         self._names = names
         self._holder = holder  # whose share of lookups its names take
-        self._readiness = readiness
+        self._poller = poller
         self._remotes = remotes
         self._judge = judge
         self._wanted = wanted
@@ -118,7 +118,7 @@ class DirectChannel(DatagramChannel):
         for sock in self.sockets:
             self._watch(sock)
 
-    def hand_over(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
+    def start_forwarded(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
         """Start, but let `watch` read every socket, and those that are made later, and `close_socket` be told."""
         self._watch = watch
         self.start(sink)
@@ -142,7 +142,7 @@ class DirectChannel(DatagramChannel):
         """Return the way to a remote host that datagrams take at present; None if there is none yet."""
         return self._routes.get((host, port))
 
-    def admits(self, source: tuple[str, int], now: float) -> float:
+    def admitted_until(self, source: tuple[str, int], now: float) -> float:
         """Return until when an address may send to the client; 0 if it may not."""
         until = self._sources.get(source)
         if until is not None and now < until:
@@ -156,7 +156,7 @@ class DirectChannel(DatagramChannel):
         self._sources[source] = until = min(now + ROUTE_SECONDS, admitted)
         return until
 
-    def take_reports(self, sock: socket.socket) -> None:
+    def read_error_queue(self, sock: socket.socket) -> None:
         """Hand on the ICMP errors that wait at one of the sockets."""
         if not self._reports:
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -173,7 +173,7 @@ class DirectChannel(DatagramChannel):
         self._sink = None
         self._port.release()
         for sock in self.sockets:
-            self._readiness.remove(sock.fileno())
+            self._poller.remove(sock.fileno())
             sock.close()
         self._sockets = dict.fromkeys((socket.AF_INET, socket.AF_INET6))
 
@@ -197,7 +197,7 @@ class DirectChannel(DatagramChannel):
         return self._route_to(host, port, addresses, now)
 
     def _look_up(self, data: bytes, host: str, port: int) -> None:
-        if self._waiting >= MAX_WAITING:
+        if self._waiting >= MAX_WAITING_DATAGRAMS:
             self.dropped += 1
             return
         self._waiting += 1
@@ -239,7 +239,7 @@ class DirectChannel(DatagramChannel):
     def _open_other_family(self) -> socket.socket | None:
         if is_multicast(self._bound.host):
             return None  # a group is joined in its own family
-        sock = self._ports.open_other_family(self._port.sock, self._wanted)
+        sock = self._allocator.open_other_family(self._port.sock, self._wanted)
         if sock is not None:
             if self._reports:
                 collect_reports(sock)
@@ -254,11 +254,11 @@ class DirectChannel(DatagramChannel):
     # From remote hosts.
 
     def _read_later(self, sock: socket.socket) -> None:
-        self._readiness.add(sock.fileno(), functools.partial(self._on_ready, sock))
+        self._poller.add(sock.fileno(), functools.partial(self._on_ready, sock))
 
     def _on_ready(self, sock: socket.socket, _: int, events: int) -> None:
         if events & FAILED:
-            self.take_reports(sock)
+            self.read_error_queue(sock)
         if events & READABLE:
             self._receive(sock)
 
@@ -266,15 +266,15 @@ class DirectChannel(DatagramChannel):
         packets: list[Packet] = []
         now = self._loop.time()
         with contextlib.suppress(BlockingIOError):
-            for _ in range(BATCH):
+            for _ in range(MAX_READS):
                 try:
-                    data, address = sock.recvfrom(LONGEST)
+                    data, address = sock.recvfrom(MAX_DATAGRAM_BYTES)
                 except BlockingIOError:
                     raise
                 except OSError:  # an ICMP error
                     continue
                 source = address[0].partition("%")[0], address[1]  # a client is told of no scope
-                if self.admits(source, now):
+                if self.admitted_until(source, now):
                     packets.append((data, *source))
         if packets and self._sink is not None:
             self._sink.datagrams_received(packets)

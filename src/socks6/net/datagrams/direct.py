@@ -12,8 +12,8 @@ from socks6.net.bind import unmapped
 from socks6.net.datagrams.channel import DirectChannel
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering, RemoteFilter
 from socks6.net.datagrams.names import NameCache
-from socks6.net.datagrams.ports import OpenedPort, Ports
-from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.poller import DatagramPoller
+from socks6.net.datagrams.ports import OpenedPort, PortAllocator
 from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import endpoint
 from socks6.net.stackopts import concerning, in_force
@@ -40,12 +40,12 @@ class DirectAssociations:
     resolver: Resolver
     settings: DatagramSettings = USUAL
     _names: NameCache = field(init=False)
-    _ports: Ports = field(init=False)
-    _readiness: Readiness | None = field(init=False, default=None)
+    _allocator: PortAllocator = field(init=False)
+    _poller: DatagramPoller | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._names = NameCache(self.resolver)
-        self._ports = Ports(multicast_interface=self.settings.multicast_interface)
+        self._allocator = PortAllocator(multicast_interface=self.settings.multicast_interface)
 
     async def open(
         self,
@@ -60,14 +60,14 @@ class DirectAssociations:
         """See `Outbound.associate`. Raises OSError."""
         wanted = concerning(options, Leg.PROXY_REMOTE)
         address = await self._place(host, port, judge, owner=owner, holder=holder)
-        opened = self._ports.open(address, wanted, find(options, PortParity), owner)
+        opened = self._allocator.open(address, wanted, find(options, PortParity), owner)
         try:
             return DirectChannel(
                 opened,
                 bound=endpoint(opened.sock.getsockname()),
-                ports=self._ports,
+                ports=self._allocator,
                 names=self._names,
-                readiness=self._watch(),
+                poller=self._watch(),
                 remotes=RemoteFilter(self.settings.filtering, lifetime=self.settings.remote_timeout),
                 judge=judge,
                 wanted=wanted,
@@ -83,10 +83,10 @@ class DirectAssociations:
     async def aclose(self) -> None:
         """Free what the associations share. Idempotent."""
         await self._names.aclose()
-        self._ports.close()
-        if self._readiness is not None:
-            self._readiness.close()
-            self._readiness = None
+        self._allocator.close()
+        if self._poller is not None:
+            self._poller.close()
+            self._poller = None
 
     async def _place(
         self, host: str, port: int, judge: DatagramJudge, *, owner: Hashable, holder: Hashable
@@ -94,15 +94,15 @@ class DirectAssociations:
         """Return where to bind."""
         for address in await self.resolver.resolve(unmapped(host), port, holder=holder):
             # a port that is held for its owner was drawn for it, as any free one is
-            held = self._ports.holds_for(owner, address)
+            held = self._allocator.holds_for(owner, address)
             if judge.judge_place(host, address.host, 0 if held else port):
                 return address
         raise NotAllowed(f"no address of {host} may be bound")
 
-    def _watch(self) -> Readiness:
-        if self._readiness is None:
-            self._readiness = Readiness(_complain)
-        return self._readiness
+    def _watch(self) -> DatagramPoller:
+        if self._poller is None:
+            self._poller = DatagramPoller(_complain)
+        return self._poller
 
 
 def _wants_reports(options: tuple[StackOption, ...]) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from socks6.message.codes import DatagramErrorCode
 from socks6.net.stackopts.reports import (
+    ERROR_QUEUE_BYTES,
     EXTENDED_ERROR,
     FROM_ICMP,
     FROM_ICMP6,
@@ -15,13 +16,12 @@ from socks6.net.stackopts.reports import (
     IPV6_REPORTER,
     MSG_ERRQUEUE,
     RECEIVE_ERRORS,
-    ROOM,
 )
 from socks6.net.stackopts.row import Setting
 from socks6.net.stream import DatagramReport
 
 FROM_HERE: Final = 1  # SO_EE_ORIGIN_LOCAL
-MOST: Final = 64  # taken from a queue at a time
+MAX_REPORTS: Final = 64  # taken from a queue at a time
 CODES: Final = {  # by origin, ICMP type and code (§ Reporting ICMP Errors); what is absent is not reported
     (FROM_ICMP, 3, 0): DatagramErrorCode.NETWORK_UNREACHABLE,
     (FROM_ICMP, 3, 1): DatagramErrorCode.HOST_UNREACHABLE,
@@ -40,9 +40,9 @@ def queued_reports(sock: socket.socket) -> Iterator[DatagramReport]:
     the reporter. It says so for each attempt to send; the same twice in a row is told once.
     """
     last: DatagramReport | None = None
-    for _ in range(MOST):
+    for _ in range(MAX_REPORTS):
         try:
-            _, control, _, destination = sock.recvmsg(0, ROOM, MSG_ERRQUEUE)
+            _, control, _, destination = sock.recvmsg(0, ERROR_QUEUE_BYTES, MSG_ERRQUEUE)
         except OSError:  # nothing is left, or the socket is closed
             return
         for level, name, data in control:

@@ -13,7 +13,9 @@ FAILED_SECONDS: Final = 5.0  # and failures
 MAX_NAMES: Final = (
     1024  # remembered, beyond which the oldest is forgotten; and looked up, by all holders together
 )
-MAX_WAITING: Final = 32  # datagrams of one holder that wait for one name; beyond, the oldest is dropped
+MAX_WAITING_DATAGRAMS: Final = (
+    32  # datagrams of one holder that wait for one name; beyond, the oldest is dropped
+)
 
 Waiter = Callable[[tuple[Address, ...]], None]
 
@@ -57,7 +59,7 @@ class NameCache:
             task.add_done_callback(self._tasks.discard)
             return
         waiting.append(waiter)
-        if len(waiting) > MAX_WAITING:
+        if len(waiting) > MAX_WAITING_DATAGRAMS:
             waiting.pop(0)(())
 
     async def aclose(self) -> None:

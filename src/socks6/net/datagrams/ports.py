@@ -38,7 +38,7 @@ class _Reservation:
     sock: socket.socket
 
 
-class Ports:
+class PortAllocator:
     """Opens the ports of one machine's associations, and holds those that are reserved."""
 
     def __init__(self, *, multicast_interface: str = "") -> None:

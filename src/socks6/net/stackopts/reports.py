@@ -19,7 +19,7 @@ MSG_ERRQUEUE: Final = 0x2000
 EXTENDED_ERROR: Final = Struct("=IBBBxII")  # struct sock_extended_err: errno, origin, type, code, info, data
 IPV4_REPORTER: Final = Struct("=4x4s")  # struct sockaddr_in
 IPV6_REPORTER: Final = Struct("=8x16s")  # struct sockaddr_in6
-ROOM: Final = 256  # more than an error and a reporter take
+ERROR_QUEUE_BYTES: Final = 256  # more than an error and a reporter take
 FROM_ICMP, FROM_ICMP6 = 2, 3  # SO_EE_ORIGIN_*
 TTL_EXPIRED: Final = frozenset(((FROM_ICMP, 11, 0), (FROM_ICMP6, 3, 0)))  # origin, type, code
 
@@ -63,7 +63,7 @@ def next_report(sock: socket.socket) -> Report | None:
     """Return the next ICMP error, None if there is none; errors from elsewhere are passed over."""
     try:
         while True:
-            _, control, _, _ = sock.recvmsg(1, ROOM, MSG_ERRQUEUE)
+            _, control, _, _ = sock.recvmsg(1, ERROR_QUEUE_BYTES, MSG_ERRQUEUE)
             for level, name, data in control:
                 if Setting(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
                     report = _parsed(data)

@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 
 from typing_extensions import override
 
-from socks6.net.datagrams.arrival import Control
-from socks6.net.datagrams.shared import Arrival, Receiver, SharedPort
+from socks6.net.datagrams.packet_info import Control
+from socks6.net.datagrams.shared import Arrival, ArrivalReceiver, SharedPort
 from socks6.net.serve import ConnectionLimits
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.deadlines import Deadlines
@@ -125,7 +125,7 @@ class DtlsPeer:
             callback(reason)
 
 
-class DtlsServer(Receiver):
+class DtlsServer(ArrivalReceiver):
     """Serves DTLS on a port that it shares. To be made within the loop."""
 
     def __init__(

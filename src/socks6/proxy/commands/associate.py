@@ -14,7 +14,7 @@ from socks6.net.stream import ByteStream, DatagramChannel, DatagramJudge, Outbou
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
 from socks6.proxy.commands.bind import reachable
-from socks6.proxy.inbounds.base import Association, Call
+from socks6.proxy.inbounds.base import Call, OpenedAssociation
 
 
 async def associate(
@@ -26,7 +26,7 @@ async def associate(
     advertised: tuple[str, ...] = (),
     owner: Hashable = None,
     holder: Hashable = None,
-) -> Association:
+) -> OpenedAssociation:
     """Carry out an UDP ASSOCIATE, with what the policy permits of its stack options. Raises OperationFailed.
 
     `client` is the client's connection; `advertised` is as for `reachable`, `owner` and `holder` as for
@@ -48,7 +48,7 @@ async def associate(
         holder=holder,
     )
     try:
-        return Association(
+        return OpenedAssociation(
             channel=channel,
             bound=reachable(channel.bound, advertised, client.local.host)
             if outbound.resolves

@@ -10,7 +10,7 @@ from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Verifier
 from socks6.proxy.participation import Participation
 from socks6.proxy.sessions import Session
-from socks6.relay.datagrams.plane import ClientPort, DatagramPlane
+from socks6.relay.datagrams.association_relay import ClientPort, DatagramRelay
 from socks6.telemetry import Ending
 
 
@@ -45,7 +45,7 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Association:
+class OpenedAssociation:
     """What came of an UDP ASSOCIATE; whoever has it closes the channel."""
 
     channel: DatagramChannel
@@ -118,11 +118,11 @@ class Engine(Protocol):
     def peer_came(self, peer: Endpoint) -> None:
         """Tell the log who connected to a place that was bound."""
 
-    async def associate(self, call: Call) -> Association:
+    async def associate(self, call: Call) -> OpenedAssociation:
         """Judge and carry out an UDP ASSOCIATE, within the limits on them. Raises OperationFailed."""
 
     @property
-    def datagrams(self) -> DatagramPlane:
+    def datagrams(self) -> DatagramRelay:
         """What joins associations with their clients."""
 
     @property

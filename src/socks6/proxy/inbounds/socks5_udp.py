@@ -26,10 +26,10 @@ from socks6.net.stream import (
 from socks6.protocol.socks5 import Socks5Conversation
 from socks6.proxy.inbounds.base import Call, Engine
 
-BATCH: Final = 64  # datagrams taken at a time, before others get their turn
-RECEIVE_SIZE: Final = 65536
-SOCKET_BUFFER: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
-PLACES: Final = 1024  # destinations and sources that are remembered, each; forgotten all at once
+MAX_READS: Final = 64  # datagrams taken at a time, before others get their turn
+MAX_DATAGRAM_BYTES: Final = 65536
+SOCKET_BUFFER_BYTES: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
+MAX_CACHED_HOSTS: Final = 1024  # destinations and sources that are remembered, each; forgotten all at once
 
 
 def may_associate(stream: ByteStream) -> bool:
@@ -160,9 +160,9 @@ class Socks5Relay(DatagramSink):
     def _receive(self) -> None:
         """Send on what the client has sent."""
         packets: list[Packet] = []
-        for _ in range(BATCH):
+        for _ in range(MAX_READS):
             try:
-                packet, source = self._socket.recvfrom(RECEIVE_SIZE)
+                packet, source = self._socket.recvfrom(MAX_DATAGRAM_BYTES)
             except OSError:  # nothing more; or an ICMP error about an earlier answer, which ends nothing
                 break
             if source != self._client and not self._is_owner(source):
@@ -189,13 +189,13 @@ class Socks5Relay(DatagramSink):
             destination = Endpoint(*decode_key(key))
         except DecodeError:
             destination = None
-        if len(self._destinations) >= PLACES:
+        if len(self._destinations) >= MAX_CACHED_HOSTS:
             self._destinations.clear()
         self._destinations[key] = destination
         return destination
 
     def _header_of(self, host: str, port: int) -> bytes:
-        if len(self._headers) >= PLACES:
+        if len(self._headers) >= MAX_CACHED_HOSTS:
             self._headers.clear()
         header = self._headers[host, port] = packet_header(host, port)
         return header
@@ -210,7 +210,7 @@ def _socket_beside(stream: ByteStream) -> socket.socket:
     try:
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
         sock.bind((host, 0, *address[2:]))
     except BaseException:
         sock.close()

@@ -14,9 +14,9 @@ from socks6.net.stream import ByteStream
 from socks6.protocol.association import ServerAssociation
 from socks6.protocol.events import AssociationMessageReceived, MessagesIgnored, Violation
 from socks6.protocol.server import ServerConversation
-from socks6.proxy.inbounds.base import Association, Tunnel
+from socks6.proxy.inbounds.base import OpenedAssociation, Tunnel
 from socks6.proxy.inbounds.socks6_operation import Operation
-from socks6.relay.datagrams.plane import Joint, JointEvents
+from socks6.relay.datagrams.association_relay import AssociationEvents, AssociationRelay
 from socks6.telemetry import Ending
 
 MAX_WAITING: Final = 256 * 1024  # bytes for a client that does not read its stream; beyond, the oldest go
@@ -48,7 +48,7 @@ async def associate(operation: Operation) -> Tunnel | None:
 class _Served:
     """One association on its client's stream."""
 
-    def __init__(self, operation: Operation, opened: Association) -> None:
+    def __init__(self, operation: Operation, opened: OpenedAssociation) -> None:
         engine = operation.engine
         loop = asyncio.get_running_loop()
         self._engine = engine
@@ -62,11 +62,11 @@ class _Served:
             reports=wish is not None and wish.availability == Availability.YES,
         )
         self._outbox = Outbox(operation.stream)
-        self._joint = Joint(
+        self._relay = AssociationRelay(
             engine.datagrams,
             self._association,
             opened.channel,
-            JointEvents(
+            AssociationEvents(
                 to_stream=self._outbox.put, confirmed=self._confirm, over=self._end, lost=self._path_lost
             ),
             port=engine.client_port,
@@ -90,8 +90,8 @@ class _Served:
             raise broken.exceptions[0] from None
         finally:
             timer.cancel()
-            await self._joint.aclose()
-            self._engine.carried(self._joint.bytes_up, self._joint.bytes_down)
+            await self._relay.aclose()
+            self._engine.carried(self._relay.bytes_up, self._relay.bytes_down)
 
     async def _read(self) -> None:
         """Take what the client sends on its stream."""
@@ -99,7 +99,7 @@ class _Served:
             match await next_event(self._conversation, self._stream):
                 case AssociationMessageReceived(message=Datagram() as message, layout=layout):
                     if layout is not None:
-                        self._joint.from_stream(message, layout)
+                        self._relay.from_stream(message, layout)
                 case MessagesIgnored():
                     pass
                 case Violation() as event:

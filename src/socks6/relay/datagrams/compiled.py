@@ -10,17 +10,24 @@ from typing_extensions import override
 
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.net.datagrams.arrival import Control
+from socks6.net.datagrams.packet_info import Control
 from socks6.net.sockets import SocketAddress
 from socks6.relay.datagrams import _mover
-from socks6.relay.datagrams.mover import ClientPath, FarEnd, Lane, LaneOwner, Mover, Path
+from socks6.relay.datagrams.forwarder import (
+    AssociationEntry,
+    ClientPath,
+    DatagramForwarder,
+    FiveTuple,
+    RemoteSocket,
+    SlowPath,
+)
 
 UDP_GRO: Final = 104  # linux/udp.h: several datagrams of one flow in one read
 SOCKADDR_IN: Final = Struct("=H2s4s8x")
 SOCKADDR_IN6: Final = Struct("=H2s4x16sI")
 
 
-class CompiledMover(Mover):
+class CompiledForwarder(DatagramForwarder):
     """The mover in C."""
 
     def __init__(self) -> None:
@@ -33,12 +40,12 @@ class CompiledMover(Mover):
         return self._core.dropped
 
     @override
-    def open(self, association_id: int, dialect: Dialect, owner: LaneOwner) -> "CompiledLane":
+    def open(self, association_id: int, dialect: Dialect, owner: SlowPath) -> "CompiledEntry":
         draft = dialect.datagram_layout is DatagramLayout.DRAFT
-        lane = self._core.open(
+        entry = self._core.open(
             association_id, owner, dialect.version, draft, dialect.domain_length_counts_itself
         )
-        return CompiledLane(lane)
+        return CompiledEntry(entry)
 
     @override
     def prepare(self, sock: socket.socket) -> None:
@@ -46,24 +53,24 @@ class CompiledMover(Mover):
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
 
     @override
-    def pump_near(self, port: socket.socket, now: float) -> None:
+    def forward_from_clients(self, port: socket.socket, now: float) -> None:
         for owner, data, source, local in self._core.pump_near(port.fileno(), now) or ():
-            assert isinstance(owner, LaneOwner)  # noqa: S101 - `open` got it
-            owner.missed_up(data, Path(port, _told(source), local))
+            assert isinstance(owner, SlowPath)  # noqa: S101 - `open` got it
+            owner.on_client_miss(data, FiveTuple(port, _unpacked(source), local))
 
     @override
-    def far_end(self, lane: Lane, sock: socket.socket) -> FarEnd:
-        assert isinstance(lane, CompiledLane)  # noqa: S101 - `open` made it
-        return lane.core, sock.fileno()
+    def remote_socket(self, entry: AssociationEntry, sock: socket.socket) -> RemoteSocket:
+        assert isinstance(entry, CompiledEntry)  # noqa: S101 - `open` made it
+        return entry.core, sock.fileno()
 
     @override
-    def pump_far(self, ends: list[FarEnd], now: float) -> None:
+    def forward_from_remotes(self, ends: list[RemoteSocket], now: float) -> None:
         for owner, data, source, _ in self._core.pump_far(ends, now) or ():
-            assert isinstance(owner, LaneOwner)  # noqa: S101
-            owner.missed_down(data, _told(source))
+            assert isinstance(owner, SlowPath)  # noqa: S101
+            owner.on_remote_miss(data, _unpacked(source))
 
 
-class CompiledLane(Lane):
+class CompiledEntry(AssociationEntry):
     """A lane of the mover in C."""
 
     __slots__ = ("core",)
@@ -92,17 +99,17 @@ class CompiledLane(Lane):
         return self.core.down_bytes
 
     @override
-    def latch(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
+    def bind_client(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
         draft = layout is DatagramLayout.DRAFT
         ancillary = b"".join(_ancillary(*part) for part in control)
         self.core.latch(path.port.fileno(), _packed(path.source), path.local, ancillary, draft)
 
     @override
-    def allow_to(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
+    def add_route(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
         self.core.allow_to(key, sock.fileno(), _packed(address), until)
 
     @override
-    def allow_from(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
+    def add_source(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         self.core.allow_from(_packed(source), prefix[0] + prefix[1], until)
 
     @override
@@ -119,7 +126,7 @@ def _packed(address: SocketAddress) -> bytes:
     return SOCKADDR_IN6.pack(socket.AF_INET6, port, host, address[3])
 
 
-def _told(address: bytes) -> SocketAddress:
+def _unpacked(address: bytes) -> SocketAddress:
     """Return an address as Python has it; a scope is in its number alone."""
     if len(address) == SOCKADDR_IN.size:
         _, port, host = SOCKADDR_IN.unpack(address)

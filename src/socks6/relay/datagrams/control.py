@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Final
 
 from socks6.message.options import TOS, TTL, StackOption
-from socks6.net.datagrams.arrival import Control
+from socks6.net.datagrams.packet_info import Control
 
 INT: Final = Struct("=i")
 IPV6_TCLASS: Final = 67  # linux/in6.h

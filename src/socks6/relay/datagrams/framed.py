@@ -10,16 +10,16 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.net.datagrams.arrival import Control
+from socks6.net.datagrams.packet_info import Control
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import FrameSink, MultiplexedConnection
-from socks6.relay.datagrams.mover import ClientPath, Mover, PythonMover
-from socks6.relay.datagrams.plane import ClientPort
+from socks6.relay.datagrams.association_relay import ClientPort
+from socks6.relay.datagrams.forwarder import ClientPath, DatagramForwarder, PythonForwarder
 
 PATH_LOST: Final = "its connection is over"
 
 
-class FramePath(ClientPath):
+class QuicClientPath(ClientPath):
     """The one path that there is in a connection."""
 
     def __init__(self, connection: MultiplexedConnection) -> None:
@@ -69,14 +69,14 @@ class FramePath(ClientPath):
             tell(PATH_LOST)
 
 
-class FramePort(ClientPort, FrameSink):
+class QuicClientPort(ClientPort, FrameSink):
     """Takes the frames of a connection."""
 
     def __init__(self, connection: MultiplexedConnection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._mover = PythonMover()
-        self._path = FramePath(connection)
+        self._forwarder = PythonForwarder()
+        self._path = QuicClientPath(connection)
         connection.set_frame_sink(self)
 
     @property
@@ -86,8 +86,8 @@ class FramePort(ClientPort, FrameSink):
 
     @property
     @override
-    def mover(self) -> Mover:
-        return self._mover
+    def forwarder(self) -> DatagramForwarder:
+        return self._forwarder
 
     @override
     def close(self) -> None:
@@ -95,7 +95,7 @@ class FramePort(ClientPort, FrameSink):
 
     @override
     def frame_received(self, data: bytes) -> None:
-        self._mover.take(data, self._path, self._loop.time())
+        self._forwarder.take(data, self._path, self._loop.time())
 
     @override
     def connection_lost(self) -> None:

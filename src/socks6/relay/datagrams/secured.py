@@ -14,14 +14,14 @@ from typing_extensions import override
 from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
 from socks6.net.serve import ConnectionLimits
 from socks6.net.transports.dtls_contexts import DtlsContexts
-from socks6.relay.datagrams.mover import Mover, PythonMover
-from socks6.relay.datagrams.plane import ClientPort
+from socks6.relay.datagrams.association_relay import ClientPort
+from socks6.relay.datagrams.forwarder import DatagramForwarder, PythonForwarder
 
 if TYPE_CHECKING:
     from socks6.net.transports.dtls_server import DtlsPeer
 
 
-class SecuredPort(ClientPort):
+class DtlsClientPort(ClientPort):
     """A port whose DTLS is ours; `shared` may have other protocols too. Owns it."""
 
     def __init__(
@@ -37,7 +37,7 @@ class SecuredPort(ClientPort):
         from socks6.net.transports.dtls_server import DtlsServer  # noqa: PLC0415 - needs an extra
 
         self.shared: Final = shared
-        self._mover = PythonMover()
+        self._forwarder = PythonForwarder()
         self._loop = asyncio.get_running_loop()
         self._dtls = DtlsServer(
             shared,
@@ -47,7 +47,7 @@ class SecuredPort(ClientPort):
             refused=refused,
             wants_certificate=wants_certificate,
         )
-        shared.speak(DTLS_BYTES, self._dtls)
+        shared.register(DTLS_BYTES, self._dtls)
 
     @property
     @override
@@ -56,8 +56,8 @@ class SecuredPort(ClientPort):
 
     @property
     @override
-    def mover(self) -> Mover:
-        return self._mover
+    def forwarder(self) -> DatagramForwarder:
+        return self._forwarder
 
     @property
     def peers(self) -> int:
@@ -70,4 +70,4 @@ class SecuredPort(ClientPort):
         self.shared.close()
 
     def _deliver(self, peer: "DtlsPeer", message: bytes) -> None:
-        self._mover.take(message, peer, self._loop.time())
+        self._forwarder.take(message, peer, self._loop.time())

@@ -12,13 +12,13 @@ from typing_extensions import override
 from socks6.errors import NotAllowed, OperationFailed
 from socks6.message.codes import DatagramErrorCode
 from socks6.message.options import TTL, NoFragmentation, PortParity, UDPError
-from socks6.net.datagrams.channel import MAX_ROUTES, MAX_WAITING, DirectChannel
+from socks6.net.datagrams.channel import MAX_ROUTES, MAX_WAITING_DATAGRAMS, DirectChannel
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.datagrams.filtering import Filtering
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import Address, Resolver
 from socks6.net.stream import DatagramJudge, DatagramReport, DatagramSink, Packet
-from tests.kit.lanes import everything, udp_socket
+from tests.kit.forwarding_scene import everything, udp_socket
 from tests.kit.loops import Run
 from tests.kit.netns import Namespace, needs_namespaces
 from tests.kit.streams import turns
@@ -194,10 +194,10 @@ def test_one_association_keeps_no_others_names_from_being_found(run: Run) -> Non
         way = DirectOutbound(resolver)
         greedy, other = [await way.associate(*ANY, judge=Judge(), options=()) for _ in range(2)]
         assert isinstance(greedy, DirectChannel)
-        greedy.send([(b"x", f"n{number}.example", 9) for number in range(MAX_WAITING + 5)])
+        greedy.send([(b"x", f"n{number}.example", 9) for number in range(MAX_WAITING_DATAGRAMS + 5)])
         other.send(((b"x", "wanted.example", 9),))
         await turns()
-        assert (len(resolver.asked), resolver.asked[-1]) == (MAX_WAITING + 1, "wanted.example")
+        assert (len(resolver.asked), resolver.asked[-1]) == (MAX_WAITING_DATAGRAMS + 1, "wanted.example")
         assert greedy.dropped == 5
         resolver.open.set()
         await turns()
@@ -325,7 +325,7 @@ def test_what_is_remembered_is_bounded(run: Run) -> None:
             made.send([(b"", "127.0.0.1", 1 + number) for number in range(MAX_ROUTES + 10)])
             assert len(made._routes) <= MAX_ROUTES
             for number in range(MAX_ROUTES + 10):
-                made.admits(("192.0.2.1", number), 0.0)
+                made.admitted_until(("192.0.2.1", number), 0.0)
             assert len(made._sources) <= MAX_ROUTES
 
     run(play())

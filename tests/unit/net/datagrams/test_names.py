@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 from typing_extensions import override
 
-from socks6.net.datagrams.names import MAX_NAMES, MAX_WAITING, NameCache
+from socks6.net.datagrams.names import MAX_NAMES, MAX_WAITING_DATAGRAMS, NameCache
 from socks6.net.resolve import Address, Resolver
 from tests.kit.loops import Run
 
@@ -79,12 +79,12 @@ def test_only_so_many_wait_for_a_name_and_the_oldest_goes(run: Run) -> None:
         lookups = Lookups()
         names = NameCache(lookups)
         told: list[tuple[int, int]] = []
-        for number in range(MAX_WAITING + 3):
+        for number in range(MAX_WAITING_DATAGRAMS + 3):
             names.look_up("a.example", lambda found, number=number: told.append((number, len(found))))  # type: ignore[misc]
         assert told == [(0, 0), (1, 0), (2, 0)]
         lookups.open.set()
         await settled(names)
-        assert told[3:] == [(number, 1) for number in range(3, MAX_WAITING + 3)]
+        assert told[3:] == [(number, 1) for number in range(3, MAX_WAITING_DATAGRAMS + 3)]
 
     run(play())
 

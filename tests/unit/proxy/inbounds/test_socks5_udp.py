@@ -197,7 +197,7 @@ def test_it_ends_when_the_way_out_does(run: Run) -> None:
 
 
 def test_more_places_than_are_remembered_do_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.PLACES", 2)
+    monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.MAX_CACHED_HOSTS", 2)
 
     async def scene() -> None:
         async with associated() as client:

@@ -15,9 +15,9 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.net.datagrams.readiness import FAILED, Readiness
+from socks6.net.datagrams.poller import FAILED, DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
-from socks6.net.datagrams.shared import BUFFER, LONGEST
+from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, SOCKET_BUFFER_BYTES
 from socks6.net.network_changes import NetworkChanges
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
@@ -51,9 +51,9 @@ class ClientSocket(PacketTransport):
         self._timer: asyncio.TimerHandle | None = None
         self._socket = _connected(address)
         self._local = endpoint(self._socket.getsockname())
-        self._readiness = Readiness(self._on_fault)
+        self._poller = DatagramPoller(self._on_fault)
         self._watch()
-        self._changes = NetworkChanges(self._look, self._readiness)
+        self._changes = NetworkChanges(self._look, self._poller)
 
     @property
     @override
@@ -83,7 +83,7 @@ class ClientSocket(PacketTransport):
                 self._timer.cancel()
             self._changes.close()
             self._sender.close()
-            self._readiness.close()
+            self._poller.close()
             self._socket.close()
 
     # Another socket.
@@ -143,7 +143,7 @@ class ClientSocket(PacketTransport):
                 connection.refused(NETWORK_CHANGED)
             return
         self._sender.close()
-        self._readiness.remove(self._socket.fileno())
+        self._poller.remove(self._socket.fileno())
         self._socket.close()
         self._socket = sock
         self._local = endpoint(sock.getsockname())
@@ -172,7 +172,7 @@ class ClientSocket(PacketTransport):
 
     def _watch(self) -> None:
         self._sender = SegmentSender(self._socket, on_error=self._cannot_send)
-        self._readiness.add(self._socket.fileno(), self._ready)
+        self._poller.add(self._socket.fileno(), self._ready)
 
     def _leave(self) -> None:
         """Close once the last packet has left, which tells the peer."""
@@ -189,7 +189,7 @@ class ClientSocket(PacketTransport):
             return
         for _ in range(BATCH):
             try:
-                data, control, _flags, _ = self._socket.recvmsg(LONGEST, ROOM)
+                data, control, _flags, _ = self._socket.recvmsg(MAX_DATAGRAM_BYTES, ROOM)
             except BlockingIOError:
                 break
             except OSError:
@@ -219,8 +219,8 @@ def _connected(address: SocketAddress) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         ask_for_segments(sock)
         sock.connect(address)
     except BaseException:

@@ -9,7 +9,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, Receiver, SharedPort
+from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort
 from socks6.net.places import Places
 from socks6.net.serve import source_of
 from socks6.net.sockets import SocketAddress, endpoint
@@ -43,7 +43,7 @@ MAX_HANDSHAKES: Final = 1_000  # then who comes takes the place of one whose sou
 BUSY: Final = 0x2  # CONNECTION_REFUSED
 
 
-class QuicListener(Receiver):
+class QuicListener(ArrivalReceiver):
     """Gives connections from the moment that their first stream comes, or their handshake is done."""
 
     def __init__(
@@ -79,7 +79,7 @@ class QuicListener(Receiver):
         self._offenders = Offenders()
         self.on_refused: Callable[[str, str], None] = lambda _source, _reason: None  # that came to nothing
         self.noise = 0  # packets that only looked like a connection's first
-        port.speak(QUIC_BYTES, self, in_rows=True)
+        port.register(QUIC_BYTES, self, in_rows=True)
 
     @property
     def local(self) -> Endpoint:

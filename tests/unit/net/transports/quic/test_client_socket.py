@@ -56,7 +56,7 @@ def test_what_the_kernel_does_not_send_has_the_way_looked_at(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without news from the kernel too: on other systems than Linux nobody tells."""
-    monkeypatch.setattr(NetworkChanges, "__init__", lambda self, callback, readiness: None)
+    monkeypatch.setattr(NetworkChanges, "__init__", lambda self, callback, poller: None)
     monkeypatch.setattr(NetworkChanges, "close", lambda self: None)
 
     async def scene() -> None:

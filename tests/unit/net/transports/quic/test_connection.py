@@ -298,7 +298,7 @@ def test_a_peer_that_dies_without_a_word_is_missed(
             road = near._road
             assert isinstance(road, ClientSocket)
             near._pump.stop()  # as if it had been killed, and its machine said nothing of it
-            road._readiness.remove(road._socket.fileno())
+            road._poller.remove(road._socket.fileno())
             with pytest.raises(TimeoutError):
                 await right.receive()
             with pytest.raises(TimeoutError):
@@ -335,10 +335,10 @@ def test_a_client_may_move(run: Run, client: str, server: str) -> None:
 def _swap(road: object, moved: socket.socket) -> None:
     """Have a client's packets leave from another port, as behind a NAT that forgot it."""
     assert isinstance(road, ClientSocket)
-    road._readiness.remove(road._socket.fileno())
+    road._poller.remove(road._socket.fileno())
     road._socket = moved
     road._sender = SegmentSender(moved)
-    road._readiness.add(moved.fileno(), road._ready)
+    road._poller.add(moved.fileno(), road._ready)
 
 
 @PAIRS

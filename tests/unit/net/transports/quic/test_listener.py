@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from typing_extensions import override
 
-from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import Arrival, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
@@ -127,15 +127,15 @@ def arrival(*datagrams: bytes, source: SocketAddress = NEAR) -> Arrival:
 async def listening(retry_from: int = 1000) -> AsyncIterator[tuple[QuicListener, Library]]:
     """Give a listener whose packets come by hand."""
     library = Library()
-    readiness = Readiness(lambda error: None)
-    port = SharedPort("127.0.0.1", 0, readiness)
+    poller = DatagramPoller(lambda error: None)
+    port = SharedPort("127.0.0.1", 0, poller)
     identity = ServerIdentity(certificates=b"", key=b"key")
     listener = QuicListener(port, library, lambda: identity, url="test", retry_from=retry_from)
     try:
         yield listener, library
     finally:
         await listener.aclose()
-        readiness.close()
+        poller.close()
 
 
 def test_a_row_of_two_connections_goes_to_both(run: Run) -> None:

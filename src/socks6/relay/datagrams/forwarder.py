@@ -1,7 +1,7 @@
 """Moves datagrams between the clients' port and the associations' sockets, as far as somebody has said where to.
 
-A lane is one association's part: its client's path, ways to remote hosts by the bytes that clients write (`allow_to`)
-and sources that may answer (`allow_from`). What is in no lane's table is handed up, as a miss: who gets it decides
+A lane is one association's part: its client's path, ways to remote hosts by the bytes that clients write (`add_route`)
+and sources that may answer (`add_source`). What is in no lane's table is handed up, as a miss: who gets it decides
 (policy, names, filters are asked there), handles that datagram and fills the table for the next ones. Entries end
 by themselves, so that each decision is made anew once in a while.
 
@@ -18,12 +18,12 @@ from typing_extensions import override
 
 from socks6.message.datagrams import DatagramPrefix, build_datagram, parse_header
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.net.datagrams.arrival import ROOM, Control, local_address
 from socks6.net.datagrams.channel import send_datagram
+from socks6.net.datagrams.packet_info import ANCILLARY_BYTES, Control, destination_address
 from socks6.net.sockets import SocketAddress
 
-BATCH: Final = 64  # datagrams taken from a socket before the others have their turn
-LONGEST: Final = 65536
+MAX_READS: Final = 64  # datagrams taken from a socket before the others have their turn
+MAX_DATAGRAM_BYTES: Final = 65536
 MAX_ENTRIES: Final = 1024  # of a lane, each way; beyond, it forgets all of them and they are found anew
 HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
 SHORTEST: Final = 17
@@ -61,7 +61,7 @@ class ClientPath(Protocol):
         """Take the association off the path. Idempotent."""
 
 
-class Path(NamedTuple):
+class FiveTuple(NamedTuple):
     """A 5-tuple, which is never lost."""
 
     port: socket.socket
@@ -87,11 +87,11 @@ class Path(NamedTuple):
         """See `ClientPath.leave`."""
 
 
-FarEnd: TypeAlias = tuple[object, object]
+RemoteSocket: TypeAlias = tuple[object, object]
 """A lane and one of its sockets, as its mover wants them: made once, since many are handed over each turn."""
 
 
-class Lane(Protocol):
+class AssociationEntry(Protocol):
     """One association, as far as a mover knows it."""
 
     @property
@@ -110,13 +110,13 @@ class Lane(Protocol):
     def down_bytes(self) -> int:
         """How many bytes of data they had."""
 
-    def latch(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
+    def bind_client(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
         """Take datagrams from `path` alone, and send there with `control`."""
 
-    def allow_to(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
+    def add_route(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
         """Have datagrams with a `key` of `parse_header` go there."""
 
-    def allow_from(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
+    def add_source(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         """Have what comes from `source` go to the client, behind `prefix`."""
 
     def close(self) -> None:
@@ -124,45 +124,45 @@ class Lane(Protocol):
 
 
 @runtime_checkable
-class LaneOwner(Protocol):
+class SlowPath(Protocol):
     """Who gets what a lane cannot move."""
 
-    def missed_up(self, data: bytes, path: ClientPath) -> None:
+    def on_client_miss(self, data: bytes, path: ClientPath) -> None:
         """Take a message from the client's port; on the lane's path if it has one."""
 
-    def missed_down(self, data: bytes, source: SocketAddress) -> None:
+    def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
         """Take data from a remote host."""
 
 
-class Mover(Protocol):
+class DatagramForwarder(Protocol):
     """Moves datagrams for any number of lanes."""
 
     @property
     def dropped(self) -> int:
         """How many were neither moved nor handed up: of no lane, from another path, malformed, unsendable."""
 
-    def open(self, association_id: int, dialect: Dialect, owner: LaneOwner) -> Lane:
+    def open(self, association_id: int, dialect: Dialect, owner: SlowPath) -> AssociationEntry:
         """Return a lane for an association."""
 
     def prepare(self, sock: socket.socket) -> None:
         """Set up a socket that this mover alone will read from."""
 
-    def pump_near(self, port: socket.socket, now: float) -> None:
+    def forward_from_clients(self, port: socket.socket, now: float) -> None:
         """Move what clients have sent to a port."""
 
-    def far_end(self, lane: Lane, sock: socket.socket) -> FarEnd:
-        """Return what `pump_far` is told of one of a lane's sockets."""
+    def remote_socket(self, entry: AssociationEntry, sock: socket.socket) -> RemoteSocket:
+        """Return what `forward_from_remotes` is told of one of a lane's sockets."""
 
-    def pump_far(self, ends: list[FarEnd], now: float) -> None:
+    def forward_from_remotes(self, ends: list[RemoteSocket], now: float) -> None:
         """Move what remote hosts have sent to lanes' sockets; to closed lanes nothing has come."""
 
 
-class PythonMover(Mover):
+class PythonForwarder(DatagramForwarder):
     """The mover that needs no compiler."""
 
     def __init__(self) -> None:
         self._dropped = 0
-        self.lanes: dict[int, PythonLane] = {}
+        self.entries: dict[int, PythonEntry] = {}
 
     @property
     @override
@@ -174,64 +174,78 @@ class PythonMover(Mover):
         """Nothing is to be set up."""
 
     @override
-    def open(self, association_id: int, dialect: Dialect, owner: LaneOwner) -> "PythonLane":
-        lane = self.lanes[association_id] = PythonLane(self, association_id, dialect, owner)
-        return lane
+    def open(self, association_id: int, dialect: Dialect, owner: SlowPath) -> "PythonEntry":
+        entry = self.entries[association_id] = PythonEntry(self, association_id, dialect, owner)
+        return entry
 
     @override
-    def pump_near(self, port: socket.socket, now: float) -> None:
-        for _ in range(BATCH):
+    def forward_from_clients(self, port: socket.socket, now: float) -> None:
+        for _ in range(MAX_READS):
             try:
-                data, control, _, source = port.recvmsg(LONGEST, ROOM)
+                data, control, _, source = port.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
             except BlockingIOError:
                 return
             except OSError:
                 continue
-            self.take(data, Path(port, source, local_address(control)), now)
+            self.take(data, FiveTuple(port, source, destination_address(control)), now)
 
     def take(self, data: bytes, path: ClientPath, now: float) -> None:
         """Move a message that came from a client."""
-        lane = self._lane_for(data)
-        if lane is None or not lane.move_up(data, path, now):
+        entry = self._entry_for(data)
+        if entry is None or not entry.forward_up(data, path, now):
             self._dropped += 1
 
     @override
-    def far_end(self, lane: Lane, sock: socket.socket) -> FarEnd:
-        return lane, sock
+    def remote_socket(self, entry: AssociationEntry, sock: socket.socket) -> RemoteSocket:
+        return entry, sock
 
     @override
-    def pump_far(self, ends: list[FarEnd], now: float) -> None:
-        for lane, sock in ends:
-            assert isinstance(lane, PythonLane)  # noqa: S101 - `far_end` got them
+    def forward_from_remotes(self, ends: list[RemoteSocket], now: float) -> None:
+        for entry, sock in ends:
+            assert isinstance(entry, PythonEntry)  # noqa: S101 - `remote_socket` got them
             assert isinstance(sock, socket.socket)  # noqa: S101
-            if lane.closed:
+            if entry.closed:
                 continue
-            for _ in range(BATCH):
+            for _ in range(MAX_READS):
                 try:
-                    data, source = sock.recvfrom(LONGEST)
+                    data, source = sock.recvfrom(MAX_DATAGRAM_BYTES)
                 except BlockingIOError:
                     break
                 except OSError:  # an ICMP error
                     continue
-                if not lane.move_down(data, source, now):
+                if not entry.forward_down(data, source, now):
                     self._dropped += 1
 
-    def _lane_for(self, data: bytes) -> "PythonLane | None":
+    def _entry_for(self, data: bytes) -> "PythonEntry | None":
         if len(data) < SHORTEST:
             return None
-        return self.lanes.get(HEAD.unpack_from(data)[0])
+        return self.entries.get(HEAD.unpack_from(data)[0])
 
 
-class PythonLane:
+class PythonEntry:
     """A Lane of the mover in Python. Its tables hold plain tuples."""
 
     __slots__ = (
-        "_control", "_dialect", "_id", "_layout", "_mover", "_owner", "_path", "_sources", "_ways", "closed",
-        "down_bytes", "down_datagrams", "up_bytes", "up_datagrams",
+        "_control",
+        "_dialect",
+        "_forwarder",
+        "_id",
+        "_layout",
+        "_owner",
+        "_path",
+        "_routes",
+        "_sources",
+        "closed",
+        "down_bytes",
+        "down_datagrams",
+        "up_bytes",
+        "up_datagrams",
     )  # fmt: skip
 
-    def __init__(self, mover: PythonMover, association_id: int, dialect: Dialect, owner: LaneOwner) -> None:
-        self._mover = mover
+    def __init__(
+        self, forwarder: PythonForwarder, association_id: int, dialect: Dialect, owner: SlowPath
+    ) -> None:
+        self._forwarder = forwarder
         self.closed = False
         self._id = association_id
         self._dialect = dialect
@@ -239,31 +253,31 @@ class PythonLane:
         self._layout = dialect.datagram_layout
         self._path: ClientPath | None = None
         self._control: Control = []
-        self._ways: dict[bytes, tuple[socket.socket, SocketAddress, float]] = {}
+        self._routes: dict[bytes, tuple[socket.socket, SocketAddress, float]] = {}
         self._sources: dict[SocketAddress, tuple[DatagramPrefix, float]] = {}
         self.up_datagrams = self.up_bytes = self.down_datagrams = self.down_bytes = 0
 
-    def latch(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
+    def bind_client(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
         self._path, self._layout, self._control = path, layout, control
 
-    def allow_to(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
-        if len(self._ways) >= MAX_ENTRIES:
-            self._ways.clear()
-        self._ways[key] = sock, address, until
+    def add_route(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
+        if len(self._routes) >= MAX_ENTRIES:
+            self._routes.clear()
+        self._routes[key] = sock, address, until
 
-    def allow_from(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
+    def add_source(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         if len(self._sources) >= MAX_ENTRIES:
             self._sources.clear()
         self._sources[source] = prefix, until
 
     def close(self) -> None:
         self.closed = True
-        if self._mover.lanes.get(self._id) is self:
-            del self._mover.lanes[self._id]
-        self._ways.clear()
+        if self._forwarder.entries.get(self._id) is self:
+            del self._forwarder.entries[self._id]
+        self._routes.clear()
         self._sources.clear()
 
-    def move_up(self, data: bytes, path: ClientPath, now: float) -> bool:
+    def forward_up(self, data: bytes, path: ClientPath, now: float) -> bool:
         """Move a client's message, or hand it up; return False if it was dropped."""
         if self._path is not None and path != self._path:
             return False
@@ -271,9 +285,9 @@ class PythonLane:
         if header is None:
             return False
         _, key, start, end = header
-        way = self._ways.get(key)
+        way = self._routes.get(key)
         if way is None or now >= way[2]:
-            self._owner.missed_up(data, path)
+            self._owner.on_client_miss(data, path)
             return True
         if not send_datagram(way[0], data[start:end], way[1]):
             return False
@@ -281,13 +295,13 @@ class PythonLane:
         self.up_bytes += end - start
         return True
 
-    def move_down(self, data: bytes, source: SocketAddress, now: float) -> bool:
+    def forward_down(self, data: bytes, source: SocketAddress, now: float) -> bool:
         """Move what a remote host sent, or hand it up; return False if it was dropped."""
         if self.closed:
             return False
         known = self._sources.get(source)
         if known is None or now >= known[1]:
-            self._owner.missed_down(data, source)
+            self._owner.on_remote_miss(data, source)
             return True
         message = build_datagram(known[0], data)
         path = self._path

@@ -10,16 +10,16 @@ from typing_extensions import override
 from socks6.errors import DatagramFailed, Socks6Error
 from socks6.net.stream import Endpoint
 
-INBOX_DATAGRAMS: Final = 4096  # datagrams and errors that wait; beyond, the oldest are dropped
-INBOX_BYTES: Final = 4 << 20
+MAX_QUEUED_DATAGRAMS: Final = 4096  # datagrams and errors that wait; beyond, the oldest are dropped
+MAX_QUEUED_BYTES: Final = 4 << 20
 
-Received: TypeAlias = tuple[bytes, Endpoint]  # data, and where they came from
+ReceivedDatagram: TypeAlias = tuple[bytes, Endpoint]  # data, and where they came from
 
 
-class Recipient(Protocol):
+class DatagramReceiver(Protocol):
     """Who is told of what an association brings."""
 
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         """Take datagrams, each with the address and port that it came from."""
 
     def error_received(self, error: DatagramFailed) -> None:
@@ -29,18 +29,18 @@ class Recipient(Protocol):
         """Take note that nothing more comes, and why."""
 
 
-class Inbox(Recipient):
+class ReceiveQueue(DatagramReceiver):
     """Keeps what comes, up to a number and a size, until it is received; the oldest goes first."""
 
     def __init__(self) -> None:
-        self._items: deque[Received | DatagramFailed] = deque()
+        self._items: deque[ReceivedDatagram | DatagramFailed] = deque()
         self._size = 0
         self._end: Socks6Error | None = None
         self._news = asyncio.Event()
         self.dropped = 0
 
     @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         for packet in packets:
             self._size += len(packet[0])
             self._add(packet)
@@ -54,7 +54,7 @@ class Inbox(Recipient):
         self._end = error
         self._news.set()
 
-    async def receive(self) -> Received:
+    async def receive(self) -> ReceivedDatagram:
         """Return the next datagram and its source. Raises DatagramFailed; what it ended by, once all is taken."""
         while not self._items:
             if self._end is not None:
@@ -63,26 +63,26 @@ class Inbox(Recipient):
             await self._news.wait()
         return self._taken()
 
-    def hand_over(self, recipient: Recipient) -> None:
+    def drain_to(self, receiver: DatagramReceiver) -> None:
         """Give all that is here, the end included, to somebody else."""
         while self._items:
             try:
-                recipient.datagrams_received([self._taken()])
+                receiver.datagrams_received([self._taken()])
             except DatagramFailed as error:
-                recipient.error_received(error)
+                receiver.error_received(error)
         if self._end is not None:
-            recipient.ended(self._end)
+            receiver.ended(self._end)
 
-    def _add(self, item: Received | DatagramFailed) -> None:
+    def _add(self, item: ReceivedDatagram | DatagramFailed) -> None:
         self._items.append(item)
-        while len(self._items) > INBOX_DATAGRAMS or self._size > INBOX_BYTES:
+        while len(self._items) > MAX_QUEUED_DATAGRAMS or self._size > MAX_QUEUED_BYTES:
             oldest = self._items.popleft()
             if not isinstance(oldest, DatagramFailed):
                 self._size -= len(oldest[0])
             self.dropped += 1
         self._news.set()
 
-    def _taken(self) -> Received:
+    def _taken(self) -> ReceivedDatagram:
         item = self._items.popleft()
         if isinstance(item, DatagramFailed):
             raise item

@@ -134,7 +134,7 @@ def test_what_is_forbidden_neither_goes_nor_comes(run: Run, monkeypatch: pytest.
 
 
 def test_verdicts_are_not_kept_without_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.channel.VERDICTS", 2)
+    monkeypatch.setattr("socks6.client.upstream_channel.MAX_CACHED_VERDICTS", 2)
 
     async def scene() -> None:
         proxy = AssociatingProxy()

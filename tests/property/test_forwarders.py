@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
-from socks6.relay.datagrams.mover import Path
-from tests.kit.lanes import ID, LATER, Scene, everything, running
+from socks6.relay.datagrams.forwarder import FiveTuple
+from tests.kit.forwarding_scene import ID, LATER, Scene, everything, running
 
 HEADERS = st.builds(
     lambda version, kind, length, number, middle, rest: (
@@ -40,19 +40,19 @@ def packets(draw: st.DrawFn) -> bytes:
 
 def counts(play: Scene) -> tuple[int, ...]:
     """Return how much a lane says went, and how many its mover dropped."""
-    lane = play.lane
+    entry = play.entry
     return (
-        lane.up_datagrams, lane.up_bytes, lane.down_datagrams, lane.down_bytes, play.mover.dropped,
+        entry.up_datagrams, entry.up_bytes, entry.down_datagrams, entry.down_bytes, play.forwarder.dropped,
     )  # fmt: skip
 
 
 def outcome(play: Scene, packet: bytes) -> tuple[list[bytes], list[bytes], int]:
     """Return what reached the remote host, what was handed up, and how many were dropped."""
-    before = play.mover.dropped
+    before = play.forwarder.dropped
     play.up.clear()
     play.send(packet)
-    play.pump_near()
-    dropped = play.mover.dropped - before
+    play.forward_from_clients()
+    dropped = play.forwarder.dropped - before
     return everything(play.remote), [data for data, _ in play.up], dropped if packet else 0
 
 
@@ -91,7 +91,7 @@ def test_both_movers_count_what_the_kernel_took(burst: list[tuple[bool, bool, in
     with running("python") as one, running("compiled") as other:
         for play in (one, other):
             forbidden = play.message(b"", *FORBIDDEN)
-            play.lane.allow_to(play.key(forbidden), play.far, FORBIDDEN, LATER)
+            play.entry.add_route(play.key(forbidden), play.far, FORBIDDEN, LATER)
             for number, (is_up, taken, size) in enumerate(burst):
                 data = bytes([number]) * size
                 if not is_up:
@@ -100,10 +100,10 @@ def test_both_movers_count_what_the_kernel_took(burst: list[tuple[bool, bool, in
                     play.send(play.message(data))
                 else:
                     play.send(play.message(data, *FORBIDDEN))
-            play.pump_near()
+            play.forward_from_clients()
             if not reachable:
-                play.lane.latch(Path(play.port, FORBIDDEN, b""), play.layout, [])
-            play.pump_far()
+                play.entry.bind_client(FiveTuple(play.port, FORBIDDEN, b""), play.layout, [])
+            play.forward_from_remotes()
         assert everything(one.remote) == everything(other.remote)
         assert len(everything(one.client)) == len(everything(other.client))
         assert counts(one) == counts(other)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
+from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.stackopts.reports import collect_reports, next_report
-from tests.kit.lanes import udp_socket
+from tests.kit.forwarding_scene import udp_socket
 from tests.kit.loops import Run
 from tests.kit.streams import turns
 
@@ -33,21 +33,21 @@ def test_a_reader_is_told_as_long_as_there_is_something(
 ) -> None:
     async def play() -> None:
         told: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
-        readiness = Readiness(lambda _: None, own_epoll=own_epoll)
-        readiness.add(sock.fileno(), lambda fd, events: told.put_nowait((fd, events)))
+        poller = DatagramPoller(lambda _: None, own_epoll=own_epoll)
+        poller.add(sock.fileno(), lambda fd, events: told.put_nowait((fd, events)))
         poke(sock)
         assert await told.get() == (sock.fileno(), READABLE)
         assert await told.get() == (sock.fileno(), READABLE)  # nobody has read it
         sock.recv(10)
-        readiness.remove(sock.fileno())
-        readiness.remove(sock.fileno())
+        poller.remove(sock.fileno())
+        poller.remove(sock.fileno())
         while not told.empty():
             told.get_nowait()
         poke(sock)
         await asyncio.sleep(0.01)
         assert told.empty()
-        readiness.close()
-        readiness.close()
+        poller.close()
+        poller.close()
 
     run(play())
 
@@ -56,16 +56,16 @@ def test_a_reader_is_told_as_long_as_there_is_something(
 def test_what_comes_after_is_called_once_in_a_turn(run: Run, sock: socket.socket, own_epoll: bool) -> None:
     async def play() -> None:
         done = asyncio.Event()
-        readiness = Readiness(lambda _: None, own_epoll=own_epoll)
+        poller = DatagramPoller(lambda _: None, own_epoll=own_epoll)
 
         def read(fd: int, events: int) -> None:
             sock.recv(10)
-            readiness.after(done.set)
+            poller.after(done.set)
 
-        readiness.add(sock.fileno(), read)
+        poller.add(sock.fileno(), read)
         poke(sock)
         await done.wait()
-        readiness.close()
+        poller.close()
 
     run(play())
 
@@ -75,12 +75,12 @@ def test_a_fault_of_one_costs_the_others_nothing(run: Run, sock: socket.socket, 
     async def play() -> None:
         faults: list[Exception] = []
         told = asyncio.Event()
-        readiness = Readiness(faults.append, own_epoll=own_epoll)
+        poller = DatagramPoller(faults.append, own_epoll=own_epoll)
 
         def fail(fd: int = 0, events: int = 0) -> None:
             if fd:
                 sock.recv(10)
-                readiness.after(fail)
+                poller.after(fail)
             raise RuntimeError("ours")
 
         def read(fd: int, events: int) -> None:
@@ -88,14 +88,14 @@ def test_a_fault_of_one_costs_the_others_nothing(run: Run, sock: socket.socket, 
             told.set()
 
         with udp_socket() as other:
-            readiness.add(sock.fileno(), fail)
-            readiness.add(other.fileno(), read)
+            poller.add(sock.fileno(), fail)
+            poller.add(other.fileno(), read)
             poke(sock)
             poke(other)
             await told.wait()
             await turns()
             assert len(faults) == 2
-            readiness.close()
+            poller.close()
 
     run(play())
 
@@ -105,7 +105,7 @@ def test_errors_are_told_again_and_again(run: Run, sock: socket.socket) -> None:
 
     async def play() -> None:
         errors: asyncio.Queue[int] = asyncio.Queue()
-        readiness = Readiness(lambda _: None)
+        poller = DatagramPoller(lambda _: None)
 
         def read(fd: int, events: int) -> None:
             if events & FAILED and next_report(sock) is not None:
@@ -114,11 +114,11 @@ def test_errors_are_told_again_and_again(run: Run, sock: socket.socket) -> None:
         assert collect_reports(sock)
         with udp_socket() as gone:
             nobody = gone.getsockname()
-        readiness.add(sock.fileno(), read)
+        poller.add(sock.fileno(), read)
         for _ in range(3):
             sock.sendto(b"x", nobody)
             await errors.get()
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        readiness.close()
+        poller.close()
 
     run(play())

@@ -10,9 +10,9 @@ from socks6.message.dialect import DRAFT_12
 from socks6.net.datagrams.channel import DirectChannel
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint, FrameSink
-from socks6.relay.datagrams.framed import FramePort
-from socks6.relay.datagrams.mover import ClientPath, LaneOwner, PythonMover
-from socks6.relay.datagrams.plane import DatagramPlane
+from socks6.relay.datagrams.association_relay import DatagramRelay
+from socks6.relay.datagrams.forwarder import ClientPath, PythonForwarder, SlowPath
+from socks6.relay.datagrams.framed import QuicClientPort
 from tests.kit.loops import Run
 from tests.kit.streams import until
 
@@ -28,18 +28,18 @@ class Connection:
         pass
 
 
-class Owner(LaneOwner):
+class Owner(SlowPath):
     """Whose lane gets what the mover does not know."""
 
     def __init__(self) -> None:
         self.missed: list[bytes] = []
 
     @override
-    def missed_up(self, data: bytes, path: ClientPath) -> None:
+    def on_client_miss(self, data: bytes, path: ClientPath) -> None:
         pass
 
     @override
-    def missed_down(self, data: bytes, source: SocketAddress) -> None:
+    def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
         self.missed.append(data)
 
 
@@ -64,22 +64,22 @@ def test_nothing_is_left_of_connections_that_are_gone(run: Run) -> None:
 
     async def play() -> None:
         faults: list[Exception] = []
-        plane = DatagramPlane(on_fault=faults.append, mover=PythonMover())
+        plane = DatagramRelay(on_fault=faults.append, forwarder=PythonForwarder())
         for number in range(NUMBER):
-            port = FramePort(Connection())  # type: ignore[arg-type]  # as much of one as is needed
-            lane = port.mover.open(number, DRAFT_12, Owner())
+            port = QuicClientPort(Connection())  # type: ignore[arg-type]  # as much of one as is needed
+            entry = port.forwarder.open(number, DRAFT_12, Owner())
             with bound() as sock, bound() as other:
                 for far in (sock, other):  # one for each family
-                    plane.watch_far(port.mover, lane, Channel(), far)
-                assert len(plane._far) == 1
+                    plane.watch_remote(port.forwarder, entry, Channel(), far)
+                assert len(plane._remote_sockets) == 1
                 plane.forget(sock)
-                assert len(plane._far) == 1
+                assert len(plane._remote_sockets) == 1
                 plane.forget(other)
                 plane.forget(other)
-            lane.close()
+            entry.close()
             port.close()
-        assert not plane._far
-        assert not plane._movers
+        assert not plane._remote_sockets
+        assert not plane._forwarders
         plane.close()
         assert not faults
 
@@ -89,12 +89,12 @@ def test_nothing_is_left_of_connections_that_are_gone(run: Run) -> None:
 def test_who_is_there_still_gets_datagrams_when_another_goes(run: Run) -> None:
     async def play() -> None:
         faults: list[Exception] = []
-        mover = PythonMover()
-        plane = DatagramPlane(on_fault=faults.append, mover=mover)
+        forwarder = PythonForwarder()
+        plane = DatagramRelay(on_fault=faults.append, forwarder=forwarder)
         owner = Owner()
         with bound() as stays, bound() as goes, bound() as host:
             for number, sock in enumerate((goes, stays)):
-                plane.watch_far(mover, mover.open(number, DRAFT_12, owner), Channel(), sock)
+                plane.watch_remote(forwarder, forwarder.open(number, DRAFT_12, owner), Channel(), sock)
             plane.forget(goes)
             host.sendto(b"hello", stays.getsockname())
             await until(lambda: owner.missed)

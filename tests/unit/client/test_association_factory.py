@@ -72,7 +72,7 @@ def test_auto_takes_the_stream_when_udp_does_not_get_through(
     async def scene() -> None:
         proxy = AssociatingProxy(loses=1000)
         async with associating(proxy) as client:
-            client._opener._waits = (0.01, 0.01)
+            client._association_factory._waits = (0.01, 0.01)
             async with client.associate() as udp:
                 assert udp.path == "stream"
                 await udp.send(b"hello", ("192.0.2.5", 53))
@@ -88,7 +88,7 @@ def test_auto_takes_the_stream_when_udp_does_not_get_through(
 def test_auto_takes_the_stream_at_once_where_nobody_is_at_the_udp_port(run: Run) -> None:
     async def scene() -> None:
         async with associating(AssociatingProxy(), udp=False) as client:
-            client._opener._waits = (20.0,)
+            client._association_factory._waits = (20.0,)
             async with client.associate() as udp:
                 assert udp.path == "stream"
 

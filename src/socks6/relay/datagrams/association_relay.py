@@ -20,15 +20,22 @@ from socks6.message.datagrams import (
 )
 from socks6.message.dialect import DatagramLayout
 from socks6.message.options import StackOption
-from socks6.net.datagrams.arrival import Control, answer_control
 from socks6.net.datagrams.channel import DirectChannel
-from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
+from socks6.net.datagrams.packet_info import Control, reply_control
+from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.datagrams.shared import udp_socket
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet
 from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ServerAssociation, opens_only
 from socks6.relay.datagrams.control import client_control
-from socks6.relay.datagrams.mover import ClientPath, FarEnd, Lane, LaneOwner, Mover, PythonMover
+from socks6.relay.datagrams.forwarder import (
+    AssociationEntry,
+    ClientPath,
+    DatagramForwarder,
+    PythonForwarder,
+    RemoteSocket,
+    SlowPath,
+)
 from socks6.relay.watch import Watch, Watched
 
 STREAM: Final = "stream"  # the path of datagrams that come on the TCP connection itself
@@ -43,16 +50,16 @@ class AssociationSettings:
     idle_timeout: float = 7440.0  # of silence in both directions, as for streams; 0 for never
 
 
-def best_mover() -> Mover:
+def best_forwarder() -> DatagramForwarder:
     """Return the mover in C, or where it was not compiled the one in Python."""
     try:
-        from socks6.relay.datagrams.compiled import CompiledMover  # noqa: PLC0415 - may not be there
+        from socks6.relay.datagrams.compiled import CompiledForwarder  # noqa: PLC0415 - may not be there
     except ImportError:
-        return PythonMover()
-    return CompiledMover()
+        return PythonForwarder()
+    return CompiledForwarder()
 
 
-def random_id() -> int:
+def random_association_id() -> int:
     """Return an association's id that nobody can guess (§ Handling UDP ASSOCIATE)."""
     return secrets.randbits(64)
 
@@ -65,19 +72,19 @@ class ClientPort(Protocol):
         """The socket."""
 
     @property
-    def mover(self) -> Mover:
+    def forwarder(self) -> DatagramForwarder:
         """Who moves what comes there."""
 
     def close(self) -> None:
         """Take nothing any more. Idempotent."""
 
 
-class PlainPort(ClientPort):
+class UdpClientPort(ClientPort):
     """A port for datagrams in clear text."""
 
-    def __init__(self, sock: socket.socket, plane: "DatagramPlane") -> None:
+    def __init__(self, sock: socket.socket, plane: "DatagramRelay") -> None:
         self._sock = sock
-        self._plane = plane
+        self._relay = plane
 
     @property
     @override
@@ -86,18 +93,18 @@ class PlainPort(ClientPort):
 
     @property
     @override
-    def mover(self) -> Mover:
-        return self._plane.mover
+    def forwarder(self) -> DatagramForwarder:
+        return self._relay.forwarder
 
     @override
     def close(self) -> None:
         if self._sock.fileno() >= 0:
-            self._plane.forget(self._sock)
+            self._relay.forget(self._sock)
             self._sock.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JointEvents:
+class AssociationEvents:
     """Whom a joint tells of what happens to it."""
 
     to_stream: Callable[
@@ -110,17 +117,17 @@ class JointEvents:
     ]  # likewise, since its client's path is no more, mostly by the client's own doing
 
 
-class FarSockets:
+class RemoteSockets:
     """The sockets that one mover reads from remote hosts: how many, and those that have something."""
 
     __slots__ = ("number", "ready")
 
     def __init__(self) -> None:
         self.number = 0
-        self.ready: list[FarEnd] = []
+        self.ready: list[RemoteSocket] = []
 
 
-class DatagramPlane:
+class DatagramRelay:
     """What the associations of one event loop share. Is to be made within the loop."""
 
     def __init__(
@@ -128,88 +135,96 @@ class DatagramPlane:
         *,
         settings: AssociationSettings | None = None,
         on_fault: Callable[[Exception], None],
-        mover: Mover,
-        new_id: Callable[[], int] = random_id,
+        forwarder: DatagramForwarder,
+        new_id: Callable[[], int] = random_association_id,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         settings = settings or AssociationSettings()
         self.initial_timeout: Final = settings.initial_timeout
         self.new_id: Final = new_id
-        self.mover: Final[Mover] = mover
-        self.readiness: Final = Readiness(on_fault)
-        self._far: dict[
-            Mover, FarSockets
+        self.forwarder: Final[DatagramForwarder] = forwarder
+        self.poller: Final = DatagramPoller(on_fault)
+        self._remote_sockets: dict[
+            DatagramForwarder, RemoteSockets
         ] = {}  # of associations that are open, by who moves what comes to them
-        self._movers: dict[socket.socket, Mover] = {}  # the same, by the socket
-        self.readiness.each_turn(self._pump_far)
+        self._forwarders: dict[socket.socket, DatagramForwarder] = {}  # the same, by the socket
+        self.poller.on_turn_end(self._forward_from_remotes)
         self.watch: Final = Watch(idle_timeout=settings.idle_timeout, fin_timeout=0)
 
     def open_port(self, host: str, port: int) -> ClientPort:
         """Take clients' datagrams at an address. Raises OSError."""
         sock = udp_socket(host, port)
         try:
-            self.mover.prepare(sock)
-            self.readiness.add(sock.fileno(), functools.partial(self._near_ready, sock))
+            self.forwarder.prepare(sock)
+            self.poller.add(sock.fileno(), functools.partial(self._on_client_ready, sock))
         except BaseException:
             sock.close()
             raise
-        return PlainPort(sock, self)
+        return UdpClientPort(sock, self)
 
-    def watch_far(self, mover: Mover, lane: Lane, channel: DirectChannel, sock: socket.socket) -> None:
+    def watch_remote(
+        self,
+        forwarder: DatagramForwarder,
+        entry: AssociationEntry,
+        channel: DirectChannel,
+        sock: socket.socket,
+    ) -> None:
         """Move what remote hosts send to a lane's socket."""
-        mover.prepare(sock)
-        far = self._far.get(mover) or FarSockets()
-        end = mover.far_end(lane, sock)
-        reader = functools.partial(self._far_ready, far.ready, end, channel, sock)
-        self.readiness.gather(sock.fileno(), far.ready, end, reader)
-        far.number += 1
-        self._far[mover] = far
-        self._movers[sock] = mover
+        forwarder.prepare(sock)
+        remote_sockets = self._remote_sockets.get(forwarder) or RemoteSockets()
+        end = forwarder.remote_socket(entry, sock)
+        reader = functools.partial(self._on_remote_ready, remote_sockets.ready, end, channel, sock)
+        self.poller.collect(sock.fileno(), remote_sockets.ready, end, reader)
+        remote_sockets.number += 1
+        self._remote_sockets[forwarder] = remote_sockets
+        self._forwarders[sock] = forwarder
 
     def forget(self, sock: socket.socket) -> None:
         """Read from a socket no more; to be called before it is closed. Idempotent."""
-        self.readiness.remove(sock.fileno())
-        mover = self._movers.pop(sock, None)
-        if mover is None:
+        self.poller.remove(sock.fileno())
+        forwarder = self._forwarders.pop(sock, None)
+        if forwarder is None:
             return
-        self._far[mover].number -= 1
-        if not self._far[mover].number:  # each QUIC connection has a mover of its own, and goes with it
-            del self._far[mover]
+        self._remote_sockets[forwarder].number -= 1
+        if not self._remote_sockets[
+            forwarder
+        ].number:  # each QUIC connection has a mover of its own, and goes with it
+            del self._remote_sockets[forwarder]
 
     def close(self) -> None:
         """Free what is shared; to be called when no joint is left. Idempotent."""
         self.watch.close()
-        self.readiness.close()
+        self.poller.close()
 
-    def _near_ready(self, sock: socket.socket, _: int, events: int) -> None:
+    def _on_client_ready(self, sock: socket.socket, _: int, events: int) -> None:
         if events & FAILED:
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # a client that is gone: no news here
-        self.mover.pump_near(sock, self._loop.time())
+        self.forwarder.forward_from_clients(sock, self._loop.time())
 
-    def _far_ready(
+    def _on_remote_ready(
         self,
-        place: list[FarEnd],
-        end: FarEnd,
+        ready: list[RemoteSocket],
+        end: RemoteSocket,
         channel: DirectChannel,
         sock: socket.socket,
         _: int,
         events: int,
     ) -> None:
         if events & FAILED:
-            channel.take_reports(sock)
+            channel.read_error_queue(sock)
         if events & READABLE:
-            place.append(end)
+            ready.append(end)
 
-    def _pump_far(self) -> None:
+    def _forward_from_remotes(self) -> None:
         """Move what came to all sockets that have something, so that what goes to one client port goes together."""
-        for mover, far in list(self._far.items()):
-            if far.ready:
-                ready = far.ready[:]
-                far.ready.clear()
-                mover.pump_far(ready, self._loop.time())
+        for forwarder, remote_sockets in list(self._remote_sockets.items()):
+            if remote_sockets.ready:
+                ready = remote_sockets.ready[:]
+                remote_sockets.ready.clear()
+                forwarder.forward_from_remotes(ready, self._loop.time())
 
 
-class Joint(DatagramSink, LaneOwner, Watched):
+class AssociationRelay(DatagramSink, SlowPath, Watched):
     """One association, and its port at the outbound.
 
     With a direct outbound and a client that sends over UDP, the mover takes over what goes back and forth; else
@@ -218,10 +233,10 @@ class Joint(DatagramSink, LaneOwner, Watched):
 
     def __init__(
         self,
-        plane: DatagramPlane,
+        plane: DatagramRelay,
         association: ServerAssociation,
         channel: DatagramChannel,
-        events: JointEvents,
+        events: AssociationEvents,
         *,
         port: ClientPort | None,
         options: tuple[StackOption, ...] = (),
@@ -231,7 +246,7 @@ class Joint(DatagramSink, LaneOwner, Watched):
 
         A path where clients have certificates must be the same `user`'s.
         """
-        self._plane = plane
+        self._relay = plane
         self._association = association
         self._channel = channel
         self._events = events
@@ -240,8 +255,8 @@ class Joint(DatagramSink, LaneOwner, Watched):
         self._path: ClientPath | None = None  # None: the stream
         self._control: Control = []
         self._user = user
-        self._mover = plane.mover if port is None else port.mover
-        self._lane = self._mover.open(association.id, association.dialect, self)
+        self._forwarder = plane.forwarder if port is None else port.forwarder
+        self._entry = self._forwarder.open(association.id, association.dialect, self)
         self._fast: DirectChannel | None = None
         self._prefixes: dict[tuple[str, int], DatagramPrefix] = {}
         self._up = [0, 0]  # datagrams and bytes that passed here
@@ -256,17 +271,17 @@ class Joint(DatagramSink, LaneOwner, Watched):
     @property
     def bytes_up(self) -> int:
         """How many bytes of data went to remote hosts."""
-        return self._up[1] + self._lane.up_bytes
+        return self._up[1] + self._entry.up_bytes
 
     @property
     def bytes_down(self) -> int:
         """How many bytes of data came from them."""
-        return self._down[1] + self._lane.down_bytes
+        return self._down[1] + self._entry.down_bytes
 
     @override
     def activity(self) -> int:
-        lane = self._lane
-        return self._up[0] + self._down[0] + lane.up_datagrams + lane.down_datagrams
+        entry = self._entry
+        return self._up[0] + self._down[0] + entry.up_datagrams + entry.down_datagrams
 
     @override
     def half_closed(self) -> bool:
@@ -281,11 +296,11 @@ class Joint(DatagramSink, LaneOwner, Watched):
         self._association.close()
         if self._path is not None:
             self._path.leave(self._events.lost)
-        self._plane.watch.remove(self)
-        self._lane.close()
+        self._relay.watch.remove(self)
+        self._entry.close()
         if self._fast is not None:
             for sock in self._fast.sockets:
-                self._plane.forget(sock)
+                self._relay.forget(sock)
         await self._channel.aclose()
 
     # From the client.
@@ -296,7 +311,7 @@ class Joint(DatagramSink, LaneOwner, Watched):
             self._relay_up(message.data, message.host, message.port)
 
     @override
-    def missed_up(self, data: bytes, path: ClientPath) -> None:
+    def on_client_miss(self, data: bytes, path: ClientPath) -> None:
         association = self._association
         header = parse_header(data, association.dialect, association.layout)
         if header is None or self._port is None or path.port is not self._port.sock:
@@ -311,7 +326,7 @@ class Joint(DatagramSink, LaneOwner, Watched):
         self._relay_up(data[start:end], host, port)
         route = self._fast.route(host, port) if self._fast is not None else None
         if route is not None:
-            self._lane.allow_to(key, route.sock, route.address, route.until)
+            self._entry.add_route(key, route.sock, route.address, route.until)
 
     def _admit(self, number: int, path: ClientPath | str, layout: DatagramLayout) -> bool:
         association = self._association
@@ -329,18 +344,18 @@ class Joint(DatagramSink, LaneOwner, Watched):
         self._events.confirmed()
         if not isinstance(path, str):
             self._path = path
-            self._control = answer_control(path.source, path.local) + client_control(
+            self._control = reply_control(path.source, path.local) + client_control(
                 self._options, path.port.family
             )
-            self._lane.latch(path, self._association.layout, self._control)
+            self._entry.bind_client(path, self._association.layout, self._control)
             if isinstance(self._channel, DirectChannel):
                 self._fast = channel = self._channel
-                channel.hand_over(
-                    self, functools.partial(self._plane.watch_far, self._mover, self._lane, channel)
+                channel.start_forwarded(
+                    self, functools.partial(self._relay.watch_remote, self._forwarder, self._entry, channel)
                 )
                 return
         else:
-            self._lane.close()  # what comes over UDP is another's
+            self._entry.close()  # what comes over UDP is another's
         self._channel.start(self)
 
     def _relay_up(self, data: bytes, host: str, port: int) -> None:
@@ -353,13 +368,13 @@ class Joint(DatagramSink, LaneOwner, Watched):
     # From remote hosts.
 
     @override
-    def missed_down(self, data: bytes, source: SocketAddress) -> None:
+    def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
         if self._fast is None:
             return
         host, port = source[0].partition("%")[0], source[1]
-        until = self._fast.admits((host, port), asyncio.get_running_loop().time())
+        until = self._fast.admitted_until((host, port), asyncio.get_running_loop().time())
         if until:
-            self._lane.allow_from(source, self._association.prefix(host, port), until)
+            self._entry.add_source(source, self._association.prefix(host, port), until)
             self._relay_down(data, host, port)
 
     @override

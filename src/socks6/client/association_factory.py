@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from socks6.client.asking import Granted
 from socks6.client.association import Association
-from socks6.client.frames import FrameDesk
-from socks6.client.paths import DatagramPath, StreamPath, socket_beside
+from socks6.client.paths import StreamPath, UdpPath, socket_beside
+from socks6.client.quic_path import DatagramDemux
 from socks6.client.request import error_for
 from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from socks6.client.dtls_path import DtlsPath
     from socks6.net.transports.dtls_client import DtlsConnector
 
-UDPPath: TypeAlias = Literal["datagram", "stream", "auto"]
+UdpPathChoice: TypeAlias = Literal["datagram", "stream", "auto"]
 
 # Seconds to wait for the confirmation before the opening datagram is sent again (§ Proxying UDP servers).
 FIRST_WAITS: Final = (0.2, 0.4, 0.8, 1.6)  # after these, "auto" takes the stream
@@ -39,15 +39,15 @@ BLOCKED_SECONDS: Final = 300.0  # for so long "auto" takes the stream at once, w
 END_SECONDS: Final = 2.0  # what the proxy gets to end an association that was not confirmed
 
 
-Ask: TypeAlias = Callable[[Request], Awaitable[Granted]]
+RequestFunction: TypeAlias = Callable[[Request], Awaitable[Granted]]
 
 
-class Opener:
+class AssociationFactory:
     """Opens associations at one proxy, by requests that `ask` makes; knows whether its UDP gets through."""
 
     def __init__(
         self,
-        ask: Ask,
+        ask: RequestFunction,
         dialect: Dialect,
         *,
         url: ProxyUrl | None = None,
@@ -59,15 +59,17 @@ class Opener:
         self._url = url
         self._waits = waits
         self._blocked_until = 0.0
-        self._frames = FrameDesk()
+        self._demux = DatagramDemux()
         self._dtls: DtlsConnector | None = None
 
-    async def open(self, request: Request, *, udp: UDPPath, layout: DatagramLayout | None) -> Association:
+    async def open(
+        self, request: Request, *, udp: UdpPathChoice, layout: DatagramLayout | None
+    ) -> Association:
         """Return a confirmed association. Raises as `Client.associate` does."""
         attempt = await self._begin(request, layout)
         over_stream = udp == "stream" or (udp == "auto" and self._blocked())
         try:
-            if over_stream or not self._has_udp(attempt, required=udp == "datagram"):
+            if over_stream or not self._setup_udp_path(attempt, required=udp == "datagram"):
                 return await attempt.over_stream()
             if await attempt.over_udp(self._waits_for(udp), required=udp == "datagram"):
                 return attempt.association
@@ -80,13 +82,13 @@ class Opener:
         self._blocked_until = asyncio.get_running_loop().time() + BLOCKED_SECONDS
         return await self.open(request, udp="stream", layout=layout)
 
-    def _has_udp(self, attempt: "_Attempt", *, required: bool) -> bool:
+    def _setup_udp_path(self, attempt: "_UnconfirmedAssociation", *, required: bool) -> bool:
         """Return whether the proxy can be sent datagrams, as safely as what is on the stream.
 
         Raises LocalProtocolError, or ConfigurationError, if that must be and cannot.
         """
         if not attempt.within_tls:
-            return attempt.has_udp(required=required)
+            return attempt.setup_udp_path(required=required)
         if self._dtls is None:
             try:
                 self._dtls = self._connector()
@@ -94,7 +96,7 @@ class Opener:
                 if required:
                     raise
                 return False
-        return attempt.has_udp(required=required, dtls=self._dtls)
+        return attempt.setup_udp_path(required=required, dtls=self._dtls)
 
     def _connector(self) -> "DtlsConnector":
         if self._url is None or not dtls_contexts.available():
@@ -106,10 +108,10 @@ class Opener:
     def _blocked(self) -> bool:
         return asyncio.get_running_loop().time() < self._blocked_until
 
-    def _waits_for(self, udp: UDPPath) -> Iterator[float]:
+    def _waits_for(self, udp: UdpPathChoice) -> Iterator[float]:
         return iter(self._waits) if udp == "auto" else chain(self._waits, repeat(LATER_WAIT))
 
-    async def _begin(self, request: Request, layout: DatagramLayout | None) -> "_Attempt":
+    async def _begin(self, request: Request, layout: DatagramLayout | None) -> "_UnconfirmedAssociation":
         """Ask for an association, and wait for its id."""
         granted = await self._ask(request)
         try:
@@ -132,10 +134,10 @@ class Opener:
         near = tuple(
             option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
         )
-        return _Attempt(granted, association, message.association_id, near, self._frames)
+        return _UnconfirmedAssociation(granted, association, message.association_id, near, self._demux)
 
 
-class _Attempt:
+class _UnconfirmedAssociation:
     """An association that is not confirmed yet."""
 
     def __init__(
@@ -144,13 +146,13 @@ class _Attempt:
         association: Association,
         association_id: int,
         near: tuple[StackOption, ...],
-        frames: FrameDesk,
+        demux: DatagramDemux,
     ) -> None:
         self.association = association
         self._granted = granted
         self._id = association_id
         self._near = near  # options about our leg
-        self._frames = frames
+        self._demux = demux
         self._limit: asyncio.Timeout | None = None
         self._refused = False
         self._dtls: DtlsPath | None = None
@@ -160,12 +162,12 @@ class _Attempt:
         """Whether the association was asked for within TLS."""
         return isinstance(self._granted.stream, TlsStream)
 
-    def has_udp(self, *, required: bool, dtls: "DtlsConnector | None" = None) -> bool:
+    def setup_udp_path(self, *, required: bool, dtls: "DtlsConnector | None" = None) -> bool:
         """Return whether the proxy can be sent datagrams; raises LocalProtocolError if it must and cannot."""
         stream = self._granted.stream
         connection = connection_of(stream)
         if connection is not None:
-            self.association.travel(self._frames.path(connection, self._id, self.association.take))
+            self.association.set_path(self._demux.path(connection, self._id, self.association.on_packets))
             return True
         try:
             sock = socket_beside(stream.raw_socket if dtls is None else carrier_socket_of(stream))
@@ -177,12 +179,14 @@ class _Attempt:
             return False
         prepare(sock, self._near, Leg.CLIENT_PROXY)
         if dtls is None:
-            self.association.travel(DatagramPath(sock, take=self.association.take, refused=self._on_refused))
+            self.association.set_path(
+                UdpPath(sock, on_packets=self.association.on_packets, refused=self._on_refused)
+            )
             return True
         from socks6.client.dtls_path import DtlsPath  # noqa: PLC0415 - needs an extra
 
-        self._dtls = DtlsPath(sock, dtls, take=self.association.take, refused=self._on_refused)
-        self.association.travel(self._dtls)
+        self._dtls = DtlsPath(sock, dtls, on_packets=self.association.on_packets, refused=self._on_refused)
+        self.association.set_path(self._dtls)
         return True
 
     async def over_udp(self, waits: Iterator[float], *, required: bool) -> bool:
@@ -223,7 +227,7 @@ class _Attempt:
     async def over_stream(self) -> Association:
         """Return the association, confirmed to travel on the stream."""
         path = StreamPath(self._granted.stream)
-        self.association.travel(path)
+        self.association.set_path(path)
         try:
             await self._granted.stream.send(self.association.opening())
         except OSError as error:
@@ -260,7 +264,7 @@ class _Attempt:
             message = await _next_message(self._granted)
             if isinstance(message, AssociationConfirmation) and message.association_id == self._id:
                 return
-            self.association.take_message(message)
+            self.association.on_message(message)
 
     def _on_refused(self) -> None:
         """Wait no longer: an ICMP error says that nobody is at the proxy's UDP port."""

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import pytest
 from typing_extensions import override
 
-from socks6.client.inbox import INBOX_BYTES, INBOX_DATAGRAMS, Inbox, Received, Recipient
+from socks6.client.receive_queue import (
+    MAX_QUEUED_BYTES,
+    MAX_QUEUED_DATAGRAMS,
+    DatagramReceiver,
+    ReceivedDatagram,
+    ReceiveQueue,
+)
 from socks6.errors import DatagramFailed, ProxyUnreachable, Socks6Error
 from socks6.net.stream import Endpoint
 from tests.kit.loops import Run
@@ -14,14 +20,14 @@ SOURCE = Endpoint("192.0.2.5", 53)
 FAILED = DatagramFailed(host="192.0.2.5", port=53, code=2, reporter="10.0.0.1")
 
 
-class Listed(Recipient):
+class Listed(DatagramReceiver):
     """Lists what it is told."""
 
     def __init__(self) -> None:
         self.told: list[object] = []
 
     @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         self.told.extend(data for data, _ in packets)
 
     @override
@@ -35,7 +41,7 @@ class Listed(Recipient):
 
 def test_what_came_first_is_received_first_and_the_end_last(run: Run) -> None:
     async def scene() -> None:
-        inbox = Inbox()
+        inbox = ReceiveQueue()
         inbox.datagrams_received([(b"1", SOURCE)])
         inbox.error_received(FAILED)
         inbox.datagrams_received([(b"2", SOURCE)])
@@ -53,8 +59,8 @@ def test_what_came_first_is_received_first_and_the_end_last(run: Run) -> None:
 
 def test_the_oldest_goes_when_there_are_too_many(run: Run) -> None:
     async def scene() -> None:
-        inbox = Inbox()
-        for number in range(INBOX_DATAGRAMS + 3):
+        inbox = ReceiveQueue()
+        for number in range(MAX_QUEUED_DATAGRAMS + 3):
             inbox.datagrams_received([(number.to_bytes(4), SOURCE)])
         assert inbox.dropped == 3
         assert await inbox.receive() == ((3).to_bytes(4), SOURCE)
@@ -64,10 +70,10 @@ def test_the_oldest_goes_when_there_are_too_many(run: Run) -> None:
 
 def test_the_oldest_goes_when_it_is_too_much(run: Run) -> None:
     async def scene() -> None:
-        inbox = Inbox()
+        inbox = ReceiveQueue()
         inbox.error_received(FAILED)
         for number in range(6):
-            inbox.datagrams_received([(bytes((number,)) * (INBOX_BYTES // 4), SOURCE)])
+            inbox.datagrams_received([(bytes((number,)) * (MAX_QUEUED_BYTES // 4), SOURCE)])
         assert inbox.dropped == 3  # the error, and two datagrams
         assert (await inbox.receive())[0][0] == 2
 
@@ -76,13 +82,13 @@ def test_the_oldest_goes_when_it_is_too_much(run: Run) -> None:
 
 def test_all_of_it_may_be_handed_over(run: Run) -> None:
     async def scene() -> None:
-        inbox, other = Inbox(), Listed()
+        inbox, other = ReceiveQueue(), Listed()
         over = ProxyUnreachable("over")
         inbox.datagrams_received([(b"1", SOURCE)])
         inbox.error_received(FAILED)
         inbox.datagrams_received([(b"2", SOURCE)])
         inbox.ended(over)
-        inbox.hand_over(other)
+        inbox.drain_to(other)
         assert other.told == [b"1", FAILED, b"2", over]
 
     run(scene())

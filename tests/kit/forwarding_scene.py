@@ -9,10 +9,16 @@ from typing_extensions import override
 
 from socks6.message.datagrams import DatagramPrefix, datagram_prefix, parse_header
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
-from socks6.net.datagrams.arrival import ask_for_local_addresses
+from socks6.net.datagrams.packet_info import request_packet_info
 from socks6.net.sockets import SocketAddress
-from socks6.relay.datagrams.mover import ClientPath, Lane, LaneOwner, Mover, Path
-from tests.kit.movers import mover_named
+from socks6.relay.datagrams.forwarder import (
+    AssociationEntry,
+    ClientPath,
+    DatagramForwarder,
+    FiveTuple,
+    SlowPath,
+)
+from tests.kit.datagram_forwarders import forwarder_named
 
 ID = 0x0102030405060708
 LATER = 100.0  # when entries end, unless told
@@ -37,10 +43,10 @@ def everything(sock: socket.socket) -> list[bytes]:
 
 
 @dataclass(kw_only=True)
-class Scene(LaneOwner):
+class Scene(SlowPath):
     """A client that sends to a port; a lane with a socket; a remote host. Knows what was handed up."""
 
-    mover: Mover
+    forwarder: DatagramForwarder
     dialect: Dialect
     layout: DatagramLayout
     port: socket.socket
@@ -49,23 +55,23 @@ class Scene(LaneOwner):
     remote: socket.socket
     up: list[tuple[bytes, ClientPath]] = field(default_factory=list)
     down: list[tuple[bytes, SocketAddress]] = field(default_factory=list)
-    lane: Lane = field(init=False)
+    entry: AssociationEntry = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lane = self.mover.open(ID, self.dialect, self)
+        self.entry = self.forwarder.open(ID, self.dialect, self)
 
     @override
-    def missed_up(self, data: bytes, path: ClientPath) -> None:
+    def on_client_miss(self, data: bytes, path: ClientPath) -> None:
         self.up.append((data, path))
 
     @override
-    def missed_down(self, data: bytes, source: SocketAddress) -> None:
+    def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
         self.down.append((data, source))
 
     @property
-    def path(self) -> Path:
+    def path(self) -> FiveTuple:
         """Return the client's path."""
-        return Path(self.port, self.client.getsockname(), b"")
+        return FiveTuple(self.port, self.client.getsockname(), b"")
 
     def prefix(self, host: str | None = None, port: int | None = None, number: int = ID) -> DatagramPrefix:
         """Return what stands before data for the remote host, or another, and from it."""
@@ -86,15 +92,15 @@ class Scene(LaneOwner):
         assert header is not None
         return header[1]
 
-    def latch(self) -> None:
+    def bind_client(self) -> None:
         """Have the client's path be the lane's."""
-        self.lane.latch(self.path, self.layout, [])
+        self.entry.bind_client(self.path, self.layout, [])
 
     def allow(self, *, until: float = LATER) -> None:
         """Let datagrams go to the remote host, and come from there."""
         where = self.remote.getsockname()
-        self.lane.allow_to(self.key(self.message(b"")), self.far, where, until)
-        self.lane.allow_from(where, self.prefix(), until)
+        self.entry.add_route(self.key(self.message(b"")), self.far, where, until)
+        self.entry.add_source(where, self.prefix(), until)
 
     def send(self, *packets: bytes, sock: socket.socket | None = None) -> None:
         """Have the client, or another, send."""
@@ -106,18 +112,18 @@ class Scene(LaneOwner):
         for packet in packets:
             (sock or self.remote).sendto(packet, self.far.getsockname())
 
-    def pump_near(self, now: float = 0.0) -> None:
+    def forward_from_clients(self, now: float = 0.0) -> None:
         """Have the mover take what clients have sent."""
-        self.mover.pump_near(self.port, now)
+        self.forwarder.forward_from_clients(self.port, now)
 
-    def pump_far(self, now: float = 0.0) -> None:
+    def forward_from_remotes(self, now: float = 0.0) -> None:
         """Have the mover take what remote hosts have sent."""
-        self.mover.pump_far([self.mover.far_end(self.lane, self.far)], now)
+        self.forwarder.forward_from_remotes([self.forwarder.remote_socket(self.entry, self.far)], now)
 
 
 @contextmanager
 def scene(
-    mover: str,
+    forwarder: str,
     *,
     dialect: Dialect = DRAFT_12,
     layout: DatagramLayout | None = None,
@@ -128,12 +134,12 @@ def scene(
     with ExitStack() as held:
         port, client, far, remote = (held.enter_context(udp_socket(host)) for _ in range(4))
         if local_addresses:
-            ask_for_local_addresses(port)
-        made = mover_named(mover)()
+            request_packet_info(port)
+        made = forwarder_named(forwarder)()
         for sock in (port, far):
             made.prepare(sock)
         set_up = Scene(
-            mover=made,
+            forwarder=made,
             dialect=dialect,
             layout=layout or dialect.datagram_layout,
             port=port,
@@ -141,14 +147,14 @@ def scene(
             far=far,
             remote=remote,
         )
-        held.callback(set_up.lane.close)
+        held.callback(set_up.entry.close)
         yield set_up
 
 
 @contextmanager
-def running(mover: str, **settings: object) -> Iterator[Scene]:
+def running(forwarder: str, **settings: object) -> Iterator[Scene]:
     """Set a scene in which datagrams go back and forth already."""
-    with scene(mover, **settings) as made:  # type: ignore[arg-type] # named as those of `scene`
-        made.latch()
+    with scene(forwarder, **settings) as made:  # type: ignore[arg-type] # named as those of `scene`
+        made.bind_client()
         made.allow()
         yield made

@@ -19,7 +19,7 @@ Reader: TypeAlias = Callable[[int, int], None]  # is told a descriptor and what 
 ItemT = TypeVar("ItemT")
 
 
-class Readiness:
+class DatagramPoller:
     """Watches descriptors for readers, on the running event loop."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Readiness:
             self._epoll.register(fd, READABLE)
         self._readers[fd] = reader
 
-    def gather(self, fd: int, place: list[ItemT], item: ItemT, reader: Reader) -> None:
+    def collect(self, fd: int, place: list[ItemT], item: ItemT, reader: Reader) -> None:
         """Append `item` to `place` whenever there is something to read, and nothing else; else tell `reader`.
 
         Of a hundred sockets with something to read, each costs a third of what a call would. Raises OSError.
@@ -55,7 +55,7 @@ class Readiness:
         self.add(fd, reader)
         self._places[fd] = place, item  # type: ignore[assignment] # `item` is of the kind that `place` holds
 
-    def each_turn(self, callback: Callable[[], None]) -> None:
+    def on_turn_end(self, callback: Callable[[], None]) -> None:
         """Call back whenever something was gathered or told, after all of that."""
         self._each_turn.append(callback)
 

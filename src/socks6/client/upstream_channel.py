@@ -8,13 +8,15 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.client.association import Association
-from socks6.client.inbox import Received, Recipient
+from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
 from socks6.errors import DatagramFailed, Socks6Error
 from socks6.message.options import StackOption
 from socks6.net.stream import DatagramChannel, DatagramJudge, DatagramReport, DatagramSink, Endpoint, Packet
 
 CLOSE_SECONDS: Final = 2.0  # what the upstream gets to take what is on its way, and to end
-VERDICTS: Final = 1024  # verdicts that are remembered, of destinations and of sources; forgotten all at once
+MAX_CACHED_VERDICTS: Final = (
+    1024  # verdicts that are remembered, of destinations and of sources; forgotten all at once
+)
 
 
 class UpstreamChannel(DatagramChannel):
@@ -43,7 +45,7 @@ class UpstreamChannel(DatagramChannel):
     @override
     def start(self, sink: DatagramSink) -> None:
         """See `DatagramChannel.start`."""
-        self._association.deliver_to(_Delivery(sink, self._judge))
+        self._association.set_receiver(_SinkReceiver(sink, self._judge))
         self._running = asyncio.create_task(self._association.run(), name="socks6 upstream channel")
 
     @override
@@ -61,7 +63,7 @@ class UpstreamChannel(DatagramChannel):
     @override
     async def aclose(self) -> None:
         """See `DatagramChannel.aclose`."""
-        self._association.deliver_to(_Nobody())
+        self._association.set_receiver(NullReceiver())
         running, self._running = self._running, None
         if running is None:
             self._association.abort()
@@ -74,13 +76,13 @@ class UpstreamChannel(DatagramChannel):
             self._association.abort()  # also when the task had no time to begin
 
     def _judged(self, host: str, port: int) -> bool:
-        if len(self._destinations) >= VERDICTS:
+        if len(self._destinations) >= MAX_CACHED_VERDICTS:
             self._destinations.clear()
         allowed = self._destinations[host, port] = self._judge.judge_name(host, port)
         return allowed
 
 
-class _Delivery(Recipient):
+class _SinkReceiver(DatagramReceiver):
     """Brings a sink what may come."""
 
     def __init__(self, sink: DatagramSink, judge: DatagramJudge) -> None:
@@ -89,7 +91,7 @@ class _Delivery(Recipient):
         self._sources: dict[Endpoint, bool] = {}
 
     @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         allowed: list[Packet] = []
         for data, source in packets:
             verdict = self._sources.get(source)
@@ -109,17 +111,17 @@ class _Delivery(Recipient):
         self._sink.channel_closed(str(error))
 
     def _judged(self, source: Endpoint) -> bool:
-        if len(self._sources) >= VERDICTS:
+        if len(self._sources) >= MAX_CACHED_VERDICTS:
             self._sources.clear()
         allowed = self._sources[source] = self._judge.judge_source(source.host, source.port)
         return allowed
 
 
-class _Nobody(Recipient):
+class NullReceiver(DatagramReceiver):
     """Wants nothing any more."""
 
     @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         pass
 
     @override

@@ -9,51 +9,53 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.paths import CLOSED, LINGER_SECONDS, Path, Take
+from socks6.client.paths import CLOSED, LINGER_SECONDS, DatagramPath, PacketCallback
 from socks6.net.stream import FrameSink, MultiplexedConnection
 
 HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
 
 
-class FrameDesk:
+class DatagramDemux:
     """Gives frames to whom they are for: by connection, and by association."""
 
     def __init__(self) -> None:
-        self._sorters: dict[MultiplexedConnection, _Sorter] = {}
+        self._demuxes: dict[MultiplexedConnection, _ConnectionDemux] = {}
 
-    def path(self, connection: MultiplexedConnection, association_id: int, take: Take) -> "FramePath":
-        """Return an association's path; its frames go to `take` from now on, until it is closed."""
-        sorter = self._sorters.get(connection)
-        if sorter is None:
-            sorter = self._sorters[connection] = _Sorter(self._sorters, connection)
-        path = FramePath(sorter, connection, association_id, take)
-        sorter.paths[association_id] = path
+    def path(
+        self, connection: MultiplexedConnection, association_id: int, on_packets: PacketCallback
+    ) -> "QuicPath":
+        """Return an association's path; its frames go to `on_packets` from now on, until it is closed."""
+        demux = self._demuxes.get(connection)
+        if demux is None:
+            demux = self._demuxes[connection] = _ConnectionDemux(self._demuxes, connection)
+        path = QuicPath(demux, connection, association_id, on_packets)
+        demux.paths[association_id] = path
         return path
 
 
-class _Sorter(FrameSink):
+class _ConnectionDemux(FrameSink):
     """The frames of one connection."""
 
     def __init__(
-        self, sorters: "dict[MultiplexedConnection, _Sorter]", connection: MultiplexedConnection
+        self, demuxes: "dict[MultiplexedConnection, _ConnectionDemux]", connection: MultiplexedConnection
     ) -> None:
-        self._sorters = sorters
+        self._demuxes = demuxes
         self._connection = connection
-        self.paths: dict[int, FramePath] = {}
+        self.paths: dict[int, QuicPath] = {}
         connection.set_frame_sink(self)
 
     def forget(self, association_id: int) -> None:
         """Sort nothing out for an association any more. Idempotent."""
         self.paths.pop(association_id, None)
-        if not self.paths and self._sorters.get(self._connection) is self:
-            del self._sorters[self._connection]
+        if not self.paths and self._demuxes.get(self._connection) is self:
+            del self._demuxes[self._connection]
             self._connection.set_frame_sink(None)
 
     @override
     def frame_received(self, data: bytes) -> None:
         path = self.paths.get(HEAD.unpack_from(data)[0]) if len(data) >= HEAD.size else None
         if path is not None:
-            path.take((data,))
+            path.on_packets((data,))
 
     @override
     def connection_lost(self) -> None:
@@ -61,18 +63,22 @@ class _Sorter(FrameSink):
             path.finish()
 
 
-class FramePath(Path):
+class QuicPath(DatagramPath):
     """Frames get lost as UDP datagrams do; none is ever fragmented."""
 
     name: Final = "datagram"
 
     def __init__(
-        self, sorter: _Sorter, connection: MultiplexedConnection, association_id: int, take: Take
+        self,
+        demux: _ConnectionDemux,
+        connection: MultiplexedConnection,
+        association_id: int,
+        on_packets: PacketCallback,
     ) -> None:
-        self._sorter = sorter
+        self._demux = demux
         self._connection = connection
         self._id = association_id
-        self._take = take
+        self._on_packets = on_packets
         self._finished = asyncio.Event()
         self._dropped = 0
         self._closed = False
@@ -126,14 +132,14 @@ class FramePath(Path):
 
     @override
     def close(self) -> None:
-        self._sorter.forget(self._id)
+        self._demux.forget(self._id)
         self._closed = True
         while self._waits:
             self._waits.pop().reschedule(0.0)
 
-    def take(self, packets: Sequence[bytes]) -> None:
+    def on_packets(self, packets: Sequence[bytes]) -> None:
         """Take what came."""
-        self._take(packets)
+        self._on_packets(packets)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from socks6.net.sockets import SocketAddress
 
-ROOM: Final = 128  # for what the kernel tells beside a datagram
+ANCILLARY_BYTES: Final = 128  # for what the kernel tells beside a datagram
 LINUX: Final = sys.platform == "linux"  # linux/in.h, linux/in6.h; else macOS: netinet/in.h, netinet6/in6.h
 IP_PKTINFO: Final = (
     8 if LINUX else 26
@@ -20,7 +20,7 @@ PKTINFO6: Final = Struct("=16si")
 Control: TypeAlias = list[tuple[int, int, bytes]]
 
 
-def ask_for_local_addresses(sock: socket.socket) -> None:
+def request_packet_info(sock: socket.socket) -> None:
     """Have a port that is bound to every address tell which one a datagram was sent to. Raises OSError."""
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
@@ -28,7 +28,7 @@ def ask_for_local_addresses(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
 
 
-def local_address(control: Control) -> bytes:
+def destination_address(control: Control) -> bytes:
     """Return the address that a datagram was sent to, as it arrived; empty where the port has but one."""
     for level, kind, data in control:
         if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
@@ -38,7 +38,7 @@ def local_address(control: Control) -> bytes:
     return b""
 
 
-def answer_control(source: SocketAddress, local: bytes) -> Control:
+def reply_control(source: SocketAddress, local: bytes) -> Control:
     """Return what makes answers to `source` leave from the address that it sends to."""
     match len(local):
         case 4:
