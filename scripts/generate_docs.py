@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from readme_figures import readme
 
-from socks6.message.options import STANDARD, Place, StackOption
+from socks6.message.options import STANDARD, HandshakeMessage, StackOption
 from socks6.protocol.states import CLIENT_TRANSITIONS, SERVER_TRANSITIONS, ClientState, ServerState
 
 StateT = TypeVar("StateT", bound=Enum)
@@ -55,7 +55,9 @@ def options() -> str:
         number = f"{option.kind}" if option.kind < 0x100 else f"0x{option.kind:04X}"
         if issubclass(option, StackOption):
             number = f"{number}, level {option.level}, code {option.code}"
-        places = ", ".join(place.name.lower().replace("_", " ") for place in Place if place in rule.places)
+        places = ", ".join(
+            place.name.lower().replace("_", " ") for place in HandshakeMessage if place in rule.places
+        )
         subject = inspect.cleandoc(option.__doc__ or "").partition("\n")[0]
         rows.append(f"| {number} | `{option.__name__}` | {places} | {subject} |")
     return "\n".join(

@@ -108,7 +108,7 @@ class DatagramTooLarge(Socks6Error, OSError):
 _DATAGRAM_ERRORS: Final[dict[int, tuple[int, str]]] = {
     0x01: (errno.ENETUNREACH, "network unreachable"),
     0x02: (errno.EHOSTUNREACH, "host unreachable"),
-    0x03: (errno.EHOSTUNREACH, "TTL expired"),  # as Linux has it of an ICMP time exceeded
+    0x03: (errno.EHOSTUNREACH, "Ttl expired"),  # as Linux has it of an ICMP time exceeded
     0x04: (errno.EMSGSIZE, "datagram too big"),
 }
 

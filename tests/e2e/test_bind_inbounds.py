@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from socks6.message import socks4, socks5
 from socks6.message.codes import Command
 from socks6.message.options import ListenBacklog
+from socks6.message.socks4 import Socks4Reply, Socks4Request, Socks4Result
+from socks6.message.socks5 import Socks5Reply, Socks5Request
 from socks6.net.stream import Endpoint
 from tests.kit.binds import PATIENCE, bind_client, calling, is_turned_away, listens, place_of
 from tests.kit.footprint import eventually
@@ -68,15 +69,15 @@ def asking(proxy: Proxy, request: bytes, *, listener: int = 0) -> Iterator[socke
 @contextlib.contextmanager
 def asking5(proxy: Proxy, place: Endpoint, *, listener: int = 0) -> Iterator[socket.socket]:
     """Ask for a BIND as a SOCKS 5 client does."""
-    request = socks5.Request(command=Command.BIND, host=place.host, port=place.port).encode()
+    request = Socks5Request(command=Command.BIND, host=place.host, port=place.port).encode()
     with asking(proxy, bytes.fromhex("05 01 00") + request, listener=listener) as sock:
         assert receive_exactly(sock, 2) == b"\5\0"
         yield sock
 
 
-def reply5(sock: socket.socket) -> socks5.Reply:
+def reply5(sock: socket.socket) -> Socks5Reply:
     data = receive_exactly(sock, 5)
-    return socks5.Reply.decode(data + receive_exactly(sock, socks5.Reply.size(data) - len(data)))
+    return Socks5Reply.decode(data + receive_exactly(sock, Socks5Reply.size(data) - len(data)))
 
 
 def place5(sock: socket.socket) -> Endpoint:
@@ -110,13 +111,13 @@ def test_a_socks_5_client_gets_both_replies_and_its_peer(
 
 
 def test_a_socks_4_client_gets_both_replies_and_its_peer(proxy: Proxy) -> None:
-    request = socks4.Request(command=Command.BIND, host="127.0.0.1", port=21, user=b"me").encode()
+    request = Socks4Request(command=Command.BIND, host="127.0.0.1", port=21, user=b"me").encode()
     with asking(proxy, request) as sock:
-        first = socks4.Reply.decode(receive_exactly(sock, 8))
-        assert (first.code, first.host) == (socks4.Result.GRANTED, "127.0.0.1")
+        first = Socks4Reply.decode(receive_exactly(sock, 8))
+        assert (first.code, first.host) == (Socks4Result.GRANTED, "127.0.0.1")
         with calling(Endpoint("127.0.0.1", first.port)) as peer:
-            second = socks4.Reply.decode(receive_exactly(sock, 8))
-            assert (second.code, second.host, second.port) == (socks4.Result.GRANTED, *peer.getsockname())
+            second = Socks4Reply.decode(receive_exactly(sock, 8))
+            assert (second.code, second.host, second.port) == (Socks4Result.GRANTED, *peer.getsockname())
             assert relayed(peer, sock)
 
 
@@ -145,9 +146,9 @@ def test_with_no_address_named_the_port_is_the_one_to_bind(proxy: Proxy) -> None
             assert reply5(other).code == 1
     with asking5(proxy, Endpoint("0.0.0.0", 80)) as sock:
         assert reply5(sock).code == 2
-    request = socks4.Request(command=Command.BIND, host="0.0.0.0", port=80).encode()
+    request = Socks4Request(command=Command.BIND, host="0.0.0.0", port=80).encode()
     with asking(proxy, request) as sock:
-        assert socks4.Reply.decode(receive_exactly(sock, 8)).code == socks4.Result.REJECTED
+        assert Socks4Reply.decode(receive_exactly(sock, 8)).code == Socks4Result.REJECTED
 
 
 def test_a_client_that_leaves_frees_the_port_at_the_far_end_too(proxy: Proxy) -> None:

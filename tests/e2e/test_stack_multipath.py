@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from socks6.message.options import TFO, TOS, TTL, Multipath, StackOption
+from socks6.message.options import Multipath, StackOption, Tfo, Tos, Ttl
 from socks6.net.sockets import SocketStream
 from socks6.net.stackopts.linux import IPPROTO_MPTCP
 from socks6.relay.plane import RelaySettings, relay
@@ -84,7 +84,7 @@ def test_where_the_administrator_allows_none_there_is_none(run: Run, two: Road) 
 
 
 def test_a_tos_goes_with_it(run: Run, two: Road) -> None:
-    asked = (TOS(leg=2, tos=0x48), WISHED)
+    asked = (Tos(leg=2, tos=0x48), WISHED)
     with two.last.listener(two.last_address(), protocol=IPPROTO_MPTCP) as listener:
         syn, _ = seen(run, two, listener, *asked, answer=asked)
     assert capable(syn)
@@ -92,15 +92,15 @@ def test_a_tos_goes_with_it(run: Run, two: Road) -> None:
 
 
 def test_a_value_that_the_kernel_sets_on_no_mptcp_socket_comes_first(run: Run, two: Road) -> None:
-    asked = (TTL(leg=2, ttl=33), WISHED)
+    asked = (Ttl(leg=2, ttl=33), WISHED)
     with two.last.listener(two.last_address(), protocol=IPPROTO_MPTCP) as listener:
-        syn, _ = seen(run, two, listener, *asked, answer=(TTL(leg=2, ttl=33), REFUSED))
+        syn, _ = seen(run, two, listener, *asked, answer=(Ttl(leg=2, ttl=33), REFUSED))
     assert MPTCP not in syn.options
     assert syn.ttl == 33
 
 
 def test_such_a_value_that_is_the_kernels_own_is_no_obstacle(run: Run, two: Road) -> None:
-    asked = (TTL(leg=2, ttl=64), WISHED)
+    asked = (Ttl(leg=2, ttl=64), WISHED)
     with two.last.listener(two.last_address(), protocol=IPPROTO_MPTCP) as listener:
         syn, _ = seen(run, two, listener, *asked, answer=asked)
     assert capable(syn)
@@ -114,9 +114,9 @@ def test_a_syn_with_both_carries_data(run: Run, two: Road) -> None:
     async def play() -> None:
         for expected in (0, 5):
             async with reached(
-                host, port_of(listener), WISHED, TFO(payload_size=0), first_data=b"hello"
+                host, port_of(listener), WISHED, Tfo(payload_size=0), first_data=b"hello"
             ) as connection:
-                assert connection.options == (WISHED, TFO(payload_size=expected))
+                assert connection.options == (WISHED, Tfo(payload_size=expected))
                 assert connection.first_data_sent == expected
                 await connection.stream.send(b"hello"[expected:] + b" world")
                 with accepted(listener) as peer:

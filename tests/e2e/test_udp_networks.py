@@ -8,7 +8,7 @@ import pytest
 
 from socks6.message.codes import DatagramErrorCode
 from socks6.message.datagrams import DatagramError
-from socks6.message.options import TOS, TTL, NoFragmentation, UDPError
+from socks6.message.options import NoFragmentation, Tos, Ttl, UdpError
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.policy.rules import Policy, Rule
 from tests.kit.netns import LEFT, RIGHT, Road, needs_namespaces, road
@@ -17,8 +17,8 @@ from tests.kit.udp_server import RawClient, peer_socket, place_of, received_by, 
 pytestmark = [pytest.mark.e2e, needs_namespaces]
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
-REPORTS = UDPError(availability=2)
-NO_REPORTS = UDPError(availability=1)
+REPORTS = UdpError(availability=2)
+NO_REPORTS = UdpError(availability=1)
 GROUPS: dict[int, str] = {socket.AF_INET: "239.1.2.3", socket.AF_INET6: "ff15::1:2:3"}
 
 
@@ -47,7 +47,7 @@ def test_routers_are_reported_where_the_ttl_ends(far: Road, family: int, forward
         peer_socket(host, namespace=far.last) as peer,
     ):
         for ttl in (1, 2):
-            options = (REPORTS, TTL(leg=2, ttl=ttl))
+            options = (REPORTS, Ttl(leg=2, ttl=ttl))
             with RawClient(
                 ("127.0.0.1", server.port), options=options, namespace=far.first
             ).opened() as client:
@@ -182,7 +182,7 @@ def test_too_big_is_reported_over_ipv6_alone(far: Road, forwarder: str) -> None:
 @FAMILIES
 @pytest.mark.parametrize("forwarder", ["python", "compiled"])
 def test_tos_and_ttl_on_both_legs(far: Road, family: int, forwarder: str) -> None:
-    options = (TOS(leg=3, tos=0xB8), TTL(leg=3, ttl=77))
+    options = (Tos(leg=3, tos=0xB8), Ttl(leg=3, ttl=77))
     server_address = far.address(1, family)
     with (
         udp_server(namespace=far.hosts[1], host=server_address, forwarder=forwarder) as server,

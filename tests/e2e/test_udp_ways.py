@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from socks6.message.datagrams import Datagram
-from socks6.message.options import SessionID, SessionRequest, SessionTeardown, find
+from socks6.message.options import SessionId, SessionRequest, SessionTeardown, find
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.relay.datagrams.forwarder import PythonForwarder
@@ -127,7 +127,7 @@ def test_an_association_ends_with_its_session() -> None:
         udp_server(settings=settings) as server,
         RawClient(("127.0.0.1", server.port), options=(SessionRequest(),)).opened() as client,
     ):
-        session = find(client.authentication.options, SessionID)
+        session = find(client.authentication.options, SessionId)
         assert session is not None
         with RawClient(("127.0.0.1", server.port), options=(session, SessionTeardown())):
             assert client.ended()

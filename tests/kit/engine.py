@@ -70,7 +70,7 @@ class FakeEngine(Engine):
         self.refusals: list[tuple[Ending, str]] = []
         self.bytes_up = 0
         self.bytes_down = 0
-        self.standing = True
+        self.credential_version = True
         self.rules = Policy()
 
     @property
@@ -80,7 +80,7 @@ class FakeEngine(Engine):
 
     @override
     def stands(self, identity: Identity) -> bool:
-        return self.standing
+        return self.credential_version
 
     @override
     def admitted(self, identity: Identity, session: Session | None) -> Session | None:

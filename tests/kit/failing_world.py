@@ -17,8 +17,8 @@ from typing_extensions import override
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
-from socks6.message import socks5
 from socks6.message.codes import Command
+from socks6.message.socks5 import Socks5Datagram, Socks5Request
 from socks6.net.direct import DirectOutbound
 from socks6.net.encryption.pins import parse_pin
 from socks6.net.encryption.settings import TlsParameters
@@ -392,7 +392,7 @@ async def _socks5(world: World, port: int, command: int, host: str, at: int) -> 
     writer.write(bytes((5, 1, 2 if authenticates else 0)))
     if authenticates:
         writer.write(b"\1\5alice\6secret")
-    writer.write(socks5.Request(command=command, host=host, port=at).encode())
+    writer.write(Socks5Request(command=command, host=host, port=at).encode())
     wire = Wire(reader, writer)
     try:
         await reader.readexactly(4 if authenticates else 2)
@@ -476,13 +476,13 @@ async def socks5_udp(world: World) -> int:
                 udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
                     lambda: _Inbox(inbox), remote_addr=wire.place
                 )
-                message = socks5.Datagram(host=HOST, port=world.datagrams, data=b"hello").encode()
+                message = Socks5Datagram(host=HOST, port=world.datagrams, data=b"hello").encode()
 
                 async def ask() -> None:
                     udp.sendto(message)
 
                 try:
-                    answer = socks5.Datagram.decode(await _asked_again(ask, inbox.get))
+                    answer = Socks5Datagram.decode(await _asked_again(ask, inbox.get))
                     assert answer.data == b"hello"
                 finally:
                     udp.abort()

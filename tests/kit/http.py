@@ -2,7 +2,7 @@
 
 from socks6.message.http import ResponseHead
 from socks6.net.stream import ByteStream
-from socks6.protocol.events import Fault, Violation
+from socks6.protocol.events import Violation, ViolationKind
 from socks6.protocol.http import ForwardRequested, HttpConversation, TunnelRequested
 from tests.kit.engine import Visit, expect
 
@@ -74,7 +74,7 @@ def violation(machine: HttpConversation) -> str:
     """Return why the client is sent away."""
     event = machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
     assert machine.next_event() is None
     assert machine.bytes_wanted() == 0
     return event.reason

@@ -25,7 +25,7 @@ BOUND = Endpoint("192.0.2.1", 4711)
 
 
 @dataclass(frozen=True)
-class Dialled:
+class ConnectedSocket:
     """What the outbound was asked for."""
 
     host: str
@@ -59,7 +59,7 @@ class ScriptedOutbound(Outbound):
         self._sent = sent
         self._addresses = addresses
         self._resolves = resolves
-        self.dialled: list[Dialled] = []
+        self.dialled: list[ConnectedSocket] = []
         self.bound: list[Bound] = []
         self.binding: ScriptedBinding | None = None  # what the next BIND gets
         self.instead: Sequence[Sequence[str]] = ()
@@ -84,7 +84,7 @@ class ScriptedOutbound(Outbound):
         first_data: bytes = b"",
         holder: Hashable = None,
     ) -> ConnectResult:
-        self.dialled.append(Dialled(host, port, options, first_data))
+        self.dialled.append(ConnectedSocket(host, port, options, first_data))
         if self._failure is not None:
             raise self._failure
         if not all(judge(address, port) for address in self._addresses):

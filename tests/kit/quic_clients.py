@@ -149,8 +149,8 @@ class Slow(Authenticator):
         return await self.table.verify(credentials)
 
     @override
-    def standing(self, identity: Identity) -> object:
-        return self.table.standing(identity)
+    def credential_version(self, identity: Identity) -> object:
+        return self.table.credential_version(identity)
 
 
 def a_worker(users: Slow, settings: Settings | None = None) -> ServerWorker:

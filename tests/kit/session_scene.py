@@ -13,7 +13,7 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
+    SessionId,
     SessionRequest,
     find,
 )
@@ -142,16 +142,16 @@ class Scene:
         name: str = "alice",
         source: str = HERE,
         protection: Protection = Protection.CLEAR,
-    ) -> SessionID:
+    ) -> SessionId:
         """Open a session and return its id."""
         answer = await self.ask(
             credentials(name, USERS[name]), SessionRequest(), *options, source=source, protection=protection
         )
-        session_id = answer.find(SessionID)
-        assert isinstance(session_id, SessionID)
+        session_id = answer.find(SessionId)
+        assert isinstance(session_id, SessionId)
         return session_id
 
-    async def window(self, session_id: SessionID, size: int = 8) -> IdempotenceWindow:
+    async def window(self, session_id: SessionId, size: int = 8) -> IdempotenceWindow:
         """Ask for a window in a session."""
         answer = await self.ask(session_id, IdempotenceRequest(size=size))
         window = answer.find(IdempotenceWindow)

@@ -14,7 +14,7 @@ from socks6.errors import DatagramFailed, Socks6Error
 from socks6.message.codes import Command
 from socks6.message.datagrams import AssociationMessage, Datagram, DatagramError
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
-from socks6.message.options import UDPError
+from socks6.message.options import UdpError
 from socks6.net.stream import Endpoint
 from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.scenes import asking
@@ -55,7 +55,7 @@ def took(packets: Sequence[bytes], dialect: Dialect, layout: DatagramLayout) -> 
             asking(Command.UDP_ASSOCIATE).machine,
             association_id=ID,
             bound=Endpoint("192.0.2.1", 4711),
-            options=(UDPError(availability=2),),
+            options=(UdpError(availability=2),),
             dialect=dialect,
             layout=layout,
         )

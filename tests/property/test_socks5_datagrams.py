@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.errors import DecodeError
-from socks6.message import socks5
+from socks6.message.socks5 import Socks5Datagram
 from socks6.message.socks5_datagrams import decode_key, packet_header, split_packet
 from tests.kit.strategies import HOSTS, PORTS
 
@@ -19,7 +19,7 @@ PACKETS = st.one_of(
 @given(PACKETS)
 def test_any_bytes_are_read_alike(packet: bytes) -> None:
     try:
-        value = socks5.Datagram.decode(packet)
+        value = Socks5Datagram.decode(packet)
     except DecodeError:
         value = None
     split = split_packet(packet)
@@ -32,7 +32,7 @@ def test_any_bytes_are_read_alike(packet: bytes) -> None:
     except DecodeError:
         assert value is None
     else:
-        assert value == socks5.Datagram(host=host, port=port, data=packet[start:])
+        assert value == Socks5Datagram(host=host, port=port, data=packet[start:])
 
 
 @given(HOSTS, PORTS, st.binary(max_size=100))

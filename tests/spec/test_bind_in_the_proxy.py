@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from socks6.message.options import TOS, ListenBacklog, Multipath
+from socks6.message.options import ListenBacklog, Multipath, Tos
 from socks6.net.direct import DirectOutbound
 from socks6.net.stream import Endpoint
 from tests.kit.bind_scene import FOUR, OTHER, place_of, reply_from, serving, session
@@ -76,7 +76,7 @@ def test_a_backlog_is_granted_and_not_longer_than_requested(run: Run, asked: int
     async def scene() -> None:
         async with serving() as stage:
             stage.outbound.binding = None  # it grants what the server asks for
-            client = await stage.ask(TOS(leg=2, tos=8), ListenBacklog(backlog=asked), session=session())
+            client = await stage.ask(Tos(leg=2, tos=8), ListenBacklog(backlog=asked), session=session())
             (granted,) = [
                 option for option in (await reply_from(client)).options if isinstance(option, ListenBacklog)
             ]

@@ -6,8 +6,8 @@ from socks6.message.options import (
     IdempotenceExpenditure,
     IdempotenceRequest,
     IdempotenceWindow,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     find,
 )
 from socks6.message.replies import AuthenticationReply
@@ -19,7 +19,7 @@ def opened(base: int, size: int) -> ClientSession:
     """Return a session that has a window."""
     session = ClientSession(enabled=True)
     part = session.begin(0.0)
-    told = SessionID(id=b"abcd"), IdempotenceWindow(base=base, size=size)
+    told = SessionId(id=b"abcd"), IdempotenceWindow(base=base, size=size)
     session.authenticated(part, AuthenticationReply(type=AuthenticationType.SUCCEEDED, options=told), 0.0)
     session.end(part)
     return session
@@ -27,7 +27,7 @@ def opened(base: int, size: int) -> ClientSession:
 
 def advertise(session: ClientSession, part: Part, base: int, size: int) -> None:
     """Have the proxy answer a request."""
-    told = SessionOK(), IdempotenceWindow(base=base, size=size)
+    told = SessionOk(), IdempotenceWindow(base=base, size=size)
     session.authenticated(part, AuthenticationReply(type=AuthenticationType.SUCCEEDED, options=told), 0.0)
     session.end(part)
 

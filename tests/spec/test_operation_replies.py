@@ -9,7 +9,7 @@ from socks6.errors import TTLExpired, operation_failure
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.replies import OperationReply
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.protocol.events import AuthenticationAccepted, Fault, OperationAnswered, Violation
+from socks6.protocol.events import AuthenticationAccepted, OperationAnswered, Violation, ViolationKind
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
@@ -80,7 +80,7 @@ def test_options_must_not_exceed_20_kb() -> None:
     assert isinstance(scene.machine.next_event(), AuthenticationAccepted)
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
 
 
 def test_it_comes_only_after_the_authentication_is_complete() -> None:

@@ -12,8 +12,8 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     find,
@@ -31,12 +31,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
 NO_ENDPOINT = "0.0.0.0"
 
 
-async def _tokens(scene: Scene) -> tuple[SessionID, int]:
+async def _tokens(scene: Scene) -> tuple[SessionId, int]:
     """Have a session with an id, and a ticket; return the id and a token."""
     connection = await scene.connect()
     asked = await ask(connection, proof(), SessionRequest(), IdempotenceRequest(size=8))
     first, _ = await asked.replies()
-    named, window = find(first.options, SessionID), find(first.options, IdempotenceWindow)
+    named, window = find(first.options, SessionId), find(first.options, IdempotenceWindow)
     assert named is not None
     assert window is not None
     await asked.stream.aclose()
@@ -81,7 +81,7 @@ def test_an_early_teardown_waits_until_its_client_is_there(run: Run, tmp_path: P
             flight = await _first_flight(scene, 0, named, SessionTeardown(), command=Command.NOOP)
             await _replay(scene, flight)
             asked = await ask(await scene.connect(), named)
-            assert find((await asked.authentication()).options, SessionOK) is not None
+            assert find((await asked.authentication()).options, SessionOk) is not None
 
     run(main())
 

@@ -10,7 +10,7 @@ from socks6.message.options import (
     STANDARD,
     AuthenticationData,
     SessionRequest,
-    StreamID,
+    StreamId,
     UnknownOption,
     find,
 )
@@ -20,7 +20,7 @@ from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsConversation
 from socks6.policy.rules import Policy, Rule
-from socks6.protocol.events import Ended, Fault, RequestReceived, Violation
+from socks6.protocol.events import Ended, RequestReceived, Violation, ViolationKind
 from socks6.protocol.states import ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.certificates import certificate
@@ -67,7 +67,7 @@ def test_a_request_that_is_not_there_in_time_is_closed_without_an_answer() -> No
     scene >> Elapsed(10.0)
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.DEADLINE
+    assert event.kind is ViolationKind.DEADLINE
     scene << nothing
 
 
@@ -96,7 +96,7 @@ def test_a_listener_may_ignore_requests_in_pieces() -> None:
     scene >> received("06 01 0000 0050 00 01 7f0000")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.FRAGMENTED
+    assert event.kind is ViolationKind.FRAGMENTED
     scene << nothing
 
 
@@ -197,7 +197,7 @@ def test_an_option_too_short_for_its_length_reads_nothing_of_the_next() -> None:
     assert isinstance(event, RequestReceived)
     assert find(event.request.options, AuthenticationData) == AuthenticationData(method=NUMBER, data=b"abc")
     assert find(event.request.options, SessionRequest) == SessionRequest()
-    assert find(event.request.options, StreamID) is None
+    assert find(event.request.options, StreamId) is None
 
 
 def test_sessions_are_capped_by_user_and_by_address(run: Run) -> None:

@@ -16,7 +16,7 @@ from socks6.message.datagrams import (
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout
 from socks6.message.replies import OperationReply
 from socks6.protocol.client import ClientConversation
-from socks6.protocol.events import AssociationMessageReceived, Ended, Fault, Violation
+from socks6.protocol.events import AssociationMessageReceived, Ended, Violation, ViolationKind
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ClientState, ServerState
 from tests.kit.playbook import Playbook, Received, eof, nothing, received, sent
@@ -194,7 +194,7 @@ def test_an_association_is_closed_when_framing_is_lost(start: str) -> None:
     scene >> received(start)
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
     assert scene.machine.state is ServerState.CLOSING
 
 

@@ -12,7 +12,7 @@ from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.requests import Request
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.protocol.events import Ended, Fault, RequestReceived, Violation
+from socks6.protocol.events import Ended, RequestReceived, Violation, ViolationKind
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
@@ -31,7 +31,7 @@ def test_another_version_is_answered_with_06_and_a_close(first: str) -> None:
     scene >> received(first) << sent("06")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.VERSION
+    assert event.kind is ViolationKind.VERSION
     assert scene.machine.state is ServerState.CLOSING
 
 
@@ -51,7 +51,7 @@ def test_a_client_must_close_after_a_mismatch() -> None:
     scene >> received("06") >> eof
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.VERSION
+    assert event.kind is ViolationKind.VERSION
     assert scene.machine.state is ClientState.CLOSED
 
 
@@ -60,7 +60,7 @@ def test_a_client_of_the_older_dialect_knows_a_mismatch_at_once() -> None:
     scene >> received("06")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.VERSION
+    assert event.kind is ViolationKind.VERSION
     assert scene.machine.state is ClientState.CLOSED
 
 

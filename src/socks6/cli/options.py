@@ -10,18 +10,18 @@ from socks6.client.client import Client
 from socks6.errors import NotAllowed, OperationFailed
 from socks6.message.address import is_literal
 from socks6.message.codes import Availability, Command, Leg
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
+from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
 from socks6.net.url_query import WRITTEN
 
 LEGS: Final = {Leg.CLIENT_PROXY: "client leg", Leg.PROXY_REMOTE: "remote leg"}
 EVERYTHING: Final[tuple[StackOption, ...]] = (
-    TOS(leg=Leg.BOTH, tos=0x28),  # AF11; TCP keeps the lowest two bits to itself
-    TTL(leg=Leg.BOTH, ttl=60),  # no way is that long, and no system's default is this
+    Tos(leg=Leg.BOTH, tos=0x28),  # AF11; TCP keeps the lowest two bits to itself
+    Ttl(leg=Leg.BOTH, ttl=60),  # no way is that long, and no system's default is this
     NoFragmentation(leg=Leg.BOTH, availability=Availability.YES),
     HappyEyeballs(availability=Availability.YES),
-    TFO(payload_size=0),
+    Tfo(payload_size=0),
     Multipath(availability=Availability.YES),
 )
 # MPTCP alone: Linux has none where a TTL is asked for. TFO twice: the first time fetches a cookie.
@@ -111,7 +111,7 @@ def table(answers: Answers, *, to_address: bool, sent: bool) -> Iterator[str]:
         told = {leg: answers.get((type(asked), leg)) for leg in LEGS if asked.leg & leg}
         if isinstance(asked, HappyEyeballs) and to_address:
             verdict = "not tested: it takes a name to connect to"
-        elif isinstance(asked, TFO) and not sent and told[Leg.PROXY_REMOTE] == 0:
+        elif isinstance(asked, Tfo) and not sent and told[Leg.PROXY_REMOTE] == 0:
             verdict = "supported; not tested: there was nothing to send"
         else:
             verdict = _verdict(asked, told)
@@ -129,7 +129,7 @@ def _verdict(asked: StackOption, told: Mapping[Leg, int | None]) -> str:
 
 
 def _honours(asked: StackOption, value: int | None) -> bool:
-    return bool(value) if isinstance(asked, TFO) else value == _value(asked)
+    return bool(value) if isinstance(asked, Tfo) else value == _value(asked)
 
 
 def _value(option: StackOption) -> int:
@@ -139,18 +139,18 @@ def _value(option: StackOption) -> int:
 
 
 def _asked(option: StackOption) -> str:
-    return "any" if isinstance(option, TFO) else _text(option, _value(option))
+    return "any" if isinstance(option, Tfo) else _text(option, _value(option))
 
 
 def _text(option: StackOption, value: int | None) -> str:
     match option:
         case _ if value is None:
             return "no answer"
-        case TOS():
+        case Tos():
             return f"0x{value:02x}"
-        case TTL():
+        case Ttl():
             return str(value)
-        case TFO():
+        case Tfo():
             return f"{value} bytes"
         case _:
             return "yes" if value == Availability.YES else "no"

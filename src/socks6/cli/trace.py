@@ -24,7 +24,7 @@ from socks6.errors import (
     TTLExpired,
 )
 from socks6.message.codes import Leg
-from socks6.message.options import TTL, find_all
+from socks6.message.options import Ttl, find_all
 
 CONNECTION_PORT: Final = 80
 
@@ -86,5 +86,5 @@ class ConnectionTrace(Trace):
 
 
 def _ttl_of(stream: ProxiedStream) -> int | None:
-    told = (option.ttl for option in find_all(stream.options, TTL) if option.leg & Leg.PROXY_REMOTE)
+    told = (option.ttl for option in find_all(stream.options, Ttl) if option.leg & Leg.PROXY_REMOTE)
     return next(told, None)

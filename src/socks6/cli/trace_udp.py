@@ -14,7 +14,7 @@ from socks6.client.options import StackOptions
 from socks6.errors import CommandNotSupported, DatagramFailed, ProxyTimedOut
 from socks6.message.address import is_literal
 from socks6.message.codes import Availability, DatagramErrorCode, Leg
-from socks6.message.options import TTL, UDPError, find
+from socks6.message.options import Ttl, UdpError, find
 
 DATAGRAM_PORT: Final = 53  # of name servers, which answer
 # A question for the root's name servers (RFC 1035): a name server answers it, nobody else minds it.
@@ -47,7 +47,7 @@ class DatagramTrace(Trace):
 
     async def _answer(self, udp: Association) -> Probe:
         """Send the datagram, and return what comes of it."""
-        reports = find(udp.options, UDPError)
+        reports = find(udp.options, UdpError)
         if reports is None or reports.availability != Availability.YES:
             raise CommandNotSupported("the proxy tells of no ICMP errors: it shows no routers over UDP")
         started = time.monotonic()
@@ -62,7 +62,7 @@ class DatagramTrace(Trace):
             return Probe(outcome=Outcome.SILENT)
         except DatagramFailed as failure:
             return _failed(failure, time.monotonic() - started)
-        told = find(udp.options, TTL)
+        told = find(udp.options, Ttl)
         return Probe(
             outcome=Outcome.ARRIVED,
             address=source.host,

@@ -13,7 +13,7 @@ from socks6.client.way import Dial, WayToProxy
 from socks6.errors import Socks6Error, TokenRejected
 from socks6.message.codes import Command, Leg
 from socks6.message.dialect import Dialect
-from socks6.message.options import ListenBacklog, Option, OptionTable, StackOption, StreamID, find, find_all
+from socks6.message.options import ListenBacklog, Option, OptionTable, StackOption, StreamId, find, find_all
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.stream import ByteStream
@@ -227,7 +227,7 @@ class Asker:
         in_syn = in_syn or (self._early and part.token is not None)
         near = (option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY)
         opening = conversation.data_to_send() if in_syn else None
-        alone = backlog and find(request.options, StreamID) is None
+        alone = backlog and find(request.options, StreamId) is None
         stream = await self._way.go(
             Ask(request.command, tuple(near), opening, alone=alone, repeatable=repeatable)
         )

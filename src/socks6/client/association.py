@@ -31,7 +31,7 @@ from socks6.message.datagrams import (
     parse_header,
 )
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.message.options import StackOption, UDPError, find
+from socks6.message.options import StackOption, UdpError, find
 from socks6.net.drive import next_event
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.client import ClientConversation
@@ -85,7 +85,7 @@ class Association:
         """See `Client.associate`, which makes them."""
         self.bound: Final = bound
         self.options: Final = options
-        told = find(options, UDPError)
+        told = find(options, UdpError)
         self._reports = told is not None and told.availability == Availability.YES
         self._id = association_id
         self._stream = stream

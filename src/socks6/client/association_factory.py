@@ -18,7 +18,7 @@ from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.drive import next_event
-from socks6.net.stackopts import prepare
+from socks6.net.stackopts import apply_options
 from socks6.net.stream import Endpoint, carrier_socket_of, connection_of
 from socks6.net.transports import dtls_contexts
 from socks6.net.transports.tls import TlsStream
@@ -177,7 +177,7 @@ class _UnconfirmedAssociation:
             if required:
                 raise LocalProtocolError('there is no UDP beside this way to the proxy: use udp="stream"')
             return False
-        prepare(sock, self._near, Leg.CLIENT_PROXY)
+        apply_options(sock, self._near, Leg.CLIENT_PROXY)
         if dtls is None:
             self.association.set_path(
                 UdpPath(sock, on_packets=self.association.on_packets, refused=self._on_refused)

@@ -110,7 +110,7 @@ class Client(DatagramClient):
         )
 
         pushes = dial is None and self.url.transport in {QUIC, AUTO}
-        self._desk: Final = (
+        self._manager: Final = (
             PushDesk(dialect, option_table, numbered=self.url.quic.stream_ids) if pushes else None
         )
 
@@ -295,7 +295,7 @@ class Client(DatagramClient):
         place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
         ask = partial(self._grant, timeout=timeout)
         return await open_listener(
-            ask, place, wire, backlog, eager=eager, desk=self._desk, dialect=self._dialect
+            ask, place, wire, backlog, eager=eager, desk=self._manager, dialect=self._dialect
         )
 
     async def start_server(

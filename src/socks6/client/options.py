@@ -7,16 +7,16 @@ from typing import TypeAlias
 
 from socks6.message.codes import Availability, Leg, Level, Parity
 from socks6.message.options import (
-    TFO,
-    TOS,
-    TTL,
     HappyEyeballs,
     Multipath,
     NoFragmentation,
     Option,
     PortParity,
     StackOption,
-    UDPError,
+    Tfo,
+    Tos,
+    Ttl,
+    UdpError,
 )
 
 
@@ -51,23 +51,23 @@ class StackOptions:
         """Return the options as a request carries them."""
         options: list[StackOption] = []
         if self.tos is not None:
-            options.append(TOS(leg=self.leg, tos=self.tos))
+            options.append(Tos(leg=self.leg, tos=self.tos))
         if self.happy_eyeballs is not None:
             options.append(HappyEyeballs(availability=_availability(self.happy_eyeballs)))
         if self.ttl is not None:
-            options.append(TTL(leg=self.leg, ttl=self.ttl))
+            options.append(Ttl(leg=self.leg, ttl=self.ttl))
         if self.no_fragmentation is not None:
             availability = _availability(self.no_fragmentation)
             options.append(NoFragmentation(leg=self.leg, availability=availability))
         if self.tfo is not None:
-            options.append(TFO(payload_size=self.tfo))
+            options.append(Tfo(payload_size=self.tfo))
         if self.multipath is not None:
             options.append(Multipath(availability=_availability(self.multipath)))
         return (*options, *self._about_datagrams())
 
     def _about_datagrams(self) -> Iterator[StackOption]:
         if self.udp_error is not None:
-            yield UDPError(availability=_availability(self.udp_error))
+            yield UdpError(availability=_availability(self.udp_error))
         if self.parity is not None or self.reserve:
             yield PortParity(parity=self.parity or Parity.ANY, reserve=int(self.reserve))
 

@@ -16,7 +16,7 @@ from socks6.client.stream import ProxiedStream
 from socks6.errors import DecodeError, ProxyUnreachable, RemoteProtocolError
 from socks6.message.codes import ReplyCode
 from socks6.message.dialect import Dialect
-from socks6.message.options import OptionTable, StreamID, find
+from socks6.message.options import OptionTable, StreamId, find
 from socks6.message.replies import OperationReply
 from socks6.net.drive import next_event
 from socks6.net.stream import ByteStream, MultiplexedConnection
@@ -41,9 +41,9 @@ class PushDesk:
         """Whether BINDs carry a StreamID."""
         return self._numbers is not None
 
-    def new_id(self) -> tuple[StreamID, ...]:
+    def new_id(self) -> tuple[StreamId, ...]:
         """Return the option for one BIND more; () where they have none."""
-        return () if self._numbers is None else (StreamID(id=next(self._numbers) & 0xFFFFFFFF),)
+        return () if self._numbers is None else (StreamId(id=next(self._numbers) & 0xFFFFFFFF),)
 
     def open(self, granted: Granted, connection: MultiplexedConnection, backlog: int) -> "PushedListener":
         """Return the listener whose first BIND was granted."""
@@ -53,7 +53,7 @@ class PushDesk:
                 connection, self._dialect, self._option_table, lambda: self._routers.pop(connection, None)
             )
             self._routers[connection] = router
-        told = find(granted.reply.options, StreamID)
+        told = find(granted.reply.options, StreamId)
         return PushedListener(granted, router, None if told is None else told.id, backlog)
 
 
@@ -115,7 +115,7 @@ class _Router:
         except BaseException:
             stream.abort()
             raise
-        told = find(reply.options, StreamID)
+        told = find(reply.options, StreamId)
         listener = self._listeners.get(None if told is None else told.id)
         if listener is None or reply.code != ReplyCode.SUCCEEDED:
             stream.abort()

@@ -11,7 +11,7 @@ from socks6.message.options import StackOption
 from socks6.net.dial import interleaved, known_or_newer
 from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import SocketAddress
-from socks6.net.stackopts import prepare
+from socks6.net.stackopts import apply_options
 from socks6.net.stream import ByteStream
 from socks6.net.transports.quic.backends import DEFAULT, load_backend
 from socks6.net.transports.quic.certificates import read_own
@@ -255,7 +255,7 @@ def _suits(pooled: _Pooled, command: int) -> bool:
 
 async def _begin(stream: QuicStream, ask: Ask) -> None:
     if ask.near:
-        prepare(stream.connection.carrier_socket, ask.near, Leg.CLIENT_PROXY)
+        apply_options(stream.connection.carrier_socket, ask.near, Leg.CLIENT_PROXY)
     await stream.send(ask.opening or b"")
 
 

@@ -31,10 +31,10 @@ from socks6.protocol.events import (
     AuthenticationRefused,
     ClientEvent,
     Ended,
-    Fault,
     OperationAnswered,
     PeerConnected,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.methods.base import ClientMethod
 
@@ -153,7 +153,7 @@ async def _next(conversation: ClientConversation, stream: ByteStream) -> ClientE
         # § Version Mismatch Replies: a proxy that closes with our request unread resets the connection
         conversation.receive_eof(asyncio.get_running_loop().time())
         event = conversation.next_event()
-        if isinstance(event, Violation) and event.fault is Fault.VERSION:
+        if isinstance(event, Violation) and event.kind is ViolationKind.VERSION:
             return event
         raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
 
@@ -163,9 +163,9 @@ def error_for(event: ClientEvent | None) -> Socks6Error:
     match event:
         case AuthenticationRefused():
             return refusal_error(event)
-        case Violation(fault=Fault.VERSION):
+        case Violation(kind=ViolationKind.VERSION):
             return VersionMismatch(event.reason)
-        case Violation(fault=Fault.DEADLINE):
+        case Violation(kind=ViolationKind.DEADLINE):
             return ProxyTimedOut(event.reason)
         case Violation():
             return RemoteProtocolError(event.reason)

@@ -9,8 +9,8 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     find,
@@ -49,7 +49,7 @@ class OpenSession:
         "windowed",
     )  # fmt: skip
 
-    def __init__(self, option: SessionID) -> None:
+    def __init__(self, option: SessionId) -> None:
         self.option = option
         self.wallet = TokenWallet()
         self.windowed = False  # the proxy has issued a window
@@ -158,7 +158,7 @@ class ClientSession:
         part.window = find(reply.options, IdempotenceWindow)
         if part.opens:
             self._take_id(part, reply, now)
-        elif part.session is not None and find(reply.options, SessionOK) is None:
+        elif part.session is not None and find(reply.options, SessionOk) is None:
             self._forget(part.session, now)  # the proxy takes no notice of sessions
         elif part.session is not None:
             part.session.wait_handshake_confirmed = True
@@ -234,7 +234,7 @@ class ClientSession:
         return Part((live.option,), session=live)
 
     def _take_id(self, part: Part, reply: AuthenticationReply | OperationReply, now: float) -> None:
-        option = find(reply.options, SessionID)
+        option = find(reply.options, SessionId)
         if option is None or not option.id or len(option.id) % 4:
             return
         self._live = part.session = OpenSession(option)

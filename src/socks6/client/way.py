@@ -12,7 +12,7 @@ from socks6.message.dialect import DRAFT_12
 from socks6.message.options import StackOption
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.silent_peers import SilentPeers
-from socks6.net.stackopts import prepare
+from socks6.net.stackopts import apply_options
 from socks6.net.stream import ByteStream, carrier_socket_of
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.tls import TlsStream
@@ -109,7 +109,7 @@ class WayToProxy:
         else:
             stream = await (self._dial() if self._dial else connect_unix(self._url.path))
             if stream.raw_socket is not None:
-                prepare(stream.raw_socket, near, Leg.CLIENT_PROXY)
+                apply_options(stream.raw_socket, near, Leg.CLIENT_PROXY)
         try:
             await stream.send(opening or b"")
         except BaseException:

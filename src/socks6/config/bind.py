@@ -8,7 +8,7 @@ from socks6.config.faults import Fault, blaming
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_unspecified, normalize_host
 from socks6.net.bind import unmapped
-from socks6.policy.matchers import Ports
+from socks6.policy.matchers import PortMatcher
 from socks6.proxy.settings import BindSettings
 
 
@@ -57,7 +57,7 @@ def read_bind_ports(table: tables.Bind, faults: list[Fault]) -> range | None:
 
 def parse_bind_ports(text: str) -> range:
     """Read "20000-20999". Raises ConfigurationError."""
-    first, last = Ports.parse((text,)).ranges[0]
+    first, last = PortMatcher.parse((text,)).ranges[0]
     if not first:
         raise ConfigurationError("port 0 is none")
     return range(first, last + 1)

@@ -1,4 +1,4 @@
-"""SOCKS 5 UDP packets (RFC 1928, section 7) without an object for each; `socks5.Datagram` is the same as a value.
+"""SOCKS 5 UDP packets (RFC 1928, section 7) without an object for each; `Socks5Datagram` is the same as a value.
 
 A relay calls `split_packet` for each packet, looks up the key in a dictionary, and calls `decode_key` when that
 misses; it writes what `packet_header` gave for a source before the data from there.
@@ -10,6 +10,7 @@ from socks6.message import socks5
 from socks6.message.address import MAX_NAME_LENGTH
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType
+from socks6.message.socks5 import Socks5Datagram
 
 _WHOLE: Final = b"\0\0\0"  # reserved, and the number of a fragment: no fragment
 _KEY_START: Final = len(_WHOLE)
@@ -43,4 +44,4 @@ def decode_key(key: bytes) -> tuple[str, int]:
 
 def packet_header(host: str, port: int) -> bytes:
     """Return what stands before the data of a packet; ValueError for an impossible host or port."""
-    return socks5.Datagram(host=host, port=port, data=b"").encode()
+    return Socks5Datagram(host=host, port=port, data=b"").encode()

@@ -12,13 +12,13 @@ from typing_extensions import override
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6, is_unspecified
 from socks6.message.codes import Leg
-from socks6.message.options import TFO, StackOption, find
+from socks6.message.options import StackOption, Tfo, find
 from socks6.net.crowding import MAPPED
 from socks6.net.dial import Address, Resolver, most_telling
 from socks6.net.resolve import literal_address
 from socks6.net.serve import GONE_ALREADY, PAUSE_SECONDS, SHORTAGES
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stackopts import accept_fast_open, in_force, prepare, prepared_socket
+from socks6.net.stackopts import accept_fast_open, apply_options, effective_options, socket_with_options
 from socks6.net.stream import AcceptedPeer, Binding, Endpoint, Judge
 
 ANYWHERE: Final = {socket.AF_INET: UNSPECIFIED_IPV4, socket.AF_INET6: UNSPECIFIED_IPV6}
@@ -49,7 +49,7 @@ class DirectBinding(Binding):
         `host` is the place as it was asked for, "" for the very address of the first socket. Out of descriptors,
         trying again waits for `pause` seconds.
         """
-        self._options = in_force(socks[0], wanted, Leg.PROXY_REMOTE)
+        self._options = effective_options(socks[0], wanted, Leg.PROXY_REMOTE)
         self._listeners = tuple(SocketListener(sock, url="tcp://bind") for sock in socks)
         self._places = tuple(listener.local for listener in self._listeners)
         self._bound = Endpoint(host or self._places[0].host, self._places[0].port)
@@ -141,8 +141,8 @@ class DirectBinding(Binding):
         if not self._wanted or sock is None:
             return ()
         try:
-            prepare(sock, self._wanted, Leg.PROXY_REMOTE)  # what it did not inherit
-            return in_force(sock, self._wanted, Leg.PROXY_REMOTE)
+            apply_options(sock, self._wanted, Leg.PROXY_REMOTE)  # what it did not inherit
+            return effective_options(sock, self._wanted, Leg.PROXY_REMOTE)
         except OSError:
             return None
 
@@ -289,14 +289,14 @@ def _close(socks: Sequence[socket.socket]) -> None:
 
 def _listening(address: Address, port: int, wanted: tuple[StackOption, ...], backlog: int) -> socket.socket:
     """Return a listening socket with these options, which accepted ones inherit. Raises OSError."""
-    sock = prepared_socket(address.family, wanted, Leg.PROXY_REMOTE)
+    sock = socket_with_options(address.family, wanted, Leg.PROXY_REMOTE)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # peers of yesterday are no obstacle
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the family that was asked for
         sock.bind((address.socket_address[0], port, *address.socket_address[2:]))
         waiting = backlog or STRANGERS
-        fast_open = find(wanted, TFO) is not None
+        fast_open = find(wanted, Tfo) is not None
         if fast_open:
             accept_fast_open(sock, waiting)
         sock.listen(waiting)

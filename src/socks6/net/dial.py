@@ -13,7 +13,7 @@ from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import StackOption
 from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import connect_socket
-from socks6.net.stackopts import Dialled, connect_prepared
+from socks6.net.stackopts import ConnectedSocket, connect_with_options
 
 __all__ = [
     "REPLY_FOR_ERRNO",
@@ -285,14 +285,14 @@ class Dialler:
         self._leg = leg
         self._syn_data = syn_data
         self._deadline = deadline
-        self._first: Dialled | None = None
+        self._first: ConnectedSocket | None = None
 
     async def dial(self, address: Address) -> socket.socket:
         """Connect to one address. Raises OSError."""
         syn_data, self._syn_data = self._syn_data, None
         if not self._wanted and syn_data is None:
             return await dial_address(address, deadline=self._deadline)
-        dialled = await connect_prepared(
+        dialled = await connect_with_options(
             address.family,
             address.socket_address,
             self._wanted,

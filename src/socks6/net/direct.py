@@ -13,7 +13,7 @@ from typing_extensions import override
 from socks6.errors import ConnectionRefused, NotAllowed
 from socks6.message.address import UNSPECIFIED_IPV4, is_unspecified
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import TFO, HappyEyeballs, StackOption, find
+from socks6.message.options import HappyEyeballs, StackOption, Tfo, find
 from socks6.net.bind import ANY_PORT, bind_directly
 from socks6.net.datagrams.direct import USUAL, DatagramSettings, DirectAssociations
 from socks6.net.dial import (
@@ -29,7 +29,7 @@ from socks6.net.dial import (
 from socks6.net.resolve import literal_address
 from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.sockets import SocketStream
-from socks6.net.stackopts import Origin, concerning, in_force
+from socks6.net.stackopts import ConnectFacts, effective_options, for_leg
 from socks6.net.stream import (
     Binding,
     ConnectResult,
@@ -94,7 +94,7 @@ class DirectOutbound(Outbound):
         first_data: bytes = b"",
         holder: Hashable = None,
     ) -> ConnectResult:
-        wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
+        wanted = for_leg(options, Leg.PROXY_REMOTE) if options else ()
         if is_unspecified(host):
             return await self._connect_to_dns(port, wanted, first_data, holder)
         try:
@@ -115,7 +115,7 @@ class DirectOutbound(Outbound):
         holder: Hashable = None,
         instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
-        wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
+        wanted = for_leg(options, Leg.PROXY_REMOTE) if options else ()
         try:
             return await bind_directly(
                 self._resolver,
@@ -197,7 +197,7 @@ class DirectOutbound(Outbound):
         syn_bytes = dialler.syn_bytes(sock)
         found: tuple[StackOption, ...] = ()
         if wanted or raced:
-            origin = Origin(raced=None if literal_address(host, port) else raced, syn_bytes=syn_bytes)
+            origin = ConnectFacts(raced=None if literal_address(host, port) else raced, syn_bytes=syn_bytes)
             try:
                 found = _in_force(sock, wanted, origin)
             except BaseException:
@@ -243,19 +243,19 @@ def _may_reach(address: Address, judge: Judge) -> bool:
 
 
 def _in_force(
-    sock: socket.socket, wanted: tuple[StackOption, ...], origin: Origin
+    sock: socket.socket, wanted: tuple[StackOption, ...], origin: ConnectFacts
 ) -> tuple[StackOption, ...]:
     if origin.raced and find(wanted, HappyEyeballs) is None:
         wanted = (
             *wanted,
             HappyEyeballs(availability=Availability.YES),
         )  # nobody asked, so it is worth telling
-    return in_force(sock, wanted, Leg.PROXY_REMOTE, origin)
+    return effective_options(sock, wanted, Leg.PROXY_REMOTE, origin)
 
 
 def _syn_data(wanted: Sequence[StackOption], first_data: bytes) -> bytes | None:
     """Return what may go with the SYN (§ TFO options: no more than asked, 0 being any amount); None: no TFO."""
-    wish = find(wanted, TFO)
+    wish = find(wanted, Tfo)
     return None if wish is None else first_data[: wish.payload_size or None]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
+from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 
 LEGS: Final[Mapping[str, Leg]] = {
     "client": Leg.CLIENT_PROXY,
@@ -29,20 +29,20 @@ def _dscp(text: str) -> int:
 
 
 MAKERS: Final[Mapping[str, Callable[[str, Leg], StackOption]]] = {
-    "tos": lambda text, leg: TOS(leg=leg, tos=_number(text)),
-    "dscp": lambda text, leg: TOS(leg=leg, tos=_dscp(text) << 2),
-    "ttl": lambda text, leg: TTL(leg=leg, ttl=_number(text)),
+    "tos": lambda text, leg: Tos(leg=leg, tos=_number(text)),
+    "dscp": lambda text, leg: Tos(leg=leg, tos=_dscp(text) << 2),
+    "ttl": lambda text, leg: Ttl(leg=leg, ttl=_number(text)),
     "df": lambda text, leg: NoFragmentation(leg=leg, availability=SWITCHES[text]),
     "happy-eyeballs": lambda text, _: HappyEyeballs(availability=SWITCHES[text]),
-    "tfo": lambda text, _: TFO(payload_size=_number(text)),
+    "tfo": lambda text, _: Tfo(payload_size=_number(text)),
     "mptcp": lambda text, _: Multipath(availability=SWITCHES[text]),
 }
 WRITTEN: Final[Mapping[type[StackOption], tuple[str, str]]] = {  # key and field
-    TOS: ("tos", "tos"),
-    TTL: ("ttl", "ttl"),
+    Tos: ("tos", "tos"),
+    Ttl: ("ttl", "ttl"),
     NoFragmentation: ("df", "availability"),
     HappyEyeballs: ("happy-eyeballs", "availability"),
-    TFO: ("tfo", "payload_size"),
+    Tfo: ("tfo", "payload_size"),
     Multipath: ("mptcp", "availability"),
 }
 LEG: Final = "leg"

@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.policy.addresses import LOOPBACK, MULTICAST, Address, AddressBlock, AddressFacts, examine
+from socks6.policy.addresses import LOOPBACK, MULTICAST, AddressBlock, AddressFacts, NumericAddress, examine
 from socks6.policy.decision import ALLOWED, Decision, refused
-from socks6.policy.hosts import canonical_name, read_host
+from socks6.policy.hosts import canonical_name, parse_host
 from socks6.policy.identity import Identity
-from socks6.policy.machine import Machine
-from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, Hosts, Ports
+from socks6.policy.machine import LocalMachine
+from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, HostMatcher, PortMatcher
 from socks6.policy.stack import StackRule
 
 
@@ -42,8 +42,8 @@ class Rule:
 
     action: Action
     users: frozenset[str] = frozenset()
-    hosts: Hosts = EVERY_HOST
-    ports: Ports = EVERY_PORT
+    hosts: HostMatcher = EVERY_HOST
+    ports: PortMatcher = EVERY_PORT
     commands: frozenset[int] = frozenset()
 
     @classmethod
@@ -62,8 +62,8 @@ class Rule:
         return cls(
             action=Action(action),
             users=frozenset(users),
-            hosts=Hosts.parse(hosts),
-            ports=Ports.parse(ports),
+            hosts=HostMatcher.parse(hosts),
+            ports=PortMatcher.parse(ports),
             commands=frozenset(map(_parse_command, commands)),
         )
 
@@ -110,7 +110,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     stack: tuple[StackRule, ...] = ()  # bounds of stack options; without one, any is applied
     bind_ports: range = field(default=NO_PORTS, compare=False)  # those that clients may bind without a rule
-    machine: Machine | None = field(
+    machine: LocalMachine | None = field(
         default=None, repr=False, compare=False
     )  # where destinations are reached from; None: none of them is its own
 
@@ -122,7 +122,7 @@ class Policy:
         A name is refused only if no address could redeem it. `final` says that nobody will judge the
         address, since another proxy resolves the name: then rules match names only.
         """
-        meant = read_host(host)
+        meant = parse_host(host)
         if meant is None:
             return refused("not a host name")
         if meant.address:
@@ -213,7 +213,7 @@ class Policy:
         return self._judge_unruled(facts, command) if found is None else self._outcome(found, facts, command)
 
     def _from_here(
-        self, machine: Machine, found: "_Match | None", facts: AddressFacts, command: int, port: int
+        self, machine: LocalMachine, found: "_Match | None", facts: AddressFacts, command: int, port: int
     ) -> Decision:
         """Judge a destination, allowed so far, that is reached from this machine."""
         addresses = facts.spellings + facts.carried
@@ -230,7 +230,7 @@ class Policy:
         return ALLOWED
 
     def _from_elsewhere(
-        self, machine: Machine, _: "_Match | None", facts: AddressFacts, command: int, port: int
+        self, machine: LocalMachine, _: "_Match | None", facts: AddressFacts, command: int, port: int
     ) -> Decision:
         """Judge one that another proxy reaches: only addresses that are the same hosts everywhere tell anything."""
         if facts.special is None and any(machine.serves(command, own, port) for own in facts.spellings):
@@ -262,7 +262,7 @@ def _parse_command(text: str) -> int:
     return COMMANDS[text]
 
 
-def _addresses_for(action: Action, facts: AddressFacts) -> tuple[Address, ...]:
+def _addresses_for(action: Action, facts: AddressFacts) -> tuple[NumericAddress, ...]:
     return facts.spellings if action is Action.ALLOW else facts.spellings + facts.carried
 
 

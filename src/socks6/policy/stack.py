@@ -8,28 +8,28 @@ from typing import Final
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Availability
 from socks6.message.options import (
-    TFO,
-    TOS,
-    TTL,
     HappyEyeballs,
     ListenBacklog,
     Multipath,
     NoFragmentation,
     PortParity,
     StackOption,
-    UDPError,
+    Tfo,
+    Tos,
+    Ttl,
+    UdpError,
 )
 from socks6.policy.identity import Identity
 
 OPTION_NAMES: Final[dict[str, type[StackOption]]] = {
-    "tos": TOS,
-    "ttl": TTL,
+    "tos": Tos,
+    "ttl": Ttl,
     "no-fragmentation": NoFragmentation,
     "happy-eyeballs": HappyEyeballs,
-    "tfo": TFO,
+    "tfo": Tfo,
     "multipath": Multipath,
     "backlog": ListenBacklog,
-    "udp-error": UDPError,
+    "udp-error": UdpError,
     "port-parity": PortParity,
 }
 HIGHEST_TTL: Final = 255
@@ -80,9 +80,9 @@ class StackRule:
         if type(option) in self.forbidden:
             return None
         match option:
-            case TTL() if option.ttl < self.lowest_ttl:
+            case Ttl() if option.ttl < self.lowest_ttl:
                 return dataclasses.replace(option, ttl=self.lowest_ttl)
-            case TOS() if self.dscp is not None and option.tos >> 2 not in self.dscp:
+            case Tos() if self.dscp is not None and option.tos >> 2 not in self.dscp:
                 return None
             case _:
                 return option

@@ -21,19 +21,19 @@ MAX_NEGOTIATION: Final = 65536  # bytes that one method's slow exchange may take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Granted:
     """Nothing stands against the client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
+class CredentialsPending:
     """A proof is here: ask whether it holds, and go on with `verified`."""
 
     credentials: Credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selected:
+class MethodSelected:
     """Slow authentication has begun: the method's bytes travel after the initial data.
 
     `options` are what is said to the client at once.
@@ -44,14 +44,14 @@ class Selected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class AdmissionRefused:
     """The client is not let in, and told so with these options."""
 
     options: tuple[Option, ...]
     reason: str
 
 
-Verdict: TypeAlias = Settled | Offered | Selected | Refused
+Verdict: TypeAlias = Granted | CredentialsPending | MethodSelected | AdmissionRefused
 
 
 class Admission:
@@ -82,7 +82,7 @@ class Admission:
     def verified(self, *, accepted: bool) -> Verdict:
         """Judge on, knowing whether the offered credentials hold."""
         if accepted:
-            return Settled()
+            return Granted()
         return self._wrong() if self._slow else self._next_offer()
 
     def receive_data(self, data: bytes) -> Credentials | None:
@@ -134,19 +134,19 @@ class Admission:
                 continue
             if credentials is not None:
                 self._method = method
-                return Offered(credentials=credentials)
+                return CredentialsPending(credentials=credentials)
             self._told[offer.method] = method
         return self._without_offer()
 
     def _without_offer(self) -> Verdict:
         """No 0-RTT data is left that could hold: refuse, or go on with an advertised method."""
         if not self._required:
-            return Settled()
+            return Granted()
         if self._method is not None:
             return self._wrong()
         advertisement = self._advertisement
         if advertisement is None:
-            return Refused(options=(), reason="no credentials")
+            return AdmissionRefused(options=(), reason="no credentials")
         for number, make in self._methods.items():
             method = self._told.get(number) or make()
             if number in advertisement.methods and method.slow:
@@ -154,15 +154,15 @@ class Admission:
                 self._slow = True
                 return self._select(method, advertisement.initial_data_length)
         none = AuthenticationMethodSelection(method=Method.NO_ACCEPTABLE)
-        return Refused(options=(none,), reason="no acceptable method")
+        return AdmissionRefused(options=(none,), reason="no acceptable method")
 
-    def _select(self, method: ServerMethod, initial_data_length: int) -> Selected:
+    def _select(self, method: ServerMethod, initial_data_length: int) -> MethodSelected:
         method.begin()
         options: tuple[Option, ...] = (AuthenticationMethodSelection(method=method.number),)
         data = method.challenge_data()
         if data is not None:
             options = (*options, AuthenticationData(method=method.number, data=data))
-        return Selected(options=options, initial_data_length=initial_data_length)
+        return MethodSelected(options=options, initial_data_length=initial_data_length)
 
-    def _wrong(self) -> Refused:
-        return Refused(options=self.reply_options(accepted=False), reason="wrong credentials")
+    def _wrong(self) -> AdmissionRefused:
+        return AdmissionRefused(options=self.reply_options(accepted=False), reason="wrong credentials")

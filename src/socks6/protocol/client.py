@@ -22,17 +22,17 @@ from socks6.message.options import (
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.protocol.events import (
-    MOST_IGNORED,
+    MAX_IGNORED_MESSAGES,
     AssociationMessageReceived,
     AuthenticationAccepted,
     AuthenticationRefused,
     ClientEvent,
     Ended,
-    Fault,
     MessagesIgnored,
     OperationAnswered,
     PeerConnected,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.methods.base import ClientMethod, check_methods
 from socks6.protocol.states import CLIENT_TRANSITIONS, ClientState, ClientStep
@@ -123,7 +123,7 @@ class ClientConversation:
         """Take the end of the proxy's stream; in a conversation that streams, it is the stream's own."""
         if self.state is ClientState.AWAITING_AUTHENTICATION and len(self._received) == 1:
             # § Version Mismatch Replies: a lone version byte
-            self._violate(Fault.VERSION, _mismatch(self._received[0], self._dialect))
+            self._violate(ViolationKind.VERSION, _mismatch(self._received[0], self._dialect))
         elif (self.state, ClientStep.VIOLATION) in CLIENT_TRANSITIONS:
             where = self.state.value
             self._move(ClientStep.VIOLATION)
@@ -137,7 +137,7 @@ class ClientConversation:
         """Give up on a proxy that is too slow."""
         deadline = self.next_timeout()
         if deadline is not None and now >= deadline:
-            self._violate(Fault.DEADLINE, f"the proxy did not answer in time ({self.state.value})")
+            self._violate(ViolationKind.DEADLINE, f"the proxy did not answer in time ({self.state.value})")
 
     # What goes out.
 
@@ -210,7 +210,7 @@ class ClientConversation:
             if size is None:
                 return  # the bytes are the stream's
             if self._received[0] != self._dialect.version:
-                self._violate(Fault.VERSION, _mismatch(self._received[0], self._dialect))
+                self._violate(ViolationKind.VERSION, _mismatch(self._received[0], self._dialect))
                 return
             wanted = size(self._received, self._dialect)
             if len(self._received) >= wanted:
@@ -218,11 +218,11 @@ class ClientConversation:
                 del self._received[:wanted]
                 self._take(message)
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, f"{self.state.value}: {error}")
+            self._violate(ViolationKind.MALFORMED, f"{self.state.value}: {error}")
 
     def _read_message(self) -> None:
         """Take messages of the association until one makes sense; or until enough do not."""
-        for _ in range(MOST_IGNORED):
+        for _ in range(MAX_IGNORED_MESSAGES):
             left = len(self._received)
             if left:
                 self._advance()
@@ -282,7 +282,7 @@ class ClientConversation:
         del self._received[: len(data)]
         self._negotiated += len(data)
         if self._negotiated > MAX_NEGOTIATION:
-            self._violate(Fault.MALFORMED, f"the negotiation takes more than {MAX_NEGOTIATION} bytes")
+            self._violate(ViolationKind.MALFORMED, f"the negotiation takes more than {MAX_NEGOTIATION} bytes")
             return
         method.receive_data(data)
         self._go_on(method)
@@ -306,11 +306,11 @@ class ClientConversation:
             self._move(ClientStep.ANNOUNCED if self._announcements else ClientStep.PEER)
         self._events.append(PeerConnected(reply=reply))
 
-    def _violate(self, fault: Fault, reason: str) -> None:
+    def _violate(self, kind: ViolationKind, reason: str) -> None:
         self._move(ClientStep.VIOLATION)
         self._method = None
         self._received.clear()
-        self._events.append(Violation(fault=fault, reason=reason))
+        self._events.append(Violation(kind=kind, reason=reason))
 
     def _move(self, step: ClientStep) -> None:
         self.state = CLIENT_TRANSITIONS[self.state, step]

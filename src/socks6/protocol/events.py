@@ -10,10 +10,10 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.protocol.methods.base import Credentials
 
-MOST_IGNORED: Final = 16  # messages in a row that make no sense, 7 µs each, until `MessagesIgnored`
+MAX_IGNORED_MESSAGES: Final = 16  # messages in a row that make no sense, 7 µs each, until `MessagesIgnored`
 
 
-class Fault(Enum):
+class ViolationKind(Enum):
     """What the peer did wrong."""
 
     VERSION = "version"  # another protocol, or another version of this one
@@ -88,7 +88,7 @@ class MessagesIgnored:
 class Violation:
     """The peer broke the protocol; what answer there is is queued, then the stream must be closed."""
 
-    fault: Fault
+    kind: ViolationKind
     reason: str
 
 

@@ -30,7 +30,7 @@ from socks6.message.http import (
     via,
     wanted_upgrades,
 )
-from socks6.protocol.events import Ended, Fault, Violation
+from socks6.protocol.events import Ended, Violation, ViolationKind
 from socks6.protocol.http_leg import MAX_HEAD_SIZE, HttpLeg
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 
@@ -267,7 +267,7 @@ class HttpConversation(HttpLeg):
     def _violate(self, status: HTTPStatus, reason: str) -> Violation:
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._refuse(Failure(status, REQUEST_ERROR), text=reason, close=True)
-        return Violation(fault=Fault.MALFORMED, reason=reason)
+        return Violation(kind=ViolationKind.MALFORMED, reason=reason)
 
     def _refuse(self, failure: Failure, *fields: tuple[bytes, bytes], text: str = "", close: bool) -> None:
         """Queue a whole response of our own."""

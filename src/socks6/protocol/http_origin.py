@@ -17,7 +17,7 @@ from socks6.message.http import (
     mended_head,
     via,
 )
-from socks6.protocol.events import Ended, Fault, Violation
+from socks6.protocol.events import Ended, Violation, ViolationKind
 from socks6.protocol.http import BodyEnded, BodyReceived
 from socks6.protocol.http_leg import HttpLeg
 
@@ -90,7 +90,7 @@ class OriginConversation(HttpLeg):
             if self._h11.trailing_data[1]:  # the end is told only where more is needed
                 return Ended(reason="the origin closed its side in mid-response")
             return Violation(
-                fault=Fault.MALFORMED, reason=f"the origin's response: {str(error).partition(':')[0]}"
+                kind=ViolationKind.MALFORMED, reason=f"the origin's response: {str(error).partition(':')[0]}"
             )
         return None if event is None else self._tell(event)
 
@@ -146,7 +146,9 @@ class OriginConversation(HttpLeg):
 
     def _switch(self, event: h11.InformationalResponse) -> SwitchReceived | Violation:
         if self._h11.our_state is not h11.SWITCHED_PROTOCOL:
-            return Violation(fault=Fault.MALFORMED, reason="the origin switched protocols in mid-request")
+            return Violation(
+                kind=ViolationKind.MALFORMED, reason="the origin switched protocols in mid-request"
+            )
         return SwitchReceived(head=_head(event))
 
 

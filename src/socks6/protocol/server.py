@@ -19,19 +19,19 @@ from socks6.message.options import (
 )
 from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
-from socks6.protocol.admission import Admission, Offered, Selected, Settled, Verdict
+from socks6.protocol.admission import Admission, CredentialsPending, Granted, MethodSelected, Verdict
 from socks6.protocol.events import (
-    MOST_IGNORED,
+    MAX_IGNORED_MESSAGES,
     AssociationMessageReceived,
     Authenticated,
     AuthenticationRefused,
     CredentialsOffered,
     Ended,
-    Fault,
     MessagesIgnored,
     RequestReceived,
     ServerEvent,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.states import SERVER_TRANSITIONS, ServerState, ServerStep
@@ -112,7 +112,7 @@ class ServerConversation:
         """Give up on a client that is too slow; it gets no answer (§ Large requests)."""
         deadline = self.next_timeout()
         if deadline is not None and now >= deadline:
-            self._violate(Fault.DEADLINE, "the request was not complete in time")
+            self._violate(ViolationKind.DEADLINE, "the request was not complete in time")
 
     # What goes out.
 
@@ -162,7 +162,7 @@ class ServerConversation:
     def accept_session(self) -> None:
         """Let the request in on the strength of its session: its credentials are ignored (§ Session options)."""
         self._require(ServerState.DECIDING)
-        self._follow(Settled())
+        self._follow(Granted())
 
     def verified(self, *, accepted: bool) -> None:
         """Say whether the offered credentials hold."""
@@ -245,22 +245,22 @@ class ServerConversation:
         dialect = next((known for known in self._dialects if known.version == received[0]), None)
         if dialect is None:
             # § Version Mismatch Replies: answered with our version, even to rubbish
-            self._violate(Fault.VERSION, f"first byte {received[0]:#04x}", VERSION_MISMATCH)
+            self._violate(ViolationKind.VERSION, f"first byte {received[0]:#04x}", VERSION_MISMATCH)
             return
         self._dialect = dialect
         try:
             size = Request.size(received, dialect)
             if len(received) < size:
                 if self._whole_request:
-                    self._violate(Fault.FRAGMENTED, "the request came in pieces")
+                    self._violate(ViolationKind.FRAGMENTED, "the request came in pieces")
                 return
             request = Request.decode(bytes(received[:size]), dialect, self._table)
         except UnknownAddressType as error:
             answer = REFUSAL.encode(dialect) + BAD_ADDRESS.encode(dialect)
-            self._violate(Fault.MALFORMED, str(error), answer)
+            self._violate(ViolationKind.MALFORMED, str(error), answer)
             return
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, str(error), REFUSAL.encode(dialect))
+            self._violate(ViolationKind.MALFORMED, str(error), REFUSAL.encode(dialect))
             return
         del received[:size]
         self._take_request(request)
@@ -269,7 +269,9 @@ class ServerConversation:
         advertisement = find(request.options, AuthenticationMethodAdvertisement)
         initial = advertisement.initial_data_length if advertisement else 0
         if initial > MAX_INITIAL_DATA:
-            self._violate(Fault.MALFORMED, f"{initial} bytes of initial data", REFUSAL.encode(self._dialect))
+            self._violate(
+                ViolationKind.MALFORMED, f"{initial} bytes of initial data", REFUSAL.encode(self._dialect)
+            )
             return
         self._request = request
         self._move(ServerStep.REQUEST)
@@ -288,19 +290,19 @@ class ServerConversation:
     def _follow(self, verdict: Verdict) -> None:
         """Do what the admission says."""
         match verdict:
-            case Settled():
+            case Granted():
                 self._move(ServerStep.SETTLE)
                 self.authenticated = True
                 self._events.append(Authenticated())
-            case Offered():
+            case CredentialsPending():
                 self._move(ServerStep.OFFER)
                 self._events.append(CredentialsOffered(credentials=verdict.credentials))
-            case Selected():
+            case MethodSelected():
                 self._begin_slow(verdict)
             case _:  # Refused
                 self._refuse(verdict.options, verdict.reason)
 
-    def _begin_slow(self, selected: Selected) -> None:
+    def _begin_slow(self, selected: MethodSelected) -> None:
         self._move(ServerStep.SELECT)
         if self._request is not None and self._request.command == Command.CONNECT:
             self._initial_left = selected.initial_data_length
@@ -317,12 +319,12 @@ class ServerConversation:
         try:
             credentials = self._admission.receive_data(data)
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, str(error), REFUSAL.encode(self._dialect))
+            self._violate(ViolationKind.MALFORMED, str(error), REFUSAL.encode(self._dialect))
             return
         self._outgoing += self._admission.data_to_send()
         if credentials is not None:
             self._received += self._admission.unread()
-            self._follow(Offered(credentials=credentials))
+            self._follow(CredentialsPending(credentials=credentials))
 
     def _read_message(self) -> None:
         try:
@@ -332,7 +334,7 @@ class ServerConversation:
                 and not self._initial_left
                 and len(self._received) >= (size := message_size(self._received, self._dialect))
             ):
-                if taken == MOST_IGNORED:
+                if taken == MAX_IGNORED_MESSAGES:
                     self._events.append(MessagesIgnored())
                     return
                 taken += 1
@@ -340,7 +342,7 @@ class ServerConversation:
                 del self._received[:size]
                 self._take_message(message)
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, str(error))  # framing is lost: the association is closed
+            self._violate(ViolationKind.MALFORMED, str(error))  # framing is lost: the association is closed
 
     def _take_message(self, data: bytes) -> None:
         try:
@@ -357,12 +359,12 @@ class ServerConversation:
             self._outgoing += reply.encode(self._dialect)
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
 
-    def _violate(self, fault: Fault, reason: str, answer: bytes = b"") -> None:
+    def _violate(self, kind: ViolationKind, reason: str, answer: bytes = b"") -> None:
         self._move(ServerStep.VIOLATION)
         if not self._quiet:
             self._outgoing += answer
         self._received.clear()
-        self._events.append(Violation(fault=fault, reason=reason))
+        self._events.append(Violation(kind=kind, reason=reason))
 
     def _require(self, state: ServerState) -> None:
         if self.state is not state:

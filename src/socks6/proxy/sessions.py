@@ -40,7 +40,7 @@ class SessionSettings:
             raise ValueError(f"a window of {self.window} tokens: 0 to {MAX_GRANTED}")
 
 
-class Member(Protocol):
+class SessionMember(Protocol):
     """A connection that belongs to a session."""
 
     def session_ended(self) -> None:
@@ -72,7 +72,7 @@ class Session:
         self.window: TokenWindow | None = None
         self.ended = False
         self._watcher = watcher
-        self._members: dict[Member, None] | None = None
+        self._members: dict[SessionMember, None] | None = None
         self._callbacks: dict[Callable[[], None], None] | None = None
 
     @property
@@ -85,7 +85,7 @@ class Session:
         if size and self.window is None:
             self.window = TokenWindow(FIRST_TOKEN, min(size, MAX_GRANTED))
 
-    def join(self, member: Member) -> None:
+    def join(self, member: SessionMember) -> None:
         """Count a connection in."""
         if self._members is None:
             self._members = {}
@@ -93,7 +93,7 @@ class Session:
                 self._watcher.session_busy(self)
         self._members[member] = None
 
-    def leave(self, member: Member, now: float) -> None:
+    def leave(self, member: SessionMember, now: float) -> None:
         """Count a connection out. Idempotent."""
         if self._members and member in self._members:
             del self._members[member]
@@ -128,7 +128,7 @@ class Session:
                 report("what was to be told of a session's end", error)
 
 
-class Opened(NamedTuple):
+class OpenedSession(NamedTuple):
     """A new session, and the id by which its client will name it."""
 
     session: Session
@@ -138,7 +138,9 @@ class Opened(NamedTuple):
 class SessionStore(Protocol):
     """Keeps the sessions of a proxy. All of it happens at once: nobody comes between. Times are a loop's."""
 
-    def create(self, identity: Identity, *, source: str, protection: Protection, now: float) -> Opened | None:
+    def create(
+        self, identity: Identity, *, source: str, protection: Protection, now: float
+    ) -> OpenedSession | None:
         """Open a session; None if there is none to be had."""
 
     def find(self, session_id: bytes, protection: Protection, now: float) -> Session | None:
@@ -210,7 +212,9 @@ class MemorySessionStore(SessionStore, Watcher):
         return len(self._sessions)
 
     @override
-    def create(self, identity: Identity, *, source: str, protection: Protection, now: float) -> Opened | None:
+    def create(
+        self, identity: Identity, *, source: str, protection: Protection, now: float
+    ) -> OpenedSession | None:
         if not (identity.name or self._settings.anonymous):
             return None
         self.expire(now)
@@ -226,7 +230,7 @@ class MemorySessionStore(SessionStore, Watcher):
             owner.table[owner.key] = owner
             owner.count += 1
         self.session_idle(session, now)
-        return Opened(session, session_id)
+        return OpenedSession(session, session_id)
 
     @override
     def find(self, session_id: bytes, protection: Protection, now: float) -> Session | None:

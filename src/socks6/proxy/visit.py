@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from socks6.errors import CertificateRefused, GeneralFailure, NotAllowed, OperationFailed, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.message.codes import Command, Leg, ReplyCode
-from socks6.message.options import TOS, find
+from socks6.message.options import Tos, find
 from socks6.net.encryption.contexts import ALPN
 from socks6.net.serve import source_of
 from socks6.net.shares import Shares
@@ -26,7 +26,7 @@ from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
-from socks6.proxy.authentication.base import Authenticator, Verifier, still_vouches
+from socks6.proxy.authentication.base import Authenticator, Verifier, same_credentials
 from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.commands.associate import associate
 from socks6.proxy.commands.bind import bind
@@ -34,9 +34,9 @@ from socks6.proxy.commands.connect import connect
 from socks6.proxy.inbounds.base import Call, Inbound, OpenedAssociation
 from socks6.proxy.limits import Holder, HolderLimits, holder_of
 from socks6.proxy.listeners import Listeners
+from socks6.proxy.membership import SessionManager, SessionMembership
 from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.proxy.own_machine import OwnMachine
-from socks6.proxy.participation import Participation, SessionDesk
 from socks6.proxy.presence import Presence, Watch
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
@@ -81,7 +81,7 @@ class Workplace(Protocol):
         """Whose credentials are checked when."""
 
     @property
-    def desk(self) -> SessionDesk | None:
+    def session_manager(self) -> SessionManager | None:
         """The sessions, if there are any."""
 
     @property
@@ -171,7 +171,7 @@ class Visit:
         self._descriptor: Holder | None = None  # whose share of the descriptors it takes
         self._held: Holder | None = None  # of the association that the client has
         self._associated: Endpoint | None = None  # where its port is, if on this machine
-        self._part: Participation | None = None
+        self._part: SessionMembership | None = None
         self._task = asyncio.current_task()  # which serves it
         self._cancellations = self._task.cancelling() if self._task else 0  # that are none of ours
         self._gone = False  # the client has reset its stream while something was done for it
@@ -249,7 +249,7 @@ class Visit:
 
     def stands(self, identity: Identity) -> bool:
         """Return whether those who know the users now say of a client what those did who let it in."""
-        return self.certified is not None or still_vouches(self.users, self._vouching, identity)
+        return self.certified is not None or same_credentials(self.users, self._vouching, identity)
 
     def _verification_deadline(self) -> float:
         """Return by when credentials have to be checked so that the answer can still be sent."""
@@ -281,11 +281,15 @@ class Visit:
         if self._shared is not None:
             await self._shared.connection.wait_handshake_confirmed()
 
-    def participate(self) -> Participation | None:
+    def participate(self) -> SessionMembership | None:
         """Return this connection's part in sessions, made when it is first asked for."""
-        if self._part is None and self.worker.desk is not None:
-            self._part = Participation(
-                self.worker.desk, self.stream, self._vouching, self.session, certified=self.certified
+        if self._part is None and self.worker.session_manager is not None:
+            self._part = SessionMembership(
+                self.worker.session_manager,
+                self.stream,
+                self._vouching,
+                self.session,
+                certified=self.certified,
             )
         return self._part
 
@@ -523,12 +527,12 @@ class Visit:
     def _marked(self, call: Call) -> Call:
         """Return the call with the TOS that the client itself sends with, if that is to be copied."""
         raw = carrier_socket_of(self.stream)
-        if not self.worker.settings.copy_tos or raw is None or find(call.options, TOS):
+        if not self.worker.settings.copy_tos or raw is None or find(call.options, Tos):
             return call
         tos = received_tos(raw)
         if tos is None:
             return call
-        return dataclasses.replace(call, options=(*call.options, TOS(leg=Leg.BOTH, tos=tos)))
+        return dataclasses.replace(call, options=(*call.options, Tos(leg=Leg.BOTH, tos=tos)))
 
     def _begin(self, call: Call) -> None:
         """Note that the client has said what it wants."""

@@ -17,7 +17,7 @@ from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection, Outbound
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.rules import Policy
-from socks6.proxy.authentication.base import Authenticator, still_vouches
+from socks6.proxy.authentication.base import Authenticator, same_credentials
 from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.authentication.verification import VerificationQueue
@@ -29,9 +29,9 @@ from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from socks6.proxy.inbounds.socks6 import Socks6Inbound, stay_silent
 from socks6.proxy.limits import HolderLimits
 from socks6.proxy.listeners import Listeners
+from socks6.proxy.membership import SessionManager
 from socks6.proxy.multiplexed import MultiplexedVisit
 from socks6.proxy.own_machine import OwnMachine
-from socks6.proxy.participation import SessionDesk
 from socks6.proxy.presence import Presence
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
 from socks6.proxy.settings import Settings
@@ -109,7 +109,7 @@ class ServerWorker:
         self.policy = self._on_this_machine(policy or Policy())
         self.listeners: Final = Listeners(self.settings.bind, self.machine.bound)
         self.verifications: Final = VerificationQueue(self.penalties)
-        self.desk: Final = self._open_desk(sessions)
+        self.session_manager: Final = self._open_session_manager(sessions)
         self._inbounds: Final = inbounds or standard_inbounds(self.settings, option_table)
         self._plane: Final = RelayPlane(self.settings.relay)
         self._new_mover: Final = forwarder
@@ -144,11 +144,11 @@ class ServerWorker:
         self.policy = self._on_this_machine(policy)
         if old is authenticator:
             return
-        authenticator.take_over(old)
-        if self.desk is not None:
-            self.desk.replace(authenticator)
+        authenticator.inherit(old)
+        if self.session_manager is not None:
+            self.session_manager.replace(authenticator)
         for shared in tuple(self._multiplexed):
-            shared.revoke(lambda identity: still_vouches(authenticator, old, identity))
+            shared.revoke(lambda identity: same_credentials(authenticator, old, identity))
 
     @cached_property
     def descriptors(self) -> Shares:
@@ -272,8 +272,8 @@ class ServerWorker:
 
     async def aclose(self) -> None:
         """Free what the connections share; to be called when none runs any more. Idempotent."""
-        if self.desk is not None:
-            self.desk.close()
+        if self.session_manager is not None:
+            self.session_manager.close()
         self._plane.close()
         if self._datagrams is not None:
             self._datagrams.close()
@@ -283,13 +283,13 @@ class ServerWorker:
     def _on_this_machine(self, policy: Policy) -> Policy:
         return dataclasses.replace(policy, machine=self.machine, bind_ports=self.settings.bind.ports)
 
-    def _open_desk(self, store: SessionStore | None) -> SessionDesk | None:
+    def _open_session_manager(self, store: SessionStore | None) -> SessionManager | None:
         settings = self.settings.sessions
         if not settings.enabled:
             return None
         if store is None:
             store = MemorySessionStore(settings)
-        return SessionDesk(store, settings, self.penalties, self.authenticator)
+        return SessionManager(store, settings, self.penalties, self.authenticator)
 
     async def _handshake(self, visit: Visit) -> Tunnel | None:
         self._handshakes[visit] = None

@@ -21,7 +21,7 @@ from socks6.errors import (
     ProxyUnreachable,
     TTLExpired,
 )
-from socks6.message.options import TTL, StackOption
+from socks6.message.options import StackOption, Ttl
 from socks6.net.stream import Endpoint
 from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
@@ -36,7 +36,7 @@ def router(number: int) -> TTLExpired:
 
 
 def connected(ttl: int) -> tuple[StackOption, ...]:
-    return (TTL(leg=2, ttl=ttl),)
+    return (Ttl(leg=2, ttl=ttl),)
 
 
 class Way(Client):
@@ -66,7 +66,7 @@ class Way(Client):
     ) -> ProxiedStream:
         assert (host, port) == (HOST, 80)
         (ttl,) = flatten(options)
-        assert isinstance(ttl, TTL)
+        assert isinstance(ttl, Ttl)
         assert ttl.leg == 2
         answer = self._answers[ttl.ttl - 1]
         if isinstance(answer, list):

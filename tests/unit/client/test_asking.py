@@ -13,7 +13,7 @@ from socks6.message.options import (
     AuthenticationData,
     IdempotenceExpenditure,
     IdempotenceRequest,
-    SessionID,
+    SessionId,
     SessionInvalid,
     SessionRequest,
 )
@@ -43,7 +43,7 @@ def test_after_the_first_request_no_password_is_sent(run: Run, late_id: bool) ->
                 await visit(client)
         assert proxy.passwords() == [True, False, False, False]
         assert proxy.kinds(0) == {AuthenticationData, SessionRequest, IdempotenceRequest}
-        assert proxy.kinds(1) == {SessionID}
+        assert proxy.kinds(1) == {SessionId}
 
     run(scene())
 
@@ -151,14 +151,14 @@ def test_what_lost_its_session_is_repeated_outside_of_another_that_came_meanwhil
         ):
             group.create_task(client.noop())
             opening = await nth(0)
-            await opening.admit(SessionID(id=b"old."))
+            await opening.admit(SessionId(id=b"old."))
             await opening.reply()
             group.create_task(visit(client))
             late = await nth(1)
             group.create_task(visit(client))
             await (await nth(2)).refuse(SessionInvalid())
             replacing = await nth(3)
-            await replacing.admit(SessionID(id=b"new."))
+            await replacing.admit(SessionId(id=b"new."))
             await replacing.reply()
             await late.refuse(SessionInvalid())
             repeated = await nth(4)

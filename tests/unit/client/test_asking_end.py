@@ -3,7 +3,7 @@
 import pytest
 
 from socks6.message.codes import Command
-from socks6.message.options import SessionID, SessionTeardown
+from socks6.message.options import SessionId, SessionTeardown
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
@@ -16,7 +16,7 @@ def test_the_session_is_torn_down_without_a_password(run: Run) -> None:
         async with in_sessions(proxy) as client:
             await client.noop()
         assert len(proxy.torn_down) == 1
-        assert proxy.kinds() == {SessionID, SessionTeardown}
+        assert proxy.kinds() == {SessionId, SessionTeardown}
         assert proxy.asked[-1].command == Command.NOOP
         await client.aclose()
         assert len(proxy.asked) == 2

@@ -9,12 +9,12 @@ from socks6.client.paths import QUEUE_BYTES
 from socks6.errors import DatagramFailed, DatagramTooLarge, ProxyUnreachable, RemoteProtocolError
 from socks6.message.datagrams import Datagram, DatagramError
 from socks6.message.dialect import DatagramLayout
-from socks6.message.options import UDPError
+from socks6.message.options import UdpError
 from tests.kit.associating import AssociatingProxy, associating
 from tests.kit.loops import Run
 
 REMOTE = ("192.0.2.5", 53)
-REPORTING = (UDPError(availability=2),)
+REPORTING = (UdpError(availability=2),)
 
 
 def from_remote(proxy: AssociatingProxy, data: bytes, **changes: int) -> Datagram:

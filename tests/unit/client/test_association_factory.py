@@ -15,7 +15,7 @@ from socks6.errors import (
 from socks6.message.codes import Command, Leg, Parity
 from socks6.message.datagrams import Datagram
 from socks6.message.dialect import GO_212, DatagramLayout
-from socks6.message.options import TOS, HappyEyeballs, PortParity, UDPError
+from socks6.message.options import HappyEyeballs, PortParity, Tos, UdpError
 from socks6.message.replies import OperationReply
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
@@ -168,7 +168,7 @@ def test_a_proxy_that_says_nothing_more_than_success_is_told(run: Run) -> None:
 
 def test_the_request_says_what_is_wanted(run: Run) -> None:
     async def scene() -> None:
-        proxy = AssociatingProxy(options=(UDPError(availability=2), PortParity(parity=1, reserve=1)))
+        proxy = AssociatingProxy(options=(UdpError(availability=2), PortParity(parity=1, reserve=1)))
         async with (
             associating(proxy) as client,
             client.associate("::", 40000, errors=True, parity=Parity.EVEN, reserve=True) as udp,
@@ -176,7 +176,7 @@ def test_the_request_says_what_is_wanted(run: Run) -> None:
             assert udp.options == proxy.options
         request = proxy.requests[0]
         assert (request.command, request.host, request.port) == (Command.UDP_ASSOCIATE, "::", 40000)
-        assert request.options == (UDPError(availability=2), PortParity(parity=1, reserve=1))
+        assert request.options == (UdpError(availability=2), PortParity(parity=1, reserve=1))
 
     run(scene())
 
@@ -189,7 +189,7 @@ def test_of_the_urls_options_those_about_datagrams_go_along(run: Run) -> None:
             assert any(isinstance(option, HappyEyeballs) for option in url.options)
             async with Client(url) as client, client.associate():
                 pass
-        assert proxy.requests[0].options == (TOS(leg=Leg.PROXY_REMOTE, tos=16),)
+        assert proxy.requests[0].options == (Tos(leg=Leg.PROXY_REMOTE, tos=16),)
 
     run(scene())
 

@@ -14,9 +14,9 @@ from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.message.options import (
     ListenBacklog,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     find,
@@ -69,13 +69,13 @@ def test_all_its_requests_are_of_one_session(run: Run) -> None:
     async def scene() -> None:
         async with calls() as proxy, asyncio.TaskGroup() as group:
             binding = group.create_task(proxy.client.bind(backlog=2))  # where sessions are off by default
-            first = await proxy.next(SessionID(id=b"ours"))
+            first = await proxy.next(SessionId(id=b"ours"))
             assert find(first.request.options, SessionRequest) is not None
             await first.reply(*PUBLIC, ListenBacklog(backlog=2))
             async with await binding:
                 for _ in range(2):
-                    request = (await proxy.next(SessionOK())).request
-                    assert find(request.options, SessionID) == SessionID(id=b"ours")
+                    request = (await proxy.next(SessionOk())).request
+                    assert find(request.options, SessionId) == SessionId(id=b"ours")
             group.create_task(leave(proxy, b"ours"))
             await proxy.client.aclose()
 
@@ -84,8 +84,8 @@ def test_all_its_requests_are_of_one_session(run: Run) -> None:
 
 async def leave(proxy: Calls, session: bytes) -> None:
     """See the session torn down when the client ends."""
-    request = (await proxy.next(SessionOK())).request
-    assert find(request.options, SessionID) == SessionID(id=session)
+    request = (await proxy.next(SessionOk())).request
+    assert find(request.options, SessionId) == SessionId(id=session)
     assert find(request.options, SessionTeardown) is not None
 
 
@@ -93,19 +93,19 @@ def test_a_session_that_came_meanwhile_is_not_its_own(run: Run) -> None:
     async def scene() -> None:
         async with calls() as proxy, asyncio.TaskGroup() as group:
             binding = group.create_task(proxy.client.bind(backlog=1))
-            first = await proxy.next(SessionID(id=b"ours"))
+            first = await proxy.next(SessionId(id=b"ours"))
             await first.reply(*PUBLIC, ListenBacklog(backlog=1))
             async with await binding:
-                accept = await proxy.next(SessionOK())
+                accept = await proxy.next(SessionOk())
                 pinging = group.create_task(proxy.client.noop())
                 invalid = await proxy.refuse(SessionInvalid())
-                assert find(invalid.request.options, SessionID) == SessionID(id=b"ours")
+                assert find(invalid.request.options, SessionId) == SessionId(id=b"ours")
                 await (await proxy.next()).reply()
                 await pinging
                 await accept.reply(*PUBLIC)
                 await accept.reply(code=9)
-                request = (await proxy.next(SessionOK())).request
-                assert find(request.options, SessionID) == SessionID(id=b"ours")
+                request = (await proxy.next(SessionOk())).request
+                assert find(request.options, SessionId) == SessionId(id=b"ours")
 
     run(scene())
 

@@ -14,7 +14,7 @@ from socks6.errors import (
     RemoteProtocolError,
 )
 from socks6.message.codes import Availability, Command, Leg
-from socks6.message.options import TTL, ListenBacklog, Multipath, find
+from socks6.message.options import ListenBacklog, Multipath, Ttl, find
 from socks6.net.stream import Endpoint
 from tests.kit.calls import Call, Calls, calls
 from tests.kit.loops import Run
@@ -90,10 +90,10 @@ def test_what_follows_the_second_reply_at_once_is_the_streams(run: Run, backlog:
 def test_the_second_replys_options_stand_above_the_firsts(run: Run) -> None:
     async def scene() -> None:
         async with calls() as proxy, asyncio.TaskGroup() as group:
-            binding = group.create_task(proxy.client.bind(options=[TTL(leg=Leg.PROXY_REMOTE, ttl=9)]))
-            hopes, ttl = Multipath(availability=Availability.YES), TTL(leg=Leg.PROXY_REMOTE, ttl=9)
+            binding = group.create_task(proxy.client.bind(options=[Ttl(leg=Leg.PROXY_REMOTE, ttl=9)]))
+            hopes, ttl = Multipath(availability=Availability.YES), Ttl(leg=Leg.PROXY_REMOTE, ttl=9)
             call = await bound(proxy, hopes, ttl)
-            assert find(call.request.options, TTL) == ttl
+            assert find(call.request.options, Ttl) == ttl
             async with await binding as listener:
                 assert set(listener.options) == {hopes, ttl}
                 came = Multipath(availability=Availability.NO)

@@ -10,13 +10,13 @@ from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
 from socks6.errors import DatagramFailed, DatagramTooLarge, LocalProtocolError, ProxyUnreachable
 from socks6.message.datagrams import Datagram, DatagramError
-from socks6.message.options import UDPError
+from socks6.message.options import UdpError
 from tests.kit.associating import BOUND, NAMED, AssociatingProxy, associating
 from tests.kit.loops import Run
 
 HOST = "192.0.2.5"
 REMOTE = (HOST, 53)
-REPORTING = (UDPError(availability=2),)
+REPORTING = (UdpError(availability=2),)
 
 
 class Log(asyncio.DatagramProtocol):

@@ -8,7 +8,7 @@ from typing import Self
 from typing_extensions import override
 
 import socks6.message
-from socks6.message import STANDARD, OptionTable, Place, Rule, StackOption, UnknownOption
+from socks6.message import STANDARD, HandshakeMessage, OptionRule, OptionTable, StackOption, UnknownOption
 from socks6.message.buffer import Reader
 from socks6.net.stream import ConnectResult, Judge
 from socks6.proxy.worker import ServerWorker
@@ -36,7 +36,7 @@ class Congestion(StackOption):
         return bytes((self.leg_and_level(), self.code)) + self.number.to_bytes(2, "big")
 
 
-TABLE = STANDARD.extended(Rule(Congestion, Place.REQUEST, Place.OPERATION_REPLY))
+TABLE = STANDARD.extended(OptionRule(Congestion, HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
 
 
 class KnowingOutbound(ScriptedOutbound):
@@ -92,7 +92,7 @@ def test_a_proxy_that_does_not_know_it_leaves_it_out(run: Run) -> None:
 
 
 def test_the_message_package_has_all_that_one_needs_for_it() -> None:
-    table: OptionTable = socks6.message.STANDARD.extended(Rule(Congestion, Place.REQUEST))
+    table: OptionTable = socks6.message.STANDARD.extended(OptionRule(Congestion, HandshakeMessage.REQUEST))
     request = socks6.message.Request(
         command=socks6.message.Command.CONNECT, host="a", port=1, options=(Congestion(leg=2, number=7),)
     )

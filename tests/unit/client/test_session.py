@@ -20,15 +20,15 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
 
-ID = SessionID(id=b"abcd")
+ID = SessionId(id=b"abcd")
 OPENING = SessionRequest(), IdempotenceRequest(size=WINDOW_SIZE)
 SUCCESS = OperationReply(code=ReplyCode.SUCCEEDED)
 
@@ -94,7 +94,7 @@ def test_a_window_is_kept_for_an_id_that_comes_later() -> None:
 @pytest.mark.parametrize("id_", [b"", b"abc"])
 def test_an_id_that_nobody_may_have_is_none(id_: bytes) -> None:
     session = ClientSession(enabled=True)
-    answer(session, session.begin(0.0), SessionID(id=id_))
+    answer(session, session.begin(0.0), SessionId(id=id_))
     assert not session.is_open
 
 
@@ -159,9 +159,9 @@ def test_another_session_that_came_meanwhile_stays() -> None:
     session = opened()
     first, second = session.begin(0.0), session.begin(0.0)
     session.refused(first, refused(SessionInvalid()), 0.0)
-    answer(session, session.begin(0.0), SessionID(id=b"efgh"))
+    answer(session, session.begin(0.0), SessionId(id=b"efgh"))
     session.refused(second, refused(SessionInvalid()), 0.0)
-    assert session.begin(0.0).options[0] == SessionID(id=b"efgh")
+    assert session.begin(0.0).options[0] == SessionId(id=b"efgh")
 
 
 def lose(session: ClientSession) -> None:
@@ -172,7 +172,7 @@ def lose(session: ClientSession) -> None:
 def test_sessions_that_were_of_use_may_be_lost_again_and_again() -> None:
     session = opened()
     for _ in range(MAX_LOSSES + 1):
-        answer(session, session.begin(0.0), SessionOK())
+        answer(session, session.begin(0.0), SessionOk())
         lose(session)
         part = session.begin(0.0)
         assert part.opens
@@ -184,7 +184,7 @@ def test_sessions_that_were_of_none_count_only_in_a_row() -> None:
     for _ in range(MAX_LOSSES - 1):
         lose(session)
         answer(session, session.begin(0.0), ID)
-    answer(session, session.begin(0.0), SessionOK())
+    answer(session, session.begin(0.0), SessionOk())
     for _ in range(2):
         lose(session)
         part = session.begin(0.0)

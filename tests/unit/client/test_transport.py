@@ -19,7 +19,7 @@ from socks6.client.transport import Carriers
 from socks6.errors import (
     LocalProtocolError,
 )
-from socks6.message.options import SessionID
+from socks6.message.options import SessionId
 from socks6.net.sockets import SocketStream, reset_on_close
 from socks6.net.stream import NO_ENDPOINT, ByteStream
 from socks6.net.transports.memory import memory_stream_pair
@@ -188,7 +188,7 @@ def test_a_factory_that_fails_leaves_no_stream_behind(run: Run) -> None:
 
     async def scene() -> None:
         near, far = memory_stream_pair()
-        session = OpenSession(SessionID(id=b"1234"))
+        session = OpenSession(SessionId(id=b"1234"))
         async with Client("socks6://192.0.2.1") as client:
             stream = ProxiedStream(near, NO_ENDPOINT, (), hold=Hold(session))
             with pytest.raises(RuntimeError, match="own fault"):

@@ -8,7 +8,7 @@ from typing_extensions import override
 from socks6.client.outbound import Socks6Outbound
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.datagrams import Datagram, DatagramError
-from socks6.message.options import TTL, UDPError
+from socks6.message.options import Ttl, UdpError
 from socks6.message.replies import OperationReply
 from socks6.net.stream import DatagramChannel, DatagramJudge, DatagramReport
 from tests.kit.associating import BOUND, NAMED, AssociatingProxy, associating
@@ -81,11 +81,11 @@ async def opened(
 
 def test_datagrams_go_to_the_upstream_and_come_back(run: Run) -> None:
     async def scene() -> None:
-        proxy = AssociatingProxy(options=(TTL(leg=2, ttl=9),))
+        proxy = AssociatingProxy(options=(Ttl(leg=2, ttl=9),))
         async with associating(proxy) as client:
             channel, sink = await opened(proxy, Socks6Outbound(client))
             assert channel.bound == BOUND
-            assert channel.options == (TTL(leg=2, ttl=9),)
+            assert channel.options == (Ttl(leg=2, ttl=9),)
             channel.send([(b"one", "192.0.2.5", 53), (b"two", "a.example", 53)])
             while len(sink.packets) < 2:
                 await sink.next()
@@ -99,7 +99,7 @@ def test_datagrams_go_to_the_upstream_and_come_back(run: Run) -> None:
 
 def test_icmp_errors_are_passed_on(run: Run) -> None:
     async def scene() -> None:
-        proxy = AssociatingProxy(options=(UDPError(availability=2),))
+        proxy = AssociatingProxy(options=(UdpError(availability=2),))
         async with associating(proxy) as client:
             channel, sink = await opened(proxy, Socks6Outbound(client))
             error = DatagramError(

@@ -3,7 +3,7 @@
 import pytest
 
 from socks6.errors import DecodeError
-from socks6.message import socks5
+from socks6.message.socks5 import Socks5Datagram
 from socks6.message.socks5_datagrams import MAX_HEADER, decode_key, packet_header, split_packet
 
 HOSTS = pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "example.com", "a" * 63 + ".example"])
@@ -11,7 +11,7 @@ HOSTS = pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "example.co
 
 @HOSTS
 def test_a_packet_comes_apart_as_its_value_says(host: str) -> None:
-    packet = socks5.Datagram(host=host, port=53, data=b"data").encode()
+    packet = Socks5Datagram(host=host, port=53, data=b"data").encode()
     split = split_packet(packet)
     assert split is not None
     key, start = split
@@ -22,7 +22,7 @@ def test_a_packet_comes_apart_as_its_value_says(host: str) -> None:
 @HOSTS
 def test_a_header_makes_any_data_a_packet(host: str) -> None:
     packet = packet_header(host, 53) + b"data"
-    assert socks5.Datagram.decode(packet) == socks5.Datagram(host=host, port=53, data=b"data")
+    assert Socks5Datagram.decode(packet) == Socks5Datagram(host=host, port=53, data=b"data")
 
 
 def test_a_packet_may_have_no_data() -> None:

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from socks6.message.codes import Leg
-from socks6.message.options import TTL
+from socks6.message.options import Ttl
 from socks6.net.dial import Address, Dialler, one_after_another
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
@@ -104,7 +104,7 @@ def test_cancelled_no_more_are_tried(run: Run) -> None:
 def test_every_address_is_dialled_with_the_options(run: Run) -> None:
     async def play() -> None:
         with listening() as server:
-            dialler = Dialler((TTL(leg=2, ttl=33),))
+            dialler = Dialler((Ttl(leg=2, ttl=33),))
             for _ in range(2):
                 with await dialler.dial(place(server)) as sock:
                     assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 33
@@ -116,7 +116,7 @@ def test_every_address_is_dialled_with_the_options(run: Run) -> None:
 def test_only_options_of_its_leg_are_set(run: Run) -> None:
     async def play() -> None:
         with listening() as server:
-            dialler = Dialler((TTL(leg=2, ttl=33),), leg=Leg.CLIENT_PROXY)
+            dialler = Dialler((Ttl(leg=2, ttl=33),), leg=Leg.CLIENT_PROXY)
             with await dialler.dial(place(server)) as sock:
                 assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 64
 
@@ -143,8 +143,8 @@ def test_only_the_first_address_may_get_data(run: Run, monkeypatch: pytest.Monke
         raise OSError(errno.ECONNREFUSED, "no")
 
     async def play() -> None:
-        monkeypatch.setattr("socks6.net.dial.connect_prepared", connect)
-        dialler = Dialler((TTL(leg=2, ttl=33),), syn_data=b"hello")
+        monkeypatch.setattr("socks6.net.dial.connect_with_options", connect)
+        dialler = Dialler((Ttl(leg=2, ttl=33),), syn_data=b"hello")
         for address in (FIRST, SECOND):
             with pytest.raises(ConnectionRefusedError):
                 await dialler.dial(address)
@@ -158,7 +158,7 @@ def test_a_dial_that_fails_leaves_no_socket(run: Run) -> None:
         with listening() as server:
             closed = place(server)
         before = Footprint.of().descriptors
-        for dialler in (Dialler(), Dialler((TTL(leg=2, ttl=33),), syn_data=b"x")):
+        for dialler in (Dialler(), Dialler((Ttl(leg=2, ttl=33),), syn_data=b"x")):
             with pytest.raises(ConnectionRefusedError):
                 await dialler.dial(closed)
         assert Footprint.of().descriptors == before

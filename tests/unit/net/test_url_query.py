@@ -4,7 +4,7 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
+from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.net.url import ProxyUrl
 
 REMOTE = Leg.PROXY_REMOTE
@@ -14,15 +14,15 @@ REMOTE = Leg.PROXY_REMOTE
     ("query", "options"),
     [
         ("", ()),
-        ("tos=0x10", (TOS(leg=REMOTE, tos=16),)),
-        ("dscp=ef", (TOS(leg=REMOTE, tos=46 << 2),)),
-        ("dscp=AF11&leg=both", (TOS(leg=Leg.BOTH, tos=10 << 2),)),
-        ("dscp=cs7", (TOS(leg=REMOTE, tos=56 << 2),)),
-        ("dscp=8", (TOS(leg=REMOTE, tos=32),)),
-        ("ttl=64&leg=client", (TTL(leg=Leg.CLIENT_PROXY, ttl=64),)),
+        ("tos=0x10", (Tos(leg=REMOTE, tos=16),)),
+        ("dscp=ef", (Tos(leg=REMOTE, tos=46 << 2),)),
+        ("dscp=AF11&leg=both", (Tos(leg=Leg.BOTH, tos=10 << 2),)),
+        ("dscp=cs7", (Tos(leg=REMOTE, tos=56 << 2),)),
+        ("dscp=8", (Tos(leg=REMOTE, tos=32),)),
+        ("ttl=64&leg=client", (Ttl(leg=Leg.CLIENT_PROXY, ttl=64),)),
         ("df=1", (NoFragmentation(leg=REMOTE, availability=Availability.YES),)),
         ("happy-eyeballs=0", (HappyEyeballs(availability=Availability.NO),)),
-        ("tfo=1200&mptcp=1", (TFO(payload_size=1200), Multipath(availability=Availability.YES))),
+        ("tfo=1200&mptcp=1", (Tfo(payload_size=1200), Multipath(availability=Availability.YES))),
     ],
 )
 def test_a_query_names_stack_options(query: str, options: tuple[StackOption, ...]) -> None:

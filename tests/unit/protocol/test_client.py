@@ -19,16 +19,16 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.protocol.client import MAX_NEGOTIATION, ClientConversation
 from socks6.protocol.events import (
-    MOST_IGNORED,
+    MAX_IGNORED_MESSAGES,
     AssociationMessageReceived,
     AuthenticationAccepted,
     AuthenticationRefused,
     Ended,
-    Fault,
     MessagesIgnored,
     OperationAnswered,
     PeerConnected,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 from socks6.protocol.states import ClientState
@@ -218,7 +218,7 @@ def test_another_version_is_a_mismatch_that_names_what_may_help(
     scene >> received(answer) >> eof
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.VERSION
+    assert event.kind is ViolationKind.VERSION
     assert re.search(words, event.reason)
     assert scene.machine.unread() == b""
 
@@ -234,7 +234,7 @@ def test_a_malformed_reply_ends_it() -> None:
     scene >> received("06 00 5004")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
 
 
 def test_a_proxy_that_goes_away_ends_it() -> None:
@@ -251,7 +251,7 @@ def test_a_slow_proxy_is_given_up() -> None:
     scene >> Elapsed(5.0)
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.DEADLINE
+    assert event.kind is ViolationKind.DEADLINE
 
 
 def test_without_a_deadline_it_waits() -> None:
@@ -323,7 +323,7 @@ def test_a_message_that_makes_no_sense_is_dropped() -> None:
 
 def test_after_many_messages_that_make_no_sense_others_get_their_turn() -> None:
     scene = play(Command.UDP_ASSOCIATE)
-    scene >> received(*ASSOCIATED, *["06 09 000c 0102030405060708"] * (MOST_IGNORED + 1), "06 02")
+    scene >> received(*ASSOCIATED, *["06 09 000c 0102030405060708"] * (MAX_IGNORED_MESSAGES + 1), "06 02")
     scene.machine.next_event()
     scene.machine.next_event()
     scene.machine.data_to_send()
@@ -350,7 +350,7 @@ def test_a_version_other_than_ours_ends_an_association() -> None:
     scene.machine.next_event()
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.VERSION
+    assert event.kind is ViolationKind.VERSION
 
 
 def test_where_both_layouts_fit_that_of_our_own_messages_counts() -> None:

@@ -6,16 +6,16 @@ from socks6.errors import LocalProtocolError
 from socks6.message.codes import Command
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, Datagram
 from socks6.message.dialect import DatagramLayout
-from socks6.message.options import AuthenticationMethodAdvertisement, Option, SessionID
+from socks6.message.options import AuthenticationMethodAdvertisement, Option, SessionId
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.protocol.events import (
-    MOST_IGNORED,
+    MAX_IGNORED_MESSAGES,
     AssociationMessageReceived,
     Ended,
-    Fault,
     MessagesIgnored,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ServerState
@@ -185,7 +185,7 @@ def test_initial_data_of_an_association_is_dropped() -> None:
 
 def test_after_many_messages_that_are_no_datagrams_others_get_their_turn() -> None:
     scene = associated()
-    scene >> received(*["06 02 000c 0102030405060708"] * (2 * MOST_IGNORED + 1), "06 03")
+    scene >> received(*["06 02 000c 0102030405060708"] * (2 * MAX_IGNORED_MESSAGES + 1), "06 03")
     scene << MessagesIgnored() << MessagesIgnored() << nothing
     assert scene.machine.bytes_wanted() == 10
 
@@ -202,7 +202,7 @@ def test_an_association_ends_when_framing_is_lost() -> None:
     scene >> received("06 03 0003")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
     scene << nothing
 
 
@@ -216,7 +216,7 @@ def test_messages_need_an_association() -> None:
 
 
 def test_what_goes_with_success_stands_in_the_first_reply_only() -> None:
-    scene = operating(Command.BIND, with_success=(SessionID(id=b"abcd"),))
+    scene = operating(Command.BIND, with_success=(SessionId(id=b"abcd"),))
     scene.machine.send_reply(SUCCESS)
     scene << sent("06 00 0008 d431 00 01 7f000001  0006 0008 61626364")
     scene.machine.send_reply(SUCCESS)
@@ -224,6 +224,6 @@ def test_what_goes_with_success_stands_in_the_first_reply_only() -> None:
 
 
 def test_what_goes_with_success_does_not_go_with_failure() -> None:
-    scene = operating(Command.CONNECT, with_success=(SessionID(id=b"abcd"),))
+    scene = operating(Command.CONNECT, with_success=(SessionId(id=b"abcd"),))
     scene.machine.send_reply(OperationReply(code=5))
     scene << sent("06 05 0000 0000 00 01 00000000")

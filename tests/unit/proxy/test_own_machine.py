@@ -4,7 +4,7 @@ import pytest
 
 from socks6.message.codes import Command
 from socks6.net.stream import NO_ENDPOINT, Endpoint
-from socks6.policy.addresses import Address, examine
+from socks6.policy.addresses import NumericAddress, examine
 from socks6.proxy.own_machine import OwnMachine, Places
 
 OWN, OTHER, OWN_V6 = "203.0.113.1", "203.0.113.2", "2001:db8:1::1"
@@ -12,7 +12,7 @@ ADVERTISED = "198.51.100.1"
 TCP, UDP = Command.CONNECT, Command.UDP_ASSOCIATE
 
 
-def number(host: str) -> Address:
+def number(host: str) -> NumericAddress:
     facts = examine(host)
     assert facts is not None
     return facts.spellings[0]
@@ -25,7 +25,7 @@ LOCAL = {number(host) for host in (OWN, OWN_V6, "127.0.0.1", "::1")}
 def machine() -> OwnMachine:
     """Give one with two addresses, that is called by a third, and by a name."""
     return OwnMachine(
-        lambda packed: Address(4 if len(packed) == 4 else 6, int.from_bytes(packed)) in LOCAL,
+        lambda packed: NumericAddress(4 if len(packed) == 4 else 6, int.from_bytes(packed)) in LOCAL,
         [ADVERTISED, "proxy.example"],
     )
 

@@ -35,8 +35,8 @@ CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
 LOOPBACK = "socks6://127.0.0.1:0"
 
 
-def numbered(host: str) -> policy_addresses.Address:
-    return policy_addresses.Address(4, int.from_bytes(socket.inet_aton(host)))
+def numbered(host: str) -> policy_addresses.NumericAddress:
+    return policy_addresses.NumericAddress(4, int.from_bytes(socket.inet_aton(host)))
 
 
 LOCALHOST = numbered("127.0.0.1")

@@ -15,7 +15,7 @@ from socks6.proxy.sessions import (
     REMEMBERED_IDS,
     SESSION_BYTES,
     MemorySessionStore,
-    Opened,
+    OpenedSession,
     Session,
     SessionSettings,
 )
@@ -44,15 +44,15 @@ class Clients:
         self.store = MemorySessionStore(self.settings)
         self.now = 0.0
 
-    def try_open(self, identity: Identity = ALICE, source: str = "192.0.2.1") -> Opened | None:
+    def try_open(self, identity: Identity = ALICE, source: str = "192.0.2.1") -> OpenedSession | None:
         return self.store.create(identity, source=source, protection=CLEAR, now=self.now)
 
-    def open(self, identity: Identity = ALICE, source: str = "192.0.2.1") -> Opened:
+    def open(self, identity: Identity = ALICE, source: str = "192.0.2.1") -> OpenedSession:
         opened = self.try_open(identity, source)
         assert opened is not None
         return opened
 
-    def lives(self, opened: Opened) -> bool:
+    def lives(self, opened: OpenedSession) -> bool:
         return self.store.find(opened.id, CLEAR, self.now) is opened.session
 
 

@@ -15,7 +15,7 @@ from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.inbounds.base import Engine, Inbound, Tunnel
-from socks6.proxy.sessions import Member, Session
+from socks6.proxy.sessions import Session, SessionMember
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionSummary, Ending
@@ -330,7 +330,7 @@ def test_what_an_observer_raises_ends_nothing(run: Run) -> None:
 def test_a_session_that_cannot_be_left_leaves_the_log_line_due(run: Run) -> None:
     class Stuck(Session):
         @override
-        def leave(self, member: Member, now: float) -> None:
+        def leave(self, member: SessionMember, now: float) -> None:
             raise ZeroDivisionError
 
     async def scene() -> None:

@@ -143,8 +143,8 @@ class HeldBack(Authenticator):
         return identity
 
     @override
-    def standing(self, identity: Identity) -> object:
-        return self.table.standing(identity)
+    def credential_version(self, identity: Identity) -> object:
+        return self.table.credential_version(identity)
 
 
 ALICE, BOB = PlainSecret.of(b"123456"), PlainSecret.of(b"654321")

@@ -9,15 +9,15 @@ from socks6.message.options.auth import (
 from socks6.message.options.base import (
     MAX_OPTIONS,
     MAX_OPTIONS_LENGTH,
+    HandshakeMessage,
     Option,
-    Place,
     UnknownOption,
     check_range,
     encode_options,
     find,
     find_all,
 )
-from socks6.message.options.experimental import StreamID
+from socks6.message.options.experimental import StreamId
 from socks6.message.options.idempotence import (
     MAX_WINDOW_SIZE,
     IdempotenceAccepted,
@@ -27,25 +27,25 @@ from socks6.message.options.idempotence import (
     IdempotenceWindow,
 )
 from socks6.message.options.session import (
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
 )
 from socks6.message.options.stack import (
-    TFO,
-    TOS,
-    TTL,
     HappyEyeballs,
     ListenBacklog,
     Multipath,
     NoFragmentation,
     PortParity,
     StackOption,
-    UDPError,
+    Tfo,
+    Tos,
+    Ttl,
+    UdpError,
 )
-from socks6.message.options.table import STANDARD, OptionTable, Rule
+from socks6.message.options.table import STANDARD, OptionRule, OptionTable
 
 __all__ = [
     "MAX_INITIAL_DATA",
@@ -53,12 +53,10 @@ __all__ = [
     "MAX_OPTIONS_LENGTH",
     "MAX_WINDOW_SIZE",
     "STANDARD",
-    "TFO",
-    "TOS",
-    "TTL",
     "AuthenticationData",
     "AuthenticationMethodAdvertisement",
     "AuthenticationMethodSelection",
+    "HandshakeMessage",
     "HappyEyeballs",
     "IdempotenceAccepted",
     "IdempotenceExpenditure",
@@ -69,18 +67,20 @@ __all__ = [
     "Multipath",
     "NoFragmentation",
     "Option",
+    "OptionRule",
     "OptionTable",
-    "Place",
     "PortParity",
-    "Rule",
-    "SessionID",
+    "SessionId",
     "SessionInvalid",
-    "SessionOK",
+    "SessionOk",
     "SessionRequest",
     "SessionTeardown",
     "StackOption",
-    "StreamID",
-    "UDPError",
+    "StreamId",
+    "Tfo",
+    "Tos",
+    "Ttl",
+    "UdpError",
     "UnknownOption",
     "check_range",
     "encode_options",

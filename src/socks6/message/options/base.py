@@ -21,7 +21,7 @@ MAX_BODY_LENGTH: Final = MAX_OPTIONS_LENGTH - HEADER.size
 OptionT = TypeVar("OptionT", bound="Option")
 
 
-class Place(Enum):
+class HandshakeMessage(Enum):
     """A message that carries options."""
 
     REQUEST = "request"

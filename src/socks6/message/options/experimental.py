@@ -14,7 +14,7 @@ _U32: Final = Struct("!I")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamID(Option):
+class StreamId(Option):
     """Which BIND of a multiplexed connection a stream belongs to; a number unique in that connection."""
 
     kind = OptionKind.STREAM_ID.value

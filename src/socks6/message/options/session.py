@@ -33,7 +33,7 @@ class SessionRequest(EmptyOption):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionID(Option):
+class SessionId(Option):
     """The session that a request belongs to, or has opened.
 
     As decoded, `id` may be empty or (from dialects with unaligned options) no multiple of 4 bytes: no
@@ -61,7 +61,7 @@ class SessionID(Option):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOK(EmptyOption):
+class SessionOk(EmptyOption):
     """The request belongs to its session."""
 
     kind = OptionKind.SESSION_OK.value
@@ -75,7 +75,7 @@ class SessionInvalid(EmptyOption):
 
     @override
     def claims(self) -> tuple[Hashable, ...]:
-        return (SessionOK.kind,)  # they contradict each other
+        return (SessionOk.kind,)  # they contradict each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

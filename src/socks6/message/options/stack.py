@@ -63,7 +63,7 @@ def read_remote_leg(body: Reader) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TOS(StackOption):
+class Tos(StackOption):
     """The IP TOS field, or IPv6's traffic class (§ IP TOS options)."""
 
     level = Level.IP.value
@@ -74,7 +74,7 @@ class TOS(StackOption):
     @override
     def __post_init__(self) -> None:
         check_range("leg", self.leg, _BOTH, 1)
-        check_range("TOS", self.tos, 0xFF)
+        check_range("Tos", self.tos, 0xFF)
 
     @override
     @classmethod
@@ -111,7 +111,7 @@ class HappyEyeballs(RemoteStackOption):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TTL(StackOption):
+class Ttl(StackOption):
     """The IP TTL, or IPv6's hop limit (§ TTL options); 0 would never leave the machine."""
 
     level = Level.IP.value
@@ -122,7 +122,7 @@ class TTL(StackOption):
     @override
     def __post_init__(self) -> None:
         check_range("leg", self.leg, _BOTH, 1)
-        check_range("TTL", self.ttl, 0xFF, 1)
+        check_range("Ttl", self.ttl, 0xFF, 1)
 
     @override
     @classmethod
@@ -159,7 +159,7 @@ class NoFragmentation(StackOption):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TFO(RemoteStackOption):
+class Tfo(RemoteStackOption):
     """TCP Fast Open, and how much the SYN may carry at most; 0 is any amount (§ TFO options)."""
 
     level = Level.TCP.value
@@ -231,7 +231,7 @@ class ListenBacklog(RemoteStackOption):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UDPError(RemoteStackOption):
+class UdpError(RemoteStackOption):
     """Whether ICMP errors are reported to the client (§ UDP Error options)."""
 
     level = Level.UDP.value

@@ -16,12 +16,12 @@ from socks6.message.options.base import (
     HEADER,
     MAX_OPTIONS,
     MAX_PADDING,
+    HandshakeMessage,
     Option,
-    Place,
     UnknownOption,
     check_range,
 )
-from socks6.message.options.experimental import StreamID
+from socks6.message.options.experimental import StreamId
 from socks6.message.options.idempotence import (
     IdempotenceAccepted,
     IdempotenceExpenditure,
@@ -30,34 +30,34 @@ from socks6.message.options.idempotence import (
     IdempotenceWindow,
 )
 from socks6.message.options.session import (
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
 )
 from socks6.message.options.stack import (
-    TFO,
-    TOS,
-    TTL,
     HappyEyeballs,
     ListenBacklog,
     Multipath,
     NoFragmentation,
     PortParity,
     StackOption,
-    UDPError,
+    Tfo,
+    Tos,
+    Ttl,
+    UdpError,
 )
 
 _STACK: Final = OptionKind.STACK.value
 
 
-class Rule:
+class OptionRule:
     """One row of the table: an option, and the messages that may carry it."""
 
     __slots__ = ("option", "places")
 
-    def __init__(self, option: type[Option], *places: Place) -> None:
+    def __init__(self, option: type[Option], *places: HandshakeMessage) -> None:
         check_range("option kind", option.kind, 0xFFFF)
         self.option: Final = option
         self.places: Final = frozenset(places)
@@ -75,20 +75,21 @@ class OptionTable:
 
     __slots__ = ("_by_place", "rules")
 
-    def __init__(self, *rules: Rule) -> None:
+    def __init__(self, *rules: OptionRule) -> None:
         keys = [rule.key for rule in rules]
         if len(set(keys)) != len(keys):
             raise ValueError(f"two rules for one option: {sorted(keys)}")
         self.rules: Final = rules
         self._by_place: Final = {
-            place: {rule.key: rule.option for rule in rules if place in rule.places} for place in Place
+            place: {rule.key: rule.option for rule in rules if place in rule.places}
+            for place in HandshakeMessage
         }
 
-    def extended(self, *rules: Rule) -> "OptionTable":
+    def extended(self, *rules: OptionRule) -> "OptionTable":
         """Return a new table that has these rules too; ValueError if it knows one of the options already."""
         return OptionTable(*self.rules, *rules)
 
-    def decode(self, reader: Reader, place: Place, dialect: Dialect) -> tuple[Option, ...]:
+    def decode(self, reader: Reader, place: HandshakeMessage, dialect: Dialect) -> tuple[Option, ...]:
         """Return all options in `reader`; DecodeError if one's length cannot be, or they are too many.
 
         What is unknown, misplaced, a duplicate of an earlier one, or malformed becomes an UnknownOption.
@@ -141,28 +142,28 @@ def _decode_known(option: type[Option] | None, body: bytes, claimed: set[Hashabl
 # One row per option: the messages that may carry it. Each may be there once; Authentication Data once per
 # method, stack options once per leg (see their `claims`).
 STANDARD: Final = OptionTable(
-    Rule(TOS,                               Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(HappyEyeballs,                     Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(TTL,                               Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(NoFragmentation,                   Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(TFO,                               Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(Multipath,                         Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(ListenBacklog,                     Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(UDPError,                          Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(PortParity,                        Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(AuthenticationMethodAdvertisement, Place.REQUEST),
-    Rule(AuthenticationMethodSelection,     Place.AUTHENTICATION_REPLY),
-    Rule(AuthenticationData,                Place.REQUEST, Place.AUTHENTICATION_REPLY),
-    Rule(SessionRequest,                    Place.REQUEST),
-    Rule(SessionID,                         Place.REQUEST, Place.AUTHENTICATION_REPLY, Place.OPERATION_REPLY),
-    Rule(SessionOK,                         Place.AUTHENTICATION_REPLY),
-    Rule(SessionInvalid,                    Place.AUTHENTICATION_REPLY),
-    Rule(SessionTeardown,                   Place.REQUEST),
-    Rule(IdempotenceRequest,                Place.REQUEST),
-    Rule(IdempotenceWindow,                 Place.AUTHENTICATION_REPLY),
-    Rule(IdempotenceExpenditure,            Place.REQUEST),
-    Rule(IdempotenceAccepted,               Place.AUTHENTICATION_REPLY),
-    Rule(IdempotenceRejected,               Place.AUTHENTICATION_REPLY),
-    Rule(StreamID,                          Place.REQUEST, Place.OPERATION_REPLY),
+    OptionRule(Tos,                               HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(HappyEyeballs,                     HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(Ttl,                               HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(NoFragmentation,                   HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(Tfo,                               HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(Multipath,                         HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(ListenBacklog,                     HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(UdpError,                          HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(PortParity,                        HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(AuthenticationMethodAdvertisement, HandshakeMessage.REQUEST),
+    OptionRule(AuthenticationMethodSelection,     HandshakeMessage.AUTHENTICATION_REPLY),
+    OptionRule(AuthenticationData,                HandshakeMessage.REQUEST, HandshakeMessage.AUTHENTICATION_REPLY),
+    OptionRule(SessionRequest,                    HandshakeMessage.REQUEST),
+    OptionRule(SessionId,                         HandshakeMessage.REQUEST, HandshakeMessage.AUTHENTICATION_REPLY, HandshakeMessage.OPERATION_REPLY),
+    OptionRule(SessionOk,                         HandshakeMessage.AUTHENTICATION_REPLY),
+    OptionRule(SessionInvalid,                    HandshakeMessage.AUTHENTICATION_REPLY),
+    OptionRule(SessionTeardown,                   HandshakeMessage.REQUEST),
+    OptionRule(IdempotenceRequest,                HandshakeMessage.REQUEST),
+    OptionRule(IdempotenceWindow,                 HandshakeMessage.AUTHENTICATION_REPLY),
+    OptionRule(IdempotenceExpenditure,            HandshakeMessage.REQUEST),
+    OptionRule(IdempotenceAccepted,               HandshakeMessage.AUTHENTICATION_REPLY),
+    OptionRule(IdempotenceRejected,               HandshakeMessage.AUTHENTICATION_REPLY),
+    OptionRule(StreamId,                          HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY),
 )
 # fmt: on

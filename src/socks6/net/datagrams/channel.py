@@ -20,7 +20,7 @@ from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
 from socks6.net.resolve import Address, literal_address
 from socks6.net.sockets import SocketAddress
-from socks6.net.stackopts.reports import collect_reports
+from socks6.net.stackopts.icmp_errors import collect_icmp_errors
 from socks6.net.stream import (
     DatagramChannel,
     DatagramJudge,
@@ -92,7 +92,7 @@ class DirectChannel(DatagramChannel):
         self._judge = judge
         self._wanted = wanted
         self._options = options
-        self._reports = reports and collect_reports(port.sock)
+        self._reports = reports and collect_icmp_errors(port.sock)
         self._sockets: dict[int, socket.socket | None] = {port.sock.family: port.sock}  # None: cannot be had
         self._routes: dict[tuple[str, int], Route] = {}
         self._sources: dict[tuple[str, int], float] = {}
@@ -242,7 +242,7 @@ class DirectChannel(DatagramChannel):
         sock = self._allocator.open_other_family(self._port.sock, self._wanted)
         if sock is not None:
             if self._reports:
-                collect_reports(sock)
+                collect_icmp_errors(sock)
             if self._sink is not None:
                 self._watch(sock)
         return sock

@@ -7,7 +7,7 @@ from typing import Final
 
 from socks6.errors import NotAllowed
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import PortParity, StackOption, UDPError, find
+from socks6.message.options import PortParity, StackOption, UdpError, find
 from socks6.net.bind import unmapped
 from socks6.net.datagrams.channel import DirectChannel
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering, RemoteFilter
@@ -16,8 +16,8 @@ from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator
 from socks6.net.resolve import Address, Resolver
 from socks6.net.sockets import endpoint
-from socks6.net.stackopts import concerning, in_force
-from socks6.net.stackopts.reports import SUPPORTED
+from socks6.net.stackopts import effective_options, for_leg
+from socks6.net.stackopts.icmp_errors import SUPPORTED
 from socks6.net.stream import DatagramJudge
 
 
@@ -58,7 +58,7 @@ class DirectAssociations:
         holder: Hashable = None,
     ) -> DirectChannel:
         """See `Outbound.associate`. Raises OSError."""
-        wanted = concerning(options, Leg.PROXY_REMOTE)
+        wanted = for_leg(options, Leg.PROXY_REMOTE)
         address = await self._place(host, port, judge, owner=owner, holder=holder)
         opened = self._allocator.open(address, wanted, find(options, PortParity), owner)
         try:
@@ -106,20 +106,20 @@ class DirectAssociations:
 
 
 def _wants_reports(options: tuple[StackOption, ...]) -> bool:
-    wish = find(options, UDPError)
+    wish = find(options, UdpError)
     return wish is not None and wish.availability == Availability.YES
 
 
 def _in_force(
     opened: OpenedPort, wanted: tuple[StackOption, ...], options: tuple[StackOption, ...]
 ) -> tuple[StackOption, ...]:
-    found = in_force(opened.sock, wanted, Leg.PROXY_REMOTE)
+    found = effective_options(opened.sock, wanted, Leg.PROXY_REMOTE)
     if opened.parity is not None:
         found = (*found, opened.parity)
-    if find(options, UDPError) is None:
+    if find(options, UdpError) is None:
         return found
     reported = SUPPORTED and _wants_reports(options)
-    return (*found, UDPError(availability=Availability.YES if reported else Availability.NO))
+    return (*found, UdpError(availability=Availability.YES if reported else Availability.NO))
 
 
 def _complain(error: Exception) -> None:

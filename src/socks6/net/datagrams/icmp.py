@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from socks6.message.codes import DatagramErrorCode
-from socks6.net.stackopts.reports import (
+from socks6.net.stackopts.adapter import SocketOption
+from socks6.net.stackopts.icmp_errors import (
     ERROR_QUEUE_BYTES,
     EXTENDED_ERROR,
     FROM_ICMP,
@@ -17,7 +18,6 @@ from socks6.net.stackopts.reports import (
     MSG_ERRQUEUE,
     RECEIVE_ERRORS,
 )
-from socks6.net.stackopts.row import Setting
 from socks6.net.stream import DatagramReport
 
 FROM_HERE: Final = 1  # SO_EE_ORIGIN_LOCAL
@@ -46,7 +46,7 @@ def queued_reports(sock: socket.socket) -> Iterator[DatagramReport]:
         except OSError:  # nothing is left, or the socket is closed
             return
         for level, name, data in control:
-            if Setting(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
+            if SocketOption(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
                 report = _parsed(data, destination, sock.family)
                 if report is not None and not (report == last and report.code == DatagramErrorCode.TOO_BIG):
                     yield report

@@ -12,7 +12,7 @@ from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption
 from socks6.net.bind import ANYWHERE
 from socks6.net.resolve import Address
-from socks6.net.stackopts import prepare
+from socks6.net.stackopts import apply_options
 
 ATTEMPTS: Final = 64  # to find a free pair of ports
 RECEIVE_BUFFER: Final = 1 << 20  # bytes; the kernel lowers it to net.core.rmem_max
@@ -69,7 +69,7 @@ class PortAllocator:
         nothing = None if parity is None else PortParity(parity=Parity.ANY)
         claimed = self._claim(family, port, owner)
         if claimed is not None:
-            prepare(claimed, options, Leg.PROXY_REMOTE)
+            apply_options(claimed, options, Leg.PROXY_REMOTE)
             return OpenedPort(sock=claimed, parity=nothing, release=_nothing)
         return OpenedPort(sock=self._bound(address, options), parity=nothing, release=_nothing)
 
@@ -154,7 +154,7 @@ class PortAllocator:
             _set_where_known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             if address.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            prepare(sock, options, Leg.PROXY_REMOTE)
+            apply_options(sock, options, Leg.PROXY_REMOTE)
             group = is_multicast(address.host)
             if group:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # others may have joined as well

@@ -7,8 +7,16 @@ from struct import Struct
 from typing import Final
 
 from socks6.message.codes import Availability
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
-from socks6.net.stackopts.row import IPSetting, Origin, Row, Setting, availability, is_tcp, race_outcome
+from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
+from socks6.net.stackopts.adapter import (
+    ConnectFacts,
+    IpSocketOption,
+    SocketOption,
+    SocketOptionAdapter,
+    availability,
+    is_tcp,
+    race_outcome,
+)
 
 IPPROTO_MPTCP: Final = 262
 SOL_MPTCP: Final = 284
@@ -18,19 +26,22 @@ MPTCP_FELL_BACK: Final = 1
 TCP_IS_MPTCP: Final = 43  # Linux 6.8
 ALWAYS_WHOLE: Final = frozenset((2, 3))  # IP_PMTUDISC_DO, _PROBE; other values leave it to the route
 
-IP_TOS: Final = IPSetting(
-    ipv4=Setting(socket.IPPROTO_IP, socket.IP_TOS), ipv6=Setting(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+IP_TOS: Final = IpSocketOption(
+    ipv4=SocketOption(socket.IPPROTO_IP, socket.IP_TOS),
+    ipv6=SocketOption(socket.IPPROTO_IPV6, socket.IPV6_TCLASS),
 )
-IP_TTL: Final = IPSetting(
-    ipv4=Setting(socket.IPPROTO_IP, socket.IP_TTL),
-    ipv6=Setting(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+IP_TTL: Final = IpSocketOption(
+    ipv4=SocketOption(socket.IPPROTO_IP, socket.IP_TTL),
+    ipv6=SocketOption(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
 )
-IP_MULTICAST_TTL: Final = IPSetting(
-    ipv4=Setting(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL),
-    ipv6=Setting(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS),
+IP_MULTICAST_TTL: Final = IpSocketOption(
+    ipv4=SocketOption(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL),
+    ipv6=SocketOption(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS),
 )
-IP_MTU_DISCOVER: Final = IPSetting(ipv4=Setting(socket.IPPROTO_IP, 10), ipv6=Setting(socket.IPPROTO_IPV6, 23))
-IPV6_DONTFRAG: Final = Setting(socket.IPPROTO_IPV6, 62)
+IP_MTU_DISCOVER: Final = IpSocketOption(
+    ipv4=SocketOption(socket.IPPROTO_IP, 10), ipv6=SocketOption(socket.IPPROTO_IPV6, 23)
+)
+IPV6_DONTFRAG: Final = SocketOption(socket.IPPROTO_IPV6, 62)
 
 
 def is_multipath(sock: socket.socket) -> bool:
@@ -58,24 +69,26 @@ def _write_no_fragmentation(sock: socket.socket, wish: int) -> None:
             sock.setsockopt(*IPV6_DONTFRAG, 1)  # a datagram that is too long is an error, not two packets
 
 
-def _read_no_fragmentation(sock: socket.socket, origin: Origin) -> int | None:
+def _read_no_fragmentation(sock: socket.socket, origin: ConnectFacts) -> int | None:
     discovery = IP_MTU_DISCOVER.read(sock, origin)
     return None if discovery is None else availability(discovery in ALWAYS_WHOLE)
 
 
-def _read_syn_bytes(sock: socket.socket, origin: Origin) -> int | None:
+def _read_syn_bytes(sock: socket.socket, origin: ConnectFacts) -> int | None:
     return origin.syn_bytes if is_tcp(sock) else None
 
 
-def _read_multipath(sock: socket.socket, origin: Origin) -> int | None:  # noqa: ARG001 - a Read
+def _read_multipath(sock: socket.socket, origin: ConnectFacts) -> int | None:  # noqa: ARG001 - a Read
     return availability(is_multipath(sock)) if is_tcp(sock) else None
 
 
-ROWS: Final[Mapping[type[StackOption], Row]] = {
-    TOS: Row(value="tos", write=IP_TOS.write, read=IP_TOS.read),
-    HappyEyeballs: Row(value="availability", read=race_outcome),
-    TTL: Row(value="ttl", write=_write_ttl, read=IP_TTL.read),
-    NoFragmentation: Row(value="availability", write=_write_no_fragmentation, read=_read_no_fragmentation),
-    TFO: Row(value="payload_size", read=_read_syn_bytes),
-    Multipath: Row(value="availability", read=_read_multipath),
+ROWS: Final[Mapping[type[StackOption], SocketOptionAdapter]] = {
+    Tos: SocketOptionAdapter(value="tos", write=IP_TOS.write, read=IP_TOS.read),
+    HappyEyeballs: SocketOptionAdapter(value="availability", read=race_outcome),
+    Ttl: SocketOptionAdapter(value="ttl", write=_write_ttl, read=IP_TTL.read),
+    NoFragmentation: SocketOptionAdapter(
+        value="availability", write=_write_no_fragmentation, read=_read_no_fragmentation
+    ),
+    Tfo: SocketOptionAdapter(value="payload_size", read=_read_syn_bytes),
+    Multipath: SocketOptionAdapter(value="availability", read=_read_multipath),
 }

@@ -14,9 +14,11 @@ from typing import Final
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.net.stackopts import fallback, linux
-from socks6.net.stackopts.row import UNKNOWN_ORIGIN, Origin, Row
+from socks6.net.stackopts.adapter import UNKNOWN_FACTS, ConnectFacts, SocketOptionAdapter
 
-ROWS: Final[Mapping[type[StackOption], Row]] = linux.ROWS if sys.platform == "linux" else fallback.ROWS
+ROWS: Final[Mapping[type[StackOption], SocketOptionAdapter]] = (
+    linux.ROWS if sys.platform == "linux" else fallback.ROWS
+)
 
 
 def supported(option: StackOption) -> bool:
@@ -24,20 +26,20 @@ def supported(option: StackOption) -> bool:
     return type(option) in ROWS
 
 
-def concerning(options: Iterable[StackOption], leg: Leg) -> tuple[StackOption, ...]:
+def for_leg(options: Iterable[StackOption], leg: Leg) -> tuple[StackOption, ...]:
     """Return the supported options that are about `leg`, or about both."""
     return tuple(option for option in options if option.leg & leg and supported(option))
 
 
-def prepare(sock: socket.socket, wanted: Iterable[StackOption], leg: Leg) -> None:
+def apply_options(sock: socket.socket, wanted: Iterable[StackOption], leg: Leg) -> None:
     """Set on `sock` what is wanted of `leg`; what the kernel refuses is not in force, and no error."""
-    for option in concerning(wanted, leg):
+    for option in for_leg(wanted, leg):
         with contextlib.suppress(OSError):
             write(sock, option)
 
 
-def in_force(
-    sock: socket.socket, wanted: Iterable[StackOption], leg: Leg, origin: Origin = UNKNOWN_ORIGIN
+def effective_options(
+    sock: socket.socket, wanted: Iterable[StackOption], leg: Leg, origin: ConnectFacts = UNKNOWN_FACTS
 ) -> tuple[StackOption, ...]:
     """Return the truth about each wanted option of `leg` that is supported, read back from a connected socket.
 
@@ -45,14 +47,14 @@ def in_force(
     who connected the socket can tell.
     """
     found = []
-    for option in concerning(wanted, leg):
+    for option in for_leg(wanted, leg):
         value = ROWS[type(option)].read(sock, origin)
         if value is not None:
             found.append(_changed(option, leg, value))
     return tuple(found)
 
 
-def merge(near: Iterable[StackOption], far: Iterable[StackOption]) -> tuple[StackOption, ...]:
+def merge_legs(near: Iterable[StackOption], far: Iterable[StackOption]) -> tuple[StackOption, ...]:
     """Return one answer for the options in force on the client's leg and on the remote's.
 
     Where both legs agree, one option says so for both (§ Stack options: nothing twice).
@@ -79,7 +81,7 @@ def write(sock: socket.socket, option: StackOption) -> None:
 def holds(sock: socket.socket, option: StackOption) -> bool:
     """Return whether a supported option has the value on `sock` that it asks for."""
     row = ROWS[type(option)]
-    return row.write is None or row.read(sock, UNKNOWN_ORIGIN) == getattr(option, row.value)
+    return row.write is None or row.read(sock, UNKNOWN_FACTS) == getattr(option, row.value)
 
 
 def accept_fast_open(sock: socket.socket, waiting: int) -> None:

@@ -13,7 +13,7 @@ from socks6.message.options import StackOption
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved, known_or_newer
 from socks6.net.resolve import Address, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stackopts import accept_fast_open, concerning
+from socks6.net.stackopts import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint
 
 __all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
@@ -96,7 +96,7 @@ async def connect_tcp(
     Open on the Client-Proxy Leg says when that is no harm).
     """
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    wanted = concerning(options, Leg.CLIENT_PROXY)
+    wanted = for_leg(options, Leg.CLIENT_PROXY)
     dialler = Dialler(wanted, leg=Leg.CLIENT_PROXY, syn_data=fast_open, deadline=deadline)
     sock = await _dial(Endpoint(host, port), dialler, resolver, deadline)
     stream = SocketStream(sock)

@@ -37,11 +37,11 @@ class Authenticator(Verifier, Protocol):
         """How many checks are worth running at a time: the others wait for their turn, source by source."""
         return CONCURRENT
 
-    def recall(self, credentials: Credentials) -> Identity | None:  # noqa: ARG002 - for those who remember
+    def cached_identity(self, credentials: Credentials) -> Identity | None:  # noqa: ARG002 - for those who remember
         """Return who the same credentials were found to prove of late; None if that is not known at once."""
         return None
 
-    def standing(self, identity: Identity) -> object:  # noqa: ARG002 - for those who know better
+    def credential_version(self, identity: Identity) -> object:  # noqa: ARG002 - for those who know better
         """Return what an identity rests on: equal for as long as its credentials are, None if it is not known.
 
         After a reload, sessions and connections of a user serve new requests only if the user's standing is what
@@ -49,14 +49,14 @@ class Authenticator(Verifier, Protocol):
         """
         return None
 
-    def take_over(self, old: "Authenticator") -> None:  # noqa: ARG002 - for those who remember
+    def inherit(self, old: "Authenticator") -> None:  # noqa: ARG002 - for those who remember
         """Learn what another has learnt that this one replaces, of users who are the same."""
         return
 
 
-def still_vouches(new: Authenticator, old: Authenticator, identity: Identity) -> bool:
+def same_credentials(new: Authenticator, old: Authenticator, identity: Identity) -> bool:
     """Return whether `new` says of an identity what `old` did, which let it in."""
     if new is old:
         return True
-    standing = new.standing(identity)
-    return standing is not None and standing == old.standing(identity)
+    credential_version = new.credential_version(identity)
+    return credential_version is not None and credential_version == old.credential_version(identity)

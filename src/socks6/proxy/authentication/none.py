@@ -20,5 +20,5 @@ class NoAuthentication(Authenticator):
         return ANONYMOUS
 
     @override
-    def standing(self, identity: Identity) -> object:
+    def credential_version(self, identity: Identity) -> object:
         return True if identity == ANONYMOUS else None

@@ -16,8 +16,8 @@ from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.cache import CredentialCache
 from socks6.proxy.authentication.hashes import PasswordHash, PlainSecret, encode_password
-from socks6.proxy.authentication.proofs import RecentProofs
 from socks6.proxy.authentication.users_file import check_name, read_users_file
 
 THREADS: Final = 2  # an argon2id check takes 64 MiB and a core for some 50 ms
@@ -26,10 +26,10 @@ REMEMBERED_SECONDS: Final = 300.0
 REMEMBERED: Final = 4096
 
 
-class Checker:
+class PasswordChecker:
     """What tables that follow one another share: threads that hash, and proofs."""
 
-    def __init__(self, threads: int, proofs: RecentProofs, clock: Callable[[], float]) -> None:
+    def __init__(self, threads: int, proofs: CredentialCache, clock: Callable[[], float]) -> None:
         self.proofs: Final = proofs
         self.concurrency: Final = threads
         self._clock = clock
@@ -86,7 +86,7 @@ class UserTable(Authenticator):
     """Verifies names and passwords.
 
     Slow hashes are checked in a few threads of its own, never on the event loop; those who wait are bounded.
-    A pair that was found right passes without a hash for five minutes: `RecentProofs` tells at what price.
+    A pair that was found right passes without a hash for five minutes: `CredentialCache` tells at what price.
     A table that takes another's place (a reload) goes on with what that one remembers of users whose hashes are
     the same, and with its threads.
 
@@ -109,7 +109,9 @@ class UserTable(Authenticator):
         self._count = len(entries)
         self._stand_in = _most_usual(entries)
         self._room = queue
-        self.checker = Checker(threads, RecentProofs(seconds=remembered_seconds, size=remembered), clock)
+        self.checker = PasswordChecker(
+            threads, CredentialCache(seconds=remembered_seconds, size=remembered), clock
+        )
 
     @classmethod
     def from_plain(cls, passwords: Mapping[str, str]) -> "UserTable":
@@ -148,7 +150,7 @@ class UserTable(Authenticator):
         return identity
 
     @override
-    def recall(self, credentials: Credentials) -> Identity | None:
+    def cached_identity(self, credentials: Credentials) -> Identity | None:
         if not isinstance(credentials, UsernamePasswordCredentials):
             return None
         identity, hashed = self._find(credentials.username)
@@ -156,11 +158,11 @@ class UserTable(Authenticator):
         return identity if self.checker.remembers(proof, hashed) else None
 
     @override
-    def standing(self, identity: Identity) -> object:
+    def credential_version(self, identity: Identity) -> object:
         return self._users.get(identity.name)
 
     @override
-    def take_over(self, old: Authenticator) -> None:
+    def inherit(self, old: Authenticator) -> None:
         if isinstance(old, UserTable):
             self.checker = old.checker
 

@@ -111,7 +111,9 @@ class VerificationQueue:
         self._concurrency = users().concurrency
         shut_out = self._penalties.blocked(source, began, name=name)
         if not shut_out or self._known.may_pass(source, name, began):
-            identity = users().recall(credentials)  # proofs go first, whatever others at the source do
+            identity = users().cached_identity(
+                credentials
+            )  # proofs go first, whatever others at the source do
             if identity is not None:
                 self._known.came_in(source, name, began)
                 return identity
@@ -236,7 +238,7 @@ class VerificationQueue:
         """Return what a check can be told without being carried out."""
         if not check.present():
             return _Turn.GONE
-        check.identity = check.users().recall(check.credentials)
+        check.identity = check.users().cached_identity(check.credentials)
         if check.identity is not None:
             return _Turn.KNOWN
         if self._penalties.blocked(check.source, _now(), name=check.name):

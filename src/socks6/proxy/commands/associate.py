@@ -8,8 +8,8 @@ from typing_extensions import override
 
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.codes import Availability, Command, Leg, Parity
-from socks6.message.options import NoFragmentation, PortParity, StackOption, UDPError, find
-from socks6.net.stackopts import in_force, merge, prepare
+from socks6.message.options import NoFragmentation, PortParity, StackOption, UdpError, find
+from socks6.net.stackopts import apply_options, effective_options, merge_legs
 from socks6.net.stream import ByteStream, DatagramChannel, DatagramJudge, Outbound, carrier_socket_of
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
@@ -38,7 +38,7 @@ async def associate(
     permitted = permit_options(policy.stack, call.identity, call.options)
     carrier = carrier_socket_of(client)
     if carrier is not None:
-        prepare(carrier, permitted, Leg.CLIENT_PROXY)
+        apply_options(carrier, permitted, Leg.CLIENT_PROXY)
     channel = await outbound.associate(
         call.host,
         call.port,
@@ -93,12 +93,12 @@ class _Judge(DatagramJudge):
 def _truth(call: Call, channel: DatagramChannel, client: socket.socket | None) -> tuple[StackOption, ...]:
     """Return what is in force of everything that was asked for."""
     far = list(channel.options)
-    if find(call.options, UDPError) and not find(far, UDPError):
-        far.append(UDPError(availability=Availability.NO))
+    if find(call.options, UdpError) and not find(far, UdpError):
+        far.append(UdpError(availability=Availability.NO))
     if find(call.options, PortParity) and not find(far, PortParity):
         far.append(PortParity(parity=Parity.ANY))
-    near = () if client is None else in_force(client, call.options, Leg.CLIENT_PROXY)
-    return merge(tuple(map(_about_datagrams, near)), far)
+    near = () if client is None else effective_options(client, call.options, Leg.CLIENT_PROXY)
+    return merge_legs(tuple(map(_about_datagrams, near)), far)
 
 
 def _about_datagrams(option: StackOption) -> StackOption:

@@ -15,7 +15,7 @@ from socks6.message.options import ListenBacklog, StackOption, find, find_all
 from socks6.net.bind import LOOPBACK, family_of, own_address, unmapped
 from socks6.net.local_addresses import interface_addresses
 from socks6.net.serve import source_of
-from socks6.net.stackopts import in_force, prepare
+from socks6.net.stackopts import apply_options, effective_options
 from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint, Outbound, carrier_socket_of
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
@@ -52,7 +52,7 @@ async def bind(
         settings=settings,
     )
     if bind_call.client_socket is not None:
-        prepare(bind_call.client_socket, bind_call.permitted, Leg.CLIENT_PROXY)
+        apply_options(bind_call.client_socket, bind_call.permitted, Leg.CLIENT_PROXY)
     there = listeners.find(Endpoint(call.host, call.port)) if call.port else None
     return await bind_call.listen() if there is None else bind_call.stand_in_line(there)
 
@@ -304,8 +304,8 @@ class _BindCall:
         remote = accepted.stream.raw_socket
         if remote is None or not self.outbound.resolves:
             return self._truth(accepted)
-        prepare(remote, self.permitted, Leg.PROXY_REMOTE)
-        told = in_force(remote, self.permitted, Leg.PROXY_REMOTE)
+        apply_options(remote, self.permitted, Leg.PROXY_REMOTE)
+        told = effective_options(remote, self.permitted, Leg.PROXY_REMOTE)
         return self._truth(replace(accepted, options=told))
 
 

@@ -8,7 +8,7 @@ from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.address import is_unspecified
 from socks6.message.codes import Leg
 from socks6.net.direct import DNS_PORT
-from socks6.net.stackopts import prepare
+from socks6.net.stackopts import apply_options
 from socks6.net.stream import ConnectResult, Outbound
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
@@ -40,7 +40,7 @@ async def connect(
 
     permitted = permit_options(policy.stack, call.identity, call.options)
     if client is not None:
-        prepare(client, permitted, Leg.CLIENT_PROXY)
+        apply_options(client, permitted, Leg.CLIENT_PROXY)
     connection = await outbound.connect(
         call.host,
         call.port,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.net.sockets import stream_socket
-from socks6.net.stackopts import in_force, merge
+from socks6.net.stackopts import effective_options, merge_legs
 
 
 def whole_truth(
@@ -22,9 +22,9 @@ def whole_truth(
     `remote` is the socket of the far leg, for what was not permitted; None where another proxy has it.
     """
     if remote is not None:
-        far += in_force(remote, _refused(asked, permitted), Leg.PROXY_REMOTE)
-    near = () if client is None else in_force(client, asked, Leg.CLIENT_PROXY)
-    return merge(near, far)
+        far += effective_options(remote, _refused(asked, permitted), Leg.PROXY_REMOTE)
+    near = () if client is None else effective_options(client, asked, Leg.CLIENT_PROXY)
+    return merge_legs(near, far)
 
 
 def listening_truth(

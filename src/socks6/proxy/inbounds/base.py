@@ -8,7 +8,7 @@ from socks6.net.stream import AcceptedPeer, Binding, ByteStream, ConnectResult, 
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Verifier
-from socks6.proxy.participation import Participation
+from socks6.proxy.membership import SessionMembership
 from socks6.proxy.sessions import Session
 from socks6.relay.datagrams.association_relay import ClientPort, DatagramRelay
 from socks6.telemetry import Ending
@@ -93,7 +93,7 @@ class Engine(Protocol):
     def stands(self, identity: Identity) -> bool:
         """Return whether a client that was let in on this connection would be now, after any reload."""
 
-    def participate(self) -> Participation | None:
+    def participate(self) -> SessionMembership | None:
         """Return this connection's part in sessions, always the same; None where there are no sessions."""
 
     def admitted(self, identity: Identity, session: Session | None) -> Session | None:

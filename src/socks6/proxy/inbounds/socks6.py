@@ -15,7 +15,7 @@ from socks6.message.options import (
     OptionTable,
     SessionTeardown,
     StackOption,
-    StreamID,
+    StreamId,
     find,
     find_all,
 )
@@ -31,10 +31,10 @@ from socks6.protocol.events import (
     AuthenticationRefused,
     CredentialsOffered,
     Ended,
-    Fault,
     RequestReceived,
     ServerEvent,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.methods.base import ServerMethod, check_methods
 from socks6.protocol.methods.userpass import UsernamePasswordServer
@@ -46,7 +46,7 @@ from socks6.proxy.inbounds.socks6_bind import bind
 from socks6.proxy.inbounds.socks6_connect import connect
 from socks6.proxy.inbounds.socks6_noop import noop
 from socks6.proxy.inbounds.socks6_operation import CommandHandler, Operation
-from socks6.proxy.inbounds.socks6_session import SessionTalk
+from socks6.proxy.inbounds.socks6_session import SessionNegotiation
 from socks6.proxy.sessions import Session
 from socks6.telemetry import Ending
 
@@ -60,11 +60,11 @@ COMMANDS: Final[Mapping[int, CommandHandler]] = {
     Command.UDP_ASSOCIATE: associate,
 }
 DOUBTFUL: Final = "its first bytes came within the SYN, without a token: the network may double them"
-ENDINGS: Final[Mapping[Fault, Ending]] = {
-    Fault.VERSION: Ending.MALFORMED,
-    Fault.MALFORMED: Ending.MALFORMED,
-    Fault.FRAGMENTED: Ending.MALFORMED,
-    Fault.DEADLINE: Ending.NO_REQUEST,
+ENDINGS: Final[Mapping[ViolationKind, Ending]] = {
+    ViolationKind.VERSION: Ending.MALFORMED,
+    ViolationKind.MALFORMED: Ending.MALFORMED,
+    ViolationKind.FRAGMENTED: Ending.MALFORMED,
+    ViolationKind.DEADLINE: Ending.NO_REQUEST,
 }
 
 
@@ -144,7 +144,7 @@ class _Admitted:
 async def _admit(conversation: ServerConversation, stream: ByteStream, engine: Engine) -> _Admitted | None:
     """Receive a request and authenticate it; None if the client was refused."""
     request: Request | None = None
-    talk: SessionTalk | None = None
+    talk: SessionNegotiation | None = None
     identity = engine.stranger
     while True:
         event: ServerEvent | None = await next_event(conversation, stream)
@@ -153,7 +153,7 @@ async def _admit(conversation: ServerConversation, stream: ByteStream, engine: E
                 request = event.request
                 if find(request.options, SessionTeardown) is not None:
                     await engine.wait_handshake_confirmed()  # no replay of an early request may end a session
-                talk = SessionTalk.about(request.options, engine)
+                talk = SessionNegotiation.about(request.options, engine)
                 _begin(conversation, talk, engine)
             case CredentialsOffered():
                 try:
@@ -172,7 +172,7 @@ async def _admit(conversation: ServerConversation, stream: ByteStream, engine: E
                 return None
 
 
-def _begin(conversation: ServerConversation, talk: SessionTalk | None, engine: Engine) -> None:
+def _begin(conversation: ServerConversation, talk: SessionNegotiation | None, engine: Engine) -> None:
     """Let a request in on the strength of its session, or have its credentials judged."""
     if talk is not None:
         talk.begin(conversation)
@@ -184,7 +184,7 @@ def _begin(conversation: ServerConversation, talk: SessionTalk | None, engine: E
 
 def _settle(
     conversation: ServerConversation,
-    talk: SessionTalk | None,
+    talk: SessionNegotiation | None,
     engine: Engine,
     request: Request,
     identity: Identity,
@@ -202,14 +202,14 @@ def _settle(
     return _Admitted(request=request, identity=identity, session=session, once=once)
 
 
-def _note_refusal(event: ServerEvent | None, talk: SessionTalk | None, engine: Engine) -> None:
+def _note_refusal(event: ServerEvent | None, talk: SessionNegotiation | None, engine: Engine) -> None:
     """Tell the log why there is no request to carry out."""
     match event:
         case AuthenticationRefused():
             ending = talk.refusal if talk else Ending.UNAUTHENTICATED
             engine.refused(ending, "" if ending is Ending.DONE else event.reason)
         case Violation():
-            engine.refused(ENDINGS[event.fault], event.reason)
+            engine.refused(ENDINGS[event.kind], event.reason)
         case Ended():
             engine.refused(Ending.NO_REQUEST, event.reason)
         case _:
@@ -218,7 +218,7 @@ def _note_refusal(event: ServerEvent | None, talk: SessionTalk | None, engine: E
 
 def _call_of(conversation: ServerConversation, admitted: _Admitted) -> Call:
     request = admitted.request
-    stream_id = find(request.options, StreamID)
+    stream_id = find(request.options, StreamId)
     return Call(
         command=request.command,
         host=request.host,

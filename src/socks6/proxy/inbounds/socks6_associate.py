@@ -7,7 +7,7 @@ from typing import Final
 from socks6.errors import OperationFailed
 from socks6.message.codes import Availability, ReplyCode
 from socks6.message.datagrams import Datagram
-from socks6.message.options import UDPError, find
+from socks6.message.options import UdpError, find
 from socks6.message.replies import OperationReply
 from socks6.net.drive import flush, next_event
 from socks6.net.stream import ByteStream
@@ -54,7 +54,7 @@ class _Served:
         self._engine = engine
         self._stream: ByteStream = operation.stream
         self._conversation: ServerConversation = operation.conversation
-        wish = find(opened.options, UDPError)
+        wish = find(opened.options, UdpError)
         self._association = ServerAssociation(
             engine.datagrams.new_id(),
             operation.conversation.dialect,

@@ -6,7 +6,7 @@ import contextlib
 from socks6.errors import OperationFailed
 from socks6.message.codes import ReplyCode
 from socks6.message.dialect import GO_212, Dialect
-from socks6.message.options import Option, StackOption, StreamID
+from socks6.message.options import Option, StackOption, StreamId
 from socks6.message.replies import OperationReply
 from socks6.net.drive import Postponed, flush
 from socks6.net.stream import AcceptedPeer, Endpoint
@@ -119,5 +119,5 @@ def _success(
     place: Endpoint, options: tuple[StackOption, ...], stream_id: int | None = None
 ) -> OperationReply:
     host = place.host or "0.0.0.0"  # noqa: S104 - "nowhere", on the wire
-    told: tuple[Option, ...] = options if stream_id is None else (*options, StreamID(id=stream_id))
+    told: tuple[Option, ...] = options if stream_id is None else (*options, StreamId(id=stream_id))
     return OperationReply(code=ReplyCode.SUCCEEDED, host=host, port=place.port, options=told)

@@ -2,7 +2,7 @@
 
 from socks6.errors import OperationFailed, TTLExpired
 from socks6.message.codes import Leg, ReplyCode
-from socks6.message.options import TTL, find_all
+from socks6.message.options import Ttl, find_all
 from socks6.message.replies import OperationReply
 from socks6.net.drive import Postponed
 from socks6.proxy.inbounds.base import Call, Tunnel
@@ -51,4 +51,4 @@ def _refusal(failure: OperationFailed, call: Call) -> OperationReply:
 
 
 def _chose_ttl(call: Call) -> bool:
-    return any(option.leg & Leg.PROXY_REMOTE for option in find_all(call.options, TTL))
+    return any(option.leg & Leg.PROXY_REMOTE for option in find_all(call.options, Ttl))

@@ -15,9 +15,9 @@ from socks6.message.options import (
     IdempotenceRejected,
     IdempotenceRequest,
     Option,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     find,
@@ -25,15 +25,15 @@ from socks6.message.options import (
 from socks6.policy.identity import Identity
 from socks6.protocol.server import ServerConversation
 from socks6.proxy.inbounds.base import Engine
-from socks6.proxy.participation import Participation
+from socks6.proxy.membership import SessionMembership
 from socks6.proxy.sessions import Session
 from socks6.telemetry import Ending
 
-KINDS: Final = frozenset((SessionRequest.kind, SessionID.kind))  # all others count within a session only
+KINDS: Final = frozenset((SessionRequest.kind, SessionId.kind))  # all others count within a session only
 CREDENTIALS: Final = (AuthenticationData, AuthenticationMethodAdvertisement)
 
 
-class SessionTalk:
+class SessionNegotiation:
     """What one request says about sessions, and the answer to it.
 
     `refusal` is how the log has it end if it is refused: a client that comes with the id of a session that
@@ -43,7 +43,7 @@ class SessionTalk:
 
     __slots__ = ("_by_id", "_known", "_options", "_part", "refusal")
 
-    def __init__(self, options: tuple[Option, ...], part: Participation) -> None:
+    def __init__(self, options: tuple[Option, ...], part: SessionMembership) -> None:
         self._options = options
         self._part = part
         self._by_id = False
@@ -51,7 +51,7 @@ class SessionTalk:
         self.refusal = Ending.UNAUTHENTICATED
 
     @classmethod
-    def about(cls, options: tuple[Option, ...], engine: Engine) -> "SessionTalk | None":
+    def about(cls, options: tuple[Option, ...], engine: Engine) -> "SessionNegotiation | None":
         """Return the talk that a request calls for; None if it has nothing to do with sessions."""
         if engine.session is None and not any(option.kind in KINDS for option in options):
             return None
@@ -70,11 +70,11 @@ class SessionTalk:
 
     def begin(self, conversation: ServerConversation) -> None:
         """Let the request in on the strength of its session, or have its own credentials judged, or refuse it."""
-        named = find(self._options, SessionID)
+        named = find(self._options, SessionId)
         if self._part.session is not None:
             self._known = self._part.session.identity
             if named is not None and find(self._options, SessionTeardown):
-                self._part.tear_down_named(named.id)
+                self._part.tear_down_by_id(named.id)
             elif named is not None:  # it need not say so, but if it does and is right, it is told
                 self._by_id = self._part.find(named.id) is self._part.session
             conversation.accept_session()
@@ -104,7 +104,7 @@ class SessionTalk:
         if session is None:
             conversation.send_authenticated()
             return identity
-        answer: list[Option] = [SessionOK()] if self._by_id else []
+        answer: list[Option] = [SessionOk()] if self._by_id else []
         rejected = _spends(self._options) and not self._part.spend(_token(self._options))
         if rejected and new_id:
             self._part.abandon()
@@ -120,12 +120,12 @@ class SessionTalk:
             conversation.send_authenticated((*answer, *new_id), with_success=new_id)
         return session.identity
 
-    def _open(self, identity: Identity) -> tuple[SessionID, ...]:
+    def _open(self, identity: Identity) -> tuple[SessionId, ...]:
         """Open a session if the request asks for one and belongs to none; return its id."""
         if self._part.session is not None or find(self._options, SessionRequest) is None:
             return ()
         new_id = self._part.open(identity)
-        return () if new_id is None else (SessionID(id=new_id),)
+        return () if new_id is None else (SessionId(id=new_id),)
 
 
 def _spends(options: Iterable[Option]) -> bool:

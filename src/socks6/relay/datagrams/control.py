@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
-from socks6.message.options import TOS, TTL, StackOption
+from socks6.message.options import StackOption, Tos, Ttl
 from socks6.net.datagrams.packet_info import Control
 
 INT: Final = Struct("=i")
@@ -19,10 +19,10 @@ def client_control(options: Iterable[StackOption], family: int) -> Control:
     control: Control = []
     for option in options:
         match option:
-            case TOS():
+            case Tos():
                 kind = (socket.IPPROTO_IP, socket.IP_TOS) if ipv4 else (socket.IPPROTO_IPV6, IPV6_TCLASS)
                 control.append((*kind, INT.pack(option.tos)))
-            case TTL():
+            case Ttl():
                 kind = (socket.IPPROTO_IP, socket.IP_TTL) if ipv4 else (socket.IPPROTO_IPV6, IPV6_HOPLIMIT)
                 control.append((*kind, INT.pack(option.ttl)))
             case _:

@@ -5,15 +5,15 @@ import pytest
 from socks6.message.buffer import Reader
 from socks6.message.options import (
     Option,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
 )
 
 
-@pytest.mark.parametrize("option", [SessionRequest(), SessionOK(), SessionInvalid(), SessionTeardown()])
+@pytest.mark.parametrize("option", [SessionRequest(), SessionOk(), SessionInvalid(), SessionTeardown()])
 def test_most_say_all_by_being_there(option: Option) -> None:
     assert option.encode_body() == b""
     assert type(option).decode_body(Reader(b"")) == option
@@ -21,32 +21,32 @@ def test_most_say_all_by_being_there(option: Option) -> None:
 
 @pytest.mark.parametrize("id_", [b"1234", b"12345678", b"123456789abc"])
 def test_a_session_id_becomes_bytes(id_: bytes) -> None:
-    assert SessionID(id=id_).encode_body() == id_
+    assert SessionId(id=id_).encode_body() == id_
 
 
 def test_bytes_become_a_session_id() -> None:
-    assert SessionID.decode_body(Reader(b"12345678")) == SessionID(id=b"12345678")
+    assert SessionId.decode_body(Reader(b"12345678")) == SessionId(id=b"12345678")
 
 
 @pytest.mark.parametrize("id_", [b"", b"123", b"12345"])
 def test_an_id_that_no_session_has_can_be_read_off(id_: bytes) -> None:
-    assert SessionID.decode_body(Reader(id_)).id == id_
+    assert SessionId.decode_body(Reader(id_)).id == id_
 
 
 @pytest.mark.parametrize("id_", [b"", b"123", b"12345"])
 def test_an_id_that_no_session_has_is_not_written(id_: bytes) -> None:
     with pytest.raises(ValueError, match="no multiple of 4"):
-        SessionID(id=id_).encode_body()
+        SessionId(id=id_).encode_body()
 
 
 def test_an_id_longer_than_a_message_is_the_callers_error() -> None:
     with pytest.raises(ValueError, match="20480"):
-        SessionID(id=bytes(20480))
+        SessionId(id=bytes(20480))
 
 
 def test_a_session_id_is_not_shown() -> None:
-    assert repr(SessionID(id=b"secret")) == "SessionID()"
+    assert repr(SessionId(id=b"secret")) == "SessionId()"
 
 
 def test_ok_and_invalid_contradict_each_other() -> None:
-    assert SessionOK().claims() == SessionInvalid().claims()
+    assert SessionOk().claims() == SessionInvalid().claims()

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from socks6.errors import NotAllowed, OperationFailed
 from socks6.message.codes import DatagramErrorCode
-from socks6.message.options import TTL, NoFragmentation, PortParity, UDPError
+from socks6.message.options import NoFragmentation, PortParity, Ttl, UdpError
 from socks6.net.datagrams.channel import MAX_ROUTES, MAX_WAITING_DATAGRAMS, DirectChannel
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.datagrams.filtering import Filtering
@@ -120,7 +120,7 @@ async def channel(
     place: tuple[str, int] = ANY,
     resolver: Resolver | None = None,
     settings: DatagramSettings | None = None,
-    options: tuple[UDPError | TTL | PortParity | NoFragmentation, ...] = (),
+    options: tuple[UdpError | Ttl | PortParity | NoFragmentation, ...] = (),
 ) -> AsyncIterator[tuple[DirectChannel, Sink]]:
     """Open one, and start it."""
     way = DirectOutbound(resolver, datagrams=settings or DatagramSettings())
@@ -333,7 +333,7 @@ def test_what_is_remembered_is_bounded(run: Run) -> None:
 
 def test_icmp_errors_come_to_who_asked(run: Run) -> None:
     async def play() -> None:
-        wish = UDPError(availability=2)
+        wish = UdpError(availability=2)
         async with channel(options=(wish,)) as (made, sink):
             assert made.options == (wish,)
             with udp_socket() as peer:
@@ -351,7 +351,7 @@ def test_icmp_errors_come_to_who_asked(run: Run) -> None:
 
 def test_a_datagram_too_big_for_the_own_interface_is_reported_over_ipv6(run: Run) -> None:
     async def play() -> None:
-        options = (UDPError(availability=2), NoFragmentation(leg=2, availability=2))
+        options = (UdpError(availability=2), NoFragmentation(leg=2, availability=2))
         async with channel(options=options, place=("::", 0)) as (made, sink):
             made.send(((bytes(65_500), "::1", 9),))  # loopback's MTU is 65 536, with headers
             assert await sink.reports.get() == DatagramReport("::1", 9, DatagramErrorCode.TOO_BIG, "::1")
@@ -361,7 +361,7 @@ def test_a_datagram_too_big_for_the_own_interface_is_reported_over_ipv6(run: Run
 
 def test_no_error_option_no_reports(run: Run) -> None:
     async def play() -> None:
-        for options in ((), (UDPError(availability=1),)):
+        for options in ((), (UdpError(availability=1),)):
             async with channel(options=options) as (made, _):
                 assert made.options == options
                 assert made.sockets[0].getsockopt(socket.IPPROTO_IP, 11) == 0  # IP_RECVERR
@@ -371,8 +371,8 @@ def test_no_error_option_no_reports(run: Run) -> None:
 
 def test_options_are_those_in_force(run: Run) -> None:
     async def play() -> None:
-        async with channel(options=(TTL(leg=3, ttl=9), PortParity(parity=2))) as (made, _):
-            assert set(made.options) == {TTL(leg=2, ttl=9), PortParity(parity=2)}
+        async with channel(options=(Ttl(leg=3, ttl=9), PortParity(parity=2))) as (made, _):
+            assert set(made.options) == {Ttl(leg=2, ttl=9), PortParity(parity=2)}
             assert made.bound.port % 2 == 1
 
     run(play())

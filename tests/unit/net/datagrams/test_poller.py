@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
-from socks6.net.stackopts.reports import collect_reports, next_report
+from socks6.net.stackopts.icmp_errors import collect_icmp_errors, next_icmp_error
 from tests.kit.forwarding_scene import udp_socket
 from tests.kit.loops import Run
 from tests.kit.streams import turns
@@ -108,10 +108,10 @@ def test_errors_are_told_again_and_again(run: Run, sock: socket.socket) -> None:
         poller = DatagramPoller(lambda _: None)
 
         def read(fd: int, events: int) -> None:
-            if events & FAILED and next_report(sock) is not None:
+            if events & FAILED and next_icmp_error(sock) is not None:
                 errors.put_nowait(events)
 
-        assert collect_reports(sock)
+        assert collect_icmp_errors(sock)
         with udp_socket() as gone:
             nobody = gone.getsockname()
         poller.add(sock.fileno(), read)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from socks6.errors import NotAllowed
-from socks6.message.options import TTL, PortParity
+from socks6.message.options import PortParity, Ttl
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
 from socks6.net.resolve import Address
 
@@ -30,7 +30,7 @@ def ports() -> Iterator[PortAllocator]:
 def opened(
     ports: PortAllocator, address: Address = ANY, parity: PortParity | None = None, owner: object = None
 ) -> Iterator[OpenedPort]:
-    port = ports.open(address, (TTL(leg=2, ttl=9),), parity, owner)
+    port = ports.open(address, (Ttl(leg=2, ttl=9),), parity, owner)
     try:
         yield port
     finally:

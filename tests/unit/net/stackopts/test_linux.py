@@ -13,9 +13,9 @@ if sys.platform != "linux":
     pytest.skip("only Linux has these rows", allow_module_level=True)
 
 from socks6.message.codes import Leg
-from socks6.message.options import TOS, TTL, NoFragmentation
+from socks6.message.options import NoFragmentation, Tos, Ttl
 from socks6.net.stackopts.linux import IPPROTO_MPTCP, MPTCP_INFO, SOL_MPTCP, TCP_IS_MPTCP, is_multipath
-from socks6.net.stackopts.table import in_force, prepare
+from socks6.net.stackopts.table import apply_options, effective_options
 
 
 class OlderKernel(socket.socket):
@@ -76,18 +76,18 @@ def test_the_kernel_of_this_machine_tells_it_that_way_too(multipath: socket.sock
 
 
 def test_what_no_mptcp_socket_tells_is_what_new_sockets_have(multipath: socket.socket) -> None:
-    wanted = (TTL(leg=2, ttl=33), NoFragmentation(leg=2, availability=2), TOS(leg=2, tos=8))
-    prepare(multipath, wanted, Leg.PROXY_REMOTE)
-    assert in_force(multipath, wanted, Leg.PROXY_REMOTE) == (
-        TTL(leg=2, ttl=64),
+    wanted = (Ttl(leg=2, ttl=33), NoFragmentation(leg=2, availability=2), Tos(leg=2, tos=8))
+    apply_options(multipath, wanted, Leg.PROXY_REMOTE)
+    assert effective_options(multipath, wanted, Leg.PROXY_REMOTE) == (
+        Ttl(leg=2, ttl=64),
         NoFragmentation(leg=2, availability=1),
-        TOS(leg=2, tos=8),
+        Tos(leg=2, tos=8),
     )
 
 
 def test_a_datagram_that_is_too_long_is_an_error() -> None:
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            prepare(sock, [NoFragmentation(leg=2, availability=2)], Leg.PROXY_REMOTE)
+            apply_options(sock, [NoFragmentation(leg=2, availability=2)], Leg.PROXY_REMOTE)
             with pytest.raises(OSError, match="too long"):
                 sock.sendto(bytes(65530), (host, 9))

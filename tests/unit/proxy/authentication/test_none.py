@@ -19,5 +19,5 @@ def test_credentials_nobody_asked_for_do_no_harm(run: Run) -> None:
 
 
 def test_only_the_anonymous_stand_on_nothing() -> None:
-    assert NoAuthentication().standing(ANONYMOUS)
-    assert NoAuthentication().standing(Identity(name="alice")) is None
+    assert NoAuthentication().credential_version(ANONYMOUS)
+    assert NoAuthentication().credential_version(Identity(name="alice")) is None

@@ -41,7 +41,7 @@ class Users(Authenticator):
         return self.at_once
 
     @override
-    def recall(self, credentials: Credentials) -> Identity | None:
+    def cached_identity(self, credentials: Credentials) -> Identity | None:
         return identity(credentials) if credentials in self.remembers else None
 
     @override

@@ -67,7 +67,7 @@ def test_a_port_whose_options_cannot_be_told_is_closed(
         raise fault
 
     async def scene() -> None:
-        monkeypatch.setattr(commands_associate, "merge", fail)
+        monkeypatch.setattr(commands_associate, "merge_legs", fail)
         stream, far = client_stream()
         outbound = DirectOutbound()
         call = Call(command=Command.UDP_ASSOCIATE, host="127.0.0.1", port=0)

@@ -8,7 +8,7 @@ import pytest
 
 from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
 from socks6.message.codes import Command
-from socks6.message.options import TOS, TTL, ListenBacklog, StackOption
+from socks6.message.options import ListenBacklog, StackOption, Tos, Ttl
 from socks6.net.bind import own_address
 from socks6.net.direct import DirectOutbound
 from socks6.net.sockets import SocketStream
@@ -94,9 +94,9 @@ def scripted(binding: ScriptedBinding, *, resolves: bool = True) -> ScriptedOutb
 def test_a_place_is_bound_as_asked_for_and_counted(run: Run) -> None:
     async def scene() -> None:
         desk = Desk(Rule.parse("allow", commands=["bind"], ports=["8080"]))
-        binding = await desk.bind("198.51.100.1", 8080, TOS(leg=2, tos=8))
+        binding = await desk.bind("198.51.100.1", 8080, Tos(leg=2, tos=8))
         assert isinstance(desk.outbound, ScriptedOutbound)
-        assert desk.outbound.bound == [Bound("198.51.100.1", 8080, (TOS(leg=2, tos=8),), 0)]
+        assert desk.outbound.bound == [Bound("198.51.100.1", 8080, (Tos(leg=2, tos=8),), 0)]
         assert binding.backlog == 0
         assert desk.listeners.count == 1
         for _ in range(2):
@@ -234,8 +234,8 @@ def test_every_option_is_answered_both_times(run: Run) -> None:
                 stack=(StackRule.parse(forbid=["ttl"]),),
             )
             desk.client = SocketStream(client)
-            asked = (TOS(leg=3, tos=0x48), TTL(leg=2, ttl=33), FOUR)
-            told = (TOS(leg=3, tos=0x48), TTL(leg=2, ttl=64))
+            asked = (Tos(leg=3, tos=0x48), Ttl(leg=2, ttl=33), FOUR)
+            told = (Tos(leg=3, tos=0x48), Ttl(leg=2, ttl=64))
             binding = await desk.bind("127.0.0.1", 0, *asked)
             assert binding.options == (*told, ListenBacklog(backlog=0))
             with socket.create_connection(binding.bound):
@@ -251,11 +251,11 @@ def test_every_option_is_answered_both_times(run: Run) -> None:
 def test_of_an_upstream_only_what_it_says_is_told(run: Run) -> None:
     async def scene() -> None:
         desk = Desk(
-            outbound=scripted(ScriptedBinding(options=(TOS(leg=2, tos=8),)), resolves=False),
+            outbound=scripted(ScriptedBinding(options=(Tos(leg=2, tos=8),)), resolves=False),
             stack=(StackRule.parse(forbid=["ttl"]),),
         )
-        binding = await desk.bind("0.0.0.0", 0, TOS(leg=2, tos=8), TTL(leg=2, ttl=33))
-        assert binding.options == (TOS(leg=2, tos=8),)
+        binding = await desk.bind("0.0.0.0", 0, Tos(leg=2, tos=8), Ttl(leg=2, ttl=33))
+        assert binding.options == (Tos(leg=2, tos=8),)
 
     run(scene())
 
@@ -310,13 +310,13 @@ def test_a_forbidden_backlog_is_none(run: Run) -> None:
 
 def test_a_bind_of_the_session_at_its_listener_is_for_its_next_peer(run: Run) -> None:
     async def scene() -> None:
-        scripted_binding = ScriptedBinding(backlog=4, options=(TOS(leg=2, tos=8),))
+        scripted_binding = ScriptedBinding(backlog=4, options=(Tos(leg=2, tos=8),))
         desk, session = Desk(outbound=scripted(scripted_binding)), opened()
-        listener = await desk.bind("0.0.0.0", 0, FOUR, TOS(leg=2, tos=8), session=session)
+        listener = await desk.bind("0.0.0.0", 0, FOUR, Tos(leg=2, tos=8), session=session)
         assert isinstance(listener, BacklogListener)
-        accepting = await desk.bind(*listener.bound, FOUR, TOS(leg=2, tos=8), session=session)
+        accepting = await desk.bind(*listener.bound, FOUR, Tos(leg=2, tos=8), session=session)
         assert accepting.bound == listener.bound
-        assert accepting.options == (TOS(leg=2, tos=8), ListenBacklog(backlog=0))
+        assert accepting.options == (Tos(leg=2, tos=8), ListenBacklog(backlog=0))
         assert desk.listeners.count == 1
         scripted_binding.arrive()
         listener.give(await scripted_binding.accept())
@@ -334,11 +334,11 @@ def test_options_of_such_a_bind_are_for_its_own_peer(run: Run) -> None:
         desk, session = Desk(Rule.parse("allow", hosts=["127.0.0.0/8"]), outbound=DirectOutbound()), opened()
         listener = await desk.bind("127.0.0.1", 0, FOUR, session=session)
         assert isinstance(listener, BacklogListener)
-        accepting = await desk.bind(*listener.bound, TTL(leg=2, ttl=33), session=session)
+        accepting = await desk.bind(*listener.bound, Ttl(leg=2, ttl=33), session=session)
         with socket.create_connection(listener.bound):
             listener.give(await listener._binding.accept())
             accepted = await accepting.accept()
-            assert accepted.options == (TTL(leg=2, ttl=33),)
+            assert accepted.options == (Ttl(leg=2, ttl=33),)
             accepted.stream.abort()
         await accepting.aclose()
         await listener.aclose()
@@ -452,7 +452,7 @@ def test_a_bind_whose_answer_cannot_be_worked_out_leaves_nothing_behind(
             patch.setattr(truth, "stream_socket", no_descriptor)
             session = opened()
             with pytest.raises(GeneralFailure):
-                await desk.bind("127.0.0.1", 0, TTL(leg=2, ttl=9), *backlog, session=session)
+                await desk.bind("127.0.0.1", 0, Ttl(leg=2, ttl=9), *backlog, session=session)
             session.end(close=False)
         assert desk.client.receive_nowait(1) is None  # the session does not end its connection
         assert desk.listeners.count == 0

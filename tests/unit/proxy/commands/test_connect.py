@@ -7,13 +7,13 @@ import pytest
 
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.codes import Command
-from socks6.message.options import TTL
+from socks6.message.options import Ttl
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.commands import connect as commands_connect
 from socks6.proxy.commands.connect import connect
 from socks6.proxy.inbounds.base import Call
 from tests.kit.loops import Run
-from tests.kit.outbounds import BOUND, Dialled, ScriptedOutbound
+from tests.kit.outbounds import BOUND, ConnectedSocket, ScriptedOutbound
 
 ONLY_TEN = Policy(rules=(Rule.parse("allow", hosts=["10.0.0.0/8"]), Rule.parse("deny")))
 
@@ -27,7 +27,7 @@ def test_what_is_allowed_is_dialled_as_it_was_asked(run: Run) -> None:
         outbound = ScriptedOutbound()
         connection = await connect(call("example.com"), policy=Policy(), outbound=outbound)
         assert connection.bound == BOUND
-        assert outbound.dialled == [Dialled("example.com", 80, (), b"hi")]
+        assert outbound.dialled == [ConnectedSocket("example.com", 80, (), b"hi")]
 
     run(scene())
 
@@ -74,7 +74,7 @@ def test_the_dns_service_is_the_outbounds_to_give(run: Run, host: str) -> None:
     async def scene() -> None:
         outbound = ScriptedOutbound()
         await connect(call(host, 53), policy=Policy(), outbound=outbound)
-        assert outbound.dialled == [Dialled(host, 53, (), b"hi")]
+        assert outbound.dialled == [ConnectedSocket(host, 53, (), b"hi")]
 
     run(scene())
 
@@ -107,7 +107,7 @@ def test_a_connection_whose_options_cannot_be_told_is_closed(
     async def scene() -> None:
         monkeypatch.setattr(commands_connect, "whole_truth", fail)
         outbound = ScriptedOutbound()
-        asked = Call(command=Command.CONNECT, host="example.com", port=80, options=(TTL(leg=2, ttl=9),))
+        asked = Call(command=Command.CONNECT, host="example.com", port=80, options=(Ttl(leg=2, ttl=9),))
         with pytest.raises(GeneralFailure if isinstance(fault, OSError) else ValueError):
             await connect(asked, policy=Policy(), outbound=outbound)
         with pytest.raises(ConnectionError):

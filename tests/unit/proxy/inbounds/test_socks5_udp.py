@@ -9,8 +9,8 @@ import pytest
 from typing_extensions import override
 
 from socks6.errors import NotAllowed
-from socks6.message import socks5
 from socks6.message.codes import Command
+from socks6.message.socks5 import Socks5Datagram, Socks5Greeting, Socks5Reply, Socks5Request
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import DatagramReport, Endpoint, Protection
 from socks6.proxy.inbounds.socks5 import Socks5Inbound
@@ -20,7 +20,7 @@ from tests.kit.engine import FakeEngine
 from tests.kit.loops import Run
 from tests.kit.reading import receive_exactly
 
-HELLO = socks5.Datagram(host="192.0.2.5", port=53, data=b"hello")
+HELLO = Socks5Datagram(host="192.0.2.5", port=53, data=b"hello")
 
 
 class Client:
@@ -42,7 +42,7 @@ class Client:
         self._sockets.append(sock)
         return sock
 
-    async def receive(self, sock: socket.socket) -> socks5.Datagram:
+    async def receive(self, sock: socket.socket) -> Socks5Datagram:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         loop.add_reader(sock.fileno(), waiter.set_result, None)
@@ -50,9 +50,9 @@ class Client:
             await waiter
         finally:
             loop.remove_reader(sock.fileno())
-        return socks5.Datagram.decode(sock.recv(65536))
+        return Socks5Datagram.decode(sock.recv(65536))
 
-    async def ask(self, sock: socket.socket, datagram: socks5.Datagram) -> socks5.Datagram:
+    async def ask(self, sock: socket.socket, datagram: Socks5Datagram) -> Socks5Datagram:
         sock.send(datagram.encode())
         return await self.receive(sock)
 
@@ -97,9 +97,9 @@ def test_datagrams_go_to_and_fro(run: Run, host: str) -> None:
             assert client.relay.bound.host == host
             sock = client.program()
             for remote in ("192.0.2.5", "2001:db8::5"):
-                datagram = socks5.Datagram(host=remote, port=53, data=b"hello")
+                datagram = Socks5Datagram(host=remote, port=53, data=b"hello")
                 assert await client.ask(sock, datagram) == datagram
-            named = socks5.Datagram(host="a.example", port=53, data=b"hello")
+            named = Socks5Datagram(host="a.example", port=53, data=b"hello")
             assert (await client.ask(sock, named)).host == "192.0.2.77"
             assert [host for _, host, _ in client.channel.sent] == ["192.0.2.5", "2001:db8::5", "a.example"]
         assert (client.relay.bytes_up, client.relay.bytes_down) == (15, 15)
@@ -116,7 +116,7 @@ def test_any_remote_may_send_once_the_client_has(run: Run) -> None:
             sock = client.program()
             await client.ask(sock, HELLO)
             sink.datagrams_received([(b"stranger", "198.51.100.7", 99)])
-            assert await client.receive(sock) == socks5.Datagram(
+            assert await client.receive(sock) == Socks5Datagram(
                 host="198.51.100.7", port=99, data=b"stranger"
             )
 
@@ -146,8 +146,8 @@ def test_only_the_owner_is_served(run: Run) -> None:
     [
         b"",
         b"hello",
-        socks5.Datagram(host="192.0.2.5", port=53, data=b"part", fragment=1).encode(),
-        socks5.Datagram(host="192.0.2.5", port=53, data=b"last", fragment=0x82).encode(),
+        Socks5Datagram(host="192.0.2.5", port=53, data=b"part", fragment=1).encode(),
+        Socks5Datagram(host="192.0.2.5", port=53, data=b"last", fragment=0x82).encode(),
         HELLO.encode()[:9],
         bytes.fromhex("0000 00 03 03 612062 0035"),
     ],
@@ -203,7 +203,7 @@ def test_more_places_than_are_remembered_do_no_harm(run: Run, monkeypatch: pytes
         async with associated() as client:
             sock = client.program()
             for number in range(1, 6):
-                datagram = socks5.Datagram(host=f"192.0.2.{number}", port=53, data=b"hello")
+                datagram = Socks5Datagram(host=f"192.0.2.{number}", port=53, data=b"hello")
                 assert await client.ask(sock, datagram) == datagram
 
     run(scene())
@@ -243,11 +243,11 @@ async def served(engine: FakeEngine) -> AsyncIterator[SocketStream]:
         client.abort()
 
 
-GREETING = socks5.Greeting(methods=(0,)).encode()
+GREETING = Socks5Greeting(methods=(0,)).encode()
 
 
 def request(host: str = "0.0.0.0", port: int = 0) -> bytes:
-    return GREETING + socks5.Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode()
+    return GREETING + Socks5Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode()
 
 
 def test_a_client_gets_an_association_and_the_engine_a_call_for_any_port(run: Run) -> None:
@@ -258,7 +258,7 @@ def test_a_client_gets_an_association_and_the_engine_a_call_for_any_port(run: Ru
             await client.send(request("client.example", 4000))
             answer = await receive_exactly(client, 12)
             assert answer[:2] == b"\5\0"
-            reply = socks5.Reply.decode(answer[2:])
+            reply = Socks5Reply.decode(answer[2:])
             assert (reply.code, reply.host) == (0, "127.0.0.1")
             (call,) = engine.calls
             assert (call.command, call.host, call.port) == (Command.UDP_ASSOCIATE, "0.0.0.0", 0)
@@ -323,6 +323,6 @@ def _no_socket(stream: object) -> None:
     raise OSError("no descriptors")
 
 
-def _received(udp: socket.socket) -> socks5.Datagram:
+def _received(udp: socket.socket) -> Socks5Datagram:
     udp.settimeout(5)
-    return socks5.Datagram.decode(udp.recv(65536))
+    return Socks5Datagram.decode(udp.recv(65536))

@@ -8,8 +8,8 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     UnknownOption,
@@ -29,7 +29,7 @@ QUIET = Settings(quiet=True, handshake_timeout=0.3)
 
 def test_a_quiet_proxy_says_nothing_of_invalid_sessions(run: Run) -> None:
     async def scene() -> None:
-        answer = await Scene(settings=QUIET).ask(SessionID(id=bytes(16)))
+        answer = await Scene(settings=QUIET).ask(SessionId(id=bytes(16)))
         assert answer.raw == b""
 
     run(scene())
@@ -59,7 +59,7 @@ def test_a_quiet_proxy_answers_a_client_that_tears_its_session_down(run: Run) ->
 @pytest.mark.parametrize(
     ("options", "ending"),
     [
-        ((SessionID(id=bytes(16)),), Ending.REFUSED),
+        ((SessionId(id=bytes(16)),), Ending.REFUSED),
         ((SessionRequest(),), Ending.UNAUTHENTICATED),
         ((SessionRequest(), credentials("alice", "wrong")), Ending.UNAUTHENTICATED),
     ],
@@ -136,6 +136,6 @@ def test_the_order_of_the_answers_options_is_that_of_their_kinds(run: Run) -> No
         assert answer.authentication is not None
         kinds = [option.kind for option in answer.authentication.options]
         assert kinds == sorted(kinds)
-        assert answer.authentication.options[:2] == (SessionOK(), IdempotenceWindow(base=2, size=8))
+        assert answer.authentication.options[:2] == (SessionOk(), IdempotenceWindow(base=2, size=8))
 
     run(scene())

@@ -8,7 +8,7 @@ from typing import Final
 KEY_SIZE: Final = 32
 
 
-class RecentProofs:
+class CredentialCache:
     """Remembers, for a while, which names and passwords were found to belong together.
 
     What is kept is an HMAC under a key that never leaves this object. The trade-off: someone who can read

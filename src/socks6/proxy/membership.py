@@ -7,17 +7,17 @@ from typing_extensions import override
 
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
-from socks6.proxy.authentication.base import Authenticator, still_vouches
+from socks6.proxy.authentication.base import Authenticator, same_credentials
 from socks6.proxy.authentication.penalty import FailurePenalties
-from socks6.proxy.sessions import Member, Session, SessionSettings, SessionStore
+from socks6.proxy.sessions import Session, SessionMember, SessionSettings, SessionStore
 
 # A guesser of ids guesses a new one each time. But when a proxy has lost its sessions (a restart), each client
 # behind an address that many share comes once with an id that nobody knows: that must not shut them all out.
 ACCEPTED: Final = "accepted"
-GUESS_WEIGHT: Final = 1 / 16
+INVALID_ID_WEIGHT: Final = 1 / 16
 
 
-class SessionDesk:
+class SessionManager:
     """The sessions of one worker: opens, finds and ends them for its connections, in time and within bounds."""
 
     def __init__(
@@ -42,11 +42,11 @@ class SessionDesk:
         if old is users:
             return
 
-        self.store.revoke(lambda identity: self.still_vouch(identity, old))
+        self.store.revoke(lambda identity: self.same_credentials(identity, old))
 
-    def still_vouch(self, identity: Identity, old: Authenticator) -> bool:
+    def same_credentials(self, identity: Identity, old: Authenticator) -> bool:
         """Tell whether those who know the users now say of one what those did who let him in."""
-        return still_vouches(self.users, old, identity)
+        return same_credentials(self.users, old, identity)
 
     def expire_later(self) -> None:
         """Have idle sessions end in time: one timer for all, none while no session is idle."""
@@ -66,7 +66,7 @@ class SessionDesk:
         self._timer = None if due is None else loop.call_at(due, self._expire)
 
 
-class Participation(Member):
+class SessionMembership(SessionMember):
     """One connection's part in a session.
 
     `session` is the session that it belongs to, `note` and `token` are what the log says: neither ids nor
@@ -77,7 +77,7 @@ class Participation(Member):
         "_baseline",
         "_certified",
         "_closed",
-        "_desk",
+        "_manager",
         "_stream",
         "_task",
         "_users",
@@ -88,7 +88,7 @@ class Participation(Member):
 
     def __init__(
         self,
-        desk: SessionDesk,
+        session_manager: SessionManager,
         stream: ByteStream,
         users: Authenticator,
         session: Session | None = None,
@@ -96,7 +96,7 @@ class Participation(Member):
         certified: Identity | None = None,
     ) -> None:
         self._certified = certified  # whom the client's certificate names: nobody else's session is his
-        self._desk = desk
+        self._manager = session_manager
         self._users = users  # who vouches for the client
         self._stream = stream
         self._task: asyncio.Task[object] | None = None
@@ -111,7 +111,7 @@ class Participation(Member):
     @property
     def settings(self) -> SessionSettings:
         """What sessions may have."""
-        return self._desk.settings
+        return self._manager.settings
 
     @property
     def user(self) -> str:
@@ -121,13 +121,13 @@ class Participation(Member):
     def find(self, session_id: bytes) -> Session | None:
         """Return the session of an id; None, and this source the worse for it, if there is none."""
         now = asyncio.get_running_loop().time()
-        session = self._desk.store.find(session_id, self._stream.protection, now)
+        session = self._manager.store.find(session_id, self._stream.protection, now)
         if session is not None and self._certified not in {None, session.identity}:
             session = None
         if session is None:
             self.note = "invalid"
-            if self._desk.store.note_unknown(session_id):
-                self._desk.penalties.failed(self._stream.remote.host, now, weight=GUESS_WEIGHT)
+            if self._manager.store.note_unknown(session_id):
+                self._manager.penalties.failed(self._stream.remote.host, now, weight=INVALID_ID_WEIGHT)
         return session
 
     def join(self, session: Session) -> None:
@@ -140,11 +140,11 @@ class Participation(Member):
 
     def open(self, identity: Identity) -> bytes | None:
         """Open a session and join it; return its id, None if there is none to be had."""
-        if not self._desk.still_vouch(
+        if not self._manager.same_credentials(
             identity, self._users
         ):  # a reload came between: he is gone, or his password
             return None
-        opened = self._desk.store.create(
+        opened = self._manager.store.create(
             identity,
             source=self._stream.remote.host,
             protection=self._stream.protection,
@@ -158,7 +158,9 @@ class Participation(Member):
 
     def spend(self, token: int | None) -> bool:
         """Spend a token of the session; None is one that nobody can spend. Nothing may be awaited before."""
-        spent = token is not None and self.session is not None and self._desk.store.spend(self.session, token)
+        spent = (
+            token is not None and self.session is not None and self._manager.store.spend(self.session, token)
+        )
         self.token = ACCEPTED if spent else "rejected"
         return spent
 
@@ -170,9 +172,9 @@ class Participation(Member):
     def tear_down(self, session: Session) -> None:
         """End a session at its client's wish, and its connections, but not this one."""
         self.note = "ended"
-        self._desk.store.tear_down(session, close=self.settings.close_connections)
+        self._manager.store.tear_down(session, close=self.settings.close_connections)
 
-    def tear_down_named(self, session_id: bytes) -> None:
+    def tear_down_by_id(self, session_id: bytes) -> None:
         """End the session of an id at its client's wish, which may be the one that all of its connection is in."""
         session = self.find(session_id)
         if session is None:
@@ -186,14 +188,14 @@ class Participation(Member):
         """End the session that was just opened: its client will not hear of it."""
         session, self.session, self.note = self.session, None, ""
         if session is not None:
-            self._desk.store.tear_down(session, close=False)
+            self._manager.store.tear_down(session, close=False)
 
     def leave(self) -> None:
         """Belong to the session no more: the connection is over. Idempotent."""
         self._task = None
         if self.session is not None:
             self.session.leave(self, asyncio.get_running_loop().time())
-            self._desk.expire_later()
+            self._manager.expire_later()
 
     @override
     def session_ended(self) -> None:

@@ -14,7 +14,7 @@ if sys.platform != "linux":
 
 from socks6.errors import HostUnreachable, TTLExpired
 from socks6.net.dial import failure_for
-from socks6.net.stackopts.reports import Report, collect_reports, drop_reports, next_report
+from socks6.net.stackopts.icmp_errors import IcmpError, collect_icmp_errors, next_icmp_error, stop_icmp_errors
 
 IP_RECVERR, IPV6_RECVERR = (socket.IPPROTO_IP, 11), (socket.IPPROTO_IPV6, 25)
 ROUTER4 = pack("=HH4s8x", socket.AF_INET, 0, bytes((192, 0, 2, 9)))
@@ -42,12 +42,12 @@ class Queue(socket.socket):
         return b"", [(*name, data) for name, data in self.entries.pop(0)], 0, None
 
 
-def reports(*entries: list[Control]) -> list[Report]:
+def reports(*entries: list[Control]) -> list[IcmpError]:
     """Return what is read from such a queue."""
     with Queue() as queue:
         queue.entries = list(entries)
         found = []
-        while report := next_report(queue):
+        while report := next_icmp_error(queue):
             found.append(report)
         return found
 
@@ -59,20 +59,20 @@ def unreachable() -> Iterator[socket.socket]:
         closed.bind(("127.0.0.1", 0))
         place = closed.getsockname()
         closed.close()
-        assert collect_reports(sock)
+        assert collect_icmp_errors(sock)
         sock.setblocking(False)
         sock.sendto(b"anybody?", place)
         yield sock
 
 
 def test_a_report_names_error_message_and_reporter(unreachable: socket.socket) -> None:
-    assert next_report(unreachable) == Report(errno.ECONNREFUSED, 2, 3, 3, "127.0.0.1")
-    assert next_report(unreachable) is None
+    assert next_icmp_error(unreachable) == IcmpError(errno.ECONNREFUSED, 2, 3, 3, "127.0.0.1")
+    assert next_icmp_error(unreachable) is None
 
 
 def test_dropped_reports_are_gone(unreachable: socket.socket) -> None:
-    drop_reports(unreachable)
-    assert next_report(unreachable) is None
+    stop_icmp_errors(unreachable)
+    assert next_icmp_error(unreachable) is None
 
 
 def test_reports_come_over_ipv6_too() -> None:
@@ -80,25 +80,27 @@ def test_reports_come_over_ipv6_too() -> None:
         closed.bind(("::1", 0))
         place = closed.getsockname()
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        assert collect_reports(sock)
+        assert collect_icmp_errors(sock)
         sock.setblocking(False)
         sock.sendto(b"anybody?", place)
-        assert next_report(sock) == Report(errno.ECONNREFUSED, 3, 1, 4, "::1")
+        assert next_icmp_error(sock) == IcmpError(errno.ECONNREFUSED, 3, 1, 4, "::1")
 
 
 def test_a_closed_socket_collects_and_tells_nothing() -> None:
     with socket.socket() as closed:
         pass
-    assert not collect_reports(closed)
-    assert next_report(closed) is None
-    drop_reports(closed)
+    assert not collect_icmp_errors(closed)
+    assert next_icmp_error(closed) is None
+    stop_icmp_errors(closed)
 
 
 def test_entries_that_are_not_from_icmp_are_passed_over() -> None:
     local = (IP_RECVERR, entry(errno.EMSGSIZE, 1, 0, 0))
     stamp = ((socket.SOL_SOCKET, 37), b"a time stamp")
     unreach = (IP_RECVERR, entry(errno.EHOSTUNREACH, 2, 3, 1) + ROUTER4)
-    assert reports([local], [stamp], [stamp, unreach]) == [Report(errno.EHOSTUNREACH, 2, 3, 1, "192.0.2.9")]
+    assert reports([local], [stamp], [stamp, unreach]) == [
+        IcmpError(errno.EHOSTUNREACH, 2, 3, 1, "192.0.2.9")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_time_exceeded_in_reassembly_is_none() -> None:
 
 
 def test_any_other_report_is_its_error_with_the_reporter_named() -> None:
-    failure = failure_for(Report(errno.EHOSTUNREACH, 2, 3, 1, "192.0.2.9").as_error())
+    failure = failure_for(IcmpError(errno.EHOSTUNREACH, 2, 3, 1, "192.0.2.9").as_error())
     assert type(failure) is HostUnreachable
     assert failure.reason == "No route to host, says 192.0.2.9"
 

@@ -8,12 +8,12 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from socks6.errors import TTLExpired
-from socks6.net.stackopts.row import IPSetting, Setting
+from socks6.net.stackopts.adapter import IpSocketOption, SocketOption
 
 SUPPORTED: Final = sys.platform == "linux"
-RECEIVE_ERRORS: Final = IPSetting(
-    ipv4=Setting(socket.IPPROTO_IP, 11),  # IP_RECVERR
-    ipv6=Setting(socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
+RECEIVE_ERRORS: Final = IpSocketOption(
+    ipv4=SocketOption(socket.IPPROTO_IP, 11),  # IP_RECVERR
+    ipv6=SocketOption(socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
 )
 MSG_ERRQUEUE: Final = 0x2000
 EXTENDED_ERROR: Final = Struct("=IBBBxII")  # struct sock_extended_err: errno, origin, type, code, info, data
@@ -24,7 +24,7 @@ FROM_ICMP, FROM_ICMP6 = 2, 3  # SO_EE_ORIGIN_*
 TTL_EXPIRED: Final = frozenset(((FROM_ICMP, 11, 0), (FROM_ICMP6, 3, 0)))  # origin, type, code
 
 
-class Report(NamedTuple):
+class IcmpError(NamedTuple):
     """An ICMP message about a packet of ours, and who sent it."""
 
     error: int  # as errno says it
@@ -40,7 +40,7 @@ class Report(NamedTuple):
         return OSError(self.error, f"{os.strerror(self.error)}, says {self.reporter}")
 
 
-def collect_reports(sock: socket.socket) -> bool:
+def collect_icmp_errors(sock: socket.socket) -> bool:
     """Have the kernel keep ICMP errors for us; return whether it does."""
     try:
         if SUPPORTED:
@@ -50,7 +50,7 @@ def collect_reports(sock: socket.socket) -> bool:
     return SUPPORTED
 
 
-def drop_reports(sock: socket.socket) -> None:
+def stop_icmp_errors(sock: socket.socket) -> None:
     """Have the kernel keep no more of them, and forget those that it kept.
 
     On a connected TCP socket that collects, any ICMP error would end the connection.
@@ -59,13 +59,13 @@ def drop_reports(sock: socket.socket) -> None:
         RECEIVE_ERRORS.write(sock, 0)
 
 
-def next_report(sock: socket.socket) -> Report | None:
+def next_icmp_error(sock: socket.socket) -> IcmpError | None:
     """Return the next ICMP error, None if there is none; errors from elsewhere are passed over."""
     try:
         while True:
             _, control, _, _ = sock.recvmsg(1, ERROR_QUEUE_BYTES, MSG_ERRQUEUE)
             for level, name, data in control:
-                if Setting(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
+                if SocketOption(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
                     report = _parsed(data)
                     if report is not None:
                         return report
@@ -73,12 +73,12 @@ def next_report(sock: socket.socket) -> Report | None:
         return None
 
 
-def _parsed(data: bytes) -> Report | None:
+def _parsed(data: bytes) -> IcmpError | None:
     error, origin, kind, code, _, _ = EXTENDED_ERROR.unpack_from(data)
     if origin == FROM_ICMP:
         (address,) = IPV4_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
-        return Report(error, origin, kind, code, socket.inet_ntop(socket.AF_INET, address))
+        return IcmpError(error, origin, kind, code, socket.inet_ntop(socket.AF_INET, address))
     if origin == FROM_ICMP6:
         (address,) = IPV6_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
-        return Report(error, origin, kind, code, socket.inet_ntop(socket.AF_INET6, address))
+        return IcmpError(error, origin, kind, code, socket.inet_ntop(socket.AF_INET6, address))
     return None

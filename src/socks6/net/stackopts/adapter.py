@@ -14,21 +14,21 @@ MAPPED: Final = "::ffff:"  # an IPv4 address within an IPv6 socket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class ConnectFacts:
     """How a connection came to be: what its socket cannot tell."""
 
     raced: bool | None = None  # whether its addresses were raced; None where there is no such question
     syn_bytes: int = 0  # so many bytes went into its SYN
 
 
-UNKNOWN_ORIGIN: Final = Origin()
+UNKNOWN_FACTS: Final = ConnectFacts()
 
 Write: TypeAlias = Callable[[socket.socket, int], None]  # raises OSError
-Read: TypeAlias = Callable[[socket.socket, Origin], int | None]  # None: no such thing on this socket
+Read: TypeAlias = Callable[[socket.socket, ConnectFacts], int | None]  # None: no such thing on this socket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class SocketOptionAdapter:
     """How one stack option is set on a socket and read back."""
 
     value: str  # the option's field that is written and read
@@ -36,7 +36,7 @@ class Row:
     write: Write | None = None  # None: no matter of a socket that is there already
 
 
-class Setting(NamedTuple):
+class SocketOption(NamedTuple):
     """What setsockopt calls it."""
 
     level: int
@@ -44,11 +44,11 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IPSetting:
+class IpSocketOption:
     """A setting that IPv4 and IPv6 call differently."""
 
-    ipv4: Setting
-    ipv6: Setting
+    ipv4: SocketOption
+    ipv6: SocketOption
 
     def write(self, sock: socket.socket, value: int) -> None:
         """Set it. Raises OSError."""
@@ -59,7 +59,7 @@ class IPSetting:
             with contextlib.suppress(OSError):  # for a peer with an IPv4 address
                 sock.setsockopt(*self.ipv4, value)
 
-    def read(self, sock: socket.socket, origin: Origin = UNKNOWN_ORIGIN) -> int | None:  # noqa: ARG002 - a Read
+    def read(self, sock: socket.socket, origin: ConnectFacts = UNKNOWN_FACTS) -> int | None:  # noqa: ARG002 - a Read
         """Return what is in force."""
         setting = self._setting(sock)
         if setting is None:
@@ -70,7 +70,7 @@ class IPSetting:
             # MPTCP sockets neither set nor tell most of IP: then it is what every new socket has
             return _default(sock.family, setting) if error.errno == errno.EOPNOTSUPP else None
 
-    def _setting(self, sock: socket.socket) -> Setting | None:
+    def _setting(self, sock: socket.socket) -> SocketOption | None:
         if sock.family == socket.AF_INET:
             return self.ipv4
         if sock.family == socket.AF_INET6:
@@ -88,7 +88,7 @@ def is_tcp(sock: socket.socket) -> bool:
     return sock.family in TCP_FAMILIES and sock.type == socket.SOCK_STREAM
 
 
-def race_outcome(sock: socket.socket, origin: Origin) -> int | None:  # noqa: ARG001 - a Read
+def race_outcome(sock: socket.socket, origin: ConnectFacts) -> int | None:  # noqa: ARG001 - a Read
     """Return whether the addresses were raced."""
     return None if origin.raced is None else availability(origin.raced)
 
@@ -100,6 +100,6 @@ def _carries_ipv4(sock: socket.socket) -> bool:
         return False
 
 
-def _default(family: int, setting: Setting) -> int:
+def _default(family: int, setting: SocketOption) -> int:
     with socket.socket(family, socket.SOCK_STREAM) as fresh:
         return fresh.getsockopt(*setting)

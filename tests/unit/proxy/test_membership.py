@@ -10,7 +10,7 @@ from socks6.policy.identity import Identity
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.authentication.table import UserTable, plain_entries
-from socks6.proxy.participation import Participation, SessionDesk
+from socks6.proxy.membership import SessionManager, SessionMembership
 from socks6.proxy.sessions import MemorySessionStore, Session, SessionSettings
 from tests.kit.loops import Run
 from tests.kit.session_scene import Placed
@@ -28,17 +28,17 @@ class Desk:
         self.settings = SessionSettings(**settings)  # type: ignore[arg-type]  # names are the test's
         self.penalties = FailurePenalties(limit=2)
         self.store = MemorySessionStore(self.settings)
-        self.desk = SessionDesk(self.store, self.settings, self.penalties, USERS)
+        self.session_manager = SessionManager(self.store, self.settings, self.penalties, USERS)
 
-    def come(self, session: Session | None = None, source: str = SOURCE) -> Participation:
+    def come(self, session: Session | None = None, source: str = SOURCE) -> SessionMembership:
         stream = Placed(memory_stream_pair()[0], source, Protection.CLEAR)
-        return Participation(self.desk, stream, USERS, session)
+        return SessionMembership(self.session_manager, stream, USERS, session)
 
-    def come_certified(self, name: str) -> Participation:
+    def come_certified(self, name: str) -> SessionMembership:
         stream = Placed(memory_stream_pair()[0], SOURCE, Protection.ENCRYPTED)
-        return Participation(self.desk, stream, USERS, certified=Identity(name=name))
+        return SessionMembership(self.session_manager, stream, USERS, certified=Identity(name=name))
 
-    def open(self) -> tuple[Participation, bytes]:
+    def open(self) -> tuple[SessionMembership, bytes]:
         part = self.come()
         opened = part.open(ALICE)
         assert opened is not None
@@ -47,15 +47,15 @@ class Desk:
 
 def test_who_opens_a_session_belongs_to_it_until_he_leaves(run: Run) -> None:
     async def scene() -> None:
-        desk = Desk()
-        part, session_id = desk.open()
+        session_manager = Desk()
+        part, session_id = session_manager.open()
         assert part.session is not None
         assert (part.note, part.session.connections) == ("new", 1)
         part.leave()
         part.leave()
         assert part.session.connections == 0
-        assert desk.come().find(session_id) is part.session
-        desk.desk.close()
+        assert session_manager.come().find(session_id) is part.session
+        session_manager.session_manager.close()
 
     run(scene())
 
@@ -73,30 +73,30 @@ def test_a_session_given_from_outside_needs_no_store(run: Run) -> None:
 
 def test_idle_sessions_end_by_one_timer(run: Run) -> None:
     async def scene() -> None:
-        desk = Desk(idle_timeout=0.02)
+        session_manager = Desk(idle_timeout=0.02)
         ends = []
         for _ in range(3):
-            part, _ = desk.open()
+            part, _ = session_manager.open()
             assert part.session is not None
             ends.append(asyncio.Event())
             part.session.on_end(ends[-1].set)
             part.leave()
         for end in ends:
             await end.wait()
-        assert len(desk.store) == 0
-        desk.desk.close()
+        assert len(session_manager.store) == 0
+        session_manager.session_manager.close()
 
     run(scene())
 
 
 def test_a_desk_that_closes_ends_all_sessions(run: Run) -> None:
     async def scene() -> None:
-        desk = Desk()
-        idle, _ = desk.open()
+        session_manager = Desk()
+        idle, _ = session_manager.open()
         idle.leave()
-        busy, _ = desk.open()
-        desk.desk.close()
-        desk.desk.close()
+        busy, _ = session_manager.open()
+        session_manager.session_manager.close()
+        session_manager.session_manager.close()
         assert idle.session is not None
         assert busy.session is not None
         assert idle.session.ended
@@ -107,31 +107,33 @@ def test_a_desk_that_closes_ends_all_sessions(run: Run) -> None:
 
 def test_new_guesses_count_as_failures_and_the_same_id_does_once(run: Run) -> None:
     async def scene() -> None:
-        desk = Desk()
+        session_manager = Desk()
         now = asyncio.get_running_loop().time()
         for _ in range(100):
-            assert desk.come().find(b"a session that a restart has lost") is None
-        assert not desk.penalties.blocked(SOURCE, now)
+            assert session_manager.come().find(b"a session that a restart has lost") is None
+        assert not session_manager.penalties.blocked(SOURCE, now)
         for number in range(30):
-            desk.come().find(number.to_bytes(16, "big"))
-        assert not desk.penalties.blocked(SOURCE, now)  # so many clients behind one address are honest
-        desk.come().find(b"one more")
-        assert desk.penalties.blocked(SOURCE, now)
+            session_manager.come().find(number.to_bytes(16, "big"))
+        assert not session_manager.penalties.blocked(
+            SOURCE, now
+        )  # so many clients behind one address are honest
+        session_manager.come().find(b"one more")
+        assert session_manager.penalties.blocked(SOURCE, now)
 
     run(scene())
 
 
 def test_an_outlived_id_is_no_guess(run: Run) -> None:
     async def scene() -> None:
-        desk = Desk(per_user=1)
+        session_manager = Desk(per_user=1)
         for _ in range(100):
-            part, session_id = desk.open()
+            part, session_id = session_manager.open()
             part.leave()
             assert part.session is not None
             part.tear_down(part.session)
-            assert desk.come().find(session_id) is None
-        assert not desk.penalties.blocked(SOURCE, asyncio.get_running_loop().time())
-        desk.desk.close()
+            assert session_manager.come().find(session_id) is None
+        assert not session_manager.penalties.blocked(SOURCE, asyncio.get_running_loop().time())
+        session_manager.session_manager.close()
 
     run(scene())
 
@@ -139,7 +141,7 @@ def test_an_outlived_id_is_no_guess(run: Run) -> None:
 class Visit:
     """A connection that waits in a session until it is cancelled; `told` is what it makes of that."""
 
-    def __init__(self, inside: Participation) -> None:
+    def __init__(self, inside: SessionMembership) -> None:
         self.inside = inside
         self.told: bool | None = None
         self.joined = asyncio.Event()
@@ -167,21 +169,21 @@ def test_a_connection_can_tell_whether_its_session_and_nobody_else_has_cancelled
     run: Run, by_session: bool, by_others: bool, told: bool
 ) -> None:
     async def scene() -> None:
-        desk = Desk()
-        part, _ = desk.open()
+        session_manager = Desk()
+        part, _ = session_manager.open()
         part.leave()
         assert part.session is not None
-        visit = Visit(desk.come())
+        visit = Visit(session_manager.come())
         async with asyncio.TaskGroup() as group:
             task = group.create_task(visit.run(part.session))
             await visit.joined.wait()
             if by_session:
-                desk.come().tear_down(part.session)
+                session_manager.come().tear_down(part.session)
                 visit.inside.session_ended()  # once is enough
             if by_others:
                 task.cancel()
         assert visit.told is told
-        desk.desk.close()
+        session_manager.session_manager.close()
 
     run(scene())
 
@@ -196,20 +198,20 @@ def test_who_was_let_in_before_a_reload_gets_a_session_if_his_password_stands(
     run: Run, now: dict[str, PasswordHash], gets: bool
 ) -> None:
     async def scene() -> None:
-        desk = Desk()
-        part = desk.come()
-        desk.desk.replace(UserTable(now))
+        session_manager = Desk()
+        part = session_manager.come()
+        session_manager.session_manager.replace(UserTable(now))
         assert (part.open(ALICE) is not None) is gets
-        desk.desk.close()
+        session_manager.session_manager.close()
 
     run(scene())
 
 
 def test_the_same_users_again_change_nothing(run: Run) -> None:
     async def scene() -> None:
-        desk = Desk()
-        part, _ = desk.open()
-        desk.desk.replace(USERS)
+        session_manager = Desk()
+        part, _ = session_manager.open()
+        session_manager.session_manager.replace(USERS)
         assert part.session is not None
         assert not part.session.ended
 
@@ -218,12 +220,12 @@ def test_the_same_users_again_change_nothing(run: Run) -> None:
 
 def test_whose_certificate_names_him_has_no_session_of_anybody_else(run: Run) -> None:
     async def scene() -> None:
-        desk = Desk()
-        part, session_id = desk.open()
-        assert desk.come_certified("alice").find(session_id) is part.session
-        thief = desk.come_certified("bob")
+        session_manager = Desk()
+        part, session_id = session_manager.open()
+        assert session_manager.come_certified("alice").find(session_id) is part.session
+        thief = session_manager.come_certified("bob")
         assert thief.find(session_id) is None
         assert thief.note == "invalid"
-        desk.desk.close()
+        session_manager.session_manager.close()
 
     run(scene())
