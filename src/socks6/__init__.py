@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from socks6.proxy.sessions import MemorySessionStore, SessionSettings, SessionStore
     from socks6.proxy.settings import Settings
     from socks6.proxy.worker import ServerWorker
-    from socks6.relay.plane import RelaySettings
+    from socks6.relay.streams import RelaySettings
     from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
 
 __all__ = [
@@ -178,7 +178,7 @@ _HOMES: Final = {
     "ProxyTimedOut": "socks6.errors",
     "ProxyUrl": "socks6.net.url",
     "ProxyUnreachable": "socks6.errors",
-    "RelaySettings": "socks6.relay.plane",
+    "RelaySettings": "socks6.relay.streams",
     "RemoteProtocolError": "socks6.errors",
     "Rule": "socks6.policy.rules",
     "Server": "socks6.proxy.service",

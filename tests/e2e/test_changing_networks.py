@@ -16,7 +16,7 @@ import pytest
 from socks6 import Client, ProxiedStream, ProxyUnreachable
 from socks6.client import way
 from socks6.net import resolve, silent_peers
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.netns import RIGHT, Namespace, needs_namespaces, road
@@ -227,8 +227,8 @@ def test_a_proxy_is_found_where_its_name_leads_by_now(  # noqa: PLR0917 - fixtur
     """Its old address is gone, and a router says so, or nobody does."""
     addresses = [PROXY]
 
-    def look_up(_: bytes, port: int) -> list[Address]:
-        return [Address(socket.AF_INET, (host, port)) for host in addresses]
+    def look_up(_: bytes, port: int) -> list[ResolvedAddress]:
+        return [ResolvedAddress(socket.AF_INET, (host, port)) for host in addresses]
 
     monkeypatch.setattr(way, "Resolver", functools.partial(Resolver, lookup=look_up))
     files = write_certificate(tmp_path, "proxy.example")

@@ -16,7 +16,7 @@ from typing_extensions import override
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy, Rule
 from socks6.protocol.methods.base import Credentials
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.e2e
 Ask: TypeAlias = Callable[["Scene", str], Awaitable[bytes]]
 
 QUICK: Final = Settings(drain_timeout=0.1)
-HERE: Final = Address(socket.AF_INET, ("127.0.0.1", 0))
+HERE: Final = ResolvedAddress(socket.AF_INET, ("127.0.0.1", 0))
 
 
 class Summaries(NullObserver):
@@ -78,7 +78,7 @@ async def scene(policy: Policy) -> AsyncIterator[Scene]:
     """Run all of it; every name is at 127.0.0.1."""
     asked: list[bytes] = []
 
-    def look_up(name: bytes, port: int) -> Sequence[Address]:
+    def look_up(name: bytes, port: int) -> Sequence[ResolvedAddress]:
         asked.append(name)
         return [HERE._replace(socket_address=("127.0.0.1", port))]
 
@@ -206,9 +206,9 @@ class Zone:
     def __init__(self) -> None:
         self.over = threading.Event()
 
-    def __call__(self, name: bytes, port: int) -> Sequence[Address]:
+    def __call__(self, name: bytes, port: int) -> Sequence[ResolvedAddress]:
         if name.endswith(b".silent"):
-            return [Address(socket.AF_INET, (f"127.0.1.{number}", 0)) for number in range(1, 201)]
+            return [ResolvedAddress(socket.AF_INET, (f"127.0.1.{number}", 0)) for number in range(1, 201)]
         if name.endswith(b".dead"):
             self.over.wait(timeout=20)
             raise socket.gaierror(socket.EAI_AGAIN, "no server answers")

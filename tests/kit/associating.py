@@ -27,7 +27,7 @@ from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.options import StackOption
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.drive import flush, next_event
+from socks6.net.machine_io import flush, next_event
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
 from socks6.protocol.events import AssociationMessageReceived, Authenticated, Ended, RequestReceived

@@ -9,10 +9,10 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.serve import ConnectionLimits
 from socks6.net.transports.dtls import DtlsConversation
 from socks6.net.transports.dtls_client import DtlsConnector
 from socks6.net.transports.dtls_contexts import server_context, server_contexts

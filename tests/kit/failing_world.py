@@ -32,7 +32,7 @@ from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.forwarder import PythonForwarder
-from socks6.relay.plane import RelaySettings
+from socks6.relay.streams import RelaySettings
 from socks6.telemetry import ConnectionSummary, Observer
 from tests.kit.certificates import pin_of_file, write_certificate
 from tests.kit.failing import SIDE

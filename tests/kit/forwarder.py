@@ -15,11 +15,11 @@ from typing import IO
 
 from typing_extensions import override
 
+from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.direct import DirectOutbound
-from socks6.net.serve import ConnectionLimits, accept_streams
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import listen_tcp
-from socks6.relay.plane import RelayPlane, RelayResult, RelaySettings
+from socks6.relay.streams import RelayResult, RelaySettings, StreamRelay
 from socks6.telemetry import NullObserver
 from tests.kit.loops import LOOP_FACTORIES
 
@@ -47,7 +47,7 @@ class Forwarder:
 @asynccontextmanager
 async def forwarding(target: int, settings: RelaySettings | None = None) -> AsyncIterator[Forwarder]:
     """Forward connections to a port of this machine; those still there in the end are cut off."""
-    plane = RelayPlane(settings)
+    plane = StreamRelay(settings)
     outbound = DirectOutbound()
     (listener,) = await listen_tcp("127.0.0.1", 0)
     forwarder = Forwarder(listener.local.port)

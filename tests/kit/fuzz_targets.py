@@ -20,7 +20,7 @@ from socks6.errors import Socks6Error
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import StackOption
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.stream import Binding, ConnectResult, DatagramChannel, DatagramJudge, Judge, Outbound
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
@@ -31,7 +31,7 @@ from socks6.proxy.service import Server
 from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker, standard_inbounds
-from socks6.relay.plane import RelaySettings
+from socks6.relay.streams import RelaySettings
 from tests.kit.fuzzing import RESET, VISIT_SECONDS, Dice, Figures, Hosts, Tally, footprint_before, run_visits
 from tests.kit.mutations import USER, Seeds, chunks, mutated
 
@@ -116,15 +116,18 @@ class FuzzedOutbound(Outbound):
         await self._direct.aclose()
 
 
-def _lookup(name: bytes, port: int) -> Sequence[Address]:
+def _lookup(name: bytes, port: int) -> Sequence[ResolvedAddress]:
     """Resolve names without asking anybody."""
     if name == b"nobody.invalid":
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
     if name == b"slow.example":
         time.sleep(0.5)
     if name == b"example.com":
-        return [Address(socket.AF_INET6, ("::1", port, 0, 0)), Address(socket.AF_INET, ("127.0.0.1", port))]
-    return [Address(socket.AF_INET, ("127.0.0.1", port))]
+        return [
+            ResolvedAddress(socket.AF_INET6, ("::1", port, 0, 0)),
+            ResolvedAddress(socket.AF_INET, ("127.0.0.1", port)),
+        ]
+    return [ResolvedAddress(socket.AF_INET, ("127.0.0.1", port))]
 
 
 async def _echo(sock: socket.socket) -> None:

@@ -15,7 +15,7 @@ from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsConversation, TlsStream
-from socks6.relay.plane import RelayPlane, RelayResult, RelaySettings
+from socks6.relay.streams import RelayResult, RelaySettings, StreamRelay
 from tests.kit.certificates import certificate
 
 
@@ -38,13 +38,13 @@ async def joined(
     *,
     settings: RelaySettings | None = None,
     first: bytes = b"",
-    plane: RelayPlane | None = None,
+    plane: StreamRelay | None = None,
 ) -> AsyncIterator[Joined]:
     """Join a client and a remote by one of PATHS; whatever is open in the end is closed."""
     make, usual_settings = PATHS[path]
     client, ours = make()
     theirs, remote = REMOTES.get(path, make)()
-    own_plane = RelayPlane(settings or usual_settings)
+    own_plane = StreamRelay(settings or usual_settings)
     async with asyncio.TaskGroup() as group:
         relaying = group.create_task((plane or own_plane).relay(ours, theirs, first=first))
         try:

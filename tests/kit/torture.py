@@ -14,7 +14,7 @@ from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.plane import RelaySettings
+from socks6.relay.streams import RelaySettings
 from tests.kit.fuzzing import RESET, Dice, Figures, Hosts, Tally, footprint_before, run_visits
 from tests.kit.origins import Place
 from tests.kit.proxies import CONNECTED, connect_request

@@ -14,7 +14,7 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Command
 from socks6.message.datagrams import Datagram
 from socks6.message.replies import OperationReply
-from socks6.net.drive import next_event
+from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
 from socks6.net.turns import BUDGET, EVENT

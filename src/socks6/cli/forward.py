@@ -15,11 +15,11 @@ from socks6.cli.proxied import NO_PROXY, client_named, host_named
 from socks6.cli.serve import raise_descriptor_limit
 from socks6.client.client import Client
 from socks6.errors import Socks6Error
-from socks6.net.serve import ConnectionLimits, accept_streams
+from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.observability.logs import LogObserver
-from socks6.relay.plane import RelayPlane, RelaySettings
+from socks6.relay.streams import RelaySettings, StreamRelay
 
 TCP_IDLE_SECONDS: Final = 7440.0  # as a proxy has it (RFC 5382)
 UDP_IDLE_SECONDS: Final = 300.0  # as RFC 4787 advises for NATs
@@ -68,7 +68,7 @@ class StreamForwarder:
     async def run(self, local: Endpoint) -> None:
         """Listen and carry until cancelled. Raises OSError if it cannot listen."""
         listeners = await listen_tcp(local.host, local.port)
-        plane = RelayPlane(RelaySettings(idle_timeout=self._idle))
+        plane = StreamRelay(RelaySettings(idle_timeout=self._idle))
         try:
             async with asyncio.TaskGroup() as group:
                 for listener in listeners:
@@ -79,13 +79,13 @@ class StreamForwarder:
                 await listener.aclose()
             plane.close()
 
-    async def _accept(self, listener: Listener, plane: RelayPlane, group: asyncio.TaskGroup) -> None:
+    async def _accept(self, listener: Listener, plane: StreamRelay, group: asyncio.TaskGroup) -> None:
         async def carry(near: ByteStream) -> None:
             await self._carry(near, plane)
 
         await accept_streams(listener, carry, limits=self._limits, observer=self._observer, group=group)
 
-    async def _carry(self, near: ByteStream, plane: RelayPlane) -> None:
+    async def _carry(self, near: ByteStream, plane: StreamRelay) -> None:
         try:
             far = await self._client.connect(*self._remote)
         except (Socks6Error, OSError) as error:

@@ -21,7 +21,7 @@ from socks6.message.address import is_unspecified
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.stream import Endpoint
 from socks6.net.transports.tcp import connect_tcp
-from socks6.relay.plane import RelayPlane
+from socks6.relay.streams import StreamRelay
 
 FIRST_PAUSE: Final = (
     0.5  # seconds until the first attempt to publish again; each further one takes twice as long
@@ -56,7 +56,7 @@ class Publisher:
         self._room = asyncio.Semaphore(connections)
         self._connect_timeout = connect_timeout
         self._drain_timeout = drain_timeout
-        self._plane = RelayPlane()
+        self._plane = StreamRelay()
         self._log = logging.getLogger("socks6")
         self._public: Endpoint | None = None  # what was last told
         self._resolver = Resolver(lifetimes=FOR_ONE_NAME)  # of the target

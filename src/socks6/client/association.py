@@ -32,7 +32,7 @@ from socks6.message.datagrams import (
 )
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.options import StackOption, UdpError, find
-from socks6.net.drive import next_event
+from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored

@@ -17,7 +17,7 @@ from socks6.message.datagrams import AssociationConfirmation, AssociationInitial
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
-from socks6.net.drive import next_event
+from socks6.net.machine_io import next_event
 from socks6.net.stackopts import apply_options
 from socks6.net.stream import Endpoint, carrier_socket_of, connection_of
 from socks6.net.transports import dtls_contexts

@@ -16,7 +16,7 @@ from socks6.errors import ConnectionTimedOut, ProxyUnreachable, Socks6Error
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.options import Option
 from socks6.message.requests import Request
-from socks6.net.drive import next_event
+from socks6.net.machine_io import next_event
 from socks6.net.sockets import probe_when_idle
 from socks6.protocol.events import PeerConnected
 

@@ -18,7 +18,7 @@ from socks6.message.codes import ReplyCode
 from socks6.message.dialect import Dialect
 from socks6.message.options import OptionTable, StreamId, find
 from socks6.message.replies import OperationReply
-from socks6.net.drive import next_event
+from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream, MultiplexedConnection
 from socks6.protocol.events import PeerConnected
 

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Command, Leg
 from socks6.message.options import StackOption
-from socks6.net.dial import interleaved, known_or_newer
-from socks6.net.resolve import Address, Resolver
+from socks6.net.dial import interleaved, reach_known_or_fresh
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import apply_options
 from socks6.net.stream import ByteStream
@@ -157,7 +157,7 @@ class QuicWay:
         place = self._url.host, self._url.port
         addresses = await self._resolver.resolve(*place)
         try:
-            return await known_or_newer(
+            return await reach_known_or_fresh(
                 addresses,
                 lambda: self._resolver.newer(*place, addresses),
                 lambda some: self._dial_one_of(interleaved(some), ask),
@@ -167,7 +167,7 @@ class QuicWay:
             self._resolver.doubt(self._url.host)  # perhaps it took too long for whoever waited
             raise
 
-    async def _dial_one_of(self, addresses: Sequence[Address], ask: Ask) -> QuicStream:
+    async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: Ask) -> QuicStream:
         """Return the first stream of a new connection to the first address that answers."""
         for address in addresses[:-1]:
             try:

@@ -23,7 +23,7 @@ from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import IdempotenceRejected, SessionInvalid, find
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
-from socks6.net.drive import next_event
+from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import (

@@ -14,7 +14,7 @@ from socks6.client.stream import ProxiedStream
 from socks6.errors import LocalProtocolError
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import SocketStream
-from socks6.relay.plane import RelayPlane, RelaySettings
+from socks6.relay.streams import RelaySettings, StreamRelay
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -151,7 +151,7 @@ class _Block:
 
     def __init__(self) -> None:
         self._carried: dict[asyncio.Task[None], _Carried] = {}
-        self._plane = RelayPlane(RelaySettings(idle_timeout=0.0))
+        self._plane = StreamRelay(RelaySettings(idle_timeout=0.0))
         self._looking: asyncio.TimerHandle | None = None
         self._over = False
 

@@ -29,7 +29,7 @@ from socks6.proxy.service import Server
 from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.plane import RelaySettings
+from socks6.relay.streams import RelaySettings
 from socks6.telemetry import Observer
 
 SERVER_LISTEN: Final = "socks6://127.0.0.1:1080"

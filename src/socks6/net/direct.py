@@ -18,13 +18,13 @@ from socks6.net.bind import ANY_PORT, bind_directly
 from socks6.net.datagrams.direct import USUAL, DatagramSettings, DirectAssociations
 from socks6.net.dial import (
     ATTEMPT_DELAY,
-    Address,
     Dialler,
+    ResolvedAddress,
     Resolver,
+    connect_in_turn,
     failure_for,
     happy_eyeballs,
     interleaved,
-    one_after_another,
 )
 from socks6.net.resolve import literal_address
 from socks6.net.shares import Shares, descriptor_limit
@@ -173,7 +173,7 @@ class DirectOutbound(Outbound):
         dialler = Dialler(wanted, syn_data=_syn_data(wanted, first_data), deadline=deadline)
         shares = self._connecting
 
-        async def dial(address: Address) -> socket.socket:
+        async def dial(address: ResolvedAddress) -> socket.socket:
             if not shares.may_take(holder):
                 raise OSError(errno.EMFILE, "too many connections of this client are being made")
             shares.take(holder)
@@ -192,7 +192,7 @@ class DirectOutbound(Outbound):
                 room=lambda: shares.may_take(holder),
             )
         else:
-            sock = await one_after_another(order, dial, deadline=deadline)
+            sock = await connect_in_turn(order, dial, deadline=deadline)
         stream = SocketStream(sock)
         syn_bytes = dialler.syn_bytes(sock)
         found: tuple[StackOption, ...] = ()
@@ -229,7 +229,7 @@ class DirectOutbound(Outbound):
         return dataclasses.replace(connection, bound=NO_ENDPOINT)
 
 
-def _allowed(addresses: tuple[Address, ...], host: str, judge: Judge) -> tuple[Address, ...]:
+def _allowed(addresses: tuple[ResolvedAddress, ...], host: str, judge: Judge) -> tuple[ResolvedAddress, ...]:
     """Return the addresses that may be reached. Raises NotAllowed if there are none."""
     allowed = tuple(address for address in addresses if _may_reach(address, judge))
     if not allowed:
@@ -237,7 +237,7 @@ def _allowed(addresses: tuple[Address, ...], host: str, judge: Judge) -> tuple[A
     return allowed
 
 
-def _may_reach(address: Address, judge: Judge) -> bool:
+def _may_reach(address: ResolvedAddress, judge: Judge) -> bool:
     # a name may lead to an unspecified address: connecting there would reach this machine
     return not is_unspecified(address.host) and judge(address.host, address.socket_address[1])
 

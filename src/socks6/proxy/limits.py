@@ -3,7 +3,7 @@
 from typing import Final, TypeAlias
 
 from socks6.errors import GeneralFailure
-from socks6.net.serve import source_of
+from socks6.net.accept import source_of
 from socks6.policy.identity import Identity
 
 Holder: TypeAlias = tuple[str, str]  # a user, or a source

@@ -5,10 +5,10 @@ import functools
 from typing import Final
 
 from socks6.errors import ConfigurationError
+from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.shared import SharedPort, SharedPorts
 from socks6.net.encryption.contexts import ReloadingContext
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.serve import ConnectionLimits
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic.backends import EXTRAS, load_backend, unvetted_version
 from socks6.net.transports.quic.certificates import read_identity

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from socks6.errors import ConfigurationError
+from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.contexts import ALPN, ServerContexts
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.resolve import literal_address
-from socks6.net.serve import ConnectionLimits, accept_streams
 from socks6.net.sockets import SocketListener, endpoint
 from socks6.net.stream import Endpoint, Listener
 from socks6.net.transports import dtls_contexts as dtls
@@ -207,7 +207,7 @@ class Server:
                             self._worker.serve_stream,
                             inbound=place.inbound,
                             client_port=place.port,
-                            known=self._limits.settle,
+                            known=self._limits.mark_known,
                         ),
                         limits=self._limits,
                         observer=self._worker.observer,
@@ -378,7 +378,7 @@ class Server:
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(
-        total=settings.connections, per_source=settings.connections_per_source, strangers_give_way=True
+        total=settings.connections, per_source=settings.connections_per_source, evict_unknown=True
     )
 
 
@@ -387,5 +387,5 @@ def _association_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(
         total=settings.udp.associations,
         per_source=settings.udp.associations_per_user,
-        strangers_give_way=True,
+        evict_unknown=True,
     )

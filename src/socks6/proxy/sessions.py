@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 from typing_extensions import override
 
-from socks6.net.serve import source_of
+from socks6.net.accept import source_of
 from socks6.net.stream import Protection
 from socks6.policy.identity import Identity
 from socks6.protocol.tokens import MAX_GRANTED, TokenWindow

@@ -9,7 +9,7 @@ from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.protocol.association import INITIAL_SECONDS
 from socks6.proxy.sessions import SessionSettings
-from socks6.relay.plane import RelaySettings
+from socks6.relay.streams import RelaySettings
 
 MOST_WAITING: Final = 65_535  # what a backlog option can say
 

@@ -9,8 +9,8 @@ from socks6.errors import CertificateRefused, GeneralFailure, NotAllowed, Operat
 from socks6.message.address import without_trailing_dot
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import Tos, find
+from socks6.net.accept import source_of
 from socks6.net.encryption.contexts import ALPN
-from socks6.net.serve import source_of
 from socks6.net.shares import Shares
 from socks6.net.stackopts.received import received_tos
 from socks6.net.stream import (
@@ -41,7 +41,7 @@ from socks6.proxy.presence import Presence, Watch
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
 from socks6.relay.datagrams.association_relay import ClientPort, DatagramRelay
-from socks6.relay.plane import RelayResult
+from socks6.relay.streams import RelayResult
 from socks6.telemetry import ConnectionSummary, Ending
 
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}

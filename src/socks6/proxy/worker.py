@@ -10,9 +10,9 @@ from typing import Final
 
 from socks6.errors import ConfigurationError, TlsFailed
 from socks6.message.options import STANDARD, OptionTable
+from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
 from socks6.net.local_addresses import LocalAddresses
-from socks6.net.serve import ConnectionLimits
 from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection, Outbound
 from socks6.net.transports.tls import TlsStream
@@ -44,7 +44,7 @@ from socks6.relay.datagrams.association_relay import (
 )
 from socks6.relay.datagrams.forwarder import DatagramForwarder
 from socks6.relay.delivery import deliver
-from socks6.relay.plane import RelayPlane
+from socks6.relay.streams import StreamRelay
 from socks6.telemetry import Ending, NullObserver, Observer
 
 SWEEP_SECONDS: Final = 0.25  # how exactly the handshake deadline is kept
@@ -111,7 +111,7 @@ class ServerWorker:
         self.verifications: Final = VerificationQueue(self.penalties)
         self.session_manager: Final = self._open_session_manager(sessions)
         self._inbounds: Final = inbounds or standard_inbounds(self.settings, option_table)
-        self._plane: Final = RelayPlane(self.settings.relay)
+        self._plane: Final = StreamRelay(self.settings.relay)
         self._new_mover: Final = forwarder
         self._datagrams: DatagramRelay | None = None  # made when it is first needed, within the loop
         self.associations: Final = HolderLimits(

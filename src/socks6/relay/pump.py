@@ -10,7 +10,7 @@ import select
 import socket
 from typing import Final
 
-from socks6.relay.ends import End
+from socks6.relay.endpoints import RelayEndpoint
 from socks6.relay.poller import LAST, WRITABLE, Poller
 from socks6.relay.splice import SendingFailed
 from socks6.telemetry import Ending
@@ -24,7 +24,7 @@ class Pumped:
 
     __slots__ = ("_poller", "done", "down", "ending", "quiet_since", "reason", "seen", "up")
 
-    def __init__(self, client: End, remote: End, poller: Poller) -> None:
+    def __init__(self, client: RelayEndpoint, remote: RelayEndpoint, poller: Poller) -> None:
         self._poller = poller
         self.up = Flow(self, client, remote, poller)
         self.down = Flow(self, remote, client, poller)
@@ -92,7 +92,7 @@ class Flow:
 
     back: "Flow"  # the other way
 
-    def __init__(self, joined: Pumped, source: End, sink: End, poller: Poller) -> None:
+    def __init__(self, joined: Pumped, source: RelayEndpoint, sink: RelayEndpoint, poller: Poller) -> None:
         self._joined = joined
         self._poller = poller
         self._waiting = False  # for another turn
@@ -194,14 +194,14 @@ class Flow:
         for _ in range(ROUNDS):
             data = self.source.receive(PIECE)
             if data is None:
-                if self.source.dry:
+                if self.source.drained:
                     return
                 continue  # what came made no byte, and there is more
             if not data:
                 self._finish()
                 return
             self.put(data)
-            if self.held >= 0 or (self.source.dry and not to_the_end):
+            if self.held >= 0 or (self.source.drained and not to_the_end):
                 return
         self.begin()
 

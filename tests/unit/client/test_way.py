@@ -15,7 +15,7 @@ from socks6.client.quic import Ask
 from socks6.client.way import WayToProxy
 from socks6.errors import ProxyUnreachable
 from socks6.message.codes import Command
-from socks6.net.resolve import FOR_ONE_NAME, Address, Resolver
+from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from socks6.net.transports.tls import TlsStream
@@ -55,10 +55,10 @@ class Names:
         self.asked = 0
         self.threads: set[str] = set()
 
-    def __call__(self, name: bytes, port: int) -> list[Address]:
+    def __call__(self, name: bytes, port: int) -> list[ResolvedAddress]:
         self.asked += 1
         self.threads.add(threading.current_thread().name)
-        return [Address(socket.AF_INET, (host, port)) for host in self.found]
+        return [ResolvedAddress(socket.AF_INET, (host, port)) for host in self.found]
 
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["", "+tls", "+quic"])

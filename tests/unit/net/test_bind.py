@@ -13,7 +13,7 @@ from socks6.errors import GeneralFailure, HostUnreachable, NotAllowed, Operation
 from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.net.bind import DirectBinding, unmapped
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.stream import Binding, Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
@@ -291,7 +291,7 @@ def test_of_a_name_the_first_address_is_bound_that_may_be_and_can_be(run: Run) -
 
 
 def test_a_name_without_an_address_is_host_unreachable(run: Run) -> None:
-    def look_up(name: bytes, port: int) -> Sequence[Address]:
+    def look_up(name: bytes, port: int) -> Sequence[ResolvedAddress]:
         return []
 
     async def play(way: DirectOutbound) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.net.resolve import Address
+from socks6.net.resolve import ResolvedAddress
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.unix import connect_unix
@@ -240,10 +240,10 @@ def test_where_it_listens_leads_nowhere_while_it_does(run: Run) -> None:
 def test_addresses_of_advertised_names_are_known_while_it_runs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look_up(name: str, port: int) -> tuple[Address, ...]:
+    async def look_up(name: str, port: int) -> tuple[ResolvedAddress, ...]:
         if name == "gone.example":
             raise OSError("no address")
-        return (Address(socket.AF_INET, ("198.51.100.7", port)),)
+        return (ResolvedAddress(socket.AF_INET, ("198.51.100.7", port)),)
 
     async def scene() -> None:
         monkeypatch.setattr(service, "addresses_of", look_up)

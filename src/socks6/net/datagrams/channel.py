@@ -18,7 +18,7 @@ from socks6.net.datagrams.icmp import queued_reports
 from socks6.net.datagrams.names import NameCache
 from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
-from socks6.net.resolve import Address, literal_address
+from socks6.net.resolve import ResolvedAddress, literal_address
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts.icmp_errors import collect_icmp_errors
 from socks6.net.stream import (
@@ -203,7 +203,7 @@ class DirectChannel(DatagramChannel):
         self._waiting += 1
         self._names.look_up(host, functools.partial(self._found, data, host, port), holder=self._holder)
 
-    def _found(self, data: bytes, host: str, port: int, addresses: tuple[Address, ...]) -> None:
+    def _found(self, data: bytes, host: str, port: int, addresses: tuple[ResolvedAddress, ...]) -> None:
         self._waiting -= 1
         if self._closed:
             return
@@ -211,7 +211,9 @@ class DirectChannel(DatagramChannel):
         if route is not None:
             self._transmit(data, route)
 
-    def _route_to(self, host: str, port: int, addresses: Sequence[Address], now: float) -> Route | None:
+    def _route_to(
+        self, host: str, port: int, addresses: Sequence[ResolvedAddress], now: float
+    ) -> Route | None:
         for address in addresses:
             sock = self._socket_for(address, host, port)
             if sock is None:
@@ -226,7 +228,7 @@ class DirectChannel(DatagramChannel):
         self.dropped += 1
         return None
 
-    def _socket_for(self, address: Address, host: str, port: int) -> socket.socket | None:
+    def _socket_for(self, address: ResolvedAddress, host: str, port: int) -> socket.socket | None:
         """Return the socket for an address that may be reached; None for all others."""
         if port == 0 or is_unspecified(address.host):
             return None

@@ -14,7 +14,7 @@ from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering, RemoteFilt
 from socks6.net.datagrams.names import NameCache
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.sockets import endpoint
 from socks6.net.stackopts import effective_options, for_leg
 from socks6.net.stackopts.icmp_errors import SUPPORTED
@@ -90,7 +90,7 @@ class DirectAssociations:
 
     async def _place(
         self, host: str, port: int, judge: DatagramJudge, *, owner: Hashable, holder: Hashable
-    ) -> Address:
+    ) -> ResolvedAddress:
         """Return where to bind."""
         for address in await self.resolver.resolve(unmapped(host), port, holder=holder):
             # a port that is held for its owner was drawn for it, as any free one is

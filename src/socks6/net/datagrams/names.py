@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.shares import Shares
 
 KEPT_SECONDS: Final = 15.0  # answers are used again for so long
@@ -17,11 +17,11 @@ MAX_WAITING_DATAGRAMS: Final = (
     32  # datagrams of one holder that wait for one name; beyond, the oldest is dropped
 )
 
-Waiter = Callable[[tuple[Address, ...]], None]
+Waiter = Callable[[tuple[ResolvedAddress, ...]], None]
 
 
 class _Answer(NamedTuple):
-    addresses: tuple[Address, ...]  # none: the name leads nowhere
+    addresses: tuple[ResolvedAddress, ...]  # none: the name leads nowhere
     until: float
 
 
@@ -35,7 +35,7 @@ class NameCache:
         self._waiting: dict[tuple[Hashable, str], list[Waiter]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def known(self, name: str, now: float) -> tuple[Address, ...] | None:
+    def known(self, name: str, now: float) -> tuple[ResolvedAddress, ...] | None:
         """Return the addresses of a name, none if it has none; None if it must be looked up first."""
         answer = self._answers.get(name)
         if answer is None or now >= answer.until:
@@ -70,7 +70,7 @@ class NameCache:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _resolve(self, name: str, holder: Hashable) -> None:
-        addresses: tuple[Address, ...] = ()
+        addresses: tuple[ResolvedAddress, ...] = ()
         seconds = 0.0
         try:
             addresses = await self._resolver.resolve(name, 0, holder=holder)
@@ -86,7 +86,7 @@ class NameCache:
         for waiter in waiting:
             waiter(addresses)
 
-    def _remember(self, name: str, addresses: tuple[Address, ...], seconds: float) -> None:
+    def _remember(self, name: str, addresses: tuple[ResolvedAddress, ...], seconds: float) -> None:
         if not seconds:
             return
         self._answers.pop(name, None)

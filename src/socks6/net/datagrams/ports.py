@@ -11,7 +11,7 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption
 from socks6.net.bind import ANYWHERE
-from socks6.net.resolve import Address
+from socks6.net.resolve import ResolvedAddress
 from socks6.net.stackopts import apply_options
 
 ATTEMPTS: Final = 64  # to find a free pair of ports
@@ -53,7 +53,7 @@ class PortAllocator:
 
     def open(
         self,
-        address: Address,
+        address: ResolvedAddress,
         options: Iterable[StackOption],
         parity: PortParity | None = None,
         owner: Hashable = None,
@@ -73,7 +73,7 @@ class PortAllocator:
             return OpenedPort(sock=claimed, parity=nothing, release=_nothing)
         return OpenedPort(sock=self._bound(address, options), parity=nothing, release=_nothing)
 
-    def holds_for(self, owner: Hashable, address: Address) -> bool:
+    def holds_for(self, owner: Hashable, address: ResolvedAddress) -> bool:
         """Return whether the port of an address is reserved, and for this owner."""
         reservation = self._reserved.get((address.family, address.socket_address[1]))
         return reservation is not None and owner is not None and reservation.owner == owner
@@ -108,7 +108,7 @@ class PortAllocator:
         return reservation.sock
 
     def _open_pair(
-        self, address: Address, options: tuple[StackOption, ...], wish: PortParity, owner: Hashable
+        self, address: ResolvedAddress, options: tuple[StackOption, ...], wish: PortParity, owner: Hashable
     ) -> OpenedPort:
         for _ in range(ATTEMPTS):
             sock = self._bound(address, options)
@@ -142,12 +142,14 @@ class PortAllocator:
 
         return release
 
-    def _bound_quietly(self, address: Address, options: tuple[StackOption, ...]) -> socket.socket | None:
+    def _bound_quietly(
+        self, address: ResolvedAddress, options: tuple[StackOption, ...]
+    ) -> socket.socket | None:
         with contextlib.suppress(OSError, OverflowError):
             return self._bound(address, options)
         return None
 
-    def _bound(self, address: Address, options: tuple[StackOption, ...]) -> socket.socket:
+    def _bound(self, address: ResolvedAddress, options: tuple[StackOption, ...]) -> socket.socket:
         sock = socket.socket(address.family, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
@@ -177,7 +179,7 @@ class PortAllocator:
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
 
-    def _join(self, sock: socket.socket, address: Address) -> None:
+    def _join(self, sock: socket.socket, address: ResolvedAddress) -> None:
         index = socket.if_nametoindex(self._interface) if self._interface else 0
         group = socket.inet_pton(address.family, address.host)
         if address.family == socket.AF_INET:
@@ -202,14 +204,14 @@ def _set_where_known(sock: socket.socket, level: int, name: int, value: int) -> 
         sock.setsockopt(level, name, value)
 
 
-def _wildcard(family: int, port: int) -> Address:
+def _wildcard(family: int, port: int) -> ResolvedAddress:
     host = ANYWHERE[socket.AddressFamily(family)]
-    return Address(family, (host, port) if family == socket.AF_INET else (host, port, 0, 0))
+    return ResolvedAddress(family, (host, port) if family == socket.AF_INET else (host, port, 0, 0))
 
 
-def _with_port(address: Address, port: int) -> Address:
+def _with_port(address: ResolvedAddress, port: int) -> ResolvedAddress:
     place = address.socket_address
-    return Address(address.family, (place[0], port, *place[2:]))
+    return ResolvedAddress(address.family, (place[0], port, *place[2:]))
 
 
 def _nothing() -> None:

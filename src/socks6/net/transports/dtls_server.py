@@ -8,9 +8,9 @@ from typing import Final, TypeAlias
 
 from typing_extensions import override
 
+from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.shared import Arrival, ArrivalReceiver, SharedPort
-from socks6.net.serve import ConnectionLimits
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.deadlines import Deadlines
 from socks6.net.transports.dtls import DtlsConversation
@@ -175,12 +175,12 @@ class DtlsServer(ArrivalReceiver):
 
     def wait_for_use(self, peer: DtlsPeer) -> None:
         """End a connection if no association uses it soon, or sooner if places are short."""
-        self._limits.unsettle(peer, peer.give_way)
+        self._limits.mark_unknown(peer, peer.give_way)
         self._deadlines.set(peer, self._loop.time() + self._settings.idle_timeout)
 
     def in_use(self, peer: DtlsPeer) -> None:
         """Note that an association, and so somebody who is known, uses a connection."""
-        self._limits.settle(peer)
+        self._limits.mark_known(peer)
 
     def end(self, peer: DtlsPeer, reason: str) -> None:
         """End a connection. Idempotent."""
@@ -215,7 +215,7 @@ class DtlsServer(ArrivalReceiver):
         """Have a connection begin; one that is there stays until the new one stands (§4.2.8)."""
         conversation = DtlsConversation.answering(self._contexts.current(), data)
         peer = DtlsPeer(self, place, hello, conversation, now)
-        refusal = self._limits.take(peer, place[0][0], peer.give_way)
+        refusal = self._limits.admit(peer, place[0][0], peer.give_way)
         if refusal:
             self._refused(place[0][0], refusal)
             return
@@ -306,7 +306,7 @@ class DtlsServer(ArrivalReceiver):
 
     def _forget(self, peer: DtlsPeer) -> None:
         self._deadlines.drop(peer)
-        self._limits.give_back(peer)
+        self._limits.release(peer)
         known = self._peers.get(peer.place)
         if known is peer:
             del self._peers[peer.place]

@@ -10,8 +10,8 @@ from typing import Final
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
-from socks6.net.dial import Dialler, happy_eyeballs, interleaved, known_or_newer
-from socks6.net.resolve import Address, Resolver, literal_address
+from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
+from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint
@@ -21,8 +21,8 @@ __all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
 KEEPALIVE_SECONDS: Final = 600  # a client silent for so long is asked whether it is still there
 EVERYWHERE: Final = (  # what the empty host stands for
-    Address(socket.AF_INET, (UNSPECIFIED_IPV4, 0)),
-    Address(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
+    ResolvedAddress(socket.AF_INET, (UNSPECIFIED_IPV4, 0)),
+    ResolvedAddress(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
 )
 NO_SUCH_FAMILY: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
@@ -72,7 +72,7 @@ async def listen_tcp(
     return listeners
 
 
-async def listening_addresses(host: str) -> tuple[Address, ...]:
+async def listening_addresses(host: str) -> tuple[ResolvedAddress, ...]:
     """Return where to listen for a host, "" being every address of this machine, of either family. Raises OSError."""
     return await addresses_of(host, 0) if host else EVERYWHERE
 
@@ -118,21 +118,21 @@ async def _dial(
     if literal_address(*place):
         return await happy_eyeballs(addresses, dialler.dial, deadline=deadline)
 
-    async def newer() -> Sequence[Address]:
+    async def newer() -> Sequence[ResolvedAddress]:
         async with asyncio.timeout_at(deadline):
             return await resolver.newer(*place, addresses)
 
-    async def reach(some: Sequence[Address]) -> socket.socket:
+    async def reach(some: Sequence[ResolvedAddress]) -> socket.socket:
         return await happy_eyeballs(interleaved(some), dialler.dial, deadline=deadline)
 
     try:
-        return await known_or_newer(addresses, newer, reach, socket.socket.close)
+        return await reach_known_or_fresh(addresses, newer, reach, socket.socket.close)
     except asyncio.CancelledError:
         resolver.doubt(place.host)  # perhaps it took too long for whoever waited
         raise
 
 
-async def _asked_of_the_loop(place: Endpoint) -> Sequence[Address]:
+async def _asked_of_the_loop(place: Endpoint) -> Sequence[ResolvedAddress]:
     """Return the addresses of a host, asked for in one of the few threads of the loop's executor. Raises OSError."""
     if address := literal_address(*place):
         return (address,)
@@ -140,7 +140,7 @@ async def _asked_of_the_loop(place: Endpoint) -> Sequence[Address]:
         *place, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
     )
     # an address of another shape comes only from a Python built without IPv6
-    return [Address(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
+    return [ResolvedAddress(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
 
 
 async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | None) -> None:
@@ -153,7 +153,7 @@ async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | N
         raise
 
 
-async def addresses_of(host: str, port: int) -> tuple[Address, ...]:
+async def addresses_of(host: str, port: int) -> tuple[ResolvedAddress, ...]:
     """Return the addresses of a host. Raises OSError."""
     resolver = Resolver()
     try:
@@ -169,7 +169,7 @@ def _check(refusals: list[OSError], listeners: list[SocketListener]) -> None:
             raise refusal
 
 
-def _socket(address: Address, port: int, *, reuse_port: bool, defer_accept: int) -> socket.socket:
+def _socket(address: ResolvedAddress, port: int, *, reuse_port: bool, defer_accept: int) -> socket.socket:
     """Return a bound socket whose options accepted sockets inherit, which saves three calls for each."""
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

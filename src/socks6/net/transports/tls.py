@@ -177,7 +177,7 @@ class TlsStream:
         return self._conversation.tls.getpeercert(binary_form=True) or b""
 
     @property
-    def dry(self) -> bool:
+    def drained(self) -> bool:
         """Whether nothing of what was received is left, not even the end, and the socket had no more at the time."""
         return self._dry and self._short and not (self._plain or self._at_end or self._unwanted)
 

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from socks6.errors import AuthenticationBusy
-from socks6.net.serve import source_of
+from socks6.net.accept import source_of
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator

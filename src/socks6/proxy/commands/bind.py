@@ -12,9 +12,9 @@ from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
 from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption, find, find_all
+from socks6.net.accept import source_of
 from socks6.net.bind import LOOPBACK, family_of, own_address, unmapped
 from socks6.net.local_addresses import interface_addresses
-from socks6.net.serve import source_of
 from socks6.net.stackopts import apply_options, effective_options
 from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint, Outbound, carrier_socket_of
 from socks6.policy.rules import Policy

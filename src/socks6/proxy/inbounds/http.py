@@ -9,7 +9,7 @@ from typing_extensions import override
 from socks6.errors import AuthenticationBusy, OperationFailed
 from socks6.message.codes import Command
 from socks6.message.http import BUSY
-from socks6.net.drive import flush, next_event
+from socks6.net.machine_io import flush, next_event
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
 from socks6.protocol.events import Ended, Violation

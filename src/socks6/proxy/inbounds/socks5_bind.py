@@ -6,7 +6,7 @@ from socks6.errors import OperationFailed
 from socks6.message.address import is_literal, is_unspecified
 from socks6.message.socks5 import NO_ADDRESS
 from socks6.net.bind import ANYWHERE, family_of, unmapped
-from socks6.net.drive import flush
+from socks6.net.machine_io import flush
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.socks5 import Socks5Conversation
 from socks6.proxy.inbounds.base import Call, Engine, Tunnel

@@ -12,7 +12,7 @@ from socks6.errors import DecodeError, OperationFailed
 from socks6.message.codes import ReplyCode
 from socks6.message.socks5 import NO_ADDRESS
 from socks6.message.socks5_datagrams import decode_key, packet_header, split_packet
-from socks6.net.drive import flush
+from socks6.net.machine_io import flush
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import (
     ByteStream,

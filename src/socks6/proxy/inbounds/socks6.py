@@ -21,7 +21,7 @@ from socks6.message.options import (
 )
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.drive import flush, next_event
+from socks6.net.machine_io import flush, next_event
 from socks6.net.stackopts.received import syn_brought_data
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream

@@ -9,7 +9,7 @@ from socks6.message.codes import Availability, ReplyCode
 from socks6.message.datagrams import Datagram
 from socks6.message.options import UdpError, find
 from socks6.message.replies import OperationReply
-from socks6.net.drive import flush, next_event
+from socks6.net.machine_io import flush, next_event
 from socks6.net.stream import ByteStream
 from socks6.protocol.association import ServerAssociation
 from socks6.protocol.events import AssociationMessageReceived, MessagesIgnored, Violation

@@ -8,7 +8,7 @@ from socks6.message.codes import ReplyCode
 from socks6.message.dialect import GO_212, Dialect
 from socks6.message.options import Option, StackOption, StreamId
 from socks6.message.replies import OperationReply
-from socks6.net.drive import Postponed, flush
+from socks6.net.machine_io import DeferredWrite, flush
 from socks6.net.stream import AcceptedPeer, Endpoint
 from socks6.proxy.backlog import BacklogListener
 from socks6.proxy.inbounds.base import Company, Tunnel
@@ -19,7 +19,7 @@ from socks6.proxy.inbounds.waiting import ClientLeft, at_place, await_peer, whil
 async def bind(operation: Operation) -> Tunnel | None:
     """Bind a place, say so, and wait for a peer; or keep the place, and leave the peers to others."""
     conversation = operation.conversation
-    answer = await Postponed(conversation, operation.stream).begin()
+    answer = await DeferredWrite(conversation, operation.stream).begin()
     try:
         binding = await operation.engine.bind(operation.call)
     except OperationFailed as failure:
@@ -49,7 +49,7 @@ async def bind(operation: Operation) -> Tunnel | None:
         await binding.aclose()
 
 
-async def _keep(operation: Operation, listener: BacklogListener, answer: Postponed) -> None:
+async def _keep(operation: Operation, listener: BacklogListener, answer: DeferredWrite) -> None:
     """Keep the place as long as the client stays; what it sends here is nobody's."""
     conversation, company, stream_id = (
         operation.conversation,

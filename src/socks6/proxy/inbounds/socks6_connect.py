@@ -4,7 +4,7 @@ from socks6.errors import OperationFailed, TTLExpired
 from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import Ttl, find_all
 from socks6.message.replies import OperationReply
-from socks6.net.drive import Postponed
+from socks6.net.machine_io import DeferredWrite
 from socks6.proxy.inbounds.base import Call, Tunnel
 from socks6.proxy.inbounds.socks6_operation import Operation
 
@@ -12,7 +12,7 @@ from socks6.proxy.inbounds.socks6_operation import Operation
 async def connect(operation: Operation) -> Tunnel | None:
     """Connect; both replies leave together where that takes no time."""
     conversation, call = operation.conversation, operation.call
-    answer = await Postponed(conversation, operation.stream).begin()
+    answer = await DeferredWrite(conversation, operation.stream).begin()
     try:
         connection = await operation.engine.connect(call)
     except OperationFailed as failure:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from socks6.errors import OperationFailed
-from socks6.net.drive import flush
+from socks6.net.machine_io import flush
 from socks6.net.stream import AcceptedPeer, Binding, ByteStream
 from socks6.protocol.machine import Machine
 from socks6.proxy.inbounds.base import Call, Engine, Tunnel

@@ -36,7 +36,7 @@ from socks6.relay.datagrams.forwarder import (
     RemoteSocket,
     SlowPath,
 )
-from socks6.relay.watch import Watch, Watched
+from socks6.relay.idle import IdleMonitor, Watched
 
 STREAM: Final = "stream"  # the path of datagrams that come on the TCP connection itself
 MAX_PREFIXES: Final = 1024  # remembered for one association; beyond, all are forgotten
@@ -149,7 +149,7 @@ class DatagramRelay:
         ] = {}  # of associations that are open, by who moves what comes to them
         self._forwarders: dict[socket.socket, DatagramForwarder] = {}  # the same, by the socket
         self.poller.on_turn_end(self._forward_from_remotes)
-        self.watch: Final = Watch(idle_timeout=settings.idle_timeout, fin_timeout=0)
+        self.watch: Final = IdleMonitor(idle_timeout=settings.idle_timeout, fin_timeout=0)
 
     def open_port(self, host: str, port: int) -> ClientPort:
         """Take clients' datagrams at an address. Raises OSError."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
+from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
-from socks6.net.serve import ConnectionLimits
 from socks6.net.transports.dtls_contexts import DtlsContexts
 from socks6.relay.datagrams.association_relay import ClientPort
 from socks6.relay.datagrams.forwarder import DatagramForwarder, PythonForwarder

@@ -16,7 +16,7 @@ from socks6.net.datagrams.channel import MAX_ROUTES, MAX_WAITING_DATAGRAMS, Dire
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.datagrams.filtering import Filtering
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.stream import DatagramJudge, DatagramReport, DatagramSink, Packet
 from tests.kit.forwarding_scene import everything, udp_socket
 from tests.kit.loops import Run
@@ -85,14 +85,14 @@ class SlowResolver(Resolver):
         self.lookups = 0
 
     @override
-    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[ResolvedAddress, ...]:
         if host != "slow.example":
             return await super().resolve(host, port)
         self.lookups += 1
         await self.open.wait()
         return (
-            Address(socket.AF_INET6, ("::1", 0, 0, 0)),
-            Address(socket.AF_INET, ("127.0.0.1", 0)),
+            ResolvedAddress(socket.AF_INET6, ("::1", 0, 0, 0)),
+            ResolvedAddress(socket.AF_INET, ("127.0.0.1", 0)),
         )
 
 
@@ -105,7 +105,7 @@ class SilentResolver(Resolver):
         self.asked: list[str] = []
 
     @override
-    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[ResolvedAddress, ...]:
         if not host.endswith(".example"):
             return await super().resolve(host, port)
         self.asked.append(host)

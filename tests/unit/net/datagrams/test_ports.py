@@ -9,10 +9,10 @@ import pytest
 from socks6.errors import NotAllowed
 from socks6.message.options import PortParity, Ttl
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
-from socks6.net.resolve import Address
+from socks6.net.resolve import ResolvedAddress
 
-ANY = Address(socket.AF_INET, ("0.0.0.0", 0))
-ANY6 = Address(socket.AF_INET6, ("::", 0, 0, 0))
+ANY = ResolvedAddress(socket.AF_INET, ("0.0.0.0", 0))
+ANY6 = ResolvedAddress(socket.AF_INET6, ("::", 0, 0, 0))
 PAIR = PortParity(parity=1, reserve=1)
 NOTHING = PortParity(parity=0)
 
@@ -28,7 +28,10 @@ def ports() -> Iterator[PortAllocator]:
 
 @contextlib.contextmanager
 def opened(
-    ports: PortAllocator, address: Address = ANY, parity: PortParity | None = None, owner: object = None
+    ports: PortAllocator,
+    address: ResolvedAddress = ANY,
+    parity: PortParity | None = None,
+    owner: object = None,
 ) -> Iterator[OpenedPort]:
     port = ports.open(address, (Ttl(leg=2, ttl=9),), parity, owner)
     try:
@@ -43,12 +46,12 @@ def number_of(port: OpenedPort) -> int:
     return int(port.sock.getsockname()[1])
 
 
-def at(port: int) -> Address:
-    return Address(socket.AF_INET, ("0.0.0.0", port))
+def at(port: int) -> ResolvedAddress:
+    return ResolvedAddress(socket.AF_INET, ("0.0.0.0", port))
 
 
 @pytest.mark.parametrize("address", [ANY, ANY6])
-def test_a_port_is_non_blocking_and_has_its_options(ports: PortAllocator, address: Address) -> None:
+def test_a_port_is_non_blocking_and_has_its_options(ports: PortAllocator, address: ResolvedAddress) -> None:
     with opened(ports, address) as port:
         assert port.sock.gettimeout() == 0
         assert port.parity is None
@@ -61,7 +64,7 @@ def test_a_port_is_non_blocking_and_has_its_options(ports: PortAllocator, addres
 
 @pytest.mark.parametrize("address", [ANY, ANY6])
 def test_the_other_family_has_the_same_number_where_it_is_free(
-    ports: PortAllocator, address: Address
+    ports: PortAllocator, address: ResolvedAddress
 ) -> None:
     with opened(ports, address) as port:
         other = ports.open_other_family(port.sock, ())
@@ -127,7 +130,7 @@ def test_what_cannot_be_bound_is_an_error(ports: PortAllocator) -> None:
     with opened(ports) as port, pytest.raises(OSError, match="in use"):
         ports.open(at(number_of(port)), ())
     with pytest.raises(OSError, match="assign"):
-        ports.open(Address(socket.AF_INET, ("192.0.2.1", 0)), ())
+        ports.open(ResolvedAddress(socket.AF_INET, ("192.0.2.1", 0)), ())
 
 
 @pytest.mark.parametrize(
@@ -151,10 +154,10 @@ def test_a_reserved_port_is_held_for_its_owner_alone(ports: PortAllocator) -> No
     made = ports.open(ANY, (), PAIR, owner="alice")
     try:
         other = made.sock.getsockname()[1] ^ 1
-        assert ports.holds_for("alice", Address(socket.AF_INET, ("0.0.0.0", other)))
-        assert not ports.holds_for("bob", Address(socket.AF_INET, ("0.0.0.0", other)))
-        assert not ports.holds_for("alice", Address(socket.AF_INET6, ("::", other, 0, 0)))
-        assert not ports.holds_for(None, Address(socket.AF_INET, ("0.0.0.0", other)))
+        assert ports.holds_for("alice", ResolvedAddress(socket.AF_INET, ("0.0.0.0", other)))
+        assert not ports.holds_for("bob", ResolvedAddress(socket.AF_INET, ("0.0.0.0", other)))
+        assert not ports.holds_for("alice", ResolvedAddress(socket.AF_INET6, ("::", other, 0, 0)))
+        assert not ports.holds_for(None, ResolvedAddress(socket.AF_INET, ("0.0.0.0", other)))
     finally:
         made.release()
         made.sock.close()

@@ -5,8 +5,8 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
+from socks6.net.accept import ConnectionLimits
 from socks6.net.encryption.settings import TlsParameters
-from socks6.net.serve import ConnectionLimits
 from socks6.net.transports.dtls_client import DtlsConnector
 from socks6.net.transports.dtls_records import MOST_DATA, read_client_hello
 from socks6.net.transports.dtls_server import DtlsPeer, DtlsSettings

@@ -9,9 +9,9 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.net.accept import source_of
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort
 from socks6.net.places import Places
-from socks6.net.serve import source_of
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.quic.connection import QuicConnection

@@ -8,23 +8,25 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from socks6.net.crowding import MAPPED, Crowd
+from socks6.net.eviction import MAPPED, ClientsByNetwork
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import Observer
 
-BATCH: Final = 64  # accepted in one go, before those accepted get their turn
-PAUSE_SECONDS: Final = 1.0
-SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-CLOSED: Final = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK))
+ACCEPTS_PER_TURN: Final = 64  # accepted in one go, before those accepted get their turn
+SHORTAGE_PAUSE_SECONDS: Final = 1.0
+SHORTAGE_ERRORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+CLOSED_ERRORS: Final = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK))
 # accept(2) tells of what befell the one connection that it would have returned
-GONE_ALREADY: Final = frozenset((
+CLIENT_GONE_ERRORS: Final = frozenset((
     errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH,
     errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT,
 ))  # fmt: skip
 
-KEPT: Final = 4  # one place in so many is kept for those who are known
-CROWDED: Final = 8  # from one in so many of the strangers that there may be on, it is known who goes first
-PRESSED_SECONDS: Final = 2.5  # what strangers get to become known while they hold half of what they may
+RESERVED_SHARE: Final = 4  # one place in so many is kept for those who are known
+CROWDED_SHARE: Final = (
+    8  # from one in so many of the strangers that there may be on, it is known who goes first
+)
+PRESSURE_SECONDS: Final = 2.5  # what strangers get to become known while they hold half of what they may
 
 Handler: TypeAlias = Callable[[ByteStream], Coroutine[Any, Any, None]]
 
@@ -36,9 +38,9 @@ class ConnectionLimits:
     it is no longer than there are connections. This machine's own clients (loopback, Unix sockets) count in
     all alone: whatever else listens here, another proxy perhaps, speaks for many.
 
-    With `strangers_give_way`, whoever `take`s a place and has not `settle`d may lose it: strangers have three
+    With `evict_unknown`, whoever `admit`s a place and has not `mark_known`d may lose it: strangers have three
     quarters of all places at the most, and where these, or all, are taken, those of the most crowded network go,
-    the oldest first. Where they become many, none of them stays for longer than `pressed_seconds`.
+    the oldest first. Where they become many, none of them stays for longer than `pressure_seconds`.
     """
 
     def __init__(
@@ -46,15 +48,15 @@ class ConnectionLimits:
         *,
         total: int = 0,
         per_source: int = 0,
-        strangers_give_way: bool = False,
-        pressed_seconds: float = PRESSED_SECONDS,
+        evict_unknown: bool = False,
+        pressure_seconds: float = PRESSURE_SECONDS,
     ) -> None:
         self._total = total
-        self._pressed_seconds = pressed_seconds
-        self._most_strangers = total - total // KEPT if strangers_give_way else 0
+        self._pressure_seconds = pressure_seconds
+        self._max_unknown = total - total // RESERVED_SHARE if evict_unknown else 0
         self._places: dict[object, str] = {}  # hosts of who took a place
-        self._strangers: dict[object, _Stranger] = {}  # the oldest first
-        self._crowd: Crowd[object] | None = None  # of them, while they are many
+        self._unknown: dict[object, _UnknownClient] = {}  # the oldest first
+        self._by_network: ClientsByNetwork[object] | None = None  # of them, while they are many
         self._per_source = per_source
         self._count = 0
         self._sources: dict[str, int] = {}
@@ -88,75 +90,75 @@ class ConnectionLimits:
             else:
                 del self._sources[source]
 
-    def take(self, key: object, host: str, give_way: Callable[[], None]) -> str:
+    def admit(self, key: object, host: str, on_evicted: Callable[[], None]) -> str:
         """Count in whom `key` stands for, and return ""; or return why it must be turned away.
 
-        `give_way` is called should it lose its place, which is free by then.
+        `on_evicted` is called should it lose its place, which is free by then.
         """
-        if self._most_strangers:
-            self._relieve()
+        if self._max_unknown:
+            self._make_room()
         if refusal := self.enter(host):
             return refusal
         self._places[key] = host
-        self._add_stranger(key, host, give_way)
+        self._add_unknown(key, host, on_evicted)
         return ""
 
-    def settle(self, key: object) -> None:
+    def mark_known(self, key: object) -> None:
         """Note that whoever took a place is known, and gives way to nobody. Idempotent."""
-        self._drop_stranger(key)
+        self._drop_unknown(key)
 
-    def unsettle(self, key: object, give_way: Callable[[], None]) -> None:
+    def mark_unknown(self, key: object, on_evicted: Callable[[], None]) -> None:
         """Note that whoever took a place has no claim to it any more."""
         if key in self._places:
-            self._drop_stranger(key)  # it may never have been settled
-            self._add_stranger(key, self._places[key], give_way)
+            self._drop_unknown(key)  # it may never have been settled
+            self._add_unknown(key, self._places[key], on_evicted)
 
-    def give_back(self, key: object) -> None:
+    def release(self, key: object) -> None:
         """Count out whoever took a place, if it has not lost it. Idempotent."""
-        self._drop_stranger(key)
+        self._drop_unknown(key)
         host = self._places.pop(key, None)
         if host is not None:
             self.leave(host)
 
-    def _add_stranger(self, key: object, host: str, give_way: Callable[[], None]) -> None:
-        if self._most_strangers:
+    def _add_unknown(self, key: object, host: str, on_evicted: Callable[[], None]) -> None:
+        if self._max_unknown:
             now = asyncio.get_running_loop().time()
-            self._strangers[key] = _Stranger(host, now, give_way)
-            if self._crowd is not None:
-                self._crowd.add(key, host)
+            self._unknown[key] = _UnknownClient(host, now, on_evicted)
+            if self._by_network is not None:
+                self._by_network.add(key, host)
 
-    def _drop_stranger(self, key: object) -> None:
-        if self._strangers.pop(key, None) is not None and self._crowd is not None:
-            self._crowd.discard(key)
-            if len(self._crowd) * CROWDED * 2 < self._most_strangers:  # no need to keep it up
-                self._crowd = None
+    def _drop_unknown(self, key: object) -> None:
+        if self._unknown.pop(key, None) is not None and self._by_network is not None:
+            self._by_network.discard(key)
+            if len(self._by_network) * CROWDED_SHARE * 2 < self._max_unknown:  # no need to keep it up
+                self._by_network = None
 
-    def _relieve(self) -> None:
+    def _make_room(self) -> None:
         """Have strangers give way where places are short, or about to be."""
-        strangers = self._strangers
-        if len(strangers) * 2 >= self._most_strangers:
-            too_old = asyncio.get_running_loop().time() - self._pressed_seconds
-            late = itertools.takewhile(lambda entry: entry[1].since < too_old, strangers.items())
-            for key, _ in list(itertools.islice(late, BATCH)):
+        unknown = self._unknown
+        if len(unknown) * 2 >= self._max_unknown:
+            too_old = asyncio.get_running_loop().time() - self._pressure_seconds
+            late = itertools.takewhile(lambda entry: entry[1].since < too_old, unknown.items())
+            for key, _ in list(itertools.islice(late, ACCEPTS_PER_TURN)):
                 self._evict(key)
-        if len(strangers) * CROWDED >= self._most_strangers:
-            self._see_the_crowd()
-        if strangers and (len(strangers) >= self._most_strangers or self._count >= self._total):
-            self._evict(self._see_the_crowd().first_to_go())
+        if len(unknown) * CROWDED_SHARE >= self._max_unknown:
+            self._unknown_by_network()
+        if unknown and (len(unknown) >= self._max_unknown or self._count >= self._total):
+            self._evict(self._unknown_by_network().next_to_evict())
 
-    def _see_the_crowd(self) -> Crowd[object]:
+    def _unknown_by_network(self) -> ClientsByNetwork[object]:
         """Return the strangers by their networks, which is kept up as long as they are many."""
-        if self._crowd is None:
-            self._crowd = Crowd()
-            for key, stranger in self._strangers.items():
-                self._crowd.add(key, stranger.host)
-        return self._crowd
+        if self._by_network is None:
+            self._by_network = ClientsByNetwork()
+            for key, stranger in self._unknown.items():
+                self._by_network.add(key, stranger.host)
+        return self._by_network
 
     def _evict(self, key: object) -> None:
-        stranger = self._strangers.get(key)
+        stranger = self._unknown.get(key)
         if stranger is not None:  # else it went with another
-            self.give_back(key)
-            stranger.give_way()
+            self.release(key)
+            stranger.on_evicted()
 
     async def wait_for_leave(self) -> None:
         """Wait until a connection is counted out."""
@@ -183,35 +185,35 @@ async def accept_streams(
     limits: ConnectionLimits,
     observer: Observer,
     group: asyncio.TaskGroup,
-    pause: float = PAUSE_SECONDS,
+    pause: float = SHORTAGE_PAUSE_SECONDS,
 ) -> None:
     """Run `handler` for each stream that arrives, in a task of `group`, until the listener is closed.
 
-    Whoever learns that a stream's client is known tells `limits.settle`, which has the stream as its key.
+    Whoever learns that a stream's client is known tells `limits.mark_known`, which has the stream as its key.
 
     A handler's exception goes to the observer and ends its stream, nothing else. Out of descriptors or
     memory, accepting pauses until a connection ends, or for `pause` seconds.
     """
-    entrance = _Entrance(listener, handler, limits, observer, group)
+    entrance = _Acceptor(listener, handler, limits, observer, group)
     while True:
         try:
             await listener.wait_readable()
             entrance.accept_batch()
         except OSError as error:
-            if error.errno in CLOSED:
+            if error.errno in CLOSED_ERRORS:
                 return
             await entrance.pause(error, pause)
 
 
-class _Stranger(NamedTuple):
+class _UnknownClient(NamedTuple):
     """Who took a place and is not known."""
 
     host: str
     since: float
-    give_way: Callable[[], None]
+    on_evicted: Callable[[], None]
 
 
-class _Entrance:
+class _Acceptor:
     """What one accept loop works with."""
 
     __slots__ = ("_group", "_handler", "_limits", "_listener", "_observer")
@@ -232,20 +234,20 @@ class _Entrance:
 
     def accept_batch(self) -> None:
         """Accept what has arrived, up to a limit. Raises OSError when there is no way to accept more."""
-        for _ in range(BATCH):
+        for _ in range(ACCEPTS_PER_TURN):
             try:
                 stream = self._listener.accept_nowait()
             except OSError as error:
-                if error.errno not in GONE_ALREADY:
+                if error.errno not in CLIENT_GONE_ERRORS:
                     raise
                 continue
             if stream is None:
                 return
-            self._let_in(stream)
+            self._admit(stream)
 
     async def pause(self, error: OSError, seconds: float) -> None:
         """Wait until a connection ends; trying on at once would only burn the processor."""
-        if error.errno in SHORTAGES:
+        if error.errno in SHORTAGE_ERRORS:
             self._observer.accept_paused(self._listener.url, error.strerror or str(error))
         else:
             self._observer.unexpected_error(f"accepting at {self._listener.url}", error)
@@ -253,18 +255,18 @@ class _Entrance:
             async with asyncio.timeout(seconds):
                 await self._limits.wait_for_leave()
 
-    def _let_in(self, stream: ByteStream) -> None:
+    def _admit(self, stream: ByteStream) -> None:
         source = stream.remote.host
-        if refusal := self._limits.take(stream, source, stream.abort):
+        if refusal := self._limits.admit(stream, source, stream.abort):
             self._observer.connection_turned_away(source, refusal)
             stream.abort()
             return
-        guest = _Guest(stream, source, self._limits)
+        guest = _AcceptedConnection(stream, source, self._limits)
         task = self._group.create_task(guest.serve(self._handler, self._observer))
         task.add_done_callback(guest.gone)
 
 
-class _Guest:
+class _AcceptedConnection:
     """One stream that was let in."""
 
     __slots__ = ("_limits", "_source", "_stream")
@@ -283,4 +285,4 @@ class _Guest:
     def gone(self, _: asyncio.Task[None]) -> None:
         """Clean up, also after a task that was cancelled before it began."""
         self._stream.abort()
-        self._limits.give_back(self._stream)
+        self._limits.release(self._stream)

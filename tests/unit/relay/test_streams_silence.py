@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from socks6.relay.plane import RelayResult, RelaySettings
+from socks6.relay.streams import RelayResult, RelaySettings
 from socks6.telemetry import Ending
 from tests.kit.joined import PATHS, joined
 from tests.kit.loops import Run

@@ -9,7 +9,7 @@ from collections import deque
 import pytest
 from typing_extensions import override
 
-from socks6.net.serve import BATCH, ConnectionLimits, accept_streams, source_of
+from socks6.net.accept import ACCEPTS_PER_TURN, ConnectionLimits, accept_streams, source_of
 from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.telemetry import NullObserver
@@ -96,12 +96,10 @@ class Entrance:
         total: int = 0,
         per_source: int = 0,
         pause: float = 20.0,
-        strangers_give_way: bool = False,
+        evict_unknown: bool = False,
     ) -> None:
         self.listener = ScriptedListener(*arrivals)
-        self.limits = ConnectionLimits(
-            total=total, per_source=per_source, strangers_give_way=strangers_give_way
-        )
+        self.limits = ConnectionLimits(total=total, per_source=per_source, evict_unknown=evict_unknown)
         self.witness = Witness()
         self.inside: list[object] = []
         self.entered = asyncio.Event()
@@ -159,8 +157,8 @@ def test_every_stream_gets_its_handler(run: Run) -> None:
 
 def test_more_streams_than_a_batch_are_accepted_all_the_same(run: Run) -> None:
     async def play() -> None:
-        async with Entrance(*(From() for _ in range(2 * BATCH + 1))) as entrance:
-            assert len(entrance.inside) == 2 * BATCH + 1
+        async with Entrance(*(From() for _ in range(2 * ACCEPTS_PER_TURN + 1))) as entrance:
+            assert len(entrance.inside) == 2 * ACCEPTS_PER_TURN + 1
 
     run(play())
 
@@ -375,7 +373,7 @@ def crowd(limits: ConnectionLimits, host: str, count: int) -> list[list[bool]]:
     lost: list[list[bool]] = []
     for _ in range(count):
         gone: list[bool] = []
-        assert limits.take(gone_key(gone), host, functools.partial(gone.append, True)) == ""
+        assert limits.admit(gone_key(gone), host, functools.partial(gone.append, True)) == ""
         lost.append(gone)
     return lost
 
@@ -386,7 +384,7 @@ def gone_key(gone: list[bool]) -> int:
 
 def test_the_most_crowded_network_gives_way_and_newcomers_come_in(run: Run) -> None:
     async def scene() -> None:
-        limits = ConnectionLimits(total=400, strangers_give_way=True)
+        limits = ConnectionLimits(total=400, evict_unknown=True)
         honest = crowd(limits, "192.0.2.1", 20)
         crowds = [crowd(limits, f"2001:db8:a:{n:x}::1", 4) for n in range(200)]
         newcomers = crowd(limits, "198.51.100.1", 20)
@@ -400,33 +398,33 @@ def test_the_most_crowded_network_gives_way_and_newcomers_come_in(run: Run) -> N
 
 def test_who_is_known_gives_way_to_nobody(run: Run) -> None:
     async def scene() -> None:
-        limits = ConnectionLimits(total=8, strangers_give_way=True)
+        limits = ConnectionLimits(total=8, evict_unknown=True)
         known = crowd(limits, "192.0.2.1", 4)
         for gone in known:
-            limits.settle(gone_key(gone))
+            limits.mark_known(gone_key(gone))
         crowd(limits, "198.51.100.1", 100)
         assert not any(map(any, known))
         more: list[list[bool]] = []
         for _ in range(4):
             more += crowd(limits, "192.0.2.1", 1)
-            limits.settle(gone_key(more[-1]))
+            limits.mark_known(gone_key(more[-1]))
         assert limits.count == 8
-        assert limits.take(None, "192.0.2.9", lambda: None) == "8 connections already"
+        assert limits.admit(None, "192.0.2.9", lambda: None) == "8 connections already"
 
     run(scene())
 
 
 def test_who_is_known_no_more_gives_way_again(run: Run) -> None:
     async def scene() -> None:
-        limits = ConnectionLimits(total=4, strangers_give_way=True)
+        limits = ConnectionLimits(total=4, evict_unknown=True)
         (gone,) = crowd(limits, "192.0.2.1", 1)
-        limits.settle(gone_key(gone))
-        limits.unsettle(gone_key(gone), lambda: gone.append(True))
+        limits.mark_known(gone_key(gone))
+        limits.mark_unknown(gone_key(gone), lambda: gone.append(True))
         for host in ("198.51.100.1", "198.51.101.1", "198.51.102.1"):
             crowd(limits, host, 1)
         assert gone
-        limits.unsettle(gone_key(gone), lambda: None)  # has no place any more
-        limits.give_back(gone_key(gone))
+        limits.mark_unknown(gone_key(gone), lambda: None)  # has no place any more
+        limits.release(gone_key(gone))
         assert limits.count == 3
 
     run(scene())
@@ -434,15 +432,15 @@ def test_who_is_known_no_more_gives_way_again(run: Run) -> None:
 
 def test_a_stranger_that_is_unsettled_counts_once(run: Run) -> None:
     async def scene() -> None:
-        limits = ConnectionLimits(total=40, strangers_give_way=True)
+        limits = ConnectionLimits(total=40, evict_unknown=True)
         kept = crowd(limits, "192.0.2.1", 10)
         for gone in kept:
-            limits.unsettle(gone_key(gone), functools.partial(gone.append, True))
+            limits.mark_unknown(gone_key(gone), functools.partial(gone.append, True))
         others = crowd(limits, "198.51.100.1", 22)
         assert not any(map(any, kept))
         assert sum(map(any, others)) == 2
         for gone in kept + others:
-            limits.give_back(gone_key(gone))
+            limits.release(gone_key(gone))
         assert limits.count == 0
 
     run(scene())
@@ -450,11 +448,11 @@ def test_a_stranger_that_is_unsettled_counts_once(run: Run) -> None:
 
 def test_strangers_do_not_stay_long_where_they_are_many(run: Run) -> None:
     async def scene() -> None:
-        limits = ConnectionLimits(total=400, strangers_give_way=True, pressed_seconds=-1.0)
+        limits = ConnectionLimits(total=400, evict_unknown=True, pressure_seconds=-1.0)
         old = crowd(limits, "192.0.2.1", 150)
         assert not any(map(any, old))
         crowd(limits, "198.51.100.1", 1)
-        assert sum(map(any, old)) == BATCH
+        assert sum(map(any, old)) == ACCEPTS_PER_TURN
 
     run(scene())
 
@@ -463,7 +461,7 @@ def test_without_strangers_that_give_way_newcomers_are_turned_away(run: Run) -> 
     async def scene() -> None:
         limits = ConnectionLimits(total=2)
         crowd(limits, "192.0.2.1", 2)
-        assert limits.take(None, "192.0.2.1", lambda: None) == "2 connections already"
+        assert limits.admit(None, "192.0.2.1", lambda: None) == "2 connections already"
 
     run(scene())
 
@@ -471,7 +469,7 @@ def test_without_strangers_that_give_way_newcomers_are_turned_away(run: Run) -> 
 def test_a_stream_that_gives_way_is_reset_and_its_place_is_free(run: Run) -> None:
     async def scene() -> None:
         arrivals = [From("192.0.2.1") for _ in range(5)]
-        async with Entrance(*arrivals, total=4, strangers_give_way=True) as entrance:
+        async with Entrance(*arrivals, total=4, evict_unknown=True) as entrance:
             assert [aborted(stream) for stream in arrivals] == [True, True, False, False, False]
             assert entrance.limits.count == 3
         assert entrance.limits.count == 0

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks6.net.crowding import NO_NETWORKS, Crowd, Networks, networks_of
+from socks6.net.eviction import NO_NETWORKS, ClientsByNetwork, Networks, networks_of
 
 
-def crowd_of(hosts: list[str]) -> Crowd[int]:
-    crowd: Crowd[int] = Crowd()
+def crowd_of(hosts: list[str]) -> ClientsByNetwork[int]:
+    crowd: ClientsByNetwork[int] = ClientsByNetwork()
     for number, host in enumerate(hosts):
         crowd.add(number, host)
     return crowd
@@ -19,7 +19,7 @@ def chosen(hosts: list[str], wanted: int) -> list[int]:
     crowd = crowd_of(hosts)
     gone: list[int] = []
     for _ in range(wanted):
-        gone.append(crowd.first_to_go())
+        gone.append(crowd.next_to_evict())
         crowd.discard(gone[-1])
     return gone
 
@@ -66,7 +66,7 @@ def test_of_nobody_nobody_goes_first() -> None:
     crowd.discard(0)
     assert len(crowd) == 0
     with pytest.raises(LookupError):
-        crowd.first_to_go()
+        crowd.next_to_evict()
 
 
 HOSTS = [
@@ -87,7 +87,7 @@ def test_whoever_goes_is_the_oldest_of_the_most_crowded(hosts: list[str], data: 
         del left[number]
     assert len(crowd) == len(left)
     while left:
-        goes = crowd.first_to_go()
+        goes = crowd.next_to_evict()
         here = {number: networks_of(host) for number, host in left.items()}
         for size, within in (("large", None), ("middle", "large"), ("small", "middle")):
             rivals = [

@@ -12,7 +12,7 @@ import pytest
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.relay.delivery import deliver
-from socks6.relay.plane import RelayPlane, RelayResult, relay
+from socks6.relay.streams import RelayResult, StreamRelay, relay
 from socks6.telemetry import Ending
 from tests.kit.footprint import Footprint
 from tests.kit.joined import PATHS, RESETTING, SOCKETS, joined, tcp_pair
@@ -336,7 +336,7 @@ def test_a_cancelled_relay_closes_both_streams(run: Run, path: str) -> None:
 @every_path
 def test_streams_that_are_closed_already_end_it(run: Run, path: str) -> None:
     async def play() -> None:
-        plane = RelayPlane(PATHS[path][1])
+        plane = StreamRelay(PATHS[path][1])
         (client, ours), (theirs, remote) = PATHS[path][0](), PATHS[path][0]()
         await ours.aclose()
         result = await plane.relay(ours, theirs, first=b"hello")
@@ -351,7 +351,7 @@ def test_streams_that_are_closed_already_end_it(run: Run, path: str) -> None:
 @pytest.mark.parametrize("path", SOCKETS)
 def test_nothing_is_left_open(run: Run, path: str) -> None:
     async def play() -> None:
-        plane = RelayPlane(PATHS[path][1])
+        plane = StreamRelay(PATHS[path][1])
         await turns()
         before = Footprint.of().descriptors
         for _ in range(3):
@@ -403,7 +403,7 @@ import tests.kit.elsewhere
 import asyncio
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.unix import listen_unix
-from socks6.relay.plane import RelayPlane
+from socks6.relay.streams import RelayPlane
 
 async def main():
     (listener,) = await listen_tcp("127.0.0.1", 0)

@@ -73,7 +73,7 @@ async def flush(machine: Machine[EventT], stream: ByteStream) -> None:
         await stream.send(data)
 
 
-class Postponed:
+class DeferredWrite:
     """What a machine has to send, held back for company until the loop's next turn.
 
     An answer whose continuation is worked out without waiting leaves with it in one packet (8 % of the CPU of
@@ -90,7 +90,7 @@ class Postponed:
         raw = stream.raw_socket
         self._handle = None if raw is None else asyncio.get_running_loop().call_soon(self._write, raw)
 
-    async def begin(self) -> "Postponed":
+    async def begin(self) -> "DeferredWrite":
         """Write at once what cannot be held back. Raises OSError."""
         if self._handle is None:
             await flush(self._machine, self._stream)

@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 from typing_extensions import override
 
-from socks6.net.drive import flush, next_event
+from socks6.net.machine_io import flush, next_event
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from tests.kit.loops import Run

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from socks6.net.stream import ByteStream, unacknowledged_of
 from socks6.relay.copy import Copy
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
-from socks6.relay.watch import Watch
+from socks6.relay.idle import IdleMonitor
 from socks6.telemetry import Ending
 
 if sys.platform == "linux":
-    from socks6.relay.ends import end_of
+    from socks6.relay.endpoints import endpoint_of
     from socks6.relay.pump import Pumped
     from socks6.relay.splice import Kernel, Splice
 
@@ -42,12 +42,14 @@ class RelayResult:
     reason: str  # "" when done
 
 
-class RelayPlane:
+class StreamRelay:
     """What the relays of one event loop share. Any number of `relay` calls may run at the same time."""
 
     def __init__(self, settings: RelaySettings | None = None) -> None:
         self._settings = settings or RelaySettings()
-        self._watch = Watch(idle_timeout=self._settings.idle_timeout, fin_timeout=self._settings.fin_timeout)
+        self._watch = IdleMonitor(
+            idle_timeout=self._settings.idle_timeout, fin_timeout=self._settings.fin_timeout
+        )
         self._kernel: Kernel | None = None  # made when it is first needed, within the loop
 
     async def relay(self, client: ByteStream, remote: ByteStream, *, first: bytes = b"") -> RelayResult:
@@ -89,7 +91,7 @@ class RelayPlane:
         """Return the two streams joined on the relay's epoll, None where there is no such thing."""
         if sys.platform != "linux":
             return None
-        ends = end_of(client), end_of(remote)
+        ends = endpoint_of(client), endpoint_of(remote)
         if ends[0] is None or ends[1] is None:
             return None
         if self._kernel is None:
@@ -126,8 +128,8 @@ async def _close_broken(*sides: tuple[ByteStream, bool]) -> None:
 async def relay(
     client: ByteStream, remote: ByteStream, *, first: bytes = b"", settings: RelaySettings | None = None
 ) -> RelayResult:
-    """Join two streams as `RelayPlane.relay` does. For one relay; many of them had better share a plane."""
-    plane = RelayPlane(settings)
+    """Join two streams as `StreamRelay.relay` does. For one relay; many of them had better share a plane."""
+    plane = StreamRelay(settings)
     try:
         return await plane.relay(client, remote, first=first)
     finally:

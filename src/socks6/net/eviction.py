@@ -33,7 +33,7 @@ def networks_of(host: str) -> Networks:
     return Networks(packed[:8], packed[:7], packed[:6])
 
 
-class Crowd(Generic[KeyT]):
+class ClientsByNetwork(Generic[KeyT]):
     """Keys by the networks that they come from; finds the oldest one of the most crowded. Each call takes 3 to 10 µs.
 
     Of the large networks the one with the most counts; within it, the middle one with the most; within that, the
@@ -73,7 +73,7 @@ class Crowd(Generic[KeyT]):
         if not self._keys[small]:
             del self._keys[small]
 
-    def first_to_go(self) -> KeyT:
+    def next_to_evict(self) -> KeyT:
         """Return the oldest key of the most crowded network. Raises LookupError if there is none."""
         large = self._large.first()
         small = self._small[self._middle[large].first()].first()

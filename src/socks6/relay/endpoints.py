@@ -8,13 +8,13 @@ from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
 
 
-class End(Protocol):
+class RelayEndpoint(Protocol):
     """One side. Belongs to the relay; the stream that it stands for, to the relay's caller."""
 
     socket: sockets.socket  # for its events and its errors
 
     @property
-    def dry(self) -> bool:
+    def drained(self) -> bool:
         """Whether the last `receive` took all that the socket had, as far as one can know."""
 
     def receive(self, max_bytes: int) -> bytes | None:
@@ -33,14 +33,14 @@ class End(Protocol):
         """Take note of what befell the socket: then the end of what can be received is this error."""
 
 
-class PlainEnd:
+class SocketEndpoint:
     """A socket whose bytes are the stream's own."""
 
-    __slots__ = ("_failure", "_knows", "_rest", "dry", "socket")
+    __slots__ = ("_failure", "_knows", "_rest", "drained", "socket")
 
     def __init__(self, sock: sockets.socket) -> None:
         self.socket = sock
-        self.dry = False
+        self.drained = False
         self._knows = sock.proto == sockets.IPPROTO_TCP  # others may give a short piece and have more
         self._rest = memoryview(b"")
         self._failure: OSError | None = None
@@ -49,11 +49,11 @@ class PlainEnd:
         try:
             data = self.socket.recv(max_bytes)
         except BlockingIOError:
-            self.dry = True
+            self.drained = True
             return None
         if not data and self._failure is not None:
             raise same_error(self._failure)
-        self.dry = self._knows and len(data) < max_bytes
+        self.drained = self._knows and len(data) < max_bytes
         return data
 
     def put(self, data: bytes) -> bool:
@@ -82,7 +82,7 @@ class PlainEnd:
             self._failure = self._failure or error
 
 
-class TlsEnd:
+class TlsEndpoint:
     """A stream over TLS."""
 
     __slots__ = ("_stream", "socket")
@@ -92,8 +92,8 @@ class TlsEnd:
         self._stream = stream
 
     @property
-    def dry(self) -> bool:
-        return self._stream.dry
+    def drained(self) -> bool:
+        return self._stream.drained
 
     def receive(self, max_bytes: int) -> bytes | None:
         return self._stream.receive_nowait(max_bytes)
@@ -112,11 +112,11 @@ class TlsEnd:
         """Nothing needs to be noted: an end that TLS does not announce is an error anyway."""
 
 
-def end_of(stream: ByteStream) -> End | None:
+def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:
     """Return the end that a stream makes, None for streams that the relay's epoll cannot watch."""
     inner: ByteStream = getattr(stream, "carrier", stream)  # through a proxy: the stream to it
     if isinstance(inner, TlsStream):
         carrier = inner.carrier_socket
-        return None if carrier is None else TlsEnd(inner, carrier)
+        return None if carrier is None else TlsEndpoint(inner, carrier)
     raw = inner.raw_socket
-    return None if raw is None else PlainEnd(raw)
+    return None if raw is None else SocketEndpoint(raw)

@@ -6,7 +6,7 @@ from socks6.client.stream import ProxiedStream
 from socks6.net.stream import NO_ENDPOINT, ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsStream
-from socks6.relay.ends import PlainEnd, TlsEnd, end_of
+from socks6.relay.endpoints import SocketEndpoint, TlsEndpoint, endpoint_of
 from tests.kit.joined import tcp_pair, tls_pair
 from tests.kit.loops import Run
 from tests.kit.streams import BULK, closing, receive_all, receive_exactly
@@ -18,7 +18,7 @@ def test_what_the_socket_does_not_take_is_kept_and_flushed(run: Run, pair: objec
         assert callable(pair)
         near, far = pair()
         async with closing(near, far):
-            end = end_of(near)
+            end = endpoint_of(near)
             assert end is not None
             count = 0
             while end.put(BULK[:65536]):
@@ -43,7 +43,7 @@ def test_nothing_there_is_not_the_end(run: Run, pair: object) -> None:
         assert callable(pair)
         near, far = pair()
         async with closing(near, far):
-            end = end_of(near)
+            end = endpoint_of(near)
             assert end is not None
             assert end.receive(10) is None
             await far.send(b"x")
@@ -60,7 +60,7 @@ def test_an_end_that_came_with_the_last_bytes_is_still_to_be_received(run: Run) 
     async def play() -> None:
         near, far = tls_pair()
         async with closing(near, far):
-            end = end_of(near)
+            end = endpoint_of(near)
             assert end is not None
             assert isinstance(far, TlsStream)
             far._encrypt(b"last")
@@ -69,7 +69,7 @@ def test_an_end_that_came_with_the_last_bytes_is_still_to_be_received(run: Run) 
             while (data := end.receive(10)) is None:
                 pass
             assert data == b"last"
-            assert not end.dry
+            assert not end.drained
             assert end.receive(10) == b""
 
     run(play())
@@ -79,9 +79,9 @@ def test_streams_have_the_ends_of_their_kind(run: Run) -> None:
     async def play() -> None:
         streams: list[ByteStream] = [*tcp_pair(), *tls_pair(), *memory_stream_pair()]
         async with closing(*streams):
-            kinds = [type(end_of(stream)) for stream in streams]
-            assert kinds == [PlainEnd, PlainEnd, TlsEnd, TlsEnd, type(None), type(None)]
-            through = [type(end_of(ProxiedStream(stream, NO_ENDPOINT, ()))) for stream in streams]
+            kinds = [type(endpoint_of(stream)) for stream in streams]
+            assert kinds == [SocketEndpoint, SocketEndpoint, TlsEndpoint, TlsEndpoint, type(None), type(None)]
+            through = [type(endpoint_of(ProxiedStream(stream, NO_ENDPOINT, ()))) for stream in streams]
             assert through == kinds
 
     run(play())

@@ -5,7 +5,7 @@ import socket
 
 from socks6.message.codes import Command
 from socks6.message.requests import Request
-from socks6.net.drive import Postponed
+from socks6.net.machine_io import DeferredWrite
 from socks6.net.sockets import SocketStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.client import ClientConversation
@@ -36,7 +36,7 @@ def test_what_is_flushed_at_once_leaves_in_one_piece(run: Run) -> None:
     async def scene() -> None:
         ours, theirs = streams()
         machine = ClientConversation(NOOP)
-        postponed = await Postponed(machine, ours).begin()
+        postponed = await DeferredWrite(machine, ours).begin()
         assert theirs.receive_nowait(99) is None
         await postponed.flush()
         assert theirs.receive_nowait(99) == BYTES
@@ -51,7 +51,7 @@ def test_what_is_flushed_at_once_leaves_in_one_piece(run: Run) -> None:
 def test_what_is_not_flushed_leaves_by_itself(run: Run) -> None:
     async def scene() -> None:
         ours, theirs = streams()
-        postponed = await Postponed(ClientConversation(NOOP), ours).begin()
+        postponed = await DeferredWrite(ClientConversation(NOOP), ours).begin()
         assert await theirs.receive() == BYTES
         await postponed.flush()
         assert theirs.receive_nowait(99) is None
@@ -65,7 +65,7 @@ def test_what_the_socket_did_not_take_is_flushed_later(run: Run) -> None:
     async def scene() -> None:
         ours, theirs = streams()
         full = fill(ours)
-        postponed = await Postponed(ClientConversation(NOOP), ours).begin()
+        postponed = await DeferredWrite(ClientConversation(NOOP), ours).begin()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
@@ -83,7 +83,7 @@ def test_what_the_socket_did_not_take_is_flushed_later(run: Run) -> None:
 def test_nothing_leaves_once_it_is_cancelled(run: Run) -> None:
     async def scene() -> None:
         ours, theirs = streams()
-        postponed = await Postponed(ClientConversation(NOOP), ours).begin()
+        postponed = await DeferredWrite(ClientConversation(NOOP), ours).begin()
         postponed.cancel()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -97,7 +97,7 @@ def test_nothing_leaves_once_it_is_cancelled(run: Run) -> None:
 def test_streams_without_a_socket_hold_nothing_back(run: Run) -> None:
     async def scene() -> None:
         ours, theirs = memory_stream_pair()
-        postponed = await Postponed(ClientConversation(NOOP), ours).begin()
+        postponed = await DeferredWrite(ClientConversation(NOOP), ours).begin()
         assert theirs.receive_nowait(99) == BYTES
         postponed.cancel()
         ours.abort()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-LONGEST_PERIOD: Final = 10.0  # seconds between two looks; a time-out is late by as much at the most
+MAX_CHECK_SECONDS: Final = 10.0  # seconds between two looks; a time-out is late by as much at the most
 
 
 class Watched(Protocol):
@@ -23,7 +23,7 @@ class Watched(Protocol):
         """End it: nothing moved for too long."""
 
 
-class Watch:
+class IdleMonitor:
     """Looks at every relay now and then.
 
     What moved is found by comparing byte counts, so that moving bytes costs nothing here, and an idle relay
@@ -38,7 +38,7 @@ class Watch:
         self._fin_timeout = fin_timeout
         self._clock = clock
         limits = [limit for limit in (idle_timeout, fin_timeout) if limit > 0]
-        self._period = min(LONGEST_PERIOD, *(limit / 4 for limit in limits)) if limits else 0.0
+        self._period = min(MAX_CHECK_SECONDS, *(limit / 4 for limit in limits)) if limits else 0.0
         self._relays: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from socks6.relay.watch import LONGEST_PERIOD, Watch
+from socks6.relay.idle import MAX_CHECK_SECONDS, IdleMonitor
 from tests.kit.clock import ManualClock
 from tests.kit.loops import Run
 from tests.kit.streams import until
@@ -35,7 +35,7 @@ class Scene:
 
     def __init__(self, idle_timeout: float = 100.0, fin_timeout: float = 10.0) -> None:
         self.clock = ManualClock()
-        self.watch = Watch(idle_timeout=idle_timeout, fin_timeout=fin_timeout, clock=self.clock)
+        self.watch = IdleMonitor(idle_timeout=idle_timeout, fin_timeout=fin_timeout, clock=self.clock)
         self.relay = Quiet()
         self.watch.add(self.relay)
 
@@ -140,7 +140,7 @@ def test_a_removed_relay_is_left_alone(run: Run) -> None:
 
 def test_the_watch_looks_by_itself(run: Run) -> None:
     async def play() -> None:
-        watch = Watch(idle_timeout=0.02, fin_timeout=0)
+        watch = IdleMonitor(idle_timeout=0.02, fin_timeout=0)
         relay = Quiet()
         watch.add(relay)
         await until(lambda: relay.expired)
@@ -151,7 +151,7 @@ def test_the_watch_looks_by_itself(run: Run) -> None:
 
 def test_no_timer_is_left_when_there_is_nothing_to_watch(run: Run) -> None:
     async def play() -> None:
-        watch = Watch(idle_timeout=0.01, fin_timeout=0)
+        watch = IdleMonitor(idle_timeout=0.01, fin_timeout=0)
         relay = Quiet()
         watch.add(relay)
         watch.remove(relay)
@@ -163,7 +163,7 @@ def test_no_timer_is_left_when_there_is_nothing_to_watch(run: Run) -> None:
 
 
 def test_looks_are_seldom_and_seldom_late() -> None:
-    assert Watch(idle_timeout=7440, fin_timeout=60)._period == LONGEST_PERIOD
-    assert Watch(idle_timeout=8, fin_timeout=60)._period == 2
-    assert Watch(idle_timeout=0, fin_timeout=4)._period == 1
-    assert Watch(idle_timeout=0, fin_timeout=0)._period == 0
+    assert IdleMonitor(idle_timeout=7440, fin_timeout=60)._period == MAX_CHECK_SECONDS
+    assert IdleMonitor(idle_timeout=8, fin_timeout=60)._period == 2
+    assert IdleMonitor(idle_timeout=0, fin_timeout=4)._period == 1
+    assert IdleMonitor(idle_timeout=0, fin_timeout=0)._period == 0
