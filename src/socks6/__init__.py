@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from socks6.client.association import Association
+    from socks6.client.bind_server import BindServer
     from socks6.client.client import Client
     from socks6.client.datagram_transport import ProxiedDatagramTransport
     from socks6.client.listener import BindListener
     from socks6.client.options import StackOptions
     from socks6.client.outbound import Socks6Outbound
-    from socks6.client.server import BindServer
     from socks6.client.stream import ProxiedStream
     from socks6.errors import (
         AddressTypeNotSupported,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Socks6Error,
         TlsFailed,
         TokenRejected,
-        TTLExpired,
+        TtlExpired,
         VersionMismatch,
     )
     from socks6.message.codes import Leg, Parity
@@ -121,10 +121,10 @@ __all__ = [
     "Socks6Outbound",
     "StackOptions",
     "StackRule",
-    "TTLExpired",
     "TlsFailed",
     "TlsParameters",
     "TokenRejected",
+    "TtlExpired",
     "UserTable",
     "VersionMismatch",
 ]
@@ -136,7 +136,7 @@ _HOMES: Final = {
     "AuthenticationFailed": "socks6.errors",
     "Authenticator": "socks6.proxy.authentication.base",
     "BindListener": "socks6.client.listener",
-    "BindServer": "socks6.client.server",
+    "BindServer": "socks6.client.bind_server",
     "ByteStream": "socks6.net.stream",
     "CertificateRefused": "socks6.errors",
     "Client": "socks6.client.client",
@@ -190,7 +190,7 @@ _HOMES: Final = {
     "Socks6Outbound": "socks6.client.outbound",
     "StackOptions": "socks6.client.options",
     "StackRule": "socks6.policy.stack",
-    "TTLExpired": "socks6.errors",
+    "TtlExpired": "socks6.errors",
     "TlsFailed": "socks6.errors",
     "TlsParameters": "socks6.net.encryption.settings",
     "TokenRejected": "socks6.errors",

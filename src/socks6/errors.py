@@ -23,7 +23,7 @@
         ├── NetworkUnreachable                 03
         ├── HostUnreachable                    04
         ├── ConnectionRefused (ConnectionRefusedError)    05
-        ├── TTLExpired                         06
+        ├── TtlExpired                         06
         ├── CommandNotSupported                07
         ├── AddressTypeNotSupported            08
         └── ConnectionTimedOut (TimeoutError)  09
@@ -190,7 +190,7 @@ class ConnectionRefused(OperationFailed, ConnectionRefusedError):
     default_errno = errno.ECONNREFUSED
 
 
-class TTLExpired(OperationFailed):
+class TtlExpired(OperationFailed):
     """Reply 06: the packets died on their way; `reporter` is the address of the router that said so, if known."""
 
     default_code = 0x06
@@ -230,7 +230,7 @@ _BY_CODE: Final[dict[int, type[OperationFailed]]] = {
         NetworkUnreachable,
         HostUnreachable,
         ConnectionRefused,
-        TTLExpired,
+        TtlExpired,
         CommandNotSupported,
         AddressTypeNotSupported,
         ConnectionTimedOut,

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import pytest
 
 from socks6 import Client, ProxiedStream, ProxyUnreachable
-from socks6.client import way
+from socks6.client import connector
 from socks6.net import resolve, silent_peers
 from socks6.net.resolve import ResolvedAddress, Resolver
 from tests.kit.certificates import write_certificate
@@ -230,7 +230,7 @@ def test_a_proxy_is_found_where_its_name_leads_by_now(  # noqa: PLR0917 - fixtur
     def look_up(_: bytes, port: int) -> list[ResolvedAddress]:
         return [ResolvedAddress(socket.AF_INET, (host, port)) for host in addresses]
 
-    monkeypatch.setattr(way, "Resolver", functools.partial(Resolver, lookup=look_up))
+    monkeypatch.setattr(connector, "Resolver", functools.partial(Resolver, lookup=look_up))
     files = write_certificate(tmp_path, "proxy.example")
 
     async def scene(port: int, place: Place) -> None:
@@ -246,7 +246,9 @@ def test_a_proxy_is_found_where_its_name_leads_by_now(  # noqa: PLR0917 - fixtur
             async with await client.connect(place.host, place.port) as other:
                 await answers(other)
             stream.abort()
-            for pooled in client._asker._way._quic._pool if client._asker._way._quic else ():
+            for pooled in (
+                client._requester._connector._quic._pool if client._requester._connector._quic else ()
+            ):
                 pooled.connection.abort()  # what was sent to the old address would be waited for
 
     with contextlib.ExitStack() as stack:

@@ -15,7 +15,7 @@ from typing import IO, Final
 import pytest
 
 from socks6.client.client import Client
-from socks6.client.quic import SURE_SECONDS
+from socks6.client.quic_pool import RECENTLY_HEARD_SECONDS
 from socks6.errors import TlsFailed
 from socks6.net.transports.quic.backends import load_backend
 from tests.kit.certificates import Files, pin_of_file, write_certificate
@@ -274,9 +274,11 @@ def test_the_first_request_after_a_restart_works(run: Run, files: Files, backend
                 assert await stream.receive() == b"!"
             far.process.kill()
         with over_quic(files, query=f"&backend={backend}", port=far.place.port):
-            way = client._asker._way._quic
+            way = client._requester._connector._quic
             assert way is not None
-            way._pool[0].connection._pump.last_received_at -= SURE_SECONDS  # a server seldom starts faster
+            way._pool[
+                0
+            ].connection._pump.last_received_at -= RECENTLY_HEARD_SECONDS  # a server seldom starts faster
             async with client, await client.connect(place.host, place.port, initial_data=first) as stream:
                 await stream.send(b"there?")
                 assert await receive_exactly(stream, len(first) + 6) == first + b"there?"

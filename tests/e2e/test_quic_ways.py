@@ -164,7 +164,7 @@ def test_a_client_uses_one_connection_for_each_command_and_a_new_one_when_it_die
         assert connection is not None
         listener = await client.bind("127.0.0.1", backlog=2)
         await client.noop()
-        pool = client._asker._way._quic
+        pool = client._requester._connector._quic
         assert pool is not None
         assert len(pool._pool) == 2
         connection.close()

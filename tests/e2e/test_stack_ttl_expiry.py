@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from socks6.errors import HostUnreachable, NetworkUnreachable, NotAllowed, OperationFailed, TTLExpired
+from socks6.errors import HostUnreachable, NetworkUnreachable, NotAllowed, OperationFailed, TtlExpired
 from socks6.message.codes import ReplyCode
 from socks6.message.options import HappyEyeballs, Ttl
 from socks6.net.direct import DirectOutbound
@@ -35,7 +35,7 @@ def test_each_router_on_the_way_names_itself(run: Run, far: Road, family: int) -
     async def play() -> None:
         for ttl in range(1, ROUTERS + 1):
             began = time.monotonic()
-            with pytest.raises(TTLExpired) as raised:
+            with pytest.raises(TtlExpired) as raised:
                 async with reached(host, port_of(listener), Ttl(leg=2, ttl=ttl)):
                     pass
             assert raised.value.code == ReplyCode.TTL_EXPIRED
@@ -53,7 +53,7 @@ def test_all_addresses_of_a_name_may_die(run: Run, far: Road) -> None:
     names = {"host": (far.last_address(socket.AF_INET6), far.last_address())}
 
     async def play() -> None:
-        with pytest.raises(TTLExpired) as raised:
+        with pytest.raises(TtlExpired) as raised:
             async with reached(
                 "host",
                 9,

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from socks6.client.client import Client
-from socks6.errors import TTLExpired, operation_failure
+from socks6.errors import TtlExpired, operation_failure
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.replies import OperationReply
 from socks6.net.transports.memory import memory_stream_pair
@@ -104,7 +104,7 @@ def test_each_failure_is_answered_with_its_code_and_no_address(run: Run, code: i
     run(scene())
 
 
-EXPIRED = TTLExpired("as told", reporter="10.0.1.1")
+EXPIRED = TtlExpired("as told", reporter="10.0.1.1")
 
 
 @pytest.mark.parametrize("leg", ["8", "c"])

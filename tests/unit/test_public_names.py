@@ -66,7 +66,7 @@ PUBLIC: Final = [
     "Socks6Outbound",
     "StackOptions",
     "StackRule",
-    "TTLExpired",
+    "TtlExpired",
     "TlsFailed",
     "TlsParameters",
     "TokenRejected",

@@ -21,7 +21,7 @@ from socks6.errors import (
     NotAllowed,
     OperationFailed,
     ProxyTimedOut,
-    TTLExpired,
+    TtlExpired,
 )
 from socks6.message.codes import Leg
 from socks6.message.options import Ttl, find_all
@@ -66,7 +66,7 @@ class ConnectionTrace(Trace):
         started = time.monotonic()
         try:
             stream = await self.client.connect(self.host, self.port, options=options)
-        except TTLExpired as expired:
+        except TtlExpired as expired:
             elapsed = time.monotonic() - started
             return Probe(outcome=Outcome.PASSED_BY, address=expired.reporter or NOBODY, seconds=elapsed)
         except (ConnectionTimedOut, ProxyTimedOut):

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from socks6.client.paths import DatagramPath
 from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram, ReceiveQueue
 from socks6.client.request import error_for
-from socks6.client.session import Hold
+from socks6.client.session import SessionLease
 from socks6.errors import (
     DatagramFailed,
     DatagramTooLarge,
@@ -80,7 +80,7 @@ class Association:
         options: tuple[StackOption, ...],
         dialect: Dialect,
         layout: DatagramLayout,
-        hold: Hold | None = None,
+        lease: SessionLease | None = None,
     ) -> None:
         """See `Client.associate`, which makes them."""
         self.bound: Final = bound
@@ -89,7 +89,7 @@ class Association:
         self._reports = told is not None and told.availability == Availability.YES
         self._id = association_id
         self._stream = stream
-        self._session_hold = hold
+        self._session_hold = lease
         self._conversation = conversation
         self._dialect = dialect
         self._layout = layout
@@ -195,7 +195,7 @@ class Association:
             self._chosen_path.close()
         self._stream.abort()
         if self._session_hold is not None:
-            self._session_hold.let_go()
+            self._session_hold.release()
         self._over(ProxyUnreachable("the association was closed"))
 
     def set_path(self, path: DatagramPath) -> None:

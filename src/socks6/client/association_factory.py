@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from socks6.client.asking import Granted
 from socks6.client.association import Association
 from socks6.client.paths import StreamPath, UdpPath, socket_beside
 from socks6.client.quic_path import DatagramDemux
 from socks6.client.request import error_for
+from socks6.client.requester import GrantedRequest
 from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, AssociationMessage
@@ -39,7 +39,7 @@ BLOCKED_SECONDS: Final = 300.0  # for so long "auto" takes the stream at once, w
 END_SECONDS: Final = 2.0  # what the proxy gets to end an association that was not confirmed
 
 
-RequestFunction: TypeAlias = Callable[[Request], Awaitable[Granted]]
+RequestFunction: TypeAlias = Callable[[Request], Awaitable[GrantedRequest]]
 
 
 class AssociationFactory:
@@ -129,7 +129,7 @@ class AssociationFactory:
             options=tuple(find_all(granted.reply.options, StackOption)),
             dialect=self._dialect,
             layout=layout or self._dialect.datagram_layout,
-            hold=granted.hold,
+            lease=granted.lease,
         )
         near = tuple(
             option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
@@ -142,7 +142,7 @@ class _UnconfirmedAssociation:
 
     def __init__(
         self,
-        granted: Granted,
+        granted: GrantedRequest,
         association: Association,
         association_id: int,
         near: tuple[StackOption, ...],
@@ -273,7 +273,7 @@ class _UnconfirmedAssociation:
             self._limit.reschedule(asyncio.get_running_loop().time())
 
 
-async def _next_message(granted: Granted) -> AssociationMessage:
+async def _next_message(granted: GrantedRequest) -> AssociationMessage:
     """Return the next message on the stream. Raises what anything else means."""
     try:
         event: ClientEvent | None = MessagesIgnored()

@@ -8,9 +8,9 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.asking import Granted
-from socks6.client.listener import HASTY_SECONDS, Ask, BindListener, pause_after
+from socks6.client.listener import SHORT_BIND_SECONDS, BindListener, RequestFunction, retry_pause
 from socks6.client.request import await_peer, failure_of
+from socks6.client.requester import GrantedRequest
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, ProxyUnreachable, Socks6Error
 from socks6.message.codes import Command, ReplyCode
@@ -22,10 +22,10 @@ from socks6.protocol.events import PeerConnected
 
 MAX_IN_FLIGHT: Final = 32  # BINDs that wait for peers, and peers that wait for accept(), whatever the backlog
 MAX_FAILURES: Final = 5  # in a row, without one BIND that waits: then the proxy means it
-PROBE_SECONDS: Final = 30  # a proxy that is gone without a word is missed after four times as long
+KEEPALIVE_SECONDS: Final = 30  # a proxy that is gone without a word is missed after four times as long
 
 
-class BacklogListener(BindListener):
+class BacklogBind(BindListener):
     """Keeps accept-BINDs waiting at the proxy, as many as the backlog allows, so that peers are fetched at once.
 
     The connection of the first BIND stays open and is watched: when it ends, so does the port. The proxy may
@@ -35,8 +35,8 @@ class BacklogListener(BindListener):
 
     def __init__(
         self,
-        ask: Ask,
-        granted: Granted,
+        ask: RequestFunction,
+        granted: GrantedRequest,
         options: tuple[Option, ...],
         backlog: int,
         *,
@@ -51,7 +51,7 @@ class BacklogListener(BindListener):
             command=Command.BIND, host=self.bound.host, port=self.bound.port, options=options
         )
         if granted.stream.raw_socket is not None:
-            probe_when_idle(granted.stream.raw_socket, PROBE_SECONDS)
+            probe_when_idle(granted.stream.raw_socket, KEEPALIVE_SECONDS)
         in_flight = min(backlog, at_a_time or MAX_IN_FLIGHT, MAX_IN_FLIGHT)
         self._room = asyncio.Semaphore(in_flight)
         self._ready: deque[ProxiedStream] = deque()
@@ -131,7 +131,7 @@ class BacklogListener(BindListener):
                 failures, reason = failures + 1, error
             else:
                 failures = 0
-                hasty = hasty + 1 if stream is None and now() - asked_at < HASTY_SECONDS else 0
+                hasty = hasty + 1 if stream is None and now() - asked_at < SHORT_BIND_SECONDS else 0
             if stream is None:
                 self._room.release()
             else:
@@ -161,7 +161,7 @@ class BacklogListener(BindListener):
         """Wait before asking again; less if a peer is announced meanwhile."""
         self._announced.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause_after(attempts)):
+            async with asyncio.timeout(retry_pause(attempts)):
                 await self._announced.wait()
 
     def _fail(self, error: Exception) -> None:

@@ -8,11 +8,11 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.asking import Granted
-from socks6.client.backlog import BacklogListener
-from socks6.client.listener import HASTY_SECONDS, Ask, BindListener, pause_after
-from socks6.client.pushed import PushDesk
+from socks6.client.backlog import BacklogBind
+from socks6.client.listener import SHORT_BIND_SECONDS, BindListener, RequestFunction, retry_pause
+from socks6.client.pushed import PushedStreamRouter
 from socks6.client.request import await_peer
+from socks6.client.requester import GrantedRequest
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
 from socks6.message.codes import Command
@@ -21,24 +21,28 @@ from socks6.message.options import ListenBacklog, Option, find
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint, connection_of
 
-REBIND_PAUSES: Final = (0.05, 0.2, 0.8)  # seconds that the proxy gets to free the port of the last peer
+REBIND_PAUSES_SECONDS: Final = (
+    0.05,
+    0.2,
+    0.8,
+)  # seconds that the proxy gets to free the port of the last peer
 
 
 async def open_listener(
-    ask: Ask,
+    ask: RequestFunction,
     place: Endpoint,
     options: tuple[Option, ...],
     backlog: int,
     *,
     eager: bool,
-    desk: PushDesk | None,
+    push_router: PushedStreamRouter | None,
     dialect: Dialect = DRAFT_12,
 ) -> BindListener:
     """Have the proxy listen at a place; return the listener that suits its answer. Raises Socks6Error.
 
-    `desk` sorts the streams that the proxy opens for peers, where it can.
+    `push_router` sorts the streams that the proxy opens for peers, where it can.
     """
-    numbered = desk.new_id() if desk else ()
+    numbered = push_router.new_id() if push_router else ()
     wanted = (*options, ListenBacklog(backlog=backlog), *numbered) if backlog else options
     request = Request(command=Command.BIND, host=place.host, port=place.port, options=wanted)
     # § Listen Backlog options: provided that the request is part of a session
@@ -46,10 +50,10 @@ async def open_listener(
     answer = find(granted.reply.options, ListenBacklog)
     connection = connection_of(granted.stream)
     if backlog and answer is not None and answer.backlog:
-        if desk is not None and connection is not None:
-            return desk.open(granted, connection, answer.backlog)
-        return BacklogListener(ask, granted, options, answer.backlog, at_a_time=dialect.accept_binds)
-    listener = PlainListener(ask, granted, place.host, options, eager=eager and backlog > 0)
+        if push_router is not None and connection is not None:
+            return push_router.open(granted, connection, answer.backlog)
+        return BacklogBind(ask, granted, options, answer.backlog, at_a_time=dialect.accept_binds)
+    listener = SinglePeerBind(ask, granted, place.host, options, eager=eager and backlog > 0)
     if backlog:
         logging.getLogger("socks6").warning(
             "the proxy keeps no backlog bound=%s port=%d asked=%d: it takes one peer after the other,"
@@ -61,7 +65,7 @@ async def open_listener(
     return listener
 
 
-class PlainListener(BindListener):
+class SinglePeerBind(BindListener):
     """One BIND for each peer, the next one at the same port where the proxy lets it.
 
     `host` is what was asked for at first: the address in a reply may be one that the proxy cannot bind.
@@ -70,14 +74,20 @@ class PlainListener(BindListener):
     """
 
     def __init__(
-        self, ask: Ask, granted: Granted, host: str, options: tuple[Option, ...], *, eager: bool
+        self,
+        ask: RequestFunction,
+        granted: GrantedRequest,
+        host: str,
+        options: tuple[Option, ...],
+        *,
+        eager: bool,
     ) -> None:
         super().__init__(granted)
         self._ask = ask
         self._host = host
         self._wire = options
         self._eager = eager
-        self._waiting: Granted | None = granted  # the BIND whose peer is yet to come
+        self._waiting: GrantedRequest | None = granted  # the BIND whose peer is yet to come
         self._ready: deque[ProxiedStream] = deque()  # at most one: whose accept() was cancelled
         self._turn = asyncio.Lock()  # one caller reads; the others wait for theirs
         self._closing = asyncio.Event()
@@ -109,7 +119,7 @@ class PlainListener(BindListener):
         if self._eager:
             await self._prepare()
 
-    async def _await_peer(self, granted: Granted) -> None:
+    async def _await_peer(self, granted: GrantedRequest) -> None:
         """Have a peer ready, or else, when the proxy has waited long enough, no BIND any more."""
         try:
             reply = await await_peer(granted.conversation, granted.stream)
@@ -127,8 +137,8 @@ class PlainListener(BindListener):
     def _pace(self) -> None:
         """Have a proxy that gives BINDs no time be asked less and less often."""
         now = asyncio.get_running_loop().time()
-        self._hasty = self._hasty + 1 if now - self._asked_at < HASTY_SECONDS else 0
-        self._not_before = now + pause_after(self._hasty) if self._hasty else now
+        self._hasty = self._hasty + 1 if now - self._asked_at < SHORT_BIND_SECONDS else 0
+        self._not_before = now + retry_pause(self._hasty) if self._hasty else now
 
     async def _prepare(self) -> None:
         try:
@@ -136,19 +146,19 @@ class PlainListener(BindListener):
         except Socks6Error as error:  # whoever wants the next peer tries again, and is told
             logging.getLogger("socks6").debug("no further BIND yet reason=%r", str(error))
 
-    async def _bind_again(self) -> Granted:
+    async def _bind_again(self) -> GrantedRequest:
         """Ask for the same port once more; a little later if it is not free yet, or the proxy in a hurry."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._not_before):
                 await self._closing.wait()
-        for pause in REBIND_PAUSES:
+        for pause in REBIND_PAUSES_SECONDS:
             try:
                 return await self._bind_once()
             except OperationFailed:
                 await asyncio.sleep(pause)
         return await self._bind_once()
 
-    async def _bind_once(self) -> Granted:
+    async def _bind_once(self) -> GrantedRequest:
         self._check_open()
         granted = await self._ask(
             Request(command=Command.BIND, host=self._host, port=self.bound.port, options=self._wire)

@@ -12,16 +12,16 @@ from typing import Final, TypeVar
 
 from typing_extensions import override
 
-from socks6.client.asking import Asker, Granted, MethodFactory
 from socks6.client.bind import open_listener
+from socks6.client.bind_server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
+from socks6.client.connector import DialFunction
 from socks6.client.datagrams import DatagramClient
 from socks6.client.listener import BindListener
 from socks6.client.options import Options, flatten, with_defaults
-from socks6.client.pushed import PushDesk
-from socks6.client.server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
+from socks6.client.pushed import PushedStreamRouter
+from socks6.client.requester import GrantedRequest, MethodFactory, Requester
 from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
-from socks6.client.way import Dial
 from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command
@@ -33,7 +33,7 @@ from socks6.net.url import AUTO, QUIC, ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call: dialling the proxy, and its dialling the host
-LEAVE_SECONDS: Final = 5.0  # leaving a client takes no longer, whatever the proxy and the far hosts do
+EXIT_SECONDS: Final = 5.0  # leaving a client takes no longer, whatever the proxy and the far hosts do
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -80,7 +80,7 @@ class Client(DatagramClient):
         self,
         proxy: str | ProxyUrl,
         *,
-        dial: Dial | None = None,
+        dial: DialFunction | None = None,
         methods: Sequence[MethodFactory] = (),
         timeout: float | None = DEFAULT_TIMEOUT,
         dialect: Dialect | None = None,
@@ -99,7 +99,7 @@ class Client(DatagramClient):
         self.fast_open: Final = fast_open
         self._dialect: Final = dialect
         self._timeout: Final = timeout
-        self._asker: Final = Asker(
+        self._requester: Final = Requester(
             self.url,
             dial=dial,
             methods=ways,
@@ -111,12 +111,12 @@ class Client(DatagramClient):
 
         pushes = dial is None and self.url.transport in {QUIC, AUTO}
         self._manager: Final = (
-            PushDesk(dialect, option_table, numbered=self.url.quic.stream_ids) if pushes else None
+            PushedStreamRouter(dialect, option_table, numbered=self.url.quic.stream_ids) if pushes else None
         )
 
     async def __aenter__(self) -> "Client":
         """Return the client. Blocks may be nested, and tasks may have one each: the last one to end counts."""
-        self._carriers.enter()
+        self._transports.enter()
         return self
 
     async def __aexit__(
@@ -127,16 +127,16 @@ class Client(DatagramClient):
         Transports that were closed have a moment to deliver their last bytes; those left open are cut off. All
         of it takes LEAVE_SECONDS at the most, and no time where the block, or leaving it, is cancelled.
         """
-        if not self._carriers.leave():
+        if not self._transports.leave():
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE_SECONDS):
+            async with asyncio.timeout(EXIT_SECONDS):
                 try:
-                    await self._carriers.end(deliver=kind is None)
+                    await self._transports.end(deliver=kind is None)
                     if not isinstance(error, asyncio.CancelledError):  # who cancels does not want to wait
-                        await self._asker.leave()
+                        await self._requester.leave()
                 finally:
-                    self._asker.abandon()
+                    self._requester.abandon()
 
     async def aclose(self) -> None:
         """Have the proxy tear the session down, within seconds; raises nothing. Idempotent.
@@ -145,14 +145,14 @@ class Client(DatagramClient):
         while a stream of the client's is open or was closed only just; sockets that streams or transports were
         made into count as open for good.
         """
-        await self._asker.leave()
+        await self._requester.leave()
 
     def close_idle(self) -> None:
         """Close what no stream of ours uses of the connections to the proxy: QUIC keeps them between requests.
 
         The next request makes a new one; one that spends a token goes as early data then (0-RTT).
         """
-        self._asker.close_idle()
+        self._requester.close_idle()
 
     async def open_session(self, *, timeout: float | None = None) -> bool:
         """Open a session ahead of the first request; return whether the proxy has granted one.
@@ -161,7 +161,7 @@ class Client(DatagramClient):
         made with `session=False` has none.
         """
         async with self._limit(timeout):
-            return await self._asker.open_session()
+            return await self._requester.open_session()
 
     @override
     def __repr__(self) -> str:
@@ -194,7 +194,7 @@ class Client(DatagramClient):
             Endpoint(reply.host, reply.port),
             tuple(find_all(reply.options, StackOption)),
             peer=Endpoint(request.host, port),
-            hold=granted.hold,
+            lease=granted.lease,
         )
 
     async def noop(self, *, timeout: float | None = None) -> float:
@@ -265,7 +265,7 @@ class Client(DatagramClient):
                 idempotent=idempotent,
             )
             name = (server_hostname or without_trailing_dot(host)) if ssl else None
-            return await self._carriers.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
+            return await self._transports.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
 
     async def bind(
         self,
@@ -295,7 +295,7 @@ class Client(DatagramClient):
         place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
         ask = partial(self._grant, timeout=timeout)
         return await open_listener(
-            ask, place, wire, backlog, eager=eager, desk=self._manager, dialect=self._dialect
+            ask, place, wire, backlog, eager=eager, push_router=self._manager, dialect=self._dialect
         )
 
     async def start_server(
@@ -318,7 +318,7 @@ class Client(DatagramClient):
 
         async def serve(stream: ProxiedStream) -> None:
             reader = asyncio.StreamReader(limit=limit)
-            await self._carriers.open(
+            await self._transports.open(
                 stream,
                 lambda: asyncio.StreamReaderProtocol(reader, client_connected_cb),
                 ssl=ssl,
@@ -329,7 +329,7 @@ class Client(DatagramClient):
         return BindServer(listener, serve)
 
     @override
-    async def _ask_to_associate(self, request: Request) -> Granted:
+    async def _ask_to_associate(self, request: Request) -> GrantedRequest:
         return await self._grant(request)
 
     async def _grant(
@@ -340,13 +340,13 @@ class Client(DatagramClient):
         timeout: float | None = None,
         idempotent: bool = False,
         needs_session: bool = False,
-        within: Granted | None = None,
-    ) -> Granted:
+        within: GrantedRequest | None = None,
+    ) -> GrantedRequest:
         """Make one request; return it as far as the Operation Reply."""
         async with self._limit(timeout):
             if within is not None:
-                return await self._asker.ask_within(within, request)
-            return await self._asker.ask(
+                return await self._requester.ask_within(within, request)
+            return await self._requester.ask(
                 request, initial_data, idempotent=idempotent, needs_session=needs_session
             )
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeVar
 
-from socks6.client.asking import Granted
 from socks6.client.association import Association
 from socks6.client.association_factory import AssociationFactory, UdpPathChoice
 from socks6.client.datagram_transport import ProxiedDatagramTransport
 from socks6.client.options import Options, StackOptions, flatten, for_datagrams, with_defaults
-from socks6.client.transport import Carriers
+from socks6.client.requester import GrantedRequest
+from socks6.client.transport import TransportFactory
 from socks6.message.address import normalize_host
 from socks6.message.codes import Command, Parity
 from socks6.message.dialect import DatagramLayout, Dialect
@@ -35,7 +35,7 @@ class DatagramClient(ABC):
 
     def __init__(self, url: ProxyUrl, *, dialect: Dialect) -> None:
         self.url: Final = url
-        self._carriers: Final = Carriers()
+        self._transports: Final = TransportFactory()
         self._association_factory: Final = AssociationFactory(self._ask_to_associate, dialect, url=url)
 
     @asynccontextmanager
@@ -100,7 +100,7 @@ class DatagramClient(ABC):
         else is as with `associate`. The client must be in
         use as `async with Client(...)`: raises LocalProtocolError otherwise.
         """
-        self._carriers.check()
+        self._transports.check()
         remote = None if remote_addr is None else (normalize_host(remote_addr[0]), remote_addr[1])
         protocol = protocol_factory()
         wishes = StackOptions(udp_error=errors or None)
@@ -109,11 +109,11 @@ class DatagramClient(ABC):
         )
         transport = ProxiedDatagramTransport(association, protocol, remote)
         try:
-            self._carriers.check()
+            self._transports.check()
         except BaseException:
             association.abort()  # the client was left meanwhile
             raise
-        self._carriers.carry(association.run(), transport)
+        self._transports.carry(association.run(), transport)
         transport.start()
         return transport, protocol
 
@@ -136,7 +136,7 @@ class DatagramClient(ABC):
             )
 
     @abstractmethod
-    async def _ask_to_associate(self, request: Request) -> Granted:
+    async def _ask_to_associate(self, request: Request) -> GrantedRequest:
         """Dial the proxy and make a request."""
 
     @abstractmethod

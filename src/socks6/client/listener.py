@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Final, Protocol
 
-from socks6.client.asking import Granted
 from socks6.client.options import with_defaults
+from socks6.client.requester import GrantedRequest
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionTimedOut, Socks6Error
 from socks6.message.options import ListenBacklog, StackOption, find_all
@@ -15,25 +15,25 @@ from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
 
-RETRY_SECONDS: Final[tuple[float, float]] = (
+BIND_RETRY_SECONDS: Final[tuple[float, float]] = (
     0.1,
     5.0,
 )  # between BINDs that come to nothing: at first, and at most
-HASTY_SECONDS: Final = 1.0  # a proxy that gives a BIND no longer for its peer is not asked again at once
+SHORT_BIND_SECONDS: Final = 1.0  # a proxy that gives a BIND no longer for its peer is not asked again at once
 
 
-def pause_after(attempts: int) -> float:
+def retry_pause(attempts: int) -> float:
     """Return how many seconds to wait after so many BINDs in a row that came to nothing."""
-    shortest, longest = RETRY_SECONDS
+    shortest, longest = BIND_RETRY_SECONDS
     return min(shortest * 2.0 ** min(attempts - 1, 16), longest)
 
 
-class Ask(Protocol):
+class RequestFunction(Protocol):
     """Makes a request of the proxy, on a connection of its own."""
 
     def __call__(
-        self, request: Request, *, needs_session: bool = False, within: Granted | None = None
-    ) -> Awaitable[Granted]:
+        self, request: Request, *, needs_session: bool = False, within: GrantedRequest | None = None
+    ) -> Awaitable[GrantedRequest]:
         """Return it granted: in a session, or in the session of another request, if so told. Raises Socks6Error."""
 
 
@@ -44,7 +44,7 @@ class BindListener(ABC):
     after the other; `options` are the stack options in force on the port.
     """
 
-    def __init__(self, granted: Granted) -> None:
+    def __init__(self, granted: GrantedRequest) -> None:
         self.bound = Endpoint(granted.reply.host, granted.reply.port)
         self.options = tuple(find_all(granted.reply.options, StackOption))
         self.backlog = 0
@@ -81,13 +81,13 @@ class BindListener(ABC):
     @abstractmethod
     async def _accept(self) -> ProxiedStream: ...
 
-    def _connected(self, granted: Granted, reply: OperationReply) -> ProxiedStream:
+    def _connected(self, granted: GrantedRequest, reply: OperationReply) -> ProxiedStream:
         """Return the stream behind a second reply; what that does not say of options, the first one did."""
         told = tuple(find_all(reply.options, StackOption))
         kept = tuple(option for option in self.options if not isinstance(option, ListenBacklog))
         options = tuple(find_all(with_defaults(told, kept), StackOption))
         peer = Endpoint(reply.host, reply.port)
-        return ProxiedStream(granted.stream, self.bound, options, peer=peer, hold=granted.hold)
+        return ProxiedStream(granted.stream, self.bound, options, peer=peer, lease=granted.lease)
 
     def _check_open(self) -> None:
         if self._closed:

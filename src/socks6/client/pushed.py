@@ -9,9 +9,9 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.asking import Granted
 from socks6.client.listener import BindListener
 from socks6.client.request import failure_of
+from socks6.client.requester import GrantedRequest
 from socks6.client.stream import ProxiedStream
 from socks6.errors import DecodeError, ProxyUnreachable, RemoteProtocolError
 from socks6.message.codes import ReplyCode
@@ -22,11 +22,11 @@ from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream, MultiplexedConnection
 from socks6.protocol.events import PeerConnected
 
-REPLY_SECONDS: Final = 10.0  # what the reply gets that each pushed stream begins with
-MAX_READY: Final = 128  # peers that wait for accept(), whatever the backlog; more are reset
+PUSHED_REPLY_SECONDS: Final = 10.0  # what the reply gets that each pushed stream begins with
+MAX_READY_PEERS: Final = 128  # peers that wait for accept(), whatever the backlog; more are reset
 
 
-class PushDesk:
+class PushedStreamRouter:
     """Gives the streams that a proxy opens to whom they are for: by connection, and by StreamID."""
 
     def __init__(self, dialect: Dialect, option_table: OptionTable, *, numbered: bool) -> None:
@@ -34,7 +34,7 @@ class PushDesk:
         self._dialect = dialect
         self._option_table = option_table
         self._numbers: Iterator[int] | None = itertools.count(1) if numbered else None
-        self._routers: dict[MultiplexedConnection, _Router] = {}
+        self._routers: dict[MultiplexedConnection, _ConnectionStreams] = {}
 
     @property
     def numbered(self) -> bool:
@@ -45,19 +45,19 @@ class PushDesk:
         """Return the option for one BIND more; () where they have none."""
         return () if self._numbers is None else (StreamId(id=next(self._numbers) & 0xFFFFFFFF),)
 
-    def open(self, granted: Granted, connection: MultiplexedConnection, backlog: int) -> "PushedListener":
+    def open(self, granted: GrantedRequest, connection: MultiplexedConnection, backlog: int) -> "PushBind":
         """Return the listener whose first BIND was granted."""
         router = self._routers.get(connection)
         if router is None:
-            router = _Router(
+            router = _ConnectionStreams(
                 connection, self._dialect, self._option_table, lambda: self._routers.pop(connection, None)
             )
             self._routers[connection] = router
         told = find(granted.reply.options, StreamId)
-        return PushedListener(granted, router, None if told is None else told.id, backlog)
+        return PushBind(granted, router, None if told is None else told.id, backlog)
 
 
-class _Router:
+class _ConnectionStreams:
     """The streams that a proxy opens in one connection."""
 
     def __init__(
@@ -71,10 +71,10 @@ class _Router:
         self._dialect = dialect
         self._option_table = option_table
         self._on_end = on_end
-        self._listeners: dict[int | None, PushedListener] = {}
+        self._listeners: dict[int | None, PushBind] = {}
         self._running: asyncio.Task[None] | None = None
 
-    def add(self, number: int | None, listener: "PushedListener") -> None:
+    def add(self, number: int | None, listener: "PushBind") -> None:
         """Have streams with this id, None for without one, go to `listener`."""
         self._listeners[number] = listener
         self._connection.allow_peer_streams(True)
@@ -107,7 +107,7 @@ class _Router:
     async def _sort(self, stream: ByteStream) -> None:
         """Find out whom a stream is for."""
         try:
-            async with asyncio.timeout(REPLY_SECONDS):
+            async with asyncio.timeout(PUSHED_REPLY_SECONDS):
                 reply = await _read_reply(stream, self._dialect, self._option_table)
         except (OSError, DecodeError, RemoteProtocolError):  # TimeoutError is one
             stream.abort()
@@ -123,10 +123,12 @@ class _Router:
             listener.take(stream, reply)
 
 
-class PushedListener(BindListener):
+class PushBind(BindListener):
     """Takes peers as they come. The stream of the BIND stays open and is watched: when it ends, so does the port."""
 
-    def __init__(self, granted: Granted, router: _Router, number: int | None, backlog: int) -> None:
+    def __init__(
+        self, granted: GrantedRequest, router: _ConnectionStreams, number: int | None, backlog: int
+    ) -> None:
         super().__init__(granted)
         self.backlog = backlog
         self._first = granted
@@ -153,10 +155,10 @@ class PushedListener(BindListener):
 
     def take(self, stream: ByteStream, reply: OperationReply) -> None:
         """Have a peer wait for `accept`; one too many is reset, as a full backlog does."""
-        if self._closed or len(self._ready) >= min(self.backlog, MAX_READY):
+        if self._closed or len(self._ready) >= min(self.backlog, MAX_READY_PEERS):
             stream.abort()
             return
-        granted = Granted(
+        granted = GrantedRequest(
             conversation=self._first.conversation,
             stream=stream,
             authentication=self._first.authentication,

@@ -13,7 +13,7 @@ from socks6.errors import (
     Socks6Error,
     TlsFailed,
     TokenRejected,
-    TTLExpired,
+    TtlExpired,
     VersionMismatch,
     operation_failure,
 )
@@ -132,7 +132,7 @@ def failure_of(reply: OperationReply) -> OperationFailed:
     """Return what to raise for a reply that is no success."""
     reason = f"the proxy replied {describe(reply.code)}"
     if reply.code == ReplyCode.TTL_EXPIRED and is_literal(reply.host) and not is_unspecified(reply.host):
-        return TTLExpired(f"{reason} at {reply.host}", reporter=reply.host)
+        return TtlExpired(f"{reason} at {reply.host}", reporter=reply.host)
     return operation_failure(reply.code, reason)
 
 

@@ -26,7 +26,7 @@ MAX_REJECTIONS: Final = 1  # of tokens in a row, then the session is replaced
 DELIVERY_SECONDS: Final = 10.0  # what the last bytes of a closed stream get to reach the far host
 
 
-class Refusal(Enum):
+class RefusalReason(Enum):
     """Why the proxy did not carry a request out."""
 
     SESSION = "it knows no such session"
@@ -61,7 +61,7 @@ class OpenSession:
         self.unsettled_until = 0.0  # the last bytes of closed streams may be on their way
 
 
-class Hold:
+class SessionLease:
     """Keeps a session from being torn down, which would cut off what belongs to it."""
 
     __slots__ = ("_session",)
@@ -75,7 +75,7 @@ class Hold:
         """The session, as long as it is held."""
         return self._session
 
-    def let_go(self, *, unsettled_until: float = 0.0) -> None:
+    def release(self, *, unsettled_until: float = 0.0) -> None:
         """Hold no more; bytes may still be under way until then. Idempotent."""
         session, self._session = self._session, None
         if session is not None:
@@ -83,10 +83,10 @@ class Hold:
             session.unsettled_until = max(session.unsettled_until, unsettled_until)
 
 
-class Part:
+class RequestSessionState:
     """How one request takes part: within a session, opening one, or neither (then with credentials alone)."""
 
-    __slots__ = ("hold", "opens", "options", "session", "token", "window")
+    __slots__ = ("lease", "opens", "options", "session", "token", "window")
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Part:
         self.session = session
         self.token = token
         self.opens = opens
-        self.hold = Hold(session) if session else None
+        self.lease = SessionLease(session) if session else None
         self.window: IdempotenceWindow | None = None  # of a session whose id is yet to come
 
     @property
@@ -131,7 +131,7 @@ class ClientSession:
 
     def begin(
         self, now: float, *, spend: bool = False, anew: bool = False, ask: bool = False, need: bool = False
-    ) -> Part:
+    ) -> RequestSessionState:
         """Return the part that the next request takes; `end` it whatever becomes of the request.
 
         With `spend` it carries a token, if there is one. `anew` leaves the session that there is alone; `ask`
@@ -140,20 +140,20 @@ class ClientSession:
         """
         live = self._live
         if live is not None:
-            return Part() if anew and not need else self._within(live, now, spend)
+            return RequestSessionState() if anew and not need else self._within(live, now, spend)
         # § Session initiation: never from within a session
         wanted = self.enabled and not self._opening and (ask or now >= self._refused_until)
         if wanted or need:
             self._opening = True
-            return Part((SessionRequest(), IdempotenceRequest(size=WINDOW_SIZE)), opens=True)
-        return Part()
+            return RequestSessionState((SessionRequest(), IdempotenceRequest(size=WINDOW_SIZE)), opens=True)
+        return RequestSessionState()
 
-    def join(self, hold: Hold | None, now: float) -> Part:
+    def join(self, lease: SessionLease | None, now: float) -> RequestSessionState:
         """Return the part of a request that belongs to what holds a session, be it the one there is now or not."""
-        session = hold.session if hold is not None else None
-        return self._within(session, now, spend=False) if session is not None else Part()
+        session = lease.session if lease is not None else None
+        return self._within(session, now, spend=False) if session is not None else RequestSessionState()
 
-    def authenticated(self, part: Part, reply: AuthenticationReply, now: float) -> None:
+    def authenticated(self, part: RequestSessionState, reply: AuthenticationReply, now: float) -> None:
         """Learn from a reply of success."""
         part.window = find(reply.options, IdempotenceWindow)
         if part.opens:
@@ -166,29 +166,29 @@ class ClientSession:
             part.session.rejections *= part.token is None
             self._take_window(part, part.session, now)
 
-    def operated(self, part: Part, reply: OperationReply, now: float) -> None:
+    def operated(self, part: RequestSessionState, reply: OperationReply, now: float) -> None:
         """Learn from a successful Operation Reply, the other place where an id may stand."""
         if part.opens and part.session is None:
             self._take_id(part, reply, now)
             if part.session is None:
                 self._refused_until = now + REFUSAL_SECONDS
 
-    def refused(self, part: Part, reply: AuthenticationReply, now: float) -> Refusal:
+    def refused(self, part: RequestSessionState, reply: AuthenticationReply, now: float) -> RefusalReason:
         """Learn from a reply of failure: the request that it answers was not carried out."""
         if part.opens or part.session is None:
-            return Refusal.CREDENTIALS
+            return RefusalReason.CREDENTIALS
         if part.token is not None and find(reply.options, IdempotenceRejected) is not None:
             part.window = find(reply.options, IdempotenceWindow)
             self._take_window(part, part.session, now)
             part.session.rejections += 1
             if part.session.rejections > MAX_REJECTIONS:  # we count differently: that would never end
                 self._forget(part.session, now)
-            return Refusal.TOKEN
+            return RefusalReason.TOKEN
         # also without Session Invalid: credentials that the session stands for were accepted once
         self._forget(part.session, now)
-        return Refusal.SESSION
+        return RefusalReason.SESSION
 
-    def end(self, part: Part) -> None:
+    def end(self, part: RequestSessionState) -> None:
         """Have a request count no more as under way."""
         if part.opens and part.session is None:
             self._opening = False
@@ -224,25 +224,29 @@ class ClientSession:
         self._live = None  # § Session teardown: it must be assumed to be no longer valid
         return live.option, SessionTeardown()
 
-    def _within(self, live: OpenSession, now: float, spend: bool) -> Part:
+    def _within(self, live: OpenSession, now: float, spend: bool) -> RequestSessionState:
         token = live.wallet.take() if spend else None
         if token is not None:
             live.spending += 1
-            return Part((live.option, IdempotenceExpenditure(token=token)), session=live, token=token)
+            return RequestSessionState(
+                (live.option, IdempotenceExpenditure(token=token)), session=live, token=token
+            )
         if not live.windowed and now >= live.tokens_after:
-            return Part((live.option, IdempotenceRequest(size=WINDOW_SIZE)), session=live)
-        return Part((live.option,), session=live)
+            return RequestSessionState((live.option, IdempotenceRequest(size=WINDOW_SIZE)), session=live)
+        return RequestSessionState((live.option,), session=live)
 
-    def _take_id(self, part: Part, reply: AuthenticationReply | OperationReply, now: float) -> None:
+    def _take_id(
+        self, part: RequestSessionState, reply: AuthenticationReply | OperationReply, now: float
+    ) -> None:
         option = find(reply.options, SessionId)
         if option is None or not option.id or len(option.id) % 4:
             return
         self._live = part.session = OpenSession(option)
         self._opening = False
-        part.hold = Hold(part.session)
+        part.lease = SessionLease(part.session)
         self._take_window(part, part.session, now)
 
-    def _take_window(self, part: Part, session: OpenSession, now: float) -> None:
+    def _take_window(self, part: RequestSessionState, session: OpenSession, now: float) -> None:
         if part.window is not None:
             session.wallet.receive_window(part.window)
             session.windowed = True

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from socks6.client.session import DELIVERY_SECONDS, Hold
+from socks6.client.session import DELIVERY_SECONDS, SessionLease
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
 from socks6.net.stream import NO_ENDPOINT, ByteStream, Endpoint, Protection, unacknowledged_of, was_reset
@@ -27,10 +27,10 @@ class ProxiedStream:
         options: tuple[StackOption, ...],
         *,
         peer: Endpoint = NO_ENDPOINT,
-        hold: Hold | None = None,
+        lease: SessionLease | None = None,
     ) -> None:
         self._stream = stream
-        self._hold = hold
+        self._lease = lease
         self.bound = bound
         self.peer = peer
         self.options = options
@@ -99,14 +99,14 @@ class ProxiedStream:
         except BaseException:
             self.abort()
             raise
-        if self._hold is not None:
-            self._hold.let_go(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
+        if self._lease is not None:
+            self._lease.release(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
 
     def abort(self) -> None:
         """Close at once; the far host sees a reset. Idempotent."""
         self._stream.abort()
-        if self._hold is not None:
-            self._hold.let_go()
+        if self._lease is not None:
+            self._lease.release()
 
     def was_reset(self) -> bool:
         """Return whether the stream is known to have been reset."""

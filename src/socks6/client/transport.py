@@ -19,11 +19,11 @@ from socks6.relay.streams import RelaySettings, StreamRelay
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 LINGER_SECONDS: Final = 3.0  # what closed transports get to deliver their last bytes when the client closes
-LOOK_SECONDS: Final = 1.0  # between two looks for transports that were closed
-OUTSIDE: Final = "use the client as `async with Client(...)`"
+CLOSED_CHECK_SECONDS: Final = 1.0  # between two looks for transports that were closed
+OUTSIDE_OF_BLOCK: Final = "use the client as `async with Client(...)`"
 
 
-class Carriers:
+class TransportFactory:
     """Makes transports; carries the bytes of those that are no plain sockets, in tasks of its own.
 
     In use from the first `enter` to the `leave` that answers it; blocks may be nested, and several tasks have one each.
@@ -33,7 +33,7 @@ class Carriers:
         """`linger` is for how many seconds `end` lets closed transports deliver."""
         self._linger = linger
         self._users = 0
-        self._block = _Block()
+        self._block = _TransportScope()
 
     def enter(self) -> None:
         """Get ready to carry; `leave` must follow."""
@@ -49,7 +49,7 @@ class Carriers:
 
         Cancelling cuts short nothing but the waiting. Whoever enters meanwhile is not concerned.
         """
-        block, self._block = self._block, _Block()
+        block, self._block = self._block, _TransportScope()
         try:
             if deliver:
                 await block.deliver(self._linger)
@@ -60,11 +60,11 @@ class Carriers:
     def check(self) -> None:
         """Raise LocalProtocolError unless there is a block that tasks can live in."""
         if not self._users:
-            raise LocalProtocolError(OUTSIDE)
+            raise LocalProtocolError(OUTSIDE_OF_BLOCK)
 
     def carry(self, carrying: Coroutine[Any, Any, None], transport: asyncio.DatagramTransport) -> None:
         """Have a transport's datagrams carried; what is left of it when the block ends is aborted."""
-        self._block.add(_Carried(carrying, transport.abort)).transport = transport
+        self._block.add(_CarriedTransport(carrying, transport.abort)).transport = transport
 
     async def open(
         self,
@@ -88,10 +88,10 @@ class Carriers:
             )
         if not self._users:
             stream.abort()
-            raise LocalProtocolError(f"over this way to the proxy, {OUTSIDE}")
+            raise LocalProtocolError(f"over this way to the proxy, {OUTSIDE_OF_BLOCK}")
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
-        near = _NearEnd(theirs)
+        near = _SocketPairEnd(theirs)
         carried = self._block.join(stream, near)
         try:
             carried.transport, protocol = await _wrap(
@@ -104,7 +104,7 @@ class Carriers:
         return carried.transport, protocol
 
 
-class _Carried:
+class _CarriedTransport:
     """What is carried for one transport, which is there once it has been handed over."""
 
     def __init__(
@@ -146,25 +146,25 @@ class _Carried:
             report(error, "a carrier failed", self.transport)
 
 
-class _Block:
+class _TransportScope:
     """What is carried from the moment the client is entered until it is left."""
 
     def __init__(self) -> None:
-        self._carried: dict[asyncio.Task[None], _Carried] = {}
+        self._carried: dict[asyncio.Task[None], _CarriedTransport] = {}
         self._plane = StreamRelay(RelaySettings(idle_timeout=0.0))
         self._looking: asyncio.TimerHandle | None = None
         self._over = False
 
-    def join(self, far: ProxiedStream, near: SocketStream) -> _Carried:
+    def join(self, far: ProxiedStream, near: SocketStream) -> _CarriedTransport:
         """Relay between two streams, until both have ended or the block has."""
 
         def abort() -> None:
             far.abort()
             near.abort()
 
-        return self.add(_Carried(self._relay(far, near), abort, stop_receiving=far.stop_receiving))
+        return self.add(_CarriedTransport(self._relay(far, near), abort, stop_receiving=far.stop_receiving))
 
-    def add(self, carried: _Carried) -> _Carried:
+    def add(self, carried: _CarriedTransport) -> _CarriedTransport:
         """Keep a task until it ends, or the block does."""
         self._carried[carried.task] = carried
         carried.task.add_done_callback(self._forget)
@@ -213,13 +213,13 @@ class _Block:
         self._look_later()
 
     def _look_later(self) -> None:
-        self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+        self._looking = asyncio.get_running_loop().call_later(CLOSED_CHECK_SECONDS, self._look)
 
     async def _relay(self, far: ByteStream, near: ByteStream) -> None:
         await self._plane.relay(near, far)
 
 
-class _NearEnd(SocketStream):
+class _SocketPairEnd(SocketStream):
     """Our end of the socket pair between a relay and a transport.
 
     The transport's protocol must not take a stream that was cut short for a whole one. A Unix socket resets its peer
@@ -251,7 +251,7 @@ class _NearEnd(SocketStream):
         await super().aclose()
 
 
-class _Newcomer(asyncio.Protocol):
+class _ProtocolHandover(asyncio.Protocol):
     """Has a transport until it is ready for its user's protocol, and keeps what comes meanwhile.
 
     A loop makes a transport in several turns, tells its protocol in one of them, and returns it in a later one.
@@ -339,7 +339,7 @@ async def _wrap(
     server_side: bool,
 ) -> tuple[asyncio.Transport, ProtocolT]:
     loop = asyncio.get_running_loop()
-    newcomer = _Newcomer(secured=bool(ssl))
+    newcomer = _ProtocolHandover(secured=bool(ssl))
     try:
         raw.setblocking(False)
         protocol = protocol_factory()  # a caller's code, which may raise anything

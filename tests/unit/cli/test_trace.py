@@ -19,7 +19,7 @@ from socks6.errors import (
     NotAllowed,
     ProxyTimedOut,
     ProxyUnreachable,
-    TTLExpired,
+    TtlExpired,
 )
 from socks6.message.options import StackOption, Ttl
 from socks6.net.stream import Endpoint
@@ -31,8 +31,8 @@ Answer = Exception | tuple[StackOption, ...]
 HOST = "a.example"
 
 
-def router(number: int) -> TTLExpired:
-    return TTLExpired("", reporter=f"10.0.{number}.1")
+def router(number: int) -> TtlExpired:
+    return TtlExpired("", reporter=f"10.0.{number}.1")
 
 
 def connected(ttl: int) -> tuple[StackOption, ...]:
@@ -113,7 +113,7 @@ def test_probes_may_take_different_ways(traced: Traced) -> None:
 
 
 def test_a_router_without_a_name(traced: Traced) -> None:
-    _, lines, _ = traced(TTLExpired(""), connected(2))
+    _, lines, _ = traced(TtlExpired(""), connected(2))
     assert lines[0] == " 1  ?  #"
 
 

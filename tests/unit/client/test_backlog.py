@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from socks6.client.backlog import MAX_FAILURES, MAX_IN_FLIGHT
-from socks6.client.listener import BindListener, pause_after
+from socks6.client.listener import BindListener, retry_pause
 from socks6.errors import GeneralFailure, NotAllowed, ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
@@ -268,8 +268,8 @@ def test_rubbish_on_the_first_connection_ends_it(run: Run) -> None:
 
 
 def test_the_proxys_time_limit_only_makes_us_ask_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (60.0, 60.0))  # that is no failure
-    monkeypatch.setattr("socks6.client.backlog.HASTY_SECONDS", 0.0)  # and no haste
+    monkeypatch.setattr("socks6.client.listener.BIND_RETRY_SECONDS", (60.0, 60.0))  # that is no failure
+    monkeypatch.setattr("socks6.client.backlog.SHORT_BIND_SECONDS", 0.0)  # and no haste
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, _):
@@ -299,7 +299,7 @@ def test_a_proxy_that_gives_no_time_is_asked_less_and_less_often(run: Run) -> No
 
 
 def test_pauses_grow_to_a_limit_however_long_it_goes_on() -> None:
-    assert [pause_after(attempts) for attempts in (1, 2, 3, 6, 7, 5_000)] == [0.1, 0.2, 0.4, 3.2, 5.0, 5.0]
+    assert [retry_pause(attempts) for attempts in (1, 2, 3, 6, 7, 5_000)] == [0.1, 0.2, 0.4, 3.2, 5.0, 5.0]
 
 
 def test_an_accept_bind_that_fails_is_made_again(run: Run) -> None:
@@ -313,7 +313,7 @@ def test_an_accept_bind_that_fails_is_made_again(run: Run) -> None:
 
 
 def test_a_peer_that_is_announced_ends_the_pause(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr("socks6.client.listener.BIND_RETRY_SECONDS", (60.0, 60.0))
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, first):
@@ -329,7 +329,7 @@ def test_a_peer_that_is_announced_ends_the_pause(run: Run, monkeypatch: pytest.M
 
 
 def test_a_proxy_that_grants_no_accept_bind_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("socks6.client.listener.BIND_RETRY_SECONDS", (0.001, 0.002))
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, _):
@@ -343,7 +343,7 @@ def test_a_proxy_that_grants_no_accept_bind_is_given_up(run: Run, monkeypatch: p
 
 
 def test_a_busy_proxy_is_not_given_up_while_one_bind_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.listener.RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("socks6.client.listener.BIND_RETRY_SECONDS", (0.001, 0.002))
 
     async def scene() -> None:
         async with listening() as (proxy, listener, _):

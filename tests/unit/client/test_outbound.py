@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from socks6.client.outbound import Socks6Outbound
-from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed, TTLExpired
+from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed, TtlExpired
 from socks6.message.codes import Availability, Command, Leg
 from socks6.message.options import ListenBacklog, Multipath, Option, Ttl
 from socks6.message.requests import MAX_INITIAL_DATA
@@ -101,9 +101,9 @@ def test_the_upstreams_reply_code_is_ours(run: Run) -> None:
 
 def test_the_router_that_the_upstream_names_is_named_on(run: Run) -> None:
     async def scene() -> None:
-        expired = TTLExpired("", reporter="10.0.1.1")
+        expired = TtlExpired("", reporter="10.0.1.1")
         async with proxied(ServerWorker(outbound=ScriptedOutbound(expired))) as client:
-            with pytest.raises(TTLExpired) as caught:
+            with pytest.raises(TtlExpired) as caught:
                 await Socks6Outbound(client).connect(
                     "example.com", 80, judge=nobody_judges, options=(Ttl(leg=2, ttl=1),)
                 )

@@ -8,7 +8,7 @@ from socks6.errors import (
     OperationFailed,
     ProxyUnreachable,
     RemoteProtocolError,
-    TTLExpired,
+    TtlExpired,
     VersionMismatch,
     operation_failure,
 )
@@ -44,7 +44,7 @@ def test_reply_06_tells_the_router(run: Run, address: str, reporter: str | None)
     async def scene() -> None:
         replies = bytes.fromhex(f"06 00 0000  06 06 0000 0000 00 {address}")
         async with scripted(replies) as client:
-            with pytest.raises(TTLExpired) as caught:
+            with pytest.raises(TtlExpired) as caught:
                 await client.connect("a.example", 22)
             assert caught.value.reporter == reporter
             assert (f" at {reporter}" in caught.value.reason) is (reporter is not None)

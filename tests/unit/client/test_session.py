@@ -9,9 +9,9 @@ from socks6.client.session import (
     REFUSAL_SECONDS,
     WINDOW_SIZE,
     ClientSession,
-    Hold,
-    Part,
-    Refusal,
+    RefusalReason,
+    RequestSessionState,
+    SessionLease,
 )
 from socks6.message.codes import AuthenticationType, ReplyCode
 from socks6.message.options import (
@@ -52,13 +52,13 @@ def opened(*options: Option, now: float = 0.0) -> ClientSession:
     return session
 
 
-def answer(session: ClientSession, part: Part, *options: Option, now: float = 0.0) -> None:
+def answer(session: ClientSession, part: RequestSessionState, *options: Option, now: float = 0.0) -> None:
     """Have a request go well, and be over."""
     session.authenticated(part, accepted(*options), now)
     session.operated(part, SUCCESS, now)
     session.end(part)
-    if part.hold is not None:
-        part.hold.let_go()
+    if part.lease is not None:
+        part.lease.release()
 
 
 def test_the_first_request_opens_and_carries_credentials() -> None:
@@ -151,7 +151,7 @@ def test_an_empty_wallet_is_looked_after_once_in_a_while() -> None:
 @pytest.mark.parametrize("told", [(), (SessionInvalid(),)])
 def test_refused_within_a_session_the_session_is_gone(told: tuple[Option, ...]) -> None:
     session = opened()
-    assert session.refused(session.begin(0.0), refused(*told), 0.0) is Refusal.SESSION
+    assert session.refused(session.begin(0.0), refused(*told), 0.0) is RefusalReason.SESSION
     assert not session.is_open
 
 
@@ -196,14 +196,14 @@ def test_sessions_that_were_of_none_count_only_in_a_row() -> None:
 
 def test_refused_outside_of_a_session_the_credentials_are_wrong() -> None:
     session = ClientSession(enabled=True)
-    assert session.refused(session.begin(0.0), refused(SessionInvalid()), 0.0) is Refusal.CREDENTIALS
+    assert session.refused(session.begin(0.0), refused(SessionInvalid()), 0.0) is RefusalReason.CREDENTIALS
 
 
 def test_a_rejected_token_shows_the_way_to_the_next() -> None:
     session = opened(window())
     part = session.begin(0.0, spend=True)
     told = IdempotenceWindow(base=100, size=4), IdempotenceRejected()
-    assert session.refused(part, refused(*told), 0.0) is Refusal.TOKEN
+    assert session.refused(part, refused(*told), 0.0) is RefusalReason.TOKEN
     assert session.begin(0.0, spend=True).token == 100
 
 
@@ -235,27 +235,27 @@ def test_what_is_under_way_holds_it() -> None:
     part = session.begin(0.0)
     assert session.leave(0.0) == ()
     assert session.is_open
-    assert part.hold is not None
-    part.hold.let_go()
+    assert part.lease is not None
+    part.lease.release()
     assert session.leave(0.0)
 
 
 def test_a_stream_that_is_aborted_hurries_no_other_along() -> None:
     session = opened()
-    one, two = session.begin(0.0).hold, session.begin(0.0).hold
+    one, two = session.begin(0.0).lease, session.begin(0.0).lease
     assert one is not None
     assert two is not None
-    one.let_go(unsettled_until=5.0)
-    two.let_go()
+    one.release(unsettled_until=5.0)
+    two.release()
     assert session.leave(4.0) == ()
     assert session.leave(5.0) != ()
 
 
 def test_what_may_be_undelivered_holds_it_for_a_while() -> None:
     session = opened()
-    hold = session.begin(0.0).hold
-    assert isinstance(hold, Hold)
-    hold.let_go(unsettled_until=DELIVERY_SECONDS)
-    hold.let_go()
+    lease = session.begin(0.0).lease
+    assert isinstance(lease, SessionLease)
+    lease.release(unsettled_until=DELIVERY_SECONDS)
+    lease.release()
     assert session.leave(DELIVERY_SECONDS / 2) == ()
     assert session.leave(DELIVERY_SECONDS)

@@ -36,7 +36,7 @@ async def connect_with_options(
     """Connect to a numeric address with the options wanted of `leg`.
 
     `syn_data` goes with the SYN, as much as fits, if the kernel has the host's cookie; else it asks for one,
-    also when it is empty. None: no TCP Fast Open. Raises OSError, TTLExpired with a router's address.
+    also when it is empty. None: no TCP Fast Open. Raises OSError, TtlExpired with a router's address.
     """
     wanted = for_leg(wanted, leg)
     sock = socket_with_options(family, wanted, leg)

@@ -7,7 +7,7 @@ import sys
 from struct import Struct
 from typing import Final, NamedTuple
 
-from socks6.errors import TTLExpired
+from socks6.errors import TtlExpired
 from socks6.net.stackopts.adapter import IpSocketOption, SocketOption
 
 SUPPORTED: Final = sys.platform == "linux"
@@ -36,7 +36,7 @@ class IcmpError(NamedTuple):
     def as_error(self) -> OSError:
         """Return what to raise."""
         if (self.origin, self.type, self.code) in TTL_EXPIRED:
-            return TTLExpired(f"the TTL expired at {self.reporter}", reporter=self.reporter)
+            return TtlExpired(f"the TTL expired at {self.reporter}", reporter=self.reporter)
         return OSError(self.error, f"{os.strerror(self.error)}, says {self.reporter}")
 
 

@@ -1,6 +1,6 @@
 """CONNECT in the SOCKS 6 inbound (§ Handling CONNECT)."""
 
-from socks6.errors import OperationFailed, TTLExpired
+from socks6.errors import OperationFailed, TtlExpired
 from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import Ttl, find_all
 from socks6.message.replies import OperationReply
@@ -44,7 +44,7 @@ def _refusal(failure: OperationFailed, call: Call) -> OperationReply:
     An extension of ours (docs/decisions/0008): it lets a client trace the way from the proxy.
     """
     match failure:
-        case TTLExpired(reporter=str() as router) if _chose_ttl(call):
+        case TtlExpired(reporter=str() as router) if _chose_ttl(call):
             return OperationReply(code=failure.code, host=router)
         case _:
             return OperationReply(code=failure.code)

@@ -12,7 +12,7 @@ from typing_extensions import override
 if sys.platform != "linux":
     pytest.skip("only Linux has error queues", allow_module_level=True)
 
-from socks6.errors import HostUnreachable, TTLExpired
+from socks6.errors import HostUnreachable, TtlExpired
 from socks6.net.dial import failure_for
 from socks6.net.stackopts.icmp_errors import IcmpError, collect_icmp_errors, next_icmp_error, stop_icmp_errors
 
@@ -113,14 +113,14 @@ def test_entries_that_are_not_from_icmp_are_passed_over() -> None:
 def test_time_exceeded_in_transit_is_an_expired_ttl(control: Control, reporter: str) -> None:
     (report,) = reports([control])
     error = report.as_error()
-    assert isinstance(error, TTLExpired)
+    assert isinstance(error, TtlExpired)
     assert error.reporter == reporter
     assert error.reason == f"the TTL expired at {reporter}"
 
 
 def test_time_exceeded_in_reassembly_is_none() -> None:
     (report,) = reports([(IP_RECVERR, entry(errno.EHOSTUNREACH, 2, 11, 1) + ROUTER4)])
-    assert not isinstance(report.as_error(), TTLExpired)
+    assert not isinstance(report.as_error(), TtlExpired)
 
 
 def test_any_other_report_is_its_error_with_the_reporter_named() -> None:
@@ -130,4 +130,4 @@ def test_any_other_report_is_its_error_with_the_reporter_named() -> None:
 
 
 def test_a_ttl_may_expire_where_nobody_says() -> None:
-    assert TTLExpired("gone").reporter is None
+    assert TtlExpired("gone").reporter is None

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from socks6.errors import HostUnreachable, TTLExpired
+from socks6.errors import HostUnreachable, TtlExpired
 from socks6.message.codes import Method
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.net.transports.memory import memory_stream_pair
@@ -87,7 +87,7 @@ def test_a_ttl_that_expired_is_reply_6_with_the_router_if_known(
 ) -> None:
     async def scene() -> None:
         request = bytes.fromhex("06 01 0008 0050 00 01 5db8d822  0001 0008 81 03 02 00")
-        outbound = ScriptedOutbound(TTLExpired("on its way", reporter=router))
+        outbound = ScriptedOutbound(TtlExpired("on its way", reporter=router))
         answer, _ = await answer_to(request, Socks6Inbound(), outbound=outbound)
         assert answer == bytes.fromhex(f"06 00 0000  06 06 0000 0000 00 {address}")
 

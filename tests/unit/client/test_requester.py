@@ -245,7 +245,7 @@ def test_tokens_lost_on_the_way_are_replaced_with_their_session(run: Run) -> Non
         async with in_sessions(proxy) as client:
             await client.open_session()
             for _ in range(2):
-                client._asker.session.end(client._asker.session.begin(0.0, spend=True))
+                client._requester.session.end(client._requester.session.begin(0.0, spend=True))
             for _ in range(2):
                 await visit(client, idempotent=True)
             assert len(proxy.sessions) == 2
@@ -291,15 +291,15 @@ def test_a_proxy_that_is_not_there_leaves_the_next_call_free_to_open(run: Run) -
     async def scene() -> None:
         proxy = SessionProxy()
         async with in_sessions(proxy) as client:
-            there = client._asker._way._dial
+            there = client._requester._connector._dial
 
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._asker._way._dial = nowhere
+            client._requester._connector._dial = nowhere
             with pytest.raises(ProxyUnreachable):
                 await visit(client, idempotent=True)
-            client._asker._way._dial = there
+            client._requester._connector._dial = there
             await visit(client)
             assert len(proxy.sessions) == 1
 

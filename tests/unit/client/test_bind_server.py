@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from socks6.client.server import BindServer
+from socks6.client.bind_server import BindServer
 from socks6.errors import ProxyUnreachable
 from socks6.message.options import ListenBacklog
 from socks6.net.stream import Endpoint

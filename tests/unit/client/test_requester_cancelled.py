@@ -100,7 +100,7 @@ def test_whenever_a_call_is_cancelled_nothing_of_it_is_left(
             stream.abort()
             assert proxy.tokens(), "the client has no tokens any more"
             assert len(proxy.tokens()) == len(set(proxy.tokens()))
-            session = client._asker.session._live
+            session = client._requester.session._live
             assert session is not None
             assert (session.held, session.spending) == (0, 0)
             session.unsettled_until = 0.0  # a call that came to its end closed a stream only just

@@ -11,8 +11,8 @@ import pytest
 from typing_extensions import override
 
 from socks6.client.client import Client
-from socks6.client.quic import Ask
-from socks6.client.way import WayToProxy
+from socks6.client.connector import ProxyConnector
+from socks6.client.quic_pool import StreamRequest
 from socks6.errors import ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
@@ -65,7 +65,9 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["", "+tls", "+quic"])
 
 
 @contextlib.asynccontextmanager
-async def named(tmp_path: Path, transport: str, names: Names) -> AsyncIterator[tuple[WayToProxy, Resolver]]:
+async def named(
+    tmp_path: Path, transport: str, names: Names
+) -> AsyncIterator[tuple[ProxyConnector, Resolver]]:
     """Run a proxy at 127.0.0.1; yield a way to it, by the name `proxy.example`."""
     files = write_certificate(tmp_path)
     query = f"?{files.listener_query}" if transport else ""
@@ -74,7 +76,7 @@ async def named(tmp_path: Path, transport: str, names: Names) -> AsyncIterator[t
         query = f"?ca={files.ca}&sni=localhost" if transport else ""
         url = ProxyUrl.parse(f"socks6{transport}://proxy.example:{port}{query}")
         resolver = Resolver(lookup=names, lifetimes=FOR_ONE_NAME)
-        way = WayToProxy(url, dial=None, fast_open=False, resolver=resolver)
+        way = ProxyConnector(url, dial=None, fast_open=False, resolver=resolver)
         try:
             yield way, resolver
         finally:
@@ -87,7 +89,10 @@ def test_a_proxys_name_is_looked_up_once_for_all_requests(run: Run, tmp_path: Pa
         names = Names("127.0.0.1")
         async with named(tmp_path, transport, names) as (way, _):
             for _ in range(2):
-                calls = [way.go(Ask(Command.NOOP, alone=number < 3)) for number in range(20)]
+                calls = [
+                    way.connect(StreamRequest(Command.NOOP, new_connection=number < 3))
+                    for number in range(20)
+                ]
                 for stream in await asyncio.gather(*calls):
                     stream.abort()
         assert names.asked == 1
@@ -101,12 +106,12 @@ def test_a_proxy_that_moved_is_found_by_the_next_request(run: Run, tmp_path: Pat
         names = Names("127.0.0.9")  # nobody is there
         async with named(tmp_path, transport, names) as (way, resolver):
             with pytest.raises(ProxyUnreachable):
-                await way.go(Ask(Command.NOOP))
+                await way.connect(StreamRequest(Command.NOOP))
             names.found = ("127.0.0.9", "127.0.0.1")
             resolver._answers[b"proxy.example"].since -= 10.0
-            (await way.go(Ask(Command.NOOP))).abort()
+            (await way.connect(StreamRequest(Command.NOOP))).abort()
             assert names.asked == 2
-            (await way.go(Ask(Command.NOOP))).abort()
+            (await way.connect(StreamRequest(Command.NOOP))).abort()
             assert names.asked == 2
 
     run(scene())
@@ -137,7 +142,7 @@ def test_a_proxy_that_left_silence_behind_is_found_too(run: Run, tmp_path: Path,
             resolver._answers[b"proxy.example"].since -= 10.0
             names.found = ("127.0.0.1",)
             with silence("127.0.0.9", way._url.port):
-                (await way.go(Ask(Command.NOOP))).abort()
+                (await way.connect(StreamRequest(Command.NOOP))).abort()
 
     run(scene())
 
@@ -148,9 +153,9 @@ def test_a_request_that_was_given_up_has_the_name_looked_up_again(run: Run) -> N
         resolver = Resolver(lookup=names, lifetimes=FOR_ONE_NAME)
         with silent_place() as place:
             url = ProxyUrl.parse(f"socks6://proxy.example:{place.port}")
-            way = WayToProxy(url, dial=None, fast_open=False, resolver=resolver)
+            way = ProxyConnector(url, dial=None, fast_open=False, resolver=resolver)
             for _ in range(2):
-                task = asyncio.create_task(way.go(Ask(Command.NOOP)))
+                task = asyncio.create_task(way.connect(StreamRequest(Command.NOOP)))
                 await until(lambda: b"proxy.example" in resolver._answers)
                 await turns()
                 task.cancel()
@@ -182,9 +187,9 @@ def test_a_stream_that_breaks_at_the_first_bytes_is_aborted_and_no_password_is_t
         async def dial() -> ByteStream:
             return Breaking(near)
 
-        way = WayToProxy(ProxyUrl.parse("socks6://alice:secret@memory"), dial=dial, fast_open=False)
+        way = ProxyConnector(ProxyUrl.parse("socks6://alice:secret@memory"), dial=dial, fast_open=False)
         with pytest.raises(ProxyUnreachable, match=r"cannot reach the proxy socks6://alice:\*\*\*@memory"):
-            await way.go(Ask(Command.NOOP, opening=b"hello"))
+            await way.connect(StreamRequest(Command.NOOP, early_data=b"hello"))
         with pytest.raises(ConnectionResetError):
             await far.receive()
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from socks6.client.quic import Ask, QuicWay
+from socks6.client.quic_pool import QuicConnectionPool, StreamRequest
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
@@ -20,17 +20,17 @@ from socks6.net.transports.tls_connector import TlsConnector
 from socks6.net.transports.unix import connect_unix
 from socks6.net.url import AUTO, QUIC, TLS, ProxyUrl
 
-QUIC_SECONDS: Final = 3.0  # what QUIC gets where TLS is to be tried next
-QUIC_BLOCKED: Final = 300.0  # seconds that it is not tried, where it did not get through
+QUIC_ATTEMPT_SECONDS: Final = 3.0  # what QUIC gets where TLS is to be tried next
+QUIC_BLOCKED_SECONDS: Final = 300.0  # seconds that it is not tried, where it did not get through
 
-Dial: TypeAlias = Callable[[], Awaitable[ByteStream]]
+DialFunction: TypeAlias = Callable[[], Awaitable[ByteStream]]
 
 
-class WayToProxy:
+class ProxyConnector:
     """Makes the streams of one client, and keeps what they have in common."""
 
     def __init__(
-        self, url: ProxyUrl, *, dial: Dial | None, fast_open: bool, resolver: Resolver | None = None
+        self, url: ProxyUrl, *, dial: DialFunction | None, fast_open: bool, resolver: Resolver | None = None
     ) -> None:
         """Read the files that the URL names. Raises ConfigurationError."""
         self._resolver = resolver or Resolver(lifetimes=FOR_ONE_NAME)
@@ -49,18 +49,18 @@ class WayToProxy:
             if transport in {TLS, AUTO}
             else None
         )
-        self._quic = QuicWay(url, self._resolver) if transport in {QUIC, AUTO} else None
+        self._quic = QuicConnectionPool(url, self._resolver) if transport in {QUIC, AUTO} else None
         self._quic_blocked_until = 0.0
         self._peers = SilentPeers()
 
-    async def go(self, ask: Ask) -> ByteStream:
+    async def connect(self, ask: StreamRequest) -> ByteStream:
         """Reach the proxy for a request. Raises ProxyUnreachable."""
         try:
             if self._quic is not None:
                 stream = await self._by_quic(self._quic, ask)
                 if stream is not None:
                     return stream
-            stream = await self._reach(ask.near, ask.opening)
+            stream = await self._reach(ask.client_leg_options, ask.early_data)
         except TlsFailed as error:
             raise type(error)(f"cannot reach the proxy {self._url}: {error}") from error
         except OSError as error:
@@ -98,26 +98,32 @@ class WayToProxy:
         if self._quic is not None:
             await self._quic.aclose()
 
-    async def _reach(self, near: tuple[StackOption, ...], opening: bytes | None) -> ByteStream:
+    async def _reach(
+        self, client_leg_options: tuple[StackOption, ...], early_data: bytes | None
+    ) -> ByteStream:
         stream: ByteStream
         if self._tls is not None:
-            stream = await self._tls.connect(options=near, fast_open=self._fast_open)
+            stream = await self._tls.connect(options=client_leg_options, fast_open=self._fast_open)
         elif self._dial is None and not self._url.path:
             return await connect_tcp(
-                self._url.host, self._url.port, options=near, fast_open=opening, resolver=self._resolver
+                self._url.host,
+                self._url.port,
+                options=client_leg_options,
+                fast_open=early_data,
+                resolver=self._resolver,
             )
         else:
             stream = await (self._dial() if self._dial else connect_unix(self._url.path))
             if stream.raw_socket is not None:
-                apply_options(stream.raw_socket, near, Leg.CLIENT_PROXY)
+                apply_options(stream.raw_socket, client_leg_options, Leg.CLIENT_PROXY)
         try:
-            await stream.send(opening or b"")
+            await stream.send(early_data or b"")
         except BaseException:
             stream.abort()
             raise
         return stream
 
-    async def _by_quic(self, quic: QuicWay, ask: Ask) -> ByteStream | None:
+    async def _by_quic(self, quic: QuicConnectionPool, ask: StreamRequest) -> ByteStream | None:
         """Return a stream over QUIC; None if there is to be TLS instead. Raises TlsFailed, OSError.
 
         A proxy that is there but not known as the right one is not asked over TLS.
@@ -128,15 +134,15 @@ class WayToProxy:
         if now() < self._quic_blocked_until:
             return None
         try:
-            async with asyncio.timeout(QUIC_SECONDS):
+            async with asyncio.timeout(QUIC_ATTEMPT_SECONDS):
                 return await quic.open(ask)
         except TlsFailed:
             raise
         except OSError as error:  # TimeoutError is one
-            self._quic_blocked_until = now() + QUIC_BLOCKED
+            self._quic_blocked_until = now() + QUIC_BLOCKED_SECONDS
             logging.getLogger("socks6").warning(
                 "QUIC does not get through, TLS it is for %d s proxy=%s reason=%r",
-                QUIC_BLOCKED,
+                QUIC_BLOCKED_SECONDS,
                 self._url,
                 error.strerror or str(error) or "no answer",
             )

@@ -21,26 +21,28 @@ from socks6.net.transports.quic.connector import QuicConnector
 from socks6.net.transports.quic.stream import QuicStream
 from socks6.net.url import ProxyUrl
 
-ADDRESS_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
-LEAVE_SECONDS: Final = 0.5  # what was sent last gets to arrive before a client is gone
-CONNECTIONS: Final = 64  # for one command; then requests go by one that is blocked, too
-SURE_SECONDS: Final = 1.0  # after something was heard: the proxy is taken to be there still
-ATTEMPTS: Final = 3  # at a connection whose network changes while it begins
-STALE_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
+ADDRESS_ATTEMPT_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
+CLOSE_SECONDS: Final = 0.5  # what was sent last gets to arrive before a client is gone
+MAX_CONNECTIONS_PER_COMMAND: Final = 64  # for one command; then requests go by one that is blocked, too
+RECENTLY_HEARD_SECONDS: Final = 1.0  # after something was heard: the proxy is taken to be there still
+NETWORK_CHANGE_ATTEMPTS: Final = 3  # at a connection whose network changes while it begins
+UNUSED_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
 UNANSWERED: Final = "the proxy does not answer any more"
 
 AnswerT = TypeVar("AnswerT")
 
 
-class Ask(NamedTuple):
+class StreamRequest(NamedTuple):
     """What a request wants of its stream."""
 
     command: int
-    near: tuple[StackOption, ...] = ()  # for our leg: over QUIC, the packets of all the connection's streams
-    opening: bytes | None = (
+    client_leg_options: tuple[
+        StackOption, ...
+    ] = ()  # for our leg: over QUIC, the packets of all the connection's streams
+    early_data: bytes | None = (
         None  # to be sent first, in the SYN or as early data if that can be: it may come twice
     )
-    alone: bool = False  # over QUIC: as the first of a new connection
+    new_connection: bool = False  # over QUIC: as the first of a new connection
     repeatable: bool = False  # it may come twice, from another connection too
 
 
@@ -49,7 +51,7 @@ class NotAnswered(ProxyUnreachable):
 
 
 @dataclass(slots=True)
-class _Pooled:
+class _PooledConnection:
     """A connection, and what it is for."""
 
     connection: QuicConnection
@@ -57,7 +59,7 @@ class _Pooled:
     command: int | None = None  # one for each connection, NOOP apart (the QUIC extension); None: none so far
 
 
-class QuicWay:
+class QuicConnectionPool:
     """Makes streams to one proxy. A connection that is over, or stuck, is replaced when it is needed."""
 
     def __init__(self, url: ProxyUrl, resolver: Resolver) -> None:
@@ -70,14 +72,14 @@ class QuicWay:
             load_backend(url.quic.backend or DEFAULT),
             identity=read_own(url.tls),
         )
-        self._pool: list[_Pooled] = []
+        self._pool: list[_PooledConnection] = []
 
-    async def open(self, ask: Ask) -> QuicStream:
+    async def open(self, ask: StreamRequest) -> QuicStream:
         """Return a new stream. Raises TlsFailed, CertificateRefused, OSError."""
         self._pool = [
             pooled for pooled in self._pool if pooled.connection.over is None and not pooled.loop.is_closed()
         ]
-        for pooled in () if ask.alone else self._candidates(ask.command):
+        for pooled in () if ask.new_connection else self._candidates(ask.command):
             stream = await self._stream_of(pooled, ask)
             if stream is not None:
                 await _begin(stream, ask)
@@ -115,25 +117,25 @@ class QuicWay:
             if pooled.loop is _loop():
                 pooled.connection.abandon()
 
-    def _candidates(self, command: int) -> list[_Pooled]:
+    def _candidates(self, command: int) -> list[_PooledConnection]:
         """Return the connections that a request may go by, the best first.
 
         Whoever has many streams that wait for credit has as many connections: beyond a limit the requests share these.
         """
         here = [pooled for pooled in self._pool if pooled.loop is _loop() and _suits(pooled, command)]
         usable = [pooled for pooled in here if pooled.connection.usable]
-        if usable or len(here) < CONNECTIONS:
+        if usable or len(here) < MAX_CONNECTIONS_PER_COMMAND:
             return usable
         answering = (pooled for pooled in here if pooled.connection.answers)
         return sorted(answering, key=lambda pooled: pooled.connection.streams)
 
-    async def _stream_of(self, pooled: _Pooled, ask: Ask) -> QuicStream | None:
+    async def _stream_of(self, pooled: _PooledConnection, ask: StreamRequest) -> QuicStream | None:
         """Return a stream of a connection that is there; None if it does not suit."""
         command = ask.command
         connection = pooled.connection
         if connection.over is not None or not _suits(pooled, command):  # others had their turn meanwhile
             return None
-        if connection.unused and _loop().time() - connection.last_used > STALE_SECONDS:
+        if connection.unused and _loop().time() - connection.last_used > UNUSED_SECONDS:
             connection.close()
             return None
         before = pooled.command
@@ -152,7 +154,7 @@ class QuicWay:
             pooled.command = before
         return stream
 
-    async def _dial(self, ask: Ask) -> QuicStream:
+    async def _dial(self, ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection."""
         place = self._url.host, self._url.port
         addresses = await self._resolver.resolve(*place)
@@ -167,11 +169,11 @@ class QuicWay:
             self._resolver.doubt(self._url.host)  # perhaps it took too long for whoever waited
             raise
 
-    async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: Ask) -> QuicStream:
+    async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection to the first address that answers."""
         for address in addresses[:-1]:
             try:
-                async with asyncio.timeout(ADDRESS_SECONDS):
+                async with asyncio.timeout(ADDRESS_ATTEMPT_SECONDS):
                     return await self._dial_address(address.socket_address, ask)
             except TlsFailed:
                 raise
@@ -179,8 +181,8 @@ class QuicWay:
                 continue  # TimeoutError is one
         return await self._dial_address(addresses[-1].socket_address, ask)
 
-    async def _dial_address(self, address: SocketAddress, ask: Ask) -> QuicStream:
-        for _ in range(ATTEMPTS - 1):
+    async def _dial_address(self, address: SocketAddress, ask: StreamRequest) -> QuicStream:
+        for _ in range(NETWORK_CHANGE_ATTEMPTS - 1):
             try:
                 return await self._dial_once(address, ask)
             except OSError as error:
@@ -188,12 +190,12 @@ class QuicWay:
                     raise
         return await self._dial_once(address, ask)
 
-    async def _dial_once(self, address: SocketAddress, ask: Ask) -> QuicStream:
-        at_once = ask.opening is not None and self._connector.has_ticket
+    async def _dial_once(self, address: SocketAddress, ask: StreamRequest) -> QuicStream:
+        at_once = ask.early_data is not None and self._connector.has_ticket
         connection = self._connector.begin(address)
         command = None if ask.command == Command.NOOP else ask.command
         connection.allow_peer_streams(command == Command.BIND)  # who else would take them?
-        self._pool.append(_Pooled(connection, _loop(), command))
+        self._pool.append(_PooledConnection(connection, _loop(), command))
         try:
             stream = connection.open_nowait() if at_once else None
             if stream is not None:
@@ -239,24 +241,24 @@ async def first_answer(
         raise NotAnswered(str(error)) from error
 
 
-async def _is_there(connection: QuicConnection, ask: Ask) -> bool:
+async def _is_there(connection: QuicConnection, ask: StreamRequest) -> bool:
     """Return whether a connection can be had for a request.
 
     What may come but once is not sent to where nobody may be any more: to find that out, the proxy is asked.
     """
-    if ask.repeatable or _loop().time() - connection.last_received_at <= SURE_SECONDS:
+    if ask.repeatable or _loop().time() - connection.last_received_at <= RECENTLY_HEARD_SECONDS:
         return connection.answers
     return await connection.is_alive()
 
 
-def _suits(pooled: _Pooled, command: int) -> bool:
+def _suits(pooled: _PooledConnection, command: int) -> bool:
     return command == Command.NOOP or pooled.command in {None, command}
 
 
-async def _begin(stream: QuicStream, ask: Ask) -> None:
-    if ask.near:
-        apply_options(stream.connection.carrier_socket, ask.near, Leg.CLIENT_PROXY)
-    await stream.send(ask.opening or b"")
+async def _begin(stream: QuicStream, ask: StreamRequest) -> None:
+    if ask.client_leg_options:
+        apply_options(stream.connection.carrier_socket, ask.client_leg_options, Leg.CLIENT_PROXY)
+    await stream.send(ask.early_data or b"")
 
 
 async def _leave(connection: QuicConnection) -> None:
@@ -265,7 +267,7 @@ async def _leave(connection: QuicConnection) -> None:
         connection.abandon()
         return
     try:
-        async with asyncio.timeout(LEAVE_SECONDS):
+        async with asyncio.timeout(CLOSE_SECONDS):
             await connection.aclose()
     except TimeoutError:
         pass

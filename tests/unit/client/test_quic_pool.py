@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from socks6.client import quic as module
+from socks6.client import quic_pool as module
 from socks6.client.client import Client
-from socks6.client.quic import QuicWay
+from socks6.client.quic_pool import QuicConnectionPool
 from socks6.net.stream import ByteStream
 from socks6.net.transports.quic.client_socket import ClientSocket
 from socks6.net.transports.quic.connection import QuicConnection
@@ -41,11 +41,11 @@ async def fill(stream: ByteStream) -> None:
             return
 
 
-def client_of(scene: Scene, library: str) -> tuple[Client, QuicWay]:
+def client_of(scene: Scene, library: str) -> tuple[Client, QuicConnectionPool]:
     client = Client(
         f"socks6+quic://alice:right@localhost:{scene.url.port}?ca={scene.files.ca}&backend={library}"
     )
-    way = client._asker._way._quic
+    way = client._requester._connector._quic
     assert way is not None
     return client, way
 
@@ -111,7 +111,7 @@ def test_a_request_leaves_a_connection_that_is_dead(
                 (await client.connect(place.host, place.port)).abort()
                 dead = way._pool[0].connection
                 with lost(dead):
-                    dead._pump.last_received_at -= module.SURE_SECONDS
+                    dead._pump.last_received_at -= module.RECENTLY_HEARD_SECONDS
                     async with await client.connect(place.host, place.port, initial_data=data) as stream:
                         await stream.send(b"there?")
                         assert await receive_exactly(stream, len(data) + 6) == data + b"there?"

@@ -17,7 +17,7 @@ DEFAULT_BACKLOG: Final = 100  # asyncio's own; the proxy grants what it will
 MAX_HANDSHAKES: Final = 100  # peers whose TLS handshake is under way
 
 ConnectedCallback: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
-Serve: TypeAlias = Callable[[ProxiedStream], Awaitable[None]]
+PeerHandler: TypeAlias = Callable[[ProxiedStream], Awaitable[None]]
 
 
 class BindServer(asyncio.AbstractServer):
@@ -29,7 +29,7 @@ class BindServer(asyncio.AbstractServer):
 
     sockets: tuple[()] = ()
 
-    def __init__(self, listener: BindListener, serve: Serve) -> None:
+    def __init__(self, listener: BindListener, serve: PeerHandler) -> None:
         self._listener = listener
         self._serve = serve
         self._room = asyncio.Semaphore(MAX_HANDSHAKES)

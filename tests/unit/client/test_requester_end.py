@@ -74,7 +74,7 @@ def test_a_transport_may_outlive_the_client(run: Run) -> None:
 
 
 def test_a_close_waits_no_longer_than_it_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.asking.TEARDOWN_SECONDS", 0.01)
+    monkeypatch.setattr("socks6.client.requester.TEARDOWN_SECONDS", 0.01)
 
     async def scene() -> None:
         proxy = SessionProxy()
@@ -86,7 +86,7 @@ def test_a_close_waits_no_longer_than_it_says(run: Run, monkeypatch: pytest.Monk
                 return ends[-1][0]
 
             ends: list[tuple[ByteStream, ByteStream]] = []
-            client._asker._way._dial = silent
+            client._requester._connector._dial = silent
         assert len(ends) == 1
 
     run(scene())
@@ -101,6 +101,6 @@ def test_a_close_raises_nothing_when_the_proxy_is_gone(run: Run) -> None:
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._asker._way._dial = nowhere
+            client._requester._connector._dial = nowhere
 
     run(scene())
