@@ -14,7 +14,7 @@ from socks6.net.encryption.settings import TlsParameters
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.net.transports.tls import TlsConversation, TlsStream
+from socks6.net.transports.tls import TlsSession, TlsStream
 from socks6.relay.streams import RelayResult, RelaySettings, StreamRelay
 from tests.kit.certificates import certificate
 
@@ -85,7 +85,7 @@ def tls_pair() -> tuple[ByteStream, ByteStream]:
     return TlsStream(near, client), TlsStream(far, server)
 
 
-def tls_conversations() -> tuple[TlsConversation, TlsConversation]:
+def tls_conversations() -> tuple[TlsSession, TlsSession]:
     """Return both ends of TLS that has shaken hands, the client's first; whoever has them carries the bytes."""
     client, server = tls_conversations_to_be()
     for _ in range(2):  # the hello and its answer; the client's last word, and tickets
@@ -94,12 +94,12 @@ def tls_conversations() -> tuple[TlsConversation, TlsConversation]:
     return client, server
 
 
-def tls_conversations_to_be() -> tuple[TlsConversation, TlsConversation]:
+def tls_conversations_to_be() -> tuple[TlsSession, TlsSession]:
     """Return both ends of TLS before they have shaken hands, the client's first."""
     client_side, server_side = _contexts()
     return (
-        TlsConversation(client_side, server_hostname="localhost"),
-        TlsConversation(server_side, server_side=True),
+        TlsSession(client_side, server_hostname="localhost"),
+        TlsSession(server_side, server_side=True),
     )
 
 

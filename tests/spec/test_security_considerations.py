@@ -18,7 +18,7 @@ from socks6.message.requests import MAX_OPTIONS_LENGTH, Request
 from socks6.net.encryption.contexts import client_context, server_context
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.net.transports.tls import TlsConversation
+from socks6.net.transports.tls import TlsSession
 from socks6.policy.rules import Policy, Rule
 from socks6.protocol.events import Ended, RequestReceived, Violation, ViolationKind
 from socks6.protocol.states import ServerState
@@ -219,8 +219,8 @@ def test_no_tls_early_data_is_sent() -> None:
     """Not even by a client that has a ticket; a server's tickets allow none (tests/e2e/test_tls.py)."""
     with certificate() as files:
         context = client_context(TlsParameters(ca=files.ca))
-        client = TlsConversation(context, server_hostname="localhost")
-        proxy = TlsConversation(server_context(files.server), server_side=True)
+        client = TlsSession(context, server_hostname="localhost")
+        proxy = TlsSession(server_context(files.server), server_side=True)
     for _ in range(2):
         proxy.incoming.write(client.begin())
         client.incoming.write(proxy.begin())
@@ -228,7 +228,7 @@ def test_no_tls_early_data_is_sent() -> None:
     client.incoming.write(proxy.outgoing.read())
     assert client.tls.read(1) == b"!"
     assert client.tls.session is not None
-    again = TlsConversation(context, server_hostname="localhost", session=client.tls.session)
+    again = TlsSession(context, server_hostname="localhost", session=client.tls.session)
     extensions = hello_extensions(again.begin())
     assert PRE_SHARED_KEY in extensions
     assert EARLY_DATA not in extensions

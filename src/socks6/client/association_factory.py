@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -19,9 +20,9 @@ from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.machine_io import next_event
 from socks6.net.stackopts import apply_options
-from socks6.net.stream import Endpoint, carrier_socket_of, connection_of
+from socks6.net.stream import Endpoint, Substream
 from socks6.net.transports import dtls_contexts
-from socks6.net.transports.tls import TlsStream
+from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
@@ -160,17 +161,19 @@ class _UnconfirmedAssociation:
     @property
     def within_tls(self) -> bool:
         """Whether the association was asked for within TLS."""
-        return isinstance(self._granted.stream, TlsStream)
+        return self._granted.stream.attribute(TlsSession) is not None
 
     def setup_udp_path(self, *, required: bool, dtls: "DtlsConnector | None" = None) -> bool:
         """Return whether the proxy can be sent datagrams; raises LocalProtocolError if it must and cannot."""
         stream = self._granted.stream
-        connection = connection_of(stream)
-        if connection is not None:
-            self.association.set_path(self._demux.path(connection, self._id, self.association.on_packets))
+        substream = stream.attribute(Substream)
+        if substream is not None:
+            self.association.set_path(
+                self._demux.path(substream.connection, self._id, self.association.on_packets)
+            )
             return True
         try:
-            sock = socket_beside(stream.raw_socket if dtls is None else carrier_socket_of(stream))
+            sock = socket_beside(stream.raw_socket if dtls is None else stream.attribute(socket.socket))
         except OSError as error:
             raise ProxyUnreachable(f"no UDP socket to the proxy: {error}") from error
         if sock is None:

@@ -19,7 +19,7 @@ from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import ListenBacklog, Option, find
 from socks6.message.requests import Request
-from socks6.net.stream import Endpoint, connection_of
+from socks6.net.stream import Endpoint, Substream
 
 REBIND_PAUSES_SECONDS: Final = (
     0.05,
@@ -48,10 +48,10 @@ async def open_listener(
     # § Listen Backlog options: provided that the request is part of a session
     granted = await ask(request, needs_session=backlog > 0 and dialect.backlog_needs_session)
     answer = find(granted.reply.options, ListenBacklog)
-    connection = connection_of(granted.stream)
+    substream = granted.stream.attribute(Substream)
     if backlog and answer is not None and answer.backlog:
-        if push_router is not None and connection is not None:
-            return push_router.open(granted, connection, answer.backlog)
+        if push_router is not None and substream is not None:
+            return push_router.open(granted, substream.connection, answer.backlog)
         return BacklogBind(ask, granted, options, answer.backlog, at_a_time=dialect.accept_binds)
     listener = SinglePeerBind(ask, granted, place.host, options, eager=eager and backlog > 0)
     if backlog:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -13,9 +14,8 @@ from socks6.message.options import StackOption
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.silent_peers import SilentPeers
 from socks6.net.stackopts import apply_options
-from socks6.net.stream import ByteStream, carrier_socket_of
+from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
-from socks6.net.transports.tls import TlsStream
 from socks6.net.transports.tls_connector import TlsConnector
 from socks6.net.transports.unix import connect_unix
 from socks6.net.url import AUTO, QUIC, TLS, ProxyUrl
@@ -67,13 +67,13 @@ class ProxyConnector:
             raise ProxyUnreachable(
                 f"cannot reach the proxy {self._url}: {error.strerror or error}"
             ) from error
-        if (sock := carrier_socket_of(stream)) is not None:
+        if (sock := stream.attribute(socket.socket)) is not None:
             self._peers.watch(sock)
         return stream
 
     def answered(self, stream: ByteStream) -> None:
         """Learn from a stream on which the proxy has answered."""
-        if self._tls is not None and isinstance(stream, TlsStream):
+        if self._tls is not None:
             self._tls.keep(stream)  # tickets come ahead of the answers
 
     def doubt(self) -> None:

@@ -16,9 +16,8 @@ from socks6.net.stream import ByteStream
 from socks6.net.transports.quic.backends import DEFAULT, load_backend
 from socks6.net.transports.quic.certificates import read_own
 from socks6.net.transports.quic.client_socket import NETWORK_CHANGED
-from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.connection import QuicConnection, QuicStream
 from socks6.net.transports.quic.connector import QuicConnector
-from socks6.net.transports.quic.stream import QuicStream
 from socks6.net.url import ProxyUrl
 
 ADDRESS_ATTEMPT_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
@@ -218,13 +217,14 @@ async def first_answer(
     Raises NotAnswered if nothing has come of them and the connection is lost: ended by the proxy, which was started
     anew perhaps, or without an answer to probes.
     """
-    if not (repeatable and isinstance(stream, QuicStream) and isinstance(stream.connection, QuicConnection)):
+    quic = stream.attribute(QuicStream) if repeatable else None
+    if quic is None:
         return await answer
-    connection = stream.connection
+    connection = quic.connection
     limit = asyncio.timeout(None)
 
     def doubt() -> None:
-        if not (stream.heard or limit.expired()):
+        if not (quic.heard or limit.expired()):
             limit.reschedule(_loop().time())
 
     try:
@@ -236,7 +236,7 @@ async def first_answer(
             raise
         raise NotAnswered(UNANSWERED) from error
     except ProxyUnreachable as error:
-        if stream.heard or connection.over is None or connection.ended_here:
+        if quic.heard or connection.over is None or connection.ended_here:
             raise
         raise NotAnswered(str(error)) from error
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 from socks6.client.session import DELIVERY_SECONDS, SessionLease
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
-from socks6.net.stream import NO_ENDPOINT, ByteStream, Endpoint, Protection, unacknowledged_of, was_reset
+from socks6.net.stream import NO_ENDPOINT, AttributeT, ByteStream, Endpoint, Protection
 from socks6.net.transports.tcp import SocketStream
-from socks6.net.turns import Turns, turns_of
+from socks6.net.turns import Turns
 
 
 class ProxiedStream:
@@ -35,6 +34,10 @@ class ProxiedStream:
         self.peer = peer
         self.options = options
 
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        """Return what the stream to the proxy has of this kind, such as `socket.socket`; see `ByteStream`."""
+        return self._stream.attribute(kind)
+
     @property
     def local(self) -> Endpoint:
         """Our end of the connection to the proxy."""
@@ -58,17 +61,12 @@ class ProxiedStream:
     @property
     def unacknowledged(self) -> int:
         """How many bytes that were sent the proxy has not acknowledged; 0 where nothing tells."""
-        return unacknowledged_of(self._stream)
-
-    @property
-    def carrier(self) -> ByteStream:
-        """The stream to the proxy, whose bytes these are."""
-        return self._stream
+        return self._stream.unacknowledged
 
     @property
     def turns(self) -> Turns:
         """What counts the stream's turns of the event loop."""
-        return turns_of(self._stream)
+        return self._stream.turns
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """Return what is there without waiting; see `ByteStream`."""
@@ -88,9 +86,7 @@ class ProxiedStream:
 
     def stop_receiving(self) -> None:
         """Want nothing more of what comes, where the way to the proxy has such a thing: `receive` gives b"" then."""
-        stop: Callable[[], None] | None = getattr(self._stream, "stop_receiving", None)
-        if stop is not None:
-            stop()
+        self._stream.stop_receiving()
 
     async def aclose(self) -> None:
         """Close. Idempotent; when cancelled, it aborts."""
@@ -110,7 +106,7 @@ class ProxiedStream:
 
     def was_reset(self) -> bool:
         """Return whether the stream is known to have been reset."""
-        return was_reset(self._stream)
+        return self._stream.was_reset()
 
     def detach_socket(self) -> socket.socket:
         """Return a non-blocking socket that is now the caller's; the stream must not be used any more.
@@ -118,11 +114,12 @@ class ProxiedStream:
         For libraries that take `sock=`. Raises LocalProtocolError where the stream is no plain socket: use
         `Client.create_connection` there. While it may be open the client does not tear its session down.
         """
-        if not isinstance(self._stream, SocketStream):
+        plain = self._stream.attribute(SocketStream)
+        if plain is None or self._stream.raw_socket is None:
             raise LocalProtocolError(
                 "this stream is no plain socket; use Client.create_connection() or open_connection()"
             )
-        return self._stream.detach_socket()
+        return plain.detach_socket()
 
     async def __aenter__(self) -> "ProxiedStream":
         """Return the stream."""

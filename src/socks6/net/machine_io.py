@@ -5,7 +5,7 @@ import socket
 from typing import Final, TypeVar
 
 from socks6.net.stream import ByteStream
-from socks6.net.turns import EVENT, turns_of
+from socks6.net.turns import EVENT
 from socks6.protocol.machine import Machine
 
 READ_SIZE: Final = 65536  # more than the longest handshake: 20 KiB of options and 16 KiB of initial data
@@ -23,7 +23,7 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
     However much a peer sends, others get their turns (`net.turns`), and the machine's deadline holds: bytes that
     come after it are not taken.
     """
-    turns = turns_of(stream)
+    turns = stream.turns
     if turns.left <= 0:
         await turns.take()
     turns.left -= EVENT
@@ -119,7 +119,7 @@ class DeferredWrite:
 
 async def _receive(machine: Machine[EventT], stream: ByteStream, max_bytes: int) -> bytes | None:
     """Return bytes, b"" at the end, or None when the machine's time is up."""
-    turns = turns_of(stream)
+    turns = stream.turns
     if turns.left <= 0:
         await turns.take()
     data = stream.receive_nowait(max_bytes)

@@ -20,6 +20,7 @@ from socks6.net.stream import (
     NO_ENDPOINT,
     RECEIVES_ALREADY,
     SENDS_ALREADY,
+    AttributeT,
     Endpoint,
     Protection,
     check_idle,
@@ -94,6 +95,9 @@ class SocketStream:
     @property
     def protection(self) -> Protection:
         return Protection.MACHINE if self._socket.family == socket.AF_UNIX else Protection.CLEAR
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        return next((part for part in (self._socket, self) if isinstance(part, kind)), None)
 
     @property
     def raw_socket(self) -> socket.socket | None:
@@ -205,6 +209,9 @@ class SocketStream:
         poll.register(self._socket, 0)  # errors and the end of both directions are told of in any case
         return bool(poll.poll(0))
 
+    def stop_receiving(self) -> None:
+        """Do nothing: a socket's peer may go on until the stream is closed."""
+
     def detach_socket(self) -> socket.socket:
         """Return the socket, which is the caller's now: non-blocking, watched by no loop. The stream is closed."""
         self._break_off()
@@ -257,7 +264,7 @@ class SocketListener:
 
     @property
     def local(self) -> Endpoint:
-        """Where it listens; NOWHERE for a Unix socket."""
+        """Where it listens; `NO_ENDPOINT` for a Unix socket."""
         return _ask(self._socket.getsockname)
 
     def accept_nowait(self) -> SocketStream | None:

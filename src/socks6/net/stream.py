@@ -2,13 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
+from socks6.net.turns import Turns
+
+AttributeT = TypeVar("AttributeT")
 
 RECEIVES_ALREADY: Final = "another task receives from this stream already: one at a time, or each gets a part"
 SENDS_ALREADY: Final = "another task sends on this stream already: one at a time, or the bytes would mix"
@@ -37,7 +40,18 @@ class ByteStream(Protocol):
 
     One task may receive while another sends. While one waits, a second call of the same kind raises
     LocalProtocolError at once. After `aclose` or `abort`, a pending call and every later one raise OSError.
+
+    Classes of your own derive from this one: what has a body here is the answer of streams that cannot tell.
     """
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:  # noqa: ARG002 - of streams without any
+        """Return what the stream, or one that it runs over, has of this kind; None if there is no such thing.
+
+        Kinds are the socket whose packets carry it, in whatever form (`socket.socket`: for options of these, never
+        for bytes), its layers (`TlsStream`, `SocketStream`), what TLS knows (`TlsSession`), and the connection that it
+        is one stream of (`Substream`).
+        """
+        return None
 
     @property
     def local(self) -> Endpoint:
@@ -54,6 +68,24 @@ class ByteStream(Protocol):
     @property
     def raw_socket(self) -> socket.socket | None:
         """The non-blocking socket whose bytes are the stream's own, for the kernel's data path; else None."""
+
+    @property
+    def turns(self) -> Turns:
+        """What the stream may give before the event loop goes round; one that does not count has nothing left."""
+        return Turns(0)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes sent the peer has not acknowledged, which closing or aborting may lose; 0 if unknown."""
+        return 0
+
+    def was_reset(self) -> bool:
+        """Return whether it is known, without reading, that the peer has reset the stream."""
+        return False
+
+    def stop_receiving(self) -> None:
+        """Refuse what comes from now on, where the transport can: `receive` then gives b""."""
+        return
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """Return what is there without waiting: up to `max_bytes`, b"" at the end, None for nothing yet."""
@@ -86,32 +118,6 @@ def check_idle(waiter: "asyncio.Future[None] | None", complaint: str) -> None:
         raise LocalProtocolError(complaint)
 
 
-def carrier_socket_of(stream: ByteStream) -> socket.socket | None:
-    """Return the socket whose packets carry a stream, in whatever form: for options of these, never for bytes.
-
-    Streams over something other than plain sockets may tell it as their `carrier_socket`.
-    """
-    carrier: socket.socket | None = getattr(stream, "carrier_socket", None)
-    return carrier or stream.raw_socket
-
-
-def was_reset(stream: ByteStream) -> bool:
-    """Return whether it is known, without reading, that the peer has reset a stream; no, where nobody can tell.
-
-    Streams that can tell have a method of this name.
-    """
-    ask: Callable[[], bool] | None = getattr(stream, "was_reset", None)
-    return ask is not None and ask()
-
-
-def unacknowledged_of(stream: ByteStream) -> int:
-    """Return how many bytes sent on a stream its peer has not acknowledged; 0 where nothing tells.
-
-    Streams that know it tell it as their `unacknowledged`. Closing or aborting may lose these bytes.
-    """
-    return int(getattr(stream, "unacknowledged", 0))
-
-
 class FrameSink(Protocol):
     """Who gets a connection's DATAGRAM frames. Is called by the loop; must return quickly and not raise."""
 
@@ -123,7 +129,7 @@ class FrameSink(Protocol):
 
 
 class MultiplexedConnection(Protocol):
-    """A connection of many streams, either side's, and of datagrams: QUIC. Its streams tell it as `connection`."""
+    """A connection of many streams, either side's, and of datagrams: QUIC. Its streams have it as their `Substream`."""
 
     @property
     def local(self) -> Endpoint:
@@ -177,10 +183,11 @@ class MultiplexedConnection(Protocol):
         """End the connection and all its streams. Idempotent."""
 
 
-def connection_of(stream: ByteStream) -> MultiplexedConnection | None:
-    """Return the connection that a stream is one of several of; None for one that is alone."""
-    connection: MultiplexedConnection | None = getattr(stream, "connection", None)
-    return connection
+@dataclass(frozen=True, slots=True)
+class Substream:
+    """The attribute of a stream that is one of many of a connection."""
+
+    connection: MultiplexedConnection
 
 
 class Listener(Protocol):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from socks6.net.stream import ByteStream, was_reset
+from socks6.net.stream import ByteStream
 
 LOOK_SECONDS: Final = 0.25  # what a request of a client that is gone goes on at the most
 
@@ -33,7 +33,7 @@ class Presence:
         self._watched.pop(key, None)
 
     def _look(self) -> None:
-        gone = [(key, call) for key, (stream, call) in self._watched.items() if was_reset(stream)]
+        gone = [(key, call) for key, (stream, call) in self._watched.items() if stream.was_reset()]
         for key, call in gone:
             del self._watched[key]
             call()

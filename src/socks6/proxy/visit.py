@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -19,8 +20,6 @@ from socks6.net.stream import (
     ConnectResult,
     Endpoint,
     Outbound,
-    carrier_socket_of,
-    was_reset,
 )
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import ANONYMOUS, Identity
@@ -238,7 +237,7 @@ class Visit:
                     credentials,
                     source=self.source,
                     deadline=deadline,
-                    present=lambda: not was_reset(self.stream),
+                    present=lambda: not self.stream.was_reset(),
                 )
             if users is self.users:  # else a reload came between
                 break
@@ -305,7 +304,7 @@ class Visit:
                     self._marked(call),
                     policy=self.policy,
                     outbound=self.worker.outbound,
-                    client=carrier_socket_of(self.stream),
+                    client=self.stream.attribute(socket.socket),
                     holder=holder_of(call.identity, self.source),
                 )
         except OperationFailed as failure:
@@ -410,15 +409,16 @@ class Visit:
     async def secure(self, stream: TlsStream) -> None:
         """Shake hands, and see who has come if certificates tell. Raises TlsFailed, OSError."""
         await stream.handshake(quiet=self.worker.settings.quiet)
-        if self.inbound.name in INBOUNDS_WITH_ALPN and stream.refused_protocols:
+        session = stream.session
+        if self.inbound.name in INBOUNDS_WITH_ALPN and session.refused_protocols:
             # the draft knows no ALPN, so a client need not say; but one that means another service is led astray
             raise TlsFailed(
-                f"the client does not speak {ALPN}, but {', '.join(stream.refused_protocols)} (ALPN)"
+                f"the client does not speak {ALPN}, but {', '.join(session.refused_protocols)} (ALPN)"
             )
-        if stream.wants_certificate:
-            if not stream.certified_user:
+        if session.wants_certificate:
+            if not session.certified_user:
                 raise CertificateRefused("the client's certificate names no user")
-            self.certified = Identity(name=stream.certified_user)
+            self.certified = Identity(name=session.certified_user)
 
     def expire(self) -> None:
         """End a handshake that takes too long."""
@@ -526,7 +526,7 @@ class Visit:
 
     def _marked(self, call: Call) -> Call:
         """Return the call with the TOS that the client itself sends with, if that is to be copied."""
-        raw = carrier_socket_of(self.stream)
+        raw = self.stream.attribute(socket.socket)
         if not self.worker.settings.copy_tos or raw is None or find(call.options, Tos):
             return call
         tos = received_tos(raw)

@@ -295,8 +295,8 @@ class ServerWorker:
         self._handshakes[visit] = None
         self._sweep_later()
         try:
-            if isinstance(visit.stream, TlsStream):
-                await self._secure(visit, visit.stream)
+            if (tls := visit.stream.attribute(TlsStream)) is not None:
+                await self._secure(visit, tls)
             return await visit.inbound.serve(visit.stream, b"", visit)
         finally:
             self._handshakes.pop(visit, None)
@@ -353,7 +353,8 @@ async def linger(stream: ByteStream, *, patient: bool = False) -> None:
     With `patient`, a slow client gets as long as it takes its answer in.
     """
     # nobody wants the bytes, so those of TLS are not decrypted: a peer's short records cost 3 µs each
-    source = stream.beneath if isinstance(stream, TlsStream) else stream
+    tls = stream.attribute(TlsStream)
+    source = stream if tls is None else tls.beneath
     left = LINGER_BYTES
     try:
         async with asyncio.timeout(LINGER_SECONDS):

@@ -6,7 +6,7 @@ import socket
 from typing import Final
 
 from socks6.net.sockets import close_in_order, reset_on_close
-from socks6.net.stream import ByteStream, carrier_socket_of, unacknowledged_of
+from socks6.net.stream import ByteStream
 
 SILENCE_SECONDS: Final = 10.0  # without one more byte acknowledged: then the rest is given up
 LONGEST_SECONDS: Final = 60.0
@@ -23,7 +23,7 @@ async def deliver(stream: ByteStream) -> None:
     (RFC 9112 §9.6). What the peer sends meanwhile is dropped, since it may read nothing before it is through.
     Never raises OSError.
     """
-    left = unacknowledged_of(stream)
+    left = stream.unacknowledged
     if not left:
         return
     loop = asyncio.get_running_loop()
@@ -34,7 +34,7 @@ async def deliver(stream: ByteStream) -> None:
         _drop_input(stream)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-        before, left = left, unacknowledged_of(stream)
+        before, left = left, stream.unacknowledged
         if left != before:
             silent_at = loop.time() + SILENCE_SECONDS
 
@@ -58,8 +58,7 @@ def end_in_order(*streams: ByteStream) -> None:
 
 def _tcp_socket_of(stream: ByteStream) -> socket.socket | None:
     """Return the TCP socket below a stream, TLS or a proxy in between or not; None for other kinds."""
-    inner: ByteStream = getattr(stream, "carrier", stream)  # through a proxy: the stream to it
-    sock = carrier_socket_of(inner)
+    sock = stream.attribute(socket.socket)
     if sock is None or sock.type != socket.SOCK_STREAM or sock.family == socket.AF_UNIX:
         return None
     return sock

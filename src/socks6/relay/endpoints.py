@@ -114,9 +114,8 @@ class TlsEndpoint:
 
 def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:
     """Return the end that a stream makes, None for streams that the relay's epoll cannot watch."""
-    inner: ByteStream = getattr(stream, "carrier", stream)  # through a proxy: the stream to it
-    if isinstance(inner, TlsStream):
-        carrier = inner.carrier_socket
-        return None if carrier is None else TlsEndpoint(inner, carrier)
-    raw = inner.raw_socket
-    return None if raw is None else SocketEndpoint(raw)
+    raw = stream.raw_socket
+    if raw is not None:
+        return SocketEndpoint(raw)
+    tls, carrier = stream.attribute(TlsStream), stream.attribute(sockets.socket)
+    return None if tls is None or carrier is None else TlsEndpoint(tls, carrier)

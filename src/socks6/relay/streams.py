@@ -4,7 +4,7 @@ import contextlib
 import sys
 from dataclasses import dataclass
 
-from socks6.net.stream import ByteStream, unacknowledged_of
+from socks6.net.stream import ByteStream
 from socks6.relay.copy import Copy
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
 from socks6.relay.idle import IdleMonitor
@@ -117,7 +117,7 @@ async def _close_broken(*sides: tuple[ByteStream, bool]) -> None:
 
     A reset before would take back what the broken side had said.
     """
-    for stream, whole in sorted(sides, key=lambda side: unacknowledged_of(side[0])):  # the broken one first
+    for stream, whole in sorted(sides, key=lambda side: side[0].unacknowledged):  # the broken one first
         await deliver(stream)
         if whole:
             await _close(stream)

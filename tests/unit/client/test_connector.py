@@ -18,7 +18,7 @@ from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import MemoryStream, memory_stream_pair
-from socks6.net.transports.tls import TlsStream
+from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
 from socks6.proxy.service import Server
 from tests.kit.certificates import write_certificate
@@ -40,8 +40,9 @@ def test_over_tls_a_clients_later_connections_go_on_with_the_keys_of_the_earlier
             for _ in range(3):
                 async with await client.connect("127.0.0.1", port) as stream:
                     assert await stream.receive() == b"hello "
-                    assert isinstance(stream.carrier, TlsStream)
-                    resumed.append(stream.carrier.resumed)
+                    tls = stream.attribute(TlsSession)
+                    assert tls is not None
+                    resumed.append(tls.resumed)
             assert resumed == [False, True, True]
 
     run(scene())

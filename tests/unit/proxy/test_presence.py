@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from socks6.net.stream import ByteStream, ConnectResult, Judge, was_reset
+from socks6.net.stream import ByteStream, ConnectResult, Judge
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
@@ -120,7 +120,7 @@ def test_the_end_of_the_clients_side_does_not_end_the_dialling(run: Run) -> None
         await client.send(CONNECT)
         await client.send_eof()
         await held.begun.wait()
-        assert not was_reset(server)
+        assert not server.was_reset()
         held.released.set()
         assert await receive_exactly(client, 8) == bytes.fromhex("06 00 0000 06 00 0000")
         client.abort()

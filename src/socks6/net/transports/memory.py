@@ -11,6 +11,7 @@ from socks6.net.stream import (
     NO_ENDPOINT,
     RECEIVES_ALREADY,
     SENDS_ALREADY,
+    AttributeT,
     ByteStream,
     Endpoint,
     Protection,
@@ -39,6 +40,13 @@ class MemoryStream:
         self._sends = False
         self.turns: Final = Turns()
         self._unwanted = False
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        return self if isinstance(self, kind) else None
+
+    @property
+    def unacknowledged(self) -> int:
+        return 0
 
     @property
     def local(self) -> Endpoint:

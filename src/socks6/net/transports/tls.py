@@ -18,7 +18,7 @@ from socks6.net.encryption.contexts import ServerContexts
 from socks6.net.encryption.failures import failure_of
 from socks6.net.encryption.names import user_of
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stream import SENDS_ALREADY, Endpoint, Protection
+from socks6.net.stream import SENDS_ALREADY, AttributeT, Endpoint, Protection
 from socks6.net.turns import EVENT, Turns
 
 # CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
@@ -35,10 +35,10 @@ MOST_UNREAD: Final = 16  # pieces thrown away by a close, so that it does not re
 MOST_UNSENT: Final = 4 * PIECE  # that OpenSSL may have to say by itself while the peer takes nothing
 
 
-class TlsConversation:
-    """One connection's OpenSSL, and the two buffers that it works on."""
+class TlsSession:
+    """One connection's OpenSSL, the two buffers that it works on, and what it knows of the peer."""
 
-    __slots__ = ("incoming", "outgoing", "tls")
+    __slots__ = ("incoming", "outgoing", "refused_protocols", "tls")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class TlsConversation:
         server_hostname: str | None = None,
         session: ssl.SSLSession | None = None,
     ) -> None:
+        self.refused_protocols: tuple[str, ...] = ()  # what a client offered (ALPN), if we speak none of it
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(
@@ -64,6 +65,41 @@ class TlsConversation:
             self.tls.do_handshake()
         return self.outgoing.read()
 
+    @property
+    def protocol(self) -> str:
+        """What the two sides agreed to speak (ALPN); "" if they said nothing of it."""
+        return self.tls.selected_alpn_protocol() or ""
+
+    @property
+    def version(self) -> str:
+        """The version of TLS; "" before the handshake."""
+        return self.tls.version() or ""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the connection goes on with an earlier one's keys."""
+        return bool(self.tls.session_reused)
+
+    @property
+    def ticket(self) -> ssl.SSLSession | None:
+        """What a later connection can go on with; TLS 1.3 has it only after something was received."""
+        return self.tls.session
+
+    @property
+    def wants_certificate(self) -> bool:
+        """Whether the peer had to show a certificate, and one that was checked."""
+        return self.tls.context.verify_mode is ssl.CERT_REQUIRED
+
+    @property
+    def certified_user(self) -> str:
+        """Whom the peer's certificate names; "" without one."""
+        return user_of(self.tls.getpeercert() or {})
+
+    @property
+    def certificate(self) -> bytes:
+        """The peer's certificate in DER; b"" without one."""
+        return self.tls.getpeercert(binary_form=True) or b""
+
 
 class TlsStream:
     """A ByteStream that TLS carries over a socket's stream, which it owns. `handshake` goes before all else.
@@ -74,28 +110,25 @@ class TlsStream:
     __slots__ = (
         "_at_end",
         "_closed",
-        "_conversation",
         "_dry",
         "_ended",
         "_make",
         "_plain",
         "_raw",
         "_sends",
+        "_session",
         "_short",
         "_unsent",
         "_unwanted",
-        "refused_protocols",
         "turns",
     )
 
-    def __init__(
-        self, raw: SocketStream, conversation: TlsConversation | Callable[[], TlsConversation]
-    ) -> None:
+    def __init__(self, raw: SocketStream, conversation: TlsSession | Callable[[], TlsSession]) -> None:
         """`conversation` may be what makes it: `handshake` calls that when the peer has said something."""
         self._raw = raw
-        self._make: Callable[[], TlsConversation] | None = None
-        if isinstance(conversation, TlsConversation):
-            self._conversation = conversation
+        self._make: Callable[[], TlsSession] | None = None
+        if isinstance(conversation, TlsSession):
+            self._session = conversation
         else:
             self._make = conversation
         self._plain = b""  # decrypted before it was asked for, when we ended our direction
@@ -108,7 +141,13 @@ class TlsStream:
         self._sends = False  # a call of `send` or `send_eof` is under way
         self.turns: Final[Turns] = raw.turns
         self._unwanted = False  # nobody wants what comes
-        self.refused_protocols: tuple[str, ...] = ()  # what a client offered (ALPN), if we speak none of it
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        if isinstance(self, kind):
+            return self
+        if self._make is None and isinstance(self._session, kind):
+            return self._session
+        return self._raw.attribute(kind)
 
     @property
     def local(self) -> Endpoint:
@@ -127,54 +166,19 @@ class TlsStream:
         return None
 
     @property
-    def carrier_socket(self) -> socket.socket | None:
-        """The socket that carries the encrypted bytes."""
-        return self._raw.raw_socket
-
-    @property
     def unacknowledged(self) -> int:
         """How many encrypted bytes that were sent the peer has not acknowledged, as far as the kernel tells."""
         return self._raw.unacknowledged
 
     @property
+    def session(self) -> TlsSession:
+        """What OpenSSL knows; to be asked for after `handshake`."""
+        return self._session
+
+    @property
     def beneath(self) -> SocketStream:
         """The stream of encrypted bytes."""
         return self._raw
-
-    @property
-    def protocol(self) -> str:
-        """What the two sides agreed to speak (ALPN); "" if they said nothing of it."""
-        return self._conversation.tls.selected_alpn_protocol() or ""
-
-    @property
-    def version(self) -> str:
-        """The version of TLS; "" before the handshake."""
-        return self._conversation.tls.version() or ""
-
-    @property
-    def resumed(self) -> bool:
-        """Whether the connection goes on with an earlier one's keys."""
-        return bool(self._conversation.tls.session_reused)
-
-    @property
-    def session(self) -> ssl.SSLSession | None:
-        """What a later connection can go on with; TLS 1.3 has it only after something was received."""
-        return self._conversation.tls.session
-
-    @property
-    def wants_certificate(self) -> bool:
-        """Whether the peer had to show a certificate, and one that was checked."""
-        return self._conversation.tls.context.verify_mode is ssl.CERT_REQUIRED
-
-    @property
-    def certified_user(self) -> str:
-        """Whom the peer's certificate names; "" without one."""
-        return user_of(self._conversation.tls.getpeercert() or {})
-
-    @property
-    def certificate(self) -> bytes:
-        """The peer's certificate in DER; b"" without one."""
-        return self._conversation.tls.getpeercert(binary_form=True) or b""
 
     @property
     def drained(self) -> bool:
@@ -189,23 +193,23 @@ class TlsStream:
         hello: bytearray | None = None
         if self._make is not None:
             data = await self._heard()
-            self._conversation, self._make = self._make(), None
-            self._conversation.incoming.write(data)
+            self._session, self._make = self._make(), None
+            self._session.incoming.write(data)
             hello = bytearray(data)
         while True:
             try:
-                self._conversation.tls.do_handshake()
+                self._session.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
                 data = await self._heard()
-                self._conversation.incoming.write(data)
+                self._session.incoming.write(data)
                 if hello is not None and len(hello) < MOST_HELLO:
                     hello += data
             except ssl.SSLError as error:
                 raise (failure_of(error) if quiet else self._broken(error)) from error
             else:
-                if hello is not None and not self.protocol:
-                    self.refused_protocols = offered_protocols(hello)
+                if hello is not None and not self._session.protocol:
+                    self._session.refused_protocols = offered_protocols(hello)
                 await self._flush()
                 return
 
@@ -232,7 +236,7 @@ class TlsStream:
                 return None
             if not encrypted:
                 raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
-            self._conversation.incoming.write(encrypted)
+            self._session.incoming.write(encrypted)
             self._dry = False
             self._short = len(encrypted) < PIECE
         return self._decrypted(max_bytes)
@@ -251,7 +255,7 @@ class TlsStream:
     def stop_receiving(self) -> None:
         """Want nothing more of what comes: `receive` gives b"" from now on, and whoever waits for it is woken."""
         self._unwanted = True
-        carrier = self._raw.raw_socket
+        carrier = self._raw.attribute(socket.socket)
         if carrier is not None:
             with contextlib.suppress(OSError):  # gone already
                 carrier.shutdown(socket.SHUT_RD)  # which the kernel keeps for itself
@@ -281,9 +285,9 @@ class TlsStream:
                 self._unsent = self._unsent[self._raw.send_nowait(self._unsent) :]
                 if self._unsent:
                     return False
-            if not self._conversation.outgoing.pending:
+            if not self._session.outgoing.pending:
                 return True
-            self._unsent = memoryview(self._conversation.outgoing.read())
+            self._unsent = memoryview(self._session.outgoing.read())
 
     async def send_eof(self) -> None:
         self._begin_sending()
@@ -303,7 +307,7 @@ class TlsStream:
             self._plain += data
         self._ended = True
         with contextlib.suppress(ssl.SSLError):  # "want read", mostly: the peer has not ended
-            self._conversation.tls.unwrap()
+            self._session.tls.unwrap()
 
     async def aclose(self) -> None:
         if self._closed:
@@ -362,7 +366,7 @@ class TlsStream:
 
     def _decrypted_record(self, max_bytes: int) -> bytes:
         """Return at most a record's bytes; b"" if there are none now, or never will be."""
-        conversation = self._conversation
+        conversation = self._session
         try:
             data = conversation.tls.read(min(max_bytes, RECORD))
         except ssl.SSLWantReadError:
@@ -380,10 +384,10 @@ class TlsStream:
 
     def _answer(self) -> None:
         """Send what OpenSSL has to say by itself, as when the peer wants new keys."""
-        if self._conversation.outgoing.pending and not self._ended:
+        if self._session.outgoing.pending and not self._ended:
             with contextlib.suppress(ConnectionError):  # the peer is gone: what it said before is still here
                 self.flush_nowait()
-            if self._conversation.outgoing.pending > MOST_UNSENT:
+            if self._session.outgoing.pending > MOST_UNSENT:
                 raise TlsFailed("the peer asks for new keys all the time")
 
     def _encrypt(self, data: bytes | memoryview) -> None:
@@ -392,7 +396,7 @@ class TlsStream:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if data:
             try:
-                self._conversation.tls.write(data)
+                self._session.tls.write(data)
             except ssl.SSLError as error:
                 raise self._broken(error) from error
 
@@ -442,7 +446,7 @@ class TlsListener:
         if raw is None:
             return None
         # an SSL object takes 50 KB: who only connects has none
-        return TlsStream(raw, lambda: TlsConversation(self._contexts.current(), server_side=True))
+        return TlsStream(raw, lambda: TlsSession(self._contexts.current(), server_side=True))
 
     async def wait_readable(self) -> None:
         await self._listener.wait_readable()

@@ -10,8 +10,9 @@ from socks6.net.encryption.contexts import ALPN, client_context
 from socks6.net.encryption.pins import is_pinned
 from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
 from socks6.net.resolve import Resolver
+from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
-from socks6.net.transports.tls import TlsConversation, TlsStream
+from socks6.net.transports.tls import TlsSession, TlsStream
 
 
 class TlsConnector:
@@ -39,7 +40,7 @@ class TlsConnector:
         self._alpn = alpn
         self._requires_alpn = require_alpn and not said.alpn_optional
         self._context = client_context(said, alpn=(alpn,) if alpn else ())
-        self._session: ssl.SSLSession | None = None
+        self._ticket: ssl.SSLSession | None = None
 
     async def connect(self, *, options: Iterable[StackOption] = (), fast_open: bool = False) -> TlsStream:
         """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError.
@@ -47,10 +48,8 @@ class TlsConnector:
         With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they
         hold nothing of the application's (no early data).
         """
-        conversation = TlsConversation(
-            self._context, server_hostname=self._server_name, session=self._session
-        )
-        hello = conversation.begin()
+        session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
+        hello = session.begin()
         raw = await connect_tcp(
             self._host,
             self._port,
@@ -58,27 +57,27 @@ class TlsConnector:
             fast_open=hello if fast_open else None,
             resolver=self._resolver,
         )
-        stream = TlsStream(raw, conversation)
+        stream = TlsStream(raw, session)
         try:
             if not fast_open:
                 await raw.send(hello)
             await stream.handshake()
-            self._check(stream)
+            self._check(session)
         except BaseException:
             stream.abort()
             raise
         return stream
 
-    def keep(self, stream: TlsStream) -> None:
+    def keep(self, stream: ByteStream) -> None:
         """Go on with this stream's keys the next time, if it has got a ticket by now."""
-        session = stream.session
-        if session is not None and session.has_ticket:
-            self._session = session
+        session = stream.attribute(TlsSession)
+        if session is not None and (ticket := session.ticket) is not None and ticket.has_ticket:
+            self._ticket = ticket
 
-    def _check(self, stream: TlsStream) -> None:
-        if self._said.pins and not is_pinned(stream.certificate, self._said.pins):
+    def _check(self, session: TlsSession) -> None:
+        if self._said.pins and not is_pinned(session.certificate, self._said.pins):
             raise CertificateRefused(
                 "the proxy's key is not the one of the pin: another server, or a new key"
             )
-        if self._alpn and self._requires_alpn and stream.protocol != self._alpn:
+        if self._alpn and self._requires_alpn and session.protocol != self._alpn:
             raise TlsFailed(f"there is TLS, but nobody who speaks {self._alpn} (ALPN)")

@@ -10,7 +10,7 @@ from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.codes import Availability, Command, Leg, Parity
 from socks6.message.options import NoFragmentation, PortParity, StackOption, UdpError, find
 from socks6.net.stackopts import apply_options, effective_options, merge_legs
-from socks6.net.stream import ByteStream, DatagramChannel, DatagramJudge, Outbound, carrier_socket_of
+from socks6.net.stream import ByteStream, DatagramChannel, DatagramJudge, Outbound
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
 from socks6.proxy.commands.bind import reachable
@@ -36,7 +36,7 @@ async def associate(
     if not decision.allowed:
         raise NotAllowed(decision.reason)
     permitted = permit_options(policy.stack, call.identity, call.options)
-    carrier = carrier_socket_of(client)
+    carrier = client.attribute(socket.socket)
     if carrier is not None:
         apply_options(carrier, permitted, Leg.CLIENT_PROXY)
     channel = await outbound.associate(

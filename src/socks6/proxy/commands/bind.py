@@ -16,7 +16,7 @@ from socks6.net.accept import source_of
 from socks6.net.bind import LOOPBACK, family_of, own_address, unmapped
 from socks6.net.local_addresses import interface_addresses
 from socks6.net.stackopts import apply_options, effective_options
-from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint, Outbound, carrier_socket_of
+from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint, Outbound
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
 from socks6.proxy.backlog import BacklogListener
@@ -120,7 +120,7 @@ class _BindCall:
     @property
     def client_socket(self) -> socket.socket | None:
         """The socket of the client's leg, if there is one."""
-        return carrier_socket_of(self.client)
+        return self.client.attribute(socket.socket)
 
     def stand_in_line(self, listener: BacklogListener) -> Binding:
         """Wait for a peer of a listener of the same session. Raises OperationFailed."""

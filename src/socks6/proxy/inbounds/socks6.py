@@ -254,7 +254,8 @@ async def stay_silent(stream: ByteStream, deadline: float) -> None:
 
     What came over TLS is not even decrypted. Raises OSError when the stream breaks.
     """
-    source = stream.beneath if isinstance(stream, TlsStream) else stream
+    tls = stream.attribute(TlsStream)
+    source = stream if tls is None else tls.beneath
     try:
         async with asyncio.timeout_at(deadline):
             while await source.receive():

@@ -17,9 +17,9 @@ from socks6.net.encryption.contexts import ServerContexts
 from socks6.net.encryption.pins import pin_of
 from socks6.net.encryption.settings import TlsParameters
 from socks6.net.sockets import SocketStream
-from socks6.net.stream import ByteStream, Protection, carrier_socket_of
+from socks6.net.stream import ByteStream, Protection
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
-from socks6.net.transports.tls import TlsConversation, TlsListener, TlsStream
+from socks6.net.transports.tls import TlsListener, TlsSession, TlsStream
 from socks6.net.transports.tls_connector import TlsConnector
 from tests.kit.certificates import Files, certificate
 from tests.kit.joined import tcp_pair, tls_conversations_to_be
@@ -135,9 +135,9 @@ def test_it_is_protected_and_its_socket_is_not_its_bytes(run: Run) -> None:
                 for stream in (client, server):
                     assert stream.protection is Protection.ENCRYPTED
                     assert stream.raw_socket is None
-                    assert carrier_socket_of(stream) is not None
-                    assert stream.version == "TLSv1.3"
-                    assert stream.protocol == "socks6"
+                    assert stream.attribute(socket.socket) is not None
+                    assert stream.session.version == "TLSv1.3"
+                    assert stream.session.protocol == "socks6"
 
     run(play())
 
@@ -178,7 +178,7 @@ def test_a_pin_is_enough_whatever_else_the_certificate_says(run: Run) -> None:
                 accepting = group.create_task(accepted(listener))
                 client = await TlsConnector("localhost", port, said).connect()
                 async with closing(client, await accepting):
-                    assert client.certificate == der
+                    assert client.session.certificate == der
 
     run(play())
 
@@ -209,7 +209,7 @@ def test_a_server_that_says_nothing_of_alpn_will_do_where_it_is_optional(run: Ru
                 accepting = group.create_task(accepted(listener))
                 client = await TlsConnector("localhost", port, said).connect()
                 async with closing(client, await accepting):
-                    assert accepting.result().refused_protocols == ("socks6",)
+                    assert accepting.result().session.refused_protocols == ("socks6",)
 
     run(play())
 
@@ -250,9 +250,9 @@ def test_a_client_certificate_names_a_user(run: Run) -> None:
                 accepting = group.create_task(accepted(listener))
                 client = await TlsConnector("localhost", port, said).connect()
                 async with closing(client, server := await accepting):
-                    assert server.wants_certificate
-                    assert server.certified_user == "alice@example.com"
-                    assert client.certified_user  # the proxy's own, whatever it says
+                    assert server.session.wants_certificate
+                    assert server.session.certified_user == "alice@example.com"
+                    assert client.session.certified_user  # the proxy's own, whatever it says
 
     run(play())
 
@@ -269,7 +269,7 @@ def test_the_newest_version_of_both_is_spoken(run: Run, server: str, client: str
                     "localhost", port, parameters(files, min_version=client)
                 ).connect()
                 async with closing(stream, await accepting):
-                    assert stream.version == version
+                    assert stream.session.version == version
 
     run(play())
 
@@ -282,11 +282,11 @@ def test_tls_1_2_is_spoken_only_where_it_is_allowed(run: Run, min_version: str, 
                 old = ssl.create_default_context(cafile=files.ca)
                 old.maximum_version = ssl.TLSVersion.TLSv1_2
                 raw = await connect_tcp("127.0.0.1", port)
-                client = TlsStream(raw, TlsConversation(old, server_hostname="localhost"))
+                client = TlsStream(raw, TlsSession(old, server_hostname="localhost"))
                 async with asyncio.TaskGroup() as group:
                     accepting = group.create_task(outcome_of(accepted(listener)))
                     found = await outcome_of(client.handshake())
-                assert client.version == spoken or isinstance(found, TlsFailed)
+                assert client.session.version == spoken or isinstance(found, TlsFailed)
                 assert isinstance(accepting.result(), TlsStream) == bool(spoken)
                 for stream in (client, accepting.result()):
                     if isinstance(stream, TlsStream):
@@ -309,8 +309,8 @@ def test_a_later_connection_goes_on_with_the_keys_of_an_earlier_one(run: Run) ->
                         await server.send(b"!")
                         await client.receive()
                         connector.keep(client)
-                        assert client.resumed == server.resumed
-                        resumed.append(client.resumed)
+                        assert client.session.resumed == server.session.resumed
+                        resumed.append(client.session.resumed)
                 assert resumed == [False, True, True]
 
     run(play())
@@ -321,7 +321,7 @@ def test_an_end_that_tls_did_not_announce_is_an_error(run: Run) -> None:
         with certificate() as files:
             async with joined(files) as (client, server):
                 await client.send(b"half of it")
-                carrier = client.carrier_socket
+                carrier = client.attribute(socket.socket)
                 assert carrier is not None
                 carrier.shutdown(socket.SHUT_WR)  # as somebody on the way could
                 assert await server.receive() == b"half of it"
@@ -335,7 +335,7 @@ def test_bytes_changed_on_their_way_are_an_error(run: Run) -> None:
     async def play() -> None:
         with certificate() as files:
             async with joined(files) as (client, server):
-                carrier = client.carrier_socket
+                carrier = client.attribute(socket.socket)
                 assert carrier is not None
                 carrier.send(b"\x17\x03\x03\x00\x20" + bytes(32))
                 with pytest.raises(TlsFailed, match="changed on its way"):
@@ -414,12 +414,12 @@ def test_the_hello_can_go_out_within_the_syn(run: Run) -> None:
 
 def test_who_only_connects_has_no_tls_object(run: Run) -> None:
     async def scene() -> None:
-        made: list[TlsConversation] = []
+        made: list[TlsSession] = []
         near, far = tcp_pair()
         assert isinstance(far, SocketStream)
         client, server = tls_conversations_to_be()
 
-        def make() -> TlsConversation:
+        def make() -> TlsSession:
             made.append(server)
             return server
 

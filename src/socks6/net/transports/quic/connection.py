@@ -1,4 +1,4 @@
-"""One QUIC connection on the event loop: its streams, its DATAGRAM frames, its packets, its timer."""
+"""One QUIC connection on the event loop: its streams, each a ByteStream, its DATAGRAM frames, its packets, its timer."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,21 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
+from socks6.errors import LocalProtocolError
 from socks6.net.sockets import SocketAddress, endpoint
-from socks6.net.stream import Endpoint, FrameSink, Protection
+from socks6.net.stream import (
+    RECEIVES_ALREADY,
+    SENDS_ALREADY,
+    AttributeT,
+    Endpoint,
+    FrameSink,
+    Protection,
+    Substream,
+    check_idle,
+)
 from socks6.net.transports.quic.core import (
     UNREAD,
     CidIssued,
@@ -27,10 +37,14 @@ from socks6.net.transports.quic.core import (
 )
 from socks6.net.transports.quic.frames import HALF, FrameQueue, PeerStreamIds
 from socks6.net.transports.quic.pump import PacketTransport, Pump
-from socks6.net.transports.quic.stalls import StallMonitor
-from socks6.net.transports.quic.stream import GIVEN_UP, UNSENT, QuicStream
 from socks6.net.transports.quic.waiters import Condition
+from socks6.net.turns import EVENT, Turns
 
+PIECE: Final = 65_536  # given to the connection at a time
+UNSENT: Final = 131_072  # bytes of a stream that have not left yet: then its sender waits
+LAST_WORDS: Final = 1 << 18  # bytes that can be read of a stream that was reset
+GIVEN_UP: Final = 1  # the code of streams that were aborted
+NOT_WANTED: Final = 0  # the code of what is stopped because the stream was closed in order
 ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left yet: then all senders wait
 LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
 CROWDED: Final = UNREAD // 4  # bytes that nobody here has read: more, and streams may have to wait for others
@@ -42,6 +56,285 @@ GONE: Final = 10.0  # seconds of silence, and so many probes unanswered: then th
 ANSWER_SECONDS: Final = 2.0  # that the peer gets to show that it is there
 INTERNAL: Final = 2  # the code of a fault of ours
 CLOSED: Final = 0  # the code of connections that are closed in order
+STALL: Final = 30.0  # seconds that a stream nobody reads may keep the others from going on
+
+
+class QuicStream:
+    """A stream. FIN is the end of a direction, RESET_STREAM and STOP_SENDING are a reset."""
+
+    __slots__ = (
+        "_at_end",
+        "_closed",
+        "_ended",
+        "_failure",
+        "_pieces",
+        "_receiver",
+        "_sender",
+        "_sending_failure",
+        "_sends",
+        "_settled",
+        "_unwanted",
+        "connection",
+        "heard",
+        "id",
+        "turns",
+        "unread",
+    )  # fmt: skip
+
+    def __init__(self, connection: "QuicConnection", stream_id: int) -> None:
+        self.id: Final = stream_id
+        self.heard = False  # the peer has said something about it
+        self.unread = 0
+        self.turns: Final = Turns()
+        self.connection: Final = connection
+        self._pieces: deque[bytes] = deque()
+        self._at_end = False  # the peer sends nothing more
+        self._ended = False  # we send nothing more
+        self._closed = False
+        self._settled = False  # the peer has credit for what is unread, too
+        self._failure: OSError | None = None  # of receiving
+        self._sending_failure: OSError | None = None
+        self._receiver: asyncio.Future[None] | None = None
+        self._sender: asyncio.Future[None] | None = None
+        self._sends = False  # a call of `send` is under way
+        self._unwanted = False  # nobody wants what comes
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        return next((part for part in (self, Substream(self.connection)) if isinstance(part, kind)), None)
+
+    @property
+    def local(self) -> Endpoint:
+        return self.connection.local
+
+    @property
+    def remote(self) -> Endpoint:
+        return self.connection.remote
+
+    @property
+    def protection(self) -> Protection:
+        return Protection.ENCRYPTED
+
+    @property
+    def raw_socket(self) -> socket.socket | None:
+        return None
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes the peer has not acknowledged: at least 1 while there may be some, 0 if it wants none."""
+        if self._closed or self._sending_failure is not None:
+            return 0
+        return self.connection.unacknowledged(self.id)
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        self._check_open()
+        if not self._pieces:
+            if self._failure is not None:
+                raise _again(self._failure)
+            return b"" if self._at_end else None
+        taken: list[bytes] = []
+        left = max_bytes
+        while self._pieces and left > 0:
+            piece = self._pieces.popleft()
+            if len(piece) > left:
+                self._pieces.appendleft(piece[left:])
+                piece = piece[:left]
+            taken.append(piece)
+            left -= len(piece)
+        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        self.unread -= len(data)
+        if not self._settled:
+            self.connection.was_read(self.id, len(data))
+        return data
+
+    async def receive(self, max_bytes: int = PIECE) -> bytes:
+        if self.turns.left <= 0:
+            await self.turns.take()
+        while (data := self.receive_nowait(max_bytes)) is None:
+            check_idle(self._receiver, RECEIVES_ALREADY)
+            self._receiver = asyncio.get_running_loop().create_future()
+            await self._receiver
+            self.turns.waited()
+        self.turns.left -= EVENT + len(data)
+        return data
+
+    async def send(self, data: bytes | memoryview) -> None:
+        self._check_nobody_sends()
+        self._check_sendable()
+        self._sends = True
+        try:
+            for start in range(0, len(data), PIECE):
+                while self.connection.is_full(self.id):
+                    self._sender = asyncio.get_running_loop().create_future()
+                    await self._sender
+                    self._check_sendable()
+                self._give(data[start : start + PIECE], ended=False)
+        finally:
+            self._sends = False
+
+    async def send_eof(self) -> None:
+        self._check_nobody_sends()
+        self._check_open()
+        if not self._ended:
+            self._check_sendable()
+            self._ended = True
+            self._give(b"", ended=True)
+
+    async def aclose(self) -> None:
+        """See `ByteStream.aclose`."""
+        if self._closed:
+            return
+        if not self._ended and self._sending_failure is None:
+            self._ended = True
+            with contextlib.suppress(OSError):  # gone already
+                self._give(b"", ended=True)
+        self._leave(reset=False)
+
+    def stop_receiving(self) -> None:
+        """Want nothing more of what comes: `receive` gives b"" from now on, and the peer is told."""
+        if self._closed or self._at_end or self._failure is not None:
+            return
+        self._unwanted = self._at_end = True
+        self._drop()
+        self.connection.stop(self.id, NOT_WANTED)
+        _wake(self._receiver)
+
+    def abort(self) -> None:
+        if not self._closed:
+            self._leave(reset=True)
+
+    def was_reset(self) -> bool:
+        """Return whether the peer has given the stream up, or the connection is over."""
+        return self._closed or self._failure is not None
+
+    # What the connection tells of.
+
+    def arrived(self, data: bytes, *, ended: bool) -> None:
+        """Take bytes from the peer."""
+        self.heard = True
+        if data:
+            self._pieces.append(data)
+            self.unread += len(data)
+        if self._unwanted:
+            self._drop()
+        self._at_end = self._at_end or ended
+        _wake(self._receiver)
+
+    def reset_by_peer(self) -> None:
+        """Take note that no more bytes come than those that are here, which can still be read, as with TCP.
+
+        They take no credit from other streams; of very many the last are forgotten.
+        """
+        self.heard = True
+        if not self._at_end:
+            self._failure = ConnectionResetError(errno.ECONNRESET, "the peer gave the stream up")
+            self._settle()
+            while self.unread > LAST_WORDS:
+                self.unread -= len(self._pieces.pop())
+        _wake(self._receiver)
+
+    def stopped_by_peer(self, code: int) -> None:
+        """Take note that the peer wants no more bytes."""
+        self.heard = True
+        number = errno.EPIPE if code == NOT_WANTED else errno.ECONNRESET
+        self._sending_failure = OSError(number, os.strerror(number))
+        _wake(self._sender)
+
+    def failed(self, failure: OSError) -> None:
+        """Take note that the connection is over; what has come can still be read."""
+        if not self._at_end:
+            self._failure = self._failure or failure
+        self._sending_failure = self._sending_failure or failure
+        _wake(self._receiver)
+        _wake(self._sender)
+
+    def writable(self) -> None:
+        """Have the sender go on."""
+        _wake(self._sender)
+
+    # Inside.
+
+    def _give(self, data: bytes | memoryview, *, ended: bool) -> None:
+        try:
+            self.connection.send_on(self.id, data, ended=ended)
+        except ConnectionError:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+
+    def _leave(self, *, reset: bool) -> None:
+        self._closed = True
+        self._drop()
+        stop = None if self._at_end or self._failure else (GIVEN_UP if reset else NOT_WANTED)
+        self.connection.left(self.id, reset=reset, stop=stop)
+        _wake(self._receiver)
+        _wake(self._sender)
+
+    def _drop(self) -> None:
+        """Forget what nobody will read."""
+        self._settle()
+        self._pieces.clear()
+        self.unread = 0
+
+    def _settle(self) -> None:
+        """Give the peer credit for all that is here, read or not; none of it is for this stream."""
+        if self.unread and not self._settled:
+            self.connection.was_read(self.id, self.unread)
+        self._settled = True
+
+    def _check_nobody_sends(self) -> None:
+        if self._sends:
+            raise LocalProtocolError(SENDS_ALREADY)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the stream was closed")
+
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self._sending_failure is not None:
+            raise _again(self._sending_failure)
+        if self._ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def _again(failure: OSError) -> OSError:
+    """Return an error anew: one object raised over and over would collect all tracebacks."""
+    return type(failure)(*failure.args)
+
+
+def _wake(waiter: "asyncio.Future[None] | None") -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+class StallMonitor:
+    """Gives such streams up after a while, those with most unread first, until the others can go on.
+
+    A connection's only stream is left alone: it holds up nobody, as with TCP. Libraries with credit by stream never
+    stall (`QuicEngine.stalled`).
+    """
+
+    def __init__(self, core: QuicEngine) -> None:
+        self._core = core
+        self._since: float | None = None
+
+    def look(self, streams: Collection[QuicStream], now: float) -> float | None:
+        """Do what is due; return when to look again, None for when something happens."""
+        if not self._core.stalled:
+            self._since = None
+            return None
+        if self._since is None:
+            self._since = now
+        if now < self._since + STALL or len(streams) == 1:
+            return self._since + STALL if len(streams) > 1 else None
+        self._since = None
+        left = sum(stream.unread for stream in streams) - UNREAD // 2
+        for stream in sorted(streams, key=lambda stream: -stream.unread):
+            if left <= 0:
+                break
+            left -= stream.unread
+            stream.reset_by_peer()
+            with contextlib.suppress(ConnectionError):  # just now it was over
+                self._core.stop(stream.id, GIVEN_UP)
+        return None
 
 
 class QuicConnection:
@@ -299,12 +592,12 @@ class QuicConnection:
     # For its streams.
 
     def send_on(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
-        """See Carrier."""
+        """Send on a stream. Raises ConnectionError when it, or the connection, is over."""
         self.core.send(stream_id, data, ended=ended)
         self._pump.flush_soon()
 
     def is_full(self, stream_id: int) -> bool:
-        """See Carrier."""
+        """Return whether a stream's sender is to wait; `QuicStream.writable` is called when it may go on."""
         unsent = self.core.unsent(stream_id)
         if unsent < UNSENT and self.core.unsent() < ALL_UNSENT:
             return False
@@ -313,24 +606,24 @@ class QuicConnection:
         return True
 
     def unacknowledged(self, stream_id: int) -> int:
-        """See Carrier."""
+        """Return how many bytes of a stream the peer has not acknowledged; at least 1 while there may be some."""
         return 0 if self.over is not None else self.core.unacknowledged(stream_id)
 
     def was_read(self, stream_id: int, size: int) -> None:
-        """See Carrier."""
+        """Return credit for bytes of a stream that were read."""
         self._unread -= size
         self.core.consumed(stream_id, size)
         self._pump.flush_soon()
 
     def stop(self, stream_id: int, code: int) -> None:
-        """See Carrier."""
+        """Ask the peer to send nothing more on a stream."""
         if self.over is None:
             with contextlib.suppress(ConnectionError):  # it was over
                 self.core.stop(stream_id, code)
             self._pump.flush_soon()
 
     def left(self, stream_id: int, *, reset: bool, stop: int | None) -> None:
-        """See Carrier."""
+        """Forget a stream that is closed here; `stop` is the code to stop the peer with, if at all."""
         self._streams.pop(stream_id, None)
         self._full.pop(stream_id, None)
         self.last_used = self._loop.time()
@@ -525,7 +818,7 @@ class QuicConnection:
             self.left(stream_id, reset=True, stop=GIVEN_UP)
             return None
         self.last_used = self._loop.time()
-        stream = QuicStream(self, stream_id, early=self.handshake is None)
+        stream = QuicStream(self, stream_id)
         self._streams[stream_id] = stream
         self._arrived.append(stream)
         self._watchers.wake()

@@ -16,7 +16,7 @@ from socks6.net.transports.quic import pump
 from socks6.net.transports.quic.aioquic import AioquicEngine
 from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.client_socket import ClientSocket
-from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.connection import LAST_WORDS, QuicConnection, QuicStream
 from socks6.net.transports.quic.core import (
     CONNECTION_WINDOW,
     STREAM_WINDOW,
@@ -25,7 +25,6 @@ from socks6.net.transports.quic.core import (
 )
 from socks6.net.transports.quic.frames import BYTES
 from socks6.net.transports.quic.qh3 import Qh3Engine
-from socks6.net.transports.quic.stream import LAST_WORDS, QuicStream
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, joined, listening
