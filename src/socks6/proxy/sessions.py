@@ -14,6 +14,7 @@ from socks6.net.stream import Protection
 from socks6.policy.identity import Identity
 from socks6.protocol.tokens import MAX_GRANTED, TokenWindow
 from socks6.proxy.contained import report
+from socks6.setting import setting
 
 ID_SIZE: Final = 16
 KEY_SIZE: Final = 32
@@ -26,14 +27,28 @@ SESSION_BYTES: Final = 2048  # that one idle session takes at most, all its toke
 class SessionSettings:
     """How many sessions there may be, and for how long; 0 sets no limit but to `total` and `window`."""
 
-    enabled: bool = True
-    total: int = 100_000
-    per_user: int = 1_000
-    per_source: int = 1_000  # of one IPv4 address or IPv6 /64
-    idle_timeout: float = 600.0  # seconds after a session's last connection
-    window: int = MAX_GRANTED  # tokens that a session gets at a time; 0 for none
-    anonymous: bool = False  # for clients that nobody asked who they are, too
-    close_connections: bool = True  # when the client that they belong to tears its session down
+    enabled: bool = setting(
+        True,
+        "sessions for SOCKS 6 clients that ask for one, so that passwords cross the wire once",
+        flag="--sessions",
+    )
+    total: int = setting(100_000, "sessions at a time, 2 KiB each", flag="--max-sessions", positive=True)
+    per_user: int = setting(1_000, "of one user; 0 for any number")
+    per_source: int = setting(1_000, "of one IPv4 address or IPv6 /64 of another machine; 0 for any number")
+    idle_timeout: float = setting(
+        600.0,
+        "without a connection, then a session ends",
+        key="idle",
+        flag="--session-timeout",
+        positive=True,
+    )
+    window: int = setting(
+        MAX_GRANTED, "tokens that a session gets at a time; 0 for none", maximum=MAX_GRANTED
+    )
+    anonymous: bool = setting(False, "sessions also for clients that have no password")
+    close_connections: bool = setting(
+        True, "a client that tears a session down closes the session's other connections"
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.window <= MAX_GRANTED:

@@ -8,6 +8,7 @@ from socks6.net.stream import ByteStream
 from socks6.relay.copy import Copy
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
 from socks6.relay.idle import IdleMonitor
+from socks6.setting import setting
 from socks6.telemetry import Ending
 
 if sys.platform == "linux":
@@ -26,8 +27,15 @@ class RelaySettings:
     goes on for as long as it moves.
     """
 
-    idle_timeout: float = 7440.0
-    fin_timeout: float = 60.0
+    idle_timeout: float = setting(
+        7440.0,
+        "without a byte either way, then a connection is closed; 0 for never",
+        key="timeouts.idle",
+        flag="--idle-timeout",
+    )
+    fin_timeout: float = setting(
+        60.0, "the same, once one side has ended; 0 for never", key="timeouts.fin", flag="--fin-timeout"
+    )
     splice: bool = True  # let the kernel move bulk where it can
     pipes: int = 256  # of 1 MiB, and two descriptors; beyond, bulk is copied. Only slow sides occupy them
 

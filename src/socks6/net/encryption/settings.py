@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from socks6.setting import setting
+
 MINIMUM_VERSIONS: Final[Mapping[str, ssl.TLSVersion]] = {
     "1.2": ssl.TLSVersion.TLSv1_2,
     "1.3": ssl.TLSVersion.TLSv1_3,
@@ -22,10 +24,25 @@ class TlsParameters:
     both must hold.
     """
 
-    certificate: str | None = None
-    key: str | None = None  # the certificate's file holds it where this is None
-    min_version: str | None = None
-    client_ca: str | None = None  # a listener's: only clients with certificates of these authorities come in
+    certificate: str | None = setting(
+        None,
+        "the certificate and its issuers, in PEM",
+        flag="--tls-cert",
+        unit="FILE",
+        default_text="one that the server makes for itself",
+        example='"proxy.pem"',
+    )
+    key: str | None = setting(
+        None, "its key", unit="FILE", default_text="in the certificate's file", example='"proxy.key"'
+    )
+    client_ca: str | None = setting(
+        None,
+        "let in only clients with certificates of these authorities: they are the users that these name",
+        unit="FILE",
+        default_text="none",
+        example='"users-ca.pem"',
+    )
+    min_version: str | None = setting(None, "the oldest version of TLS", values={"1.2": "1.2", "1.3": None})
     sni: str | None = None  # a client's: the name that the proxy's certificate must have
     ca: str | None = None
     pins: tuple[bytes, ...] = ()
