@@ -4,6 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check fix bench first-byte deep docs clean
 .NOTPARALLEL:
+# Commands start many times in tests: compiling each anew would double their time.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 

@@ -80,6 +80,7 @@ class StreamConformance(ABC):
     """The suite. `aborts_reset` tells whether the transport has resets."""
 
     aborts_reset = True
+    bulk = BULK
     enough = len(BULK)  # bytes that the transport does not buffer on the way
 
     @abstractmethod
@@ -166,22 +167,22 @@ class StreamConformance(ABC):
     def test_bulk_waits_for_its_receiver_and_arrives_whole(self, run: Run) -> None:
         async def play() -> None:
             async with self.pair() as (left, right), asyncio.TaskGroup() as group:
-                sending = group.create_task(left.send(BULK))
+                sending = group.create_task(left.send(self.bulk))
                 await turns()
                 assert not sending.done()
-                assert await receive_exactly(right, len(BULK)) == BULK
+                assert await receive_exactly(right, len(self.bulk)) == self.bulk
 
         run(play())
 
     def test_bulk_goes_both_ways_at_once(self, run: Run) -> None:
         async def play() -> None:
             async with self.pair() as (left, right), asyncio.TaskGroup() as group:
-                group.create_task(left.send(BULK))
-                group.create_task(right.send(BULK[::-1]))
-                there = group.create_task(receive_exactly(right, len(BULK)))
-                back = group.create_task(receive_exactly(left, len(BULK)))
-            assert there.result() == BULK
-            assert back.result() == BULK[::-1]
+                group.create_task(left.send(self.bulk))
+                group.create_task(right.send(self.bulk[::-1]))
+                there = group.create_task(receive_exactly(right, len(self.bulk)))
+                back = group.create_task(receive_exactly(left, len(self.bulk)))
+            assert there.result() == self.bulk
+            assert back.result() == self.bulk[::-1]
 
         run(play())
 
@@ -295,7 +296,7 @@ class StreamConformance(ABC):
         async def play() -> None:
             async with self.pair() as (left, _), asyncio.TaskGroup() as group:
                 receiving = group.create_task(_outcome(left.receive()))
-                sending = group.create_task(_outcome(left.send(BULK)))
+                sending = group.create_task(_outcome(left.send(self.bulk)))
                 await turns()
                 left.abort()
                 assert isinstance(await receiving, OSError)
@@ -428,7 +429,7 @@ class StreamConformance(ABC):
     def test_a_peer_that_goes_wakes_a_waiting_sender(self, run: Run) -> None:
         async def play() -> None:
             async with self.pair() as (left, right), asyncio.TaskGroup() as group:
-                sending = group.create_task(_outcome(left.send(BULK)))
+                sending = group.create_task(_outcome(left.send(self.bulk)))
                 await turns()
                 right.abort()
                 assert isinstance(await sending, OSError)
@@ -450,13 +451,13 @@ class StreamConformance(ABC):
     def test_a_cancelled_send_leaves_the_stream_usable(self, run: Run) -> None:
         async def play() -> None:
             async with self.pair() as (left, right), asyncio.TaskGroup() as group:
-                sending = group.create_task(left.send(BULK))
+                sending = group.create_task(left.send(self.bulk))
                 await turns()
                 sending.cancel()
                 await turns()
                 group.create_task(left.send_eof())
                 sent = await receive_all(right)
-                assert BULK.startswith(sent)
+                assert self.bulk.startswith(sent)
 
         run(play())
 
@@ -464,11 +465,11 @@ class StreamConformance(ABC):
         async def play() -> None:
             async with self.pair() as (left, right), asyncio.TaskGroup() as group:
                 receiving = group.create_task(receive_exactly(left, 2))
-                sending = group.create_task(left.send(BULK))
+                sending = group.create_task(left.send(self.bulk))
                 await turns()
                 await right.send(b"ok")
                 assert await receiving == b"ok"
-                assert await receive_exactly(right, len(BULK)) == BULK
+                assert await receive_exactly(right, len(self.bulk)) == self.bulk
                 await sending
 
         run(play())

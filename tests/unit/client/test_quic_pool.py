@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.kit.origins import echo
 from tests.kit.proxied import echoing
 from tests.kit.quic import BACKENDS
 from tests.kit.quic_clients import Scene, Slow, a_worker, serving
-from tests.kit.streams import receive_exactly
+from tests.kit.streams import receive_exactly, until
 
 LIBRARY = pytest.mark.parametrize("library", BACKENDS)
 
@@ -111,6 +112,7 @@ def test_a_request_leaves_a_connection_that_is_dead(
                 (await client.connect(place.host, place.port)).abort()
                 dead = way._pool[0].connection
                 with lost(dead):
+                    await until(lambda: not readable(dead._road.sock))  # what came before is no answer
                     dead._pump.last_received_at -= module.RECENTLY_HEARD_SECONDS
                     async with await client.connect(place.host, place.port, initial_data=data) as stream:
                         await stream.send(b"there?")
@@ -119,6 +121,11 @@ def test_a_request_leaves_a_connection_that_is_dead(
 
     with echo() as place:
         run(main())
+
+
+def readable(sock: socket.socket | None) -> bool:
+    assert sock is not None
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What a ClientHello offers, whatever its bytes."""
 
+import functools
 import ssl
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from socks6.net.encryption.client_hello import offered_protocols
 
 
+@functools.cache
 def hello(*protocols: str, name: str = "proxy.example") -> bytes:
     """Return what OpenSSL begins with."""
     context = ssl.create_default_context()
