@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from socks6.message.codes import Leg, Parity
     from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
     from socks6.net.direct import DirectOutbound
-    from socks6.net.encryption.settings import TlsParameters
+    from socks6.net.encryption.contexts import TlsParameters
     from socks6.net.stream import ByteStream, ConnectResult, Endpoint, Judge, Outbound, Protection
     from socks6.net.url import ProxyUrl
     from socks6.policy.identity import Identity
@@ -192,7 +192,7 @@ _HOMES: Final = {
     "StackRule": "socks6.policy.stack",
     "TtlExpired": "socks6.errors",
     "TlsFailed": "socks6.errors",
-    "TlsParameters": "socks6.net.encryption.settings",
+    "TlsParameters": "socks6.net.encryption.contexts",
     "TokenRejected": "socks6.errors",
     "UserTable": "socks6.proxy.authentication.table",
     "VersionMismatch": "socks6.errors",

@@ -12,14 +12,12 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.errors import CertificateRefused
-from socks6.net.encryption.contexts import ServerContexts
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.quic.backends import load_backend
-from socks6.net.transports.quic.connector import QuicConnector
+from socks6.net.encryption.contexts import ServerContexts, TlsParameters
+from socks6.net.transports.dtls import DtlsConnector
+from socks6.net.transports.quic.client import QuicConnector
+from socks6.net.transports.quic.engine import load_backend
 from socks6.net.transports.tcp import listen_tcp
-from socks6.net.transports.tls import TlsListener, TlsStream
-from socks6.net.transports.tls_connector import TlsConnector
+from socks6.net.transports.tls import TlsConnector, TlsListener, TlsStream
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import NullObserver

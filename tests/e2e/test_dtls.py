@@ -16,8 +16,8 @@ from socks6.client.client import Client
 from socks6.client.dtls_path import DtlsPath
 from socks6.errors import CertificateRefused
 from socks6.message.datagrams import Datagram, decode_message
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.dtls import DtlsConnector
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings, UdpSettings
 from socks6.proxy.worker import ServerWorker

@@ -12,8 +12,7 @@ import pytest
 
 from socks6.client.client import Client
 from socks6.errors import Socks6Error
-from socks6.net.transports.quic.backends import load_backend
-from socks6.net.transports.quic.core import ClientParameters
+from socks6.net.transports.quic.engine import ClientParameters, load_backend
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.footprint import eventually
 from tests.kit.loops import Run

@@ -12,11 +12,14 @@ from typing_extensions import override
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.dtls import DtlsConversation
-from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.dtls import (
+    DtlsConnector,
+    DtlsConversation,
+    hello_verify_request,
+    read_client_hello,
+)
 from socks6.net.transports.dtls_contexts import server_context, server_contexts
-from socks6.net.transports.dtls_records import hello_verify_request, read_client_hello
 from socks6.net.transports.dtls_server import DtlsPeer, DtlsServer, DtlsSettings
 from tests.kit.certificates import Files, certificate
 

@@ -20,8 +20,8 @@ from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
 from socks6.message.codes import Command
 from socks6.message.socks5 import Socks5Datagram, Socks5Request
 from socks6.net.direct import DirectOutbound
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.stream import ByteStream
 from socks6.net.url import ProxyUrl
 from socks6.net.url_quic import QuicParameters

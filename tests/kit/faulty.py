@@ -11,12 +11,11 @@ from typing import Final
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization
 from socks6.message.dialect import DRAFT_12
 from socks6.message.replies import AuthenticationReply, OperationReply
-from socks6.net.encryption.contexts import ServerContexts
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import ServerContexts, TlsParameters
 from socks6.net.stream import ByteStream, Listener
-from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.engine import load_backend
 from socks6.net.transports.quic.listener import QuicListener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.tls import TlsListener, TlsStream

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from socks6.net.encryption.contexts import client_context, server_context
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair

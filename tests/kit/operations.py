@@ -17,8 +17,8 @@ from typing_extensions import override
 from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
 from socks6.errors import ConnectionRefused, OperationFailed
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.url import AUTO, ProxyUrl
 from socks6.net.url_quic import QuicParameters
 from socks6.policy.rules import Policy

@@ -7,12 +7,10 @@ from contextlib import asynccontextmanager
 
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import SharedPort
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.quic.backends import load_backend
-from socks6.net.transports.quic.certificates import read_identity
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.quic.client import QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.connector import QuicConnector
-from socks6.net.transports.quic.core import Backend
+from socks6.net.transports.quic.engine import Backend, load_backend, read_identity
 from socks6.net.transports.quic.listener import QuicListener
 from tests.kit.certificates import Files, certificate
 

@@ -13,9 +13,9 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
 from socks6.net.stream import ByteStream
-from socks6.net.transports.quic.backends import load_backend
+from socks6.net.transports.quic.client import QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.connector import QuicConnector
+from socks6.net.transports.quic.engine import load_backend
 from socks6.net.url import ProxyUrl
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy

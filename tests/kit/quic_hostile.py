@@ -10,10 +10,9 @@ from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicProtocolVersion
 from typing_extensions import override
 
-from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicEngine
-from socks6.net.transports.quic.aioquic_connection import AioquicConnection
+from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicConnection, AioquicEngine
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import ClientParameters
+from socks6.net.transports.quic.engine import ClientParameters
 
 Storm: TypeAlias = Callable[[int], bytes]
 """The frames of the packet with this number."""

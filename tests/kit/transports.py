@@ -9,8 +9,8 @@ from typing import Final, TypeAlias
 
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.url import ProxyUrl
 from socks6.net.url_quic import QuicParameters
 from socks6.policy.rules import Policy

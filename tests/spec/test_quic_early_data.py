@@ -20,7 +20,7 @@ from socks6.message.options import (
 )
 from socks6.message.requests import Request
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.backends import load_backend
+from socks6.net.transports.quic.engine import load_backend
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connector
 from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, serving

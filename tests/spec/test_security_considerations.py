@@ -15,8 +15,7 @@ from socks6.message.options import (
     find,
 )
 from socks6.message.requests import MAX_OPTIONS_LENGTH, Request
-from socks6.net.encryption.contexts import client_context, server_context
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsSession
 from socks6.policy.rules import Policy, Rule

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from socks6.message.datagrams import Datagram, decode_message
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.dtls import DtlsConnector
 from socks6.proxy.settings import Settings
 from tests.kit.certificates import write_certificate
 from tests.kit.dtls import DtlsSocket

@@ -12,8 +12,8 @@ from typing import Final
 from socks6.cli.certificates import pin_in
 from socks6.config.own_certificate import own_certificate
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import NOTHING_SAID, TlsParameters
 from socks6.net.files import write_atomically
 from socks6.net.url import ENCRYPTED, ProxyUrl
 

@@ -28,7 +28,7 @@ from socks6.protocol.events import AssociationMessageReceived, ClientEvent, Mess
 
 if TYPE_CHECKING:
     from socks6.client.dtls_path import DtlsPath
-    from socks6.net.transports.dtls_client import DtlsConnector
+    from socks6.net.transports.dtls import DtlsConnector
 
 UdpPathChoice: TypeAlias = Literal["datagram", "stream", "auto"]
 
@@ -102,7 +102,7 @@ class AssociationFactory:
     def _connector(self) -> "DtlsConnector":
         if self._url is None or not dtls_contexts.available():
             raise ConfigurationError(dtls_contexts.NO_EXTRA)
-        from socks6.net.transports.dtls_client import DtlsConnector  # noqa: PLC0415 - needs an extra
+        from socks6.net.transports.dtls import DtlsConnector  # noqa: PLC0415 - needs an extra
 
         return DtlsConnector(self._url.host, self._url.tls)
 

@@ -16,7 +16,7 @@ from socks6.net.silent_peers import SilentPeers
 from socks6.net.stackopts import apply_options
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
-from socks6.net.transports.tls_connector import TlsConnector
+from socks6.net.transports.tls import TlsConnector
 from socks6.net.transports.unix import connect_unix
 from socks6.net.url import AUTO, QUIC, TLS, ProxyUrl
 

@@ -9,8 +9,7 @@ from typing_extensions import override
 
 from socks6.client.paths import CLOSED, DatagramPath, PacketCallback, RefusedCallback, UdpPath
 from socks6.errors import ProxyUnreachable, TlsFailed
-from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.dtls_records import MOST_DATA
+from socks6.net.transports.dtls import MOST_DATA, DtlsConnector
 
 ENDED: Final = "the proxy ended the DTLS connection"
 

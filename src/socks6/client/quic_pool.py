@@ -13,11 +13,9 @@ from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import apply_options
 from socks6.net.stream import ByteStream
-from socks6.net.transports.quic.backends import DEFAULT, load_backend
-from socks6.net.transports.quic.certificates import read_own
-from socks6.net.transports.quic.client_socket import NETWORK_CHANGED
+from socks6.net.transports.quic.client import NETWORK_CHANGED, QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection, QuicStream
-from socks6.net.transports.quic.connector import QuicConnector
+from socks6.net.transports.quic.engine import DEFAULT, load_backend, read_own
 from socks6.net.url import ProxyUrl
 
 ADDRESS_ATTEMPT_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one

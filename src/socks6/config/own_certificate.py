@@ -9,8 +9,8 @@ from typing import Final
 
 from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.encryption.issue import make_certificate
-from socks6.net.encryption.settings import TlsParameters
 from socks6.net.url import ENCRYPTED
 
 ROOTS_FOLDER: Final = "/var/lib/socks6"

@@ -16,8 +16,7 @@ from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.direct import CONNECT_SECONDS, DirectOutbound
-from socks6.net.encryption.contexts import check_server_files
-from socks6.net.encryption.settings import DEFAULT_MINIMUM, TlsParameters
+from socks6.net.encryption.contexts import DEFAULT_MINIMUM, TlsParameters, check_server_files
 from socks6.net.resolve import LOOKUP_SECONDS, Resolver
 from socks6.net.stream import Outbound
 from socks6.net.url import ProxyUrl

@@ -15,7 +15,7 @@ from socks6.config.stack import read_stack_rule
 from socks6.config.udp import read_udp_settings
 from socks6.config.upstream import parse_upstream, read_url_file
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.settings import MINIMUM_VERSIONS
+from socks6.net.encryption.contexts import MINIMUM_VERSIONS
 from socks6.net.url import ProxyUrl
 from socks6.net.url_quic import BACKENDS
 from socks6.policy.rules import Rule

@@ -15,7 +15,7 @@ from socks6.message.address import is_literal, normalize_host, without_trailing_
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.message.options import StackOption
 from socks6.net import url_quic
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.encryption.contexts import NOTHING_SAID, TlsParameters
 from socks6.net.url_query import format_options, parse_options
 from socks6.net.url_quic import QuicParameters, format_quic, parse_quic
 from socks6.net.url_tls import CLIENT_KEYS, FIELDS, SERVER_KEYS, format_tls, parse_tls

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
-from socks6.net.encryption.pins import format_pin, parse_pin
-from socks6.net.encryption.settings import MINIMUM_VERSIONS, NOTHING_SAID, TlsParameters
+from socks6.net.encryption.certificates import format_pin, parse_pin
+from socks6.net.encryption.contexts import MINIMUM_VERSIONS, NOTHING_SAID, TlsParameters
 
 Value: TypeAlias = str | bool | tuple[bytes, ...]
 

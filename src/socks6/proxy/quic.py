@@ -7,13 +7,17 @@ from typing import Final
 from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.shared import SharedPort, SharedPorts
-from socks6.net.encryption.contexts import ReloadingContext
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters
 from socks6.net.stream import Endpoint
-from socks6.net.transports.quic.backends import EXTRAS, load_backend, unvetted_version
-from socks6.net.transports.quic.certificates import read_identity
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import Backend, ServerIdentity
+from socks6.net.transports.quic.engine import (
+    EXTRAS,
+    Backend,
+    ServerIdentity,
+    load_backend,
+    read_identity,
+    unvetted_version,
+)
 from socks6.net.transports.quic.listener import QuicListener
 from socks6.net.transports.tcp import NO_SUCH_FAMILY, listening_addresses
 from socks6.net.url import ProxyUrl

@@ -13,8 +13,7 @@ from typing import Final, Self, TypeAlias
 from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
-from socks6.net.encryption.contexts import ALPN, ServerContexts
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.encryption.contexts import ALPN, NOTHING_SAID, ServerContexts, TlsParameters
 from socks6.net.resolve import literal_address
 from socks6.net.sockets import SocketListener, endpoint
 from socks6.net.stream import Endpoint, Listener

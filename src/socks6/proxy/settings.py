@@ -8,7 +8,7 @@ from socks6.message.address import is_unspecified, normalize_host
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.net.bind import ANY_PORT, unmapped
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.encryption.contexts import NOTHING_SAID, TlsParameters
 from socks6.net.url_quic import BACKENDS
 from socks6.policy.matchers import PortMatcher
 from socks6.protocol.association import INITIAL_SECONDS

@@ -13,7 +13,7 @@ from socks6.config import choices
 from socks6.config.choices import Choices
 from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.settings import MINIMUM_VERSIONS
+from socks6.net.encryption.contexts import MINIMUM_VERSIONS
 from socks6.net.url import ProxyUrl
 from socks6.proxy.authentication.hashes import ScryptHash
 

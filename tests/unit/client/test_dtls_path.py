@@ -12,8 +12,7 @@ import pytest
 from socks6.client.client import Client
 from socks6.client.dtls_path import DtlsPath
 from socks6.errors import CertificateRefused, ConfigurationError, DatagramTooLarge, ProxyUnreachable
-from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.dtls_records import MOST_DATA
+from socks6.net.transports.dtls import MOST_DATA, DtlsConnector
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings, UdpSettings
 from socks6.proxy.worker import ServerWorker

@@ -13,7 +13,7 @@ from socks6.client import quic_pool as module
 from socks6.client.client import Client
 from socks6.client.quic_pool import QuicConnectionPool
 from socks6.net.stream import ByteStream
-from socks6.net.transports.quic.client_socket import ClientSocket
+from socks6.net.transports.quic.client import ClientSocket
 from socks6.net.transports.quic.connection import QuicConnection
 from tests.kit.loops import Run
 from tests.kit.origins import echo

@@ -10,7 +10,7 @@ from socks6.config.faults import InvalidConfiguration
 from socks6.config.file import ConfigurationFile, read_configuration
 from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.url import SCHEMES, ProxyUrl
 from socks6.policy.rules import Rule
 from socks6.proxy.authentication.hashes import ScryptHash

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.encryption.contexts import NOTHING_SAID, TlsParameters
 from socks6.net.url import ProxyUrl
 
 PIN = "A" * 43

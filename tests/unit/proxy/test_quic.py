@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.url import ProxyUrl
 from socks6.proxy.quic import backend_for
 from socks6.proxy.settings import Settings

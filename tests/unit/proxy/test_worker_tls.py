@@ -8,9 +8,9 @@ import pytest
 
 from socks6.client.client import Client
 from socks6.errors import AuthenticationFailed, ConfigurationError, ProxyUnreachable, TlsFailed
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.transports.tcp import connect_tcp
-from socks6.net.transports.tls_connector import TlsConnector
+from socks6.net.transports.tls import TlsConnector
 from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.service import Server

@@ -1,15 +1,136 @@
-"""SSL contexts as our sides want them, and what may be wrong with the files that they are made of."""
+"""TLS as our sides want it: its parameters, SSL contexts that follow their files, and OpenSSL's errors in words."""
 
+import dataclasses
 import functools
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from socks6.errors import ConfigurationError
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
+from socks6.setting import setting
+
+MINIMUM_VERSIONS: Final[Mapping[str, ssl.TLSVersion]] = {
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+DEFAULT_MINIMUM: Final = "1.3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsParameters:
+    """Everything that can be said; None and empty where nothing was. Files are PEM.
+
+    A client's `ca`, `pins` and `insecure` say how it knows the proxy; without any of them the system's roots
+    must vouch for its name. A pin alone is enough, whatever else the certificate says; together with `ca`,
+    both must hold.
+    """
+
+    certificate: str | None = setting(
+        None,
+        "the certificate and its issuers, in PEM",
+        flag="--tls-cert",
+        unit="FILE",
+        default_text="one that the server makes for itself",
+        example='"proxy.pem"',
+    )
+    key: str | None = setting(
+        None, "its key", unit="FILE", default_text="in the certificate's file", example='"proxy.key"'
+    )
+    client_ca: str | None = setting(
+        None,
+        "let in only clients with certificates of these authorities: they are the users that these name",
+        unit="FILE",
+        default_text="none",
+        example='"users-ca.pem"',
+    )
+    min_version: str | None = setting(None, "the oldest version of TLS", values={"1.2": "1.2", "1.3": None})
+    sni: str | None = None  # a client's: the name that the proxy's certificate must have
+    ca: str | None = None
+    pins: tuple[bytes, ...] = ()
+    alpn_optional: bool = False  # a client's: a proxy over TLS need not say that it speaks SOCKS 6
+    insecure: bool = False  # knows the proxy by nothing at all
+
+    def over(self, others: "TlsParameters") -> "TlsParameters":
+        """Return what holds when this goes before `others`; a key always comes with its certificate."""
+        said = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name))}
+        if "certificate" in said:
+            said["key"] = self.key
+        return dataclasses.replace(others, **said)
+
+    @property
+    def skips_verification(self) -> bool:
+        """Whether no authority needs to vouch for the proxy."""
+        return self.insecure or (bool(self.pins) and self.ca is None)
+
+    @property
+    def minimum(self) -> ssl.TLSVersion:
+        """The oldest version of TLS that will do."""
+        return MINIMUM_VERSIONS[self.min_version or DEFAULT_MINIMUM]
+
+
+NOTHING_SAID: Final = TlsParameters()
+
+
+ABSENT: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+# By OpenSSL's names. Alerts are what the peer said of us.
+WORDS: Final = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer wants a client certificate, and there is none (cert=)",
+    "TLSV1_ALERT_UNKNOWN_CA": "the peer does not know who issued our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the peer refuses our certificate",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "the peer cannot use a certificate like ours",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the peer says that our certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the peer says that our certificate was revoked",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the peer does not trust our certificate",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the peer finds nothing in common with us",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the peer speaks no version of TLS that we do (min-version=1.2?)",
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "the peer does not speak SOCKS 6 here",
+    "NO_APPLICATION_PROTOCOL": "the peer does not speak SOCKS 6 here",
+    "UNSUPPORTED_PROTOCOL": "the peer speaks no version of TLS that we do (min-version=1.2?)",
+    "WRONG_SSL_VERSION": "the peer speaks no version of TLS that we do (min-version=1.2?)",
+    "WRONG_VERSION_NUMBER": "the peer speaks no TLS",
+    "RECORD_LAYER_FAILURE": "the peer speaks no TLS",
+    "HTTP_REQUEST": "the peer speaks HTTP, not TLS",
+    "NO_SHARED_CIPHER": "nothing in common with the peer",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "what came was changed on its way",
+}
+# What is wrong with a certificate, by the numbers of x509_vfy.h: each release of OpenSSL words it differently.
+CERTIFICATE_WORDS: Final = {
+    9: "certificate is not yet valid",
+    10: "certificate has expired",
+    18: "self-signed certificate",
+    19: "self-signed certificate in certificate chain",
+    20: "unable to get local issuer certificate",
+    21: "unable to verify the first certificate",
+    23: "certificate revoked",
+    24: "invalid CA certificate",
+    26: "unsuitable certificate purpose",
+}
+
+
+def failure_of(error: ssl.SSLError) -> TlsFailed:
+    """Return what to raise for an error of `ssl`."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        words = words_for_certificate(getattr(error, "verify_code", 0), error.verify_message)
+        return CertificateRefused(f"the certificate does not hold: {words}")
+    reason = error.reason or ""
+    if reason == ABSENT:
+        return CertificateRefused("the client has no certificate")
+    return TlsFailed(f"TLS failed: {words_for(reason) or str(error)}")
+
+
+def words_for(reason: str) -> str:
+    """Return OpenSSL's name of a failure in words."""
+    return WORDS.get(reason) or reason.lower().replace("_", " ")
+
+
+def words_for_certificate(code: int, otherwise: str = "") -> str:
+    """Return what is wrong with a certificate; `otherwise` is what OpenSSL says, for faults without words of ours."""
+    return CERTIFICATE_WORDS.get(code) or otherwise or f"fault {code}"
+
 
 ContextT = TypeVar("ContextT")
 

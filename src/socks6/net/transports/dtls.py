@@ -1,25 +1,110 @@
 """DTLS over whatever carries datagrams: one association's OpenSSL, without a socket and without a clock of ours.
 
 A memory BIO keeps no borders of datagrams. So one datagram goes in at a time and all that it holds is taken out,
-and what comes out is cut at its records.
+and what comes out is cut at its records. The little of DTLS 1.2 that is not OpenSSL's is here too: where records end, and
+hellos that cost no state (RFC 6347). Needs the extra `dtls`.
 """
 
 import contextlib
+from dataclasses import dataclass
+from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from socks6.errors import CertificateRefused, TlsFailed
-from socks6.net.encryption.names import details_of, is_for_host, user_of
-from socks6.net.encryption.pins import is_pinned
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.encryption.verification import name_fault
+from socks6.errors import CertificateRefused, DecodeError, TlsFailed
+from socks6.message.buffer import Reader
+from socks6.net.encryption.certificates import details_of, is_for_host, is_pinned, name_fault, user_of
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.transports.dtls_contexts import failure_of
-from socks6.net.transports.dtls_records import APPLICATION_DATA, MOST_DATA, cut, is_one_record
 
 if TYPE_CHECKING:
     from cryptography import x509
+from socks6.message.address import is_literal, without_trailing_dot
+from socks6.net.encryption.contexts import NOTHING_SAID
+from socks6.net.transports.dtls_contexts import client_context
+
+HEADER_SIZE: Final = 13  # type, version, epoch, sequence number, length
+MOST_DATA: Final = 16384  # that a record can hold
+HANDSHAKE: Final = 22
+APPLICATION_DATA: Final = 23
+CLIENT_HELLO: Final = 1
+HELLO_VERIFY_REQUEST: Final = 3
+DTLS_1_0: Final = b"\xfe\xff"  # whatever both sides speak, a HelloVerifyRequest says this (§4.2.1)
+MAJOR_VERSION: Final = 0xFE
+
+_RECORD: Final = Struct("!BBBH6sH")  # type, version (2), epoch, sequence number, length
+_HANDSHAKE: Final = Struct("!B3sH3s3s")  # type, length, number, and which part of the message this is
+_NO_BYTES: Final = bytes(3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHello:
+    """What an answer without state needs to know of a ClientHello."""
+
+    sequence: bytes  # of its record
+    random: bytes
+    cookie: bytes
+
+
+def is_one_record(datagram: bytes) -> bool:
+    """Return whether a datagram is a single record."""
+    return len(datagram) >= HEADER_SIZE and HEADER_SIZE + int.from_bytes(datagram[11:13]) == len(datagram)
+
+
+def is_clear(datagram: bytes) -> bool:
+    """Return whether a datagram begins with a record from before there were keys (epoch 0)."""
+    return datagram[3:5] == b"\0\0"
+
+
+def cut(flight: bytes, size: int) -> list[bytes]:
+    """Return the records of a flight as datagrams of at most `size` bytes; a longer record goes by itself."""
+    datagrams: list[bytes] = []
+    begin = end = 0
+    while end < len(flight):
+        after = end + HEADER_SIZE + int.from_bytes(flight[end + 11 : end + 13])
+        if after - begin > size and end > begin:
+            datagrams.append(flight[begin:end])
+            begin = end
+        end = after
+    if begin < len(flight):
+        datagrams.append(flight[begin:])
+    return datagrams
+
+
+def read_client_hello(datagram: bytes) -> ClientHello | None:
+    """Return the ClientHello that a datagram begins with; None for anything else, also for a part of one."""
+    try:
+        return _client_hello(Reader(datagram))
+    except DecodeError:
+        return None
+
+
+def hello_verify_request(hello: ClientHello, cookie: bytes) -> bytes:
+    """Return the datagram that asks for the same ClientHello with a cookie (§4.2.1)."""
+    body = DTLS_1_0 + bytes((len(cookie),)) + cookie
+    size = len(body).to_bytes(3)
+    message = _HANDSHAKE.pack(HELLO_VERIFY_REQUEST, size, 0, _NO_BYTES, size) + body
+    return _RECORD.pack(HANDSHAKE, *DTLS_1_0, 0, hello.sequence, len(message)) + message
+
+
+def _client_hello(reader: Reader) -> ClientHello:
+    kind, major, _, epoch = reader.u8(), reader.u8(), reader.u8(), reader.u16()
+    if kind != HANDSHAKE or major != MAJOR_VERSION or epoch:
+        raise DecodeError("no handshake in the clear")
+    sequence = reader.take(6)
+    message = reader.section(reader.u16())
+    kind, size = message.u8(), message.take(3)
+    message.u16()  # the message's number
+    if kind != CLIENT_HELLO or message.take(3) != _NO_BYTES or message.take(3) != size:
+        raise DecodeError("no whole ClientHello")
+    body = message.section(int.from_bytes(size))
+    body.u16()  # the version
+    random = body.take(32)
+    body.take(body.u8())  # the session's id
+    return ClientHello(sequence=sequence, random=random, cookie=body.take(body.u8()))
+
 
 FLIGHT: Final = (
     1232  # bytes of a handshake's datagrams: what IPv6 takes on every path (RFC 8200 §5), less headers
@@ -222,3 +307,29 @@ class DtlsConversation:
     def _fail(self, failure: TlsFailed) -> None:
         self.over = True
         self.failure = failure
+
+
+class DtlsConnector:
+    """Begins conversations with one proxy, each time going on with the keys of the last time if both sides can."""
+
+    def __init__(self, host: str, said: TlsParameters = NOTHING_SAID) -> None:
+        """Read the files. Raises ConfigurationError."""
+        self._said: Final = said
+        self._name: Final = without_trailing_dot(said.sni or host)
+        self._context: Final = client_context(said)
+        self._resume: Resumable | None = None
+
+    def call(self) -> DtlsConversation:
+        """Return a conversation with its first datagram to send."""
+        name = "" if is_literal(self._name) else self._name
+        return DtlsConversation.calling(self._context, name=name, resume=self._resume)
+
+    def check(self, conversation: DtlsConversation) -> TlsFailed | None:
+        """Return what is wrong with a conversation that has shaken hands; None if it is the proxy that is meant."""
+        try:
+            conversation.check_peer(self._said, self._name)
+        except CertificateRefused as error:
+            self._resume = None
+            return error
+        self._resume = conversation.resumable
+        return None

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
-from socks6.net.encryption.contexts import ALPN, ReloadCallback, ReloadingContext
-from socks6.net.encryption.failures import ABSENT, words_for, words_for_certificate
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import (
+    ABSENT,
+    ALPN,
+    ReloadCallback,
+    ReloadingContext,
+    TlsParameters,
+    words_for,
+    words_for_certificate,
+)
 
 if TYPE_CHECKING:
     from OpenSSL import SSL

@@ -1,6 +1,9 @@
-"""The server's side of DTLS: any number of clients on one port, and nothing kept of who did not send a cookie back."""
+"""The server's side of DTLS: any number of clients on one port, and no state for one that has not returned its cookie."""
 
 import asyncio
+import hashlib
+import hmac
+import secrets
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,17 +16,55 @@ from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.shared import Arrival, ArrivalReceiver, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.deadlines import Deadlines
-from socks6.net.transports.dtls import DtlsConversation
-from socks6.net.transports.dtls_contexts import DtlsContexts
-from socks6.net.transports.dtls_cookies import Cookies
-from socks6.net.transports.dtls_records import (
+from socks6.net.transports.dtls import (
     HANDSHAKE,
     MOST_DATA,
     ClientHello,
+    DtlsConversation,
     hello_verify_request,
     is_clear,
     read_client_hello,
 )
+from socks6.net.transports.dtls_contexts import DtlsContexts
+
+LIFETIME: Final = 60.0  # seconds; a cookie is good for at least so long, at most for twice that
+SECRET_SIZE: Final = 32
+
+
+class Cookies:
+    """Makes cookies and knows its own, remembering nobody: two secrets are all there is."""
+
+    def __init__(self, now: float, *, new_secret: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        self._new_secret = new_secret
+        self._secret = self._last = new_secret(SECRET_SIZE)
+        self._since = now
+
+    def make(self, source: SocketAddress, random: bytes, now: float) -> bytes:
+        """Return the cookie for a source's ClientHello, which keeps its random when it comes again."""
+        self._renew(now)
+        return _cookie(self._secret, source, random)
+
+    def holds(self, cookie: bytes, source: SocketAddress, random: bytes, now: float) -> bool:
+        """Return whether a cookie was made for this source and random of late."""
+        if not cookie:
+            return False
+        self._renew(now)
+        return any(
+            hmac.compare_digest(cookie, _cookie(secret, source, random))
+            for secret in (self._secret, self._last)
+        )
+
+    def _renew(self, now: float) -> None:
+        age = now - self._since
+        if age >= LIFETIME:
+            self._last = self._secret if age < 2 * LIFETIME else self._new_secret(SECRET_SIZE)
+            self._secret = self._new_secret(SECRET_SIZE)
+            self._since = now
+
+
+def _cookie(secret: bytes, source: SocketAddress, random: bytes) -> bytes:
+    return hmac.digest(secret, repr(source).encode() + random, hashlib.sha256)
+
 
 DtlsPeerKey: TypeAlias = tuple[SocketAddress, bytes]  # where a client sends from, and to
 OnLost: TypeAlias = Callable[[str], None]

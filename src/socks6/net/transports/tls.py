@@ -1,4 +1,4 @@
-"""TLS over TCP.
+"""TLS over any stream that can be asked without waiting.
 
 OpenSSL works on buffers in memory; the bytes come and go by a stream of ours. So many records cross in one
 system call, what is there is read without waiting, and the event loop's own TLS plays no part.
@@ -9,17 +9,72 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from socks6.errors import LocalProtocolError, TlsFailed
-from socks6.net.encryption.client_hello import MOST_HELLO, offered_protocols
-from socks6.net.encryption.contexts import ServerContexts
-from socks6.net.encryption.failures import failure_of
-from socks6.net.encryption.names import user_of
+from socks6.errors import CertificateRefused, DecodeError, LocalProtocolError, TlsFailed
+from socks6.message.address import without_trailing_dot
+from socks6.message.buffer import Reader
+from socks6.message.options import StackOption
+from socks6.net.encryption.certificates import is_pinned, user_of
+from socks6.net.encryption.contexts import (
+    ALPN,
+    NOTHING_SAID,
+    ServerContexts,
+    TlsParameters,
+    client_context,
+    failure_of,
+)
+from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stream import SENDS_ALREADY, AttributeT, Endpoint, Protection
+from socks6.net.stream import SENDS_ALREADY, AttributeT, ByteStream, Endpoint, Protection
+from socks6.net.transports.tcp import connect_tcp
 from socks6.net.turns import EVENT, Turns
+
+MOST_HELLO: Final = 32768  # bytes of the first records that are looked at; no client has a longer ClientHello
+
+_HANDSHAKE: Final = 22  # RFC 8446 §5.1
+_CLIENT_HELLO: Final = 1  # §4
+_ALPN: Final = 16  # RFC 7301 §3.1
+
+
+def offered_protocols(data: bytes | bytearray) -> tuple[str, ...]:
+    """Return the protocols that the ClientHello at the start of `data` offers (ALPN); none where it does not say, or is none."""
+    try:
+        message = Reader(_handshake_bytes(data))
+        if message.u8() != _CLIENT_HELLO:
+            return ()
+        return _offered(message.section(int.from_bytes(message.take(3))))
+    except DecodeError:
+        return ()
+
+
+def _handshake_bytes(data: bytes | bytearray) -> bytes:
+    """Return what the records hold together: a message may take several."""
+    records, message = Reader(data), b""
+    while records.remaining and records.u8() == _HANDSHAKE:
+        records.u16()  # the version of the record layer
+        size = records.u16()
+        message += records.take(min(size, records.remaining))
+    return message
+
+
+def _offered(hello: Reader) -> tuple[str, ...]:
+    hello.take(2 + 32)  # version, random
+    hello.take(hello.u8())  # session id
+    hello.take(hello.u16())  # cipher suites
+    hello.take(hello.u8())  # compression methods
+    extensions = hello.section(hello.u16())
+    while extensions.remaining:
+        kind, body = extensions.u16(), extensions.section(extensions.u16())
+        if kind == _ALPN:
+            names = body.section(body.u16())
+            offered = []
+            while names.remaining:
+                offered.append(names.take(names.u8()).decode("ascii", "backslashreplace"))
+            return tuple(offered)
+    return ()
+
 
 # CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
 # 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0020).
@@ -453,3 +508,71 @@ class TlsListener:
 
     async def aclose(self) -> None:
         await self._listener.aclose()
+
+
+class TlsConnector:
+    """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        said: TlsParameters = NOTHING_SAID,
+        *,
+        alpn: str = ALPN,
+        require_alpn: bool = True,
+        resolver: Resolver | None = None,
+    ) -> None:
+        """Read the files. Raises ConfigurationError.
+
+        `alpn` is always offered; unless `require_alpn`, a server that says nothing of it will do.
+        """
+        self._resolver = resolver
+        self._host = host
+        self._port = port
+        self._server_name = without_trailing_dot(said.sni or host)  # RFC 6066 §3
+        self._said = said
+        self._alpn = alpn
+        self._requires_alpn = require_alpn and not said.alpn_optional
+        self._context = client_context(said, alpn=(alpn,) if alpn else ())
+        self._ticket: ssl.SSLSession | None = None
+
+    async def connect(self, *, options: Iterable[StackOption] = (), fast_open: bool = False) -> TlsStream:
+        """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError.
+
+        With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they
+        hold nothing of the application's (no early data).
+        """
+        session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
+        hello = session.begin()
+        raw = await connect_tcp(
+            self._host,
+            self._port,
+            options=options,
+            fast_open=hello if fast_open else None,
+            resolver=self._resolver,
+        )
+        stream = TlsStream(raw, session)
+        try:
+            if not fast_open:
+                await raw.send(hello)
+            await stream.handshake()
+            self._check(session)
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    def keep(self, stream: ByteStream) -> None:
+        """Go on with this stream's keys the next time, if it has got a ticket by now."""
+        session = stream.attribute(TlsSession)
+        if session is not None and (ticket := session.ticket) is not None and ticket.has_ticket:
+            self._ticket = ticket
+
+    def _check(self, session: TlsSession) -> None:
+        if self._said.pins and not is_pinned(session.certificate, self._said.pins):
+            raise CertificateRefused(
+                "the proxy's key is not the one of the pin: another server, or a new key"
+            )
+        if self._alpn and self._requires_alpn and session.protocol != self._alpn:
+            raise TlsFailed(f"there is TLS, but nobody who speaks {self._alpn} (ALPN)")

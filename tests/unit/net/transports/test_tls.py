@@ -13,14 +13,12 @@ import pytest
 from typing_extensions import override
 
 from socks6.errors import CertificateRefused, TlsFailed
-from socks6.net.encryption.contexts import ServerContexts
-from socks6.net.encryption.pins import pin_of
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import pin_of
+from socks6.net.encryption.contexts import ServerContexts, TlsParameters
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream, Protection
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
-from socks6.net.transports.tls import TlsListener, TlsSession, TlsStream
-from socks6.net.transports.tls_connector import TlsConnector
+from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
 from tests.kit.certificates import Files, certificate
 from tests.kit.joined import tcp_pair, tls_conversations_to_be
 from tests.kit.loops import Run

@@ -21,7 +21,7 @@ from socks6.net.stream import (
     Substream,
     check_idle,
 )
-from socks6.net.transports.quic.core import (
+from socks6.net.transports.quic.engine import (
     UNREAD,
     CidIssued,
     CidRetired,
@@ -35,9 +35,7 @@ from socks6.net.transports.quic.core import (
     StreamStopped,
     Terminated,
 )
-from socks6.net.transports.quic.frames import HALF, FrameQueue, PeerStreamIds
-from socks6.net.transports.quic.pump import PacketTransport, Pump
-from socks6.net.transports.quic.waiters import Condition
+from socks6.net.transports.quic.pump import HALF, Condition, FrameQueue, PacketTransport, PeerStreamIds, Pump
 from socks6.net.turns import EVENT, Turns
 
 PIECE: Final = 65_536  # given to the connection at a time

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -15,27 +15,50 @@ from socks6.net.places import Places
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import (
+from socks6.net.transports.quic.engine import (
     ALPN,
     CID_SIZE,
     Backend,
     QuicEngine,
     ServerIdentity,
     ServerParameters,
+    Ticket,
+    TicketBox,
 )
 from socks6.net.transports.quic.guard import EXCESSIVE, Offenders
-from socks6.net.transports.quic.header import (
+from socks6.net.transports.quic.packets import (
     SMALLEST_INITIAL,
     VERSIONS,
     Header,
+    RetryTokenPayload,
+    RetryTokens,
+    StatelessResets,
     read_header,
     split_by_destination,
     version_negotiation,
 )
 from socks6.net.transports.quic.pump import PacketTransport
-from socks6.net.transports.quic.resets import StatelessResets
-from socks6.net.transports.quic.retry import RetryTokenPayload, RetryTokens
-from socks6.net.transports.quic.tickets import SingleUseTickets
+
+KEPT: Final = 10_000  # beyond, the oldest go: their clients shake hands in full
+
+
+class SingleUseTickets(TicketBox):
+    """Keeps them in the memory of this process."""
+
+    def __init__(self, size: int = KEPT) -> None:
+        self._size = size
+        self._tickets: OrderedDict[bytes, Ticket] = OrderedDict()
+
+    @override
+    def put(self, name: bytes, ticket: Ticket) -> None:
+        self._tickets[name] = ticket
+        if len(self._tickets) > self._size:
+            self._tickets.popitem(last=False)
+
+    @override
+    def take(self, name: bytes) -> Ticket | None:
+        return self._tickets.pop(name, None)
+
 
 HANDSHAKE_SECONDS: Final = 10.0
 RETRY_FROM: Final = 64  # handshakes at the same time; then clients first prove their address

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.core import (
+from socks6.net.transports.quic.engine import (
     CID_SIZE,
     CONNECTION_WINDOW,
     DATAGRAM_OVERHEAD,

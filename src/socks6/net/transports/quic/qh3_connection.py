@@ -33,7 +33,7 @@ from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsTrafficSecret
 from typing_extensions import override
 
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.core import MAX_STREAMS, PACKET
+from socks6.net.transports.quic.engine import MAX_STREAMS, PACKET
 from socks6.net.transports.quic.guard import ExcessiveFrames, FrameGuard
 from socks6.net.transports.quic.qh3_opener import LONG, PacketOpener, initial_secret
 

@@ -14,16 +14,16 @@ from socks6.net.stream import FrameSink
 from socks6.net.transports.quic import connection as module
 from socks6.net.transports.quic import pump
 from socks6.net.transports.quic.aioquic import AioquicEngine
-from socks6.net.transports.quic.backends import load_backend
-from socks6.net.transports.quic.client_socket import ClientSocket
+from socks6.net.transports.quic.client import ClientSocket
 from socks6.net.transports.quic.connection import LAST_WORDS, QuicConnection, QuicStream
-from socks6.net.transports.quic.core import (
+from socks6.net.transports.quic.engine import (
     CONNECTION_WINDOW,
     STREAM_WINDOW,
     UNREAD,
     UNREAD_FOR_OTHERS,
+    load_backend,
 )
-from socks6.net.transports.quic.frames import BYTES
+from socks6.net.transports.quic.pump import BYTES
 from socks6.net.transports.quic.qh3 import Qh3Engine
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run

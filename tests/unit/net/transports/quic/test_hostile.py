@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from socks6.net.transports.quic.backends import load_backend
 from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.engine import load_backend
 from socks6.net.transports.quic.guard import EXCESSIVE, OFFENCES, SUSPECT
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run

@@ -12,17 +12,17 @@ from socks6.net.datagrams.shared import Arrival, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic import listener as module
-from socks6.net.transports.quic.backends import load_backend
-from socks6.net.transports.quic.core import (
+from socks6.net.transports.quic.engine import (
     Backend,
     ClientParameters,
     Event,
     QuicEngine,
     ServerIdentity,
     ServerParameters,
+    load_backend,
 )
-from socks6.net.transports.quic.header import read_header
 from socks6.net.transports.quic.listener import QuicListener
+from socks6.net.transports.quic.packets import read_header
 from tests.kit.loops import Run
 from tests.kit.streams import until
 

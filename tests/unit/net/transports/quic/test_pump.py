@@ -11,7 +11,7 @@ from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic import pump as module
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import Event, QuicEngine, StreamBytes, Terminated
+from socks6.net.transports.quic.engine import Event, QuicEngine, StreamBytes, Terminated
 from socks6.net.transports.quic.pump import PacketTransport
 from tests.kit.loops import Run
 

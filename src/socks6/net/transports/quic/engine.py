@@ -1,9 +1,19 @@
-"""What we need of a library that speaks QUIC: one connection without I/O, and the maker of such."""
+"""What we need of a library that speaks QUIC: one connection without I/O, the maker of such, and the libraries by name.
 
-from collections.abc import Callable, Sequence
+Each library is an extra, and is imported when it is wanted.
+"""
+
+import importlib
+import importlib.metadata
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from socks6.errors import ConfigurationError
+from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketAddress
 
 ALPN: Final = "socks6"
@@ -287,3 +297,87 @@ class Backend(Protocol):
         self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
     ) -> bytes:
         """Return a Retry packet (RFC 9000 §17.2.5)."""
+
+
+_CERTIFICATES: Final = re.compile(
+    rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\r?\n?", re.DOTALL
+)
+_KEY: Final = re.compile(
+    rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?-----END \1PRIVATE KEY-----\r?\n?", re.DOTALL
+)
+
+
+def read_identity(said: TlsParameters) -> ServerIdentity:
+    """Return the certificate and key that a listener names. Raises ConfigurationError."""
+    server_context(said)  # which says best what may be wrong with the files
+    return _identity(said)
+
+
+def read_own(said: TlsParameters) -> ServerIdentity | None:
+    """Return the certificate and key that a client shows to who asks for them; None without. Raises ConfigurationError."""
+    client_context(said)  # as above
+    return None if said.certificate is None else _identity(said)
+
+
+def certificates_in(pem: bytes) -> list[bytes]:
+    """Return each certificate of a PEM file."""
+    return _CERTIFICATES.findall(pem)
+
+
+def _identity(said: TlsParameters) -> ServerIdentity:
+    assert said.certificate is not None  # noqa: S101 - it was read
+    certificates = _read(said.certificate)
+    key = _KEY.search(certificates if said.key is None else _read(said.key))
+    if key is None:
+        raise ConfigurationError(f"{said.key or said.certificate}: no private key in PEM")
+    return ServerIdentity(certificates=b"".join(certificates_in(certificates)), key=key[0])
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+
+
+DEFAULT: Final = "qh3"
+
+
+def _qh3(module: ModuleType) -> Backend:
+    backend: Backend = module.Qh3Backend()
+    return backend
+
+
+def _aioquic(module: ModuleType) -> Backend:
+    backend: Backend = module.AioquicBackend()
+    return backend
+
+
+MAKERS: Final[Mapping[str, Callable[[ModuleType], Backend]]] = {"qh3": _qh3, "aioquic": _aioquic}
+VETTED_VERSIONS: Final[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
+    "qh3": ((2, 1), (3,)),
+    "aioquic": ((1, 7), (2,)),
+}
+"""The versions whose faults are known and kept within bounds (docs/decisions/0038): from the first, before the second."""
+EXTRAS: Final[Mapping[str, str]] = {"qh3": "quic", "aioquic": "quic-aioquic"}
+
+
+def load_backend(name: str = DEFAULT) -> Backend:
+    """Return a backend. Raises ConfigurationError for an unknown one, and for one that is not installed."""
+    if name not in MAKERS:
+        raise ConfigurationError(f"no QUIC backend {name!r}: one of {', '.join(MAKERS)}")
+    try:
+        module = importlib.import_module(f"socks6.net.transports.quic.{name}")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"QUIC by {name} needs an extra: pip install socks6[{EXTRAS[name]}] ({error})"
+        ) from error
+    return MAKERS[name](module)
+
+
+def unvetted_version(name: str) -> str:
+    """Return the version of a library that is installed, if nobody knows what strangers can do to it; else ""."""
+    version = importlib.metadata.version(name)
+    parts = tuple(int(part) for part in version.split(".") if part.isdecimal())
+    first, past = VETTED_VERSIONS[name]
+    return "" if first <= parts < past else version

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks6.net.encryption.client_hello import offered_protocols
+from socks6.net.transports.tls import offered_protocols
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from socks6.errors import ConfigurationError
-from socks6.net.transports.quic.backends import load_backend, unvetted_version
+from socks6.net.transports.quic.engine import load_backend, unvetted_version
 from tests.kit.quic import BACKENDS
 
 
