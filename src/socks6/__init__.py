@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
     from socks6.net.direct import DirectOutbound
     from socks6.net.encryption.contexts import TlsParameters
+    from socks6.net.stackopts.adapter import IpSocketOption, SocketOption
     from socks6.net.stream import ByteStream, ConnectResult, Endpoint, Judge, Outbound, Protection
     from socks6.net.url import ProxyUrl
     from socks6.policy.identity import Identity
@@ -90,6 +91,7 @@ __all__ = [
     "GeneralFailure",
     "HostUnreachable",
     "Identity",
+    "IpSocketOption",
     "Judge",
     "Leg",
     "LocalProtocolError",
@@ -117,6 +119,7 @@ __all__ = [
     "SessionSettings",
     "SessionStore",
     "Settings",
+    "SocketOption",
     "Socks6Error",
     "Socks6Outbound",
     "StackOptions",
@@ -159,6 +162,7 @@ _HOMES: Final = {
     "GeneralFailure": "socks6.errors",
     "HostUnreachable": "socks6.errors",
     "Identity": "socks6.policy.identity",
+    "IpSocketOption": "socks6.net.stackopts.adapter",
     "Judge": "socks6.net.stream",
     "Leg": "socks6.message.codes",
     "LocalProtocolError": "socks6.errors",
@@ -186,6 +190,7 @@ _HOMES: Final = {
     "SessionSettings": "socks6.proxy.sessions",
     "SessionStore": "socks6.proxy.sessions",
     "Settings": "socks6.proxy.settings",
+    "SocketOption": "socks6.net.stackopts.adapter",
     "Socks6Error": "socks6.errors",
     "Socks6Outbound": "socks6.client.outbound",
     "StackOptions": "socks6.client.options",

@@ -9,8 +9,8 @@ import pytest
 
 from socks6.message.options import Multipath, StackOption, Tfo, Tos, Ttl
 from socks6.net.direct import DirectOutbound
+from socks6.net.stackopts.adapter import IPPROTO_MPTCP
 from socks6.net.stackopts.connecting import TCP_FASTOPEN_CONNECT
-from socks6.net.stackopts.linux import IPPROTO_MPTCP
 from socks6.net.stream import AcceptedPeer, Binding
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road

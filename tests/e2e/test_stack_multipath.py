@@ -8,7 +8,7 @@ import pytest
 
 from socks6.message.options import Multipath, StackOption, Tfo, Tos, Ttl
 from socks6.net.sockets import SocketStream
-from socks6.net.stackopts.linux import IPPROTO_MPTCP
+from socks6.net.stackopts.adapter import IPPROTO_MPTCP
 from socks6.relay.streams import RelaySettings, relay
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road

@@ -111,14 +111,14 @@ OPTIONS_BY_CLASS: Final[dict[type[Option], SearchStrategy[Option]]] = {
     IdempotenceRejected: st.just(IdempotenceRejected()),
     StreamId: st.builds(StreamId, id=U32),
 }
-_KNOWN_KINDS: Final = {rule.option.kind for rule in STANDARD.rules}
+_KNOWN_KINDS: Final = {option.kind for option in STANDARD.options}
 UNKNOWN_OPTIONS: Final = st.builds(
     UnknownOption,
     kind=U16.filter(lambda kind: kind not in _KNOWN_KINDS),
     body=st.just(b"") | _ALIGNED_BYTES,
 )
 CLASSES_BY_PLACE: Final[dict[HandshakeMessage, list[type[Option]]]] = {
-    place: [rule.option for rule in STANDARD.rules if place in rule.places] for place in HandshakeMessage
+    place: [option for option in STANDARD.options if place in option.places] for place in HandshakeMessage
 }
 
 

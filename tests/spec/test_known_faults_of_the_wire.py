@@ -12,7 +12,6 @@ from socks6.message.options import (
     STANDARD,
     HandshakeMessage,
     IdempotenceExpenditure,
-    OptionRule,
     UnknownOption,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
@@ -88,9 +87,8 @@ def test_a_stray_datagram_raises_nothing_but_a_decode_error(stray: str) -> None:
 
 
 def test_there_is_no_option_registry_to_be_changed() -> None:
-    rule = OptionRule(Mine, HandshakeMessage.REQUEST)
-    before = STANDARD.rules
-    assert STANDARD.extended(rule).rules == (*before, rule)
-    assert STANDARD.rules is before
+    before = STANDARD.options
+    assert STANDARD.extended(Mine).options == (*before, Mine)
+    assert STANDARD.options is before
     with pytest.raises(AttributeError):
-        STANDARD.later = rule  # type: ignore[attr-defined]  # that is the test
+        STANDARD.later = Mine  # type: ignore[attr-defined]  # that is the test

@@ -19,7 +19,7 @@ from socks6.message.options import (
     AuthenticationMethodAdvertisement,
     HandshakeMessage,
     Multipath,
-    OptionRule,
+    Option,
     OptionTable,
     PortParity,
     StackOption,
@@ -61,20 +61,16 @@ class Multipath07(Multipath):
 
 def table_07() -> OptionTable:
     """Return the table of draft-07: stack options are answered in Authentication Replies too."""
-    everywhere = (
-        HandshakeMessage.REQUEST,
-        HandshakeMessage.AUTHENTICATION_REPLY,
-        HandshakeMessage.OPERATION_REPLY,
-    )
-    rules = []
-    for rule in STANDARD.rules:
-        if rule.option is Multipath:
-            rules.append(OptionRule(Multipath07, *everywhere))
-        elif issubclass(rule.option, StackOption):
-            rules.append(OptionRule(rule.option, *everywhere))
+    options: list[type[Option]] = []
+    for option in STANDARD.options:
+        if issubclass(option, StackOption):
+            older = Multipath07 if option is Multipath else option
+            options.append(
+                type(option.__name__, (older,), {"places": frozenset(HandshakeMessage), "__slots__": ()})
+            )
         else:
-            rules.append(rule)
-    return OptionTable(*rules)
+            options.append(option)
+    return OptionTable(*options)
 
 
 # The Go implementation.
@@ -176,8 +172,10 @@ def test_what_the_cpp_implementation_replies_is_understood() -> None:
     scene >> received("cf 00 0010 0001 0008 81 01 20 00 0001 0008 84 02 01 00")
     event = scene.machine.next_event()
     assert isinstance(event, AuthenticationAccepted)
-    assert find(event.reply.options, Tos) == Tos(leg=Leg.PROXY_REMOTE, tos=0x20)
-    assert find(event.reply.options, Multipath07) == Multipath07(availability=Availability.YES)
+    tos, multipath = find(event.reply.options, Tos), find(event.reply.options, Multipath07)
+    assert tos is not None
+    assert multipath is not None
+    assert (tos.leg, tos.tos, multipath.availability) == (Leg.PROXY_REMOTE, 0x20, Availability.YES)
     scene >> received("cf 00 0000 1267 00 03 06 622e74657374")
     scene << OperationAnswered(reply=OperationReply(code=0, host="b.test", port=4711))
 

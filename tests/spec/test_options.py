@@ -18,7 +18,6 @@ from socks6.message.options import (
     HandshakeMessage,
     IdempotenceRequest,
     Option,
-    OptionRule,
     SessionOk,
     SessionRequest,
     UnknownOption,
@@ -209,12 +208,12 @@ def test_an_unknown_options_contents_are_no_business_of_logs() -> None:
 
 
 def test_a_table_is_extended_by_making_another() -> None:
-    table = STANDARD.extended(OptionRule(Greeting, HandshakeMessage.REQUEST))
+    table = STANDARD.extended(Greeting)
     body = Request(command=Command.NOOP, host="0.0.0.0", port=0, options=(Greeting(text=b"abcd"),)).encode()
     assert Request.decode(body, table=table).options == (Greeting(text=b"abcd"),)
     assert Request.decode(body).options == (UnknownOption(kind=0xFE01, body=b"abcd"),)
 
 
 def test_two_meanings_of_one_kind_are_refused() -> None:
-    with pytest.raises(ValueError, match="two rules"):
-        STANDARD.extended(OptionRule(SessionRequest, HandshakeMessage.REQUEST))
+    with pytest.raises(ValueError, match="two options"):
+        STANDARD.extended(SessionRequest)

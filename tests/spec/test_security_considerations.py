@@ -180,10 +180,10 @@ def test_initial_data_are_sent_as_announced() -> None:
 
 
 def test_no_table_of_options_can_be_changed() -> None:
-    before = STANDARD.rules
-    with pytest.raises(ValueError, match="two rules"):
+    before = STANDARD.options
+    with pytest.raises(ValueError, match="two options"):
         STANDARD.extended(*before)
-    assert STANDARD.rules is before
+    assert STANDARD.options is before
     with pytest.raises(AttributeError):
         STANDARD.more = ()  # type: ignore[attr-defined]  # that is the point
 

@@ -12,7 +12,7 @@ from socks6.client.options import StackOptions
 from socks6.message.codes import Availability
 from socks6.message.options import HappyEyeballs, Multipath, StackOption, Tfo
 from socks6.net.direct import DirectOutbound
-from socks6.net.stackopts.linux import is_multipath
+from socks6.net.stackopts.adapter import is_multipath
 from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker

@@ -13,7 +13,6 @@ from socks6.message.codes import Availability, Command, Leg
 from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
-from socks6.net.url_query import WRITTEN
 
 LEGS: Final = {Leg.CLIENT_PROXY: "client leg", Leg.PROXY_REMOTE: "remote leg"}
 EVERYTHING: Final[tuple[StackOption, ...]] = (
@@ -99,8 +98,8 @@ async def ask(
             stream = await client.connect(host, port, initial_data=data, options=options)
             await stream.aclose()
         for option in stream.options:
-            if type(option) in WRITTEN:
-                answers.update({(type(option), leg): _value(option) for leg in LEGS if option.leg & leg})
+            if isinstance(option, StackOption):
+                answers.update({(type(option), leg): option.value for leg in LEGS if option.leg & leg})
     return answers
 
 
@@ -116,7 +115,7 @@ def table(answers: Answers, *, to_address: bool, sent: bool) -> Iterator[str]:
         else:
             verdict = _verdict(asked, told)
         legs = (_text(asked, told[leg]) if leg in told else "-" for leg in LEGS)
-        yield COLUMNS.format(WRITTEN[type(asked)][0], _asked(asked), *legs, verdict)
+        yield COLUMNS.format(asked.url_key, _asked(asked), *legs, verdict)
 
 
 def _verdict(asked: StackOption, told: Mapping[Leg, int | None]) -> str:
@@ -129,17 +128,11 @@ def _verdict(asked: StackOption, told: Mapping[Leg, int | None]) -> str:
 
 
 def _honours(asked: StackOption, value: int | None) -> bool:
-    return bool(value) if isinstance(asked, Tfo) else value == _value(asked)
-
-
-def _value(option: StackOption) -> int:
-    value = getattr(option, WRITTEN[type(option)][1])
-    assert isinstance(value, int)  # noqa: S101 - so are they all
-    return value
+    return bool(value) if isinstance(asked, Tfo) else value == asked.value
 
 
 def _asked(option: StackOption) -> str:
-    return "any" if isinstance(option, Tfo) else _text(option, _value(option))
+    return "any" if isinstance(option, Tfo) else _text(option, option.value)
 
 
 def _text(option: StackOption, value: int | None) -> str:

@@ -1,23 +1,13 @@
 """Stack options as Python callers write them."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from socks6.message.codes import Availability, Leg, Level, Parity
-from socks6.message.options import (
-    HappyEyeballs,
-    Multipath,
-    NoFragmentation,
-    Option,
-    PortParity,
-    StackOption,
-    Tfo,
-    Tos,
-    Ttl,
-    UdpError,
-)
+from socks6.message.codes import Leg, Parity
+from socks6.message.options import Option, PortParity, StackOption
+from socks6.message.options.stack import STACK_OPTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +39,11 @@ class StackOptions:
 
     def to_wire(self) -> tuple[StackOption, ...]:
         """Return the options as a request carries them."""
-        options: list[StackOption] = []
-        if self.tos is not None:
-            options.append(Tos(leg=self.leg, tos=self.tos))
-        if self.happy_eyeballs is not None:
-            options.append(HappyEyeballs(availability=_availability(self.happy_eyeballs)))
-        if self.ttl is not None:
-            options.append(Ttl(leg=self.leg, ttl=self.ttl))
-        if self.no_fragmentation is not None:
-            availability = _availability(self.no_fragmentation)
-            options.append(NoFragmentation(leg=self.leg, availability=availability))
-        if self.tfo is not None:
-            options.append(Tfo(payload_size=self.tfo))
-        if self.multipath is not None:
-            options.append(Multipath(availability=_availability(self.multipath)))
-        return (*options, *self._about_datagrams())
-
-    def _about_datagrams(self) -> Iterator[StackOption]:
-        if self.udp_error is not None:
-            yield UdpError(availability=_availability(self.udp_error))
+        asked = [(option, getattr(self, option.name.replace("-", "_"), None)) for option in STACK_OPTIONS]
+        wire = [option.of(value, self.leg) for option, value in asked if value is not None]
         if self.parity is not None or self.reserve:
-            yield PortParity(parity=self.parity or Parity.ANY, reserve=int(self.reserve))
+            wire.append(PortParity(parity=self.parity or Parity.ANY, reserve=int(self.reserve)))
+        return tuple(wire)
 
 
 Options: TypeAlias = StackOptions | Sequence[Option | StackOptions]
@@ -100,10 +74,4 @@ def with_defaults(options: tuple[Option, ...], defaults: tuple[StackOption, ...]
 
 def for_datagrams(options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
     """Return those of a URL's options that are about datagrams too."""
-    return tuple(
-        option for option in options if option.level != Level.TCP and not isinstance(option, HappyEyeballs)
-    )
-
-
-def _availability(wanted: bool) -> Availability:
-    return Availability.YES if wanted else Availability.NO
+    return tuple(option for option in options if option.datagrams)

@@ -1,17 +1,18 @@
 """The query of a proxy's URL: stack options that every request through it asks for."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from socks6.message.codes import Availability, Leg
-from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
+from socks6.message.codes import Leg
+from socks6.message.options import StackOption, Tos
+from socks6.message.options.stack import STACK_OPTIONS, SWITCH
 
 LEGS: Final[Mapping[str, Leg]] = {
     "client": Leg.CLIENT_PROXY,
     "remote": Leg.PROXY_REMOTE,
     "both": Leg.BOTH,
 }
-SWITCHES: Final[Mapping[str, Availability]] = {"0": Availability.NO, "1": Availability.YES}
+SWITCHES: Final[Mapping[str, bool]] = {"0": False, "1": True}
 # Code points by name: class selectors, assured forwarding (RFC 2597), expedited forwarding (RFC 3246)
 DSCP: Final[Mapping[str, int]] = {
     **{f"cs{number}": number << 3 for number in range(8)},
@@ -20,33 +21,10 @@ DSCP: Final[Mapping[str, int]] = {
 }
 
 
-def _number(text: str) -> int:
-    return int(text, 0)
-
-
-def _dscp(text: str) -> int:
-    return DSCP[text.lower()] if text.lower() in DSCP else _number(text)
-
-
-MAKERS: Final[Mapping[str, Callable[[str, Leg], StackOption]]] = {
-    "tos": lambda text, leg: Tos(leg=leg, tos=_number(text)),
-    "dscp": lambda text, leg: Tos(leg=leg, tos=_dscp(text) << 2),
-    "ttl": lambda text, leg: Ttl(leg=leg, ttl=_number(text)),
-    "df": lambda text, leg: NoFragmentation(leg=leg, availability=SWITCHES[text]),
-    "happy-eyeballs": lambda text, _: HappyEyeballs(availability=SWITCHES[text]),
-    "tfo": lambda text, _: Tfo(payload_size=_number(text)),
-    "mptcp": lambda text, _: Multipath(availability=SWITCHES[text]),
-}
-WRITTEN: Final[Mapping[type[StackOption], tuple[str, str]]] = {  # key and field
-    Tos: ("tos", "tos"),
-    Ttl: ("ttl", "ttl"),
-    NoFragmentation: ("df", "availability"),
-    HappyEyeballs: ("happy-eyeballs", "availability"),
-    Tfo: ("tfo", "payload_size"),
-    Multipath: ("mptcp", "availability"),
-}
+URL_OPTIONS: Final = {option.url_key: option for option in STACK_OPTIONS if option.url_key}
+DSCP_KEY: Final = "dscp"  # the TOS without its lowest two bits
 LEG: Final = "leg"
-KEYS: Final = (*MAKERS, LEG)
+KEYS: Final = (*URL_OPTIONS, DSCP_KEY, LEG)
 
 
 def parse_options(pairs: Iterable[tuple[str, str]]) -> tuple[StackOption, ...]:
@@ -69,13 +47,16 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> tuple[StackOption, ...]:
     return tuple(_made(key, value, leg) for key, value in values.items())
 
 
-def _made(key: str, value: str, leg: Leg) -> StackOption:
+def _made(key: str, text: str, leg: Leg) -> StackOption:
     try:
-        return MAKERS[key](value, leg)
+        if key == DSCP_KEY:
+            return Tos.of((DSCP[text.lower()] if text.lower() in DSCP else int(text, 0)) << 2, leg)
+        option = URL_OPTIONS[key]
+        return option.of(SWITCHES[text] if option.numbers[0] is SWITCH else int(text, 0), leg)
     except KeyError:
-        raise ValueError(f"has {key}={value}: write 0 or 1") from None
+        raise ValueError(f"has {key}={text}: write 0 or 1") from None
     except ValueError as error:
-        raise ValueError(f"has {key}={value}: {error}") from None
+        raise ValueError(f"has {key}={text}: {error}") from None
 
 
 def format_options(options: Iterable[StackOption]) -> str:
@@ -83,9 +64,8 @@ def format_options(options: Iterable[StackOption]) -> str:
     parts: list[str] = []
     leg = Leg.PROXY_REMOTE
     for option in options:
-        key, field = WRITTEN[type(option)]
-        value = getattr(option, field)
-        parts.append(f"{key}={value - 1 if field == 'availability' else value}")
+        value = option.value - 1 if option.numbers[0] is SWITCH else option.value
+        parts.append(f"{option.url_key}={value}")
         leg = min(leg, Leg(option.leg), key=lambda leg: leg is Leg.PROXY_REMOTE)
     if leg is not Leg.PROXY_REMOTE:
         parts.append(f"leg={next(name for name, known in LEGS.items() if known is leg)}")

@@ -1,5 +1,7 @@
 """Stack options as callers write them."""
 
+import dataclasses
+
 import pytest
 
 from socks6.client.options import StackOptions, flatten, for_datagrams, with_defaults
@@ -15,6 +17,7 @@ from socks6.message.options import (
     Ttl,
     UdpError,
 )
+from socks6.message.options.stack import STACK_OPTIONS
 
 REMOTE = Leg.PROXY_REMOTE
 
@@ -35,6 +38,12 @@ def test_each_field_is_an_option() -> None:
         Tfo(payload_size=1460),
         Multipath(availability=Availability.YES),
     )
+
+
+def test_every_option_of_a_socket_has_its_field() -> None:
+    fields = {field.name for field in dataclasses.fields(StackOptions)} - {"leg", "parity", "reserve"}
+    named = {option.name.replace("-", "_") for option in STACK_OPTIONS}
+    assert fields == named - {"backlog", "port_parity"}  # bind's argument; `parity` and `reserve`
 
 
 @pytest.mark.parametrize("wrong", [{"tos": 256}, {"ttl": 0}, {"ttl": 256}, {"tfo": 65536}, {"tos": -1}])

@@ -38,6 +38,7 @@ from socks6.message.options.stack import (
     ListenBacklog,
     Multipath,
     NoFragmentation,
+    Number,
     PortParity,
     StackOption,
     Tfo,
@@ -45,7 +46,7 @@ from socks6.message.options.stack import (
     Ttl,
     UdpError,
 )
-from socks6.message.options.table import STANDARD, OptionRule, OptionTable
+from socks6.message.options.table import STANDARD, OptionTable
 
 __all__ = [
     "MAX_INITIAL_DATA",
@@ -66,8 +67,8 @@ __all__ = [
     "ListenBacklog",
     "Multipath",
     "NoFragmentation",
+    "Number",
     "Option",
-    "OptionRule",
     "OptionTable",
     "PortParity",
     "SessionId",

@@ -29,6 +29,10 @@ class HandshakeMessage(Enum):
     OPERATION_REPLY = "operation reply"
 
 
+IN_REQUEST: Final = frozenset((HandshakeMessage.REQUEST,))
+IN_AUTHENTICATION_REPLY: Final = frozenset((HandshakeMessage.AUTHENTICATION_REPLY,))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One SOCKS option (§ SOCKS Options). Subclasses are frozen dataclasses; yours may be too.
@@ -41,6 +45,7 @@ class Option:
         @dataclass(frozen=True, slots=True, kw_only=True)
         class Greeting(Option):
             kind = 0xFE01
+            places = frozenset((HandshakeMessage.REQUEST,))
             text: bytes
 
             @classmethod
@@ -50,10 +55,17 @@ class Option:
             def encode_body(self) -> bytes:
                 return self.text
 
-        table = STANDARD.extended(Rule(Greeting, Place.REQUEST))
+        table = STANDARD.extended(Greeting)
     """
 
     kind: ClassVar[int]
+    places: ClassVar[frozenset[HandshakeMessage]] = frozenset(HandshakeMessage)  # that may carry it
+
+    @classmethod
+    def table_key(cls) -> int:
+        """Return what tells the option from others in a table: its kind, unless options share one."""
+        check_range("option kind", cls.kind, 0xFFFF)
+        return cls.kind
 
     @classmethod
     def decode_body(cls, body: Reader) -> Self:

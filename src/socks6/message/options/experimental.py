@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
-from socks6.message.options.base import Option, check_range
+from socks6.message.options.base import HandshakeMessage, Option, check_range
 
 _U32: Final = Struct("!I")
 
@@ -18,6 +18,7 @@ class StreamId(Option):
     """Which BIND of a multiplexed connection a stream belongs to; a number unique in that connection."""
 
     kind = OptionKind.STREAM_ID.value
+    places = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
 
     id: int
 

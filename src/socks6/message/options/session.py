@@ -8,7 +8,13 @@ from typing_extensions import override
 
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
-from socks6.message.options.base import MAX_BODY_LENGTH, Option, check_range
+from socks6.message.options.base import (
+    IN_AUTHENTICATION_REPLY,
+    IN_REQUEST,
+    MAX_BODY_LENGTH,
+    Option,
+    check_range,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,7 @@ class SessionRequest(EmptyOption):
     """A client asks for a session."""
 
     kind = OptionKind.SESSION_REQUEST.value
+    places = IN_REQUEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +72,7 @@ class SessionOk(EmptyOption):
     """The request belongs to its session."""
 
     kind = OptionKind.SESSION_OK.value
+    places = IN_AUTHENTICATION_REPLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +80,7 @@ class SessionInvalid(EmptyOption):
     """There is no such session."""
 
     kind = OptionKind.SESSION_INVALID.value
+    places = IN_AUTHENTICATION_REPLY
 
     @override
     def claims(self) -> tuple[Hashable, ...]:
@@ -83,3 +92,4 @@ class SessionTeardown(EmptyOption):
     """A client needs its session no more."""
 
     kind = OptionKind.SESSION_TEARDOWN.value
+    places = IN_REQUEST

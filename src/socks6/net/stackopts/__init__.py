@@ -1,6 +1,6 @@
-"""Stack options on real sockets: setting them, and telling truthfully what came of it."""
+"""Stack options on real sockets: setting them, and reading back what is in force."""
 
-from socks6.net.stackopts.adapter import UNKNOWN_FACTS, ConnectFacts
+from socks6.message.options.stack import UNKNOWN_FACTS, ConnectFacts
 from socks6.net.stackopts.connecting import ConnectedSocket, connect_with_options, socket_with_options
 from socks6.net.stackopts.table import (
     accept_fast_open,
@@ -8,7 +8,6 @@ from socks6.net.stackopts.table import (
     effective_options,
     for_leg,
     merge_legs,
-    supported,
 )
 
 __all__ = [
@@ -22,5 +21,4 @@ __all__ = [
     "for_leg",
     "merge_legs",
     "socket_with_options",
-    "supported",
 ]

@@ -17,8 +17,8 @@ from socks6.message.options import (
     IdempotenceExpenditure,
     IdempotenceRejected,
     Multipath,
+    Number,
     Option,
-    OptionRule,
     OptionTable,
     SessionId,
     SessionInvalid,
@@ -40,6 +40,7 @@ class Greeting(Option):
     """A user's option."""
 
     kind = 0xFE01
+    places = frozenset((REQUEST,))
     text: bytes
 
     @override
@@ -56,17 +57,10 @@ class Greeting(Option):
 class Congestion(StackOption):
     """A user's stack option."""
 
-    level = 4
-    code = 200
+    level, code, name = 4, 200, "congestion"
+    numbers = (Number("number", size=2, high=0xFFFF),)
 
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(leg=body.u16() >> 14)
-
-    @override
-    def encode_body(self) -> bytes:
-        return bytes((self.leg_and_level(), self.code))
+    number: int
 
 
 def decode(
@@ -234,40 +228,43 @@ def test_an_unaligned_session_id_in_dialect_212_is_an_id() -> None:
 
 
 def test_a_users_option_is_known_to_the_extended_table() -> None:
-    table = STANDARD.extended(OptionRule(Greeting, REQUEST))
+    table = STANDARD.extended(Greeting)
     assert decode("fe01 0008 68692121", table=table) == (Greeting(text=b"hi!!"),)
 
 
 def test_a_users_option_has_its_places() -> None:
-    table = STANDARD.extended(OptionRule(Greeting, AUTHENTICATION_REPLY, OPERATION_REPLY))
+    class Reply(Greeting):
+        places = frozenset((AUTHENTICATION_REPLY, OPERATION_REPLY))
+
+    table = STANDARD.extended(Reply)
     assert decode("fe01 0004", table=table) == (unknown(0xFE01),)
-    assert decode("fe01 0004", OPERATION_REPLY, table=table) == (Greeting(text=b""),)
+    assert decode("fe01 0004", OPERATION_REPLY, table=table) == (Reply(text=b""),)
 
 
 def test_a_users_option_counts_once() -> None:
-    table = STANDARD.extended(OptionRule(Greeting, REQUEST))
+    table = STANDARD.extended(Greeting)
     assert decode("fe01 0004 fe01 0004", table=table) == (Greeting(text=b""), unknown(0xFE01))
 
 
 def test_a_users_stack_option_is_known_to_the_extended_table() -> None:
-    table = STANDARD.extended(OptionRule(Congestion, REQUEST))
-    assert decode("0001 0008 84c80000", table=table) == (Congestion(leg=2),)
+    table = STANDARD.extended(Congestion)
+    assert decode("0001 0008 84c80007", table=table) == (Congestion(leg=2, number=7),)
 
 
 def test_the_extended_table_knows_what_it_did() -> None:
-    table = STANDARD.extended(OptionRule(Greeting, REQUEST))
+    table = STANDARD.extended(Greeting)
     assert decode("0005 0004", table=table) == (SessionRequest(),)
 
 
 def test_extending_leaves_the_table_as_it_was() -> None:
-    STANDARD.extended(OptionRule(Greeting, REQUEST))
+    STANDARD.extended(Greeting)
     assert decode("fe01 0004") == (unknown(0xFE01),)
 
 
 @pytest.mark.parametrize("option", [Tos, SessionId])
-def test_an_option_has_one_rule(option: type[Option]) -> None:
-    with pytest.raises(ValueError, match="two rules for one option"):
-        STANDARD.extended(OptionRule(option, REQUEST))
+def test_an_option_is_there_once(option: type[Option]) -> None:
+    with pytest.raises(ValueError, match="two options of one number"):
+        STANDARD.extended(option)
 
 
 def test_a_kind_has_two_bytes() -> None:
@@ -275,12 +272,19 @@ def test_a_kind_has_two_bytes() -> None:
         kind = 0x10000
 
     with pytest.raises(ValueError, match="option kind"):
-        OptionRule(TooGreat, REQUEST)
+        OptionTable(TooGreat)
+
+
+@pytest.mark.parametrize(("level", "code"), [(0x40, 1), (1, 0x100)])
+def test_a_level_has_six_bits_and_a_code_one_byte(level: int, code: int) -> None:
+    option = type("Greater", (Congestion,), {"level": level, "code": code})
+    with pytest.raises(ValueError, match=r"level is|code is"):
+        OptionTable(option)
 
 
 def test_the_greatest_kind() -> None:
     class Greatest(Greeting):
         kind = 0xFFFF
 
-    table = STANDARD.extended(OptionRule(Greatest, REQUEST))
+    table = STANDARD.extended(Greatest)
     assert decode("ffff 0004", table=table) == (Greatest(text=b""),)

@@ -19,15 +19,15 @@ from socks6.message.options import (
     Ttl,
     UdpError,
 )
-from socks6.net.stackopts.adapter import ConnectFacts
+from socks6.message.options.stack import ConnectFacts
 from socks6.net.stackopts.table import (
     accept_fast_open,
+    adapter_of,
     apply_options,
     effective_options,
     for_leg,
     holds,
     merge_legs,
-    supported,
     write,
 )
 
@@ -50,7 +50,7 @@ def connected(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("option", [Tos(leg=3, tos=8), Ttl(leg=1, ttl=9), HappyEyeballs(availability=2)])
 def test_what_every_system_has_is_supported(option: StackOption) -> None:
-    assert supported(option)
+    assert adapter_of(option) is not None
 
 
 @LINUX
@@ -58,12 +58,12 @@ def test_what_every_system_has_is_supported(option: StackOption) -> None:
     "option", [NoFragmentation(leg=3, availability=2), Tfo(payload_size=1), Multipath(availability=2)]
 )
 def test_linux_has_more(option: StackOption) -> None:
-    assert supported(option)
+    assert adapter_of(option) is not None
 
 
 @pytest.mark.parametrize("option", [ListenBacklog(backlog=1), UdpError(availability=2), PortParity(parity=1)])
 def test_what_is_no_matter_of_a_connection_is_not_supported_here(option: StackOption) -> None:
-    assert not supported(option)
+    assert adapter_of(option) is None
 
 
 def test_an_option_concerns_its_leg_or_both() -> None:
@@ -203,6 +203,12 @@ def test_a_value_is_held_once_it_is_written(connected: socket.socket) -> None:
     assert not holds(connected, Ttl(leg=2, ttl=33))
     write(connected, Ttl(leg=2, ttl=33))
     assert holds(connected, Ttl(leg=2, ttl=33))
+
+
+@LINUX
+def test_what_is_not_supported_is_neither_written_nor_missed(connected: socket.socket) -> None:
+    write(connected, UdpError(availability=2))
+    assert holds(connected, UdpError(availability=2))
 
 
 def test_what_is_not_written_is_always_held(connected: socket.socket) -> None:
