@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from socks6.client.association import Association
+    from socks6.client.bind import BindListener
     from socks6.client.bind_server import BindServer
     from socks6.client.client import Client
     from socks6.client.datagram_transport import ProxiedDatagramTransport
-    from socks6.client.listener import BindListener
     from socks6.client.options import StackOptions
     from socks6.client.outbound import Socks6Outbound
     from socks6.client.stream import ProxiedStream
@@ -138,7 +138,7 @@ _HOMES: Final = {
     "Association": "socks6.client.association",
     "AuthenticationFailed": "socks6.errors",
     "Authenticator": "socks6.proxy.authentication.base",
-    "BindListener": "socks6.client.listener",
+    "BindListener": "socks6.client.bind",
     "BindServer": "socks6.client.bind_server",
     "ByteStream": "socks6.net.stream",
     "CertificateRefused": "socks6.errors",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from socks6.client.listener import BindListener
+from socks6.client.bind import BindListener
 from socks6.message.codes import Command
 from socks6.message.options import ListenBacklog, SessionId, SessionOk, SessionRequest, find
 from tests.kit.calls import Call, Calls, calls

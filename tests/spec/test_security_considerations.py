@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from socks6.client.request import make_request
+from socks6.client.client import Client
 from socks6.message.codes import Command
 from socks6.message.options import (
     STANDARD,
@@ -16,6 +16,7 @@ from socks6.message.options import (
 )
 from socks6.message.requests import MAX_OPTIONS_LENGTH, Request
 from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
+from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsSession
 from socks6.policy.rules import Policy, Rule
@@ -142,9 +143,13 @@ def test_a_reply_may_come_byte_by_byte_and_what_follows_stays_in_the_stream(run:
             group.create_task(receive_exactly(far, len(CONNECT.encode())))
             replies = bytes.fromhex("06 00 0000  06 00 0000 0050 00 03 03 616263")
             group.create_task(far.send(replies + b"data"))
-            reply = (await make_request(near, CONNECT)).operation
-            assert (reply.host, reply.port) == ("abc", 80)
-            assert await receive_exactly(near, 4) == b"data"
+
+            async def dial() -> ByteStream:
+                return near
+
+            stream = await Client("socks6://memory", dial=dial).connect(CONNECT.host, CONNECT.port)
+            assert stream.bound == ("abc", 80)
+            assert await receive_exactly(stream, 4) == b"data"
 
     run(scene())
 

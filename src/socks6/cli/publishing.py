@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from socks6.cli import complain, describe
+from socks6.client.bind import BindListener
 from socks6.client.client import Client
-from socks6.client.listener import BindListener
 from socks6.client.stream import ProxiedStream
 from socks6.errors import (
     AuthenticationFailed,

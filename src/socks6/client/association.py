@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from socks6.client.paths import DatagramPath
 from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram, ReceiveQueue
-from socks6.client.request import error_for
+from socks6.client.requester import error_for
 from socks6.client.session import SessionLease
 from socks6.errors import (
     DatagramFailed,

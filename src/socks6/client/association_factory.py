@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from socks6.client.association import Association
 from socks6.client.paths import StreamPath, UdpPath, socket_beside
 from socks6.client.quic_path import DatagramDemux
-from socks6.client.request import error_for
-from socks6.client.requester import GrantedRequest
+from socks6.client.requester import GrantedRequest, error_for
 from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, AssociationMessage

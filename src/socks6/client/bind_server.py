@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from typing_extensions import override
 
-from socks6.client.listener import BindListener
+from socks6.client.bind import BindListener
 from socks6.client.stream import ProxiedStream
 from socks6.errors import Socks6Error
 from socks6.message.options import StackOption

@@ -1,4 +1,4 @@
-"""How a client reaches its proxy: over TCP, TLS, a Unix socket, or whatever a caller dials."""
+"""Opens a client's streams to its proxy: over TCP, TLS, QUIC, a Unix socket, or what the caller dials."""
 
 import asyncio
 import logging
@@ -20,14 +20,14 @@ from socks6.net.transports.tls import TlsConnector
 from socks6.net.transports.unix import connect_unix
 from socks6.net.url import AUTO, QUIC, TLS, ProxyUrl
 
-QUIC_ATTEMPT_SECONDS: Final = 3.0  # what QUIC gets where TLS is to be tried next
-QUIC_BLOCKED_SECONDS: Final = 300.0  # seconds that it is not tried, where it did not get through
+QUIC_ATTEMPT_SECONDS: Final = 3.0  # for QUIC to connect before TLS is tried
+QUIC_BLOCKED_SECONDS: Final = 300.0  # for which QUIC is not tried again
 
 DialFunction: TypeAlias = Callable[[], Awaitable[ByteStream]]
 
 
 class ProxyConnector:
-    """Makes the streams of one client, and keeps what they have in common."""
+    """Opens the streams of one client; keeps its resolver, TLS sessions and QUIC connections."""
 
     def __init__(
         self, url: ProxyUrl, *, dial: DialFunction | None, fast_open: bool, resolver: Resolver | None = None
@@ -51,10 +51,18 @@ class ProxyConnector:
         )
         self._quic = QuicConnectionPool(url, self._resolver) if transport in {QUIC, AUTO} else None
         self._quic_blocked_until = 0.0
+        self._in_syn = fast_open and dial is None and not (url.path or url.transport)
         self._peers = SilentPeers()
 
+    def may_send_early(self, *, has_token: bool, doubling_is_safe: bool) -> bool:
+        """Return whether a request may leave before there is a connection: in the SYN, or as QUIC's early data.
+
+        Either may arrive twice (§ TCP Fast Open on the Client-Proxy Leg). Early data always wants a token.
+        """
+        return has_token if self._quic is not None else self._in_syn and doubling_is_safe
+
     async def connect(self, ask: StreamRequest) -> ByteStream:
-        """Reach the proxy for a request. Raises ProxyUnreachable."""
+        """Open a stream for a request. Raises ProxyUnreachable, TlsFailed, CertificateRefused."""
         try:
             if self._quic is not None:
                 stream = await self._by_quic(self._quic, ask)
@@ -72,28 +80,28 @@ class ProxyConnector:
         return stream
 
     def answered(self, stream: ByteStream) -> None:
-        """Learn from a stream on which the proxy has answered."""
+        """Keep the TLS session of a stream on which the proxy has answered, for the next connection."""
         if self._tls is not None:
             self._tls.keep(stream)  # tickets come ahead of the answers
 
     def doubt(self) -> None:
-        """Have the proxy's name looked up again: a request was not answered where the proxy was."""
+        """Look the proxy's name up again for the next request: nothing answered at its last address."""
         if not self._dial:
             self._resolver.doubt(self._url.host)
 
     def close(self) -> None:
-        """Close connections that are no stream's any more. Idempotent."""
+        """Close each QUIC connection as soon as it has no streams. Idempotent."""
         self._resolver.close()
         if self._quic is not None:
             self._quic.close()
 
     def abandon(self) -> None:
-        """As `aclose`, without waiting. Idempotent."""
+        """Close as `aclose` does, without waiting. Idempotent."""
         if self._quic is not None:
             self._quic.abandon()
 
     async def aclose(self) -> None:
-        """As `close`; what nobody uses is closed then. Idempotent."""
+        """Close as `close` does; wait until connections without streams are closed. Idempotent."""
         self._resolver.close()
         if self._quic is not None:
             await self._quic.aclose()
@@ -124,9 +132,9 @@ class ProxyConnector:
         return stream
 
     async def _by_quic(self, quic: QuicConnectionPool, ask: StreamRequest) -> ByteStream | None:
-        """Return a stream over QUIC; None if there is to be TLS instead. Raises TlsFailed, OSError.
+        """Return a stream over QUIC; None where TLS is to be used instead. Raises TlsFailed, OSError.
 
-        A proxy that is there but not known as the right one is not asked over TLS.
+        A proxy whose certificate is refused over QUIC is not tried over TLS.
         """
         if self._tls is None:
             return await quic.open(ask)
@@ -141,7 +149,7 @@ class ProxyConnector:
         except OSError as error:  # TimeoutError is one
             self._quic_blocked_until = now() + QUIC_BLOCKED_SECONDS
             logging.getLogger("socks6").warning(
-                "QUIC does not get through, TLS it is for %d s proxy=%s reason=%r",
+                "QUIC unreachable, falling back to TLS for %d s proxy=%s reason=%r",
                 QUIC_BLOCKED_SECONDS,
                 self._url,
                 error.strerror or str(error) or "no answer",

@@ -7,8 +7,8 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.client.bind import BindListener
 from socks6.client.client import Client
-from socks6.client.listener import BindListener
 from socks6.client.upstream_channel import UpstreamChannel
 from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
 from socks6.message.codes import Leg

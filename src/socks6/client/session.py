@@ -38,13 +38,13 @@ class OpenSession:
     """A session that the proxy has granted."""
 
     __slots__ = (
+        "confirmed",
         "held",
         "option",
         "rejections",
         "spending",
         "tokens_after",
         "unsettled_until",
-        "wait_handshake_confirmed",
         "wallet",
         "windowed",
     )  # fmt: skip
@@ -54,7 +54,7 @@ class OpenSession:
         self.wallet = TokenWallet()
         self.windowed = False  # the proxy has issued a window
         self.tokens_after = 0.0  # before this it is not asked for one, or for news of it
-        self.wait_handshake_confirmed = False  # a request within it went well
+        self.confirmed = False  # a request within it went well
         self.rejections = 0  # of tokens, in a row
         self.spending = 0  # requests under way that carry a token
         self.held = 0  # requests under way, and streams that are open
@@ -153,47 +153,47 @@ class ClientSession:
         session = lease.session if lease is not None else None
         return self._within(session, now, spend=False) if session is not None else RequestSessionState()
 
-    def authenticated(self, part: RequestSessionState, reply: AuthenticationReply, now: float) -> None:
+    def authenticated(self, state: RequestSessionState, reply: AuthenticationReply, now: float) -> None:
         """Learn from a reply of success."""
-        part.window = find(reply.options, IdempotenceWindow)
-        if part.opens:
-            self._take_id(part, reply, now)
-        elif part.session is not None and find(reply.options, SessionOk) is None:
-            self._forget(part.session, now)  # the proxy takes no notice of sessions
-        elif part.session is not None:
-            part.session.wait_handshake_confirmed = True
+        state.window = find(reply.options, IdempotenceWindow)
+        if state.opens:
+            self._take_id(state, reply, now)
+        elif state.session is not None and find(reply.options, SessionOk) is None:
+            self._forget(state.session, now)  # the proxy takes no notice of sessions
+        elif state.session is not None:
+            state.session.confirmed = True
             self._losses = 0
-            part.session.rejections *= part.token is None
-            self._take_window(part, part.session, now)
+            state.session.rejections *= state.token is None
+            self._take_window(state, state.session, now)
 
-    def operated(self, part: RequestSessionState, reply: OperationReply, now: float) -> None:
+    def operated(self, state: RequestSessionState, reply: OperationReply, now: float) -> None:
         """Learn from a successful Operation Reply, the other place where an id may stand."""
-        if part.opens and part.session is None:
-            self._take_id(part, reply, now)
-            if part.session is None:
+        if state.opens and state.session is None:
+            self._take_id(state, reply, now)
+            if state.session is None:
                 self._refused_until = now + REFUSAL_SECONDS
 
-    def refused(self, part: RequestSessionState, reply: AuthenticationReply, now: float) -> RefusalReason:
+    def refused(self, state: RequestSessionState, reply: AuthenticationReply, now: float) -> RefusalReason:
         """Learn from a reply of failure: the request that it answers was not carried out."""
-        if part.opens or part.session is None:
+        if state.opens or state.session is None:
             return RefusalReason.CREDENTIALS
-        if part.token is not None and find(reply.options, IdempotenceRejected) is not None:
-            part.window = find(reply.options, IdempotenceWindow)
-            self._take_window(part, part.session, now)
-            part.session.rejections += 1
-            if part.session.rejections > MAX_REJECTIONS:  # we count differently: that would never end
-                self._forget(part.session, now)
+        if state.token is not None and find(reply.options, IdempotenceRejected) is not None:
+            state.window = find(reply.options, IdempotenceWindow)
+            self._take_window(state, state.session, now)
+            state.session.rejections += 1
+            if state.session.rejections > MAX_REJECTIONS:  # we count differently: that would never end
+                self._forget(state.session, now)
             return RefusalReason.TOKEN
         # also without Session Invalid: credentials that the session stands for were accepted once
-        self._forget(part.session, now)
+        self._forget(state.session, now)
         return RefusalReason.SESSION
 
-    def end(self, part: RequestSessionState) -> None:
+    def end(self, state: RequestSessionState) -> None:
         """Have a request count no more as under way."""
-        if part.opens and part.session is None:
+        if state.opens and state.session is None:
             self._opening = False
-        elif part.token is not None and part.session is not None:
-            part.session.spending -= 1
+        elif state.token is not None and state.session is not None:
+            state.session.spending -= 1
 
     def begin_fetching(self, now: float) -> bool:
         """Return whether a NOOP should fetch tokens before a request that needs one; one does at a time."""
@@ -236,27 +236,27 @@ class ClientSession:
         return RequestSessionState((live.option,), session=live)
 
     def _take_id(
-        self, part: RequestSessionState, reply: AuthenticationReply | OperationReply, now: float
+        self, state: RequestSessionState, reply: AuthenticationReply | OperationReply, now: float
     ) -> None:
         option = find(reply.options, SessionId)
         if option is None or not option.id or len(option.id) % 4:
             return
-        self._live = part.session = OpenSession(option)
+        self._live = state.session = OpenSession(option)
         self._opening = False
-        part.lease = SessionLease(part.session)
-        self._take_window(part, part.session, now)
+        state.lease = SessionLease(state.session)
+        self._take_window(state, state.session, now)
 
-    def _take_window(self, part: RequestSessionState, session: OpenSession, now: float) -> None:
-        if part.window is not None:
-            session.wallet.receive_window(part.window)
+    def _take_window(self, state: RequestSessionState, session: OpenSession, now: float) -> None:
+        if state.window is not None:
+            session.wallet.receive_window(state.window)
             session.windowed = True
-        elif not session.windowed and any(isinstance(option, IdempotenceRequest) for option in part.options):
+        elif not session.windowed and any(isinstance(option, IdempotenceRequest) for option in state.options):
             session.tokens_after = now + REFUSAL_SECONDS
 
     def _forget(self, session: OpenSession, now: float) -> None:
         if self._live is session:
             self._live = None
-            self._losses += not session.wait_handshake_confirmed
+            self._losses += not session.confirmed
             if (
                 self._losses >= MAX_LOSSES
             ):  # a proxy that forgets at once is not worth a wasted request each time

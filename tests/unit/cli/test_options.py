@@ -4,8 +4,8 @@ import pytest
 from typing_extensions import override
 
 from socks6.cli.options import EVERYTHING, NOOP, show_options
-from socks6.client.client import Client
-from socks6.client.listener import BindListener
+from socks6.client.bind import BindListener
+from socks6.client.client import Client, Timeout
 from socks6.client.options import Options, flatten
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionRefused, NotAllowed, OperationFailed, ProxyUnreachable
@@ -38,7 +38,7 @@ class Answering(Client):
         *,
         initial_data: bytes = b"",
         options: Options = (),
-        timeout: float | None = None,
+        timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> ProxiedStream:
         self.asked.append((host, port, initial_data, options))
@@ -57,7 +57,7 @@ class Answering(Client):
         backlog: int = 0,
         options: Options = (),
         eager: bool = True,
-        timeout: float | None = None,
+        timeout: Timeout = "client",
     ) -> BindListener:
         raise self._failure or AssertionError("it connects to itself")
 

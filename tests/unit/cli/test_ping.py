@@ -9,7 +9,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.cli.ping import Pinging
-from socks6.client.client import Client
+from socks6.client.client import Client, Timeout
 from socks6.errors import ProxyUnreachable
 from tests.kit.loops import Run
 
@@ -22,7 +22,7 @@ class Answering(Client):
         self._answers = list(answers)
 
     @override
-    async def noop(self, *, timeout: float | None = None) -> float:
+    async def noop(self, *, timeout: Timeout = "client") -> float:
         if not self._answers:
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()

@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.cli.trace import ConnectionTrace
-from socks6.client.client import Client
+from socks6.client.client import Client, Timeout
 from socks6.client.options import Options, flatten
 from socks6.client.stream import ProxiedStream
 from socks6.errors import (
@@ -48,7 +48,7 @@ class Way(Client):
         self._there = there
 
     @override
-    async def noop(self, *, timeout: float | None = None) -> float:
+    async def noop(self, *, timeout: Timeout = "client") -> float:
         if not self._there:
             raise ProxyUnreachable("nobody there")
         return 0.0
@@ -61,7 +61,7 @@ class Way(Client):
         *,
         initial_data: bytes = b"",
         options: Options = (),
-        timeout: float | None = None,
+        timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> ProxiedStream:
         assert (host, port) == (HOST, 80)

@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from socks6.client.backlog import MAX_FAILURES, MAX_IN_FLIGHT
-from socks6.client.listener import BindListener, retry_pause
+from socks6.client.bind import MAX_FAILURES, MAX_IN_FLIGHT, BindListener, retry_pause
 from socks6.errors import GeneralFailure, NotAllowed, ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
@@ -268,8 +267,8 @@ def test_rubbish_on_the_first_connection_ends_it(run: Run) -> None:
 
 
 def test_the_proxys_time_limit_only_makes_us_ask_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.listener.BIND_RETRY_SECONDS", (60.0, 60.0))  # that is no failure
-    monkeypatch.setattr("socks6.client.backlog.SHORT_BIND_SECONDS", 0.0)  # and no haste
+    monkeypatch.setattr("socks6.client.bind.BIND_RETRY_SECONDS", (60.0, 60.0))  # that is no failure
+    monkeypatch.setattr("socks6.client.bind.SHORT_BIND_SECONDS", 0.0)  # and no haste
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, _):
@@ -313,7 +312,7 @@ def test_an_accept_bind_that_fails_is_made_again(run: Run) -> None:
 
 
 def test_a_peer_that_is_announced_ends_the_pause(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.listener.BIND_RETRY_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr("socks6.client.bind.BIND_RETRY_SECONDS", (60.0, 60.0))
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, first):
@@ -329,7 +328,7 @@ def test_a_peer_that_is_announced_ends_the_pause(run: Run, monkeypatch: pytest.M
 
 
 def test_a_proxy_that_grants_no_accept_bind_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.listener.BIND_RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("socks6.client.bind.BIND_RETRY_SECONDS", (0.001, 0.002))
 
     async def scene() -> None:
         async with listening(1) as (proxy, listener, _):
@@ -343,7 +342,7 @@ def test_a_proxy_that_grants_no_accept_bind_is_given_up(run: Run, monkeypatch: p
 
 
 def test_a_busy_proxy_is_not_given_up_while_one_bind_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.listener.BIND_RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("socks6.client.bind.BIND_RETRY_SECONDS", (0.001, 0.002))
 
     async def scene() -> None:
         async with listening() as (proxy, listener, _):

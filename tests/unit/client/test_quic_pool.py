@@ -81,7 +81,7 @@ def test_an_upload_to_a_host_that_does_not_read_holds_up_nobody(
 def test_beyond_so_many_connections_requests_share_those_that_are_blocked(
     run: Run, tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CONNECTIONS", 1)
+    monkeypatch.setattr(module, "MAX_CONNECTIONS_PER_COMMAND", 1)
 
     async def main() -> None:
         async with echoing() as port, serving(tmp_path, a_worker(Slow()), library) as scene:
