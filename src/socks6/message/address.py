@@ -12,8 +12,6 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-import idna
-
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType
@@ -157,6 +155,8 @@ def _pack_literal(host: str) -> bytes | None:
 
 
 def _to_ascii(name: str) -> str:
+    import idna  # noqa: PLC0415 - takes 10 ms, and most names are ASCII
+
     try:
         return idna.encode(name, uts46=True).decode()
     except idna.IDNAError as error:
