@@ -28,6 +28,7 @@ from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, joined, listening
 
 BY_BACKEND = pytest.mark.parametrize("backend", BACKENDS)
+BY_LIBRARY = pytest.mark.parametrize("library", BACKENDS)
 
 
 def road_of(connection: QuicConnection) -> ClientSocket:
@@ -161,7 +162,6 @@ def test_whoever_sends_a_clients_packet_on_gets_three_times_as_much_at_most(run:
     run(scene())
 
 
-pytestmark = pytest.mark.parametrize("library", BACKENDS)
 WRONG_PIN = TlsParameters(pins=(bytes(32),))
 
 
@@ -176,6 +176,7 @@ async def dial(files: Files, library: str, dialler: QuicConnector, *, alpn: str 
             raise
 
 
+@BY_LIBRARY
 def test_the_right_one_is_reached_by_its_authority_or_its_pin(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
@@ -191,6 +192,7 @@ def test_the_right_one_is_reached_by_its_authority_or_its_pin(run: Run, tmp_path
     run(main())
 
 
+@BY_LIBRARY
 def test_certificates_know_absolute_names_without_the_dot(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
@@ -201,6 +203,7 @@ def test_certificates_know_absolute_names_without_the_dot(run: Run, tmp_path: Pa
     run(main())
 
 
+@BY_LIBRARY
 def test_an_address_is_a_name_too(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
@@ -213,6 +216,7 @@ def test_an_address_is_a_name_too(run: Run, tmp_path: Path, library: str) -> Non
     run(main())
 
 
+@BY_LIBRARY
 @pytest.mark.parametrize("wrong", ["issuer", "name", "date", "pin", "none of the system's"])
 def test_the_wrong_one_is_refused(run: Run, tmp_path: Path, library: str, wrong: str) -> None:
     async def main() -> None:
@@ -234,6 +238,7 @@ def test_the_wrong_one_is_refused(run: Run, tmp_path: Path, library: str, wrong:
     run(main())
 
 
+@BY_LIBRARY
 def test_a_certificate_that_signs_itself_is_its_own_authority(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         now = dt.datetime.now(dt.UTC)
@@ -267,6 +272,7 @@ def _write(target: Path, *sources: str) -> None:
     target.write_bytes(b"".join(Path(source).read_bytes() for source in sources))
 
 
+@BY_LIBRARY
 def test_who_does_not_speak_the_protocol_is_refused(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
@@ -277,6 +283,7 @@ def test_who_does_not_speak_the_protocol_is_refused(run: Run, tmp_path: Path, li
     run(main())
 
 
+@BY_LIBRARY
 def test_nobody_there_is_told_at_once(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
@@ -288,6 +295,7 @@ def test_nobody_there_is_told_at_once(run: Run, tmp_path: Path, library: str) ->
     run(main())
 
 
+@BY_LIBRARY
 def test_a_ticket_is_good_once(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
@@ -312,6 +320,7 @@ def test_a_ticket_is_good_once(run: Run, tmp_path: Path, library: str) -> None:
     run(main())
 
 
+@BY_LIBRARY
 def test_early_data_arrives_before_the_handshake_is_done_and_once(
     run: Run, tmp_path: Path, library: str
 ) -> None:
@@ -346,6 +355,7 @@ def test_early_data_arrives_before_the_handshake_is_done_and_once(
     run(main())
 
 
+@BY_LIBRARY
 def test_early_data_that_is_not_taken_goes_again(run: Run, tmp_path: Path, library: str) -> None:
     async def main() -> None:
         files = write_certificate(tmp_path)
@@ -370,6 +380,7 @@ def test_early_data_that_is_not_taken_goes_again(run: Run, tmp_path: Path, libra
     run(main())
 
 
+@BY_LIBRARY
 def test_early_data_that_was_not_taken_does_not_go_to_another_server(
     run: Run, tmp_path: Path, library: str
 ) -> None:
@@ -413,6 +424,7 @@ class AsksClients(AioquicBackend):
         return core
 
 
+@BY_LIBRARY
 @pytest.mark.parametrize("own", [True, False])
 def test_a_client_shows_the_certificate_that_its_url_names(
     run: Run, tmp_path: Path, library: str, own: bool
@@ -443,6 +455,7 @@ def test_a_client_shows_the_certificate_that_its_url_names(
     run(main())
 
 
+@BY_LIBRARY
 def test_a_certificate_that_cannot_be_read_is_refused_at_once(tmp_path: Path, library: str) -> None:
     missing = tmp_path / "nobody.pem"
     url = f"socks6+quic://proxy.example?cert={missing}&key={missing}&backend={library}"
