@@ -75,17 +75,17 @@ class Proxy:
     def held(self) -> dict[str, int]:
         """Return what is in its tables."""
         worker = self.worker
-        datagrams = worker._datagrams
+        datagrams = worker.__dict__.get("datagrams")
         tables: dict[str, int] = {
             "connections": self.server.connections,
             "quic streams": self.server._quic_limits.count,
             "dtls": self.server._dtls_limits.count,
             "associations": worker.associations.count,
-            "seats": worker.seats.count,
-            "listeners": worker.listeners.count,
+            "user_connections": worker.user_connections.count,
+            "listeners": worker.bindings.limits.count,
             "bound places": len(worker.machine.bound),
-            "handshakes": len(worker._handshakes),
-            "multiplexed": len(worker._multiplexed),
+            "handshakes and waiting clients": len(worker.monitor),
+            "quic connections": len(worker._quic_connections),
             "penalties": len(worker.penalties),
             "sessions": len(self.sessions),
             "descriptors": worker.descriptors.count,

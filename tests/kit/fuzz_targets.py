@@ -26,11 +26,11 @@ from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.inbounds.base import Inbound
 from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
-from socks6.proxy.inbounds.mixed import MixedInbound
+from socks6.proxy.inbounds.mixed import MixedInbound, standard_inbounds
 from socks6.proxy.service import Server
 from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import BindSettings, Settings
-from socks6.proxy.worker import ServerWorker, standard_inbounds
+from socks6.proxy.worker import ServerWorker
 from socks6.relay.streams import RelaySettings
 from tests.kit.fuzzing import RESET, VISIT_SECONDS, Dice, Figures, Hosts, Tally, footprint_before, run_visits
 from tests.kit.mutations import USER, Seeds, chunks, mutated

@@ -68,7 +68,7 @@ class Sessions(RuleBasedStateMachine):
     def connect(self, opened: OpenedSession) -> None:
         if self.store.find(opened.id, Protection.ENCRYPTED, self.now):
             member = Connection()
-            opened.session.join(member)
+            opened.session.join(member, member.session_ended)
             self.members[opened.session].append(member)
 
     @rule(opened=opened)

@@ -20,16 +20,14 @@ from socks6.net.transports.tls import TlsStream
 from socks6.net.turns import BUDGET, EVENT
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.server import ServerConversation
+from socks6.proxy.inbounds.base import linger, run_while_connected, stay_silent
 from socks6.proxy.inbounds.http import HttpInbound
 from socks6.proxy.inbounds.socks5_udp import Socks5Relay
-from socks6.proxy.inbounds.socks6 import stay_silent
-from socks6.proxy.inbounds.waiting import while_present
-from socks6.proxy.worker import linger
 from socks6.relay.copy import Way
 from socks6.relay.delivery import PIECE, ROUNDS
 from tests.kit.channels import EchoChannel
+from tests.kit.connection import ScriptedConnection
 from tests.kit.endless import EndlessStream
-from tests.kit.engine import FakeEngine
 from tests.kit.http import GET
 from tests.kit.joined import tls_conversations
 from tests.kit.loops import Run
@@ -83,18 +81,19 @@ async def take_datagrams(stream: ByteStream) -> None:
 
 
 async def refuse_requests(stream: ByteStream) -> None:
-    await HttpInbound().serve(stream, b"", FakeEngine(failures=list(repeat(NotAllowed("no"), 10_000))))
+    failures = list(repeat(NotAllowed("no"), 10_000))
+    await HttpInbound().serve(ScriptedConnection(stream, failures=failures))
 
 
 async def demand_credentials(stream: ByteStream) -> None:
-    await HttpInbound().serve(stream, b"", FakeEngine(users={b"me": b"123"}))
+    await HttpInbound().serve(ScriptedConnection(stream, users={b"me": b"123"}))
 
 
 async def watch(stream: ByteStream) -> None:
     async def work() -> None:
         await asyncio.get_running_loop().create_future()
 
-    await while_present(stream, work, lambda _: None)
+    await run_while_connected(stream, work, lambda _: None)
 
 
 async def carry_socks5(stream: ByteStream) -> None:

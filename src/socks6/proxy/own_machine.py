@@ -1,7 +1,8 @@
-"""What a proxy knows of the machine that it runs on: its addresses, where it listens, what it has bound for clients."""
+"""What a proxy knows of its own machine: its addresses, where it listens, what it has bound for clients."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from typing_extensions import override
 
@@ -10,17 +11,17 @@ from socks6.net.stream import Endpoint
 from socks6.policy.addresses import NumericAddress, examine
 from socks6.policy.machine import LocalMachine
 
-LENGTHS = {4: 4, 6: 16}  # bytes of an address, by version
+ADDRESS_BYTES: Final = {4: 4, 6: 16}  # by version
 
 
-class Places:
+class LocalEndpoints:
     """Endpoints on this machine, each as often as it was added: an unspecified host is every address of its family."""
 
     def __init__(self) -> None:
         self._by_port: dict[tuple[bool, int], Counter[NumericAddress]] = {}  # by "is it UDP" and port
 
     def add(self, endpoint: Endpoint, *, udp: bool) -> None:
-        """Have an endpoint be among them; a path of a Unix socket is none."""
+        """Add an endpoint; the path of a Unix socket is none."""
         for address in _spellings(endpoint.host):
             self._by_port.setdefault((udp, endpoint.port), Counter())[address] += 1
 
@@ -45,18 +46,18 @@ class Places:
 
 
 class OwnMachine(LocalMachine):
-    """Answers for a worker, whose servers tell `listeners` where they listen, and whose visits `bound` what they bind."""
+    """Answers the policy for one proxy: servers add to `listeners` where they listen, connections to `bound` what they bind."""
 
     def __init__(self, is_local: Callable[[bytes], bool], advertised: Iterable[str] = ()) -> None:
         """`is_local` knows the addresses, as bytes; `advertised` are hosts by which remotes reach this machine."""
-        self.listeners = Places()
-        self.bound = Places()
+        self.listeners = LocalEndpoints()
+        self.bound = LocalEndpoints()
         self._is_local = is_local
         self._advertised = frozenset(address for host in advertised for address in _spellings(host))
         self._found: frozenset[NumericAddress] = frozenset()
 
     def advertised_names_led_to(self, hosts: Iterable[str]) -> None:
-        """Take these addresses, and no earlier ones, for those that the advertised names stand for."""
+        """Replace the addresses that the advertised names stand for."""
         self._found = frozenset(address for host in hosts for address in _spellings(host))
 
     @override
@@ -77,7 +78,7 @@ class OwnMachine(LocalMachine):
 
     def _is_here(self, address: NumericAddress) -> bool:
         return self._is_advertised(address) or self._is_local(
-            address.value.to_bytes(LENGTHS[address.version], "big")
+            address.value.to_bytes(ADDRESS_BYTES[address.version], "big")
         )
 
     def _is_advertised(self, address: NumericAddress) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 import errno
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -13,7 +13,7 @@ from typing import Final, Self, TypeAlias
 from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
-from socks6.net.encryption.contexts import ALPN, NOTHING_SAID, ServerContexts, TlsParameters
+from socks6.net.encryption.contexts import NOTHING_SAID, ServerContexts, TlsParameters
 from socks6.net.resolve import literal_address
 from socks6.net.sockets import SocketListener, endpoint
 from socks6.net.stream import Endpoint, Listener
@@ -30,17 +30,8 @@ from socks6.relay.datagrams.secured import DtlsClientPort
 
 OpenPort: TypeAlias = Callable[[str, int], ClientPort]
 
-INBOUNDS_WITH_UDP: Final = frozenset(("socks6", "mixed"))  # those that speak SOCKS 6
 LOOKUP_AGAIN: Final = 300.0  # seconds until advertised names are looked up anew
 ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
-
-# What TLS lets clients of an inbound say that they speak; only those of SOCKS 6 must say so.
-ALPN_OF_INBOUND: Final[Mapping[str, tuple[str, ...]]] = {
-    "socks6": (ALPN,),
-    "mixed": (ALPN, "http/1.1"),
-    "http": ("http/1.1",),
-    "socks5": (),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +89,7 @@ class Server:
                 backend_for(address, self._tls_of(address), worker.settings)
         self._contexts: Final = {
             address: ServerContexts(
-                said, alpn=ALPN_OF_INBOUND.get(address.protocol, ()), told=worker.observer.certificate_read
+                said, alpn=worker.inbound(address.protocol).alpn, told=worker.observer.certificate_read
             )
             for address in self._addresses
             if address.transport == TLS and (said := self._tls_of(address)).certificate is not None
@@ -206,7 +197,7 @@ class Server:
                             self._worker.serve_stream,
                             inbound=place.inbound,
                             client_port=place.port,
-                            known=self._limits.mark_known,
+                            on_admitted=self._limits.mark_known,
                         ),
                         limits=self._limits,
                         observer=self._worker.observer,
@@ -319,7 +310,7 @@ class Server:
     def _port_opener(self, address: ProxyUrl, ports: SharedPorts) -> OpenPort | None:
         """Return what opens the UDP port beside a listener: in clear text, or with DTLS; None if there is to be none."""
         worker = self._worker
-        if not worker.settings.udp.enabled or address.protocol not in INBOUNDS_WITH_UDP:
+        if not worker.settings.udp.enabled or not worker.inbound(address.protocol).datagrams:
             return None
         if address.transport != TLS:
             return worker.datagrams.open_port

@@ -19,7 +19,7 @@ from socks6.net.stream import (
 )
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.proxy.multiplexed import MultiplexedVisit
+from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
 
@@ -79,14 +79,14 @@ class Idle(MultiplexedConnection):
 
 
 @asynccontextmanager
-async def visited(seconds: float) -> AsyncIterator[tuple[Idle, MultiplexedVisit]]:
+async def visited(seconds: float) -> AsyncIterator[tuple[Idle, QuicConnectionContext]]:
     """Give a connection that is served, and what its streams have in common."""
 
     async def serve(*_: object) -> None:
         """Nobody is pushed."""
 
     connection = Idle()
-    shared = MultiplexedVisit(connection, serve)
+    shared = QuicConnectionContext(connection, serve)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         shared.begin(group, seconds)
         try:
@@ -198,7 +198,7 @@ def test_a_peer_whose_stream_the_client_refuses_is_reset_and_the_next_one_comes(
             stream.abort()
 
         connection = Opening()
-        shared = MultiplexedVisit(connection, serve)
+        shared = QuicConnectionContext(connection, serve)
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             shared.begin(group, 1000)
             near, far = memory_stream_pair()

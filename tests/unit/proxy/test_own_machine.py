@@ -5,7 +5,7 @@ import pytest
 from socks6.message.codes import Command
 from socks6.net.stream import NO_ENDPOINT, Endpoint
 from socks6.policy.addresses import NumericAddress, examine
-from socks6.proxy.own_machine import OwnMachine, Places
+from socks6.proxy.own_machine import LocalEndpoints, OwnMachine
 
 OWN, OTHER, OWN_V6 = "203.0.113.1", "203.0.113.2", "2001:db8:1::1"
 ADVERTISED = "198.51.100.1"
@@ -90,7 +90,7 @@ def test_a_wildcard_listener_serves_at_every_address_of_the_machine(machine: Own
 
 
 def test_places_are_kept_as_often_as_they_were_added() -> None:
-    places = Places()
+    places = LocalEndpoints()
     for _ in range(2):
         places.add(Endpoint(OWN, 5000), udp=False)
     places.add(Endpoint("0.0.0.0", 5000), udp=False)

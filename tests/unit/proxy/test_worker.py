@@ -7,21 +7,19 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError, ConnectionRefused
 from socks6.message.codes import Command
-from socks6.net.shares import Shares
-from socks6.net.stream import ByteStream, Endpoint, Protection
+from socks6.net.stream import ByteStream, Endpoint
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.inbounds.base import Engine, Inbound, Tunnel
-from socks6.proxy.sessions import Session, SessionMember
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Inbound, Tunnel
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionSummary, Ending
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
-from tests.kit.streams import receive_exactly
 
 CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
 PASSWORD = bytes.fromhex("0004 0014 02 01 05 616c696365 06 313233343536 00")
@@ -232,7 +230,7 @@ class Faulty(Inbound):
     name = "faulty"
 
     @override
-    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         raise ZeroDivisionError
 
 
@@ -255,8 +253,8 @@ class Patient(Inbound):
     name = "patient"
 
     @override
-    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
-        await stream.receive()
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
+        await connection.stream.receive()
         return None
 
 
@@ -327,20 +325,20 @@ def test_what_an_observer_raises_ends_nothing(run: Run) -> None:
     run(scene())
 
 
-def test_a_session_that_cannot_be_left_leaves_the_log_line_due(run: Run) -> None:
-    class Stuck(Session):
-        @override
-        def leave(self, member: SessionMember, now: float) -> None:
-            raise ZeroDivisionError
+def test_a_connection_that_cannot_be_closed_leaves_the_log_line_due(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
 
     async def scene() -> None:
-        observer, outbound = Recorder(), ScriptedOutbound()
-        worker = ServerWorker(observer=observer, outbound=outbound)
+        observer = Recorder()
+        worker = ServerWorker(observer=observer, outbound=ScriptedOutbound(), authenticator=OnlyAlice())
+        monkeypatch.setattr(worker.user_connections, "leave", fail)
         client, server = memory_stream_pair()
-        session = Stuck(Identity(name="alice"), Protection.CLEAR)
         async with asyncio.TaskGroup() as group:
-            group.create_task(worker.serve_stream(server, session=session))
-            await client.send(CONNECT)
+            group.create_task(worker.serve_stream(server))
+            await client.send(CONNECT_AS_ALICE)
             await client.receive()
             client.abort()
         assert [repr(error) for error in observer.errors] == ["ZeroDivisionError()"]
@@ -349,69 +347,18 @@ def test_a_session_that_cannot_be_left_leaves_the_log_line_due(run: Run) -> None
     run(scene())
 
 
-def test_a_user_has_so_many_connections_and_others_their_own(run: Run) -> None:
-    async def scene() -> None:
-        outbound, observer = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=observer, settings=Settings(connections_per_user=2))
-        alice, bob = Identity(name="alice"), Identity(name="bob")
-        codes: list[int] = []
-        clients: list[ByteStream] = []
-        async with asyncio.TaskGroup() as group:
-            for identity in (alice, alice, alice, bob, ANONYMOUS, ANONYMOUS, ANONYMOUS):
-                client, server = memory_stream_pair()
-                clients.append(client)
-                session = Session(identity, Protection.CLEAR)
-                group.create_task(worker.serve_stream(server, session=session))
-                await client.send(CONNECT)
-                codes.append((await receive_exactly(client, 8))[5])
-            for client in clients:
-                client.abort()
-        assert codes == [0, 0, 1, 0, 0, 0, 0]
-        assert worker.seats.count == 0
-        refused = [summary.reason for summary in observer.summaries if summary.reply == 1]
-        assert refused == ["2 connections of alice already"]
-
-    run(scene())
-
-
-def test_one_user_leaves_descriptors_to_others(run: Run) -> None:
-    async def scene() -> None:
-        outbound, observer = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=observer)
-        worker.descriptors = Shares(4)
-        alice, bob = Identity(name="alice"), Identity(name="bob")
-        codes: list[int] = []
-        clients: list[ByteStream] = []
-        async with asyncio.TaskGroup() as group:
-            for identity in (alice, alice, alice, bob, ANONYMOUS, ANONYMOUS):
-                client, server = memory_stream_pair()
-                clients.append(client)
-                session = Session(identity, Protection.CLEAR)
-                group.create_task(worker.serve_stream(server, session=session))
-                await client.send(CONNECT)
-                codes.append((await receive_exactly(client, 8))[5])
-            for client in clients:
-                client.abort()
-        assert codes == [0, 0, 1, 0, 0, 0]
-        assert worker.descriptors.count == 0
-        refused = [summary.reason for summary in observer.summaries if summary.reply == 1]
-        assert refused == ["alice has its share of the descriptors that there are"]
-
-    run(scene())
-
-
 def test_whoever_wants_to_know_is_told_of_a_client_that_was_let_in(run: Run) -> None:
     async def scene() -> None:
         outbound = ScriptedOutbound()
         worker = ServerWorker(outbound=outbound, authenticator=OnlyAlice())
-        known: list[ByteStream] = []
+        on_admitted: list[ByteStream] = []
         for request, count in ((CONNECT, 0), (CONNECT_AS_ALICE, 1)):
             client, server = memory_stream_pair()
             async with asyncio.TaskGroup() as group:
-                group.create_task(worker.serve_stream(server, known=known.append))
+                group.create_task(worker.serve_stream(server, on_admitted=on_admitted.append))
                 await client.send(request)
                 await client.receive()
                 client.abort()
-            assert len(known) == count
+            assert len(on_admitted) == count
 
     run(scene())

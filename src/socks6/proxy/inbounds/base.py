@@ -1,154 +1,244 @@
-"""What an inbound is: one protocol that clients speak, turned into calls upon the engine."""
+"""What an inbound is: one protocol that clients speak, turned into requests; and what several inbounds share."""
 
-from dataclasses import dataclass
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeVar
 
-from socks6.message.options import StackOption
-from socks6.net.stream import AcceptedPeer, Binding, ByteStream, ConnectResult, DatagramChannel, Endpoint
-from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.policy.rules import Policy
-from socks6.proxy.authentication.base import Verifier
-from socks6.proxy.membership import SessionMembership
-from socks6.proxy.sessions import Session
-from socks6.relay.datagrams.association_relay import ClientPort, DatagramRelay
+from socks6.errors import OperationFailed
+from socks6.message.requests import MAX_INITIAL_DATA
+from socks6.net.machine_io import flush
+from socks6.net.stream import AcceptedPeer, Binding, ByteStream
+from socks6.net.transports.tls import TlsStream
+from socks6.protocol.machine import Machine
+from socks6.proxy.commands import ProxyRequest
+from socks6.proxy.connection import ClientConnection
+from socks6.relay.delivery import deliver
 from socks6.telemetry import Ending
 
+LINGER_SECONDS: Final = 2.0  # what a refused client gets to read its answer
+LINGER_BYTES: Final = 262_144
+EARLY_BYTES: Final = 65_536  # of the stream, ahead of the peer of a BIND; then the client is read no further
+# A client near its converter speaks within a millisecond of its answer. Where the server speaks first, this is what is
+# lost: less than one can notice.
+FIRST_BYTES_SECONDS: Final = 0.05
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What a client asks for, whatever it speaks."""
-
-    command: int  # socks6.message.codes.Command
-    host: str
-    port: int
-    identity: Identity = ANONYMOUS
-    options: tuple[StackOption, ...] = ()
-    session: Session | None = None
-    only_peer: str = ""  # BIND: nobody else may connect; empty for anybody
-    stream_id: int | None = None  # BIND: by which a client tells the peers of one place from those of others
-    first_data: bytes = (
-        b""  # bytes of the stream that came along; `ConnectResult.first_data_sent` tells what went
-    )
+EventT = TypeVar("EventT")
 
 
 @dataclass(slots=True, kw_only=True)
 class Tunnel:
-    """Two streams to be joined: the inbound is done, the relay takes over."""
+    """The remote's stream, which the relay is to join with the client's."""
 
     remote: ByteStream
-    first: bytes = b""  # what the remote gets first
+    initial_data: bytes = b""  # what the remote gets first
 
-    def take_first(self) -> bytes:
-        """Return `first`, and forget it: no relay need hold 64 KiB for as long as it lives."""
-        first, self.first = self.first, b""
-        return first
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenedAssociation:
-    """What came of an UDP ASSOCIATE; whoever has it closes the channel."""
-
-    channel: DatagramChannel
-    bound: Endpoint  # where remote hosts reach it, never an unspecified host
-    options: tuple[StackOption, ...] = ()  # what is in force, on both legs
-    near_options: tuple[StackOption, ...] = ()  # what the client's own UDP leg is to have
-
-
-class Company(Protocol):
-    """The other streams of a client's connection: where peers of a BIND may come."""
-
-    def claim_bind(self, stream_id: int | None) -> None:
-        """Have the peers of a BIND be told apart from others' by this id. Raises GeneralFailure if it is taken."""
-
-    def leave_bind(self, stream_id: int | None) -> None:
-        """Have an id free again."""
-
-    async def push(self, accepted: AcceptedPeer, reply: bytes) -> None:
-        """Give a peer a stream of its own, which begins with `reply`. Raises OSError when the connection is over."""
-
-
-class Engine(Protocol):
-    """What an inbound may ask of the proxy on behalf of one client connection."""
-
-    @property
-    def authenticator(self) -> Verifier:
-        """Who knows the users."""
-
-    @property
-    def stranger(self) -> Identity:
-        """Who a client is that offers no credentials: nobody, or whom its certificate names."""
-
-    @property
-    def deadline(self) -> float:
-        """When the handshake must be over, on the loop's clock; the engine's owner enforces it."""
-
-    @property
-    def session(self) -> Session | None:
-        """The session that every request on this connection belongs to, without an id; None if there is none."""
-
-    @property
-    def policy(self) -> Policy:
-        """What clients may reach now; another object after a reload."""
-
-    def stands(self, identity: Identity) -> bool:
-        """Return whether a client that was let in on this connection would be now, after any reload."""
-
-    def participate(self) -> SessionMembership | None:
-        """Return this connection's part in sessions, always the same; None where there are no sessions."""
-
-    def admitted(self, identity: Identity, session: Session | None) -> Session | None:
-        """Note that a request was let in, `session` being its own; return the session that it belongs to."""
-
-    async def wait_handshake_confirmed(self) -> None:
-        """Wait until what the client sent is known to be no replay of what it sent before. Raises OSError."""
-
-    @property
-    def company(self) -> Company | None:
-        """The connection that the client's stream is one of many of."""
-
-    async def connect(self, call: Call) -> ConnectResult:
-        """Judge and carry out a CONNECT. Raises OperationFailed, whose `code` is the reply to send."""
-
-    async def bind(self, call: Call) -> Binding:
-        """Judge and carry out a BIND; the host and port are the place. Raises OperationFailed.
-
-        A call with a backlog may get a BacklogListener, to be run as long as the client stays.
-        """
-
-    def peer_came(self, peer: Endpoint) -> None:
-        """Tell the log who connected to a place that was bound."""
-
-    async def associate(self, call: Call) -> OpenedAssociation:
-        """Judge and carry out an UDP ASSOCIATE, within the limits on them. Raises OperationFailed."""
-
-    @property
-    def datagrams(self) -> DatagramRelay:
-        """What joins associations with their clients."""
-
-    @property
-    def client_port(self) -> ClientPort | None:
-        """Where the client may send over UDP: beside where it reached the proxy; None: on its stream alone."""
-
-    def answered(self, call: Call, code: int, reason: str = "") -> None:
-        """Tell the log of a call that was answered with `code` without `connect`."""
-
-    def carried(self, bytes_up: int, bytes_down: int) -> None:
-        """Tell the log of bytes that the inbound itself carried, client to remote and back."""
-
-    def refused(self, ending: Ending, reason: str) -> None:
-        """Tell the log why a client without a call was sent away (MALFORMED, UNAUTHENTICATED, NO_REQUEST)."""
+    def take_initial_data(self) -> bytes:
+        """Return `initial_data`, and forget it: no relay need hold 64 KiB for as long as it lives."""
+        data, self.initial_data = self.initial_data, b""
+        return data
 
 
 class Inbound(Protocol):
     """One protocol that clients speak. Has no state of its own: one object serves every connection."""
 
+    alpn: tuple[
+        str, ...
+    ] = ()  # what its clients may offer over TLS; of SOCKS 6 clients that offer any, they must
+    datagrams: bool = (
+        False  # whether its clients may send SOCKS 6 datagrams to a UDP port beside its listener
+    )
+
     @property
     def name(self) -> str:
         """The inbound's name in URLs and logs: socks6, socks5, http, mixed."""
 
-    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
-        """Carry out one client's handshake, `first` being bytes already read from `stream`.
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
+        """Carry out one client's handshake, `initial_data` being what was already read from its stream.
 
-        Returns the tunnel to relay, or None when all is done. Answers failures by itself. Raises OSError
-        when the client's stream breaks; does not close `stream`.
+        Return the tunnel to relay, or None when all is done. Failures are answered here. Raises OSError when the client's
+        stream breaks; does not close it.
         """
+
+
+async def connect_optimistically(connection: ClientConnection, request: ProxyRequest) -> Tunnel | None:
+    """Connect for a client that was answered with success already; where that fails, reset it and return None.
+
+    Its first bytes go along with the request.
+    """
+    first = request.initial_data or await _first_bytes(connection.stream)
+    request = replace(request, initial_data=first)
+    try:
+        remote = await connection.connect(request)
+    except OperationFailed:
+        connection.stream.abort()
+        return None
+    return Tunnel(remote=remote.stream, initial_data=first[remote.first_data_sent :])
+
+
+async def _first_bytes(stream: ByteStream) -> bytes:
+    """Return what the client sends soon; nothing if it waits for the server, or has ended its side."""
+    try:
+        async with asyncio.timeout(FIRST_BYTES_SECONDS):
+            return await stream.receive(MAX_INITIAL_DATA)
+    except TimeoutError:
+        return b""
+
+
+# Waiting for the peer of a BIND.
+
+
+class ClientDisconnected(Exception):
+    """The client closed its side, or its stream broke."""
+
+    def __init__(self, reason: str, *, broke: bool) -> None:
+        super().__init__(reason)
+        self.ending: Final = Ending.RESET if broke else Ending.DONE
+
+
+async def accept_peer(
+    machine: Machine[EventT],
+    connection: ClientConnection,
+    binding: Binding,
+    request: ProxyRequest,
+    *,
+    succeed: Callable[[AcceptedPeer], None],
+    fail: Callable[[int], None],
+) -> Tunnel | None:
+    """Wait for a peer and answer the second time; None when there is nothing to relay.
+
+    `succeed` and `fail` queue the inbound's answer, `fail` for a SOCKS 6 reply code.
+    """
+    loop = asyncio.get_running_loop()
+    stream = connection.stream
+    try:
+        accepted = await accept_while_connected(
+            binding, stream, lambda data: machine.receive_data(data, loop.time())
+        )
+    except ClientDisconnected as left:
+        machine.receive_eof(loop.time())
+        connection.refused(left.ending, str(left))
+        return None
+    except OperationFailed as failure:
+        connection.failed(at_place(request, binding), failure)
+        fail(failure.code)
+        return None
+    try:
+        connection.peer_connected(accepted.peer)
+        succeed(accepted)
+        await flush(machine, stream)
+    except BaseException:
+        accepted.stream.abort()
+        raise
+    return Tunnel(remote=accepted.stream, initial_data=request.initial_data + machine.unread())
+
+
+def at_place(request: ProxyRequest, binding: Binding) -> ProxyRequest:
+    """Return a request as the record has it once a place is bound."""
+    return replace(request, host=binding.bound.host, port=binding.bound.port)
+
+
+async def accept_while_connected(
+    binding: Binding, stream: ByteStream, keep: Callable[[bytes], None]
+) -> AcceptedPeer:
+    """Wait for a peer; `keep` gets what the client sends meanwhile. Raises OperationFailed, ClientDisconnected."""
+    arrived: list[AcceptedPeer] = []
+
+    async def accept() -> None:
+        arrived.append(await binding.accept())
+
+    try:
+        await run_while_connected(stream, accept, keep, EARLY_BYTES)
+    except BaseException:
+        for accepted in arrived:
+            accepted.stream.abort()
+        raise
+    return arrived[0]
+
+
+async def run_while_connected(
+    stream: ByteStream,
+    work: Callable[[], Awaitable[None]],
+    keep: Callable[[bytes], None],
+    limit: int | None = None,
+) -> None:
+    """Work until it is done, or the client leaves. Raises ClientDisconnected, and what `work` raises, in no group.
+
+    `keep` gets what the client sends. With a `limit`, so many bytes are read, and then no more: a client that
+    has sent so much is found to have left only when it is written to.
+    """
+    failure: Exception | None = None
+    left: ClientDisconnected | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(_watch(stream, keep, limit), name="client of a BIND")
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - raised again, without a group around it
+                failure = error
+            watching.cancel()
+    except* ClientDisconnected as leavings:
+        left = next(error for error in leavings.exceptions if isinstance(error, ClientDisconnected))
+    except* Exception as others:  # noqa: BLE001 - as above
+        failure = failure or others.exceptions[0]
+    if left is not None:
+        raise left
+    if failure is not None:
+        raise failure
+
+
+async def _watch(stream: ByteStream, keep: Callable[[bytes], None], limit: int | None) -> None:
+    left = limit
+    while left is None or left > 0:
+        try:
+            data = await stream.receive(65_536 if left is None else left)
+        except OSError as error:
+            raise ClientDisconnected(str(error), broke=True) from error
+        if not data:
+            raise ClientDisconnected("the client closed its side", broke=False)
+        keep(data)
+        if left is not None:
+            left -= len(data)
+
+
+# How a client is left.
+
+
+async def linger(stream: ByteStream, *, patient: bool = False) -> None:
+    """Close so that the client can read its answer: bytes still coming in would turn a close into a reset.
+
+    With `patient`, a slow client gets as long as it takes its answer in.
+    """
+    # the bytes are dropped, so those of TLS are not decrypted: a peer's short records cost 3 µs each
+    tls = stream.attribute(TlsStream)
+    source = stream if tls is None else tls.beneath
+    left = LINGER_BYTES
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            await stream.send_eof()
+            while left > 0 and (data := await source.receive(min(left, 65536))):
+                left -= len(data)
+            if left > 0:
+                await stream.aclose()
+                return
+    except (TimeoutError, OSError):
+        pass
+    if patient or left <= 0:
+        await deliver(source)
+    stream.abort()
+
+
+async def stay_silent(stream: ByteStream, deadline: float) -> None:
+    """Treat every stranger alike: send nothing until `deadline`, whatever it sends or ends, and then reset it.
+
+    What came over TLS is not even decrypted. Raises OSError when the stream breaks.
+    """
+    tls = stream.attribute(TlsStream)
+    source = stream if tls is None else tls.beneath
+    try:
+        async with asyncio.timeout_at(deadline):
+            while await source.receive():
+                pass
+            await asyncio.get_running_loop().create_future()
+    except TimeoutError:
+        stream.abort()

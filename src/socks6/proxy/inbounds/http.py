@@ -10,71 +10,69 @@ from socks6.errors import AuthenticationBusy, OperationFailed
 from socks6.message.codes import Command
 from socks6.message.http import BUSY
 from socks6.net.machine_io import flush, next_event
-from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
 from socks6.protocol.events import Ended, Violation
 from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, TunnelRequested
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
-from socks6.proxy.inbounds.base import Call, Engine, Inbound, Tunnel
+from socks6.proxy.commands import ProxyRequest
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Inbound, Tunnel, connect_optimistically
 from socks6.proxy.inbounds.http_forward import Forwarder
-from socks6.proxy.inbounds.optimism import open_tunnel
 from socks6.telemetry import Ending
 
-MOST_UNAUTHENTICATED: Final = (
-    8  # requests in a row without good credentials; the answer to the last one closes
-)
+MAX_UNAUTHENTICATED: Final = 8  # requests in a row without good credentials; the last answer closes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """How patient the inbound is. Times are seconds."""
+    """How the HTTP inbound serves. Times are seconds."""
 
     keep_alive_timeout: float = 60.0  # from a response's end to the next request's head
     idle_timeout: float = 300.0  # without a byte of a request or response that is under way
     fin_timeout: float = 30.0  # the same, once the client has closed its side
-    optimistic: bool = False  # answer CONNECT before the far side has, and reset the client if that fails
+    optimistic: bool = False  # answer CONNECT before the remote has, and reset the client if that fails
 
 
 class HttpInbound(Inbound):
     """Serves HTTP/1.1 clients that use a proxy."""
 
     name = "http"
+    alpn = ("http/1.1",)
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self._settings = settings or HttpSettings()
 
     @override
-    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         """See `Inbound.serve`."""
-        return await _Visit(stream, engine, self._settings).serve(first)
+        return await _HttpClient(connection, self._settings).serve(initial_data)
 
 
-class _Visit:
+class _HttpClient:
     """One client: its requests, one after another."""
 
-    def __init__(self, stream: ByteStream, engine: Engine, settings: HttpSettings) -> None:
-        self._stream = stream
-        self._engine = engine
+    def __init__(self, connection: ClientConnection, settings: HttpSettings) -> None:
+        self._connection = connection
+        self._stream = connection.stream
         self._settings = settings
         self._conversation = HttpConversation()
         self._forwarder = Forwarder(
             self._conversation,
-            stream,
-            engine,
+            connection,
             idle_timeout=settings.idle_timeout,
             fin_timeout=settings.fin_timeout,
         )
-        self._calls = 0
+        self._requests = 0
         self._unauthenticated = 0  # requests in a row
         self._refusal = ""
         self._ending = Ending.UNAUTHENTICATED
         self._proven: tuple[UsernamePasswordCredentials, Identity] | None = None
 
-    async def serve(self, first: bytes) -> Tunnel | None:
+    async def serve(self, initial_data: bytes) -> Tunnel | None:
         """Serve requests until the connection ends or becomes a tunnel."""
         conversation = self._conversation
-        if first:
-            conversation.receive_data(first, asyncio.get_running_loop().time())
+        if initial_data:
+            conversation.receive_data(initial_data, asyncio.get_running_loop().time())
         try:
             while True:
                 event = await self._next_request()
@@ -84,7 +82,7 @@ class _Visit:
                             return tunnel
                         await flush(conversation, self._stream)  # before a request that is here already
                     case _:
-                        self._take_leave(event)
+                        self._record_end(event)
                         await flush(conversation, self._stream)
                         return None
         finally:
@@ -92,7 +90,7 @@ class _Visit:
 
     async def _next_request(self) -> HttpEvent | None:
         """Return the next request; the first one has the handshake's deadline, the others have ours."""
-        limit = self._settings.keep_alive_timeout if self._calls else None
+        limit = self._settings.keep_alive_timeout if self._requests else None
         try:
             async with asyncio.timeout(limit):
                 return await next_event(self._conversation, self._stream)
@@ -112,44 +110,43 @@ class _Visit:
             self._ending = Ending.UNAUTHENTICATED
             self._refusal = "no credentials" if request.credentials is None else "wrong credentials"
             self._unauthenticated += 1
-            self._conversation.demand_credentials(close=self._unauthenticated >= MOST_UNAUTHENTICATED)
+            self._conversation.demand_credentials(close=self._unauthenticated >= MAX_UNAUTHENTICATED)
             return None
         self._unauthenticated = 0
-        self._calls += 1
+        self._requests += 1
         if isinstance(request, ForwardRequested):
             return await self._forwarder.forward(request, identity)
         return await self._open_tunnel(request, identity)
 
     async def _identify(self, credentials: UsernamePasswordCredentials | None) -> Identity | None:
-        """Return who the client is; credentials that were verified are good for the connection, or until a reload."""
-        authenticator = self._engine.authenticator
-        if not authenticator.required:
-            return self._engine.stranger
+        """Return the client's identity; verified credentials are good for the connection, or until a reload."""
+        if not self._connection.authentication_required:
+            return self._connection.default_identity
         if credentials is None:
             return None
         if self._proven is not None and self._proven[0] == credentials:
             identity = self._proven[1]
-            if self._engine.stands(identity):
+            if self._connection.still_vouched(identity):
                 return identity
-        verified = await authenticator.verify(credentials)
+        verified = await self._connection.verify(credentials)
         self._proven = None if verified is None else (credentials, verified)
         return verified
 
     async def _open_tunnel(self, request: TunnelRequested, identity: Identity) -> Tunnel | None:
         conversation = self._conversation
-        call = Call(
+        proxy_request = ProxyRequest(
             command=Command.CONNECT,
             host=request.host,
             port=request.port,
             identity=identity,
-            first_data=conversation.unread(),
+            initial_data=conversation.unread(),
         )
         if self._settings.optimistic:
             conversation.send_established()
             await flush(conversation, self._stream)
-            return await open_tunnel(self._stream, self._engine, call)
+            return await connect_optimistically(self._connection, proxy_request)
         try:
-            connection = await self._engine.connect(call)
+            remote = await self._connection.connect(proxy_request)
         except OperationFailed as failure:
             conversation.send_failure(failure.code)
             return None
@@ -157,15 +154,15 @@ class _Visit:
             conversation.send_established()
             await flush(conversation, self._stream)
         except BaseException:
-            connection.stream.abort()
+            remote.stream.abort()
             raise
-        return Tunnel(remote=connection.stream, first=call.first_data[connection.first_data_sent :])
+        return Tunnel(remote=remote.stream, initial_data=proxy_request.initial_data[remote.first_data_sent :])
 
-    def _take_leave(self, event: HttpEvent | None) -> None:
-        """Tell the log why a client goes without a call, or with bad manners."""
+    def _record_end(self, event: HttpEvent | None) -> None:
+        """Record why a client goes without a request, or that it broke the protocol."""
         if isinstance(event, Violation):
-            self._engine.refused(Ending.MALFORMED, event.reason)
-        elif self._calls == 0 and self._refusal:
-            self._engine.refused(self._ending, self._refusal)
-        elif self._calls == 0 and isinstance(event, Ended):
-            self._engine.refused(Ending.NO_REQUEST, event.reason)
+            self._connection.refused(Ending.MALFORMED, event.reason)
+        elif self._requests == 0 and self._refusal:
+            self._connection.refused(self._ending, self._refusal)
+        elif self._requests == 0 and isinstance(event, Ended):
+            self._connection.refused(Ending.NO_REQUEST, event.reason)

@@ -21,16 +21,18 @@ from socks6.protocol.http_origin import (
     SwitchReceived,
 )
 from socks6.protocol.machine import Machine
-from socks6.proxy.inbounds.base import Call, Engine, Tunnel
+from socks6.proxy.commands import ProxyRequest
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Tunnel
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
 
 REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # safe methods (RFC 9110 §9.2.1)
-TURN: Final = 16  # events after which other connections get their turn, were all bytes there at once
+EVENTS_PER_TURN: Final = 16  # after which other connections get their turn, were all bytes there at once
 
 EventT = TypeVar("EventT")
 
 
-class Outcome(Enum):
+class ExchangeResult(Enum):
     """How an exchange with an origin went."""
 
     WHOLE = "whole"
@@ -41,15 +43,15 @@ class Outcome(Enum):
     CLIENT_LOST = "the client broke off"
 
 
-FAILURES: Final[dict[Outcome, Failure]] = {
-    Outcome.BROKE: ORIGIN_BROKE,
-    Outcome.MALFORMED: ORIGIN_MALFORMED,
-    Outcome.SILENT: ORIGIN_SILENT,
+FAILURES: Final[dict[ExchangeResult, Failure]] = {
+    ExchangeResult.BROKE: ORIGIN_BROKE,
+    ExchangeResult.MALFORMED: ORIGIN_MALFORMED,
+    ExchangeResult.SILENT: ORIGIN_SILENT,
 }
 
 
-class Place(NamedTuple):
-    """What makes a connection to an origin good for another request: it goes there, for the same user."""
+class OriginKey(NamedTuple):
+    """What another request must have in common to use a connection to an origin: where it goes, and its user."""
 
     host: str
     port: int
@@ -57,10 +59,10 @@ class Place(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class Origin:
+class OriginConnection:
     """A connection to an origin."""
 
-    place: Place
+    key: OriginKey
     policy: Policy  # that let it be
     stream: ByteStream
     machine: OriginConversation
@@ -68,9 +70,9 @@ class Origin:
     fresh: bool = True  # no request was sent on it before
     settled: bool = False  # the last request was sent wholly
 
-    def takes(self, place: Place, policy: Policy) -> bool:
-        """Tell whether another request for `place` may be sent here, under the policy that holds now."""
-        if place != self.place or policy is not self.policy or not self.settled or not self.machine.reusable:
+    def takes(self, key: OriginKey, policy: Policy) -> bool:
+        """Return whether another request may be sent here, under the policy that holds now."""
+        if key != self.key or policy is not self.policy or not self.settled or not self.machine.reusable:
             return False
         try:
             return self.stream.receive_nowait(1) is None  # neither closed meanwhile, nor speaking unasked
@@ -84,43 +86,42 @@ class Forwarder:
     def __init__(
         self,
         conversation: HttpConversation,
-        stream: ByteStream,
-        engine: Engine,
+        connection: ClientConnection,
         *,
         idle_timeout: float,
         fin_timeout: float,
     ) -> None:
         self._conversation = conversation
-        self._stream = stream
-        self._engine = engine
-        self._patience = idle_timeout
+        self._connection = connection
+        self._stream = connection.stream
+        self._idle_timeout = idle_timeout
         self._fin_timeout = fin_timeout
         self._idle = asyncio.timeout(None)  # of the exchange that goes on
         self._client_error: OSError | None = None
         self._client_lost = False  # the request will never be whole
         self._events = 0
-        self._origin: Origin | None = None
+        self._origin: OriginConnection | None = None
 
     async def forward(self, request: ForwardRequested, identity: Identity) -> Tunnel | None:
         """Carry out one request; a tunnel if the origin switches protocols.
 
         Raises OSError when the client's stream breaks, or the response cannot be completed.
         """
-        place = Place(request.host, request.port, identity)
+        key = OriginKey(request.host, request.port, identity)
         while True:
             try:
-                origin = await self._reach(place, request)
+                origin = await self._reach(key, request)
             except OperationFailed as failure:
                 self._conversation.send_failure(failure.code)
                 return None
-            outcome = await self._exchange(origin, request)
-            if outcome is Outcome.SWITCHED:
+            result = await self._exchange(origin, request)
+            if result is ExchangeResult.SWITCHED:
                 return await self._hand_over(origin)
-            if outcome is Outcome.WHOLE:
+            if result is ExchangeResult.WHOLE:
                 return None
             await self.aclose()
-            if not self._may_repeat(outcome, origin, request):
-                await self._fail(outcome, place)
+            if not self._may_repeat(result, origin, request):
+                await self._fail(result, key)
                 return None
 
     async def aclose(self) -> None:
@@ -129,54 +130,54 @@ class Forwarder:
         if origin is not None:
             await origin.stream.aclose()
 
-    async def _reach(self, place: Place, request: ForwardRequested) -> Origin:
+    async def _reach(self, key: OriginKey, request: ForwardRequested) -> OriginConnection:
         """Return a connection to the origin, the request's head ready to be sent. Raises OperationFailed."""
         origin = self._origin
-        if origin is not None and origin.takes(place, self._engine.policy):
+        if origin is not None and origin.takes(key, self._connection.proxy.policy):
             origin.unsent = _written(origin.machine, request)
             origin.fresh = origin.settled = False
             return origin
         await self.aclose()
         machine = OriginConversation()
         head = _written(machine, request)
-        policy = self._engine.policy
-        connection = await self._engine.connect(_call(place, head))
-        unsent = head[connection.first_data_sent :]
+        policy = self._connection.proxy.policy
+        remote = await self._connection.connect(_request(key, head))
+        unsent = head[remote.first_data_sent :]
         settled = not (unsent or request.has_body)  # then the response may be there, too
-        self._origin = Origin(
-            place=place,
+        self._origin = OriginConnection(
+            key=key,
             policy=policy,
-            stream=connection.stream,
+            stream=remote.stream,
             machine=machine,
             unsent=unsent,
             settled=settled,
         )
         return self._origin
 
-    async def _exchange(self, origin: Origin, request: ForwardRequested) -> Outcome:
+    async def _exchange(self, origin: OriginConnection, request: ForwardRequested) -> ExchangeResult:
         """Send the request and pass the response on, both at the same time, until the response is through."""
-        self._idle = asyncio.timeout(self._patience)
+        self._idle = asyncio.timeout(self._idle_timeout)
         reset_if_killed(self._stream, origin.stream)
         try:
             async with self._idle, asyncio.TaskGroup() as group:
                 upload = group.create_task(self._upload(origin, request), name="http upload")
-                outcome = await self._download(origin)
+                result = await self._download(origin)
                 upload.cancel()
         except TimeoutError:
-            outcome = Outcome.SILENT
-        if outcome is Outcome.WHOLE:
+            result = ExchangeResult.SILENT
+        if result is ExchangeResult.WHOLE:
             end_in_order(origin.stream)
         if not self._conversation.in_response:
             end_in_order(self._stream)
-        return outcome
+        return result
 
-    async def _upload(self, origin: Origin, request: ForwardRequested) -> None:
+    async def _upload(self, origin: OriginConnection, request: ForwardRequested) -> None:
         """Send the request; ends quietly when the origin takes no more, since its response says why."""
         machine = origin.machine
         data = origin.unsent
         whole = not request.has_body
         while await _sent(origin.stream, data):
-            self._engine.carried(len(data), 0)
+            self._connection.carried(len(data), 0)
             if whole:
                 origin.settled = True
                 await self._watch(origin)
@@ -197,8 +198,8 @@ class Forwarder:
                     return
             data = machine.data_to_send()
 
-    async def _watch(self, origin: Origin) -> None:
-        """See whether the client goes before its response is there; what else it says waits for its turn."""
+    async def _watch(self, origin: OriginConnection) -> None:
+        """Notice if the client goes before its response is there; what else it sends waits for its turn."""
         try:
             data = await self._stream.receive()
         except OSError as error:
@@ -210,10 +211,10 @@ class Forwarder:
         else:
             self._conversation.receive_eof(now)
             # it may only listen from now on, or be gone: nothing tells
-            self._patience = self._fin_timeout
+            self._idle_timeout = self._fin_timeout
             self._progress()
 
-    async def _download(self, origin: Origin) -> Outcome:
+    async def _download(self, origin: OriginConnection) -> ExchangeResult:
         """Pass the response on."""
         event: OriginEvent | None
         while True:
@@ -222,20 +223,20 @@ class Forwarder:
             except OSError:
                 event = None
             if self._client_lost:
-                return Outcome.CLIENT_LOST
-            outcome = self._pass_on(event)
+                return ExchangeResult.CLIENT_LOST
+            result = self._pass_on(event)
             data = self._conversation.data_to_send()
             try:
                 await self._stream.send(data)
             except OSError as error:
                 self._client_error = error
-                return Outcome.CLIENT_LOST
-            self._engine.carried(0, len(data))
-            if outcome is not None:
-                return outcome
+                return ExchangeResult.CLIENT_LOST
+            self._connection.carried(0, len(data))
+            if result is not None:
+                return result
 
-    def _pass_on(self, event: OriginEvent | None) -> Outcome | None:
-        """Have the client told; return the outcome if that was the last thing to tell."""
+    def _pass_on(self, event: OriginEvent | None) -> ExchangeResult | None:
+        """Queue an event for the client; return the result if that was the last one."""
         conversation = self._conversation
         match event:
             case InterimReceived():
@@ -246,14 +247,14 @@ class Forwarder:
                 conversation.send_body(event.data)
             case SwitchReceived():
                 conversation.send_switch(event.head)
-                return Outcome.SWITCHED
+                return ExchangeResult.SWITCHED
             case BodyEnded():
                 conversation.end_body()
-                return Outcome.WHOLE
+                return ExchangeResult.WHOLE
             case Violation():
-                return Outcome.MALFORMED
+                return ExchangeResult.MALFORMED
             case Ended() | None:
-                return Outcome.BROKE
+                return ExchangeResult.BROKE
         return None
 
     async def _receive(self, machine: Machine[EventT], stream: ByteStream) -> EventT | None:
@@ -266,7 +267,7 @@ class Forwarder:
             else:
                 machine.receive_eof(now)
         self._events += 1
-        if self._events % TURN == 0:
+        if self._events % EVENTS_PER_TURN == 0:
             await asyncio.sleep(0)
         self._progress()
         return event
@@ -274,46 +275,48 @@ class Forwarder:
     def _progress(self) -> None:
         """Start the wait for something to happen anew."""
         if not self._idle.expired():
-            self._idle.reschedule(asyncio.get_running_loop().time() + self._patience)
+            self._idle.reschedule(asyncio.get_running_loop().time() + self._idle_timeout)
 
-    def _lose_client(self, origin: Origin, error: OSError | None = None) -> None:
+    def _lose_client(self, origin: OriginConnection, error: OSError | None = None) -> None:
         """Note that the client breaks its request off, or itself; that ends the download too."""
         self._client_lost = True
         self._client_error = error
         origin.stream.abort()
 
-    async def _hand_over(self, origin: Origin) -> Tunnel:
+    async def _hand_over(self, origin: OriginConnection) -> Tunnel:
         """Return the connection as a tunnel; the origin's first bytes in the new protocol go out before."""
         if first := origin.machine.unread():
             await self._stream.send(first)
         self._origin = None
-        return Tunnel(remote=origin.stream, first=self._conversation.unread())
+        return Tunnel(remote=origin.stream, initial_data=self._conversation.unread())
 
-    def _may_repeat(self, outcome: Outcome, origin: Origin, request: ForwardRequested) -> bool:
-        """Tell whether the origin closed a kept connection just as the request came (RFC 9112 §9.3.1)."""
-        unheard = outcome is Outcome.BROKE and not origin.fresh and not origin.machine.answered
+    def _may_repeat(
+        self, result: ExchangeResult, origin: OriginConnection, request: ForwardRequested
+    ) -> bool:
+        """Return whether the origin closed a kept connection just as the request came (RFC 9112 §9.3.1)."""
+        unheard = result is ExchangeResult.BROKE and not origin.fresh and not origin.machine.answered
         return unheard and request.head.method in REPEATABLE and not request.has_body
 
-    async def _fail(self, outcome: Outcome, place: Place) -> None:
-        """Tell the client, if it can still be told; raises OSError otherwise."""
+    async def _fail(self, result: ExchangeResult, key: OriginKey) -> None:
+        """Answer the client, if it can still be answered; raises OSError otherwise."""
         if self._client_error is not None:
             raise self._client_error
-        self._engine.answered(_call(place), ReplyCode.GENERAL_FAILURE, outcome.value)
+        self._connection.answered(_request(key), ReplyCode.GENERAL_FAILURE, result.value)
         if self._conversation.in_response:
             await deliver(self._stream)
             self._stream.abort()  # a response without an announced length would seem whole otherwise
-            raise ConnectionAbortedError(outcome.value)
-        if outcome in FAILURES:
-            self._conversation.send_failure(FAILURES[outcome])
+            raise ConnectionAbortedError(result.value)
+        if result in FAILURES:
+            self._conversation.send_failure(FAILURES[result])
 
 
-def _call(place: Place, first_data: bytes = b"") -> Call:
-    return Call(
+def _request(key: OriginKey, initial_data: bytes = b"") -> ProxyRequest:
+    return ProxyRequest(
         command=Command.CONNECT,
-        host=place.host,
-        port=place.port,
-        identity=place.identity,
-        first_data=first_data,
+        host=key.host,
+        port=key.port,
+        identity=key.identity,
+        initial_data=initial_data,
     )
 
 

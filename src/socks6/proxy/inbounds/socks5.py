@@ -1,23 +1,26 @@
-"""The SOCKS 5 inbound, which serves SOCKS 4 and 4a clients too."""
+"""The SOCKS 5 inbound, which serves SOCKS 4 and 4a clients too (RFC 1928)."""
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from typing_extensions import override
 
 from socks6.errors import AuthenticationBusy, OperationFailed
-from socks6.message import socks5
+from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Command, ReplyCode
+from socks6.message.socks5 import NO_ADDRESS
+from socks6.net.bind import ANYWHERE, family_of, unmapped
 from socks6.net.machine_io import flush, next_event
-from socks6.net.stream import ByteStream
+from socks6.net.stream import Endpoint
 from socks6.policy.identity import Identity
 from socks6.protocol.events import CredentialsOffered, Ended, Violation
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Event, SocksRequestReceived
-from socks6.proxy.inbounds.base import Call, Engine, Inbound, Tunnel
-from socks6.proxy.inbounds.optimism import open_tunnel
-from socks6.proxy.inbounds.socks5_bind import bind
+from socks6.proxy.commands import ProxyRequest
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Inbound, Tunnel, accept_peer, connect_optimistically
 from socks6.proxy.inbounds.socks5_udp import associate, may_associate
 from socks6.telemetry import Ending
 
@@ -29,10 +32,10 @@ ENDINGS: Final[Mapping[type, Ending]] = {
 
 
 class Socks5Inbound(Inbound):
-    """Serves SOCKS 4, 4a and 5: CONNECT, and UDP ASSOCIATE for SOCKS 5.
+    """Serves SOCKS 4, 4a and 5: CONNECT and BIND, and UDP ASSOCIATE for SOCKS 5.
 
-    If `optimistic`, success is told before the far side is asked, so that a client's first bytes can go along
-    with the request; when the far side fails, the client is reset. An association ends with its connection, or
+    If `optimistic`, success is answered before the remote is asked, so that a client's first bytes can go along
+    with the request; when the remote fails, the client is reset. An association ends with its connection, or
     after `udp_idle` seconds without a datagram; 0 for never.
     """
 
@@ -43,85 +46,137 @@ class Socks5Inbound(Inbound):
         self._udp_idle = udp_idle
 
     @override
-    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         """See `Inbound.serve`."""
-        conversation = Socks5Conversation(authentication_required=engine.authenticator.required)
-        if first:
-            conversation.receive_data(first, asyncio.get_running_loop().time())
-        call = await self._receive_call(conversation, stream, engine)
-        tunnel = await self._operate(conversation, stream, engine, call) if call else None
+        conversation = Socks5Conversation(authentication_required=connection.authentication_required)
+        if initial_data:
+            conversation.receive_data(initial_data, asyncio.get_running_loop().time())
+        request = await self._receive(conversation, connection)
+        tunnel = await self._carry_out(conversation, connection, request) if request else None
         if tunnel is None:
-            await flush(conversation, stream)
+            await flush(conversation, connection.stream)
         return tunnel
 
-    async def _receive_call(
-        self, conversation: Socks5Conversation, stream: ByteStream, engine: Engine
-    ) -> Call | None:
+    async def _receive(
+        self, conversation: Socks5Conversation, connection: ClientConnection
+    ) -> ProxyRequest | None:
         """Receive a request and authenticate its client; None if it was sent away."""
-        identity = engine.stranger
+        identity = connection.default_identity
         while True:
-            event: Socks5Event | None = await next_event(conversation, stream)
+            event: Socks5Event | None = await next_event(conversation, connection.stream)
             match event:
                 case CredentialsOffered():
                     try:
-                        known = await self._verify(event.credentials, engine)
+                        known = await _verify(event.credentials, connection)
                     except AuthenticationBusy as busy:
                         conversation.cannot_verify()
-                        engine.refused(Ending.FAILED, str(busy))
+                        connection.refused(Ending.FAILED, str(busy))
                         return None
                     conversation.verified(accepted=known is not None)
                     if known is None:
-                        engine.refused(Ending.UNAUTHENTICATED, "wrong credentials")
+                        connection.refused(Ending.UNAUTHENTICATED, "wrong credentials")
                         return None
                     identity = known
                 case SocksRequestReceived():
-                    request = event.request
-                    return Call(
-                        command=request.command,
-                        host=request.host,
-                        port=request.port,
+                    return ProxyRequest(
+                        command=event.request.command,
+                        host=event.request.host,
+                        port=event.request.port,
                         identity=identity,
-                        first_data=conversation.unread(),
+                        initial_data=conversation.unread(),
                     )
                 case MethodRefused() | Violation() | Ended():
-                    engine.refused(ENDINGS[type(event)], event.reason)
+                    connection.refused(ENDINGS[type(event)], event.reason)
                     return None
                 case None:
                     raise AssertionError("a conversation ends with an event")
 
-    async def _verify(self, credentials: Credentials, engine: Engine) -> Identity | None:
-        """Ask who the client is; where nobody has to say, whatever it says makes it no other."""
-        if engine.authenticator.required:
-            return await engine.authenticator.verify(credentials)
-        return engine.stranger
-
-    async def _operate(
-        self, conversation: Socks5Conversation, stream: ByteStream, engine: Engine, call: Call
+    async def _carry_out(
+        self, conversation: Socks5Conversation, connection: ClientConnection, request: ProxyRequest
     ) -> Tunnel | None:
         """Carry out the command; None when there is nothing to relay."""
-        if call.command == Command.BIND:
-            return await bind(conversation, stream, engine, call)
-        if call.command == Command.UDP_ASSOCIATE and conversation.speaks_socks5 and may_associate(stream):
-            await associate(conversation, stream, engine, call, idle=self._udp_idle)
+        if request.command == Command.CONNECT:
+            return await self._connect(conversation, connection, request)
+        if request.command == Command.BIND:
+            return await _bind(conversation, connection, request)
+        if (
+            request.command == Command.UDP_ASSOCIATE
+            and conversation.speaks_socks5
+            and may_associate(connection.stream)
+        ):
+            await associate(conversation, connection, request, idle=self._udp_idle)
             return None
-        if call.command != Command.CONNECT:
-            code = ReplyCode.COMMAND_NOT_SUPPORTED
-            engine.answered(call, code, f"command {call.command} is not supported")
-            conversation.send_failure(code)
-            return None
+        code = ReplyCode.COMMAND_NOT_SUPPORTED
+        connection.answered(request, code, f"command {request.command} is not supported")
+        conversation.send_failure(code)
+        return None
+
+    async def _connect(
+        self, conversation: Socks5Conversation, connection: ClientConnection, request: ProxyRequest
+    ) -> Tunnel | None:
         if self._optimistic:
-            conversation.send_success(socks5.NO_ADDRESS, 0)
-            await flush(conversation, stream)
-            return await open_tunnel(stream, engine, call)
+            conversation.send_success(NO_ADDRESS, 0)
+            await flush(conversation, connection.stream)
+            return await connect_optimistically(connection, request)
         try:
-            connection = await engine.connect(call)
+            remote = await connection.connect(request)
         except OperationFailed as failure:
             conversation.send_failure(failure.code)
             return None
         try:
-            conversation.send_success(connection.bound.host or socks5.NO_ADDRESS, connection.bound.port)
-            await flush(conversation, stream)
+            _succeed(conversation, remote.bound)
+            await flush(conversation, connection.stream)
         except BaseException:
-            connection.stream.abort()
+            remote.stream.abort()
             raise
-        return Tunnel(remote=connection.stream, first=call.first_data[connection.first_data_sent :])
+        return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
+
+
+async def _verify(credentials: Credentials, connection: ClientConnection) -> Identity | None:
+    """Return the client's identity; where none is required, credentials make it no other."""
+    if connection.authentication_required:
+        return await connection.verify(credentials)
+    return connection.default_identity
+
+
+async def _bind(
+    conversation: Socks5Conversation, connection: ClientConnection, request: ProxyRequest
+) -> Tunnel | None:
+    """Bind, answer with the place, wait for the peer, answer with its address; None when there is nothing to relay."""
+    try:
+        binding = await connection.bind(_place(request))
+    except OperationFailed as failure:
+        conversation.send_failure(failure.code)
+        return None
+    try:
+        _succeed(conversation, binding.bound)
+        await flush(conversation, connection.stream)
+        return await accept_peer(
+            conversation,
+            connection,
+            binding,
+            request,
+            succeed=lambda accepted: _succeed(conversation, accepted.peer),
+            fail=conversation.send_failure,
+        )
+    finally:
+        await binding.aclose()
+
+
+def _place(request: ProxyRequest) -> ProxyRequest:
+    """Return the request for a place to bind.
+
+    What a BIND of SOCKS 4 or 5 names is the host that will connect, to which the client has a connection already.
+    Only an unspecified address leaves that open, and then the port is the one to bind. So does a name, since it is not
+    certain that it leads to what the client has seen.
+    """
+    host = unmapped(request.host)
+    if is_unspecified(host):
+        return replace(request, host=host)
+    if is_literal(host):
+        return replace(request, host=ANYWHERE[family_of(host)], port=0, only_peer=host)
+    return replace(request, host=NO_ADDRESS, port=0)
+
+
+def _succeed(conversation: Socks5Conversation, place: Endpoint) -> None:
+    conversation.send_success(place.host or NO_ADDRESS, place.port)

@@ -24,7 +24,8 @@ from socks6.net.stream import (
     Protection,
 )
 from socks6.protocol.socks5 import Socks5Conversation
-from socks6.proxy.inbounds.base import Call, Engine
+from socks6.proxy.commands import ProxyRequest
+from socks6.proxy.connection import ClientConnection
 
 MAX_READS: Final = 64  # datagrams taken at a time, before others get their turn
 MAX_DATAGRAM_BYTES: Final = 65536
@@ -42,45 +43,44 @@ def may_associate(stream: ByteStream) -> bool:
 
 
 async def associate(
-    conversation: Socks5Conversation, stream: ByteStream, engine: Engine, call: Call, *, idle: float
+    conversation: Socks5Conversation, connection: ClientConnection, request: ProxyRequest, *, idle: float
 ) -> None:
     """Serve an association to its end, which is that of the client's stream, or `idle` seconds of silence."""
     # RFC 1928, section 6: its address and port are the client's own, as far as it knows them; few do
-    call = replace(call, host=NO_ADDRESS, port=0)
+    request = replace(request, host=NO_ADDRESS, port=0)
     try:
-        association = await engine.associate(call)
+        association = await connection.associate(request)
     except OperationFailed as failure:
         conversation.send_failure(failure.code)
         return
     try:
-        await _carry(conversation, stream, engine, call, association.channel, idle=idle)
+        await _carry(conversation, connection, request, association.channel, idle=idle)
     finally:
         await association.channel.aclose()
 
 
 async def _carry(
     conversation: Socks5Conversation,
-    stream: ByteStream,
-    engine: Engine,
-    call: Call,
+    connection: ClientConnection,
+    request: ProxyRequest,
     channel: DatagramChannel,
     *,
     idle: float,
 ) -> None:
     try:
-        relay = Socks5Relay(stream)
+        relay = Socks5Relay(connection.stream)
     except OSError as error:  # descriptors or memory are short
         reason = f"no UDP port for the client: {error.strerror or error}"
-        engine.answered(call, ReplyCode.GENERAL_FAILURE, reason)
+        connection.answered(request, ReplyCode.GENERAL_FAILURE, reason)
         conversation.send_failure(ReplyCode.GENERAL_FAILURE)
         return
     try:
         conversation.send_success(*relay.bound)
-        await flush(conversation, stream)
+        await flush(conversation, connection.stream)
         await relay.carry(channel, idle=idle)
     finally:
         relay.close()
-        engine.carried(relay.bytes_up, relay.bytes_down)
+        connection.carried(relay.bytes_up, relay.bytes_down)
 
 
 class Socks5Relay(DatagramSink):

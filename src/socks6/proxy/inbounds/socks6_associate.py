@@ -1,4 +1,4 @@
-"""UDP ASSOCIATE in the SOCKS 6 inbound (§ Handling UDP ASSOCIATE)."""
+"""UDP ASSOCIATE in the SOCKS 6 inbound (§ Handling UDP ASSOCIATE): the association on its client's stream."""
 
 import asyncio
 from collections import deque
@@ -14,23 +14,24 @@ from socks6.net.stream import ByteStream
 from socks6.protocol.association import ServerAssociation
 from socks6.protocol.events import AssociationMessageReceived, MessagesIgnored, Violation
 from socks6.protocol.server import ServerConversation
-from socks6.proxy.inbounds.base import OpenedAssociation, Tunnel
-from socks6.proxy.inbounds.socks6_operation import Operation
+from socks6.proxy.commands import OpenedAssociation, ProxyRequest
+from socks6.proxy.connection import ClientConnection
 from socks6.relay.datagrams.association_relay import AssociationEvents, AssociationRelay
 from socks6.telemetry import Ending
 
 MAX_WAITING: Final = 256 * 1024  # bytes for a client that does not read its stream; beyond, the oldest go
 
 
-async def associate(operation: Operation) -> Tunnel | None:
+async def associate(
+    conversation: ServerConversation, connection: ClientConnection, request: ProxyRequest
+) -> None:
     """Open the association, and serve it until the stream ends."""
-    conversation, engine, call = operation.conversation, operation.engine, operation.call
-    await flush(conversation, operation.stream)
+    await flush(conversation, connection.stream)
     try:
-        association = await engine.associate(call)
+        association = await connection.associate(request)
     except OperationFailed as failure:
         conversation.send_reply(OperationReply(code=failure.code))
-        return None
+        return
     try:
         bound = association.bound
         conversation.send_reply(
@@ -38,40 +39,40 @@ async def associate(operation: Operation) -> Tunnel | None:
                 code=ReplyCode.SUCCEEDED, host=bound.host, port=bound.port, options=association.options
             )
         )
-        await flush(conversation, operation.stream)
-        await _Served(operation, association).run()
+        await flush(conversation, connection.stream)
+        await _ServedAssociation(conversation, connection, association).run()
     finally:
         await association.channel.aclose()
-    return None
 
 
-class _Served:
+class _ServedAssociation:
     """One association on its client's stream."""
 
-    def __init__(self, operation: Operation, opened: OpenedAssociation) -> None:
-        engine = operation.engine
+    def __init__(
+        self, conversation: ServerConversation, connection: ClientConnection, opened: OpenedAssociation
+    ) -> None:
+        datagrams = connection.proxy.datagrams
         loop = asyncio.get_running_loop()
-        self._engine = engine
-        self._stream: ByteStream = operation.stream
-        self._conversation: ServerConversation = operation.conversation
+        self._connection = connection
+        self._conversation = conversation
         wish = find(opened.options, UdpError)
         self._association = ServerAssociation(
-            engine.datagrams.new_id(),
-            operation.conversation.dialect,
-            deadline=loop.time() + engine.datagrams.initial_timeout,
+            datagrams.new_id(),
+            conversation.dialect,
+            deadline=loop.time() + datagrams.initial_timeout,
             reports=wish is not None and wish.availability == Availability.YES,
         )
-        self._outbox = Outbox(operation.stream)
+        self._outbox = Outbox(connection.stream)
         self._relay = AssociationRelay(
-            engine.datagrams,
+            datagrams,
             self._association,
             opened.channel,
             AssociationEvents(
                 to_stream=self._outbox.put, confirmed=self._confirm, over=self._end, lost=self._path_lost
             ),
-            port=engine.client_port,
-            options=opened.near_options,
-            user=engine.stranger.name,
+            port=connection.client_port,
+            options=opened.client_options,
+            user=connection.default_identity.name,
         )
         self._over = asyncio.Event()
 
@@ -91,19 +92,19 @@ class _Served:
         finally:
             timer.cancel()
             await self._relay.aclose()
-            self._engine.carried(self._relay.bytes_up, self._relay.bytes_down)
+            self._connection.carried(self._relay.bytes_up, self._relay.bytes_down)
 
     async def _read(self) -> None:
         """Take what the client sends on its stream."""
         while True:
-            match await next_event(self._conversation, self._stream):
+            match await next_event(self._conversation, self._connection.stream):
                 case AssociationMessageReceived(message=Datagram() as message, layout=layout):
                     if layout is not None:
                         self._relay.from_stream(message, layout)
                 case MessagesIgnored():
                     pass
                 case Violation() as event:
-                    self._engine.refused(Ending.MALFORMED, event.reason)
+                    self._connection.refused(Ending.MALFORMED, event.reason)
                     break
                 case _:
                     break  # the stream has ended, and the association with it
@@ -119,11 +120,11 @@ class _Served:
             self._end("no first datagram")
 
     def _path_lost(self, reason: str) -> None:
-        self._engine.refused(Ending.DONE, reason)
+        self._connection.refused(Ending.DONE, reason)
         self._over.set()
 
     def _end(self, reason: str) -> None:
-        self._engine.refused(Ending.IDLE, reason)
+        self._connection.refused(Ending.IDLE, reason)
         self._over.set()
 
 

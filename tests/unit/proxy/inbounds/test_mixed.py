@@ -3,11 +3,11 @@
 import pytest
 from typing_extensions import override
 
-from socks6.net.stream import ByteStream
-from socks6.proxy.inbounds.base import Engine, Inbound, Tunnel
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Inbound, Tunnel
 from socks6.proxy.inbounds.mixed import MixedInbound
 from socks6.telemetry import Ending
-from tests.kit.engine import FakeEngine, visiting
+from tests.kit.connection import ScriptedConnection, serving
 from tests.kit.loops import Run
 
 
@@ -24,8 +24,8 @@ class RecordingInbound(Inbound):
         return self._name
 
     @override
-    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
-        self.got.append(first)
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
+        self.got.append(initial_data)
         return None
 
 
@@ -49,9 +49,9 @@ def inbounds(*names: str) -> dict[str, RecordingInbound]:
 def test_the_first_byte_decides(run: Run, said: bytes, name: str) -> None:
     async def scene() -> None:
         known = inbounds("socks5", "http", "socks6")
-        async with visiting(MixedInbound(known), FakeEngine()) as visit:
-            await visit.client.send(said)
-            await visit.over()
+        async with serving(MixedInbound(known), ScriptedConnection()) as served:
+            await served.client.send(said)
+            await served.over()
         assert {inbound.name: inbound.got for inbound in known.values() if inbound.got} == {name: [said]}
 
     run(scene())
@@ -60,8 +60,8 @@ def test_the_first_byte_decides(run: Run, said: bytes, name: str) -> None:
 def test_bytes_already_read_count(run: Run) -> None:
     async def scene() -> None:
         known = inbounds("socks5", "http", "socks6")
-        async with visiting(MixedInbound(known), FakeEngine(), b"\5\1") as visit:
-            await visit.over()
+        async with serving(MixedInbound(known), ScriptedConnection(), b"\5\1") as served:
+            await served.over()
         assert known["socks5"].got == [b"\5\1"]
 
     run(scene())
@@ -70,8 +70,8 @@ def test_bytes_already_read_count(run: Run) -> None:
 def test_socks6_answers_for_inbounds_that_are_not_there(run: Run) -> None:
     async def scene() -> None:
         known = inbounds("http", "socks6")
-        async with visiting(MixedInbound(known), FakeEngine(), b"\5\1") as visit:
-            await visit.over()
+        async with serving(MixedInbound(known), ScriptedConnection(), b"\5\1") as served:
+            await served.over()
         assert known["socks6"].got == [b"\5\1"]
 
     run(scene())
@@ -79,20 +79,20 @@ def test_socks6_answers_for_inbounds_that_are_not_there(run: Run) -> None:
 
 def test_a_client_that_nobody_serves_goes(run: Run) -> None:
     async def scene() -> None:
-        engine = FakeEngine()
-        async with visiting(MixedInbound(inbounds("http")), engine, b"\5\1") as visit:
-            assert await visit.over() is None
-        assert engine.refusals == [(Ending.MALFORMED, "first byte 0x05: no inbound for it")]
+        connection = ScriptedConnection()
+        async with serving(MixedInbound(inbounds("http")), connection, b"\5\1") as served:
+            assert await served.over() is None
+        assert connection.refusals == [(Ending.MALFORMED, "first byte 0x05: no inbound for it")]
 
     run(scene())
 
 
 def test_a_client_that_says_nothing_goes(run: Run) -> None:
     async def scene() -> None:
-        engine = FakeEngine()
-        async with visiting(MixedInbound(inbounds("http")), engine) as visit:
-            await visit.client.send_eof()
-            assert await visit.over() is None
-        assert engine.refusals == [(Ending.NO_REQUEST, "the client closed its side")]
+        connection = ScriptedConnection()
+        async with serving(MixedInbound(inbounds("http")), connection) as served:
+            await served.client.send_eof()
+            assert await served.over() is None
+        assert connection.refusals == [(Ending.NO_REQUEST, "the client closed its side")]
 
     run(scene())

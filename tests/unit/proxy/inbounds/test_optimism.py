@@ -5,11 +5,10 @@ import asyncio
 import pytest
 
 from socks6.errors import ConnectionRefused
-from socks6.proxy.inbounds.base import Inbound
+from socks6.proxy.inbounds.base import FIRST_BYTES_SECONDS, Inbound
 from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
-from socks6.proxy.inbounds.optimism import FIRST_BYTES_SECONDS
 from socks6.proxy.inbounds.socks5 import Socks5Inbound
-from tests.kit.engine import FakeEngine, expect, visiting
+from tests.kit.connection import ScriptedConnection, expect, serving
 from tests.kit.http import CONNECT
 from tests.kit.loops import Run
 from tests.kit.reading import receive_all
@@ -36,15 +35,15 @@ def test_a_clients_first_bytes_go_with_the_request_once(
     run: Run, inbound: Inbound, request_: bytes, success: bytes, sends: int
 ) -> None:
     async def scene() -> None:
-        engine = FakeEngine(sends=sends)
-        async with visiting(inbound, engine, request_) as visit:
-            await expect(visit.client, success)
-            assert not engine.calls
-            await visit.client.send(b"early")
-            tunnel = await visit.over()
+        connection = ScriptedConnection(sends=sends)
+        async with serving(inbound, connection, request_) as served:
+            await expect(served.client, success)
+            assert not connection.requests
+            await served.client.send(b"early")
+            tunnel = await served.over()
             assert tunnel is not None
-            assert engine.calls[0].first_data == b"early"
-            assert tunnel.first == b"early"[sends:]
+            assert connection.requests[0].initial_data == b"early"
+            assert tunnel.initial_data == b"early"[sends:]
 
     run(scene())
 
@@ -54,12 +53,12 @@ def test_bytes_that_came_with_the_request_are_not_waited_for(
     run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
-        engine = FakeEngine()
-        async with visiting(inbound, engine, request_ + b"early") as visit:
-            tunnel = await visit.over()
+        connection = ScriptedConnection()
+        async with serving(inbound, connection, request_ + b"early") as served:
+            tunnel = await served.over()
             assert tunnel is not None
-            assert (engine.calls[0].first_data, tunnel.first) == (b"early", b"early")
-            await expect(visit.client, success)
+            assert (connection.requests[0].initial_data, tunnel.initial_data) == (b"early", b"early")
+            await expect(served.client, success)
 
     run(scene())
 
@@ -69,13 +68,13 @@ def test_where_the_server_speaks_first_nothing_hangs(
     run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
-        engine = FakeEngine()
-        async with visiting(inbound, engine, request_) as visit:
-            await expect(visit.client, success)
+        connection = ScriptedConnection()
+        async with serving(inbound, connection, request_) as served:
+            await expect(served.client, success)
             async with asyncio.timeout(FIRST_BYTES_SECONDS + 5):
-                tunnel = await visit.over()
+                tunnel = await served.over()
             assert tunnel is not None
-            assert engine.calls[0].first_data == b""
+            assert connection.requests[0].initial_data == b""
 
     run(scene())
 
@@ -85,11 +84,11 @@ def test_a_client_that_ends_its_side_is_connected_all_the_same(
     run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
-        engine = FakeEngine()
-        async with visiting(inbound, engine, request_) as visit:
-            await expect(visit.client, success)
-            await visit.client.send_eof()
-            assert await visit.over() is not None
+        connection = ScriptedConnection()
+        async with serving(inbound, connection, request_) as served:
+            await expect(served.client, success)
+            await served.client.send_eof()
+            assert await served.over() is not None
 
     run(scene())
 
@@ -99,13 +98,13 @@ def test_for_a_client_that_is_gone_nobody_connects(
     run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
-        engine = FakeEngine()
-        async with visiting(inbound, engine, request_) as visit:
-            await expect(visit.client, success)
-            visit.client.abort()
+        connection = ScriptedConnection()
+        async with serving(inbound, connection, request_) as served:
+            await expect(served.client, success)
+            served.client.abort()
             with pytest.raises(ConnectionResetError):
-                await visit.over()
-            assert not engine.calls
+                await served.over()
+            assert not connection.requests
 
     run(scene())
 
@@ -115,9 +114,9 @@ def test_when_the_far_side_fails_the_client_is_reset(
     run: Run, inbound: Inbound, request_: bytes, success: bytes
 ) -> None:
     async def scene() -> None:
-        engine = FakeEngine(failures=[ConnectionRefused("no")])
-        async with visiting(inbound, engine, request_ + b"early") as visit:
+        connection = ScriptedConnection(failures=[ConnectionRefused("no")])
+        async with serving(inbound, connection, request_ + b"early") as served:
             with pytest.raises(OSError, match=r"."):
-                await receive_all(visit.client)
+                await receive_all(served.client)
 
     run(scene())

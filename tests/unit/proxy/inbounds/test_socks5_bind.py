@@ -7,7 +7,7 @@ from socks6.net.stream import Endpoint
 from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from socks6.telemetry import Ending
 from tests.kit.bindings import ScriptedBinding
-from tests.kit.engine import FakeEngine, expect, visiting
+from tests.kit.connection import ScriptedConnection, expect, serving
 from tests.kit.loops import Run
 
 GREETING = bytes.fromhex("05 01 00")
@@ -18,10 +18,10 @@ FIRST5, FIRST4 = bytes.fromhex("05 00  05 00 00 01 c0000209 0fa0"), bytes.fromhe
 SECOND5, SECOND4 = bytes.fromhex("05 00 00 01 c0000201 0014"), bytes.fromhex("00 5a 0014 c0000201")
 
 
-def listening() -> tuple[FakeEngine, ScriptedBinding]:
-    engine = FakeEngine()
-    engine.binding = binding = ScriptedBinding(bound=PLACE)
-    return engine, binding
+def listening() -> tuple[ScriptedConnection, ScriptedBinding]:
+    connection = ScriptedConnection()
+    connection.binding = binding = ScriptedBinding(bound=PLACE)
+    return connection, binding
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,18 @@ def listening() -> tuple[FakeEngine, ScriptedBinding]:
 )
 def test_both_replies_and_what_came_early(run: Run, request_: bytes, first: bytes, second: bytes) -> None:
     async def scene() -> None:
-        engine, binding = listening()
-        async with visiting(Socks5Inbound(), engine, request_ + b"ear") as visit:
-            await expect(visit.client, first)
-            await visit.client.send(b"ly")
+        connection, binding = listening()
+        async with serving(Socks5Inbound(), connection, request_ + b"ear") as served:
+            await expect(served.client, first)
+            await served.client.send(b"ly")
             far = binding.arrive(PEER)
-            await expect(visit.client, second)
-            tunnel = await visit.over()
+            await expect(served.client, second)
+            tunnel = await served.over()
             assert tunnel is not None
-            assert tunnel.take_first() == b"early"[: len(tunnel.first) or 5]
+            assert tunnel.take_initial_data() == b"early"[: len(tunnel.initial_data) or 5]
             await tunnel.remote.send(b"hello")
             await expect(far, b"hello")
-        assert engine.peers == [PEER]
+        assert connection.peers == [PEER]
         assert binding.closed
 
     run(scene())
@@ -61,35 +61,35 @@ def test_a_request_names_who_will_connect_or_else_the_port(
     run: Run, address: str, place: Endpoint, peer: str
 ) -> None:
     async def scene() -> None:
-        engine, _ = listening()
-        async with visiting(
-            Socks5Inbound(), engine, GREETING + bytes.fromhex("05 02 00") + bytes.fromhex(address)
+        connection, _ = listening()
+        async with serving(
+            Socks5Inbound(), connection, GREETING + bytes.fromhex("05 02 00") + bytes.fromhex(address)
         ):
             pass
-        (call,) = engine.calls
-        assert (Endpoint(call.host, call.port), call.only_peer) == (place, peer)
+        (request,) = connection.requests
+        assert (Endpoint(request.host, request.port), request.only_peer) == (place, peer)
 
     run(scene())
 
 
 def test_a_place_that_is_not_to_be_had(run: Run) -> None:
     async def scene() -> None:
-        engine = FakeEngine(failures=[NotAllowed("no")])
-        async with visiting(Socks5Inbound(), engine, GREETING + BIND5) as visit:
-            await expect(visit.client, bytes.fromhex("05 00  05 02 00 01 00000000 0000"))
-            assert await visit.over() is None
+        connection = ScriptedConnection(failures=[NotAllowed("no")])
+        async with serving(Socks5Inbound(), connection, GREETING + BIND5) as served:
+            await expect(served.client, bytes.fromhex("05 00  05 02 00 01 00000000 0000"))
+            assert await served.over() is None
 
     run(scene())
 
 
 def test_nobody_in_time(run: Run) -> None:
     async def scene() -> None:
-        engine, binding = listening()
-        binding.fail(ConnectionTimedOut("nobody connected in time"))
-        async with visiting(Socks5Inbound(), engine, GREETING + BIND5) as visit:
-            await expect(visit.client, FIRST5 + bytes.fromhex("05 04 00 01 00000000 0000"))
-            assert await visit.over() is None
-        assert engine.answers == [(9, "nobody connected in time")]
+        connection, binding = listening()
+        binding.fail(ConnectionTimedOut("no peer connected in time"))
+        async with serving(Socks5Inbound(), connection, GREETING + BIND5) as served:
+            await expect(served.client, FIRST5 + bytes.fromhex("05 04 00 01 00000000 0000"))
+            assert await served.over() is None
+        assert connection.answers == [(9, "no peer connected in time")]
         assert binding.closed
 
     run(scene())
@@ -97,12 +97,12 @@ def test_nobody_in_time(run: Run) -> None:
 
 def test_a_client_that_leaves_is_not_waited_for(run: Run) -> None:
     async def scene() -> None:
-        engine, binding = listening()
-        async with visiting(Socks5Inbound(), engine, GREETING + BIND5) as visit:
-            await expect(visit.client, FIRST5)
-            await visit.client.send_eof()
-            assert await visit.over() is None
-        assert engine.refusals == [(Ending.DONE, "the client closed its side")]
+        connection, binding = listening()
+        async with serving(Socks5Inbound(), connection, GREETING + BIND5) as served:
+            await expect(served.client, FIRST5)
+            await served.client.send_eof()
+            assert await served.over() is None
+        assert connection.refusals == [(Ending.DONE, "the client closed its side")]
         assert binding.closed
 
     run(scene())

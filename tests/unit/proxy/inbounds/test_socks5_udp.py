@@ -16,7 +16,7 @@ from socks6.net.stream import DatagramReport, Endpoint, Protection
 from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from socks6.proxy.inbounds.socks5_udp import Socks5Relay, may_associate
 from tests.kit.channels import EchoChannel
-from tests.kit.engine import FakeEngine
+from tests.kit.connection import ScriptedConnection
 from tests.kit.loops import Run
 from tests.kit.reading import receive_exactly
 
@@ -115,9 +115,9 @@ def test_any_remote_may_send_once_the_client_has(run: Run) -> None:
             sink.datagrams_received([(b"too early", "192.0.2.5", 53)])
             sock = client.program()
             await client.ask(sock, HELLO)
-            sink.datagrams_received([(b"stranger", "198.51.100.7", 99)])
+            sink.datagrams_received([(b"default_identity", "198.51.100.7", 99)])
             assert await client.receive(sock) == Socks5Datagram(
-                host="198.51.100.7", port=99, data=b"stranger"
+                host="198.51.100.7", port=99, data=b"default_identity"
             )
 
     run(scene())
@@ -225,7 +225,7 @@ def test_an_answer_that_is_too_long_is_lost(run: Run) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(engine: FakeEngine) -> AsyncIterator[SocketStream]:
+async def served(connection: ScriptedConnection) -> AsyncIterator[SocketStream]:
     """Have the inbound serve a client on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         near = socket.create_connection(listener.getsockname())
@@ -234,7 +234,8 @@ async def served(engine: FakeEngine) -> AsyncIterator[SocketStream]:
 
     async def serve() -> None:
         with contextlib.suppress(OSError):
-            assert await Socks5Inbound().serve(stream, b"", engine) is None
+            connection.stream = stream
+            assert await Socks5Inbound().serve(connection) is None
         stream.abort()
 
     async with asyncio.TaskGroup() as group:
@@ -246,38 +247,38 @@ async def served(engine: FakeEngine) -> AsyncIterator[SocketStream]:
 GREETING = Socks5Greeting(methods=(0,)).encode()
 
 
-def request(host: str = "0.0.0.0", port: int = 0) -> bytes:
+def opening(host: str = "0.0.0.0", port: int = 0) -> bytes:
     return GREETING + Socks5Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode()
 
 
 def test_a_client_gets_an_association_and_the_engine_a_call_for_any_port(run: Run) -> None:
     async def scene() -> None:
-        engine = FakeEngine()
-        engine.channel = channel = EchoChannel()
-        async with served(engine) as client:
-            await client.send(request("client.example", 4000))
+        connection = ScriptedConnection()
+        connection.channel = channel = EchoChannel()
+        async with served(connection) as client:
+            await client.send(opening("client.example", 4000))
             answer = await receive_exactly(client, 12)
             assert answer[:2] == b"\5\0"
             reply = Socks5Reply.decode(answer[2:])
             assert (reply.code, reply.host) == (0, "127.0.0.1")
-            (call,) = engine.calls
-            assert (call.command, call.host, call.port) == (Command.UDP_ASSOCIATE, "0.0.0.0", 0)
+            (request,) = connection.requests
+            assert (request.command, request.host, request.port) == (Command.UDP_ASSOCIATE, "0.0.0.0", 0)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
                 udp.connect((reply.host, reply.port))
                 udp.send(HELLO.encode())
                 udp.setblocking(False)
                 assert await asyncio.get_running_loop().run_in_executor(None, _received, udp) == HELLO
         assert channel.closed == 1
-        assert (engine.bytes_up, engine.bytes_down) == (5, 5)
+        assert (connection.bytes_up, connection.bytes_down) == (5, 5)
 
     run(scene())
 
 
 def test_the_outbounds_refusal_is_answered(run: Run) -> None:
     async def scene() -> None:
-        engine = FakeEngine(failures=[NotAllowed("no")])
-        async with served(engine) as client:
-            await client.send(request())
+        connection = ScriptedConnection(failures=[NotAllowed("no")])
+        async with served(connection) as client:
+            await client.send(opening())
             assert await receive_exactly(client, 6) == bytes.fromhex("0500 05 02 00 01")
 
     run(scene())
@@ -307,14 +308,14 @@ def test_datagrams_do_not_go_in_the_clear_beside_tls(run: Run) -> None:
 
 def test_without_a_socket_there_is_no_association(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
-        engine = FakeEngine()
-        engine.channel = channel = EchoChannel()
-        async with served(engine) as client:
+        connection = ScriptedConnection()
+        connection.channel = channel = EchoChannel()
+        async with served(connection) as client:
             monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.Socks5Relay", _no_socket)
-            await client.send(request())
+            await client.send(opening())
             assert await receive_exactly(client, 6) == bytes.fromhex("0500 05 01 00 01")
         assert channel.closed == 1
-        assert engine.answers == [(1, "no UDP port for the client: no descriptors")]  # for the log
+        assert connection.answers == [(1, "no UDP port for the client: no descriptors")]  # for the log
 
     run(scene())
 

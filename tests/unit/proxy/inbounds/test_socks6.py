@@ -13,7 +13,7 @@ from socks6.proxy.inbounds.socks6 import Socks6Inbound
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
-from tests.kit.engine import FakeAuthenticator
+from tests.kit.connection import FakeAuthenticator
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 

@@ -8,11 +8,11 @@ from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.net.stream import AcceptedPeer, Endpoint
 from socks6.proxy.backlog import BacklogListener
-from socks6.proxy.inbounds.socks6_bind import _push
-from socks6.proxy.inbounds.waiting import EARLY_BYTES
+from socks6.proxy.inbounds.base import EARLY_BYTES
+from socks6.proxy.inbounds.socks6 import _push
 from socks6.proxy.settings import BindSettings
 from socks6.telemetry import Ending
-from tests.kit.bind_scene import FOUR, OTHER, place_of, reply_from, serving, session
+from tests.kit.bind_scene import FOUR, OTHER, place_of, reply_from, serving
 from tests.kit.bindings import BOUND, PEER, ScriptedBinding
 from tests.kit.loops import Run
 from tests.kit.reading import receive_all, receive_exactly
@@ -104,7 +104,7 @@ def test_of_a_client_that_talks_too_early_no_more_is_read_than_a_limit(run: Run)
 def test_with_a_backlog_others_of_the_session_get_the_peers(run: Run) -> None:
     async def scene() -> None:
         async with serving(backlog=4) as stage:
-            one = session()
+            one = stage.session()
             first = await stage.ask(FOUR, session=one)
             reply = await reply_from(first)
             assert reply.options == (FOUR,)
@@ -132,7 +132,7 @@ def test_with_a_backlog_others_of_the_session_get_the_peers(run: Run) -> None:
 def test_when_the_listener_goes_all_who_wait_are_told(run: Run, way: str) -> None:
     async def scene() -> None:
         async with serving(backlog=4) as stage:
-            one = session()
+            one = stage.session()
             first = await stage.ask(FOUR, session=one)
             place = place_of(await reply_from(first))
             waiting = [await stage.ask(place=place, session=one) for _ in range(4)]
@@ -144,7 +144,7 @@ def test_when_the_listener_goes_all_who_wait_are_told(run: Run, way: str) -> Non
                 case "reset":
                     first.abort()
                 case _:
-                    one.end(close=False)
+                    stage.end(one)
             for client in waiting:
                 assert (await reply_from(client)).code == 1
                 await client.send_eof()
@@ -157,7 +157,7 @@ def test_when_the_listener_goes_all_who_wait_are_told(run: Run, way: str) -> Non
 def test_more_than_the_backlog_do_not_wait(run: Run) -> None:
     async def scene() -> None:
         async with serving(backlog=1) as stage:
-            one = session()
+            one = stage.session()
             first = await stage.ask(FOUR, session=one)
             place = place_of(await reply_from(first))
             waiting = await stage.ask(place=place, session=one)
@@ -173,9 +173,9 @@ def test_more_than_the_backlog_do_not_wait(run: Run) -> None:
 def test_another_session_gets_nobody(run: Run) -> None:
     async def scene() -> None:
         async with serving(backlog=4) as stage:
-            first = await stage.ask(FOUR, session=session())
+            first = await stage.ask(FOUR, session=stage.session())
             place = place_of(await reply_from(first))
-            thief = await stage.ask(place=place, session=session())
+            thief = await stage.ask(place=place, session=stage.session())
             assert (await reply_from(thief)).code == 2
             first.abort()
             thief.abort()
@@ -192,7 +192,7 @@ def test_peers_are_announced_in_the_older_dialect_and_by_setting(
 ) -> None:
     async def scene() -> None:
         async with serving(backlog=4, settings=BindSettings(announce=setting)) as stage:
-            one = session()
+            one = stage.session()
             first = await stage.ask(FOUR, session=one, dialect=dialect)
             place = place_of(await reply_from(first, dialect))
             far = stage.binding.arrive(OTHER)
@@ -211,7 +211,7 @@ def test_peers_are_announced_in_the_older_dialect_and_by_setting(
 def test_a_listener_that_breaks_is_told_on_its_own_connection(run: Run) -> None:
     async def scene() -> None:
         async with serving(backlog=4) as stage:
-            one = session()
+            one = stage.session()
             first = await stage.ask(FOUR, session=one)
             place = place_of(await reply_from(first))
             accepting = await stage.ask(place=place, session=one)
@@ -229,7 +229,7 @@ def test_a_listener_that_breaks_is_told_on_its_own_connection(run: Run) -> None:
 def test_what_comes_on_the_listeners_own_connection_is_nobodys(run: Run) -> None:
     async def scene() -> None:
         async with serving(backlog=4) as stage:
-            first = await stage.ask(FOUR, session=session())
+            first = await stage.ask(FOUR, session=stage.session())
             await reply_from(first)
             await first.send(bytes(5 * EARLY_BYTES))
             await first.send_eof()
@@ -271,7 +271,7 @@ def test_pushing_outlives_a_line_that_was_full_for_a_while(run: Run) -> None:
             pushing = group.create_task(_push(company, listener, DRAFT_12, None))  # type: ignore[arg-type]  # pushes
             binding.arrive(PEER)
             await settle()
-            turn = listener.stand()
+            turn = listener.enqueue()
             company.may_open.set()
             await settle()
             assert company.pushed == [PEER]

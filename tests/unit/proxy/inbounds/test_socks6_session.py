@@ -14,14 +14,9 @@ from socks6.message.options import (
     SessionTeardown,
     UnknownOption,
 )
-from socks6.net.stream import Protection
-from socks6.net.transports.memory import memory_stream_pair
-from socks6.policy.identity import Identity
-from socks6.proxy.sessions import Session
 from socks6.proxy.settings import Settings
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
-from tests.kit.reading import receive_all
 from tests.kit.session_scene import Scene, credentials
 
 QUIET = Settings(quiet=True, handshake_timeout=0.3)
@@ -104,26 +99,6 @@ def test_a_valid_session_is_served_also_from_a_source_that_guesses(run: Run) -> 
         assert (blocked.succeeded, blocked.summary.reason) == (False, "too many failed attempts")
         assert (await proxy.ask(session_id)).succeeded
         assert (await proxy.ask(credentials())).succeeded  # she has proved it from there before
-
-    run(scene())
-
-
-def test_a_session_given_from_outside_needs_no_id(run: Run) -> None:
-    async def scene() -> None:
-        proxy = Scene()
-        session = Session(Identity(name="alice"), Protection.ENCRYPTED)
-        for request, answer in (
-            ("06 00 0000", "06 00 0000"),
-            ("06 00 0008", "06 00 000c  000c 000c 00000001 00000008"),
-        ):
-            options = "000b 0008 00000008" if request.endswith("8") else ""
-            near, far = memory_stream_pair()
-            await near.send(bytes.fromhex(f"{request} 0000 00 01 00000000 {options}"))
-            await near.send_eof()
-            await proxy.worker.serve_stream(far, session=session)
-            assert await receive_all(near) == bytes.fromhex(f"{answer}  06 00 0000 0000 00 01 00000000")
-            assert (proxy.log.summaries[-1].user, proxy.log.summaries[-1].session) == ("alice", "yes")
-        assert session.connections == 0
 
     run(scene())
 

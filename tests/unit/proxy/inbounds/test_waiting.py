@@ -8,7 +8,7 @@ from typing_extensions import override
 from socks6.errors import ConnectionTimedOut
 from socks6.net.stream import AcceptedPeer
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.proxy.inbounds.waiting import ClientLeft, accept_while_present, while_present
+from socks6.proxy.inbounds.base import ClientDisconnected, accept_while_connected, run_while_connected
 from socks6.telemetry import Ending
 from tests.kit.bindings import PEER, ScriptedBinding
 from tests.kit.loops import Run
@@ -37,7 +37,7 @@ def test_what_the_client_sends_is_kept_until_the_peer_comes(run: Run) -> None:
             binding.arrive()
 
         await client.send(b"early")
-        assert (await accept_while_present(binding, stream, keep)).peer == PEER
+        assert (await accept_while_connected(binding, stream, keep)).peer == PEER
         await client.send(b"late")
         assert (b"".join(kept), await stream.receive()) == (b"early", b"late")
 
@@ -51,8 +51,8 @@ def test_a_peer_that_comes_as_the_client_leaves_is_not_left_alone(run: Run) -> N
         far = binding.arrive()
         await client.send_eof()
         try:
-            accepted = await accept_while_present(binding, stream, lambda _: None)
-        except ClientLeft:
+            accepted = await accept_while_connected(binding, stream, lambda _: None)
+        except ClientDisconnected:
             with pytest.raises(ConnectionResetError):
                 await far.receive()
         else:
@@ -66,7 +66,7 @@ def test_a_wait_that_is_cancelled_when_the_peer_is_there_resets_it(run: Run) -> 
         _, stream = memory_stream_pair()
         binding = Hasty()
         far = binding.arrive()
-        waiting = asyncio.create_task(accept_while_present(binding, stream, lambda _: None))
+        waiting = asyncio.create_task(accept_while_connected(binding, stream, lambda _: None))
         await asyncio.wait([waiting])
         assert waiting.cancelled()
         with pytest.raises(ConnectionResetError):
@@ -83,8 +83,8 @@ def test_leaving_and_breaking_are_told_apart(run: Run) -> None:
                 client.abort()
             else:
                 await client.send_eof()
-            with pytest.raises(ClientLeft) as caught:
-                await accept_while_present(ScriptedBinding(), stream, lambda _: None)
+            with pytest.raises(ClientDisconnected) as caught:
+                await accept_while_connected(ScriptedBinding(), stream, lambda _: None)
             assert caught.value.ending is ending
 
     run(scene())
@@ -96,7 +96,7 @@ def test_a_failure_is_the_failure(run: Run) -> None:
         binding = ScriptedBinding()
         binding.fail(ConnectionTimedOut("too late"))
         with pytest.raises(ConnectionTimedOut, match="too late"):
-            await accept_while_present(binding, stream, lambda _: None)
+            await accept_while_connected(binding, stream, lambda _: None)
 
     run(scene())
 
@@ -108,7 +108,7 @@ def test_what_the_work_raises_comes_in_no_group(run: Run) -> None:
     async def scene() -> None:
         _, stream = memory_stream_pair()
         with pytest.raises(ZeroDivisionError):
-            await while_present(stream, work, lambda _: None)
+            await run_while_connected(stream, work, lambda _: None)
 
     run(scene())
 
@@ -124,6 +124,6 @@ def test_what_the_keeping_raises_comes_in_no_group(run: Run) -> None:
         client, stream = memory_stream_pair()
         await client.send(b"x")
         with pytest.raises(ZeroDivisionError):
-            await while_present(stream, work, keep)
+            await run_while_connected(stream, work, keep)
 
     run(scene())

@@ -1,6 +1,7 @@
-"""Clients that go while something is done for them."""
+"""Clients that go while something is done for them, and handshakes that take too long."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,7 @@ from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.presence import Presence
+from socks6.proxy.context import ClientMonitor
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.joined import tcp_pair, tls_pair, unix_pair
@@ -146,22 +147,42 @@ def test_a_cancelled_server_is_still_cancelled(run: Run) -> None:
     run(scene())
 
 
-def test_whoever_is_no_longer_watched_is_not_told(run: Run) -> None:
+def test_a_client_that_is_forgotten_is_watched_no_more(run: Run) -> None:
     async def scene() -> None:
-        presence = Presence()
+        monitor = ClientMonitor()
         gone: list[str] = []
         streams = [memory_stream_pair() for _ in range(3)]
 
         def note(name: str) -> Callable[[], None]:
             return lambda: gone.append(name)
 
-        with presence.watch(1, streams[0][1], note("first")):
-            pass
-        told = asyncio.Event()
-        with presence.watch(2, streams[1][1], told.set), presence.watch(3, streams[2][1], note("third")):
-            streams[0][0].abort()
-            streams[1][0].abort()
-            await told.wait()
+        noticed = asyncio.Event()
+        monitor.watch(1, streams[0][1], note("first"))
+        monitor.watch(2, streams[1][1], noticed.set)
+        monitor.watch(3, streams[2][1], note("third"))
+        monitor.forget(1)
+        streams[0][0].abort()
+        streams[1][0].abort()
+        await noticed.wait()
         assert not gone
+        assert len(monitor) == 1
+        monitor.forget(3)
+
+    run(scene())
+
+
+def test_handshakes_end_in_the_order_of_their_deadlines_unless_they_are_done(run: Run) -> None:
+    async def scene() -> None:
+        monitor = ClientMonitor()
+        now = asyncio.get_running_loop().time()
+        ended: list[int] = []
+        last = asyncio.Event()
+        for number in range(3):
+            monitor.add_handshake(number, now + number / 10, functools.partial(ended.append, number))
+        monitor.add_handshake(3, now + 0.3, last.set)
+        monitor.end_handshake(1)
+        await last.wait()
+        assert ended == [0, 2]
+        assert len(monitor) == 0
 
     run(scene())

@@ -1,4 +1,4 @@
-"""An engine for tests of inbounds: it connects to streams in memory, and remembers what it was asked and told."""
+"""A client's connection for tests of inbounds: it connects to streams in memory, and remembers what it was asked."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,15 @@ from typing_extensions import override
 from socks6.errors import CommandNotSupported, OperationFailed
 from socks6.net.stream import Binding, ByteStream, ConnectResult, DatagramChannel, Endpoint
 from socks6.net.transports.memory import memory_stream_pair
-from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.policy.rules import Policy
+from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.inbounds.base import Call, Company, Engine, Inbound, OpenedAssociation, Tunnel
-from socks6.proxy.sessions import Session
-from socks6.relay.datagrams.association_relay import ClientPort, DatagramRelay
+from socks6.proxy.commands import OpenedAssociation, ProxyRequest
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Inbound, Tunnel
+from socks6.proxy.settings import Settings
+from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.bindings import ScriptedBinding
 from tests.kit.reading import receive_exactly
@@ -44,130 +45,72 @@ class FakeAuthenticator(Authenticator):
         return Identity(name=credentials.username.decode()) if holds else None
 
 
-class FakeEngine(Engine):
-    """Fails with `failures` first, in their order; connects then, and sends so much of the first data."""
+class ScriptedConnection(ClientConnection):
+    """Fails with `failures` first, in their order; connects then, and sends so much of the initial data."""
 
     def __init__(
         self,
+        stream: ByteStream | None = None,
         *,
         users: Mapping[bytes, bytes] | None = None,
         failures: Iterable[OperationFailed] = (),
         bound: Endpoint = BOUND,
         sends: int = 0,
-        stranger: Identity = ANONYMOUS,
+        default_identity: Identity | None = None,
     ) -> None:
-        self._stranger = stranger
-        self._authenticator = FakeAuthenticator(users or {})
+        self.authenticator = FakeAuthenticator(users or {})
+        worker = ServerWorker(authenticator=self.authenticator, settings=Settings(handshake_timeout=10.0))
+        super().__init__(worker, stream or memory_stream_pair()[1], "scripted", 1)
+        self.certified = default_identity
         self._failures = list(failures)
         self._bound = bound
         self._sends = sends
         self._remotes: asyncio.Queue[ByteStream] = asyncio.Queue()
         self.channel: DatagramChannel | None = None  # where associations lead
-        self.calls: list[Call] = []
+        self.requests: list[ProxyRequest] = []
         self.binding: Binding = ScriptedBinding()  # what a BIND gets
         self.peers: list[Endpoint] = []
         self.answers: list[tuple[int, str]] = []
         self.refusals: list[tuple[Ending, str]] = []
-        self.bytes_up = 0
-        self.bytes_down = 0
-        self.credential_version = True
-        self.rules = Policy()
-
-    @property
-    @override
-    def policy(self) -> Policy:
-        return self.rules
+        self.standing = True
 
     @override
-    def stands(self, identity: Identity) -> bool:
-        return self.credential_version
+    def still_vouched(self, identity: Identity) -> bool:
+        return self.standing
 
-    @override
-    def admitted(self, identity: Identity, session: Session | None) -> Session | None:
-        return session
-
-    @override
-    async def wait_handshake_confirmed(self) -> None:
-        """Everybody is who he is."""
-
-    @property
-    @override
-    def company(self) -> Company | None:
-        return None
-
-    @property
-    @override
-    def authenticator(self) -> FakeAuthenticator:
-        return self._authenticator
-
-    @property
-    @override
-    def stranger(self) -> Identity:
-        return self._stranger
-
-    @property
-    @override
-    def deadline(self) -> float:
-        return asyncio.get_running_loop().time() + 10.0
-
-    @property
-    @override
-    def session(self) -> None:
-        return None
-
-    @override
-    def participate(self) -> None:
-        return None
-
-    @override
-    async def connect(self, call: Call) -> ConnectResult:
-        self.calls.append(call)
+    def _next(self, request: ProxyRequest) -> None:
+        self.requests.append(request)
         if self._failures:
             raise self._failures.pop(0)
+
+    @override
+    async def connect(self, request: ProxyRequest) -> ConnectResult:
+        self._next(request)
         near, far = memory_stream_pair()
-        first = call.first_data[: self._sends]
+        first = request.initial_data[: self._sends]
         await near.send(first)
         self._remotes.put_nowait(far)
         return ConnectResult(stream=near, bound=self._bound, first_data_sent=len(first))
 
     @override
-    async def bind(self, call: Call) -> Binding:
-        self.calls.append(call)
-        if self._failures:
-            raise self._failures.pop(0)
+    async def bind(self, request: ProxyRequest) -> Binding:
+        self._next(request)
         return self.binding
 
     @override
-    def peer_came(self, peer: Endpoint) -> None:
-        self.peers.append(peer)
-
-    @override
-    async def associate(self, call: Call) -> OpenedAssociation:
-        self.calls.append(call)
-        if self._failures:
-            raise self._failures.pop(0)
+    async def associate(self, request: ProxyRequest) -> OpenedAssociation:
+        self._next(request)
         if self.channel is None:
             raise CommandNotSupported("no datagrams here")
         return OpenedAssociation(channel=self.channel, bound=self.channel.bound)
 
-    @property
     @override
-    def datagrams(self) -> DatagramRelay:
-        raise AssertionError("nobody asked for datagrams")
-
-    @property
-    @override
-    def client_port(self) -> ClientPort | None:
-        return None
+    def peer_connected(self, peer: Endpoint) -> None:
+        self.peers.append(peer)
 
     @override
-    def answered(self, call: Call, code: int, reason: str = "") -> None:
+    def answered(self, request: ProxyRequest, code: int, reason: str = "") -> None:
         self.answers.append((code, reason))
-
-    @override
-    def carried(self, bytes_up: int, bytes_down: int) -> None:
-        self.bytes_up += bytes_up
-        self.bytes_down += bytes_down
 
     @override
     def refused(self, ending: Ending, reason: str) -> None:
@@ -178,7 +121,7 @@ class FakeEngine(Engine):
         return await self._remotes.get()
 
 
-class Visit:
+class ServedClient:
     """A client of an inbound."""
 
     def __init__(self, client: ByteStream, serving: "asyncio.Task[Tunnel | OSError | None]") -> None:
@@ -187,26 +130,28 @@ class Visit:
 
     async def over(self) -> Tunnel | None:
         """Return what the inbound returned, once it has, or raise what it raised."""
-        outcome = await self._serving
-        if isinstance(outcome, OSError):
-            raise outcome
-        return outcome
+        result = await self._serving
+        if isinstance(result, OSError):
+            raise result
+        return result
 
 
 @contextlib.asynccontextmanager
-async def visiting(inbound: Inbound, engine: FakeEngine, first: bytes = b"") -> AsyncIterator[Visit]:
+async def serving(
+    inbound: Inbound, connection: ScriptedConnection, initial_data: bytes = b""
+) -> AsyncIterator[ServedClient]:
     """Have `inbound` serve a client; one that is still there at the end goes then."""
-    client, stream = memory_stream_pair()
+    client, connection.stream = memory_stream_pair()
 
     async def serve() -> Tunnel | OSError | None:
         try:
-            return await inbound.serve(stream, first, engine)
+            return await inbound.serve(connection, initial_data)
         except OSError as error:
             return error
 
     async with asyncio.TaskGroup() as group:
-        visit = Visit(client, group.create_task(serve()))
-        yield visit
+        served = ServedClient(client, group.create_task(serve()))
+        yield served
         client.abort()
 
 

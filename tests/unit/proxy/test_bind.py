@@ -17,12 +17,11 @@ from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import StackRule
-from socks6.proxy.backlog import BacklogListener
-from socks6.proxy.commands import bind as commands_bind
-from socks6.proxy.commands import truth
-from socks6.proxy.commands.bind import bind, places_instead, reachable
-from socks6.proxy.inbounds.base import Call
-from socks6.proxy.listeners import Listeners
+from socks6.proxy import bind as bind_module
+from socks6.proxy import commands
+from socks6.proxy.backlog import BacklogListener, BindingRegistry
+from socks6.proxy.bind import bind, places_instead
+from socks6.proxy.commands import ProxyRequest, reachable
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import BindSettings
 from tests.kit.bindings import PEER, ScriptedBinding
@@ -54,7 +53,7 @@ class Desk:
         self.outbound = outbound or ScriptedOutbound()
         self.policy = Policy(rules=rules, stack=stack)
         self.settings = settings or BindSettings()
-        self.listeners = Listeners(self.settings)
+        self.bindings = BindingRegistry(self.settings)
         self.client: ByteStream = memory_stream_pair()[0]
 
     async def bind(
@@ -66,7 +65,7 @@ class Desk:
         user: str = "",
         only_peer: str = "",
     ) -> Binding:
-        call = Call(
+        call = ProxyRequest(
             command=Command.BIND,
             host=host,
             port=port,
@@ -80,7 +79,7 @@ class Desk:
             policy=self.policy,
             outbound=self.outbound,
             client=self.client,
-            listeners=self.listeners,
+            bindings=self.bindings,
             settings=self.settings,
         )
 
@@ -98,10 +97,10 @@ def test_a_place_is_bound_as_asked_for_and_counted(run: Run) -> None:
         assert isinstance(desk.outbound, ScriptedOutbound)
         assert desk.outbound.bound == [Bound("198.51.100.1", 8080, (Tos(leg=2, tos=8),), 0)]
         assert binding.backlog == 0
-        assert desk.listeners.count == 1
+        assert desk.bindings.limits.count == 1
         for _ in range(2):
             await binding.aclose()
-        assert desk.listeners.count == 0
+        assert desk.bindings.limits.count == 0
 
     run(scene())
 
@@ -111,7 +110,7 @@ def test_a_failure_counts_for_nothing(run: Run) -> None:
         desk = Desk(outbound=ScriptedOutbound(GeneralFailure("taken")))
         with pytest.raises(GeneralFailure):
             await desk.bind()
-        assert desk.listeners.count == 0
+        assert desk.bindings.limits.count == 0
 
     run(scene())
 
@@ -161,7 +160,7 @@ def test_the_peer_comes_or_time_is_up(run: Run) -> None:
         scripted_binding = ScriptedBinding()
         desk = Desk(outbound=scripted(scripted_binding), settings=BindSettings(accept_timeout=0.01))
         binding = await desk.bind()
-        with pytest.raises(ConnectionTimedOut, match="nobody connected in time"):
+        with pytest.raises(ConnectionTimedOut, match="no peer connected in time"):
             await binding.accept()
         scripted_binding.arrive()
         assert (await binding.accept()).peer == PEER
@@ -317,14 +316,14 @@ def test_a_bind_of_the_session_at_its_listener_is_for_its_next_peer(run: Run) ->
         accepting = await desk.bind(*listener.bound, FOUR, Tos(leg=2, tos=8), session=session)
         assert accepting.bound == listener.bound
         assert accepting.options == (Tos(leg=2, tos=8), ListenBacklog(backlog=0))
-        assert desk.listeners.count == 1
+        assert desk.bindings.limits.count == 1
         scripted_binding.arrive()
         listener.give(await scripted_binding.accept())
         assert (await accepting.accept()).peer == PEER
         await accepting.aclose()
         await listener.aclose()
-        assert desk.listeners.count == 0
-        assert desk.listeners.find(listener.bound) is None
+        assert desk.bindings.limits.count == 0
+        assert desk.bindings.find(listener.bound) is None
 
     run(scene())
 
@@ -390,18 +389,18 @@ class TestNoAddressInParticular:
     """What is bound for a client that names none."""
 
     def test_it_is_every_address_but_loopback(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(commands_bind, "interface_addresses", OWN.__getitem__)
+        monkeypatch.setattr(bind_module, "interface_addresses", OWN.__getitem__)
         assert places_instead("0.0.0.0", (), "203.0.113.1") == (("203.0.113.1", "203.0.113.2"),)
         assert places_instead("::", (), "2001:db8::2%eth0") == (("2001:db8::2", "2001:db8::1"),)
         assert places_instead("0.0.0.0", (), "2001:db8::1")[0][-2:] == ("203.0.113.1", "203.0.113.2")
 
     def test_a_client_of_this_machine_gets_loopback_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(commands_bind, "interface_addresses", OWN.__getitem__)
+        monkeypatch.setattr(bind_module, "interface_addresses", OWN.__getitem__)
         assert places_instead("0.0.0.0", (), "127.0.0.1") == (("127.0.0.1", "203.0.113.1", "203.0.113.2"),)
         assert places_instead("::", (), "127.0.0.1")[0][-2:] == ("2001:db8::1", "::1")
 
     def test_what_is_advertised_goes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(commands_bind, "interface_addresses", OWN.__getitem__)
+        monkeypatch.setattr(bind_module, "interface_addresses", OWN.__getitem__)
         advertised = ("198.51.100.1", "2001:db8::1", "x.example")
         assert places_instead("0.0.0.0", advertised, "203.0.113.2") == (
             ("198.51.100.1",),
@@ -414,10 +413,10 @@ class TestNoAddressInParticular:
         def nobody(family: int) -> list[str]:
             raise OSError(errno.EAFNOSUPPORT, "no netlink")
 
-        monkeypatch.setattr(commands_bind, "interface_addresses", nobody)
+        monkeypatch.setattr(bind_module, "interface_addresses", nobody)
         assert places_instead("0.0.0.0", ("198.51.100.1",), "203.0.113.1") == ()
         many = [f"203.0.113.{number}" for number in range(33)]
-        monkeypatch.setattr(commands_bind, "interface_addresses", lambda family: many)
+        monkeypatch.setattr(bind_module, "interface_addresses", lambda family: many)
         assert places_instead("0.0.0.0", (), "203.0.113.1") == ()
 
     def test_an_address_that_is_named_is_bound_as_it_is(self) -> None:
@@ -449,14 +448,14 @@ def test_a_bind_whose_answer_cannot_be_worked_out_leaves_nothing_behind(
         )
         before = Footprint.of().descriptors
         with monkeypatch.context() as patch:
-            patch.setattr(truth, "stream_socket", no_descriptor)
+            patch.setattr(commands, "stream_socket", no_descriptor)
             session = opened()
             with pytest.raises(GeneralFailure):
                 await desk.bind("127.0.0.1", 0, Ttl(leg=2, ttl=9), *backlog, session=session)
             session.end(close=False)
         assert desk.client.receive_nowait(1) is None  # the session does not end its connection
-        assert desk.listeners.count == 0
-        assert len(desk.listeners.places) == 0
+        assert desk.bindings.limits.count == 0
+        assert len(desk.bindings.places) == 0
         assert Footprint.of().descriptors == before
 
     run(scene())
