@@ -406,7 +406,7 @@ def test_newer_addresses_are_asked_for_when_nobody_is_at_the_known_ones(
 
 
 def test_what_is_known_and_what_is_newer_race(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial, "PATIENCE", 0.001)
+    monkeypatch.setattr(dial, "STALE_GRACE_SECONDS", 0.001)
 
     async def scene() -> None:
         reach = Reached(known="late", newer="newer")
@@ -421,8 +421,8 @@ def test_what_is_known_and_what_is_newer_race(run: Run, monkeypatch: pytest.Monk
 
 
 def test_a_name_is_looked_up_again_while_nobody_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial, "PATIENCE", 0.001)
-    monkeypatch.setattr(dial, "AGAIN", 0.001)
+    monkeypatch.setattr(dial, "STALE_GRACE_SECONDS", 0.001)
+    monkeypatch.setattr(dial, "FRESH_LOOKUP_SECONDS", 0.001)
     asked: list[None] = []
 
     async def newer() -> Sequence[ResolvedAddress]:
