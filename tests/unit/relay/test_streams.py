@@ -403,7 +403,7 @@ import tests.kit.elsewhere
 import asyncio
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.unix import listen_unix
-from socks6.relay.streams import RelayPlane
+from socks6.relay.streams import StreamRelay
 
 async def main():
     (listener,) = await listen_tcp("127.0.0.1", 0)
@@ -413,7 +413,7 @@ async def main():
         return dialled, listener.accept_nowait()
     (client, ours), (theirs, remote) = await pair(), await pair()
     async with asyncio.TaskGroup() as group:
-        group.create_task(RelayPlane().relay(ours, theirs))
+        group.create_task(StreamRelay().relay(ours, theirs))
         await client.send(b"hello")
         print((await remote.receive()).decode())
         await client.aclose()
