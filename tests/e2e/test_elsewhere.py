@@ -10,7 +10,7 @@ pytestmark = pytest.mark.e2e
 
 LINUX_ONLY: Final = {
     *("socks6.relay.datagrams._mover", "socks6.relay.datagrams.compiled"),
-    *("socks6.relay.poller", "socks6.relay.pump", "socks6.relay.splice"),
+    *("socks6.net.poller", "socks6.relay.polled", "socks6.relay.pump", "socks6.relay.splice"),
 }
 EVERYTHING_IMPORTED: Final = """
 import tests.kit.elsewhere

@@ -9,7 +9,7 @@ import pytest
 from socks6.message.options import Multipath, StackOption, Tfo, Tos, Ttl
 from socks6.net.sockets import SocketStream
 from socks6.net.stackopts.adapter import IPPROTO_MPTCP
-from socks6.relay.streams import RelaySettings, relay
+from socks6.relay.streams import StreamRelay
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.packets import MPTCP, Packet
@@ -153,9 +153,7 @@ def test_the_relay_carries_it_both_ways(run: Run, two: Road) -> None:
                 await stream.send_eof()
 
             async with asyncio.TaskGroup() as group:
-                carried = group.create_task(
-                    relay(SocketStream(near), connection.stream, settings=RelaySettings())
-                )
+                carried = group.create_task(StreamRelay().relay(SocketStream(near), connection.stream))
                 group.create_task(talk(client, up, down))
                 group.create_task(talk(host, down, up))
             assert (carried.result().bytes_up, carried.result().bytes_down) == (len(up), len(down))

@@ -23,8 +23,8 @@ from socks6.protocol.server import ServerConversation
 from socks6.proxy.inbounds.base import linger, run_while_connected, stay_silent
 from socks6.proxy.inbounds.http import HttpInbound
 from socks6.proxy.inbounds.socks5_udp import Socks5Relay
-from socks6.relay.copy import Way
-from socks6.relay.delivery import PIECE, ROUNDS
+from socks6.relay.copy import CopiedStreams, CopyDirection
+from socks6.relay.delivery import PIECE_BYTES, PIECES_PER_CHECK
 from tests.kit.channels import EchoChannel
 from tests.kit.connection import ScriptedConnection
 from tests.kit.endless import EndlessStream
@@ -109,7 +109,9 @@ async def be_silent(stream: ByteStream) -> None:
 
 
 async def copy(stream: ByteStream) -> None:
-    await Way().copy(stream, stream)
+    direction = CopiedStreams(stream, stream).up
+    assert isinstance(direction, CopyDirection)
+    await direction.copy()
 
 
 READERS: dict[str, tuple[Reader, bytes]] = {
@@ -150,8 +152,10 @@ def test_whoever_reads_a_stream_that_is_never_dry_lets_others_run(run: Run, name
         stream = EndlessStream(lambda: pattern * (1 + 4096 // len(pattern)))
         await watched(reader(stream), stream)
         assert stream.longest <= 2 * EVENTS + 1  # each event may be answered
-        thrown_away = ROUNDS * PIECE if reader is linger else 0  # unseen, while what was said arrives
-        assert stream.most_bytes <= BUDGET + PIECE + thrown_away
+        thrown_away = (
+            PIECES_PER_CHECK * PIECE_BYTES if reader is linger else 0
+        )  # unseen, while what was said arrives
+        assert stream.most_bytes <= BUDGET + PIECE_BYTES + thrown_away
 
     run(scene())
 

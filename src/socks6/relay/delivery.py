@@ -9,11 +9,11 @@ from socks6.net.sockets import close_in_order, reset_on_close
 from socks6.net.stream import ByteStream
 
 SILENCE_SECONDS: Final = 10.0  # without one more byte acknowledged: then the rest is given up
-LONGEST_SECONDS: Final = 60.0
+MAX_SECONDS: Final = 60.0
 FIRST_PAUSE: Final = 0.001  # seconds between two looks, doubled each time: no event tells of acknowledgements
-LONGEST_PAUSE: Final = 0.1
-PIECE: Final = 65536
-ROUNDS: Final = 16  # pieces dropped in one look
+MAX_PAUSE: Final = 0.1
+PIECE_BYTES: Final = 65536
+PIECES_PER_CHECK: Final = 16  # pieces dropped in one look
 
 
 async def deliver(stream: ByteStream) -> None:
@@ -28,12 +28,12 @@ async def deliver(stream: ByteStream) -> None:
         return
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE
-    give_up_at = loop.time() + LONGEST_SECONDS
+    give_up_at = loop.time() + MAX_SECONDS
     silent_at = loop.time() + SILENCE_SECONDS
     while left and loop.time() < min(give_up_at, silent_at):
         _drop_input(stream)
         await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, MAX_PAUSE)
         before, left = left, stream.unacknowledged
         if left != before:
             silent_at = loop.time() + SILENCE_SECONDS
@@ -66,6 +66,6 @@ def _tcp_socket_of(stream: ByteStream) -> socket.socket | None:
 
 def _drop_input(stream: ByteStream) -> None:
     with contextlib.suppress(OSError):
-        for _ in range(ROUNDS):
-            if not stream.receive_nowait(PIECE):
+        for _ in range(PIECES_PER_CHECK):
+            if not stream.receive_nowait(PIECE_BYTES):
                 return

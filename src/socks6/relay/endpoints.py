@@ -1,17 +1,17 @@
-"""The two ends of a relay whose bytes go through this process, as its pumps want them: without waiting."""
+"""The two sides of a relay that `relay.pump` copies between: what reads and writes without waiting."""
 
 import socket as sockets
 from typing import Protocol
 
-from socks6.net.sockets import breaks_receiving, same_error
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
 
 
 class RelayEndpoint(Protocol):
-    """One side. Belongs to the relay; the stream that it stands for, to the relay's caller."""
+    """One side. Belongs to the relay; the stream that it stands for belongs to the relay's caller."""
 
     socket: sockets.socket  # for its events and its errors
+    announces_end: bool  # the stream says that it ends, so that an end is none where its socket broke
 
     @property
     def drained(self) -> bool:
@@ -29,21 +29,18 @@ class RelayEndpoint(Protocol):
     def end(self) -> bool:
         """Say that nothing more comes; return as `flush` does. Raises OSError."""
 
-    def broke(self, error: OSError) -> None:
-        """Take note of what befell the socket: then the end of what can be received is this error."""
-
 
 class SocketEndpoint:
     """A socket whose bytes are the stream's own."""
 
-    __slots__ = ("_failure", "_knows", "_rest", "drained", "socket")
+    __slots__ = ("_knows", "_rest", "announces_end", "drained", "socket")
 
     def __init__(self, sock: sockets.socket) -> None:
         self.socket = sock
         self.drained = False
         self._knows = sock.proto == sockets.IPPROTO_TCP  # others may give a short piece and have more
         self._rest = memoryview(b"")
-        self._failure: OSError | None = None
+        self.announces_end = False
 
     def receive(self, max_bytes: int) -> bytes | None:
         try:
@@ -51,8 +48,6 @@ class SocketEndpoint:
         except BlockingIOError:
             self.drained = True
             return None
-        if not data and self._failure is not None:
-            raise same_error(self._failure)
         self.drained = self._knows and len(data) < max_bytes
         return data
 
@@ -77,18 +72,15 @@ class SocketEndpoint:
         self.socket.shutdown(sockets.SHUT_WR)
         return True
 
-    def broke(self, error: OSError) -> None:
-        if breaks_receiving(error):
-            self._failure = self._failure or error
-
 
 class TlsEndpoint:
     """A stream over TLS."""
 
-    __slots__ = ("_stream", "socket")
+    __slots__ = ("_stream", "announces_end", "socket")
 
     def __init__(self, stream: TlsStream, carrier: sockets.socket) -> None:
         self.socket = carrier
+        self.announces_end = True
         self._stream = stream
 
     @property
@@ -107,9 +99,6 @@ class TlsEndpoint:
     def end(self) -> bool:
         self._stream.end_nowait()
         return self._stream.flush_nowait()
-
-    def broke(self, error: OSError) -> None:
-        """Nothing needs to be noted: an end that TLS does not announce is an error anyway."""
 
 
 def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:

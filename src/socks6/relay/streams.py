@@ -1,20 +1,23 @@
-"""Joins two streams and picks the data path: the kernel's where both sides are sockets, else copying."""
+"""Joins two streams by the best mover for them, and closes them when they are through."""
 
 import contextlib
 import sys
 from dataclasses import dataclass
 
 from socks6.net.stream import ByteStream
-from socks6.relay.copy import Copy
+from socks6.relay.copy import CopiedStreams
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
 from socks6.relay.idle import IdleMonitor
+from socks6.relay.joined import JoinedStreams
 from socks6.setting import setting
 from socks6.telemetry import Ending
 
 if sys.platform == "linux":
+    from socks6.net.poller import Poller
     from socks6.relay.endpoints import endpoint_of
-    from socks6.relay.pump import Pumped
-    from socks6.relay.splice import Kernel, Splice
+    from socks6.relay.pipes import Pipes
+    from socks6.relay.pump import pump_streams
+    from socks6.relay.splice import splice_streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +58,11 @@ class StreamRelay:
 
     def __init__(self, settings: RelaySettings | None = None) -> None:
         self._settings = settings or RelaySettings()
-        self._watch = IdleMonitor(
+        self._idle = IdleMonitor(
             idle_timeout=self._settings.idle_timeout, fin_timeout=self._settings.fin_timeout
         )
-        self._kernel: Kernel | None = None  # made when it is first needed, within the loop
+        self._poller: Poller | None = None  # both made when they are first needed, within the loop
+        self._pipes: Pipes | None = None
 
     async def relay(self, client: ByteStream, remote: ByteStream, *, first: bytes = b"") -> RelayResult:
         """Join two streams until both directions have ended; `first` goes to the remote first.
@@ -67,50 +71,66 @@ class StreamRelay:
         closed, too, should this process be killed meanwhile. Never raises OSError.
         """
         reset_if_killed(client, remote)
-        joined = self._watched_by_the_kernel(client, remote) or Copy(client, remote)
-        self._watch.add(joined)
+        joined = self._join(client, remote)
+        self._idle.add(joined)
         try:
             running = joined.run(first)
             del first  # it may be long, and this frame lives as long as the relay
             await running
             if joined.ending is Ending.DONE:
-                for stream in (client, remote):
-                    await _close(stream)
+                await _close(client)
+                await _close(remote)
             elif joined.up.ended and joined.down.ended:
-                self._watch.remove(joined)
-                await _close_broken((client, joined.down.clean), (remote, joined.up.clean))
+                self._idle.remove(joined)
+                await _close_broken((client, joined.down.complete), (remote, joined.up.complete))
         finally:
-            self._watch.remove(joined)
+            self._idle.remove(joined)
             joined.stop()
             client.abort()
             remote.abort()
+            joined.dissolve()
         return RelayResult(
-            bytes_up=joined.up.count, bytes_down=joined.down.count, ending=joined.ending, reason=joined.reason
+            bytes_up=joined.up.bytes_moved,
+            bytes_down=joined.down.bytes_moved,
+            ending=joined.ending,
+            reason=joined.reason,
         )
 
     def close(self) -> None:
         """Free what the relays shared; to be called when none runs any more. Idempotent."""
-        self._watch.close()
-        if self._kernel is not None:
-            self._kernel.close()
-            self._kernel = None
+        self._idle.close()
+        if self._poller is not None:
+            self._poller.close()
+            self._poller = None
+        if self._pipes is not None:
+            self._pipes.close()
 
-    def _watched_by_the_kernel(self, client: ByteStream, remote: ByteStream) -> "Splice | Pumped | None":
+    def _join(self, client: ByteStream, remote: ByteStream) -> JoinedStreams:
+        """Return the two streams joined by the best mover that there is for them."""
+        return (self._polled(client, remote) if sys.platform == "linux" else None) or CopiedStreams(
+            client, remote
+        )
+
+    def _polled(self, client: ByteStream, remote: ByteStream) -> JoinedStreams | None:
         """Return the two streams joined on the relay's epoll, None where there is no such thing."""
-        if sys.platform != "linux":
-            return None
-        ends = endpoint_of(client), endpoint_of(remote)
-        if ends[0] is None or ends[1] is None:
-            return None
-        if self._kernel is None:
-            try:
-                self._kernel = Kernel(self._settings.pipes)
-            except OSError:  # it needs a descriptor; the next relay may get one
-                return None
         raw = client.raw_socket, remote.raw_socket
         if self._settings.splice and raw[0] is not None and raw[1] is not None:
-            return Splice(raw[0], raw[1], self._kernel)
-        return Pumped(ends[0], ends[1], self._kernel.poller)
+            if (poller := self._shared_poller()) is None:
+                return None
+            pipes = self._pipes = self._pipes or Pipes(self._settings.pipes)
+            return splice_streams(raw[0], raw[1], poller, pipes)
+        sides = endpoint_of(client), endpoint_of(remote)
+        if sides[0] is None or sides[1] is None or (poller := self._shared_poller()) is None:
+            return None
+        return pump_streams(sides[0], sides[1], poller)
+
+    def _shared_poller(self) -> "Poller | None":
+        if self._poller is None:
+            try:
+                self._poller = Poller()
+            except OSError:  # it needs a descriptor; the next relay may get one
+                return None
+        return self._poller
 
 
 async def _close(stream: ByteStream) -> None:
@@ -123,7 +143,7 @@ async def _close(stream: ByteStream) -> None:
 async def _close_broken(*sides: tuple[ByteStream, bool]) -> None:
     """Close streams of a relay that broke, once they have delivered; in order where their peers got a whole stream.
 
-    A reset before would take back what the broken side had said.
+    A reset before would take back what the broken side had sent.
     """
     for stream, whole in sorted(sides, key=lambda side: side[0].unacknowledged):  # the broken one first
         await deliver(stream)
@@ -131,14 +151,3 @@ async def _close_broken(*sides: tuple[ByteStream, bool]) -> None:
             await _close(stream)
         else:
             stream.abort()
-
-
-async def relay(
-    client: ByteStream, remote: ByteStream, *, first: bytes = b"", settings: RelaySettings | None = None
-) -> RelayResult:
-    """Join two streams as `StreamRelay.relay` does. For one relay; many of them had better share a plane."""
-    plane = StreamRelay(settings)
-    try:
-        return await plane.relay(client, remote, first=first)
-    finally:
-        plane.close()

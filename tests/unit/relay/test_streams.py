@@ -12,7 +12,7 @@ import pytest
 from socks6.net.stream import ByteStream
 from socks6.net.transports.memory import memory_stream_pair
 from socks6.relay.delivery import deliver
-from socks6.relay.streams import RelayResult, StreamRelay, relay
+from socks6.relay.streams import RelayResult, StreamRelay
 from socks6.telemetry import Ending
 from tests.kit.footprint import Footprint
 from tests.kit.joined import PATHS, RESETTING, SOCKETS, joined, tcp_pair
@@ -368,28 +368,11 @@ def test_nothing_is_left_open(run: Run, path: str) -> None:
     run(play())
 
 
-def test_one_relay_needs_no_plane(run: Run) -> None:
-    async def play() -> None:
-        before = Footprint.of().descriptors
-        (client, ours), (theirs, remote) = tcp_pair(), tcp_pair()
-        async with asyncio.TaskGroup() as group:
-            relaying = group.create_task(relay(ours, theirs, first=b"hello"))
-            assert await receive_exactly(remote, 5) == b"hello"
-            await client.send_eof()
-            await remote.send_eof()
-            assert (await relaying).ending is Ending.DONE
-        await client.aclose()
-        await remote.aclose()
-        assert Footprint.of().descriptors <= before
-
-    run(play())
-
-
 def test_a_stream_without_a_socket_is_copied(run: Run) -> None:
     async def play() -> None:
         (client, ours), (theirs, remote) = memory_stream_pair(), tcp_pair()
         async with asyncio.TaskGroup() as group:
-            group.create_task(relay(ours, theirs))
+            group.create_task(StreamRelay().relay(ours, theirs))
             await client.send(b"hello")
             assert await receive_exactly(remote, 5) == b"hello"
             await client.aclose()

@@ -12,7 +12,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("only Linux has epoll", allow_module_level=True)
 
-from socks6.relay.poller import LAST, READABLE, WRITABLE, Poller
+from socks6.net.poller import LAST, READABLE, WRITABLE, Poller
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 from tests.kit.streams import turns, until
