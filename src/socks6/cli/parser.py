@@ -249,7 +249,7 @@ def _bind(parser: argparse.ArgumentParser) -> None:
         "--verbose",
         dest="verbosity",
         action="count",
-        help="log each connection on standard error; -vv more",
+        help="log each connection on standard error; -vv more, -vvv every message",
     )
     _add_dialect(parser)
 

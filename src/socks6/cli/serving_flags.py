@@ -247,7 +247,7 @@ def _add_process(group: Group) -> None:
         "--verbose",
         dest="verbosity",
         action="count",
-        help="log each connection on standard error; -vv every event",
+        help="log each connection on standard error; -vv every event, -vvv every message",
     )
     group.add_argument(
         "--log-destinations",

@@ -34,7 +34,7 @@ class ProxyConnector:
     ) -> None:
         """Read the files that the URL names. Raises ConfigurationError."""
         self._resolver = resolver or Resolver(lifetimes=FOR_ONE_NAME)
-        self._url = url
+        self.url: Final = url
         self._dial = dial
         self._fast_open = fast_open
         transport = "" if dial else url.transport
@@ -70,11 +70,9 @@ class ProxyConnector:
                     return stream
             stream = await self._reach(ask.client_leg_options, ask.early_data)
         except TlsFailed as error:
-            raise type(error)(f"cannot reach the proxy {self._url}: {error}") from error
+            raise type(error)(f"cannot reach the proxy {self.url}: {error}") from error
         except OSError as error:
-            raise ProxyUnreachable(
-                f"cannot reach the proxy {self._url}: {error.strerror or error}"
-            ) from error
+            raise ProxyUnreachable(f"cannot reach the proxy {self.url}: {error.strerror or error}") from error
         if (sock := stream.attribute(socket.socket)) is not None:
             self._peers.watch(sock)
         return stream
@@ -87,7 +85,7 @@ class ProxyConnector:
     def doubt(self) -> None:
         """Look the proxy's name up again for the next request: nothing answered at its last address."""
         if not self._dial:
-            self._resolver.doubt(self._url.host)
+            self._resolver.doubt(self.url.host)
 
     def close(self) -> None:
         """Close each QUIC connection as soon as it has no streams. Idempotent."""
@@ -112,16 +110,16 @@ class ProxyConnector:
         stream: ByteStream
         if self._tls is not None:
             stream = await self._tls.connect(options=client_leg_options, fast_open=self._fast_open)
-        elif self._dial is None and not self._url.path:
+        elif self._dial is None and not self.url.path:
             return await connect_tcp(
-                self._url.host,
-                self._url.port,
+                self.url.host,
+                self.url.port,
                 options=client_leg_options,
                 fast_open=early_data,
                 resolver=self._resolver,
             )
         else:
-            stream = await (self._dial() if self._dial else connect_unix(self._url.path))
+            stream = await (self._dial() if self._dial else connect_unix(self.url.path))
             if stream.raw_socket is not None:
                 apply_options(stream.raw_socket, client_leg_options, Leg.CLIENT_PROXY)
         try:
@@ -151,7 +149,7 @@ class ProxyConnector:
             logging.getLogger("socks6").warning(
                 "QUIC unreachable, falling back to TLS for %d s proxy=%s reason=%r",
                 QUIC_BLOCKED_SECONDS,
-                self._url,
+                self.url,
                 error.strerror or str(error) or "no answer",
             )
             return None

@@ -44,6 +44,7 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
+from socks6.net.wire_log import wire_trace
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import (
     AuthenticationAccepted,
@@ -191,7 +192,9 @@ class Requester:
         options = self.session.leave(_now())
         if not options:
             return
-        conversation = ClientConversation(_noop_request(options), dialect=self._dialect)
+        conversation = ClientConversation(
+            _noop_request(options), dialect=self._dialect, trace=wire_trace(self._connector.url)
+        )
         with contextlib.suppress(OSError, Socks6Error):
             async with asyncio.timeout(TEARDOWN_SECONDS):
                 stream = await self._connector.connect(StreamRequest(Command.NOOP))
@@ -249,6 +252,7 @@ class Requester:
             dialect=self._dialect,
             table=self._option_table,
             announcements=backlog,
+            trace=wire_trace(self._connector.url),
         )
         # § TCP Fast Open on the Client-Proxy Leg: data in the SYN, and 0-RTT data, may arrive twice
         early = self._connector.may_send_early(

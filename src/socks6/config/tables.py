@@ -59,7 +59,7 @@ class Top(Table):
     quiet_failures: bool | None = None
     ignore_fragmented: bool | None = None
     optimistic: bool | None = None
-    verbose: Annotated[int, Meta(ge=0, le=2)] | None = None
+    verbose: Annotated[int, Meta(ge=0, le=3)] | None = None
     log_destinations: bool | None = None
     loop: str | None = None
     stack: list[object] | None = None

@@ -17,6 +17,7 @@ from socks6.message.datagrams import (
     datagram_prefix,
 )
 from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.protocol.machine import Trace
 
 INITIAL_SECONDS: Final = 120.0  # what a client gets to send its first datagram
 
@@ -37,7 +38,13 @@ class ServerAssociation:
     """
 
     def __init__(
-        self, association_id: int, dialect: Dialect, *, deadline: float, reports: bool = False
+        self,
+        association_id: int,
+        dialect: Dialect,
+        *,
+        deadline: float,
+        reports: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self.id: Final = association_id
         self.dialect: Final = dialect
@@ -46,7 +53,9 @@ class ServerAssociation:
         self.layout = dialect.datagram_layout  # the client's, once it has shown it
         self._deadline = deadline
         self._reports = reports
-        self._outgoing = AssociationInitialization(association_id=association_id).encode(dialect)
+        self._trace = trace
+        self._outgoing = b""
+        self._send(AssociationInitialization(association_id=association_id))
 
     def admit(self, association_id: int, path: Hashable, layout: DatagramLayout) -> bool:
         """Return whether a well-formed Datagram message that came on `path` is the owner's; else it is to be dropped.
@@ -61,7 +70,7 @@ class ServerAssociation:
             return False
         self.state = AssociationState.CONFIRMED
         self.path, self.layout = path, layout
-        self._outgoing += AssociationConfirmation(association_id=self.id).encode(self.dialect)
+        self._send(AssociationConfirmation(association_id=self.id))
         return True
 
     def prefix(self, host: str, port: int) -> DatagramPrefix:
@@ -93,6 +102,11 @@ class ServerAssociation:
     def close(self) -> None:
         """Admit nothing more: the stream has ended. Idempotent."""
         self.state = AssociationState.CLOSED
+
+    def _send(self, message: AssociationInitialization | AssociationConfirmation) -> None:
+        self._outgoing += message.encode(self.dialect)
+        if self._trace is not None:
+            self._trace(">", message)
 
 
 def opens_only(host: str, port: int, size: int) -> bool:

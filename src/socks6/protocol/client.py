@@ -34,6 +34,7 @@ from socks6.protocol.events import (
     Violation,
     ViolationKind,
 )
+from socks6.protocol.machine import Trace
 from socks6.protocol.methods.base import ClientMethod, check_methods
 from socks6.protocol.states import CLIENT_TRANSITIONS, ClientState, ClientStep
 
@@ -63,7 +64,7 @@ class ClientConversation:
 
     Its first bytes to send are the request and the initial data, together. `methods` are what we can prove
     ourselves with; `options` are sent along; `deadline` bounds each wait for the proxy's handshake bytes,
-    None for never. Raises ValueError for a request that cannot be written, two methods of one number, method 6
+    None for never; `trace` sees every message. Raises ValueError for a request that cannot be written, two methods of one number, method 6
     (§ SSL Authentication), or more initial data than a negotiation allows (§ Authentication Method options).
     """
 
@@ -77,6 +78,7 @@ class ClientConversation:
         dialect: Dialect = DRAFT_12,
         table: OptionTable = STANDARD,
         announcements: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self.state = ClientState.AWAITING_AUTHENTICATION
         check_methods([method.number for method in methods])
@@ -85,6 +87,7 @@ class ClientConversation:
         self._dialect = dialect
         self._table = table
         self._announcements = announcements
+        self._trace = trace
         self._events: deque[ClientEvent] = deque()
         self._received = bytearray()
         self._layout: DatagramLayout | None = None  # of an association's messages, if not the dialect's
@@ -107,6 +110,8 @@ class ClientConversation:
             ),
         )
         self._outgoing = bytearray(self._request.encode(dialect) + initial_data)
+        if trace is not None:
+            trace(">", self._request)
 
     # What comes in.
 
@@ -182,6 +187,8 @@ class ClientConversation:
         if isinstance(message, DatagramError):
             raise LocalProtocolError("clients must not send Error messages")  # § Reporting ICMP Errors
         self._outgoing += message.encode(self._dialect, layout)
+        if self._trace is not None:
+            self._trace(">", message)
 
     # Inside.
 
@@ -232,12 +239,14 @@ class ClientConversation:
 
     def _take(self, message: bytes) -> None:
         """Take one whole message from the proxy."""
-        if self.state is ClientState.AWAITING_PEER:
-            self._take_peer(OperationReply.decode(message, self._dialect, self._table))
-        elif self.state is ClientState.AWAITING_OPERATION:
-            self._take_operation(OperationReply.decode(message, self._dialect, self._table))
-        elif self.state is ClientState.ASSOCIATED:
+        if self.state is ClientState.ASSOCIATED:
             self._take_message(message)
+        elif self.state in {ClientState.AWAITING_PEER, ClientState.AWAITING_OPERATION}:
+            reply = OperationReply.decode(message, self._dialect, self._table)
+            if self._trace is not None:
+                self._trace("<", reply)
+            take = self._take_peer if self.state is ClientState.AWAITING_PEER else self._take_operation
+            take(reply)
         else:
             self._take_authentication(AuthenticationReply.decode(message, self._dialect, self._table))
 
@@ -246,9 +255,13 @@ class ClientConversation:
             message, layout = decode_message(data, self._dialect, self._layout)
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
+        if self._trace is not None:
+            self._trace("<", message)
         self._events.append(AssociationMessageReceived(message=message, layout=layout))
 
     def _take_authentication(self, reply: AuthenticationReply) -> None:
+        if self._trace is not None:
+            self._trace("<", reply)
         if reply.type == AuthenticationType.SUCCEEDED:
             self._take_authentication_data(reply, accepted=True)
             self._move(ClientStep.ACCEPTED)

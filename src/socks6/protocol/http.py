@@ -32,6 +32,7 @@ from socks6.message.http import (
 )
 from socks6.protocol.events import Ended, Violation, ViolationKind
 from socks6.protocol.http_leg import MAX_HEAD_SIZE, HttpLeg
+from socks6.protocol.machine import Trace
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 
 MAX_DISCARDED: Final = 65_536  # so much of a refused request's body is read to keep its connection
@@ -85,8 +86,10 @@ class HttpConversation(HttpLeg):
     connection has to be closed. A call out of turn raises LocalProtocolError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None) -> None:
+        """`trace` sees the method, host and port of each request, and each response's status."""
         super().__init__(h11.SERVER)
+        self._trace = trace
         self._request: h11.Request | None = None
 
     @property
@@ -165,6 +168,12 @@ class HttpConversation(HttpLeg):
     # Inside.
 
     @override
+    def _push(self, event: h11.Event) -> None:
+        super()._push(event)
+        if self._trace is not None and isinstance(event, h11.Response | h11.InformationalResponse):
+            self._trace(">", event.status_code)
+
+    @override
     def _feed(self) -> bool:
         if self._h11.their_state is h11.IDLE and self._pending and not self._unparsed_size():
             end = self._pending.find(b"\n") + 1
@@ -211,9 +220,11 @@ class HttpConversation(HttpLeg):
             self._pull()  # its end, which h11 tells on its own
         if request.method == b"CONNECT":
             host, port = decode_authority(request.target)
+            self._trace_request(request, host, port)
             return TunnelRequested(host=host, port=port, credentials=credentials)
         upgrading = request.http_version == b"1.1" and wanted_upgrades(fields) != b""
         target = decode_absolute(request.target, upgrading=upgrading)
+        self._trace_request(request, target.host, target.port)
         head = RequestHead(
             method=request.method,
             target=target.origin_form(request.method),
@@ -222,6 +233,10 @@ class HttpConversation(HttpLeg):
         return ForwardRequested(
             host=target.host, port=target.port, credentials=credentials, head=head, has_body=has_body
         )
+
+    def _trace_request(self, request: h11.Request, host: str, port: int) -> None:
+        if self._trace is not None:
+            self._trace("<", f"{request.method.decode()} {host}:{port}")
 
     def _check_framing(self, request: h11.Request, fields: Fields) -> None:
         """Refuse what another reader may understand in another way (RFC 9112 §11.2)."""

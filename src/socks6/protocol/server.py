@@ -33,6 +33,7 @@ from socks6.protocol.events import (
     Violation,
     ViolationKind,
 )
+from socks6.protocol.machine import Trace
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.states import SERVER_TRANSITIONS, ServerState, ServerStep
 
@@ -52,7 +53,8 @@ class ServerConversation:
 
     The driver answers each event by the method that the event names; a call out of turn raises
     LocalProtocolError. `methods` are tried in their order; None required means that anybody is let in.
-    `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces.
+    `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces; `trace`
+    sees every message.
     Raises ValueError for method 6 (§ SSL Authentication).
     """
 
@@ -66,6 +68,7 @@ class ServerConversation:
         table: OptionTable = STANDARD,
         quiet: bool = False,
         whole_request: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self.state = ServerState.AWAITING_REQUEST
         self.authenticated = False  # whether the client is known, or nobody needs to be
@@ -77,6 +80,7 @@ class ServerConversation:
         self._table = table
         self._quiet = quiet
         self._whole_request = whole_request
+        self._trace = trace
         self._events: deque[ServerEvent] = deque()
         self._received = bytearray()
         self._initial = bytearray()  # initial data that a slow method's bytes follow
@@ -179,7 +183,7 @@ class ServerConversation:
             type=AuthenticationType.SUCCEEDED,
             options=(*self._admission.reply_options(accepted=True), *options),
         )
-        self._outgoing += reply.encode(self._dialect)
+        self._send(reply)
 
     def refuse(self, options: tuple[Option, ...] = (), *, reason: str) -> None:
         """Queue a final, failing Authentication Reply (an invalid session, a spent token, a ban).
@@ -208,18 +212,20 @@ class ServerConversation:
             self._move(step)
             if self._with_success:
                 reply = replace(reply, options=(*reply.options, *self._with_success))
-        self._outgoing += reply.encode(self._dialect)
+        self._send(reply)
         self._advance()
 
     def send_announcement(self, reply: OperationReply) -> None:
         """Queue the address of a peer that waits for an accept-BIND (dialect 212)."""
         self._move(ServerStep.ANNOUNCE)
-        self._outgoing += reply.encode(self._dialect)
+        self._send(reply)
 
     def send_message(self, message: AssociationMessage, layout: DatagramLayout | None = None) -> None:
         """Queue a UDP association message on the stream."""
         self._require(ServerState.ASSOCIATED)
         self._outgoing += message.encode(self._dialect, layout)
+        if self._trace is not None:
+            self._trace(">", message)
 
     def expect_layout(self, layout: DatagramLayout) -> None:
         """Read messages in this layout where both fit: the client has shown that it writes it."""
@@ -266,6 +272,8 @@ class ServerConversation:
         self._take_request(request)
 
     def _take_request(self, request: Request) -> None:
+        if self._trace is not None:
+            self._trace("<", request)
         advertisement = find(request.options, AuthenticationMethodAdvertisement)
         initial = advertisement.initial_data_length if advertisement else 0
         if initial > MAX_INITIAL_DATA:
@@ -306,8 +314,7 @@ class ServerConversation:
         self._move(ServerStep.SELECT)
         if self._request is not None and self._request.command == Command.CONNECT:
             self._initial_left = selected.initial_data_length
-        reply = AuthenticationReply(type=AuthenticationType.FAILED, options=selected.options)
-        self._outgoing += reply.encode(self._dialect)
+        self._send(AuthenticationReply(type=AuthenticationType.FAILED, options=selected.options))
         self._outgoing += self._admission.data_to_send()
         self._advance()
 
@@ -350,19 +357,28 @@ class ServerConversation:
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
         if isinstance(message, Datagram):  # clients have no other to send
+            if self._trace is not None:
+                self._trace("<", message)
             self._events.append(AssociationMessageReceived(message=message, layout=layout))
 
     def _refuse(self, options: tuple[Option, ...], reason: str) -> None:
         self._move(ServerStep.REFUSE)
         reply = AuthenticationReply(type=AuthenticationType.FAILED, options=options)
         if self.authenticated or not self._quiet:
-            self._outgoing += reply.encode(self._dialect)
+            self._send(reply)
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
+
+    def _send(self, reply: AuthenticationReply | OperationReply) -> None:
+        self._outgoing += reply.encode(self._dialect)
+        if self._trace is not None:
+            self._trace(">", reply)
 
     def _violate(self, kind: ViolationKind, reason: str, answer: bytes = b"") -> None:
         self._move(ServerStep.VIOLATION)
-        if not self._quiet:
+        if answer and not self._quiet:
             self._outgoing += answer
+            if self._trace is not None:
+                self._trace(">", answer)  # replies without options
         self._received.clear()
         self._events.append(Violation(kind=kind, reason=reason))
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message import socks4, socks5
@@ -14,7 +14,10 @@ from socks6.message.socks4 import Socks4Reply, Socks4Request, Socks4Result
 from socks6.message.socks5 import Socks5Greeting, Socks5MethodSelection, Socks5Reply, Socks5Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
 from socks6.protocol.events import CredentialsOffered, Ended, Violation, ViolationKind
+from socks6.protocol.machine import Trace
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
+
+MessageT = TypeVar("MessageT")
 
 
 class Socks5State(Enum):
@@ -108,12 +111,13 @@ class Socks5Conversation:
 
     The driver answers each event by the method that the event names; a call out of turn raises
     LocalProtocolError. Where authentication is not required, a client that can do without is let in at once,
-    and whatever the others offer is for the driver to accept.
+    and credentials that others offer are for the driver to accept. `trace` sees every message.
     """
 
-    def __init__(self, *, authentication_required: bool) -> None:
+    def __init__(self, *, authentication_required: bool, trace: Trace | None = None) -> None:
         self.state = Socks5State.AWAITING_GREETING
         self._required = authentication_required
+        self._trace = trace
         self._request: Socks4Request | Socks5Request | None = None
         self._events: deque[Socks5Event] = deque()
         self._received = bytearray()
@@ -168,13 +172,13 @@ class Socks5Conversation:
     def verified(self, *, accepted: bool) -> None:
         """Say whether the offered credentials hold."""
         self._move(Socks5Step.ACCEPT if accepted else Socks5Step.REJECT)
-        self._outgoing += (ACCEPTED if accepted else REJECTED).encode()
+        self._send(ACCEPTED if accepted else REJECTED)
         self._advance()
 
     def cannot_verify(self) -> None:
         """Say that nobody can tell now whether the offered credentials hold."""
         self._move(Socks5Step.REJECT)
-        self._outgoing += UNKNOWN.encode()
+        self._send(UNKNOWN)
 
     def send_success(self, host: str, port: int) -> None:
         """Queue the successful reply with the proxy's end of the far leg; BIND's second one has the peer's."""
@@ -208,13 +212,25 @@ class Socks5Conversation:
     def _take(self, message: bytes) -> None:
         """Act upon one whole message; which one, the state and its first byte say."""
         if self.state is Socks5State.AWAITING_CREDENTIALS:
-            self._take_credentials(UsernamePassword.decode(message))
+            self._take_credentials(self._received_message(UsernamePassword.decode(message)))
         elif self.state is Socks5State.AWAITING_REQUEST:
-            self._take_request(Socks5Request.decode(message))
+            self._take_request(self._received_message(Socks5Request.decode(message)))
         elif message[0] == socks4.VERSION:
-            self._take_socks4(Socks4Request.decode(message))
+            self._take_socks4(self._received_message(Socks4Request.decode(message)))
         else:
-            self._take_greeting(Socks5Greeting.decode(message))
+            self._take_greeting(self._received_message(Socks5Greeting.decode(message)))
+
+    def _received_message(self, message: MessageT) -> MessageT:
+        if self._trace is not None:
+            self._trace("<", message)
+        return message
+
+    def _send(
+        self, message: UsernamePasswordReply | Socks4Reply | Socks5Reply | Socks5MethodSelection
+    ) -> None:
+        self._outgoing += message.encode()
+        if self._trace is not None:
+            self._trace(">", message)
 
     def _take_socks4(self, request: Socks4Request) -> None:
         if self._required:
@@ -226,7 +242,7 @@ class Socks5Conversation:
         for method, step in METHODS[self._required].items():
             if method in greeting.methods:
                 self._move(step)
-                self._outgoing += Socks5MethodSelection(method=method).encode()
+                self._send(Socks5MethodSelection(method=method))
                 return
         refusal = Socks5MethodSelection(method=Method.NO_ACCEPTABLE)
         self._refuse(f"no acceptable method among {greeting.methods}", refusal)
@@ -243,24 +259,24 @@ class Socks5Conversation:
 
     def _reply(self, code: int, host: str = socks5.NO_ADDRESS, port: int = 0) -> None:
         if isinstance(self._request, Socks4Request):
-            self._outgoing += Socks4Reply(code=socks4.result_for(code), host=host, port=port).encode()
+            self._send(Socks4Reply(code=socks4.result_for(code), host=host, port=port))
         else:
-            self._outgoing += Socks5Reply(code=socks5.reply_code_for(code), host=host, port=port).encode()
+            self._send(Socks5Reply(code=socks5.reply_code_for(code), host=host, port=port))
 
     def _refuse(self, reason: str, answer: Socks4Reply | Socks5MethodSelection) -> None:
         self._move(Socks5Step.REFUSE)
-        self._outgoing += answer.encode()
+        self._send(answer)
         self._received.clear()
         self._events.append(MethodRefused(reason=reason))
 
     def _violate(self, reason: str, code: int = ReplyCode.GENERAL_FAILURE) -> None:
         """Queue what answer the message that went wrong has, and close."""
         if self.state is Socks5State.AWAITING_CREDENTIALS:
-            self._outgoing += REJECTED.encode()
+            self._send(REJECTED)
         elif self.state is Socks5State.AWAITING_REQUEST:
-            self._outgoing += Socks5Reply(code=code).encode()
+            self._send(Socks5Reply(code=code))
         elif self._received[0] == socks4.VERSION:
-            self._outgoing += Socks4Reply(code=Socks4Result.REJECTED).encode()
+            self._send(Socks4Reply(code=Socks4Result.REJECTED))
         self._move(Socks5Step.VIOLATION)
         self._received.clear()
         self._events.append(Violation(kind=ViolationKind.MALFORMED, reason=reason))

@@ -142,7 +142,7 @@ def test_a_proxy_that_left_silence_behind_is_found_too(run: Run, tmp_path: Path,
             await resolver.resolve("proxy.example", 1)
             resolver._answers[b"proxy.example"].since -= 10.0
             names.found = ("127.0.0.1",)
-            with silence("127.0.0.9", way._url.port):
+            with silence("127.0.0.9", way.url.port):
                 (await way.connect(StreamRequest(Command.NOOP))).abort()
 
     run(scene())

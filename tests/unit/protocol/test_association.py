@@ -128,3 +128,13 @@ def test_a_closed_association_admits_nobody() -> None:
 )
 def test_an_empty_datagram_to_nobody_only_opens(host: str, port: int, size: int, only: bool) -> None:
     assert opens_only(host, port, size) is only
+
+
+def test_its_messages_can_be_traced() -> None:
+    seen: list[tuple[str, object]] = []
+    fresh = ServerAssociation(ID, DRAFT_12, deadline=120.0, trace=lambda *message: seen.append(message))
+    fresh.admit(ID, "path", DRAFT)
+    assert seen == [
+        (">", AssociationInitialization(association_id=ID)),
+        (">", AssociationConfirmation(association_id=ID)),
+    ]

@@ -423,3 +423,23 @@ def test_authentication_data_reaches_the_method_that_it_is_for() -> None:
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
     assert ours.told == [(two_stage.CHALLENGE + bytes(3), None), (None, True)]
+
+
+def test_every_message_can_be_traced() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def trace(direction: str, message: object) -> None:
+        seen.append((direction, type(message).__name__))
+
+    scene = asked(Command.UDP_ASSOCIATE, trace=trace)
+    scene >> received("06 00 0000", BOUND, "06 01 000c 0102030405060708")
+    while scene.machine.next_event() is not None:
+        pass
+    scene.machine.send_message(Datagram(association_id=1, host="192.0.2.1", port=1, data=b""))
+    assert seen == [
+        (">", "Request"),
+        ("<", "AuthenticationReply"),
+        ("<", "OperationReply"),
+        ("<", "AssociationInitialization"),
+        (">", "Datagram"),
+    ]

@@ -227,3 +227,40 @@ def test_what_goes_with_success_does_not_go_with_failure() -> None:
     scene = operating(Command.CONNECT, with_success=(SessionId(id=b"abcd"),))
     scene.machine.send_reply(OperationReply(code=5))
     scene << sent("06 05 0000 0000 00 01 00000000")
+
+
+def test_every_message_can_be_traced() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def trace(direction: str, message: object) -> None:
+        seen.append((direction, type(message).__name__))
+
+    machine = ServerConversation(methods={}, authentication_required=False, deadline=10.0, trace=trace)
+    machine.receive_data(bytes.fromhex("06 03 0000 0000 00 01 00000000"), 0.0)
+    machine.next_event()
+    machine.authenticate()
+    machine.next_event()
+    machine.send_authenticated()
+    machine.send_reply(OperationReply(code=0, host="127.0.0.1", port=1))
+    machine.send_message(AssociationConfirmation(association_id=1))
+    machine.receive_data(Datagram(association_id=1, host="192.0.2.1", port=1, data=b"").encode(), 0.0)
+    assert machine.next_event() is not None
+    assert seen == [
+        ("<", "Request"),
+        (">", "AuthenticationReply"),
+        (">", "OperationReply"),
+        (">", "AssociationConfirmation"),
+        ("<", "Datagram"),
+    ]
+
+
+def test_an_answer_to_rubbish_is_traced() -> None:
+    seen: list[object] = []
+    machine = ServerConversation(
+        methods={},
+        authentication_required=False,
+        deadline=10.0,
+        trace=lambda direction, message: seen.extend((direction, message)),
+    )
+    machine.receive_data(b"GET", 0.0)
+    assert seen == [">", b"\x06"]

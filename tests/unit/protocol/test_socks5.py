@@ -297,3 +297,19 @@ def test_a_client_that_leaves_while_it_waits_for_a_peer_is_gone() -> None:
     play.machine.data_to_send()
     play >> eof << Ended(reason="the client closed its side") << nothing
     assert play.machine.state is Socks5State.CLOSING
+
+
+def test_every_message_can_be_traced() -> None:
+    seen: list[tuple[str, str]] = []
+    machine = Socks5Conversation(
+        authentication_required=False,
+        trace=lambda direction, message: seen.append((direction, type(message).__name__)),
+    )
+    machine.receive_data(bytes.fromhex("05 01 00 05 01 00 01 7f000001 0050"), 0.0)
+    machine.send_success("127.0.0.1", 1)
+    assert seen == [
+        ("<", "Socks5Greeting"),
+        (">", "Socks5MethodSelection"),
+        ("<", "Socks5Request"),
+        (">", "Socks5Reply"),
+    ]

@@ -10,6 +10,7 @@ from socks6.errors import AuthenticationBusy, OperationFailed
 from socks6.message.codes import Command
 from socks6.message.http import BUSY
 from socks6.net.machine_io import flush, next_event
+from socks6.net.wire_log import wire_trace
 from socks6.policy.identity import Identity
 from socks6.protocol.events import Ended, Violation
 from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, TunnelRequested
@@ -55,7 +56,7 @@ class _HttpClient:
         self._connection = connection
         self._stream = connection.stream
         self._settings = settings
-        self._conversation = HttpConversation()
+        self._conversation = HttpConversation(wire_trace(connection.source))
         self._forwarder = Forwarder(
             self._conversation,
             connection,

@@ -14,6 +14,7 @@ from socks6.message.socks5 import NO_ADDRESS
 from socks6.net.bind import ANYWHERE, family_of, unmapped
 from socks6.net.machine_io import flush, next_event
 from socks6.net.stream import Endpoint
+from socks6.net.wire_log import wire_trace
 from socks6.policy.identity import Identity
 from socks6.protocol.events import CredentialsOffered, Ended, Violation
 from socks6.protocol.methods.base import Credentials
@@ -48,7 +49,9 @@ class Socks5Inbound(Inbound):
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         """See `Inbound.serve`."""
-        conversation = Socks5Conversation(authentication_required=connection.authentication_required)
+        conversation = Socks5Conversation(
+            authentication_required=connection.authentication_required, trace=wire_trace(connection.source)
+        )
         if initial_data:
             conversation.receive_data(initial_data, asyncio.get_running_loop().time())
         request = await self._receive(conversation, connection)

@@ -42,6 +42,7 @@ from socks6.net.encryption.contexts import ALPN
 from socks6.net.machine_io import DeferredWrite, flush, next_event
 from socks6.net.stackopts.received import syn_brought_data
 from socks6.net.stream import AcceptedPeer, Endpoint
+from socks6.net.wire_log import wire_trace
 from socks6.policy.identity import Identity
 from socks6.protocol.events import (
     Authenticated,
@@ -131,6 +132,7 @@ class Socks6Inbound(Inbound):
             table=self._option_table,
             quiet=self._quiet,
             whole_request=self._ignore_fragmented,
+            trace=wire_trace(connection.source),
         )
         if initial_data:
             conversation.receive_data(initial_data, asyncio.get_running_loop().time())

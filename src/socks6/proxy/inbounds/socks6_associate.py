@@ -11,6 +11,7 @@ from socks6.message.options import UdpError, find
 from socks6.message.replies import OperationReply
 from socks6.net.machine_io import flush, next_event
 from socks6.net.stream import ByteStream
+from socks6.net.wire_log import wire_trace
 from socks6.protocol.association import ServerAssociation
 from socks6.protocol.events import AssociationMessageReceived, MessagesIgnored, Violation
 from socks6.protocol.server import ServerConversation
@@ -61,6 +62,7 @@ class _ServedAssociation:
             conversation.dialect,
             deadline=loop.time() + datagrams.initial_timeout,
             reports=wish is not None and wish.availability == Availability.YES,
+            trace=wire_trace(connection.source),
         )
         self._outbox = Outbox(connection.stream)
         self._relay = AssociationRelay(
