@@ -39,6 +39,35 @@ class BindingRegistry:
         self._by_port: dict[int, list[BacklogListener]] = {}
         self._drawn: dict[tuple[Holder, int], float] = {}  # until when, the oldest first
 
+    def hold(
+        self, binding: Binding, holder: Holder, *, drawn: bool, on_this_machine: bool
+    ) -> Callable[[], None]:
+        """Note a binding that `limits` counted; return what counts it out again, which is idempotent.
+
+        `drawn` is whether its port was not the client's choice.
+        """
+        places = binding.places if on_this_machine else ()
+        left = False
+
+        def remember() -> None:
+            if drawn and on_this_machine:
+                self.remember(holder, binding.bound.port, asyncio.get_running_loop().time())
+
+        def leave() -> None:
+            nonlocal left
+            if left:
+                return
+            left = True
+            remember()
+            self.limits.leave(holder)
+            for place in places:
+                self.places.remove(place, udp=False)
+
+        remember()
+        for place in places:
+            self.places.add(place, udp=False)
+        return leave
+
     def remember(self, holder: Holder, port: int, now: float) -> None:
         """Let a holder name a port again that was drawn for it: it binds anew for each peer."""
         self._drawn.pop((holder, port), None)
@@ -76,6 +105,26 @@ class BacklogListener(Binding):
     they are announced are they accepted ahead, again no more than the backlog.
     """
 
+    __slots__ = (
+        "_ahead",
+        "_binding",
+        "_changed",
+        "_closed",
+        "_hosts",
+        "_on_close",
+        "_room",
+        "_waiters",
+        "announces",
+        "backlog",
+        "bound",
+        "options",
+        "owner",
+    )
+
+    bound: Endpoint
+    options: tuple[StackOption, ...]
+    backlog: int
+
     def __init__(
         self,
         binding: Binding,
@@ -92,9 +141,9 @@ class BacklogListener(Binding):
         self.owner: Final = owner
         self.announces: Final = announces
         self._binding = binding
-        self._bound = bound
-        self._options = options
-        self._backlog = backlog
+        self.bound = bound
+        self.options = options
+        self.backlog = backlog
         self._hosts = _spellings(binding.bound.host, bound.host, asked_for)
         self._waiters: dict[AcceptWaiter, None] = {}
         self._ahead: deque[AcceptedPeer] = deque()
@@ -102,21 +151,6 @@ class BacklogListener(Binding):
         self._room = asyncio.Event()  # a waiter has left, or the listener is closed
         self._on_close = on_close
         self._closed = False
-
-    @property
-    @override
-    def bound(self) -> Endpoint:
-        return self._bound
-
-    @property
-    @override
-    def options(self) -> tuple[StackOption, ...]:
-        return self._options
-
-    @property
-    @override
-    def backlog(self) -> int:
-        return self._backlog
 
     @property
     def port(self) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from typing_extensions import override
@@ -28,7 +28,7 @@ from socks6.proxy.commands import (
     options_of,
     reachable,
 )
-from socks6.proxy.limits import Holder, holder_of
+from socks6.proxy.limits import holder_of
 from socks6.proxy.settings import BindSettings
 
 MAX_BIND_ADDRESSES: Final = 32  # sockets of one BIND; a machine with more has one for all of them
@@ -162,32 +162,35 @@ class _BindOperation:
         except BaseException:
             bindings.limits.leave(self._holder)
             raise
-        counted = _CountedBinding(
-            binding, bindings, self._holder, drawn=not self._named_port, on_this_machine=resolves
-        )
+        leave = bindings.hold(binding, self._holder, drawn=not self._named_port, on_this_machine=resolves)
+
+        async def close() -> None:
+            leave()
+            await binding.aclose()
+
         try:
             if self._granted(binding):
-                return self._backlog_listener(binding, counted)
+                return self._backlog_listener(binding, leave)
             return _SinglePeerBinding(
                 bound=self._reachable(binding),
                 options=self._listening_options(binding),
                 wait=binding.accept,
-                leave=counted.aclose,
+                leave=close,
                 peer_options=self._peer_options,
                 seconds=self._settings.accept_timeout,
             )
         except OSError as error:  # out of descriptors, for instance, while it is asked what is in force
-            await counted.aclose()
+            await close()
             raise GeneralFailure(f"after binding: {error.strerror or error}") from error
         except BaseException:
-            await counted.aclose()
+            await close()
             raise
 
-    def _backlog_listener(self, binding: Binding, counted: "_CountedBinding") -> Binding:
+    def _backlog_listener(self, binding: Binding, leave: Callable[[], None]) -> Binding:
         session = self._request.session
 
         def closed() -> None:
-            counted.leave()
+            leave()
             self._bindings.remove(listener)
             if session is not None:
                 session.remove_on_end(self._client.abort)
@@ -269,52 +272,28 @@ class _BindOperation:
         return self._peer_options(replace(accepted, options=options))
 
 
+@dataclass(slots=True, kw_only=True)
 class _SinglePeerBinding(Binding):
-    """Waits for one peer."""
+    """Waits for one peer: `wait` does, for so many `seconds` at most; `leave` stops waiting."""
 
-    def __init__(
-        self,
-        *,
-        bound: Endpoint,
-        options: tuple[StackOption, ...],
-        wait: Callable[[], Awaitable[AcceptedPeer]],
-        leave: Callable[[], Awaitable[None]],
-        peer_options: Callable[[AcceptedPeer], tuple[StackOption, ...]],
-        seconds: float | None = None,
-    ) -> None:
-        """`wait` waits for the peer, for so many `seconds` at most; `leave` stops waiting."""
-        self._bound = bound
-        self._options = options
-        self._wait = wait
-        self._leave = leave
-        self._peer_options = peer_options
-        self._seconds = seconds
-
-    @property
-    @override
-    def bound(self) -> Endpoint:
-        return self._bound
-
-    @property
-    @override
-    def options(self) -> tuple[StackOption, ...]:
-        return self._options
-
-    @property
-    @override
-    def backlog(self) -> int:
-        return 0
+    bound: Endpoint
+    options: tuple[StackOption, ...]
+    wait: Callable[[], Awaitable[AcceptedPeer]]
+    leave: Callable[[], Awaitable[None]]
+    peer_options: Callable[[AcceptedPeer], tuple[StackOption, ...]]
+    seconds: float | None = None
+    backlog: int = 0
 
     @override
     async def accept(self) -> AcceptedPeer:
         """See `Binding.accept`. Raises ConnectionTimedOut."""
         try:
-            async with asyncio.timeout(self._seconds):
-                accepted = await self._wait()
+            async with asyncio.timeout(self.seconds):
+                accepted = await self.wait()
         except TimeoutError as error:
             raise ConnectionTimedOut("no peer connected in time") from error
         try:
-            return replace(accepted, options=self._peer_options(accepted))
+            return replace(accepted, options=self.peer_options(accepted))
         except OSError as error:
             accepted.stream.abort()
             raise GeneralFailure(f"after accepting: {error.strerror or error}") from error
@@ -324,47 +303,4 @@ class _SinglePeerBinding(Binding):
 
     @override
     async def aclose(self) -> None:
-        await self._leave()
-
-
-class _CountedBinding:
-    """A binding that is counted, and known to be on this machine where it is, until it is closed."""
-
-    def __init__(
-        self,
-        binding: Binding,
-        bindings: BindingRegistry,
-        holder: Holder,
-        *,
-        drawn: bool,
-        on_this_machine: bool,
-    ) -> None:
-        self._binding = binding
-        self._bindings = bindings
-        self._holder = holder
-        self._places = binding.places if on_this_machine else ()
-        self._drawn = drawn and on_this_machine
-        self._left = False
-        self._remember()
-        for place in self._places:
-            bindings.places.add(place, udp=False)
-
-    def leave(self) -> None:
-        """Count it out. Idempotent."""
-        if self._left:
-            return
-        self._left = True
-        self._remember()
-        self._bindings.limits.leave(self._holder)
-        for place in self._places:
-            self._bindings.places.remove(place, udp=False)
-
-    def _remember(self) -> None:
-        if self._drawn:
-            now = asyncio.get_running_loop().time()
-            self._bindings.remember(self._holder, self._binding.bound.port, now)
-
-    async def aclose(self) -> None:
-        """Count it out and close it. Idempotent."""
-        self.leave()
-        await self._binding.aclose()
+        await self.leave()

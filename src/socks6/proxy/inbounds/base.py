@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeVar
 from socks6.errors import OperationFailed
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.net.machine_io import flush
-from socks6.net.stream import AcceptedPeer, Binding, ByteStream
+from socks6.net.stream import NO_ENDPOINT, AcceptedPeer, Binding, ByteStream, Endpoint
 from socks6.net.transports.tls import TlsStream
 from socks6.protocol.machine import Machine
 from socks6.proxy.commands import ProxyRequest
@@ -61,19 +61,41 @@ class Inbound(Protocol):
         """
 
 
-async def connect_optimistically(connection: ClientConnection, request: ProxyRequest) -> Tunnel | None:
-    """Connect for a client that was answered with success already; where that fails, reset it and return None.
+async def open_tunnel(
+    machine: Machine[EventT],
+    connection: ClientConnection,
+    request: ProxyRequest,
+    *,
+    succeed: Callable[[Endpoint], None],
+    fail: Callable[[int], None],
+    optimistic: bool = False,
+) -> Tunnel | None:
+    """Carry out a CONNECT and answer; None when it failed. `succeed` and `fail` queue the inbound's answer.
 
-    Its first bytes go along with the request.
+    If `optimistic`, success is answered first, and the client's first bytes go along with the request; where that fails,
+    the client is reset.
     """
-    first = request.initial_data or await _first_bytes(connection.stream)
-    request = replace(request, initial_data=first)
+    stream = connection.stream
+    if optimistic:
+        succeed(NO_ENDPOINT)
+        await flush(machine, stream)
+        request = replace(request, initial_data=request.initial_data or await _first_bytes(stream))
     try:
         remote = await connection.connect(request)
-    except OperationFailed:
-        connection.stream.abort()
+    except OperationFailed as failure:
+        if optimistic:
+            stream.abort()
+        else:
+            fail(failure.code)
         return None
-    return Tunnel(remote=remote.stream, initial_data=first[remote.first_data_sent :])
+    if not optimistic:
+        try:
+            succeed(remote.bound)
+            await flush(machine, stream)
+        except BaseException:
+            remote.stream.abort()
+            raise
+    return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
 
 
 async def _first_bytes(stream: ByteStream) -> bytes:

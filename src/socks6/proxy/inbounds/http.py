@@ -6,7 +6,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.errors import AuthenticationBusy, OperationFailed
+from socks6.errors import AuthenticationBusy
 from socks6.message.codes import Command
 from socks6.message.http import BUSY
 from socks6.net.machine_io import flush, next_event
@@ -17,7 +17,7 @@ from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, 
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
-from socks6.proxy.inbounds.base import Inbound, Tunnel, connect_optimistically
+from socks6.proxy.inbounds.base import Inbound, Tunnel, open_tunnel
 from socks6.proxy.inbounds.http_forward import Forwarder
 from socks6.telemetry import Ending
 
@@ -117,7 +117,21 @@ class _HttpClient:
         self._requests += 1
         if isinstance(request, ForwardRequested):
             return await self._forwarder.forward(request, identity)
-        return await self._open_tunnel(request, identity)
+        conversation = self._conversation
+        return await open_tunnel(
+            conversation,
+            self._connection,
+            ProxyRequest(
+                command=Command.CONNECT,
+                host=request.host,
+                port=request.port,
+                identity=identity,
+                initial_data=conversation.unread(),
+            ),
+            succeed=lambda _: conversation.send_established(),
+            fail=conversation.send_failure,
+            optimistic=self._settings.optimistic,
+        )
 
     async def _identify(self, credentials: UsernamePasswordCredentials | None) -> Identity | None:
         """Return the client's identity; verified credentials are good for the connection, or until a reload."""
@@ -132,32 +146,6 @@ class _HttpClient:
         verified = await self._connection.verify(credentials)
         self._proven = None if verified is None else (credentials, verified)
         return verified
-
-    async def _open_tunnel(self, request: TunnelRequested, identity: Identity) -> Tunnel | None:
-        conversation = self._conversation
-        proxy_request = ProxyRequest(
-            command=Command.CONNECT,
-            host=request.host,
-            port=request.port,
-            identity=identity,
-            initial_data=conversation.unread(),
-        )
-        if self._settings.optimistic:
-            conversation.send_established()
-            await flush(conversation, self._stream)
-            return await connect_optimistically(self._connection, proxy_request)
-        try:
-            remote = await self._connection.connect(proxy_request)
-        except OperationFailed as failure:
-            conversation.send_failure(failure.code)
-            return None
-        try:
-            conversation.send_established()
-            await flush(conversation, self._stream)
-        except BaseException:
-            remote.stream.abort()
-            raise
-        return Tunnel(remote=remote.stream, initial_data=proxy_request.initial_data[remote.first_data_sent :])
 
     def _record_end(self, event: HttpEvent | None) -> None:
         """Record why a client goes without a request, or that it broke the protocol."""

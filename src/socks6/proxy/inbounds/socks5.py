@@ -21,7 +21,7 @@ from socks6.protocol.methods.base import Credentials
 from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Event, SocksRequestReceived
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
-from socks6.proxy.inbounds.base import Inbound, Tunnel, accept_peer, connect_optimistically
+from socks6.proxy.inbounds.base import Inbound, Tunnel, accept_peer, open_tunnel
 from socks6.proxy.inbounds.socks5_udp import associate, may_associate
 from socks6.telemetry import Ending
 
@@ -99,7 +99,14 @@ class Socks5Inbound(Inbound):
     ) -> Tunnel | None:
         """Carry out the command; None when there is nothing to relay."""
         if request.command == Command.CONNECT:
-            return await self._connect(conversation, connection, request)
+            return await open_tunnel(
+                conversation,
+                connection,
+                request,
+                succeed=lambda bound: _succeed(conversation, bound),
+                fail=conversation.send_failure,
+                optimistic=self._optimistic,
+            )
         if request.command == Command.BIND:
             return await _bind(conversation, connection, request)
         if (
@@ -113,26 +120,6 @@ class Socks5Inbound(Inbound):
         connection.answered(request, code, f"command {request.command} is not supported")
         conversation.send_failure(code)
         return None
-
-    async def _connect(
-        self, conversation: Socks5Conversation, connection: ClientConnection, request: ProxyRequest
-    ) -> Tunnel | None:
-        if self._optimistic:
-            conversation.send_success(NO_ADDRESS, 0)
-            await flush(conversation, connection.stream)
-            return await connect_optimistically(connection, request)
-        try:
-            remote = await connection.connect(request)
-        except OperationFailed as failure:
-            conversation.send_failure(failure.code)
-            return None
-        try:
-            _succeed(conversation, remote.bound)
-            await flush(conversation, connection.stream)
-        except BaseException:
-            remote.stream.abort()
-            raise
-        return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
 
 
 async def _verify(credentials: Credentials, connection: ClientConnection) -> Identity | None:

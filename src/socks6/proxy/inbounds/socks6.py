@@ -401,9 +401,6 @@ async def _connect(operation: Operation) -> Tunnel | None:
         conversation.send_reply(_refusal(failure, request))
         await answer.flush()
         return None
-    except BaseException:
-        answer.cancel()
-        raise
     try:
         conversation.send_reply(_success(remote.bound, remote.options))
         await answer.flush()
@@ -446,9 +443,6 @@ async def _bind(operation: Operation) -> Tunnel | None:
         conversation.send_reply(OperationReply(code=failure.code))
         await answer.flush()
         return None
-    except BaseException:
-        answer.cancel()
-        raise
     try:
         if isinstance(binding, BacklogListener):
             await _keep_listening(operation, binding, answer)
@@ -464,7 +458,6 @@ async def _bind(operation: Operation) -> Tunnel | None:
             fail=lambda code: conversation.send_reply(OperationReply(code=code)),
         )
     finally:
-        answer.cancel()
         await binding.aclose()
 
 
