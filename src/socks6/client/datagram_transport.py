@@ -13,8 +13,6 @@ from socks6.errors import DatagramFailed, DatagramTooLarge, Socks6Error
 from socks6.message.address import is_literal, normalize_host
 from socks6.net.stream import Endpoint
 
-Address = tuple[str, int]
-
 
 class ProxiedDatagramTransport(asyncio.DatagramTransport):
     """Gives a protocol what an association brings, and sends what it is given.
@@ -24,7 +22,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
     """
 
     def __init__(
-        self, association: Association, protocol: asyncio.BaseProtocol, remote: Address | None
+        self, association: Association, protocol: asyncio.BaseProtocol, remote: tuple[str, int] | None
     ) -> None:
         super().__init__(
             {
@@ -51,7 +49,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
         )
 
     @override
-    def sendto(self, data: bytes | bytearray | memoryview, addr: Address | None = None) -> None:  # type: ignore[override]  # typeshed has it take any address
+    def sendto(self, data: bytes | bytearray | memoryview, addr: tuple[str, int] | None = None) -> None:  # type: ignore[override]  # typeshed has it take any address
         """Send a datagram, to the remote address if none is named. Drops it where there is no room.
 
         One that is too large goes to `error_received`. Raises ValueError for an impossible address.

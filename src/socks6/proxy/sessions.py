@@ -66,7 +66,7 @@ class SessionSettings:
             raise ValueError(f"a window of {self.window} tokens: 0 to {MAX_GRANTED}")
 
 
-class Watcher(Protocol):
+class SessionWatcher(Protocol):
     """Learns whether a session has connections."""
 
     def session_busy(self, session: "Session") -> None:
@@ -85,7 +85,9 @@ class Session:
 
     __slots__ = ("_callbacks", "_members", "_watcher", "ended", "identity", "protection", "window")
 
-    def __init__(self, identity: Identity, protection: Protection, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, identity: Identity, protection: Protection, watcher: SessionWatcher | None = None
+    ) -> None:
         self.identity: Final = identity
         self.protection: Final = protection
         self.window: TokenWindow | None = None
@@ -205,7 +207,7 @@ class _Kept(NamedTuple):
     owners: tuple[_Owner, ...]
 
 
-class MemorySessionStore(SessionStore, Watcher):
+class MemorySessionStore(SessionStore, SessionWatcher):
     """Keeps sessions in the memory of this process: at most `total`, of SESSION_BYTES each.
 
     A user or source at its limit loses its own longest-idle session without connections; other users' sessions are never
