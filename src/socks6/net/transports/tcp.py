@@ -32,19 +32,12 @@ async def listen_tcp(
     port: int,
     *,
     backlog: int = BACKLOG,
-    reuse_port: bool = False,
-    defer_accept: int = 0,
     fast_open: int = 0,
     scheme: str = "tcp",
 ) -> list[SocketListener]:
     """Listen on every address of `host`, "" being every address of this machine. Raises OSError.
 
-    With port 0 all get the same free port. `reuse_port` lets several processes listen on one port; the
-    kernel spreads clients among them. `scheme` begins the listeners' URLs.
-
-    For `defer_accept` seconds the kernel holds back a client that has sent nothing (Linux only). A proxy's
-    clients speak first, so that saves a wait for each; but a silent one is neither seen nor counted
-    meanwhile, and its handshake deadline starts that much later. So it is off unless asked for.
+    With port 0 all get the same free port. `scheme` begins the listeners' URLs.
 
     With `fast_open`, clients may send data in their SYN (TCP Fast Open), so many at a time; the administrator
     has to allow it (net.ipv4.tcp_fastopen). Such data may come twice.
@@ -55,7 +48,7 @@ async def listen_tcp(
     try:
         for address in addresses:
             try:
-                sock = _socket(address, port, reuse_port=reuse_port, defer_accept=defer_accept)
+                sock = _socket(address, port)
             except OSError as error:
                 refusals.append(error)
                 continue
@@ -169,7 +162,7 @@ def _check(refusals: list[OSError], listeners: list[SocketListener]) -> None:
             raise refusal
 
 
-def _socket(address: ResolvedAddress, port: int, *, reuse_port: bool, defer_accept: int) -> socket.socket:
+def _socket(address: ResolvedAddress, port: int) -> socket.socket:
     """Return a bound socket whose options accepted sockets inherit, which saves three calls for each."""
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -178,12 +171,8 @@ def _socket(address: ResolvedAddress, port: int, *, reuse_port: bool, defer_acce
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 clients have IPv4 addresses
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if sys.platform == "linux":
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
-            if defer_accept:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, defer_accept)
         sock.bind((address.socket_address[0], port, *address.socket_address[2:]))
     except BaseException:
         sock.close()

@@ -141,17 +141,6 @@ def test_a_port_in_use_is_refused(run: Run) -> None:
     run(play())
 
 
-def test_a_port_can_be_shared(run: Run) -> None:
-    async def play() -> None:
-        (first,) = await listen_tcp("127.0.0.1", 0, reuse_port=True)
-        (second,) = await listen_tcp("127.0.0.1", first.local.port, reuse_port=True)
-        assert second.local == first.local
-        await first.aclose()
-        await second.aclose()
-
-    run(play())
-
-
 def test_a_port_is_free_again_after_closing(run: Run) -> None:
     async def play() -> None:
         (listener,) = await listen_tcp("127.0.0.1", 0)
@@ -182,21 +171,6 @@ def test_an_address_of_another_machine_is_refused(run: Run) -> None:
     async def play() -> None:
         with pytest.raises(OSError, match="assign"):
             await listen_tcp("192.0.2.1", 0)
-
-    run(play())
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="Linux only")
-def test_a_silent_client_can_be_held_back(run: Run) -> None:
-    async def play() -> None:
-        (listener,) = await listen_tcp("127.0.0.1", 0, defer_accept=5)
-        async with closing(dialled := await connect_tcp("127.0.0.1", listener.local.port)):
-            assert listener.accept_nowait() is None
-            await dialled.send(b"here I am")
-            accepted = await accept(listener)
-            assert accepted.receive_nowait(100) == b"here I am"
-            accepted.abort()
-        await listener.aclose()
 
     run(play())
 
