@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 LINUX_ONLY: Final = {
-    *("socks6.relay.datagrams._mover", "socks6.relay.datagrams.compiled"),
+    *("socks6.relay.datagrams._forwarder", "socks6.relay.datagrams.compiled"),
     *("socks6.net.poller", "socks6.relay.polled", "socks6.relay.pump", "socks6.relay.splice"),
 }
 EVERYTHING_IMPORTED: Final = """

@@ -57,9 +57,10 @@ class ScriptedConnection(ClientConnection):
         bound: Endpoint = BOUND,
         sends: int = 0,
         default_identity: Identity | None = None,
+        settings: Settings = Settings(handshake_timeout=10.0),  # noqa: B008 - frozen
     ) -> None:
         self.authenticator = FakeAuthenticator(users or {})
-        worker = ServerWorker(authenticator=self.authenticator, settings=Settings(handshake_timeout=10.0))
+        worker = ServerWorker(authenticator=self.authenticator, settings=settings)
         super().__init__(worker, stream or memory_stream_pair()[1], "scripted", 1)
         self.certified = default_identity
         self._failures = list(failures)

@@ -22,5 +22,5 @@ def forwarder_named(name: str) -> Callable[[], DatagramForwarder]:
     try:
         from socks6.relay.datagrams.compiled import CompiledForwarder  # noqa: PLC0415 - may not be there
     except ImportError:
-        pytest.skip("the mover in C was not compiled: gcc and Python's headers, then make-venv again")
+        pytest.skip("the forwarder in C was not compiled: gcc and Python's headers, then make-venv again")
     return CompiledForwarder

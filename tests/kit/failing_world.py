@@ -89,7 +89,7 @@ class Proxy:
             "penalties": len(worker.penalties),
             "sessions": len(self.sessions),
             "descriptors": worker.descriptors.count,
-            "movers": len(datagrams._remote_sockets) if datagrams else 0,
+            "forwarders": len(datagrams._sockets) if datagrams else 0,
             "told of as open": self.log.open,
         }
         return {name: number for name, number in tables.items() if number}

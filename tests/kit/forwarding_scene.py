@@ -1,4 +1,4 @@
-"""A mover with one lane, over loopback sockets: what is sent is there at once, so that no test waits."""
+"""A forwarder with one association, over loopback sockets: what is sent is there at once, so that no test waits."""
 
 import socket
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
-from socks6.message.datagrams import DatagramPrefix, datagram_prefix, parse_header
+from socks6.message.datagrams import DatagramPrefix
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
+from socks6.message.framing import Framing, NoFraming, Socks6Framing
 from socks6.net.datagrams.packet_info import request_packet_info
 from socks6.net.sockets import SocketAddress
 from socks6.relay.datagrams.forwarder import (
@@ -21,6 +22,7 @@ from socks6.relay.datagrams.forwarder import (
 from tests.kit.datagram_forwarders import forwarder_named
 
 ID = 0x0102030405060708
+HOST = "192.0.2.5"  # that an upstream is told of
 LATER = 100.0  # when entries end, unless told
 
 
@@ -44,11 +46,14 @@ def everything(sock: socket.socket) -> list[bytes]:
 
 @dataclass(kw_only=True)
 class Scene(SlowPath):
-    """A client that sends to a port; a lane with a socket; a remote host. Knows what was handed up."""
+    """A client that sends to a port; an association with a socket; a remote host. Knows what was handed up.
+
+    `framing` is the client's, `upstream` what is on the way between the association's socket and the remote host.
+    """
 
     forwarder: DatagramForwarder
-    dialect: Dialect
-    layout: DatagramLayout
+    framing: Framing
+    upstream: Framing
     port: socket.socket
     client: socket.socket
     far: socket.socket
@@ -58,7 +63,7 @@ class Scene(SlowPath):
     entry: AssociationEntry = field(init=False)
 
     def __post_init__(self) -> None:
-        self.entry = self.forwarder.open(ID, self.dialect, self)
+        self.entry = self.forwarder.open(self.framing, self.upstream, self)
 
     @override
     def on_client_miss(self, data: bytes, path: ClientPath) -> None:
@@ -76,31 +81,46 @@ class Scene(SlowPath):
     def prefix(self, host: str | None = None, port: int | None = None, number: int = ID) -> DatagramPrefix:
         """Return what stands before data for the remote host, or another, and from it."""
         where = self.remote.getsockname()
-        port = where[1] if port is None else port
-        return datagram_prefix(number, host or where[0], port, self.dialect, self.layout)
+        return self.framed(number).prefix(host or where[0], where[1] if port is None else port)
+
+    def framed(self, number: int = ID) -> Framing:
+        """Return the framing of another association."""
+        if isinstance(self.framing, Socks6Framing):
+            return self.framing._replace(association_id=number)
+        return self.framing
 
     def message(
         self, data: bytes, host: str | None = None, port: int | None = None, number: int = ID
     ) -> bytes:
         """Return a message for the remote host, or another."""
-        before, after = self.prefix(host, port, number)
-        return before + (4 + len(after) + len(data)).to_bytes(2) + after + data
+        message = self.framing.build(self.prefix(host, port, number), data)
+        assert message is not None
+        return message
+
+    def beyond(self, data: bytes, host: str = HOST, port: int = 53) -> bytes:
+        """Return data as they are between the association's socket and the remote host."""
+        message = self.upstream.build(self.upstream.prefix(host, port), data)
+        assert message is not None
+        return message
 
     def key(self, message: bytes) -> bytes:
         """Return the key of a message."""
-        header = parse_header(message, self.dialect, self.layout)
+        header = self.framing.parse(message)
         assert header is not None
-        return header[1]
+        return header[0]
 
     def bind_client(self) -> None:
-        """Have the client's path be the lane's."""
-        self.entry.bind_client(self.path, self.layout, [])
+        """Make the client's path the association's."""
+        self.entry.bind_client(self.path, self.framing, [])
 
     def allow(self, *, until: float = LATER) -> None:
         """Let datagrams go to the remote host, and come from there."""
         where = self.remote.getsockname()
-        self.entry.add_route(self.key(self.message(b"")), self.far, where, until)
-        self.entry.add_source(where, self.prefix(), until)
+        key = self.key(self.message(b""))
+        self.entry.add_route(key, self.far, where, until, self.upstream.prefix(HOST, 53))
+        answer = self.upstream.parse(self.beyond(b""))
+        assert answer is not None
+        self.entry.add_source(answer[0] or where, self.prefix(), until)
 
     def send(self, *packets: bytes, sock: socket.socket | None = None) -> None:
         """Have the client, or another, send."""
@@ -113,12 +133,20 @@ class Scene(SlowPath):
             (sock or self.remote).sendto(packet, self.far.getsockname())
 
     def forward_from_clients(self, now: float = 0.0) -> None:
-        """Have the mover take what clients have sent."""
-        self.forwarder.forward_from_clients(self.port, now)
+        """Forward what clients have sent."""
+        forwarder = self.forwarder
+        match self.framing:
+            case Socks6Framing():
+                forwarder.forward_port(self.port, now)
+            case NoFraming():
+                forwarder.forward_port(self.port, now, self)
+            case _:
+                handle = forwarder.handle(self.entry, self.port, from_client=True)
+                forwarder.forward_sockets([handle], now)
 
     def forward_from_remotes(self, now: float = 0.0) -> None:
-        """Have the mover take what remote hosts have sent."""
-        self.forwarder.forward_from_remotes([self.forwarder.remote_socket(self.entry, self.far)], now)
+        """Forward what remote hosts have sent."""
+        self.forwarder.forward_sockets([self.forwarder.handle(self.entry, self.far)], now)
 
 
 @contextmanager
@@ -127,6 +155,8 @@ def scene(
     *,
     dialect: Dialect = DRAFT_12,
     layout: DatagramLayout | None = None,
+    framing: Framing | None = None,
+    upstream: Framing | None = None,
     host: str = "127.0.0.1",
     local_addresses: bool = False,
 ) -> Iterator[Scene]:
@@ -140,8 +170,8 @@ def scene(
             made.prepare(sock)
         set_up = Scene(
             forwarder=made,
-            dialect=dialect,
-            layout=layout or dialect.datagram_layout,
+            framing=framing or Socks6Framing(ID, dialect, layout or dialect.datagram_layout),
+            upstream=upstream or NoFraming(),
             port=port,
             client=client,
             far=far,

@@ -93,7 +93,7 @@ def udp_server(
     via: str = "",
 ) -> Iterator[RunningServer]:
     """Run a server until the block ends; it must have had no fault. `via` is a proxy that it goes out through."""
-    notes, make_mover = _Notes(), forwarder_named(forwarder)
+    notes, make_forwarder = _Notes(), forwarder_named(forwarder)
     place = f"[{host}]" if ":" in host else host
     ready: queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException] = queue.Queue()
 
@@ -104,7 +104,7 @@ def udp_server(
             settings=settings or Settings(drain_timeout=0.1),
             observer=notes,
             outbound=outbound,
-            forwarder=make_mover,
+            forwarder=make_forwarder,
         )
         async with Server([f"{inbound}://{place}:0"], worker, open_to_all=True) as server:
             ready.put((_running(server, worker, notes), server.abort))

@@ -1,12 +1,13 @@
-"""Whatever bytes come, the mover in C does as the one in Python does."""
+"""Whatever bytes come, the forwarder in C does as the one in Python does."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
+from socks6.message.framing import Framing, NoFraming, Socks5Framing, Socks6Framing
 from socks6.relay.datagrams.forwarder import FiveTuple
-from tests.kit.forwarding_scene import ID, LATER, Scene, everything, running
+from tests.kit.forwarding_scene import HOST, ID, LATER, Scene, everything, running
 
 HEADERS = st.builds(
     lambda version, kind, length, number, middle, rest: (
@@ -39,7 +40,7 @@ def packets(draw: st.DrawFn) -> bytes:
 
 
 def counts(play: Scene) -> tuple[int, ...]:
-    """Return how much a lane says went, and how many its mover dropped."""
+    """Return how much an association says went, and how many its forwarder dropped."""
     entry = play.entry
     return (
         entry.up_datagrams, entry.up_bytes, entry.down_datagrams, entry.down_bytes, play.forwarder.dropped,
@@ -53,7 +54,7 @@ def outcome(play: Scene, packet: bytes) -> tuple[list[bytes], list[bytes], int]:
     play.send(packet)
     play.forward_from_clients()
     dropped = play.forwarder.dropped - before
-    return everything(play.remote), [data for data, _ in play.up], dropped if packet else 0
+    return everything(play.remote), [data for data, _ in play.up], dropped
 
 
 @pytest.mark.parametrize("layout", list(DatagramLayout))
@@ -102,7 +103,7 @@ def test_both_movers_count_what_the_kernel_took(burst: list[tuple[bool, bool, in
                     play.send(play.message(data, *FORBIDDEN))
             play.forward_from_clients()
             if not reachable:
-                play.entry.bind_client(FiveTuple(play.port, FORBIDDEN, b""), play.layout, [])
+                play.entry.bind_client(FiveTuple(play.port, FORBIDDEN, b""), play.framing, [])
             play.forward_from_remotes()
         assert everything(one.remote) == everything(other.remote)
         assert len(everything(one.client)) == len(everything(other.client))
@@ -110,3 +111,48 @@ def test_both_movers_count_what_the_kernel_took(burst: list[tuple[bool, bool, in
         up = [size for is_up, taken, size in burst if is_up and taken]
         down = [size for is_up, _, size in burst if not is_up and reachable]
         assert counts(one) == (len(up), sum(up), len(down), sum(down), len(burst) - len(up) - len(down))
+
+
+CLIENTS: dict[str, Framing] = {"socks5": Socks5Framing(), "none": NoFraming(HOST, 53)}
+UPSTREAMS: dict[str, Framing] = {
+    "hosts": NoFraming(),
+    "draft": Socks6Framing(ID + 7, DRAFT_12, DatagramLayout.DRAFT),
+    "go": Socks6Framing(ID + 7, GO_212, DatagramLayout.CONSISTENT),
+}
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS.values(), ids=UPSTREAMS)
+@pytest.mark.parametrize("framing", CLIENTS.values(), ids=CLIENTS)
+def test_both_forwarders_do_the_same_between_any_two_framings(framing: Framing, upstream: Framing) -> None:
+    """A datagram of either side with one byte wrong, or cut short, or anything."""
+    with (
+        running("python", framing=framing, upstream=upstream) as one,
+        running("compiled", framing=framing, upstream=upstream) as other,
+    ):
+
+        @given(
+            st.binary(max_size=40), st.integers(0, 60), st.integers(0, 255), st.integers(0, 9), st.booleans()
+        )
+        def check(data: bytes, place: int, byte: int, cut: int, is_up: bool) -> None:
+            results = []
+            for play in (one, other):
+                play.up.clear()
+                play.down.clear()
+                packet = bytearray(play.message(data) if is_up else play.beyond(data))
+                if place < len(packet):
+                    packet[place] = byte
+                packet = packet[: len(packet) - cut]
+                if is_up:
+                    play.send(bytes(packet))
+                    play.forward_from_clients()
+                else:
+                    play.answer(bytes(packet))
+                    play.forward_from_remotes()
+                handed_up = len(play.up), len(play.down)
+                gone = everything(play.remote), [len(message) for message in everything(play.client)]
+                results.append((handed_up, gone, counts(play)))
+            assert results[0] == results[1]
+
+        check()
+        assert one.entry.up_datagrams
+        assert one.entry.down_datagrams

@@ -14,6 +14,7 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Command
 from socks6.message.datagrams import Datagram
 from socks6.message.replies import OperationReply
+from socks6.message.socks5 import Socks5Greeting, Socks5Request
 from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
@@ -22,7 +23,7 @@ from socks6.protocol.client import ClientConversation
 from socks6.protocol.server import ServerConversation
 from socks6.proxy.inbounds.base import linger, run_while_connected, stay_silent
 from socks6.proxy.inbounds.http import HttpInbound
-from socks6.proxy.inbounds.socks5_udp import Socks5Relay
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from socks6.relay.copy import CopiedStreams, CopyDirection
 from socks6.relay.delivery import PIECE_BYTES, PIECES_PER_CHECK
 from tests.kit.channels import EchoChannel
@@ -97,11 +98,13 @@ async def watch(stream: ByteStream) -> None:
 
 
 async def carry_socks5(stream: ByteStream) -> None:
-    relay = Socks5Relay(stream)
+    connection = ScriptedConnection(stream)
+    connection.channel = EchoChannel()
+    request = Socks5Request(command=Command.UDP_ASSOCIATE, host="0.0.0.0", port=0)
     try:
-        await relay.carry(EchoChannel(), idle=60.0)
+        await Socks5Inbound().serve(connection, Socks5Greeting(methods=(0,)).encode() + request.encode())
     finally:
-        relay.close()
+        connection.proxy.close_datagrams()
 
 
 async def be_silent(stream: ByteStream) -> None:

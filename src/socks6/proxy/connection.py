@@ -29,7 +29,7 @@ from socks6.proxy.context import ProxyContext
 from socks6.proxy.limits import Holder, holder_of
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.sessions import Session, SessionMembership
-from socks6.relay.datagrams.association_relay import ClientPort
+from socks6.relay.datagrams.client_ports import ClientPort
 from socks6.relay.streams import RelayResult
 from socks6.telemetry import ConnectionSummary, Ending
 

@@ -9,7 +9,7 @@ from socks6.errors import GeneralFailure
 from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection
 from socks6.policy.identity import Identity
 from socks6.proxy.sessions import Session
-from socks6.relay.datagrams.framed import QuicClientPort
+from socks6.relay.datagrams.client_ports import QuicClientPort
 from socks6.telemetry import Ending
 
 REFUSED: Final = 1  # the code of connections whose first request was not let in

@@ -25,8 +25,7 @@ from socks6.net.url import QUIC, TLS, ProxyUrl
 from socks6.proxy.quic import QuicPlace, QuicSetting, backend_for
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.datagrams.association_relay import ClientPort
-from socks6.relay.datagrams.secured import DtlsClientPort
+from socks6.relay.datagrams.client_ports import ClientPort, DtlsClientPort
 
 OpenPort: TypeAlias = Callable[[str, int], ClientPort]
 

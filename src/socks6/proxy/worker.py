@@ -23,7 +23,8 @@ from socks6.proxy.inbounds.mixed import standard_inbounds
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.sessions import SessionStore
 from socks6.proxy.settings import Settings
-from socks6.relay.datagrams.association_relay import ClientPort, best_forwarder
+from socks6.relay.datagrams.association_relay import best_forwarder
+from socks6.relay.datagrams.client_ports import ClientPort
 from socks6.relay.datagrams.forwarder import DatagramForwarder
 from socks6.relay.streams import StreamRelay
 from socks6.telemetry import Ending, Observer

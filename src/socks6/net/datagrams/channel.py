@@ -5,12 +5,15 @@ import contextlib
 import errno
 import functools
 import socket
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, NamedTuple
 
 from typing_extensions import override
 
 from socks6.message.address import is_unspecified
+from socks6.message.datagrams import DatagramPrefix
+from socks6.message.framing import Framing, NoFraming
 from socks6.message.options import StackOption
 from socks6.net.bind import unmapped
 from socks6.net.datagrams.filtering import RemoteFilter
@@ -18,6 +21,7 @@ from socks6.net.datagrams.icmp import queued_reports
 from socks6.net.datagrams.names import NameCache
 from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
+from socks6.net.datagrams.shared import read_error
 from socks6.net.resolve import ResolvedAddress, literal_address
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts.icmp_errors import collect_icmp_errors
@@ -41,11 +45,14 @@ FINAL: Final = frozenset((errno.EAGAIN, errno.EBADF, errno.EINVAL, errno.ENOBUFS
 """Of this very datagram; other errors may be of one before."""
 
 
-def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress) -> bool:
-    """Send to a remote host; return False if it did not go."""
+def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress | None) -> bool:
+    """Send to a remote host, None on a connected socket; return False if it did not go."""
     for _ in range(2):  # an ICMP error that came meanwhile is told instead of sending
         try:
-            sock.sendto(data, address)
+            if address is None:
+                sock.send(data)
+            else:
+                sock.sendto(data, address)
         except OSError as error:
             if error.errno in FINAL:
                 return False
@@ -55,15 +62,58 @@ def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress) -> b
 
 
 class Route(NamedTuple):
-    """A way to a remote host."""
+    """The way of datagrams to a remote host: a socket, and the address unless it is connected; a header's prefix."""
 
     sock: socket.socket
-    address: SocketAddress
+    address: SocketAddress | None
+    until: float
+    prefix: DatagramPrefix = (b"", b"")
+
+
+class ReceivedFrom(NamedTuple):
+    """A datagram's data, and the remote host that it came from.
+
+    Until `until` all that comes with the key may go to the client; 0 if each is to be asked about.
+    """
+
+    data: bytes
+    host: str
+    port: int
+    key: bytes | SocketAddress
     until: float
 
 
-class DirectChannel(DatagramChannel):
+class ForwardableChannel(DatagramChannel):
+    """A channel on UDP sockets, which a forwarder can read and write: it is asked where to, and from where."""
+
+    framing: Framing  # of what goes through the sockets
+
+    @property
+    @abstractmethod
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The sockets that there are."""
+
+    @abstractmethod
+    def start_forwarded(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
+        """Start as `start` does, but call `watch`, which reads them, for all sockets, also those made later."""
+
+    @abstractmethod
+    def route(self, host: str, port: int) -> Route | None:
+        """Return the way to a remote host that datagrams take at present; None if there is none yet."""
+
+    @abstractmethod
+    def receive(self, data: bytes, source: SocketAddress) -> ReceivedFrom | None:
+        """Return what came to one of the sockets; None if it is not for the client."""
+
+    @abstractmethod
+    def read_error_queue(self, sock: socket.socket) -> None:
+        """Take the errors that wait at one of the sockets."""
+
+
+class DirectChannel(ForwardableChannel):
     """The port of one association, which it owns: a socket, and one for the other family when it is needed."""
+
+    framing = NoFraming()
 
     def __init__(
         self,
@@ -118,14 +168,14 @@ class DirectChannel(DatagramChannel):
         for sock in self.sockets:
             self._watch(sock)
 
+    @override
     def start_forwarded(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
-        """Start, but let `watch` read every socket, and those that are made later, and `close_socket` be told."""
         self._watch = watch
         self.start(sink)
 
     @property
+    @override
     def sockets(self) -> tuple[socket.socket, ...]:
-        """The sockets that there are."""
         return tuple(sock for sock in self._sockets.values() if sock is not None)
 
     @override
@@ -138,8 +188,8 @@ class DirectChannel(DatagramChannel):
             if route is not None:
                 self._transmit(data, route)
 
+    @override
     def route(self, host: str, port: int) -> Route | None:
-        """Return the way to a remote host that datagrams take at present; None if there is none yet."""
         return self._routes.get((host, port))
 
     def admitted_until(self, source: tuple[str, int], now: float) -> float:
@@ -156,10 +206,16 @@ class DirectChannel(DatagramChannel):
         self._sources[source] = until = min(now + ROUTE_SECONDS, admitted)
         return until
 
+    @override
+    def receive(self, data: bytes, source: SocketAddress) -> ReceivedFrom | None:
+        host, port = source[0].partition("%")[0], source[1]  # a client is told of no scope
+        until = self.admitted_until((host, port), self._loop.time())
+        return ReceivedFrom(data, host, port, source, until) if until else None
+
+    @override
     def read_error_queue(self, sock: socket.socket) -> None:
-        """Hand on the ICMP errors that wait at one of the sockets."""
         if not self._reports:
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            read_error(sock)
             return
         for report in queued_reports(sock):
             if self._sink is not None:

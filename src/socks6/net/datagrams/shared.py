@@ -43,7 +43,7 @@ class SharedPort:
 
     def __init__(self, host: str, port: int, poller: DatagramPoller) -> None:
         """Bind it. Raises OSError."""
-        self.sock: Final = udp_socket(host, port)
+        self.sock: Final = udp_socket((host, port))
         self.dropped = 0  # claimed by nobody, or not taken by the kernel
         self._poller = poller
         self._holders = 1
@@ -106,7 +106,7 @@ class SharedPort:
 
     def _ready(self, _: int, events: int) -> None:
         if events & FAILED:
-            self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # a peer that is gone: no news here
+            read_error(self.sock)
         batches: dict[ArrivalReceiver, list[Arrival]] = {}
         for _ in range(MAX_READS):
             try:
@@ -151,20 +151,33 @@ def _single(row: Arrival) -> Iterable[Arrival]:
         yield row._replace(data=data, size=len(data))
 
 
-def udp_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def udp_socket(
+    address: SocketAddress,
+    *,
+    remote: SocketAddress | None = None,
+    buffer_bytes: int = SOCKET_BUFFER_BYTES,
+    only_ipv6: bool = True,
+) -> socket.socket:
+    """Return a socket that is bound, and connected to `remote` if there is one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        if family == socket.AF_INET6:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
+        if family == socket.AF_INET6 and only_ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if is_unspecified(host):
+        if is_unspecified(address[0]):
             request_packet_info(sock)
-        sock.bind((host, port))
+        sock.bind(address)
+        if remote is not None:
+            sock.connect(remote)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def read_error(sock: socket.socket) -> None:
+    """Forget an error that waits at a socket: a peer that is gone is no news to it."""
+    sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

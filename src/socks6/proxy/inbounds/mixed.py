@@ -37,7 +37,7 @@ def standard_inbounds(settings: Settings, option_table: OptionTable = STANDARD) 
             ignore_fragmented=settings.ignore_fragmented,
             tfo_without_token=settings.tfo_without_token,
         ),
-        Socks5Inbound(optimistic=settings.optimistic, udp_idle=settings.udp.idle_timeout),
+        Socks5Inbound(optimistic=settings.optimistic),
         HttpInbound(
             HttpSettings(
                 idle_timeout=settings.relay.idle_timeout or NEVER,

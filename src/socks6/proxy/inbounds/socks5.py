@@ -36,15 +36,13 @@ class Socks5Inbound(Inbound):
     """Serves SOCKS 4, 4a and 5: CONNECT and BIND, and UDP ASSOCIATE for SOCKS 5.
 
     If `optimistic`, success is answered before the remote is asked, so that a client's first bytes can go along
-    with the request; when the remote fails, the client is reset. An association ends with its connection, or
-    after `udp_idle` seconds without a datagram; 0 for never.
+    with the request; when the remote fails, the client is reset.
     """
 
     name: Final = "socks5"
 
-    def __init__(self, *, optimistic: bool = False, udp_idle: float = 0.0) -> None:
+    def __init__(self, *, optimistic: bool = False) -> None:
         self._optimistic = optimistic
-        self._udp_idle = udp_idle
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
@@ -114,7 +112,7 @@ class Socks5Inbound(Inbound):
             and conversation.speaks_socks5
             and may_associate(connection.stream)
         ):
-            await associate(conversation, connection, request, idle=self._udp_idle)
+            await associate(conversation, connection, request)
             return None
         code = ReplyCode.COMMAND_NOT_SUPPORTED
         connection.answered(request, code, f"command {request.command} is not supported")

@@ -7,6 +7,7 @@ from typing import Final
 from socks6.errors import OperationFailed
 from socks6.message.codes import Availability, ReplyCode
 from socks6.message.datagrams import Datagram
+from socks6.message.framing import Socks6Framing
 from socks6.message.options import UdpError, find
 from socks6.message.replies import OperationReply
 from socks6.net.machine_io import flush, next_event
@@ -102,7 +103,8 @@ class _ServedAssociation:
             match await next_event(self._conversation, self._connection.stream):
                 case AssociationMessageReceived(message=Datagram() as message, layout=layout):
                     if layout is not None:
-                        self._relay.from_stream(message, layout)
+                        framing = Socks6Framing(message.association_id, self._association.dialect, layout)
+                        self._relay.from_stream(framing, message.data, message.host, message.port)
                 case MessagesIgnored():
                     pass
                 case Violation() as event:

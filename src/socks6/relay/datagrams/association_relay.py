@@ -6,35 +6,29 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from typing_extensions import override
 
 from socks6.errors import DecodeError
-from socks6.message.datagrams import (
-    Datagram,
-    DatagramPrefix,
-    build_datagram,
-    decode_destination,
-    parse_header,
-)
-from socks6.message.dialect import DatagramLayout
+from socks6.message.datagrams import DatagramPrefix
+from socks6.message.framing import Framing, NoFraming
 from socks6.message.options import StackOption
-from socks6.net.datagrams.channel import DirectChannel
+from socks6.net.datagrams.channel import ForwardableChannel
 from socks6.net.datagrams.packet_info import Control, reply_control
 from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
-from socks6.net.datagrams.shared import udp_socket
+from socks6.net.datagrams.shared import read_error, udp_socket
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet
-from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ServerAssociation, opens_only
-from socks6.relay.datagrams.control import client_control
+from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ClientAssociation, opens_only
+from socks6.relay.datagrams.client_ports import ClientPort, UdpClientPort, client_control
 from socks6.relay.datagrams.forwarder import (
     AssociationEntry,
     ClientPath,
     DatagramForwarder,
     PythonForwarder,
-    RemoteSocket,
     SlowPath,
+    SocketHandle,
 )
 from socks6.relay.idle import IdleMonitor, Watched
 
@@ -51,7 +45,7 @@ class AssociationSettings:
 
 
 def best_forwarder() -> DatagramForwarder:
-    """Return the mover in C, or where it was not compiled the one in Python."""
+    """Return the forwarder in C, or where it was not compiled the one in Python."""
     try:
         from socks6.relay.datagrams.compiled import CompiledForwarder  # noqa: PLC0415 - may not be there
     except ImportError:
@@ -64,67 +58,28 @@ def random_association_id() -> int:
     return secrets.randbits(64)
 
 
-class ClientPort(Protocol):
-    """A UDP socket that clients send to, beside a TCP listener."""
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket."""
-
-    @property
-    def forwarder(self) -> DatagramForwarder:
-        """Who moves what comes there."""
-
-    def close(self) -> None:
-        """Take nothing any more. Idempotent."""
-
-
-class UdpClientPort(ClientPort):
-    """A port for datagrams in clear text."""
-
-    def __init__(self, sock: socket.socket, plane: "DatagramRelay") -> None:
-        self._sock = sock
-        self._relay = plane
-
-    @property
-    @override
-    def sock(self) -> socket.socket:
-        return self._sock
-
-    @property
-    @override
-    def forwarder(self) -> DatagramForwarder:
-        return self._relay.forwarder
-
-    @override
-    def close(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._relay.forget(self._sock)
-            self._sock.close()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationEvents:
-    """Whom a joint tells of what happens to it."""
+    """What is called when something happens to an association."""
 
-    to_stream: Callable[
-        [bytes], None
-    ]  # takes a Datagram or Error message for the client's stream, or drops it
-    confirmed: Callable[[], None]  # the association has a Confirmation to send
     over: Callable[[str], None]  # it is to be closed: why
-    lost: Callable[
-        [str], None
-    ]  # likewise, since its client's path is no more, mostly by the client's own doing
+    confirmed: Callable[[], None] = lambda: None  # the association has a Confirmation to send
+    lost: Callable[[str], None] = lambda _reason: (
+        None
+    )  # its client's path is no more, mostly by the client's doing
+    to_stream: Callable[[bytes], None] = lambda _message: (
+        None
+    )  # sends a message on the client's stream, or drops it
 
 
-class RemoteSockets:
-    """The sockets that one mover reads from remote hosts: how many, and those that have something."""
+class _Sockets:
+    """Sockets of associations that one forwarder reads: how many, and those that are readable."""
 
     __slots__ = ("number", "ready")
 
     def __init__(self) -> None:
         self.number = 0
-        self.ready: list[RemoteSocket] = []
+        self.ready: list[SocketHandle] = []
 
 
 class DatagramRelay:
@@ -144,39 +99,46 @@ class DatagramRelay:
         self.new_id: Final = new_id
         self.forwarder: Final[DatagramForwarder] = forwarder
         self.poller: Final = DatagramPoller(on_fault)
-        self._remote_sockets: dict[
-            DatagramForwarder, RemoteSockets
-        ] = {}  # of associations that are open, by who moves what comes to them
+        self._sockets: dict[DatagramForwarder, _Sockets] = {}  # of associations that are open
         self._forwarders: dict[socket.socket, DatagramForwarder] = {}  # the same, by the socket
-        self.poller.on_turn_end(self._forward_from_remotes)
+        self.poller.on_turn_end(self._forward_sockets)
         self.watch: Final = IdleMonitor(idle_timeout=settings.idle_timeout, fin_timeout=0)
 
     def open_port(self, host: str, port: int) -> ClientPort:
-        """Take clients' datagrams at an address. Raises OSError."""
-        sock = udp_socket(host, port)
+        """Take the datagrams of SOCKS 6 clients at an address. Raises OSError."""
+        return self.share_port(udp_socket((host, port)))
+
+    def share_port(self, sock: socket.socket, strangers: SlowPath | None = None) -> ClientPort:
+        """Take the datagrams of many clients at a socket, which is the port's now; see `forward_port`."""
         try:
             self.forwarder.prepare(sock)
-            self.poller.add(sock.fileno(), functools.partial(self._on_client_ready, sock))
+            self.poller.add(sock.fileno(), functools.partial(self._on_port_ready, sock, strangers))
         except BaseException:
             sock.close()
             raise
-        return UdpClientPort(sock, self)
+        return UdpClientPort(sock, self.forwarder, self.forget)
 
-    def watch_remote(
+    def own_port(self, sock: socket.socket) -> ClientPort:
+        """Return a port that is to be one association's alone, which reads it. It owns the socket."""
+        return UdpClientPort(sock, self.forwarder, self.forget)
+
+    def watch_socket(
         self,
         forwarder: DatagramForwarder,
         entry: AssociationEntry,
-        channel: DirectChannel,
         sock: socket.socket,
+        on_error: Callable[[socket.socket], None],
+        *,
+        from_client: bool = False,
     ) -> None:
-        """Move what remote hosts send to a lane's socket."""
+        """Forward what comes to a socket that is one association's alone, until `forget`. Raises OSError."""
         forwarder.prepare(sock)
-        remote_sockets = self._remote_sockets.get(forwarder) or RemoteSockets()
-        end = forwarder.remote_socket(entry, sock)
-        reader = functools.partial(self._on_remote_ready, remote_sockets.ready, end, channel, sock)
-        self.poller.collect(sock.fileno(), remote_sockets.ready, end, reader)
-        remote_sockets.number += 1
-        self._remote_sockets[forwarder] = remote_sockets
+        sockets = self._sockets.get(forwarder) or _Sockets()
+        handle = forwarder.handle(entry, sock, from_client=from_client)
+        reader = functools.partial(self._on_socket_ready, sockets.ready, handle, on_error, sock)
+        self.poller.collect(sock.fileno(), sockets.ready, handle, reader)
+        sockets.number += 1
+        self._sockets[forwarder] = sockets
         self._forwarders[sock] = forwarder
 
     def forget(self, sock: socket.socket) -> None:
@@ -185,88 +147,92 @@ class DatagramRelay:
         forwarder = self._forwarders.pop(sock, None)
         if forwarder is None:
             return
-        self._remote_sockets[forwarder].number -= 1
-        if not self._remote_sockets[
+        self._sockets[forwarder].number -= 1
+        if not self._sockets[
             forwarder
-        ].number:  # each QUIC connection has a mover of its own, and goes with it
-            del self._remote_sockets[forwarder]
+        ].number:  # each QUIC connection has a forwarder of its own, and goes with it
+            del self._sockets[forwarder]
 
     def close(self) -> None:
-        """Free what is shared; to be called when no joint is left. Idempotent."""
+        """Free what is shared; to be called when no association is left. Idempotent."""
         self.watch.close()
         self.poller.close()
 
-    def _on_client_ready(self, sock: socket.socket, _: int, events: int) -> None:
+    def _on_port_ready(self, sock: socket.socket, strangers: SlowPath | None, _: int, events: int) -> None:
         if events & FAILED:
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # a client that is gone: no news here
-        self.forwarder.forward_from_clients(sock, self._loop.time())
+            read_error(sock)
+        self.forwarder.forward_port(sock, self._loop.time(), strangers)
 
-    def _on_remote_ready(
+    def _on_socket_ready(
         self,
-        ready: list[RemoteSocket],
-        end: RemoteSocket,
-        channel: DirectChannel,
+        ready: list[SocketHandle],
+        handle: SocketHandle,
+        on_error: Callable[[socket.socket], None],
         sock: socket.socket,
         _: int,
         events: int,
     ) -> None:
         if events & FAILED:
-            channel.read_error_queue(sock)
+            on_error(sock)
         if events & READABLE:
-            ready.append(end)
+            ready.append(handle)
 
-    def _forward_from_remotes(self) -> None:
-        """Move what came to all sockets that have something, so that what goes to one client port goes together."""
-        for forwarder, remote_sockets in list(self._remote_sockets.items()):
-            if remote_sockets.ready:
-                ready = remote_sockets.ready[:]
-                remote_sockets.ready.clear()
-                forwarder.forward_from_remotes(ready, self._loop.time())
+    def _forward_sockets(self) -> None:
+        """Forward from all sockets that are readable, so that what goes to one client port goes together."""
+        for forwarder, sockets in list(self._sockets.items()):
+            if sockets.ready:
+                ready = sockets.ready[:]
+                sockets.ready.clear()
+                forwarder.forward_sockets(ready, self._loop.time())
 
 
 class AssociationRelay(DatagramSink, SlowPath, Watched):
-    """One association, and its port at the outbound.
+    """One association: the slow path between its client and its port at the outbound, which it owns.
 
-    With a direct outbound and a client that sends over UDP, the mover takes over what goes back and forth; else
-    all passes here. Owns the channel.
+    Where the client and the channel use UDP, the forwarder does the rest.
     """
 
     def __init__(
         self,
-        plane: DatagramRelay,
-        association: ServerAssociation,
+        relay: DatagramRelay,
+        association: ClientAssociation,
         channel: DatagramChannel,
         events: AssociationEvents,
         *,
         port: ClientPort | None,
+        client_host: str = "",
         options: tuple[StackOption, ...] = (),
         user: str = "",
     ) -> None:
-        """`port` is where the client may send over UDP; `options` are what it wants of what it receives there.
+        """`port` is where the client may send over UDP. Raises OSError.
 
-        A path where clients have certificates must be the same `user`'s.
+        With a `client_host` the port is this association's alone, and its client sends from there. A path where
+        clients have certificates must be the same `user`'s. `options` are what the client wants of what it receives.
         """
-        self._relay = plane
+        self._relay = relay
         self._association = association
         self._channel = channel
         self._events = events
         self._port = port
+        self._client_host = client_host.partition("%")[0]
         self._options = options
         self._path: ClientPath | None = None  # None: the stream
         self._control: Control = []
         self._user = user
-        self._forwarder = plane.forwarder if port is None else port.forwarder
-        self._entry = self._forwarder.open(association.id, association.dialect, self)
-        self._fast: DirectChannel | None = None
+        self._forwarder = relay.forwarder if port is None else port.forwarder
+        remote = channel.framing if isinstance(channel, ForwardableChannel) else NoFraming()
+        self._entry = self._forwarder.open(association.framing, remote, self)
+        self._fast: ForwardableChannel | None = None
         self._prefixes: dict[tuple[str, int], DatagramPrefix] = {}
-        self._up = [0, 0]  # datagrams and bytes that passed here
+        self._up = [0, 0]  # datagrams and bytes that took the slow path
         self._down = [0, 0]
         self.dropped = 0
         self.seen = 0
         self.quiet_since = 0.0
-        plane.watch.add(self)
-
-    # What there is to know.
+        if port is not None and client_host:
+            relay.watch_socket(self._forwarder, self._entry, port.sock, read_error, from_client=True)
+            self._start(by_udp=True)
+        relay.watch.add(self)
 
     @property
     def bytes_up(self) -> int:
@@ -298,6 +264,8 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
             self._path.leave(self._events.lost)
         self._relay.watch.remove(self)
         self._entry.close()
+        if self._port is not None and self._client_host:
+            self._relay.forget(self._port.sock)
         if self._fast is not None:
             for sock in self._fast.sockets:
                 self._relay.forget(sock)
@@ -305,58 +273,69 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
 
     # From the client.
 
-    def from_stream(self, message: Datagram, layout: DatagramLayout) -> None:
-        """Take a message that came on the stream."""
-        if self._admit(message.association_id, STREAM, layout):
-            self._relay_up(message.data, message.host, message.port)
+    def from_stream(self, framing: Framing, data: bytes, host: str, port: int) -> None:
+        """Take a datagram that came on the stream."""
+        if self._admit(STREAM, framing):
+            self._relay_up(data, host, port)
 
     @override
     def on_client_miss(self, data: bytes, path: ClientPath) -> None:
-        association = self._association
-        header = parse_header(data, association.dialect, association.layout)
+        header = self._association.framing.parse(data)
         if header is None or self._port is None or path.port is not self._port.sock:
             return
-        number, key, start, end = header
+        key, start, end = header
         try:
-            host, port, layout = decode_destination(key, association.dialect, association.layout)
+            host, port, framing = self._association.framing.host_of(key)
         except DecodeError:
             return
-        if not self._admit(number, path, layout):
+        if not self._admit(path, framing):
             return
         self._relay_up(data[start:end], host, port)
         route = self._fast.route(host, port) if self._fast is not None else None
         if route is not None:
-            self._entry.add_route(key, route.sock, route.address, route.until)
+            self._entry.add_route(key, *route)
 
-    def _admit(self, number: int, path: ClientPath | str, layout: DatagramLayout) -> bool:
+    def _admit(self, path: ClientPath | str, framing: Framing) -> bool:
         association = self._association
         fresh = association.state is AssociationState.AWAITING_FIRST
-        joins = not fresh or isinstance(path, str) or path.join(self._user, self._events.lost)
-        if not joins or not association.admit(number, path, layout):
+        joins = not fresh or isinstance(path, str) or self._joins(path)
+        if not joins or not association.admit(path, framing):
             self.dropped += 1
             return False
         if fresh:
             self._begin(path)
         return True
 
+    def _joins(self, path: ClientPath) -> bool:
+        if self._client_host and path.source[0].partition("%")[0] != self._client_host:
+            return False
+        return path.join(self._user, self._events.lost)
+
     def _begin(self, path: ClientPath | str) -> None:
-        """Relay from now on: the first datagram has shown the way."""
+        """Relay from now on: the first datagram has shown the client's path."""
         self._events.confirmed()
         if not isinstance(path, str):
             self._path = path
             self._control = reply_control(path.source, path.local) + client_control(
                 self._options, path.port.family
             )
-            self._entry.bind_client(path, self._association.layout, self._control)
-            if isinstance(self._channel, DirectChannel):
-                self._fast = channel = self._channel
-                channel.start_forwarded(
-                    self, functools.partial(self._relay.watch_remote, self._forwarder, self._entry, channel)
-                )
-                return
+            self._entry.bind_client(path, self._association.framing, self._control)
         else:
             self._entry.close()  # what comes over UDP is another's
-        self._channel.start(self)
+        if not self._client_host:
+            self._start(by_udp=self._path is not None)
+
+    def _start(self, *, by_udp: bool) -> None:
+        """Begin to receive from remote hosts."""
+        if by_udp and isinstance(self._channel, ForwardableChannel):
+            self._fast = self._channel
+            self._fast.start_forwarded(self, self._watch_remote)
+        else:
+            self._channel.start(self)
+
+    def _watch_remote(self, sock: socket.socket) -> None:
+        assert self._fast is not None  # noqa: S101 - it calls us
+        self._relay.watch_socket(self._forwarder, self._entry, sock, self._fast.read_error_queue)
 
     def _relay_up(self, data: bytes, host: str, port: int) -> None:
         if opens_only(host, port, len(data)):
@@ -369,13 +348,13 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
 
     @override
     def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
-        if self._fast is None:
+        received = self._fast.receive(data, source) if self._fast is not None else None
+        if received is None:
             return
-        host, port = source[0].partition("%")[0], source[1]
-        until = self._fast.admitted_until((host, port), asyncio.get_running_loop().time())
-        if until:
-            self._entry.add_source(source, self._association.prefix(host, port), until)
-            self._relay_down(data, host, port)
+        if received.until:
+            prefix = self._association.framing.prefix(received.host, received.port)
+            self._entry.add_source(received.key, prefix, received.until)
+        self._relay_down(received.data, received.host, received.port)
 
     @override
     def datagrams_received(self, packets: Sequence[Packet]) -> None:
@@ -393,12 +372,14 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         self._events.over(reason)
 
     def _relay_down(self, data: bytes, host: str, port: int) -> None:
+        if self._association.path is None:
+            return  # it came before the client has sent anything
         prefix = self._prefixes.get((host, port))
         if prefix is None:
             if len(self._prefixes) >= MAX_PREFIXES:
                 self._prefixes.clear()
-            prefix = self._prefixes[host, port] = self._association.prefix(host, port)
-        message = build_datagram(prefix, data)
+            prefix = self._prefixes[host, port] = self._association.framing.prefix(host, port)
+        message = self._association.framing.build(prefix, data)
         if message is None:
             self.dropped += 1
             return

@@ -1,12 +1,13 @@
-"""Moves datagrams between the clients' port and the associations' sockets, as far as somebody has said where to.
+"""Forwards datagrams between clients and the sockets of their associations, for hosts that have a table entry.
 
-A lane is one association's part: its client's path, ways to remote hosts by the bytes that clients write (`add_route`)
-and sources that may answer (`add_source`). What is in no lane's table is handed up, as a miss: who gets it decides
-(policy, names, filters are asked there), handles that datagram and fills the table for the next ones. Entries end
-by themselves, so that each decision is made anew once in a while.
+Each association has two sides, each with its framing (message/framing.py): the client's, with a header of SOCKS 6 or
+SOCKS 5 or none, and the remote one, which is remote hosts themselves or an upstream SOCKS 6 proxy. Two tables say where
+a client's datagrams go (`add_route`) and who may answer (`add_source`). A datagram whose host is in no table takes the
+slow path: its association decides (policy, names and filters are asked there), sends it, and fills the table for those
+that follow. Entries expire after seconds, so that each decision is made anew from time to time.
 
-This is the mover in Python. `_mover.c` does the same, with batches of system calls and no object per datagram; the
-tests run with both (docs/decisions/0018).
+This is the forwarder in Python. `native/` is the same in C, with batches of system calls and no object per datagram;
+the tests run with both (docs/decisions/0018).
 """
 
 import socket
@@ -16,25 +17,24 @@ from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from typing_extensions import override
 
-from socks6.message.datagrams import DatagramPrefix, build_datagram, parse_header
-from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.message.datagrams import DatagramPrefix
+from socks6.message.framing import Framing, NoFraming, Socks6Framing
 from socks6.net.datagrams.channel import send_datagram
 from socks6.net.datagrams.packet_info import ANCILLARY_BYTES, Control, destination_address
 from socks6.net.sockets import SocketAddress
 
 MAX_READS: Final = 64  # datagrams taken from a socket before the others have their turn
 MAX_DATAGRAM_BYTES: Final = 65536
-MAX_ENTRIES: Final = 1024  # of a lane, each way; beyond, it forgets all of them and they are found anew
-HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
-SHORTEST: Final = 17
+MAX_ENTRIES: Final = 1024  # of an association, each way; beyond, all are forgotten and found anew
+MESSAGE_START: Final = Struct("!4xQ")  # of SOCKS 6: version, type, length; association id
 
 
 class ClientPath(Protocol):
-    """How a client's datagrams come in, and how others get to it. Equal ones are the same path."""
+    """The way of a client's datagrams. Equal ones are the same path."""
 
     @override
     def __hash__(self) -> int:
-        """Return what it is latched by."""
+        """Return what it is told from others by."""
 
     @property
     def port(self) -> socket.socket:
@@ -52,9 +52,9 @@ class ClientPath(Protocol):
         """Send to the client; return whether it went."""
 
     def join(self, user: str, lost: Callable[[str], None]) -> bool:
-        """Have an association of a user's, "" for any, live by this path; return whether it may.
+        """Let an association of a user ("" for any) live by this path; return whether it may.
 
-        `lost` is told why the path is no more.
+        `lost` is called with the reason when the path is no more.
         """
 
     def leave(self, lost: Callable[[str], None]) -> None:
@@ -62,7 +62,7 @@ class ClientPath(Protocol):
 
 
 class FiveTuple(NamedTuple):
-    """A 5-tuple, which is never lost."""
+    """A UDP path, which is never lost."""
 
     port: socket.socket
     source: SocketAddress
@@ -79,7 +79,7 @@ class FiveTuple(NamedTuple):
             return False
         return True
 
-    def join(self, user: str, lost: Callable[[str], None]) -> bool:  # noqa: ARG002 - anybody's
+    def join(self, user: str, lost: Callable[[str], None]) -> bool:  # noqa: ARG002 - it may be any user's
         """See `ClientPath.join`."""
         return True
 
@@ -87,16 +87,16 @@ class FiveTuple(NamedTuple):
         """See `ClientPath.leave`."""
 
 
-RemoteSocket: TypeAlias = tuple[object, object]
-"""A lane and one of its sockets, as its mover wants them: made once, since many are handed over each turn."""
+SocketHandle: TypeAlias = tuple[object, ...]
+"""One of an association's own sockets, as its forwarder wants it: made once, since many are handed over each turn."""
 
 
 class AssociationEntry(Protocol):
-    """One association, as far as a mover knows it."""
+    """One association, as far as a forwarder knows it."""
 
     @property
     def up_datagrams(self) -> int:
-        """How many were moved towards remote hosts."""
+        """How many were forwarded towards remote hosts."""
 
     @property
     def up_bytes(self) -> int:
@@ -104,65 +104,79 @@ class AssociationEntry(Protocol):
 
     @property
     def down_datagrams(self) -> int:
-        """How many were moved towards the client."""
+        """How many were forwarded towards the client."""
 
     @property
     def down_bytes(self) -> int:
         """How many bytes of data they had."""
 
-    def bind_client(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
-        """Take datagrams from `path` alone, and send there with `control`."""
+    def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
+        """Take the client's datagrams from `path` alone, and send there with `control`."""
 
-    def add_route(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
-        """Have datagrams with a `key` of `parse_header` go there."""
+    def add_route(
+        self,
+        key: bytes,
+        sock: socket.socket,
+        address: SocketAddress | None,
+        until: float,
+        prefix: DatagramPrefix = (b"", b""),
+    ) -> None:
+        """Forward datagrams with a key there, behind `prefix`; None is where the socket is connected to."""
 
-    def add_source(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
-        """Have what comes from `source` go to the client, behind `prefix`."""
+    def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
+        """Forward what comes with a key, or from an address where there is no header, behind `prefix`."""
 
     def close(self) -> None:
-        """Move nothing any more. Idempotent."""
+        """Forward nothing any more. Idempotent."""
 
 
 @runtime_checkable
 class SlowPath(Protocol):
-    """Who gets what a lane cannot move."""
+    """Takes the datagrams of an association that no table entry is about."""
 
     def on_client_miss(self, data: bytes, path: ClientPath) -> None:
-        """Take a message from the client's port; on the lane's path if it has one."""
+        """Take a message from the client; by the association's path if it has one."""
 
     def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
-        """Take data from a remote host."""
+        """Take what came to the association's remote side."""
 
 
 class DatagramForwarder(Protocol):
-    """Moves datagrams for any number of lanes."""
+    """Forwards datagrams for any number of associations."""
 
     @property
     def dropped(self) -> int:
-        """How many were neither moved nor handed up: of no lane, from another path, malformed, unsendable."""
+        """How many were neither forwarded nor handed up: of no association, by another path, malformed, unsendable."""
 
-    def open(self, association_id: int, dialect: Dialect, owner: SlowPath) -> AssociationEntry:
-        """Return a lane for an association."""
+    def open(self, client: Framing, remote: Framing, owner: SlowPath) -> AssociationEntry:
+        """Return an entry for an association whose sides have these framings."""
 
     def prepare(self, sock: socket.socket) -> None:
-        """Set up a socket that this mover alone will read from."""
+        """Set up a socket that this forwarder alone will read from."""
 
-    def forward_from_clients(self, port: socket.socket, now: float) -> None:
-        """Move what clients have sent to a port."""
+    def forward_port(self, port: socket.socket, now: float, strangers: SlowPath | None = None) -> None:
+        """Forward what clients have sent to a port that they share.
 
-    def remote_socket(self, entry: AssociationEntry, sock: socket.socket) -> RemoteSocket:
-        """Return what `forward_from_remotes` is told of one of a lane's sockets."""
+        SOCKS 6 messages name their association. Without a header it is found by the source, and `strangers` takes
+        the datagrams of sources without one.
+        """
 
-    def forward_from_remotes(self, ends: list[RemoteSocket], now: float) -> None:
-        """Move what remote hosts have sent to lanes' sockets; to closed lanes nothing has come."""
+    def handle(
+        self, entry: AssociationEntry, sock: socket.socket, *, from_client: bool = False
+    ) -> SocketHandle:
+        """Return what `forward_sockets` is given of a socket that is one association's alone."""
+
+    def forward_sockets(self, ready: list[SocketHandle], now: float) -> None:
+        """Forward what has come to associations' sockets; nothing of closed ones."""
 
 
 class PythonForwarder(DatagramForwarder):
-    """The mover that needs no compiler."""
+    """The forwarder that needs no compiler."""
 
     def __init__(self) -> None:
         self._dropped = 0
-        self.entries: dict[int, PythonEntry] = {}
+        self.entries: dict[int | tuple[socket.socket, SocketAddress, bytes], PythonEntry] = {}
+        # by association id; by the client's path where its messages name none
 
     @property
     @override
@@ -174,12 +188,14 @@ class PythonForwarder(DatagramForwarder):
         """Nothing is to be set up."""
 
     @override
-    def open(self, association_id: int, dialect: Dialect, owner: SlowPath) -> "PythonEntry":
-        entry = self.entries[association_id] = PythonEntry(self, association_id, dialect, owner)
+    def open(self, client: Framing, remote: Framing, owner: SlowPath) -> "PythonEntry":
+        entry = PythonEntry(self, client, remote, owner)
+        if isinstance(client, Socks6Framing):
+            entry.index(client.association_id)
         return entry
 
     @override
-    def forward_from_clients(self, port: socket.socket, now: float) -> None:
+    def forward_port(self, port: socket.socket, now: float, strangers: SlowPath | None = None) -> None:
         for _ in range(MAX_READS):
             try:
                 data, control, _, source = port.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
@@ -187,126 +203,141 @@ class PythonForwarder(DatagramForwarder):
                 return
             except OSError:
                 continue
-            self.take(data, FiveTuple(port, source, destination_address(control)), now)
+            path = FiveTuple(port, source, destination_address(control))
+            if strangers is None:
+                self.forward_message(data, path, now)
+            elif (entry := self.entries.get(path)) is not None:
+                self._dropped += not entry.forward_up(data, path, now)
+            else:
+                strangers.on_client_miss(data, path)
 
-    def take(self, data: bytes, path: ClientPath, now: float) -> None:
-        """Move a message that came from a client."""
-        entry = self._entry_for(data)
+    def forward_message(self, data: bytes, path: ClientPath, now: float) -> None:
+        """Forward a SOCKS 6 message that came from a client."""
+        entry = None
+        if len(data) >= MESSAGE_START.size:
+            entry = self.entries.get(MESSAGE_START.unpack_from(data)[0])
         if entry is None or not entry.forward_up(data, path, now):
             self._dropped += 1
 
     @override
-    def remote_socket(self, entry: AssociationEntry, sock: socket.socket) -> RemoteSocket:
-        return entry, sock
+    def handle(
+        self, entry: AssociationEntry, sock: socket.socket, *, from_client: bool = False
+    ) -> SocketHandle:
+        return entry, sock, from_client
 
     @override
-    def forward_from_remotes(self, ends: list[RemoteSocket], now: float) -> None:
-        for entry, sock in ends:
-            assert isinstance(entry, PythonEntry)  # noqa: S101 - `remote_socket` got them
+    def forward_sockets(self, ready: list[SocketHandle], now: float) -> None:
+        for entry, sock, from_client in ready:
+            assert isinstance(entry, PythonEntry)  # noqa: S101 - `handle` got them
             assert isinstance(sock, socket.socket)  # noqa: S101
-            if entry.closed:
-                continue
             for _ in range(MAX_READS):
+                if entry.closed:
+                    break
                 try:
                     data, source = sock.recvfrom(MAX_DATAGRAM_BYTES)
                 except BlockingIOError:
                     break
                 except OSError:  # an ICMP error
                     continue
-                if not entry.forward_down(data, source, now):
-                    self._dropped += 1
-
-    def _entry_for(self, data: bytes) -> "PythonEntry | None":
-        if len(data) < SHORTEST:
-            return None
-        return self.entries.get(HEAD.unpack_from(data)[0])
+                if from_client:
+                    went = entry.forward_up(data, FiveTuple(sock, source, b""), now)
+                else:
+                    went = entry.forward_down(data, source, now)
+                self._dropped += not went
 
 
 class PythonEntry:
-    """A Lane of the mover in Python. Its tables hold plain tuples."""
+    """An association of the forwarder in Python. Its tables hold plain tuples."""
 
     __slots__ = (
-        "_control",
-        "_dialect",
-        "_forwarder",
-        "_id",
-        "_layout",
-        "_owner",
-        "_path",
-        "_routes",
-        "_sources",
-        "closed",
-        "down_bytes",
-        "down_datagrams",
-        "up_bytes",
-        "up_datagrams",
+        "_client", "_control", "_forwarder", "_index", "_owner", "_path", "_remote", "_routes", "_sources", "closed",
+        "down_bytes", "down_datagrams", "up_bytes", "up_datagrams",
     )  # fmt: skip
 
-    def __init__(
-        self, forwarder: PythonForwarder, association_id: int, dialect: Dialect, owner: SlowPath
-    ) -> None:
-        self._forwarder = forwarder
+    def __init__(self, forwarder: PythonForwarder, client: Framing, remote: Framing, owner: SlowPath) -> None:
         self.closed = False
-        self._id = association_id
-        self._dialect = dialect
+        self._forwarder = forwarder
+        self._client = client
+        self._remote = remote
         self._owner = owner
-        self._layout = dialect.datagram_layout
+        self._index: int | FiveTuple | None = None
         self._path: ClientPath | None = None
         self._control: Control = []
-        self._routes: dict[bytes, tuple[socket.socket, SocketAddress, float]] = {}
-        self._sources: dict[SocketAddress, tuple[DatagramPrefix, float]] = {}
+        self._routes: dict[bytes, tuple[socket.socket, SocketAddress | None, float, DatagramPrefix]] = {}
+        self._sources: dict[bytes | SocketAddress, tuple[DatagramPrefix, float]] = {}
         self.up_datagrams = self.up_bytes = self.down_datagrams = self.down_bytes = 0
 
-    def bind_client(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
-        self._path, self._layout, self._control = path, layout, control
+    def index(self, key: int | FiveTuple) -> None:
+        """Be found by an association id, or by the client's path."""
+        self._index = key
+        self._forwarder.entries[key] = self
 
-    def add_route(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
+    def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
+        """See `AssociationEntry.bind_client`."""
+        self._path, self._client, self._control = path, framing, control
+        if isinstance(framing, NoFraming) and isinstance(path, FiveTuple) and not self.closed:
+            self.index(path)
+
+    def add_route(
+        self,
+        key: bytes,
+        sock: socket.socket,
+        address: SocketAddress | None,
+        until: float,
+        prefix: DatagramPrefix = (b"", b""),
+    ) -> None:
+        """See `AssociationEntry.add_route`."""
         if len(self._routes) >= MAX_ENTRIES:
             self._routes.clear()
-        self._routes[key] = sock, address, until
+        self._routes[key] = sock, address, until, prefix
 
-    def add_source(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
+    def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
+        """See `AssociationEntry.add_source`."""
         if len(self._sources) >= MAX_ENTRIES:
             self._sources.clear()
-        self._sources[source] = prefix, until
+        self._sources[key] = prefix, until
 
     def close(self) -> None:
+        """See `AssociationEntry.close`."""
         self.closed = True
-        if self._forwarder.entries.get(self._id) is self:
-            del self._forwarder.entries[self._id]
+        if self._index is not None and self._forwarder.entries.get(self._index) is self:
+            del self._forwarder.entries[self._index]
         self._routes.clear()
         self._sources.clear()
 
     def forward_up(self, data: bytes, path: ClientPath, now: float) -> bool:
-        """Move a client's message, or hand it up; return False if it was dropped."""
-        if self._path is not None and path != self._path:
-            return False
-        header = parse_header(data, self._dialect, self._layout)
-        if header is None:
-            return False
-        _, key, start, end = header
-        way = self._routes.get(key)
-        if way is None or now >= way[2]:
+        """Forward a client's message, or hand it up; return False if it was dropped."""
+        if self._path is None:
             self._owner.on_client_miss(data, path)
             return True
-        if not send_datagram(way[0], data[start:end], way[1]):
+        header = self._client.parse(data) if path == self._path else None
+        if header is None:
+            return False
+        key, start, end = header
+        route = self._routes.get(key)
+        if route is None or now >= route[2]:
+            self._owner.on_client_miss(data, path)
+            return True
+        message = self._remote.build(route[3], data[start:end])
+        if message is None or not send_datagram(route[0], message, route[1]):
             return False
         self.up_datagrams += 1
         self.up_bytes += end - start
         return True
 
     def forward_down(self, data: bytes, source: SocketAddress, now: float) -> bool:
-        """Move what a remote host sent, or hand it up; return False if it was dropped."""
-        if self.closed:
-            return False
-        known = self._sources.get(source)
-        if known is None or now >= known[1]:
+        """Forward what came to the remote side, or hand it up; return False if it was dropped."""
+        header = self._remote.parse(data)
+        key = source if isinstance(self._remote, NoFraming) else header and header[0]
+        known = self._sources.get(key) if key is not None else None
+        if header is None or known is None or now >= known[1]:
             self._owner.on_remote_miss(data, source)
             return True
-        message = build_datagram(known[0], data)
+        payload = data[header[1] : header[2]]
+        message = self._client.build(known[0], payload)
         path = self._path
         if message is None or path is None or not path.send(message, self._control):
             return False
         self.down_datagrams += 1
-        self.down_bytes += len(data)
+        self.down_bytes += len(payload)
         return True

@@ -14,7 +14,8 @@ from socks6.message.socks5 import Socks5Datagram, Socks5Greeting, Socks5Reply, S
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import DatagramReport, Endpoint, Protection
 from socks6.proxy.inbounds.socks5 import Socks5Inbound
-from socks6.proxy.inbounds.socks5_udp import Socks5Relay, may_associate
+from socks6.proxy.inbounds.socks5_udp import may_associate
+from socks6.proxy.settings import Settings, UdpSettings
 from tests.kit.channels import EchoChannel
 from tests.kit.connection import ScriptedConnection
 from tests.kit.loops import Run
@@ -26,10 +27,18 @@ HELLO = Socks5Datagram(host="192.0.2.5", port=53, data=b"hello")
 class Client:
     """A SOCKS 5 client that has an association."""
 
-    def __init__(self, stream: SocketStream, relay: Socks5Relay, channel: EchoChannel, host: str) -> None:
+    def __init__(
+        self,
+        stream: SocketStream,
+        served: ScriptedConnection,
+        channel: EchoChannel,
+        host: str,
+        bound: Endpoint,
+    ) -> None:
         self.stream = stream
-        self.relay = relay
+        self.served = served
         self.channel = channel
+        self.bound = bound
         self.host = host
         self._sockets: list[socket.socket] = []
 
@@ -37,7 +46,7 @@ class Client:
         """Return a new UDP socket of the client's host, or of another."""
         sock = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind((host or self.host, 0))
-        sock.connect(self.relay.bound)
+        sock.connect(self.bound)
         sock.setblocking(False)
         self._sockets.append(sock)
         return sock
@@ -61,40 +70,55 @@ class Client:
             sock.close()
 
 
-@contextlib.asynccontextmanager
-async def associated(*, host: str = "127.0.0.1", idle: float = 0.0) -> AsyncIterator[Client]:
-    """Have a relay serve a client, until that hangs up."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        listener.bind((host, 0))
-        listener.listen()
-        near = socket.create_connection(listener.getsockname()[:2], source_address=(host, 0))
-        far, _ = listener.accept()
-    stream, channel = SocketStream(far), EchoChannel()
-    relay = Socks5Relay(stream)
+GREETING = Socks5Greeting(methods=(0,)).encode()
 
-    async def carry() -> None:
+
+def opening(host: str = "0.0.0.0", port: int = 0) -> bytes:
+    return GREETING + Socks5Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode()
+
+
+@contextlib.asynccontextmanager
+async def served(connection: ScriptedConnection, host: str = "127.0.0.1") -> AsyncIterator[SocketStream]:
+    """Have the inbound serve a client on loopback."""
+    with socket.create_server(
+        (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+    ) as listener:
+        near = socket.create_connection(listener.getsockname()[:2], source_address=(host, 0))
+        far, address = listener.accept()
+    client, stream = SocketStream(near), SocketStream(far, remote=address)
+
+    async def serve() -> None:
         with contextlib.suppress(OSError):
-            await relay.carry(channel, idle=idle)
+            connection.stream = stream
+            assert await Socks5Inbound().serve(connection) is None
         stream.abort()
 
-    client = Client(SocketStream(near), relay, channel, host)
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(carry())
-            await asyncio.sleep(0)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve())
+        yield client
+        client.abort()
+    connection.proxy.close_datagrams()
+
+
+@contextlib.asynccontextmanager
+async def associated(*, host: str = "127.0.0.1", idle: float = 0.0) -> AsyncIterator[Client]:
+    """Have the inbound serve a client's association, until the client hangs up."""
+    connection = ScriptedConnection(settings=Settings(udp=UdpSettings(idle_timeout=idle)))
+    connection.channel = channel = EchoChannel()
+    async with served(connection, host) as stream:
+        await stream.send(opening())
+        answer = await receive_exactly(stream, 24 if ":" in host else 12)
+        reply = Socks5Reply.decode(answer[2:])
+        client = Client(stream, connection, channel, host, Endpoint(reply.host, reply.port))
+        with contextlib.closing(client):
             yield client
-            client.stream.abort()
-    finally:
-        relay.close()
-        relay.close()
-        client.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_datagrams_go_to_and_fro(run: Run, host: str) -> None:
     async def scene() -> None:
         async with associated(host=host) as client:
-            assert client.relay.bound.host == host
+            assert client.bound.host == host
             sock = client.program()
             for remote in ("192.0.2.5", "2001:db8::5"):
                 datagram = Socks5Datagram(host=remote, port=53, data=b"hello")
@@ -102,7 +126,7 @@ def test_datagrams_go_to_and_fro(run: Run, host: str) -> None:
             named = Socks5Datagram(host="a.example", port=53, data=b"hello")
             assert (await client.ask(sock, named)).host == "192.0.2.77"
             assert [host for _, host, _ in client.channel.sent] == ["192.0.2.5", "2001:db8::5", "a.example"]
-        assert (client.relay.bytes_up, client.relay.bytes_down) == (15, 15)
+        assert (client.served.bytes_up, client.served.bytes_down) == (15, 15)
 
     run(scene())
 
@@ -196,8 +220,8 @@ def test_it_ends_when_the_way_out_does(run: Run) -> None:
     run(scene())
 
 
-def test_more_places_than_are_remembered_do_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.MAX_CACHED_HOSTS", 2)
+def test_more_hosts_than_are_remembered_do_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks6.relay.datagrams.association_relay.MAX_PREFIXES", 2)
 
     async def scene() -> None:
         async with associated() as client:
@@ -224,33 +248,6 @@ def test_an_answer_that_is_too_long_is_lost(run: Run) -> None:
 # The inbound.
 
 
-@contextlib.asynccontextmanager
-async def served(connection: ScriptedConnection) -> AsyncIterator[SocketStream]:
-    """Have the inbound serve a client on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far, address = listener.accept()
-    client, stream = SocketStream(near), SocketStream(far, remote=address)
-
-    async def serve() -> None:
-        with contextlib.suppress(OSError):
-            connection.stream = stream
-            assert await Socks5Inbound().serve(connection) is None
-        stream.abort()
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(serve())
-        yield client
-        client.abort()
-
-
-GREETING = Socks5Greeting(methods=(0,)).encode()
-
-
-def opening(host: str = "0.0.0.0", port: int = 0) -> bytes:
-    return GREETING + Socks5Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode()
-
-
 def test_a_client_gets_an_association_and_the_engine_a_call_for_any_port(run: Run) -> None:
     async def scene() -> None:
         connection = ScriptedConnection()
@@ -268,7 +265,7 @@ def test_a_client_gets_an_association_and_the_engine_a_call_for_any_port(run: Ru
                 udp.send(HELLO.encode())
                 udp.setblocking(False)
                 assert await asyncio.get_running_loop().run_in_executor(None, _received, udp) == HELLO
-        assert channel.closed == 1
+        assert channel.closed
         assert (connection.bytes_up, connection.bytes_down) == (5, 5)
 
     run(scene())
@@ -311,16 +308,16 @@ def test_without_a_socket_there_is_no_association(run: Run, monkeypatch: pytest.
         connection = ScriptedConnection()
         connection.channel = channel = EchoChannel()
         async with served(connection) as client:
-            monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.Socks5Relay", _no_socket)
+            monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.udp_socket", _no_socket)
             await client.send(opening())
             assert await receive_exactly(client, 6) == bytes.fromhex("0500 05 01 00 01")
-        assert channel.closed == 1
+        assert channel.closed
         assert connection.answers == [(1, "no UDP port for the client: no descriptors")]  # for the log
 
     run(scene())
 
 
-def _no_socket(stream: object) -> None:
+def _no_socket(*_: object, **__: object) -> None:
     raise OSError("no descriptors")
 
 

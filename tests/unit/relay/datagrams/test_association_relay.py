@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing_extensions import override
 
 from socks6.message.dialect import DRAFT_12
-from socks6.net.datagrams.channel import DirectChannel
+from socks6.message.framing import Framing, NoFraming, Socks6Framing
+from socks6.net.datagrams.shared import read_error
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint, FrameSink
 from socks6.relay.datagrams.association_relay import DatagramRelay
+from socks6.relay.datagrams.client_ports import QuicClientPort
 from socks6.relay.datagrams.forwarder import ClientPath, PythonForwarder, SlowPath
-from socks6.relay.datagrams.framed import QuicClientPort
 from tests.kit.loops import Run
 from tests.kit.streams import until
 
@@ -29,7 +30,7 @@ class Connection:
 
 
 class Owner(SlowPath):
-    """Whose lane gets what the mover does not know."""
+    """Whose lane gets what the forwarder does not know."""
 
     def __init__(self) -> None:
         self.missed: list[bytes] = []
@@ -43,11 +44,9 @@ class Owner(SlowPath):
         self.missed.append(data)
 
 
-class Channel(DirectChannel):
-    """A channel that is asked nothing."""
-
-    def __init__(self) -> None:
-        pass
+def framing(number: int) -> Framing:
+    """Return that of an association."""
+    return Socks6Framing(number, DRAFT_12, DRAFT_12.datagram_layout)
 
 
 @contextlib.contextmanager
@@ -60,25 +59,25 @@ def bound() -> Iterator[socket.socket]:
 
 
 def test_nothing_is_left_of_connections_that_are_gone(run: Run) -> None:
-    """Each QUIC connection has a mover of its own; one more would be walked in every turn of the loop."""
+    """Each QUIC connection has a forwarder of its own; one more would be walked in every turn of the loop."""
 
     async def play() -> None:
         faults: list[Exception] = []
         plane = DatagramRelay(on_fault=faults.append, forwarder=PythonForwarder())
         for number in range(NUMBER):
             port = QuicClientPort(Connection())  # type: ignore[arg-type]  # as much of one as is needed
-            entry = port.forwarder.open(number, DRAFT_12, Owner())
+            entry = port.forwarder.open(framing(number), NoFraming(), Owner())
             with bound() as sock, bound() as other:
                 for far in (sock, other):  # one for each family
-                    plane.watch_remote(port.forwarder, entry, Channel(), far)
-                assert len(plane._remote_sockets) == 1
+                    plane.watch_socket(port.forwarder, entry, far, read_error)
+                assert len(plane._sockets) == 1
                 plane.forget(sock)
-                assert len(plane._remote_sockets) == 1
+                assert len(plane._sockets) == 1
                 plane.forget(other)
                 plane.forget(other)
             entry.close()
             port.close()
-        assert not plane._remote_sockets
+        assert not plane._sockets
         assert not plane._forwarders
         plane.close()
         assert not faults
@@ -94,7 +93,8 @@ def test_who_is_there_still_gets_datagrams_when_another_goes(run: Run) -> None:
         owner = Owner()
         with bound() as stays, bound() as goes, bound() as host:
             for number, sock in enumerate((goes, stays)):
-                plane.watch_remote(forwarder, forwarder.open(number, DRAFT_12, owner), Channel(), sock)
+                entry = forwarder.open(framing(number), NoFraming(), owner)
+                plane.watch_socket(forwarder, entry, sock, read_error)
             plane.forget(goes)
             host.sendto(b"hello", stays.getsockname())
             await until(lambda: owner.missed)

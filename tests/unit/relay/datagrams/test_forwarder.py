@@ -8,12 +8,13 @@ import weakref
 import pytest
 from typing_extensions import override
 
-from socks6.message.datagrams import decode_message
+from socks6.message.datagrams import DatagramError, decode_message
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
+from socks6.message.framing import Framing, NoFraming, Socks5Framing, Socks6Framing
 from socks6.net.sockets import SocketAddress
 from socks6.relay.datagrams.forwarder import MAX_ENTRIES, AssociationEntry, ClientPath, FiveTuple, SlowPath
 from tests.kit.datagram_forwarders import forwarder_named
-from tests.kit.forwarding_scene import ID, LATER, everything, running, scene, udp_socket
+from tests.kit.forwarding_scene import HOST, ID, LATER, everything, running, scene, udp_socket
 from tests.kit.netns import Namespace, needs_namespaces
 
 pytestmark = pytest.mark.parametrize("forwarder", ["python", "compiled"])
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.parametrize("forwarder", ["python", "compiled"])
 UDP_SEGMENT = 103
 UDP_GRO = 104
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+
+FRAMING = Socks6Framing(ID, DRAFT_12, DRAFT_12.datagram_layout)
 
 
 @HOSTS
@@ -85,7 +88,7 @@ def test_another_source_or_port_is_another_path(forwarder: str) -> None:
         play.forward_from_clients()
         with udp_socket() as other_port:
             play.client.sendto(play.message(b"elsewhere"), other_port.getsockname())
-            play.forwarder.forward_from_clients(other_port, 0.0)
+            play.forwarder.forward_port(other_port, 0.0)
         assert (everything(play.remote), play.up, play.forwarder.dropped) == ([], [], 3)
         play.send(play.message(b"mine"))
         play.forward_from_clients()
@@ -102,7 +105,7 @@ def test_another_local_address_is_another_path(forwarder: str) -> None:
         play.forward_from_clients()
         (_, path) = play.up.pop()
         assert path == FiveTuple(play.port, client.getsockname(), socket.inet_aton("127.0.0.1"))
-        play.entry.bind_client(path, play.layout, [])
+        play.entry.bind_client(path, play.framing, [])
         client.sendto(play.message(b"same", "127.0.0.1"), where)
         client.sendto(play.message(b"other", "127.0.0.1"), ("127.0.0.9", where[1]))
         play.forward_from_clients()
@@ -190,7 +193,7 @@ def test_a_lane_that_is_its_owners_alone_is_collected(forwarder: str) -> None:
 
     made = forwarder_named(forwarder)()
     owner = Owner()
-    owner.entry = made.open(ID, DRAFT_12, owner)
+    owner.entry = made.open(FRAMING, NoFraming(), owner)
     gone = weakref.ref(owner)
     del owner
     if forwarder == "python":
@@ -248,8 +251,8 @@ def test_datagrams_that_the_kernel_glues_are_cut_again(forwarder: str) -> None:
 
 def test_several_associations_share_a_port(forwarder: str) -> None:
     with running(forwarder) as play, udp_socket() as other_client, udp_socket() as other_far:
-        other = play.forwarder.open(ID + 1, play.dialect, play)
-        other.bind_client(FiveTuple(play.port, other_client.getsockname(), b""), play.layout, [])
+        other = play.forwarder.open(play.framed(ID + 1), NoFraming(), play)
+        other.bind_client(FiveTuple(play.port, other_client.getsockname(), b""), play.framed(ID + 1), [])
         where = play.remote.getsockname()
         other.add_route(play.key(play.message(b"")), other_far, where, LATER)
         other.add_source(where, play.prefix(number=ID + 1), LATER)
@@ -262,10 +265,10 @@ def test_several_associations_share_a_port(forwarder: str) -> None:
         play.answer(b"for a")
         play.remote.sendto(b"for b", other_far.getsockname())
         ends = [
-            play.forwarder.remote_socket(play.entry, play.far),
-            play.forwarder.remote_socket(other, other_far),
+            play.forwarder.handle(play.entry, play.far),
+            play.forwarder.handle(other, other_far),
         ]
-        play.forwarder.forward_from_remotes(ends, 0.0)
+        play.forwarder.forward_sockets(ends, 0.0)
         assert everything(play.client) == [play.message(b"for a")]
         assert decode_message(everything(other_client)[0])[0].association_id == ID + 1
         other.close()
@@ -304,7 +307,7 @@ def test_an_error_told_meanwhile_costs_no_datagram(forwarder: str) -> None:
 def test_ancillary_data_goes_with_everything(forwarder: str) -> None:
     with running(forwarder) as play:
         play.entry.bind_client(
-            play.path, play.layout, [(socket.IPPROTO_IP, socket.IP_TTL, (7).to_bytes(4, "little"))]
+            play.path, play.framing, [(socket.IPPROTO_IP, socket.IP_TTL, (7).to_bytes(4, "little"))]
         )
         play.client.setsockopt(socket.IPPROTO_IP, 12, 1)  # IP_RECVTTL
         play.answer(b"one", b"two", b"six")
@@ -337,7 +340,7 @@ def test_a_lane_closed_while_others_move_is_no_harm(forwarder: str) -> None:
             def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
                 closing.close()
 
-        other = play.forwarder.open(ID + 1, play.dialect, Closer())
+        other = play.forwarder.open(play.framed(ID + 1), NoFraming(), Closer())
         play.send(play.message(b"", number=ID + 1), play.message(b"late"))
         play.forward_from_clients()
         play.send(play.message(b"later"))
@@ -352,3 +355,69 @@ def test_a_closed_socket_is_no_harm(forwarder: str) -> None:
         play.far.close()
         play.forward_from_clients()
         assert play.forwarder.dropped == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_socks5_client_has_a_socket_of_its_own(forwarder: str, host: str) -> None:
+    with running(forwarder, host=host, framing=Socks5Framing()) as play, udp_socket(host) as stranger:
+        play.send(
+            play.message(b"one"), bytes.fromhex("0000 01 01 7f000001 0035") + b"fragment", play.message(b"")
+        )
+        play.send(play.message(b"a stranger's"), sock=stranger)
+        play.forward_from_clients()
+        assert everything(play.remote) == [b"one", b""]
+        assert play.forwarder.dropped == 2
+        play.answer(b"answer", b"")
+        play.forward_from_remotes()
+        assert everything(play.client) == [play.message(b"answer"), play.message(b"")]
+        elsewhere = play.message(b"elsewhere", port=9)
+        play.send(elsewhere)
+        play.forward_from_clients()
+        assert [data for data, _ in play.up] == [elsewhere]
+
+
+@pytest.mark.parametrize("framing", [Socks5Framing(), NoFraming(HOST, 53)])
+def test_datagrams_go_through_an_upstream_proxy(forwarder: str, framing: Framing) -> None:
+    with running(forwarder, framing=framing, upstream=FRAMING) as play:
+        play.send(play.message(b"one"), play.message(b"two"))
+        play.forward_from_clients()
+        assert everything(play.remote) == [play.beyond(b"one"), play.beyond(b"two")]
+        error = DatagramError(association_id=ID, host=HOST, port=53, code=2, reporter=HOST).encode()
+        play.answer(play.beyond(b"answer"), error, play.beyond(b"stranger's", "192.0.2.9"))
+        play.forward_from_remotes()
+        assert everything(play.client) == [play.message(b"answer")]
+        assert [data for data, _ in play.down] == [error, play.beyond(b"stranger's", "192.0.2.9")]
+
+
+def test_long_names_have_routes_and_sources_too(forwarder: str) -> None:
+    name = ".".join(["x" * 60] * 4)
+    with running(forwarder, framing=Socks5Framing(), upstream=FRAMING) as play:
+        message = play.message(b"data", name, 53)
+        prefix = play.upstream.prefix(name, 53)
+        for _ in range(2):  # the second replaces the first
+            play.entry.add_route(play.key(message), play.far, play.remote.getsockname(), LATER, prefix)
+        play.send(message)
+        play.forward_from_clients()
+        assert everything(play.remote) == [play.beyond(b"data", name)]
+
+
+def test_sources_without_an_association_are_handed_up(forwarder: str) -> None:
+    with running(forwarder, framing=NoFraming(HOST, 53)) as play, udp_socket() as stranger:
+        play.send(b"known")
+        play.send(b"unknown", b"", sock=stranger)
+        play.forward_from_clients()
+        assert everything(play.remote) == [b"known"]
+        assert [(data, path.source) for data, path in play.up][:1] == [(b"unknown", stranger.getsockname())]
+        play.entry.close()
+        play.send(b"closed")
+        play.forward_from_clients()
+        assert everything(play.remote) == []
+
+
+def test_a_connected_socket_needs_no_address(forwarder: str) -> None:
+    with running(forwarder) as play:
+        play.far.connect(play.remote.getsockname())
+        play.entry.add_route(play.key(play.message(b"")), play.far, None, LATER)
+        play.send(play.message(b"one"), play.message(b"two"))
+        play.forward_from_clients()
+        assert everything(play.remote) == [b"one", b"two"]

@@ -1,0 +1,225 @@
+"""Where clients send their datagrams: UDP sockets in clear text, with DTLS, and the DATAGRAM frames of QUIC.
+
+DTLS ports and QUIC connections have forwarders of their own, in Python, with tables of their own: an association that
+was opened within TLS is in no table of a port in clear text, and one of a connection in none of another's.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from struct import Struct
+from typing import TYPE_CHECKING, Final, Protocol
+
+from typing_extensions import override
+
+from socks6.message.options import StackOption, Tos, Ttl
+from socks6.net.accept import ConnectionLimits
+from socks6.net.datagrams.packet_info import Control
+from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
+from socks6.net.sockets import SocketAddress
+from socks6.net.stream import FrameSink, MultiplexedConnection
+from socks6.net.transports.dtls_contexts import DtlsContexts
+from socks6.relay.datagrams.forwarder import ClientPath, DatagramForwarder, PythonForwarder
+
+if TYPE_CHECKING:
+    from socks6.net.transports.dtls_server import DtlsPeer
+
+PATH_LOST: Final = "its connection is over"
+INT: Final = Struct("=i")
+IPV6_TCLASS: Final = 67  # linux/in6.h
+IPV6_HOPLIMIT: Final = 52
+
+
+class ClientPort(Protocol):
+    """Where clients send to, beside a TCP listener or within a QUIC connection."""
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket."""
+
+    @property
+    def forwarder(self) -> DatagramForwarder:
+        """What forwards the datagrams that come there."""
+
+    def close(self) -> None:
+        """Take nothing any more. Idempotent."""
+
+
+class UdpClientPort(ClientPort):
+    """A socket for datagrams in clear text, which it owns."""
+
+    def __init__(
+        self, sock: socket.socket, forwarder: DatagramForwarder, forget: Callable[[socket.socket], None]
+    ) -> None:
+        """`forget` is called with the socket before it is closed."""
+        self._sock = sock
+        self._forwarder = forwarder
+        self._forget = forget
+
+    @property
+    @override
+    def sock(self) -> socket.socket:
+        return self._sock
+
+    @property
+    @override
+    def forwarder(self) -> DatagramForwarder:
+        return self._forwarder
+
+    @override
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._forget(self._sock)
+            self._sock.close()
+
+
+class DtlsClientPort(ClientPort):
+    """A port whose DTLS is ours; `shared` may have other protocols too. Owns it."""
+
+    def __init__(
+        self,
+        shared: SharedPort,
+        contexts: DtlsContexts,
+        *,
+        limits: ConnectionLimits,
+        refused: Callable[[str, str], None],
+        wants_certificate: bool,
+    ) -> None:
+        """See `DtlsServer`. To be made within the loop."""
+        from socks6.net.transports.dtls_server import DtlsServer  # noqa: PLC0415 - needs an extra
+
+        self.shared: Final = shared
+        self._forwarder = PythonForwarder()
+        self._loop = asyncio.get_running_loop()
+        self._dtls = DtlsServer(
+            shared,
+            contexts,
+            deliver=self._deliver,
+            limits=limits,
+            refused=refused,
+            wants_certificate=wants_certificate,
+        )
+        shared.register(DTLS_BYTES, self._dtls)
+
+    @property
+    @override
+    def sock(self) -> socket.socket:
+        return self.shared.sock
+
+    @property
+    @override
+    def forwarder(self) -> DatagramForwarder:
+        return self._forwarder
+
+    @property
+    def peers(self) -> int:
+        """How many clients have a DTLS connection, or are about to."""
+        return self._dtls.peers
+
+    @override
+    def close(self) -> None:
+        self._dtls.close()
+        self.shared.close()
+
+    def _deliver(self, peer: "DtlsPeer", message: bytes) -> None:
+        self._forwarder.forward_message(message, peer, self._loop.time())
+
+
+class QuicClientPath(ClientPath):
+    """The one path that there is in a connection."""
+
+    def __init__(self, connection: MultiplexedConnection) -> None:
+        self._connection = connection
+        self._lost: dict[Callable[[str], None], None] = {}
+
+    @override
+    def __hash__(self) -> int:
+        return id(self)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @property
+    @override
+    def port(self) -> socket.socket:
+        return self._connection.carrier_socket
+
+    @property
+    @override
+    def source(self) -> SocketAddress:
+        return self._connection.remote
+
+    @property
+    @override
+    def local(self) -> bytes:
+        return b""  # the connection knows
+
+    @override
+    def send(self, message: bytes, control: Control) -> bool:
+        return self._connection.send_frame(message)
+
+    @override
+    def join(self, user: str, lost: Callable[[str], None]) -> bool:
+        self._lost[lost] = None
+        return True
+
+    @override
+    def leave(self, lost: Callable[[str], None]) -> None:
+        self._lost.pop(lost, None)
+
+    def end(self) -> None:
+        """Tell everybody that the path is lost."""
+        lost, self._lost = self._lost, {}
+        for tell in lost:
+            tell(PATH_LOST)
+
+
+class QuicClientPort(ClientPort, FrameSink):
+    """Takes the frames of a connection."""
+
+    def __init__(self, connection: MultiplexedConnection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._forwarder = PythonForwarder()
+        self._path = QuicClientPath(connection)
+        connection.set_frame_sink(self)
+
+    @property
+    @override
+    def sock(self) -> socket.socket:
+        return self._connection.carrier_socket
+
+    @property
+    @override
+    def forwarder(self) -> DatagramForwarder:
+        return self._forwarder
+
+    @override
+    def close(self) -> None:
+        self._connection.set_frame_sink(None)
+
+    @override
+    def frame_received(self, data: bytes) -> None:
+        self._forwarder.forward_message(data, self._path, self._loop.time())
+
+    @override
+    def connection_lost(self) -> None:
+        self._path.end()
+
+
+def client_control(options: Iterable[StackOption], family: int) -> Control:
+    """Return what makes one datagram have these options, whatever its socket has; others cannot be had so."""
+    ipv4 = family == socket.AF_INET
+    control: Control = []
+    for option in options:
+        match option:
+            case Tos():
+                kind = (socket.IPPROTO_IP, socket.IP_TOS) if ipv4 else (socket.IPPROTO_IPV6, IPV6_TCLASS)
+                control.append((*kind, INT.pack(option.tos)))
+            case Ttl():
+                kind = (socket.IPPROTO_IP, socket.IP_TTL) if ipv4 else (socket.IPPROTO_IPV6, IPV6_HOPLIMIT)
+                control.append((*kind, INT.pack(option.ttl)))
+            case _:
+                pass
+    return control
