@@ -66,7 +66,6 @@ def test_a_failure_without_a_selection_makes_the_client_close() -> None:
     scene >> received("06 01 0000")
     assert isinstance(scene.machine.next_event(), AuthenticationRefused)
     assert scene.machine.state is ClientState.CLOSED
-    assert not scene.machine.may_stream()
 
 
 def test_an_unknown_type_is_a_failure() -> None:

@@ -33,7 +33,6 @@ def test_after_success_data_can_pass() -> None:
     assert isinstance(scene.machine.next_event(), AuthenticationAccepted)
     scene << OperationAnswered(reply=CONNECTED)
     assert scene.machine.state is ClientState.STREAMING
-    assert scene.machine.may_stream()
 
 
 def test_after_success_the_proxys_conversation_is_out_of_the_way() -> None:

@@ -157,7 +157,6 @@ def test_any_code_but_success_makes_the_client_close(command: Command, code: int
     scene = asking(command)
     scene >> received(ACCEPTED, f"06 {code:02x} 0000 0000 00 01 00000000")
     assert scene.machine.state is ClientState.CLOSED
-    assert not scene.machine.may_stream()
 
 
 def test_a_failure_closes_on_the_proxys_side_too() -> None:

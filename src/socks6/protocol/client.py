@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from socks6.errors import DecodeError, LocalProtocolError
+from socks6.errors import DecodeError
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
-from socks6.message.datagrams import AssociationMessage, DatagramError, decode_message, message_size
+from socks6.message.datagrams import decode_message, message_size
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
@@ -51,11 +51,6 @@ HANDSHAKE: Final = (  # where the proxy owes us an answer
     ClientState.NEGOTIATING,
     ClientState.AWAITING_VERDICT,
     ClientState.AWAITING_OPERATION,
-)
-MAY_STREAM: Final = (  # § False Starts; without an advertisement also at once
-    ClientState.AWAITING_VERDICT,
-    ClientState.AWAITING_OPERATION,
-    ClientState.STREAMING,
 )
 
 
@@ -171,24 +166,9 @@ class ClientConversation:
         self._received.clear()
         return data
 
-    def may_stream(self) -> bool:
-        """Return whether application data may be sent now (§ False Starts)."""
-        false_start = self.state is ClientState.AWAITING_AUTHENTICATION and not self._advertised
-        return self._request.command == Command.CONNECT and (false_start or self.state in MAY_STREAM)
-
     def expect_layout(self, layout: DatagramLayout) -> None:
         """Read association messages that fit both layouts in this one, which our own have."""
         self._layout = layout
-
-    def send_message(self, message: AssociationMessage, layout: DatagramLayout | None = None) -> None:
-        """Queue a UDP association message on the stream."""
-        if self.state is not ClientState.ASSOCIATED:
-            raise LocalProtocolError(f"no association while {self.state.value}")
-        if isinstance(message, DatagramError):
-            raise LocalProtocolError("clients must not send Error messages")  # § Reporting ICMP Errors
-        self._outgoing += message.encode(self._dialect, layout)
-        if self._trace is not None:
-            self._trace(">", message)
 
     # Inside.
 

@@ -8,7 +8,7 @@ from typing import Final
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message.address import UnknownAddressType
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
-from socks6.message.datagrams import AssociationMessage, Datagram, decode_message, message_size
+from socks6.message.datagrams import Datagram, decode_message, message_size
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
@@ -219,13 +219,6 @@ class ServerConversation:
         """Queue the address of a peer that waits for an accept-BIND (dialect 212)."""
         self._move(ServerStep.ANNOUNCE)
         self._send(reply)
-
-    def send_message(self, message: AssociationMessage, layout: DatagramLayout | None = None) -> None:
-        """Queue a UDP association message on the stream."""
-        self._require(ServerState.ASSOCIATED)
-        self._outgoing += message.encode(self._dialect, layout)
-        if self._trace is not None:
-            self._trace(">", message)
 
     def expect_layout(self, layout: DatagramLayout) -> None:
         """Read messages in this layout where both fit: the client has shown that it writes it."""

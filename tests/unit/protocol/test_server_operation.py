@@ -4,7 +4,7 @@ import pytest
 
 from socks6.errors import LocalProtocolError
 from socks6.message.codes import Command
-from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, Datagram
+from socks6.message.datagrams import Datagram
 from socks6.message.dialect import DatagramLayout
 from socks6.message.options import AuthenticationMethodAdvertisement, Option, SessionId
 from socks6.message.replies import OperationReply
@@ -136,13 +136,6 @@ def associated(data: bytes = b"", initial: int = 0) -> Playbook[ServerConversati
     return scene
 
 
-def test_association_messages_go_out_over_the_stream() -> None:
-    scene = associated()
-    scene.machine.send_message(AssociationInitialization(association_id=ASSOCIATION))
-    scene.machine.send_message(AssociationConfirmation(association_id=ASSOCIATION))
-    scene << sent("06 01 000c 0102030405060708", "06 02 000c 0102030405060708")
-
-
 def test_datagrams_come_in_over_the_stream() -> None:
     scene = associated()
     whole = "06 03 0016 0102030405060708 01 00 0035 7f000001 6869"
@@ -210,11 +203,6 @@ def test_an_association_ends_with_its_stream() -> None:
     associated() >> eof << Ended(reason="the client closed its side")
 
 
-def test_messages_need_an_association() -> None:
-    with pytest.raises(LocalProtocolError):
-        operating(Command.CONNECT).machine.send_message(AssociationInitialization(association_id=1))
-
-
 def test_what_goes_with_success_stands_in_the_first_reply_only() -> None:
     scene = operating(Command.BIND, with_success=(SessionId(id=b"abcd"),))
     scene.machine.send_reply(SUCCESS)
@@ -242,14 +230,12 @@ def test_every_message_can_be_traced() -> None:
     machine.next_event()
     machine.send_authenticated()
     machine.send_reply(OperationReply(code=0, host="127.0.0.1", port=1))
-    machine.send_message(AssociationConfirmation(association_id=1))
     machine.receive_data(Datagram(association_id=1, host="192.0.2.1", port=1, data=b"").encode(), 0.0)
     assert machine.next_event() is not None
     assert seen == [
         ("<", "Request"),
         (">", "AuthenticationReply"),
         (">", "OperationReply"),
-        (">", "AssociationConfirmation"),
         ("<", "Datagram"),
     ]
 
