@@ -15,7 +15,7 @@ from typing import IO, Final
 import pytest
 
 from socks6.client.client import Client
-from socks6.client.quic_pool import RECENTLY_HEARD_SECONDS
+from socks6.net.transports.quic.pool import RECENTLY_HEARD_SECONDS
 from socks6.errors import TlsFailed
 from socks6.net.transports.quic.engine import load_backend
 from tests.kit.certificates import Files, pin_of_file, write_certificate

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from socks6.client.connector import ProxyConnector
-from socks6.client.quic_pool import NotAnswered, StreamRequest, first_answer
 from socks6.client.session import ClientSession, RefusalReason, RequestSessionState, SessionLease
 from socks6.errors import (
     AuthenticationFailed,
@@ -45,6 +44,8 @@ from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
 from socks6.net.wire_log import wire_trace
+from socks6.net.transports.base import StreamRequest
+from socks6.net.transports.quic.pool import NotAnswered, first_answer
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import (
     AuthenticationAccepted,

@@ -3,7 +3,7 @@
 from socks6.config import tables
 from socks6.config.faults import Fault, Key, blaming
 from socks6.errors import ConfigurationError
-from socks6.net.url_query import DSCP
+from socks6.net.url import DSCP
 from socks6.policy.stack import HIGHEST_DSCP, StackRule
 
 

@@ -100,7 +100,7 @@ class SocketStream:
         return next((part for part in (self._socket, self) if isinstance(part, kind)), None)
 
     @property
-    def raw_socket(self) -> socket.socket | None:
+    def raw_socket(self) -> socket.socket:
         return self._socket
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:

@@ -13,7 +13,7 @@ from typing import Final, Self, TypeAlias
 from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
-from socks6.net.encryption.contexts import NOTHING_SAID, ServerContexts, TlsParameters
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
 from socks6.net.resolve import literal_address
 from socks6.net.sockets import SocketListener, endpoint
 from socks6.net.stream import Endpoint, Listener
@@ -256,7 +256,7 @@ class Server:
     def _tls_of(self, address: ProxyUrl) -> TlsParameters:
         """Return what holds for a listener with TLS; for others nothing does."""
         if address.transport not in {TLS, QUIC}:
-            return NOTHING_SAID
+            return TLS_DEFAULTS
         return address.tls.over(self._worker.settings.tls)
 
     async def _listen(self, address: ProxyUrl, ports: SharedPorts) -> None:

@@ -8,7 +8,7 @@ from socks6.message.address import is_unspecified, normalize_host
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.net.bind import ANY_PORT, unmapped
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering
-from socks6.net.encryption.contexts import NOTHING_SAID, TlsParameters
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
 from socks6.net.url_quic import BACKENDS
 from socks6.policy.matchers import PortMatcher
 from socks6.protocol.association import INITIAL_SECONDS
@@ -181,7 +181,7 @@ class Settings:
         key="quic.backend",
         values={name: name for name in BACKENDS},
     )
-    tls: TlsParameters = NOTHING_SAID
+    tls: TlsParameters = TLS_DEFAULTS
     sessions: SessionSettings = field(default_factory=SessionSettings)
     bind: BindSettings = field(default_factory=BindSettings)
     udp: UdpSettings = field(default_factory=UdpSettings)

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.connector import ProxyConnector
-from socks6.client.quic_pool import StreamRequest
+from socks6.net.transports.quic.pool import StreamRequest
 from socks6.errors import ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.contexts import NOTHING_SAID, TlsParameters
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
 from socks6.net.url import ProxyUrl
 
 PIN = "A" * 43
@@ -14,9 +14,9 @@ PIN = "A" * 43
 @pytest.mark.parametrize(
     ("text", "port", "said"),
     [
-        ("socks6+tls://h", 8389, NOTHING_SAID),
-        ("socks6+tls://h:443", 443, NOTHING_SAID),
-        ("http+tls://h", 8389, NOTHING_SAID),
+        ("socks6+tls://h", 8389, TLS_DEFAULTS),
+        ("socks6+tls://h:443", 443, TLS_DEFAULTS),
+        ("http+tls://h", 8389, TLS_DEFAULTS),
         ("socks6+tls://h?sni=other.example", 8389, TlsParameters(sni="other.example")),
         ("socks6+tls://h?ca=/etc/ca.pem", 8389, TlsParameters(ca="/etc/ca.pem")),
         ("socks6+tls://h?ca=a%20b%40", 8389, TlsParameters(ca="a b@")),

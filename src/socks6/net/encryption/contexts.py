@@ -1,7 +1,6 @@
 """TLS as our sides want it: its parameters, SSL contexts that follow their files, and OpenSSL's errors in words."""
 
 import dataclasses
-import functools
 import os
 import ssl
 import time
@@ -72,7 +71,7 @@ class TlsParameters:
         return MINIMUM_VERSIONS[self.min_version or DEFAULT_MINIMUM]
 
 
-NOTHING_SAID: Final = TlsParameters()
+TLS_DEFAULTS: Final = TlsParameters()
 
 
 ABSENT: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
@@ -141,7 +140,7 @@ ReloadCallback: TypeAlias = Callable[[str, str], None]
 """Called with a certificate's path when it is read anew, and with what is wrong, "" for nothing."""
 
 
-def client_context(said: TlsParameters = NOTHING_SAID, *, alpn: Sequence[str] = (ALPN,)) -> ssl.SSLContext:
+def client_context(said: TlsParameters = TLS_DEFAULTS, *, alpn: Sequence[str] = (ALPN,)) -> ssl.SSLContext:
     """Return what a client's connections are made with. Raises ConfigurationError.
 
     Pins are left for the caller to check; where they are all that was asked for, the context trusts anybody.
@@ -238,21 +237,6 @@ class ReloadingContext(Generic[ContextT]):
                 self._told(self._said.certificate or "", fault)
             self._fault = fault
         return self._context
-
-
-class ServerContexts(ReloadingContext[ssl.SSLContext]):
-    """The contexts of a listener with TLS."""
-
-    def __init__(
-        self,
-        said: TlsParameters,
-        *,
-        alpn: Sequence[str] = (ALPN,),
-        told: ReloadCallback = lambda _path, _fault: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Read the files. Raises ConfigurationError."""
-        super().__init__(said, functools.partial(server_context, alpn=alpn), told=told, clock=clock)
 
 
 Stamp: TypeAlias = tuple[int, int, int] | None

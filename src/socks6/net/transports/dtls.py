@@ -22,7 +22,7 @@ from socks6.net.transports.dtls_contexts import failure_of
 if TYPE_CHECKING:
     from cryptography import x509
 from socks6.message.address import is_literal, without_trailing_dot
-from socks6.net.encryption.contexts import NOTHING_SAID
+from socks6.net.encryption.contexts import TLS_DEFAULTS
 from socks6.net.transports.dtls_contexts import client_context
 
 HEADER_SIZE: Final = 13  # type, version, epoch, sequence number, length
@@ -312,7 +312,7 @@ class DtlsConversation:
 class DtlsConnector:
     """Begins conversations with one proxy, each time going on with the keys of the last time if both sides can."""
 
-    def __init__(self, host: str, said: TlsParameters = NOTHING_SAID) -> None:
+    def __init__(self, host: str, said: TlsParameters = TLS_DEFAULTS) -> None:
         """Read the files. Raises ConfigurationError."""
         self._said: Final = said
         self._name: Final = without_trailing_dot(said.sni or host)

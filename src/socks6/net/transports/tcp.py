@@ -7,14 +7,24 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from typing_extensions import override
+
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
+from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
 from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint
+from socks6.net.transports.base import (
+    Connector,
+    ConnectParameters,
+    ListenParameters,
+    OpenListeners,
+    StreamRequest,
+)
 
 __all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
 
@@ -27,13 +37,34 @@ EVERYWHERE: Final = (  # what the empty host stands for
 NO_SUCH_FAMILY: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
 
+def listen(place: ListenParameters) -> OpenListeners:
+    """Return what listens with TCP."""
+
+    async def open_listeners(_: SharedPorts) -> list[SocketListener]:
+        return await listen_tcp(place.host, place.port, fast_open=place.fast_open, scheme=place.scheme)
+
+    return open_listeners
+
+
+class TcpConnector(Connector):
+    """Reaches one proxy over TCP."""
+
+    def __init__(self, proxy: ConnectParameters) -> None:
+        self._proxy = proxy
+
+    @override
+    async def open(self, request: StreamRequest) -> SocketStream:
+        return await connect_tcp(
+            self._proxy.host,
+            self._proxy.port,
+            options=request.client_leg_options,
+            fast_open=request.early_data,
+            resolver=self._proxy.resolver,
+        )
+
+
 async def listen_tcp(
-    host: str,
-    port: int,
-    *,
-    backlog: int = BACKLOG,
-    fast_open: int = 0,
-    scheme: str = "tcp",
+    host: str, port: int, *, fast_open: int = 0, scheme: str = "tcp"
 ) -> list[SocketListener]:
     """Listen on every address of `host`, "" being every address of this machine. Raises OSError.
 
@@ -56,8 +87,8 @@ async def listen_tcp(
             port = sock.getsockname()[1]
             if fast_open:
                 accept_fast_open(sock, fast_open)
-            sock.listen(backlog)
-        _check(refusals, listeners)
+            sock.listen(BACKLOG)
+        raise_unless_listening(refusals, listeners)
     except BaseException:
         for listener in listeners:
             await listener.aclose()
@@ -155,7 +186,7 @@ async def addresses_of(host: str, port: int) -> tuple[ResolvedAddress, ...]:
         await resolver.aclose()
 
 
-def _check(refusals: list[OSError], listeners: list[SocketListener]) -> None:
+def raise_unless_listening(refusals: Iterable[OSError], listeners: Sequence[object]) -> None:
     """Let a family pass that this machine does not have, if there is another. Raises OSError."""
     for refusal in refusals:
         if refusal.errno not in NO_SUCH_FAMILY or not listeners:

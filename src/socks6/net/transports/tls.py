@@ -6,28 +6,43 @@ system call, what is there is read without waiting, and the event loop's own TLS
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from typing_extensions import override
+
 from socks6.errors import CertificateRefused, DecodeError, LocalProtocolError, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.message.buffer import Reader
 from socks6.message.options import StackOption
+from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import is_pinned, user_of
 from socks6.net.encryption.contexts import (
     ALPN,
-    NOTHING_SAID,
-    ServerContexts,
+    TLS_DEFAULTS,
+    ReloadingContext,
     TlsParameters,
     client_context,
     failure_of,
+    server_context,
 )
 from socks6.net.resolve import Resolver
-from socks6.net.sockets import SocketListener, SocketStream
+from socks6.net.sockets import SocketStream
 from socks6.net.stream import SENDS_ALREADY, AttributeT, ByteStream, Endpoint, Protection
+from socks6.net.transports import tcp
+from socks6.net.transports.base import (
+    Connector,
+    ConnectParameters,
+    ListenParameters,
+    OpenListeners,
+    StreamRequest,
+    refuse_without_certificate,
+    send_first,
+)
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.turns import EVENT, Turns
 
@@ -484,7 +499,7 @@ class TlsStream:
 class TlsListener:
     """A Listener whose streams speak TLS; their `handshake` is left to whoever takes them."""
 
-    def __init__(self, listener: SocketListener, contexts: ServerContexts) -> None:
+    def __init__(self, listener: Listener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
         self._listener = listener
         self._contexts = contexts
 
@@ -510,23 +525,53 @@ class TlsListener:
         await self._listener.aclose()
 
 
-class TlsConnector:
+def listen(place: ListenParameters) -> OpenListeners:
+    """Return what listens with TLS over TCP, its context following the files. Raises ConfigurationError."""
+    if place.tls.certificate is None:
+        return refuse_without_certificate(place.url)
+    make = functools.partial(server_context, alpn=place.alpn)
+    contexts = ReloadingContext(place.tls, make, told=place.on_reload)
+    open_tcp = tcp.listen(place)
+
+    async def open_listeners(ports: SharedPorts) -> list[TlsListener]:
+        return [TlsListener(listener, contexts) for listener in await open_tcp(ports)]
+
+    return open_listeners
+
+
+def connect(proxy: ConnectParameters) -> "TlsConnector":
+    """Return what reaches a proxy over TLS. Raises ConfigurationError."""
+    return TlsConnector(
+        proxy.host,
+        proxy.port,
+        proxy.tls,
+        require_alpn=proxy.require_alpn,
+        fast_open=proxy.fast_open,
+        resolver=proxy.resolver,
+    )
+
+
+class TlsConnector(Connector):
     """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
 
     def __init__(
         self,
         host: str,
         port: int,
-        said: TlsParameters = NOTHING_SAID,
+        said: TlsParameters = TLS_DEFAULTS,
         *,
         alpn: str = ALPN,
         require_alpn: bool = True,
+        fast_open: bool = False,
         resolver: Resolver | None = None,
     ) -> None:
         """Read the files. Raises ConfigurationError.
 
         `alpn` is always offered; unless `require_alpn`, a server that says nothing of it will do.
+        With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they hold nothing
+        of the application's (no early data).
         """
+        self._fast_open = fast_open
         self._resolver = resolver
         self._host = host
         self._port = port
@@ -537,24 +582,33 @@ class TlsConnector:
         self._context = client_context(said, alpn=(alpn,) if alpn else ())
         self._ticket: ssl.SSLSession | None = None
 
-    async def connect(self, *, options: Iterable[StackOption] = (), fast_open: bool = False) -> TlsStream:
-        """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError.
+    @override
+    async def open(self, request: StreamRequest) -> TlsStream:
+        stream = await self.connect(request.client_leg_options)
+        await send_first(stream, request.early_data)
+        return stream
 
-        With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they
-        hold nothing of the application's (no early data).
-        """
+    @override
+    def answered(self, stream: ByteStream) -> None:
+        """Use this stream's keys for the next one, if it has got a ticket by now: they come ahead of the answers."""
+        session = stream.attribute(TlsSession)
+        if session is not None and (ticket := session.ticket) is not None and ticket.has_ticket:
+            self._ticket = ticket
+
+    async def connect(self, options: Iterable[StackOption] = ()) -> TlsStream:
+        """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError."""
         session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
         hello = session.begin()
         raw = await connect_tcp(
             self._host,
             self._port,
             options=options,
-            fast_open=hello if fast_open else None,
+            fast_open=hello if self._fast_open else None,
             resolver=self._resolver,
         )
         stream = TlsStream(raw, session)
         try:
-            if not fast_open:
+            if not self._fast_open:
                 await raw.send(hello)
             await stream.handshake()
             self._check(session)
@@ -562,12 +616,6 @@ class TlsConnector:
             stream.abort()
             raise
         return stream
-
-    def keep(self, stream: ByteStream) -> None:
-        """Go on with this stream's keys the next time, if it has got a ticket by now."""
-        session = stream.attribute(TlsSession)
-        if session is not None and (ticket := session.ticket) is not None and ticket.has_ticket:
-            self._ticket = ticket
 
     def _check(self, session: TlsSession) -> None:
         if self._said.pins and not is_pinned(session.certificate, self._said.pins):

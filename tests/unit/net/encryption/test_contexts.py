@@ -11,7 +11,7 @@ import pytest
 
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.net.encryption.contexts import (
-    NOTHING_SAID,
+    TLS_DEFAULTS,
     ServerContexts,
     TlsParameters,
     client_context,
@@ -23,7 +23,7 @@ from tests.kit.failing import KINDS, Plan, failing
 
 
 def test_tls_1_3_is_the_least_unless_told() -> None:
-    assert NOTHING_SAID.minimum is ssl.TLSVersion.TLSv1_3
+    assert TLS_DEFAULTS.minimum is ssl.TLSVersion.TLSv1_3
     assert TlsParameters(min_version="1.2").minimum is ssl.TLSVersion.TLSv1_2
 
 
@@ -36,7 +36,7 @@ def test_what_is_said_goes_before_the_rest() -> None:
 def test_a_key_goes_with_its_certificate() -> None:
     below = TlsParameters(certificate="below.pem", key="below.key")
     assert TlsParameters(certificate="both.pem").over(below) == TlsParameters(certificate="both.pem")
-    assert NOTHING_SAID.over(below) == below
+    assert TLS_DEFAULTS.over(below) == below
 
 
 def error(reason: str | None, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:

@@ -9,21 +9,29 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.errors import ConfigurationError
 from socks6.net.accept import source_of
-from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort
+from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort, SharedPorts
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters
 from socks6.net.places import Places
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
+from socks6.net.transports.base import ListenParameters, OpenConnectionListeners, refuse_without_certificate
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
     ALPN,
     CID_SIZE,
+    DEFAULT,
+    EXTRAS,
     Backend,
     QuicEngine,
     ServerIdentity,
     ServerParameters,
     Ticket,
     TicketBox,
+    load_backend,
+    read_identity,
+    unvetted_version,
 )
 from socks6.net.transports.quic.guard import EXCESSIVE, Offenders
 from socks6.net.transports.quic.packets import (
@@ -38,6 +46,7 @@ from socks6.net.transports.quic.packets import (
     version_negotiation,
 )
 from socks6.net.transports.quic.pump import PacketTransport
+from socks6.net.transports.tcp import listening_addresses, raise_unless_listening
 
 KEPT: Final = 10_000  # beyond, the oldest go: their clients shake hands in full
 
@@ -64,6 +73,72 @@ HANDSHAKE_SECONDS: Final = 10.0
 RETRY_FROM: Final = 64  # handshakes at the same time; then clients first prove their address
 MAX_HANDSHAKES: Final = 1_000  # then who comes takes the place of one whose source has many
 BUSY: Final = 0x2  # CONNECTION_REFUSED
+
+
+def listen(place: ListenParameters) -> OpenConnectionListeners:
+    """Return what listens with QUIC, its identity following the files. Raises ConfigurationError."""
+    backend = backend_for(place)
+    if place.tls.certificate is None:
+        return refuse_without_certificate(place.url)
+
+    def read(tls: TlsParameters) -> ServerIdentity:
+        identity = read_identity(tls)
+        backend.check(identity)
+        return identity
+
+    files = ReloadingContext(place.tls, read, told=place.on_reload)
+
+    async def open_listeners(ports: SharedPorts) -> list[QuicListener]:
+        listeners: list[QuicListener] = []
+        refusals: list[OSError] = []
+        port = place.port
+        try:
+            for address in await listening_addresses(place.host):
+                try:
+                    shared = ports.open(str(address.socket_address[0]), port)
+                except OSError as error:
+                    refusals.append(error)
+                    continue
+                listeners.append(_listener(place.scheme, shared, backend, files.current))
+                port = shared.number
+            raise_unless_listening(refusals, listeners)
+        except BaseException:
+            for listener in listeners:
+                await listener.aclose()
+            raise
+        return listeners
+
+    return open_listeners
+
+
+def backend_for(place: ListenParameters) -> Backend:
+    """Return the library for a listener. Raises ConfigurationError for one that cannot do what is asked."""
+    backend = load_backend(place.quic_backend or DEFAULT)
+    if place.tls.client_ca is not None and not backend.verifies_clients:
+        raise ConfigurationError(
+            f"{place.url}: client certificates are asked for, and {backend.name} does not check them:"
+            " leave them to a listener with TLS, and have QUIC clients give a password"
+        )
+    if not place.is_local and (version := unvetted_version(backend.name)):
+        raise ConfigurationError(
+            f"{place.url} can be reached by others, and what strangers can do to {backend.name} {version} is not known:"
+            f" pip install --upgrade socks6[{EXTRAS[backend.name]}], choose the other library (backend=), or listen"
+            " on loopback"
+        )
+    return backend
+
+
+def _listener(
+    scheme: str, port: SharedPort, backend: Backend, identity: Callable[[], ServerIdentity]
+) -> "QuicListener":
+    """Return a listener that owns the port, which is closed if there is none."""
+    try:
+        host, number = port.sock.getsockname()[:2]
+        address = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        return QuicListener(port, backend, identity, url=f"{scheme}://{address}")
+    except BaseException:
+        port.close()
+        raise
 
 
 class QuicListener(ArrivalReceiver):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from socks6.client import quic_pool as module
+from socks6.net.transports.quic import pool as module
 from socks6.client.client import Client
-from socks6.client.quic_pool import QuicConnectionPool
+from socks6.net.transports.quic.pool import QuicConnectionPool
 from socks6.net.stream import ByteStream
 from socks6.net.transports.quic.client import ClientSocket
 from socks6.net.transports.quic.connection import QuicConnection

@@ -3,20 +3,21 @@
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
+
+from typing_extensions import override
 
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Command, Leg
-from socks6.message.options import StackOption
 from socks6.net.dial import interleaved, reach_known_or_fresh
-from socks6.net.resolve import ResolvedAddress, Resolver
+from socks6.net.resolve import ResolvedAddress
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import apply_options
 from socks6.net.stream import ByteStream
+from socks6.net.transports.base import Connector, ConnectParameters, StreamRequest
 from socks6.net.transports.quic.client import NETWORK_CHANGED, QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection, QuicStream
 from socks6.net.transports.quic.engine import DEFAULT, load_backend, read_own
-from socks6.net.url import ProxyUrl
 
 ADDRESS_ATTEMPT_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
 CLOSE_SECONDS: Final = 0.5  # what was sent last gets to arrive before a client is gone
@@ -27,20 +28,6 @@ UNUSED_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such 
 UNANSWERED: Final = "the proxy does not answer any more"
 
 AnswerT = TypeVar("AnswerT")
-
-
-class StreamRequest(NamedTuple):
-    """What a request wants of its stream."""
-
-    command: int
-    client_leg_options: tuple[
-        StackOption, ...
-    ] = ()  # for our leg: over QUIC, the packets of all the connection's streams
-    early_data: bytes | None = (
-        None  # to be sent first, in the SYN or as early data if that can be: it may come twice
-    )
-    new_connection: bool = False  # over QUIC: as the first of a new connection
-    repeatable: bool = False  # it may come twice, from another connection too
 
 
 class NotAnswered(ProxyUnreachable):
@@ -56,21 +43,22 @@ class _PooledConnection:
     command: int | None = None  # one for each connection, NOOP apart (the QUIC extension); None: none so far
 
 
-class QuicConnectionPool:
+class QuicConnectionPool(Connector):
     """Makes streams to one proxy. A connection that is over, or stuck, is replaced when it is needed."""
 
-    def __init__(self, url: ProxyUrl, resolver: Resolver) -> None:
-        """Read the files that the URL names. Raises ConfigurationError."""
-        self._resolver = resolver
-        self._url = url
+    def __init__(self, proxy: ConnectParameters) -> None:
+        """Read the files that the parameters name. Raises ConfigurationError."""
+        self._proxy = proxy
+        self._resolver = proxy.resolver
         self._connector = QuicConnector(
-            url.host,
-            url.tls,
-            load_backend(url.quic.backend or DEFAULT),
-            identity=read_own(url.tls),
+            proxy.host,
+            proxy.tls,
+            load_backend(proxy.quic_backend or DEFAULT),
+            identity=read_own(proxy.tls),
         )
         self._pool: list[_PooledConnection] = []
 
+    @override
     async def open(self, ask: StreamRequest) -> QuicStream:
         """Return a new stream. Raises TlsFailed, CertificateRefused, OSError."""
         self._pool = [
@@ -83,6 +71,7 @@ class QuicConnectionPool:
                 return stream
         return await self._dial(ask)
 
+    @override
     def close(self) -> None:
         """Close what nobody uses now, and the rest when nobody does any more. Idempotent."""
         pool, self._pool = self._pool, []
@@ -90,6 +79,7 @@ class QuicConnectionPool:
             if pooled.loop is _loop():
                 pooled.connection.close_when_unused()
 
+    @override
     async def aclose(self) -> None:
         """As `close`; of what nobody uses now the proxy has been told then. Idempotent.
 
@@ -107,6 +97,7 @@ class QuicConnectionPool:
             for connection in connections:  # also where a task had no time to begin
                 connection.abandon()
 
+    @override
     def abandon(self) -> None:
         """As `aclose`, for one who cannot wait: what is on its way has a moment to arrive. Idempotent."""
         pool, self._pool = self._pool, []
@@ -153,7 +144,7 @@ class QuicConnectionPool:
 
     async def _dial(self, ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection."""
-        place = self._url.host, self._url.port
+        place = self._proxy.host, self._proxy.port
         addresses = await self._resolver.resolve(*place)
         try:
             return await reach_known_or_fresh(
@@ -163,7 +154,7 @@ class QuicConnectionPool:
                 QuicStream.abort,
             )
         except asyncio.CancelledError:
-            self._resolver.doubt(self._url.host)  # perhaps it took too long for whoever waited
+            self._resolver.doubt(self._proxy.host)  # perhaps it took too long for whoever waited
             raise
 
     async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: StreamRequest) -> QuicStream:
