@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.errors import CertificateRefused
-from socks6.net.encryption.contexts import ServerContexts, TlsParameters
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, server_context
 from socks6.net.transports.dtls import DtlsConnector
 from socks6.net.transports.quic.client import QuicConnector
 from socks6.net.transports.quic.engine import load_backend
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.e2e
 
 async def over_tls(files: Files, said: TlsParameters) -> None:
     (tcp,) = await listen_tcp("127.0.0.1", 0)
-    listener = TlsListener(tcp, ServerContexts(files.server))
+    listener = TlsListener(tcp, ReloadingContext(files.server, server_context))
 
     async def serve() -> None:
         stream = await accept(listener)

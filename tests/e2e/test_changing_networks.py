@@ -22,6 +22,7 @@ from tests.kit.loops import Run
 from tests.kit.netns import RIGHT, Namespace, needs_namespaces, road
 from tests.kit.origins import Place, checksum, echo, web_site
 from tests.kit.proxies import server
+from tests.kit.quic_clients import pool_of
 from tests.kit.udp_hosts import udp_echo
 
 pytestmark = [pytest.mark.e2e, needs_namespaces]
@@ -246,9 +247,7 @@ def test_a_proxy_is_found_where_its_name_leads_by_now(  # noqa: PLR0917 - fixtur
             async with await client.connect(place.host, place.port) as other:
                 await answers(other)
             stream.abort()
-            for pooled in (
-                client._requester._connector._quic._pool if client._requester._connector._quic else ()
-            ):
+            for pooled in pool_of(client)._pool if scheme == "quic" else ():
                 pooled.connection.abort()  # what was sent to the old address would be waited for
 
     with contextlib.ExitStack() as stack:

@@ -15,9 +15,9 @@ from typing import IO, Final
 import pytest
 
 from socks6.client.client import Client
-from socks6.net.transports.quic.pool import RECENTLY_HEARD_SECONDS
 from socks6.errors import TlsFailed
 from socks6.net.transports.quic.engine import load_backend
+from socks6.net.transports.quic.pool import RECENTLY_HEARD_SECONDS
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.footprint import eventually
 from tests.kit.loops import Run
@@ -25,6 +25,7 @@ from tests.kit.origins import PAGE, Place, big_file, checksum, echo, tcp_host, w
 from tests.kit.processes import Ended, socks6
 from tests.kit.proxies import ENVIRONMENT, Proxy, converter, curl, curl_line, server, tunnel
 from tests.kit.quic import connector, listening
+from tests.kit.quic_clients import pool_of
 from tests.kit.streams import receive_exactly
 
 pytestmark = pytest.mark.e2e
@@ -274,11 +275,10 @@ def test_the_first_request_after_a_restart_works(run: Run, files: Files, backend
                 assert await stream.receive() == b"!"
             far.process.kill()
         with over_quic(files, query=f"&backend={backend}", port=far.place.port):
-            way = client._requester._connector._quic
-            assert way is not None
-            way._pool[
-                0
-            ].connection._pump.last_received_at -= RECENTLY_HEARD_SECONDS  # a server seldom starts faster
+            pooled = pool_of(client)._pool[0]
+            pooled.connection._pump.last_received_at -= (
+                RECENTLY_HEARD_SECONDS  # a server seldom starts faster
+            )
             async with client, await client.connect(place.host, place.port, initial_data=first) as stream:
                 await stream.send(b"there?")
                 assert await receive_exactly(stream, len(first) + 6) == first + b"there?"

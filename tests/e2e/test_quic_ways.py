@@ -25,6 +25,7 @@ from tests.kit.processes import Ended, socks6, started
 from tests.kit.proxied import as_alice, local_worker
 from tests.kit.proxies import Proxy, converter, curl, curl_line, receive_exactly, server, tunnel
 from tests.kit.quic import BACKENDS
+from tests.kit.quic_clients import pool_of
 from tests.kit.streams import receive_exactly as receive_bytes
 from tests.kit.udp_hosts import ADDRESS, name_server
 
@@ -164,9 +165,7 @@ def test_a_client_uses_one_connection_for_each_command_and_a_new_one_when_it_die
         assert substream is not None
         listener = await client.bind("127.0.0.1", backlog=2)
         await client.noop()
-        pool = client._requester._connector._quic
-        assert pool is not None
-        assert len(pool._pool) == 2
+        assert len(pool_of(client)._pool) == 2
         substream.connection.close()
         with pytest.raises(OSError, match="over"):
             await streams[0].receive()

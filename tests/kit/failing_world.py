@@ -23,8 +23,7 @@ from socks6.net.direct import DirectOutbound
 from socks6.net.encryption.certificates import parse_pin
 from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.stream import ByteStream
-from socks6.net.url import ProxyUrl
-from socks6.net.url_quic import QuicParameters
+from socks6.net.url import ProxyUrl, QuicParameters
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server

@@ -12,15 +12,14 @@ from socks6.message.datagrams import AssociationConfirmation, AssociationInitial
 from socks6.message.dialect import DRAFT_12
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.net.encryption.certificates import parse_pin
-from socks6.net.encryption.contexts import ServerContexts, TlsParameters
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, server_context
 from socks6.net.stream import ByteStream, Listener
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import load_backend
 from socks6.net.transports.quic.listener import QuicListener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.tls import TlsListener, TlsStream
-from socks6.net.url import ProxyUrl
-from socks6.net.url_quic import QuicParameters
+from socks6.net.url import ProxyUrl, QuicParameters
 from tests.kit.certificates import pin_of_file, write_certificate
 from tests.kit.quic import listening as quic_listening
 from tests.kit.streams import accept
@@ -128,7 +127,11 @@ async def faulty_proxy(transport: str, folder: Path) -> AsyncIterator[tuple[Faul
         else:
             raw = (await listen_tcp(HOST, 0))[0]
             listener: Listener
-            listener = TlsListener(raw, ServerContexts(files.server)) if transport == "tls" else raw
+            listener = (
+                TlsListener(raw, ReloadingContext(files.server, server_context))
+                if transport == "tls"
+                else raw
+            )
             accepting = group.create_task(_accept_streams(listener, proxy, group))
             url = ProxyUrl(protocol="socks6", host=HOST, port=raw.local.port)
             yield proxy, replace(url, transport="tls", tls=tls) if transport == "tls" else url

@@ -19,8 +19,8 @@ from socks6.client.client import Client
 from socks6.errors import ConnectionRefused, OperationFailed
 from socks6.net.encryption.certificates import parse_pin
 from socks6.net.encryption.contexts import TlsParameters
-from socks6.net.url import AUTO, ProxyUrl
-from socks6.net.url_quic import QuicParameters
+from socks6.net.transports.registry import AUTO
+from socks6.net.url import ProxyUrl, QuicParameters
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from socks6.client.client import Client
 from socks6.message.codes import Command
 from socks6.message.options import AuthenticationData, Option
 from socks6.message.replies import AuthenticationReply, OperationReply
@@ -16,6 +17,7 @@ from socks6.net.stream import ByteStream
 from socks6.net.transports.quic.client import QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import load_backend
+from socks6.net.transports.quic.pool import QuicConnectionPool
 from socks6.net.url import ProxyUrl
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
@@ -155,3 +157,11 @@ class Slow(Authenticator):
 
 def a_worker(users: Slow, settings: Settings | None = None) -> ServerWorker:
     return ServerWorker(authenticator=users, policy=Policy(allow_private=True), settings=settings)
+
+
+def pool_of(client: Client) -> QuicConnectionPool:
+    """Return a client's QUIC connections."""
+    (pool,) = (
+        each for each in client._requester._connector._connectors if isinstance(each, QuicConnectionPool)
+    )
+    return pool

@@ -11,8 +11,7 @@ from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.net.encryption.certificates import parse_pin
 from socks6.net.encryption.contexts import TlsParameters
-from socks6.net.url import ProxyUrl
-from socks6.net.url_quic import QuicParameters
+from socks6.net.url import ProxyUrl, QuicParameters
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.service import Server

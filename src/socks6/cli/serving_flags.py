@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 from socks6.cli.values import count, positive_count, positive_seconds, seconds, small_count
 
-BACKENDS: Final = ("qh3", "aioquic")  # as net.url_quic has them, which help need not import
+BACKENDS: Final = ("qh3", "aioquic")  # as net.url has them, which help need not import
 LOOPS: Final = ("auto", "asyncio", "uvloop")
 DOUBTS: Final = ("serve", "refuse")
 FAMILIES: Final = ("auto", "ipv4", "ipv6")

@@ -15,7 +15,7 @@ from socks6.errors import ConfigurationError
 from socks6.net.encryption.certificates import parse_pin
 from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
 from socks6.net.files import write_atomically
-from socks6.net.url import ENCRYPTED, ProxyUrl
+from socks6.net.url import ProxyUrl
 
 QUIET_ZONE: Final = 2  # modules around a QR code
 TLS_SCHEME: Final = "socks6+tls://"
@@ -72,7 +72,7 @@ def qr_code(text: str) -> str:
 
 def _known_by(given: ProxyUrl, arguments: Namespace) -> TlsParameters:
     """Return how the client is to know the server: by the pin of its certificate, unless the URL says already."""
-    if given.transport not in ENCRYPTED or arguments.no_pin or given.tls != TLS_DEFAULTS:
+    if not given.is_encrypted or arguments.no_pin or given.tls != TLS_DEFAULTS:
         return given.tls
     certificate = Path(arguments.cert) if arguments.cert else own_certificate(os.environ)[0]
     if not arguments.cert and not certificate.exists():

@@ -30,7 +30,9 @@ from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.options import STANDARD, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
-from socks6.net.url import AUTO, QUIC, ProxyUrl
+from socks6.net.transports.base import Transport
+from socks6.net.transports.registry import TRANSPORTS
+from socks6.net.url import ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 DEFAULT_TIMEOUT: Final = (
@@ -103,15 +105,16 @@ class Client:
         option_table: OptionTable = STANDARD,
         fast_open: bool = False,
         session: bool | None = None,
+        transports: Mapping[str, Transport] = TRANSPORTS,
     ) -> None:
-        url = proxy if isinstance(proxy, ProxyUrl) else ProxyUrl.parse(proxy)
+        url = proxy if isinstance(proxy, ProxyUrl) else ProxyUrl.parse(proxy, transports)
         if url.protocol != "socks6":
             raise ConfigurationError(
                 f"{url} is not a SOCKS 6 proxy's: use socks6://, socks6+tls:// or socks6+unix://"
             )
         dialect = url.dialect if dialect is None else dialect
         methods = (*_password_method(url), *methods)
-        pushes = dial is None and url.transport in {QUIC, AUTO}
+        connector = ProxyConnector(url, dial=dial, fast_open=fast_open, transports=transports)
         self.url: Final = url
         self.fast_open: Final = fast_open
         self._dialect: Final = dialect
@@ -121,10 +124,12 @@ class Client:
             partial(self._request, timeout=None), dialect, url=url
         )
         self._push_router: Final = (
-            PushedStreamRouter(dialect, option_table, numbered=url.quic.stream_ids) if pushes else None
+            PushedStreamRouter(dialect, option_table, numbered=url.quic.stream_ids)
+            if connector.multiplexed
+            else None
         )
         self._requester: Final = Requester(
-            ProxyConnector(url, dial=dial, fast_open=fast_open),
+            connector,
             methods=methods,
             dialect=dialect,
             option_table=option_table,

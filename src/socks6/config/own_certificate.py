@@ -11,7 +11,6 @@ from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.encryption.issue import make_certificate
-from socks6.net.url import ENCRYPTED
 
 ROOTS_FOLDER: Final = "/var/lib/socks6"
 CERTIFICATE: Final = "certificate.pem"
@@ -52,9 +51,7 @@ def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, 
     made now. Raises ConfigurationError.
     """
     needy = [
-        url
-        for url in plan.listen
-        if url.transport in ENCRYPTED and url.tls.over(plan.settings.tls).certificate is None
+        url for url in plan.listen if url.is_encrypted and url.tls.over(plan.settings.tls).certificate is None
     ]
     if not needy:
         return plan, "", False

@@ -16,8 +16,7 @@ from socks6.config.udp import read_udp_settings
 from socks6.config.upstream import parse_upstream, read_url_file
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import MINIMUM_VERSIONS
-from socks6.net.url import ProxyUrl
-from socks6.net.url_quic import BACKENDS
+from socks6.net.url import QUIC_BACKENDS, ProxyUrl
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.hashes import PasswordHash
@@ -157,7 +156,7 @@ class _Reading:
         return replace(
             choices,
             tls_certificate=self._path(tls.certificate),
-            quic_backend=self._one_of(BACKENDS, quic.backend, ("quic", "backend")),
+            quic_backend=self._one_of(QUIC_BACKENDS, quic.backend, ("quic", "backend")),
             tls_key=self._path(tls.key),
             tls_client_ca=self._path(tls.client_ca),
             tls_min_version=self._one_of(versions, tls.min_version, ("tls", "min-version")),

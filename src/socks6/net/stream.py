@@ -112,6 +112,19 @@ class ByteStream(Protocol):
         """Close at once; the peer sees a reset where the transport has such a thing. Idempotent."""
 
 
+class PollableStream(ByteStream, Protocol):
+    """A stream that is also used without waiting: what TLS needs beneath it."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Send what is taken without waiting; return how much that was. If it was none, repeat it with the same data."""
+
+    async def wait_readable(self) -> None:
+        """Wait until `receive_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
+
+    async def wait_writable(self) -> None:
+        """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
+
+
 def check_idle(waiter: "asyncio.Future[None] | None", complaint: str) -> None:
     """Raise LocalProtocolError if a task waits for this."""
     if waiter is not None and not waiter.done():

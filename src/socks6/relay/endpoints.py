@@ -91,7 +91,7 @@ class TlsEndpoint:
         return self._stream.receive_nowait(max_bytes)
 
     def put(self, data: bytes) -> bool:
-        return self._stream.send_nowait(data)
+        return self._stream.put_nowait(data)
 
     def flush(self) -> bool:
         return self._stream.flush_nowait()
@@ -106,5 +106,6 @@ def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:
     raw = stream.raw_socket
     if raw is not None:
         return SocketEndpoint(raw)
-    tls, carrier = stream.attribute(TlsStream), stream.attribute(sockets.socket)
+    tls = stream.attribute(TlsStream)
+    carrier = None if tls is None else tls.beneath.raw_socket
     return None if tls is None or carrier is None else TlsEndpoint(tls, carrier)

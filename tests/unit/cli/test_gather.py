@@ -20,7 +20,7 @@ from socks6.proxy.authentication.hashes import ScryptHash
 EVERYTHING = Choices(
     listen=(
         ProxyUrl(protocol="socks6", host="127.0.0.1", port=1080),
-        ProxyUrl(protocol="mixed", path="/run/mixed.sock"),
+        ProxyUrl(protocol="mixed", transport="unix", path="/run/mixed.sock"),
     ),
     via=ProxyUrl(protocol="socks6", host="proxy.example", port=1080),
     direct=False,

@@ -12,11 +12,11 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.connector import ProxyConnector
-from socks6.net.transports.quic.pool import StreamRequest
 from socks6.errors import ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
 from socks6.net.stream import ByteStream
+from socks6.net.transports.base import StreamRequest
 from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl

@@ -11,14 +11,15 @@ from socks6.config.file import ConfigurationFile, read_configuration
 from socks6.config.plan import Plan
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import TlsParameters
-from socks6.net.url import SCHEMES, ProxyUrl
+from socks6.net.transports.registry import TRANSPORTS
+from socks6.net.url import ProxyUrl, schemes
 from socks6.policy.rules import Rule
 from socks6.proxy.authentication.hashes import ScryptHash
 
 EVERYTHING = Choices(
     listen=(
         ProxyUrl(protocol="socks6", host="127.0.0.1", port=1080),
-        ProxyUrl(protocol="mixed", path="/run/mixed.sock"),
+        ProxyUrl(protocol="mixed", transport="unix", path="/run/mixed.sock"),
     ),
     via=ProxyUrl(protocol="socks6", host="proxy.example", port=1080),
     direct=False,
@@ -185,7 +186,7 @@ def test_rules_with_lists_and_single_values(tmp_path: Path) -> None:
         ('listen = ["mixed://",\n 5]', "socks6.toml:2: listen[1]: expected text in quotes, got a whole number"),
         (
             'listen = [\n"mixed://",\n"socks7://",\n]',
-            "socks6.toml:3: listen[1]: 'socks7://': has an unknown scheme; there are " + ", ".join(SCHEMES),
+            "socks6.toml:3: listen[1]: 'socks7://': has an unknown scheme; there are " + ", ".join(schemes(TRANSPORTS)),
         ),
         ("open = 1", "socks6.toml:1: open: expected true or false, got a whole number"),
         ("verbose = 3", "socks6.toml:1: verbose: expected a whole number <= 2"),

@@ -1,4 +1,4 @@
-"""Listeners over QUIC: which libraries may listen where, and what the log is told."""
+"""What the log is told of connections over QUIC that come to nothing."""
 
 import asyncio
 from pathlib import Path
@@ -6,11 +6,6 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from socks6.errors import ConfigurationError
-from socks6.net.encryption.contexts import TlsParameters
-from socks6.net.url import ProxyUrl
-from socks6.proxy.quic import backend_for
-from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import NullObserver
 from tests.kit.loops import Run
@@ -20,22 +15,6 @@ from tests.kit.quic_hostile import initial_packets
 from tests.kit.streams import until
 
 LIBRARY = pytest.mark.parametrize("library", BACKENDS)
-
-
-@LIBRARY
-def test_a_version_that_nobody_has_examined_listens_on_loopback_only(
-    monkeypatch: pytest.MonkeyPatch, library: str
-) -> None:
-    settings = Settings(quic_backend=library)
-    near, far = (ProxyUrl.parse_listener(f"socks6+quic://{host}:8389") for host in ("127.0.0.1", "0.0.0.0"))
-    for address in (near, far):
-        assert backend_for(address, TlsParameters(), settings).name == library
-    monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")
-    assert backend_for(near, TlsParameters(), settings).name == library
-    with pytest.raises(
-        ConfigurationError, match=rf"{library} 9\.9 is not known: pip install --upgrade socks6\["
-    ):
-        backend_for(far, TlsParameters(), settings)
 
 
 @LIBRARY

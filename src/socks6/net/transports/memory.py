@@ -12,8 +12,8 @@ from socks6.net.stream import (
     RECEIVES_ALREADY,
     SENDS_ALREADY,
     AttributeT,
-    ByteStream,
     Endpoint,
+    PollableStream,
     Protection,
 )
 from socks6.net.turns import EVENT, Turns
@@ -21,7 +21,7 @@ from socks6.net.turns import EVENT, Turns
 CAPACITY: Final = 65536  # bytes that one direction holds before its sender waits
 
 
-def memory_stream_pair(capacity: int = CAPACITY) -> tuple[ByteStream, ByteStream]:
+def memory_stream_pair(capacity: int = CAPACITY) -> tuple[PollableStream, PollableStream]:
     """Return two streams; what is sent on one is received on the other."""
     there, back = _Lane(capacity), _Lane(capacity)
     return MemoryStream(incoming=there, outgoing=back), MemoryStream(incoming=back, outgoing=there)
@@ -76,17 +76,24 @@ class MemoryStream:
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if self._receives:
             raise LocalProtocolError(RECEIVES_ALREADY)
-        self._receives = True
-        try:
-            if self.turns.left <= 0:
-                await self.turns.take()
-            while (data := self.receive_nowait(max_bytes)) is None:
-                await self._incoming.changed()
-                self.turns.waited()
-        finally:
-            self._receives = False
+        if self.turns.left <= 0:
+            await self.turns.take()
+        while (data := self.receive_nowait(max_bytes)) is None:
+            await self.wait_readable()
         self.turns.left -= EVENT + len(data)
         return data
+
+    async def wait_readable(self) -> None:
+        if self._receives:
+            raise LocalProtocolError(RECEIVES_ALREADY)
+        self._receives = True
+        try:
+            if not (self._unwanted or self._incoming.is_readable):
+                await self._incoming.changed()
+                self._check_open()
+        finally:
+            self._receives = False
+        self.turns.waited()
 
     async def send(self, data: bytes | memoryview) -> None:
         self._check_sendable()
@@ -98,6 +105,15 @@ class MemoryStream:
                 self._check_open()
         finally:
             self._sends = False
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self._check_open()
+        return self._outgoing.put(memoryview(data))
+
+    async def wait_writable(self) -> None:
+        if not self._outgoing.is_writable:
+            await self._outgoing.changed()
+            self._check_open()
 
     async def send_eof(self) -> None:
         self._check_sendable()
@@ -150,6 +166,16 @@ class _Lane:
     def failed(self) -> bool:
         """Whether using it gives an error."""
         return bool(self._failure)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `take` gives bytes, the end or an error."""
+        return bool(self._buffer or self._ended or self._failure)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether `put` takes bytes, or gives an error."""
+        return len(self._buffer) < self._capacity or self._ended or bool(self._failure)
 
     def take(self, max_bytes: int) -> bytes | None:
         if not self._buffer:

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from typing_extensions import override
 
@@ -31,9 +31,15 @@ from socks6.net.encryption.contexts import (
     server_context,
 )
 from socks6.net.resolve import Resolver
-from socks6.net.sockets import SocketStream
-from socks6.net.stream import SENDS_ALREADY, AttributeT, ByteStream, Endpoint, Protection
-from socks6.net.transports import tcp
+from socks6.net.stream import (
+    SENDS_ALREADY,
+    AttributeT,
+    ByteStream,
+    Endpoint,
+    Listener,
+    PollableStream,
+    Protection,
+)
 from socks6.net.transports.base import (
     Connector,
     ConnectParameters,
@@ -43,7 +49,7 @@ from socks6.net.transports.base import (
     refuse_without_certificate,
     send_first,
 )
-from socks6.net.transports.tcp import connect_tcp
+from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.turns import EVENT, Turns
 
 MOST_HELLO: Final = 32768  # bytes of the first records that are looked at; no client has a longer ClientHello
@@ -178,6 +184,7 @@ class TlsStream:
     """
 
     __slots__ = (
+        "_accepted",
         "_at_end",
         "_closed",
         "_dry",
@@ -193,7 +200,7 @@ class TlsStream:
         "turns",
     )
 
-    def __init__(self, raw: SocketStream, conversation: TlsSession | Callable[[], TlsSession]) -> None:
+    def __init__(self, raw: PollableStream, conversation: TlsSession | Callable[[], TlsSession]) -> None:
         """`conversation` may be what makes it: `handshake` calls that when the peer has said something."""
         self._raw = raw
         self._make: Callable[[], TlsSession] | None = None
@@ -201,6 +208,7 @@ class TlsStream:
             self._session = conversation
         else:
             self._make = conversation
+        self._accepted = 0  # bytes that `send_nowait` has encrypted, but not said to be sent
         self._plain = b""  # decrypted before it was asked for, when we ended our direction
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
         self._short = False  # the last piece from the socket was not a whole one
@@ -246,7 +254,7 @@ class TlsStream:
         return self._session
 
     @property
-    def beneath(self) -> SocketStream:
+    def beneath(self) -> PollableStream:
         """The stream of encrypted bytes."""
         return self._raw
 
@@ -315,18 +323,17 @@ class TlsStream:
         if self.turns.left <= 0:
             await self.turns.take()
         while (data := self.receive_nowait(max_bytes)) is None:
-            if self._dry and self._short:
-                await self._raw.wait_readable()
-            else:
-                await self.turns.take()  # there is more, but what came made no byte
+            await self.wait_readable()
         self.turns.left -= EVENT + len(data)
         return data
 
     def stop_receiving(self) -> None:
         """Want nothing more of what comes: `receive` gives b"" from now on, and whoever waits for it is woken."""
         self._unwanted = True
-        carrier = self._raw.attribute(socket.socket)
-        if carrier is not None:
+        carrier = self._raw.raw_socket
+        if carrier is None:
+            self._raw.stop_receiving()
+        else:
             with contextlib.suppress(OSError):  # gone already
                 carrier.shutdown(socket.SHUT_RD)  # which the kernel keeps for itself
 
@@ -340,7 +347,27 @@ class TlsStream:
         finally:
             self._sends = False
 
-    def send_nowait(self, data: bytes | memoryview) -> bool:
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if not self.flush_nowait():
+            return 0
+        if not self._accepted:
+            self._encrypt(piece := data[:PIECE])
+            self._accepted = len(piece)  # it is encrypted once, and sent when it is taken whole beneath
+            if not self.flush_nowait():
+                return 0
+        sent, self._accepted = self._accepted, 0
+        return sent
+
+    async def wait_readable(self) -> None:
+        if not self._unwanted and self._dry and self._short:
+            await self._raw.wait_readable()
+        else:
+            await self.turns.take()  # there is more, but what came made no byte
+
+    async def wait_writable(self) -> None:
+        await self._raw.wait_writable()
+
+    def put_nowait(self, data: bytes | memoryview) -> bool:
         """Take all of `data`, a piece at most; return whether nothing of it is left to `flush_nowait`.
 
         Not to be called while anything is.
@@ -496,10 +523,17 @@ class TlsStream:
         return failure_of(error)
 
 
+class TlsCarrierListener(Listener, Protocol):
+    """A listener whose streams can carry TLS."""
+
+    @override
+    def accept_nowait(self) -> PollableStream | None: ...
+
+
 class TlsListener:
     """A Listener whose streams speak TLS; their `handshake` is left to whoever takes them."""
 
-    def __init__(self, listener: Listener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
+    def __init__(self, listener: TlsCarrierListener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
         self._listener = listener
         self._contexts = contexts
 
@@ -531,10 +565,10 @@ def listen(place: ListenParameters) -> OpenListeners:
         return refuse_without_certificate(place.url)
     make = functools.partial(server_context, alpn=place.alpn)
     contexts = ReloadingContext(place.tls, make, told=place.on_reload)
-    open_tcp = tcp.listen(place)
 
-    async def open_listeners(ports: SharedPorts) -> list[TlsListener]:
-        return [TlsListener(listener, contexts) for listener in await open_tcp(ports)]
+    async def open_listeners(_: SharedPorts) -> list[TlsListener]:
+        beneath = await listen_tcp(place.host, place.port, fast_open=place.fast_open, scheme=place.scheme)
+        return [TlsListener(listener, contexts) for listener in beneath]
 
     return open_listeners
 

@@ -12,7 +12,7 @@ import pytest
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.net.encryption.contexts import (
     TLS_DEFAULTS,
-    ServerContexts,
+    ReloadingContext,
     TlsParameters,
     client_context,
     failure_of,
@@ -89,8 +89,8 @@ class Reloading:
         self.files = write_certificate(folder)
         self.clock = Clock()
         self.told: list[tuple[str, str]] = []
-        self.contexts = ServerContexts(
-            self.files.server, told=lambda *words: self.told.append(words), clock=self.clock
+        self.contexts = ReloadingContext(
+            self.files.server, server_context, told=lambda *words: self.told.append(words), clock=self.clock
         )
 
     def renew(self) -> None:

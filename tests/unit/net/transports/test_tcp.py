@@ -9,7 +9,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.net.stream import ByteStream, Endpoint, Protection
-from socks6.net.transports.tcp import _check, connect_tcp, listen_tcp
+from socks6.net.transports.tcp import connect_tcp, listen_tcp, raise_unless_listening
 from tests.kit.loops import Run
 from tests.kit.streams import StreamConformance, accept, closing
 
@@ -157,11 +157,11 @@ def test_a_family_that_this_machine_lacks_is_done_without(run: Run) -> None:
     async def play() -> None:
         (listener,) = await listen_tcp("127.0.0.1", 0)
         lacking = OSError(errno.EAFNOSUPPORT, "no such family")
-        _check([lacking], [listener])
+        raise_unless_listening([lacking], [listener])
         with pytest.raises(OSError, match="no such family"):
-            _check([lacking], [])
+            raise_unless_listening([lacking], [])
         with pytest.raises(OSError, match="in use"):
-            _check([OSError(errno.EADDRINUSE, "in use")], [listener])
+            raise_unless_listening([OSError(errno.EADDRINUSE, "in use")], [listener])
         await listener.aclose()
 
     run(play())

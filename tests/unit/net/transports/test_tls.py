@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,14 +15,16 @@ from typing_extensions import override
 
 from socks6.errors import CertificateRefused, TlsFailed
 from socks6.net.encryption.certificates import pin_of
-from socks6.net.encryption.contexts import ServerContexts, TlsParameters
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream
-from socks6.net.stream import ByteStream, Protection
+from socks6.net.stream import ByteStream, PollableStream, Protection
+from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
 from tests.kit.certificates import Files, certificate
 from tests.kit.joined import tcp_pair, tls_conversations_to_be
 from tests.kit.loops import Run
+from tests.kit.quic import joined as quic_joined
 from tests.kit.streams import StreamConformance, accept, closing, receive_all, receive_exactly, turns
 
 ResultT = TypeVar("ResultT")
@@ -37,7 +40,8 @@ async def listening(
     min_version: str | None = None,
 ) -> AsyncIterator[tuple[TlsListener, int]]:
     """Give a listener with a certificate, and its port."""
-    contexts = ServerContexts(replace(files.server, client_ca=client_ca, min_version=min_version), alpn=alpn)
+    said = replace(files.server, client_ca=client_ca, min_version=min_version)
+    contexts = ReloadingContext(said, partial(server_context, alpn=alpn))
     raw = (await listen_tcp("127.0.0.1", 0))[0]
     listener = TlsListener(raw, contexts)
     try:
@@ -92,6 +96,64 @@ class TestTlsServer(StreamConformance):
         with certificate() as files:
             async with joined(files) as (client, server):
                 yield server, client
+
+
+@asynccontextmanager
+async def nested(
+    files: Files, beneath: tuple[PollableStream, PollableStream]
+) -> AsyncIterator[tuple[TlsStream, TlsStream]]:
+    """Give both ends of TLS over a pair of streams."""
+    client_side = client_context(TlsParameters(ca=files.ca))
+    client = TlsStream(beneath[0], TlsSession(client_side, server_hostname="localhost"))
+    server = TlsStream(beneath[1], lambda: TlsSession(server_context(files.server), server_side=True))
+    async with closing(client, server):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(client.handshake())
+            group.create_task(server.handshake())
+        yield client, server
+
+
+class TestTlsOverMemory(StreamConformance):
+    """The common suite over streams without sockets."""
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with certificate() as files:
+            async with nested(files, memory_stream_pair()) as (client, server):
+                yield client, server
+
+
+class TestTlsOverTls(StreamConformance):
+    """The common suite over TLS."""
+
+    bulk = 2 * BULK
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with certificate() as files:
+            async with joined(files) as beneath, nested(files, beneath) as (client, server):
+                yield client, server
+
+
+class TestTlsOverQuic(StreamConformance):
+    """The common suite over a QUIC stream."""
+
+    bulk = 2 * BULK
+    enough = 1 << 22
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with certificate() as files:
+            async with quic_joined("qh3", "qh3") as (connection, other):
+                left = await connection.open()
+                await left.send(b"!")
+                right = await other.accept()
+                assert await right.receive(1) == b"!"
+                async with nested(files, (left, right)) as (client, server):
+                    yield client, server
 
 
 def parameters(files: Files, **said: object) -> TlsParameters:
@@ -306,7 +368,7 @@ def test_a_later_connection_goes_on_with_the_keys_of_an_earlier_one(run: Run) ->
                     async with closing(client, server := accepting.result()):
                         await server.send(b"!")
                         await client.receive()
-                        connector.keep(client)
+                        connector.answered(client)
                         assert client.session.resumed == server.session.resumed
                         resumed.append(client.session.resumed)
                 assert resumed == [False, True, True]
@@ -400,9 +462,9 @@ def test_the_hello_can_go_out_within_the_syn(run: Run) -> None:
     async def play() -> None:
         with certificate() as files:
             async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
-                connector = TlsConnector("localhost", port, parameters(files))
+                connector = TlsConnector("localhost", port, parameters(files), fast_open=True)
                 accepting = group.create_task(accepted(listener))
-                client = await connector.connect(fast_open=True)
+                client = await connector.connect()
                 async with closing(client, server := await accepting):
                     await client.send(b"x")
                     assert await receive_exactly(server, 1) == b"x"

@@ -148,10 +148,7 @@ class QuicStream:
         if self.turns.left <= 0:
             await self.turns.take()
         while (data := self.receive_nowait(max_bytes)) is None:
-            check_idle(self._receiver, RECEIVES_ALREADY)
-            self._receiver = asyncio.get_running_loop().create_future()
-            await self._receiver
-            self.turns.waited()
+            await self.wait_readable()
         self.turns.left -= EVENT + len(data)
         return data
 
@@ -162,12 +159,35 @@ class QuicStream:
         try:
             for start in range(0, len(data), PIECE):
                 while self.connection.is_full(self.id):
-                    self._sender = asyncio.get_running_loop().create_future()
-                    await self._sender
+                    await self._room()
                     self._check_sendable()
                 self._give(data[start : start + PIECE], ended=False)
         finally:
             self._sends = False
+
+    async def wait_readable(self) -> None:
+        if not (self._pieces or self._at_end or self._failure or self._closed):
+            check_idle(self._receiver, RECEIVES_ALREADY)
+            self._receiver = asyncio.get_running_loop().create_future()
+            await self._receiver
+            self.turns.waited()
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self._check_sendable()
+        if self.connection.is_full(self.id):
+            return 0
+        piece = data[:PIECE]
+        self._give(piece, ended=False)
+        return len(piece)
+
+    async def wait_writable(self) -> None:
+        if self._sending_failure is None and not self._closed and self.connection.is_full(self.id):
+            await self._room()
+
+    async def _room(self) -> None:
+        """Wait until the connection calls `writable`."""
+        self._sender = asyncio.get_running_loop().create_future()
+        await self._sender
 
     async def send_eof(self) -> None:
         self._check_nobody_sends()

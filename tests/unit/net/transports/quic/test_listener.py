@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 from typing_extensions import override
 
+from socks6.errors import ConfigurationError
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import Arrival, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
+from socks6.net.transports.base import ListenParameters
 from socks6.net.transports.quic import listener as module
 from socks6.net.transports.quic.engine import (
     Backend,
@@ -21,9 +23,10 @@ from socks6.net.transports.quic.engine import (
     ServerParameters,
     load_backend,
 )
-from socks6.net.transports.quic.listener import QuicListener
+from socks6.net.transports.quic.listener import QuicListener, backend_for
 from socks6.net.transports.quic.packets import read_header
 from tests.kit.loops import Run
+from tests.kit.quic import BACKENDS
 from tests.kit.streams import until
 
 NEAR: SocketAddress = ("127.0.0.1", 9)
@@ -249,3 +252,21 @@ def test_a_connection_knows_by_which_address_it_arrived(run: Run, local: bytes, 
             assert guest.connection.local == Endpoint(host, listener.local.port)
 
     run(main())
+
+
+@pytest.mark.parametrize("library", BACKENDS)
+def test_a_version_that_was_not_examined_listens_on_loopback_only(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    near, far = (
+        ListenParameters(url="socks6+quic://x", scheme="socks6+quic", quic_backend=library, is_local=local)
+        for local in (True, False)
+    )
+    for place in (near, far):
+        assert backend_for(place).name == library
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")
+    assert backend_for(near).name == library
+    with pytest.raises(
+        ConfigurationError, match=rf"{library} 9\.9 is not known: pip install --upgrade socks6\["
+    ):
+        backend_for(far)

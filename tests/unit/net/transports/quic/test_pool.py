@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from socks6.net.transports.quic import pool as module
 from socks6.client.client import Client
-from socks6.net.transports.quic.pool import QuicConnectionPool
 from socks6.net.stream import ByteStream
+from socks6.net.transports.quic import pool as module
 from socks6.net.transports.quic.client import ClientSocket
 from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.pool import QuicConnectionPool
 from tests.kit.loops import Run
 from tests.kit.origins import echo
 from tests.kit.proxied import echoing
 from tests.kit.quic import BACKENDS
-from tests.kit.quic_clients import Scene, Slow, a_worker, serving
+from tests.kit.quic_clients import Scene, Slow, a_worker, pool_of, serving
 from tests.kit.streams import receive_exactly, until
 
 LIBRARY = pytest.mark.parametrize("library", BACKENDS)
@@ -46,9 +46,7 @@ def client_of(scene: Scene, library: str) -> tuple[Client, QuicConnectionPool]:
     client = Client(
         f"socks6+quic://alice:right@localhost:{scene.url.port}?ca={scene.files.ca}&backend={library}"
     )
-    way = client._requester._connector._quic
-    assert way is not None
-    return client, way
+    return client, pool_of(client)
 
 
 async def echoed(client: Client, port: int) -> bool:
