@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from socks6.net.turns import Turns
     from socks6.net.url import ProxyUrl
-    from socks6.net.url_quic import QuicParameters
+    from socks6.net.url import QuicParameters
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
     from socks6.policy.stack import StackRule
@@ -126,7 +126,7 @@ _MODULES: Final = {
     ),
     "socks6.net.turns": "Turns",
     "socks6.net.url": "ProxyUrl",
-    "socks6.net.url_quic": "QuicParameters",
+    "socks6.net.url": "QuicParameters",
     "socks6.policy.identity": "Identity",
     "socks6.policy.rules": "Policy Rule",
     "socks6.policy.stack": "StackRule",

@@ -43,9 +43,9 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
-from socks6.net.wire_log import wire_trace
 from socks6.net.transports.base import StreamRequest
 from socks6.net.transports.quic.pool import NotAnswered, first_answer
+from socks6.net.wire_log import wire_trace
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import (
     AuthenticationAccepted,
