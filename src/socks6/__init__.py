@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from socks6.net.accept import ConnectionLimits
     from socks6.net.datagrams.direct import DatagramSettings
     from socks6.net.datagrams.filtering import Filtering
+    from socks6.net.datagrams.shared import SharedPorts
     from socks6.net.direct import DirectOutbound
     from socks6.net.encryption.contexts import TlsParameters
     from socks6.net.local_addresses import LocalAddresses
@@ -42,11 +43,16 @@ if TYPE_CHECKING:
     from socks6.net.stackopts.adapter import IpSocketOption, SocketOption
     from socks6.net.stream import (
         AcceptedPeer, Binding, ByteStream, ConnectResult, DatagramChannel, DatagramJudge, DatagramReport,
-        DatagramSink, Endpoint, FrameSink, Judge, MultiplexedConnection, Outbound, Packet, Protection
+        DatagramSink, Endpoint, FrameSink, Judge, Listener, MultiplexedConnection, Outbound, Packet,
+        Protection
     )
+    from socks6.net.transports.base import (
+        ConnectParameters, ConnectionListener, Connector, ListenParameters, StreamRequest, Transport
+    )
+    from socks6.net.transports.registry import TRANSPORTS
+    from socks6.net.transports.tls import TlsSession
     from socks6.net.turns import Turns
-    from socks6.net.url import ProxyUrl
-    from socks6.net.url import QuicParameters
+    from socks6.net.url import ProxyUrl, QuicParameters
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
     from socks6.policy.stack import StackRule
@@ -69,24 +75,26 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
-    "AcceptedPeer", "AddressTypeNotSupported", "Association", "AuthenticationBusy", "AuthenticationFailed",
-    "Authenticator", "BindListener", "BindServer", "BindSettings", "Binding", "ByteStream",
-    "CertificateRefused", "Client", "ClientConnection", "CommandNotSupported", "ConfigurationError",
-    "ConnectResult", "ConnectedCallback", "ConnectionLimits", "ConnectionRefused", "ConnectionSummary",
-    "ConnectionTimedOut", "DRAFT_12", "DatagramChannel", "DatagramFailed", "DatagramJudge",
-    "DatagramLayout", "DatagramReceiver", "DatagramReport", "DatagramSettings", "DatagramSink",
-    "DatagramTooLarge", "DecodeError", "DialFunction", "Dialect", "DirectOutbound", "Ending", "Endpoint",
-    "Filtering", "FrameSink", "GO_212", "GeneralFailure", "HostUnreachable", "Identity", "Inbound",
-    "IpSocketOption", "Judge", "Leg", "Lifetimes", "LocalAddresses", "LocalProtocolError", "Lookup",
+    "AcceptedPeer", "AddressTypeNotSupported", "Association", "AuthenticationBusy",
+    "AuthenticationFailed", "Authenticator", "BindListener", "BindServer", "BindSettings", "Binding",
+    "ByteStream", "CertificateRefused", "Client", "ClientConnection", "CommandNotSupported",
+    "ConfigurationError", "ConnectParameters", "ConnectResult", "ConnectedCallback", "ConnectionLimits",
+    "ConnectionListener", "ConnectionRefused", "ConnectionSummary", "ConnectionTimedOut", "Connector",
+    "DRAFT_12", "DatagramChannel", "DatagramFailed", "DatagramJudge", "DatagramLayout",
+    "DatagramReceiver", "DatagramReport", "DatagramSettings", "DatagramSink", "DatagramTooLarge",
+    "DecodeError", "DialFunction", "Dialect", "DirectOutbound", "Ending", "Endpoint", "Filtering",
+    "FrameSink", "GO_212", "GeneralFailure", "HostUnreachable", "Identity", "Inbound", "IpSocketOption",
+    "Judge", "Leg", "Lifetimes", "ListenParameters", "Listener", "LocalAddresses", "LocalProtocolError", "Lookup",
     "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
     "NoAuthentication", "NotAllowed", "NullObserver", "Observer", "OpenedAssociation", "OpenedSession",
     "OperationFailed", "Options", "Outbound", "Packet", "Parity", "PasswordHash", "Policy", "Protection",
     "ProxiedDatagramTransport", "ProxiedStream", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
-    "ProxyUrl", "QuicParameters", "ReceivedDatagram", "RelayResult", "RelaySettings", "RemoteProtocolError",
-    "ResolvedAddress", "Resolver", "Rule", "Server", "ServerWorker", "Session", "SessionSettings",
-    "SessionStore", "SessionWatcher", "Settings", "SocketOption", "Socks6Error", "Socks6Outbound",
-    "StackOptions", "StackRule", "Timeout", "TlsFailed", "TlsParameters", "TokenRejected", "TtlExpired",
-    "Tunnel", "Turns", "UdpPathChoice", "UdpSettings", "UserTable", "VersionMismatch",
+    "ProxyUrl", "QuicParameters", "ReceivedDatagram", "RelayResult", "RelaySettings",
+    "RemoteProtocolError", "ResolvedAddress", "Resolver", "Rule", "Server", "ServerWorker", "Session",
+    "SessionSettings", "SessionStore", "SessionWatcher", "Settings", "SharedPorts", "SocketOption", "Socks6Error",
+    "Socks6Outbound", "StackOptions", "StackRule", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed",
+    "TlsParameters", "TlsSession", "TokenRejected", "Transport", "TtlExpired", "Tunnel", "Turns",
+    "UdpPathChoice", "UdpSettings", "UserTable", "VersionMismatch",
 ]
 
 # Where each name is defined. It is imported when it is first used: `socks6 --help` needs none of them.
@@ -115,6 +123,7 @@ _MODULES: Final = {
     "socks6.net.accept": "ConnectionLimits",
     "socks6.net.datagrams.direct": "DatagramSettings",
     "socks6.net.datagrams.filtering": "Filtering",
+    "socks6.net.datagrams.shared": "SharedPorts",
     "socks6.net.direct": "DirectOutbound",
     "socks6.net.encryption.contexts": "TlsParameters",
     "socks6.net.local_addresses": "LocalAddresses",
@@ -122,11 +131,15 @@ _MODULES: Final = {
     "socks6.net.stackopts.adapter": "IpSocketOption SocketOption",
     "socks6.net.stream": (
         "AcceptedPeer Binding ByteStream ConnectResult DatagramChannel DatagramJudge DatagramReport "
-        "DatagramSink Endpoint FrameSink Judge MultiplexedConnection Outbound Packet Protection"
+        "DatagramSink Endpoint FrameSink Judge Listener MultiplexedConnection Outbound Packet Protection"
     ),
+    "socks6.net.transports.base": (
+        "ConnectParameters ConnectionListener Connector ListenParameters StreamRequest Transport"
+    ),
+    "socks6.net.transports.registry": "TRANSPORTS",
+    "socks6.net.transports.tls": "TlsSession",
     "socks6.net.turns": "Turns",
-    "socks6.net.url": "ProxyUrl",
-    "socks6.net.url": "QuicParameters",
+    "socks6.net.url": "ProxyUrl QuicParameters",
     "socks6.policy.identity": "Identity",
     "socks6.policy.rules": "Policy Rule",
     "socks6.policy.stack": "StackRule",
