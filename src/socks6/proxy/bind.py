@@ -61,7 +61,7 @@ def places_instead(host: str, advertised: tuple[str, ...], local: str) -> tuple[
     """Return what to bind for an unspecified host: what is advertised, else every address but loopback.
 
     Behind NAT this machine does not have what is advertised, and then its own addresses are bound, too: all of them, as
-    what reaches others from one of them is told to come back there (active FTP). Only a client that came in by
+    what reaches others from one of them is to come back there (active FTP). Only a client that came in by
     loopback gets that as well.
     """
     if not is_unspecified(host):

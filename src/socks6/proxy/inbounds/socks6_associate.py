@@ -144,12 +144,12 @@ class Outbox:
         self.dropped = 0
 
     def put_first(self, data: bytes) -> None:
-        """Have a message go before all datagrams; these are never dropped."""
+        """Queue a message before all datagrams; it is never dropped."""
         self._first += data
         self._filled.set()
 
     def put(self, message: bytes) -> None:
-        """Have a message go; it, or an older one, is dropped if too much waits."""
+        """Queue a datagram; the oldest are dropped if too much waits."""
         self._messages.append(message)
         self._size += len(message)
         while self._size > MAX_WAITING:
