@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from socks6.net.accept import ConnectionLimits
     from socks6.net.datagrams.direct import DatagramSettings
     from socks6.net.datagrams.filtering import Filtering
-    from socks6.net.datagrams.shared import SharedPorts
     from socks6.net.direct import DirectOutbound
     from socks6.net.encryption.contexts import TlsParameters
     from socks6.net.local_addresses import LocalAddresses
@@ -91,7 +90,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "ProxiedDatagramTransport", "ProxiedStream", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
     "ProxyUrl", "QuicParameters", "ReceivedDatagram", "RelayResult", "RelaySettings",
     "RemoteProtocolError", "ResolvedAddress", "Resolver", "Rule", "Server", "ServerWorker", "Session",
-    "SessionSettings", "SessionStore", "SessionWatcher", "Settings", "SharedPorts", "SocketOption", "Socks6Error",
+    "SessionSettings", "SessionStore", "SessionWatcher", "Settings", "SocketOption", "Socks6Error",
     "Socks6Outbound", "StackOptions", "StackRule", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed",
     "TlsParameters", "TlsSession", "TokenRejected", "Transport", "TtlExpired", "Tunnel", "Turns",
     "UdpPathChoice", "UdpSettings", "UserTable", "VersionMismatch",
@@ -123,7 +122,6 @@ _MODULES: Final = {
     "socks6.net.accept": "ConnectionLimits",
     "socks6.net.datagrams.direct": "DatagramSettings",
     "socks6.net.datagrams.filtering": "Filtering",
-    "socks6.net.datagrams.shared": "SharedPorts",
     "socks6.net.direct": "DirectOutbound",
     "socks6.net.encryption.contexts": "TlsParameters",
     "socks6.net.local_addresses": "LocalAddresses",
