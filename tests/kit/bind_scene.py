@@ -13,13 +13,13 @@ from socks6.message.options import ListenBacklog, Option, SessionId
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import ByteStream, Endpoint, Outbound, Protection
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionSummary
 from tests.kit.bindings import ScriptedBinding
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_exactly
 

@@ -7,7 +7,7 @@ from typing_extensions import override
 from socks6.errors import GeneralFailure, OperationFailed
 from socks6.message.options import StackOption
 from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint
-from socks6.net.transports.memory import memory_stream_pair
+from tests.kit.memory import memory_stream_pair
 
 BOUND = Endpoint("192.0.2.1", 4711)
 PEER = Endpoint("192.0.2.77", 7777)

@@ -8,7 +8,6 @@ from typing_extensions import override
 
 from socks6.errors import CommandNotSupported, OperationFailed
 from socks6.net.stream import Binding, ByteStream, ConnectResult, DatagramChannel, Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
@@ -20,6 +19,7 @@ from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.bindings import ScriptedBinding
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_exactly
 
 BOUND = Endpoint("192.0.2.9", 4000)

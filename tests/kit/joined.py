@@ -12,10 +12,10 @@ from typing import Final
 from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsSession, TlsStream
 from socks6.relay.streams import RelayResult, RelaySettings, StreamRelay
 from tests.kit.certificates import certificate
+from tests.kit.memory import memory_stream_pair
 
 
 class Joined:

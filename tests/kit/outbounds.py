@@ -17,9 +17,9 @@ from socks6.net.stream import (
     Judge,
     Outbound,
 )
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.telemetry import ConnectionSummary, NullObserver
 from tests.kit.bindings import ScriptedBinding
+from tests.kit.memory import memory_stream_pair
 
 BOUND = Endpoint("192.0.2.1", 4711)
 

@@ -9,11 +9,11 @@ from socks6.client.client import Client
 from socks6.client.requester import MethodFactory
 from socks6.message.options import STANDARD, OptionTable
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
+from tests.kit.memory import memory_stream_pair
 
 LOOPBACK = "socks6://127.0.0.1:0"
 USERS = UserTable.from_plain({"alice": "wonder land/7"})

@@ -25,10 +25,10 @@ from socks6.message.options import (
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tcp import listen_tcp
 from socks6.protocol.methods.base import ClientMethod
 from socks6.protocol.tokens import TokenWindow
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_exactly
 
 BASE = 0xFFFFFFF0  # where windows begin: they cross the end of the numbers

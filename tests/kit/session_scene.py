@@ -21,12 +21,12 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
 from socks6.net.stream import ByteStream, Endpoint, Protection
-from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionSummary
+from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_all
 

@@ -16,7 +16,7 @@ from socks6.message.datagrams import AssociationMessage, Datagram, DatagramError
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.options import UdpError
 from socks6.net.stream import Endpoint
-from socks6.net.transports.memory import memory_stream_pair
+from tests.kit.memory import memory_stream_pair
 from tests.kit.scenes import asking
 from tests.kit.strategies import DATAGRAM_ERRORS, DATAGRAMS
 

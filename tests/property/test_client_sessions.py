@@ -19,7 +19,7 @@ from socks6.message.options import (
     find,
 )
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
+from tests.kit.memory import memory_stream_pair
 from tests.kit.session_proxy import SessionProxy
 
 TURNS = 30  # of the loop, after which all is said that can be said for now

@@ -11,11 +11,11 @@ from socks6.message.options import AuthenticationMethodAdvertisement, StackOptio
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import ConnectResult, Judge
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import AuthenticationAccepted, OperationAnswered
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import BOUND, ScriptedOutbound
 from tests.kit.playbook import received, sent
 from tests.kit.reading import receive_all, receive_exactly

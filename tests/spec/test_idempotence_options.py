@@ -22,12 +22,12 @@ from socks6.message.options import (
     UnknownOption,
     encode_options,
 )
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.states import ServerState
 from socks6.protocol.tokens import TokenWallet
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import received, sent
 from tests.kit.reading import receive_all

@@ -8,11 +8,11 @@ from socks6.client.client import Client
 from socks6.errors import TtlExpired, operation_failure
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.replies import OperationReply
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import AuthenticationAccepted, OperationAnswered, Violation, ViolationKind
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import received, sent
 from tests.kit.reading import receive_all

@@ -24,10 +24,10 @@ from socks6.message.options import (
     encode_options,
 )
 from socks6.message.requests import Request
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import AuthenticationAccepted
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import received, sent
 from tests.kit.reading import receive_all

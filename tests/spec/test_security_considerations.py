@@ -17,7 +17,6 @@ from socks6.message.options import (
 from socks6.message.requests import MAX_OPTIONS_LENGTH, Request
 from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsSession
 from socks6.policy.rules import Policy, Rule
 from socks6.protocol.events import Ended, RequestReceived, Violation, ViolationKind
@@ -26,6 +25,7 @@ from socks6.proxy.worker import ServerWorker
 from tests.kit.certificates import certificate
 from tests.kit.challenge import NUMBER, ChallengeClient
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import Elapsed, Received, eof, nothing, received, sent
 from tests.kit.reading import receive_all, receive_exactly

@@ -19,12 +19,12 @@ from socks6.message.options import (
     UnknownOption,
     encode_options,
 )
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import Authenticated, AuthenticationAccepted, AuthenticationRefused
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import Playbook, Received, received, sent
 from tests.kit.reading import receive_all

@@ -21,7 +21,6 @@ from socks6.message.options import (
 from socks6.message.replies import AuthenticationReply
 from socks6.message.requests import Request
 from socks6.net.stream import Protection
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
@@ -32,6 +31,7 @@ from socks6.telemetry import Ending
 from tests.kit.challenge import FIRST, SECOND, ChallengeCredentials, ChallengeServer, answer
 from tests.kit.challenge import NUMBER as CHALLENGE
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder
 from tests.kit.reading import receive_all
 from tests.kit.session_scene import Scene, credentials

@@ -29,9 +29,9 @@ from socks6.message.options import (
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import ConnectResult, Endpoint, Judge
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.reading import receive_exactly
 

@@ -10,7 +10,6 @@ from socks6.message.dialect import GO_212
 from socks6.message.options import AuthenticationData, AuthenticationMethodAdvertisement, find
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import (
     Authenticated,
     AuthenticationAccepted,
@@ -23,6 +22,7 @@ from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import received, sent
 from tests.kit.proxied import scripted

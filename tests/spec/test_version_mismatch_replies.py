@@ -9,11 +9,11 @@ from socks6.client.client import Client
 from socks6.errors import VersionMismatch
 from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import Ended, RequestReceived, Violation, ViolationKind
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.origins import Place, tcp_host
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import eof, nothing, received, sent

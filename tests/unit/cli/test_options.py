@@ -11,8 +11,8 @@ from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionRefused, NotAllowed, OperationFailed, ProxyUnreachable
 from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.net.stream import Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outcome import outcome
 
 TOS_BOTH, TTL_BOTH, WHOLE, RACED, _, MULTIPATH = EVERYTHING

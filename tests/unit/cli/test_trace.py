@@ -23,8 +23,8 @@ from socks6.errors import (
 )
 from socks6.message.options import StackOption, Ttl
 from socks6.net.stream import Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outcome import outcome
 
 Answer = Exception | tuple[StackOption, ...]

@@ -18,10 +18,10 @@ from socks6.message.dialect import GO_212, DatagramLayout
 from socks6.message.options import HappyEyeballs, PortParity, Tos, UdpError
 from socks6.message.replies import OperationReply
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.url import ProxyUrl
 from tests.kit.associating import BOUND, NAMED, AssociatingProxy, associating
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.proxied import scripted
 
 

@@ -17,7 +17,6 @@ from socks6.errors import (
     VersionMismatch,
 )
 from socks6.net.stream import ByteStream, Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
@@ -28,6 +27,7 @@ from socks6.proxy.worker import ServerWorker
 from tests.kit import two_stage
 from tests.kit.challenge import NUMBER, ChallengeClient, ChallengeCredentials, ChallengeServer
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import BOUND, ScriptedOutbound
 from tests.kit.proxied import USERS, proxied
 

@@ -17,12 +17,12 @@ from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
 from socks6.net.stream import ByteStream
 from socks6.net.transports.base import StreamRequest
-from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
 from socks6.proxy.service import Server
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
+from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.origins import silent_place
 from tests.kit.proxied import as_alice, echoing, local_worker
 from tests.kit.streams import turns, until

@@ -13,9 +13,9 @@ from socks6.client.paths import QUEUE_BYTES, DatagramPath, StreamPath, UdpPath, 
 from socks6.client.quic_path import DatagramDemux
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import FrameSink
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.quic.connection import QuicConnection
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_exactly
 from tests.kit.streams import turns
 

@@ -18,11 +18,11 @@ from socks6.message.options import (
     SessionRequest,
 )
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.worker import ServerWorker
 from tests.kit.calls import Call, Calls
 from tests.kit.challenge import ChallengeClient
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.proxied import USERS, proxied
 from tests.kit.session_proxy import BASE, SessionProxy, in_sessions

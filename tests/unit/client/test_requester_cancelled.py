@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from tests.kit.loops import Run
+from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.session_proxy import SessionProxy
 
 MOST_TURNS: Final = 200  # of the loop, that any of these calls takes

@@ -5,8 +5,8 @@ import pytest
 from socks6.message.codes import Command
 from socks6.message.options import SessionId, SessionTeardown
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.session_proxy import SessionProxy, fast_opening, in_sessions
 
 

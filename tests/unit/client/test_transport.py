@@ -22,12 +22,12 @@ from socks6.errors import (
 from socks6.message.options import SessionId
 from socks6.net.sockets import SocketStream, reset_on_close
 from socks6.net.stream import NO_ENDPOINT, ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from tests.kit.footprint import Footprint
 from tests.kit.joined import tcp_pair, tls_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.proxied import LOOPBACK, as_alice, echoing, local_worker, proxied
 from tests.kit.quic import joined as quic_joined

@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from socks6.net.accept import ACCEPTS_PER_TURN, ConnectionLimits, accept_streams, source_of
 from socks6.net.stream import ByteStream, Endpoint, Listener
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.telemetry import NullObserver
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.streams import turns
 
 

@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from socks6.net.machine_io import flush, next_event
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from tests.kit.loops import Run
+from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.streams import turns
 
 

@@ -7,9 +7,9 @@ from socks6.message.codes import Command
 from socks6.message.requests import Request
 from socks6.net.machine_io import DeferredWrite
 from socks6.net.sockets import SocketStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.client import ClientConversation
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 
 NOOP = Request(command=Command.NOOP, host="0.0.0.0", port=0)
 BYTES = NOOP.encode()

@@ -13,7 +13,6 @@ from socks6.net.bind import own_address
 from socks6.net.direct import DirectOutbound
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import Binding, ByteStream, Endpoint, Protection
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import StackRule
@@ -27,6 +26,7 @@ from socks6.proxy.settings import BindSettings
 from tests.kit.bindings import PEER, ScriptedBinding
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Bound, ScriptedOutbound
 
 OWN = {

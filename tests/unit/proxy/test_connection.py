@@ -8,7 +8,6 @@ from socks6.errors import ConnectionRefused, GeneralFailure, NotAllowed, Operati
 from socks6.message.codes import Command
 from socks6.net.shares import Shares
 from socks6.net.stream import Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
@@ -19,6 +18,7 @@ from socks6.proxy.worker import ServerWorker
 from socks6.relay.streams import RelayResult
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 
 ALICE, BOB = Identity(name="alice"), Identity(name="bob")
 

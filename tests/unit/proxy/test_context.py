@@ -10,7 +10,6 @@ import pytest
 from typing_extensions import override
 
 from socks6.net.stream import ByteStream, ConnectResult, Judge
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
@@ -19,6 +18,7 @@ from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.joined import tcp_pair, tls_pair, unix_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.streams import receive_exactly
 

@@ -17,11 +17,11 @@ from socks6.net.stream import (
     MultiplexedConnection,
     Protection,
 )
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 
 
 class Idle(MultiplexedConnection):

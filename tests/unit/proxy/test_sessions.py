@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 
 from socks6.net.stream import Protection
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.penalty import FailurePenalties
@@ -26,6 +25,7 @@ from socks6.proxy.sessions import (
     SessionSettings,
 )
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.session_scene import Placed
 
 ALICE = Identity(name="alice")

@@ -8,7 +8,6 @@ from typing_extensions import override
 from socks6.errors import ConfigurationError, ConnectionRefused
 from socks6.message.codes import Command
 from socks6.net.stream import ByteStream, Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
@@ -19,6 +18,7 @@ from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionSummary, Ending
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 
 CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"

@@ -9,7 +9,6 @@ from typing_extensions import override
 
 from socks6.errors import AuthenticationBusy
 from socks6.net.sockets import RESET_ON_CLOSE, SocketStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
@@ -17,6 +16,7 @@ from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_all
 from tests.kit.streams import until

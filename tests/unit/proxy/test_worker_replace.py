@@ -8,7 +8,6 @@ from typing_extensions import override
 
 from socks6.message.options import SessionInvalid
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy, Rule
 from socks6.protocol.methods.base import Credentials
@@ -18,6 +17,7 @@ from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_exactly
 from tests.kit.session_scene import Scene

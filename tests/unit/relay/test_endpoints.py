@@ -4,11 +4,11 @@ import pytest
 
 from socks6.client.stream import ProxiedStream
 from socks6.net.stream import NO_ENDPOINT, ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tls import TlsStream
 from socks6.relay.endpoints import SocketEndpoint, TlsEndpoint, endpoint_of
 from tests.kit.joined import tcp_pair, tls_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.streams import BULK, closing, receive_all, receive_exactly
 
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.relay.delivery import deliver
 from socks6.relay.streams import RelayResult, StreamRelay
 from socks6.telemetry import Ending
 from tests.kit.footprint import Footprint
 from tests.kit.joined import PATHS, RESETTING, SOCKETS, joined, tcp_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.streams import BULK, receive_all, receive_exactly, turns
 
 every_path = pytest.mark.parametrize("path", PATHS)

@@ -18,12 +18,12 @@ from socks6.net.encryption.certificates import pin_of
 from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream, PollableStream, Protection
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
 from tests.kit.certificates import Files, certificate
 from tests.kit.joined import tcp_pair, tls_conversations_to_be
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.quic import joined as quic_joined
 from tests.kit.streams import StreamConformance, accept, closing, receive_all, receive_exactly, turns
 

@@ -7,7 +7,6 @@ from typing_extensions import override
 
 from socks6.errors import ConnectionRefused, ConnectionTimedOut
 from socks6.net.stream import AcceptedPeer
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.inbounds.base import (
     FIRST_BYTES_SECONDS,
     ClientDisconnected,
@@ -22,6 +21,7 @@ from tests.kit.bindings import PEER, ScriptedBinding
 from tests.kit.connection import ScriptedConnection, expect, serving
 from tests.kit.http import CONNECT
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_all
 
 # Waiting for a peer.

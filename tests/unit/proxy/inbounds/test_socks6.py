@@ -7,7 +7,6 @@ import pytest
 from socks6.errors import HostUnreachable, TtlExpired
 from socks6.message.codes import Method
 from socks6.message.dialect import DRAFT_12, GO_212
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.methods.userpass import UsernamePasswordServer
 from socks6.proxy.inbounds.socks6 import Socks6Inbound
 from socks6.proxy.settings import Settings
@@ -15,6 +14,7 @@ from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.connection import FakeAuthenticator
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 
 NOOP = bytes.fromhex("06 00 0000 0000 00 01 00000000")

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.inbounds.socks6_associate import MAX_WAITING, Outbox
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_exactly
 
 

@@ -8,8 +8,8 @@ import pytest
 from typing_extensions import override
 
 from socks6.net.stream import NO_ENDPOINT, ByteStream, Protection
-from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.streams import StreamConformance, closing
 
 
