@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -25,9 +26,18 @@ def machine() -> Iterator[Namespace]:
     try:
         namespace.configure(f"address add {PUBLIC}/32 dev lo", f"address add {PUBLIC_V6}/128 dev lo nodad")
         with namespace.entered():
+            wait_for_own_route(PUBLIC_V6)
             yield namespace
     finally:
         namespace.close()
+
+
+def wait_for_own_route(host: str) -> None:
+    """Wait for the route to an IPv6 address of ours, which Linux adds only after it has said that the address is there."""
+    deadline = time.monotonic() + 5.0
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        while sock.connect_ex((host, 9)) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 @contextlib.asynccontextmanager
