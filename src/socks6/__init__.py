@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from socks6.proxy.commands import OpenedAssociation, ProxyRequest
     from socks6.proxy.connection import ClientConnection
     from socks6.proxy.inbounds.base import Inbound, Tunnel
+    from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo
     from socks6.proxy.service import Server
     from socks6.proxy.sessions import (
         MemorySessionStore, OpenedSession, Session, SessionSettings, SessionStore, SessionWatcher
@@ -69,31 +70,44 @@ if TYPE_CHECKING:
     from socks6.proxy.settings import BindSettings, Settings, UdpSettings
     from socks6.proxy.worker import ServerWorker
     from socks6.relay.streams import RelayResult, RelaySettings
-    from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
+    from socks6.telemetry import (
+        AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded,
+        ConnectionOpened, ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached,
+        Listening, Observer, PeerAccepted, Reloaded, RemoteConnected, RequestMade, SessionOpened,
+        SessionTornDown, SourcePenalized, Stopping, StreamPushed, TokenSpent, UnexpectedError,
+        UpstreamDown, UpstreamUp, UserAuthenticated
+    )
 
     __version__: str
 
 __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
-    "AcceptedPeer", "AddressTypeNotSupported", "Association", "AuthenticationBusy",
-    "AuthenticationFailed", "Authenticator", "BindListener", "BindServer", "BindSettings", "Binding",
-    "ByteStream", "CertificateRefused", "Client", "ClientConnection", "CommandNotSupported",
-    "ConfigurationError", "ConnectParameters", "ConnectResult", "ConnectedCallback", "ConnectionLimits",
-    "ConnectionListener", "ConnectionRefused", "ConnectionSummary", "ConnectionTimedOut", "Connector",
-    "DRAFT_12", "DatagramChannel", "DatagramFailed", "DatagramJudge", "DatagramLayout",
-    "DatagramReceiver", "DatagramReport", "DatagramSettings", "DatagramSink", "DatagramTooLarge",
-    "DecodeError", "DialFunction", "Dialect", "DirectOutbound", "Ending", "Endpoint", "Filtering",
-    "FrameSink", "GO_212", "GeneralFailure", "HostUnreachable", "Identity", "Inbound", "IpSocketOption",
-    "Judge", "Leg", "Lifetimes", "ListenParameters", "Listener", "LocalAddresses", "LocalProtocolError", "Lookup",
+    "AcceptPaused", "AcceptedPeer", "AddressTypeNotSupported", "Association", "AssociationOpened",
+    "AuthenticationBusy", "AuthenticationFailed", "Authenticator", "BindListener", "BindServer",
+    "BindSettings", "Binding", "BindingOpened", "ByteStream", "CertificateRead",
+    "CertificateRefused", "Client", "ClientConnection", "CommandNotSupported", "ConfigurationError",
+    "ConnectParameters", "ConnectResult", "ConnectedCallback", "ConnectionEnded", "ConnectionInfo",
+    "ConnectionLimits", "ConnectionListener", "ConnectionOpened", "ConnectionRefused",
+    "ConnectionSecured", "ConnectionTimedOut", "Connector", "DRAFT_12", "DatagramChannel",
+    "DatagramFailed", "DatagramJudge", "DatagramLayout", "DatagramReceiver", "DatagramReport",
+    "DatagramSettings", "DatagramSink", "DatagramTooLarge", "DecodeError", "DialFunction",
+    "Dialect", "DirectOutbound", "DtlsUnavailable", "Ending", "Endpoint", "Event", "Filtering",
+    "FrameSink", "GO_212", "GeneralFailure", "HostUnreachable", "Identity", "Inbound",
+    "IpSocketOption", "Judge", "Leg", "Lifetimes", "LimitReached", "ListenParameters", "Listener",
+    "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError", "Lookup",
     "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
-    "NoAuthentication", "NotAllowed", "NullObserver", "Observer", "OpenedAssociation", "OpenedSession",
-    "OperationFailed", "Options", "Outbound", "Packet", "Parity", "PasswordHash", "Policy", "Protection",
-    "ProxiedDatagramTransport", "ProxiedStream", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
-    "ProxyUrl", "QuicParameters", "ReceivedDatagram", "RelayResult", "RelaySettings",
-    "RemoteProtocolError", "ResolvedAddress", "Resolver", "Rule", "Server", "ServerWorker", "Session",
-    "SessionSettings", "SessionStore", "SessionWatcher", "Settings", "SocketOption", "Socks6Error",
-    "Socks6Outbound", "StackOptions", "StackRule", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed",
-    "TlsParameters", "TlsSession", "TokenRejected", "Transport", "TtlExpired", "Tunnel", "Turns",
-    "UdpPathChoice", "UdpSettings", "UserTable", "VersionMismatch",
+    "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation", "OpenedSession",
+    "OperationFailed", "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted",
+    "Policy", "Protection", "ProxiedDatagramTransport", "ProxiedStream", "ProxyRequest",
+    "ProxyTimedOut", "ProxyUnreachable", "ProxyUrl", "QuicParameters", "ReceivedDatagram",
+    "RelayResult", "RelaySettings", "Reloaded", "RemoteConnected", "RemoteProtocolError",
+    "RequestMade", "ResolvedAddress", "Resolver", "Rule", "Server", "ServerWorker", "Session",
+    "SessionInfo", "SessionOpened", "SessionSettings", "SessionStore", "SessionTornDown",
+    "SessionWatcher", "Settings", "SocketOption", "Socks6Error", "Socks6Outbound",
+    "SourcePenalized", "StackOptions", "StackRule", "Stopping", "StreamPushed", "StreamRequest",
+    "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession", "TokenRejected",
+    "TokenSpent", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice", "UdpSettings",
+    "UnexpectedError", "UpstreamDown", "UpstreamUp", "UserAuthenticated", "UserTable",
+    "VersionMismatch",
 ]
 
 # Where each name is defined. It is imported when it is first used: `socks6 --help` needs none of them.
@@ -148,6 +162,7 @@ _MODULES: Final = {
     "socks6.proxy.commands": "OpenedAssociation ProxyRequest",
     "socks6.proxy.connection": "ClientConnection",
     "socks6.proxy.inbounds.base": "Inbound Tunnel",
+    "socks6.proxy.live": "ConnectionInfo LiveTable SessionInfo",
     "socks6.proxy.service": "Server",
     "socks6.proxy.sessions": (
         "MemorySessionStore OpenedSession Session SessionSettings SessionStore SessionWatcher"
@@ -155,7 +170,12 @@ _MODULES: Final = {
     "socks6.proxy.settings": "BindSettings Settings UdpSettings",
     "socks6.proxy.worker": "ServerWorker",
     "socks6.relay.streams": "RelayResult RelaySettings",
-    "socks6.telemetry": "ConnectionSummary Ending NullObserver Observer",
+    "socks6.telemetry": (
+        "AcceptPaused AssociationOpened BindingOpened CertificateRead ConnectionEnded ConnectionOpened "
+        "ConnectionSecured DtlsUnavailable Ending Event LimitReached Listening Observer PeerAccepted "
+        "Reloaded RemoteConnected RequestMade SessionOpened SessionTornDown SourcePenalized Stopping "
+        "StreamPushed TokenSpent UnexpectedError UpstreamDown UpstreamUp UserAuthenticated"
+    ),
 }
 # fmt: on
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -20,7 +20,7 @@ from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.tls import TlsConnector, TlsListener, TlsStream
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import NullObserver
+from socks6.telemetry import DtlsUnavailable, Event, Observer
 from tests.kit.certificate_kinds import KINDS, write_kind
 from tests.kit.certificates import Files
 from tests.kit.dtls import Couple
@@ -96,18 +96,20 @@ def test_every_transport_says_the_same_of_a_certificate(name: str, tmp_path: Pat
 
 
 def test_a_listener_says_why_there_is_no_dtls_with_a_key_of_ed25519(run: Run, tmp_path: Path) -> None:
-    class Told(NullObserver):
+    class Told(Observer):
+        wants = (DtlsUnavailable,)
         reasons: ClassVar[list[str]] = []
 
         @override
-        def without_dtls(self, url: str, reason: str) -> None:
-            self.reasons.append(reason)
+        def observe(self, event: Event) -> None:
+            assert isinstance(event, DtlsUnavailable)
+            self.reasons.append(event.reason)
 
     async def scene() -> None:
         files = write_kind(tmp_path, replace(KINDS["Ed25519"], names=("127.0.0.1",)))
         url = f"socks6+tls://127.0.0.1:0?{files.listener_query}"
         async with (
-            Server([url], ServerWorker(observer=Told())) as server,
+            Server([url], ServerWorker(observers=[Told()])) as server,
             Client(f"{server.urls[0].partition('?')[0]}?ca={files.ca}") as client,
         ):
             assert await client.noop() > 0

@@ -25,7 +25,7 @@ from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary, NullObserver
+from socks6.telemetry import ConnectionEnded, Event, Observer
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.origins import silent_place
@@ -38,15 +38,16 @@ QUICK: Final = Settings(drain_timeout=0.1)
 HERE: Final = ResolvedAddress(socket.AF_INET, ("127.0.0.1", 0))
 
 
-class Summaries(NullObserver):
+class Summaries(Observer):
     """Keeps what the log would say of connections that ended."""
 
     def __init__(self) -> None:
         self.hosts: list[str] = []
 
     @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        self.hosts.append(summary.host)
+    def observe(self, event: Event) -> None:
+        if isinstance(event, ConnectionEnded):
+            self.hosts.append(event.host)
 
 
 @dataclass
@@ -87,7 +88,9 @@ async def scene(policy: Policy) -> AsyncIterator[Scene]:
     origin = await asyncio.start_server(_answer, "127.0.0.1", 0)
     async with (
         origin,
-        Server(["mixed://127.0.0.1:0"], ServerWorker(outbound=direct, policy=policy, observer=log)) as server,
+        Server(
+            ["mixed://127.0.0.1:0"], ServerWorker(outbound=direct, policy=policy, observers=[log])
+        ) as server,
         Server(
             ["mixed://127.0.0.1:0"],
             ServerWorker(outbound=Socks6Outbound(Client(server.urls[0].replace("mixed", "socks6")))),

@@ -17,7 +17,7 @@ from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary
+from socks6.telemetry import ConnectionEnded, Event
 from tests.kit.bindings import ScriptedBinding
 from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
@@ -36,9 +36,10 @@ class Log(Recorder):
         self.news = asyncio.Event()
 
     @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        super().connection_ended(summary)
-        self.news.set()
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if isinstance(event, ConnectionEnded):
+            self.news.set()
 
 
 class Scene:
@@ -59,7 +60,7 @@ class Scene:
         self.worker = ServerWorker(
             outbound=way or self.outbound,
             policy=Policy(allow_private=True),
-            observer=self.log,
+            observers=[self.log],
             settings=Settings(dialects=(DRAFT_12, GO_212), bind=settings or BindSettings()),
         )
         self._group = group
@@ -103,7 +104,7 @@ class Scene:
         assert AuthenticationReply.decode(data, dialect).type == 0
         return client
 
-    async def summaries(self, count: int = 1) -> list[ConnectionSummary]:
+    async def summaries(self, count: int = 1) -> list[ConnectionEnded]:
         """Return what the log says, once it has so many lines."""
         while len(self.log.summaries) < count:
             self.log.news.clear()

@@ -32,7 +32,7 @@ from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.forwarder import PythonForwarder
 from socks6.relay.streams import RelaySettings
-from socks6.telemetry import ConnectionSummary, Observer
+from socks6.telemetry import ConnectionEnded, ConnectionOpened, Event, Observer
 from tests.kit.certificates import pin_of_file, write_certificate
 from tests.kit.failing import SIDE
 from tests.kit.outbounds import Recorder
@@ -52,13 +52,9 @@ class Log(Recorder):
         self.open = 0
 
     @override
-    def connection_opened(self, connection_id: int, source: str) -> None:
-        self.open += 1
-
-    @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        super().connection_ended(summary)
-        self.open -= 1
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        self.open += isinstance(event, ConnectionOpened) - isinstance(event, ConnectionEnded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +72,7 @@ class Proxy:
         worker = self.worker
         datagrams = worker.__dict__.get("datagrams")
         tables: dict[str, int] = {
-            "connections": self.server.connections,
+            "connections": len(self.server.connections),
             "quic streams": self.server._quic_limits.count,
             "dtls": self.server._dtls_limits.count,
             "associations": worker.associations.count,
@@ -190,7 +186,7 @@ async def _running(
                 bind=BindSettings(accept_timeout=3.0),
                 relay=RelaySettings(fin_timeout=0.2),  # what a direction gets whose sink takes no more
             ),
-            observer=observer or log,
+            observers=[observer or log],
             sessions=sessions,
             forwarder=PythonForwarder,  # the one whose calls can fail here
         )

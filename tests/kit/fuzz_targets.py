@@ -241,7 +241,7 @@ def _servers(ports: Sequence[int], upstream: int, log: Tally) -> list[Server]:
             policy=Policy(allow_private=True, rules=rules),
             outbound=outbound or FuzzedOutbound(ports),
             settings=settings,
-            observer=log,
+            observers=[log],
             inbounds={**inbounds, "mixed": MixedInbound(inbounds)},
         )
 
@@ -259,10 +259,10 @@ async def _check_well(servers: Sequence[Server], log: Tally) -> None:
     """The servers have no fault and no client left, and serve good ones."""
     assert not log.errors, log.errors
     for _ in range(round(QUIET_SECONDS / 0.05)):
-        if not any(server.connections for server in servers):
+        if not any(len(server.connections) for server in servers):
             break
         await asyncio.sleep(0.05)
-    assert not any(server.connections for server in servers)
+    assert not any(len(server.connections) for server in servers)
     for server in servers[:-1]:
         for url in server.urls:
             if _inbound(url) in {"socks6", "mixed"}:

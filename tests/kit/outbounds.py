@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from typing_extensions import override
 
@@ -17,11 +18,14 @@ from socks6.net.stream import (
     Judge,
     Outbound,
 )
-from socks6.telemetry import ConnectionSummary, NullObserver
+from socks6.telemetry import ConnectionEnded, Event, Observer, UnexpectedError
 from tests.kit.bindings import ScriptedBinding
 from tests.kit.memory import memory_stream_pair
 
 BOUND = Endpoint("192.0.2.1", 4711)
+
+
+EventT = TypeVar("EventT", bound=Event)
 
 
 @dataclass(frozen=True)
@@ -130,27 +134,23 @@ class ScriptedOutbound(Outbound):
         self.closed = True
 
 
-class Recorder(NullObserver):
-    """Keeps what it is told."""
+class Recorder(Observer):
+    """Keeps every event."""
 
     def __init__(self) -> None:
-        self.summaries: list[ConnectionSummary] = []
-        self.errors: list[BaseException] = []
-        self.urls: list[str] = []
-        self.without: list[tuple[str, str]] = []  # listeners without DTLS, and why
+        self.events: list[Event] = []
+        self.summaries: list[ConnectionEnded] = []
 
     @override
-    def without_dtls(self, url: str, reason: str) -> None:
-        self.without.append((url, reason))
+    def observe(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, ConnectionEnded):
+            self.summaries.append(event)
 
-    @override
-    def listening(self, url: str) -> None:
-        self.urls.append(url)
+    def of(self, kind: type[EventT]) -> list[EventT]:
+        """Return the events of a class."""
+        return [event for event in self.events if isinstance(event, kind)]
 
-    @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        self.summaries.append(summary)
-
-    @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        self.errors.append(error)
+    @property
+    def errors(self) -> list[BaseException]:
+        return [event.error for event in self.of(UnexpectedError)]

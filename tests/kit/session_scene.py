@@ -25,7 +25,7 @@ from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary
+from socks6.telemetry import ConnectionEnded
 from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_all
@@ -69,7 +69,7 @@ class Answer:
     raw: bytes
     authentication: AuthenticationReply | None
     operation: OperationReply | None
-    summary: ConnectionSummary
+    summary: ConnectionEnded
 
     @property
     def succeeded(self) -> bool:
@@ -98,7 +98,7 @@ class Scene:
             authenticator=None if users is None else UserTable.from_plain(users),
             outbound=self.outbound,
             settings=settings or Settings(),
-            observer=self.log,
+            observers=[self.log],
             sessions=self.store,
         )
 

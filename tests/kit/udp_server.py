@@ -37,7 +37,7 @@ from socks6.policy.rules import Policy, Rule
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary, NullObserver
+from socks6.telemetry import ConnectionEnded, Event, Observer, UnexpectedError
 from tests.kit.datagram_forwarders import forwarder_named
 from tests.kit.loops import LOOP_FACTORIES
 from tests.kit.netns import Namespace
@@ -48,18 +48,22 @@ OPENLY: Final = Policy(
 )
 
 
-class _Notes(NullObserver):
+class _Notes(Observer):
+    wants = (UnexpectedError, ConnectionEnded)
+
     def __init__(self) -> None:
         self.faults: list[BaseException] = []
-        self.summaries: queue.Queue[ConnectionSummary] = queue.Queue()
+        self.summaries: queue.Queue[ConnectionEnded] = queue.Queue()
 
     @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        self.faults.append(error)
-
-    @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        self.summaries.put(summary)
+    def observe(self, event: Event) -> None:
+        match event:
+            case UnexpectedError():
+                self.faults.append(event.error)
+            case ConnectionEnded():
+                self.summaries.put(event)
+            case _:
+                pass
 
 
 @dataclass(kw_only=True)
@@ -68,7 +72,7 @@ class RunningServer:
 
     worker: ServerWorker
     port: int
-    summaries: "queue.Queue[ConnectionSummary]"
+    summaries: "queue.Queue[ConnectionEnded]"
     faults: list[BaseException]
     _call: Callable[[Callable[[], object]], object] = field(repr=False)
 
@@ -102,7 +106,7 @@ def udp_server(
         worker = ServerWorker(
             policy=policy,
             settings=settings or Settings(drain_timeout=0.1),
-            observer=notes,
+            observers=[notes],
             outbound=outbound,
             forwarder=make_forwarder,
         )

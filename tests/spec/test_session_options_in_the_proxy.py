@@ -313,7 +313,7 @@ def test_a_slow_method_opens_sessions_too(run: Run) -> None:
         worker = ServerWorker(
             authenticator=ChallengeUsers(),
             outbound=proxy.outbound,
-            observer=log,
+            observers=[log],
             inbounds={"socks6": Socks6Inbound(methods={CHALLENGE: ChallengeServer})},
         )
         near, far = memory_stream_pair()

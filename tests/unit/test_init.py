@@ -22,7 +22,8 @@ NOT_FOR_USERS: Final = {  # constructors of what others return, and what connect
     "Association": ("__init__", "set_path"),
     "BindListener": ("__init__",),
     "BindServer": ("__init__",),
-    "ClientConnection": ("__init__", "membership"),
+    "ClientConnection": ("__init__", "membership", "relaying"),
+    "LiveTable": ("__init__", "add", "discard"),
     "ProxiedDatagramTransport": ("__init__",),
     "ProxiedStream": ("__init__",),
 }

@@ -20,6 +20,7 @@ from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.observability.logs import LogObserver
 from socks6.relay.streams import RelaySettings, StreamRelay
+from socks6.telemetry import EventHub
 
 TCP_IDLE_SECONDS: Final = 7440.0  # as a proxy has it (RFC 5382)
 UDP_IDLE_SECONDS: Final = 300.0  # as RFC 4787 advises for NATs
@@ -63,7 +64,7 @@ class StreamForwarder:
         self._remote = remote
         self._idle = idle
         self._limits = ConnectionLimits(total=peers)
-        self._observer = LogObserver(logging.getLogger("socks6"), log_destinations=False)
+        self._events = EventHub([LogObserver(logging.getLogger("socks6"), log_destinations=False)])
 
     async def run(self, local: Endpoint) -> None:
         """Listen and carry until cancelled. Raises OSError if it cannot listen."""
@@ -83,7 +84,7 @@ class StreamForwarder:
         async def carry(near: ByteStream) -> None:
             await self._carry(near, plane)
 
-        await accept_streams(listener, carry, limits=self._limits, observer=self._observer, group=group)
+        await accept_streams(listener, carry, limits=self._limits, observer=self._events, group=group)
 
     async def _carry(self, near: ByteStream, plane: StreamRelay) -> None:
         try:

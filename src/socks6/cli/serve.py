@@ -32,7 +32,7 @@ def run(arguments: Namespace) -> int:
     plan, own, made = with_certificate(plan, os.environ)
     if own:
         complain(f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin_in(own)}")
-    worker = plan.worker(_observer(choices))
+    worker = plan.worker([_observer(choices)])
     server = plan.server(worker)
     operator = Operator(server, worker, plan, choices, lambda: gather(arguments, os.environ))
     raise_descriptor_limit()

@@ -10,7 +10,7 @@ from typing_extensions import override
 from socks6.client.bind import BindListener
 from socks6.client.client import Client
 from socks6.client.upstream_channel import UpstreamChannel
-from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
+from socks6.errors import GeneralFailure, OperationFailed, ProxyUnreachable, Socks6Error
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
@@ -24,6 +24,7 @@ from socks6.net.stream import (
     Judge,
     Outbound,
 )
+from socks6.telemetry import Observer, UpstreamDown, UpstreamUp
 
 
 class Socks6Outbound(Outbound):
@@ -34,6 +35,8 @@ class Socks6Outbound(Outbound):
 
     def __init__(self, client: Client) -> None:
         self.client: Final = client
+        self._observer: Observer | None = None
+        self._is_up: bool | None = None  # None: not known yet
 
     @property
     @override
@@ -53,7 +56,7 @@ class Socks6Outbound(Outbound):
     ) -> ConnectResult:
         """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
         initial_data = first_data[:MAX_INITIAL_DATA]
-        with _upstream_failures():
+        with self._reported():
             stream = await self.client.connect(
                 host,
                 port,
@@ -82,7 +85,7 @@ class Socks6Outbound(Outbound):
         instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
         """See `Outbound.bind`: the upstream judges what is bound; who may connect, we judge as well."""
-        with _upstream_failures():
+        with self._reported():
             listener = await self.client.bind(host, port, backlog=backlog, options=options, eager=False)
         return UpstreamBinding(listener, judge_peer)
 
@@ -98,14 +101,37 @@ class Socks6Outbound(Outbound):
         holder: Hashable = None,
     ) -> DatagramChannel:
         """See `Outbound.associate`: names are looked up at the upstream, whose port it is."""
-        with _upstream_failures():
+        with self._reported():
             association = await self.client.open_association(host, port, options=options)
         return UpstreamChannel(association, judge, _about_the_remote(association.options))
+
+    @override
+    def report_to(self, observer: Observer) -> None:
+        self._observer = observer
 
     @override
     async def aclose(self) -> None:
         """Leave the upstream's session."""
         await self.client.aclose()
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turn failures into the reply codes that clients get, and report whether the upstream can be reached."""
+        try:
+            with _upstream_failures():
+                yield
+        except OperationFailed as failure:
+            cause = failure.__cause__
+            self._report(str(cause) if isinstance(cause, ProxyUnreachable) else "")
+            raise
+        self._report("")
+
+    def _report(self, reason: str) -> None:
+        is_up = not reason
+        if is_up is not self._is_up and self._observer is not None:
+            url = str(self.client.url)
+            self._observer.observe(UpstreamUp(url=url) if is_up else UpstreamDown(url=url, reason=reason))
+        self._is_up = is_up
 
 
 class UpstreamBinding(Binding):

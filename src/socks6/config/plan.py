@@ -2,7 +2,7 @@
 
 import socket
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -117,14 +117,14 @@ class Plan:
             ),
         )
 
-    def worker(self, observer: Observer | None = None) -> ServerWorker:
+    def worker(self, observers: Sequence[Observer] = ()) -> ServerWorker:
         """Return what serves the clients."""
         return ServerWorker(
             authenticator=self.authenticator,
             policy=self.policy,
             outbound=self.outbound(),
             settings=self.settings,
-            observer=observer,
+            observers=observers,
         )
 
     def server(self, worker: ServerWorker) -> Server:

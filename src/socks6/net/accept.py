@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from socks6.net.eviction import MAPPED, ClientsByNetwork
 from socks6.net.stream import ByteStream, Listener
-from socks6.telemetry import Observer
+from socks6.telemetry import AcceptPaused, LimitReached, Observer, UnexpectedError
 
 ACCEPTS_PER_TURN: Final = 64  # accepted in one go, before those accepted get their turn
 SHORTAGE_PAUSE_SECONDS: Final = 1.0
@@ -248,9 +248,9 @@ class _Acceptor:
     async def pause(self, error: OSError, seconds: float) -> None:
         """Wait until a connection ends; trying on at once would only burn the processor."""
         if error.errno in SHORTAGE_ERRORS:
-            self._observer.accept_paused(self._listener.url, error.strerror or str(error))
+            self._observer.observe(AcceptPaused(url=self._listener.url, reason=error.strerror or str(error)))
         else:
-            self._observer.unexpected_error(f"accepting at {self._listener.url}", error)
+            self._observer.observe(UnexpectedError(where=f"accepting at {self._listener.url}", error=error))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._limits.wait_for_leave()
@@ -258,7 +258,7 @@ class _Acceptor:
     def _admit(self, stream: ByteStream) -> None:
         source = stream.remote.host
         if refusal := self._limits.admit(stream, source, stream.abort):
-            self._observer.connection_turned_away(source, refusal)
+            self._observer.observe(LimitReached(source=source, reason=refusal))
             stream.abort()
             return
         guest = _AcceptedConnection(stream, source, self._limits)
@@ -280,7 +280,9 @@ class _AcceptedConnection:
         try:
             await handler(self._stream)
         except Exception as error:  # noqa: BLE001 - the edge of a connection: its fault stays its own
-            observer.unexpected_error(f"serving {self._source or 'a local client'}", error)
+            observer.observe(
+                UnexpectedError(where=f"serving {self._source or 'a local client'}", error=error)
+            )
 
     def gone(self, _: asyncio.Task[None]) -> None:
         """Clean up, also after a task that was cancelled before it began."""

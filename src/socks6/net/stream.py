@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
 from socks6.net.turns import Turns
+from socks6.telemetry import Observer
 
 AttributeT = TypeVar("AttributeT")
 
@@ -408,6 +409,10 @@ class Outbound(Protocol):
         claim a port that was reserved for an equal one (§ Port Parity options). `holder` is as for `connect`. Raises
         OperationFailed.
         """
+
+    def report_to(self, observer: Observer) -> None:  # noqa: ARG002 - for those that go through a proxy
+        """Let an observer know when the next proxy, if there is one, goes down or comes up again."""
+        return
 
     async def aclose(self) -> None:
         """Free what is shared between connections. Idempotent."""

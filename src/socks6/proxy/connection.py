@@ -27,11 +27,27 @@ from socks6.proxy.bind import bind
 from socks6.proxy.commands import OpenedAssociation, ProxyRequest, associate, connect
 from socks6.proxy.context import ProxyContext
 from socks6.proxy.limits import Holder, holder_of
+from socks6.proxy.live import ConnectionInfo, Traffic
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.sessions import Session, SessionMembership
 from socks6.relay.datagrams.client_ports import ClientPort
 from socks6.relay.streams import RelayResult
-from socks6.telemetry import ConnectionSummary, Ending
+from socks6.telemetry import (
+    AssociationOpened,
+    BindingOpened,
+    ConnectionEnded,
+    ConnectionOpened,
+    Ending,
+    LimitReached,
+    PeerAccepted,
+    RemoteConnected,
+    RequestMade,
+    SessionOpened,
+    SessionTornDown,
+    StreamPushed,
+    TokenSpent,
+    UserAuthenticated,
+)
 
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
 ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for telling a client that the proxy is busy
@@ -44,7 +60,7 @@ class ClientConnection:
         "_associated", "_authenticator", "_cancellations", "_descriptor", "_has_request", "_held_association",
         "_interruption", "_membership", "_on_admitted", "_task", "_user_connection", "bytes_down", "bytes_up",
         "certified", "client_port", "command", "deadline", "ending", "host", "id", "inbound", "peer", "port", "proxy",
-        "reason", "reply", "shared", "source", "started", "stream", "user",
+        "reason", "reply", "shared", "source", "started", "stream", "traffic", "user",
     )  # fmt: skip
 
     def __init__(
@@ -92,8 +108,9 @@ class ClientConnection:
         self.host = ""
         self.port = 0
         self.peer = ""
-        self.bytes_up = 0
+        self.bytes_up = 0  # but for those that `traffic` counts
         self.bytes_down = 0
+        self.traffic: Traffic | None = None  # the relay at work, which counts for itself
         self.reply = -1
         self.ending = Ending.DONE
         self.reason = ""
@@ -168,6 +185,7 @@ class ClientConnection:
                 self.stream,
                 self._authenticator,
                 self._session_ended,
+                self._session_event,
                 session=self.session,
                 certified=self.certified,
             )
@@ -177,12 +195,14 @@ class ClientConnection:
 
     def begin(self, request: ProxyRequest) -> None:
         """Note a request, which ends the handshake: its client is known, and gives way to no stranger."""
+        is_new = not (self._has_request and self.user == request.identity.name)
         self._has_request = True
         self.proxy.monitor.end_handshake(self.id)
         on_admitted, self._on_admitted = self._on_admitted, None
         if on_admitted is not None:
             on_admitted(self.stream)
         self._note(request)
+        self._report_request(is_new=is_new)
 
     def admit(self, request: ProxyRequest) -> None:
         """Count a request against the limits of its user or source. Raises OperationFailed.
@@ -192,17 +212,29 @@ class ClientConnection:
         identity = request.identity
         if not self.still_vouched(identity):
             raise NotAllowed("the user is gone, or has another password, since a reload")
+        try:
+            self._count(request.command, identity)
+        except GeneralFailure as failure:
+            if LimitReached in self.proxy.events.wanted:
+                self.proxy.events.observe(
+                    LimitReached(id=self.id, source=self.source or "unix", reason=failure.reason)
+                )
+            raise
+
+    def _count(self, command: int, identity: Identity) -> None:
         if self._user_connection is None or self._user_connection[0] != identity.name:
             self._give_back_user_connection()
             if identity.name:
                 self._user_connection = self.proxy.user_connections.enter(identity, self.source)
-        if request.command == Command.CONNECT:
+        if command == Command.CONNECT:
             self._take_descriptor(identity)
-        elif request.command == Command.UDP_ASSOCIATE:
+        elif command == Command.UDP_ASSOCIATE:
             self._held_association = self.proxy.associations.enter(identity, self.source)
 
-    def connected(self, bytes_sent: int = 0) -> None:
+    def connected(self, bound: Endpoint, bytes_sent: int = 0) -> None:
         """Record a CONNECT that succeeded, `bytes_sent` of its initial data being on their way already."""
+        if RemoteConnected in self.proxy.events.wanted:
+            self.proxy.events.observe(RemoteConnected(id=self.id, host=bound.host, port=bound.port))
         self.reply = 0
         self.bytes_up += bytes_sent
         self.ending, self.reason = Ending.DONE, ""  # whatever befell an earlier request of the same client
@@ -214,6 +246,8 @@ class ClientConnection:
     def answered(self, request: ProxyRequest, code: int, reason: str = "") -> None:
         """Record a request that was answered with a reply code."""
         self._note(request)
+        if not self._has_request:  # answered at once
+            self._report_request(is_new=True)
         self.reply = int(code)
         self.reason = reason
         if code:
@@ -227,6 +261,8 @@ class ClientConnection:
     def peer_connected(self, peer: Endpoint) -> None:
         """Record the peer that connected to the place that was bound."""
         self.peer = f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
+        if PeerAccepted in self.proxy.events.wanted:
+            self.proxy.events.observe(PeerAccepted(id=self.id, peer=self.peer))
 
     def pushed(self, peer: Endpoint) -> None:
         """Record that the stream was opened for a peer of an earlier BIND."""
@@ -234,11 +270,18 @@ class ClientConnection:
         self.reply = 0
         self.user = self.session.identity.name if self.session else ""
         self.peer_connected(peer)
+        if StreamPushed in self.proxy.events.wanted:
+            self.proxy.events.observe(StreamPushed(id=self.id, peer=self.peer))
 
     def carried(self, bytes_up: int, bytes_down: int) -> None:
-        """Count bytes of the stream."""
+        """Count bytes of the stream, instead of `traffic` if there is any."""
+        self.traffic = None
         self.bytes_up += bytes_up
         self.bytes_down += bytes_down
+
+    def relaying(self, traffic: Traffic) -> None:
+        """Let the live table read the counts of the relay at work; `carried` or `relayed` follows."""
+        self.traffic = traffic
 
     def relayed(self, result: RelayResult) -> None:
         """Record how the relay went."""
@@ -264,7 +307,7 @@ class ClientConnection:
                 client=self.stream.attribute(socket.socket),
                 holder=holder_of(request.identity, self.source),
             )
-        self.connected(connection.first_data_sent)
+        self.connected(connection.bound, connection.first_data_sent)
         return connection
 
     async def associate(self, request: ProxyRequest) -> OpenedAssociation:
@@ -285,6 +328,8 @@ class ClientConnection:
             proxy.machine.bound.add(self._associated, udp=True)
         self.reply = 0
         self.host, self.port = association.bound
+        if AssociationOpened in proxy.events.wanted:
+            proxy.events.observe(AssociationOpened(id=self.id, host=self.host, port=self.port))
         return association
 
     async def bind(self, request: ProxyRequest) -> Binding:
@@ -303,6 +348,8 @@ class ClientConnection:
             )
         self.reply = 0
         self.host, self.port = binding.bound
+        if BindingOpened in self.proxy.events.wanted:
+            self.proxy.events.observe(BindingOpened(id=self.id, host=self.host, port=self.port))
         return binding
 
     @contextlib.contextmanager
@@ -325,7 +372,18 @@ class ClientConnection:
         finally:
             self.proxy.monitor.forget(self.id)
 
-    # How it ends.
+    # How it begins and ends.
+
+    def opened(self) -> None:
+        """Let observers know that the connection is there."""
+        if ConnectionOpened in self.proxy.events.wanted:
+            source = self.source or "unix"
+            self.proxy.events.observe(ConnectionOpened(id=self.id, source=source, inbound=self.inbound))
+
+    def ended(self) -> None:
+        """Let observers know that it is over, and how it went."""
+        if ConnectionEnded in self.proxy.events.wanted:
+            self.proxy.events.observe(self.summary())
 
     def expire(self) -> None:
         """End a handshake that takes too long."""
@@ -363,10 +421,10 @@ class ClientConnection:
         if self._membership is not None:
             self._membership.leave()
 
-    def summary(self) -> ConnectionSummary:
+    def summary(self) -> ConnectionEnded:
         """Return the record."""
         membership = self._membership
-        return ConnectionSummary(
+        return ConnectionEnded(
             id=self.id,
             inbound=self.inbound,
             source=self.source or "unix",
@@ -385,8 +443,38 @@ class ClientConnection:
             token=membership.token if membership else "",
         )
 
+    def info(self) -> ConnectionInfo:
+        """Return what there is to know now."""
+        traffic = self.traffic
+        return ConnectionInfo(
+            id=self.id,
+            inbound=self.inbound,
+            source=self.source or "unix",
+            user=self.user,
+            command=self.command,
+            host=without_trailing_dot(self.host),
+            port=self.port,
+            peer=self.peer,
+            established=self.reply == 0,
+            seconds=asyncio.get_running_loop().time() - self.started,
+            bytes_up=self.bytes_up + (traffic.bytes_up if traffic is not None else 0),
+            bytes_down=self.bytes_down + (traffic.bytes_down if traffic is not None else 0),
+        )
+
     def _client_gone(self) -> None:
         self.interrupt(Ending.RESET, "the client was gone before it had its answer")
+
+    def _session_event(self, note: str, user: str) -> None:
+        events = self.proxy.events
+        match note:
+            case "new" if SessionOpened in events.wanted:
+                events.observe(SessionOpened(id=self.id, user=user))
+            case "ended" if SessionTornDown in events.wanted:
+                events.observe(SessionTornDown(id=self.id, user=user))
+            case "accepted" | "rejected" if TokenSpent in events.wanted:
+                events.observe(TokenSpent(id=self.id, user=user, accepted=note == "accepted"))
+            case _:
+                pass
 
     def _session_ended(self) -> None:
         self.interrupt(Ending.STOPPED, "its session was torn down")
@@ -424,6 +512,16 @@ class ClientConnection:
         if tos is None:
             return request
         return dataclasses.replace(request, options=(*request.options, Tos(leg=Leg.BOTH, tos=tos)))
+
+    def _report_request(self, *, is_new: bool) -> None:
+        """Let observers know of the request, and of its user if that is new."""
+        events = self.proxy.events
+        if is_new and UserAuthenticated in events.wanted:
+            events.observe(UserAuthenticated(id=self.id, user=self.user))
+        if RequestMade in events.wanted:
+            events.observe(
+                RequestMade(id=self.id, user=self.user, command=self.command, host=self.host, port=self.port)
+            )
 
     def _note(self, request: ProxyRequest) -> None:
         """Keep what the record says of a request, not the request: its initial data may be long."""

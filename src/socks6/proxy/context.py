@@ -2,8 +2,7 @@
 
 import asyncio
 import dataclasses
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -17,14 +16,21 @@ from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.backlog import BindingRegistry
-from socks6.proxy.contained import contained
 from socks6.proxy.limits import HolderLimits
+from socks6.proxy.live import LiveTable
 from socks6.proxy.own_machine import OwnMachine
 from socks6.proxy.sessions import MemorySessionStore, SessionManager, SessionStore
 from socks6.proxy.settings import Settings
 from socks6.relay.datagrams.association_relay import AssociationSettings, DatagramRelay, best_forwarder
 from socks6.relay.datagrams.forwarder import DatagramForwarder
-from socks6.telemetry import NullObserver, Observer
+from socks6.telemetry import (
+    CertificateRead,
+    EventHub,
+    LimitReached,
+    Observer,
+    SourcePenalized,
+    UnexpectedError,
+)
 
 CHECK_SECONDS: Final = 0.25  # how exactly deadlines are kept, and how soon a client that is gone is noticed
 
@@ -33,7 +39,8 @@ class ProxyContext:
     """What the connections of one proxy share.
 
     `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. `sessions` keeps the
-    clients' sessions, by default in memory; `local_addresses` knows the addresses of this machine.
+    clients' sessions, by default in memory; `local_addresses` knows the addresses of this machine. `observers` get the
+    events (`socks6.telemetry`); `connections` is the live table.
     """
 
     def __init__(
@@ -43,7 +50,7 @@ class ProxyContext:
         policy: Policy | None = None,
         outbound: Outbound | None = None,
         settings: Settings | None = None,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
         forwarder: Callable[[], DatagramForwarder] = best_forwarder,
         sessions: SessionStore | None = None,
         local_addresses: LocalAddresses | None = None,
@@ -51,9 +58,9 @@ class ProxyContext:
         self.authenticator = authenticator or NoAuthentication()
         self.outbound: Final = outbound or DirectOutbound()
         self.settings: Final = settings or Settings()
-        self.observer: Final = contained(observer or NullObserver())
+        self.events: Final = EventHub(observers)
         self.monitor: Final = ClientMonitor()
-        self.penalties: Final = FailurePenalties()
+        self.penalties: Final = FailurePenalties(on_penalty=self._penalized)
         self.local_addresses: Final = local_addresses or LocalAddresses()
         self.machine: Final = OwnMachine(self.local_addresses.holds, self.settings.bind.advertise)
         self.policy = self._on_this_machine(policy or Policy())
@@ -68,7 +75,9 @@ class ProxyContext:
         self.user_connections: Final = HolderLimits(
             "connections", total=0, per_holder=self.settings.connections_per_user
         )
+        self.connections: Final = LiveTable(self.sessions.store if self.sessions is not None else None)
         self._new_forwarder: Final = forwarder
+        self.outbound.report_to(self.events)
 
     @cached_property
     def descriptors(self) -> Shares:
@@ -81,7 +90,7 @@ class ProxyContext:
         udp = self.settings.udp
         return DatagramRelay(
             settings=AssociationSettings(initial_timeout=udp.first_timeout, idle_timeout=udp.idle_timeout),
-            on_fault=functools.partial(self.observer.unexpected_error, "relaying datagrams"),
+            on_fault=self._relaying_failed,
             forwarder=self._new_forwarder(),
         )
 
@@ -99,6 +108,21 @@ class ProxyContext:
         """Free what joins associations with clients, if it was made. Idempotent."""
         if "datagrams" in self.__dict__:
             self.datagrams.close()
+
+    def turned_away(self, source: str, reason: str) -> None:
+        """Let observers know of a client that was dropped at accept."""
+        self.events.observe(LimitReached(source=source, reason=reason))
+
+    def certificate_read(self, path: str, fault: str) -> None:
+        """Let observers know of a certificate that was read anew, or of why it could not be."""
+        self.events.observe(CertificateRead(path=path, reason=fault))
+
+    def _relaying_failed(self, error: BaseException) -> None:
+        self.events.observe(UnexpectedError(where="relaying datagrams", error=error))
+
+    def _penalized(self, source: str, name: bytes | None, seconds: float) -> None:
+        user = "" if name is None else name.decode(errors="replace")
+        self.events.observe(SourcePenalized(source=source, user=user, seconds=seconds))
 
     def _on_this_machine(self, policy: Policy) -> Policy:
         return dataclasses.replace(policy, machine=self.machine, bind_ports=self.settings.bind.ports)

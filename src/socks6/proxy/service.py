@@ -28,10 +28,12 @@ from socks6.net.transports.base import (
 from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.transports.tcp import addresses_of
 from socks6.net.url import ProxyUrl
+from socks6.proxy.live import LiveTable
 from socks6.proxy.multiplexed import REFUSED
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.client_ports import ClientPort, DtlsClientPort
+from socks6.telemetry import DtlsUnavailable, Listening, Stopping
 
 OpenPort: TypeAlias = Callable[[str, int], ClientPort]
 OpenAddress: TypeAlias = Callable[[SharedPorts], Awaitable[None]]
@@ -91,7 +93,7 @@ class _ConnectionAcceptor:
         streams, connections = limits
         source = connection.remote.host
         if refusal := connections.enter(source):
-            self._worker.observer.connection_turned_away(source, refusal)
+            self._worker.turned_away(source, refusal)
             connection.close(REFUSED, "given up")
             return
 
@@ -110,7 +112,7 @@ class _ConnectionAcceptor:
             return
         more, self._unlogged, self._logged_at = self._unlogged, 0, now
         others = f" ({more} others)" if more else ""
-        self._worker.observer.connection_turned_away(source, f"QUIC: {reason}{others}")
+        self._worker.turned_away(source, f"QUIC: {reason}{others}")
 
 
 class _CutOff(Exception):
@@ -174,9 +176,9 @@ class Server:
         return (*tcp, *(acceptor.listener.url for acceptor in self._acceptors))
 
     @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return self._limits.count
+    def connections(self) -> LiveTable:
+        """The live table of the worker: its connections, associations, bindings and sessions."""
+        return self._worker.connections
 
     async def __aenter__(self) -> Self:
         """Listen. Raises OSError for an address that is not to be had."""
@@ -197,7 +199,7 @@ class Server:
         self._running = await asyncio.TaskGroup().__aenter__()
         self._running.create_task(self._run(), name="socks6 server")
         for url in self.urls:
-            self._worker.observer.listening(url)
+            self._worker.events.observe(Listening(url=url))
         return self
 
     async def __aexit__(
@@ -236,7 +238,7 @@ class Server:
             async with asyncio.TaskGroup() as clients:
                 await self._accept_until_stopped(clients)
                 await self._close_listeners()
-                self._worker.observer.stopping(self.connections)
+                self._worker.events.observe(Stopping(connections=self._limits.count))
                 drained = await self._drained()
                 await self._close_connections()
                 if not drained:
@@ -260,7 +262,7 @@ class Server:
                             on_admitted=self._limits.mark_known,
                         ),
                         limits=self._limits,
-                        observer=self._worker.observer,
+                        observer=self._worker.events,
                         group=clients,
                     ),
                     name=f"accept {place.listener.url}",
@@ -308,7 +310,7 @@ class Server:
                 0 if self._cut_off else self._worker.settings.drain_timeout
             ) as patience:
                 self._patience = patience  # `abort` cuts it short
-                while self.connections:
+                while self._limits.count:
                     await self._limits.wait_for_leave()
         except TimeoutError:
             return False
@@ -335,7 +337,7 @@ class Server:
             tls=self._tls_of(address),
             quic_backend=address.quic.backend or settings.quic_backend,
             fast_open=settings.fast_open,
-            on_reload=self._worker.observer.certificate_read,
+            on_reload=self._worker.certificate_read,
         )
         if row.listen_for_connections is not None:
             return functools.partial(self._accept_at, address, row.listen_for_connections(parameters))
@@ -387,7 +389,7 @@ class Server:
             return worker.datagrams.open_port
         said = self._tls_of(address)
         if why := dtls.obstacle(said):
-            worker.observer.without_dtls(str(address), why)
+            worker.events.observe(DtlsUnavailable(url=str(address), reason=why))
             return None
         return functools.partial(
             self._open_secured,
@@ -410,7 +412,7 @@ class Server:
             ports.open(host, port),
             contexts,
             limits=self._dtls_limits,
-            refused=worker.observer.connection_turned_away,
+            refused=worker.turned_away,
             wants_certificate=wants_certificate,
         )
 

@@ -7,7 +7,7 @@ one connection.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
@@ -20,8 +20,8 @@ from socks6.policy.identity import Identity
 from socks6.protocol.tokens import MAX_GRANTED, TokenWindow
 from socks6.proxy.authentication.base import Authenticator, same_credentials
 from socks6.proxy.authentication.penalty import FailurePenalties
-from socks6.proxy.contained import report
 from socks6.setting import setting
+from socks6.telemetry import log_contained
 
 ID_SIZE: Final = 16
 KEY_SIZE: Final = 32
@@ -146,7 +146,7 @@ class Session:
             try:
                 callback()
             except Exception as error:  # noqa: BLE001 - none keeps the others from being called
-                report("a callback of a session's end", error)
+                log_contained("a callback of a session's end", error)
 
 
 class OpenedSession(NamedTuple):
@@ -181,6 +181,10 @@ class SessionStore(Protocol):
 
     def expire(self, now: float) -> float | None:
         """End what has been idle for too long; return when to call again, None for when a session is idle."""
+
+    def sessions(self) -> Iterable[Session]:
+        """Return the sessions that are kept in this process, for the live table."""
+        return ()
 
 
 class _Owner:
@@ -231,6 +235,10 @@ class MemorySessionStore(SessionStore, SessionWatcher):
     def __len__(self) -> int:
         """Return how many sessions there are."""
         return len(self._sessions)
+
+    @override
+    def sessions(self) -> Iterable[Session]:
+        return tuple(self._kept)
 
     @override
     def create(
@@ -400,7 +408,8 @@ class SessionMembership:
     """The session that one connection belongs to, and what its record says of sessions.
 
     `note` is "", "new", "yes", "invalid" or "ended", `token` "", "accepted" or "rejected": neither ids nor tokens are
-    kept here. `end_connection` is called when the session takes its connections along.
+    kept here. `end_connection` is called when the session takes its connections along, `on_event` with "new", "ended",
+    "accepted" or "rejected" and the session's user.
     """
 
     __slots__ = (
@@ -408,6 +417,7 @@ class SessionMembership:
         "_certified",
         "_end_connection",
         "_manager",
+        "_on_event",
         "_stream",
         "note",
         "session",
@@ -420,6 +430,7 @@ class SessionMembership:
         stream: ByteStream,
         authenticator: Authenticator,
         end_connection: Callable[[], None],
+        on_event: Callable[[str, str], None],
         *,
         session: Session | None = None,
         certified: Identity | None = None,
@@ -430,6 +441,7 @@ class SessionMembership:
         self._authenticator = authenticator
         self._stream = stream
         self._end_connection = end_connection
+        self._on_event = on_event
         self.session: Session | None = None
         self.note = ""
         self.token = ""
@@ -486,6 +498,7 @@ class SessionMembership:
             return None
         self.note = "new"
         self.join(opened.session)
+        self._on_event(self.note, self.user)
         return opened.id
 
     def spend(self, token: int | None) -> bool:
@@ -494,12 +507,14 @@ class SessionMembership:
             token is not None and self.session is not None and self._manager.store.spend(self.session, token)
         )
         self.token = TOKEN_ACCEPTED if spent else "rejected"
+        self._on_event(self.token, self.user)
         return spent
 
     def tear_down(self, session: Session) -> None:
         """End a session at its client's wish, and its connections, but not this one."""
         self.note = "ended"
         self._manager.store.tear_down(session, close=self.settings.close_connections)
+        self._on_event(self.note, session.identity.name)
 
     def tear_down_by_id(self, session_id: bytes) -> None:
         """End the session of an id at its client's wish; it may be the one that this connection belongs to."""

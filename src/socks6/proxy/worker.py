@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import itertools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
@@ -27,7 +27,13 @@ from socks6.relay.datagrams.association_relay import best_forwarder
 from socks6.relay.datagrams.client_ports import ClientPort
 from socks6.relay.datagrams.forwarder import DatagramForwarder
 from socks6.relay.streams import StreamRelay
-from socks6.telemetry import Ending, Observer
+from socks6.telemetry import (
+    ConnectionSecured,
+    Ending,
+    Observer,
+    Reloaded,
+    UnexpectedError,
+)
 
 
 class ServerWorker(ProxyContext):
@@ -45,7 +51,7 @@ class ServerWorker(ProxyContext):
         policy: Policy | None = None,
         outbound: Outbound | None = None,
         settings: Settings | None = None,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
         inbounds: Mapping[str, Inbound] | None = None,
         forwarder: Callable[[], DatagramForwarder] = best_forwarder,
         sessions: SessionStore | None = None,
@@ -57,7 +63,7 @@ class ServerWorker(ProxyContext):
             policy=policy,
             outbound=outbound,
             settings=settings,
-            observer=observer,
+            observers=observers,
             forwarder=forwarder,
             sessions=sessions,
             local_addresses=local_addresses,
@@ -85,6 +91,7 @@ class ServerWorker(ProxyContext):
         if old is not authenticator:
             for shared in tuple(self._quic_connections):
                 shared.revoke(lambda identity: same_credentials(authenticator, old, identity))
+        self.events.observe(Reloaded())
 
     async def serve_stream(
         self,
@@ -121,7 +128,7 @@ class ServerWorker(ProxyContext):
                 while stream := await _next_stream(connection):
                     source = stream.remote.host
                     if refusal := limits.enter(source):
-                        self.observer.connection_turned_away(source, refusal)
+                        self.turned_away(source, refusal)
                         stream.abort()
                         continue
                     task = group.create_task(self._serve_one(stream, inbound, shared))
@@ -168,14 +175,19 @@ class ServerWorker(ProxyContext):
     ) -> None:
         """Serve one client to the end. Raises nothing that a client can cause."""
         stream = connection.stream
-        self.observer.connection_opened(connection.id, connection.source)
+        self.connections.add(connection)
+        connection.opened()
         try:
             tunnel = await handshake
             if tunnel is None:
                 await linger(stream, patient=connection.bytes_down > 0)
             else:
                 initial_data = tunnel.take_initial_data()
-                connection.relayed(await self._relay.relay(stream, tunnel.remote, first=initial_data))
+                connection.relayed(
+                    await self._relay.relay(
+                        stream, tunnel.remote, first=initial_data, on_joined=connection.relaying
+                    )
+                )
         except OSError as error:
             connection.broke(error)
         except asyncio.CancelledError:
@@ -184,14 +196,17 @@ class ServerWorker(ProxyContext):
                 raise
         except Exception as error:  # noqa: BLE001 - the one place that keeps a fault of ours to its connection
             connection.ending = Ending.ERROR
-            self.observer.unexpected_error(f"connection {connection.id}", error)
+            self.events.observe(UnexpectedError(where=f"connection {connection.id}", error=error))
         finally:
             stream.abort()
             try:
                 connection.close()
             except Exception as error:  # noqa: BLE001 - as above; the log line is due all the same
-                self.observer.unexpected_error(f"connection {connection.id}, leaving", error)
-            self.observer.connection_ended(connection.summary())
+                self.events.observe(
+                    UnexpectedError(where=f"connection {connection.id}, leaving", error=error)
+                )
+            self.connections.discard(connection)
+            connection.ended()
 
     async def _handshake(
         self, connection: ClientConnection, inbound: Inbound, initial_data: bytes = b""
@@ -221,6 +236,13 @@ class ServerWorker(ProxyContext):
                 if not session.certified_user:
                     raise CertificateRefused("the client's certificate names no user")
                 connection.certified = Identity(name=session.certified_user)
+            if ConnectionSecured in self.events.wanted:
+                user = connection.default_identity.name
+                self.events.observe(
+                    ConnectionSecured(
+                        id=connection.id, version=session.version, cipher=session.cipher, user=user
+                    )
+                )
         except TlsFailed:
             if self.settings.quiet:
                 await stay_silent(stream, connection.deadline)

@@ -142,6 +142,16 @@ class JoinedStreams:
         self.quiet_since = 0.0
         self._on_end: Callable[[], None] | None = None
 
+    @property
+    def bytes_up(self) -> int:
+        """Bytes that the remote took so far."""
+        return self.up.bytes_moved
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes that the client took so far."""
+        return self.down.bytes_moved
+
     def end_with(self, on_end: Callable[[], None]) -> None:
         """Call `on_end` once, when the relay is over."""
         self._on_end = on_end

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from socks6.net.stream import ByteStream
@@ -64,14 +65,24 @@ class StreamRelay:
         self._poller: Poller | None = None  # both made when they are first needed, within the loop
         self._pipes: Pipes | None = None
 
-    async def relay(self, client: ByteStream, remote: ByteStream, *, first: bytes = b"") -> RelayResult:
+    async def relay(
+        self,
+        client: ByteStream,
+        remote: ByteStream,
+        *,
+        first: bytes = b"",
+        on_joined: Callable[[JoinedStreams], None] | None = None,
+    ) -> RelayResult:
         """Join two streams until both directions have ended; `first` goes to the remote first.
 
         Closes both streams once what was sent on them has arrived, by a reset unless all went well; so they are
-        closed, too, should this process be killed meanwhile. Never raises OSError.
+        closed, too, should this process be killed meanwhile. `on_joined` gets what counts the bytes meanwhile. Never raises
+        OSError.
         """
         reset_if_killed(client, remote)
         joined = self._join(client, remote)
+        if on_joined is not None:
+            on_joined(joined)
         self._idle.add(joined)
         try:
             running = joined.run(first)
@@ -90,10 +101,7 @@ class StreamRelay:
             remote.abort()
             joined.dissolve()
         return RelayResult(
-            bytes_up=joined.up.bytes_moved,
-            bytes_down=joined.down.bytes_moved,
-            ending=joined.ending,
-            reason=joined.reason,
+            bytes_up=joined.bytes_up, bytes_down=joined.bytes_down, ending=joined.ending, reason=joined.reason
         )
 
     def close(self) -> None:

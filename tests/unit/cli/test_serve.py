@@ -45,7 +45,7 @@ def test_fast_open_to_the_proxy_is_the_upstream_clients() -> None:
 def test_a_cookie_is_fetched_by_a_request_for_nothing(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        async with proxied(ServerWorker(observer=log)) as client:
+        async with proxied(ServerWorker(observers=[log])) as client:
             await fetch_cookie(client)
         assert [summary.command for summary in log.summaries] == ["NOOP"]
 
@@ -59,7 +59,7 @@ def test_a_cookie_that_cannot_be_had_is_nobodys_concern(run: Run, caplog: pytest
 
     with caplog.at_level(logging.DEBUG, "socks6"):
         run(scene())
-    (record,) = caplog.records
+    (record,) = (record for record in caplog.records if record.name == "socks6")
     assert record.levelno == logging.DEBUG
     assert record.getMessage().startswith("no fast open cookie proxy=socks6://memory:1080 reason=")
 

@@ -319,7 +319,7 @@ def test_more_initial_data_than_a_negotiation_allows_is_refused_in_a_session_too
 def test_many_tasks_share_a_session_with_a_real_proxy(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        worker = ServerWorker(authenticator=USERS, outbound=ScriptedOutbound(), observer=log)
+        worker = ServerWorker(authenticator=USERS, outbound=ScriptedOutbound(), observers=[log])
         async with proxied(worker) as client:
             await client.open_session()
             async with asyncio.TaskGroup() as group:

@@ -189,7 +189,7 @@ def test_rules_with_lists_and_single_values(tmp_path: Path) -> None:
             "socks6.toml:3: listen[1]: 'socks7://': has an unknown scheme; there are " + ", ".join(schemes(TRANSPORTS)),
         ),
         ("open = 1", "socks6.toml:1: open: expected true or false, got a whole number"),
-        ("verbose = 3", "socks6.toml:1: verbose: expected a whole number <= 2"),
+        ("verbose = 4", "socks6.toml:1: verbose: expected a whole number <= 3"),
         ('loop = "trio"', "socks6.toml:1: loop: expected one of auto, asyncio, uvloop"),
         ('via = "http://proxy"', "socks6.toml:1: via: http://proxy:8080 speaks no SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://"),
         ("[limits]\nconnection = 1", "socks6.toml:2: limits.connection: unknown key, did you mean connections?"),

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from socks6.net.accept import ACCEPTS_PER_TURN, ConnectionLimits, accept_streams, source_of
 from socks6.net.stream import ByteStream, Endpoint, Listener
-from socks6.telemetry import NullObserver
+from socks6.telemetry import AcceptPaused, Event, LimitReached, Observer, UnexpectedError
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
 from tests.kit.streams import turns
@@ -66,8 +66,8 @@ class ScriptedListener(Listener):
         self.put(errno.EBADF)
 
 
-class Witness(NullObserver):
-    """Keeps what it is told."""
+class Witness(Observer):
+    """Keeps what went wrong."""
 
     def __init__(self) -> None:
         self.away: list[tuple[str, str]] = []
@@ -75,16 +75,16 @@ class Witness(NullObserver):
         self.errors: list[BaseException] = []
 
     @override
-    def connection_turned_away(self, source: str, reason: str) -> None:
-        self.away.append((source, reason))
-
-    @override
-    def accept_paused(self, url: str, reason: str) -> None:
-        self.paused.append((url, reason))
-
-    @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        self.errors.append(error)
+    def observe(self, event: Event) -> None:
+        match event:
+            case LimitReached():
+                self.away.append((event.source, event.reason))
+            case AcceptPaused():
+                self.paused.append((event.url, event.reason))
+            case UnexpectedError():
+                self.errors.append(event.error)
+            case _:
+                pass
 
 
 class Entrance:

@@ -23,6 +23,9 @@ from tests.kit.memory import memory_stream_pair
 ALICE, BOB = Identity(name="alice"), Identity(name="bob")
 
 
+BOUND = Endpoint("192.0.2.1", 4711)
+
+
 def connection_to(worker: ServerWorker) -> ClientConnection:
     return ClientConnection(worker, memory_stream_pair()[1], "socks6", 1)
 
@@ -140,7 +143,7 @@ def test_the_record_of_a_failure_has_its_code_and_reason(
             80,
         )
         assert (record.reply, record.ending, record.reason) == (failure.code, ending, failure.reason)
-        connection.connected()  # a later request of the same client
+        connection.connected(BOUND)  # a later request of the same client
         assert (connection.summary().reply, connection.summary().ending, connection.reason) == (
             0,
             Ending.DONE,
@@ -153,7 +156,7 @@ def test_the_record_of_a_failure_has_its_code_and_reason(
 def test_the_record_of_a_relay_adds_what_went_ahead(run: Run) -> None:
     async def scene() -> None:
         connection = admitted(ServerWorker(), ANONYMOUS)
-        connection.connected(3)
+        connection.connected(BOUND, 3)
         connection.relayed(RelayResult(bytes_up=4, bytes_down=5, ending=Ending.IDLE, reason="silence"))
         record = connection.summary()
         assert (record.bytes_up, record.bytes_down, record.ending, record.reason) == (

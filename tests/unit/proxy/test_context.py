@@ -82,7 +82,7 @@ def test_a_reset_ends_the_dialling(run: Run, pair: str) -> None:
     async def scene() -> None:
         held, observer = Held(), Recorder()
         client, server = PAIRS[pair]()
-        worker = ServerWorker(outbound=SlowOutbound(held), observer=observer)
+        worker = ServerWorker(outbound=SlowOutbound(held), observers=[observer])
         serving = await serve(worker, server)
         await client.send(CONNECT + b"early")
         await held.begun.wait()

@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import NullObserver
+from socks6.telemetry import Event, LimitReached, Observer
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS
 from tests.kit.quic_clients import serving
@@ -23,13 +23,16 @@ def test_connections_that_come_to_nothing_are_told_of_now_and_then(
 ) -> None:
     told: list[tuple[str, str]] = []
 
-    class Observer(NullObserver):
+    class Witness(Observer):
+        wants = (LimitReached,)
+
         @override
-        def connection_turned_away(self, source: str, reason: str) -> None:
-            told.append((source, reason))
+        def observe(self, event: Event) -> None:
+            assert isinstance(event, LimitReached)
+            told.append((event.source, event.reason))
 
     async def main() -> None:
-        worker = ServerWorker(observer=Observer())
+        worker = ServerWorker(observers=[Witness()])
         async with serving(tmp_path, worker, library) as scene:
             loop = asyncio.get_running_loop()
             endpoint, _ = await loop.create_datagram_endpoint(

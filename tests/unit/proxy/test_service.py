@@ -23,7 +23,7 @@ from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import Ending
+from socks6.telemetry import DtlsUnavailable, Ending, Listening
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
@@ -67,9 +67,9 @@ def test_without_the_extra_tls_goes_without_dtls(run: Run, monkeypatch: pytest.M
         log = Recorder()
         with certificate() as files:
             listen = f"socks6+tls://127.0.0.1:0?{files.listener_query}"
-            async with Server([listen], ServerWorker(observer=log)) as server:
+            async with Server([listen], ServerWorker(observers=[log])) as server:
                 assert len(server.urls) == 1
-                assert [reason for _, reason in log.without] == [
+                assert [event.reason for event in log.of(DtlsUnavailable)] == [
                     "DTLS needs an extra: pip install socks6[dtls]"
                 ]
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
@@ -82,8 +82,8 @@ def test_without_the_extra_tls_goes_without_dtls(run: Run, monkeypatch: pytest.M
 def test_it_serves_where_it_says_that_it_listens(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        async with Server([LOOPBACK, "mixed://[::1]:0"], ServerWorker(observer=log)) as server:
-            assert list(server.urls) == log.urls
+        async with Server([LOOPBACK, "mixed://[::1]:0"], ServerWorker(observers=[log])) as server:
+            assert list(server.urls) == [event.url for event in log.of(Listening)]
             assert len(server.urls) == 2
             for url in server.urls:
                 client = await dial(url)
@@ -145,19 +145,19 @@ def test_stopping_lets_connections_finish(run: Run) -> None:
     async def scene() -> None:
         outbound = ScriptedOutbound()
         log = Recorder()
-        async with Server([LOOPBACK], ServerWorker(outbound=outbound, observer=log)) as server:
+        async with Server([LOOPBACK], ServerWorker(outbound=outbound, observers=[log])) as server:
             client = await connected(server.urls[0])
             server.stop()
             await asyncio.sleep(0.05)
             with pytest.raises(OSError, match=r"."):
                 await dial(server.urls[0])
-            assert server.connections == 1
+            assert len(server.connections) == 1
             await outbound.far.send(b"still here")
             assert await receive(client, 10) == b"still here"
             await client.aclose()
             await outbound.far.aclose()
             await server.serve_forever()
-        assert server.connections == 0
+        assert len(server.connections) == 0
         assert outbound.closed
 
     run(scene())
@@ -167,7 +167,7 @@ def test_connections_that_outstay_the_drain_time_are_ended(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
         worker = ServerWorker(
-            outbound=ScriptedOutbound(), observer=log, settings=Settings(drain_timeout=0.05)
+            outbound=ScriptedOutbound(), observers=[log], settings=Settings(drain_timeout=0.05)
         )
         async with Server([LOOPBACK], worker) as server:
             client = await connected(server.urls[0])

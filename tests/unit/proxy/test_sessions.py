@@ -401,11 +401,13 @@ class Managed:
 
     def come(self, session: Session | None = None, source: str = SOURCE) -> SessionMembership:
         stream = Placed(memory_stream_pair()[0], source, Protection.CLEAR)
-        return SessionMembership(self.manager, stream, USERS, lambda: None, session=session)
+        return SessionMembership(self.manager, stream, USERS, lambda: None, lambda *_: None, session=session)
 
     def come_certified(self, name: str) -> SessionMembership:
         stream = Placed(memory_stream_pair()[0], SOURCE, Protection.ENCRYPTED)
-        return SessionMembership(self.manager, stream, USERS, lambda: None, certified=Identity(name=name))
+        return SessionMembership(
+            self.manager, stream, USERS, lambda: None, lambda *_: None, certified=Identity(name=name)
+        )
 
     def open(self) -> tuple[SessionMembership, bytes]:
         member = self.come()

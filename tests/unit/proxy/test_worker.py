@@ -16,7 +16,7 @@ from socks6.proxy.connection import ClientConnection
 from socks6.proxy.inbounds.base import Inbound, Tunnel
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary, Ending
+from socks6.telemetry import ConnectionEnded, Ending, Event
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
@@ -74,7 +74,7 @@ async def talk(worker: ServerWorker, outbound: ScriptedOutbound, request: bytes)
 def test_a_connect_is_relayed_both_ways_with_half_close(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log)
+        worker = ServerWorker(outbound=outbound, observers=[log])
         assert await talk(worker, outbound, CONNECT) == (CONNECTED + b"down", b"up")
         (summary,) = log.summaries
         assert (summary.command, summary.host, summary.port) == ("CONNECT", "example.com", 80)
@@ -87,7 +87,7 @@ def test_a_connect_is_relayed_both_ways_with_half_close(run: Run) -> None:
 def test_data_that_went_ahead_is_not_sent_twice(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(sent=1), Recorder()
-        assert (await talk(ServerWorker(outbound=outbound, observer=log), outbound, CONNECT))[1] == b"p"
+        assert (await talk(ServerWorker(outbound=outbound, observers=[log]), outbound, CONNECT))[1] == b"p"
         assert log.summaries[0].bytes_up == 2
 
     run(scene())
@@ -106,7 +106,7 @@ def test_the_outbound_is_asked_for_what_the_client_asked(run: Run) -> None:
 def test_a_failure_is_answered_with_its_code_and_logged(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(ConnectionRefused("nobody listens")), Recorder()
-        answer, _ = await talk(ServerWorker(outbound=outbound, observer=log), outbound, CONNECT)
+        answer, _ = await talk(ServerWorker(outbound=outbound, observers=[log]), outbound, CONNECT)
         assert answer == bytes.fromhex("06 00 0000  06 05 0000 0000 00 01 00000000")
         (summary,) = log.summaries
         assert (summary.ending, summary.reply, summary.reason) == (Ending.FAILED, 5, "nobody listens")
@@ -117,7 +117,7 @@ def test_a_failure_is_answered_with_its_code_and_logged(run: Run) -> None:
 def test_the_rules_judge_the_name_before_anybody_resolves_it(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log, policy=Policy())
+        worker = ServerWorker(outbound=outbound, observers=[log], policy=Policy())
         request = bytes.fromhex("06 01 0000 0050 00 01 7f000001")
         answer, _ = await talk(worker, outbound, request)
         assert answer[4:6] == b"\x06\x02"
@@ -139,7 +139,7 @@ def test_the_rules_judge_each_address_that_a_name_leads_to(run: Run) -> None:
 def test_the_right_password_names_the_user(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log, authenticator=OnlyAlice())
+        worker = ServerWorker(outbound=outbound, observers=[log], authenticator=OnlyAlice())
         answer, _ = await talk(worker, outbound, CONNECT_AS_ALICE)
         assert answer.startswith(bytes.fromhex("06 00 0008 0004 0008 02 0100 00"))
         assert log.summaries[0].user == "alice"
@@ -150,7 +150,7 @@ def test_the_right_password_names_the_user(run: Run) -> None:
 def test_without_a_password_nothing_is_dialled(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log, authenticator=OnlyAlice())
+        worker = ServerWorker(outbound=outbound, observers=[log], authenticator=OnlyAlice())
         assert await talk(worker, outbound, CONNECT) == (bytes.fromhex("06 01 0000"), b"")
         assert outbound.dialled == []
         assert log.summaries[0].ending is Ending.UNAUTHENTICATED
@@ -188,7 +188,7 @@ def test_guessing_too_often_is_not_even_checked(run: Run) -> None:
 def test_a_noop_is_answered(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log)
+        worker = ServerWorker(outbound=outbound, observers=[log])
         answer, _ = await talk(worker, outbound, bytes.fromhex("06 00 0000 0000 00 01 00000000"))
         assert answer == bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
         assert log.summaries[0].command == "NOOP"
@@ -200,7 +200,7 @@ def test_a_noop_is_answered(run: Run) -> None:
 def test_other_commands_are_not_supported(run: Run, command: int) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log)
+        worker = ServerWorker(outbound=outbound, observers=[log])
         request = bytes([6, command]) + bytes.fromhex("0000 0000 00 01 00000000")
         answer, _ = await talk(worker, outbound, request)
         assert answer == bytes.fromhex("06 00 0000  06 07 0000 0000 00 01 00000000")
@@ -212,7 +212,7 @@ def test_other_commands_are_not_supported(run: Run, command: int) -> None:
 def test_a_silent_client_is_sent_away_without_an_answer(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        worker = ServerWorker(observer=log, settings=Settings(handshake_timeout=0.05))
+        worker = ServerWorker(observers=[log], settings=Settings(handshake_timeout=0.05))
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))
@@ -237,7 +237,7 @@ class Faulty(Inbound):
 def test_a_fault_of_ours_stays_in_its_connection(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        worker = ServerWorker(observer=log, inbounds={"faulty": Faulty()})
+        worker = ServerWorker(observers=[log], inbounds={"faulty": Faulty()})
         client, server = memory_stream_pair()
         await worker.serve_stream(server, "faulty")
         assert isinstance(log.errors[0], ZeroDivisionError)
@@ -262,7 +262,7 @@ def test_the_worker_keeps_the_deadline_for_every_inbound(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
         settings = Settings(handshake_timeout=0.05)
-        worker = ServerWorker(observer=log, settings=settings, inbounds={"patient": Patient()})
+        worker = ServerWorker(observers=[log], settings=settings, inbounds={"patient": Patient()})
         _client, server = memory_stream_pair()
         await worker.serve_stream(server, "patient")
         assert log.summaries[0].ending is Ending.NO_REQUEST
@@ -274,7 +274,7 @@ def test_the_worker_keeps_the_deadline_for_every_inbound(run: Run) -> None:
 def test_a_cancelled_connection_is_logged_as_stopped(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        worker = ServerWorker(observer=log)
+        worker = ServerWorker(observers=[log])
         _client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             task = group.create_task(worker.serve_stream(server))
@@ -303,9 +303,10 @@ class Raising(Recorder):
     """An observer that raises when it is told of an end."""
 
     @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        super().connection_ended(summary)
-        raise ZeroDivisionError
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if isinstance(event, ConnectionEnded):
+            raise ZeroDivisionError
 
 
 def test_what_an_observer_raises_ends_nothing(run: Run) -> None:
@@ -315,7 +316,7 @@ def test_what_an_observer_raises_ends_nothing(run: Run) -> None:
             lambda _, context: told.append(context.get("exception"))
         )
         observer = Raising()
-        worker = ServerWorker(observer=observer, outbound=ScriptedOutbound())
+        worker = ServerWorker(observers=[observer], outbound=ScriptedOutbound())
         for _ in range(2):
             client, server = memory_stream_pair()
             await client.send_eof()
@@ -333,7 +334,7 @@ def test_a_connection_that_cannot_be_closed_leaves_the_log_line_due(
 
     async def scene() -> None:
         observer = Recorder()
-        worker = ServerWorker(observer=observer, outbound=ScriptedOutbound(), authenticator=OnlyAlice())
+        worker = ServerWorker(observers=[observer], outbound=ScriptedOutbound(), authenticator=OnlyAlice())
         monkeypatch.setattr(worker.user_connections, "leave", fail)
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:

@@ -66,7 +66,7 @@ async def answer_to(
     worker = ServerWorker(
         authenticator=users,
         outbound=ScriptedOutbound(),
-        observer=log,
+        observers=[log],
         settings=Settings(handshake_timeout=timeout),
     )
     client, server = memory_stream_pair()
@@ -121,7 +121,7 @@ def connected_pair() -> tuple[socket.socket, socket.socket]:
 def test_a_client_that_has_reset_is_not_looked_at(run: Run) -> None:
     async def scene() -> None:
         users, log = Users(hangs=True), Recorder()
-        worker = ServerWorker(authenticator=users, observer=log)
+        worker = ServerWorker(authenticator=users, observers=[log])
         (first, _), (second, _) = pairs = [connected_pair() for _ in range(2)]
         async with asyncio.TaskGroup() as group:
             for client, server in pairs:

@@ -16,6 +16,7 @@ from socks6.proxy.authentication.hashes import PasswordHash, PlainSecret
 from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import ConnectionOpened, Event
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
@@ -37,9 +38,10 @@ class Waiting(Recorder):
         self.opened = asyncio.Event()
 
     @override
-    def connection_opened(self, connection_id: int, source: str) -> None:
-        super().connection_opened(connection_id, source)
-        self.opened.set()
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if isinstance(event, ConnectionOpened):
+            self.opened.set()
 
 
 async def answer_to(client: ByteStream, request: bytes) -> bytes:
@@ -53,7 +55,7 @@ async def answer_to(client: ByteStream, request: bytes) -> bytes:
 def test_a_request_meets_the_policy_that_holds_when_it_comes(run: Run) -> None:
     async def scene() -> None:
         log = Waiting()
-        worker = ServerWorker(outbound=ScriptedOutbound(), observer=log)
+        worker = ServerWorker(outbound=ScriptedOutbound(), observers=[log])
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))
@@ -175,7 +177,7 @@ def test_a_reload_during_a_check_does_not_slip_through(run: Run, left: dict[str,
 def test_who_proved_it_before_a_reload_asks_for_nothing_after_it(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, authenticator=UserTable({"alice": ALICE}), observer=log)
+        worker = ServerWorker(outbound=outbound, authenticator=UserTable({"alice": ALICE}), observers=[log])
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server, "socks5"))
@@ -194,7 +196,7 @@ def test_who_proved_it_before_a_reload_asks_for_nothing_after_it(run: Run) -> No
 def test_an_anonymous_client_is_not_let_in_by_a_reload_that_brings_users(run: Run) -> None:
     async def scene() -> None:
         log = Waiting()
-        worker = ServerWorker(outbound=ScriptedOutbound(), observer=log)
+        worker = ServerWorker(outbound=ScriptedOutbound(), observers=[log])
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))

@@ -47,7 +47,7 @@ async def serving(
             authenticator=USERS,
             policy=Policy(allow_private=True, rules=(Rule.parse("deny", users=("mallory",)),)),
             settings=Settings(tls=tls, **settings),  # type: ignore[arg-type]
-            observer=recorder,
+            observers=[recorder],
         )
         async with Server([f"{inbound}+tls://127.0.0.1:0"], worker) as server:
             port = ProxyUrl.parse(server.urls[0]).port
@@ -154,7 +154,7 @@ def test_who_only_connects_gives_way_before_any_tls(run: Run) -> None:
     async def play() -> None:
         async with serving(connections=1) as scene, Client(scene.url()) as client:
             first = await connect_tcp("127.0.0.1", scene.port)
-            await until(lambda: scene.server.connections)
+            await until(lambda: len(scene.server.connections) > 0)
             with pytest.raises(AuthenticationFailed):  # so it was let in, and heard
                 await client.noop()
             with pytest.raises(ConnectionResetError):

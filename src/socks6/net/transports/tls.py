@@ -152,6 +152,12 @@ class TlsSession:
         return self.tls.version() or ""
 
     @property
+    def cipher(self) -> str:
+        """The name of the cipher suite; "" before the handshake."""
+        cipher = self.tls.cipher()
+        return "" if cipher is None else cipher[0]
+
+    @property
     def resumed(self) -> bool:
         """Whether the connection goes on with an earlier one's keys."""
         return bool(self.tls.session_reused)

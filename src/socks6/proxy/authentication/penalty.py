@@ -1,7 +1,7 @@
 """Penalties for sources that guess passwords."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -65,7 +65,9 @@ class FailurePenalties:
         window: float = 120.0,
         penalty: float = 60.0,
         table_size: int = 65536,
+        on_penalty: Callable[[str, bytes | None, float], None] = lambda _source, _name, _seconds: None,
     ) -> None:
+        """`on_penalty` is called with a source, a user's name or None for all, and the seconds of its penalty."""
         if min(limit, name_limit, table_size) < 1:
             raise ValueError("limits and table size must be at least 1")
         self._limit = limit
@@ -73,6 +75,7 @@ class FailurePenalties:
         self._window = window
         self._penalty = penalty
         self._table_size = table_size
+        self._on_penalty = on_penalty
         self._records: OrderedDict[_Key, _Record] = OrderedDict()
         self._reserved: Counter[_Key] = Counter()
 
@@ -91,6 +94,7 @@ class FailurePenalties:
             record.failures += weight
             if record.failures >= limit:
                 record.failures, record.since, record.blocked_until = 0, now, now + self._penalty
+                self._on_penalty(source, key.name, self._penalty)
             self._records.move_to_end(key)
         while len(self._records) > self._table_size:
             self._records.popitem(last=False)

@@ -79,6 +79,7 @@ async def _relay(
             connection.answered(request, ReplyCode.GENERAL_FAILURE, reason)
             conversation.send_failure(ReplyCode.GENERAL_FAILURE)
             return
+        connection.relaying(relay)
         try:
             async with asyncio.timeout(None) as limit:
                 conversation.send_success(*endpoint(port.sock.getsockname()))

@@ -77,6 +77,7 @@ class _ServedAssociation:
             options=opened.client_options,
             user=connection.default_identity.name,
         )
+        connection.relaying(self._relay)
         self._over = asyncio.Event()
 
     async def run(self) -> None:

@@ -29,7 +29,7 @@ async def answer_to(
     worker = ServerWorker(
         inbounds={"socks6": inbound},
         outbound=outbound or ScriptedOutbound(),
-        observer=log,
+        observers=[log],
         settings=Settings(handshake_timeout=5.0),
     )
     client, server = memory_stream_pair()
