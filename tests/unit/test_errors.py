@@ -87,7 +87,7 @@ def test_everything_raised_on_purpose_has_one_root() -> None:
 def test_tree_in_the_documentation_names_every_class() -> None:
     drawn = re.findall(r"^\W*(\w+)", (errors.__doc__ or "").partition("::")[2], re.MULTILINE)
 
-    assert sorted(drawn) == sorted(thing.__name__ for thing in CLASSES)
+    assert sorted(drawn) == sorted(thing.__name__ for thing in CLASSES if not thing.__name__.startswith("_"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""What a client knows of its session with the proxy, and of the tokens in it; no input, no output."""
+"""A client's session with its proxy, and the tokens in it (§ Session options, § Idempotence options); no input or output."""
 
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -19,11 +20,11 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.protocol.tokens import TokenWallet
 
 WINDOW_SIZE: Final = 512  # tokens asked for: so many requests may be under way
-REFUSAL_SECONDS: Final = 60.0  # after which a proxy that gave no session, or no window, is asked again
-REFRESH_SECONDS: Final = 1.0  # after which a proxy that had no new tokens is asked again
-MAX_LOSSES: Final = 2  # of sessions, in a row, that were good for nothing: then there is none for a while
+REFUSAL_SECONDS: Final = 60.0  # before a proxy that granted no session, or no window, is asked again
+REFRESH_SECONDS: Final = 1.0  # before a proxy that had no new tokens is asked again
+MAX_LOSSES: Final = 2  # of unused sessions, in a row: then none is asked for during REFUSAL_SECONDS
 MAX_REJECTIONS: Final = 1  # of tokens in a row, then the session is replaced
-DELIVERY_SECONDS: Final = 10.0  # what the last bytes of a closed stream get to reach the far host
+DELIVERY_SECONDS: Final = 10.0  # for the last bytes of a closed stream to reach the remote host
 
 
 class RefusalReason(Enum):
@@ -34,31 +35,19 @@ class RefusalReason(Enum):
     CREDENTIALS = "it refused the credentials"
 
 
+@dataclass(slots=True, eq=False)
 class OpenSession:
     """A session that the proxy has granted."""
 
-    __slots__ = (
-        "confirmed",
-        "held",
-        "option",
-        "rejections",
-        "spending",
-        "tokens_after",
-        "unsettled_until",
-        "wallet",
-        "windowed",
-    )  # fmt: skip
-
-    def __init__(self, option: SessionId) -> None:
-        self.option = option
-        self.wallet = TokenWallet()
-        self.windowed = False  # the proxy has issued a window
-        self.tokens_after = 0.0  # before this it is not asked for one, or for news of it
-        self.confirmed = False  # a request within it went well
-        self.rejections = 0  # of tokens, in a row
-        self.spending = 0  # requests under way that carry a token
-        self.held = 0  # requests under way, and streams that are open
-        self.unsettled_until = 0.0  # the last bytes of closed streams may be on their way
+    option: SessionId
+    wallet: TokenWallet = field(default_factory=TokenWallet)
+    windowed: bool = False  # the proxy has issued a window of tokens
+    tokens_after: float = 0.0  # the time before which no tokens are requested
+    confirmed: bool = False  # a request within it succeeded
+    rejections: int = 0  # of tokens, in a row
+    spending: int = 0  # requests under way that carry a token
+    leases: int = 0  # requests under way, and open streams
+    unsettled_until: float = 0.0  # the last bytes of closed streams may be on their way
 
 
 class SessionLease:
@@ -67,41 +56,36 @@ class SessionLease:
     __slots__ = ("_session",)
 
     def __init__(self, session: OpenSession) -> None:
-        session.held += 1
+        session.leases += 1
         self._session: OpenSession | None = session
 
     @property
     def session(self) -> OpenSession | None:
-        """The session, as long as it is held."""
+        """The session; None after `release`."""
         return self._session
 
     def release(self, *, unsettled_until: float = 0.0) -> None:
-        """Hold no more; bytes may still be under way until then. Idempotent."""
+        """Let the session be torn down after `unsettled_until`: until then bytes may be on their way. Idempotent."""
         session, self._session = self._session, None
         if session is not None:
-            session.held -= 1
+            session.leases -= 1
             session.unsettled_until = max(session.unsettled_until, unsettled_until)
 
 
+@dataclass(slots=True, eq=False)
 class RequestSessionState:
     """How one request takes part: within a session, opening one, or neither (then with credentials alone)."""
 
-    __slots__ = ("lease", "opens", "options", "session", "token", "window")
+    options: tuple[Option, ...] = ()
+    session: OpenSession | None = None
+    token: int | None = None
+    opens: bool = False
+    lease: SessionLease | None = None
+    window: IdempotenceWindow | None = None  # of a session whose id is yet to come
 
-    def __init__(
-        self,
-        options: tuple[Option, ...] = (),
-        *,
-        session: OpenSession | None = None,
-        token: int | None = None,
-        opens: bool = False,
-    ) -> None:
-        self.options = options
-        self.session = session
-        self.token = token
-        self.opens = opens
-        self.lease = SessionLease(session) if session else None
-        self.window: IdempotenceWindow | None = None  # of a session whose id is yet to come
+    def __post_init__(self) -> None:
+        if self.session is not None:
+            self.lease = SessionLease(self.session)
 
     @property
     def authenticates(self) -> bool:
@@ -110,10 +94,10 @@ class RequestSessionState:
 
 
 class ClientSession:
-    """Says how each request takes part in the client's session, and learns from the answers.
+    """Decides how each request takes part in the client's session, and learns from the replies.
 
-    There is one session at a time, opened by one request; requests that come while that is under way neither
-    wait nor open another. A proxy that gives none is not asked again for a while. Times are the loop's.
+    There is one session at a time, opened by one request; requests that are made meanwhile neither wait nor open
+    another. A proxy that grants none is not asked again for REFUSAL_SECONDS. Times are the event loop's.
     """
 
     def __init__(self, *, enabled: bool) -> None:
@@ -126,17 +110,17 @@ class ClientSession:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a session, as far as we know."""
+        """Whether there is a session, as far as the client knows."""
         return self._live is not None
 
     def begin(
         self, now: float, *, spend: bool = False, anew: bool = False, ask: bool = False, need: bool = False
     ) -> RequestSessionState:
-        """Return the part that the next request takes; `end` it whatever becomes of the request.
+        """Return the state of the next request; `end` it whatever becomes of the request.
 
-        With `spend` it carries a token, if there is one. `anew` leaves the session that there is alone; `ask`
-        asks for one whatever the proxy said of late; `need` has one even where there should be none, and beside
-        one that is being opened.
+        `spend` adds a token, if there is one. `anew` does not use the session that there is; `ask` asks for a session
+        though the proxy has refused one of late; `need` asks for one though the client has sessions disabled, or
+        another request is opening one.
         """
         live = self._live
         if live is not None:
@@ -149,17 +133,17 @@ class ClientSession:
         return RequestSessionState()
 
     def join(self, lease: SessionLease | None, now: float) -> RequestSessionState:
-        """Return the part of a request that belongs to what holds a session, be it the one there is now or not."""
+        """Return the state of a request within the session of a lease, which may be an earlier one."""
         session = lease.session if lease is not None else None
         return self._within(session, now, spend=False) if session is not None else RequestSessionState()
 
     def authenticated(self, state: RequestSessionState, reply: AuthenticationReply, now: float) -> None:
-        """Learn from a reply of success."""
+        """Learn from a successful Authentication Reply."""
         state.window = find(reply.options, IdempotenceWindow)
         if state.opens:
             self._take_id(state, reply, now)
         elif state.session is not None and find(reply.options, SessionOk) is None:
-            self._forget(state.session, now)  # the proxy takes no notice of sessions
+            self._forget(state.session, now)  # the proxy ignores sessions
         elif state.session is not None:
             state.session.confirmed = True
             self._losses = 0
@@ -167,21 +151,23 @@ class ClientSession:
             self._take_window(state, state.session, now)
 
     def operated(self, state: RequestSessionState, reply: OperationReply, now: float) -> None:
-        """Learn from a successful Operation Reply, the other place where an id may stand."""
+        """Learn from a successful Operation Reply, which may carry the id of a new session too."""
         if state.opens and state.session is None:
             self._take_id(state, reply, now)
             if state.session is None:
                 self._refused_until = now + REFUSAL_SECONDS
 
     def refused(self, state: RequestSessionState, reply: AuthenticationReply, now: float) -> RefusalReason:
-        """Learn from a reply of failure: the request that it answers was not carried out."""
+        """Learn from a failed Authentication Reply; return why the request was not carried out."""
         if state.opens or state.session is None:
             return RefusalReason.CREDENTIALS
         if state.token is not None and find(reply.options, IdempotenceRejected) is not None:
             state.window = find(reply.options, IdempotenceWindow)
             self._take_window(state, state.session, now)
             state.session.rejections += 1
-            if state.session.rejections > MAX_REJECTIONS:  # we count differently: that would never end
+            if (
+                state.session.rejections > MAX_REJECTIONS
+            ):  # the two sides count differently: it would never end
                 self._forget(state.session, now)
             return RefusalReason.TOKEN
         # also without Session Invalid: credentials that the session stands for were accepted once
@@ -189,14 +175,14 @@ class ClientSession:
         return RefusalReason.SESSION
 
     def end(self, state: RequestSessionState) -> None:
-        """Have a request count no more as under way."""
+        """End a request's part in the session; its lease, if any, is the caller's to release."""
         if state.opens and state.session is None:
             self._opening = False
         elif state.token is not None and state.session is not None:
             state.session.spending -= 1
 
     def begin_fetching(self, now: float) -> bool:
-        """Return whether a NOOP should fetch tokens before a request that needs one; one does at a time."""
+        """Return whether a NOOP should fetch tokens for a request that needs one; if so, `end_fetching` must follow."""
         live = self._live
         if self._fetching or self._opening or not self.enabled:
             return False
@@ -207,7 +193,7 @@ class ClientSession:
         return self._fetching
 
     def end_fetching(self, now: float) -> None:
-        """Note that the NOOP is over, and what came of it."""
+        """Learn that the NOOP is over, and whether there are tokens now."""
         self._fetching = False
         live = self._live
         if live is None or live.wallet.available:
@@ -217,9 +203,9 @@ class ClientSession:
             self._live = None
 
     def leave(self, now: float) -> tuple[Option, ...]:
-        """Return what tears the session down, which is ours no more; nothing where that would cut streams off."""
+        """Forget the session, and return the options that tear it down; () where that would cut streams off."""
         live = self._live
-        if live is None or live.held or now < live.unsettled_until:
+        if live is None or live.leases or now < live.unsettled_until:
             return ()
         self._live = None  # § Session teardown: it must be assumed to be no longer valid
         return live.option, SessionTeardown()

@@ -102,7 +102,7 @@ def test_whenever_a_call_is_cancelled_nothing_of_it_is_left(
             assert len(proxy.tokens()) == len(set(proxy.tokens()))
             session = client._requester.session._live
             assert session is not None
-            assert (session.held, session.spending) == (0, 0)
+            assert (session.leases, session.spending) == (0, 0)
             session.unsettled_until = 0.0  # a call that came to its end closed a stream only just
             await client.aclose()
             assert session.option.id in proxy.torn_down

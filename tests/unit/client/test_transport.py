@@ -197,7 +197,7 @@ def test_a_factory_that_fails_leaves_no_stream_behind(run: Run) -> None:
                 await client._transports.open(stream, fails, ssl=None)
         with pytest.raises(ConnectionResetError):
             await far.receive()
-        assert session.held == 0
+        assert session.leases == 0
 
     run(scene())
 
