@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from readme_figures import readme
 
+from socks6.config.documents import example_file, reference_page
 from socks6.message.options import STANDARD, HandshakeMessage, StackOption
 from socks6.protocol.states import CLIENT_TRANSITIONS, SERVER_TRANSITIONS, ClientState, ServerState
 
@@ -125,6 +126,8 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "README.md": readme,
     "docs/decisions/README.md": decisions_index,
     "docs/reference/options.md": options,
+    "docs/reference/settings.md": reference_page,
+    "examples/socks6.toml": example_file,
     "docs/reference/states.md": states,
 }
 

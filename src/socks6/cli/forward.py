@@ -9,10 +9,8 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from socks6.cli import complain, describe
+from socks6.cli.common import NO_PROXY, named_client, named_host, raise_descriptor_limit, run_loop
 from socks6.cli.forward_udp import UdpPortForwarder
-from socks6.cli.loops import run_loop
-from socks6.cli.proxied import NO_PROXY, client_named, host_named
-from socks6.cli.serve import raise_descriptor_limit
 from socks6.client.client import Client
 from socks6.errors import Socks6Error
 from socks6.net.accept import ConnectionLimits, accept_streams
@@ -30,9 +28,9 @@ UDP_PEERS: Final = 150  # fewer than a proxy of ours lets a user have associatio
 
 def run(arguments: Namespace) -> int:
     """Forward until told to stop."""
-    client = client_named(arguments, NO_PROXY)
-    remote = Endpoint(host_named("REMOTE", arguments.remote[0]), arguments.remote[1])
-    local = Endpoint(host_named("LOCAL", arguments.local[0]), arguments.local[1])
+    client = named_client(arguments, NO_PROXY)
+    remote = Endpoint(named_host("REMOTE", arguments.remote[0]), arguments.remote[1])
+    local = Endpoint(named_host("LOCAL", arguments.local[0]), arguments.local[1])
     raise_descriptor_limit()
     if arguments.udp:
         forwarder = UdpPortForwarder(

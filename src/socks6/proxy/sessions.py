@@ -44,11 +44,13 @@ class SessionSettings:
         flag="--sessions",
     )
     total: int = setting(100_000, "sessions at a time, 2 KiB each", flag="--max-sessions", positive=True)
-    per_user: int = setting(1_000, "of one user; 0 for any number")
-    per_source: int = setting(1_000, "of one IPv4 address or IPv6 /64 of another machine; 0 for any number")
+    per_user: int = setting(1_000, "sessions of one user; 0 for any number")
+    per_source: int = setting(
+        1_000, "sessions of one IPv4 address or IPv6 /64 of another machine; 0 for any number"
+    )
     idle_timeout: float = setting(
         600.0,
-        "without a connection, then a session ends",
+        "seconds without a connection, then a session ends",
         key="idle",
         flag="--session-timeout",
         positive=True,

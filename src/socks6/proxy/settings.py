@@ -52,11 +52,11 @@ class BindSettings:
         example='"20000-20999"',
     )
     accept_timeout: float = setting(
-        60.0, "until a peer must have connected to a port without a backlog", positive=True
+        60.0, "seconds until a peer must have connected to a port without a backlog", positive=True
     )
     listeners: int = setting(1_000, "ports that listen for clients, at a time; 0 for any number")
     listeners_per_user: int = setting(
-        100, "of one user, or of one source where clients have no password; 0 for any number"
+        100, "such ports of one user, or of one source where clients have no password; 0 for any number"
     )
     backlog: int = setting(128, "peers that may wait at one port; 0 for no backlogs", maximum=MAX_BACKLOG)
     advertise: tuple[str, ...] = setting(
@@ -92,11 +92,13 @@ class UdpSettings:
         2_000, "associations at a time, one or two descriptors each; 0 for any number"
     )
     associations_per_user: int = setting(
-        200, "of one user, or of one source where clients have no password; 0 for any number"
+        200, "associations of one user, or of one source where clients have no password; 0 for any number"
     )
-    first_timeout: float = setting(INITIAL_SECONDS, "for a client to send its first datagram", positive=True)
+    first_timeout: float = setting(
+        INITIAL_SECONDS, "seconds for a client to send its first datagram", positive=True
+    )
     idle_timeout: float = setting(
-        7440.0, "without a datagram either way, then an association is closed; 0 for never"
+        7440.0, "seconds without a datagram either way, then an association is closed; 0 for never"
     )
     filtering: Filtering = setting(
         Filtering.ENDPOINT_INDEPENDENT,
@@ -104,13 +106,14 @@ class UdpSettings:
         values={one.value: one for one in Filtering},
     )
     remote_timeout: float = setting(
-        REMOTE_SECONDS, "that remote hosts may answer a silent client, where they are filtered", positive=True
+        REMOTE_SECONDS,
+        "seconds that remote hosts may answer a silent client, where they are filtered",
+        positive=True,
     )
     multicast_interface: str = setting(
         "",
-        "name of the interface where groups are joined and sent to",
+        'name of the interface where groups are joined and sent to; "" for where the routes lead',
         unit="NAME",
-        default_text="where the routes lead",
     )
 
 
@@ -120,14 +123,14 @@ class Settings:
 
     handshake_timeout: float = setting(
         10.0,
-        "for a client to make a whole, authenticated request",
+        "seconds for a client to make a whole, authenticated request",
         key="timeouts.handshake",
         flag="--handshake-timeout",
         positive=True,
     )
     drain_timeout: float = setting(
         30.0,
-        "for open connections to end when the server is stopped; 0 for none",
+        "seconds for open connections to end when the server is stopped; 0 for none",
         key="timeouts.drain",
         flag="--drain",
     )
@@ -136,13 +139,13 @@ class Settings:
     )
     connections_per_source: int = setting(
         1_000,
-        "from one IPv4 address or IPv6 /64 of another machine; 0 for any number",
+        "connections from one IPv4 address or IPv6 /64 of another machine; 0 for any number",
         key="limits.connections-per-source",
         flag="--max-connections-per-source",
     )
     connections_per_user: int = setting(
         1_000,
-        "of one user that has a name; a stream of a QUIC connection counts as one; 0 for any number",
+        "connections of one user that has a name; a stream of a QUIC connection counts as one; 0 for any number",
         key="limits.connections-per-user",
         flag="--max-connections-per-user",
     )

@@ -33,12 +33,15 @@ class RelaySettings:
 
     idle_timeout: float = setting(
         7440.0,
-        "without a byte either way, then a connection is closed; 0 for never",
+        "seconds without a byte either way, then a connection is closed; 0 for never",
         key="timeouts.idle",
         flag="--idle-timeout",
     )
     fin_timeout: float = setting(
-        60.0, "the same, once one side has ended; 0 for never", key="timeouts.fin", flag="--fin-timeout"
+        60.0,
+        "seconds without a byte, once one side has ended; 0 for never",
+        key="timeouts.fin",
+        flag="--fin-timeout",
     )
     splice: bool = True  # let the kernel move bulk where it can
     pipes: int = 256  # of 1 MiB, and two descriptors; beyond, bulk is copied. Only slow sides occupy them

@@ -46,7 +46,7 @@ def test_a_failure_is_1_and_one_line(
         (["connect", "h", "alice:s3cret"], "argument PORT: ... is no port (see socks6 connect --help)"),
         (
             ["server", "--drain", "nan"],
-            "argument --drain: 'nan' is no number of seconds (see socks6 server --help)",
+            "--drain: expected a finite number",
         ),
         (
             ["bind", "localhost"],

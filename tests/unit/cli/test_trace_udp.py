@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from typing_extensions import override
 
-from socks6.cli.trace_udp import DatagramTrace
+from socks6.cli.trace import DatagramTrace
 from socks6.errors import CommandNotSupported, NotAllowed, Socks6Error
 from socks6.message.datagrams import AssociationMessage, Datagram, DatagramError
 from socks6.message.dialect import DatagramLayout

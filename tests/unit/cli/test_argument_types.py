@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from socks6.cli.values import (
+from socks6.cli.argument_types import (
     count,
     hops,
     place,

@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from socks6.cli import publishing
-from socks6.cli.publishing import Publisher
+from socks6.cli import bind
+from socks6.cli.bind import Publisher
 from socks6.errors import CommandNotSupported, NotAllowed, ProxyUnreachable
 from socks6.message.options import ListenBacklog
 from socks6.net.stream import Endpoint
@@ -25,8 +25,8 @@ PEER: Final = Endpoint("2001:db8::7", 9)
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(publishing, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(bind, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(bind, "MAX_PAUSE_SECONDS", 0.02)
 
 
 def publisher(proxy: Calls, target: Endpoint, *, place: Endpoint = ANYWHERE, **settings: float) -> Publisher:

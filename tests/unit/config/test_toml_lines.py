@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.config.faults import Key
-from socks6.config.locate import line_of, locate_keys
+from socks6.config.toml_lines import line_of, locate_keys
 
 TEXT = '''\
 # a comment with = and [brackets]

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import Final
 
 from socks6.config.faults import Key
@@ -24,7 +25,7 @@ def locate_keys(text: str) -> dict[Key, int]:
     return _Scanner(text).scan()
 
 
-def line_of(lines: dict[Key, int], key: Key) -> int | None:
+def line_of(lines: Mapping[Key, int], key: Key) -> int | None:
     """Return the line of a key, or of the nearest thing around it that has one."""
     while key:
         if key in lines:

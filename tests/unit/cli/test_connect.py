@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from socks6.cli.threads import CallingThread
+from socks6.cli.connect import CallingThread
 from tests.kit.loops import Run
 
 
