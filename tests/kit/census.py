@@ -12,7 +12,7 @@ from typing import Final
 PATIENCE: Final = 40.0  # what ends by itself: a QUIC connection that nobody hears of any more after 30 s
 REMEMBERED: Final = frozenset((  # what is kept on purpose, each up to a number: ids of sessions, ports, tickets, tokens
     "socks6.proxy.sessions.MemorySessionStore._gone",
-    "socks6.proxy.listeners.Listeners._drawn",
+    "socks6.proxy.backlog.BindingRegistry._drawn",
     "socks6.net.transports.deadlines.Deadlines._heap",
     "socks6.net.transports.quic.listener.SingleUseTickets._tickets",
 ))  # fmt: skip
