@@ -1,4 +1,4 @@
-"""A server whose port is the proxy's, shaped as asyncio's (§ Handling BIND)."""
+"""`BindServer`: an asyncio server whose port is at the proxy (§ Handling BIND)."""
 
 import asyncio
 import logging
@@ -13,18 +13,18 @@ from socks6.errors import Socks6Error
 from socks6.message.options import StackOption
 from socks6.net.stream import Endpoint
 
-DEFAULT_BACKLOG: Final = 100  # asyncio's own; the proxy grants what it will
-MAX_HANDSHAKES: Final = 100  # peers whose TLS handshake is under way
+DEFAULT_BACKLOG: Final = 100  # peers that may wait, as asyncio's default; the proxy may grant fewer
+MAX_HANDSHAKES: Final = 100  # TLS handshakes under way; more peers wait at the proxy
 
 ConnectedCallback: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 PeerHandler: TypeAlias = Callable[[ProxiedStream], Awaitable[None]]
 
 
 class BindServer(asyncio.AbstractServer):
-    """Hands each peer of a listener to `serve`, until closed. It serves from the start.
+    """Serves the peers of a `BindListener`, from its creation until it is closed.
 
-    As an `asyncio.Server`: close it, wait for it, or use it as an async context manager. It has no `sockets`,
-    for they are the proxy's; `bound` says where it is reached. Peers that are being served outlive it.
+    Used as an `asyncio.Server`: `close` it, wait for it, or enter it as an async context manager. It has no
+    `sockets`, which are at the proxy; peers reach it at `bound`. Connections that are being served stay open.
     """
 
     sockets: tuple[()] = ()
@@ -43,7 +43,7 @@ class BindServer(asyncio.AbstractServer):
 
     @property
     def backlog(self) -> int:
-        """How many peers the proxy keeps waiting; 0 if it takes one after the other."""
+        """How many peers may wait at the proxy; 0 if it accepts one at a time."""
         return self._listener.backlog
 
     @property
@@ -53,7 +53,7 @@ class BindServer(asyncio.AbstractServer):
 
     @override
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop that it runs on."""
+        """Return the event loop that it runs on."""
         return self._running.get_loop()
 
     @override
@@ -67,21 +67,18 @@ class BindServer(asyncio.AbstractServer):
 
     @override
     def close(self) -> None:
-        """Accept nobody any more. Idempotent."""
+        """Stop accepting peers. Idempotent."""
         self._running.cancel()
 
     @override
     async def wait_closed(self) -> None:
-        """Wait until nobody is accepted any more, and the port is given up."""
+        """Wait until no peer is accepted any more and the port at the proxy is closed."""
         await asyncio.wait([self._running])
         await self._listener.aclose()  # again, if it was closed before it began to run
 
     @override
     async def serve_forever(self) -> None:
-        """Wait until it is closed. Raises what ended the port: OperationFailed, ProxyUnreachable.
-
-        Closes when cancelled.
-        """
+        """Serve until it is closed; when cancelled, close. Raises OperationFailed, ProxyUnreachable if the port ended."""
         try:
             await self.wait_closed()
         finally:
@@ -110,17 +107,15 @@ class BindServer(asyncio.AbstractServer):
             except Socks6Error as error:
                 self._failure = error
                 logging.getLogger("socks6").warning(
-                    "serves no more bound=%s port=%d reason=%r", *self.bound, str(error)
+                    "server at the proxy ended bound=%s port=%d reason=%r", *self.bound, str(error)
                 )
 
     async def _hand_over(self, stream: ProxiedStream) -> None:
         try:
             await self._serve(stream)
-        except (Socks6Error, OSError) as error:  # of this peer alone: it is gone, or speaks no TLS
+        except (Socks6Error, OSError) as error:  # this peer alone is gone, or speaks no TLS
             stream.abort()
-            logging.getLogger("socks6").debug(
-                "a peer was lost peer=%s port=%d reason=%r", *stream.peer, str(error)
-            )
+            logging.getLogger("socks6").debug("peer lost peer=%s port=%d reason=%r", *stream.peer, str(error))
         except BaseException:
             stream.abort()
             raise

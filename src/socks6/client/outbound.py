@@ -1,4 +1,4 @@
-"""The way out through an upstream SOCKS 6 proxy."""
+"""The outbound through an upstream SOCKS 6 proxy: converters and chains."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +28,9 @@ from socks6.telemetry import Observer, UpstreamDown, UpstreamUp
 
 
 class Socks6Outbound(Outbound):
-    """Carries calls to an upstream proxy, which resolves the names and answers for the addresses.
+    """Connects, binds and associates at an upstream proxy, which resolves names and judges addresses.
 
-    With the client's `fast_open` a call with first data spends a token, so that these may travel in the SYN.
+    With the client's `fast_open`, a CONNECT with first data spends a token, so that the data may travel in the SYN.
     """
 
     def __init__(self, client: Client) -> None:
@@ -54,7 +54,7 @@ class Socks6Outbound(Outbound):
         first_data: bytes = b"",
         holder: Hashable = None,
     ) -> ConnectResult:
-        """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
+        """See `Outbound.connect`. Raises the upstream's reply code; 01 if the upstream itself fails."""
         initial_data = first_data[:MAX_INITIAL_DATA]
         with self._reported():
             stream = await self.client.connect(
@@ -84,7 +84,7 @@ class Socks6Outbound(Outbound):
         holder: Hashable = None,
         instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
-        """See `Outbound.bind`: the upstream judges what is bound; who may connect, we judge as well."""
+        """See `Outbound.bind`. The upstream judges the bound address; `judge_peer` judges peers here too."""
         with self._reported():
             listener = await self.client.bind(host, port, backlog=backlog, options=options, eager=False)
         return UpstreamBinding(listener, judge_peer)
@@ -100,7 +100,7 @@ class Socks6Outbound(Outbound):
         owner: Hashable = None,
         holder: Hashable = None,
     ) -> DatagramChannel:
-        """See `Outbound.associate`: names are looked up at the upstream, whose port it is."""
+        """See `Outbound.associate`. The port is the upstream's, which resolves the names of datagrams."""
         with self._reported():
             association = await self.client.open_association(host, port, options=options)
         return UpstreamChannel(association, judge, _about_the_remote(association.options))
@@ -111,7 +111,7 @@ class Socks6Outbound(Outbound):
 
     @override
     async def aclose(self) -> None:
-        """Leave the upstream's session."""
+        """Tear down the session with the upstream."""
         await self.client.aclose()
 
     @contextmanager
@@ -160,7 +160,7 @@ class UpstreamBinding(Binding):
 
     @override
     async def accept(self) -> AcceptedPeer:
-        """See `Binding.accept`: who may not connect is sent away, and the next one waited for."""
+        """See `Binding.accept`. Peers that may not connect are reset."""
         if self._over:
             raise GeneralFailure("the one peer of a BIND without backlog has come")
         while True:
@@ -180,7 +180,7 @@ class UpstreamBinding(Binding):
 
 @contextmanager
 def _upstream_failures() -> Iterator[None]:
-    """Have the upstream's reply code be ours; a fault of the upstream itself is 01."""
+    """Raise the upstream's reply code as it is, and 01 for a failure of the upstream itself."""
     try:
         yield
     except OperationFailed:
@@ -192,7 +192,7 @@ def _upstream_failures() -> Iterator[None]:
 
 
 def _about_the_remote(options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
-    """Return what the upstream told of its far leg; its near one is nobody's but ours."""
+    """Return the options of the upstream's remote leg; its client leg is this proxy's own affair."""
     far = (option for option in options if option.leg & Leg.PROXY_REMOTE)
     return tuple(
         option if option.leg == Leg.PROXY_REMOTE else replace(option, leg=Leg.PROXY_REMOTE) for option in far

@@ -1,4 +1,4 @@
-"""A stream through a proxy, and the ways to hand it to other code."""
+"""`ProxiedStream`: a stream through a proxy, which can be handed to other code as a socket."""
 
 import asyncio
 import socket
@@ -12,11 +12,11 @@ from socks6.net.turns import Turns
 
 
 class ProxiedStream:
-    """A byte stream to a far host, through a proxy; a `ByteStream` that also tells how it was made.
+    """A `ByteStream` to a remote host, through a proxy. An async context manager that closes it.
 
-    `bound` is the proxy's end of the far leg, as its Operation Reply said; `peer` the far host: the one that
-    was asked for, or the one that connected (§ Handling BIND). `options` are the stack options that the proxy
-    says are in force (§ Stack options). An async context manager that closes.
+    `bound` is the proxy's end of the connection to the remote host, from its Operation Reply; `peer` is the remote host:
+    the requested one, or the one that connected (§ Handling BIND). `options` are the stack options that are in force,
+    as the proxy reports them (§ Stack options).
     """
 
     def __init__(
@@ -50,26 +50,26 @@ class ProxiedStream:
 
     @property
     def protection(self) -> Protection:
-        """How well the way to the proxy is protected."""
+        """How well the connection to the proxy is protected."""
         return self._stream.protection
 
     @property
     def raw_socket(self) -> socket.socket | None:
-        """The socket whose bytes are the stream's own, if there is one."""
+        """The socket whose bytes are the stream's own; None over TLS, QUIC and other encodings."""
         return self._stream.raw_socket
 
     @property
     def unacknowledged(self) -> int:
-        """How many bytes that were sent the proxy has not acknowledged; 0 where nothing tells."""
+        """How many sent bytes the proxy has not acknowledged; 0 where that is not known."""
         return self._stream.unacknowledged
 
     @property
     def turns(self) -> Turns:
-        """What counts the stream's turns of the event loop."""
+        """The stream's share of the event loop."""
         return self._stream.turns
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        """Return what is there without waiting; see `ByteStream`."""
+        """Return what has arrived, without waiting; None if there is nothing. See `ByteStream`."""
         return self._stream.receive_nowait(max_bytes)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -81,15 +81,15 @@ class ProxiedStream:
         await self._stream.send(data)
 
     async def send_eof(self) -> None:
-        """Say that we send nothing more; the far host sees the end of its stream."""
+        """End the sending direction: the remote host sees an end of stream. Raises OSError."""
         await self._stream.send_eof()
 
     def stop_receiving(self) -> None:
-        """Want nothing more of what comes, where the way to the proxy has such a thing: `receive` gives b"" then."""
+        """Discard what arrives from now on, where the transport can: `receive` then returns b""."""
         self._stream.stop_receiving()
 
     async def aclose(self) -> None:
-        """Close. Idempotent; when cancelled, it aborts."""
+        """Close; what was sent is delivered. Idempotent; when cancelled, it aborts."""
         try:
             await self._stream.aclose()
         except BaseException:
@@ -99,7 +99,7 @@ class ProxiedStream:
             self._lease.release(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
 
     def abort(self) -> None:
-        """Close at once; the far host sees a reset. Idempotent."""
+        """Close at once; the remote host sees a reset. Idempotent."""
         self._stream.abort()
         if self._lease is not None:
             self._lease.release()
@@ -109,10 +109,10 @@ class ProxiedStream:
         return self._stream.was_reset()
 
     def detach_socket(self) -> socket.socket:
-        """Return a non-blocking socket that is now the caller's; the stream must not be used any more.
+        """Return the stream's non-blocking socket, which the caller owns now; the stream must not be used any more.
 
         For libraries that take `sock=`. Raises LocalProtocolError where the stream is no plain socket: use
-        `Client.create_connection` there. While it may be open the client does not tear its session down.
+        `Client.create_connection` there. The client does not tear its session down afterwards.
         """
         plain = self._stream.attribute(SocketStream)
         if plain is None or self._stream.raw_socket is None:

@@ -97,7 +97,7 @@ def test_serving_for_ever_ends_with_the_proxys_port(run: Run, caplog: pytest.Log
 
     with caplog.at_level(logging.WARNING, "socks6"):
         run(scene())
-    assert "serves no more" in caplog.text
+    assert "server at the proxy ended" in caplog.text
 
 
 def test_serving_for_ever_closes_when_it_is_cancelled(run: Run) -> None:

@@ -1,13 +1,26 @@
-"""Requests in and out of sessions, against a proxy that does as it is told."""
+"""Requests: sessions and tokens in them, every way that a proxy may answer, cancelling, and leaving."""
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Final
 
 import pytest
+from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.session import WINDOW_SIZE
-from socks6.errors import AuthenticationFailed, ConnectionRefused, ProxyUnreachable, TokenRejected
+from socks6.errors import (
+    AuthenticationFailed,
+    ConnectionRefused,
+    OperationFailed,
+    ProxyUnreachable,
+    RemoteProtocolError,
+    TokenRejected,
+    TtlExpired,
+    VersionMismatch,
+    operation_failure,
+)
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.options import (
     AuthenticationData,
@@ -16,16 +29,17 @@ from socks6.message.options import (
     SessionId,
     SessionInvalid,
     SessionRequest,
+    SessionTeardown,
 )
 from socks6.net.stream import ByteStream
 from socks6.proxy.worker import ServerWorker
 from tests.kit.calls import Call, Calls
 from tests.kit.challenge import ChallengeClient
 from tests.kit.loops import Run
-from tests.kit.memory import memory_stream_pair
+from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
-from tests.kit.proxied import USERS, proxied
-from tests.kit.session_proxy import BASE, SessionProxy, in_sessions
+from tests.kit.proxied import USERS, proxied, scripted
+from tests.kit.session_proxy import BASE, SessionProxy, fast_opening, in_sessions
 from tests.kit.streams import until
 
 
@@ -347,5 +361,305 @@ def test_secrets_show_nowhere(run: Run) -> None:
             assert "secret" not in told
             assert str(BASE) not in told
         assert {type(option) for option in proxy.asked[1].options} >= {IdempotenceExpenditure}
+
+    run(scene())
+
+
+MOST_TURNS: Final = 200  # of the loop, that any of these calls takes
+
+
+class Hesitant(MemoryStream):
+    """A stream whose every call takes a turn of the loop before and after: it can be cancelled there."""
+
+    __slots__ = ()
+
+    def __init__(self, stream: ByteStream) -> None:
+        assert isinstance(stream, MemoryStream)
+        super().__init__(incoming=stream._incoming, outgoing=stream._outgoing)
+
+    @override
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await asyncio.sleep(0)
+        return await super().receive(max_bytes)
+
+    @override
+    async def send(self, data: bytes | memoryview) -> None:
+        await asyncio.sleep(0)
+        await super().send(data)
+        await asyncio.sleep(0)
+
+    @override
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)
+        await super().aclose()
+        await asyncio.sleep(0)
+
+
+async def connect(client: Client) -> None:
+    async with await client.connect("example.com", 80, initial_data=b"hello", idempotent=True) as stream:
+        await stream.send(b"more")
+
+
+async def noop(client: Client) -> None:
+    await client.noop()
+
+
+async def open_session(client: Client) -> None:
+    await client.open_session()
+
+
+async def leave(client: Client) -> None:
+    await client.open_session()
+    await client.aclose()
+
+
+async def cancelled_after(turns: int, call: Coroutine[object, object, None]) -> bool:
+    """Cancel a call after so many turns of the loop; return whether it was still under way."""
+    task = asyncio.create_task(call)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+    return task.cancelled()
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["new", "within"])
+@pytest.mark.parametrize("call", [connect, noop, open_session, leave])
+def test_whenever_a_call_is_cancelled_nothing_of_it_is_left(
+    run: Run, call: Callable[[Client], Coroutine[object, object, None]], before: bool
+) -> None:
+    async def attempt(turns: int) -> bool:
+        proxy = SessionProxy(window=4)
+        ends: list[ByteStream] = []
+        async with asyncio.TaskGroup() as group:
+
+            async def dial() -> ByteStream:
+                ours, theirs = memory_stream_pair()
+                ends.append(Hesitant(ours))
+                group.create_task(proxy.serve(theirs))
+                return ends[-1]
+
+            client = Client("socks6://alice:secret@memory", dial=dial, timeout=5.0)
+            if before:
+                await client.open_session()
+            interrupted = await cancelled_after(turns, call(client))
+            for end in ends:
+                with pytest.raises(OSError, match="closed"):
+                    end.receive_nowait(1)
+            stream = await client.connect("example.com", 80, idempotent=True)
+            stream.abort()
+            assert proxy.tokens(), "the client has no tokens any more"
+            assert len(proxy.tokens()) == len(set(proxy.tokens()))
+            session = client._requester.session._live
+            assert session is not None
+            assert (session.leases, session.spending) == (0, 0)
+            session.unsettled_until = 0.0  # a call that came to its end closed a stream only just
+            await client.aclose()
+            assert session.option.id in proxy.torn_down
+        return interrupted
+
+    async def scene() -> None:
+        for turns in range(MOST_TURNS):
+            if not await attempt(turns):
+                return
+        raise AssertionError("the call takes longer")
+
+    run(scene())
+
+
+def test_the_session_is_torn_down_without_a_password(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy) as client:
+            await client.noop()
+        assert len(proxy.torn_down) == 1
+        assert proxy.kinds() == {SessionId, SessionTeardown}
+        assert proxy.asked[-1].command == Command.NOOP
+        await client.aclose()
+        assert len(proxy.asked) == 2
+
+    run(scene())
+
+
+def test_while_a_stream_is_open_the_session_is_left_alone(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy) as client:
+            stream = await client.connect("example.com", 80)
+        assert not proxy.torn_down
+        stream.abort()
+        stream.abort()
+
+    run(scene())
+
+
+def test_what_was_closed_just_now_may_still_be_under_way(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy) as client, await client.connect("example.com", 80) as stream:
+            await stream.send(b"last words")
+        assert not proxy.torn_down
+
+    run(scene())
+
+
+def test_a_detached_socket_counts_as_open(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with fast_opening(proxy) as client:
+            stream = await client.connect("example.com", 80)
+            detached = stream.detach_socket()
+            detached.close()
+            await client.aclose()
+            assert not proxy.torn_down
+
+    run(scene())
+
+
+def test_a_transport_may_outlive_the_client(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with fast_opening(proxy) as client:
+            _, writer = await client.open_connection("example.com", 80)
+            await client.aclose()
+            assert not proxy.torn_down
+            writer.write(b"still here")
+            assert await proxy.ends[-1].receive() == b"still here"
+            writer.close()
+
+    run(scene())
+
+
+def test_a_close_waits_no_longer_than_it_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks6.client.requester.TEARDOWN_SECONDS", 0.01)
+
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy) as client:
+            await client.noop()
+
+            async def silent() -> ByteStream:
+                ends.append(memory_stream_pair())
+                return ends[-1][0]
+
+            ends: list[tuple[ByteStream, ByteStream]] = []
+            client._requester._connector._dial = silent
+        assert len(ends) == 1
+
+    run(scene())
+
+
+def test_a_close_raises_nothing_when_the_proxy_is_gone(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy) as client:
+            await client.noop()
+
+            async def nowhere() -> ByteStream:
+                raise ConnectionRefusedError
+
+            client._requester._connector._dial = nowhere
+
+    run(scene())
+
+
+@pytest.mark.parametrize("code", range(1, 12))
+def test_every_reply_code_has_its_exception(run: Run, code: int) -> None:
+    async def scene() -> None:
+        async with proxied(ServerWorker(outbound=ScriptedOutbound(operation_failure(code, "")))) as client:
+            with pytest.raises(OperationFailed) as caught:
+                await client.connect("example.com", 80)
+            assert caught.value.code == code
+            assert type(caught.value) is type(operation_failure(code, ""))
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("address", "reporter"),
+    [
+        ("01 0a000101", "10.0.1.1"),
+        ("04 fd000001000000000000000000000001", "fd00:1::1"),
+        ("01 00000000", None),
+        ("04 00000000000000000000000000000000", None),
+        ("03 03 616200", None),
+    ],
+)
+def test_reply_06_tells_the_router(run: Run, address: str, reporter: str | None) -> None:
+    async def scene() -> None:
+        replies = bytes.fromhex(f"06 00 0000  06 06 0000 0000 00 {address}")
+        async with scripted(replies) as client:
+            with pytest.raises(TtlExpired) as caught:
+                await client.connect("a.example", 22)
+            assert caught.value.reporter == reporter
+            assert (f" at {reporter}" in caught.value.reason) is (reporter is not None)
+
+    run(scene())
+
+
+def test_other_failures_tell_no_router(run: Run) -> None:
+    async def scene() -> None:
+        async with scripted(bytes.fromhex("06 00 0000  06 04 0000 0000 00 01 0a000101")) as client:
+            with pytest.raises(OperationFailed, match=r"host unreachable$"):
+                await client.connect("a.example", 22)
+
+    run(scene())
+
+
+def test_a_reply_code_is_the_matching_os_error(run: Run) -> None:
+    async def scene() -> None:
+        async with proxied(ServerWorker(outbound=ScriptedOutbound(ConnectionRefused("")))) as client:
+            with pytest.raises(ConnectionRefusedError):
+                await client.connect("example.com", 80)
+
+    run(scene())
+
+
+def test_no_acceptable_method_is_told(run: Run) -> None:
+    async def scene() -> None:
+        async with scripted(bytes.fromhex("06 01 0008 0003 0008 ff 000000")) as client:
+            with pytest.raises(AuthenticationFailed, match="no acceptable method"):
+                await client.noop()
+
+    run(scene())
+
+
+def test_a_proxy_of_another_version_is_told(run: Run) -> None:
+    async def scene() -> None:
+        async with scripted(b"\x05") as client:
+            with pytest.raises(VersionMismatch):
+                await client.noop()
+        async with scripted(b"\x06") as client:
+            with pytest.raises(VersionMismatch, match="version 6"):
+                await client.noop()
+
+    run(scene())
+
+
+def test_a_proxy_that_talks_rubbish_is_told(run: Run) -> None:
+    async def scene() -> None:
+        async with scripted(bytes.fromhex("06 00 ffff")) as client:
+            with pytest.raises(RemoteProtocolError):
+                await client.noop()
+
+    run(scene())
+
+
+def test_a_proxy_that_goes_away_is_told(run: Run) -> None:
+    async def scene() -> None:
+        async with scripted(bytes.fromhex("06 00 0000")) as client:
+            with pytest.raises(ProxyUnreachable, match="operation reply"):
+                await client.noop()
+
+    run(scene())
+
+
+def test_what_follows_the_replies_stays_in_the_stream(run: Run) -> None:
+    async def scene() -> None:
+        replies = bytes.fromhex("06 00 0000  06 00 0000 1267 00 01 c0000201")
+        async with scripted(replies + b"hello") as client, await client.connect("a.example", 22) as stream:
+            assert await stream.receive() == b"hello"
 
     run(scene())

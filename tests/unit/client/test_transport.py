@@ -1,11 +1,13 @@
-"""Transports over proxied streams: plain sockets and others, with TLS and without."""
+"""Transports over a proxied stream, with TLS and without."""
 
 import asyncio
 import gc
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
@@ -32,6 +34,7 @@ from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.proxied import LOOPBACK, as_alice, echoing, local_worker, proxied
 from tests.kit.quic import joined as quic_joined
 from tests.kit.streams import closing, turns, until
+from tests.kit.transports import TRANSPORTS, serving
 
 Opening: TypeAlias = "asyncio.Task[tuple[asyncio.Transport, asyncio.Protocol]]"
 
@@ -564,3 +567,38 @@ async def until_steps(steps: int, task: "asyncio.Task[Any]") -> None:
         if task.done():
             return
         await asyncio.sleep(0)
+
+
+def epolls() -> int:
+    """Return how many epolls this process has."""
+    found = 0
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found += "eventpoll" in os.readlink(Path("/proc/self/fd", number))
+        except OSError:  # the one that the folder was read with
+            continue
+    return found
+
+
+async def talk(client: Client, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to an echo, and hear it."""
+    reader, writer = await client.open_connection("127.0.0.1", port)
+    assert await reader.readexactly(6) == b"hello "
+    return reader, writer
+
+
+def test_one_client_has_one_epoll_for_all_of_them(run: Run, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with serving(TRANSPORTS["TLS"](tmp_path)) as url, echoing() as port:
+            async with Client(url) as client:
+                talks = [await talk(client, port)]
+                before = epolls()
+                talks += [await talk(client, port) for _ in range(3)]
+                assert epolls() == before
+                for reader, writer in talks:
+                    writer.write_eof()
+                    assert await reader.read() == b""
+                    writer.close()
+            await until(lambda: epolls() < before)
+
+    run(play())
