@@ -1,7 +1,7 @@
 """Who gives way when connections are short: the source with the most, the oldest first."""
 
 import socket
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Final, Generic, NamedTuple, TypeVar
 
 MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
@@ -49,6 +49,10 @@ class ClientsByNetwork(Generic[KeyT]):
 
     def __len__(self) -> int:
         return len(self._networks)
+
+    def __iter__(self) -> Iterator[KeyT]:
+        """Iterate over the keys, the oldest first."""
+        return iter(self._networks)
 
     def add(self, key: KeyT, host: str) -> None:
         """Add a key, the youngest now, that is not there."""

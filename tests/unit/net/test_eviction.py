@@ -37,6 +37,12 @@ def test_networks_are_those_of_the_address(host: str, networks: tuple[str, str, 
     assert networks_of(host) == Networks(*map(bytes.fromhex, networks))
 
 
+def test_keys_are_listed_from_the_oldest_on() -> None:
+    crowd = crowd_of(["192.0.2.1", "192.0.2.2", "192.0.2.1"])
+    crowd.discard(1)
+    assert list(crowd) == [0, 2]
+
+
 def test_local_clients_are_all_of_one_network() -> None:
     assert networks_of("") == NO_NETWORKS
 

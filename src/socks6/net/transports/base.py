@@ -125,9 +125,7 @@ class Transport:
 
     encrypted: bool = False  # a listener needs a certificate; URLs say what is to be known of the other side
     at_path: bool = False  # URLs name a file, not a host
-    datagrams: str = (
-        ""  # what carries datagrams beside it: "datagram" (plain UDP), "dtls", "quic"; "" for nothing
-    )
+    datagrams: str = ""  # what carries these beside it: "datagram" (plain UDP), "dtls", "quic"; or nothing
     protocols: tuple[str, ...] = ()  # what may be spoken over it; () for everything
 
     @property

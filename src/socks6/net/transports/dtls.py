@@ -106,9 +106,7 @@ def _client_hello(reader: Reader) -> ClientHello:
     return ClientHello(sequence=sequence, random=random, cookie=body.take(body.u8()))
 
 
-FLIGHT: Final = (
-    1232  # bytes of a handshake's datagrams: what IPv6 takes on every path (RFC 8200 §5), less headers
-)
+FLIGHT: Final = 1232  # bytes of a handshake's datagrams: what IPv6 takes on every path (RFC 8200 §5)
 OVERHEAD: Final = 64  # more than a record adds to its data
 DRAIN: Final = 65536
 

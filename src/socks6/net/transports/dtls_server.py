@@ -84,16 +84,8 @@ class DtlsPeer:
     """A client's DTLS connection: the path of associations, however many datagrams it carries."""
 
     __slots__ = (
-        "_lost",
-        "_server",
-        "conversation",
-        "ended",
-        "place",
-        "random",
-        "started",
-        "successor",
-        "user",
-    )
+        "_lost", "_server", "conversation", "ended", "place", "random", "started", "successor", "user",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -115,17 +107,14 @@ class DtlsPeer:
 
     @property
     def port(self) -> socket.socket:
-        """See `ClientPath.port`."""
         return self._server.port.sock
 
     @property
     def source(self) -> SocketAddress:
-        """See `ClientPath.source`."""
         return self.place[0]
 
     @property
     def local(self) -> bytes:
-        """See `ClientPath.local`."""
         return self.place[1]
 
     @property
@@ -134,14 +123,12 @@ class DtlsPeer:
         return bool(self._lost)
 
     def send(self, message: bytes, control: Control) -> bool:
-        """See `ClientPath.send`. Messages that no record can hold do not go."""
         if len(message) > MOST_DATA:
             return False
         encrypted = self.conversation.encrypt(message)
         return bool(encrypted) and self._server.port.send(encrypted, self.place[0], control=control)
 
     def join(self, user: str, lost: OnLost) -> bool:
-        """See `ClientPath.join`: it must be the same user's, and still there."""
         if self.ended or user != self.user:
             return False
         self._lost.append(lost)
@@ -149,7 +136,6 @@ class DtlsPeer:
         return True
 
     def leave(self, lost: OnLost) -> None:
-        """See `ClientPath.leave`."""
         if lost in self._lost:
             self._lost.remove(lost)
             if not self.joined and not self.ended:
@@ -298,7 +284,6 @@ class DtlsServer(ArrivalReceiver):
         return bool(messages)
 
     def _went_on(self, peer: DtlsPeer, now: float, *, settled: bool = False) -> None:
-        """See how far a conversation has come."""
         conversation = peer.conversation
         self._flush(peer)
         if conversation.failure is not None:

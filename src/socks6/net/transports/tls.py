@@ -101,12 +101,8 @@ def _offered(hello: Reader) -> tuple[str, ...]:
 # 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0020).
 PIECE: Final = 65536
 RECORD: Final = 16384  # what OpenSSL gives at a time at the most
-RECORDS: Final = (
-    64  # decrypted at a time: 3 µs each, however short, so a peer's records of one byte cost 0.2 ms
-)
-VAIN: Final = (
-    4  # pieces in a row that make no byte, but key updates and the like, before others get their turn
-)
+RECORDS: Final = 64  # decrypted at a time, at 3 µs each: records of one byte cost others 0.2 ms at the most
+VAIN: Final = 4  # pieces in a row without a byte, but key updates and the like: then others have a turn
 MOST_UNREAD: Final = 16  # pieces thrown away by a close, so that it does not reset the connection
 MOST_UNSENT: Final = 4 * PIECE  # that OpenSSL may have to say by itself while the peer takes nothing
 
@@ -190,21 +186,9 @@ class TlsStream:
     """
 
     __slots__ = (
-        "_accepted",
-        "_at_end",
-        "_closed",
-        "_dry",
-        "_ended",
-        "_make",
-        "_plain",
-        "_raw",
-        "_sends",
-        "_session",
-        "_short",
-        "_unsent",
-        "_unwanted",
-        "turns",
-    )
+        "_accepted", "_at_end", "_closed", "_dry", "_ended", "_make", "_plain",
+        "_raw", "_sends", "_session", "_short", "_unsent", "_unwanted", "turns",
+    )  # fmt: skip
 
     def __init__(self, raw: PollableStream, conversation: TlsSession | Callable[[], TlsSession]) -> None:
         """`conversation` may be what makes it: `handshake` calls that when the peer has said something."""

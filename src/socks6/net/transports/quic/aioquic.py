@@ -44,7 +44,6 @@ from socks6.net.transports.quic.engine import (
     MAX_STREAMS,
     PACKET,
     STREAM_WINDOW,
-    Backend,
     CidIssued,
     CidRetired,
     ClientParameters,
@@ -52,7 +51,6 @@ from socks6.net.transports.quic.engine import (
     FrameArrived,
     HandshakeDone,
     PingAnswered,
-    QuicEngine,
     ServerIdentity,
     ServerParameters,
     StreamBytes,
@@ -259,7 +257,7 @@ class AioquicConnection(QuicConnection):
 FRAMES_FED: Final = 64  # DATAGRAM frames that the library may hold
 
 
-class AioquicEngine(QuicEngine):
+class AioquicEngine:
     """One connection by aioquic."""
 
     stalled = False
@@ -271,58 +269,47 @@ class AioquicEngine(QuicEngine):
         self._told = False  # that the connection is over
 
     @property
-    @override
     def cid(self) -> bytes:
         cid: bytes = self._connection.host_cid
         return cid
 
     @property
-    @override
     def certificate(self) -> bytes:
         certificate = self._connection.tls._peer_certificate  # noqa: SLF001 - there is no other way
         return b"" if certificate is None else certificate.public_bytes(Encoding.DER)
 
     @property
-    @override
     def issuers(self) -> Sequence[bytes]:
         chain = self._connection.tls._peer_certificate_chain  # noqa: SLF001 - there is no other way
         return [issuer.public_bytes(Encoding.DER) for issuer in chain or ()]
 
     @property
-    @override
     def unanswered_probes(self) -> int:
         return self._connection.unanswered_probes
 
     @property
-    @override
     def quiet(self) -> bool:
         return self._connection.quiet
 
     @property
-    @override
     def credit_blocked(self) -> bool:
         return self._connection.credit_blocked
 
     @property
-    @override
     def round_trip(self) -> float:
         return self._connection.round_trip
 
     @property
-    @override
     def largest_frame(self) -> int:
         return max(0, min(self._connection.peers_largest_frame, PACKET - DATAGRAM_OVERHEAD))
 
     @property
-    @override
     def room_for_frames(self) -> bool:
         return self._connection.frames_waiting < FRAMES_FED
 
-    @override
     def connect(self, address: SocketAddress, now: float) -> None:
         self._connection.connect(address, now)
 
-    @override
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         for start in range(0, len(data), size):
             if self._connection.end is not None:
@@ -330,21 +317,17 @@ class AioquicEngine(QuicEngine):
             packet = data[start : start + size]
             self._guarded(functools.partial(self._connection.receive_datagram, packet, address, now))
 
-    @override
     def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
         packets: list[tuple[bytes, SocketAddress]] = []
         self._guarded(lambda: packets.extend(self._connection.datagrams_to_send(now)))
         return packets
 
-    @override
     def timer(self) -> float | None:
         return None if self._connection.released else self._connection.get_timer()
 
-    @override
     def handle_timer(self, now: float) -> None:
         self._guarded(lambda: self._connection.handle_timer(now))
 
-    @override
     def next_event(self) -> Event | None:
         while (event := self._connection.next_event()) is not None:
             translated = self._translate(event)
@@ -356,59 +339,45 @@ class AioquicEngine(QuicEngine):
         failed, self._failed = self._failed, None
         return failed
 
-    @override
     def open_stream(self) -> int | None:
         return self._connection.open_stream()
 
-    @override
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
         self._or_gone(lambda: self._connection.give(stream_id, bytes(data), ended=ended))
 
-    @override
     def unsent(self, stream_id: int | None = None) -> int:
         return self._connection.unsent(stream_id)
 
-    @override
     def unacknowledged(self, stream_id: int) -> int:
         return self._connection.unacknowledged(stream_id)
 
-    @override
     def consumed(self, stream_id: int, size: int) -> None:
         self._connection.was_read(stream_id, size)
 
-    @override
     def reset(self, stream_id: int, code: int) -> None:
         self._or_gone(lambda: self._connection.take_back(stream_id, code))
 
-    @override
     def stop(self, stream_id: int, code: int) -> None:
         self._or_gone(lambda: self._connection.stop_stream(stream_id, code))
 
-    @override
     def send_frame(self, data: bytes) -> None:
         self._connection.send_datagram_frame(data)
 
-    @override
     def ping(self, number: int = 0) -> None:
         self._connection.send_ping(number)
 
-    @override
     def change_cid(self) -> None:
         self._connection.change_connection_id()
 
-    @override
     def close(self, code: int, reason: str) -> None:
         self._connection.close(error_code=code, reason_phrase=reason)
 
-    @override
     def trust(self) -> None:
         self._connection.trust()
 
-    @override
     def suspect(self) -> None:
         self._connection.guard.suspect()
 
-    @override
     def release(self) -> None:
         self._connection.release()
 
@@ -438,7 +407,7 @@ class AioquicEngine(QuicEngine):
             raise ConnectionError(f"the stream is over: {error}") from error
 
 
-class AioquicBackend(Backend):
+class AioquicBackend:
     """aioquic. Its server asks for no client certificates, whatever is said."""
 
     name = "aioquic"
@@ -447,7 +416,6 @@ class AioquicBackend(Backend):
     def __init__(self) -> None:
         logging.getLogger("quic").setLevel(logging.CRITICAL)  # it tells of every connection
 
-    @override
     def client(self, terms: ClientParameters) -> AioquicEngine:
         configuration = QuicConfiguration(
             is_client=True,
@@ -464,7 +432,6 @@ class AioquicBackend(Backend):
             AioquicConnection(configuration=configuration, session_ticket_handler=terms.on_ticket)
         )
 
-    @override
     def server(self, terms: ServerParameters) -> AioquicEngine:
         configuration = QuicConfiguration(
             is_client=False, alpn_protocols=[terms.alpn], idle_timeout=terms.idle_timeout
@@ -486,11 +453,9 @@ class AioquicBackend(Backend):
         connection.tell_reset_token(terms.reset_token)
         return AioquicEngine(connection)
 
-    @override
     def check(self, identity: ServerIdentity) -> None:
         _identify(QuicConfiguration(is_client=False), identity)
 
-    @override
     def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
         pair = CryptoPair()
         pair.setup_initial(destination, is_client=False, version=QuicProtocolVersion.VERSION_1)
@@ -500,7 +465,6 @@ class AioquicBackend(Backend):
             return False
         return True
 
-    @override
     def retry_packet(
         self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
     ) -> bytes:

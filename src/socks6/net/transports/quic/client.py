@@ -14,8 +14,6 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from typing_extensions import override
-
 from socks6.errors import CertificateRefused, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.net.datagrams.poller import FAILED, DatagramPoller
@@ -38,7 +36,6 @@ from socks6.net.transports.quic.engine import (
     Terminated,
     Ticket,
 )
-from socks6.net.transports.quic.pump import PacketTransport
 
 BATCH: Final = 32  # pieces taken from the socket before others have their turn
 ROOM: Final = 64
@@ -49,12 +46,10 @@ WAY_GONE: Final = frozenset((  # why it does not: there is no way from our addre
     errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV,
     errno.EPERM, errno.EACCES,
 ))  # fmt: skip
-NETWORK_CHANGED: Final = (
-    errno.ENETRESET
-)  # what a connection ends with that has not begun when its way is lost
+NETWORK_CHANGED: Final = errno.ENETRESET  # of a connection whose way is lost while it begins
 
 
-class ClientSocket(PacketTransport):
+class ClientSocket:
     """Carries the packets of one connection."""
 
     def __init__(self, address: SocketAddress) -> None:
@@ -72,12 +67,10 @@ class ClientSocket(PacketTransport):
         self._changes = NetworkChanges(self._look, self._poller)
 
     @property
-    @override
     def local(self) -> Endpoint:
         return self._local
 
     @property
-    @override
     def sock(self) -> socket.socket:
         return self._socket
 
@@ -86,8 +79,7 @@ class ClientSocket(PacketTransport):
         self._connection = connection
         connection.on_over = self._leave
 
-    @override
-    def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
+    def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:  # noqa: ARG002 - it is connected
         if self._socket.fileno() >= 0:
             self._sender.send(packets, None, [])
             self._count_probes()

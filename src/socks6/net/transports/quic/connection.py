@@ -47,9 +47,7 @@ ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left 
 LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
 CROWDED: Final = UNREAD // 4  # bytes that nobody here has read: more, and streams may have to wait for others
 BLOCKED: Final = 0.1  # seconds without credit for bytes that want to leave: then new requests had better, too
-UNANSWERED: Final = (
-    3  # probes in a row, the last one from a new socket: then new requests had better go elsewhere
-)
+UNANSWERED: Final = 3  # probes in a row, the last from a new socket: then new requests go elsewhere
 GONE: Final = 10.0  # seconds of silence, and so many probes unanswered: then the peer is not there any more
 ANSWER_SECONDS: Final = 2.0  # that the peer gets to show that it is there
 INTERNAL: Final = 2  # the code of a fault of ours
@@ -198,7 +196,6 @@ class QuicStream:
             self._give(b"", ended=True)
 
     async def aclose(self) -> None:
-        """See `ByteStream.aclose`."""
         if self._closed:
             return
         if not self._ended and self._sending_failure is None:
@@ -372,9 +369,7 @@ class QuicConnection:
         self._peer_ids = PeerStreamIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
         self._arrived: deque[QuicStream] = deque()
-        self._full: dict[
-            int, tuple[int, float]
-        ] = {}  # streams whose senders wait: unsent bytes, and since when
+        self._full: dict[int, tuple[int, float]] = {}  # whose senders wait: unsent bytes, and since when
         self._starved_since: float | None = None
         self._frames = FrameQueue(core)
         self._frame_room = Condition()
@@ -419,12 +414,10 @@ class QuicConnection:
 
     @property
     def carrier_socket(self) -> socket.socket:
-        """See MultiplexedConnection."""
         return self._road.sock
 
     @property
     def protection(self) -> Protection:
-        """See ByteStream."""
         return Protection.ENCRYPTED
 
     @property
@@ -486,13 +479,11 @@ class QuicConnection:
 
     @property
     def largest_frame(self) -> int:
-        """See MultiplexedConnection."""
         return self.core.largest_frame
 
     # Streams.
 
     async def accept(self) -> QuicStream:
-        """See MultiplexedConnection."""
         while not self._arrived:
             self._check_open()
             await self._watchers.wait()
@@ -509,7 +500,6 @@ class QuicConnection:
         return stream
 
     async def open(self) -> QuicStream:
-        """See MultiplexedConnection."""
         while (stream := self.open_nowait()) is None:
             await self._openers.wait()
         return stream
@@ -519,13 +509,11 @@ class QuicConnection:
         self._refusing = True
 
     def allow_peer_streams(self, wanted: bool) -> None:
-        """See MultiplexedConnection."""
         self._refusing = not wanted
         while self._refusing and self._arrived:
             self._arrived.popleft().abort()
 
     async def wait_handshake_confirmed(self) -> None:
-        """See MultiplexedConnection."""
         while self.handshake is None:
             self._check_open()
             await self._watchers.wait()
@@ -533,18 +521,15 @@ class QuicConnection:
     # DATAGRAM frames.
 
     def set_frame_sink(self, sink: FrameSink | None) -> None:
-        """See MultiplexedConnection."""
         self._sink = sink
 
     def send_frame(self, data: bytes) -> bool:
-        """See MultiplexedConnection."""
         if self.over is not None or not self._frames.put(data):
             return False
         self._pump.flush_soon()
         return True
 
     async def wait_frame_room(self) -> None:
-        """See MultiplexedConnection."""
         while self._frames.size > HALF or self.over is not None:
             self._check_open()
             await self._frame_room.wait()
@@ -567,7 +552,6 @@ class QuicConnection:
             self.close()
 
     def close(self, code: int = CLOSED, reason: str = "") -> None:
-        """See MultiplexedConnection."""
         if self.over is None:
             self.ended_here = True
             self.core.close(code, reason)
@@ -603,7 +587,6 @@ class QuicConnection:
         self.close(INTERNAL, reason)
 
     def trust(self) -> None:
-        """See MultiplexedConnection."""
         self.core.trust()
         self._pump.flush_soon()
 
@@ -690,23 +673,19 @@ class QuicConnection:
 
     @property
     def kept_alive(self) -> bool:
-        """See Owner."""
         return bool(self._streams) and self.over is None
 
     @property
     def wanted_at(self) -> float | None:
-        """See Owner."""
         times = [time for time in (self._unused_by, self._look_at, self._gone_at) if time is not None]
         return min(times, default=None)
 
     def before_packets(self) -> None:
-        """See Owner."""
         self._frames.feed()
         if self._frame_room and self._frames.size <= HALF:
             self._frame_room.wake()
 
     def after_packets(self, now: float, *, sent: bool) -> None:
-        """See Owner."""
         if sent and self._frames.size and self.core.room_for_frames:
             self._pump.flush_soon()
         self._take_events()

@@ -5,6 +5,7 @@ Each library is an extra, and is imported when it is wanted.
 
 import importlib
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,8 @@ from socks6.net.sockets import SocketAddress
 
 ALPN: Final = "socks6"
 CID_SIZE: Final = 8  # of the connection ids that we choose
-DATAGRAM_OVERHEAD: Final = (
-    44  # of a packet with one DATAGRAM frame: a larger one blocks its connection for ever
-)
-PACKET: Final = (
-    1350  # bytes of a server's packets, as Chrome's were for years; clients may find out that more pass
-)
+DATAGRAM_OVERHEAD: Final = 44  # of a packet with one DATAGRAM frame: a larger one blocks its connection
+PACKET: Final = 1350  # bytes of a server's packets, as Chrome's; clients may find that more pass
 MAX_FRAME: Final = 65_536  # of the peer's DATAGRAM frames
 MAX_STREAMS: Final = 2_000  # of the peer, at the same time
 STREAM_WINDOW: Final = 1 << 21  # bytes of one stream that may be on their way to us
@@ -30,6 +27,8 @@ CONNECTION_WINDOW: Final = 1 << 22
 UNREAD: Final = 1 << 22  # bytes of a connection that nobody here has read yet: then we take no more
 UNREAD_FOR_OTHERS: Final = 3 * UNREAD  # with what has to be taken to get at other streams' bytes behind them
 ALERT: Final = 0x100  # QUIC's error codes for TLS's alerts begin here (RFC 9001 §4.8)
+
+MAX_TICKETS: Final = 10_000  # beyond, the oldest go: their clients shake hands in full
 
 Ticket: TypeAlias = object
 """What a later connection can go on with; each library has its own."""
@@ -228,14 +227,20 @@ class ServerIdentity:
     key: bytes
 
 
-class TicketBox(Protocol):
-    """Keeps the tickets that a server has given out; each can be used once."""
+class TicketStore:
+    """A server's session tickets, each good for one connection: a replayed first flight finds its ticket used."""
+
+    def __init__(self, size: int = MAX_TICKETS) -> None:
+        self._size = size
+        self._tickets: OrderedDict[bytes, Ticket] = OrderedDict()
 
     def put(self, name: bytes, ticket: Ticket) -> None:
-        """Keep a ticket."""
+        self._tickets[name] = ticket
+        if len(self._tickets) > self._size:
+            self._tickets.popitem(last=False)
 
     def take(self, name: bytes) -> Ticket | None:
-        """Return a ticket, and forget it; None if there is no such one, or no more."""
+        return self._tickets.pop(name, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +263,7 @@ class ServerParameters:
     """How a server accepts a connection."""
 
     identity: ServerIdentity
-    tickets: TicketBox
+    tickets: TicketStore
     first_cid: bytes  # what the client first called us: before a Retry, if there was one
     retry_cid: bytes | None = None  # what our Retry said that we are called
     reset_token: Callable[[bytes], bytes]  # of what we are called first

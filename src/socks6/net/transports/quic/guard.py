@@ -17,9 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-EXCESSIVE: Final = (
-    0x10  # the code of connections that are closed for it: none of RFC 9000 §20.1, so an application's
-)
+EXCESSIVE: Final = 0x10  # the code of connections that are closed for it: an application's (RFC 9000 §20.1)
 INITIAL: Final = 0  # the kinds of packets, as both libraries number them
 HANDSHAKE: Final = 2
 APPLICATION: Final = 3
@@ -48,14 +46,11 @@ class Allowance:
 
 
 STRANGER: Final = Allowance(frames=1_024, frames_a_second=128, pieces=256, ids=32)
-SUSPECT: Final = Allowance(
-    frames=192, frames_a_second=64, pieces=64, ids=16
-)  # a stranger, enough to be let in
+# a stranger from an offender's source: enough to be let in
+SUSPECT: Final = Allowance(frames=192, frames_a_second=64, pieces=64, ids=16)
 TRUSTED: Final = Allowance(frames=16_384, frames_a_second=1_024, pieces=4_096, ids=1_024)
 
-OFFENCES: Final = (
-    3  # connections of one source that were closed for their frames: then its strangers may less
-)
+OFFENCES: Final = 3  # connections of one source closed for their frames: then its strangers may do less
 OFFENDED_SECONDS: Final = 30.0  # and for how long, from the last one on
 OFFENDERS: Final = 1_024  # sources that are remembered
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -13,7 +13,7 @@ from socks6.errors import ConfigurationError
 from socks6.net.accept import source_of
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort, SharedPorts
 from socks6.net.encryption.contexts import ReloadingContext, TlsParameters
-from socks6.net.places import Places
+from socks6.net.eviction import ClientsByNetwork
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.base import ListenParameters, OpenConnectionListeners, refuse_without_certificate
@@ -27,8 +27,7 @@ from socks6.net.transports.quic.engine import (
     QuicEngine,
     ServerIdentity,
     ServerParameters,
-    Ticket,
-    TicketBox,
+    TicketStore,
     load_backend,
     read_identity,
     unvetted_version,
@@ -45,29 +44,7 @@ from socks6.net.transports.quic.packets import (
     split_by_destination,
     version_negotiation,
 )
-from socks6.net.transports.quic.pump import PacketTransport
 from socks6.net.transports.tcp import listening_addresses, raise_unless_listening
-
-KEPT: Final = 10_000  # beyond, the oldest go: their clients shake hands in full
-
-
-class SingleUseTickets(TicketBox):
-    """Keeps them in the memory of this process."""
-
-    def __init__(self, size: int = KEPT) -> None:
-        self._size = size
-        self._tickets: OrderedDict[bytes, Ticket] = OrderedDict()
-
-    @override
-    def put(self, name: bytes, ticket: Ticket) -> None:
-        self._tickets[name] = ticket
-        if len(self._tickets) > self._size:
-            self._tickets.popitem(last=False)
-
-    @override
-    def take(self, name: bytes) -> Ticket | None:
-        return self._tickets.pop(name, None)
-
 
 HANDSHAKE_SECONDS: Final = 10.0
 RETRY_FROM: Final = 64  # handshakes at the same time; then clients first prove their address
@@ -164,10 +141,10 @@ class QuicListener(ArrivalReceiver):
         self._loop = asyncio.get_running_loop()
         self._tokens = RetryTokens()
         self._resets = StatelessResets(identity().key)
-        self._tickets = SingleUseTickets()
-        self._by_cid: dict[bytes, _Guest] = {}
-        self._guests: dict[_Guest, None] = {}
-        self._handshakes: Places[_Guest] = Places(MAX_HANDSHAKES)
+        self._tickets = TicketStore()
+        self._by_cid: dict[bytes, _AcceptedConnection] = {}
+        self._connections: dict[_AcceptedConnection, None] = {}
+        self._handshakes: ClientsByNetwork[_AcceptedConnection] = ClientsByNetwork()
         self._ready: deque[QuicConnection] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -187,7 +164,7 @@ class QuicListener(ArrivalReceiver):
     @property
     def connections(self) -> int:
         """How many connections there are, those that are shaking hands included."""
-        return len(self._guests)
+        return len(self._connections)
 
     async def accept(self) -> QuicConnection:
         """Wait for the next connection. Raises OSError once the listener is closed."""
@@ -202,10 +179,10 @@ class QuicListener(ArrivalReceiver):
     def stop(self) -> None:
         """Accept nobody any more; those who are here stay. Idempotent."""
         self.closed = True
-        for guest in list(self._handshakes):
-            guest.connection.abort()
-        for guest in self._guests:
-            guest.connection.refuse_streams()
+        for accepted in list(self._handshakes):
+            accepted.connection.abort()
+        for accepted in self._connections:
+            accepted.connection.refuse_streams()
         self._wake()
 
     async def aclose(self) -> None:
@@ -215,39 +192,38 @@ class QuicListener(ArrivalReceiver):
             return
         self._over = True
         async with asyncio.TaskGroup() as group:
-            for guest in list(self._guests):
-                group.create_task(guest.connection.aclose())
+            for accepted in list(self._connections):
+                group.create_task(accepted.connection.aclose())
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.port.close()
 
     @override
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
-        """See Receiver."""
-        touched: dict[_Guest, None] = {}
+        touched: dict[_AcceptedConnection, None] = {}
         for arrival in arrivals:
             for part in _by_connection(arrival):
-                guest = self._hand_in(part)
-                if guest is not None:
-                    touched[guest] = None
-        for guest in touched:
-            guest.connection.batch_ended()
-            self._look_at(guest)
+                accepted = self._hand_in(part)
+                if accepted is not None:
+                    touched[accepted] = None
+        for accepted in touched:
+            accepted.connection.batch_ended()
+            self._look_at(accepted)
 
-    def _hand_in(self, arrival: Arrival) -> "_Guest | None":
+    def _hand_in(self, arrival: Arrival) -> "_AcceptedConnection | None":
         """Give a connection its packets; return whose they were."""
         header = read_header(arrival.data)
         if header is None:
             return None
-        guest = self._by_cid.get(header.destination) or self._admit(header, arrival)
-        if guest is not None:
-            guest.local_address = arrival.local
-            guest.connection.packets_received(arrival.data, arrival.size, arrival.source)
-        return guest
+        accepted = self._by_cid.get(header.destination) or self._admit(header, arrival)
+        if accepted is not None:
+            accepted.local_address = arrival.local
+            accepted.connection.packets_received(arrival.data, arrival.size, arrival.source)
+        return accepted
 
     # Who comes.
 
-    def _admit(self, header: Header, arrival: Arrival) -> "_Guest | None":
+    def _admit(self, header: Header, arrival: Arrival) -> "_AcceptedConnection | None":
         """Let a new client in, have it prove its address first, or ignore it."""
         first_size = min(arrival.size, len(arrival.data))
         if header.version is None:
@@ -262,21 +238,21 @@ class QuicListener(ArrivalReceiver):
             return None
         return self._welcome(header, arrival) if header.initial else None
 
-    def _welcome(self, header: Header, arrival: Arrival) -> "_Guest | None":
+    def _welcome(self, header: Header, arrival: Arrival) -> "_AcceptedConnection | None":
         """Begin a connection with its first packet, if that is one."""
         now = self._loop.time()
-        known = (
+        token = (
             self._tokens.read(header.token, header.destination, arrival.source, now) if header.token else None
         )
-        if known is None and len(self._handshakes) >= self._retry_from:
+        if token is None and len(self._handshakes) >= self._retry_from:
             self._send_retry(header, arrival)
             return None
         if not self._backend.is_genuine(arrival.data[: header.end], header.destination, header.number_at):
             self.noise += 1
             return None
-        if known is not None and not self._tokens.spend(known, now):
+        if token is not None and not self._tokens.spend(token, now):
             return None
-        return self._let_in(header, arrival, known)
+        return self._let_in(header, arrival, token)
 
     def _reset(self, header: Header, arrival: Arrival, size: int) -> None:
         """Tell a client whose connection is unknown here, since the server was started anew."""
@@ -296,13 +272,13 @@ class QuicListener(ArrivalReceiver):
         )
         self.port.send(packet, arrival.source, arrival.local)
 
-    def _make(self, header: Header, arrival: Arrival, known: RetryTokenPayload | None) -> QuicEngine:
+    def _make(self, header: Header, arrival: Arrival, token: RetryTokenPayload | None) -> QuicEngine:
         core = self._backend.server(
             ServerParameters(
                 identity=self._identity(),
                 tickets=self._tickets,
-                first_cid=known.first_cid if known else header.destination,
-                retry_cid=known.retry_cid if known else None,
+                first_cid=token.first_cid if token else header.destination,
+                retry_cid=token.retry_cid if token else None,
                 reset_token=self._resets.token,
                 alpn=self._alpn,
             )
@@ -311,16 +287,18 @@ class QuicListener(ArrivalReceiver):
             core.suspect()
         return core
 
-    def _let_in(self, header: Header, arrival: Arrival, known: RetryTokenPayload | None) -> "_Guest":
-        core = self._make(header, arrival, known)
-        guest = _Guest(self.port, arrival.local)
-        connection = guest.connection = QuicConnection(core, guest, arrival.source, is_client=False)
+    def _let_in(
+        self, header: Header, arrival: Arrival, token: RetryTokenPayload | None
+    ) -> "_AcceptedConnection":
+        core = self._make(header, arrival, token)
+        accepted = _AcceptedConnection(self.port, arrival.local)
+        connection = accepted.connection = QuicConnection(core, accepted, arrival.source, is_client=False)
         cids = {header.destination, core.cid}
 
         def on_cid(cid: bytes, issued: bool) -> None:
             if issued:
                 cids.add(cid)
-                self._by_cid[cid] = guest
+                self._by_cid[cid] = accepted
             elif len(cids) > 1:
                 cids.discard(cid)
                 self._by_cid.pop(cid, None)
@@ -328,38 +306,40 @@ class QuicListener(ArrivalReceiver):
         def on_over() -> None:
             for cid in cids:
                 self._by_cid.pop(cid, None)
-            self._left(guest)
+            self._left(accepted)
 
         connection.on_cid = on_cid
         connection.on_over = on_over
-        self._guests[guest] = None
+        self._connections[accepted] = None
         for cid in cids:
-            self._by_cid[cid] = guest
-        loser = self._handshakes.enter(guest, arrival.source[0])
+            self._by_cid[cid] = accepted
+        loser = self._handshakes.next_to_evict() if len(self._handshakes) >= MAX_HANDSHAKES else None
+        self._handshakes.add(accepted, arrival.source[0])
         if loser is not None:
+            self._handshakes.discard(loser)
             loser.connection.close(BUSY, "too many handshakes at the same time")
         self._sweep_later()
-        return guest
+        return accepted
 
-    def _left(self, guest: "_Guest") -> None:
+    def _left(self, accepted: "_AcceptedConnection") -> None:
         """Forget a connection that is over, and tell of one that came to nothing."""
-        self._guests.pop(guest, None)
-        self._handshakes.leave(guest)
-        end = guest.connection.terminated
-        if end is not None and (guest.connection.handshake is None or end.code == EXCESSIVE):
-            if guest.connection.handshake is not None:
-                self._offenders.note(source_of(guest.connection.remote.host), self._loop.time())
-            self.on_refused(guest.connection.remote.host, end.reason or f"code {end.code:#x}")
+        self._connections.pop(accepted, None)
+        self._handshakes.discard(accepted)
+        end = accepted.connection.terminated
+        if end is not None and (accepted.connection.handshake is None or end.code == EXCESSIVE):
+            if accepted.connection.handshake is not None:
+                self._offenders.note(source_of(accepted.connection.remote.host), self._loop.time())
+            self.on_refused(accepted.connection.remote.host, end.reason or f"code {end.code:#x}")
 
-    def _look_at(self, guest: "_Guest") -> None:
+    def _look_at(self, accepted: "_AcceptedConnection") -> None:
         """Give a connection out that is worth it by now."""
-        connection = guest.connection
+        connection = accepted.connection
         if connection.handshake is not None:
-            self._handshakes.leave(guest)
-        if connection.over is not None or guest.given:
+            self._handshakes.discard(accepted)
+        if connection.over is not None or accepted.given:
             return
         if connection.handshake is not None or connection.streams:
-            guest.given = True
+            accepted.given = True
             self._ready.append(connection)
             self._wake()
 
@@ -376,11 +356,11 @@ class QuicListener(ArrivalReceiver):
         """End handshakes that take too long."""
         self._sweeper = None
         begun_before = self._loop.time() - HANDSHAKE_SECONDS
-        for guest in list(self._handshakes):
-            if guest.connection.started > begun_before:
+        for accepted in list(self._handshakes):
+            if accepted.connection.started > begun_before:
                 break
-            guest.connection.abort()
-            self._handshakes.leave(guest)
+            accepted.connection.abort()
+            self._handshakes.discard(accepted)
         self._sweep_later()
 
 
@@ -394,7 +374,7 @@ def _by_connection(row: Arrival) -> Iterable[Arrival]:
     return [row._replace(data=row.data[begin:end], size=min(row.size, end - begin)) for begin, end in parts]
 
 
-class _Guest(PacketTransport):
+class _AcceptedConnection:
     """One connection at the port."""
 
     __slots__ = ("_port", "connection", "given", "local_address")
@@ -408,7 +388,6 @@ class _Guest(PacketTransport):
         self.local_address = local_address
 
     @property
-    @override
     def local(self) -> Endpoint:
         listening = endpoint(self._port.sock.getsockname())
         if not self.local_address:
@@ -417,11 +396,9 @@ class _Guest(PacketTransport):
         return Endpoint(socket.inet_ntop(family, self.local_address), listening.port)
 
     @property
-    @override
     def sock(self) -> socket.socket:
         return self._port.sock
 
-    @override
     def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
         if self._port.sock.fileno() >= 0:
             self._port.send_many(packets, remote, self.local_address)

@@ -142,9 +142,7 @@ class StatelessResets:
 
 
 LIFETIME: Final = 10.0  # seconds
-REMEMBERED: Final = (
-    65_536  # tokens that were spent within their lifetime; beyond, the oldest may be spent again
-)
+REMEMBERED: Final = 65_536  # spent tokens; beyond, the oldest may be spent again
 MAC_SIZE: Final = 16
 HEAD: Final = Struct("!dB")  # when it was made, and how long the first id is; then both ids, and the seal
 

@@ -111,9 +111,7 @@ class PeerStreamIds:
 
 
 KEEP_ALIVE: Final = 10.0  # seconds of our silence while there are streams, well below the idle time-out
-UNHEARD: Final = (
-    5.0  # seconds of the peer's silence while there are streams: then it is asked whether it is there
-)
+UNHEARD: Final = 5.0  # seconds of the peer's silence while there are streams: then it is asked
 
 
 class PacketTransport(Protocol):

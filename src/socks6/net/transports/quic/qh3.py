@@ -11,7 +11,6 @@ from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnectionError
 from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
-from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
@@ -24,7 +23,6 @@ from socks6.net.transports.quic.engine import (
     STREAM_WINDOW,
     UNREAD,
     UNREAD_FOR_OTHERS,
-    Backend,
     CidIssued,
     CidRetired,
     ClientParameters,
@@ -32,7 +30,6 @@ from socks6.net.transports.quic.engine import (
     FrameArrived,
     HandshakeDone,
     PingAnswered,
-    QuicEngine,
     ServerIdentity,
     ServerParameters,
     StreamBytes,
@@ -43,9 +40,7 @@ from socks6.net.transports.quic.engine import (
 from socks6.net.transports.quic.guard import EXCESSIVE, ExcessiveFrames
 from socks6.net.transports.quic.qh3_connection import Qh3Connection, opens_initial
 
-CULPRITS: Final = (
-    4  # streams that may have so much unread that giving one up frees more than the news of it brings
-)
+CULPRITS: Final = 4  # streams with so much unread that giving one up frees more than its news brings
 FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
 SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where left alone qh3 takes no Ed25519
     tls.SignatureAlgorithm.ECDSA_SECP256R1_SHA256,
@@ -57,7 +52,7 @@ SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where le
 )
 
 
-class Qh3Engine(QuicEngine):
+class Qh3Engine:
     """One connection by qh3."""
 
     def __init__(self, connection: Qh3Connection) -> None:
@@ -66,9 +61,7 @@ class Qh3Engine(QuicEngine):
         connection.prepare()
         self._unread = 0
         self._unread_of: dict[int, int] = {}  # by stream
-        self._watched: set[int] = (
-            set()
-        )  # who gives one of these up, which much is unread of, stops us sending
+        self._watched: set[int] = set()  # with much unread: a peer that gives one up stops us sending on it
         self._fed = 0
         self._failed: Terminated | None = None
         self._told = False  # that the connection is over
@@ -76,52 +69,43 @@ class Qh3Engine(QuicEngine):
         self._flights: dict[int, tuple[int, int]] = {}  # see `unacknowledged`
 
     @property
-    @override
     def cid(self) -> bytes:
         return self._connection.host_cid
 
     @property
-    @override
     def certificate(self) -> bytes:
         certificate = self._connection.get_peercert()
         return b"" if certificate is None else certificate.public_bytes()
 
     @property
-    @override
     def issuers(self) -> Sequence[bytes]:
         return [issuer.public_bytes() for issuer in self._connection.get_issuercerts()]
 
     @property
-    @override
     def stalled(self) -> bool:
         return self._connection.held and self._connection.has_news
 
     @property
-    @override
     def unanswered_probes(self) -> int:
         core = self._connection.native
         return 0 if core is None else core.pto_count
 
     @property
-    @override
     def quiet(self) -> bool:
         core = self._connection.native
         return core is None or not (core.bytes_in_flight or self.unsent())
 
     @property
-    @override
     def credit_blocked(self) -> bool:
         core = self._connection.native
         return core is not None and not core.bytes_in_flight and self.unsent() > 0
 
     @property
-    @override
     def round_trip(self) -> float:
         core = self._connection.native
         return (core.smoothed_rtt or 0.0) if core is not None else 0.0
 
     @property
-    @override
     def largest_frame(self) -> int:
         allowed = self._connection.peers_largest_frame
         core = self._connection.native
@@ -129,20 +113,16 @@ class Qh3Engine(QuicEngine):
         return max(0, min(allowed, size - DATAGRAM_OVERHEAD))
 
     @property
-    @override
     def room_for_frames(self) -> bool:
         return self._fed < FRAMES_FED
 
-    @override
     def connect(self, address: SocketAddress, now: float) -> None:
         self._guarded(lambda: self._connection.connect(address, now))
 
-    @override
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         if not self._released and self._connection.end is None:
             self._guarded(lambda: self._connection.take(data, size, address, now))
 
-    @override
     def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
         try:
             packets = self._connection.datagrams_to_send(now)
@@ -153,16 +133,13 @@ class Qh3Engine(QuicEngine):
             self._fed = max(0, self._fed - sum(len(data) for data, _ in packets))
         return packets
 
-    @override
     def timer(self) -> float | None:
         return self._connection.get_timer()
 
-    @override
     def handle_timer(self, now: float) -> None:
         self._fed = 0  # whatever the estimate was
         self._guarded(lambda: self._connection.handle_timer(now))
 
-    @override
     def next_event(self) -> Event | None:
         while (event := self._connection.next_event()) is not None:
             translated = self._translate(event)
@@ -174,21 +151,17 @@ class Qh3Engine(QuicEngine):
         failed, self._failed = self._failed, None
         return failed
 
-    @override
     def open_stream(self) -> int | None:
         return self._connection.open_stream()
 
-    @override
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
         if ended:
             self._watched.discard(stream_id)
         self._or_gone(lambda: self._connection.send_stream_data(stream_id, data, ended))
 
-    @override
     def unsent(self, stream_id: int | None = None) -> int:
         return self._connection.get_send_buffer_size(stream_id)
 
-    @override
     def unacknowledged(self, stream_id: int) -> int:
         """See QuicCore. The library tells nothing of one stream; so it is once the packets are that carried its last byte.
 
@@ -206,7 +179,6 @@ class Qh3Engine(QuicEngine):
             return 1
         return 1 if min(flying)[0] <= last else 0
 
-    @override
     def consumed(self, stream_id: int, size: int) -> None:
         self._unread -= size
         left = self._unread_of.get(stream_id, 0) - size
@@ -219,42 +191,33 @@ class Qh3Engine(QuicEngine):
             self._watched.clear()
             self._guarded(self._connection.drain)
 
-    @override
     def reset(self, stream_id: int, code: int) -> None:
         self._flights.pop(stream_id, None)
         self._or_gone(lambda: self._connection.reset_stream(stream_id, code))
 
-    @override
     def stop(self, stream_id: int, code: int) -> None:
         self._or_gone(lambda: self._connection.stop_stream(stream_id, code))
 
-    @override
     def send_frame(self, data: bytes) -> None:
         self._fed += len(data) + DATAGRAM_OVERHEAD
         self._or_gone(lambda: self._connection.send_datagram_frame(data))
 
-    @override
     def ping(self, number: int = 0) -> None:
         self._or_gone(lambda: self._connection.send_ping(number))
 
-    @override
     def change_cid(self) -> None:
         with contextlib.suppress(QuicConnectionError):  # there is no other
             self._connection.change_connection_id()
 
-    @override
     def close(self, code: int, reason: str) -> None:
         self._guarded(lambda: self._connection.close(error_code=code, reason_phrase=reason))
 
-    @override
     def trust(self) -> None:
         self._connection.guard.trust()
 
-    @override
     def suspect(self) -> None:
         self._connection.guard.suspect()
 
-    @override
     def release(self) -> None:
         self._released = True
         self._connection.release()
@@ -311,18 +274,15 @@ class Qh3Engine(QuicEngine):
             raise ConnectionError(f"the stream is over: {error}") from error
 
 
-class Qh3Backend(Backend):
+class Qh3Backend:
     """qh3. Its server ignores what is said about client certificates."""
 
     name = "qh3"
     verifies_clients = False
 
     def __init__(self) -> None:
-        logging.getLogger("quic").setLevel(
-            logging.CRITICAL
-        )  # it warns of every connection that a peer closes
+        logging.getLogger("quic").setLevel(logging.CRITICAL)  # it warns of each connection that a peer closes
 
-    @override
     def client(self, terms: ClientParameters) -> Qh3Engine:
         configuration = QuicConfiguration(
             is_client=True,
@@ -339,7 +299,6 @@ class Qh3Backend(Backend):
         connection = Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket)
         return Qh3Engine(connection)
 
-    @override
     def server(self, terms: ServerParameters) -> Qh3Engine:
         configuration = QuicConfiguration(
             is_client=False,
@@ -364,15 +323,12 @@ class Qh3Backend(Backend):
         connection.reset_token = terms.reset_token(connection.host_cid)
         return Qh3Engine(connection)
 
-    @override
     def check(self, identity: ServerIdentity) -> None:
         _identify(QuicConfiguration(is_client=False), identity)
 
-    @override
-    def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
+    def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:  # noqa: ARG002 - aioquic needs it
         return opens_initial(packet, destination)
 
-    @override
     def retry_packet(
         self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
     ) -> bytes:

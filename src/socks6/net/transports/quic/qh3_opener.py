@@ -26,10 +26,7 @@ PHASE: Final = 0x04
 SAMPLE: Final = 4  # bytes after the beginning of the packet number where the sample is, however long that is
 SAMPLE_SIZE: Final = 16
 TAG: Final = 16
-MASKS: Final = {
-    True: 0x0F,
-    False: 0x1F,
-}  # what is protected of the first byte, of long headers and of short ones
+MASKS: Final = {True: 0x0F, False: 0x1F}  # what is protected of the first byte of long and of short headers
 
 Aead: TypeAlias = AeadAes128Gcm | AeadAes256Gcm | AeadChaCha20Poly1305
 AEADS: Final[dict[tls.CipherSuite, Callable[[bytes, bytes], Aead]]] = {

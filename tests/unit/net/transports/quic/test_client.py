@@ -401,7 +401,7 @@ def test_early_data_that_was_not_taken_does_not_go_to_another_server(
                 await dialler.ready(client)
             for _ in range(20):
                 await asyncio.sleep(0.005)
-                assert not any(guest.connection.streams for guest in listener._guests)
+                assert not any(guest.connection.streams for guest in listener._connections)
             assert not dialler.has_ticket
 
     run(main())

@@ -186,7 +186,7 @@ def test_a_token_brings_one_connection_in_under_the_id_that_it_was_made_with(run
             listener.datagrams_received([arrival(initial(cid, token))])
             assert [core.terms.first_cid for core in library.cores] == [b"AAAAAAAA"]
             assert [core.terms.retry_cid for core in library.cores] == [cid]
-            for connection in [guest.connection for guest in listener._guests]:
+            for connection in [guest.connection for guest in listener._connections]:
                 connection.abort()
             listener.datagrams_received([arrival(initial(cid, token))])
             assert len(library.cores) == 1
@@ -248,7 +248,7 @@ def test_a_connection_knows_by_which_address_it_arrived(run: Run, local: bytes, 
     async def main() -> None:
         async with listening() as (listener, _):
             listener.datagrams_received([arrival(initial(b"AAAAAAAA"))._replace(local=local)])
-            (guest,) = listener._guests
+            (guest,) = listener._connections
             assert guest.connection.local == Endpoint(host, listener.local.port)
 
     run(main())
