@@ -14,6 +14,7 @@ from socks6.errors import DatagramFailed, Socks6Error
 from socks6.message.codes import Command
 from socks6.message.datagrams import AssociationMessage, Datagram, DatagramError
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
+from socks6.message.framing import Socks6Framing
 from socks6.message.options import UdpError
 from socks6.net.stream import Endpoint
 from tests.kit.memory import memory_stream_pair
@@ -53,11 +54,9 @@ def took(packets: Sequence[bytes], dialect: Dialect, layout: DatagramLayout) -> 
         association = Association(
             memory_stream_pair()[0],
             asking(Command.UDP_ASSOCIATE).machine,
-            association_id=ID,
+            framing=Socks6Framing(ID, dialect, layout),
             bound=Endpoint("192.0.2.1", 4711),
             options=(UdpError(availability=2),),
-            dialect=dialect,
-            layout=layout,
         )
         association.set_receiver(listed)
         association.on_packets(packets)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, NamedTuple
@@ -24,13 +25,9 @@ from socks6.message.datagrams import (
     Datagram,
     DatagramError,
     DatagramPrefix,
-    build_datagram,
-    datagram_prefix,
-    decode_destination,
     decode_message,
-    parse_header,
 )
-from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.message.framing import Socks6Framing
 from socks6.message.options import StackOption, UdpError, find
 from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream, Endpoint
@@ -75,25 +72,21 @@ class Association:
         stream: ByteStream,
         conversation: ClientConversation,
         *,
-        association_id: int,
+        framing: Socks6Framing,
         bound: Endpoint,
         options: tuple[StackOption, ...],
-        dialect: Dialect,
-        layout: DatagramLayout,
         lease: SessionLease | None = None,
     ) -> None:
         """See `Client.associate`, which makes them."""
+        self.framing: Final = framing
         self.bound: Final = bound
         self.options: Final = options
         told = find(options, UdpError)
         self._reports = told is not None and told.availability == Availability.YES
-        self._id = association_id
         self._stream = stream
         self._session_hold = lease
         self._conversation = conversation
-        self._dialect = dialect
-        self._layout = layout
-        conversation.expect_layout(layout)
+        conversation.expect_layout(framing.layout)
         self._queue = ReceiveQueue()
         self._receiver: DatagramReceiver = self._queue
         self._destinations: dict[tuple[str, int], _Destination] = {}
@@ -202,6 +195,10 @@ class Association:
         """Have the datagrams take this path from now on."""
         self._chosen_path = path
 
+    def lend_socket(self) -> socket.socket | None:
+        """Return the UDP socket that datagrams travel by, for another to read and to close; None if there is none."""
+        return self._path.lend_socket()
+
     def set_receiver(self, receiver: DatagramReceiver) -> None:
         """Have what comes, and what is here already, go to `receiver` instead of being received."""
         self._receiver = receiver
@@ -209,8 +206,9 @@ class Association:
 
     def opening(self) -> bytes:
         """Return the message that has the proxy confirm the association (§ Proxying UDP servers)."""
-        nowhere = Datagram(association_id=self._id, host="0.0.0.0", port=0, data=b"")  # noqa: S104 - zeros, on the wire
-        return nowhere.encode(self._dialect, self._layout)
+        framing = self.framing
+        nowhere = Datagram(association_id=framing.association_id, host="0.0.0.0", port=0, data=b"")  # noqa: S104 - zeros, on the wire
+        return nowhere.encode(framing.dialect, framing.layout)
 
     def send_message(self, message: bytes) -> None:
         """Send a whole message."""
@@ -220,13 +218,11 @@ class Association:
         """Take packets that came over UDP; those that are no messages for us are ignored."""
         received: list[ReceivedDatagram] = []
         for packet in packets:
-            header = parse_header(packet, self._dialect, self._layout)
+            header = self.framing.parse(packet)
             if header is None:
                 self._take_rest(packet)
                 continue
-            association_id, key, start, end = header
-            if association_id != self._id:
-                continue
+            key, start, end = header
             source = self._sources.get(key) or self._source_of(key)
             if source is not None:
                 received.append((packet[start:end], source))
@@ -235,7 +231,7 @@ class Association:
 
     def on_message(self, message: AssociationMessage) -> None:
         """Take a message that came on the stream."""
-        if message.association_id != self._id:
+        if message.association_id != self.framing.association_id:
             return
         match message:
             case Datagram():
@@ -259,7 +255,7 @@ class Association:
         if self._end is not None:
             raise self._end.with_traceback(None)  # or it would grow with each call
         prefix, limit = self._destinations.get(destination) or self._destination_of(destination)
-        message = build_datagram(prefix, data) if len(data) <= limit else None
+        message = self.framing.build(prefix, data) if len(data) <= limit else None
         if message is None:
             raise DatagramTooLarge(len(data), limit)
         return message
@@ -269,7 +265,7 @@ class Association:
         host = normalize_host(name)
         if not 0 <= port <= 0xFFFF:
             raise ValueError(f"{port} is no port")
-        prefix = datagram_prefix(self._id, host, port, self._dialect, self._layout)
+        prefix = self.framing.prefix(host, port)
         found = _Destination(prefix, self._limit(host, self._path.largest))
         if len(self._destinations) >= MAX_CACHED_HOSTS:
             self._destinations.clear()
@@ -278,7 +274,7 @@ class Association:
 
     def _source_of(self, key: bytes) -> Endpoint | None:
         try:
-            host, port, _ = decode_destination(key, self._dialect, self._layout)
+            host, port, _ = self.framing.host_of(key)
         except DecodeError:
             return None
         if len(self._sources) >= MAX_CACHED_HOSTS:
@@ -292,7 +288,7 @@ class Association:
 
     def _take_rest(self, packet: bytes) -> None:
         try:
-            message, _ = decode_message(packet, self._dialect, self._layout)
+            message, _ = decode_message(packet, self.framing.dialect, self.framing.layout)
         except DecodeError:
             return
         self.on_message(message)

@@ -15,6 +15,7 @@ from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachab
 from socks6.message.codes import Leg
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, AssociationMessage
 from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.message.framing import Socks6Framing
 from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.machine_io import next_event
@@ -121,14 +122,15 @@ class AssociationFactory:
         except BaseException:
             granted.abort()
             raise
+        framing = Socks6Framing(
+            message.association_id, self._dialect, layout or self._dialect.datagram_layout
+        )
         association = Association(
             granted.stream,
             granted.conversation,
-            association_id=message.association_id,
+            framing=framing,
             bound=Endpoint(granted.reply.host, granted.reply.port),
             options=tuple(find_all(granted.reply.options, StackOption)),
-            dialect=self._dialect,
-            layout=layout or self._dialect.datagram_layout,
             lease=granted.lease,
         )
         near = tuple(

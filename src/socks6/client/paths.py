@@ -69,6 +69,10 @@ class DatagramPath(Protocol):
     def close(self) -> None:
         """Free what it holds. Idempotent."""
 
+    def lend_socket(self) -> socket.socket | None:
+        """Return a UDP socket that has whole messages, which the caller reads and closes from now on; None for others."""
+        return None
+
 
 class UdpPath(DatagramPath):
     """Over UDP. The kernel hands over nothing but what the proxy's own address and port sent."""
@@ -83,6 +87,8 @@ class UdpPath(DatagramPath):
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
         self._dropped = 0
+        self._lent = False
+        self._closed = False
         self._senders: deque[asyncio.Future[None]] = deque()  # who wait for room, in order
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
@@ -130,10 +136,19 @@ class UdpPath(DatagramPath):
 
     @override
     def close(self) -> None:
-        if self._socket.fileno() >= 0:
+        if self._closed:
+            return
+        self._closed = True
+        self._wake_senders()  # to find that it is closed
+        if not self._lent:
             self._loop.remove_reader(self._socket.fileno())
-            self._wake_senders()  # to find that it is closed
             self._socket.close()
+
+    @override
+    def lend_socket(self) -> socket.socket | None:
+        self._lent = True
+        self._loop.remove_reader(self._socket.fileno())
+        return self._socket
 
     async def _room(self) -> None:
         """Wait until another attempt to send is worth while."""
@@ -160,7 +175,7 @@ class UdpPath(DatagramPath):
 
     def _sent(self, message: bytes) -> bool:
         """Return whether the kernel has taken the message. Raises OSError."""
-        if self._socket.fileno() < 0:
+        if self._closed:
             raise OSError(errno.EBADF, CLOSED)
         try:
             self._socket.send(message)
@@ -198,6 +213,8 @@ class UdpPath(DatagramPath):
 
     def _watch_again(self) -> None:
         """Have the loop watch on: uvloop forgets a socket once it has told of an error on it."""
+        if self._lent or self._closed:
+            return
         self._loop.remove_reader(self._socket.fileno())
         self._loop.add_reader(self._socket.fileno(), self._on_readable)
 

@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from socks6.errors import LocalProtocolError
 from socks6.net.stream import (
@@ -25,6 +25,7 @@ from socks6.net.stream import (
     Protection,
     check_idle,
 )
+from socks6.net.stream import SocketAddress as SocketAddress  # noqa: PLC0414 - it is at home here too
 from socks6.net.turns import EVENT, Turns
 
 if sys.platform == "linux":
@@ -39,8 +40,6 @@ INHERITS_OPTIONS: Final = sys.platform == "linux"  # accepted sockets, from the 
 NONBLOCKING: Final = socket.SOCK_NONBLOCK if sys.platform == "linux" else 0  # saves a call for each socket
 CONNECTING: Final = frozenset((errno.EINPROGRESS, errno.EALREADY))
 CONNECTED: Final = frozenset((0, errno.EISCONN))
-
-SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
 def endpoint(address: object) -> Endpoint:

@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from socks6.errors import LocalProtocolError
+from socks6.message.datagrams import DatagramPrefix
+from socks6.message.framing import Framing, NoFraming
 from socks6.message.options import StackOption
 from socks6.net.turns import Turns
 from socks6.telemetry import Observer
@@ -26,6 +28,8 @@ class Endpoint(NamedTuple):
 
 
 NO_ENDPOINT = Endpoint("", 0)
+
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]  # as `getsockname` returns it
 
 
 class Protection(IntEnum):
@@ -323,6 +327,25 @@ class DatagramSink(Protocol):
         """Take note that the channel ended by itself: an upstream went away. Not called after `aclose`."""
 
 
+class DatagramRoute(NamedTuple):
+    """How datagrams reach a remote host: a socket, an address unless it is connected, and what stands before the data."""
+
+    sock: socket.socket
+    address: SocketAddress | None
+    until: float  # on the loop's clock
+    prefix: DatagramPrefix = (b"", b"")
+
+
+class ReceivedFrom(NamedTuple):
+    """A datagram's data, and the remote host that it came from; until `until` all with this key may go to the client."""
+
+    data: bytes
+    host: str
+    port: int
+    key: bytes | SocketAddress
+    until: float
+
+
 class DatagramChannel(Protocol):
     """An association: one port of its own for any number of remote hosts, over IPv4 and IPv6."""
 
@@ -334,8 +357,29 @@ class DatagramChannel(Protocol):
     def options(self) -> tuple[StackOption, ...]:
         """What is in force of the options asked for."""
 
-    def start(self, sink: DatagramSink) -> None:
-        """Begin to receive. What arrives before is kept within the bounds of a socket's buffer."""
+    @property
+    def framing(self) -> Framing:
+        """How datagrams are framed on the sockets that `start` has watched: not at all, where remote hosts send."""
+        return NoFraming()
+
+    def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
+        """Begin to receive. What arrives before is kept within the bounds of a socket's buffer.
+
+        `watch` is called with each UDP socket of the channel, also with those made later: it is to read them until
+        `aclose`, and to ask `receive` about what came. What comes by other ways goes to `sink` alone.
+        """
+
+    def route(self, host: str, port: int) -> DatagramRoute | None:  # noqa: ARG002 - of channels on sockets
+        """Return how datagrams reach a remote host at present, by one of the sockets; None if they do not yet."""
+        return None
+
+    def receive(self, data: bytes, source: SocketAddress) -> ReceivedFrom | None:  # noqa: ARG002 - as above
+        """Return what came to one of the sockets; None if it is not for the client."""
+        return None
+
+    def read_error_queue(self, sock: socket.socket) -> None:
+        """Take the errors that wait at one of the sockets."""
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def send(self, packets: Sequence[Packet]) -> None:
         """Send datagrams to names or addresses; without waiting and without raising.

@@ -10,9 +10,9 @@ from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.datagrams import Datagram, DatagramError
 from socks6.message.options import Ttl, UdpError
 from socks6.message.replies import OperationReply
-from socks6.net.stream import DatagramChannel, DatagramJudge, DatagramReport
+from socks6.net.stream import DatagramJudge, DatagramReport
 from tests.kit.associating import BOUND, NAMED, AssociatingProxy, associating
-from tests.kit.channels import ListedSink
+from tests.kit.channels import ChannelReader, ListedSink
 from tests.kit.loops import Run
 from tests.kit.proxied import scripted
 
@@ -72,11 +72,10 @@ class Sink(ListedSink):
 
 async def opened(
     proxy: AssociatingProxy, outbound: Socks6Outbound, judge: Judge | None = None
-) -> tuple[DatagramChannel, Sink]:
+) -> tuple[ChannelReader, Sink]:
     channel = await outbound.associate("0.0.0.0", 0, judge=judge or Judge(), options=proxy.options)
     sink = Sink()
-    channel.start(sink)
-    return channel, sink
+    return ChannelReader(channel, sink), sink
 
 
 def test_datagrams_go_to_the_upstream_and_come_back(run: Run) -> None:
@@ -202,5 +201,29 @@ def test_a_broken_upstream_is_a_general_failure(run: Run) -> None:
         async with scripted(b"\6\0\xff") as client:
             with pytest.raises(GeneralFailure):
                 await Socks6Outbound(client).associate("0.0.0.0", 0, judge=Judge())
+
+    run(scene())
+
+
+def test_a_forwarder_gets_routes_on_the_socket_to_the_upstream(run: Run) -> None:
+    async def scene() -> None:
+        proxy = AssociatingProxy()
+        async with associating(proxy) as client:
+            outbound = Socks6Outbound(client)
+            channel = await outbound.associate("0.0.0.0", 0, judge=Judge("192.0.2.66"))
+            assert channel.route("192.0.2.5", 53) is None
+            reader = ChannelReader(channel, Sink())
+            route = channel.route("192.0.2.5", 53)
+            assert route is not None
+            assert (route.address, route.prefix) == (None, channel.framing.prefix("192.0.2.5", 53))
+            assert channel.route("192.0.2.66", 53) is None
+            assert channel.route("x" * 300, 53) is None
+            for host, data in (("192.0.2.5", b"good"), ("192.0.2.66", b"bad")):
+                message = channel.framing.build(channel.framing.prefix(host, 53), data)
+                received = channel.receive(message or b"", ("127.0.0.1", 1))
+                assert (received is not None and received.data == data) is (data == b"good")
+            assert channel.receive(b"nonsense", ("127.0.0.1", 1)) is None
+            await reader.aclose()
+            assert route.sock.fileno() == -1
 
     run(scene())

@@ -1,25 +1,20 @@
 """A DatagramChannel with sockets of this machine: judged, filtered, over both families."""
 
 import asyncio
-import contextlib
 import errno
 import functools
 import socket
-from abc import abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from typing_extensions import override
 
 from socks6.message.address import is_unspecified
-from socks6.message.datagrams import DatagramPrefix
-from socks6.message.framing import Framing, NoFraming
 from socks6.message.options import StackOption
 from socks6.net.bind import unmapped
 from socks6.net.datagrams.filtering import RemoteFilter
 from socks6.net.datagrams.icmp import queued_reports
 from socks6.net.datagrams.names import NameCache
-from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
 from socks6.net.datagrams.shared import read_error
 from socks6.net.resolve import ResolvedAddress, literal_address
@@ -28,9 +23,11 @@ from socks6.net.stackopts.icmp_errors import collect_icmp_errors
 from socks6.net.stream import (
     DatagramChannel,
     DatagramJudge,
+    DatagramRoute,
     DatagramSink,
     Endpoint,
     Packet,
+    ReceivedFrom,
 )
 
 ROUTE_SECONDS: Final = 15.0
@@ -61,59 +58,8 @@ def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress | Non
     return False
 
 
-class Route(NamedTuple):
-    """The way of datagrams to a remote host: a socket, and the address unless it is connected; a header's prefix."""
-
-    sock: socket.socket
-    address: SocketAddress | None
-    until: float
-    prefix: DatagramPrefix = (b"", b"")
-
-
-class ReceivedFrom(NamedTuple):
-    """A datagram's data, and the remote host that it came from.
-
-    Until `until` all that comes with the key may go to the client; 0 if each is to be asked about.
-    """
-
-    data: bytes
-    host: str
-    port: int
-    key: bytes | SocketAddress
-    until: float
-
-
-class ForwardableChannel(DatagramChannel):
-    """A channel on UDP sockets, which a forwarder can read and write: it is asked where to, and from where."""
-
-    framing: Framing  # of what goes through the sockets
-
-    @property
-    @abstractmethod
-    def sockets(self) -> tuple[socket.socket, ...]:
-        """The sockets that there are."""
-
-    @abstractmethod
-    def start_forwarded(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
-        """Start as `start` does, but call `watch`, which reads them, for all sockets, also those made later."""
-
-    @abstractmethod
-    def route(self, host: str, port: int) -> Route | None:
-        """Return the way to a remote host that datagrams take at present; None if there is none yet."""
-
-    @abstractmethod
-    def receive(self, data: bytes, source: SocketAddress) -> ReceivedFrom | None:
-        """Return what came to one of the sockets; None if it is not for the client."""
-
-    @abstractmethod
-    def read_error_queue(self, sock: socket.socket) -> None:
-        """Take the errors that wait at one of the sockets."""
-
-
-class DirectChannel(ForwardableChannel):
+class DirectChannel(DatagramChannel):
     """The port of one association, which it owns: a socket, and one for the other family when it is needed."""
-
-    framing = NoFraming()
 
     def __init__(
         self,
@@ -122,7 +68,6 @@ class DirectChannel(ForwardableChannel):
         bound: Endpoint,
         ports: PortAllocator,
         names: NameCache,
-        poller: DatagramPoller,
         remotes: RemoteFilter,
         judge: DatagramJudge,
         wanted: tuple[StackOption, ...] = (),
@@ -137,18 +82,17 @@ class DirectChannel(ForwardableChannel):
         self._allocator = ports
         self._names = names
         self._holder = holder  # whose share of lookups its names take
-        self._poller = poller
         self._remotes = remotes
         self._judge = judge
         self._wanted = wanted
         self._options = options
         self._reports = reports and collect_icmp_errors(port.sock)
         self._sockets: dict[int, socket.socket | None] = {port.sock.family: port.sock}  # None: cannot be had
-        self._routes: dict[tuple[str, int], Route] = {}
+        self._routes: dict[tuple[str, int], DatagramRoute] = {}
         self._sources: dict[tuple[str, int], float] = {}
         self._waiting = 0  # datagrams whose names are being looked up
         self._sink: DatagramSink | None = None
-        self._watch: Callable[[socket.socket], None] = self._read_later
+        self._watch: Callable[[socket.socket], None] = _nothing
         self._closed = False
         self.dropped = 0  # datagrams for remote hosts that did not go
 
@@ -163,19 +107,15 @@ class DirectChannel(ForwardableChannel):
         return self._options
 
     @override
-    def start(self, sink: DatagramSink) -> None:
+    def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
         self._sink = sink
-        for sock in self.sockets:
-            self._watch(sock)
-
-    @override
-    def start_forwarded(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
         self._watch = watch
-        self.start(sink)
+        for sock in self.sockets:
+            watch(sock)
 
     @property
-    @override
     def sockets(self) -> tuple[socket.socket, ...]:
+        """The sockets that there are."""
         return tuple(sock for sock in self._sockets.values() if sock is not None)
 
     @override
@@ -189,7 +129,7 @@ class DirectChannel(ForwardableChannel):
                 self._transmit(data, route)
 
     @override
-    def route(self, host: str, port: int) -> Route | None:
+    def route(self, host: str, port: int) -> DatagramRoute | None:
         return self._routes.get((host, port))
 
     def admitted_until(self, source: tuple[str, int], now: float) -> float:
@@ -229,13 +169,12 @@ class DirectChannel(ForwardableChannel):
         self._sink = None
         self._port.release()
         for sock in self.sockets:
-            self._poller.remove(sock.fileno())
             sock.close()
         self._sockets = dict.fromkeys((socket.AF_INET, socket.AF_INET6))
 
     # Towards remote hosts.
 
-    def _find(self, data: bytes, host: str, port: int, now: float) -> Route | None:
+    def _find(self, data: bytes, host: str, port: int, now: float) -> DatagramRoute | None:
         """Return a way to a host; None where there is none, or not yet: the datagram follows by itself."""
         self._routes.pop((host, port), None)
         if self._closed:
@@ -269,7 +208,7 @@ class DirectChannel(ForwardableChannel):
 
     def _route_to(
         self, host: str, port: int, addresses: Sequence[ResolvedAddress], now: float
-    ) -> Route | None:
+    ) -> DatagramRoute | None:
         for address in addresses:
             sock = self._socket_for(address, host, port)
             if sock is None:
@@ -277,7 +216,9 @@ class DirectChannel(ForwardableChannel):
             if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
             place = address.socket_address
-            route = Route(sock, (place[0], port, *place[2:]), now + min(ROUTE_SECONDS, self._remotes.renewal))
+            route = DatagramRoute(
+                sock, (place[0], port, *place[2:]), now + min(ROUTE_SECONDS, self._remotes.renewal)
+            )
             self._routes[host, port] = route
             self._remotes.sent_to(address.host, port, now)
             return route
@@ -305,34 +246,10 @@ class DirectChannel(ForwardableChannel):
                 self._watch(sock)
         return sock
 
-    def _transmit(self, data: bytes, route: Route) -> None:
+    def _transmit(self, data: bytes, route: DatagramRoute) -> None:
         if not send_datagram(route.sock, data, route.address):
             self.dropped += 1
 
-    # From remote hosts.
 
-    def _read_later(self, sock: socket.socket) -> None:
-        self._poller.add(sock.fileno(), functools.partial(self._on_ready, sock))
-
-    def _on_ready(self, sock: socket.socket, _: int, events: int) -> None:
-        if events & FAILED:
-            self.read_error_queue(sock)
-        if events & READABLE:
-            self._receive(sock)
-
-    def _receive(self, sock: socket.socket) -> None:
-        packets: list[Packet] = []
-        now = self._loop.time()
-        with contextlib.suppress(BlockingIOError):
-            for _ in range(MAX_READS):
-                try:
-                    data, address = sock.recvfrom(MAX_DATAGRAM_BYTES)
-                except BlockingIOError:
-                    raise
-                except OSError:  # an ICMP error
-                    continue
-                source = address[0].partition("%")[0], address[1]  # a client is told of no scope
-                if self.admitted_until(source, now):
-                    packets.append((data, *source))
-        if packets and self._sink is not None:
-            self._sink.datagrams_received(packets)
+def _nothing(sock: socket.socket) -> None:
+    """Watch nothing: the channel has not been started."""

@@ -1,6 +1,5 @@
 """Opens associations' ports on this machine (§ Handling UDP ASSOCIATE)."""
 
-import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +11,6 @@ from socks6.net.bind import unmapped
 from socks6.net.datagrams.channel import DirectChannel
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering, RemoteFilter
 from socks6.net.datagrams.names import NameCache
-from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator
 from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.sockets import endpoint
@@ -41,7 +39,6 @@ class DirectAssociations:
     settings: DatagramSettings = USUAL
     _names: NameCache = field(init=False)
     _allocator: PortAllocator = field(init=False)
-    _poller: DatagramPoller | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._names = NameCache(self.resolver)
@@ -67,7 +64,6 @@ class DirectAssociations:
                 bound=endpoint(opened.sock.getsockname()),
                 ports=self._allocator,
                 names=self._names,
-                poller=self._watch(),
                 remotes=RemoteFilter(self.settings.filtering, lifetime=self.settings.remote_timeout),
                 judge=judge,
                 wanted=wanted,
@@ -84,9 +80,6 @@ class DirectAssociations:
         """Free what the associations share. Idempotent."""
         await self._names.aclose()
         self._allocator.close()
-        if self._poller is not None:
-            self._poller.close()
-            self._poller = None
 
     async def _place(
         self, host: str, port: int, judge: DatagramJudge, *, owner: Hashable, holder: Hashable
@@ -98,11 +91,6 @@ class DirectAssociations:
             if judge.judge_place(host, address.host, 0 if held else port):
                 return address
         raise NotAllowed(f"no address of {host} may be bound")
-
-    def _watch(self) -> DatagramPoller:
-        if self._poller is None:
-            self._poller = DatagramPoller(_complain)
-        return self._poller
 
 
 def _wants_reports(options: tuple[StackOption, ...]) -> bool:
@@ -120,9 +108,3 @@ def _in_force(
         return found
     reported = SUPPORTED and _wants_reports(options)
     return (*found, UdpError(availability=Availability.YES if reported else Availability.NO))
-
-
-def _complain(error: Exception) -> None:
-    asyncio.get_running_loop().call_exception_handler(
-        {"message": "a datagram's receiver failed", "exception": error}
-    )

@@ -8,6 +8,7 @@ class Association:
     up_bytes: int
     down_datagrams: int
     down_bytes: int
+    last: float
     def bind_client(
         self, framing: Framing, fd: int, source: bytes, local: bytes, control: bytes, /
     ) -> None: ...

@@ -12,9 +12,8 @@ from typing_extensions import override
 
 from socks6.errors import DecodeError
 from socks6.message.datagrams import DatagramPrefix
-from socks6.message.framing import Framing, NoFraming
+from socks6.message.framing import Framing
 from socks6.message.options import StackOption
-from socks6.net.datagrams.channel import ForwardableChannel
 from socks6.net.datagrams.packet_info import Control, reply_control
 from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.datagrams.shared import read_error, udp_socket
@@ -209,6 +208,7 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         With a `client_host` the port is this association's alone, and its client sends from there. A path where
         clients have certificates must be the same `user`'s. `options` are what the client wants of what it receives.
         """
+        self._loop = asyncio.get_running_loop()
         self._relay = relay
         self._association = association
         self._channel = channel
@@ -220,18 +220,18 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         self._control: Control = []
         self._user = user
         self._forwarder = relay.forwarder if port is None else port.forwarder
-        remote = channel.framing if isinstance(channel, ForwardableChannel) else NoFraming()
-        self._entry = self._forwarder.open(association.framing, remote, self)
-        self._fast: ForwardableChannel | None = None
+        self._entry = self._forwarder.open(association.framing, channel.framing, self)
+        self._watched: list[socket.socket] = []
         self._prefixes: dict[tuple[str, int], DatagramPrefix] = {}
         self._up = [0, 0]  # datagrams and bytes that took the slow path
         self._down = [0, 0]
+        self._last = 0.0
         self.dropped = 0
         self.seen = 0
         self.quiet_since = 0.0
         if port is not None and client_host:
             relay.watch_socket(self._forwarder, self._entry, port.sock, read_error, from_client=True)
-            self._start(by_udp=True)
+            channel.start(self, self._watch)
         relay.watch.add(self)
 
     @property
@@ -243,6 +243,16 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
     def bytes_down(self) -> int:
         """How many bytes of data came from them."""
         return self._down[1] + self._entry.down_bytes
+
+    @property
+    def datagrams_up(self) -> int:
+        """How many datagrams went to remote hosts."""
+        return self._up[0] + self._entry.up_datagrams
+
+    @property
+    def last(self) -> float:
+        """When a datagram last came or went, on the loop's clock; 0 for never."""
+        return max(self._last, self._entry.last)
 
     @override
     def activity(self) -> int:
@@ -266,9 +276,8 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         self._entry.close()
         if self._port is not None and self._client_host:
             self._relay.forget(self._port.sock)
-        if self._fast is not None:
-            for sock in self._fast.sockets:
-                self._relay.forget(sock)
+        for sock in self._watched:
+            self._relay.forget(sock)
         await self._channel.aclose()
 
     # From the client.
@@ -291,7 +300,7 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         if not self._admit(path, framing):
             return
         self._relay_up(data[start:end], host, port)
-        route = self._fast.route(host, port) if self._fast is not None else None
+        route = self._channel.route(host, port)
         if route is not None:
             self._entry.add_route(key, *route)
 
@@ -320,26 +329,17 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
                 self._options, path.port.family
             )
             self._entry.bind_client(path, self._association.framing, self._control)
-        else:
-            self._entry.close()  # what comes over UDP is another's
         if not self._client_host:
-            self._start(by_udp=self._path is not None)
+            self._channel.start(self, self._watch)
 
-    def _start(self, *, by_udp: bool) -> None:
-        """Begin to receive from remote hosts."""
-        if by_udp and isinstance(self._channel, ForwardableChannel):
-            self._fast = self._channel
-            self._fast.start_forwarded(self, self._watch_remote)
-        else:
-            self._channel.start(self)
-
-    def _watch_remote(self, sock: socket.socket) -> None:
-        assert self._fast is not None  # noqa: S101 - it calls us
-        self._relay.watch_socket(self._forwarder, self._entry, sock, self._fast.read_error_queue)
+    def _watch(self, sock: socket.socket) -> None:
+        self._relay.watch_socket(self._forwarder, self._entry, sock, self._channel.read_error_queue)
+        self._watched.append(sock)
 
     def _relay_up(self, data: bytes, host: str, port: int) -> None:
         if opens_only(host, port, len(data)):
             return
+        self._last = self._loop.time()
         self._up[0] += 1
         self._up[1] += len(data)
         self._channel.send(((data, host, port),))
@@ -348,10 +348,10 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
 
     @override
     def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
-        received = self._fast.receive(data, source) if self._fast is not None else None
+        received = self._channel.receive(data, source)
         if received is None:
             return
-        if received.until:
+        if self._path is not None:
             prefix = self._association.framing.prefix(received.host, received.port)
             self._entry.add_source(received.key, prefix, received.until)
         self._relay_down(received.data, received.host, received.port)
@@ -383,6 +383,7 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         if message is None:
             self.dropped += 1
             return
+        self._last = self._loop.time()
         self._down[0] += 1
         self._down[1] += len(data)
         self._deliver(message)

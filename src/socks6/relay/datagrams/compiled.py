@@ -91,6 +91,11 @@ class CompiledEntry(AssociationEntry):
     def down_bytes(self) -> int:
         return self.core.down_bytes
 
+    @property
+    @override
+    def last(self) -> float:
+        return self.core.last
+
     @override
     def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
         ancillary = b"".join(_ancillary(*part) for part in control)

@@ -110,6 +110,10 @@ class AssociationEntry(Protocol):
     def down_bytes(self) -> int:
         """How many bytes of data they had."""
 
+    @property
+    def last(self) -> float:
+        """When a datagram was forwarded, by the clock of `forward_port`; 0 for never."""
+
     def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
         """Take the client's datagrams from `path` alone, and send there with `control`."""
 
@@ -251,7 +255,7 @@ class PythonEntry:
 
     __slots__ = (
         "_client", "_control", "_forwarder", "_index", "_owner", "_path", "_remote", "_routes", "_sources", "closed",
-        "down_bytes", "down_datagrams", "up_bytes", "up_datagrams",
+        "down_bytes", "down_datagrams", "last", "up_bytes", "up_datagrams",
     )  # fmt: skip
 
     def __init__(self, forwarder: PythonForwarder, client: Framing, remote: Framing, owner: SlowPath) -> None:
@@ -265,6 +269,7 @@ class PythonEntry:
         self._control: Control = []
         self._routes: dict[bytes, tuple[socket.socket, SocketAddress | None, float, DatagramPrefix]] = {}
         self._sources: dict[bytes | SocketAddress, tuple[DatagramPrefix, float]] = {}
+        self.last = 0.0
         self.up_datagrams = self.up_bytes = self.down_datagrams = self.down_bytes = 0
 
     def index(self, key: int | FiveTuple) -> None:
@@ -323,6 +328,7 @@ class PythonEntry:
             return False
         self.up_datagrams += 1
         self.up_bytes += end - start
+        self.last = now
         return True
 
     def forward_down(self, data: bytes, source: SocketAddress, now: float) -> bool:
@@ -340,4 +346,5 @@ class PythonEntry:
             return False
         self.down_datagrams += 1
         self.down_bytes += len(payload)
+        self.last = now
         return True

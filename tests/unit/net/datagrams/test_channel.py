@@ -1,4 +1,4 @@
-"""The channel with sockets of this machine, as those use it who have no lane for it."""
+"""The channel with sockets of this machine, as an association uses it that has no table entries."""
 
 import asyncio
 import contextlib
@@ -18,6 +18,7 @@ from socks6.net.datagrams.filtering import Filtering
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.stream import DatagramJudge, DatagramReport, DatagramSink, Packet
+from tests.kit.channels import ChannelReader
 from tests.kit.forwarding_scene import everything, udp_socket
 from tests.kit.loops import Run
 from tests.kit.netns import Namespace, needs_namespaces
@@ -127,11 +128,11 @@ async def channel(
     opened = await way.associate(*place, judge=judge or Judge(), options=options)
     assert isinstance(opened, DirectChannel)
     sink = Sink()
+    reader = ChannelReader(opened, sink)
     try:
-        opened.start(sink)
         yield opened, sink
     finally:
-        await opened.aclose()
+        await reader.aclose()
         await opened.aclose()
         await way.aclose()
 

@@ -421,3 +421,17 @@ def test_a_connected_socket_needs_no_address(forwarder: str) -> None:
         play.send(play.message(b"one"), play.message(b"two"))
         play.forward_from_clients()
         assert everything(play.remote) == [b"one", b"two"]
+
+
+def test_an_association_knows_when_a_datagram_was_last_forwarded(forwarder: str) -> None:
+    with running(forwarder) as play:
+        assert play.entry.last == 0.0
+        play.send(play.message(b"there"))
+        play.forward_from_clients(7.0)
+        assert play.entry.last == 7.0
+        play.answer(b"back")
+        play.forward_from_remotes(8.0)
+        assert play.entry.last == 8.0
+        play.send(play.message(b"", "192.0.2.9"))
+        play.forward_from_clients(9.0)
+        assert play.entry.last == 8.0

@@ -34,6 +34,7 @@ typedef struct Association {
     struct Association *next; /* in the forwarder's bucket */
     uint64_t index;           /* 0: in none */
     Side client, remote;
+    double last;           /* when a datagram was forwarded */
     Destination to_client; /* its descriptor is -1 before the client is bound */
     uint8_t local_size;
     unsigned char local[16];
@@ -105,10 +106,12 @@ static int forward(Forwarder *forwarder, Association *association, int from_clie
     Destination *to = from_client ? &route->to : &association->to_client;
     int header_size = framing_write(&other->framing, route_prefix(route), route->prefix_size, datagram.size,
                                     batch_header(batch));
-    if (header_size < 0 || to->fd < 0)
+    if (header_size < 0 || to->fd < 0) {
         batch->dropped++;
-    else
-        batch_add(batch, to, &from->forwarded, (size_t)header_size, datagram.data, datagram.size);
+        return 0;
+    }
+    association->last = now;
+    batch_add(batch, to, &from->forwarded, (size_t)header_size, datagram.data, datagram.size);
     return 0;
 }
 
@@ -406,6 +409,7 @@ static PyMemberDef association_members[] = {
     {"up_bytes", T_ULONGLONG, offsetof(Association, client.forwarded.bytes), READONLY, NULL},
     {"down_datagrams", T_ULONGLONG, offsetof(Association, remote.forwarded.datagrams), READONLY, NULL},
     {"down_bytes", T_ULONGLONG, offsetof(Association, remote.forwarded.bytes), READONLY, NULL},
+    {"last", T_DOUBLE, offsetof(Association, last), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
