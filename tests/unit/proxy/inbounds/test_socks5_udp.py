@@ -13,8 +13,7 @@ from socks6.message.codes import Command
 from socks6.message.socks5 import Socks5Datagram, Socks5Greeting, Socks5Reply, Socks5Request
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import DatagramReport, Endpoint, Protection
-from socks6.proxy.inbounds.socks5 import Socks5Inbound
-from socks6.proxy.inbounds.socks5_udp import may_associate
+from socks6.proxy.inbounds.socks5 import Socks5Inbound, may_associate
 from socks6.proxy.settings import Settings, UdpSettings
 from tests.kit.channels import EchoChannel
 from tests.kit.connection import ScriptedConnection
@@ -308,7 +307,7 @@ def test_without_a_socket_there_is_no_association(run: Run, monkeypatch: pytest.
         connection = ScriptedConnection()
         connection.channel = channel = EchoChannel()
         async with served(connection) as client:
-            monkeypatch.setattr("socks6.proxy.inbounds.socks5_udp.udp_socket", _no_socket)
+            monkeypatch.setattr("socks6.proxy.inbounds.socks5.udp_socket", _no_socket)
             await client.send(opening())
             assert await receive_exactly(client, 6) == bytes.fromhex("0500 05 01 00 01")
         assert channel.closed
