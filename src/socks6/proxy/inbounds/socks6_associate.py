@@ -142,7 +142,6 @@ class Outbox:
         self._first = b""
         self._size = 0
         self._filled = asyncio.Event()
-        self.dropped = 0
 
     def put_first(self, data: bytes) -> None:
         """Queue a message before all datagrams; it is never dropped."""
@@ -155,7 +154,6 @@ class Outbox:
         self._size += len(message)
         while self._size > MAX_WAITING:
             self._size -= len(self._messages.popleft())
-            self.dropped += 1
         self._filled.set()
 
     async def run(self) -> None:
