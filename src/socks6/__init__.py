@@ -55,9 +55,8 @@ if TYPE_CHECKING:
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
     from socks6.policy.stack import StackRule
-    from socks6.proxy.authentication.base import Authenticator
+    from socks6.proxy.authentication.base import Authenticator, NoAuthentication
     from socks6.proxy.authentication.hashes import PasswordHash
-    from socks6.proxy.authentication.none import NoAuthentication
     from socks6.proxy.authentication.table import UserTable
     from socks6.proxy.commands import OpenedAssociation, ProxyRequest
     from socks6.proxy.connection import ClientConnection
@@ -155,9 +154,8 @@ _MODULES: Final = {
     "socks6.policy.identity": "Identity",
     "socks6.policy.rules": "Policy Rule",
     "socks6.policy.stack": "StackRule",
-    "socks6.proxy.authentication.base": "Authenticator",
+    "socks6.proxy.authentication.base": "Authenticator NoAuthentication",
     "socks6.proxy.authentication.hashes": "PasswordHash",
-    "socks6.proxy.authentication.none": "NoAuthentication",
     "socks6.proxy.authentication.table": "UserTable",
     "socks6.proxy.commands": "OpenedAssociation ProxyRequest",
     "socks6.proxy.connection": "ClientConnection",

@@ -17,9 +17,8 @@ from socks6.net.resolve import LOOKUP_SECONDS
 from socks6.net.url import DSCP, ProxyUrl
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import HIGHEST_DSCP, HIGHEST_TTL, OPTION_NAMES, StackRule
-from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.base import Authenticator, NoAuthentication
 from socks6.proxy.authentication.hashes import PasswordHash
-from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable, plain_entries
 from socks6.proxy.authentication.users_file import UsersFile, read_users_file
 from socks6.proxy.settings import Settings

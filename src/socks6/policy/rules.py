@@ -3,21 +3,45 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
 from socks6.policy.addresses import LOOPBACK, MULTICAST, AddressBlock, AddressFacts, NumericAddress, examine
-from socks6.policy.decision import ALLOWED, Decision, refused
 from socks6.policy.hosts import canonical_name, parse_host
 from socks6.policy.identity import Identity
-from socks6.policy.machine import LocalMachine
 from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, HostMatcher, PortMatcher
 from socks6.policy.stack import StackRule
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a policy answers: yes or no; `reason` says why not, in words for the log that never name the destination."""
+
+    allowed: bool
+    reason: str
+
+
+ALLOWED: Final = Decision(allowed=True, reason="")
+
+
+def refused(reason: str) -> Decision:
+    """Return a no."""
+    return Decision(allowed=False, reason=reason)
+
+
+class LocalMachine(Protocol):
+    """Knows which destinations are on the machine that a policy guards; `command` says whether TCP or UDP is meant."""
+
+    def serves(self, command: int, address: NumericAddress, port: int) -> bool:
+        """Return whether the proxy's own clients are served there."""
+
+    def owns(self, command: int, address: NumericAddress, port: int) -> bool:
+        """Return whether an address is one of this machine's, and nothing is bound for a client there."""
+
+
 class Action(Enum):
-    """What a rule says."""
+    """What a rule does."""
 
     ALLOW = "allow"
     DENY = "deny"

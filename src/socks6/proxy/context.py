@@ -11,8 +11,7 @@ from socks6.net.local_addresses import LocalAddresses
 from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.stream import ByteStream, Outbound
 from socks6.policy.rules import Policy
-from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.authentication.none import NoAuthentication
+from socks6.proxy.authentication.base import Authenticator, NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.backlog import BindingRegistry

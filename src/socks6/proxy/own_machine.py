@@ -9,7 +9,7 @@ from typing_extensions import override
 from socks6.message.codes import Command
 from socks6.net.stream import Endpoint
 from socks6.policy.addresses import NumericAddress, examine
-from socks6.policy.machine import LocalMachine
+from socks6.policy.rules import LocalMachine
 
 ADDRESS_BYTES: Final = {4: 4, 6: 16}  # by version
 

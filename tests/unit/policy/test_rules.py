@@ -4,10 +4,9 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.policy.decision import ALLOWED, Decision, refused
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.matchers import HostMatcher, PortMatcher
-from socks6.policy.rules import Action, Policy, Rule
+from socks6.policy.rules import ALLOWED, Action, Decision, Policy, Rule, refused
 
 ALICE = Identity(name="alice")
 BOB = Identity(name="bob")

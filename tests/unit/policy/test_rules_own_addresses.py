@@ -5,10 +5,8 @@ from typing_extensions import override
 
 from socks6.message.codes import Command
 from socks6.policy.addresses import NumericAddress, examine
-from socks6.policy.decision import ALLOWED, Decision, refused
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.policy.machine import LocalMachine
-from socks6.policy.rules import Policy, Rule
+from socks6.policy.rules import ALLOWED, Decision, LocalMachine, Policy, Rule, refused
 
 OWN, OWN_V6 = "203.0.113.1", "2001:db8:1::1"
 ELSEWHERE = "203.0.113.2"

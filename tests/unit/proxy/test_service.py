@@ -18,7 +18,7 @@ from socks6.policy import addresses as policy_addresses
 from socks6.policy.identity import ANONYMOUS
 from socks6.policy.rules import Policy
 from socks6.proxy import service
-from socks6.proxy.authentication.none import NoAuthentication
+from socks6.proxy.authentication.base import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.settings import BindSettings, Settings

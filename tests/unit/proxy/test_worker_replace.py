@@ -11,9 +11,8 @@ from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy, Rule
 from socks6.protocol.methods.base import Credentials
-from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.base import Authenticator, NoAuthentication
 from socks6.proxy.authentication.hashes import PasswordHash, PlainSecret
-from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import ConnectionOpened, Event

@@ -17,7 +17,6 @@ from socks6.message.options.base import (
     find,
     find_all,
 )
-from socks6.message.options.experimental import StreamId
 from socks6.message.options.idempotence import (
     MAX_WINDOW_SIZE,
     IdempotenceAccepted,
@@ -32,6 +31,7 @@ from socks6.message.options.session import (
     SessionOk,
     SessionRequest,
     SessionTeardown,
+    StreamId,
 )
 from socks6.message.options.stack import (
     HappyEyeballs,

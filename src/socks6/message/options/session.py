@@ -1,8 +1,9 @@
-"""Options about sessions (§ Session options)."""
+"""Options about sessions (§ Session options), and about the streams of one connection (the QUIC extension)."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Self
+from struct import Struct
+from typing import Final, Self
 
 from typing_extensions import override
 
@@ -12,9 +13,12 @@ from socks6.message.options.base import (
     IN_AUTHENTICATION_REPLY,
     IN_REQUEST,
     MAX_BODY_LENGTH,
+    HandshakeMessage,
     Option,
     check_range,
 )
+
+_U32: Final = Struct("!I")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,3 +97,25 @@ class SessionTeardown(EmptyOption):
 
     kind = OptionKind.SESSION_TEARDOWN.value
     places = IN_REQUEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamId(Option):
+    """Which BIND of a multiplexed connection a stream belongs to; a number unique in that connection."""
+
+    kind = OptionKind.STREAM_ID.value
+    places = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
+
+    id: int
+
+    def __post_init__(self) -> None:
+        check_range("stream id", self.id, 0xFFFFFFFF)
+
+    @override
+    @classmethod
+    def decode_body(cls, body: Reader) -> Self:
+        return cls(id=body.u32())
+
+    @override
+    def encode_body(self) -> bytes:
+        return _U32.pack(self.id)

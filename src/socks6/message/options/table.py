@@ -20,7 +20,6 @@ from socks6.message.options.base import (
     Option,
     UnknownOption,
 )
-from socks6.message.options.experimental import StreamId
 from socks6.message.options.idempotence import (
     IdempotenceAccepted,
     IdempotenceExpenditure,
@@ -34,6 +33,7 @@ from socks6.message.options.session import (
     SessionOk,
     SessionRequest,
     SessionTeardown,
+    StreamId,
 )
 from socks6.message.options.stack import STACK_OPTIONS, stack_key
 

@@ -2,7 +2,9 @@
 
 from typing import Final, Protocol
 
-from socks6.policy.identity import Identity
+from typing_extensions import override
+
+from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
 
 CONCURRENT: Final = (
@@ -60,3 +62,20 @@ def same_credentials(new: Authenticator, old: Authenticator, identity: Identity)
         return True
     credential_version = new.credential_version(identity)
     return credential_version is not None and credential_version == old.credential_version(identity)
+
+
+class NoAuthentication(Authenticator):
+    """Takes every client, with whatever credentials, as anonymous."""
+
+    @property
+    @override
+    def required(self) -> bool:
+        return False
+
+    @override
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        return ANONYMOUS
+
+    @override
+    def credential_version(self, identity: Identity) -> object:
+        return True if identity == ANONYMOUS else None

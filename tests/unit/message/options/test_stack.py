@@ -18,6 +18,7 @@ from socks6.message.options import (
     Ttl,
     UdpError,
 )
+from socks6.message.options.stack import STACK_OPTIONS
 
 BODIES: list[tuple[str, StackOption]] = [
     ("41 01 00", Tos(leg=1, tos=0)),
@@ -164,3 +165,27 @@ def test_a_leg_by_its_nature_is_not_given() -> None:
 def test_an_option_of_your_own_has_a_leg_too(leg: int) -> None:
     with pytest.raises(ValueError, match="leg is"):
         StackOption(leg=leg)
+
+
+def test_an_option_has_one_value() -> None:
+    assert (Tos(leg=1, tos=8).value, Multipath(availability=2).value, PortParity(parity=1).value) == (8, 2, 1)
+
+
+def test_an_option_is_made_of_a_value() -> None:
+    assert Ttl.of(9, 3) == Ttl(leg=3, ttl=9)
+    assert Tfo.of(9) == Tfo(payload_size=9)
+    assert (NoFragmentation.of(True), UdpError.of(False)) == (
+        NoFragmentation(leg=2, availability=2),
+        UdpError(availability=1),
+    )
+
+
+def test_another_value_is_about_a_leg_that_the_option_is_about() -> None:
+    assert Ttl(leg=3, ttl=9).replaced(8, 1) == Ttl(leg=1, ttl=8)
+    assert Multipath(availability=2).replaced(1, 2) == Multipath(availability=1)
+
+
+def test_names_and_numbers_are_each_ones_own() -> None:
+    for what in ("name", "table_key"):
+        values = [getattr(option, what) for option in STACK_OPTIONS]
+        assert len({value if isinstance(value, str) else value() for value in values}) == len(STACK_OPTIONS)

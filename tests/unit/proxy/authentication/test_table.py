@@ -14,8 +14,8 @@ from socks6.errors import AuthenticationBusy, ConfigurationError
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
+from socks6.proxy.authentication.base import NoAuthentication
 from socks6.proxy.authentication.hashes import Argon2Hash, PasswordHash
-from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable, plain_entries
 from tests.kit.failing import KINDS, Plan, failing
 from tests.kit.loops import Run

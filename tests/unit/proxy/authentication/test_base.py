@@ -2,7 +2,7 @@
 
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
-from socks6.proxy.authentication.none import NoAuthentication
+from socks6.proxy.authentication.base import NoAuthentication
 from tests.kit.loops import Run
 
 

@@ -1,6 +1,6 @@
 """Recent proofs."""
 
-from socks6.proxy.authentication.cache import CredentialCache
+from socks6.proxy.authentication.table import CredentialCache
 
 
 def test_a_proof_is_remembered_for_a_while() -> None:
