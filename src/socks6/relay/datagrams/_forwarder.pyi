@@ -4,16 +4,13 @@ Miss = tuple[
 ]  # owner, socket, from client?, data, source, local address
 
 class Association:
-    up_datagrams: int
-    up_bytes: int
-    down_datagrams: int
-    down_bytes: int
-    last: float
+    def counts(self) -> tuple[int, int, int, int, float]: ...
     def bind_client(
         self, framing: Framing, fd: int, source: bytes, local: bytes, control: bytes, /
     ) -> None: ...
-    def add_route(self, key: bytes, fd: int, address: bytes, prefix: bytes, until: float, /) -> None: ...
-    def add_source(self, key: bytes, prefix: bytes, until: float, /) -> None: ...
+    def add_route(
+        self, from_client: bool, key: bytes, fd: int, address: bytes, prefix: bytes, until: float, /
+    ) -> None: ...
     def close(self) -> None: ...
 
 class Forwarder:

@@ -237,27 +237,27 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
     @property
     def bytes_up(self) -> int:
         """How many bytes of data went to remote hosts."""
-        return self._up[1] + self._entry.up_bytes
+        return self._up[1] + self._entry.counts().up_bytes
 
     @property
     def bytes_down(self) -> int:
         """How many bytes of data came from them."""
-        return self._down[1] + self._entry.down_bytes
+        return self._down[1] + self._entry.counts().down_bytes
 
     @property
     def datagrams_up(self) -> int:
         """How many datagrams went to remote hosts."""
-        return self._up[0] + self._entry.up_datagrams
+        return self._up[0] + self._entry.counts().up_datagrams
 
     @property
     def last(self) -> float:
         """When a datagram last came or went, on the loop's clock; 0 for never."""
-        return max(self._last, self._entry.last)
+        return max(self._last, self._entry.counts().last)
 
     @override
     def activity(self) -> int:
-        entry = self._entry
-        return self._up[0] + self._down[0] + entry.up_datagrams + entry.down_datagrams
+        counts = self._entry.counts()
+        return self._up[0] + self._down[0] + counts.up_datagrams + counts.down_datagrams
 
     @override
     def half_closed(self) -> bool:

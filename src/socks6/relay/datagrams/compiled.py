@@ -16,6 +16,7 @@ from socks6.relay.datagrams import _forwarder
 from socks6.relay.datagrams.forwarder import (
     AssociationEntry,
     ClientPath,
+    Counts,
     DatagramForwarder,
     FiveTuple,
     SlowPath,
@@ -71,30 +72,9 @@ class CompiledEntry(AssociationEntry):
     def __init__(self, core: _forwarder.Association) -> None:
         self.core = core
 
-    @property
     @override
-    def up_datagrams(self) -> int:
-        return self.core.up_datagrams
-
-    @property
-    @override
-    def up_bytes(self) -> int:
-        return self.core.up_bytes
-
-    @property
-    @override
-    def down_datagrams(self) -> int:
-        return self.core.down_datagrams
-
-    @property
-    @override
-    def down_bytes(self) -> int:
-        return self.core.down_bytes
-
-    @property
-    @override
-    def last(self) -> float:
-        return self.core.last
+    def counts(self) -> Counts:
+        return Counts(*self.core.counts())
 
     @override
     def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
@@ -111,11 +91,12 @@ class CompiledEntry(AssociationEntry):
         prefix: DatagramPrefix = (b"", b""),
     ) -> None:
         packed = b"" if address is None else _packed(address)
-        self.core.add_route(key, sock.fileno(), packed, prefix[0] + prefix[1], until)
+        self.core.add_route(True, key, sock.fileno(), packed, prefix[0] + prefix[1], until)
 
     @override
     def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
-        self.core.add_source(key if isinstance(key, bytes) else _packed(key), prefix[0] + prefix[1], until)
+        packed = key if isinstance(key, bytes) else _packed(key)
+        self.core.add_route(False, packed, -1, b"", prefix[0] + prefix[1], until)
 
     @override
     def close(self) -> None:

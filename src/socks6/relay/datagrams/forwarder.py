@@ -91,28 +91,21 @@ SocketHandle: TypeAlias = tuple[object, ...]
 """One of an association's own sockets, as its forwarder wants it: made once, since many are handed over each turn."""
 
 
+class Counts(NamedTuple):
+    """How much was forwarded for an association: datagrams, and the bytes of their data."""
+
+    up_datagrams: int = 0
+    up_bytes: int = 0
+    down_datagrams: int = 0
+    down_bytes: int = 0
+    last: float = 0.0  # when, by the clock of `forward_port`; 0 for never
+
+
 class AssociationEntry(Protocol):
     """One association, as far as a forwarder knows it."""
 
-    @property
-    def up_datagrams(self) -> int:
-        """How many were forwarded towards remote hosts."""
-
-    @property
-    def up_bytes(self) -> int:
-        """How many bytes of data they had."""
-
-    @property
-    def down_datagrams(self) -> int:
-        """How many were forwarded towards the client."""
-
-    @property
-    def down_bytes(self) -> int:
-        """How many bytes of data they had."""
-
-    @property
-    def last(self) -> float:
-        """When a datagram was forwarded, by the clock of `forward_port`; 0 for never."""
+    def counts(self) -> Counts:
+        """Return how much has been forwarded."""
 
     def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
         """Take the client's datagrams from `path` alone, and send there with `control`."""
@@ -254,8 +247,8 @@ class PythonEntry:
     """An association of the forwarder in Python. Its tables hold plain tuples."""
 
     __slots__ = (
-        "_client", "_control", "_forwarder", "_index", "_owner", "_path", "_remote", "_routes", "_sources", "closed",
-        "down_bytes", "down_datagrams", "last", "up_bytes", "up_datagrams",
+        "_client", "_control", "_counts", "_forwarder", "_index", "_owner", "_path", "_remote", "_routes", "_sources", "closed",
+
     )  # fmt: skip
 
     def __init__(self, forwarder: PythonForwarder, client: Framing, remote: Framing, owner: SlowPath) -> None:
@@ -269,8 +262,7 @@ class PythonEntry:
         self._control: Control = []
         self._routes: dict[bytes, tuple[socket.socket, SocketAddress | None, float, DatagramPrefix]] = {}
         self._sources: dict[bytes | SocketAddress, tuple[DatagramPrefix, float]] = {}
-        self.last = 0.0
-        self.up_datagrams = self.up_bytes = self.down_datagrams = self.down_bytes = 0
+        self._counts = Counts()
 
     def index(self, key: int | FiveTuple) -> None:
         """Be found by an association id, or by the client's path."""
@@ -302,6 +294,10 @@ class PythonEntry:
             self._sources.clear()
         self._sources[key] = prefix, until
 
+    def counts(self) -> Counts:
+        """See `AssociationEntry.counts`."""
+        return self._counts
+
     def close(self) -> None:
         """See `AssociationEntry.close`."""
         self.closed = True
@@ -326,9 +322,8 @@ class PythonEntry:
         message = self._remote.build(route[3], data[start:end])
         if message is None or not send_datagram(route[0], message, route[1]):
             return False
-        self.up_datagrams += 1
-        self.up_bytes += end - start
-        self.last = now
+        up, up_bytes, down, down_bytes, _ = self._counts
+        self._counts = Counts(up + 1, up_bytes + end - start, down, down_bytes, now)
         return True
 
     def forward_down(self, data: bytes, source: SocketAddress, now: float) -> bool:
@@ -344,7 +339,6 @@ class PythonEntry:
         path = self._path
         if message is None or path is None or not path.send(message, self._control):
             return False
-        self.down_datagrams += 1
-        self.down_bytes += len(payload)
-        self.last = now
+        up, up_bytes, down, down_bytes, _ = self._counts
+        self._counts = Counts(up, up_bytes, down + 1, down_bytes + len(payload), now)
         return True

@@ -40,7 +40,12 @@ def test_datagrams_go_back_and_forth(
         play.forward_from_remotes()
         assert everything(play.client) == [play.message(data) for data in (b"four", b"", b"six")]
         entry = play.entry
-        assert (entry.up_datagrams, entry.up_bytes, entry.down_datagrams, entry.down_bytes) == (3, 8, 3, 7)
+        assert (
+            entry.counts().up_datagrams,
+            entry.counts().up_bytes,
+            entry.counts().down_datagrams,
+            entry.counts().down_bytes,
+        ) == (3, 8, 3, 7)
         assert (play.up, play.down, play.forwarder.dropped) == ([], [], 0)
 
 
@@ -174,7 +179,11 @@ def test_what_the_kernel_does_not_take_is_dropped_and_not_counted(forwarder: str
         play.send(message, message, play.message(b"goes"))
         play.forward_from_clients()
         assert everything(play.remote) == [b"goes"]
-        assert (play.entry.up_datagrams, play.entry.up_bytes, play.forwarder.dropped) == (1, 4, 2)
+        assert (play.entry.counts().up_datagrams, play.entry.counts().up_bytes, play.forwarder.dropped) == (
+            1,
+            4,
+            2,
+        )
 
 
 def test_a_lane_that_is_its_owners_alone_is_collected(forwarder: str) -> None:
@@ -218,7 +227,7 @@ def test_a_datagram_too_long_for_the_path_has_shorter_ones_still_leave_together(
             play.send(*[play.message(b"short")] * 3)
             play.forward_from_clients()
             assert everything(play.remote) == together[forwarder]
-            assert (play.entry.up_datagrams, play.entry.up_bytes) == (6, 3 * 1490 + 15)
+            assert (play.entry.counts().up_datagrams, play.entry.counts().up_bytes) == (6, 3 * 1490 + 15)
 
 
 def test_bursts_of_every_size_keep_borders_and_order(forwarder: str) -> None:
@@ -425,13 +434,13 @@ def test_a_connected_socket_needs_no_address(forwarder: str) -> None:
 
 def test_an_association_knows_when_a_datagram_was_last_forwarded(forwarder: str) -> None:
     with running(forwarder) as play:
-        assert play.entry.last == 0.0
+        assert play.entry.counts().last == 0.0
         play.send(play.message(b"there"))
         play.forward_from_clients(7.0)
-        assert play.entry.last == 7.0
+        assert play.entry.counts().last == 7.0
         play.answer(b"back")
         play.forward_from_remotes(8.0)
-        assert play.entry.last == 8.0
+        assert play.entry.counts().last == 8.0
         play.send(play.message(b"", "192.0.2.9"))
         play.forward_from_clients(9.0)
-        assert play.entry.last == 8.0
+        assert play.entry.counts().last == 8.0

@@ -147,6 +147,30 @@ static PyObject *finish(Forwarder *forwarder, PyObject *misses, int failed)
     return misses ? misses : Py_NewRef(Py_None);
 }
 
+/* Forward the datagrams of one buffer, of an association or of whichever they are for: by the id in them, or by their
+ * source if there are `strangers`, who get what is of none. Return -1 with an exception set. */
+static int forward_received(Forwarder *forwarder, Association *association, PyObject *strangers, int from_client, int fd,
+                            PyObject *sock, int at, double now, PyObject **misses)
+{
+    Received received = batch_received(&forwarder->batch, at);
+    size_t from = 0;
+    do { /* once also for a datagram without data */
+        const unsigned char *data = received.data + from;
+        size_t size = received.length - from < received.piece ? received.length - from : received.piece;
+        Association *found = association ? association
+                             : strangers ? find_by_source(forwarder, fd, &received)
+                                         : find_by_id(forwarder, socks6_id(data, size));
+        PyObject *owner = found ? found->owner : strangers;
+        if (!found && !strangers)
+            forwarder->batch.dropped++;
+        else if ((!found || forward(forwarder, found, from_client, fd, &received, data, size, now)) &&
+                 add_miss(forwarder, misses, owner, sock, from_client, &received, data, size))
+            return -1;
+        from += received.piece;
+    } while (from < received.length);
+    return 0;
+}
+
 static PyObject *forwarder_forward_port(Forwarder *forwarder, PyObject *args)
 {
     PyObject *sock, *strangers, *misses = NULL;
@@ -155,41 +179,10 @@ static PyObject *forwarder_forward_port(Forwarder *forwarder, PyObject *args)
     if (!PyArg_ParseTuple(args, "OiOd", &sock, &fd, &strangers, &now))
         return NULL;
     int count = batch_receive(&forwarder->batch, fd, 0);
-    for (int at = 0; at < count && !failed; at++) {
-        Received received = batch_received(&forwarder->batch, at);
-        size_t from = 0;
-        do { /* once also for a datagram without data */
-            const unsigned char *data = received.data + from;
-            size_t size = received.length - from < received.piece ? received.length - from : received.piece;
-            Association *association = strangers == Py_None ? find_by_id(forwarder, socks6_id(data, size))
-                                                            : find_by_source(forwarder, fd, &received);
-            if (association ? forward(forwarder, association, 1, fd, &received, data, size, now)
-                            : strangers != Py_None)
-                failed = add_miss(forwarder, &misses, association ? association->owner : strangers, sock, 1,
-                                  &received, data, size);
-            else if (!association)
-                forwarder->batch.dropped++;
-            from += received.piece;
-        } while (from < received.length && !failed);
-    }
+    for (int at = 0; at < count && !failed; at++)
+        failed = forward_received(forwarder, NULL, strangers == Py_None ? NULL : strangers, 1, fd, sock, at, now,
+                                  &misses);
     return finish(forwarder, misses, failed);
-}
-
-/* Forward what came to a socket of one association; return -1 with an exception set. */
-static int forward_received(Forwarder *forwarder, Association *association, int from_client, int fd, PyObject *sock,
-                            int at, double now, PyObject **misses)
-{
-    Received received = batch_received(&forwarder->batch, at);
-    size_t from = 0;
-    do {
-        const unsigned char *data = received.data + from;
-        size_t size = received.length - from < received.piece ? received.length - from : received.piece;
-        if (forward(forwarder, association, from_client, fd, &received, data, size, now) &&
-            add_miss(forwarder, misses, association->owner, sock, from_client, &received, data, size))
-            return -1;
-        from += received.piece;
-    } while (from < received.length);
-    return 0;
 }
 
 static PyObject *forwarder_forward_sockets(Forwarder *forwarder, PyObject *args)
@@ -213,7 +206,7 @@ static PyObject *forwarder_forward_sockets(Forwarder *forwarder, PyObject *args)
         int first = used;
         used = batch_receive(&forwarder->batch, fd, first);
         for (int message = first; message < used && !failed; message++)
-            failed = forward_received(forwarder, association, from_client, fd, sock, message, now, &misses);
+            failed = forward_received(forwarder, association, NULL, from_client, fd, sock, message, now, &misses);
         if (used > MAX_RECEIVED / 2) { /* the buffers are needed again */
             batch_send(&forwarder->batch);
             used = 0;
@@ -358,17 +351,20 @@ static PyObject *association_add_route(Association *association, PyObject *args)
 {
     const char *key, *address, *prefix;
     Py_ssize_t key_size, address_size, prefix_size;
-    int fd;
+    int from_client, fd;
     double until;
-    if (!PyArg_ParseTuple(args, "y#iy#y#d", &key, &key_size, &fd, &address, &address_size, &prefix, &prefix_size,
-                          &until) ||
-        !fits(key_size, MAX_KEY, "a key") || !fits(address_size, MAX_ADDRESS, "an address") ||
-        !is_prefix(&association->remote.framing, prefix_size))
+    if (!PyArg_ParseTuple(args, "py#iy#y#d", &from_client, &key, &key_size, &fd, &address, &address_size, &prefix,
+                          &prefix_size, &until))
+        return NULL;
+    Side *from = from_client ? &association->client : &association->remote;
+    Side *other = from_client ? &association->remote : &association->client;
+    if (!fits(key_size, MAX_KEY, "a key") || !fits(address_size, MAX_ADDRESS, "an address") ||
+        !is_prefix(&other->framing, prefix_size))
         return NULL;
     if (!association->forwarder)
         Py_RETURN_NONE;
-    Route *route = table_put(&association->client.routes, association->forwarder->seed, (const unsigned char *)key,
-                             (size_t)key_size, (const unsigned char *)prefix, (size_t)prefix_size);
+    Route *route = table_put(&from->routes, association->forwarder->seed, (const unsigned char *)key, (size_t)key_size,
+                             (const unsigned char *)prefix, (size_t)prefix_size);
     if (!route)
         return PyErr_NoMemory();
     route->until = until;
@@ -378,39 +374,19 @@ static PyObject *association_add_route(Association *association, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *association_add_source(Association *association, PyObject *args)
+static PyObject *association_counts(Association *association, PyObject *unused)
 {
-    const char *key, *prefix;
-    Py_ssize_t key_size, prefix_size;
-    double until;
-    if (!PyArg_ParseTuple(args, "y#y#d", &key, &key_size, &prefix, &prefix_size, &until) ||
-        !fits(key_size, MAX_KEY, "a key") || !is_prefix(&association->client.framing, prefix_size))
-        return NULL;
-    if (!association->forwarder)
-        Py_RETURN_NONE;
-    Route *route = table_put(&association->remote.routes, association->forwarder->seed, (const unsigned char *)key,
-                             (size_t)key_size, (const unsigned char *)prefix, (size_t)prefix_size);
-    if (!route)
-        return PyErr_NoMemory();
-    route->until = until;
-    Py_RETURN_NONE;
+    (void)unused;
+    Count up = association->client.forwarded, down = association->remote.forwarded;
+    return Py_BuildValue("KKKKd", up.datagrams, up.bytes, down.datagrams, down.bytes, association->last);
 }
 
 static PyMethodDef association_methods[] = {
     {"bind_client", (PyCFunction)association_bind_client, METH_VARARGS, "Set where the client is."},
-    {"add_route", (PyCFunction)association_add_route, METH_VARARGS, "Set where datagrams with a key go."},
-    {"add_source", (PyCFunction)association_add_source, METH_VARARGS, "Let a remote host send."},
+    {"add_route", (PyCFunction)association_add_route, METH_VARARGS, "Set where datagrams of a side go."},
+    {"counts", (PyCFunction)association_counts, METH_NOARGS, "Return what was forwarded, and when last."},
     {"close", (PyCFunction)association_close, METH_NOARGS, "Forward nothing any more."},
     {NULL, NULL, 0, NULL},
-};
-
-static PyMemberDef association_members[] = {
-    {"up_datagrams", T_ULONGLONG, offsetof(Association, client.forwarded.datagrams), READONLY, NULL},
-    {"up_bytes", T_ULONGLONG, offsetof(Association, client.forwarded.bytes), READONLY, NULL},
-    {"down_datagrams", T_ULONGLONG, offsetof(Association, remote.forwarded.datagrams), READONLY, NULL},
-    {"down_bytes", T_ULONGLONG, offsetof(Association, remote.forwarded.bytes), READONLY, NULL},
-    {"last", T_DOUBLE, offsetof(Association, last), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyTypeObject AssociationType = {
@@ -421,7 +397,6 @@ static PyTypeObject AssociationType = {
     .tp_traverse = (traverseproc)association_traverse,
     .tp_clear = (inquiry)association_clear,
     .tp_methods = association_methods,
-    .tp_members = association_members,
 };
 
 /* The forwarder. */
