@@ -18,7 +18,7 @@ from socks6.message.framing import NoFraming
 from socks6.net.datagrams.shared import udp_socket
 from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketAddress, endpoint
-from socks6.net.stream import DatagramJudge, Endpoint
+from socks6.net.stream import Endpoint
 from socks6.protocol.association import ClientAssociation
 from socks6.relay.datagrams.association_relay import (
     AssociationEvents,
@@ -54,6 +54,7 @@ class UdpPortForwarder(SlowPath):
         self.path: Final = path
         self.relay: DatagramRelay
         self.port: ClientPort
+        self._answers = RemoteAddressFilter.for_remote(*remote)
         self._idle = idle
         self._most = peers
         self._peers: dict[SocketAddress, _Peer] = {}
@@ -73,6 +74,10 @@ class UdpPortForwarder(SlowPath):
         finally:
             self.port.close()
             self.relay.close()
+
+    def may_answer(self, host: str, port: int) -> bool:
+        """Return whether a datagram from there may be an answer of the host's."""
+        return self._answers.matches(Endpoint(host, port))
 
     def forget(self, peer: "_Peer") -> None:
         """Take note that a peer's association is over."""
@@ -143,7 +148,9 @@ class _Peer:
             self._relay = AssociationRelay(
                 forwarder.relay,
                 ClientAssociation(NoFraming(*forwarder.remote)),
-                UpstreamChannel(association, _OnlyRemote(forwarder.remote), ()),
+                UpstreamChannel(
+                    association, may_send=lambda _host, _port: True, may_answer=forwarder.may_answer
+                ),
                 AssociationEvents(over=lambda _reason: over.set()),
                 port=forwarder.port,
             )
@@ -159,29 +166,6 @@ class _Peer:
             await asyncio.sleep(RETRY_SECONDS)  # while it is remembered, it cannot ask again
         finally:
             forwarder.forget(self)
-
-
-class _OnlyRemote(DatagramJudge):
-    """Lets the one host answer, and no other."""
-
-    def __init__(self, remote: Endpoint) -> None:
-        self._filter = RemoteAddressFilter.for_remote(*remote)
-
-    @override
-    def judge_place(self, host: str, address: str, port: int) -> bool:
-        return True
-
-    @override
-    def judge_name(self, host: str, port: int) -> bool:
-        return True
-
-    @override
-    def judge_address(self, host: str, address: str, port: int) -> bool:
-        return True
-
-    @override
-    def judge_source(self, address: str, port: int) -> bool:
-        return self._filter.matches(Endpoint(address, port))
 
 
 async def _bound_socket(local: Endpoint) -> socket.socket:

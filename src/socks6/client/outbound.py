@@ -103,7 +103,12 @@ class Socks6Outbound(Outbound):
         """See `Outbound.associate`. The port is the upstream's, which resolves the names of datagrams."""
         with self._reported():
             association = await self.client.open_association(host, port, options=options)
-        return UpstreamChannel(association, judge, _about_the_remote(association.options))
+        return UpstreamChannel(
+            association,
+            may_send=judge.judge_name,
+            may_answer=judge.judge_source,
+            options=_about_the_remote(association.options),
+        )
 
     @override
     def report_to(self, observer: Observer) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeAlias
 from typing_extensions import override
 
 from socks6.message.datagrams import MAX_MESSAGE_LENGTH
+from socks6.net.datagrams.shared import udp_socket
 from socks6.net.stream import ByteStream
 
 MAX_READS: Final = 64  # datagrams taken at a time, before others get their turn
@@ -297,11 +298,6 @@ class StreamPath(DatagramPath):
             await self._stream.send(b"".join(taken))
 
 
-def datagram_socket(stream: ByteStream) -> socket.socket | None:
-    """Return what `socket_beside` does for a stream in clear text; None for others, as datagrams would not be."""
-    return socket_beside(stream.raw_socket)
-
-
 def socket_beside(raw: socket.socket | None) -> socket.socket | None:
     """Return a UDP socket connected to the host and port that a TCP socket leads to, from the same address.
 
@@ -309,15 +305,7 @@ def socket_beside(raw: socket.socket | None) -> socket.socket | None:
     """
     if raw is None or raw.family not in _LARGEST:
         return None
-    local, remote = raw.getsockname(), raw.getpeername()
-    sock = socket.socket(raw.family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
-        sock.bind((local[0], 0, *local[2:]))
-        sock.connect(remote)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    host, _, *scope = raw.getsockname()
+    return udp_socket(
+        (host, 0, *scope), remote=raw.getpeername(), buffer_bytes=SOCKET_BUFFER_BYTES, only_ipv6=False
+    )

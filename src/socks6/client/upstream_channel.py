@@ -9,14 +9,13 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.client.association import Association
-from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
+from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram, ReceiveQueue
 from socks6.errors import DatagramFailed, DecodeError, Socks6Error
 from socks6.message.framing import Framing
 from socks6.message.options import StackOption
 from socks6.net.datagrams.channel import ROUTE_SECONDS
 from socks6.net.stream import (
     DatagramChannel,
-    DatagramJudge,
     DatagramReport,
     DatagramRoute,
     DatagramSink,
@@ -36,11 +35,17 @@ class UpstreamChannel(DatagramChannel):
     """A port at the upstream, which looks up the names; where datagrams may go, we judge as well."""
 
     def __init__(
-        self, association: Association, judge: DatagramJudge, options: tuple[StackOption, ...]
+        self,
+        association: Association,
+        *,
+        may_send: Callable[[str, int], bool],
+        may_answer: Callable[[str, int], bool],
+        options: tuple[StackOption, ...] = (),
     ) -> None:
-        """`options` are those in force on the upstream's far leg."""
+        """`may_send` judges hosts and ports, `may_answer` sources; `options` are in force on the upstream's other leg."""
         self._association = association
-        self._judge = judge
+        self._may_send = may_send
+        self._may_answer = may_answer
         self._options = options
         self._running: asyncio.Task[None] | None = None  # until `aclose`
         self._loop = asyncio.get_running_loop()
@@ -108,7 +113,7 @@ class UpstreamChannel(DatagramChannel):
     @override
     async def aclose(self) -> None:
         """See `DatagramChannel.aclose`."""
-        self._association.set_receiver(NullReceiver())
+        self._association.set_receiver(ReceiveQueue())  # which nobody reads
         running, self._running = self._running, None
         try:
             if running is not None:
@@ -127,7 +132,7 @@ class UpstreamChannel(DatagramChannel):
         if verdict is None:
             if len(self._destinations) >= MAX_CACHED_VERDICTS:
                 self._destinations.clear()
-            verdict = self._destinations[host, port] = self._judge.judge_name(host, port)
+            verdict = self._destinations[host, port] = self._may_send(host, port)
         return verdict
 
     def _allows_source(self, source: Endpoint) -> bool:
@@ -135,7 +140,7 @@ class UpstreamChannel(DatagramChannel):
         if verdict is None:
             if len(self._sources) >= MAX_CACHED_VERDICTS:
                 self._sources.clear()
-            verdict = self._sources[source] = self._judge.judge_source(source.host, source.port)
+            verdict = self._sources[source] = self._may_answer(source.host, source.port)
         return verdict
 
 
@@ -159,19 +164,3 @@ class _SinkReceiver(DatagramReceiver):
     @override
     def ended(self, error: Socks6Error) -> None:
         self._sink.channel_closed(str(error))
-
-
-class NullReceiver(DatagramReceiver):
-    """Ignores what comes."""
-
-    @override
-    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
-        pass
-
-    @override
-    def error_received(self, error: DatagramFailed) -> None:
-        pass
-
-    @override
-    def ended(self, error: Socks6Error) -> None:
-        pass

@@ -5,10 +5,12 @@ is the bytes that name host and port: equal keys mean equal hosts and ports. Pee
 bound. `relay/datagrams/native/framing.c` does the same for the compiled forwarder.
 """
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from typing_extensions import override
 
+from socks6.message.buffer import Reader
+from socks6.message.codes import AddressType
 from socks6.message.datagrams import (
     DatagramPrefix,
     build_datagram,
@@ -17,10 +19,16 @@ from socks6.message.datagrams import (
     parse_header,
 )
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.message.socks5_datagrams import decode_key, packet_header, split_packet
+from socks6.message.socks5 import Socks5Datagram, read_address
 
 NativeFraming: TypeAlias = tuple[int, int, bool, int]
 """Kind of header, version, whether a name's length counts itself, association id: as native/framing.h has them."""
+
+
+_DOMAIN_NAME: Final = AddressType.DOMAIN_NAME.value
+_SOCKS5_WHOLE: Final = b"\0\0\0"  # reserved, and the number of a fragment: no fragment
+_SOCKS5_STARTS: Final = {AddressType.IPV4.value: 10, AddressType.IPV6.value: 22}  # of the data
+_SOCKS5_NAME_START: Final = 7  # of the data, behind a name of no length
 
 
 class Framing(Protocol):
@@ -77,22 +85,26 @@ class Socks6Framing(NamedTuple):
 
 
 class Socks5Framing(Framing):
-    """A packet of SOCKS 5. Fragments are none: they are not reassembled (RFC 1928, section 7)."""
+    """A packet of SOCKS 5, read without an object for it. Fragments are none: they are not reassembled."""
 
     native = (1, 0, False, 0)
 
     @override
     def parse(self, message: bytes) -> tuple[bytes, int, int] | None:
-        split = split_packet(message)
-        return None if split is None else (*split, len(message))
+        size = len(message)
+        if size < _SOCKS5_NAME_START or not message.startswith(_SOCKS5_WHOLE):
+            return None
+        kind = message[3]
+        start = _SOCKS5_NAME_START + message[4] if kind == _DOMAIN_NAME else _SOCKS5_STARTS.get(kind, 0)
+        return (message[3:start], start, size) if 0 < start <= size else None
 
     @override
     def host_of(self, key: bytes) -> tuple[str, int, Framing]:
-        return *decode_key(key), self
+        return *read_address(Reader(key)), self
 
     @override
     def prefix(self, host: str, port: int) -> DatagramPrefix:
-        return packet_header(host, port), b""
+        return Socks5Datagram(host=host, port=port, data=b"").encode(), b""
 
     @override
     def build(self, prefix: DatagramPrefix, data: bytes) -> bytes | None:

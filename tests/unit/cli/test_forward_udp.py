@@ -172,8 +172,11 @@ def test_for_one_peer_too_many_the_one_silent_longest_goes(run: Run) -> None:
             with contextlib.ExitStack() as held:
                 first, second, third = (held.enter_context(contextlib.closing(Peer(place))) for _ in range(3))
                 await first.ask(b"1")
+                await asyncio.sleep(0.005)  # more than what uvloop counts in
                 await second.ask(b"2")
+                await asyncio.sleep(0.005)  # more than what uvloop counts in
                 await first.ask(b"3")
+                await asyncio.sleep(0.005)  # more than what uvloop counts in
                 await third.ask(b"4")  # the second goes
                 await first.ask(b"5")
                 assert len(proxy.requests) == 3

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from socks6.client.paths import QUEUE_BYTES, DatagramPath, StreamPath, UdpPath, datagram_socket
+from socks6.client.paths import QUEUE_BYTES, DatagramPath, StreamPath, UdpPath, socket_beside
 from socks6.client.quic_path import DatagramDemux
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import FrameSink
@@ -273,16 +273,16 @@ def test_only_tcp_in_the_clear_has_udp_beside_it(run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             near = socket.create_connection(listener.getsockname())
             stream = SocketStream(near)
-            sock = datagram_socket(stream)
+            sock = socket_beside(stream.raw_socket)
             assert sock is not None
             assert sock.getpeername() == listener.getsockname()
             assert sock.getsockname()[0] == near.getsockname()[0]
             sock.close()
             stream.abort()
-        assert datagram_socket(memory_stream_pair()[0]) is None
+        assert socket_beside(memory_stream_pair()[0].raw_socket) is None
         ours, theirs = socket.socketpair()
         unix = SocketStream(ours)
-        assert datagram_socket(unix) is None
+        assert socket_beside(unix.raw_socket) is None
         unix.abort()
         theirs.close()
 

@@ -68,3 +68,67 @@ def test_without_a_header_all_is_data_for_one_host(data: bytes) -> None:
 def test_each_kind_has_a_number_of_its_own() -> None:
     assert [framing.native[0] for framing in [NoFraming(), *HEADERS]] == [0, 2, 3, 2, 3, 1]
     assert HEADERS[2].native == (2, GO_212.version, GO_212.domain_length_counts_itself, ID)
+
+
+SOCKS5 = Socks5Framing()
+SOCKS5_HOSTS = pytest.mark.parametrize(
+    "host", ["192.0.2.1", "2001:db8::1", "example.com", "a" * 63 + ".example"]
+)
+
+
+@SOCKS5_HOSTS
+def test_a_socks5_packet_comes_apart_as_its_value_says(host: str) -> None:
+    packet = Socks5Datagram(host=host, port=53, data=b"data").encode()
+    split = SOCKS5.parse(packet)
+    assert split is not None
+    key, start, _ = split
+    assert SOCKS5.host_of(key)[:2] == (host, 53)
+    assert packet[start:] == b"data"
+
+
+@SOCKS5_HOSTS
+def test_a_header_makes_any_data_a_packet(host: str) -> None:
+    packet = SOCKS5.build(SOCKS5.prefix(host, 53), b"data") or b""
+    assert Socks5Datagram.decode(packet) == Socks5Datagram(host=host, port=53, data=b"data")
+
+
+def test_a_packet_may_have_no_data() -> None:
+    assert SOCKS5.parse(SOCKS5.prefix("192.0.2.1", 53)[0]) == (bytes.fromhex("01 c0000201 0035"), 10, 10)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        "",
+        "0000 00 01 c00002",  # cut
+        "0000 00 01 c0000201 00",
+        "0000 00 04 20010db8000000000000000000000001 00",
+        "0000 00 03 0b 6578616d706c652e636f6d 00",
+        "0000 00 02 c0000201 0035",  # no such type
+        "0000 01 01 c0000201 0035 61",  # a fragment
+        "0000 80 01 c0000201 0035 61",  # the last one
+        "0001 00 01 c0000201 0035",  # the reserved field
+        "0500 00 01 c0000201 0035",
+    ],
+)
+def test_what_is_no_whole_packet_is_none(packet: str) -> None:
+    assert SOCKS5.parse(bytes.fromhex(packet)) is None
+
+
+def test_a_name_without_a_letter_is_none() -> None:
+    split = SOCKS5.parse(bytes.fromhex("0000 00 03 00 0035"))
+    assert split is not None
+    with pytest.raises(DecodeError):
+        SOCKS5.host_of(split[0])
+
+
+def test_an_address_that_is_written_as_a_name_is_one() -> None:
+    split = SOCKS5.parse(bytes.fromhex("0000 00 03 09") + b"192.0.2.1" + bytes.fromhex("0035"))
+    assert split is not None
+    assert SOCKS5.host_of(split[0])[:2] == ("192.0.2.1", 53)
+
+
+@pytest.mark.parametrize(("host", "port"), [("", 53), ("192.0.2.1", 65536)])
+def test_impossible_places_are_refused(host: str, port: int) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        SOCKS5.prefix(host, port)

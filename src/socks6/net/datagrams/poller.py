@@ -2,7 +2,7 @@
 
 Why not the loop's add_reader: uvloop tells once of an error on a socket and forgets the socket, and on a socket
 that collects ICMP errors these are everyday news. And who reads from many sockets in one turn can send what came
-from all of them with one system call (`after`).
+from all of them with one system call (`on_turn_end`).
 """
 
 import asyncio
@@ -34,7 +34,6 @@ class DatagramPoller:
         self._epoll = select.epoll() if own_epoll else None
         self._readers: dict[int, Reader] = {}
         self._places: dict[int, tuple[list[object], object]] = {}
-        self._after: list[Callable[[], None]] = []
         self._each_turn: list[Callable[[], None]] = []
         if self._epoll is not None:
             self._loop.add_reader(self._epoll.fileno(), self._turn)
@@ -70,10 +69,6 @@ class DatagramPoller:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
 
-    def after(self, callback: Callable[[], None]) -> None:
-        """Call back when all readers have been told what happened up to now."""
-        self._after.append(callback)
-
     def close(self) -> None:
         """Watch nothing any more. Idempotent."""
         for fd in list(self._readers):
@@ -100,8 +95,7 @@ class DatagramPoller:
         self._finish()
 
     def _finish(self) -> None:
-        callbacks, self._after = self._after, []
-        for callback in (*callbacks, *self._each_turn):
+        for callback in self._each_turn:
             try:
                 callback()
             except Exception as error:  # noqa: BLE001 - as below

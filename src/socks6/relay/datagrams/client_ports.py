@@ -19,7 +19,7 @@ from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import FrameSink, MultiplexedConnection
 from socks6.net.transports.dtls_contexts import DtlsContexts
-from socks6.relay.datagrams.forwarder import ClientPath, DatagramForwarder, PythonForwarder
+from socks6.relay.datagrams.forwarder import DatagramForwarder, PythonForwarder
 
 if TYPE_CHECKING:
     from socks6.net.transports.dtls_server import DtlsPeer
@@ -45,35 +45,25 @@ class ClientPort(Protocol):
         """Take nothing any more. Idempotent."""
 
 
-class UdpClientPort(ClientPort):
+class UdpClientPort:
     """A socket for datagrams in clear text, which it owns."""
 
     def __init__(
         self, sock: socket.socket, forwarder: DatagramForwarder, forget: Callable[[socket.socket], None]
     ) -> None:
         """`forget` is called with the socket before it is closed."""
-        self._sock = sock
-        self._forwarder = forwarder
+        self.sock: Final = sock
+        self.forwarder: Final = forwarder
         self._forget = forget
 
-    @property
-    @override
-    def sock(self) -> socket.socket:
-        return self._sock
-
-    @property
-    @override
-    def forwarder(self) -> DatagramForwarder:
-        return self._forwarder
-
-    @override
     def close(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._forget(self._sock)
-            self._sock.close()
+        """See `ClientPort.close`."""
+        if self.sock.fileno() >= 0:
+            self._forget(self.sock)
+            self.sock.close()
 
 
-class DtlsClientPort(ClientPort):
+class DtlsClientPort:
     """A port whose DTLS is ours; `shared` may have other protocols too. Owns it."""
 
     def __init__(
@@ -89,7 +79,8 @@ class DtlsClientPort(ClientPort):
         from socks6.net.transports.dtls_server import DtlsServer  # noqa: PLC0415 - needs an extra
 
         self.shared: Final = shared
-        self._forwarder = PythonForwarder()
+        self.sock: Final = shared.sock
+        self.forwarder: Final = PythonForwarder()
         self._loop = asyncio.get_running_loop()
         self._dtls = DtlsServer(
             shared,
@@ -102,106 +93,72 @@ class DtlsClientPort(ClientPort):
         shared.register(DTLS_BYTES, self._dtls)
 
     @property
-    @override
-    def sock(self) -> socket.socket:
-        return self.shared.sock
-
-    @property
-    @override
-    def forwarder(self) -> DatagramForwarder:
-        return self._forwarder
-
-    @property
     def peers(self) -> int:
         """How many clients have a DTLS connection, or are about to."""
         return self._dtls.peers
 
-    @override
     def close(self) -> None:
+        """See `ClientPort.close`."""
         self._dtls.close()
         self.shared.close()
 
     def _deliver(self, peer: "DtlsPeer", message: bytes) -> None:
-        self._forwarder.forward_message(message, peer, self._loop.time())
+        self.forwarder.forward_message(message, peer, self._loop.time())
 
 
-class QuicClientPath(ClientPath):
+class QuicClientPath:
     """The one path that there is in a connection."""
 
+    local: Final = b""  # the connection knows
+
     def __init__(self, connection: MultiplexedConnection) -> None:
+        self.port: Final = connection.carrier_socket
         self._connection = connection
         self._lost: dict[Callable[[str], None], None] = {}
 
-    @override
-    def __hash__(self) -> int:
-        return id(self)
-
-    @override
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
     @property
-    @override
-    def port(self) -> socket.socket:
-        return self._connection.carrier_socket
-
-    @property
-    @override
     def source(self) -> SocketAddress:
+        """Where the client is, as far as is known."""
         return self._connection.remote
 
-    @property
-    @override
-    def local(self) -> bytes:
-        return b""  # the connection knows
-
-    @override
-    def send(self, message: bytes, control: Control) -> bool:
+    def send(self, message: bytes, control: Control) -> bool:  # noqa: ARG002 - the connection's packets have their own
+        """See `ClientPath.send`."""
         return self._connection.send_frame(message)
 
-    @override
-    def join(self, user: str, lost: Callable[[str], None]) -> bool:
+    def join(self, user: str, lost: Callable[[str], None]) -> bool:  # noqa: ARG002 - the connection is one user's
+        """See `ClientPath.join`."""
         self._lost[lost] = None
         return True
 
-    @override
     def leave(self, lost: Callable[[str], None]) -> None:
+        """See `ClientPath.leave`."""
         self._lost.pop(lost, None)
 
     def end(self) -> None:
-        """Tell everybody that the path is lost."""
+        """End what lives by the path: it is lost."""
         lost, self._lost = self._lost, {}
         for tell in lost:
             tell(PATH_LOST)
 
 
-class QuicClientPort(ClientPort, FrameSink):
+class QuicClientPort(FrameSink):
     """Takes the frames of a connection."""
 
     def __init__(self, connection: MultiplexedConnection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._forwarder = PythonForwarder()
+        self.sock: Final = connection.carrier_socket
+        self.forwarder: Final = PythonForwarder()
         self._path = QuicClientPath(connection)
         connection.set_frame_sink(self)
 
-    @property
-    @override
-    def sock(self) -> socket.socket:
-        return self._connection.carrier_socket
-
-    @property
-    @override
-    def forwarder(self) -> DatagramForwarder:
-        return self._forwarder
-
-    @override
     def close(self) -> None:
+        """See `ClientPort.close`."""
         self._connection.set_frame_sink(None)
 
     @override
     def frame_received(self, data: bytes) -> None:
-        self._forwarder.forward_message(data, self._path, self._loop.time())
+        self.forwarder.forward_message(data, self._path, self._loop.time())
 
     @override
     def connection_lost(self) -> None:

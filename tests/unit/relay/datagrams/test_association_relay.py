@@ -24,6 +24,7 @@ class Connection:
     """A QUIC connection, as far as a port of its frames goes."""
 
     remote = Endpoint("127.0.0.1", 1)
+    carrier_socket = None
 
     def set_frame_sink(self, sink: FrameSink | None) -> None:
         pass

@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.errors import DecodeError
+from socks6.message.framing import Socks5Framing
 from socks6.message.socks5 import Socks5Datagram
-from socks6.message.socks5_datagrams import decode_key, packet_header, split_packet
 from tests.kit.strategies import HOSTS, PORTS
 
+SOCKS5 = Socks5Framing()
 PACKETS = st.one_of(
     st.binary(max_size=300),
     st.builds(
@@ -22,13 +23,13 @@ def test_any_bytes_are_read_alike(packet: bytes) -> None:
         value = Socks5Datagram.decode(packet)
     except DecodeError:
         value = None
-    split = split_packet(packet)
+    split = SOCKS5.parse(packet)
     if split is None:
         assert value is None or value.fragment
         return
-    key, start = split
+    key, start, _ = split
     try:
-        host, port = decode_key(key)
+        host, port, _ = SOCKS5.host_of(key)
     except DecodeError:
         assert value is None
     else:
@@ -37,6 +38,6 @@ def test_any_bytes_are_read_alike(packet: bytes) -> None:
 
 @given(HOSTS, PORTS, st.binary(max_size=100))
 def test_what_is_written_is_read(host: str, port: int, data: bytes) -> None:
-    split = split_packet(packet_header(host, port) + data)
+    split = SOCKS5.parse(SOCKS5.prefix(host, port)[0] + data)
     assert split is not None
-    assert decode_key(split[0]) == (host, port)
+    assert SOCKS5.host_of(split[0])[:2] == (host, port)
