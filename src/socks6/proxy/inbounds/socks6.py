@@ -72,7 +72,7 @@ from socks6.proxy.inbounds.base import (
 )
 from socks6.proxy.inbounds.socks6_associate import associate
 from socks6.proxy.multiplexed import QuicConnectionContext
-from socks6.proxy.sessions import Session, SessionMembership
+from socks6.proxy.sessions import SessionMembership
 from socks6.telemetry import Ending
 
 METHODS: Final[Mapping[int, Callable[[], ServerMethod]]] = {
@@ -175,7 +175,7 @@ class _Admission:
     @property
     def token_spent(self) -> bool:
         """Whether a token was spent for the request: a replay would be refused."""
-        return self._negotiation is not None and self._negotiation.token_spent
+        return self._negotiation is not None and self._negotiation.membership.token_spent
 
     async def receive(self) -> ProxyRequest | None:
         """Return the request once it was let in; None if the client was refused."""
@@ -232,7 +232,7 @@ class _Admission:
             host=request.host,
             port=request.port,
             identity=identity,
-            session=connection.admitted(identity, negotiation.session if negotiation else None),
+            session=connection.admitted(identity, negotiation.membership.session if negotiation else None),
             options=tuple(find_all(request.options, StackOption)),
             stream_id=None if stream_id is None else stream_id.id,
             initial_data=conversation.unread(),
@@ -263,11 +263,11 @@ class SessionNegotiation:
     guessing passwords.
     """
 
-    __slots__ = ("_by_id", "_known", "_membership", "_options", "refusal")
+    __slots__ = ("_by_id", "_known", "_options", "membership", "refusal")
 
     def __init__(self, options: tuple[Option, ...], membership: SessionMembership) -> None:
         self._options = options
-        self._membership = membership
+        self.membership = membership
         self._by_id = False
         self._known: Identity | None = None  # the identity of all of the connection
         self.refusal = Ending.UNAUTHENTICATED
@@ -280,59 +280,49 @@ class SessionNegotiation:
         membership = connection.membership()
         return None if membership is None else cls(options, membership)
 
-    @property
-    def token_spent(self) -> bool:
-        """Whether a token of the session was spent for the request."""
-        return self._membership.token_spent
-
-    @property
-    def session(self) -> Session | None:
-        """The session that the request belongs to."""
-        return self._membership.session
-
     def begin(self, conversation: ServerConversation) -> None:
         """Let the request in on the strength of its session, or have its own credentials judged, or refuse it."""
         named = find(self._options, SessionId)
-        if self._membership.session is not None:
-            self._known = self._membership.session.identity
+        if self.membership.session is not None:
+            self._known = self.membership.session.identity
             if named is not None and find(self._options, SessionTeardown):
-                self._membership.tear_down_by_id(named.id)
+                self.membership.tear_down_by_id(named.id)
             elif named is not None:  # it need not be named, but if it is, rightly, that is answered
-                self._by_id = self._membership.find(named.id) is self._membership.session
+                self._by_id = self.membership.find(named.id) is self.membership.session
             conversation.accept_session()
             return
         if named is None:
             conversation.authenticate()
             return
-        session = self._membership.find(named.id)
+        session = self.membership.find(named.id)
         if session is None:
             self.refusal = Ending.REFUSED
             conversation.refuse((SessionInvalid(),), reason="no such session")
         elif find(self._options, SessionTeardown):
-            self._membership.tear_down(session)  # § Tearing down the session: the request is part of none
+            self.membership.tear_down(session)  # § Tearing down the session: the request is part of none
             if not any(isinstance(option, CREDENTIALS) for option in self._options):
                 self.refusal = Ending.DONE
             conversation.authenticate(known=True)
         else:
             self._by_id = True
-            self._membership.join(session)
+            self.membership.join(session)
             conversation.accept_session()
 
     def settle(self, conversation: ServerConversation, identity: Identity) -> Identity:
         """Answer a request that was let in, or refuse it for its token; return its identity."""
         identity = self._known or identity
         new_id = self._open(identity)
-        session = self._membership.session
+        session = self.membership.session
         if session is None:
             conversation.send_authenticated()
             return identity
         answer: list[Option] = [SessionOk()] if self._by_id else []
-        rejected = _spends(self._options) and not self._membership.spend(_token(self._options))
+        rejected = _spends(self._options) and not self.membership.spend(_token(self._options))
         if rejected and new_id:
-            self._membership.abandon()
+            self.membership.abandon()
         else:
             if asked := find(self._options, IdempotenceRequest):
-                session.grant(min(asked.size, self._membership.settings.window))
+                session.grant(min(asked.size, self.membership.settings.window))
             answer += [session.window.option()] if session.window else []
         if rejected:
             self.refusal = Ending.REFUSED
@@ -344,9 +334,9 @@ class SessionNegotiation:
 
     def _open(self, identity: Identity) -> tuple[SessionId, ...]:
         """Open a session if the request asks for one and belongs to none; return its id."""
-        if self._membership.session is not None or find(self._options, SessionRequest) is None:
+        if self.membership.session is not None or find(self._options, SessionRequest) is None:
             return ()
-        new_id = self._membership.open(identity)
+        new_id = self.membership.open(identity)
         return () if new_id is None else (SessionId(id=new_id),)
 
 
