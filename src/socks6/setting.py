@@ -145,6 +145,23 @@ class DeclaredSetting:
             return self.facts.flag
         return "" if self.facts.items else f"--{self.key.replace('.', '-')}"
 
+    @property
+    def default_toml(self) -> str:
+        """The default as a configuration file writes it; "" where that cannot be."""
+        facts, default = self.facts, self.default
+        if facts.values is not None:
+            return next((_toml(name) for name, value in facts.values.items() if value == default), "")
+        if facts.default_text or facts.required or default in (None, ()):
+            return ""
+        return _toml(default)
+
+    @property
+    def default_words(self) -> str:
+        """The default for people to read; "" for none."""
+        written = self.default_toml
+        words = {"true": "yes", "false": "no"}.get(written, written.replace('"', "").strip("[]"))
+        return self.facts.default_text or words
+
 
 @functools.cache
 def settings_of(root: type) -> tuple[DeclaredSetting, ...]:
@@ -203,3 +220,16 @@ def _build(root: type[ValueT], path: tuple[str, ...], given: Mapping[tuple[str, 
             arguments[field.name] = _build(hints[field.name], here, given)
     construct: Callable[..., ValueT] = root
     return construct(**arguments)
+
+
+def _toml(value: object) -> str:
+    """Return a default as TOML writes it: none has quotes or backslashes in it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"{value:.15g}"
+        case tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case _:
+            return f'"{value}"'

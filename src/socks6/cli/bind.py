@@ -58,9 +58,9 @@ def run(arguments: Namespace) -> int:
         place=Endpoint(named_host("--listen-on", host) if host else "", port),
         target=Endpoint(named_host("TARGET", arguments.target[0]), arguments.target[1]),
         backlog=arguments.backlog,
-        connections=arguments.connections,
+        connections=arguments.max_connections,
         connect_timeout=arguments.connect_timeout,
-        drain_timeout=arguments.drain_timeout,
+        drain_timeout=arguments.drain,
     )
     set_up_logging(arguments.verbosity or 0)
     raise_descriptor_limit()

@@ -36,13 +36,13 @@ def run(arguments: Namespace) -> int:
         forwarder = UdpPortForwarder(
             client,
             remote,
-            idle=UDP_IDLE_SECONDS if arguments.idle is None else arguments.idle,
+            idle=UDP_IDLE_SECONDS if arguments.idle_timeout is None else arguments.idle_timeout,
             peers=arguments.max_peers or UDP_PEERS,
             path=arguments.udp_path,
         )
         run_loop(_until_stopped(client, forwarder.run(local, listening)), "auto")
     else:
-        idle = TCP_IDLE_SECONDS if arguments.idle is None else arguments.idle
+        idle = TCP_IDLE_SECONDS if arguments.idle_timeout is None else arguments.idle_timeout
         streams = StreamForwarder(client, remote, idle=idle, peers=arguments.max_peers or CONNECTIONS)
         run_loop(_until_stopped(client, streams.run(local)), "auto")
     return 0

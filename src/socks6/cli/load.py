@@ -9,7 +9,6 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from socks6.config.documents import default_words
 from socks6.config.faults import error_prefix
 from socks6.config.reading import ConfigValues, read_configuration, read_texts
 from socks6.config.server import TABLES, ServerConfig, by_table
@@ -37,7 +36,7 @@ def add_setting_flags(parser: argparse.ArgumentParser, *, listen: str, root: typ
         group = parser.add_argument_group(TABLES.get(table, table))
         for declared in settings:
             if declared.flag:
-                default = listen if declared.key == "listen" else default_words(declared)
+                default = listen if declared.key == "listen" else declared.default_words
                 _add_flag(group, declared, default)
     group = parser.add_argument_group("configuration file")
     group.add_argument("--config", metavar="FILE", help="read a TOML file; `socks6 check` examines it")

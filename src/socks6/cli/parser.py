@@ -5,19 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, NoReturn
 
-from socks6.cli.argument_types import (
-    days,
-    hops,
-    place,
-    place_here,
-    place_to_bind,
-    port,
-    positive_count,
-    positive_seconds,
-    probes,
-    seconds,
-    small_count,
-)
+from socks6.cli.argument_types import place, place_here, place_to_bind, port, positive_seconds, seconds, whole
 
 DESCRIPTION: Final = "SOCKS version 6: a server, a converter for SOCKS 4, 4a, 5 and HTTP clients, and tools."
 EXAMPLES: Final = """\
@@ -34,36 +22,6 @@ SHELLS: Final = ("bash", "zsh", "fish")
 
 # What argparse quotes of a command line and may hold a password: URLs, NAME:PASSWORD.
 _SECRET: Final = re.compile(r"'[^']*[:@][^']*'|\"[^\"]*[:@][^\"]*\"")
-
-FORWARD_NUMBERS: Final = (
-    (
-        "idle-timeout",
-        "idle",
-        "SECONDS",
-        seconds,
-        None,
-        (
-            "without a byte either way, then a connection is closed or a peer forgotten; 0 for never (default: 7440,"
-            " with --udp 300)"
-        ),
-    ),
-    (
-        "max-peers",
-        "max_peers",
-        "NUMBER",
-        positive_count,
-        None,
-        "connections or UDP peers at a time (default: 1000, with --udp 150)",
-    ),
-    ("timeout", "timeout", "SECONDS", positive_seconds, 60.0, "to connect (default: 60)"),
-)
-BIND_NUMBERS: Final = (
-    ("backlog", "backlog", "NUMBER", small_count, 64, "how many peers the proxy keeps waiting; 0 for none"),
-    ("max-connections", "connections", "NUMBER", positive_count, 1000, "peers at a time"),
-    ("connect-timeout", "connect_timeout", "SECONDS", positive_seconds, 10, "to reach the service"),
-    ("timeout", "timeout", "SECONDS", positive_seconds, 60, "for the proxy to answer"),
-    ("drain", "drain_timeout", "SECONDS", seconds, 30, "for open connections when told to stop"),
-)
 
 
 class Parser(argparse.ArgumentParser):
@@ -177,25 +135,9 @@ def _client(parser: argparse.ArgumentParser) -> None:
 def _ping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("via", metavar="URL", nargs="?", help="the proxy (default: SOCKS6_PROXY)")
     parser.add_argument("--via-file", metavar="FILE", help="read the proxy's URL from a file")
-    parser.add_argument(
-        "-c", "--count", metavar="COUNT", type=positive_count, help="end after so many rounds"
-    )
-    parser.add_argument(
-        "-i",
-        "--interval",
-        metavar="SECONDS",
-        type=positive_seconds,
-        default=1.0,
-        help="between rounds (default: 1)",
-    )
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        metavar="SECONDS",
-        type=positive_seconds,
-        default=10.0,
-        help="for each round (default: 10)",
-    )
+    _add_number(parser, "-c", "--count", kind=whole(1), what="rounds, then it ends")
+    _add_number(parser, "-i", "--interval", kind=positive_seconds, what="between rounds", default=1.0)
+    _add_number(parser, "-t", "--timeout", kind=positive_seconds, what="for each round", default=10.0)
     parser.add_argument(
         "--options",
         action="store_true",
@@ -219,19 +161,16 @@ def _trace(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="probe with datagrams, which the host must answer to be seen, as name servers do on port 53",
     )
-    for short, name, metavar, kind, default, what in (
-        ("-m", "max-hops", "HOPS", hops, 30, "end after so many routers"),
-        ("-q", "queries", "NUMBER", probes, 3, "probes of each router"),
-        ("-w", "timeout", "SECONDS", positive_seconds, 5, "for each probe, the way to the proxy included"),
-    ):
-        parser.add_argument(
-            short,
-            f"--{name}",
-            metavar=metavar,
-            type=kind,
-            default=default,
-            help=f"{what} (default: {default})",
-        )
+    _add_number(parser, "-m", "--max-hops", kind=whole(1, 255), what="routers at most", default=30)
+    _add_number(parser, "-q", "--queries", kind=whole(1, 10), what="probes of each router", default=3)
+    _add_number(
+        parser,
+        "-w",
+        "--timeout",
+        kind=positive_seconds,
+        what="for each probe, the way to the proxy included",
+        default=5.0,
+    )
     _add_dialect(parser)
 
 
@@ -239,14 +178,7 @@ def _connect(parser: argparse.ArgumentParser) -> None:
     _add_upstream_flags(parser)
     parser.add_argument("host", metavar="HOST", help="a name, which the proxy looks up, or an address")
     parser.add_argument("port", metavar="PORT", type=port)
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        metavar="SECONDS",
-        type=positive_seconds,
-        default=60.0,
-        help="to connect (default: 60)",
-    )
+    _add_number(parser, "-t", "--timeout", kind=positive_seconds, what="to connect", default=60.0)
     _add_dialect(parser)
 
 
@@ -263,15 +195,19 @@ def _bind(parser: argparse.ArgumentParser) -> None:
         help="where the proxy shall listen: an address of its own, or none as in :8080 for any; port 0 is any free"
         " one; [::]:0 is IPv6 (default: :0)",
     )
-    for name, dest, metavar, kind, default, what in BIND_NUMBERS:
-        parser.add_argument(
-            f"--{name}",
-            dest=dest,
-            metavar=metavar,
-            type=kind,
-            default=default,
-            help=f"{what} (default: {default})",
-        )
+    _add_number(
+        parser,
+        "--backlog",
+        kind=whole(0, 65535),
+        what="peers that the proxy keeps waiting; 0 for none",
+        default=64,
+    )
+    _add_number(parser, "--max-connections", kind=whole(1), what="peers at a time", default=1000)
+    _add_number(parser, "--connect-timeout", kind=positive_seconds, what="to reach the service", default=10.0)
+    _add_number(parser, "--timeout", kind=positive_seconds, what="for the proxy to answer", default=60.0)
+    _add_number(
+        parser, "--drain", kind=seconds, what="for open connections to end when it is stopped", default=30.0
+    )
     parser.add_argument(
         "-v",
         "--verbose",
@@ -300,9 +236,34 @@ def _forward(parser: argparse.ArgumentParser) -> None:
         help="how datagrams travel to the proxy: over UDP, within DTLS if the proxy is reached over TLS (datagram);"
         " on a connection to it (stream); or as can be (default: as the URL says with udp=, else auto)",
     )
-    for name, dest, metavar, kind, default, what in FORWARD_NUMBERS:
-        parser.add_argument(f"--{name}", dest=dest, metavar=metavar, type=kind, default=default, help=what)
+    _add_number(
+        parser,
+        "--idle-timeout",
+        kind=seconds,
+        what="without a byte either way, then a connection is closed or a peer forgotten; 0 for never (default: 7440, with"
+        " --udp 300)",
+    )
+    _add_number(
+        parser,
+        "--max-peers",
+        kind=whole(1),
+        what="connections or UDP peers at a time (default: 1000, with --udp 150)",
+    )
+    _add_number(parser, "--timeout", kind=positive_seconds, what="to connect", default=60.0)
     _add_dialect(parser)
+
+
+def _add_number(
+    parser: argparse.ArgumentParser,
+    *names: str,
+    kind: Callable[[str], float],
+    what: str,
+    default: float | None = None,
+) -> None:
+    """Add a flag whose value is a number."""
+    metavar = "SECONDS" if kind in (seconds, positive_seconds) else "NUMBER"
+    text = what if default is None else f"{what} (default: {default:g})"
+    parser.add_argument(*names, metavar=metavar, type=kind, default=default, help=text)
 
 
 def _add_dialect(parser: argparse.ArgumentParser) -> None:
@@ -335,7 +296,11 @@ def _cert(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--cert", metavar="FILE", help="where to write the certificate (default: HOST.pem)")
     new.add_argument("--key", metavar="FILE", help="where to write the key (default: HOST.key)")
     new.add_argument(
-        "--days", metavar="DAYS", type=days, default=3650, help="how long it is valid (default: 3650)"
+        "--days",
+        metavar="DAYS",
+        type=whole(1, 36500),
+        default=3650,
+        help="how long it is valid (default: 3650)",
     )
     show = actions.add_parser(
         "show", help="show the pin, the names and the end of a certificate", allow_abbrev=False

@@ -3,7 +3,6 @@
 import json
 import textwrap
 from collections.abc import Iterable, Iterator
-from enum import Enum
 from typing import Final, TypeAlias
 
 from socks6.config.server import TABLES, ServerConfig, by_table
@@ -13,26 +12,6 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json]"
 
 WIDTH: Final = 100
 EXAMPLE_MARK: Final = "  # an example"  # behind a value that is not the default
-
-
-def default_toml(declared: DeclaredSetting) -> str:
-    """Return the default as a configuration file writes it; "" where that cannot be."""
-    facts, default = declared.facts, declared.default
-    if facts.values is not None:
-        written = (name for name, value in facts.values.items() if value == default)
-        return _toml(next(written, None))
-    if facts.default_text or facts.required:
-        return ""
-    if isinstance(default, tuple):
-        return _toml([str(item) for item in default]) if default else ""
-    return _toml(default)
-
-
-def default_words(declared: DeclaredSetting) -> str:
-    """Return the default for people to read; "" for none."""
-    return declared.facts.default_text or {"true": "yes", "false": "no"}.get(
-        written := default_toml(declared), written.replace('"', "").strip("[]")
-    )
 
 
 def schema(root: type = ServerConfig) -> dict[str, Json]:
@@ -110,7 +89,7 @@ def _rows(settings: Iterable[DeclaredSetting], *, flags: bool) -> Iterator[str]:
         if flags:
             short = f"`{declared.facts.short}`, " if declared.facts.short else ""
             flag = f"{short}`{declared.flag}`" if declared.flag else ""
-            yield f"| {key} | {flag} | {_range(declared)} | {default_words(declared)} | {about} |"
+            yield f"| {key} | {flag} | {_range(declared)} | {declared.default_words} | {about} |"
         else:
             yield f"| {key} | {_range(declared)} | {about} |"
 
@@ -133,7 +112,7 @@ def _range(declared: DeclaredSetting) -> str:
 
 def _example(declared: DeclaredSetting) -> Iterator[str]:
     """Return the lines of one key in the example file."""
-    default = default_toml(declared)
+    default = declared.default_toml
     about = declared.facts.help
     if declared.facts.values is not None and declared.kind is str:
         about += f": {', '.join(declared.facts.values)}"
@@ -151,7 +130,7 @@ def _example_items(key: str, kind: type) -> Iterator[str]:
     yield from textwrap.wrap(title, WIDTH, initial_indent="# ", subsequent_indent="# ")
     yield f"#[[{key}]]{EXAMPLE_MARK}"
     for declared in settings_of(kind):
-        example = declared.facts.example or default_toml(declared)
+        example = declared.facts.example or declared.default_toml
         yield f"#{declared.name} = {example}  # {declared.facts.help}"
 
 
@@ -202,21 +181,6 @@ def _scalar(declared: DeclaredSetting) -> dict[str, Json]:
     lowest = "exclusiveMinimum" if facts.positive else "minimum"
     kind = "integer" if declared.kind is int else "number"
     return {"type": kind, lowest: 0, "maximum": facts.maximum}
-
-
-def _toml(value: object) -> str:
-    """Return a value as TOML writes it; "" for None."""
-    match value:
-        case None:
-            return ""
-        case bool() | str() | list():
-            return json.dumps(value, ensure_ascii=False)
-        case Enum():
-            return json.dumps(value.value)
-        case int() | float():
-            return f"{value:.15g}"
-        case _:
-            return json.dumps(str(value))
 
 
 def _sentence(text: str) -> str:

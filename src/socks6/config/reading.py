@@ -3,12 +3,9 @@
 Values are kept by the keys of their settings; `socks6.setting.build` makes dataclasses of them.
 """
 
-import datetime as dt
-import difflib
 import math
 import re
 import stat
-import tomllib
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,15 +27,15 @@ ConfigValues: TypeAlias = Mapping[str, object]
 
 _TOML_ERROR: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)
 _TYPE_NAMES: Final = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text in quotes",
-    list: "a list",
-    dict: "a table",
-    dt.date: "a date",
-    dt.datetime: "a time",
-    dt.time: "a time",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text in quotes",
+    "list": "a list",
+    "dict": "a table",
+    "date": "a date",
+    "datetime": "a time",
+    "time": "a time",
 }
 _HERE: Final = Path()
 
@@ -220,7 +217,7 @@ def _read_scalar(declared: DeclaredSetting, raw: object, folder: Path) -> object
     if facts.numbers and type(raw) is int:
         raw = str(raw)
     if not _is_a(declared.kind, raw):
-        raise ConfigurationError(f"expected {_TYPE_NAMES[declared.kind]}, got {_type_name(raw)}")
+        raise ConfigurationError(f"expected {_TYPE_NAMES[declared.kind.__name__]}, got {_type_name(raw)}")
     if facts.values is not None:
         if raw not in facts.values:
             raise ConfigurationError(f"expected one of {_one_of(declared)}")
@@ -235,7 +232,7 @@ def _read_scalar(declared: DeclaredSetting, raw: object, folder: Path) -> object
 
 def _check_bounds(declared: DeclaredSetting, number: float) -> None:
     facts = declared.facts
-    name = _TYPE_NAMES[declared.kind]
+    name = _TYPE_NAMES[declared.kind.__name__]
     if not math.isfinite(number):
         raise ConfigurationError("expected a finite number")
     if facts.positive and number <= 0:
@@ -257,7 +254,7 @@ def _number(text: str, declared: DeclaredSetting) -> float:
     try:
         return int(text) if declared.kind is int else float(text)
     except ValueError:
-        raise ConfigurationError(f"expected {_TYPE_NAMES[declared.kind]}, got {text!r}") from None
+        raise ConfigurationError(f"expected {_TYPE_NAMES[declared.kind.__name__]}, got {text!r}") from None
 
 
 def _is_a(kind: type, raw: object) -> bool:
@@ -272,10 +269,12 @@ def _one_of(declared: DeclaredSetting) -> str:
 
 
 def _type_name(raw: object) -> str:
-    return _TYPE_NAMES.get(type(raw), type(raw).__name__)
+    return _TYPE_NAMES[type(raw).__name__]
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 - only for faults
+
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"unknown key, did you mean {close[0]}?" if close else f"unknown key; there are {', '.join(known)}"
 
@@ -294,6 +293,8 @@ def _read_text(path: str) -> tuple[str, int]:
 
 
 def _parse_toml(text: str, path: str) -> dict[str, object]:
+    import tomllib  # noqa: PLC0415 - takes 5 ms, and many servers have no file
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

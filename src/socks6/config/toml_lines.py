@@ -1,7 +1,6 @@
 """Finds the line of each key in TOML text, which tomllib does not tell."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from typing import Final
 
@@ -95,7 +94,7 @@ class _Scanner:
         while True:
             self._skip(_SPACE)
             quoted = self._skip(_STRING)
-            parts.append(tomllib.loads(f"key = {quoted}")["key"] if quoted else self._skip(_BARE_KEY))
+            parts.append(_unquoted(quoted) if quoted else self._skip(_BARE_KEY))
             self._skip(_SPACE)
             if not self._take("."):
                 return tuple(parts)
@@ -136,3 +135,10 @@ class _Scanner:
         self._line += self._text.count("\n", self._counted, self._at)
         self._counted = self._at
         return self._line
+
+
+def _unquoted(quoted: str) -> str:
+    import tomllib  # noqa: PLC0415 - as in `reading`
+
+    key: str = tomllib.loads(f"key = {quoted}")["key"]
+    return key

@@ -6,16 +6,14 @@ from collections.abc import Callable
 import pytest
 
 from socks6.cli.argument_types import (
-    count,
-    hops,
+    any_port,
     place,
+    place_here,
     place_to_bind,
     port,
-    positive_count,
     positive_seconds,
-    probes,
     seconds,
-    small_count,
+    whole,
 )
 
 
@@ -25,12 +23,11 @@ from socks6.cli.argument_types import (
         (seconds, "0", 0),
         (seconds, "1.5", 1.5),
         (positive_seconds, "1e-3", 0.001),
-        (count, "0", 0),
-        (positive_count, "12", 12),
+        (whole(0), "0", 0),
+        (whole(1), "12", 12),
         (port, "65535", 65535),
-        (small_count, "65535", 65535),
-        (hops, "255", 255),
-        (probes, "10", 10),
+        (any_port, "65535", 65535),
+        (whole(1, 255), "255", 255),
     ],
 )
 def test_values_that_may_be(kind: Callable[[str], float], text: str, value: float) -> None:
@@ -44,17 +41,15 @@ def test_values_that_may_be(kind: Callable[[str], float], text: str, value: floa
         (positive_seconds, "0"),
         *(
             (kind, text)
-            for kind in (count, positive_count, port, small_count, hops, probes)
+            for kind in (whole(0), port, whole(1, 255))
             for text in ("-1", "1.0", "x", "", "²", "१")
         ),
-        (positive_count, "0"),
+        (whole(1), "0"),
         (port, "0"),
         (port, "65536"),
-        (small_count, "65536"),
-        (hops, "0"),
-        (hops, "256"),
-        (probes, "0"),
-        (probes, "11"),
+        (any_port, "65536"),
+        (whole(1, 255), "0"),
+        (whole(1, 255), "256"),
     ],
 )
 def test_values_that_may_not(kind: Callable[[str], float], text: str) -> None:
@@ -88,3 +83,17 @@ def test_places_that_may_be_bound(text: str, value: tuple[str, int]) -> None:
 def test_places_that_may_not_be_bound(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         place_to_bind(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", ("127.0.0.1", 0)), ("a.example:80", ("a.example", 80)), ("[::]:443", ("[::]", 443))],
+)
+def test_places_of_this_machine(text: str, value: tuple[str, int]) -> None:
+    assert place_here(text) == value
+
+
+@pytest.mark.parametrize("text", ["", ":80", "host:65536", "::1", "x"])
+def test_what_is_no_place_of_this_machine(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        place_here(text)
