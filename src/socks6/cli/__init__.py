@@ -47,7 +47,7 @@ def _run(parsed: Namespace) -> int:
 
 
 def complain(*lines: str) -> None:
-    """Tell the user what went wrong."""
+    """Print what went wrong, on standard error."""
     for line in lines:
         print(f"socks6: {line}", file=sys.stderr, flush=True)
 

@@ -50,7 +50,7 @@ PERMANENT_ERRORS: Final = (
 
 
 def run(arguments: Namespace) -> int:
-    """Publish until told to stop."""
+    """Publish until stopped by a signal."""
     client = named_client(arguments, NO_PROXY)
     host, port = arguments.listen_on
     publisher = Publisher(
@@ -79,8 +79,8 @@ async def _publish(client: Client, publisher: "Publisher") -> None:
 class Publisher:
     """Keeps a service published until it is stopped. `place` is where the proxy shall listen, "" and 0 anywhere.
 
-    A first attempt that fails is told by `run`: somebody is there to read it. Later ones are repeated, for then
-    the proxy is being restarted; the port is the same again if the proxy lets us have it.
+    `run` raises the error of a failed first attempt, while a user is still watching. Later attempts are repeated,
+    since the proxy may be restarting; they ask for the same port again.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Publisher:
         self._drain_timeout = drain_timeout
         self._plane = StreamRelay()
         self._log = logging.getLogger("socks6")
-        self._public: Endpoint | None = None  # what was last told
+        self._public: Endpoint | None = None  # what was printed last
         self._resolver = Resolver(lifetimes=FOR_ONE_NAME)  # of the target
         self._publishing: asyncio.Task[None] | None = None
         self._peers: set[asyncio.Task[None]] = set()
@@ -128,7 +128,7 @@ class Publisher:
             raise self._failure
 
     def stop(self) -> None:
-        """Take nobody more, and end when those who are there have ended; at once when asked again."""
+        """Accept no more peers, and end when the present ones have ended; at once when called again."""
         if self._stopped:
             self._cut_off()
         self._stopped = True
@@ -185,7 +185,7 @@ class Publisher:
                 listener = await self._bind(asked)
             except PERMANENT_ERRORS:
                 raise
-            except OperationFailed as refusal:  # the proxy is there: that port is somebody else's by now
+            except OperationFailed as refusal:  # the proxy is there: that port is in other use by now
                 error, asked = refusal, self._place
             except Socks6Error as trouble:
                 error = trouble
@@ -194,7 +194,7 @@ class Publisher:
                 return listener, pause
 
     async def _take_peers(self, listener: BindListener, group: asyncio.TaskGroup) -> Exception:
-        """Join all who come; return what ended that."""
+        """Join every peer that connects; return the error that ended that."""
         async with listener:
             while True:
                 await self._room.acquire()

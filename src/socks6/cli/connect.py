@@ -40,7 +40,7 @@ async def _join(client: Client, host: str, port: int) -> None:
         async with asyncio.TaskGroup() as group:
             sending = group.create_task(_send_input(stream), name="input")
             await _write_output(stream)
-            if os.isatty(STDIN):  # nobody is there to type ctrl-D for a connection that is over
+            if os.isatty(STDIN):  # else the user would have to type ctrl-D for a connection that is over
                 sending.cancel()
         end_in_order(stream)
         await stream.aclose()
@@ -67,7 +67,7 @@ async def _send_input(stream: ByteStream) -> None:
 
 
 async def _write_output(stream: ByteStream) -> None:
-    """Write what comes to standard output; then close that, so that whoever reads it knows the end."""
+    """Write what comes to standard output; then close that, so that its reader sees the end."""
     thread = CallingThread()
     while data := await stream.receive(READ_BYTES):
         await thread.call(functools.partial(_write, data))
@@ -81,7 +81,7 @@ def _read() -> bytes:
         while True:
             try:
                 return os.read(STDIN, READ_BYTES)
-            except BlockingIOError:  # whoever shares it with us has made it so
+            except BlockingIOError:  # another process that shares it has made it so
                 select.select([STDIN], [], [])
 
 
@@ -97,7 +97,7 @@ def _write(data: bytes) -> None:
 
 @contextmanager
 def _naming(file: str) -> Iterator[None]:
-    """Have an OSError say which file it is about."""
+    """Name the file in an OSError."""
     try:
         yield
     except OSError as error:
@@ -135,7 +135,7 @@ class CallingThread:
         while True:
             try:
                 self._jobs.get()()
-            except RuntimeError:  # the loop is closed: nobody waits any more
+            except RuntimeError:  # the loop is closed: no caller waits any more
                 return
 
 

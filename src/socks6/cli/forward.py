@@ -27,7 +27,7 @@ UDP_PEERS: Final = 150  # fewer than a proxy of ours lets a user have associatio
 
 
 def run(arguments: Namespace) -> int:
-    """Forward until told to stop."""
+    """Forward until stopped by a signal."""
     client = named_client(arguments, NO_PROXY)
     remote = Endpoint(named_host("REMOTE", arguments.remote[0]), arguments.remote[1])
     local = Endpoint(named_host("LOCAL", arguments.local[0]), arguments.local[1])
@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> int:
 
 
 def listening(place: Endpoint) -> None:
-    """Tell where it listens, with the real port."""
+    """Print where it listens, with the real port."""
     host, port = place
     print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)
 

@@ -107,22 +107,22 @@ def table(answers: Answers, *, to_address: bool, sent: bool) -> Iterator[str]:
     """Return the lines of the table; `to_address` says that there was no name, `sent` that data went along."""
     yield COLUMNS.format("option", "asked", *LEGS.values(), "verdict")
     for asked in EVERYTHING:
-        told = {leg: answers.get((type(asked), leg)) for leg in LEGS if asked.leg & leg}
+        reported = {leg: answers.get((type(asked), leg)) for leg in LEGS if asked.leg & leg}
         if isinstance(asked, HappyEyeballs) and to_address:
             verdict = "not tested: it takes a name to connect to"
-        elif isinstance(asked, Tfo) and not sent and told[Leg.PROXY_REMOTE] == 0:
+        elif isinstance(asked, Tfo) and not sent and reported[Leg.PROXY_REMOTE] == 0:
             verdict = "supported; not tested: there was nothing to send"
         else:
-            verdict = _verdict(asked, told)
-        legs = (_text(asked, told[leg]) if leg in told else "-" for leg in LEGS)
+            verdict = _verdict(asked, reported)
+        legs = (_text(asked, reported[leg]) if leg in reported else "-" for leg in LEGS)
         yield COLUMNS.format(asked.url_key, _asked(asked), *legs, verdict)
 
 
-def _verdict(asked: StackOption, told: Mapping[Leg, int | None]) -> str:
-    if all(value is None for value in told.values()):
+def _verdict(asked: StackOption, reported: Mapping[Leg, int | None]) -> str:
+    if all(value is None for value in reported.values()):
         return "not supported"
-    honoured = [leg for leg, value in told.items() if _honours(asked, value)]
-    if len(honoured) == len(told):
+    honoured = [leg for leg, value in reported.items() if _honours(asked, value)]
+    if len(honoured) == len(reported):
         return "honoured"
     return f"honoured on the {LEGS[honoured[0]]} alone" if honoured else "supported, not honoured"
 

@@ -25,14 +25,14 @@ _SECRET: Final = re.compile(r"'[^']*[:@][^']*'|\"[^\"]*[:@][^\"]*\"")
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells of an error in one line, without quoting what may be a password."""
+    """Reports an error in one line, without quoting what may be a password."""
 
     def error(self, message: str) -> NoReturn:  # type: ignore[explicit-override]  # importing that takes 15 ms
         """End with exit code 2."""
         self.exit(2, f"socks6: {_SECRET.sub('...', message)} (see {self.prog} --help)\n")
 
 
-class Command(NamedTuple):
+class CliCommand(NamedTuple):
     """One command: the module of socks6.cli that runs it, its flags, and what --help says above and below them."""
 
     module: str
@@ -141,7 +141,7 @@ def _ping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--options",
         action="store_true",
-        help="tell instead which stack options the proxy supports and honours",
+        help="show instead which stack options the proxy supports and honours",
     )
     parser.add_argument(
         "--target",
@@ -316,7 +316,7 @@ def _share(parser: argparse.ArgumentParser) -> None:
         "--cert", metavar="FILE", help="its certificate (default: the one that the server made for itself)"
     )
     parser.add_argument(
-        "--no-pin", action="store_true", help="have clients know it by their system's roots, not by its pin"
+        "--no-pin", action="store_true", help="let clients know it by their system's roots, not by its pin"
     )
     parser.add_argument("--user", metavar="NAME", help="whom the URL is for")
     parser.add_argument(
@@ -335,7 +335,7 @@ def _completion(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: Final = {
-    "server": Command(
+    "server": CliCommand(
         module="serve",
         add_flags=_server,
         summary="serve SOCKS 6 clients",
@@ -348,11 +348,11 @@ examples:
   socks6 server --listen socks6+tls://:8389 --users users.txt
   socks6 server --listen socks6://:1080 --users users.txt --via socks6://next.example
 
-SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once. SIGHUP has it
-read its files again: users and policy are new for new connections, and nobody is dropped.
+SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once. At SIGHUP it
+reads its files again: users and policy are new for new requests, and no connection is dropped.
 """,
     ),
-    "client": Command(
+    "client": CliCommand(
         module="serve",
         add_flags=_client,
         summary="carry SOCKS 4, 5 and HTTP clients to a SOCKS 6 proxy",
@@ -367,11 +367,11 @@ examples:
 Then, for instance: curl --socks5-hostname 127.0.0.1:1080 https://example.com/
 """,
     ),
-    "ping": Command(
+    "ping": CliCommand(
         module="ping",
         add_flags=_ping,
         summary="see whether a proxy answers",
-        description="Ask a SOCKS 6 proxy for nothing (NOOP), again and again, and tell how long that takes.",
+        description="Ask a SOCKS 6 proxy for nothing (NOOP), again and again, and show how long that takes.",
         examples="""\
 examples:
   socks6 ping socks6://proxy.example -c 4
@@ -382,7 +382,7 @@ Each round is a connection of its own: its time is that of connecting, authentic
 code is 1 if no answer came back at all.
 """,
     ),
-    "trace": Command(
+    "trace": CliCommand(
         module="trace",
         add_flags=_trace,
         summary="show the routers between a proxy and a host",
@@ -398,7 +398,7 @@ that there is no way on to the host, to its network, or that it is forbidden. Th
 reached.
 """,
     ),
-    "connect": Command(
+    "connect": CliCommand(
         module="connect",
         add_flags=_connect,
         summary="join standard input and output to a host",
@@ -409,7 +409,7 @@ examples:
   printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | SOCKS6_PROXY=socks6://proxy.example socks6 connect example.com 80
 """,
     ),
-    "forward": Command(
+    "forward": CliCommand(
         module="forward",
         add_flags=_forward,
         summary="bring a host behind a proxy near",
@@ -424,11 +424,11 @@ With --udp every local peer gets a port of its own at the proxy. When it listens
 standard error. SIGTERM or SIGINT ends it.
 """,
     ),
-    "bind": Command(
+    "bind": CliCommand(
         module="bind",
         add_flags=_bind,
         summary="publish a local service at a proxy",
-        description="Have a SOCKS 6 proxy listen, and carry those who connect there to a service of this machine, or near it.",
+        description="Let a SOCKS 6 proxy listen, and carry its peers to a service of this machine, or near it.",
         examples="""\
 examples:
   socks6 bind --via socks6://proxy.example localhost:8080
@@ -440,17 +440,17 @@ publishes again as soon as it can, at the same port if the proxy lets it. A peer
 reached. SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once.
 """,
     ),
-    "check": Command(
+    "check": CliCommand(
         module="check",
         add_flags=_check,
         summary="find what is wrong with a configuration file",
-        description="Tell everything that is wrong with a configuration file: its line, its key, and why.",
+        description="Find everything that is wrong with a configuration file: its line, its key, and why.",
         examples="""\
 examples:
   socks6 check socks6.toml && systemctl reload socks6
 """,
     ),
-    "passwd": Command(
+    "passwd": CliCommand(
         module="passwd",
         add_flags=_passwd,
         summary="make a line for a users file",
@@ -462,7 +462,7 @@ examples:
   socks6 passwd alice                               prints the line
 """,
     ),
-    "cert": Command(
+    "cert": CliCommand(
         module="certificates",
         add_flags=_cert,
         summary="make a certificate, or show one",
@@ -475,7 +475,7 @@ examples:
 Clients know such a server by its pin, the SHA-256 of its public key: socks6+tls://proxy.example?pin-sha256=PIN.
 """,
     ),
-    "share": Command(
+    "share": CliCommand(
         module="share",
         add_flags=_share,
         summary="print a URL and a QR code for clients of a server",
@@ -487,13 +487,13 @@ examples:
   socks6 share proxy.example --user alice --password --file proxy.url
   socks6 client --via-file proxy.url
 
-With --password the output holds a password: show it to nobody else.
+With --password the output holds a password: show it only to the user.
 """,
     ),
-    "completion": Command(
+    "completion": CliCommand(
         module="completion",
         add_flags=_completion,
-        summary="have a shell complete these commands",
+        summary="complete these commands in a shell",
         description="Write a script that completes socks6 commands in a shell.",
         examples="""\
 examples:

@@ -32,7 +32,7 @@ RELOADABLE: Final = reloadable_keys(ServerConfig)
 
 
 def run(arguments: Namespace) -> int:
-    """Serve until told to stop."""
+    """Serve until stopped by a signal."""
     values, config = load_config(arguments, os.environ)
     config, own, made = with_certificate(config, os.environ)
     if own:

@@ -42,7 +42,7 @@ UNNAMED: Final = "?"  # a router whose address is not known
 CONNECTION_PORT: Final = 80
 
 DATAGRAM_PORT: Final = 53  # of name servers, which answer
-# A question for the root's name servers (RFC 1035): a name server answers it, nobody else minds it.
+# A question for the root's name servers (RFC 1035): a name server answers it, other hosts ignore it.
 QUESTION: Final = bytes.fromhex("0006 0000 0001 0000 0000 0000  00 0002 0001")
 
 MARKS: Final = {
@@ -58,10 +58,10 @@ class ProbeOutcome(Enum):
     PASSED_BY = "a router let it die"
     ARRIVED = "the host answered"
     STUCK = "there is no way on"
-    SILENT = "nobody answered"
+    SILENT = "no answer came"
 
 
-# What tells the end of the way, and the mark that traceroute puts behind it.
+# What shows the end of the way, and the mark that traceroute puts behind it.
 ENDS: Final = {
     ConnectionRefused: (ProbeOutcome.ARRIVED, ""),
     HostUnreachable: (ProbeOutcome.STUCK, " !H"),
@@ -98,7 +98,7 @@ class Probe:
     seconds: float = 0.0
     mark: str = ""
     reason: str = ""
-    ttl: int | None = None  # of a connection that came about, as the proxy tells it
+    ttl: int | None = None  # of a successful connection, as the proxy reports it
 
 
 class Trace(ABC):
@@ -197,7 +197,9 @@ class DatagramTrace(Trace):
         """Send the datagram, and return what comes of it."""
         reports = find(udp.options, UdpError)
         if reports is None or reports.availability != Availability.YES:
-            raise CommandNotSupported("the proxy tells of no ICMP errors: it shows no routers over UDP")
+            raise CommandNotSupported(
+                "the proxy reports no ICMP errors, so that no routers can be seen over UDP"
+            )
         started = time.monotonic()
         await udp.send(QUESTION, (self.host, self.port))
         try:
@@ -210,12 +212,12 @@ class DatagramTrace(Trace):
             return Probe(outcome=ProbeOutcome.SILENT)
         except DatagramFailed as failure:
             return _failed(failure, time.monotonic() - started)
-        told = find(udp.options, Ttl)
+        reported = find(udp.options, Ttl)
         return Probe(
             outcome=ProbeOutcome.ARRIVED,
             address=source.host,
             seconds=time.monotonic() - started,
-            ttl=None if told is None else told.ttl,
+            ttl=None if reported is None else reported.ttl,
         )
 
 
@@ -240,14 +242,14 @@ def _verdict(ttl: int, found: Sequence[Probe]) -> int:
     if all(probe.ttl == ttl for probe in connected):
         return 0
     actual = connected[0].ttl
-    what = "told of none" if actual is None else f"had one of {actual}"
+    what = "reported none" if actual is None else f"had one of {actual}"
     complain(f"asked for a TTL of {ttl}, the proxy {what}: routers may be missing here")
     return FAILED
 
 
 def _ttl_of(stream: ProxiedStream) -> int | None:
-    told = (option.ttl for option in find_all(stream.options, Ttl) if option.leg & Leg.PROXY_REMOTE)
-    return next(told, None)
+    reported = (option.ttl for option in find_all(stream.options, Ttl) if option.leg & Leg.PROXY_REMOTE)
+    return next(reported, None)
 
 
 def _failed(failure: DatagramFailed, seconds: float) -> Probe:

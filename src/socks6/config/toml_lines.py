@@ -1,4 +1,4 @@
-"""Finds the line of each key in TOML text, which tomllib does not tell."""
+"""Finds the line of each key in TOML text, which tomllib does not give."""
 
 import re
 from collections.abc import Mapping

@@ -141,7 +141,7 @@ def test_so_many_routers_and_no_more(traced: Traced) -> None:
     )
 
 
-@pytest.mark.parametrize(("told", "words"), [((), "told of none"), (connected(64), "had one of 64")])
+@pytest.mark.parametrize(("told", "words"), [((), "reported none"), (connected(64), "had one of 64")])
 def test_a_proxy_that_minds_no_ttl(traced: Traced, told: tuple[StackOption, ...], words: str) -> None:
     code, lines, complaint = traced(told)
     assert (code, lines) == (1, [" 1  a.example  #"])
