@@ -24,13 +24,35 @@ TABLE: Final = (
 MAX_NUMBER: Final = 10**9  # of anything; seconds: some thirty years
 
 
+class SettingFacts(typing.TypedDict, total=False):
+    """What may be known about a setting besides its default and its help."""
+
+    key: str  # in a configuration file: with a dot the whole, else in its dataclass's table; else the field's name
+    flag: str  # made from the key where there is none
+    short: str  # a letter that is counted, as -v
+    environment: str  # a variable that holds a value, too
+    unit: str  # what stands for a value in texts; "FILE": a path, which begins at the folder of its configuration file
+    positive: bool  # a number: above 0; otherwise from 0
+    maximum: float
+    values: Mapping[Any, object]  # what is written, and the values meant
+    parse: Callable[[str], object]  # reads text; raises ConfigurationError
+    entry: Callable[[str, str], object]  # makes a table of texts: reads each name and text
+    items: type  # makes an array of tables, each a dataclass of settings with a method `build`
+    numbers: bool  # whole numbers may stand for text
+    many: bool  # a list of texts
+    required: bool  # in a table of `items`
+    default_text: str  # what the default is, where it cannot be written
+    example: str  # in TOML, where the default cannot be written
+    reload: bool  # whether it changes at SIGHUP; otherwise at a restart
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a setting says of itself; `setting` explains each."""
+    """The facts of a setting."""
 
     help: str
     key: str = ""
-    flag: str | None = None
+    flag: str = ""
     short: str = ""
     environment: str = ""
     unit: str = ""
@@ -52,63 +74,16 @@ def setting(
     default: ValueT,
     help: str,  # noqa: A002 - as argparse has it
     *,
-    key: str = "",
-    flag: str | None = None,
-    short: str = "",
-    environment: str = "",
-    unit: str = "",
-    positive: bool = False,
-    maximum: float = MAX_NUMBER,
-    values: Mapping[Any, object] | None = None,
-    parse: Callable[[str], object] | None = None,
-    entry: Callable[[str, str], object] | None = None,
-    items: type | None = None,
-    numbers: bool = False,
-    many: bool = False,
-    required: bool = False,
     secret: bool = False,
-    default_text: str = "",
-    example: str = "",
-    reload: bool = False,
+    **facts: typing.Unpack[SettingFacts],
 ) -> ValueT:
-    """Return a dataclass field that is a setting.
+    """Return a dataclass field that is a setting; the value of a `secret` stays out of `repr`.
 
-    `key` is its key in a configuration file: with a dot the whole key, otherwise one in the table of its dataclass;
-    without it the field's name. `flag` is its flag, made from the key if it is None, "" for none; `short` a letter
-    that is counted; `environment` a variable that says the same.
-
-    A value is what the field's type says: true or false, a number from 0, or more if it is `positive`, to `maximum`,
-    or text; floats are seconds. Of `values` the keys are written, and the values meant. `parse` reads text, and raises
-    ConfigurationError; `numbers` lets whole numbers stand for text. With `unit="FILE"` text is a path, which begins
-    at the folder of the file that it stands in. `many` is a list of texts. `entry` makes a table of texts: it is
-    called with each name and text. `items` makes an array of tables, each a dataclass of settings with a method
-    `build`; in one of these a setting may be `required`.
-
-    `default_text` says in words what the default is, and `example` is a value in
-    TOML, for settings whose default cannot be written as one. The value of a `secret` stays out of `repr`. A setting
-    with `reload` changes at SIGHUP, all others at a restart.
+    A value is what the field's type says: true or false, a number, or text; floats are seconds.
     """
-    facts = Setting(
-        help=help,
-        key=key,
-        flag=flag,
-        short=short,
-        environment=environment,
-        unit=unit,
-        positive=positive,
-        maximum=maximum,
-        values=values,
-        parse=parse,
-        entry=entry,
-        items=items,
-        numbers=numbers,
-        many=many,
-        required=required,
-        default_text=default_text,
-        example=example,
-        reload=reload,
+    return dataclasses.field(
+        default=default, repr=not secret, metadata={SETTING: Setting(help=help, **facts)}
     )
-    return dataclasses.field(default=default, repr=not secret, metadata={SETTING: facts})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +116,7 @@ class DeclaredSetting:
     @property
     def flag(self) -> str:
         """Its flag; "" for none."""
-        if self.facts.flag is not None:
-            return self.facts.flag
-        return "" if self.facts.items else f"--{self.key.replace('.', '-')}"
+        return "" if self.facts.items else self.facts.flag or f"--{self.key.replace('.', '-')}"
 
     @property
     def default_toml(self) -> str:
