@@ -40,7 +40,7 @@ class Socks6Error(Exception):
 
 
 class ConfigurationError(Socks6Error, ValueError):
-    """A URL, file or argument says something impossible."""
+    """A URL, file or argument is impossible."""
 
 
 class LocalProtocolError(Socks6Error):

@@ -137,17 +137,17 @@ class Client:
         )
 
     async def __aenter__(self) -> "Client":
-        """Return the client. Blocks may be nested, and tasks may have one each: the last one to end counts."""
+        """Return the client. Blocks may be nested, and tasks may have one each: the last one to end closes the client."""
         self._transports.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End what the client itself still carries, then `aclose`; plain sockets that it made live on.
+        """End the transports that the client carries, then `aclose`; plain sockets that it made stay open.
 
-        Transports that were closed have a moment to deliver their last bytes; those left open are cut off. All
-        of it takes LEAVE_SECONDS at the most, and no time where the block, or leaving it, is cancelled.
+        Closed transports may deliver their last bytes, for LINGER_SECONDS (3 s); open ones are aborted. Leaving takes
+        EXIT_SECONDS (5 s) at most, and does not wait where the block, or leaving it, is cancelled.
         """
         if not self._transports.leave():
             return
@@ -155,39 +155,39 @@ class Client:
             async with asyncio.timeout(EXIT_SECONDS):
                 try:
                     await self._transports.end(deliver=kind is None)
-                    if not isinstance(error, asyncio.CancelledError):  # who cancels does not want to wait
+                    if not isinstance(error, asyncio.CancelledError):  # a cancelled block does not wait
                         await self._requester.aclose()
                 finally:
                     self._requester.abandon()
 
     async def aclose(self) -> None:
-        """Have the proxy tear the session down, within seconds; raises nothing. Idempotent.
+        """Tear the session down at the proxy, within seconds (§ Session teardown). Raises nothing. Idempotent.
 
         Tearing down closes what still belongs to a session. So a session is left to the proxy's own time-out
-        while a stream of the client's is open or was closed only just; sockets that streams or transports were
-        made into count as open for good.
+        while a stream of the client's is open, or was closed less than 10 s ago; sockets that streams or transports
+        were made into count as open for good.
         """
         await self._requester.aclose()
 
     def close_idle(self) -> None:
-        """Close what no stream of ours uses of the connections to the proxy: QUIC keeps them between requests.
+        """Close connections to the proxy that no stream uses: QUIC keeps them between requests. Idempotent.
 
-        The next request makes a new one; one that spends a token goes as early data then (0-RTT).
+        The next request makes a new one; a request that spends a token may leave as early data then (0-RTT).
         """
         self._requester.close_idle()
 
     async def open_session(self, *, timeout: Timeout = "client") -> bool:
-        """Open a session ahead of the first request; return whether the proxy has granted one.
+        """Open a session ahead of the first request, with a NOOP; return whether the proxy has granted one.
 
-        Makes one NOOP, unless there is a session already. Without it, the first request opens one. A client
-        made with `session=False` has none.
+        Does nothing if there is a session. Without this call the first request opens one. A client that was made with
+        `session=False` has none. Raises what every call does.
         """
         async with self._time_limit(timeout):
             return await self._requester.open_session()
 
     @override
     def __repr__(self) -> str:
-        """Name the proxy, not the password."""
+        """Return the proxy's URL without the password."""
         return f"<Client {self.url}>"
 
     async def connect(
@@ -200,12 +200,12 @@ class Client:
         timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> ProxiedStream:
-        """Connect to a host (§ Handling CONNECT); return the stream, which tells bind address and options.
+        """Connect to a host (§ Handling CONNECT); return the stream, with bound address and options in force.
 
         `initial_data` travels with the request and reaches the host first. `options` are `StackOptions`, or
-        several of them, one a leg. `timeout` in seconds replaces the client's own. `idempotent` spends a token
-        of the session, if the proxy gives any: however often the network doubles the request, it is carried
-        out at most once, and with `fast_open` the initial data may travel in the SYN, too.
+        several of them, one for each leg. `idempotent` spends a token of the session, if the proxy issues any
+        (§ Spending a token): however often the network doubles the request, it is carried out at most once, and with
+        `fast_open` the initial data may travel in the SYN too. Raises what every call does.
         """
         wire = with_defaults(flatten(options), self.url.options)
         request = Request(command=Command.CONNECT, host=normalize_host(host), port=port, options=wire)
@@ -220,9 +220,10 @@ class Client:
         )
 
     async def noop(self, *, timeout: Timeout = "client") -> float:
-        """Ask the proxy for nothing; return the seconds that it took, authentication included.
+        """Make a NOOP request; return the seconds that it took, authentication included.
 
-        With `fast_open` that also fetches the proxy's cookie, so that the next request travels in the SYN.
+        With `fast_open` this also fetches the proxy's TCP Fast Open cookie, so that the next request travels in the
+        SYN. Raises what every call does.
         """
         started = time.monotonic()
         request = Request(command=Command.NOOP, host="0.0.0.0", port=0)  # noqa: S104 - zeros, on the wire
@@ -244,7 +245,7 @@ class Client:
         timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to a host; return a reader and a writer, as `asyncio.open_connection` does."""
+        """Connect to a host; return a reader and a writer, as `asyncio.open_connection` does. See `create_connection`."""
         reader = asyncio.StreamReader(limit=limit)
         transport, protocol = await self.create_connection(
             lambda: asyncio.StreamReaderProtocol(reader),
@@ -275,7 +276,8 @@ class Client:
         """Connect to a host; return a transport and a protocol, as `loop.create_connection` does.
 
         `ssl` encrypts end to end, through the proxy; `server_hostname` is `host` by default. `initial_data`
-        goes out in clear text, ahead of TLS.
+        goes out in clear text, ahead of TLS. The rest is as with `connect`. Raises what every call does, ssl.SSLError,
+        and outside of `async with` LocalProtocolError where the stream is no plain socket.
         """
         async with self._time_limit(timeout):
             stream = await self.connect(
@@ -299,7 +301,7 @@ class Client:
         eager: bool = True,
         timeout: Timeout = "client",
     ) -> BindListener:
-        """Have the proxy listen at an address of its own (§ Handling BIND); return the listener.
+        """Open a port that listens at the proxy (§ Handling BIND); return its listener.
 
         ::
 
@@ -307,11 +309,11 @@ class Client:
                 print("others connect to", listener.bound)
                 stream = await listener.accept()
 
-        Without `host` and `port` the proxy chooses them; "::" wants an IPv6 address. Without `backlog` it takes
-        one peer, and the next one when `accept` is called again. With it, so many may wait (§ Listen Backlog
-        options), for which a session is opened; if the proxy keeps none, `listener.backlog` is 0 and a warning is logged: then the port is
-        opened anew after each peer, or, unless `eager`, when the next one is wanted. `timeout` is for the proxy
-        to begin to listen.
+        Without `host` and `port` the proxy chooses them; "::" asks for an IPv6 address. Without `backlog` the port takes
+        one peer, and another one when `accept` is called again. With it, so many peers may wait (§ Listen Backlog
+        options), and a session is opened for them; if the proxy grants no backlog, `listener.backlog` is 0 and a warning
+        is logged: then the port is opened anew after each peer or, unless `eager`, when `accept` is called. `timeout` is
+        for the proxy to begin to listen. Raises what every call does.
         """
         wire = with_defaults(flatten(options), self.url.options)
         place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
@@ -332,9 +334,9 @@ class Client:
         ssl: tls.SSLContext | None = None,
         timeout: Timeout = "client",
     ) -> BindServer:
-        """Serve those who connect to the proxy, as `asyncio.start_server` does on this machine.
+        """Serve peers that connect to a port at the proxy, as `asyncio.start_server` does on this machine.
 
-        `bound` of what is returned is where they connect to; `ssl` makes us the server of TLS with them. The
+        `bound` of the returned server is where they connect to; with `ssl`, this end is the server of TLS with them. The
         rest is as with `bind`. When the proxy ends the port, `serve_forever` raises.
         """
 
@@ -364,7 +366,7 @@ class Client:
         layout: DatagramLayout | None = None,
         timeout: Timeout = "client",
     ) -> AsyncIterator[Association]:
-        """Have a UDP port at the proxy for as long as the block lasts (§ Handling UDP ASSOCIATE).
+        """Open a UDP port at the proxy for as long as the block lasts (§ Handling UDP ASSOCIATE).
 
         ::
 
@@ -372,16 +374,15 @@ class Client:
                 await udp.send(b"hello", ("example.com", 5000))
                 data, source = await udp.receive()
 
-        `host` and `port` are the address and port that are wanted at the proxy; zeros for any, "::" for any of
-        IPv6. `udp` is the path of the datagrams between us and the proxy: "datagram" for UDP to its host and
-        port, within DTLS where the proxy is reached over TLS; "stream" for the connection to it; "auto" for UDP
-        if that gets through. It is what the proxy's URL says, or "auto". With `errors` the proxy is
-        asked to tell of ICMP errors, which `receive` then raises. `parity` and `reserve` are wishes about the
-        port's number and the one next to it (§ Port Parity options); `layout` is what is written instead of the
-        dialect's.
+        `host` and `port` are the requested address and port at the proxy: zeros for any, "::" for any of IPv6. `udp` is
+        how the datagrams travel to and from the proxy: "datagram" over UDP, within DTLS or QUIC where the proxy is
+        reached over TLS or QUIC; "stream" on the connection of the request; "auto" over UDP if it gets through, else on
+        the stream. The default is the URL's ?udp=, or "auto". `errors` asks the proxy to report ICMP errors, which
+        `receive` then raises as DatagramFailed. `parity` and `reserve` ask for an even or odd port, and to keep its
+        counterpart (§ Port Parity options). `layout` replaces the dialect's layout of headers.
 
-        When the block begins, the proxy has confirmed the association. Raises what every call does, and
-        LocalProtocolError where there is no UDP beside the way to the proxy but `udp` demands it.
+        The proxy has confirmed the association when the block begins. Raises what every call does, and
+        LocalProtocolError where `udp` is "datagram" and no UDP is possible beside the connection.
         """
         wishes = StackOptions(udp_error=errors or None, parity=parity, reserve=reserve)
         association = await self.open_association(
@@ -402,15 +403,14 @@ class Client:
         layout: DatagramLayout | None = None,
         timeout: Timeout = "client",
     ) -> tuple[ProxiedDatagramTransport, ProtocolT]:
-        """Have a UDP port at the proxy; return what `loop.create_datagram_endpoint` does.
+        """Open a UDP port at the proxy; return a transport and a protocol, as `loop.create_datagram_endpoint` does.
 
-        `local_addr` is what is wanted at the proxy. With `remote_addr` the transport sends there alone, and the
-        protocol gets what comes from there; where that is a name, which the proxy looks up, from any host's port
-        of that number. ICMP errors that the proxy tells of go to `error_received`, as DatagramFailed;
-        `connection_lost` tells of the association's end. What the protocol's methods raise goes to the loop's
-        exception handler, and costs one datagram; where it is `connection_made`, the transport is aborted. All
-        else is as with `associate`. The client must be in
-        use as `async with Client(...)`: raises LocalProtocolError otherwise.
+        `local_addr` is the requested address at the proxy. With `remote_addr` the transport sends there alone, and the
+        protocol receives only from there; if that is a name, which the proxy resolves, it receives from that port of any
+        host. ICMP errors that the proxy reports go to `error_received`, as DatagramFailed; `connection_lost` is called at
+        the association's end. What the protocol's methods raise goes to the loop's exception handler, and costs one
+        datagram; if `connection_made` raises, the transport is aborted. The rest is as with `associate`. Raises
+        LocalProtocolError outside of `async with Client(...)`.
         """
         self._transports.check()
         remote = None if remote_addr is None else (normalize_host(remote_addr[0]), remote_addr[1])
@@ -439,7 +439,7 @@ class Client:
         layout: DatagramLayout | None = None,
         timeout: Timeout = "client",
     ) -> Association:
-        """Open an association for a caller who runs it; see `associate`."""
+        """Open an association that the caller runs, or enters as a context manager; see `associate`."""
         wire = with_defaults(flatten(options), for_datagrams(self.url.options))
         request = Request(command=Command.UDP_ASSOCIATE, host=normalize_host(host), port=port, options=wire)
         async with self._time_limit(timeout):

@@ -207,3 +207,25 @@ def test_the_errors_are_all_of_one_family() -> None:
     for error in (ProxyUnreachable, ProxyTimedOut, AuthenticationFailed, VersionMismatch, OperationFailed):
         assert issubclass(error, Socks6Error)
     assert Endpoint("a", 1) == ("a", 1)
+
+
+def test_no_time_limit_is_none_and_a_calls_default_is_the_clients(run: Run) -> None:
+    async def scene() -> None:
+        async def dial() -> ByteStream:
+            ours, theirs = memory_stream_pair()
+            answer = bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
+            asyncio.get_running_loop().call_later(
+                0.2, lambda: answers.add(asyncio.create_task(theirs.send(answer)))
+            )
+            return ours
+
+        answers: set[asyncio.Task[None]] = set()
+        hasty = Client("socks6://memory", dial=dial, timeout=0.01)
+        with pytest.raises(ProxyTimedOut, match=r"within 0\.01 s"):
+            await hasty.noop()
+        assert await hasty.noop(timeout=None) > 0.1
+        assert await hasty.noop(timeout=30.0) > 0.1
+        patient = Client("socks6://memory", dial=dial, timeout=None)
+        assert await patient.noop() > 0.1
+
+    run(scene())
