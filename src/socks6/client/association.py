@@ -63,7 +63,7 @@ class Association:
             data, source = await udp.receive()
 
     `bound` is the port's address, as remote hosts see it; any of them may send to it (as far as the proxy lets
-    them). `options` are the stack options that the proxy says are in force. Datagrams may get lost anywhere:
+    them). `options` are the stack options in force, as the proxy reports them. Datagrams may get lost anywhere:
     those dropped here for want of room are counted in `dropped`.
     """
 
@@ -81,8 +81,8 @@ class Association:
         self.framing: Final = framing
         self.bound: Final = bound
         self.options: Final = options
-        told = find(options, UdpError)
-        self._reports = told is not None and told.availability == Availability.YES
+        reported = find(options, UdpError)
+        self._reports = reported is not None and reported.availability == Availability.YES
         self._stream = stream
         self._session_hold = lease
         self._conversation = conversation
@@ -160,7 +160,7 @@ class Association:
         # any other exception is the caller's own: it goes its way without a group around it
         await (group.__aexit__(kind, error, trace) if cancelled else group.__aexit__(None, None, None))
 
-    # For those who make associations and carry them by themselves.
+    # For callers that run associations by themselves.
 
     async def run(self) -> None:
         """Carry until the association is over; to be called once."""
@@ -179,7 +179,7 @@ class Association:
             self.abort()
 
     def finish(self) -> None:
-        """Have `run` end once what was sent is on its way. Idempotent."""
+        """Make `run` end once what was sent is on its way. Idempotent."""
         self._path.finish()
 
     def abort(self) -> None:
@@ -192,7 +192,7 @@ class Association:
         self._over(ProxyUnreachable("the association was closed"))
 
     def set_path(self, path: DatagramPath) -> None:
-        """Have the datagrams take this path from now on."""
+        """Send datagrams by this path from now on."""
         self._chosen_path = path
 
     def lend_socket(self) -> socket.socket | None:
@@ -200,12 +200,12 @@ class Association:
         return self._path.lend_socket()
 
     def set_receiver(self, receiver: DatagramReceiver) -> None:
-        """Have what comes, and what is here already, go to `receiver` instead of being received."""
+        """Give what comes, and what is here already, to `receiver` instead of the queue of `receive`."""
         self._receiver = receiver
         self._queue.drain_to(receiver)
 
     def opening(self) -> bytes:
-        """Return the message that has the proxy confirm the association (§ Proxying UDP servers)."""
+        """Return the message that makes the proxy confirm the association (§ Proxying UDP servers)."""
         framing = self.framing
         nowhere = Datagram(association_id=framing.association_id, host="0.0.0.0", port=0, data=b"")  # noqa: S104 - zeros, on the wire
         return nowhere.encode(framing.dialect, framing.layout)
@@ -248,7 +248,7 @@ class Association:
 
     @property
     def _path(self) -> DatagramPath:
-        assert self._chosen_path is not None  # noqa: S101 - `set_path` was called by who made us
+        assert self._chosen_path is not None  # noqa: S101 - the factory has called `set_path`
         return self._chosen_path
 
     def _message(self, data: bytes, destination: tuple[str, int]) -> bytes:
@@ -312,7 +312,7 @@ class Association:
                 await asyncio.wait((reading,))
 
     def _over(self, error: Socks6Error) -> None:
-        """Take note that the association is over, the first time that somebody says why."""
+        """Note the first reason why the association is over, and pass it on."""
         if self._end is None:
             self._end = error
             self._receiver.ended(error)

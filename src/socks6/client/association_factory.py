@@ -54,7 +54,7 @@ class AssociationFactory:
         url: ProxyUrl | None = None,
         waits: tuple[float, ...] = FIRST_WAITS,
     ) -> None:
-        """`url` says how the proxy is known, where it is reached over TLS."""
+        """`url` names the proxy and its certificates, where it is reached over TLS."""
         self._ask = ask
         self._dialect = dialect
         self._url = url
@@ -75,7 +75,7 @@ class AssociationFactory:
             if await attempt.over_udp(self._waits_for(udp), required=udp == "datagram"):
                 return attempt.association
             if udp == "datagram":
-                raise ProxyUnreachable("the proxy takes no datagrams: nobody is at its UDP port")
+                raise ProxyUnreachable("the proxy takes no datagrams: its UDP port is closed")
             await attempt.end()
         except BaseException:
             attempt.association.abort()
@@ -271,7 +271,7 @@ class _UnconfirmedAssociation:
             self.association.on_message(message)
 
     def _on_refused(self) -> None:
-        """Wait no longer: an ICMP error says that nobody is at the proxy's UDP port."""
+        """Wait no longer: an ICMP error reports that the proxy's UDP port is closed."""
         self._refused = True
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())

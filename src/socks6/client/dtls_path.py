@@ -131,7 +131,7 @@ class DtlsPath(DatagramPath):
         self._over.set()
 
     def _wind(self) -> None:
-        """Have a lost flight sent again, when it is time to."""
+        """Start the timer that sends a lost flight again."""
         self._stop_timer()
         seconds = self._conversation.next_timeout()
         if seconds is not None:

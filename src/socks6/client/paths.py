@@ -1,4 +1,4 @@
-"""How an association's messages travel to the proxy and back: as UDP datagrams, or on the stream itself."""
+"""The paths of an association's messages to the proxy and back: UDP datagrams, or the stream itself."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ RefusedCallback: TypeAlias = Callable[[], None]
 
 
 class DatagramPath(Protocol):
-    """The way of an association's messages."""
+    """How an association's messages travel."""
 
     @property
     def name(self) -> str:
@@ -58,14 +58,14 @@ class DatagramPath(Protocol):
     async def send(self, message: bytes) -> None:
         """Send, once there is room; any number of tasks may. Raises OSError for what cannot be sent.
 
-        Also those who wait when the path is closed get an OSError.
+        Raises OSError also in tasks that wait when the path is closed.
         """
 
     def finish(self) -> None:
-        """Have `run` end when what was sent is on its way. Idempotent."""
+        """Make `run` end when what was sent is on its way. Idempotent."""
 
     async def run(self) -> None:
-        """Carry until finished. Raises OSError when the way breaks."""
+        """Carry messages until finished. Raises OSError when the path breaks."""
 
     def close(self) -> None:
         """Free what it holds. Idempotent."""
@@ -81,7 +81,7 @@ class UdpPath(DatagramPath):
     name: Final = "datagram"
 
     def __init__(self, sock: socket.socket, *, on_packets: PacketCallback, refused: RefusedCallback) -> None:
-        """`sock` is connected, and ours now; `on_packets` gets the packets, `refused` is told that nobody is there."""
+        """Own `sock`, which is connected; `on_packets` gets the packets, `refused` is called if the port is closed."""
         self._socket = sock
         self._on_packets = on_packets
         self._refused = refused
@@ -90,7 +90,7 @@ class UdpPath(DatagramPath):
         self._dropped = 0
         self._lent = False
         self._closed = False
-        self._senders: deque[asyncio.Future[None]] = deque()  # who wait for room, in order
+        self._senders: deque[asyncio.Future[None]] = deque()  # that wait for room, in order
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     @property
@@ -118,7 +118,7 @@ class UdpPath(DatagramPath):
             self._dropped += 1
 
     def send_quietly(self, message: bytes) -> None:
-        """Send what is sent again if it gets lost, whatever the network has against it."""
+        """Send a message that is repeated when it gets lost, ignoring errors."""
         with contextlib.suppress(OSError):
             self.send_nowait(message)
 
@@ -166,7 +166,7 @@ class UdpPath(DatagramPath):
                     self._loop.remove_writer(self._socket.fileno())
 
     def _wake_senders(self) -> None:
-        """Have all who wait try again; who finds no room waits anew."""
+        """Let all senders try again; those that find no room wait again."""
         if self._senders:
             self._loop.remove_writer(self._socket.fileno())
         while self._senders:
@@ -182,7 +182,7 @@ class UdpPath(DatagramPath):
             self._socket.send(message)
         except (BlockingIOError, InterruptedError):
             return False
-        except ConnectionRefusedError:  # told of an earlier one: this one did not leave
+        except ConnectionRefusedError:  # about an earlier one: this one did not leave
             self._refused()
             with contextlib.suppress(ConnectionRefusedError):
                 return self._sent_again(message)
@@ -213,7 +213,7 @@ class UdpPath(DatagramPath):
             self._refused()
 
     def _watch_again(self) -> None:
-        """Have the loop watch on: uvloop forgets a socket once it has told of an error on it."""
+        """Watch the socket again: uvloop forgets it after reporting an error."""
         if self._lent or self._closed:
             return
         self._loop.remove_reader(self._socket.fileno())
@@ -221,7 +221,7 @@ class UdpPath(DatagramPath):
 
 
 class StreamPath(DatagramPath):
-    """On the connection to the proxy itself; whoever owns the association reads it."""
+    """On the connection to the proxy itself, which the association reads."""
 
     name: Final = "stream"
     largest: Final = MAX_MESSAGE_LENGTH

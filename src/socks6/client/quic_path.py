@@ -1,4 +1,4 @@
-"""An association's messages as DATAGRAM frames of the connection that it was asked for on (QUIC)."""
+"""An association's messages as DATAGRAM frames of its QUIC connection."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association
 
 
 class DatagramDemux:
-    """Gives frames to whom they are for: by connection, and by association."""
+    """Gives frames to the paths that they are for: by connection, and by association."""
 
     def __init__(self) -> None:
         self._demuxes: dict[MultiplexedConnection, _ConnectionDemux] = {}
@@ -45,7 +45,7 @@ class _ConnectionDemux(FrameSink):
         connection.set_frame_sink(self)
 
     def forget(self, association_id: int) -> None:
-        """Sort nothing out for an association any more. Idempotent."""
+        """Give an association no frames any more. Idempotent."""
         self.paths.pop(association_id, None)
         if not self.paths and self._demuxes.get(self._connection) is self:
             del self._demuxes[self._connection]
@@ -82,7 +82,7 @@ class QuicPath(DatagramPath):
         self._finished = asyncio.Event()
         self._dropped = 0
         self._closed = False
-        self._waits: set[asyncio.Timeout] = set()  # of those who send
+        self._waits: set[asyncio.Timeout] = set()  # of tasks that send
 
     @property
     @override

@@ -1,4 +1,4 @@
-"""Datagrams that have come and wait for somebody to take them."""
+"""What takes the datagrams of an association: a receiver, or a queue for callers of `receive`."""
 
 import asyncio
 from collections import deque
@@ -17,7 +17,7 @@ ReceivedDatagram: TypeAlias = tuple[bytes, Endpoint]  # data, and where they cam
 
 
 class DatagramReceiver(Protocol):
-    """Who is told of what an association brings."""
+    """Takes what an association brings."""
 
     def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         """Take datagrams, each with the address and port that it came from."""
@@ -64,7 +64,7 @@ class ReceiveQueue(DatagramReceiver):
         return self._taken()
 
     def drain_to(self, receiver: DatagramReceiver) -> None:
-        """Give all that is here, the end included, to somebody else."""
+        """Give all that is here, the end included, to another receiver."""
         while self._items:
             try:
                 receiver.datagrams_received([self._taken()])

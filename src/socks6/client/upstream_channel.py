@@ -1,4 +1,4 @@
-"""An upstream's association as a way out for datagrams."""
+"""An upstream proxy's association as a channel for datagrams."""
 
 import asyncio
 import contextlib
@@ -113,7 +113,7 @@ class UpstreamChannel(DatagramChannel):
     @override
     async def aclose(self) -> None:
         """See `DatagramChannel.aclose`."""
-        self._association.set_receiver(ReceiveQueue())  # which nobody reads
+        self._association.set_receiver(ReceiveQueue())  # that is not read
         running, self._running = self._running, None
         try:
             if running is not None:

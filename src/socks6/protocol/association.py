@@ -1,6 +1,6 @@
-"""The proxy's side of one UDP association: who may use it, since when, and how long it waits for that.
+"""The proxy's side of one UDP association: which path may use it, and how long it waits for the first datagram.
 
-Says nothing about sockets: a path is any value that tells one way in from another, such as a 5-tuple, a DTLS
+It knows no sockets: a path is any value that distinguishes one way in from another, such as a 5-tuple, a DTLS
 connection, or the stream itself.
 """
 
@@ -64,7 +64,7 @@ class ClientAssociation:
 class ServerAssociation(ClientAssociation):
     """An association of SOCKS 6. Begins with the Initialization queued for the stream.
 
-    `reports` says whether the client opted in to ICMP errors (§ UDP Error options). `deadline` is when the first
+    `reports` is whether the client opted in to ICMP errors (§ UDP Error options). `deadline` is when the first
     datagram must have come.
     """
 

@@ -176,7 +176,7 @@ def test_auto_takes_the_stream_where_nobody_speaks_dtls(run: Run, tmp_path: Path
             for _ in range(2):
                 async with client.associate() as udp:
                     assert udp.path == "stream"
-            with pytest.raises(ProxyUnreachable, match="nobody is at its UDP port"):
+            with pytest.raises(ProxyUnreachable, match="its UDP port is closed"):
                 async with client.associate(udp="datagram"):
                     pass
 

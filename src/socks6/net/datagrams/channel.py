@@ -31,7 +31,7 @@ from socks6.net.stream import (
 )
 
 ROUTE_SECONDS: Final = 15.0
-"""How long a way to a remote host, or from it, is used before policy, names and filter are asked again."""
+"""How long a route to a remote host, or a verdict about one, is used before policy, names and filter are asked again."""
 MAX_ROUTES: Final = 1024  # of one association, each way; beyond, all are forgotten and found again
 MAX_WAITING_DATAGRAMS: Final = (
     64  # datagrams of one association that wait for names, so that others' names are found too
@@ -44,7 +44,7 @@ FINAL: Final = frozenset((errno.EAGAIN, errno.EBADF, errno.EINVAL, errno.ENOBUFS
 
 def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress | None) -> bool:
     """Send to a remote host, None on a connected socket; return False if it did not go."""
-    for _ in range(2):  # an ICMP error that came meanwhile is told instead of sending
+    for _ in range(2):  # the kernel reports an earlier ICMP error instead of sending
         try:
             if address is None:
                 sock.send(data)
@@ -75,7 +75,7 @@ class DirectChannel(DatagramChannel):
         reports: bool = False,
         holder: Hashable = None,
     ) -> None:
-        """`wanted` is what sockets are set to, `options` what the client is told; `reports` collects ICMP errors."""
+        """`wanted` is set on sockets, `options` is in force on them; `reports` collects ICMP errors."""
         self._loop = asyncio.get_running_loop()
         self._port = port
         self._bound = bound
@@ -148,7 +148,7 @@ class DirectChannel(DatagramChannel):
 
     @override
     def receive(self, data: bytes, source: SocketAddress) -> ReceivedFrom | None:
-        host, port = source[0].partition("%")[0], source[1]  # a client is told of no scope
+        host, port = source[0].partition("%")[0], source[1]  # clients see no scope
         until = self.admitted_until((host, port), self._loop.time())
         return ReceivedFrom(data, host, port, source, until) if until else None
 
@@ -252,4 +252,4 @@ class DirectChannel(DatagramChannel):
 
 
 def _nothing(sock: socket.socket) -> None:
-    """Watch nothing: the channel has not been started."""
+    """Do nothing: the channel has not been started."""

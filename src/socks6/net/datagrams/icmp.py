@@ -34,10 +34,10 @@ CODES: Final = {  # by origin, ICMP type and code (§ Reporting ICMP Errors); wh
 
 
 def queued_reports(sock: socket.socket) -> Iterator[DatagramReport]:
-    """Take what waits in the error queue of a socket that collects, as far as clients are told of it.
+    """Take what waits in the error queue of a socket that collects errors; yield what clients may learn of.
 
     Over IPv6 the kernel itself finds datagrams too big for a path that it knows already: then this machine is
-    the reporter. It says so for each attempt to send; the same twice in a row is told once.
+    the reporter. It reports that for each attempt to send; the same twice in a row is yielded once.
     """
     last: DatagramReport | None = None
     for _ in range(MAX_REPORTS):

@@ -1,4 +1,4 @@
-"""Names that datagrams are for: looked up once in a while, none of the other datagrams waiting for it."""
+"""DNS cache for datagram destinations; a lookup never delays datagrams to other hosts."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ class _Answer(NamedTuple):
 
 
 class NameCache:
-    """Answers for a short time, and who waits for one; within limits on everything."""
+    """Keeps answers for a short time, and datagrams that wait for one; everything is bounded."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
@@ -43,9 +43,9 @@ class NameCache:
         return answer.addresses
 
     def look_up(self, name: str, waiter: Waiter, *, holder: Hashable = None) -> None:
-        """Have `waiter` told the addresses of a name, some time later; none if it has none, or too many wait.
+        """Look a name up, and call `waiter` with its addresses later; with none if it has none, or too many wait.
 
-        What a holder has looked up keeps nobody else's names waiting, not even the same ones.
+        A holder's lookups delay no other holder's, not even of the same names.
         """
         waiting = self._waiting.get((holder, name))
         if waiting is None:
@@ -78,7 +78,7 @@ class NameCache:
         except (socket.gaierror, TimeoutError):
             seconds = FAILED_SECONDS  # the name leads nowhere, for now
         except OSError:
-            pass  # it was not looked up, which says nothing about the name
+            pass  # the lookup was not made: nothing is known about the name
         finally:
             waiting = self._waiting.pop((holder, name))
             self._shares.give_back(holder)

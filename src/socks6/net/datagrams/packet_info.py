@@ -1,4 +1,4 @@
-"""Which address of ours a datagram was sent to, and how answers leave from there: on ports of every address."""
+"""Ports that are bound to every address: which one a datagram was sent to, and how answers leave from there."""
 
 import socket
 import sys
@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from socks6.net.sockets import SocketAddress
 
-ANCILLARY_BYTES: Final = 128  # for what the kernel tells beside a datagram
+ANCILLARY_BYTES: Final = 128  # room for what the kernel adds to a datagram
 LINUX: Final = sys.platform == "linux"  # linux/in.h, linux/in6.h; else macOS: netinet/in.h, netinet6/in6.h
 IP_PKTINFO: Final = (
     8 if LINUX else 26
@@ -21,7 +21,7 @@ Control: TypeAlias = list[tuple[int, int, bytes]]
 
 
 def request_packet_info(sock: socket.socket) -> None:
-    """Have a port that is bound to every address tell which one a datagram was sent to. Raises OSError."""
+    """Ask the kernel for the address that each datagram was sent to, on a port of every address. Raises OSError."""
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     else:

@@ -1,8 +1,8 @@
-"""Tells when datagram sockets are readable: an epoll of our own inside the event loop's, level-triggered.
+"""Calls readers of datagram sockets: an epoll of our own inside the event loop's, level-triggered.
 
-Why not the loop's add_reader: uvloop tells once of an error on a socket and forgets the socket, and on a socket
-that collects ICMP errors these are everyday news. And who reads from many sockets in one turn can send what came
-from all of them with one system call (`on_turn_end`).
+Why not the loop's add_reader: uvloop reports an error on a socket once and forgets the socket, and errors are
+frequent on sockets that collect ICMP errors. And what came to many sockets in one turn can be sent
+with one system call (`on_turn_end`).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ EVENTS: Final = 256  # taken from the kernel at a time
 READABLE: Final = 1  # EPOLLIN
 FAILED: Final = 8  # EPOLLERR: an error waits, perhaps in the socket's error queue
 
-Reader: TypeAlias = Callable[[int, int], None]  # is told a descriptor and what happened to it
+Reader: TypeAlias = Callable[[int, int], None]  # is called with a descriptor and epoll's events
 ItemT = TypeVar("ItemT")
 
 
@@ -25,7 +25,7 @@ class DatagramPoller:
     def __init__(
         self, on_fault: Callable[[Exception], None], *, own_epoll: bool = hasattr(select, "epoll")
     ) -> None:
-        """`on_fault` is told what a reader raised; the other readers go on.
+        """`on_fault` is called with what a reader raised; the other readers go on.
 
         Without an epoll of its own, on other systems than Linux, the loop's `add_reader` has to do.
         """
@@ -39,7 +39,7 @@ class DatagramPoller:
             self._loop.add_reader(self._epoll.fileno(), self._turn)
 
     def add(self, fd: int, reader: Reader) -> None:
-        """Tell `reader` whenever there is something to read from `fd`. Raises OSError."""
+        """Call `reader` whenever there is something to read from `fd`. Raises OSError."""
         if self._epoll is None:
             self._loop.add_reader(fd, self._readable, fd)
         else:
@@ -47,7 +47,7 @@ class DatagramPoller:
         self._readers[fd] = reader
 
     def collect(self, fd: int, place: list[ItemT], item: ItemT, reader: Reader) -> None:
-        """Append `item` to `place` whenever there is something to read, and nothing else; else tell `reader`.
+        """Append `item` to `place` whenever there is something to read, and call `reader` for other events.
 
         Of a hundred sockets with something to read, each costs a third of what a call would. Raises OSError.
         """
@@ -55,7 +55,7 @@ class DatagramPoller:
         self._places[fd] = place, item  # type: ignore[assignment] # `item` is of the kind that `place` holds
 
     def on_turn_end(self, callback: Callable[[], None]) -> None:
-        """Call back whenever something was gathered or told, after all of that."""
+        """Call `callback` at the end of each turn in which something was readable."""
         self._each_turn.append(callback)
 
     def remove(self, fd: int) -> None:

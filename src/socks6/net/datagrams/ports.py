@@ -25,7 +25,7 @@ PARITIES: Final = {Parity.EVEN.value: 0, Parity.ODD.value: 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedPort:
-    """A bound socket, and what came of the wish for parity; `release` gives up the counterpart held for it."""
+    """A bound socket, and the parity that it has of the one requested; `release` gives up the reserved counterpart."""
 
     sock: socket.socket
     parity: PortParity | None
@@ -58,7 +58,7 @@ class PortAllocator:
         parity: PortParity | None = None,
         owner: Hashable = None,
     ) -> OpenedPort:
-        """Bind a socket to an address, a group of multicast perhaps; port 0 is any, with the parity wished for.
+        """Bind a socket to an address, a group of multicast perhaps; port 0 is any, with the parity requested.
 
         Raises OSError, NotAllowed for a port that is reserved for another owner.
         """
@@ -108,14 +108,18 @@ class PortAllocator:
         return reservation.sock
 
     def _open_pair(
-        self, address: ResolvedAddress, options: tuple[StackOption, ...], wish: PortParity, owner: Hashable
+        self,
+        address: ResolvedAddress,
+        options: tuple[StackOption, ...],
+        requested: PortParity,
+        owner: Hashable,
     ) -> OpenedPort:
         for _ in range(ATTEMPTS):
             sock = self._bound(address, options)
             port = sock.getsockname()[1]
-            fits = PARITIES.get(wish.parity, port % 2) == port % 2
-            if fits and not wish.reserve:
-                return OpenedPort(sock=sock, parity=wish, release=_nothing)
+            fits = PARITIES.get(requested.parity, port % 2) == port % 2
+            if fits and not requested.reserve:
+                return OpenedPort(sock=sock, parity=requested, release=_nothing)
             # an even port's counterpart is the next higher one, an odd one's the next lower
             other = self._bound_quietly(_with_port(address, port ^ 1), options)
             if other is None:
@@ -123,10 +127,10 @@ class PortAllocator:
                 continue
             if not fits:
                 sock, other = other, sock
-            if not wish.reserve:
+            if not requested.reserve:
                 other.close()
-                return OpenedPort(sock=sock, parity=wish, release=_nothing)
-            return OpenedPort(sock=sock, parity=wish, release=self._reserve(other, owner))
+                return OpenedPort(sock=sock, parity=requested, release=_nothing)
+            return OpenedPort(sock=sock, parity=requested, release=self._reserve(other, owner))
         nothing = PortParity(parity=Parity.ANY)
         return OpenedPort(sock=self._bound(address, options), parity=nothing, release=_nothing)
 

@@ -36,7 +36,7 @@ class SegmentSender:
     def __init__(
         self, sock: socket.socket, *, on_error: Callable[[OSError], None] = lambda _error: None
     ) -> None:
-        """`on_error` is told why the kernel did not take a datagram, which is dropped then."""
+        """`on_error` is called with the reason when the kernel takes no datagram, which is then dropped."""
         self._socket = sock
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ class SegmentSender:
 
 
 def ask_for_segments(sock: socket.socket) -> None:
-    """Have the kernel hand over several datagrams of one flow as one piece, if it can."""
+    """Ask the kernel to hand over several datagrams of one flow as one piece, if it can."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             sock.setsockopt(SOL_UDP, UDP_GRO, 1)

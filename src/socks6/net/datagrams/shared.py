@@ -44,7 +44,7 @@ class SharedPort:
     def __init__(self, host: str, port: int, poller: DatagramPoller) -> None:
         """Bind it. Raises OSError."""
         self.sock: Final = udp_socket((host, port))
-        self.dropped = 0  # claimed by nobody, or not taken by the kernel
+        self.dropped = 0  # of no protocol, or not taken by the kernel
         self._poller = poller
         self._holders = 1
         self._receivers: list[ArrivalReceiver | None] = [None] * 256
@@ -61,7 +61,7 @@ class SharedPort:
     def register(
         self, first_bytes: Iterable[int], receiver: ArrivalReceiver, *, in_rows: bool = False
     ) -> None:
-        """Have datagrams that begin with one of these bytes go to `receiver`.
+        """Give datagrams that begin with one of these bytes to `receiver`.
 
         One by one, or `in_rows`: as many at a time as the kernel hands over.
         """
@@ -93,11 +93,11 @@ class SharedPort:
         self._sender.send(datagrams, source, reply_control(source, local))
 
     def hold(self) -> None:
-        """Have it stay open until `close` is called once more."""
+        """Keep it open until `close` has been called once more."""
         self._holders += 1
 
     def close(self) -> None:
-        """Take nothing any more, if everybody who holds it has called this."""
+        """Close the port when every holder has called this."""
         self._holders -= 1
         if self._holders <= 0 and self.sock.fileno() >= 0:
             self._sender.close()
@@ -134,7 +134,7 @@ class SharedPorts:
         self._ports: dict[tuple[str, int], SharedPort] = {}
 
     def open(self, host: str, port: int) -> SharedPort:
-        """Return a port, which everybody who gets it must close. Raises OSError."""
+        """Return a port; each caller must close it. Raises OSError."""
         shared = self._ports.get((host, port))
         if shared is not None and shared.sock.fileno() >= 0:
             shared.hold()
@@ -179,5 +179,5 @@ def udp_socket(
 
 
 def read_error(sock: socket.socket) -> None:
-    """Forget an error that waits at a socket: a peer that is gone is no news to it."""
+    """Take an error off a socket: that a peer is gone changes nothing for the others."""
     sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,4 +1,4 @@
-"""The clients' UDP ports, and what joins an association with the port that it has at the outbound."""
+"""Joins associations with their clients: the slow path of each, and the sockets that their forwarders read."""
 
 import asyncio
 import functools
@@ -53,19 +53,19 @@ def best_forwarder() -> DatagramForwarder:
 
 
 def random_association_id() -> int:
-    """Return an association's id that nobody can guess (§ Handling UDP ASSOCIATE)."""
+    """Return an association id that cannot be guessed (§ Handling UDP ASSOCIATE)."""
     return secrets.randbits(64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationEvents:
-    """What is called when something happens to an association."""
+    """Callbacks for what happens to an association."""
 
-    over: Callable[[str], None]  # it is to be closed: why
+    over: Callable[[str], None]  # ends it, for this reason
     confirmed: Callable[[], None] = lambda: None  # the association has a Confirmation to send
     lost: Callable[[str], None] = lambda _reason: (
         None
-    )  # its client's path is no more, mostly by the client's doing
+    )  # its client's path is gone, mostly by the client's doing
     to_stream: Callable[[bytes], None] = lambda _message: (
         None
     )  # sends a message on the client's stream, or drops it

@@ -137,8 +137,8 @@ class QuicClientPath:
     def end(self) -> None:
         """End what lives by the path: it is lost."""
         lost, self._lost = self._lost, {}
-        for tell in lost:
-            tell(PATH_LOST)
+        for callback in lost:
+            callback(PATH_LOST)
 
 
 class QuicClientPort(FrameSink):

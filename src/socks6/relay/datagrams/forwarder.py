@@ -34,7 +34,7 @@ class ClientPath(Protocol):
 
     @override
     def __hash__(self) -> int:
-        """Return what it is told from others by."""
+        """Return the hash; equal paths are the same path."""
 
     @property
     def port(self) -> socket.socket:
