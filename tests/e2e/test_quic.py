@@ -311,7 +311,7 @@ def test_auto_is_tls_where_quic_does_not_get_through(files: Files) -> None:
     ):
         for _ in range(2):
             assert curl("--socks5-hostname", near.authority, site.url).body == PAGE
-    assert ["QUIC does not get through, TLS it is for 300 s" in line for line in near.said] == [True]
+    assert ["QUIC unreachable, falling back to TLS for 300 s" in line for line in near.said] == [True]
 
 
 def digest_of(pipe: IO[bytes]) -> str:

@@ -58,14 +58,16 @@ STORMS: Final[Mapping[str, Storm]] = {
 
 def send_by_hand(connection: QuicConnection, frames: bytes) -> None:
     """Send a packet of an aioquic end with these frames, whatever the library thinks of them."""
-    core = connection.core
-    assert isinstance(core, AioquicEngine)
-    library = core._connection
+    engine = connection.engine
+    assert isinstance(engine, AioquicEngine)
+    library = engine._connection
     pair = library._cryptos[tls.Epoch.ONE_RTT]
     at = library._packet_number
     library._packet_number += 1
     head = bytes((0x41 | pair.key_phase << 2,)) + library._peer_cid.cid + struct.pack("!H", at & 0xFFFF)
-    connection._road.send([pair.encrypt_packet(head, frames.ljust(20, b"\0"), at)], connection.remote_address)
+    connection._packet_transport.send(
+        [pair.encrypt_packet(head, frames.ljust(20, b"\0"), at)], connection.remote_address
+    )
 
 
 def initial_packets(count: int) -> list[bytes]:

@@ -112,7 +112,7 @@ async def _first_flight(
     """Send a request as early data and nothing after that; return the packets."""
     connection = scene.begin()
     kept: list[bytes] = []
-    road = connection._road
+    road = connection._packet_transport
     original = road.send
 
     def keep(packets: Sequence[bytes], remote: SocketAddress) -> None:

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from socks6.client.paths import CLOSED, DatagramPath, PacketCallback, RefusedCallback, UdpPath
 from socks6.errors import ProxyUnreachable, TlsFailed
-from socks6.net.transports.dtls import MOST_DATA, DtlsConnector
+from socks6.net.transports.dtls import MAX_RECORD_BYTES, DtlsConnector
 
 ENDED: Final = "the proxy ended the DTLS connection"
 
@@ -41,12 +41,12 @@ class DtlsPath(DatagramPath):
     @property
     @override
     def largest(self) -> int:
-        return min(MOST_DATA, self._below.largest - self._conversation.expansion)
+        return min(MAX_RECORD_BYTES, self._below.largest - self._conversation.expansion)
 
     @property
     @override
     def unfragmented(self) -> int:
-        return min(MOST_DATA, self._below.unfragmented - self._conversation.expansion)
+        return min(MAX_RECORD_BYTES, self._below.unfragmented - self._conversation.expansion)
 
     @property
     @override

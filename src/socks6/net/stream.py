@@ -93,7 +93,7 @@ class ByteStream(Protocol):
         return
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        """Return what is there without waiting: up to `max_bytes`, b"" at the end, None for nothing yet."""
+        """Return what is there, without waiting: up to `max_bytes`, b"" at the end, None for nothing yet."""
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Return at least one byte and at most `max_bytes`; b"" at the peer's end of stream, ever again.
@@ -105,7 +105,7 @@ class ByteStream(Protocol):
         """Send all of `data`; wait while the peer takes none."""
 
     async def send_eof(self) -> None:
-        """Say that we send nothing more; receiving goes on. Idempotent.
+        """End our direction; receiving goes on. Idempotent.
 
         May wait for the peer to take what a cancelled `send` left, where half of it would mean nothing.
         """
@@ -137,13 +137,13 @@ def check_idle(waiter: "asyncio.Future[None] | None", complaint: str) -> None:
 
 
 class FrameSink(Protocol):
-    """Who gets a connection's DATAGRAM frames. Is called by the loop; must return quickly and not raise."""
+    """Receives a connection's DATAGRAM frames. Called by the loop; must return quickly and not raise."""
 
     def frame_received(self, data: bytes) -> None:
         """Take a frame's data."""
 
     def connection_lost(self) -> None:
-        """Take note that no more will come."""
+        """Called once when no more will come."""
 
 
 class MultiplexedConnection(Protocol):
@@ -176,13 +176,13 @@ class MultiplexedConnection(Protocol):
         """Wait for the next stream that the peer opens. Raises OSError when the connection is over."""
 
     def allow_peer_streams(self, wanted: bool) -> None:
-        """Let the peer open streams, or refuse them, those too that nobody has accepted yet."""
+        """Let the peer open streams, or refuse them, also those that were not accepted yet."""
 
     async def open(self) -> ByteStream:
         """Open a stream, once the peer allows one more. Raises OSError when the connection is over."""
 
     async def wait_handshake_confirmed(self) -> None:
-        """Wait until the peer has proven to be there: what came before may be a replay. Raises OSError."""
+        """Wait until the handshake is confirmed: what came before may be a replay. Raises OSError."""
 
     @property
     def largest_frame(self) -> int:
@@ -195,7 +195,7 @@ class MultiplexedConnection(Protocol):
         """Wait until frames that are sent now will not have others dropped. Raises OSError when it is over."""
 
     def set_frame_sink(self, sink: FrameSink | None) -> None:
-        """Have DATAGRAM frames go to `sink`; nobody gets them before."""
+        """Deliver DATAGRAM frames to `sink`; before, they are dropped."""
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """End the connection and all its streams. Idempotent."""
@@ -230,7 +230,7 @@ class Listener(Protocol):
 
 
 class Judge(Protocol):
-    """Says whether a resolved address may be reached."""
+    """Decides whether a resolved address may be reached."""
 
     def __call__(self, address: str, port: int) -> bool:
         """Return True if `address`, a literal, may be reached on `port`."""
@@ -256,7 +256,7 @@ class AcceptedPeer:
 
 
 class Binding(Protocol):
-    """A place that was bound for a client (§ Handling BIND); whoever has it closes it."""
+    """A place that was bound for a client (§ Handling BIND); its holder closes it."""
 
     @property
     def bound(self) -> Endpoint:
@@ -269,7 +269,7 @@ class Binding(Protocol):
 
     @property
     def options(self) -> tuple[StackOption, ...]:
-        """What is in force for whoever will come; the backlog is not among them."""
+        """What is in force for peers to come; the backlog is not among them."""
 
     @property
     def backlog(self) -> int:
@@ -299,7 +299,7 @@ class DatagramReport(NamedTuple):
 
 
 class DatagramJudge(Protocol):
-    """Says where datagrams may go to and come from. Is asked once in a while for each host, not for each datagram."""
+    """Decides where datagrams may go to and come from. Asked now and then for each host, not for each datagram."""
 
     def judge_place(self, host: str, address: str, port: int) -> bool:
         """Return True if a port may be opened at `address`, a literal that `host` led to; port 0 is any."""
@@ -311,11 +311,11 @@ class DatagramJudge(Protocol):
         """Return True if `address`, a literal that `host` led to, may be reached on `port`."""
 
     def judge_source(self, address: str, port: int) -> bool:
-        """Return True if somebody may send from there."""
+        """Return True if a peer may send from there."""
 
 
 class DatagramSink(Protocol):
-    """Who gets what arrives at a DatagramChannel. Is called by the loop; must return quickly and not raise."""
+    """Receives what arrives at a DatagramChannel. Called by the loop; must return quickly and not raise."""
 
     def datagrams_received(self, packets: Sequence[Packet]) -> None:
         """Take datagrams from remote hosts, the hosts being addresses."""
@@ -324,7 +324,7 @@ class DatagramSink(Protocol):
         """Take an ICMP error; they come only where a UDPError option asked for them."""
 
     def channel_closed(self, reason: str) -> None:
-        """Take note that the channel ended by itself: an upstream went away. Not called after `aclose`."""
+        """Called when the channel ended by itself: an upstream went away. Not called after `aclose`."""
 
 
 class DatagramRoute(NamedTuple):
@@ -397,7 +397,7 @@ class Outbound(Protocol):
 
     @property
     def resolves(self) -> bool:
-        """Whether names are resolved here, so that `judge` is asked; else whoever is next resolves them."""
+        """Whether names are resolved here, so that `judge` is asked; else the next proxy resolves them."""
 
     async def connect(
         self,
@@ -432,7 +432,7 @@ class Outbound(Protocol):
 
         On this machine, `instead` are better than every address: the first of these lists that has addresses
         of this machine, each of which gets a socket.
-        `judge` says whether an address of ours may be bound, `judge_peer` whether somebody may connect; peers
+        `judge` says whether an address of ours may be bound, `judge_peer` whether a peer may connect; peers
         that may not are dropped silently. `backlog` of 0 takes one peer; more keep so many waiting between
         calls of `accept`. `holder` is as for `connect`. Raises OperationFailed.
         """

@@ -23,7 +23,7 @@ class Turns:
         data = ...  # without waiting
         turns.left -= EVENT + len(data)
 
-    The loop goes round before something is taken, not after: whoever is cancelled meanwhile loses nothing.
+    The loop goes round before something is taken, not after: a call that is cancelled meanwhile loses nothing.
     """
 
     __slots__ = ("left",)
@@ -36,6 +36,6 @@ class Turns:
         self.left = BUDGET
 
     async def take(self) -> None:
-        """Have the loop go round."""
+        """Let the loop go round."""
         self.left = BUDGET
         await asyncio.sleep(0)

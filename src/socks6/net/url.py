@@ -261,7 +261,7 @@ class ProxyUrl:
         if not url.path and not url.host:
             raise _error(text, "names no host")
         if not url.path and not url.port:
-            raise _error(text, "port 0 is nobody's")
+            raise _error(text, "port 0 cannot be connected to")
         return url
 
     @classmethod

@@ -296,7 +296,7 @@ class Server:
             await asyncio.sleep(LOOKUP_AGAIN)
 
     def _guard_listeners(self) -> None:
-        """Have no client be led to where clients are served."""
+        """Keep clients from being connected to our own listeners."""
         served = [place for listening in self._listeners for place in listening.endpoints]
         served += [(acceptor.listener.local, True) for acceptor in self._acceptors]
         for place, udp in served:

@@ -145,7 +145,7 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6+quick://h", "'socks6+quick://h': has an unknown scheme"),
         ("socks6://", "'socks6://': names no host"),
         ("socks6://:1080", "'socks6://:1080': names no host"),
-        ("socks6://h:0", "'socks6://h:0': port 0 is nobody's"),
+        ("socks6://h:0", "'socks6://h:0': port 0 cannot be connected to"),
         ("socks6://h:65536", "'socks6://h:65536': port 65536 is over 65535"),
         ("socks6://h:", "'socks6://h:': has no port number"),
         ("socks6://h:http", "'socks6://***': has no port number"),

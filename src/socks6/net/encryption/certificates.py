@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 CERTIFIED: Final = ("email", "DNS")  # of the alternative names, in this order; then the subject's common name
 ADDRESS: Final = "IP Address"
-LONGEST: Final = 255  # bytes, as of a user's name in RFC 1929
+MAX_USER_BYTES: Final = 255  # bytes, as of a user's name in RFC 1929
 
 
 def user_of(certificate: Mapping[str, object]) -> str:
-    """Return the user that a client's certificate, as `ssl` tells of it, names; "" for none.
+    """Return the user that a client's certificate, in the form of `ssl`, names; "" for none.
 
     That is the first e-mail address among its alternative names, else the first DNS name, else the common
     name of its subject: one with characters that no user's name may have does not count.
@@ -97,7 +97,10 @@ def _pairs(value: object) -> Iterator[tuple[str, str]]:
 
 def _is_name(name: str) -> bool:
     return (
-        name.isprintable() and ":" not in name and name == name.strip() and 0 < len(name.encode()) <= LONGEST
+        name.isprintable()
+        and ":" not in name
+        and name == name.strip()
+        and 0 < len(name.encode()) <= MAX_USER_BYTES
     )
 
 
@@ -208,13 +211,13 @@ def name_fault(host: str) -> str:
 
 
 class ServerVerifier:
-    """Knows the certificates of one server by its authorities, or trusts anybody where that is what was asked for."""
+    """Verifies the certificates of one server, or none where verification is off."""
 
-    def __init__(self, said: TlsParameters, server_name: str) -> None:
+    def __init__(self, parameters: TlsParameters, server_name: str) -> None:
         """Read the files. Raises ConfigurationError."""
-        client_context(said)  # which says best what may be wrong with the files
+        client_context(parameters)  # whose errors about the files are the clearest
         self._server_name = server_name
-        self._store = None if said.skips_verification else _store(said.ca)
+        self._store = None if parameters.skips_verification else _store(parameters.ca)
 
     def fault(self, certificate: bytes, issuers: Sequence[bytes]) -> str:
         """Return what is wrong with a certificate, "" for nothing; all of them are in DER.

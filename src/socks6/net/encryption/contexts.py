@@ -21,7 +21,7 @@ DEFAULT_MINIMUM: Final = "1.3"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsParameters:
-    """Everything that can be said; None and empty where nothing was. Files are PEM.
+    """What URLs and settings specify; None and empty where they do not. Files are PEM.
 
     A client's `ca`, `pins` and `insecure` say how it knows the proxy; without any of them the system's roots
     must vouch for its name. A pin alone is enough, whatever else the certificate says; together with `ca`,
@@ -55,10 +55,10 @@ class TlsParameters:
 
     def over(self, others: "TlsParameters") -> "TlsParameters":
         """Return what holds when this goes before `others`; a key always comes with its certificate."""
-        said = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name))}
-        if "certificate" in said:
-            said["key"] = self.key
-        return dataclasses.replace(others, **said)
+        parameters = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name))}
+        if "certificate" in parameters:
+            parameters["key"] = self.key
+        return dataclasses.replace(others, **parameters)
 
     @property
     def skips_verification(self) -> bool:
@@ -75,7 +75,7 @@ TLS_DEFAULTS: Final = TlsParameters()
 
 
 ABSENT: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
-# By OpenSSL's names. Alerts are what the peer said of us.
+# By OpenSSL's names. Alerts are the peer's.
 WORDS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer wants a client certificate, and there is none (cert=)",
     "TLSV1_ALERT_UNKNOWN_CA": "the peer does not know who issued our certificate",
@@ -140,84 +140,86 @@ ReloadCallback: TypeAlias = Callable[[str, str], None]
 """Called with a certificate's path when it is read anew, and with what is wrong, "" for nothing."""
 
 
-def client_context(said: TlsParameters = TLS_DEFAULTS, *, alpn: Sequence[str] = (ALPN,)) -> ssl.SSLContext:
+def client_context(
+    parameters: TlsParameters = TLS_DEFAULTS, *, alpn: Sequence[str] = (ALPN,)
+) -> ssl.SSLContext:
     """Return what a client's connections are made with. Raises ConfigurationError.
 
-    Pins are left for the caller to check; where they are all that was asked for, the context trusts anybody.
+    Pins are left for the caller to check; where only they are given, the context accepts any issuer.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False  # RFC 9525 §2
-    context.minimum_version = said.minimum
+    context.minimum_version = parameters.minimum
     if alpn:
         context.set_alpn_protocols(alpn)
-    if said.skips_verification:
+    if parameters.skips_verification:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    elif said.ca is not None:
-        with _blaming(said.ca):
-            context.load_verify_locations(cafile=said.ca)
+    elif parameters.ca is not None:
+        with _blaming(parameters.ca):
+            context.load_verify_locations(cafile=parameters.ca)
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    if said.certificate is not None:
-        _load_certificate(context, said.certificate, said.key)
+    if parameters.certificate is not None:
+        _load_certificate(context, parameters.certificate, parameters.key)
     return context
 
 
-def server_context(said: TlsParameters, *, alpn: Sequence[str] = (ALPN,)) -> ssl.SSLContext:
+def server_context(parameters: TlsParameters, *, alpn: Sequence[str] = (ALPN,)) -> ssl.SSLContext:
     """Return what a listener's connections are made with. Raises ConfigurationError.
 
     With `client_ca` clients without a certificate of these authorities get no connection.
     """
-    assert said.certificate is not None  # noqa: S101 - whoever calls has made one if there was none
+    assert parameters.certificate is not None  # noqa: S101 - the caller has made one if there was none
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = said.minimum
+    context.minimum_version = parameters.minimum
     context.options |= ssl.OP_NO_RENEGOTIATION
     if alpn:
         context.set_alpn_protocols(alpn)
-    _load_files(context, said)
-    if said.client_ca is not None:
+    _load_files(context, parameters)
+    if parameters.client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-def check_server_files(said: TlsParameters) -> None:
+def check_server_files(parameters: TlsParameters) -> None:
     """Raise ConfigurationError if a file that is named for listeners cannot be used."""
-    _load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), said)
+    _load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), parameters)
 
 
-def _load_files(context: ssl.SSLContext, said: TlsParameters) -> None:
-    if said.certificate is not None:
-        _load_certificate(context, said.certificate, said.key)
-    if said.client_ca is not None:
-        with _blaming(said.client_ca):
-            context.load_verify_locations(cafile=said.client_ca)
+def _load_files(context: ssl.SSLContext, parameters: TlsParameters) -> None:
+    if parameters.certificate is not None:
+        _load_certificate(context, parameters.certificate, parameters.key)
+    if parameters.client_ca is not None:
+        with _blaming(parameters.client_ca):
+            context.load_verify_locations(cafile=parameters.client_ca)
 
 
 class ReloadingContext(Generic[ContextT]):
-    """A listener's context, made anew when its files have changed: for new connections, nobody is dropped.
+    """A listener's context, made anew for new connections when its files have changed.
 
-    Files are looked at when a client comes, at most once a second. Those that cannot be used are told of and tried
+    Files are checked when a client comes, at most once a second. Those that cannot be used are reported and tried
     again, and the last good context stays.
     """
 
     def __init__(
         self,
-        said: TlsParameters,
+        parameters: TlsParameters,
         make: Callable[[TlsParameters], ContextT],
         *,
-        told: ReloadCallback = lambda _path, _fault: None,
+        on_reload: ReloadCallback = lambda _path, _fault: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the files. Raises ConfigurationError, as `make` does."""
-        self._said = said
+        self._parameters = parameters
         self._make = make
-        self._told = told
+        self._on_reload = on_reload
         self._clock = clock
-        self._files = tuple(filter(None, (said.certificate, said.key, said.client_ca)))
+        self._files = tuple(filter(None, (parameters.certificate, parameters.key, parameters.client_ca)))
         self._looked = clock()
         self._stamps = _stamps(self._files)
         self._fault = ""  # why the files could not be used when they were looked at last
-        self._context = make(said)
+        self._context = make(parameters)
 
     def current(self) -> ContextT:
         """Return the context for a new connection. Never raises: the files may be in a sorry state."""
@@ -230,11 +232,11 @@ class ReloadingContext(Generic[ContextT]):
         if changed or self._fault:  # also where descriptors were short, say: the files need not change again
             fault = ""
             try:
-                self._context = self._make(self._said)
+                self._context = self._make(self._parameters)
             except ConfigurationError as error:
                 fault = str(error)
             if changed or fault != self._fault:
-                self._told(self._said.certificate or "", fault)
+                self._on_reload(self._parameters.certificate or "", fault)
             self._fault = fault
         return self._context
 
@@ -265,7 +267,7 @@ def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None
 
 @contextmanager
 def _blaming(path: str) -> Iterator[None]:
-    """Have the errors of `ssl` about a file say which."""
+    """Name the file in errors of `ssl`."""
     try:
         yield
     except ssl.SSLError as error:

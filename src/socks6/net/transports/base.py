@@ -25,7 +25,7 @@ class ConnectParameters:
     path: str = ""  # of a Unix socket
     tls: TlsParameters = TLS_DEFAULTS
     quic_backend: str = ""
-    require_alpn: bool = True  # a proxy that says nothing of the protocol it speaks will not do
+    require_alpn: bool = True  # refuse a proxy that names no protocol (ALPN)
     fast_open: bool = False  # TCP Fast Open is wanted
     resolver: Resolver
 

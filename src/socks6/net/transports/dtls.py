@@ -26,12 +26,12 @@ from socks6.net.encryption.contexts import TLS_DEFAULTS
 from socks6.net.transports.dtls_contexts import client_context
 
 HEADER_SIZE: Final = 13  # type, version, epoch, sequence number, length
-MOST_DATA: Final = 16384  # that a record can hold
+MAX_RECORD_BYTES: Final = 16384  # that a record can hold
 HANDSHAKE: Final = 22
 APPLICATION_DATA: Final = 23
 CLIENT_HELLO: Final = 1
 HELLO_VERIFY_REQUEST: Final = 3
-DTLS_1_0: Final = b"\xfe\xff"  # whatever both sides speak, a HelloVerifyRequest says this (§4.2.1)
+DTLS_1_0: Final = b"\xfe\xff"  # of a HelloVerifyRequest, whatever both sides speak (§4.2.1)
 MAJOR_VERSION: Final = 0xFE
 
 _RECORD: Final = Struct("!BBBH6sH")  # type, version (2), epoch, sequence number, length
@@ -106,9 +106,9 @@ def _client_hello(reader: Reader) -> ClientHello:
     return ClientHello(sequence=sequence, random=random, cookie=body.take(body.u8()))
 
 
-FLIGHT: Final = 1232  # bytes of a handshake's datagrams: what IPv6 takes on every path (RFC 8200 §5)
-OVERHEAD: Final = 64  # more than a record adds to its data
-DRAIN: Final = 65536
+FLIGHT_BYTES: Final = 1232  # bytes of a handshake's datagrams: what IPv6 takes on every path (RFC 8200 §5)
+RECORD_OVERHEAD_BYTES: Final = 64  # more than a record adds to its data
+DRAIN_BYTES: Final = 65536
 
 
 class Resumable(NamedTuple):
@@ -126,12 +126,12 @@ class DtlsConversation:
     def __init__(self, tls: SSL.Connection, offered: Resumable | None = None) -> None:
         self._tls = tls
         self._offered = offered
-        self._expansion = OVERHEAD
+        self._expansion = RECORD_OVERHEAD_BYTES
         self.has_output = False  # there may be something in `datagrams_to_send`
         self.established = False
         self.over = False  # nothing more will come: ended by the peer, or failed
         self.failure: TlsFailed | None = None  # why, unless the peer ended it in due form
-        tls.set_ciphertext_mtu(FLIGHT)
+        tls.set_ciphertext_mtu(FLIGHT_BYTES)
 
     @classmethod
     def answering(cls, context: SSL.Context, hello: bytes) -> "DtlsConversation":
@@ -194,14 +194,14 @@ class DtlsConversation:
         """What encrypts; "" before the handshake."""
         return self._tls.get_cipher_name() or ""
 
-    def check_peer(self, said: TlsParameters, host: str) -> None:
-        """Check the server's certificate against what the client was told. Raises CertificateRefused."""
+    def check_peer(self, parameters: TlsParameters, host: str) -> None:
+        """Verify the server's certificate against the parameters. Raises CertificateRefused."""
         certificate = self._certificate()
         if certificate is None:
             raise CertificateRefused("the proxy has no certificate")
-        if not said.skips_verification and not is_for_host(details_of(certificate), host):
+        if not parameters.skips_verification and not is_for_host(details_of(certificate), host):
             raise CertificateRefused(f"the certificate does not hold: {name_fault(host)}")
-        if said.pins and not is_pinned(certificate.public_bytes(Encoding.DER), said.pins):
+        if parameters.pins and not is_pinned(certificate.public_bytes(Encoding.DER), parameters.pins):
             raise CertificateRefused(
                 "the proxy's key is not the one of the pin: another server, or a new key"
             )
@@ -227,7 +227,7 @@ class DtlsConversation:
             return b""
         try:
             self._tls.send(data)
-            return self._tls.bio_read(len(data) + OVERHEAD)
+            return self._tls.bio_read(len(data) + RECORD_OVERHEAD_BYTES)
         except SSL.Error as error:
             self._fail(failure_of(error))
             return b""
@@ -237,9 +237,9 @@ class DtlsConversation:
         flight = b""
         self.has_output = False
         with contextlib.suppress(SSL.WantReadError):
-            while piece := self._tls.bio_read(DRAIN):
+            while piece := self._tls.bio_read(DRAIN_BYTES):
                 flight += piece
-        return cut(flight, FLIGHT)
+        return cut(flight, FLIGHT_BYTES)
 
     def next_timeout(self) -> float | None:
         """Return in how many seconds `handle_timeout` is due; None while nothing waits for an answer."""
@@ -256,7 +256,7 @@ class DtlsConversation:
             self._fail(failure_of(error))
 
     def close(self) -> None:
-        """Tell the peer, once, that nothing more comes. Idempotent."""
+        """Send a close_notify, once. Idempotent."""
         if self.established and not self.over:
             self.has_output = True
             with contextlib.suppress(SSL.Error):
@@ -281,7 +281,7 @@ class DtlsConversation:
             self._fail(failure_of(error, fault if isinstance(fault, int) else 0))
             return False
         self.established = True
-        self._expansion = FLIGHT - self._tls.get_cleartext_mtu()
+        self._expansion = FLIGHT_BYTES - self._tls.get_cleartext_mtu()
         return True
 
     def _read_all(self) -> list[bytes]:
@@ -293,7 +293,7 @@ class DtlsConversation:
     def _read(self) -> bytes | None:
         """Return one record's data; None if there is none."""
         try:
-            return self._tls.recv(MOST_DATA)
+            return self._tls.recv(MAX_RECORD_BYTES)
         except SSL.WantReadError:
             return None
         except SSL.ZeroReturnError:
@@ -310,11 +310,11 @@ class DtlsConversation:
 class DtlsConnector:
     """Begins conversations with one proxy, each time going on with the keys of the last time if both sides can."""
 
-    def __init__(self, host: str, said: TlsParameters = TLS_DEFAULTS) -> None:
+    def __init__(self, host: str, parameters: TlsParameters = TLS_DEFAULTS) -> None:
         """Read the files. Raises ConfigurationError."""
-        self._said: Final = said
-        self._name: Final = without_trailing_dot(said.sni or host)
-        self._context: Final = client_context(said)
+        self._parameters: Final = parameters
+        self._name: Final = without_trailing_dot(parameters.sni or host)
+        self._context: Final = client_context(parameters)
         self._resume: Resumable | None = None
 
     def call(self) -> DtlsConversation:
@@ -325,7 +325,7 @@ class DtlsConnector:
     def check(self, conversation: DtlsConversation) -> TlsFailed | None:
         """Return what is wrong with a conversation that has shaken hands; None if it is the proxy that is meant."""
         try:
-            conversation.check_peer(self._said, self._name)
+            conversation.check_peer(self._parameters, self._name)
         except CertificateRefused as error:
             self._resume = None
             return error

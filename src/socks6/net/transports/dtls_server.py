@@ -18,7 +18,7 @@ from socks6.net.sockets import SocketAddress
 from socks6.net.transports.deadlines import Deadlines
 from socks6.net.transports.dtls import (
     HANDSHAKE,
-    MOST_DATA,
+    MAX_RECORD_BYTES,
     ClientHello,
     DtlsConversation,
     hello_verify_request,
@@ -27,16 +27,16 @@ from socks6.net.transports.dtls import (
 )
 from socks6.net.transports.dtls_contexts import DtlsContexts
 
-LIFETIME: Final = 60.0  # seconds; a cookie is good for at least so long, at most for twice that
-SECRET_SIZE: Final = 32
+COOKIE_SECONDS: Final = 60.0  # seconds; a cookie is good for at least so long, at most for twice that
+SECRET_BYTES: Final = 32
 
 
 class Cookies:
-    """Makes cookies and knows its own, remembering nobody: two secrets are all there is."""
+    """Makes and verifies cookies without state for each client: two secrets are all there is."""
 
     def __init__(self, now: float, *, new_secret: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._new_secret = new_secret
-        self._secret = self._last = new_secret(SECRET_SIZE)
+        self._secret = self._last = new_secret(SECRET_BYTES)
         self._since = now
 
     def make(self, source: SocketAddress, random: bytes, now: float) -> bytes:
@@ -56,9 +56,9 @@ class Cookies:
 
     def _renew(self, now: float) -> None:
         age = now - self._since
-        if age >= LIFETIME:
-            self._last = self._secret if age < 2 * LIFETIME else self._new_secret(SECRET_SIZE)
-            self._secret = self._new_secret(SECRET_SIZE)
+        if age >= COOKIE_SECONDS:
+            self._last = self._secret if age < 2 * COOKIE_SECONDS else self._new_secret(SECRET_BYTES)
+            self._secret = self._new_secret(SECRET_BYTES)
             self._since = now
 
 
@@ -77,7 +77,7 @@ class DtlsSettings:
     """How long DTLS connections are waited for, in seconds."""
 
     handshake_timeout: float = 30.0  # lost flights are sent again after 1, 2, 4, ... seconds
-    idle_timeout: float = 30.0  # without an association: whoever shakes hands opens one at once
+    idle_timeout: float = 30.0  # without an association: clients open one right after the handshake
 
 
 class DtlsPeer:
@@ -123,7 +123,7 @@ class DtlsPeer:
         return bool(self._lost)
 
     def send(self, message: bytes, control: Control) -> bool:
-        if len(message) > MOST_DATA:
+        if len(message) > MAX_RECORD_BYTES:
             return False
         encrypted = self.conversation.encrypt(message)
         return bool(encrypted) and self._server.port.send(encrypted, self.place[0], control=control)
@@ -146,7 +146,7 @@ class DtlsPeer:
         self._server.end(self, "it gave way to others: there are too many DTLS connections")
 
     def tell_lost(self, reason: str) -> None:
-        """Tell the associations that there is no connection any more."""
+        """Notify the associations that the connection is lost."""
         lost, self._lost = self._lost, []
         for callback in lost:
             callback(reason)
@@ -206,7 +206,7 @@ class DtlsServer(ArrivalReceiver):
         self._deadlines.set(peer, self._loop.time() + self._settings.idle_timeout)
 
     def in_use(self, peer: DtlsPeer) -> None:
-        """Note that an association, and so somebody who is known, uses a connection."""
+        """Note that an association, and so an admitted client, uses a connection."""
         self._limits.mark_known(peer)
 
     def end(self, peer: DtlsPeer, reason: str) -> None:
@@ -239,7 +239,7 @@ class DtlsServer(ArrivalReceiver):
             self._begin(place, hello, data, now)
 
     def _begin(self, place: DtlsPeerKey, hello: ClientHello, data: bytes, now: float) -> None:
-        """Have a connection begin; one that is there stays until the new one stands (§4.2.8)."""
+        """Begin a connection; an earlier one stays until the new handshake is done (§4.2.8)."""
         conversation = DtlsConversation.answering(self._contexts.current(), data)
         peer = DtlsPeer(self, place, hello, conversation, now)
         refusal = self._limits.admit(peer, place[0][0], peer.give_way)
@@ -267,12 +267,12 @@ class DtlsServer(ArrivalReceiver):
             self._feed(peer, data, now)
 
     def _feed_either(self, peer: DtlsPeer, heir: DtlsPeer, data: bytes, now: float) -> None:
-        """Take a datagram that only keys can tell whose it is."""
+        """Take a datagram that may be of either connection: only the keys tell."""
         if not self._feed(peer, data, now) and not heir.ended:
             self._feed(heir, data, now)
 
     def _feed(self, peer: DtlsPeer, data: bytes, now: float) -> bool:
-        """Have a conversation take a datagram; return whether there was data in it."""
+        """Give a datagram to a conversation; return whether there was data in it."""
         conversation = peer.conversation
         was_established = conversation.established
         messages = conversation.receive(data)

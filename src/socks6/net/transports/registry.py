@@ -1,4 +1,4 @@
-"""All transports, one row each: the only place where the kinds of transports are told apart."""
+"""All transports, one row each: the only place that distinguishes transports."""
 
 from collections.abc import Mapping
 from typing import Final

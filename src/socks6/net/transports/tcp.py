@@ -112,7 +112,7 @@ async def connect_tcp(
 ) -> SocketStream:
     """Connect to the first address of `host` that answers, with the options about the client's leg. Raises OSError.
 
-    Whoever connects again and again has a `resolver`, which remembers the addresses; where none of these answers, it
+    With a `resolver`, addresses are remembered from call to call; where none of these answers, it
     is asked whether there are others by now.
 
     `fast_open` is sent first, within the SYN if the system has the host's TCP Fast Open cookie. If not, it
@@ -152,7 +152,7 @@ async def _dial(
     try:
         return await reach_known_or_fresh(addresses, newer, reach, socket.socket.close)
     except asyncio.CancelledError:
-        resolver.doubt(place.host)  # perhaps it took too long for whoever waited
+        resolver.doubt(place.host)  # the caller may have given up because it took too long
         raise
 
 

@@ -52,7 +52,9 @@ from socks6.net.transports.base import (
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.turns import EVENT, Turns
 
-MOST_HELLO: Final = 32768  # bytes of the first records that are looked at; no client has a longer ClientHello
+MAX_HELLO_BYTES: Final = (
+    32768  # bytes of the first records that are looked at; no client has a longer ClientHello
+)
 
 _HANDSHAKE: Final = 22  # RFC 8446 §5.1
 _CLIENT_HELLO: Final = 1  # §4
@@ -99,12 +101,18 @@ def _offered(hello: Reader) -> tuple[str, ...]:
 
 # CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
 # 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0020).
-PIECE: Final = 65536
-RECORD: Final = 16384  # what OpenSSL gives at a time at the most
-RECORDS: Final = 64  # decrypted at a time, at 3 µs each: records of one byte cost others 0.2 ms at the most
-VAIN: Final = 4  # pieces in a row without a byte, but key updates and the like: then others have a turn
-MOST_UNREAD: Final = 16  # pieces thrown away by a close, so that it does not reset the connection
-MOST_UNSENT: Final = 4 * PIECE  # that OpenSSL may have to say by itself while the peer takes nothing
+READ_BYTES: Final = 65536
+MAX_RECORD_BYTES: Final = 16384  # what OpenSSL gives at a time at the most
+MAX_RECORDS_PER_READ: Final = (
+    64  # decrypted at a time, at 3 µs each: records of one byte cost others 0.2 ms at the most
+)
+MAX_EMPTY_READS: Final = (
+    4  # pieces in a row without a byte, but key updates and the like: then others have a turn
+)
+MAX_DISCARDED_READS: Final = 16  # pieces thrown away by a close, so that it does not reset the connection
+MAX_UNSENT_BYTES: Final = (
+    4 * READ_BYTES
+)  # that OpenSSL may have to say by itself while the peer takes nothing
 
 
 class TlsSession:
@@ -182,7 +190,7 @@ class TlsSession:
 class TlsStream:
     """A ByteStream that TLS carries over a socket's stream, which it owns. `handshake` goes before all else.
 
-    An end of the socket's stream that TLS did not announce is an error: somebody may have cut it short.
+    An end of the stream beneath that TLS did not announce is an error: the connection may have been cut.
     """
 
     __slots__ = (
@@ -191,14 +199,14 @@ class TlsStream:
     )  # fmt: skip
 
     def __init__(self, raw: PollableStream, conversation: TlsSession | Callable[[], TlsSession]) -> None:
-        """`conversation` may be what makes it: `handshake` calls that when the peer has said something."""
+        """`session` may be a factory: `handshake` calls it when the peer's first bytes are there."""
         self._raw = raw
         self._make: Callable[[], TlsSession] | None = None
         if isinstance(conversation, TlsSession):
             self._session = conversation
         else:
             self._make = conversation
-        self._accepted = 0  # bytes that `send_nowait` has encrypted, but not said to be sent
+        self._accepted = 0  # bytes that `send_nowait` has encrypted, but not yet returned as sent
         self._plain = b""  # decrypted before it was asked for, when we ended our direction
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
         self._short = False  # the last piece from the socket was not a whole one
@@ -208,7 +216,7 @@ class TlsStream:
         self._closed = False
         self._sends = False  # a call of `send` or `send_eof` is under way
         self.turns: Final[Turns] = raw.turns
-        self._unwanted = False  # nobody wants what comes
+        self._unwanted = False  # what comes is dropped
 
     def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
         if isinstance(self, kind):
@@ -271,7 +279,7 @@ class TlsStream:
                 await self._flush()
                 data = await self._heard()
                 self._session.incoming.write(data)
-                if hello is not None and len(hello) < MOST_HELLO:
+                if hello is not None and len(hello) < MAX_HELLO_BYTES:
                     hello += data
             except ssl.SSLError as error:
                 raise (failure_of(error) if quiet else self._broken(error)) from error
@@ -283,7 +291,7 @@ class TlsStream:
 
     async def _heard(self) -> bytes:
         """Return what the peer says next. Raises TlsFailed, OSError."""
-        data = await self._raw.receive(PIECE)
+        data = await self._raw.receive(READ_BYTES)
         if not data:
             raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
         return data
@@ -295,10 +303,10 @@ class TlsStream:
         if self._plain:
             ready, self._plain = self._plain[:max_bytes], self._plain[max_bytes:]
             return ready
-        for _ in range(VAIN):
+        for _ in range(MAX_EMPTY_READS):
             if (data := self._decrypted(max_bytes)) is not None:
                 return data
-            encrypted = self._raw.receive_nowait(PIECE)
+            encrypted = self._raw.receive_nowait(READ_BYTES)
             if encrypted is None:
                 self._short = True
                 return None
@@ -306,10 +314,10 @@ class TlsStream:
                 raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
             self._session.incoming.write(encrypted)
             self._dry = False
-            self._short = len(encrypted) < PIECE
+            self._short = len(encrypted) < READ_BYTES
         return self._decrypted(max_bytes)
 
-    async def receive(self, max_bytes: int = PIECE) -> bytes:
+    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
         if self.turns.left <= 0:
             await self.turns.take()
         while (data := self.receive_nowait(max_bytes)) is None:
@@ -318,7 +326,7 @@ class TlsStream:
         return data
 
     def stop_receiving(self) -> None:
-        """Want nothing more of what comes: `receive` gives b"" from now on, and whoever waits for it is woken."""
+        """Refuse what comes: `receive` gives b"" from now on, and a pending call ends."""
         self._unwanted = True
         carrier = self._raw.raw_socket
         if carrier is None:
@@ -331,8 +339,8 @@ class TlsStream:
         self._begin_sending()
         try:
             await self._flush()  # what a cancelled call left
-            for start in range(0, len(data), PIECE):
-                self._encrypt(memoryview(data)[start : start + PIECE])
+            for start in range(0, len(data), READ_BYTES):
+                self._encrypt(memoryview(data)[start : start + READ_BYTES])
                 await self._flush()
         finally:
             self._sends = False
@@ -341,7 +349,7 @@ class TlsStream:
         if not self.flush_nowait():
             return 0
         if not self._accepted:
-            self._encrypt(piece := data[:PIECE])
+            self._encrypt(piece := data[:READ_BYTES])
             self._accepted = len(piece)  # it is encrypted once, and sent when it is taken whole beneath
             if not self.flush_nowait():
                 return 0
@@ -366,7 +374,7 @@ class TlsStream:
         return self.flush_nowait()
 
     def flush_nowait(self) -> bool:
-        """Have the socket take what it will; return whether nothing is left."""
+        """Send what the stream beneath takes; return whether nothing is left."""
         while True:
             if self._unsent:
                 self._unsent = self._unsent[self._raw.send_nowait(self._unsent) :]
@@ -387,10 +395,10 @@ class TlsStream:
             self._sends = False
 
     def end_nowait(self) -> None:
-        """Have `flush_nowait` tell the peer that nothing more comes."""
+        """Queue our end of stream, which `flush_nowait` sends."""
         self._check_open()
         # OpenSSL then looks for the peer's own end and takes no bytes for an answer: so none must be there
-        while data := self._decrypted(PIECE):
+        while data := self._decrypted(READ_BYTES):
             self._plain += data
         self._ended = True
         with contextlib.suppress(ssl.SSLError):  # "want read", mostly: the peer has not ended
@@ -406,8 +414,8 @@ class TlsStream:
                 self.end_nowait()
             if self.flush_nowait():
                 await self._raw.send_eof()
-            for _ in range(MOST_UNREAD):  # a socket closed with bytes unread resets the connection
-                if not self._raw.receive_nowait(PIECE):
+            for _ in range(MAX_DISCARDED_READS):  # a socket closed with bytes unread resets the connection
+                if not self._raw.receive_nowait(READ_BYTES):
                     break
         except OSError:
             pass  # gone already
@@ -439,13 +447,13 @@ class TlsStream:
             while (
                 left > 0
                 and not self._dry
-                and len(pieces) < RECORDS
+                and len(pieces) < MAX_RECORDS_PER_READ
                 and (piece := self._decrypted_record(left))
             ):
                 pieces.append(piece)
                 left -= len(piece)
         except TlsFailed:
-            if not pieces:  # else it is told the next time
+            if not pieces:  # else it is raised the next time
                 raise
         if not pieces:
             return b"" if self._at_end else None
@@ -455,7 +463,7 @@ class TlsStream:
         """Return at most a record's bytes; b"" if there are none now, or never will be."""
         conversation = self._session
         try:
-            data = conversation.tls.read(min(max_bytes, RECORD))
+            data = conversation.tls.read(min(max_bytes, MAX_RECORD_BYTES))
         except ssl.SSLWantReadError:
             self._dry = True
             self._answer()
@@ -472,9 +480,9 @@ class TlsStream:
     def _answer(self) -> None:
         """Send what OpenSSL has to say by itself, as when the peer wants new keys."""
         if self._session.outgoing.pending and not self._ended:
-            with contextlib.suppress(ConnectionError):  # the peer is gone: what it said before is still here
+            with contextlib.suppress(ConnectionError):  # the peer is gone; its earlier bytes are still here
                 self.flush_nowait()
-            if self._session.outgoing.pending > MOST_UNSENT:
+            if self._session.outgoing.pending > MAX_UNSENT_BYTES:
                 raise TlsFailed("the peer asks for new keys all the time")
 
     def _encrypt(self, data: bytes | memoryview) -> None:
@@ -495,9 +503,9 @@ class TlsStream:
             raise self._reason(error) from error
 
     def _reason(self, error: OSError) -> OSError:
-        """Return what the peer said before it broke the connection, if it did; else the error itself."""
+        """Return the peer's alert from before the connection broke, if there was one; else the error itself."""
         try:
-            if self._closed or self._plain or (data := self.receive_nowait(PIECE)) is None:
+            if self._closed or self._plain or (data := self.receive_nowait(READ_BYTES)) is None:
                 return error
             self._plain = data
         except TlsFailed as alert:
@@ -521,7 +529,7 @@ class TlsCarrierListener(Listener, Protocol):
 
 
 class TlsListener:
-    """A Listener whose streams speak TLS; their `handshake` is left to whoever takes them."""
+    """A Listener whose streams speak TLS; the acceptor calls their `handshake`."""
 
     def __init__(self, listener: TlsCarrierListener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
         self._listener = listener
@@ -539,7 +547,7 @@ class TlsListener:
         raw = self._listener.accept_nowait()
         if raw is None:
             return None
-        # an SSL object takes 50 KB: who only connects has none
+        # an SSL object takes 50 KB: none is made before the client's first bytes
         return TlsStream(raw, lambda: TlsSession(self._contexts.current(), server_side=True))
 
     async def wait_readable(self) -> None:
@@ -554,7 +562,7 @@ def listen(place: ListenParameters) -> OpenListeners:
     if place.tls.certificate is None:
         return refuse_without_certificate(place.url)
     make = functools.partial(server_context, alpn=place.alpn)
-    contexts = ReloadingContext(place.tls, make, told=place.on_reload)
+    contexts = ReloadingContext(place.tls, make, on_reload=place.on_reload)
 
     async def open_listeners(_: SharedPorts) -> list[TlsListener]:
         beneath = await listen_tcp(place.host, place.port, fast_open=place.fast_open, scheme=place.scheme)
@@ -582,7 +590,7 @@ class TlsConnector(Connector):
         self,
         host: str,
         port: int,
-        said: TlsParameters = TLS_DEFAULTS,
+        parameters: TlsParameters = TLS_DEFAULTS,
         *,
         alpn: str = ALPN,
         require_alpn: bool = True,
@@ -599,11 +607,11 @@ class TlsConnector(Connector):
         self._resolver = resolver
         self._host = host
         self._port = port
-        self._server_name = without_trailing_dot(said.sni or host)  # RFC 6066 §3
-        self._said = said
+        self._server_name = without_trailing_dot(parameters.sni or host)  # RFC 6066 §3
+        self._parameters = parameters
         self._alpn = alpn
-        self._requires_alpn = require_alpn and not said.alpn_optional
-        self._context = client_context(said, alpn=(alpn,) if alpn else ())
+        self._requires_alpn = require_alpn and not parameters.alpn_optional
+        self._context = client_context(parameters, alpn=(alpn,) if alpn else ())
         self._ticket: ssl.SSLSession | None = None
 
     @override
@@ -642,9 +650,9 @@ class TlsConnector(Connector):
         return stream
 
     def _check(self, session: TlsSession) -> None:
-        if self._said.pins and not is_pinned(session.certificate, self._said.pins):
+        if self._parameters.pins and not is_pinned(session.certificate, self._parameters.pins):
             raise CertificateRefused(
                 "the proxy's key is not the one of the pin: another server, or a new key"
             )
         if self._alpn and self._requires_alpn and session.protocol != self._alpn:
-            raise TlsFailed(f"there is TLS, but nobody who speaks {self._alpn} (ALPN)")
+            raise TlsFailed(f"there is TLS, but no {self._alpn} (ALPN)")

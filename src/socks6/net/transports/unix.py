@@ -24,8 +24,8 @@ from socks6.net.transports.base import (
 )
 
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
-MODE: Final = 0o600  # whoever may write to the file may connect
-RETRY_SECONDS: Final = 0.01  # a full backlog refuses at once and tells nobody when there is room
+MODE: Final = 0o600  # users who may write to the file may connect
+RETRY_SECONDS: Final = 0.01  # a full backlog refuses at once, and no event tells of room
 
 
 def listen(place: ListenParameters) -> OpenListeners:
@@ -67,7 +67,7 @@ async def listen_unix(
         sock.close()
         raise
     try:
-        os.chmod(path, mode)  # nobody can have connected: the socket does not listen yet
+        os.chmod(path, mode)  # no client can have connected: the socket does not listen yet
         made = os.stat(path)
         sock.listen(backlog)
     except BaseException:

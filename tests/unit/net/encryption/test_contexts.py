@@ -90,7 +90,10 @@ class Reloading:
         self.clock = Clock()
         self.told: list[tuple[str, str]] = []
         self.contexts = ReloadingContext(
-            self.files.server, server_context, told=lambda *words: self.told.append(words), clock=self.clock
+            self.files.server,
+            server_context,
+            on_reload=lambda *words: self.told.append(words),
+            clock=self.clock,
         )
 
     def renew(self) -> None:

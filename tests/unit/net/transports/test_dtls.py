@@ -6,8 +6,8 @@ from socks6.errors import CertificateRefused
 from socks6.net.encryption.certificates import parse_pin
 from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.transports.dtls import (
-    FLIGHT,
-    MOST_DATA,
+    FLIGHT_BYTES,
+    MAX_RECORD_BYTES,
     ClientHello,
     DtlsConnector,
     cut,
@@ -123,14 +123,14 @@ def test_flights_fit_packets() -> None:
     ):
         couple = Couple(files, DtlsConnector("host-7.a-rather-long-domain-name.example", said))
         assert couple.client.established
-        assert sum(couple.sizes) > 2 * FLIGHT
-        assert max(couple.sizes) <= FLIGHT
+        assert sum(couple.sizes) > 2 * FLIGHT_BYTES
+        assert max(couple.sizes) <= FLIGHT_BYTES
 
 
 def test_longest_data_fit_a_record() -> None:
     with trusted() as (files, said):
         couple = Couple(files, DtlsConnector("localhost", said))
-        data = bytes(MOST_DATA)
+        data = bytes(MAX_RECORD_BYTES)
         encrypted = couple.client.encrypt(data)
         assert len(encrypted) == len(data) + couple.client.expansion
         assert couple.server.receive(encrypted) == [data]

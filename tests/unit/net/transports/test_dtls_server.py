@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from socks6.net.accept import ConnectionLimits
 from socks6.net.encryption.contexts import TlsParameters
-from socks6.net.transports.dtls import MOST_DATA, DtlsConnector, read_client_hello
-from socks6.net.transports.dtls_server import LIFETIME, Cookies, DtlsPeer, DtlsSettings
+from socks6.net.transports.dtls import MAX_RECORD_BYTES, DtlsConnector, read_client_hello
+from socks6.net.transports.dtls_server import COOKIE_SECONDS, Cookies, DtlsPeer, DtlsSettings
 from tests.kit.certificates import certificate
 from tests.kit.dtls import PATIENCE, HandClient, Stage, dtls_stage
 from tests.kit.loops import Run
@@ -37,15 +37,15 @@ def test_cookie_holds_for_its_source_and_random_alone() -> None:
 def test_cookie_is_good_for_a_lifetime_and_at_most_for_two() -> None:
     jar = cookies()
     cookie = jar.make(SOURCE, RANDOM, 100.0)
-    assert jar.holds(cookie, SOURCE, RANDOM, 100.0 + LIFETIME)
-    assert jar.holds(cookie, SOURCE, RANDOM, 99.0 + 2 * LIFETIME)
-    assert not jar.holds(cookie, SOURCE, RANDOM, 100.0 + 2 * LIFETIME)
+    assert jar.holds(cookie, SOURCE, RANDOM, 100.0 + COOKIE_SECONDS)
+    assert jar.holds(cookie, SOURCE, RANDOM, 99.0 + 2 * COOKIE_SECONDS)
+    assert not jar.holds(cookie, SOURCE, RANDOM, 100.0 + 2 * COOKIE_SECONDS)
 
 
 def test_old_cookies_do_not_hold_after_a_long_silence() -> None:
     jar = cookies()
     cookie = jar.make(SOURCE, RANDOM, 100.0)
-    assert not jar.holds(cookie, SOURCE, RANDOM, 100.0 + 5 * LIFETIME)
+    assert not jar.holds(cookie, SOURCE, RANDOM, 100.0 + 5 * COOKIE_SECONDS)
     assert jar.holds(jar.make(SOURCE, RANDOM, 500.0), SOURCE, RANDOM, 500.0)
 
 
@@ -68,7 +68,7 @@ def test_data_come_and_go(run: Run) -> None:
         async with dtls_stage() as stage:
             client = await stage.connected()
             await client.exchange(b"hello")
-            await client.exchange(bytes(MOST_DATA))
+            await client.exchange(bytes(MAX_RECORD_BYTES))
             client.close()
             await until(lambda: stage.server.peers == 0)
 
@@ -357,7 +357,7 @@ def test_too_long_messages_do_not_go(run: Run) -> None:
             client = await stage.connected()
             await client.exchange(b"hello")
             peer = stage.messages[0][0]
-            assert not peer.send(bytes(MOST_DATA + 1), [])
+            assert not peer.send(bytes(MAX_RECORD_BYTES + 1), [])
             await client.exchange(b"still here")
             client.close()
 

@@ -37,13 +37,13 @@ from typing_extensions import override
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.engine import (
-    CID_SIZE,
-    CONNECTION_WINDOW,
+    CID_BYTES,
+    CONNECTION_WINDOW_BYTES,
     DATAGRAM_OVERHEAD,
-    MAX_FRAME,
+    MAX_FRAME_BYTES,
     MAX_STREAMS,
-    PACKET,
-    STREAM_WINDOW,
+    PACKET_BYTES,
+    STREAM_WINDOW_BYTES,
     CidIssued,
     CidRetired,
     ClientParameters,
@@ -58,10 +58,10 @@ from socks6.net.transports.quic.engine import (
     StreamStopped,
     Terminated,
 )
-from socks6.net.transports.quic.guard import EXCESSIVE, ExcessiveFrames, FrameGuard
+from socks6.net.transports.quic.guard import EXCESSIVE_CODE, ExcessiveFrames, FrameGuard
 
 STRANGERS_WINDOW: Final = 1 << 18  # bytes of a connection, and half of it of a stream
-WORTH_TELLING: Final = 4  # new credit is told when it is a fourth of the window
+WORTH_TELLING: Final = 4  # new credit is sent when it is a fourth of the window
 
 
 class _Credit(Limit):
@@ -81,7 +81,7 @@ class _Credit(Limit):
         pass
 
     def read(self, size: int) -> None:
-        """Take note that so much was read."""
+        """Count bytes that were read."""
         self._read += size
         if self._read + self._window - self._granted >= self._window // WORTH_TELLING:
             self._granted = self._read + self._window
@@ -108,15 +108,15 @@ class AioquicConnection(QuicConnection):
         self._given = 0  # bytes of streams that were to be sent
 
     def tell_reset_token(self, token_of: Callable[[bytes], bytes]) -> None:
-        """Have the peer know how a stateless reset looks that is ours."""
+        """Send the peer the token of our stateless resets."""
         first = self._host_cids[0]
         first.stateless_reset_token = token_of(first.cid)
 
     def trust(self) -> None:
         """Give the peer windows, and allow it frames, as one that has been let in."""
         self.guard.trust()
-        self._stream_window = STREAM_WINDOW
-        self._credit.widen(CONNECTION_WINDOW)
+        self._stream_window = STREAM_WINDOW_BYTES
+        self._credit.widen(CONNECTION_WINDOW_BYTES)
 
     @override
     def _connect(self, now: float) -> None:
@@ -138,7 +138,7 @@ class AioquicConnection(QuicConnection):
         try:
             self.guard.packet(context.epoch.value, plain, context.time)
         except ExcessiveFrames as error:
-            self.close(error_code=EXCESSIVE, reason_phrase=str(error))
+            self.close(error_code=EXCESSIVE_CODE, reason_phrase=str(error))
             return False, False
         if not self._remote_initial_source_connection_id:
             plain = self.guard.without_empty_ids(plain) or plain
@@ -146,7 +146,7 @@ class AioquicConnection(QuicConnection):
         return result
 
     def was_read(self, stream_id: int, size: int) -> None:
-        """Take note that bytes of a stream were read."""
+        """Return credit for bytes of a stream that were read."""
         self._credit.read(size)
         stream = self._streams.get(stream_id)
         if stream is not None:
@@ -199,7 +199,7 @@ class AioquicConnection(QuicConnection):
 
     @property
     def end(self) -> ConnectionTerminated | None:
-        """How the connection ended, as soon as either side said so."""
+        """How the connection ended, as soon as either side has ended it."""
         return self._close_event
 
     @property
@@ -266,7 +266,7 @@ class AioquicEngine:
         self._connection = connection
         connection.prepare()
         self._failed: Terminated | None = None
-        self._told = False  # that the connection is over
+        self._end_reported = False  # that the connection is over
 
     @property
     def cid(self) -> bytes:
@@ -301,7 +301,7 @@ class AioquicEngine:
 
     @property
     def largest_frame(self) -> int:
-        return max(0, min(self._connection.peers_largest_frame, PACKET - DATAGRAM_OVERHEAD))
+        return max(0, min(self._connection.peers_largest_frame, PACKET_BYTES - DATAGRAM_OVERHEAD))
 
     @property
     def room_for_frames(self) -> bool:
@@ -313,7 +313,7 @@ class AioquicEngine:
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         for start in range(0, len(data), size):
             if self._connection.end is not None:
-                return  # it would go on to act upon packets until it has said so
+                return  # it would go on to act upon packets until the CONNECTION_CLOSE has left
             packet = data[start : start + size]
             self._guarded(functools.partial(self._connection.receive_datagram, packet, address, now))
 
@@ -334,7 +334,7 @@ class AioquicEngine:
             if translated is not None:
                 return translated
         ending = self._connection.end
-        if ending is not None and not self._told:  # the library itself tells of it when all is over
+        if ending is not None and not self._end_reported:  # the library itself tells of it when all is over
             return self._translate(ending)
         failed, self._failed = self._failed, None
         return failed
@@ -385,7 +385,7 @@ class AioquicEngine:
         if isinstance(event, events.PingAcknowledged):
             return PingAnswered(event.uid)
         if isinstance(event, events.ConnectionTerminated):
-            told, self._told = self._told, True
+            told, self._end_reported = self._end_reported, True
             return None if told else Terminated(event.error_code, event.reason_phrase)
         if isinstance(event, events.StreamReset) or (
             isinstance(event, events.StreamDataReceived) and event.end_stream
@@ -394,7 +394,7 @@ class AioquicEngine:
         return _translate(event)
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """Have a fault of the library end this connection alone."""
+        """Confine a fault of the library to this connection."""
         try:
             call()
         except Exception as error:  # noqa: BLE001 - it has asserts, and KeyErrors, of its own
@@ -408,7 +408,7 @@ class AioquicEngine:
 
 
 class AioquicBackend:
-    """aioquic. Its server asks for no client certificates, whatever is said."""
+    """aioquic. Its server asks for no client certificates."""
 
     name = "aioquic"
     verifies_clients = False
@@ -416,41 +416,41 @@ class AioquicBackend:
     def __init__(self) -> None:
         logging.getLogger("quic").setLevel(logging.CRITICAL)  # it tells of every connection
 
-    def client(self, terms: ClientParameters) -> AioquicEngine:
+    def client(self, parameters: ClientParameters) -> AioquicEngine:
         configuration = QuicConfiguration(
             is_client=True,
-            alpn_protocols=[terms.alpn],
-            server_name=terms.server_name,
-            verify_mode=ssl.CERT_NONE,  # whoever calls does it, by OpenSSL
-            idle_timeout=terms.idle_timeout,
-            session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
+            alpn_protocols=[parameters.alpn],
+            server_name=parameters.server_name,
+            verify_mode=ssl.CERT_NONE,  # the caller does it, by OpenSSL
+            idle_timeout=parameters.idle_timeout,
+            session_ticket=parameters.ticket if isinstance(parameters.ticket, tls.SessionTicket) else None,
         )
         _size(configuration)
-        if terms.identity is not None:
-            _identify(configuration, terms.identity)
+        if parameters.identity is not None:
+            _identify(configuration, parameters.identity)
         return AioquicEngine(
-            AioquicConnection(configuration=configuration, session_ticket_handler=terms.on_ticket)
+            AioquicConnection(configuration=configuration, session_ticket_handler=parameters.on_ticket)
         )
 
-    def server(self, terms: ServerParameters) -> AioquicEngine:
+    def server(self, parameters: ServerParameters) -> AioquicEngine:
         configuration = QuicConfiguration(
-            is_client=False, alpn_protocols=[terms.alpn], idle_timeout=terms.idle_timeout
+            is_client=False, alpn_protocols=[parameters.alpn], idle_timeout=parameters.idle_timeout
         )
         _size(configuration)
-        _identify(configuration, terms.identity)
+        _identify(configuration, parameters.identity)
 
         def fetch(name: bytes) -> tls.SessionTicket | None:
-            ticket = terms.tickets.take(name)
+            ticket = parameters.tickets.take(name)
             return ticket if isinstance(ticket, tls.SessionTicket) else None
 
         connection = AioquicConnection(
             configuration=configuration,
-            original_destination_connection_id=terms.first_cid,
-            retry_source_connection_id=terms.retry_cid,
+            original_destination_connection_id=parameters.first_cid,
+            retry_source_connection_id=parameters.retry_cid,
             session_ticket_fetcher=fetch,
-            session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
+            session_ticket_handler=lambda ticket: parameters.tickets.put(ticket.ticket, ticket),
         )
-        connection.tell_reset_token(terms.reset_token)
+        connection.tell_reset_token(parameters.reset_token)
         return AioquicEngine(connection)
 
     def check(self, identity: ServerIdentity) -> None:
@@ -472,12 +472,12 @@ class AioquicBackend:
 
 
 def _size(configuration: QuicConfiguration) -> None:
-    configuration.connection_id_length = CID_SIZE
+    configuration.connection_id_length = CID_BYTES
     client = configuration.is_client
-    configuration.max_data = CONNECTION_WINDOW if client else STRANGERS_WINDOW
-    configuration.max_stream_data = STREAM_WINDOW if client else STRANGERS_WINDOW // 2
-    configuration.max_datagram_frame_size = MAX_FRAME
-    configuration.max_datagram_size = PACKET
+    configuration.max_data = CONNECTION_WINDOW_BYTES if client else STRANGERS_WINDOW
+    configuration.max_stream_data = STREAM_WINDOW_BYTES if client else STRANGERS_WINDOW // 2
+    configuration.max_datagram_frame_size = MAX_FRAME_BYTES
+    configuration.max_datagram_size = PACKET_BYTES
     configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
 
 

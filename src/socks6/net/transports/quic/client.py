@@ -1,9 +1,9 @@
 """Reaches one server over QUIC, and keeps reaching it when the network changes (RFC 9000 §9).
 
-A client's UDP socket is connected, so that nobody else gets in, and that ICMP errors are told. But then it keeps the
+A client's UDP socket is connected, so that it takes packets of the server only, and reports ICMP errors. But then it keeps the
 address that it was given at first, though that may be gone, or packets from there get lost. So there is a new one when
 the kernel would choose another address by now, which is looked at when the kernel tells of a change or will not send;
-and when probes stay unanswered, as the way may have been lost where nobody tells us of it. The connection goes on: its
+and when probes stay unanswered, as the path may be lost without notice. The connection goes on: its
 peer finds it by its id, and has us prove the new address before it sends much there.
 """
 
@@ -37,12 +37,14 @@ from socks6.net.transports.quic.engine import (
     Ticket,
 )
 
-BATCH: Final = 32  # pieces taken from the socket before others have their turn
-ROOM: Final = 64
-BELIEVED: Final = 2  # probes in a row without an answer: then an ICMP error ends a connection
-LOST: Final = (2, 4)  # probes in a row without an answer: then another socket is tried
-LOOK_AGAIN: Final = 0.25  # seconds, while the kernel does not send
-WAY_GONE: Final = frozenset((  # why it does not: there is no way from our address, or the address is gone
+READS_PER_TURN: Final = 32  # pieces taken from the socket before others have their turn
+CONTROL_BYTES: Final = 64
+PROBES_BEFORE_BELIEVING_ICMP: Final = (
+    2  # probes in a row without an answer: then an ICMP error ends a connection
+)
+PROBES_BEFORE_MOVING: Final = (2, 4)  # probes in a row without an answer: then another socket is tried
+LOOK_AGAIN_SECONDS: Final = 0.25  # seconds, while the kernel does not send
+NO_ROUTE_ERRNOS: Final = frozenset((  # why it does not: there is no way from our address, or the address is gone
     errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV,
     errno.EPERM, errno.EACCES,
 ))  # fmt: skip
@@ -97,7 +99,7 @@ class ClientSocket:
     # Another socket.
 
     def _look(self) -> None:
-        """Have another socket if the kernel would choose another address now."""
+        """Move to another socket if the kernel would choose another address now."""
         self._look_later_no_more()
         if self._is_over():
             return
@@ -106,7 +108,7 @@ class ClientSocket:
             sock = _connected(self._address)
         except OSError:  # there is no way at all for now
             if unsendable:
-                self._look_later(LOOK_AGAIN)
+                self._look_later(LOOK_AGAIN_SECONDS)
             return
         if sock.getsockname()[0] != self._local.host:
             self._move(sock)
@@ -117,17 +119,20 @@ class ClientSocket:
 
     def _cannot_send(self, error: OSError) -> None:
         """Look soon why the kernel did not take a packet, if that may be the way's fault."""
-        if error.errno not in WAY_GONE:
+        if error.errno not in NO_ROUTE_ERRNOS:
             return
-        self._look_later(LOOK_AGAIN if self._unsendable else 0.0)
+        self._look_later(LOOK_AGAIN_SECONDS if self._unsendable else 0.0)
         self._unsendable = True
 
     def _count_probes(self) -> None:
-        """Have another socket for what the peer does not answer."""
-        unanswered_probes = self._connection.core.unanswered_probes if self._connection is not None else 0
-        if unanswered_probes < LOST[0]:
+        """Move to another socket after unanswered probes."""
+        unanswered_probes = self._connection.engine.unanswered_probes if self._connection is not None else 0
+        if unanswered_probes < PROBES_BEFORE_MOVING[0]:
             self._sockets_for_probes = 0
-        elif self._sockets_for_probes < len(LOST) and unanswered_probes >= LOST[self._sockets_for_probes]:
+        elif (
+            self._sockets_for_probes < len(PROBES_BEFORE_MOVING)
+            and unanswered_probes >= PROBES_BEFORE_MOVING[self._sockets_for_probes]
+        ):
             self._sockets_for_probes += 1
             self._loop.call_soon(self._replace)
 
@@ -148,7 +153,7 @@ class ClientSocket:
         ):  # RFC 9000 §9: not before the handshake is confirmed
             sock.close()
             if connection is not None:
-                connection.refused(NETWORK_CHANGED)
+                connection.fail_unreachable(NETWORK_CHANGED)
             return
         self._sender.close()
         self._poller.remove(self._socket.fileno())
@@ -156,7 +161,7 @@ class ClientSocket:
         self._socket = sock
         self._local = endpoint(sock.getsockname())
         self._watch()
-        connection.moved()
+        connection.path_changed()
 
     def _ask(self) -> None:
         if self._connection is not None and self._connection.handshake is not None:
@@ -183,7 +188,7 @@ class ClientSocket:
         self._poller.add(self._socket.fileno(), self._ready)
 
     def _leave(self) -> None:
-        """Close once the last packet has left, which tells the peer."""
+        """Close once the last packet, with CONNECTION_CLOSE, has left."""
         self._loop.call_soon(self.close)
 
     def _on_fault(self, error: Exception) -> None:
@@ -195,9 +200,9 @@ class ClientSocket:
         assert connection is not None  # noqa: S101 - it is served from the beginning
         if events & FAILED and self._is_refused(connection):
             return
-        for _ in range(BATCH):
+        for _ in range(READS_PER_TURN):
             try:
-                data, control, _flags, _ = self._socket.recvmsg(MAX_DATAGRAM_BYTES, ROOM)
+                data, control, _flags, _ = self._socket.recvmsg(MAX_DATAGRAM_BYTES, CONTROL_BYTES)
             except BlockingIOError:
                 break
             except OSError:
@@ -209,14 +214,17 @@ class ClientSocket:
     def _is_refused(self, connection: QuicConnection) -> bool:
         """Return whether an error ends the connection."""
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number in WAY_GONE and connection.handshake is not None:
+        if number in NO_ROUTE_ERRNOS and connection.handshake is not None:
             self._cannot_send(
                 OSError(number, "")
             )  # the network may be another by now: the idle time-out decides
             return False
-        # anybody may say so, but not prevent the peer's answers: one that still answers is there
-        if number and (connection.handshake is None or connection.core.unanswered_probes >= BELIEVED):
-            connection.refused(number)
+        # ICMP errors can be forged, the peer's answers cannot: one that still answers is there
+        if number and (
+            connection.handshake is None
+            or connection.engine.unanswered_probes >= PROBES_BEFORE_BELIEVING_ICMP
+        ):
+            connection.fail_unreachable(number)
             return True
         return False
 
@@ -238,7 +246,7 @@ def _connected(address: SocketAddress) -> socket.socket:
 
 
 TICKETS: Final = 8  # kept for later connections
-# Alerts of TLS (RFC 8446 §6.2): what the peer said of us, or we of it.
+# Alerts of TLS (RFC 8446 §6.2), of either side.
 BAD_CERTIFICATE: Final = frozenset((42, 43, 44, 45, 46, 48))
 WORDS: Final = {
     40: "the peer finds nothing in common with us: does it speak SOCKS 6 here?",
@@ -254,18 +262,18 @@ class QuicConnector:
     def __init__(
         self,
         host: str,
-        said: TlsParameters,
+        parameters: TlsParameters,
         backend: Backend,
         *,
         identity: ServerIdentity | None = None,
         alpn: str = ALPN,
     ) -> None:
         """`identity` is ours, for a server that asks for it."""
-        self._said = said
-        self._server_name = without_trailing_dot(said.sni or host)
+        self._parameters = parameters
+        self._server_name = without_trailing_dot(parameters.sni or host)
         self._backend = backend
         self._identity = identity
-        self._verifier = ServerVerifier(said, self._server_name)
+        self._verifier = ServerVerifier(parameters, self._server_name)
         self._alpn = alpn
         self._tickets: list[Ticket] = []
 
@@ -277,10 +285,10 @@ class QuicConnector:
     def begin(self, address: SocketAddress) -> QuicConnection:
         """Begin a connection; `ready` waits for it. Raises OSError, ConfigurationError.
 
-        What is sent before it is ready goes as early data, if there was a ticket: whoever sends must know that
+        What is sent before it is ready goes as early data, if there was a ticket: the sender must accept that
         it may come twice.
         """
-        core = self._backend.client(
+        engine = self._backend.client(
             ClientParameters(
                 server_name=self._server_name,
                 alpn=self._alpn,
@@ -289,14 +297,14 @@ class QuicConnector:
                 on_ticket=self._keep,
             )
         )
-        road = ClientSocket(address)
+        packet_transport = ClientSocket(address)
         try:
-            connection = QuicConnection(core, road, address, is_client=True)
-            road.serve(connection)
-            connection.judge = functools.partial(self._judge, core)
+            connection = QuicConnection(engine, packet_transport, address, is_client=True)
+            packet_transport.serve(connection)
+            connection.judge = functools.partial(self._judge, engine)
             connection.connect()
         except BaseException:
-            road.close()
+            packet_transport.close()
             raise
         return connection
 
@@ -307,21 +315,21 @@ class QuicConnector:
         except OSError as error:
             raise failure_of(connection.terminated, error) from None
 
-    def _judge(self, core: QuicEngine, done: HandshakeDone) -> OSError | None:
+    def _judge(self, engine: QuicEngine, done: HandshakeDone) -> OSError | None:
         """Return why the server is not the right one, before anything more is sent to it; None if it is."""
-        refusal = self._refusal(core, done)
+        refusal = self._refusal(engine, done)
         if refusal is not None:
             self._tickets.clear()
         return refusal
 
-    def _refusal(self, core: QuicEngine, done: HandshakeDone) -> OSError | None:
+    def _refusal(self, engine: QuicEngine, done: HandshakeDone) -> OSError | None:
         if done.protocol != self._alpn:
-            return TlsFailed(f"there is QUIC, but nobody who speaks {self._alpn} (ALPN)")
+            return TlsFailed(f"there is QUIC, but no {self._alpn} (ALPN)")
         if done.resumed:  # no certificate is shown: the connection that got the ticket saw one
             return None
-        if fault := self._verifier.fault(core.certificate, core.issuers):
+        if fault := self._verifier.fault(engine.certificate, engine.issuers):
             return CertificateRefused(f"the certificate does not hold: {fault}")
-        if self._said.pins and not is_pinned(core.certificate, self._said.pins):
+        if self._parameters.pins and not is_pinned(engine.certificate, self._parameters.pins):
             return CertificateRefused(
                 "the proxy's key is not the one of the pin: another server, or a new key"
             )

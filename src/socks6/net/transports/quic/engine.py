@@ -1,4 +1,4 @@
-"""What we need of a library that speaks QUIC: one connection without I/O, the maker of such, and the libraries by name.
+"""What is needed of a library that speaks QUIC: one connection without I/O, the maker of such, and the libraries by name.
 
 Each library is an extra, and is imported when it is wanted.
 """
@@ -17,15 +17,17 @@ from socks6.net.encryption.contexts import TlsParameters, client_context, server
 from socks6.net.sockets import SocketAddress
 
 ALPN: Final = "socks6"
-CID_SIZE: Final = 8  # of the connection ids that we choose
+CID_BYTES: Final = 8  # of the connection ids that we choose
 DATAGRAM_OVERHEAD: Final = 44  # of a packet with one DATAGRAM frame: a larger one blocks its connection
-PACKET: Final = 1350  # bytes of a server's packets, as Chrome's; clients may find that more pass
-MAX_FRAME: Final = 65_536  # of the peer's DATAGRAM frames
+PACKET_BYTES: Final = 1350  # bytes of a server's packets, as Chrome's; clients may find that more pass
+MAX_FRAME_BYTES: Final = 65_536  # of the peer's DATAGRAM frames
 MAX_STREAMS: Final = 2_000  # of the peer, at the same time
-STREAM_WINDOW: Final = 1 << 21  # bytes of one stream that may be on their way to us
-CONNECTION_WINDOW: Final = 1 << 22
-UNREAD: Final = 1 << 22  # bytes of a connection that nobody here has read yet: then we take no more
-UNREAD_FOR_OTHERS: Final = 3 * UNREAD  # with what has to be taken to get at other streams' bytes behind them
+STREAM_WINDOW_BYTES: Final = 1 << 21  # bytes of one stream that may be on their way to us
+CONNECTION_WINDOW_BYTES: Final = 1 << 22
+MAX_UNREAD_BYTES: Final = 1 << 22  # unread bytes of a connection, beyond which no more are taken
+MAX_UNREAD_FOR_OTHERS_BYTES: Final = (
+    3 * MAX_UNREAD_BYTES
+)  # with what has to be taken to get at other streams' bytes behind them
 ALERT: Final = 0x100  # QUIC's error codes for TLS's alerts begin here (RFC 9001 §4.8)
 
 MAX_TICKETS: Final = 10_000  # beyond, the oldest go: their clients shake hands in full
@@ -43,7 +45,7 @@ class StreamBytes(NamedTuple):
 
 
 class StreamReset(NamedTuple):
-    """The peer gave a stream up: no more bytes come."""
+    """The peer reset a stream: no more bytes come."""
 
     stream_id: int
     code: int
@@ -63,7 +65,7 @@ class FrameArrived(NamedTuple):
 
 
 class HandshakeDone(NamedTuple):
-    """Both sides have proven to be there now; nothing before it is certain not to be a replay."""
+    """The handshake is confirmed; what came before may be a replay."""
 
     protocol: str  # ALPN; "" for none
     early_accepted: bool
@@ -71,19 +73,19 @@ class HandshakeDone(NamedTuple):
 
 
 class PingAnswered(NamedTuple):
-    """The peer has got a ping of ours."""
+    """The peer has acknowledged a PING of ours."""
 
     number: int
 
 
 class CidIssued(NamedTuple):
-    """We are called so, too, from now on."""
+    """A further connection id of ours."""
 
     cid: bytes
 
 
 class CidRetired(NamedTuple):
-    """We are not called so any more."""
+    """A connection id of ours that is no longer valid."""
 
     cid: bytes
 
@@ -113,7 +115,7 @@ class QuicEngine(Protocol):
 
     @property
     def cid(self) -> bytes:
-        """What the peer calls us at first."""
+        """The connection id that the peer first has for us."""
 
     @property
     def certificate(self) -> bytes:
@@ -182,22 +184,22 @@ class QuicEngine(Protocol):
         """Return how many bytes of a stream the peer has not acknowledged; at least 1 while there may be some."""
 
     def consumed(self, stream_id: int, size: int) -> None:
-        """Take note that bytes of a stream have been read: as many more may come."""
+        """Return credit for bytes of a stream that were read."""
 
     def reset(self, stream_id: int, code: int) -> None:
         """Send nothing more on a stream; what has not arrived is lost."""
 
     def stop(self, stream_id: int, code: int) -> None:
-        """Have the peer send nothing more on a stream."""
+        """Ask the peer to send nothing more on a stream."""
 
     def send_frame(self, data: bytes) -> None:
         """Send a DATAGRAM frame of at most `largest_frame` bytes."""
 
     def ping(self, number: int = 0) -> None:
-        """Have the peer answer; `PingAnswered` tells of it by this number."""
+        """Send a PING; `PingAnswered` has this number."""
 
     def change_cid(self) -> None:
-        """Call the peer by another of its ids from now on, so that nobody can tell from it where we were before.
+        """Use another of the peer's ids, so that observers cannot link our old address with the new one.
 
         Where the peer has given us no other, the one stays in use.
         """
@@ -209,7 +211,7 @@ class QuicEngine(Protocol):
         """Allow the peer more, now that it has been let in. Idempotent."""
 
     def suspect(self) -> None:
-        """Allow a stranger less: others of its source have done too much. Idempotent."""
+        """Lower a stranger's limits: its source is an offender. Idempotent."""
 
     def release(self) -> None:
         """Free what the connection holds, now that it is over and its last packets have left. Idempotent.
@@ -221,7 +223,7 @@ class QuicEngine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerIdentity:
-    """Who one is, a server mostly: its certificates, the own one first, and its key, in PEM."""
+    """A certificate with its chain, and its key, in PEM."""
 
     certificates: bytes
     key: bytes
@@ -264,9 +266,9 @@ class ServerParameters:
 
     identity: ServerIdentity
     tickets: TicketStore
-    first_cid: bytes  # what the client first called us: before a Retry, if there was one
-    retry_cid: bytes | None = None  # what our Retry said that we are called
-    reset_token: Callable[[bytes], bytes]  # of what we are called first
+    first_cid: bytes  # the client's first destination id: before a Retry, if there was one
+    retry_cid: bytes | None = None  # the connection id of our Retry
+    reset_token: Callable[[bytes], bytes]  # for our first connection id
     alpn: str = ALPN
     idle_timeout: float = 30.0
 
@@ -294,7 +296,7 @@ class Backend(Protocol):
     def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
         """Return whether a client's Initial packet was encrypted with the keys of its destination id.
 
-        Anybody can have those keys (RFC 9001 §5.2), but noise has not: nothing is kept for what only looks like one.
+        Those keys are public (RFC 9001 §5.2), but noise fails: no state is kept for what only looks like one.
         """
 
     def retry_packet(
@@ -311,16 +313,16 @@ _KEY: Final = re.compile(
 )
 
 
-def read_identity(said: TlsParameters) -> ServerIdentity:
+def read_identity(parameters: TlsParameters) -> ServerIdentity:
     """Return the certificate and key that a listener names. Raises ConfigurationError."""
-    server_context(said)  # which says best what may be wrong with the files
-    return _identity(said)
+    server_context(parameters)  # whose errors about the files are the clearest
+    return _identity(parameters)
 
 
-def read_own(said: TlsParameters) -> ServerIdentity | None:
+def read_own(parameters: TlsParameters) -> ServerIdentity | None:
     """Return the certificate and key that a client shows to who asks for them; None without. Raises ConfigurationError."""
-    client_context(said)  # as above
-    return None if said.certificate is None else _identity(said)
+    client_context(parameters)  # as above
+    return None if parameters.certificate is None else _identity(parameters)
 
 
 def certificates_in(pem: bytes) -> list[bytes]:
@@ -328,12 +330,12 @@ def certificates_in(pem: bytes) -> list[bytes]:
     return _CERTIFICATES.findall(pem)
 
 
-def _identity(said: TlsParameters) -> ServerIdentity:
-    assert said.certificate is not None  # noqa: S101 - it was read
-    certificates = _read(said.certificate)
-    key = _KEY.search(certificates if said.key is None else _read(said.key))
+def _identity(parameters: TlsParameters) -> ServerIdentity:
+    assert parameters.certificate is not None  # noqa: S101 - it was read
+    certificates = _read(parameters.certificate)
+    key = _KEY.search(certificates if parameters.key is None else _read(parameters.key))
     if key is None:
-        raise ConfigurationError(f"{said.key or said.certificate}: no private key in PEM")
+        raise ConfigurationError(f"{parameters.key or parameters.certificate}: no private key in PEM")
     return ServerIdentity(certificates=b"".join(certificates_in(certificates)), key=key[0])
 
 
@@ -380,7 +382,7 @@ def load_backend(name: str = DEFAULT) -> Backend:
 
 
 def unvetted_version(name: str) -> str:
-    """Return the version of a library that is installed, if nobody knows what strangers can do to it; else ""."""
+    """Return the version of a library that is installed, if its faults were not examined; else ""."""
     from importlib import metadata  # noqa: PLC0415 - takes 20 ms
 
     version = metadata.version(name)

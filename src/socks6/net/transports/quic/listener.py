@@ -20,7 +20,7 @@ from socks6.net.transports.base import ListenParameters, OpenConnectionListeners
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
     ALPN,
-    CID_SIZE,
+    CID_BYTES,
     DEFAULT,
     EXTRAS,
     Backend,
@@ -32,7 +32,7 @@ from socks6.net.transports.quic.engine import (
     read_identity,
     unvetted_version,
 )
-from socks6.net.transports.quic.guard import EXCESSIVE, Offenders
+from socks6.net.transports.quic.guard import EXCESSIVE_CODE, Offenders
 from socks6.net.transports.quic.packets import (
     SMALLEST_INITIAL,
     VERSIONS,
@@ -48,7 +48,7 @@ from socks6.net.transports.tcp import listening_addresses, raise_unless_listenin
 
 HANDSHAKE_SECONDS: Final = 10.0
 RETRY_FROM: Final = 64  # handshakes at the same time; then clients first prove their address
-MAX_HANDSHAKES: Final = 1_000  # then who comes takes the place of one whose source has many
+MAX_HANDSHAKES: Final = 1_000  # beyond, a newcomer replaces one of the source with the most
 BUSY: Final = 0x2  # CONNECTION_REFUSED
 
 
@@ -63,7 +63,7 @@ def listen(place: ListenParameters) -> OpenConnectionListeners:
         backend.check(identity)
         return identity
 
-    files = ReloadingContext(place.tls, read, told=place.on_reload)
+    files = ReloadingContext(place.tls, read, on_reload=place.on_reload)
 
     async def open_listeners(ports: SharedPorts) -> list[QuicListener]:
         listeners: list[QuicListener] = []
@@ -148,7 +148,7 @@ class QuicListener(ArrivalReceiver):
         self._ready: deque[QuicConnection] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self.closed = False  # nobody gets in any more
+        self.closed = False  # no more connections are accepted
         self._over = False
         self.retries = 0
         self._offenders = Offenders()
@@ -177,7 +177,7 @@ class QuicListener(ArrivalReceiver):
         return self._ready.popleft()
 
     def stop(self) -> None:
-        """Accept nobody any more; those who are here stay. Idempotent."""
+        """Accept no more connections; those that are there stay. Idempotent."""
         self.closed = True
         for accepted in list(self._handshakes):
             accepted.connection.abort()
@@ -221,7 +221,7 @@ class QuicListener(ArrivalReceiver):
             accepted.connection.packets_received(arrival.data, arrival.size, arrival.source)
         return accepted
 
-    # Who comes.
+    # New connections.
 
     def _admit(self, header: Header, arrival: Arrival) -> "_AcceptedConnection | None":
         """Let a new client in, have it prove its address first, or ignore it."""
@@ -255,14 +255,14 @@ class QuicListener(ArrivalReceiver):
         return self._let_in(header, arrival, token)
 
     def _reset(self, header: Header, arrival: Arrival, size: int) -> None:
-        """Tell a client whose connection is unknown here, since the server was started anew."""
+        """Send a stateless reset for a connection of before a restart."""
         packet = self._resets.answer(header.destination, size)
         if packet is not None:
             self.port.send(packet, arrival.source, arrival.local)
 
     def _send_retry(self, header: Header, arrival: Arrival) -> None:
         self.retries += 1
-        retry_cid = secrets.token_bytes(CID_SIZE)
+        retry_cid = secrets.token_bytes(CID_BYTES)
         packet = self._backend.retry_packet(
             version=header.version or VERSIONS[0],
             source_cid=retry_cid,
@@ -273,7 +273,7 @@ class QuicListener(ArrivalReceiver):
         self.port.send(packet, arrival.source, arrival.local)
 
     def _make(self, header: Header, arrival: Arrival, token: RetryTokenPayload | None) -> QuicEngine:
-        core = self._backend.server(
+        engine = self._backend.server(
             ServerParameters(
                 identity=self._identity(),
                 tickets=self._tickets,
@@ -284,16 +284,16 @@ class QuicListener(ArrivalReceiver):
             )
         )
         if self._offenders.has(source_of(arrival.source[0]), self._loop.time()):
-            core.suspect()
-        return core
+            engine.suspect()
+        return engine
 
     def _let_in(
         self, header: Header, arrival: Arrival, token: RetryTokenPayload | None
     ) -> "_AcceptedConnection":
-        core = self._make(header, arrival, token)
+        engine = self._make(header, arrival, token)
         accepted = _AcceptedConnection(self.port, arrival.local)
-        connection = accepted.connection = QuicConnection(core, accepted, arrival.source, is_client=False)
-        cids = {header.destination, core.cid}
+        connection = accepted.connection = QuicConnection(engine, accepted, arrival.source, is_client=False)
+        cids = {header.destination, engine.cid}
 
         def on_cid(cid: bytes, issued: bool) -> None:
             if issued:
@@ -322,11 +322,11 @@ class QuicListener(ArrivalReceiver):
         return accepted
 
     def _left(self, accepted: "_AcceptedConnection") -> None:
-        """Forget a connection that is over, and tell of one that came to nothing."""
+        """Forget a connection that is over, and report one that came to nothing."""
         self._connections.pop(accepted, None)
         self._handshakes.discard(accepted)
         end = accepted.connection.terminated
-        if end is not None and (accepted.connection.handshake is None or end.code == EXCESSIVE):
+        if end is not None and (accepted.connection.handshake is None or end.code == EXCESSIVE_CODE):
             if accepted.connection.handshake is not None:
                 self._offenders.note(source_of(accepted.connection.remote.host), self._loop.time())
             self.on_refused(accepted.connection.remote.host, end.reason or f"code {end.code:#x}")

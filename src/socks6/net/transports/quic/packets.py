@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.engine import CID_SIZE
+from socks6.net.transports.quic.engine import CID_BYTES
 
 LONG: Final = 0x80
 FIXED: Final = 0x40
@@ -42,8 +42,8 @@ class Header:
 def read_header(datagram: bytes) -> Header | None:
     """Return what a datagram's first packet says; None if that cannot be read."""
     if not datagram[0] & LONG:
-        cid = datagram[1 : 1 + CID_SIZE]
-        return Header(destination=cid) if len(cid) == CID_SIZE else None
+        cid = datagram[1 : 1 + CID_BYTES]
+        return Header(destination=cid) if len(cid) == CID_BYTES else None
     reader = Reader(datagram)
     try:
         first = reader.u8()
@@ -89,7 +89,7 @@ def split_by_destination(row: bytes, size: int) -> Iterator[tuple[int, int]]:
 
 
 def version_negotiation(header: Header, first: int) -> bytes:
-    """Return the packet that tells which versions there are; `first` is a random byte (RFC 9000 §17.2.1)."""
+    """Return the packet that lists the supported versions; `first` is a random byte (RFC 9000 §17.2.1)."""
     return b"".join((
         bytes((LONG | FIXED | first & 0x3F,)),
         bytes(4),
@@ -104,7 +104,7 @@ def version_negotiation(header: Header, first: int) -> bytes:
 def _destination(row: bytes, at: int) -> bytes:
     """Return whose the datagram at a place is; for one that is cut off, whatever is there."""
     if not row[at] & LONG:
-        return row[at + 1 : at + 1 + CID_SIZE]
+        return row[at + 1 : at + 1 + CID_BYTES]
     return row[at + 6 : at + 6 + row[at + 5]] if at + 5 < len(row) else b""
 
 
@@ -141,14 +141,14 @@ class StatelessResets:
         return bytes((0x40 | noise[0] & 0x3F,)) + noise[1:] + self.token(cid)
 
 
-LIFETIME: Final = 10.0  # seconds
-REMEMBERED: Final = 65_536  # spent tokens; beyond, the oldest may be spent again
+TOKEN_SECONDS: Final = 10.0  # seconds
+MAX_SPENT_TOKENS: Final = 65_536  # spent tokens; beyond, the oldest may be spent again
 MAC_SIZE: Final = 16
 HEAD: Final = Struct("!dB")  # when it was made, and how long the first id is; then both ids, and the seal
 
 
 class RetryTokenPayload(NamedTuple):
-    """What a token says."""
+    """The content of a Retry token."""
 
     first_cid: bytes
     retry_cid: bytes
@@ -169,7 +169,7 @@ class RetryTokens:
     def read(
         self, token: bytes, destination: bytes, source: SocketAddress, now: float
     ) -> RetryTokenPayload | None:
-        """Return what a token says; None for one that is not ours, is another's, or is too old.
+        """Return a token's content; None for one that is forged, another client's, or too old.
 
         It is another's where it comes from elsewhere, or in a packet whose `destination` is not the id of our Retry
         (RFC 9000 §8.1.4: a token that anything can be sent with would be worth any number of connections).
@@ -178,7 +178,7 @@ class RetryTokens:
         if len(body) < HEAD.size or not hmac.compare_digest(seal, self._seal(body, source)):
             return None
         made, size = HEAD.unpack_from(body)
-        if not 0 <= now - made <= LIFETIME:
+        if not 0 <= now - made <= TOKEN_SECONDS:
             return None
         ids = body[HEAD.size :]
         known = RetryTokenPayload(ids[:size], ids[size:])
@@ -188,7 +188,7 @@ class RetryTokens:
         """Spend a token that was read; return False if it was spent before."""
         while self._spent:
             oldest = next(iter(self._spent))
-            if self._spent[oldest] + LIFETIME >= now and len(self._spent) < REMEMBERED:
+            if self._spent[oldest] + TOKEN_SECONDS >= now and len(self._spent) < MAX_SPENT_TOKENS:
                 break
             del self._spent[oldest]
         if known.retry_cid in self._spent:

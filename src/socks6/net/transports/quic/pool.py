@@ -73,7 +73,7 @@ class QuicConnectionPool(Connector):
 
     @override
     def close(self) -> None:
-        """Close what nobody uses now, and the rest when nobody does any more. Idempotent."""
+        """Close unused connections, and the others when their last stream ends. Idempotent."""
         pool, self._pool = self._pool, []
         for pooled in pool:
             if pooled.loop is _loop():
@@ -81,7 +81,7 @@ class QuicConnectionPool(Connector):
 
     @override
     async def aclose(self) -> None:
-        """As `close`; of what nobody uses now the proxy has been told then. Idempotent.
+        """As `close`; unused connections are closed, and the proxy notified, on return. Idempotent.
 
         Cancelling cuts short nothing but the waiting.
         """
@@ -108,7 +108,7 @@ class QuicConnectionPool(Connector):
     def _candidates(self, command: int) -> list[_PooledConnection]:
         """Return the connections that a request may go by, the best first.
 
-        Whoever has many streams that wait for credit has as many connections: beyond a limit the requests share these.
+        Many streams that wait for credit mean as many connections: beyond a limit requests share these.
         """
         here = [pooled for pooled in self._pool if pooled.loop is _loop() and _suits(pooled, command)]
         usable = [pooled for pooled in here if pooled.connection.usable]
@@ -154,7 +154,7 @@ class QuicConnectionPool(Connector):
                 QuicStream.abort,
             )
         except asyncio.CancelledError:
-            self._resolver.doubt(self._proxy.host)  # perhaps it took too long for whoever waited
+            self._resolver.doubt(self._proxy.host)  # the caller may have given up because it took too long
             raise
 
     async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: StreamRequest) -> QuicStream:
@@ -182,7 +182,7 @@ class QuicConnectionPool(Connector):
         at_once = ask.early_data is not None and self._connector.has_ticket
         connection = self._connector.begin(address)
         command = None if ask.command == Command.NOOP else ask.command
-        connection.allow_peer_streams(command == Command.BIND)  # who else would take them?
+        connection.allow_peer_streams(command == Command.BIND)  # nothing else would take them
         self._pool.append(_PooledConnection(connection, _loop(), command))
         try:
             stream = connection.open_nowait() if at_once else None
@@ -233,7 +233,7 @@ async def first_answer(
 async def _is_there(connection: QuicConnection, ask: StreamRequest) -> bool:
     """Return whether a connection can be had for a request.
 
-    What may come but once is not sent to where nobody may be any more: to find that out, the proxy is asked.
+    A request that must not be repeated is not sent to a proxy that may be gone: a PING checks first.
     """
     if ask.repeatable or _loop().time() - connection.last_received_at <= RECENTLY_HEARD_SECONDS:
         return connection.answers

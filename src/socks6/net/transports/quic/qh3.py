@@ -15,14 +15,14 @@ from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.engine import (
-    CID_SIZE,
-    CONNECTION_WINDOW,
+    CID_BYTES,
+    CONNECTION_WINDOW_BYTES,
     DATAGRAM_OVERHEAD,
-    MAX_FRAME,
-    PACKET,
-    STREAM_WINDOW,
-    UNREAD,
-    UNREAD_FOR_OTHERS,
+    MAX_FRAME_BYTES,
+    MAX_UNREAD_BYTES,
+    MAX_UNREAD_FOR_OTHERS_BYTES,
+    PACKET_BYTES,
+    STREAM_WINDOW_BYTES,
     CidIssued,
     CidRetired,
     ClientParameters,
@@ -37,7 +37,7 @@ from socks6.net.transports.quic.engine import (
     StreamStopped,
     Terminated,
 )
-from socks6.net.transports.quic.guard import EXCESSIVE, ExcessiveFrames
+from socks6.net.transports.quic.guard import EXCESSIVE_CODE, ExcessiveFrames
 from socks6.net.transports.quic.qh3_connection import Qh3Connection, opens_initial
 
 CULPRITS: Final = 4  # streams with so much unread that giving one up frees more than its news brings
@@ -64,7 +64,7 @@ class Qh3Engine:
         self._watched: set[int] = set()  # with much unread: a peer that gives one up stops us sending on it
         self._fed = 0
         self._failed: Terminated | None = None
-        self._told = False  # that the connection is over
+        self._end_reported = False  # that the connection is over
         self._released = False
         self._flights: dict[int, tuple[int, int]] = {}  # see `unacknowledged`
 
@@ -146,7 +146,7 @@ class Qh3Engine:
             if translated is not None:
                 return translated
         closing = self._connection.end
-        if closing is not None and not self._told:  # the library itself tells of it when all is over
+        if closing is not None and not self._end_reported:  # the library itself tells of it when all is over
             return self._translate(closing)
         failed, self._failed = self._failed, None
         return failed
@@ -163,7 +163,7 @@ class Qh3Engine:
         return self._connection.get_send_buffer_size(stream_id)
 
     def unacknowledged(self, stream_id: int) -> int:
-        """See QuicCore. The library tells nothing of one stream; so it is once the packets are that carried its last byte.
+        """See QuicEngine. The library reports no single stream: acknowledged are its bytes once the packets of its last one are.
 
         A loss meanwhile may be of these bytes, which then leave once more, so that counting starts anew.
         """
@@ -186,7 +186,7 @@ class Qh3Engine:
             self._unread_of[stream_id] = left
         else:
             self._unread_of.pop(stream_id, None)
-        if self._connection.held and self._unread <= UNREAD // 2:
+        if self._connection.held and self._unread <= MAX_UNREAD_BYTES // 2:
             self._connection.held = False
             self._watched.clear()
             self._guarded(self._connection.drain)
@@ -227,14 +227,14 @@ class Qh3Engine:
             self._took(event.stream_id, len(event.data))
             return StreamBytes(event.stream_id, event.data, event.end_stream)
         if isinstance(event, events.ConnectionTerminated):
-            told, self._told = self._told, True
+            told, self._end_reported = self._end_reported, True
             return None if told else Terminated(event.error_code, event.reason_phrase)
         return _translate(event)
 
     def _took(self, stream_id: int, size: int) -> None:
         self._unread += size
         self._unread_of[stream_id] = self._unread_of.get(stream_id, 0) + size
-        if self._unread > UNREAD and not self._connection.held:
+        if self._unread > MAX_UNREAD_BYTES and not self._connection.held:
             self._connection.hold()
             native = self._connection.native
             self._watched = {
@@ -249,16 +249,16 @@ class Qh3Engine:
         stopped tells of, frees as much as may come along.
         """
         native = self._connection.native
-        return self._unread < UNREAD_FOR_OTHERS or (
+        return self._unread < MAX_UNREAD_FOR_OTHERS_BYTES or (
             native is not None and any(not native.can_send_stream(stream_id) for stream_id in self._watched)
         )
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """Have a fault of the library, or of the peer's packets, end this connection alone."""
+        """Confine a fault of the library, or of the peer's packets, to this connection."""
         try:
             call()
         except ExcessiveFrames as error:
-            self._connection.close(error_code=EXCESSIVE, reason_phrase=str(error))
+            self._connection.close(error_code=EXCESSIVE_CODE, reason_phrase=str(error))
         except QuicConnectionError as error:
             self._fail(error)
         except (tls.Alert, ValueError, AssertionError, RuntimeError) as error:
@@ -275,7 +275,7 @@ class Qh3Engine:
 
 
 class Qh3Backend:
-    """qh3. Its server ignores what is said about client certificates."""
+    """qh3. Its server ignores client certificates."""
 
     name = "qh3"
     verifies_clients = False
@@ -283,44 +283,44 @@ class Qh3Backend:
     def __init__(self) -> None:
         logging.getLogger("quic").setLevel(logging.CRITICAL)  # it warns of each connection that a peer closes
 
-    def client(self, terms: ClientParameters) -> Qh3Engine:
+    def client(self, parameters: ClientParameters) -> Qh3Engine:
         configuration = QuicConfiguration(
             is_client=True,
-            alpn_protocols=[terms.alpn],
-            server_name=terms.server_name,
-            verify_mode=ssl.CERT_NONE,  # whoever calls does it, by OpenSSL
+            alpn_protocols=[parameters.alpn],
+            server_name=parameters.server_name,
+            verify_mode=ssl.CERT_NONE,  # the caller does it, by OpenSSL
             signature_algorithms=list(SIGNATURES),
-            idle_timeout=terms.idle_timeout,
-            session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
+            idle_timeout=parameters.idle_timeout,
+            session_ticket=parameters.ticket if isinstance(parameters.ticket, tls.SessionTicket) else None,
         )
         _size(configuration)
-        if terms.identity is not None:
-            _identify(configuration, terms.identity)
-        connection = Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket)
+        if parameters.identity is not None:
+            _identify(configuration, parameters.identity)
+        connection = Qh3Connection(configuration=configuration, session_ticket_handler=parameters.on_ticket)
         return Qh3Engine(connection)
 
-    def server(self, terms: ServerParameters) -> Qh3Engine:
+    def server(self, parameters: ServerParameters) -> Qh3Engine:
         configuration = QuicConfiguration(
             is_client=False,
-            alpn_protocols=[terms.alpn],
-            idle_timeout=terms.idle_timeout,
-            max_datagram_size=PACKET,
+            alpn_protocols=[parameters.alpn],
+            idle_timeout=parameters.idle_timeout,
+            max_datagram_size=PACKET_BYTES,
         )
         _size(configuration)
-        _identify(configuration, terms.identity)
+        _identify(configuration, parameters.identity)
 
         def fetch(name: bytes) -> tls.SessionTicket | None:
-            ticket = terms.tickets.take(name)
+            ticket = parameters.tickets.take(name)
             return ticket if isinstance(ticket, tls.SessionTicket) else None
 
         connection = Qh3Connection(
             configuration=configuration,
-            original_destination_connection_id=terms.first_cid,
-            retry_source_connection_id=terms.retry_cid,
+            original_destination_connection_id=parameters.first_cid,
+            retry_source_connection_id=parameters.retry_cid,
             session_ticket_fetcher=fetch,
-            session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
+            session_ticket_handler=lambda ticket: parameters.tickets.put(ticket.ticket, ticket),
         )
-        connection.reset_token = terms.reset_token(connection.host_cid)
+        connection.reset_token = parameters.reset_token(connection.host_cid)
         return Qh3Engine(connection)
 
     def check(self, identity: ServerIdentity) -> None:
@@ -336,10 +336,10 @@ class Qh3Backend:
 
 
 def _size(configuration: QuicConfiguration) -> None:
-    configuration.connection_id_length = CID_SIZE
-    configuration.max_data = CONNECTION_WINDOW
-    configuration.max_stream_data = STREAM_WINDOW
-    configuration.max_datagram_frame_size = MAX_FRAME
+    configuration.connection_id_length = CID_BYTES
+    configuration.max_data = CONNECTION_WINDOW_BYTES
+    configuration.max_stream_data = STREAM_WINDOW_BYTES
+    configuration.max_datagram_frame_size = MAX_FRAME_BYTES
     configuration.active_connection_id_limit = 8
     configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
 

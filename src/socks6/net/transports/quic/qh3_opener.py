@@ -1,4 +1,4 @@
-"""Opens a connection's packets a second time, beside qh3's native core, which shows their frames to nobody.
+"""Opens a connection's packets a second time, beside qh3's native core, which exposes no frames.
 
 TLS's secrets pass through qh3's Python part (`install`), and qh3 has the ciphers; header protection is cryptography's
 (RFC 9001 §5.4). Client's packets can also be closed again for another destination id (`reseal`).
@@ -90,7 +90,7 @@ class PacketOpener:
         self._keys.pop(kind, None)
 
     def passed(self, packets: int) -> None:
-        """Take note of packets that were not opened here."""
+        """Count packets that were not opened here."""
         self._expected += packets
 
     def open_short(self, packet: bytes) -> bytes | None:

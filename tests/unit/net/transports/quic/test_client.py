@@ -31,11 +31,11 @@ BY_BACKEND = pytest.mark.parametrize("backend", BACKENDS)
 BY_LIBRARY = pytest.mark.parametrize("library", BACKENDS)
 
 
-def road_of(connection: QuicConnection) -> ClientSocket:
+def socket_of(connection: QuicConnection) -> ClientSocket:
     """Return a client's socket."""
-    road = connection._road
-    assert isinstance(road, ClientSocket)
-    return road
+    packet_transport = connection._packet_transport
+    assert isinstance(packet_transport, ClientSocket)
+    return packet_transport
 
 
 async def echoed(near: QuicConnection, far: QuicConnection) -> None:
@@ -56,9 +56,9 @@ def test_unanswered_probes_have_another_socket_tried(run: Run, backend: str) -> 
             silent.bind(("127.0.0.1", 0))
             async with joined(backend, backend) as (near, far):
                 await echoed(near, far)
-                road = road_of(near)
+                packet_transport = socket_of(near)
                 before = near.local
-                road.sock.connect(silent.getsockname())  # as a NAT that has forgotten the way
+                packet_transport.sock.connect(silent.getsockname())  # as a NAT that has forgotten the way
                 await echoed(near, far)
                 assert near.local != before
                 assert far.remote == near.local
@@ -75,15 +75,15 @@ def test_what_the_kernel_does_not_send_has_the_way_looked_at(
 
     async def scene() -> None:
         async with joined() as (near, far):
-            road = road_of(near)
+            packet_transport = socket_of(near)
             other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             other.bind(("127.0.0.2", 0))
             other.setblocking(False)
             other.connect(near.remote_address)
             monkeypatch.setattr(client, "_connected", lambda _: other)
-            road._cannot_send(OSError(errno.EMSGSIZE, ""))
-            assert road._timer is None
-            road._cannot_send(OSError(errno.ENETUNREACH, ""))
+            packet_transport._cannot_send(OSError(errno.EMSGSIZE, ""))
+            assert packet_transport._timer is None
+            packet_transport._cannot_send(OSError(errno.ENETUNREACH, ""))
             await echoed(near, far)
             assert near.local.host == far.remote.host == "127.0.0.2"
 
@@ -91,7 +91,7 @@ def test_what_the_kernel_does_not_send_has_the_way_looked_at(
 
 
 def test_while_there_is_no_way_it_is_looked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(client, "LOOK_AGAIN_SECONDS", 0.01)
     looks: list[None] = []
 
     def unreachable(_: object) -> socket.socket:
@@ -100,12 +100,12 @@ def test_while_there_is_no_way_it_is_looked_for(run: Run, monkeypatch: pytest.Mo
 
     async def scene() -> None:
         async with joined() as (near, far):
-            road = road_of(near)
+            packet_transport = socket_of(near)
             with monkeypatch.context() as patched:
                 patched.setattr(client, "_connected", unreachable)
-                road._cannot_send(OSError(errno.ENETUNREACH, ""))
+                packet_transport._cannot_send(OSError(errno.ENETUNREACH, ""))
                 while len(looks) < 2:
-                    road._cannot_send(OSError(errno.ENETUNREACH, ""))
+                    packet_transport._cannot_send(OSError(errno.ENETUNREACH, ""))
                     await asyncio.sleep(0)
             await echoed(near, far)  # nothing has ended
 
@@ -119,7 +119,7 @@ def test_a_connection_that_has_not_begun_ends_with_its_way(run: Run, monkeypatch
         async with joined() as (near, _):
             near.handshake = None
             other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            road_of(near)._move(other)
+            socket_of(near)._move(other)
             assert other.fileno() < 0
             assert isinstance(near.over, OSError)
             assert near.over.errno == errno.ENETRESET
@@ -145,7 +145,7 @@ def test_whoever_sends_a_clients_packet_on_gets_three_times_as_much_at_most(run:
                 stream = await near.open()
                 await stream.send(b"much, please")
                 theirs = await far.accept()
-                road_of(near).sock.connect(thief.getsockname())
+                socket_of(near).sock.connect(thief.getsockname())
                 near.ask()
                 stolen = await loop.sock_recv(thief, 2048)
                 victim.sendto(stolen, near.remote_address)
@@ -412,8 +412,8 @@ class AsksClients(AioquicBackend):
 
     @override
     def server(self, terms: ServerParameters) -> AioquicEngine:
-        core = super().server(terms)
-        connection = core._connection
+        engine = super().server(terms)
+        connection = engine._connection
         begin = connection._initialize
 
         def initialize(peer_cid: bytes) -> None:
@@ -421,7 +421,7 @@ class AsksClients(AioquicBackend):
             connection.tls._request_client_certificate = True  # aioquic has it for tests
 
         connection._initialize = initialize  # type: ignore[method-assign]
-        return core
+        return engine
 
 
 @BY_LIBRARY
@@ -448,7 +448,7 @@ def test_a_client_shows_the_certificate_that_its_url_names(
             await dialler.ready(client)
             if own:
                 server = await listener.accept()
-                shown = ssl.DER_cert_to_PEM_cert(server.core.certificate)
+                shown = ssl.DER_cert_to_PEM_cert(server.engine.certificate)
                 assert shown in written
             client.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import load_backend
-from socks6.net.transports.quic.guard import EXCESSIVE, OFFENCES, SUSPECT
+from socks6.net.transports.quic.guard import EXCESSIVE_CODE, OFFENCES_OF_OFFENDER, SUSPECT
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, joined, listening
@@ -44,7 +44,7 @@ async def asyncio_turns() -> None:
 
 def assert_closed(victim: QuicConnection) -> None:
     assert victim.terminated is not None
-    assert victim.terminated.code in {EXCESSIVE, CONNECTION_ID_LIMIT}
+    assert victim.terminated.code in {EXCESSIVE_CODE, CONNECTION_ID_LIMIT}
     assert victim.terminated.reason in ENDS
 
 
@@ -73,10 +73,10 @@ def test_a_source_that_storms_again_and_again_may_less_and_is_still_served(run: 
             async with asyncio.timeout(20), listening(files, load_backend(library)) as listener:
                 told: list[tuple[str, str]] = []
                 listener.on_refused = lambda source, reason: told.append((source, reason))
-                for _ in range(OFFENCES):
+                for _ in range(OFFENCES_OF_OFFENDER):
                     attacker, victim = await connected(connector(files, load_backend("aioquic")), listener)
                     await storm(attacker, victim, "pings")
-                assert told == [("127.0.0.1", "too many frames for what they bring")] * OFFENCES
+                assert told == [("127.0.0.1", "too many frames for what they bring")] * OFFENCES_OF_OFFENDER
                 attacker, victim = await connected(connector(files, load_backend("aioquic")), listener)
                 send_by_hand(attacker, b"\x01" * SUSPECT.frames * 2)  # what any other stranger may
                 await until(lambda: victim.over is not None)

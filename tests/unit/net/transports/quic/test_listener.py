@@ -96,9 +96,9 @@ class Library(Backend):
 
     @override
     def server(self, terms: ServerParameters) -> QuicEngine:
-        core = Core(terms, len(self.cores) + 1)  # type: ignore[abstract]  # nobody calls the rest
-        self.cores.append(core)
-        return core
+        engine = Core(terms, len(self.cores) + 1)  # type: ignore[abstract]  # nobody calls the rest
+        self.cores.append(engine)
+        return engine
 
     @override
     def check(self, identity: ServerIdentity) -> None:
@@ -146,9 +146,9 @@ def test_a_row_of_two_connections_goes_to_both(run: Run) -> None:
         async with listening() as (listener, library):
             one, other = initial(b"AAAAAAAA"), initial(b"BBBBBBBB")
             listener.datagrams_received([arrival(one, other)])
-            assert [core.got for core in library.cores] == [[(one, 1200)], [(other, 1200)]]
+            assert [engine.got for engine in library.cores] == [[(one, 1200)], [(other, 1200)]]
             first, second = library.cores
-            mine, its = (b"\x40" + core.cid + bytes(20) for core in library.cores)
+            mine, its = (b"\x40" + engine.cid + bytes(20) for engine in library.cores)
             listener.datagrams_received([arrival(mine, mine, its, its, mine[:-1])])
             assert first.got[1:] == [(mine + mine, 29), (mine[:-1], 28)]
             assert second.got[1:] == [(its + its, 29)]
@@ -184,8 +184,8 @@ def test_a_token_brings_one_connection_in_under_the_id_that_it_was_made_with(run
             listener.datagrams_received([arrival(initial(cid, token, b"noise"))])
             assert not library.cores  # but the token is as good as before
             listener.datagrams_received([arrival(initial(cid, token))])
-            assert [core.terms.first_cid for core in library.cores] == [b"AAAAAAAA"]
-            assert [core.terms.retry_cid for core in library.cores] == [cid]
+            assert [engine.terms.first_cid for engine in library.cores] == [b"AAAAAAAA"]
+            assert [engine.terms.retry_cid for engine in library.cores] == [cid]
             for connection in [guest.connection for guest in listener._connections]:
                 connection.abort()
             listener.datagrams_received([arrival(initial(cid, token))])
@@ -201,10 +201,10 @@ def test_the_biggest_sources_oldest_gives_way(run: Run, monkeypatch: pytest.Monk
         async with listening() as (listener, library):
             for number, host in enumerate(("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1", "192.0.2.3")):
                 listener.datagrams_received([arrival(initial(bytes((number,)) * 8), source=(host, 9))])
-            assert [core.closed for core in library.cores] == [module.BUSY, 0, 0, 0, 0]
+            assert [engine.closed for engine in library.cores] == [module.BUSY, 0, 0, 0, 0]
             assert listener.connections == 4
             listener.datagrams_received([arrival(initial(b"AAAAAAAA"), source=("192.0.2.1", 9))])
-            assert [core.closed for core in library.cores] == [module.BUSY, 0, module.BUSY, 0, 0, 0]
+            assert [engine.closed for engine in library.cores] == [module.BUSY, 0, module.BUSY, 0, 0, 0]
 
     run(main())
 

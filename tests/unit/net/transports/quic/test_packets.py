@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from socks6.net.transports.quic import packets
 from socks6.net.transports.quic.packets import (
-    LIFETIME,
+    TOKEN_SECONDS,
     Header,
     RetryTokenPayload,
     RetryTokens,
@@ -144,8 +144,8 @@ def test_a_token_is_of_the_connection_that_our_retry_named() -> None:
 def test_a_token_is_good_for_a_while() -> None:
     tokens = RetryTokens()
     token = tokens.make(CLIENT, *KNOWN, 0.0)
-    assert tokens.read(token, b"retry", CLIENT, LIFETIME) == KNOWN
-    assert tokens.read(token, b"retry", CLIENT, LIFETIME + 1) is None
+    assert tokens.read(token, b"retry", CLIENT, TOKEN_SECONDS) == KNOWN
+    assert tokens.read(token, b"retry", CLIENT, TOKEN_SECONDS + 1) is None
 
 
 @pytest.mark.parametrize("size", range(len(RetryTokens().make(CLIENT, *KNOWN, 0.0))))
@@ -157,16 +157,16 @@ def test_what_is_cut_off_is_no_token(size: int) -> None:
 def test_a_token_is_spent_once() -> None:
     tokens = RetryTokens()
     assert tokens.spend(KNOWN, 0.0)
-    assert not tokens.spend(KNOWN, LIFETIME)
-    assert tokens.spend(RetryTokenPayload(b"first", b"another"), LIFETIME)
+    assert not tokens.spend(KNOWN, TOKEN_SECONDS)
+    assert tokens.spend(RetryTokenPayload(b"first", b"another"), TOKEN_SECONDS)
 
 
 def test_spent_tokens_are_forgotten_when_nobody_could_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = RetryTokens()
     for number in range(100):
         assert tokens.spend(RetryTokenPayload(b"", b"%d" % number), float(number))
-    assert len(tokens._spent) <= LIFETIME + 1
-    monkeypatch.setattr(packets, "REMEMBERED", 4)
+    assert len(tokens._spent) <= TOKEN_SECONDS + 1
+    monkeypatch.setattr(packets, "MAX_SPENT_TOKENS", 4)
     for number in range(100, 200):
         assert tokens.spend(RetryTokenPayload(b"", b"%d" % number), 100.0)
     assert len(tokens._spent) == 4

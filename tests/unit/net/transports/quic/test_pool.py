@@ -110,7 +110,9 @@ def test_a_request_leaves_a_connection_that_is_dead(
                 (await client.connect(place.host, place.port)).abort()
                 dead = way._pool[0].connection
                 with lost(dead):
-                    await until(lambda: not readable(dead._road.sock))  # what came before is no answer
+                    await until(
+                        lambda: not readable(dead._packet_transport.sock)
+                    )  # what came before is no answer
                     dead._pump.last_received_at -= module.RECENTLY_HEARD_SECONDS
                     async with await client.connect(place.host, place.port, initial_data=data) as stream:
                         await stream.send(b"there?")
@@ -129,14 +131,14 @@ def readable(sock: socket.socket | None) -> bool:
 @contextlib.contextmanager
 def lost(connection: QuicConnection) -> Iterator[None]:
     """Have whatever a client's connection sends get lost."""
-    road = connection._road
-    assert isinstance(road, ClientSocket)
+    packet_transport = connection._packet_transport
+    assert isinstance(packet_transport, ClientSocket)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silence:
         silence.bind(("127.0.0.1", 0))
-        before, road._address = road._address, silence.getsockname()
-        road.sock.connect(road._address)
+        before, packet_transport._address = packet_transport._address, silence.getsockname()
+        packet_transport.sock.connect(packet_transport._address)
         try:
             yield
         finally:
-            road._address = before
-            road._replace()
+            packet_transport._address = before
+            packet_transport._replace()

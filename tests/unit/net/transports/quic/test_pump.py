@@ -94,20 +94,20 @@ class Nowhere(PacketTransport):
 def test_a_timer_that_ends_the_connection_asks_nothing_more_of_it(
     run: Run, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
-    monkeypatch.setattr(module, "KEEP_ALIVE", 0.0)
+    monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.0)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         faults: list[object] = []
         loop.set_exception_handler(lambda _, context: faults.append(context))
-        core = Ending()  # type: ignore[abstract]  # nobody calls the rest
-        connection = QuicConnection(core, Nowhere(), NEAR, is_client=True)
+        engine = Ending()  # type: ignore[abstract]  # nobody calls the rest
+        connection = QuicConnection(engine, Nowhere(), NEAR, is_client=True)
         connection._take_events()
         for _ in range(frames):
             assert connection.send_frame(b"frame")
         connection._pump._on_timer()
         assert connection.over is not None
-        await core.released.wait()
+        await engine.released.wait()
         assert not faults
 
     run(main())
