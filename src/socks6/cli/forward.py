@@ -55,7 +55,7 @@ def listening(place: Endpoint) -> None:
 
 
 class StreamForwarder:
-    """Carries each connection to a local port to one host."""
+    """Connects each client of a local port to one host, through a proxy."""
 
     def __init__(self, client: Client, remote: Endpoint, *, idle: float, peers: int) -> None:
         self._client = client
@@ -65,33 +65,33 @@ class StreamForwarder:
         self._events = EventHub([LogObserver(logging.getLogger("socks6"), log_destinations=False)])
 
     async def run(self, local: Endpoint) -> None:
-        """Listen and carry until cancelled. Raises OSError if it cannot listen."""
+        """Listen and forward until cancelled. Raises OSError if it cannot listen."""
         listeners = await listen_tcp(local.host, local.port)
-        plane = StreamRelay(RelaySettings(idle_timeout=self._idle))
+        relay = StreamRelay(RelaySettings(idle_timeout=self._idle))
         try:
             async with asyncio.TaskGroup() as group:
                 for listener in listeners:
-                    group.create_task(self._accept(listener, plane, group))
+                    group.create_task(self._accept(listener, relay, group))
                     listening(listener.local)
         finally:
             for listener in listeners:
                 await listener.aclose()
-            plane.close()
+            relay.close()
 
-    async def _accept(self, listener: Listener, plane: StreamRelay, group: asyncio.TaskGroup) -> None:
-        async def carry(near: ByteStream) -> None:
-            await self._carry(near, plane)
+    async def _accept(self, listener: Listener, relay: StreamRelay, group: asyncio.TaskGroup) -> None:
+        async def forward(stream: ByteStream) -> None:
+            await self._forward(stream, relay)
 
-        await accept_streams(listener, carry, limits=self._limits, observer=self._events, group=group)
+        await accept_streams(listener, forward, limits=self._limits, observer=self._events, group=group)
 
-    async def _carry(self, near: ByteStream, plane: StreamRelay) -> None:
+    async def _forward(self, stream: ByteStream, relay: StreamRelay) -> None:
         try:
-            far = await self._client.connect(*self._remote)
+            remote = await self._client.connect(*self._remote)
         except (Socks6Error, OSError) as error:
-            complain(f"{near.remote.host} port {near.remote.port}: {describe(error)}")
-            near.abort()
+            complain(f"{stream.remote.host} port {stream.remote.port}: {describe(error)}")
+            stream.abort()
             return
-        await plane.relay(near, far)
+        await relay.relay(stream, remote)
 
 
 async def _until_stopped(client: Client, forwarding: Coroutine[Any, Any, None]) -> None:
