@@ -1,4 +1,4 @@
-"""socks6 server and socks6 client: one engine; a client listens elsewhere by default, and needs a proxy."""
+"""socks6 server and socks6 client: one proxy; a client listens elsewhere by default, and needs a proxy."""
 
 import asyncio
 import logging

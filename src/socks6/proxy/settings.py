@@ -1,4 +1,4 @@
-"""What an operator may set about the engine; every default is safe on the open Internet."""
+"""What an operator may set about the proxy; every default is safe on the open Internet."""
 
 from dataclasses import dataclass, field
 from typing import Final
