@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from socks6.net.stackopts.adapter import IpSocketOption, SocketOption
     from socks6.net.stream import (
         AcceptedPeer, Binding, ByteStream, ConnectResult, DatagramChannel, DatagramJudge, DatagramReport,
-        DatagramSink, Endpoint, FrameSink, Judge, Listener, MultiplexedConnection, Outbound, Packet,
-        Protection
+        DatagramRoute, DatagramSink, Endpoint, FrameSink, Judge, Listener, MultiplexedConnection, Outbound,
+        Packet, Protection, ReceivedFrom, SocketAddress
     )
     from socks6.net.transports.base import (
         ConnectParameters, ConnectionListener, Connector, ListenParameters, StreamRequest, Transport
@@ -70,11 +70,10 @@ if TYPE_CHECKING:
     from socks6.proxy.worker import ServerWorker
     from socks6.relay.streams import RelayResult, RelaySettings
     from socks6.telemetry import (
-        AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded,
-        ConnectionOpened, ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached,
-        Listening, Observer, PeerAccepted, Reloaded, RemoteConnected, RequestMade, SessionOpened,
-        SessionTornDown, SourcePenalized, Stopping, StreamPushed, TokenSpent, UnexpectedError,
-        UpstreamDown, UpstreamUp, UserAuthenticated
+        AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded, ConnectionOpened,
+        ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached, Listening, Observer, PeerAccepted,
+        Reloaded, RemoteConnected, RequestMade, SessionOpened, SessionTornDown, SourcePenalized, Stopping,
+        StreamPushed, TokenSpent, UnexpectedError, UpstreamDown, UpstreamUp, UserAuthenticated
     )
 
     __version__: str
@@ -82,30 +81,28 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "AcceptPaused", "AcceptedPeer", "AddressTypeNotSupported", "Association", "AssociationOpened",
     "AuthenticationBusy", "AuthenticationFailed", "Authenticator", "BindListener", "BindServer",
-    "BindSettings", "Binding", "BindingOpened", "ByteStream", "CertificateRead",
-    "CertificateRefused", "Client", "ClientConnection", "CommandNotSupported", "ConfigurationError",
-    "ConnectParameters", "ConnectResult", "ConnectedCallback", "ConnectionEnded", "ConnectionInfo",
-    "ConnectionLimits", "ConnectionListener", "ConnectionOpened", "ConnectionRefused",
-    "ConnectionSecured", "ConnectionTimedOut", "Connector", "DRAFT_12", "DatagramChannel",
-    "DatagramFailed", "DatagramJudge", "DatagramLayout", "DatagramReceiver", "DatagramReport",
-    "DatagramSettings", "DatagramSink", "DatagramTooLarge", "DecodeError", "DialFunction",
-    "Dialect", "DirectOutbound", "DtlsUnavailable", "Ending", "Endpoint", "Event", "Filtering",
-    "FrameSink", "GO_212", "GeneralFailure", "HostUnreachable", "Identity", "Inbound",
-    "IpSocketOption", "Judge", "Leg", "Lifetimes", "LimitReached", "ListenParameters", "Listener",
-    "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError", "Lookup",
-    "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
-    "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation", "OpenedSession",
-    "OperationFailed", "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted",
-    "Policy", "Protection", "ProxiedDatagramTransport", "ProxiedStream", "ProxyRequest",
-    "ProxyTimedOut", "ProxyUnreachable", "ProxyUrl", "QuicParameters", "ReceivedDatagram",
-    "RelayResult", "RelaySettings", "Reloaded", "RemoteConnected", "RemoteProtocolError",
-    "RequestMade", "ResolvedAddress", "Resolver", "Rule", "Server", "ServerWorker", "Session",
-    "SessionInfo", "SessionOpened", "SessionSettings", "SessionStore", "SessionTornDown",
-    "SessionWatcher", "Settings", "SocketOption", "Socks6Error", "Socks6Outbound",
-    "SourcePenalized", "StackOptions", "StackRule", "Stopping", "StreamPushed", "StreamRequest",
-    "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession", "TokenRejected",
-    "TokenSpent", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice", "UdpSettings",
-    "UnexpectedError", "UpstreamDown", "UpstreamUp", "UserAuthenticated", "UserTable",
+    "BindSettings", "Binding", "BindingOpened", "ByteStream", "CertificateRead", "CertificateRefused",
+    "Client", "ClientConnection", "CommandNotSupported", "ConfigurationError", "ConnectParameters",
+    "ConnectResult", "ConnectedCallback", "ConnectionEnded", "ConnectionInfo", "ConnectionLimits",
+    "ConnectionListener", "ConnectionOpened", "ConnectionRefused", "ConnectionSecured",
+    "ConnectionTimedOut", "Connector", "DRAFT_12", "DatagramChannel", "DatagramFailed", "DatagramJudge",
+    "DatagramLayout", "DatagramReceiver", "DatagramReport", "DatagramRoute", "DatagramSettings",
+    "DatagramSink", "DatagramTooLarge", "DecodeError", "DialFunction", "Dialect", "DirectOutbound",
+    "DtlsUnavailable", "Ending", "Endpoint", "Event", "Filtering", "FrameSink", "GO_212", "GeneralFailure",
+    "HostUnreachable", "Identity", "Inbound", "IpSocketOption", "Judge", "Leg", "Lifetimes", "LimitReached",
+    "ListenParameters", "Listener", "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError",
+    "Lookup", "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
+    "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation", "OpenedSession", "OperationFailed",
+    "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted", "Policy", "Protection",
+    "ProxiedDatagramTransport", "ProxiedStream", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
+    "ProxyUrl", "QuicParameters", "ReceivedDatagram", "ReceivedFrom", "RelayResult", "RelaySettings",
+    "Reloaded", "RemoteConnected", "RemoteProtocolError", "RequestMade", "ResolvedAddress", "Resolver",
+    "Rule", "Server", "ServerWorker", "Session", "SessionInfo", "SessionOpened", "SessionSettings",
+    "SessionStore", "SessionTornDown", "SessionWatcher", "Settings", "SocketAddress", "SocketOption",
+    "Socks6Error", "Socks6Outbound", "SourcePenalized", "StackOptions", "StackRule", "Stopping",
+    "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession",
+    "TokenRejected", "TokenSpent", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
+    "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamUp", "UserAuthenticated", "UserTable",
     "VersionMismatch",
 ]
 
@@ -142,7 +139,8 @@ _MODULES: Final = {
     "socks6.net.stackopts.adapter": "IpSocketOption SocketOption",
     "socks6.net.stream": (
         "AcceptedPeer Binding ByteStream ConnectResult DatagramChannel DatagramJudge DatagramReport "
-        "DatagramSink Endpoint FrameSink Judge Listener MultiplexedConnection Outbound Packet Protection"
+        "DatagramRoute DatagramSink Endpoint FrameSink Judge Listener MultiplexedConnection Outbound "
+        "Packet Protection ReceivedFrom SocketAddress"
     ),
     "socks6.net.transports.base": (
         "ConnectParameters ConnectionListener Connector ListenParameters StreamRequest Transport"
