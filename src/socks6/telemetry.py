@@ -1,6 +1,6 @@
 """What happens in a proxy, as events: one frozen value each, given to any number of observers.
 
-An observer says which events it wants; an event that none wants is not even made. Connection events carry the connection's
+An observer names the events it wants; an event that none wants is not even made. Connection events carry the connection's
 `id`, by which an observer puts them together. No event carries credentials, tokens or session ids. Times are seconds.
 """
 
@@ -212,7 +212,7 @@ class UpstreamUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRead(Event):
-    """A certificate was read anew, or could not be: `reason` says why, and the last good one stays."""
+    """A certificate was read anew, or could not be: `reason` is why, and the last good one stays."""
 
     path: str
     reason: str = ""

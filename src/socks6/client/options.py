@@ -15,10 +15,10 @@ class StackOptions:
     """What the proxy is asked to do in the layers below (§ Stack options). None asks for nothing.
 
     `tos` and `ttl` are header fields (0 to 255, 1 to 255); `no_fragmentation` wants DF set; these three are
-    about `leg`: the proxy's connection to the remote unless told otherwise. The others are about that one
+    about `leg`: the proxy's connection to the remote by default. The others are about that one
     alone: `happy_eyeballs` races a name's addresses (RFC 8305); `tfo` is how many bytes of the initial data
-    may go into the SYN, 0 for any number; `multipath` wants MPTCP. For UDP associations, `udp_error` wants to
-    be told of ICMP errors, `parity` an even or odd port, where no port is asked for by its number, and
+    may go into the SYN, 0 for any number; `multipath` wants MPTCP. For UDP associations, `udp_error` wants
+    reports of ICMP errors, `parity` an even or odd port, where no port is asked for by its number, and
     `reserve` that port's counterpart kept for us. What came of it is in the `options` of the stream or
     association. Raises ValueError for numbers out of range.
     """
@@ -60,7 +60,7 @@ def flatten(options: Options) -> tuple[Option, ...]:
 
 
 def with_defaults(options: tuple[Option, ...], defaults: tuple[StackOption, ...]) -> tuple[Option, ...]:
-    """Return options, and those defaults that none of them speaks for, leg by leg."""
+    """Return options, and those defaults that none of them overrides, leg by leg."""
     taken = {claim for option in options for claim in option.claims()}
     added: list[Option] = []
     for default in defaults:

@@ -37,7 +37,7 @@ def decode_addressed(
 
 
 def addressed_size(data: bytes | bytearray, dialect: Dialect) -> int:
-    """Return how long the message is as far as `data` tells, or how many bytes are needed to know more."""
+    """Return how long the message is as far as `data` shows, or how many bytes are needed to know more."""
     if len(data) < START.size:
         return _HEADER.size
     reader = Reader(data)

@@ -1,4 +1,4 @@
-"""Replies: what a proxy says to a request (§ Version Mismatch, Authentication and Operation Replies)."""
+"""Replies: what a proxy answers to a request (§ Version Mismatch, Authentication and Operation Replies)."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -22,7 +22,7 @@ VERSION_MISMATCH: Final = b"\x06"  # the whole message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticationReply:
-    """Whether the client is authenticated; the options say how it may go on."""
+    """Whether the client is authenticated; the options show how it may go on."""
 
     type: int  # socks6.message.codes.AuthenticationType, or a number that we do not know
     options: tuple[Option, ...] = ()
@@ -47,7 +47,7 @@ class AuthenticationReply:
 
     @staticmethod
     def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:  # noqa: ARG004 - as for the others
-        """Return how long the reply is as far as `data` tells; it is whole once there are so many bytes.
+        """Return how long the reply is as far as `data` shows; it is whole once there are so many bytes.
 
         DecodeError once it is known to be too long.
         """
@@ -83,7 +83,7 @@ class OperationReply:
 
     @staticmethod
     def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
-        """Return how long the reply is as far as `data` tells; it is whole once there are so many bytes.
+        """Return how long the reply is as far as `data` shows; it is whole once there are so many bytes.
 
         DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
         """

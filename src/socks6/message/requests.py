@@ -37,7 +37,7 @@ class Request:
 
     @staticmethod
     def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
-        """Return how long the request is as far as `data` tells; it is whole once there are so many bytes.
+        """Return how long the request is as far as `data` shows; it is whole once there are so many bytes.
 
         DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
         """

@@ -77,7 +77,7 @@ class Socks4Request:
 
     @staticmethod
     def size(data: bytes | bytearray) -> int:
-        """Return how long the request is, as far as `data` tells, or how many bytes are needed to know more."""
+        """Return how long the request is, as far as `data` shows, or how many bytes are needed to know more."""
         if len(data) < HEADER_SIZE:
             return HEADER_SIZE + 1
         size = _string_end(data, HEADER_SIZE)

@@ -56,7 +56,7 @@ WORDS_FOR_ENDING: Final = {
 DESTINATION_FIELDS: Final = frozenset({"host", "port", "peer"})
 TELLTALE_ENDINGS: Final = frozenset(
     {Ending.FAILED, Ending.RESET, Ending.ERROR}
-)  # whose reason may name the destination
+)  # with reasons that may name the destination
 
 PAUSE_SECONDS: Final = 10.0  # short of descriptors, a listener pauses hundreds of times a second
 

@@ -47,7 +47,7 @@ class Action(Enum):
     DENY = "deny"
 
 
-PEER: Final = 0x100  # on no wire: somebody connects to a place that a client has bound
+PEER: Final = 0x100  # on no wire: a peer connects to a place that a client has bound
 COMMANDS: Final[dict[str, int]] = {
     "noop": Command.NOOP,
     "connect": Command.CONNECT,
@@ -105,8 +105,8 @@ class Policy:
     """Decides what each user may reach.
 
     The first rule that matches decides; without one, everything is allowed. Whatever the rules allow, the
-    special networks (`socks6.policy.addresses`: loopback, private, link-local, multicast, ...) stay shut,
-    for anybody who may use a proxy would else stand inside its operator's network. Two things open them:
+    special networks (`socks6.policy.addresses`: loopback, private, link-local, multicast, ...) stay shut: every client
+    of the proxy would otherwise have access to its operator's network. Two things open them:
 
     * `allow_private` opens them all, the metadata services of clouds too, which hand out the machine's own
       secrets: a rule that denies 169.254.169.254 shuts those again;
@@ -116,15 +116,15 @@ class Policy:
 
     The addresses of the `machine` itself, public ones too, are shut like loopback: what listens on all of them
     is often shut to the world by a firewall that a proxy stands behind. `allow_private` opens them, and a rule
-    that names the single address; a wider network is no word about this machine. Ports that are bound for
-    clients are open as any destination is. Where the proxy itself listens, nothing leads: a client would go
-    round in circles.
+    that names the single address; a rule about a wider network does not. Ports that are bound for
+    clients are open as any destination is. No destination is a listener of the proxy itself: that would be a
+    loop.
 
-    For BIND, host and port are those to be bound. No address at all ("0.0.0.0", "::") is nothing special
+    For BIND, host and port are those to be bound. An unspecified address ("0.0.0.0", "::") is not special
     there. A port that a client names needs an allowing rule about "bind" that names it, or is one of
-    `bind_ports`: any other might be that of a service of this machine which is just being started anew. Who connects to a bound place
-    is judged as the command "peer", by rules alone: he comes by himself, so no client stands anywhere. A port
-    of UDP that a client asks for is a place to be bound as well, and who sends to an association is a peer.
+    `bind_ports`: any other might be that of a service of this machine which is just being started anew. A peer that connects to a
+    bound place is judged as the command "peer", by rules alone: an inbound connection gives the client no access. A UDP
+    port that a client asks for is bound as well, and a host that sends to an association is a peer.
 
     IPv6 addresses that carry IPv4 addresses (mapped, NAT64, 6to4, Teredo, ...) are judged by these as well:
     rules that deny and special networks match any of them, rules that allow only what is the same host.
@@ -143,8 +143,8 @@ class Policy:
     ) -> Decision:
         """Judge a host as the client wrote it, before it is resolved; addresses are judged wholly.
 
-        A name is refused only if no address could redeem it. `final` says that nobody will judge the
-        address, since another proxy resolves the name: then rules match names only.
+        A name is refused only if no address could redeem it. `final` says that the address will not be judged,
+        since another proxy resolves the name: then rules match names only.
         """
         meant = parse_host(host)
         if meant is None:
@@ -188,7 +188,7 @@ class Policy:
         return ALLOWED
 
     def judge_peer(self, identity: Identity, address: str, port: int) -> Decision:
-        """Judge who connects to a place that a client has bound."""
+        """Judge a peer that connects to a place that a client has bound."""
         facts = examine(address)
         if facts is None:
             return refused("not an address")
@@ -227,7 +227,7 @@ class Policy:
         if port < LOWEST_PORT and port not in self.bind_ports:
             return refused(f"a port below {LOWEST_PORT}")
         decision = self._judge_found(found, facts, Command.BIND)
-        # another proxy has services of its own, and rules about its ports; who joins a group has no other choice
+        # another proxy has services of its own, and rules about its ports; a multicast group's port cannot be chosen
         if not decision.allowed or final or port in self.bind_ports or _is_special(facts, MULTICAST):
             return decision
         return refused("a port that neither a rule nor bind.ports opens")
@@ -256,7 +256,7 @@ class Policy:
     def _from_elsewhere(
         self, machine: LocalMachine, _: "_Match | None", facts: AddressFacts, command: int, port: int
     ) -> Decision:
-        """Judge one that another proxy reaches: only addresses that are the same hosts everywhere tell anything."""
+        """Judge one that another proxy reaches: only an address that is the same host everywhere means anything."""
         if facts.special is None and any(machine.serves(command, own, port) for own in facts.spellings):
             return OWN_LISTENER
         return ALLOWED

@@ -36,7 +36,7 @@ class CredentialsPending:
 class MethodSelected:
     """Slow authentication has begun: the method's bytes travel after the initial data.
 
-    `options` are what is said to the client at once.
+    `options` go to the client at once.
     """
 
     options: tuple[Option, ...]
@@ -45,7 +45,7 @@ class MethodSelected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionRefused:
-    """The client is not let in, and told so with these options."""
+    """The client is refused, with these options."""
 
     options: tuple[Option, ...]
     reason: str
@@ -55,7 +55,7 @@ Verdict: TypeAlias = Granted | CredentialsPending | MethodSelected | AdmissionRe
 
 
 class Admission:
-    """Judges one request. `methods` are tried in their order; not `required` means that anybody is let in.
+    """Judges one request. `methods` are tried in their order; not `required` means that every client is let in.
 
     Raises ValueError for method 6 (§ SSL Authentication).
     """
@@ -67,9 +67,9 @@ class Admission:
         self._offers: deque[AuthenticationData] = deque()
         self._advertisement: AuthenticationMethodAdvertisement | None = None
         self._method: ServerMethod | None = None
-        self._told: dict[
+        self._offered: dict[
             int, ServerMethod
-        ] = {}  # methods that know what was offered, but found no proof in it
+        ] = {}  # methods that were offered data, but found no proof in it
         self._slow = False
         self._negotiated = 0
 
@@ -110,7 +110,7 @@ class Admission:
         return self._selected().unread()
 
     def reply_options(self, *, accepted: bool) -> tuple[Option, ...]:
-        """Return what the method in use has to say in the closing Authentication Reply."""
+        """Return the options of the method in use for the closing Authentication Reply."""
         method = self._method
         data = method.reply_data(accepted=accepted) if method is not None else None
         if method is None or data is None:
@@ -135,7 +135,7 @@ class Admission:
             if credentials is not None:
                 self._method = method
                 return CredentialsPending(credentials=credentials)
-            self._told[offer.method] = method
+            self._offered[offer.method] = method
         return self._without_offer()
 
     def _without_offer(self) -> Verdict:
@@ -148,7 +148,7 @@ class Admission:
         if advertisement is None:
             return AdmissionRefused(options=(), reason="no credentials")
         for number, make in self._methods.items():
-            method = self._told.get(number) or make()
+            method = self._offered.get(number) or make()
             if number in advertisement.methods and method.slow:
                 self._method = method
                 self._slow = True

@@ -264,11 +264,11 @@ class ClientConversation:
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
 
     def _take_authentication_data(self, reply: AuthenticationReply, *, accepted: bool | None) -> None:
-        """Give each method what a reply says to it. Raises DecodeError."""
-        told = {option.method: option.data for option in find_all(reply.options, AuthenticationData)}
+        """Give each method its data in a reply. Raises DecodeError."""
+        data = {option.method: option.data for option in find_all(reply.options, AuthenticationData)}
         for number, method in self._methods.items():
-            if number in told or method is self._selected:
-                method.receive_reply_data(told.get(number), accepted=accepted)
+            if number in data or method is self._selected:
+                method.receive_reply_data(data.get(number), accepted=accepted)
 
     def _negotiate(self, method: ClientMethod) -> None:
         data = bytes(self._received[: method.bytes_wanted()])

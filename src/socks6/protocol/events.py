@@ -1,4 +1,4 @@
-"""What the conversations tell their drivers."""
+"""The events that conversations return to their drivers."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -81,7 +81,7 @@ class AssociationMessageReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagesIgnored:
-    """So many bytes on an association's stream made no message that whoever drives has to give others a turn."""
+    """So many bytes on an association's stream made no message that the driver has to give others a turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,7 +99,7 @@ class HttpConversation(HttpLeg):
 
     @override
     def bytes_wanted(self) -> int:
-        """Return 1 while the client has to say something, else 0."""
+        """Return 1 while the client has to send something, else 0."""
         return 0 if self._h11.our_state in OVER else super().bytes_wanted()
 
     def next_event(self) -> HttpEvent | None:
@@ -110,9 +110,9 @@ class HttpConversation(HttpLeg):
                 event = self._pull()
                 if event is None:
                     return None
-                told = self._tell(event)
-                if told is not None:
-                    return told
+                converted = self._convert(event)
+                if converted is not None:
+                    return converted
         except BadRequest as refusal:
             return self._violate(refusal.status, str(refusal))
         except h11.RemoteProtocolError as error:
@@ -194,8 +194,8 @@ class HttpConversation(HttpLeg):
         if self._h11.their_state is h11.IDLE and self._unparsed_size() == 0:
             del self._pending[: len(self._pending) - len(self._pending.lstrip(b"\r\n"))]
 
-    def _tell(self, event: h11.Event) -> HttpEvent | None:
-        """Return our event for one of h11's; None for what nobody needs to know."""
+    def _convert(self, event: h11.Event) -> HttpEvent | None:
+        """Return our event for one of h11's; None for what has no meaning to the driver."""
         match event:
             case h11.Request():
                 return self._take_request(event)
@@ -217,7 +217,7 @@ class HttpConversation(HttpLeg):
         credentials = _credentials(fields)
         has_body = self._body_size() != 0
         if not has_body:
-            self._pull()  # its end, which h11 tells on its own
+            self._pull()  # its end, an event of its own to h11
         if request.method == b"CONNECT":
             host, port = decode_authority(request.target)
             self._trace_request(request, host, port)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 EventT_co = TypeVar("EventT_co", covariant=True)
 
-# Called with the direction, "<" for what the peer sent and ">" for our own, and each message; None: nobody looks
+# Called with the direction, "<" for what the peer sent and ">" for our own, and each message; None if nothing looks at them
 Trace: TypeAlias = Callable[[str, object], None]
 
 

@@ -52,7 +52,7 @@ class ServerConversation:
     """A machine (see `protocol.machine`) that serves one request.
 
     The driver answers each event by the method that the event names; a call out of turn raises
-    LocalProtocolError. `methods` are tried in their order; None required means that anybody is let in.
+    LocalProtocolError. `methods` are tried in their order; None required means that every client is let in.
     `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces; `trace`
     sees every message.
     Raises ValueError for method 6 (§ SSL Authentication).
@@ -71,7 +71,7 @@ class ServerConversation:
         trace: Trace | None = None,
     ) -> None:
         self.state = ServerState.AWAITING_REQUEST
-        self.authenticated = False  # whether the client is known, or nobody needs to be
+        self.authenticated = False  # whether the client is known, or need not be
         self._admission = Admission(methods, required=authentication_required)
         self._deadline = deadline
         self._dialects = dialects
@@ -91,7 +91,7 @@ class ServerConversation:
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect that the client speaks; the first of ours before it has said anything."""
+        """The dialect that the client speaks; the first of ours before it has sent anything."""
         return self._dialect
 
     # What comes in.
@@ -123,7 +123,7 @@ class ServerConversation:
     def next_event(self) -> ServerEvent | None:
         """Return what happened next; None when nothing else has."""
         if self.state is ServerState.ASSOCIATED and not self._events:
-            self._read_message()  # one at a time: what the first one shows may tell how to read the next
+            self._read_message()  # one at a time: the first one may show how to read the next
         return self._events.popleft() if self._events else None
 
     def data_to_send(self) -> bytes:
@@ -155,7 +155,7 @@ class ServerConversation:
     def authenticate(self, *, known: bool = False) -> None:
         """Judge the request on its own credentials; CredentialsOffered, Authenticated or a refusal follows.
 
-        A client that is `known` all the same, since it has torn down a session of its own, is answered in quiet mode, too.
+        A client that is `known` since it has torn down a session of its own is answered in quiet mode, too.
         """
         request = self._request
         if request is None or self.state is not ServerState.DECIDING:
@@ -188,8 +188,8 @@ class ServerConversation:
     def refuse(self, options: tuple[Option, ...] = (), *, reason: str) -> None:
         """Queue a final, failing Authentication Reply (an invalid session, a spent token, a ban).
 
-        Without a word about credentials that were offered, where these cannot be checked now. To a client that
-        is known (a spent token) it is said in quiet mode, too.
+        It leaves open whether offered credentials hold, where these cannot be checked now. To a client that
+        is known (a spent token) it is sent in quiet mode, too.
         """
         if self.state not in {ServerState.AUTHENTICATED, ServerState.VERIFYING}:
             self._require(ServerState.DECIDING)
@@ -289,7 +289,7 @@ class ServerConversation:
             self._initial += cut
 
     def _follow(self, verdict: Verdict) -> None:
-        """Do what the admission says."""
+        """Act on the admission's verdict."""
         match verdict:
             case Granted():
                 self._move(ServerStep.SETTLE)

@@ -1,4 +1,4 @@
-"""The proxy's side of a SOCKS 4, 4a or 5 handshake, told apart by the first byte."""
+"""The proxy's side of a SOCKS 4, 4a or 5 handshake, distinguished by the first byte."""
 
 from collections import deque
 from collections.abc import Callable
@@ -176,7 +176,7 @@ class Socks5Conversation:
         self._advance()
 
     def cannot_verify(self) -> None:
-        """Say that nobody can tell now whether the offered credentials hold."""
+        """Answer that the offered credentials cannot be checked now."""
         self._move(Socks5Step.REJECT)
         self._send(UNKNOWN)
 
@@ -210,7 +210,7 @@ class Socks5Conversation:
                 self._violate(str(error))
 
     def _take(self, message: bytes) -> None:
-        """Act upon one whole message; which one, the state and its first byte say."""
+        """Act on one whole message, of the class that the state and its first byte determine."""
         if self.state is Socks5State.AWAITING_CREDENTIALS:
             self._take_credentials(self._received_message(UsernamePassword.decode(message)))
         elif self.state is Socks5State.AWAITING_REQUEST:

@@ -36,7 +36,7 @@ class ServerStep(Enum):
     CONNECT = "CONNECT: success"
     BIND = "BIND: success"
     ASSOCIATE = "UDP ASSOCIATE: success"
-    ANNOUNCE = "peer announced"  # dialect 212: backlog peers are told on the first connection
+    ANNOUNCE = "peer announced"  # dialect 212: backlog peers are announced on the first connection
     PEER = "BIND: peer connected"
     FAIL = "operation failed"
     VIOLATION = "violation, deadline or end"

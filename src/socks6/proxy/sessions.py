@@ -164,7 +164,7 @@ class SessionStore(Protocol):
     def create(
         self, identity: Identity, *, source: str, protection: Protection, now: float
     ) -> OpenedSession | None:
-        """Open a session; None if there is none to be had."""
+        """Open a session; None if the limits allow none."""
 
     def find(self, session_id: bytes, protection: Protection, now: float) -> Session | None:
         """Return the session of an id that came over a stream so well protected; None if there is none."""

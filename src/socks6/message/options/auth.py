@@ -26,7 +26,7 @@ _U16: Final = Struct("!H")
 class AuthenticationMethodAdvertisement(Option):
     """The methods that a client can carry out after its request, and how much data comes before them.
 
-    Method 0 is never among `methods`: every client supports it, and it cannot be told from padding.
+    Method 0 is never among `methods`: every client supports it, and it cannot be distinguished from padding.
     `initial_data_length` may be greater than MAX_INITIAL_DATA when a client wrote so, which fails the
     whole request; we never write such a number.
     """
@@ -81,7 +81,7 @@ class AuthenticationMethodSelection(Option):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticationData(Option):
-    """What a method says without a round trip; as decoded, `data` may end in the option's padding."""
+    """A method's data that needs no round trip; as decoded, `data` may end in the option's padding."""
 
     kind = OptionKind.AUTHENTICATION_DATA.value
     places = IN_REQUEST | IN_AUTHENTICATION_REPLY

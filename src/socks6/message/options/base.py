@@ -63,7 +63,7 @@ class Option:
 
     @classmethod
     def table_key(cls) -> int:
-        """Return what tells the option from others in a table: its kind, unless options share one."""
+        """Return the option's key in a table: its kind, unless options share one."""
         check_range("option kind", cls.kind, 0xFFFF)
         return cls.kind
 
@@ -80,7 +80,7 @@ class Option:
         raise NotImplementedError(f"{type(self).__name__} is never encoded")
 
     def claims(self) -> tuple[Hashable, ...]:
-        """Return what the option settles: of two options with a claim in common, the first counts."""
+        """Return what the option claims: of two options with a claim in common, the first counts."""
         return (self.kind,)
 
 

@@ -23,7 +23,7 @@ _U32: Final = Struct("!I")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmptyOption(Option):
-    """The root of options that say all by being there."""
+    """The root of options without a body."""
 
     @override
     @classmethod

@@ -1,7 +1,7 @@
 """Stack options: how the protocols below SOCKS are to behave, and do behave (§ Stack options).
 
 The class of a stack option is its whole description: level and code, the numbers of its body and their bounds, what
-policies and URLs call it, and, for an option of one's own, how a socket is told of it. Codec, `StackOptions`, URL
+policies and URLs call it, and, for an option of a user's own, its socket adapter. Codec, `StackOptions`, URL
 queries, policies and the reference page are made from it; `net.stackopts` has the socket adapters of the standard ones.
 """
 
@@ -38,7 +38,7 @@ SWITCH: Final = Number("availability", high=Availability.YES.value, low=Availabi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectFacts:
-    """How a connection came to be, as far as its socket cannot tell."""
+    """How a connection came to be, as far as its socket does not show it."""
 
     raced: bool | None = None  # whether its addresses were raced; None where that is no question
     syn_bytes: int = 0  # bytes that went into its SYN
@@ -59,7 +59,7 @@ class SocketAdapter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOption(Option):
-    """The root of all stack options; `leg` says which part of the path it is about. Yours may be one more.
+    """The root of all stack options; `leg` says which part of the path it is about. Users may add their own.
 
     ::
 

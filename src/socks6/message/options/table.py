@@ -41,7 +41,7 @@ _STACK: Final = OptionKind.STACK.value
 
 
 class OptionTable:
-    """An immutable set of options, each of which says where it may stand; any other is not acted upon."""
+    """An immutable set of options, each with the messages that may carry it; any other is not acted upon."""
 
     __slots__ = ("_by_message", "options")
 

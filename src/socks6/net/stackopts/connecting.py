@@ -1,4 +1,4 @@
-"""Connecting a socket with stack options: what has to be said before, and what only the connecting shows."""
+"""Connecting a socket with stack options."""
 
 import contextlib
 import errno
@@ -67,7 +67,7 @@ def socket_with_options(family: int, wanted: Sequence[StackOption], leg: Leg) ->
 def _multipath_socket(family: int, wanted: Sequence[StackOption]) -> socket.socket | None:
     """Return an MPTCP socket, if there is MPTCP and such a socket can have all that is wanted.
 
-    Linux refuses a TTL and the like on it: who asks for one exact value and for MPTCP gets the value.
+    Linux refuses a TTL and the like on it: a request for both an exact value and MPTCP gets the value.
     """
     try:
         sock = stream_socket(family, IPPROTO_MPTCP)
@@ -102,24 +102,24 @@ def _begin(sock: socket.socket, address: SocketAddress, syn_data: bytes | None) 
 async def _finish_reported(
     sock: socket.socket, address: SocketAddress, error: int, deadline: float | None
 ) -> None:
-    """Wait for the connection, or for a router to say that there is no way to it."""
+    """Wait for the connection, or for a router's report that the host cannot be reached."""
     while True:
         try:
             await finish_connecting(sock, address, error, deadline)
         except OSError as failure:
-            raise _told(sock) or failure from None
+            raise _reported(sock) or failure from None
         if _connected(sock):
             stop_icmp_errors(sock)
             return
         # Woken by a report. Linux tries on when it comes while the socket is in use; there is no need to.
-        if told := _told(sock):
-            raise told
+        if reported := _reported(sock):
+            raise reported
         if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # the connection is over already
             raise OSError(error, os.strerror(error))
         error = errno.EINPROGRESS
 
 
-def _told(sock: socket.socket) -> OSError | None:
+def _reported(sock: socket.socket) -> OSError | None:
     report = next_icmp_error(sock)
     return None if report is None else report.as_error()
 

@@ -1,4 +1,4 @@
-"""What ICMP says about a socket: the kernel's error queue (ip(7), IP_RECVERR)."""
+"""ICMP errors of a socket, from the kernel's error queue (ip(7), IP_RECVERR)."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ TTL_EXPIRED: Final = frozenset(((FROM_ICMP, 11, 0), (FROM_ICMP6, 3, 0)))  # orig
 class IcmpError(NamedTuple):
     """An ICMP message about a packet of ours, and who sent it."""
 
-    error: int  # as errno says it
+    error: int  # an errno
     origin: int
     type: int
     code: int
@@ -41,7 +41,7 @@ class IcmpError(NamedTuple):
 
 
 def collect_icmp_errors(sock: socket.socket) -> bool:
-    """Have the kernel keep ICMP errors for us; return whether it does."""
+    """Let the kernel queue ICMP errors for the socket; return whether it does."""
     try:
         if SUPPORTED:
             RECEIVE_ERRORS.write(sock, 1)
@@ -51,7 +51,7 @@ def collect_icmp_errors(sock: socket.socket) -> bool:
 
 
 def stop_icmp_errors(sock: socket.socket) -> None:
-    """Have the kernel keep no more of them, and forget those that it kept.
+    """Let the kernel queue no more of them, and drop the queue.
 
     On a connected TCP socket that collects, any ICMP error would end the connection.
     """

@@ -48,7 +48,7 @@ def effective_options(
 def merge_legs(near: Iterable[StackOption], far: Iterable[StackOption]) -> tuple[StackOption, ...]:
     """Return one answer for the options in force on the client's leg and on the remote's.
 
-    Where both legs agree, one option says so for both (§ Stack options: nothing twice).
+    Where both legs agree, one option stands for both (§ Stack options: nothing twice).
     """
     left = list(far)
     merged = []

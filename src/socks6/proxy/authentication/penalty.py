@@ -9,7 +9,7 @@ from socks6.policy.addresses import AddressFacts, examine
 
 LOOPBACK: Final = "loopback"
 
-# The networks that failures of one address count for, and how many times the bound each may have. Whoever has
+# The networks that failures of one address count for, and how many times the bound each may have. A subscriber with
 # one IPv6 address has its /64; many have a /56 or a /48, and one that is shared has more users.
 NETWORKS: Final[dict[int, tuple[tuple[int, int], ...]]] = {
     4: ((32, 1),),
@@ -48,8 +48,8 @@ class FailurePenalties:
     `name_limit` failures for one user's name, or `limit` for any, within `window` seconds cost `penalty` seconds:
     for that name, or for all; then the count begins anew. A source is one IPv4 address or one IPv6 /64; the /56
     and the /48 around it have bounds of their own, two and three times as large. This machine's own addresses and
-    sources without an address are exempt: behind them stand converters and reverse proxies whose users would
-    else lock each other out. A success forgives nothing, or whoever has one account could guess at the others.
+    sources without an address are exempt: converters and reverse proxies connect from there, whose users would
+    otherwise lock each other out. A success forgives nothing, or the owner of one account could guess at the others.
 
     Attempts that are under way are reserved ahead, so that many at once are no more guesses than one after the
     other. The table is bounded; when it is full, what has been quiet for longest is forgotten.
@@ -84,7 +84,7 @@ class FailurePenalties:
         return len(self._records)
 
     def failed(self, source: str, now: float, *, name: bytes | None = None, weight: float = 1) -> None:
-        """Take note that a client at `source` failed to authenticate; `weight` is how much that says."""
+        """Record that a client at `source` failed to authenticate; `weight` is how much that counts."""
         for key, limit in self._keys(source, name):
             record = self._records.get(key)
             if record is None or now - record.since > self._window:

@@ -22,22 +22,22 @@ from socks6.proxy.authentication.hashes import PasswordHash, PlainSecret, encode
 from socks6.proxy.authentication.users_file import check_name, read_users_file
 
 THREADS: Final = 2  # an argon2id check takes 64 MiB and a core for some 50 ms
-QUEUE: Final = 1024  # checks that wait for a thread; more are told that it is busy
+MAX_WAITING_CHECKS: Final = 1024  # checks that wait for a thread; more are refused as busy
 REMEMBERED_SECONDS: Final = 300.0
 REMEMBERED: Final = 4096
 KEY_SIZE: Final = 32
 
 
 class CredentialCache:
-    """Remembers, for a while, which names and passwords were found to belong together.
+    """Remembers, for a while, which names and passwords were found to belong together: a slow hash is paid once.
 
-    What is kept is an HMAC under a key that never leaves this object. The trade-off: someone who can read
-    the memory of this process could try passwords against it quickly, for as long as it is remembered; but
-    he could as well read the passwords themselves when they arrive. In exchange a client that opens fifty
-    connections costs one hash, not fifty, and still comes in while others flood the proxy with guesses.
+    What is kept is an HMAC under a key that never leaves this object. The trade-off: an attacker that can read the
+    memory of this process could try passwords against it quickly, for as long as it is remembered; but it could as
+    well read the passwords themselves when they arrive. In exchange a client that opens fifty connections costs one
+    hash, not fifty, and is still let in while others flood the proxy with guesses.
 
-    A proof says what it was checked against (`against`, the user's hash), and is worth nothing against another:
-    so it outlives a reload that leaves the user's password as it was.
+    An entry holds for the hash that the password was checked against (`against`) alone: so it outlives a reload that
+    leaves the user's password as it was.
     """
 
     def __init__(self, *, seconds: float, size: int) -> None:
@@ -71,7 +71,7 @@ class CredentialCache:
 
 
 class PasswordChecker:
-    """What tables that follow one another share: threads that hash, and proofs."""
+    """What a table hands on to the one that replaces it: threads that hash, and the cache."""
 
     def __init__(self, threads: int, proofs: CredentialCache, clock: Callable[[], float]) -> None:
         self.proofs: Final = proofs
@@ -81,11 +81,11 @@ class PasswordChecker:
         self._free = asyncio.Semaphore(threads)
 
     def remembers(self, proof: bytes | None, hashed: PasswordHash) -> bool:
-        """Return whether a proof was found good of late."""
+        """Return whether a digest was found right lately."""
         return proof is not None and self.proofs.holds(proof, self._clock(), against=hashed)
 
     def remember(self, proof: bytes | None, hashed: PasswordHash) -> None:
-        """Take note of a proof that was found good, unless it is none."""
+        """Keep a digest that was found right, unless it is None."""
         if proof is not None:
             self.proofs.add(proof, self._clock(), against=hashed)
 
@@ -111,7 +111,7 @@ class PasswordChecker:
                 self._finish_later(job, hashed, proof)
 
     def _finish_later(self, job: "Future[bool]", hashed: PasswordHash, proof: bytes | None) -> None:
-        """Free the thread once it is done with a job that nobody waits for any more, and keep what it finds."""
+        """Free the thread once it is done with a job that was given up, and keep what it finds."""
         loop = asyncio.get_running_loop()
 
         def finish() -> None:
@@ -120,7 +120,7 @@ class PasswordChecker:
                 self.remember(proof, hashed)
 
         def done(_: "Future[bool]") -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(finish)
 
         job.add_done_callback(done)
@@ -130,13 +130,12 @@ class UserTable(Authenticator):
     """Verifies names and passwords.
 
     Slow hashes are checked in a few threads of its own, never on the event loop; those who wait are bounded.
-    A pair that was found right passes without a hash for five minutes: `CredentialCache` tells at what price.
-    A table that takes another's place (a reload) goes on with what that one remembers of users whose hashes are
-    the same, and with its threads.
+    A pair that was found right passes without a hash for five minutes: see `CredentialCache` for the price.
+    A table that replaces another (a reload) keeps its threads, and its cache for users whose hashes are the same.
 
     An unknown user is checked against a stand-in, one of the hashes that most users have, so that it takes as
     long as a known one. Where most hashes are slow, a wrong password for one of the quick secrets pays the
-    stand-in too. Only hashes of several slow kinds in one table can still be told from each other.
+    stand-in too. Only hashes of several slow kinds in one table can still be distinguished.
     """
 
     def __init__(
@@ -144,7 +143,7 @@ class UserTable(Authenticator):
         entries: Mapping[str, PasswordHash],
         *,
         threads: int = THREADS,
-        queue: int = QUEUE,
+        queue: int = MAX_WAITING_CHECKS,
         remembered_seconds: float = REMEMBERED_SECONDS,
         remembered: int = REMEMBERED,
         clock: Callable[[], float] = time.monotonic,
@@ -211,7 +210,7 @@ class UserTable(Authenticator):
             self.checker = old.checker
 
     def _find(self, username: bytes) -> tuple[Identity | None, PasswordHash]:
-        """Return a user and its hash; nobody and the stand-in if there is no such user."""
+        """Return a user and its hash; None and the stand-in if there is no such user."""
         try:
             name = username.decode()
         except UnicodeDecodeError:
@@ -229,7 +228,7 @@ class UserTable(Authenticator):
         return right
 
     async def _check(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
-        """Check a slow hash in a thread, unless it has been found right of late. Raises AuthenticationBusy."""
+        """Check a slow hash in a thread, unless it was found right lately. Raises AuthenticationBusy."""
         if self.checker.remembers(proof, hashed):
             return True
         if self._room == 0:
