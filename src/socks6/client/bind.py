@@ -12,8 +12,9 @@ import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
+from functools import partial
 from typing import Final, Protocol
 
 from typing_extensions import override
@@ -383,18 +384,16 @@ class PushBind(_HeldPort):
     """Takes the streams that the proxy opens for peers (the QUIC extension of the older Go implementation, "option 2")."""
 
     def __init__(
-        self, granted: GrantedRequest, streams: "_PushedStreams", stream_id: int | None, backlog: int
+        self, granted: GrantedRequest, backlog: int, stop_routing: Callable[[], Awaitable[None]]
     ) -> None:
         super().__init__(granted, backlog)
-        self._streams = streams
-        self._stream_id = stream_id
-        streams.add(stream_id, self)
+        self._stop_routing = stop_routing
 
     @override
     async def aclose(self) -> None:
         self._closed = True
         try:
-            await self._streams.remove(self._stream_id)
+            await self._stop_routing()
         finally:
             await super().aclose()
 
@@ -403,12 +402,7 @@ class PushBind(_HeldPort):
         if self._closed or len(self._ready) >= min(self.backlog, MAX_READY_PEERS):
             stream.abort()
             return
-        granted = GrantedRequest(
-            conversation=self._first.conversation,
-            stream=stream,
-            authentication=self._first.authentication,
-            reply=reply,
-        )
+        granted = GrantedRequest(conversation=self._first.conversation, stream=stream, reply=reply)
         self._ready.append(self._connected(granted, reply))
         self._changed.set()
 
@@ -418,10 +412,11 @@ class PushedStreamRouter:
 
     def __init__(self, dialect: Dialect, option_table: OptionTable, *, numbered: bool) -> None:
         """`numbered`: every BIND carries a StreamId; else none does."""
-        self.dialect: Final = dialect
-        self.option_table: Final = option_table
+        self._dialect = dialect
+        self._option_table = option_table
         self._numbers: Iterator[int] | None = itertools.count(1) if numbered else None
-        self._connections: dict[MultiplexedConnection, _PushedStreams] = {}
+        self._listeners: dict[MultiplexedConnection, dict[int | None, PushBind]] = {}
+        self._accepting: dict[MultiplexedConnection, asyncio.Task[None]] = {}  # until `_remove`
 
     def next_id(self) -> tuple[StreamId, ...]:
         """Return the option for the next BIND; () where BINDs are not numbered."""
@@ -429,65 +424,48 @@ class PushedStreamRouter:
 
     def open(self, granted: GrantedRequest, connection: MultiplexedConnection, backlog: int) -> PushBind:
         """Return the listener for a BIND that was granted on a connection."""
-        streams = self._connections.get(connection)
-        if streams is None:
-            streams = self._connections[connection] = _PushedStreams(self, connection)
-        return PushBind(granted, streams, _stream_id_of(granted.reply), backlog)
+        stream_id = _stream_id_of(granted.reply)
+        listener = PushBind(granted, backlog, partial(self._remove, connection, stream_id))
+        self._listeners.setdefault(connection, {})[stream_id] = listener
+        connection.allow_peer_streams(True)
+        if connection not in self._accepting:
+            accepting = asyncio.create_task(self._accept(connection), name="socks6 pushed streams")
+            self._accepting[connection] = accepting
+        return listener
 
-    def forget(self, connection: MultiplexedConnection) -> None:
-        """Route nothing for a connection any more. Idempotent."""
-        self._connections.pop(connection, None)
-
-
-class _PushedStreams:
-    """The streams that a proxy opens on one connection."""
-
-    def __init__(self, router: PushedStreamRouter, connection: MultiplexedConnection) -> None:
-        self._router = router
-        self._connection = connection
-        self._listeners: dict[int | None, PushBind] = {}
-        self._running: asyncio.Task[None] | None = None
-
-    def add(self, stream_id: int | None, listener: PushBind) -> None:
-        """Route streams with this id, or without one if it is None, to `listener`."""
-        self._listeners[stream_id] = listener
-        self._connection.allow_peer_streams(True)
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name="socks6 pushed streams")  # until `remove`
-
-    async def remove(self, stream_id: int | None) -> None:
+    async def _remove(self, connection: MultiplexedConnection, stream_id: int | None) -> None:
         """Reset streams with this id from now on. Idempotent."""
-        self._listeners.pop(stream_id, None)
-        if not self._listeners and self._running is not None:
-            running, self._running = self._running, None
-            self._router.forget(self._connection)
-            self._connection.allow_peer_streams(False)  # resets streams that nothing has accepted
-            running.cancel()
-            await asyncio.wait([running])
+        listeners = self._listeners.get(connection, {})
+        listeners.pop(stream_id, None)
+        accepting = None if listeners else self._accepting.pop(connection, None)
+        if accepting is not None:
+            self._listeners.pop(connection, None)
+            connection.allow_peer_streams(False)  # resets streams that nothing has accepted
+            accepting.cancel()
+            await asyncio.wait([accepting])
 
-    async def _run(self) -> None:
+    async def _accept(self, connection: MultiplexedConnection) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
-                    stream = await self._connection.accept()
-                    group.create_task(self._route(stream), name="socks6 pushed stream")
+                    stream = await connection.accept()
+                    group.create_task(self._route(connection, stream), name="socks6 pushed stream")
         except* OSError as errors:
-            self._router.forget(self._connection)
-            for listener in self._listeners.values():
+            for listener in self._listeners.pop(connection, {}).values():
                 listener.fail(ProxyUnreachable(f"the connection to the proxy broke: {errors.exceptions[0]}"))
 
-    async def _route(self, stream: ByteStream) -> None:
+    async def _route(self, connection: MultiplexedConnection, stream: ByteStream) -> None:
         """Give a stream to its listener, by the reply that it begins with."""
         try:
             async with asyncio.timeout(PUSHED_REPLY_SECONDS):
-                reply = await _read_reply(stream, self._router.dialect, self._router.option_table)
+                reply = await _read_reply(stream, self._dialect, self._option_table)
         except (OSError, DecodeError, RemoteProtocolError):  # TimeoutError is one
             stream.abort()
             return
         except BaseException:
             stream.abort()
             raise
-        listener = self._listeners.get(_stream_id_of(reply))
+        listener = self._listeners.get(connection, {}).get(_stream_id_of(reply))
         if listener is None or reply.code != ReplyCode.SUCCEEDED:
             stream.abort()
         else:

@@ -39,7 +39,7 @@ from socks6.message.options import (
     find,
     find_all,
 )
-from socks6.message.replies import AuthenticationReply, OperationReply
+from socks6.message.replies import OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
@@ -77,7 +77,6 @@ class GrantedRequest:
 
     conversation: ClientConversation
     stream: ByteStream
-    authentication: AuthenticationReply
     reply: OperationReply
     lease: SessionLease | None = None
 
@@ -291,7 +290,6 @@ class Requester:
         return GrantedRequest(
             conversation=conversation,
             stream=stream,
-            authentication=verdict.reply,
             reply=reply,
             lease=state.lease,
         )

@@ -258,7 +258,7 @@ class _ProtocolHandover(asyncio.Protocol):
         self._early = bytearray()  # from uvloop, which may read on for a turn or two after pause_reading()
         self._ended = False
         self._lost = False
-        self._heir: asyncio.BaseProtocol | None = None
+        self._protocol: asyncio.BaseProtocol | None = None
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -276,14 +276,14 @@ class _ProtocolHandover(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        if self._heir is not None:  # it was on its way when the protocol took over
-            self._heir.connection_lost(exc)
+        if self._protocol is not None:  # it was on its way when the protocol took over
+            self._protocol.connection_lost(exc)
 
     def give(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
         """Give the transport to its user's protocol, without a wait. Raises OSError if it was lost already."""
         if self._lost:
             raise ConnectionResetError("the connection was lost before it was handed over")
-        self._heir = protocol
+        self._protocol = protocol
         transport.set_protocol(protocol)
         transport.resume_reading()
         try:
@@ -332,7 +332,7 @@ async def _wrap(
     server_side: bool,
 ) -> tuple[asyncio.Transport, ProtocolT]:
     loop = asyncio.get_running_loop()
-    newcomer = _ProtocolHandover(secured=bool(ssl))
+    handover = _ProtocolHandover(secured=bool(ssl))
     try:
         raw.setblocking(False)
         protocol = protocol_factory()  # a caller's code, which may raise anything
@@ -342,10 +342,10 @@ async def _wrap(
     try:
         if server_side:
             context = ssl if isinstance(ssl, tls.SSLContext) else None
-            transport, _ = await loop.connect_accepted_socket(lambda: newcomer, raw, ssl=context)
+            transport, _ = await loop.connect_accepted_socket(lambda: handover, raw, ssl=context)
         else:
             transport, _ = await loop.create_connection(
-                lambda: newcomer, sock=raw, ssl=ssl, server_hostname=server_hostname
+                lambda: handover, sock=raw, ssl=ssl, server_hostname=server_hostname
             )
     except (OSError, asyncio.CancelledError):  # the descriptor was the transport's by then, which closes it
         _detach(raw, loop)
@@ -355,7 +355,7 @@ async def _wrap(
         raise
     _detach(raw, loop)
     try:
-        newcomer.give(transport, protocol)
+        handover.give(transport, protocol)
     except BaseException:
         transport.abort()
         raise
