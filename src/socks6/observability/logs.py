@@ -26,7 +26,6 @@ from socks6.telemetry import (
     LimitReached,
     Listening,
     Observer,
-    Reloaded,
     SourcePenalized,
     Stopping,
     UnexpectedError,
@@ -45,7 +44,6 @@ LINES: Final[Mapping[type[Event], tuple[int, str]]] = {
     DtlsUnavailable: (logging.WARNING, "no datagrams over UDP"),
     AcceptPaused: (logging.WARNING, "accept paused"),
     UnexpectedError: (logging.ERROR, "unexpected error"),
-    Reloaded: (logging.INFO, "reloaded"),
     Stopping: (logging.INFO, "stopping"),
 }
 WORDS_FOR_ENDING: Final = {
