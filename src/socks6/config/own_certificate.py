@@ -52,7 +52,7 @@ def with_certificate(config: ServerConfig, environment: Mapping[str, str]) -> tu
     """
     tls = config.settings.tls
     encrypted = [url for url in config.listen if url.is_encrypted]
-    if all(url.tls.over(tls).certificate is not None for url in encrypted):
+    if all(url.tls.merged_over(tls).certificate is not None for url in encrypted):
         return config, "", False
     certificate, key = own_certificate(environment)
     own = TlsParameters(certificate=str(certificate), key=str(key))
@@ -71,5 +71,5 @@ def with_certificate(config: ServerConfig, environment: Mapping[str, str]) -> tu
         raise ConfigurationError(
             f"cannot make a certificate, {place}: {error.strerror}: name one (--tls-cert, cert=)"
         ) from error
-    settings = dataclasses.replace(config.settings, tls=tls.over(own))
+    settings = dataclasses.replace(config.settings, tls=tls.merged_over(own))
     return dataclasses.replace(config, settings=settings), str(certificate), made

@@ -321,7 +321,7 @@ class Server:
     def _tls_of(self, address: ProxyUrl) -> TlsParameters:
         """Return the TLS parameters of a listener; those of others are the defaults."""
         encrypted = self._transports[address.transport].encrypted
-        return address.tls.over(self._worker.settings.tls) if encrypted else TLS_DEFAULTS
+        return address.tls.merged_over(self._worker.settings.tls) if encrypted else TLS_DEFAULTS
 
     def _opener(self, address: ProxyUrl) -> OpenAddress:
         """Return what listens at an address. Raises ConfigurationError, also for files that cannot be used."""

@@ -22,7 +22,7 @@ import ssl
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from socks6.errors import ConfigurationError, DecodeError
+from socks6.errors import CertificateRefused, ConfigurationError, DecodeError
 from socks6.net.encryption.contexts import TlsParameters, client_context, words_for_certificate
 
 if TYPE_CHECKING:
@@ -151,6 +151,12 @@ def is_pinned(certificate: bytes, pins: Iterable[bytes]) -> bool:
     except DecodeError:
         return False
     return any(hmac.compare_digest(found, pin) for pin in pins)  # which of them matches is no secret
+
+
+def check_pin(certificate: bytes, pins: tuple[bytes, ...]) -> None:
+    """Raise CertificateRefused if there are pins, and none of them is the certificate's."""
+    if pins and not is_pinned(certificate, pins):
+        raise CertificateRefused("the proxy's key is not the one of the pin: another server, or a new key")
 
 
 class _Elements:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -53,7 +53,7 @@ class TlsParameters:
     alpn_optional: bool = False  # a client's: a proxy over TLS need not say that it speaks SOCKS 6
     insecure: bool = False  # knows the proxy by nothing at all
 
-    def over(self, others: "TlsParameters") -> "TlsParameters":
+    def merged_over(self, others: "TlsParameters") -> "TlsParameters":
         """Return what holds when this goes before `others`; a key always comes with its certificate."""
         parameters = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name))}
         if "certificate" in parameters:
@@ -156,7 +156,7 @@ def client_context(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif parameters.ca is not None:
-        with _blaming(parameters.ca):
+        with _naming_file(parameters.ca):
             context.load_verify_locations(cafile=parameters.ca)
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
@@ -191,7 +191,7 @@ def _load_files(context: ssl.SSLContext, parameters: TlsParameters) -> None:
     if parameters.certificate is not None:
         _load_certificate(context, parameters.certificate, parameters.key)
     if parameters.client_ca is not None:
-        with _blaming(parameters.client_ca):
+        with _naming_file(parameters.client_ca):
             context.load_verify_locations(cafile=parameters.client_ca)
 
 
@@ -217,7 +217,7 @@ class ReloadingContext(Generic[ContextT]):
         self._clock = clock
         self._files = tuple(filter(None, (parameters.certificate, parameters.key, parameters.client_ca)))
         self._looked = clock()
-        self._stamps = _stamps(self._files)
+        self._stamps = tuple(map(_stamp, self._files))
         self._fault = ""  # why the files could not be used when they were looked at last
         self._context = make(parameters)
 
@@ -227,7 +227,7 @@ class ReloadingContext(Generic[ContextT]):
         if now - self._looked < LOOK_SECONDS:
             return self._context
         self._looked = now
-        stamps = _stamps(self._files)
+        stamps = tuple(map(_stamp, self._files))
         changed, self._stamps = stamps != self._stamps, stamps
         if changed or self._fault:  # also where descriptors were short, say: the files need not change again
             fault = ""
@@ -241,14 +241,7 @@ class ReloadingContext(Generic[ContextT]):
         return self._context
 
 
-Stamp: TypeAlias = tuple[int, int, int] | None
-
-
-def _stamps(files: Iterable[str]) -> tuple[Stamp, ...]:
-    return tuple(map(_stamp, files))
-
-
-def _stamp(path: str) -> Stamp:
+def _stamp(path: str) -> tuple[int, int, int] | None:
     """Return what changes when a file does, also one that is replaced by renaming; None if there is none."""
     try:
         found = os.stat(path)
@@ -261,12 +254,12 @@ def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None
     def no_password() -> str:  # OpenSSL would ask on the terminal
         raise ConfigurationError(f"{key or certificate}: the key is encrypted: decrypt it first")
 
-    with _blaming(certificate if key is None else f"{certificate}, {key}"):
+    with _naming_file(certificate if key is None else f"{certificate}, {key}"):
         context.load_cert_chain(certificate, key, password=no_password)
 
 
 @contextmanager
-def _blaming(path: str) -> Iterator[None]:
+def _naming_file(path: str) -> Iterator[None]:
     """Name the file in errors of `ssl`."""
     try:
         yield

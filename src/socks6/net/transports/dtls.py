@@ -15,7 +15,7 @@ from OpenSSL import SSL
 
 from socks6.errors import CertificateRefused, DecodeError, TlsFailed
 from socks6.message.buffer import Reader
-from socks6.net.encryption.certificates import details_of, is_for_host, is_pinned, name_fault, user_of
+from socks6.net.encryption.certificates import check_pin, details_of, is_for_host, name_fault, user_of
 from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.transports.dtls_contexts import failure_of
 
@@ -201,10 +201,7 @@ class DtlsConversation:
             raise CertificateRefused("the proxy has no certificate")
         if not parameters.skips_verification and not is_for_host(details_of(certificate), host):
             raise CertificateRefused(f"the certificate does not hold: {name_fault(host)}")
-        if parameters.pins and not is_pinned(certificate.public_bytes(Encoding.DER), parameters.pins):
-            raise CertificateRefused(
-                "the proxy's key is not the one of the pin: another server, or a new key"
-            )
+        check_pin(certificate.public_bytes(Encoding.DER), parameters.pins)
 
     # Datagrams.
 

@@ -15,12 +15,12 @@ from typing import Final, Protocol
 
 from typing_extensions import override
 
-from socks6.errors import CertificateRefused, DecodeError, LocalProtocolError, TlsFailed
+from socks6.errors import DecodeError, LocalProtocolError, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.message.buffer import Reader
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
-from socks6.net.encryption.certificates import is_pinned, user_of
+from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import (
     ALPN,
     TLS_DEFAULTS,
@@ -650,9 +650,6 @@ class TlsConnector(Connector):
         return stream
 
     def _check(self, session: TlsSession) -> None:
-        if self._parameters.pins and not is_pinned(session.certificate, self._parameters.pins):
-            raise CertificateRefused(
-                "the proxy's key is not the one of the pin: another server, or a new key"
-            )
+        check_pin(session.certificate, self._parameters.pins)
         if self._alpn and self._requires_alpn and session.protocol != self._alpn:
             raise TlsFailed(f"there is TLS, but no {self._alpn} (ALPN)")

@@ -29,14 +29,14 @@ def test_tls_1_3_is_the_least_unless_told() -> None:
 
 def test_what_is_said_goes_before_the_rest() -> None:
     below = TlsParameters(certificate="below.pem", client_ca="ca.pem", min_version="1.2")
-    said = TlsParameters(min_version="1.3").over(below)
+    said = TlsParameters(min_version="1.3").merged_over(below)
     assert said == TlsParameters(certificate="below.pem", client_ca="ca.pem", min_version="1.3")
 
 
 def test_a_key_goes_with_its_certificate() -> None:
     below = TlsParameters(certificate="below.pem", key="below.key")
-    assert TlsParameters(certificate="both.pem").over(below) == TlsParameters(certificate="both.pem")
-    assert TLS_DEFAULTS.over(below) == below
+    assert TlsParameters(certificate="both.pem").merged_over(below) == TlsParameters(certificate="both.pem")
+    assert TLS_DEFAULTS.merged_over(below) == below
 
 
 def error(reason: str | None, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:

@@ -19,7 +19,7 @@ from socks6.message.address import without_trailing_dot
 from socks6.net.datagrams.poller import FAILED, DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
 from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, SOCKET_BUFFER_BYTES
-from socks6.net.encryption.certificates import ServerVerifier, is_pinned
+from socks6.net.encryption.certificates import ServerVerifier, check_pin
 from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.network_changes import NetworkChanges
 from socks6.net.sockets import SocketAddress, endpoint
@@ -126,13 +126,11 @@ class ClientSocket:
 
     def _count_probes(self) -> None:
         """Move to another socket after unanswered probes."""
-        unanswered_probes = self._connection.engine.unanswered_probes if self._connection is not None else 0
-        if unanswered_probes < PROBES_BEFORE_MOVING[0]:
+        unanswered = self._connection.engine.unanswered_probes if self._connection is not None else 0
+        tried = self._sockets_for_probes
+        if unanswered < PROBES_BEFORE_MOVING[0]:
             self._sockets_for_probes = 0
-        elif (
-            self._sockets_for_probes < len(PROBES_BEFORE_MOVING)
-            and unanswered_probes >= PROBES_BEFORE_MOVING[self._sockets_for_probes]
-        ):
+        elif tried < len(PROBES_BEFORE_MOVING) and unanswered >= PROBES_BEFORE_MOVING[tried]:
             self._sockets_for_probes += 1
             self._loop.call_soon(self._replace)
 
@@ -148,9 +146,7 @@ class ClientSocket:
     def _move(self, sock: socket.socket) -> None:
         """Go on with another socket."""
         connection = self._connection
-        if (
-            connection is None or connection.handshake is None
-        ):  # RFC 9000 §9: not before the handshake is confirmed
+        if connection is None or connection.handshake is None:  # RFC 9000 §9: only once it is confirmed
             sock.close()
             if connection is not None:
                 connection.fail_unreachable(NETWORK_CHANGED)
@@ -329,10 +325,10 @@ class QuicConnector:
             return None
         if fault := self._verifier.fault(engine.certificate, engine.issuers):
             return CertificateRefused(f"the certificate does not hold: {fault}")
-        if self._parameters.pins and not is_pinned(engine.certificate, self._parameters.pins):
-            return CertificateRefused(
-                "the proxy's key is not the one of the pin: another server, or a new key"
-            )
+        try:
+            check_pin(engine.certificate, self._parameters.pins)
+        except CertificateRefused as error:
+            return error
         return None
 
     def _keep(self, ticket: Ticket) -> None:

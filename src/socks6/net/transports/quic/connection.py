@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from socks6.errors import LocalProtocolError
@@ -333,38 +333,6 @@ def _wake(waiter: "asyncio.Future[None] | None") -> None:
         waiter.set_result(None)
 
 
-class StallMonitor:
-    """Gives such streams up after a while, those with most unread first, until the others can go on.
-
-    A connection's only stream is left alone: it holds up no other, as with TCP. Libraries with credit by stream never
-    stall (`QuicEngine.stalled`).
-    """
-
-    def __init__(self, engine: QuicEngine) -> None:
-        self._engine = engine
-        self._since: float | None = None
-
-    def look(self, streams: Collection[QuicStream], now: float) -> float | None:
-        """Do what is due; return when to look again, None for when something happens."""
-        if not self._engine.stalled:
-            self._since = None
-            return None
-        if self._since is None:
-            self._since = now
-        if now < self._since + STALL_SECONDS or len(streams) == 1:
-            return self._since + STALL_SECONDS if len(streams) > 1 else None
-        self._since = None
-        left = sum(stream.unread for stream in streams) - MAX_UNREAD_BYTES // 2
-        for stream in sorted(streams, key=lambda stream: -stream.unread):
-            if left <= 0:
-                break
-            left -= stream.unread
-            stream.reset_by_peer()
-            with contextlib.suppress(ConnectionError):  # just now it was over
-                self._engine.stop(stream.id, ABORTED_CODE)
-        return None
-
-
 class QuicConnection:
     """A connection; `MultiplexedConnection` says what it gives.
 
@@ -397,7 +365,7 @@ class QuicConnection:
         self._doubters: set[Callable[[], None]] = set()
         self._unused_by: float | None = None
         self._openers = Condition()  # waiters for the peer to allow a stream
-        self._stalls = StallMonitor(engine)
+        self._stalled_since: float | None = None
         self._look_at: float | None = None
         self.handshake: HandshakeDone | None = None
         self.over: OSError | None = None
@@ -419,11 +387,6 @@ class QuicConnection:
     def remote(self) -> Endpoint:
         """The peer's end, wherever it has moved to."""
         return endpoint(self._pump.remote)
-
-    @property
-    def remote_address(self) -> SocketAddress:
-        """The same, as the kernel has it."""
-        return self._pump.remote
 
     @property
     def carrier_socket(self) -> socket.socket:
@@ -546,11 +509,6 @@ class QuicConnection:
         while self._frames.size > HALF_QUEUED_BYTES or self.over is not None:
             self._check_open()
             await self._frame_room.wait()
-
-    @property
-    def frames_dropped(self) -> int:
-        """How many DATAGRAM frames were dropped here for want of room, or being too long."""
-        return self._frames.dropped
 
     # Its end.
 
@@ -705,7 +663,7 @@ class QuicConnection:
         if self.over is None:
             self._voice_doubts()
             self._wake_senders(now)
-            self._look_at = self._stalls.look(self._streams.values(), now)
+            self._look_at = self._reset_stalled(now)
             self._close_if_unused(now)
             self._end_if_gone(now)
 
@@ -732,6 +690,30 @@ class QuicConnection:
                 self._streams[stream_id].writable()
             elif unsent != before:
                 self._full[stream_id] = (unsent, now)
+
+    def _reset_stalled(self, now: float) -> float | None:
+        """Reset unread streams that hold up others for long, those with most first; return when to look again.
+
+        A connection's only stream is left alone: it holds up no other, as with TCP. Libraries with credit by stream never
+        stall (`QuicEngine.stalled`).
+        """
+        if not self.engine.stalled:
+            self._stalled_since = None
+            return None
+        if self._stalled_since is None:
+            self._stalled_since = now
+        if now < self._stalled_since + STALL_SECONDS or len(self._streams) == 1:
+            return self._stalled_since + STALL_SECONDS if len(self._streams) > 1 else None
+        self._stalled_since = None
+        left = sum(stream.unread for stream in self._streams.values()) - MAX_UNREAD_BYTES // 2
+        for stream in sorted(self._streams.values(), key=lambda stream: -stream.unread):
+            if left <= 0:
+                break
+            left -= stream.unread
+            stream.reset_by_peer()
+            with contextlib.suppress(ConnectionError):  # just now it was over
+                self.engine.stop(stream.id, ABORTED_CODE)
+        return None
 
     def _close_if_unused(self, now: float) -> None:
         if not self._quiet and self._unused_by is None:

@@ -130,7 +130,7 @@ def test_a_frame_that_is_too_long_is_dropped_and_kills_nobody(run: Run, client: 
         async with joined(client, server) as (near, far):
             for one, other in ((near, far), (far, near)):
                 assert not one.send_frame(bytes(one.largest_frame + 1))
-                assert one.frames_dropped == 1
+                assert one._frames.dropped == 1
                 await opened(one, other)
 
     run(main())
@@ -146,7 +146,7 @@ def test_of_too_many_frames_the_oldest_are_dropped(run: Run, library: str) -> No
             count = 4 * MAX_QUEUED_BYTES // size
             for number in range(count):
                 near.send_frame(number.to_bytes(4, "big") * (size // 4))
-            assert near.frames_dropped >= count - MAX_QUEUED_BYTES // size - 1
+            assert near._frames.dropped >= count - MAX_QUEUED_BYTES // size - 1
             await near.wait_frame_room()
             while not sink.data or int.from_bytes(sink.data[-1][:4], "big") < count - 1:
                 await sink.came.wait()
@@ -315,7 +315,7 @@ def test_a_client_may_move(run: Run, client: str, server: str) -> None:
             packet_transport = near._packet_transport
             moved = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             moved.setblocking(False)
-            moved.connect(near.remote_address)
+            moved.connect(near._pump.remote)
             old = near.carrier_socket
             _swap(packet_transport, moved)
             try:
