@@ -96,7 +96,9 @@ class SocketStream:
         return Protection.MACHINE if self._socket.family == socket.AF_UNIX else Protection.CLEAR
 
     def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
-        return next((part for part in (self._socket, self) if isinstance(part, kind)), None)
+        if isinstance(self._socket, kind):
+            return self._socket
+        return self if isinstance(self, kind) else None
 
     @property
     def raw_socket(self) -> socket.socket:

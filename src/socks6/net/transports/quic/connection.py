@@ -109,7 +109,10 @@ class QuicStream:
         self._unwanted = False  # what comes is dropped
 
     def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
-        return next((part for part in (self, Substream(self.connection)) if isinstance(part, kind)), None)
+        substream = Substream(self.connection)
+        if isinstance(substream, kind):
+            return substream
+        return self if isinstance(self, kind) else None
 
     @property
     def local(self) -> Endpoint:
