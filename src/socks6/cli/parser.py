@@ -103,7 +103,7 @@ class _Version(argparse.Action):
 
 
 def _add_serving_flags(parser: argparse.ArgumentParser, usage: str, listen: str) -> None:
-    from socks6.cli.load import add_setting_flags  # noqa: PLC0415 - the settings take 0.1 s
+    from socks6.cli.load import add_setting_flags  # noqa: PLC0415 - what the settings stand in takes time
 
     parser.usage = usage
     add_setting_flags(parser, listen=listen)
