@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from socks6.client.association import Association
     from socks6.client.association_factory import UdpPathChoice
-    from socks6.client.bind import BindListener
-    from socks6.client.bind_server import BindServer, ConnectedCallback
+    from socks6.client.bind import BindListener, BindServer, ConnectedCallback
     from socks6.client.client import Client, Timeout
     from socks6.client.connector import DialFunction
     from socks6.client.datagram_transport import ProxiedDatagramTransport
@@ -110,8 +109,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
 _MODULES: Final = {
     "socks6.client.association": "Association",
     "socks6.client.association_factory": "UdpPathChoice",
-    "socks6.client.bind": "BindListener",
-    "socks6.client.bind_server": "BindServer ConnectedCallback",
+    "socks6.client.bind": "BindListener BindServer ConnectedCallback",
     "socks6.client.client": "Client Timeout",
     "socks6.client.connector": "DialFunction",
     "socks6.client.datagram_transport": "ProxiedDatagramTransport",

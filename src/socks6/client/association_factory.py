@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from socks6.client.association import Association
 from socks6.client.paths import StreamPath, UdpPath, socket_beside
 from socks6.client.quic_path import DatagramDemux
-from socks6.client.requester import GrantedRequest, error_for
+from socks6.client.requester import GrantedRequest, RequestFunction, error_for
 from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, AssociationMessage
@@ -38,9 +38,6 @@ LATER_WAIT: Final = 3.0
 HANDSHAKE_SECONDS: Final = 4.0  # what DTLS gets before "auto" takes the stream: a flight may be lost
 BLOCKED_SECONDS: Final = 300.0  # for so long "auto" takes the stream at once, where UDP did not get through
 END_SECONDS: Final = 2.0  # what the proxy gets to end an association that was not confirmed
-
-
-RequestFunction: TypeAlias = Callable[[Request], Awaitable[GrantedRequest]]
 
 
 class AssociationFactory:

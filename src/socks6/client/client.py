@@ -14,8 +14,14 @@ from typing_extensions import override
 
 from socks6.client.association import Association
 from socks6.client.association_factory import AssociationFactory, UdpPathChoice
-from socks6.client.bind import BindListener, PushedStreamRouter, open_listener
-from socks6.client.bind_server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
+from socks6.client.bind import (
+    DEFAULT_BACKLOG,
+    BindListener,
+    BindServer,
+    ConnectedCallback,
+    PushedStreamRouter,
+    open_listener,
+)
 from socks6.client.connector import DialFunction, ProxyConnector
 from socks6.client.datagram_transport import ProxiedDatagramTransport
 from socks6.client.options import Options, StackOptions, flatten, for_datagrams, with_defaults

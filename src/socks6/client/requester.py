@@ -7,9 +7,9 @@ decides about credentials, session and token; `ProxyConnector` opens the stream.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from socks6.client.connector import ProxyConnector
 from socks6.client.session import ClientSession, RefusalReason, RequestSessionState, SessionLease
@@ -92,6 +92,15 @@ class GrantedRequest:
         self.stream.abort()
         if self.lease is not None:
             self.lease.release()
+
+
+class RequestFunction(Protocol):
+    """Makes a request of the proxy on a stream of its own; see `Requester.request`."""
+
+    def __call__(
+        self, request: Request, *, needs_session: bool = False, within: GrantedRequest | None = None
+    ) -> Awaitable[GrantedRequest]:
+        """Return it granted. Raises Socks6Error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
