@@ -270,7 +270,7 @@ class Resolver:
         self._lookups[lookup.name] = lookup
         self._running.take(holder)
         for waiter in lookup.waiters:
-            if waiter.limit is not None:
+            if waiter.limit is not None and not waiter.limit.expired():  # it may end in this very turn
                 waiter.limit.reschedule(lookup.started + self._timeout)
             self._unqueue(waiter)
         self._threads.give(_Job(lookup, self._back, self._notice))
