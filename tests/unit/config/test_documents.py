@@ -117,7 +117,7 @@ def test_a_new_setting_has_a_key_and_errors(tmp_path: Path) -> None:
 def test_a_new_setting_is_in_the_documents_and_has_a_reload_class() -> None:
     assert "\n# greetings a second\n#greetings = 5\n" in example_file(Extended)
     assert (
-        "| `limits.greetings` ↻ | `--limits-greetings` | 0 to 9 | 5 | greetings a second |"
+        "| `limits.greetings` ↻ | `--limits-greetings` | 0 to 9 | `5` | greetings a second |"
         in reference_page(Extended)
     )
     limits = json.loads(schema_text(Extended))["properties"]["limits"]["properties"]
