@@ -147,10 +147,14 @@ class QuicClientPort(FrameSink):
     def __init__(self, connection: MultiplexedConnection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self.sock: Final = connection.carrier_socket
         self.forwarder: Final = PythonForwarder()
         self._path = QuicClientPath(connection)
         connection.set_frame_sink(self)
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket under the connection."""
+        return self._connection.carrier_socket
 
     def close(self) -> None:
         """See `ClientPort.close`."""
