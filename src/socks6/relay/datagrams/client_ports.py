@@ -112,9 +112,13 @@ class QuicClientPath:
     local: Final = b""  # the connection knows
 
     def __init__(self, connection: MultiplexedConnection) -> None:
-        self.port: Final = connection.carrier_socket
         self._connection = connection
         self._lost: dict[Callable[[str], None], None] = {}
+
+    @property
+    def port(self) -> socket.socket:
+        """The socket under the connection."""
+        return self._connection.carrier_socket
 
     @property
     def source(self) -> SocketAddress:
