@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.direct import DirectOutbound
+from socks6.net.eager import EagerTaskGroup
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import listen_tcp
 from socks6.relay.streams import RelayResult, RelaySettings, StreamRelay
@@ -61,7 +62,7 @@ async def forwarding(target: int, settings: RelaySettings | None = None) -> Asyn
         forwarder.results.append(await plane.relay(stream, connection.stream))
 
     async def serve() -> None:
-        async with asyncio.TaskGroup() as clients:
+        async with EagerTaskGroup() as clients:
             await accept_streams(
                 listener, forward, limits=ConnectionLimits(), observer=EventHub([Teller()]), group=clients
             )

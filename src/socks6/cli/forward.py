@@ -14,6 +14,7 @@ from socks6.cli.forward_udp import UdpPortForwarder
 from socks6.client.client import Client
 from socks6.errors import Socks6Error
 from socks6.net.accept import ConnectionLimits, accept_streams
+from socks6.net.eager import EagerTaskGroup
 from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.observability.logs import LogObserver
@@ -69,20 +70,27 @@ class StreamForwarder:
         listeners = await listen_tcp(local.host, local.port)
         relay = StreamRelay(RelaySettings(idle_timeout=self._idle))
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as group, EagerTaskGroup() as clients:
                 for listener in listeners:
-                    group.create_task(self._accept(listener, relay, group))
+                    group.create_task(self._accept(listener, relay, clients))
                     listening(listener.local)
         finally:
             for listener in listeners:
                 await listener.aclose()
             relay.close()
 
-    async def _accept(self, listener: Listener, relay: StreamRelay, group: asyncio.TaskGroup) -> None:
+    async def _accept(self, listener: Listener, relay: StreamRelay, group: EagerTaskGroup) -> None:
         async def forward(stream: ByteStream) -> None:
             await self._forward(stream, relay)
 
-        await accept_streams(listener, forward, limits=self._limits, observer=self._events, group=group)
+        await accept_streams(
+            listener,
+            forward,
+            limits=self._limits,
+            observer=self._events,
+            group=group,
+            poller=relay.shared_poller(),
+        )
 
     async def _forward(self, stream: ByteStream, relay: StreamRelay) -> None:
         try:

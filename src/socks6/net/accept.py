@@ -5,12 +5,18 @@ import contextlib
 import errno
 import itertools
 import socket
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from socks6.net.eager import EagerTaskGroup
 from socks6.net.eviction import MAPPED, ClientsByNetwork
+from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import AcceptPaused, LimitReached, Observer, UnexpectedError
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
 
 ACCEPTS_PER_TURN: Final = 64  # accepted in one go, before those accepted get their turn
 SHORTAGE_PAUSE_SECONDS: Final = 1.0
@@ -184,25 +190,19 @@ async def accept_streams(
     *,
     limits: ConnectionLimits,
     observer: Observer,
-    group: asyncio.TaskGroup,
+    group: EagerTaskGroup,
+    poller: "Poller | None" = None,
     pause: float = SHORTAGE_PAUSE_SECONDS,
 ) -> None:
-    """Run `handler` for each stream that arrives, in a task of `group`, until the listener is closed.
+    """Run `handler` for each stream that arrives, in an eager task of `group`, until the listener is closed.
 
-    Whoever learns that a stream's client is known tells `limits.mark_known`, which has the stream as its key.
+    When it is known who a stream's client is, `limits.mark_known` is to be called with the stream as its key.
 
-    A handler's exception goes to the observer and ends its stream, nothing else. Out of descriptors or
+    The streams wait for bytes by `poller`, if there is one. A handler's exception goes to the observer and ends its stream, nothing else. Out of descriptors or
     memory, accepting pauses until a connection ends, or for `pause` seconds.
     """
-    entrance = _Acceptor(listener, handler, limits, observer, group)
-    while True:
-        try:
-            await listener.wait_readable()
-            entrance.accept_batch()
-        except OSError as error:
-            if error.errno in CLOSED_ERRORS:
-                return
-            await entrance.pause(error, pause)
+    async with EagerTaskGroup() as accepting:
+        accepting.start(_Acceptor(listener, handler, limits, observer, group, poller).run(pause))
 
 
 class _UnknownClient(NamedTuple):
@@ -216,21 +216,34 @@ class _UnknownClient(NamedTuple):
 class _Acceptor:
     """What one accept loop works with."""
 
-    __slots__ = ("_group", "_handler", "_limits", "_listener", "_observer")
+    __slots__ = ("_group", "_handler", "_limits", "_listener", "_observer", "_poller")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - as `accept_streams`
         self,
         listener: Listener,
         handler: Handler,
         limits: ConnectionLimits,
         observer: Observer,
-        group: asyncio.TaskGroup,
+        group: EagerTaskGroup,
+        poller: "Poller | None",
     ) -> None:
         self._listener = listener
         self._handler = handler
         self._limits = limits
         self._observer = observer
         self._group = group
+        self._poller = poller
+
+    async def run(self, pause: float) -> None:
+        """Accept until the listener is closed."""
+        while True:
+            try:
+                await self._listener.wait_readable()
+                self.accept_batch()
+            except OSError as error:
+                if error.errno in CLOSED_ERRORS:
+                    return
+                await self.pause(error, pause)
 
     def accept_batch(self) -> None:
         """Accept what has arrived, up to a limit. Raises OSError when there is no way to accept more."""
@@ -261,30 +274,15 @@ class _Acceptor:
             self._observer.observe(LimitReached(source=source, reason=refusal))
             stream.abort()
             return
-        guest = _AcceptedConnection(stream, source, self._limits)
-        task = self._group.create_task(guest.serve(self._handler, self._observer))
-        task.add_done_callback(guest.gone)
+        if self._poller is not None and (raw := stream.attribute(SocketStream)) is not None:
+            raw.poll_with(self._poller)
+        self._group.start(self._serve(stream, source))
 
-
-class _AcceptedConnection:
-    """One stream that was let in."""
-
-    __slots__ = ("_limits", "_source", "_stream")
-
-    def __init__(self, stream: ByteStream, source: str, limits: ConnectionLimits) -> None:
-        self._stream = stream
-        self._source = source
-        self._limits = limits
-
-    async def serve(self, handler: Handler, observer: Observer) -> None:
+    async def _serve(self, stream: ByteStream, source: str) -> None:
         try:
-            await handler(self._stream)
+            await self._handler(stream)
         except Exception as error:  # noqa: BLE001 - the edge of a connection: its fault stays its own
-            observer.observe(
-                UnexpectedError(where=f"serving {self._source or 'a local client'}", error=error)
-            )
-
-    def gone(self, _: asyncio.Task[None]) -> None:
-        """Clean up, also after a task that was cancelled before it began."""
-        self._stream.abort()
-        self._limits.release(self._stream)
+            self._observer.observe(UnexpectedError(where=f"serving {source or 'a local client'}", error=error))
+        finally:
+            stream.abort()
+            self._limits.release(stream)

@@ -62,6 +62,11 @@ class Poller:
             self._epoll.modify(fd, INTEREST)
         self._handlers[fd] = handler
 
+    def ensure(self, fd: int, handler: EventHandler) -> None:
+        """Report to `handler` from now on, as `add` does, unless it is so already. Raises OSError."""
+        if self._handlers.get(fd) is not handler:
+            self.add(fd, handler)
+
     def remove(self, fd: int, handler: EventHandler) -> None:
         """Report nothing more of `fd`; to be called before `fd` is closed. Idempotent."""
         if self._handlers.get(fd) is handler:  # else `fd` was closed, and its number is in use again

@@ -14,6 +14,7 @@ from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
+from socks6.net.eager import EagerTaskGroup
 from socks6.net.resolve import literal_address
 from socks6.net.sockets import endpoint
 from socks6.net.stream import Endpoint, Listener, MultiplexedConnection
@@ -235,8 +236,8 @@ class Server:
     async def _run(self) -> None:
         """Accept until told to stop, then drain."""
         try:
-            async with asyncio.TaskGroup() as clients:
-                await self._accept_until_stopped(clients)
+            async with asyncio.TaskGroup() as clients, EagerTaskGroup() as eager_clients:
+                await self._accept_until_stopped(clients, eager_clients)
                 await self._close_listeners()
                 self._worker.events.observe(Stopping(connections=self._limits.count))
                 drained = await self._drained()
@@ -249,7 +250,7 @@ class Server:
         await self._worker.aclose()
         self._stopped.set()
 
-    async def _accept_until_stopped(self, clients: asyncio.TaskGroup) -> None:
+    async def _accept_until_stopped(self, clients: asyncio.TaskGroup, eager_clients: EagerTaskGroup) -> None:
         async with asyncio.TaskGroup() as acceptors:
             tasks = [
                 acceptors.create_task(
@@ -263,7 +264,8 @@ class Server:
                         ),
                         limits=self._limits,
                         observer=self._worker.events,
-                        group=clients,
+                        group=eager_clients,
+                        poller=self._worker.relay.shared_poller(),
                     ),
                     name=f"accept {place.listener.url}",
                 )

@@ -69,7 +69,7 @@ class ServerWorker(ProxyContext):
             local_addresses=local_addresses,
         )
         self._inbounds: Final = inbounds or standard_inbounds(self.settings, option_table)
-        self._relay: Final = StreamRelay(self.settings.relay)
+        self.relay: Final = StreamRelay(self.settings.relay)
         self._ids: Final = itertools.count(1)
         self._quic_connections: Final[set[QuicConnectionContext]] = set()
 
@@ -141,7 +141,7 @@ class ServerWorker(ProxyContext):
         """Free what the connections share; to be called when none runs any more. Idempotent."""
         if self.sessions is not None:
             self.sessions.close()
-        self._relay.close()
+        self.relay.close()
         self.close_datagrams()
         self.local_addresses.close()
         await self.outbound.aclose()
@@ -184,7 +184,7 @@ class ServerWorker(ProxyContext):
             else:
                 initial_data = tunnel.take_initial_data()
                 connection.relayed(
-                    await self._relay.relay(
+                    await self.relay.relay(
                         stream, tunnel.remote, first=initial_data, on_joined=connection.relaying
                     )
                 )

@@ -8,6 +8,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from socks6.net.eager import Signal
 from socks6.net.poller import LAST, WRITABLE, Poller
 from socks6.net.sockets import breaks_receiving
 from socks6.relay.joined import (
@@ -158,8 +159,8 @@ class PolledStreams(JoinedStreams):
 
     @override
     async def run(self, first: bytes) -> None:
-        done = asyncio.get_running_loop().create_future()
-        self.end_with(lambda: None if done.done() else done.set_result(None))
+        over = Signal(asyncio.get_running_loop())
+        self.end_with(over.set)
         self.start(first)
         del first
-        await done
+        await over

@@ -126,17 +126,18 @@ class StreamRelay:
         """Return the two streams joined on the relay's epoll, None where there is no such thing."""
         raw = client.raw_socket, remote.raw_socket
         if self._settings.splice and raw[0] is not None and raw[1] is not None:
-            if (poller := self._shared_poller()) is None:
+            if (poller := self.shared_poller()) is None:
                 return None
             pipes = self._pipes = self._pipes or Pipes(self._settings.pipes)
             return splice_streams(raw[0], raw[1], poller, pipes)
         sides = endpoint_of(client), endpoint_of(remote)
-        if sides[0] is None or sides[1] is None or (poller := self._shared_poller()) is None:
+        if sides[0] is None or sides[1] is None or (poller := self.shared_poller()) is None:
             return None
         return pump_streams(sides[0], sides[1], poller)
 
-    def _shared_poller(self) -> "Poller | None":
-        if self._poller is None:
+    def shared_poller(self) -> "Poller | None":
+        """Return the poller of all relays, within whose loop this is called; None where there is none to be had."""
+        if sys.platform == "linux" and self._poller is None:
             try:
                 self._poller = Poller()
             except OSError:  # it needs a descriptor; the next relay may get one

@@ -10,6 +10,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.net.accept import ACCEPTS_PER_TURN, ConnectionLimits, accept_streams, source_of
+from socks6.net.eager import EagerTaskGroup
 from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.telemetry import AcceptPaused, Event, LimitReached, Observer, UnexpectedError
 from tests.kit.loops import Run
@@ -105,7 +106,7 @@ class Entrance:
         self.entered = asyncio.Event()
         self.leave = asyncio.Event()
         self.failure: Exception | None = None
-        self.group = asyncio.TaskGroup()
+        self.group = EagerTaskGroup()
         self.pause = pause
 
     async def handle(self, stream: ByteStream) -> None:
@@ -118,7 +119,7 @@ class Entrance:
 
     async def __aenter__(self) -> "Entrance":
         await self.group.__aenter__()
-        self.accepting = self.group.create_task(
+        self.accepting = asyncio.ensure_future(
             accept_streams(
                 self.listener,
                 self.handle,
@@ -135,6 +136,7 @@ class Entrance:
         self.leave.set()
         await self.listener.aclose()
         await self.group.__aexit__(None, None, None)
+        await self.accepting
 
 
 def aborted(stream: From) -> bool:
