@@ -282,7 +282,9 @@ class _Acceptor:
         try:
             await self._handler(stream)
         except Exception as error:  # noqa: BLE001 - the edge of a connection: its fault stays its own
-            self._observer.observe(UnexpectedError(where=f"serving {source or 'a local client'}", error=error))
+            self._observer.observe(
+                UnexpectedError(where=f"serving {source or 'a local client'}", error=error)
+            )
         finally:
             stream.abort()
             self._limits.release(stream)

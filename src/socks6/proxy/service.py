@@ -13,8 +13,8 @@ from typing import Final, Self, TypeAlias
 from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
-from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
 from socks6.net.eager import EagerTaskGroup
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
 from socks6.net.resolve import literal_address
 from socks6.net.sockets import endpoint
 from socks6.net.stream import Endpoint, Listener, MultiplexedConnection
