@@ -1,6 +1,7 @@
 """socks6 server and socks6 client: one proxy; a client listens elsewhere by default, and needs a proxy."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.setting import build, reloadable_keys, settings_of
 
+GARBAGE_THRESHOLD: Final = 20_000  # objects made, less those freed; connections leave no cycles behind
 RELOADABLE: Final = reloadable_keys(ServerConfig)
 
 
@@ -85,6 +87,8 @@ async def _serve(server: Server, operator: "Operator", upstream: Client | None) 
         loop.add_signal_handler(signal.SIGHUP, operator.reload)
         for url in server.urls:
             print(f"listening on {url}", file=sys.stderr, flush=True)
+        gc.freeze()  # what was made by now stays: the collector need not look at it again and again
+        gc.set_threshold(GARBAGE_THRESHOLD)
         notify("READY=1")
         reloading = group.create_task(operator.run(), name="reloading")
         fetching = group.create_task(fetch_cookie(upstream), name="cookie") if upstream else None

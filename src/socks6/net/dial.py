@@ -103,6 +103,8 @@ def interleaved(
 
     Without a preference the family of the resolver's best address (RFC 6724) goes first.
     """
+    if len(addresses) == 1:
+        return list(addresses)
     if first_family is None and addresses:
         first_family = addresses[0].family
     first = [address for address in addresses if address.family == first_family]

@@ -166,9 +166,11 @@ class DirectOutbound(Outbound):
         if port == 0:
             raise ConnectionRefused("nothing listens on port 0")
         deadline = asyncio.get_running_loop().time() + self._connect_timeout
-        async with asyncio.timeout_at(deadline):
-            found_addresses = await self._resolver.resolve(host, port, holder=holder)
-        addresses = _allowed(found_addresses, host, judge)
+        if literal := literal_address(host, port):
+            addresses = _allowed((literal,), host, judge)
+        else:
+            async with asyncio.timeout_at(deadline):
+                addresses = _allowed(await self._resolver.resolve(host, port, holder=holder), host, judge)
         order = interleaved(addresses, self._first_family)
         dialler = Dialler(wanted, syn_data=_syn_data(wanted, first_data), deadline=deadline)
         shares = self._connecting
@@ -197,7 +199,7 @@ class DirectOutbound(Outbound):
         syn_bytes = dialler.syn_bytes(sock)
         found: tuple[StackOption, ...] = ()
         if wanted or raced:
-            origin = ConnectFacts(raced=None if literal_address(host, port) else raced, syn_bytes=syn_bytes)
+            origin = ConnectFacts(raced=None if literal else raced, syn_bytes=syn_bytes)
             try:
                 found = _in_force(sock, wanted, origin)
             except BaseException:

@@ -31,7 +31,7 @@ class Signal:
         self._waiting: EagerTask | asyncio.Future[None] | None = None
 
     @property
-    def awaited(self) -> bool:
+    def has_waiter(self) -> bool:
         """Whether a task waits."""
         return self._waiting is not None
 

@@ -42,7 +42,7 @@ class Poller:
     """An edge-triggered epoll, served by the running event loop."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._poll = self._epoll.poll
         self._handlers: dict[int, EventHandler] = {}
@@ -105,21 +105,22 @@ class Poller:
             if self._epoll.closed:
                 return
             events = self._poll(0, MAX_EVENTS)
-            self._dispatch(events)
             if not events:
                 break
-        for handler in unfinished:
+            for fd, happened in events:
+                handler = self._handlers.get(fd)
+                if handler is None:  # it was removed in this very turn
+                    continue
+                try:
+                    handler.on_events(happened)
+                except Exception as error:  # noqa: BLE001 - the fault of one must not cost the others their events
+                    handler.fail(error)
+        if unfinished:
+            self._go_on(unfinished)
+
+    def _go_on(self, handlers: list[EventHandler]) -> None:
+        for handler in handlers:
             try:
                 handler.go_on()
-            except Exception as error:  # noqa: BLE001 - as in _dispatch
-                handler.fail(error)
-
-    def _dispatch(self, events: list[tuple[int, int]]) -> None:
-        for fd, happened in events:
-            handler = self._handlers.get(fd)
-            if handler is None:  # it was removed in this very turn
-                continue
-            try:
-                handler.on_events(happened)
-            except Exception as error:  # noqa: BLE001 - the fault of one must not cost the others their events
+            except Exception as error:  # noqa: BLE001 - as above
                 handler.fail(error)

@@ -74,10 +74,16 @@ class SocketStream:
         "turns",
     )
 
-    def __init__(self, sock: socket.socket, *, remote: object = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        remote: object = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         """`remote` is the peer's address as the kernel told it, where that is known already."""
         self._socket = sock
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self._remote = remote
         self._poller: Poller | None = None  # instead of the loop, for receiving
         self._readable: Signal | None = None  # by the poller
@@ -151,7 +157,7 @@ class SocketStream:
     async def _wait_polled(self, poller: "Poller") -> None:
         if self._readable is None:
             self._readable = Signal(self._loop)
-        if self._readable.awaited:
+        if self._readable.has_waiter:
             raise LocalProtocolError(RECEIVES_ALREADY)
         poller.ensure(self._socket.fileno(), self)
         await self._readable
@@ -282,7 +288,7 @@ class SocketStream:
 
     def _wake_polled(self) -> None:
         """Let a task that waits for the poller see that the socket is closed."""
-        if self._readable is not None and self._readable.awaited:
+        if self._readable is not None and self._readable.has_waiter:
             self._readable.set()
 
 
@@ -325,10 +331,10 @@ class SocketListener:
             raise
         if not INHERITS_OPTIONS and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return SocketStream(sock, remote=address)
+        return SocketStream(sock, remote=address, loop=self._loop)
 
     async def wait_readable(self) -> None:
-        if self._arrival.awaited:
+        if self._arrival.has_waiter:
             raise LocalProtocolError("another task waits for this listener already")
         self._check_open()
         self._missed = 0
@@ -351,11 +357,11 @@ class SocketListener:
                 self._on_close()
         finally:
             self._socket.close()
-            if self._arrival.awaited:
+            if self._arrival.has_waiter:
                 self._arrival.set()
 
     def _on_readable(self) -> None:
-        if self._arrival.awaited:
+        if self._arrival.has_waiter:
             self._arrival.set()
             return
         # asyncio polls once more before whoever waited gets to run; more often means that nobody accepts
@@ -428,14 +434,18 @@ def probe_when_idle(sock: socket.socket, seconds: int) -> None:
 
 def reset_on_close(sock: socket.socket) -> None:
     """Have the peer see a reset when `sock` is closed; no matter if the connection is gone already."""
-    with contextlib.suppress(OSError):
+    try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    except OSError:
+        return
 
 
 def close_in_order(sock: socket.socket) -> None:
     """Have closing `sock` be the end of its stream again, after `reset_on_close`."""
-    with contextlib.suppress(OSError):
+    try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ORDERLY_CLOSE)
+    except OSError:
+        return
 
 
 def breaks_receiving(error: OSError) -> bool:

@@ -1,6 +1,7 @@
 """What a client's host text means: a name, or an address in whatever spelling the C library would take."""
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from socks6.policy.addresses import examine
@@ -14,6 +15,7 @@ FIXED_NAMES: Final = {
     "metadata.google.internal": "169.254.169.254",
 }
 LOOPBACK_DOMAIN: Final = ".localhost"  # RFC 6761, section 6.3
+CACHED_HOSTS: Final = 4096
 MAX_NAME_LENGTH: Final = 253  # RFC 1035, section 3.1, as text
 
 _NAME: Final = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
@@ -32,6 +34,7 @@ def canonical_name(name: str) -> str:
     return name.lower().removesuffix(".")
 
 
+@lru_cache(maxsize=CACHED_HOSTS)
 def parse_host(text: str) -> ParsedHost | None:
     """Return what a host text means; None if it can be neither name nor address.
 

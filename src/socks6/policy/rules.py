@@ -57,6 +57,7 @@ COMMANDS: Final[dict[str, int]] = {
 }
 REACHING: Final = frozenset((Command.CONNECT, Command.UDP_ASSOCIATE))  # commands that name a destination
 LOWEST_PORT: Final = 1024  # what is below is for the machine's own services (RFC 6335, section 6)
+CACHED_DECISIONS: Final = 4096
 NO_PORTS: Final = range(0)
 
 
@@ -137,6 +138,9 @@ class Policy:
     machine: LocalMachine | None = field(
         default=None, repr=False, compare=False
     )  # where destinations are reached from; None: none of them is its own
+    _judged: dict[tuple[str, int, str, str, int, bool], "_Judged"] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # 12 us of each CONNECT; a reload makes another policy
 
     def judge_name(
         self, identity: Identity, command: int, host: str, port: int, *, final: bool = False
@@ -162,17 +166,30 @@ class Policy:
         self, identity: Identity, command: int, name: str, address: str, port: int, *, final: bool = False
     ) -> Decision:
         """Judge a resolved address; `name` is what the client asked for, `final` as for `judge_name`."""
-        facts = examine(address)
-        if facts is None:
-            return refused("not an address")
-        found = next(self._matching(identity, command, name, facts, port), None)
-        if command == Command.BIND and port and not (found and _opens_port(found.rule)):
-            return self._judge_named_port(found, facts, port, final=final)
-        decision = self._judge_found(found, facts, command)
-        if not decision.allowed or self.machine is None or command not in REACHING:
+        key = identity.name, command, name, address, port, final
+        judged = self._judged.get(key)
+        if judged is None:
+            judged = self._judge_by_rules(identity, command, name, address, port, final=final)
+            if len(self._judged) >= CACHED_DECISIONS:
+                self._judged.clear()
+            self._judged[key] = judged
+        decision, found, facts = judged
+        if not decision.allowed or facts is None or self.machine is None or command not in REACHING:
             return decision
         here = self._from_elsewhere if final else self._from_here
         return here(self.machine, found, facts, command, port)
+
+    def _judge_by_rules(
+        self, identity: Identity, command: int, name: str, address: str, port: int, *, final: bool
+    ) -> "_Judged":
+        """Judge an address by what this policy alone says: the machine's own addresses and listeners may change."""
+        facts = examine(address)
+        if facts is None:
+            return _Judged(refused("not an address"), None, None)
+        found = next(self._matching(identity, command, name, facts, port), None)
+        if command == Command.BIND and port and not (found and _opens_port(found.rule)):
+            return _Judged(self._judge_named_port(found, facts, port, final=final), found, facts)
+        return _Judged(self._judge_found(found, facts, command), found, facts)
 
     def judge_command(self, identity: Identity, command: int) -> Decision:
         """Judge a command before it is known what it will reach; refused if nothing could be allowed."""
@@ -241,8 +258,9 @@ class Policy:
     ) -> Decision:
         """Judge a destination, allowed so far, that is reached from this machine."""
         addresses = facts.spellings + facts.carried
-        if any(machine.serves(command, address, port) for address in addresses):
-            return OWN_LISTENER
+        for address in addresses:
+            if machine.serves(command, address, port):
+                return OWN_LISTENER
         if (
             self.allow_private
             or _is_special(facts, LOOPBACK)
@@ -278,6 +296,14 @@ class _Match(NamedTuple):
     number: int
     rule: Rule
     networks: tuple[AddressBlock, ...]
+
+
+class _Judged(NamedTuple):
+    """What a policy says of an address, and what it is based on."""
+
+    decision: Decision
+    found: _Match | None
+    facts: AddressFacts | None
 
 
 def _parse_command(text: str) -> int:

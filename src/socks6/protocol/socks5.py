@@ -32,6 +32,8 @@ class Socks5State(Enum):
     STREAMING = "streaming"
     CLOSING = "closing"
 
+    __hash__ = object.__hash__  # a key of the table below: Enum's own costs a Python call
+
 
 class Socks5Step(Enum):
     """What can happen to the conversation."""
@@ -47,6 +49,8 @@ class Socks5Step(Enum):
     BIND = "BIND: first reply, success"
     FAIL = "reply: failure"
     VIOLATION = "violation or end"
+
+    __hash__ = object.__hash__  # a key of the table below: Enum's own costs a Python call
 
 
 TRANSITIONS: Final[dict[tuple[Socks5State, Socks5Step], Socks5State]] = {

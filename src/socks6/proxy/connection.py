@@ -299,14 +299,23 @@ class ClientConnection:
 
     async def connect(self, request: ProxyRequest) -> ConnectResult:
         """Judge and carry out a CONNECT. Raises OperationFailed, whose code is the reply to send."""
-        with self._carrying_out(request):
+        proxy = self.proxy
+        self.begin(request)
+        try:
+            self.admit(request)
+            proxy.monitor.watch(self.id, self.stream, self._client_gone)
             connection = await connect(
                 self._with_received_tos(request),
-                policy=self.proxy.policy,
-                outbound=self.proxy.outbound,
+                policy=proxy.policy,
+                outbound=proxy.outbound,
                 client=self.stream.attribute(socket.socket),
                 holder=holder_of(request.identity, self.source),
             )
+        except OperationFailed as failure:
+            self.failed(request, failure)
+            raise
+        finally:
+            proxy.monitor.forget(self.id)
         self.connected(connection.bound, connection.first_data_sent)
         return connection
 

@@ -1,6 +1,5 @@
 """Directions whose sources are sockets watched by the relay's epoll: what `splice` and `pump` have in common."""
 
-import asyncio
 import os
 import select
 import socket
@@ -159,7 +158,7 @@ class PolledStreams(JoinedStreams):
 
     @override
     async def run(self, first: bytes) -> None:
-        over = Signal(asyncio.get_running_loop())
+        over = Signal(self.up.poller.loop)
         self.end_with(over.set)
         self.start(first)
         del first

@@ -1,6 +1,5 @@
 """Joins two streams by the best mover for them, and closes them when they are through."""
 
-import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,7 +98,8 @@ class StreamRelay:
                 await _close_broken((client, joined.down.complete), (remote, joined.up.complete))
         finally:
             self._idle.remove(joined)
-            joined.stop()
+            if not joined.over:
+                joined.stop()
             client.abort()
             remote.abort()
             joined.dissolve()
@@ -148,8 +148,10 @@ class StreamRelay:
 async def _close(stream: ByteStream) -> None:
     """Close in order."""
     end_in_order(stream)
-    with contextlib.suppress(OSError):  # which changes nothing any more
+    try:
         await stream.aclose()
+    except OSError:  # which changes nothing any more
+        return
 
 
 async def _close_broken(*sides: tuple[ByteStream, bool]) -> None:

@@ -56,7 +56,12 @@ def test_a_signal_resumes_at_once_outside_of_tasks_and_soon_within_one(run: Run)
         assert seen == []  # this task runs
         await turns()
         assert seen == [0]
-        asyncio.get_running_loop().call_soon(lambda: (signal.set(), seen.append(10)))
+
+        def cause() -> None:
+            signal.set()
+            seen.append(10)
+
+        asyncio.get_running_loop().call_soon(cause)
         await turns()
         assert seen == [0, 1, 10]
         signal.set()
