@@ -41,7 +41,9 @@ async def deliver(stream: ByteStream) -> None:
 
 
 # as numbers: what sockets give as `family` and `type` costs eight Python calls
-_family_of: Final[Callable[[socket.socket], int]] = socket.SocketType.family.__get__  # of C, so no Python call
+_family_of: Final[Callable[[socket.socket], int]] = (
+    socket.SocketType.family.__get__
+)  # of C, so no Python call
 _type_of: Final[Callable[[socket.socket], int]] = socket.SocketType.type.__get__
 
 
