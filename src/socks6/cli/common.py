@@ -8,14 +8,16 @@ import socket
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from socks6.client.client import Client
 from socks6.config.upstream import find_upstream
 from socks6.errors import ConfigurationError
 from socks6.message.address import normalize_host
 from socks6.message.dialect import GO_212
 from socks6.net import wire_log
+
+if TYPE_CHECKING:
+    from socks6.client.client import Client
 
 ResultT = TypeVar("ResultT")
 LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
@@ -85,7 +87,7 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def named_client(arguments: Namespace, missing: str, *, session: bool | None = None) -> Client:
+def named_client(arguments: Namespace, missing: str, *, session: bool | None = None) -> "Client":
     """Return the client of the proxy that flags or the environment name. Raises ConfigurationError: `missing` if none.
 
     With `session=False` it has none: for commands that make a single request.
@@ -93,6 +95,8 @@ def named_client(arguments: Namespace, missing: str, *, session: bool | None = N
     url = find_upstream(arguments.via, arguments.via_file, os.environ)
     if url is None:
         raise ConfigurationError(missing)
+    from socks6.client.client import Client  # noqa: PLC0415 - 60 ms that other commands need not spend
+
     dialect = GO_212 if arguments.dialect_212 else None
     return Client(url, timeout=arguments.timeout, dialect=dialect, session=session)
 
