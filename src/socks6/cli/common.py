@@ -95,7 +95,7 @@ def named_client(arguments: Namespace, missing: str, *, session: bool | None = N
     url = find_upstream(arguments.via, arguments.via_file, os.environ)
     if url is None:
         raise ConfigurationError(missing)
-    from socks6.client.client import Client  # noqa: PLC0415 - 60 ms that other commands need not spend
+    from socks6.client.client import Client  # noqa: PLC0415 - which other commands need not load
 
     dialect = GO_212 if arguments.dialect_212 else None
     return Client(url, timeout=arguments.timeout, dialect=dialect, session=session)

@@ -48,7 +48,7 @@ def run(arguments: Namespace) -> int:
     outbound = worker.outbound
     upstream: Client | None = None
     if config.via_fast_open:
-        from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415 - 60 ms that a server need not spend
+        from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415 - which a server need not load
 
         upstream = outbound.client if isinstance(outbound, Socks6Outbound) else None
     run_loop(_serve(server, operator, upstream), config.loop)

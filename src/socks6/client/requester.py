@@ -174,9 +174,14 @@ class Requester:
 
     async def open_session(self) -> bool:
         """Open a session, and fetch tokens, with a NOOP; return whether there is a session. Raises as `request`."""
-        if self.session.enabled and not self.session.is_open:
+        session = self.session
+        while session.is_opening and not session.is_open:
+            opened = asyncio.Event()
+            session.call_when_opened(opened.set)
+            await opened.wait()
+        if session.enabled and not session.is_open:
             await (await self.request(_noop_request(), ask_session=True)).aclose()
-        return self.session.is_open
+        return session.is_open
 
     def close_idle(self) -> None:
         """Close connections that no stream uses. Idempotent."""

@@ -1,5 +1,6 @@
 """A client's session with its proxy, and the tokens in it (§ Session options, § Idempotence options); no input or output."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -104,6 +105,7 @@ class ClientSession:
         self.enabled: Final = enabled
         self._live: OpenSession | None = None
         self._opening = False
+        self._opening_waiters: list[Callable[[], None]] = []
         self._fetching = False
         self._refused_until = 0.0
         self._losses = 0
@@ -112,6 +114,15 @@ class ClientSession:
     def is_open(self) -> bool:
         """Whether there is a session, as far as the client knows."""
         return self._live is not None
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a request that is to open one is under way."""
+        return self._opening
+
+    def call_when_opened(self, callback: Callable[[], None]) -> None:
+        """Call back once, when the request that is to open a session has done so, or has failed."""
+        self._opening_waiters.append(callback)
 
     def begin(
         self, now: float, *, spend: bool = False, anew: bool = False, ask: bool = False, need: bool = False
@@ -177,7 +188,7 @@ class ClientSession:
     def end(self, state: RequestSessionState) -> None:
         """End a request's part in the session; its lease, if any, is the caller's to release."""
         if state.opens and state.session is None:
-            self._opening = False
+            self._end_opening()
         elif state.token is not None and state.session is not None:
             state.session.spending -= 1
 
@@ -228,9 +239,15 @@ class ClientSession:
         if option is None or not option.id or len(option.id) % 4:
             return
         self._live = state.session = OpenSession(option)
-        self._opening = False
+        self._end_opening()
         state.lease = SessionLease(state.session)
         self._take_window(state, state.session, now)
+
+    def _end_opening(self) -> None:
+        self._opening = False
+        waiters, self._opening_waiters = self._opening_waiters, []
+        for callback in waiters:
+            callback()
 
     def _take_window(self, state: RequestSessionState, session: OpenSession, now: float) -> None:
         if state.window is not None:

@@ -75,6 +75,17 @@ def test_a_session_may_be_opened_ahead(run: Run) -> None:
     run(scene())
 
 
+def test_whoever_opens_a_session_that_is_being_opened_waits_for_it(run: Run) -> None:
+    async def scene() -> None:
+        proxy = SessionProxy()
+        async with in_sessions(proxy) as client:
+            assert await asyncio.gather(*(client.open_session() for _ in range(10))) == [True] * 10
+        assert proxy.passwords()[:1] == [True]
+        assert len(proxy.asked) == 2  # to open it, and to tear it down
+
+    run(scene())
+
+
 def test_without_sessions_each_request_carries_the_password(run: Run) -> None:
     async def scene() -> None:
         proxy = SessionProxy()

@@ -75,6 +75,21 @@ def test_while_it_is_opened_requests_are_of_no_session() -> None:
     assert session.begin(0.0).opens
 
 
+def test_the_end_of_opening_is_reported_once_however_it_ends() -> None:
+    session = ClientSession(enabled=True)
+    reports: list[bool] = []
+    for options in ((), (SessionId(id=bytes(4)),)):
+        opening = session.begin(0.0)
+        assert session.is_opening
+        session.call_when_opened(lambda: reports.append(session.is_open))
+        if options:
+            answer(session, opening, *options)
+        else:
+            session.end(opening)
+        assert not session.is_opening
+    assert reports == [False, True]
+
+
 def test_the_id_is_good_from_the_first_reply_on() -> None:
     session = ClientSession(enabled=True)
     part = session.begin(0.0)
