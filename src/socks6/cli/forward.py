@@ -70,7 +70,7 @@ class StreamForwarder:
         listeners = await listen_tcp(local.host, local.port)
         relay = StreamRelay(RelaySettings(idle_timeout=self._idle))
         try:
-            async with asyncio.TaskGroup() as group, EagerTaskGroup() as clients:
+            async with EagerTaskGroup() as clients, asyncio.TaskGroup() as group:
                 for listener in listeners:
                     group.create_task(self._accept(listener, relay, clients))
                     listening(listener.local)

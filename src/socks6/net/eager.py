@@ -202,9 +202,16 @@ class EagerTaskGroup:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[EagerTask] = set()
         self._empty = asyncio.Event()
+        self._over = False
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine, at once until it waits. What it raises is reported to the loop."""
+        """Run a coroutine, at once until it waits. What it raises is reported to the loop.
+
+        Raises RuntimeError once the group is over: nothing would wait for the coroutine or cancel it.
+        """
+        if self._over:
+            coroutine.close()
+            raise RuntimeError("the group of tasks is over")
         task = EagerTask(coroutine, self._loop, self._ended)
         self._tasks.add(task)
         task.start()
@@ -227,6 +234,7 @@ class EagerTaskGroup:
             except CancelledError:
                 interrupted = True
                 self._cancel_all()
+        self._over = True
         if interrupted:
             raise CancelledError
 

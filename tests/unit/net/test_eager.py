@@ -232,3 +232,16 @@ def test_cancelling_the_owner_of_a_group_cancels_its_tasks(run: Run) -> None:
         assert cancelled == [True]
 
     run(play())
+
+
+def test_a_group_that_is_over_starts_nothing(run: Run) -> None:
+    async def nothing() -> None:
+        raise AssertionError("it was started")
+
+    async def scene() -> None:
+        async with EagerTaskGroup() as group:
+            pass
+        with pytest.raises(RuntimeError, match="is over"):
+            group.start(nothing())
+
+    run(scene())
