@@ -37,7 +37,7 @@ TRANSPORTS: Final = ("tcp", "tls", "quic", "quic by aioquic", "auto, over quic",
 LOOPS: Final = tuple(sorted(LOOP_FACTORIES))
 ALL: Final = tuple(itertools.product(TRANSPORTS, LOOPS))
 # For `make test`, which has no time for all; `make deep` takes all.
-SOME: Final = (("tcp", "asyncio"), ("tls", "uvloop"), ("quic", "asyncio"))
+SOME: Final = (("tls", "uvloop"), ("quic", "asyncio"))
 UNHEARD: Final = 0.02  # seconds between what a host says to nobody
 
 
