@@ -18,7 +18,7 @@ venv:   ## .venv with the package and all that the checks and the tests need
 demo:   ## see it work: curl through a SOCKS 5 port, SOCKS 6 and a server of ours
 	@scripts/install-packages demo
 	@scripts/make-venv run
-	@$(BIN)/socks6 demo
+	@$(BIN)/python scripts/demo.py
 
 test:   ## every test but the deep ones, and the coverage of each module by its own tests
 	@scripts/run-tests

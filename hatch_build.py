@@ -1,7 +1,7 @@
 """Compiles the one extension where there is a compiler; without one the package installs all the same.
 
-`socks6.relay.datagrams._mover` moves datagrams, as the module `mover` beside it does in Python. SOCKS6_PURE=1 leaves
-it out.
+`socks6.relay.datagrams._forwarder` forwards datagrams, as the module `forwarder` beside it does in Python; its sources
+are in `native/`. SOCKS6_PURE=1 leaves it out.
 """
 
 import os
@@ -23,7 +23,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg] # what it i
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the hook's shape
         """Compile, and have a wheel say for which Python it is."""
-        target = FOLDER / f"_mover{sysconfig.get_config_var('EXT_SUFFIX')}"
+        target = FOLDER / f"_forwarder{sysconfig.get_config_var('EXT_SUFFIX')}"
         if self.target_name == "wheel" and self._compiled(target):
             build_data["artifacts"].append(str(target))
             build_data["pure_python"] = False
@@ -37,7 +37,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg] # what it i
             (root / target).unlink(missing_ok=True)
             return False
         unfinished = root / target.with_suffix(".unfinished")
-        command = [compiler, *FLAGS, f"-I{headers}", "-o", str(unfinished), str(root / FOLDER / "_mover.c")]
+        sources = map(str, sorted((root / FOLDER / "native").glob("*.c")))
+        command = [compiler, *FLAGS, f"-I{headers}", "-o", str(unfinished), *sources]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=300)  # noqa: S603 - ours
         except (OSError, subprocess.SubprocessError) as error:

@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE, Process
 from socks6 import ByteStream, Client, Endpoint, Protection
 
 
-class CommandStream:
+class CommandStream(ByteStream):
     """A byte stream to a running command."""
 
     local = remote = Endpoint("", 0)

@@ -13,7 +13,7 @@ from socks6 import Client, TokenRejected
 
 
 async def post(client: Client, host: str, port: int) -> bytes:
-    """Say something that must not be said twice; return the answer."""
+    """Place an order that must not be placed twice; return the answer."""
     order = b"POST /order HTTP/1.0\r\nContent-Length: 0\r\n\r\n"
     async with await client.connect(host, port, initial_data=order, idempotent=True) as stream:
         answer = b""

@@ -1,4 +1,4 @@
-"""Serve a page to those who connect to the proxy: an asyncio server whose port is there, not here.
+"""Serve a page at a port of the proxy: an asyncio server whose peers connect there.
 
 python examples/publish.py socks6://user:password@127.0.0.1:1080
 """

@@ -8,22 +8,25 @@ import sys
 
 from typing_extensions import override
 
-from socks6 import ConnectionSummary, NullObserver, Policy, Rule, Server, ServerWorker, UserTable
+from socks6 import ConnectionEnded, Event, Listening, Observer, Policy, Rule, Server, ServerWorker, UserTable
 
 
-class Printer(NullObserver):
+class Printer(Observer):
     """Prints where clients went."""
 
-    @override
-    def listening(self, url: str) -> None:
-        print(f"listening on {url}", flush=True)
+    wants = (Listening, ConnectionEnded)
 
     @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        print(
-            f"{summary.user} {summary.command} {summary.host}:{summary.port} {summary.ending.value}",
-            flush=True,
-        )
+    def observe(self, event: Event) -> None:
+        match event:
+            case Listening():
+                print(f"listening on {event.url}", flush=True)
+            case ConnectionEnded():
+                print(
+                    f"{event.user} {event.command} {event.host}:{event.port} {event.ending.value}", flush=True
+                )
+            case _:
+                pass
 
 
 async def serve(*urls: str) -> None:
@@ -31,7 +34,7 @@ async def serve(*urls: str) -> None:
     worker = ServerWorker(
         authenticator=UserTable.from_plain({"alice": "wonderland"}),
         policy=Policy(allow_private=True, rules=(Rule.parse("deny", ports=["25"]),)),
-        observer=Printer(),
+        observers=[Printer()],
     )
     async with Server(urls, worker) as server:
         await server.serve_forever()

@@ -8,10 +8,10 @@ import socket
 import sys
 from typing import BinaryIO
 
-from socks6 import Endpoint, Policy, Protection, ServerWorker
+from socks6 import ByteStream, Endpoint, Policy, Protection, ServerWorker
 
 
-class PipeStream:
+class PipeStream(ByteStream):
     """A byte stream of one pipe to read and one to write."""
 
     local = remote = Endpoint("", 0)

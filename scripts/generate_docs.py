@@ -12,7 +12,8 @@ from typing import Final, TypeVar
 
 from readme_figures import readme
 
-from socks6.message.options import STANDARD, Place, StackOption
+from socks6.config.documents import example_file, reference_page
+from socks6.message.options import STANDARD, HandshakeMessage, StackOption
 from socks6.protocol.states import CLIENT_TRANSITIONS, SERVER_TRANSITIONS, ClientState, ServerState
 
 StateT = TypeVar("StateT", bound=Enum)
@@ -50,14 +51,17 @@ def decisions_index() -> str:
 def options() -> str:
     """Return the table of all options."""
     rows = []
-    for rule in STANDARD.rules:
-        option = rule.option
+    for option in STANDARD.options:
+        names = ""
         number = f"{option.kind}" if option.kind < 0x100 else f"0x{option.kind:04X}"
         if issubclass(option, StackOption):
             number = f"{number}, level {option.level}, code {option.code}"
-        places = ", ".join(place.name.lower().replace("_", " ") for place in Place if place in rule.places)
+            names = f"`{option.name}`" + (f", `?{option.url_key}=`" if option.url_key else "")
+        places = ", ".join(
+            place.name.lower().replace("_", " ") for place in HandshakeMessage if place in option.places
+        )
         subject = inspect.cleandoc(option.__doc__ or "").partition("\n")[0]
-        rows.append(f"| {number} | `{option.__name__}` | {places} | {subject} |")
+        rows.append(f"| {number} | `{option.__name__}` | {places} | {subject} | {names} |")
     return "\n".join(
         [
             "# Options",
@@ -65,8 +69,8 @@ def options() -> str:
             "Drawn by `make docs` from `STANDARD` in `src/socks6/message/options/table.py`. In any other message an",
             "option is kept as an `UnknownOption` and not acted upon.",
             "",
-            "| kind | class | may be in | what it says |",
-            "|---|---|---|---|",
+            "| kind | class | may be in | what it says | in policies, in URLs |",
+            "|---|---|---|---|---|",
             *rows,
             "",
         ]
@@ -122,6 +126,8 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "README.md": readme,
     "docs/decisions/README.md": decisions_index,
     "docs/reference/options.md": options,
+    "docs/reference/settings.md": reference_page,
+    "examples/socks6.toml": example_file,
     "docs/reference/states.md": states,
 }
 

@@ -261,6 +261,9 @@ PEERS: Final = {
             name="socks6-udp", protocol="socks6", start=_server("socks6"), ours=True, usual=False, suite="udp"
         ),
         Peer(
+            name="socks5-udp", protocol="socks5", start=_server("socks5"), ours=True, usual=False, suite="udp"
+        ),
+        Peer(
             name="socks6-udp-python", protocol="socks6", start=_in_python, ours=True, usual=False, suite="udp"
         ),
         Peer(

@@ -7,7 +7,7 @@ import runpy
 import sys
 from typing import Final
 
-EXTENSION: Final = "socks6.relay.datagrams._mover"
+EXTENSION: Final = "socks6.relay.datagrams._forwarder"
 
 
 def main() -> None:

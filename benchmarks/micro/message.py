@@ -24,10 +24,10 @@ from socks6.message.datagrams import (
 )
 from socks6.message.dialect import DRAFT_12, DatagramLayout
 from socks6.message.options import (
-    TFO,
-    TOS,
     AuthenticationData,
-    SessionID,
+    SessionId,
+    Tfo,
+    Tos,
     find,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
@@ -45,7 +45,7 @@ REQUEST: Final = Request(
     command=Command.CONNECT,
     host="example.com",
     port=443,
-    options=(TOS(leg=3, tos=16), TFO(payload_size=1460), AuthenticationData(method=2, data=CREDENTIALS)),
+    options=(Tos(leg=3, tos=16), Tfo(payload_size=1460), AuthenticationData(method=2, data=CREDENTIALS)),
 )
 FULL_REQUEST: Final = bytes.fromhex("06 01 5000 01bb 00 01 7f000001")
 UNKNOWN_OPTIONS: Final = FULL_REQUEST + 256 * (bytes.fromhex("ffff 0050") + bytes(76))
@@ -109,7 +109,7 @@ CASES: Final[dict[str, Callable[[], object]]] = {
     "datagram, cache missed: prefix": lambda: datagram_prefix(2**63, "192.0.2.1", 53, DRAFT_12),
     "datagram as a value: decode": lambda: decode_message(MESSAGE),
     "datagram as a value: encode": DATAGRAM.encode,
-    "find: none among three options": lambda: find(REQUEST.options, SessionID),
+    "find: none among three options": lambda: find(REQUEST.options, SessionId),
     "hostile: 20 KB of unknown options": lambda: Request.decode(UNKNOWN_OPTIONS),
     "hostile: 20 KB of duplicate options": lambda: Request.decode(DUPLICATE_OPTIONS),
 }

@@ -1,210 +1,192 @@
 """SOCKS version 6: client, server and converter (draft-olteanu-intarea-socks-6-12).
 
-`Client` reaches hosts through a proxy, `Server` is one, `ServerWorker` serves clients over any byte stream.
-The wire format is `socks6.message`, the conversations without input or output are `socks6.protocol`.
+`Client` reaches hosts through a proxy, `Server` is one, `ServerWorker` serves clients over any byte stream. All names in `__all__`
+are public, and so are the modules of `socks6.message` (the wire format), `socks6.protocol` (the conversations and authentication
+methods, without input or output) and `socks6.policy` (who may do what). Everything else may change in any version.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+# fmt: off
+# ruff: isort: off
 if TYPE_CHECKING:
     from socks6.client.association import Association
-    from socks6.client.client import Client
+    from socks6.client.association_factory import UdpPathChoice
+    from socks6.client.bind import BindListener, BindServer, ConnectedCallback
+    from socks6.client.client import Client, Timeout
+    from socks6.client.connector import DialFunction
     from socks6.client.datagram_transport import ProxiedDatagramTransport
-    from socks6.client.listener import BindListener
-    from socks6.client.options import StackOptions
+    from socks6.client.options import Options, StackOptions
     from socks6.client.outbound import Socks6Outbound
-    from socks6.client.server import BindServer
+    from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
+    from socks6.client.requester import MethodFactory
     from socks6.client.stream import ProxiedStream
     from socks6.errors import (
-        AddressTypeNotSupported,
-        AuthenticationFailed,
-        CertificateRefused,
-        CommandNotSupported,
-        ConfigurationError,
-        ConnectionRefused,
-        ConnectionTimedOut,
-        DatagramFailed,
-        DatagramTooLarge,
-        DecodeError,
-        GeneralFailure,
-        HostUnreachable,
-        LocalProtocolError,
-        NetworkUnreachable,
-        NotAllowed,
-        OperationFailed,
-        ProxyTimedOut,
-        ProxyUnreachable,
-        RemoteProtocolError,
-        Socks6Error,
-        TlsFailed,
-        TokenRejected,
-        TTLExpired,
-        VersionMismatch,
+        AddressTypeNotSupported, AuthenticationBusy, AuthenticationFailed, CertificateRefused,
+        CommandNotSupported, ConfigurationError, ConnectionRefused, ConnectionTimedOut, DatagramFailed,
+        DatagramTooLarge, DecodeError, GeneralFailure, HostUnreachable, LocalProtocolError,
+        NetworkUnreachable, NotAllowed, OperationFailed, ProxyTimedOut, ProxyUnreachable,
+        RemoteProtocolError, Socks6Error, TlsFailed, TokenRejected, TtlExpired, VersionMismatch
     )
     from socks6.message.codes import Leg, Parity
-    from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
+    from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect, GO_212
+    from socks6.net.accept import ConnectionLimits
+    from socks6.net.datagrams.direct import DatagramSettings
+    from socks6.net.datagrams.filtering import Filtering
     from socks6.net.direct import DirectOutbound
-    from socks6.net.encryption.settings import TlsParameters
-    from socks6.net.stream import ByteStream, Connection, Endpoint, Judge, Outbound, Protection
-    from socks6.net.url import ProxyURL
+    from socks6.net.encryption.contexts import TlsParameters
+    from socks6.net.local_addresses import LocalAddresses
+    from socks6.net.resolve import Lifetimes, Lookup, ResolvedAddress, Resolver
+    from socks6.net.stackopts.adapter import IpSocketOption, SocketOption
+    from socks6.net.stream import (
+        AcceptedPeer, Binding, ByteStream, ConnectResult, DatagramChannel, DatagramJudge, DatagramReport,
+        DatagramRoute, DatagramSink, Endpoint, FrameSink, Judge, Listener, MultiplexedConnection, Outbound,
+        Packet, Protection, ReceivedFrom, SocketAddress
+    )
+    from socks6.net.transports.base import (
+        ConnectParameters, ConnectionListener, Connector, ListenParameters, StreamRequest, Transport
+    )
+    from socks6.net.transports.registry import TRANSPORTS
+    from socks6.net.transports.tls import TlsSession
+    from socks6.net.turns import Turns
+    from socks6.net.url import ProxyUrl, QuicParameters
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
     from socks6.policy.stack import StackRule
-    from socks6.proxy.authentication.base import Authenticator
-    from socks6.proxy.authentication.none import NoAuthentication
+    from socks6.proxy.authentication.base import Authenticator, NoAuthentication
+    from socks6.proxy.authentication.hashes import PasswordHash
     from socks6.proxy.authentication.table import UserTable
+    from socks6.proxy.commands import OpenedAssociation, ProxyRequest
+    from socks6.proxy.connection import ClientConnection
+    from socks6.proxy.inbounds.base import Inbound, Tunnel
+    from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo
     from socks6.proxy.service import Server
-    from socks6.proxy.sessions import MemorySessionStore, SessionSettings, SessionStore
-    from socks6.proxy.settings import Settings
+    from socks6.proxy.sessions import (
+        MemorySessionStore, OpenedSession, Session, SessionSettings, SessionStore, SessionWatcher
+    )
+    from socks6.proxy.settings import BindSettings, Settings, UdpSettings
     from socks6.proxy.worker import ServerWorker
-    from socks6.relay.plane import RelaySettings
-    from socks6.telemetry import ConnectionSummary, Ending, NullObserver, Observer
+    from socks6.relay.streams import RelayResult, RelaySettings
+    from socks6.telemetry import (
+        AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded, ConnectionOpened,
+        ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached, Listening, Observer, PeerAccepted,
+        Reloaded, RemoteConnected, RequestMade, SessionOpened, SessionTornDown, SourcePenalized, Stopping,
+        StreamPushed, TokenSpent, UnexpectedError, UpstreamDown, UpstreamUp, UserAuthenticated
+    )
 
-__all__ = [
-    "DRAFT_12",
-    "GO_212",
-    "AddressTypeNotSupported",
-    "Association",
-    "AuthenticationFailed",
-    "Authenticator",
-    "BindListener",
-    "BindServer",
-    "ByteStream",
-    "CertificateRefused",
-    "Client",
-    "CommandNotSupported",
-    "ConfigurationError",
-    "Connection",
-    "ConnectionRefused",
-    "ConnectionSummary",
-    "ConnectionTimedOut",
-    "DatagramFailed",
-    "DatagramLayout",
-    "DatagramTooLarge",
-    "DecodeError",
-    "Dialect",
-    "DirectOutbound",
-    "Ending",
-    "Endpoint",
-    "GeneralFailure",
-    "HostUnreachable",
-    "Identity",
-    "Judge",
-    "Leg",
-    "LocalProtocolError",
-    "MemorySessionStore",
-    "NetworkUnreachable",
-    "NoAuthentication",
-    "NotAllowed",
-    "NullObserver",
-    "Observer",
-    "OperationFailed",
-    "Outbound",
-    "Parity",
-    "Policy",
-    "Protection",
-    "ProxiedDatagramTransport",
-    "ProxiedStream",
-    "ProxyTimedOut",
-    "ProxyURL",
-    "ProxyUnreachable",
-    "RelaySettings",
-    "RemoteProtocolError",
-    "Rule",
-    "Server",
-    "ServerWorker",
-    "SessionSettings",
-    "SessionStore",
-    "Settings",
-    "Socks6Error",
-    "Socks6Outbound",
-    "StackOptions",
-    "StackRule",
-    "TTLExpired",
-    "TlsFailed",
-    "TlsParameters",
-    "TokenRejected",
-    "UserTable",
+    __version__: str
+
+__all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
+    "AcceptPaused", "AcceptedPeer", "AddressTypeNotSupported", "Association", "AssociationOpened",
+    "AuthenticationBusy", "AuthenticationFailed", "Authenticator", "BindListener", "BindServer",
+    "BindSettings", "Binding", "BindingOpened", "ByteStream", "CertificateRead", "CertificateRefused",
+    "Client", "ClientConnection", "CommandNotSupported", "ConfigurationError", "ConnectParameters",
+    "ConnectResult", "ConnectedCallback", "ConnectionEnded", "ConnectionInfo", "ConnectionLimits",
+    "ConnectionListener", "ConnectionOpened", "ConnectionRefused", "ConnectionSecured",
+    "ConnectionTimedOut", "Connector", "DRAFT_12", "DatagramChannel", "DatagramFailed", "DatagramJudge",
+    "DatagramLayout", "DatagramReceiver", "DatagramReport", "DatagramRoute", "DatagramSettings",
+    "DatagramSink", "DatagramTooLarge", "DecodeError", "DialFunction", "Dialect", "DirectOutbound",
+    "DtlsUnavailable", "Ending", "Endpoint", "Event", "Filtering", "FrameSink", "GO_212", "GeneralFailure",
+    "HostUnreachable", "Identity", "Inbound", "IpSocketOption", "Judge", "Leg", "Lifetimes", "LimitReached",
+    "ListenParameters", "Listener", "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError",
+    "Lookup", "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
+    "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation", "OpenedSession", "OperationFailed",
+    "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted", "Policy", "Protection",
+    "ProxiedDatagramTransport", "ProxiedStream", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
+    "ProxyUrl", "QuicParameters", "ReceivedDatagram", "ReceivedFrom", "RelayResult", "RelaySettings",
+    "Reloaded", "RemoteConnected", "RemoteProtocolError", "RequestMade", "ResolvedAddress", "Resolver",
+    "Rule", "Server", "ServerWorker", "Session", "SessionInfo", "SessionOpened", "SessionSettings",
+    "SessionStore", "SessionTornDown", "SessionWatcher", "Settings", "SocketAddress", "SocketOption",
+    "Socks6Error", "Socks6Outbound", "SourcePenalized", "StackOptions", "StackRule", "Stopping",
+    "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession",
+    "TokenRejected", "TokenSpent", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
+    "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamUp", "UserAuthenticated", "UserTable",
     "VersionMismatch",
 ]
 
-# Where each name is at home. It is imported when it is first used: `socks6 --help` needs none of them.
-_HOMES: Final = {
-    "AddressTypeNotSupported": "socks6.errors",
-    "Association": "socks6.client.association",
-    "AuthenticationFailed": "socks6.errors",
-    "Authenticator": "socks6.proxy.authentication.base",
-    "BindListener": "socks6.client.listener",
-    "BindServer": "socks6.client.server",
-    "ByteStream": "socks6.net.stream",
-    "CertificateRefused": "socks6.errors",
-    "Client": "socks6.client.client",
-    "CommandNotSupported": "socks6.errors",
-    "ConfigurationError": "socks6.errors",
-    "Connection": "socks6.net.stream",
-    "ConnectionRefused": "socks6.errors",
-    "ConnectionSummary": "socks6.telemetry",
-    "ConnectionTimedOut": "socks6.errors",
-    "DatagramFailed": "socks6.errors",
-    "DRAFT_12": "socks6.message.dialect",
-    "DatagramLayout": "socks6.message.dialect",
-    "Dialect": "socks6.message.dialect",
-    "GO_212": "socks6.message.dialect",
-    "DatagramTooLarge": "socks6.errors",
-    "DecodeError": "socks6.errors",
-    "DirectOutbound": "socks6.net.direct",
-    "Ending": "socks6.telemetry",
-    "Endpoint": "socks6.net.stream",
-    "GeneralFailure": "socks6.errors",
-    "HostUnreachable": "socks6.errors",
-    "Identity": "socks6.policy.identity",
-    "Judge": "socks6.net.stream",
-    "Leg": "socks6.message.codes",
-    "LocalProtocolError": "socks6.errors",
-    "MemorySessionStore": "socks6.proxy.sessions",
-    "NetworkUnreachable": "socks6.errors",
-    "NoAuthentication": "socks6.proxy.authentication.none",
-    "NotAllowed": "socks6.errors",
-    "NullObserver": "socks6.telemetry",
-    "Observer": "socks6.telemetry",
-    "OperationFailed": "socks6.errors",
-    "Outbound": "socks6.net.stream",
-    "Parity": "socks6.message.codes",
-    "Policy": "socks6.policy.rules",
-    "Protection": "socks6.net.stream",
-    "ProxiedDatagramTransport": "socks6.client.datagram_transport",
-    "ProxiedStream": "socks6.client.stream",
-    "ProxyTimedOut": "socks6.errors",
-    "ProxyURL": "socks6.net.url",
-    "ProxyUnreachable": "socks6.errors",
-    "RelaySettings": "socks6.relay.plane",
-    "RemoteProtocolError": "socks6.errors",
-    "Rule": "socks6.policy.rules",
-    "Server": "socks6.proxy.service",
-    "ServerWorker": "socks6.proxy.worker",
-    "SessionSettings": "socks6.proxy.sessions",
-    "SessionStore": "socks6.proxy.sessions",
-    "Settings": "socks6.proxy.settings",
-    "Socks6Error": "socks6.errors",
-    "Socks6Outbound": "socks6.client.outbound",
-    "StackOptions": "socks6.client.options",
-    "StackRule": "socks6.policy.stack",
-    "TTLExpired": "socks6.errors",
-    "TlsFailed": "socks6.errors",
-    "TlsParameters": "socks6.net.encryption.settings",
-    "TokenRejected": "socks6.errors",
-    "UserTable": "socks6.proxy.authentication.table",
-    "VersionMismatch": "socks6.errors",
+# Where each name is defined. It is imported when it is first used: `socks6 --help` needs none of them.
+_MODULES: Final = {
+    "socks6.client.association": "Association",
+    "socks6.client.association_factory": "UdpPathChoice",
+    "socks6.client.bind": "BindListener BindServer ConnectedCallback",
+    "socks6.client.client": "Client Timeout",
+    "socks6.client.connector": "DialFunction",
+    "socks6.client.datagram_transport": "ProxiedDatagramTransport",
+    "socks6.client.options": "Options StackOptions",
+    "socks6.client.outbound": "Socks6Outbound",
+    "socks6.client.receive_queue": "DatagramReceiver ReceivedDatagram",
+    "socks6.client.requester": "MethodFactory",
+    "socks6.client.stream": "ProxiedStream",
+    "socks6.errors": (
+        "AddressTypeNotSupported AuthenticationBusy AuthenticationFailed CertificateRefused "
+        "CommandNotSupported ConfigurationError ConnectionRefused ConnectionTimedOut DatagramFailed "
+        "DatagramTooLarge DecodeError GeneralFailure HostUnreachable LocalProtocolError "
+        "NetworkUnreachable NotAllowed OperationFailed ProxyTimedOut ProxyUnreachable RemoteProtocolError "
+        "Socks6Error TlsFailed TokenRejected TtlExpired VersionMismatch"
+    ),
+    "socks6.message.codes": "Leg Parity",
+    "socks6.message.dialect": "DRAFT_12 DatagramLayout Dialect GO_212",
+    "socks6.net.accept": "ConnectionLimits",
+    "socks6.net.datagrams.direct": "DatagramSettings",
+    "socks6.net.datagrams.filtering": "Filtering",
+    "socks6.net.direct": "DirectOutbound",
+    "socks6.net.encryption.contexts": "TlsParameters",
+    "socks6.net.local_addresses": "LocalAddresses",
+    "socks6.net.resolve": "Lifetimes Lookup ResolvedAddress Resolver",
+    "socks6.net.stackopts.adapter": "IpSocketOption SocketOption",
+    "socks6.net.stream": (
+        "AcceptedPeer Binding ByteStream ConnectResult DatagramChannel DatagramJudge DatagramReport "
+        "DatagramRoute DatagramSink Endpoint FrameSink Judge Listener MultiplexedConnection Outbound "
+        "Packet Protection ReceivedFrom SocketAddress"
+    ),
+    "socks6.net.transports.base": (
+        "ConnectParameters ConnectionListener Connector ListenParameters StreamRequest Transport"
+    ),
+    "socks6.net.transports.registry": "TRANSPORTS",
+    "socks6.net.transports.tls": "TlsSession",
+    "socks6.net.turns": "Turns",
+    "socks6.net.url": "ProxyUrl QuicParameters",
+    "socks6.policy.identity": "Identity",
+    "socks6.policy.rules": "Policy Rule",
+    "socks6.policy.stack": "StackRule",
+    "socks6.proxy.authentication.base": "Authenticator NoAuthentication",
+    "socks6.proxy.authentication.hashes": "PasswordHash",
+    "socks6.proxy.authentication.table": "UserTable",
+    "socks6.proxy.commands": "OpenedAssociation ProxyRequest",
+    "socks6.proxy.connection": "ClientConnection",
+    "socks6.proxy.inbounds.base": "Inbound Tunnel",
+    "socks6.proxy.live": "ConnectionInfo LiveTable SessionInfo",
+    "socks6.proxy.service": "Server",
+    "socks6.proxy.sessions": (
+        "MemorySessionStore OpenedSession Session SessionSettings SessionStore SessionWatcher"
+    ),
+    "socks6.proxy.settings": "BindSettings Settings UdpSettings",
+    "socks6.proxy.worker": "ServerWorker",
+    "socks6.relay.streams": "RelayResult RelaySettings",
+    "socks6.telemetry": (
+        "AcceptPaused AssociationOpened BindingOpened CertificateRead ConnectionEnded ConnectionOpened "
+        "ConnectionSecured DtlsUnavailable Ending Event LimitReached Listening Observer PeerAccepted "
+        "Reloaded RemoteConnected RequestMade SessionOpened SessionTornDown SourcePenalized Stopping "
+        "StreamPushed TokenSpent UnexpectedError UpstreamDown UpstreamUp UserAuthenticated"
+    ),
 }
+# fmt: on
+_MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 if not TYPE_CHECKING:  # a type checker would believe that there is every name
 
     def __getattr__(name: str) -> object:
         """Import a public name (PEP 562)."""
-        if name not in _HOMES:
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415 - takes longer to import than all else here
+
+            value = version("socks6")
+        elif name in _MODULE_OF:
+            value = getattr(import_module(_MODULE_OF[name]), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
         return value
 
 

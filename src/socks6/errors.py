@@ -1,10 +1,10 @@
-"""Every exception raised on purpose.
+"""Every exception that this package raises on purpose.
 
 ::
 
     Socks6Error
-    ├── ConfigurationError (ValueError)        what the user wrote: URLs, files, arguments
-    ├── LocalProtocolError                     our caller used a machine out of turn
+    ├── ConfigurationError (ValueError)        impossible URLs, files or arguments
+    ├── LocalProtocolError                     a call that is not possible in this state
     ├── DecodeError (ValueError)               bytes that are no message
     ├── RemoteProtocolError                    the peer broke the protocol
     │   └── VersionMismatch                    the proxy speaks another version of SOCKS
@@ -14,7 +14,7 @@
     ├── ProxyUnreachable (ConnectionError)     no usable connection to the proxy itself
     │   ├── ProxyTimedOut (TimeoutError)       the proxy itself does not answer in time
     │   └── TlsFailed                          no encrypted connection to it, or none any more
-    │       └── CertificateRefused             its certificate is not what was asked for
+    │       └── CertificateRefused             its certificate is not trusted
     ├── DatagramTooLarge (OSError)             more data than a datagram through the proxy can hold
     ├── DatagramFailed (OSError)               an ICMP error came back for a datagram
     └── OperationFailed (OSError)              the operation failed; `code` says how
@@ -23,14 +23,13 @@
         ├── NetworkUnreachable                 03
         ├── HostUnreachable                    04
         ├── ConnectionRefused (ConnectionRefusedError)    05
-        ├── TTLExpired                         06
+        ├── TtlExpired                         06
         ├── CommandNotSupported                07
         ├── AddressTypeNotSupported            08
         └── ConnectionTimedOut (TimeoutError)  09
 """
 
 import errno
-from functools import partial
 from typing import ClassVar, Final
 
 from typing_extensions import override
@@ -41,15 +40,15 @@ class Socks6Error(Exception):
 
 
 class ConfigurationError(Socks6Error, ValueError):
-    """A URL, file or argument says something impossible."""
+    """A URL, file or argument is impossible."""
 
 
 class LocalProtocolError(Socks6Error):
-    """A machine was used out of turn: a fault of its caller, not of the peer."""
+    """A call that is not possible in this state: a fault of the caller, not of the peer."""
 
 
 class DecodeError(Socks6Error, ValueError):
-    """Bytes that are not the message they should be."""
+    """The bytes are no valid message of the kind that is expected."""
 
 
 class RemoteProtocolError(Socks6Error):
@@ -61,48 +60,58 @@ class VersionMismatch(RemoteProtocolError):
 
 
 class AuthenticationFailed(Socks6Error, PermissionError):
-    """The proxy refused our credentials, or accepts no method that we have."""
+    """The proxy refused the credentials, or accepts none of the authentication methods that the client has."""
 
 
 class AuthenticationBusy(Socks6Error):
-    """Too many credentials wait to be checked, or the time for it is up: nothing is known of these."""
+    """A server cannot verify credentials now: too many wait to be verified, or the time limit has passed."""
 
 
 class TokenRejected(Socks6Error, ConnectionError):
-    """The proxy rejected the request's token (§ Spending a token): this time nothing was done.
+    """The proxy rejected the request's token (§ Spending a token), and did not carry the request out this time.
 
-    `Client` raises it where the network may have doubled the request (TCP Fast Open): the token may have been
-    spent by the other copy, which then was carried out. Whether to ask again is the caller's to say.
+    `Client` raises it where the network may have doubled the request (TCP Fast Open): the other copy may have spent
+    the token, and been carried out. The caller decides whether to repeat the request.
     """
 
 
 class ProxyUnreachable(Socks6Error, ConnectionError):
-    """No usable connection to the proxy: it could not be dialled, or went away too early."""
+    """There is no connection to the proxy: it cannot be reached, or the connection broke."""
 
 
 class ProxyTimedOut(ProxyUnreachable, TimeoutError):
-    """The proxy itself did not answer in time."""
+    """The proxy itself did not answer within the call's time limit."""
 
 
 class TlsFailed(ProxyUnreachable):
-    """TLS failed: the peer speaks none, nothing that suits both sides, refuses our certificate, or broke off."""
+    """TLS failed: the peer speaks no TLS or none that suits both sides, refuses our certificate, or broke off."""
 
 
 class CertificateRefused(TlsFailed):
-    """The peer's certificate is not what was asked for: absent, unknown, outlived, of another name or key."""
+    """The peer's certificate is absent, not trusted, expired, or for another name or key."""
 
 
-class DatagramTooLarge(Socks6Error, OSError):
-    """A datagram holds more data than can go through the proxy in one; `limit` is how many bytes can."""
+class _OwnOsError(Socks6Error, OSError):
+    """An OSError whose constructor takes arguments of its own; pickled and copied with what it knows."""
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:  # OSError's own gives our constructors its two arguments
+        return _restored, (type(self), self.args), vars(self)
+
+
+def _restored(kind: type[_OwnOsError], args: tuple[object, ...]) -> _OwnOsError:
+    error = kind.__new__(kind)
+    OSError.__init__(error, *args)
+    return error
+
+
+class DatagramTooLarge(_OwnOsError):
+    """A datagram holds more data than fits into one through the proxy: `size` bytes, of `limit` at most."""
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(errno.EMSGSIZE, f"a datagram of {size} bytes; at most {limit} fit")
         self.size: Final = size
         self.limit: Final = limit
-
-    @override
-    def __reduce__(self) -> tuple[object, ...]:  # as that of OperationFailed
-        return type(self), (self.size, self.limit), vars(self)
 
 
 _DATAGRAM_ERRORS: Final[dict[int, tuple[int, str]]] = {
@@ -113,36 +122,26 @@ _DATAGRAM_ERRORS: Final[dict[int, tuple[int, str]]] = {
 }
 
 
-class DatagramFailed(Socks6Error, OSError):
+class DatagramFailed(_OwnOsError):
     """An ICMP error came back for a datagram to `host` and `port` (§ Reporting ICMP Errors).
 
-    `code` is what it said (socks6.message.codes.DatagramErrorCode), also as `errno`; `reporter` is the address
-    of the host that said so. All of it is as the proxy told it, and may be spurious.
+    `code` is the error's (socks6.message.codes.DatagramErrorCode), and `errno` the matching number; `reporter` is
+    the address of the host that sent it. All of it is as the proxy reports it, and may be spurious.
     """
 
     def __init__(self, *, host: str, port: int, code: int, reporter: str) -> None:
         number, words = _DATAGRAM_ERRORS.get(code, (errno.EIO, f"error {code}"))
-        super().__init__(number, f"{words}, says {reporter} of a datagram to {host} port {port}")
+        super().__init__(number, f"{words}: {reporter} reports it of a datagram to {host} port {port}")
         self.host: Final = host
         self.port: Final = port
         self.code: Final = code
         self.reporter: Final = reporter
 
-    @override
-    def __reduce__(self) -> tuple[object, ...]:  # as that of OperationFailed
-        return _datagram_failed, (type(self), self.host, self.port, self.code, self.reporter), vars(self)
 
+class OperationFailed(_OwnOsError):
+    """An operation failed with a reply code (§ Operation Replies); this class itself for codes without a subclass.
 
-def _datagram_failed(
-    kind: type[DatagramFailed], host: str, port: int, code: int, reporter: str
-) -> DatagramFailed:
-    return kind(host=host, port=port, code=code, reporter=reporter)
-
-
-class OperationFailed(Socks6Error, OSError):
-    """An operation failed with a reply code (§ Operation Replies); any code that has no class of its own.
-
-    `code` is the reply code that was received, or is to be sent; `reason` says why in words.
+    `code` is the reply code that was received, or is to be sent; `reason` describes the failure in words.
     """
 
     default_code: ClassVar[int] = 0x01
@@ -152,10 +151,6 @@ class OperationFailed(Socks6Error, OSError):
         super().__init__(self.default_errno, reason)
         self.code: Final = self.default_code if code is None else code
         self.reason: Final = reason
-
-    @override
-    def __reduce__(self) -> tuple[object, ...]:  # OSError's own would hand its two arguments to our one
-        return partial(type(self), code=self.code), (self.reason,), vars(self)
 
 
 class GeneralFailure(OperationFailed):
@@ -170,14 +165,14 @@ class NotAllowed(OperationFailed, PermissionError):
 
 
 class NetworkUnreachable(OperationFailed):
-    """Reply 03: there is no way to the network."""
+    """Reply 03: there is no route to the network."""
 
     default_code = 0x03
     default_errno = errno.ENETUNREACH
 
 
 class HostUnreachable(OperationFailed):
-    """Reply 04: there is no way to the host, or no host of that name."""
+    """Reply 04: there is no route to the host, or no host of that name."""
 
     default_code = 0x04
     default_errno = errno.EHOSTUNREACH
@@ -190,8 +185,8 @@ class ConnectionRefused(OperationFailed, ConnectionRefusedError):
     default_errno = errno.ECONNREFUSED
 
 
-class TTLExpired(OperationFailed):
-    """Reply 06: the packets died on their way; `reporter` is the address of the router that said so, if known."""
+class TtlExpired(OperationFailed):
+    """Reply 06: the packets' TTL expired on the way; `reporter` is the address of the router that reported it, if known."""
 
     default_code = 0x06
     default_errno = errno.EHOSTUNREACH
@@ -202,14 +197,14 @@ class TTLExpired(OperationFailed):
 
 
 class CommandNotSupported(OperationFailed):
-    """Reply 07: the proxy has no such command."""
+    """Reply 07: the proxy does not support the command."""
 
     default_code = 0x07
     default_errno = errno.EOPNOTSUPP
 
 
 class AddressTypeNotSupported(OperationFailed):
-    """Reply 08: the proxy has no such addresses."""
+    """Reply 08: the proxy does not support addresses of this type."""
 
     default_code = 0x08
     default_errno = errno.EAFNOSUPPORT
@@ -222,20 +217,7 @@ class ConnectionTimedOut(OperationFailed, TimeoutError):
     default_errno = errno.ETIMEDOUT
 
 
-_BY_CODE: Final[dict[int, type[OperationFailed]]] = {
-    failure.default_code: failure
-    for failure in (
-        GeneralFailure,
-        NotAllowed,
-        NetworkUnreachable,
-        HostUnreachable,
-        ConnectionRefused,
-        TTLExpired,
-        CommandNotSupported,
-        AddressTypeNotSupported,
-        ConnectionTimedOut,
-    )
-}
+_BY_CODE: Final = {failure.default_code: failure for failure in OperationFailed.__subclasses__()}
 
 
 def operation_failure(code: int, reason: str) -> OperationFailed:

@@ -1,8 +1,15 @@
-"""The one interface for "this happened": what an operator may want to see or count."""
+"""What happens in a proxy, as events: one frozen value each, given to any number of observers.
 
+An observer names the events it wants; an event that none wants is not even made. Connection events carry the connection's
+`id`, by which an observer puts them together. No event carries credentials, tokens or session ids. Times are seconds.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final
 
 from typing_extensions import override
 
@@ -14,26 +21,134 @@ class Ending(Enum):
     NO_REQUEST = "no-request"  # gone, or silent past the deadline, before a whole request
     MALFORMED = "malformed"  # not the protocol
     UNAUTHENTICATED = "unauthenticated"
-    REFUSED = "refused"  # the policy said no
+    REFUSED = "refused"  # by the policy
     FAILED = "failed"  # the operation failed
     IDLE = "idle"  # an idle or fin time-out
     RESET = "reset"  # a side reset, or its path broke
-    STOPPED = "stopped"  # the server stopped, or its client tore down the session that it belonged to
+    STOPPED = "stopped"  # the server stopped, or the client tore down the session that it belonged to
     ERROR = "error"  # a fault of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionSummary:
-    """One client connection, told once, when it has ended.
+class Event:
+    """The root of all events."""
 
-    Times are seconds; byte counts are those of the relayed stream, without SOCKS messages.
-    """
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(Event):
+    """A client connected, or opened a stream of its QUIC connection."""
 
     id: int
-    front: str  # "socks6", "socks5", "http", ...
     source: str  # the client's address, "unix" without one
+    inbound: str  # "socks6", "socks5", "http", ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSecured(Event):
+    """A client has shaken hands over TLS."""
+
+    id: int
+    version: str  # "TLSv1.3"
+    cipher: str
+    user: str  # of its certificate, "" without one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserAuthenticated(Event):
+    """A client was let in."""
+
+    id: int
     user: str  # "" when anonymous
-    command: str  # "CONNECT", "" when none was understood
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestMade(Event):
+    """A client asks for something, and the policy has not been asked yet."""
+
+    id: int
+    user: str
+    command: str  # "CONNECT"
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteConnected(Event):
+    """A CONNECT succeeded: the proxy's end of the connection."""
+
+    id: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingOpened(Event):
+    """A BIND succeeded: the place where peers may connect."""
+
+    id: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerAccepted(Event):
+    """A peer connected to a client's binding."""
+
+    id: int
+    peer: str  # as host:port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPushed(Event):
+    """A stream was opened to a client for a peer of its binding (QUIC)."""
+
+    id: int
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationOpened(Event):
+    """A UDP ASSOCIATE succeeded: where remote hosts reach the association."""
+
+    id: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpened(Event):
+    """A client opened a session."""
+
+    id: int
+    user: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTornDown(Event):
+    """A client tore down a session of its own."""
+
+    id: int
+    user: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSpent(Event):
+    """A request spent an idempotence token, or tried to."""
+
+    id: int
+    user: str
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionEnded(Event):
+    """A client's connection is over. Byte counts are those of the relayed stream, without SOCKS messages."""
+
+    id: int
+    inbound: str
+    source: str
+    user: str
+    command: str  # "" when none was understood
     host: str  # of BIND the place that was bound, or was to be
     port: int
     peer: str = ""  # who connected there, as host:port
@@ -47,72 +162,145 @@ class ConnectionSummary:
     token: str = ""  # "accepted", "rejected"; "" when none was to be spent
 
 
-class Observer(Protocol):
-    """Told of what happens; must return quickly and never raise."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening(Event):
+    """A listener accepts connections."""
 
-    def listening(self, url: str) -> None:
-        """A listener accepts connections at `url`."""
-
-    def connection_opened(self, connection_id: int, source: str) -> None:
-        """A client connected."""
-
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        """A client's connection is over."""
-
-    def connection_turned_away(self, source: str, reason: str) -> None:
-        """A client was dropped at accept: a limit was reached."""
-
-    def accept_paused(self, url: str, reason: str) -> None:
-        """A listener cannot accept for now (descriptors or memory are short)."""
-
-    def certificate_read(self, path: str, fault: str) -> None:
-        """A certificate was read anew, or could not be: `fault` says why, and the last good one stays."""
-
-    def without_dtls(self, url: str, reason: str) -> None:
-        """A listener with TLS takes no datagrams over UDP, but on streams: why."""
-
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        """A fault of ours was caught at a connection's edge."""
-
-    def stopping(self, connections: int) -> None:
-        """The service stops; so many connections get their drain time."""
+    url: str
 
 
-class NullObserver(Observer):
-    """Tells nobody."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptPaused(Event):
+    """A listener cannot accept for now: descriptors or memory are short."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitReached(Event):
+    """A client was dropped at accept, or a request of a connection refused, since a limit was reached."""
+
+    source: str
+    reason: str
+    id: int = 0  # of the connection, if there is one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePenalized(Event):
+    """A source failed to authenticate too often, and is refused for a while, for one user's name or for all."""
+
+    source: str
+    user: str  # "" for all
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamDown(Event):
+    """The proxy to go through cannot be reached any more."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamUp(Event):
+    """The proxy to go through can be reached, for the first time or again."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRead(Event):
+    """A certificate was read anew, or could not be: `reason` is why, and the last good one stays."""
+
+    path: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DtlsUnavailable(Event):
+    """A listener with TLS takes no datagrams over UDP, only on streams."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded(Event):
+    """Users and policy were replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping(Event):
+    """The server stops; the connections that there are get their drain time."""
+
+    connections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnexpectedError(Event):
+    """A fault of ours was caught at a connection's edge."""
+
+    where: str
+    error: BaseException
+
+
+class Observer:
+    """Gets events. To be subclassed; an observer returns quickly, and what it raises is logged and goes no further.
+
+    ::
+
+        class Printer(Observer):
+            wants = (ConnectionEnded,)
+
+            def observe(self, event: Event) -> None:
+                print(event)
+    """
+
+    wants: Collection[type[Event]] | None = (
+        None  # None: every event. Read once, when the observer is put to use
+    )
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event."""
+        raise NotImplementedError
+
+
+EVENTS: Final[tuple[type[Event], ...]] = tuple(
+    value
+    for value in tuple(globals().values())
+    if isinstance(value, type) and issubclass(value, Event) and value is not Event
+)
+
+
+class EventHub(Observer):
+    """Gives each event to the observers that want it."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self._takers: Final = {
+            event: tuple(
+                observer for observer in observers if observer.wants is None or event in observer.wants
+            )
+            for event in EVENTS
+        }
+        # to be asked before an event is made that happens often
+        self.wanted: Final = frozenset(event for event, takers in self._takers.items() if takers)
 
     @override
-    def listening(self, url: str) -> None:
-        pass
+    def observe(self, event: Event) -> None:
+        for observer in self._takers.get(type(event), ()):
+            try:
+                observer.observe(event)
+            except Exception as error:  # noqa: BLE001 - others' code, and what it observes goes on
+                log_contained(f"an observer ({type(observer).__name__})", error)
 
-    @override
-    def connection_opened(self, connection_id: int, source: str) -> None:
-        pass
 
-    @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        pass
-
-    @override
-    def connection_turned_away(self, source: str, reason: str) -> None:
-        pass
-
-    @override
-    def accept_paused(self, url: str, reason: str) -> None:
-        pass
-
-    @override
-    def certificate_read(self, path: str, fault: str) -> None:
-        pass
-
-    @override
-    def without_dtls(self, url: str, reason: str) -> None:
-        pass
-
-    @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        pass
-
-    @override
-    def stopping(self, connections: int) -> None:
-        pass
+def log_contained(what: str, error: Exception) -> None:
+    """Log an exception of others' code that goes no further: by the loop's exception handler, if there is a loop."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        logging.getLogger("socks6").error("%s raised", what, exc_info=error)
+    else:
+        loop.call_exception_handler({"message": f"{what} raised", "exception": error})

@@ -12,7 +12,7 @@ import pytest
 
 from socks6.message.codes import Command
 from socks6.message.dialect import GO_212
-from socks6.message.options import TOS, ListenBacklog, SessionTeardown
+from socks6.message.options import ListenBacklog, SessionTeardown, Tos
 from socks6.net.stream import Endpoint
 from tests.kit.binds import BindClient, bind_client, calling, is_turned_away, listens, place_of, reply_from
 from tests.kit.footprint import eventually
@@ -63,14 +63,14 @@ def accept(client: BindClient, place: Endpoint) -> socket.socket:
 
 @pytest.mark.parametrize("place", [LOCAL4, LOCAL6], ids=["IPv4", "IPv6"])
 def test_a_peer_is_told_of_and_joined(alice: BindClient, place: Endpoint) -> None:
-    sock, reply = alice.bind(TOS(leg=2, tos=0x48), place=place)
+    sock, reply = alice.bind(Tos(leg=2, tos=0x48), place=place)
     bound = place_of(reply)
-    assert reply.options == (TOS(leg=2, tos=0x48),)
+    assert reply.options == (Tos(leg=2, tos=0x48),)
     sock.sendall(b"early ")
     with calling(bound) as peer:
         second = alice.reply(sock)
         assert place_of(second) == peer.getsockname()[:2]
-        assert second.options == (TOS(leg=2, tos=0x48),)
+        assert second.options == (Tos(leg=2, tos=0x48),)
         assert receive_exactly(peer, 6) == b"early "
         assert relayed(peer, sock)
         assert not listens(bound)

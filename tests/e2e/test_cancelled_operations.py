@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from socks6.client.client import LEAVE_SECONDS
+from socks6.client.client import EXIT_SECONDS
 from tests.kit.census import Census, settled
 from tests.kit.loops import LOOP_FACTORIES
 from tests.kit.operations import ALL, SOME, Operation, World, do, operations, world
@@ -42,7 +42,7 @@ async def play(transport: str, folder: Path, *, every: bool) -> None:
         for operation in operations(transport).values():
             began = loop.time()
             await do(scene, operation)
-            assert loop.time() - began < LEAVE_SECONDS, operation
+            assert loop.time() - began < EXIT_SECONDS, operation
         before = Census.take()
         assert await settled(lambda: Census.take().more_than(before, slack=SLACK)) == {}
         before = Census.take()

@@ -12,17 +12,15 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.errors import CertificateRefused
-from socks6.net.encryption.contexts import ServerContexts
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.quic.backends import backend_named
-from socks6.net.transports.quic.connector import QuicConnector
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, server_context
+from socks6.net.transports.dtls import DtlsConnector
+from socks6.net.transports.quic.client import QuicConnector
+from socks6.net.transports.quic.engine import load_backend
 from socks6.net.transports.tcp import listen_tcp
-from socks6.net.transports.tls import TlsListener, TlsStream
-from socks6.net.transports.tls_connector import TlsConnector
+from socks6.net.transports.tls import TlsConnector, TlsListener, TlsStream
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import NullObserver
+from socks6.telemetry import DtlsUnavailable, Event, Observer
 from tests.kit.certificate_kinds import KINDS, write_kind
 from tests.kit.certificates import Files
 from tests.kit.dtls import Couple
@@ -37,7 +35,7 @@ pytestmark = pytest.mark.e2e
 
 async def over_tls(files: Files, said: TlsParameters) -> None:
     (tcp,) = await listen_tcp("127.0.0.1", 0)
-    listener = TlsListener(tcp, ServerContexts(files.server))
+    listener = TlsListener(tcp, ReloadingContext(files.server, server_context))
 
     async def serve() -> None:
         stream = await accept(listener)
@@ -65,7 +63,7 @@ async def over_dtls(files: Files, said: TlsParameters) -> None:
 
 
 async def over_quic(files: Files, said: TlsParameters, *, library: str) -> None:
-    backend = backend_named(library)
+    backend = load_backend(library)
     async with listening(files, backend) as listener:
         client, _ = await connected(QuicConnector("127.0.0.1", said, backend), listener)
         client.close()
@@ -98,18 +96,20 @@ def test_every_transport_says_the_same_of_a_certificate(name: str, tmp_path: Pat
 
 
 def test_a_listener_says_why_there_is_no_dtls_with_a_key_of_ed25519(run: Run, tmp_path: Path) -> None:
-    class Told(NullObserver):
+    class Told(Observer):
+        wants = (DtlsUnavailable,)
         reasons: ClassVar[list[str]] = []
 
         @override
-        def without_dtls(self, url: str, reason: str) -> None:
-            self.reasons.append(reason)
+        def observe(self, event: Event) -> None:
+            assert isinstance(event, DtlsUnavailable)
+            self.reasons.append(event.reason)
 
     async def scene() -> None:
         files = write_kind(tmp_path, replace(KINDS["Ed25519"], names=("127.0.0.1",)))
         url = f"socks6+tls://127.0.0.1:0?{files.listener_query}"
         async with (
-            Server([url], ServerWorker(observer=Told())) as server,
+            Server([url], ServerWorker(observers=[Told()])) as server,
             Client(f"{server.urls[0].partition('?')[0]}?ca={files.ca}") as client,
         ):
             assert await client.noop() > 0

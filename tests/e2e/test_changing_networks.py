@@ -14,14 +14,15 @@ from typing import Final, TypeAlias
 import pytest
 
 from socks6 import Client, ProxiedStream, ProxyUnreachable
-from socks6.client import way
+from socks6.client import connector
 from socks6.net import resolve, silent_peers
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.netns import RIGHT, Namespace, needs_namespaces, road
 from tests.kit.origins import Place, checksum, echo, web_site
 from tests.kit.proxies import server
+from tests.kit.quic_clients import pool_of
 from tests.kit.udp_hosts import udp_echo
 
 pytestmark = [pytest.mark.e2e, needs_namespaces]
@@ -227,10 +228,10 @@ def test_a_proxy_is_found_where_its_name_leads_by_now(  # noqa: PLR0917 - fixtur
     """Its old address is gone, and a router says so, or nobody does."""
     addresses = [PROXY]
 
-    def look_up(_: bytes, port: int) -> list[Address]:
-        return [Address(socket.AF_INET, (host, port)) for host in addresses]
+    def look_up(_: bytes, port: int) -> list[ResolvedAddress]:
+        return [ResolvedAddress(socket.AF_INET, (host, port)) for host in addresses]
 
-    monkeypatch.setattr(way, "Resolver", functools.partial(Resolver, lookup=look_up))
+    monkeypatch.setattr(connector, "Resolver", functools.partial(Resolver, lookup=look_up))
     files = write_certificate(tmp_path, "proxy.example")
 
     async def scene(port: int, place: Place) -> None:
@@ -246,7 +247,7 @@ def test_a_proxy_is_found_where_its_name_leads_by_now(  # noqa: PLR0917 - fixtur
             async with await client.connect(place.host, place.port) as other:
                 await answers(other)
             stream.abort()
-            for pooled in client._asker._way._quic._pool if client._asker._way._quic else ():
+            for pooled in pool_of(client)._pool if scheme == "quic" else ():
                 pooled.connection.abort()  # what was sent to the old address would be waited for
 
     with contextlib.ExitStack() as stack:

@@ -74,7 +74,7 @@ def _read(place: Place) -> bytes:
     [
         (("1", "example.com:1"), "no proxy to go through"),
         (("--via", "socks6://127.0.0.1", ":1", "example.com:1"), "[HOST:]PORT"),
-        (("--via", "socks6://127.0.0.1", "65536", "example.com:1"), "too many"),
+        (("--via", "socks6://127.0.0.1", "65536", "example.com:1"), "is no port (0 to 65535)"),
         (("--via", "socks6://127.0.0.1", "1", "example.com"), "HOST:PORT"),
         (("--via", "socks6://127.0.0.1", "1", "a b:1"), "REMOTE"),
     ],

@@ -212,11 +212,11 @@ def test_a_server_on_a_unix_socket_may_want_passwords(site: Site, tmp_path: Path
         assert Road(converter=near, server=far).fetch("--socks5-hostname", site.url).body == PAGE
 
 
-@pytest.mark.parametrize("front", ["mixed", "socks5", "http"])
-def test_one_server_may_do_it_alone(site: Site, front: str) -> None:
-    with server("--listen", f"{front}://127.0.0.1:0") as alone:
+@pytest.mark.parametrize("inbound", ["mixed", "socks5", "http"])
+def test_one_server_may_do_it_alone(site: Site, inbound: str) -> None:
+    with server("--listen", f"{inbound}://127.0.0.1:0") as alone:
         road = Road(converter=alone, server=alone)
-        assert road.fetch("--proxy" if front == "http" else "--socks5", site.url).body == PAGE
+        assert road.fetch("--proxy" if inbound == "http" else "--socks5", site.url).body == PAGE
 
 
 def test_clients_that_dawdle_hold_up_nobody(road: Road, site: Site) -> None:

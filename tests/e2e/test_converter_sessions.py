@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from socks6.message.options import AuthenticationData, IdempotenceExpenditure, SessionID, SessionRequest, find
+from socks6.message.options import AuthenticationData, IdempotenceExpenditure, SessionId, SessionRequest, find
 from socks6.message.requests import Request
 from tests.kit.footprint import eventually
 from tests.kit.origins import PAGE, Place, Site, tcp_host, web_site
@@ -107,7 +107,7 @@ def test_after_the_first_connection_no_password_crosses_the_wire(site: Site, way
         assert find(first.options, SessionRequest) is not None
         assert len(others) >= 3
         for other in others:
-            assert find(other.options, SessionID) is not None
+            assert find(other.options, SessionId) is not None
             assert find(other.options, AuthenticationData) is None
 
 

@@ -16,8 +16,8 @@ from socks6.client.client import Client
 from socks6.client.dtls_path import DtlsPath
 from socks6.errors import CertificateRefused
 from socks6.message.datagrams import Datagram, decode_message
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.dtls import DtlsConnector
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings, UdpSettings
 from socks6.proxy.worker import ServerWorker
@@ -49,7 +49,7 @@ def files(tmp_path: Path) -> Files:
 def encrypted(files: Files, **more: object) -> Iterator[RunningServer]:
     """Run a server with TLS and DTLS in a thread."""
     settings = Settings(drain_timeout=0.1, tls=TlsParameters(certificate=files.certificate, key=files.key))
-    with udp_server(front="socks6+tls", settings=settings, **more) as running:  # type: ignore[arg-type]  # named as there
+    with udp_server(inbound="socks6+tls", settings=settings, **more) as running:  # type: ignore[arg-type]  # named as there
         yield running
 
 
@@ -164,7 +164,7 @@ def test_certificates_of_others_open_nothing(files: Files) -> None:
     for context, user in zip(contexts, (alice, bob), strict=True):
         context.load_cert_chain(user.certificate, user.key)
     with (
-        udp_server(front="socks6+tls", settings=Settings(drain_timeout=0.1, tls=said)) as running,
+        udp_server(inbound="socks6+tls", settings=Settings(drain_timeout=0.1, tls=said)) as running,
         peer_socket() as peer,
         RawClient(("127.0.0.1", running.port), tls=contexts[0]) as client,
         RawClient(("127.0.0.1", running.port), tls=contexts[1]) as bobs,
@@ -243,7 +243,7 @@ async def _talk(process: "subprocess.Popen[bytes]", port: int, said: TlsParamete
         for packet in packets:
             received.put_nowait(packet)
 
-    path = DtlsPath(sock, DtlsConnector("localhost", said), take=take, refused=lambda: None)
+    path = DtlsPath(sock, DtlsConnector("localhost", said), on_packets=take, refused=lambda: None)
     async with asyncio.timeout(PATIENCE):
         await path.handshake()
         await path.send(b"a message\n")

@@ -14,7 +14,7 @@ from socks6.client.client import Client
 from socks6.net.sockets import SocketListener
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.relay.delivery import deliver
 from tests.kit.loops import Run
 from tests.kit.streams import BULK, accept, receive_exactly
@@ -67,7 +67,7 @@ async def read_answer(stream: ByteStream) -> bytes:
     return data
 
 
-async def tunnelled(mixed: ProxyURL, port: int) -> ByteStream:
+async def tunnelled(mixed: ProxyUrl, port: int) -> ByteStream:
     """Return a tunnel by SOCKS 5 through a proxy."""
     stream = await connect_tcp("127.0.0.1", mixed.port)
     await stream.send(b"\5\1\0" + b"\5\1\0\1\x7f\0\0\1" + port.to_bytes(2, "big"))
@@ -75,7 +75,7 @@ async def tunnelled(mixed: ProxyURL, port: int) -> ByteStream:
     return stream
 
 
-async def requested(mixed: ProxyURL, port: int) -> ByteStream:
+async def requested(mixed: ProxyUrl, port: int) -> ByteStream:
     """Return a connection that has begun to POST through a proxy."""
     stream = await connect_tcp("127.0.0.1", mixed.port)
     await stream.send(b"POST http://127.0.0.1:%d/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" % port)

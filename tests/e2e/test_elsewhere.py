@@ -9,8 +9,8 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 LINUX_ONLY: Final = {
-    *("socks6.relay.datagrams._mover", "socks6.relay.datagrams.compiled"),
-    *("socks6.relay.poller", "socks6.relay.pump", "socks6.relay.splice"),
+    *("socks6.relay.datagrams._forwarder", "socks6.relay.datagrams.compiled"),
+    *("socks6.net.poller", "socks6.relay.polled", "socks6.relay.pump", "socks6.relay.splice"),
 }
 EVERYTHING_IMPORTED: Final = """
 import tests.kit.elsewhere
@@ -31,7 +31,7 @@ sys.exit(pytest.main([*options, "tests/e2e/test_matrix_transports.py"]))
 
 MACOS_NUMBERS: Final = """
 import tests.kit.elsewhere
-from socks6.net.datagrams.arrival import IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
+from socks6.net.datagrams.packet_info import IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
 print(IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO)
 """
 

@@ -13,7 +13,7 @@ import pytest
 from socks6.client.client import Client
 from socks6.errors import ConnectionTimedOut
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from tests.kit.footprint import eventually
@@ -221,7 +221,7 @@ def test_a_destination_that_never_answers_has_timed_out(mixed: Proxy) -> None:
 
 
 def test_a_name_server_that_never_answers_is_a_timeout(run: Run) -> None:
-    def ask(name: bytes, port: int) -> Sequence[Address]:
+    def ask(name: bytes, port: int) -> Sequence[ResolvedAddress]:
         time.sleep(0.5)
         return ()
 

@@ -15,7 +15,7 @@ from tests.kit.unharmed import read_to_the_end
 
 FIN: Final = 1.0
 AT_A_TIME: Final = 5_000
-NUMBERS: Final = [2_000, pytest.param(10_000, marks=pytest.mark.deep)]
+NUMBERS: Final = [500, pytest.param(10_000, marks=pytest.mark.deep)]
 
 pytestmark = pytest.mark.e2e
 

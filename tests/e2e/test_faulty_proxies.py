@@ -3,6 +3,7 @@ stays behind. `make deep` tries every byte."""
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from socks6.errors import ProxyTimedOut, Socks6Error
 from tests.kit.census import Census, settled
 from tests.kit.faulty import ANSWERS, FAULTS, TRANSPORTS, FaultyProxy, faulty_proxy
 from tests.kit.loops import LOOP_FACTORIES
+
+LOOPS: Final = sorted(LOOP_FACTORIES)
 
 IMPATIENT: Final = 0.05  # seconds that a silent proxy gets
 PATIENT: Final = 20.0
@@ -91,9 +94,16 @@ async def main(transport: str, folder: Path, apart: int) -> None:
     assert not complaints
 
 
-@pytest.mark.parametrize("apart", [APART, pytest.param(1, marks=pytest.mark.deep)])
-@pytest.mark.parametrize("loop_name", sorted(LOOP_FACTORIES))
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("transport", "loop_name", "apart"),
+    [
+        *((transport, loop_name, APART) for transport, loop_name in zip(TRANSPORTS, itertools.cycle(LOOPS))),
+        *(
+            pytest.param(transport, loop_name, 1, marks=pytest.mark.deep)
+            for transport, loop_name in itertools.product(TRANSPORTS, LOOPS)
+        ),
+    ],
+)
 def test_whatever_a_proxy_does_wrong_ends_one_call(
     tmp_path: Path, transport: str, loop_name: str, apart: int
 ) -> None:

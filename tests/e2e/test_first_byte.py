@@ -6,7 +6,7 @@ from benchmarks.load.first_byte import measure
 from benchmarks.load.round_trips.asking import REQUEST
 from benchmarks.load.round_trips.rows import ROWS
 from benchmarks.load.round_trips.site import site
-from socks6.message.options import AuthenticationData, IdempotenceExpenditure, SessionID, find
+from socks6.message.options import AuthenticationData, IdempotenceExpenditure, SessionId, find
 from socks6.message.requests import Request
 from tests.kit.link.cable import needs_links
 
@@ -37,7 +37,7 @@ def test_the_quickest_way_has_session_token_and_first_bytes_in_the_syn_and_no_pa
             (syn,), (far_syn,) = near.syns(port), far.syns(made.origin[1])
             later = [packet.payload for packet in near.to_port(port) if packet is not syn]
     request = Request.decode(syn.payload[: Request.size(syn.payload)])
-    assert find(request.options, SessionID) is not None
+    assert find(request.options, SessionId) is not None
     assert find(request.options, IdempotenceExpenditure) is not None
     assert find(request.options, AuthenticationData) is None
     assert syn.payload.endswith(REQUEST)

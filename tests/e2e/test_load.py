@@ -70,7 +70,10 @@ def test_one_connection_carries_a_big_file_there_and_back_at_once(road: Proxy, s
 @pytest.mark.deep
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_nine_thousand_idle_connections_fit_into_one_process(loop: str) -> None:
-    with server("--max-connections-per-source", "0", "--loop", loop) as proxy, Crowd(proxy) as crowd:
+    with (
+        server("--max-connections-per-source", "0", "--loop", loop) as proxy,
+        ClientsByNetwork(proxy) as crowd,
+    ):
         before = proxy.footprint
         crowd.come(IDLE)
         during = proxy.footprint
@@ -90,7 +93,7 @@ def test_nine_thousand_idle_connections_fit_into_one_process(loop: str) -> None:
         crowd.go()
 
 
-class Crowd:
+class ClientsByNetwork:
     """Many clients of a SOCKS 6 proxy, and the other ends of their connections."""
 
     def __init__(self, proxy: Proxy) -> None:
@@ -99,7 +102,7 @@ class Crowd:
         self._clients: list[socket.socket] = []
         self._remotes: list[socket.socket] = []
 
-    def __enter__(self) -> "Crowd":
+    def __enter__(self) -> "ClientsByNetwork":
         return self
 
     def __exit__(self, *_: object) -> None:

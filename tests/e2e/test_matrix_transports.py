@@ -16,9 +16,9 @@ import pytest
 from socks6.client.client import Client
 from socks6.client.options import StackOptions
 from socks6.errors import ConnectionRefused
-from socks6.message.options import TTL
+from socks6.message.options import Ttl
 from socks6.net.stream import ByteStream
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from tests.kit.certificates import Files, write_certificate
 from tests.kit.loops import Run
 from tests.kit.origins import Place, echo, refusing_place
@@ -44,7 +44,7 @@ NEXT_HOP: Final = "socks6://127.0.0.1:0"
 class Scene:
     """What a row works with."""
 
-    url: ProxyURL  # of the proxy, for its clients
+    url: ProxyUrl  # of the proxy, for its clients
     folder: Path
 
 
@@ -136,7 +136,7 @@ async def stack_options_by_library(scene: Scene) -> None:
         async with Client(scene.url) as client:
             options = StackOptions(ttl=7)
             async with await client.connect(*_address(place), options=options) as stream:
-                assert [option.ttl for option in stream.options if isinstance(option, TTL)] == [7]
+                assert [option.ttl for option in stream.options if isinstance(option, Ttl)] == [7]
 
 
 async def connect_through_chain(scene: Scene) -> None:

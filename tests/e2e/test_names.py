@@ -16,7 +16,7 @@ from typing_extensions import override
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy, Rule
 from socks6.protocol.methods.base import Credentials
@@ -25,7 +25,7 @@ from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary, NullObserver
+from socks6.telemetry import ConnectionEnded, Event, Observer
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.origins import silent_place
@@ -35,18 +35,19 @@ pytestmark = pytest.mark.e2e
 Ask: TypeAlias = Callable[["Scene", str], Awaitable[bytes]]
 
 QUICK: Final = Settings(drain_timeout=0.1)
-HERE: Final = Address(socket.AF_INET, ("127.0.0.1", 0))
+HERE: Final = ResolvedAddress(socket.AF_INET, ("127.0.0.1", 0))
 
 
-class Summaries(NullObserver):
+class Summaries(Observer):
     """Keeps what the log would say of connections that ended."""
 
     def __init__(self) -> None:
         self.hosts: list[str] = []
 
     @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        self.hosts.append(summary.host)
+    def observe(self, event: Event) -> None:
+        if isinstance(event, ConnectionEnded):
+            self.hosts.append(event.host)
 
 
 @dataclass
@@ -78,7 +79,7 @@ async def scene(policy: Policy) -> AsyncIterator[Scene]:
     """Run all of it; every name is at 127.0.0.1."""
     asked: list[bytes] = []
 
-    def look_up(name: bytes, port: int) -> Sequence[Address]:
+    def look_up(name: bytes, port: int) -> Sequence[ResolvedAddress]:
         asked.append(name)
         return [HERE._replace(socket_address=("127.0.0.1", port))]
 
@@ -87,7 +88,9 @@ async def scene(policy: Policy) -> AsyncIterator[Scene]:
     origin = await asyncio.start_server(_answer, "127.0.0.1", 0)
     async with (
         origin,
-        Server(["mixed://127.0.0.1:0"], ServerWorker(outbound=direct, policy=policy, observer=log)) as server,
+        Server(
+            ["mixed://127.0.0.1:0"], ServerWorker(outbound=direct, policy=policy, observers=[log])
+        ) as server,
         Server(
             ["mixed://127.0.0.1:0"],
             ServerWorker(outbound=Socks6Outbound(Client(server.urls[0].replace("mixed", "socks6")))),
@@ -206,9 +209,9 @@ class Zone:
     def __init__(self) -> None:
         self.over = threading.Event()
 
-    def __call__(self, name: bytes, port: int) -> Sequence[Address]:
+    def __call__(self, name: bytes, port: int) -> Sequence[ResolvedAddress]:
         if name.endswith(b".silent"):
-            return [Address(socket.AF_INET, (f"127.0.1.{number}", 0)) for number in range(1, 201)]
+            return [ResolvedAddress(socket.AF_INET, (f"127.0.1.{number}", 0)) for number in range(1, 201)]
         if name.endswith(b".dead"):
             self.over.wait(timeout=20)
             raise socket.gaierror(socket.EAI_AGAIN, "no server answers")

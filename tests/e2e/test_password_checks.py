@@ -10,12 +10,12 @@ import pytest
 
 from socks6.message.requests import Request
 from socks6.net.stream import Protection
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.proxy.authentication.hashes import PasswordHash, hash_password, parse_hash
 from socks6.proxy.authentication.table import THREADS, UserTable
 from socks6.proxy.authentication.verification import CHECKS_PER_SOURCE
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_all
 from tests.kit.session_scene import Placed, credentials
 

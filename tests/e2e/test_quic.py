@@ -15,9 +15,9 @@ from typing import IO, Final
 import pytest
 
 from socks6.client.client import Client
-from socks6.client.quic import SURE_SECONDS
 from socks6.errors import TlsFailed
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.engine import load_backend
+from socks6.net.transports.quic.pool import RECENTLY_HEARD_SECONDS
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.footprint import eventually
 from tests.kit.loops import Run
@@ -25,6 +25,7 @@ from tests.kit.origins import PAGE, Place, big_file, checksum, echo, tcp_host, w
 from tests.kit.processes import Ended, socks6
 from tests.kit.proxies import ENVIRONMENT, Proxy, converter, curl, curl_line, server, tunnel
 from tests.kit.quic import connector, listening
+from tests.kit.quic_clients import pool_of
 from tests.kit.streams import receive_exactly
 
 pytestmark = pytest.mark.e2e
@@ -200,7 +201,7 @@ def test_who_speaks_something_else_over_quic(files: Files) -> None:
     said: list[bytes] = []
 
     async def play() -> None:
-        async with listening(files, backend_named(), alpn="h3") as other:
+        async with listening(files, load_backend(), alpn="h3") as other:
             url = f"socks6+quic://127.0.0.1:{other.local.port}?ca={files.ca}"
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "socks6", "ping", "-c", "1", url),
@@ -217,7 +218,7 @@ def test_who_speaks_something_else_over_quic(files: Files) -> None:
 
 def test_a_client_of_something_else_is_let_into_nothing(files: Files) -> None:
     async def play(port: int) -> None:
-        dialler = connector(files, backend_named(), alpn="h3")
+        dialler = connector(files, load_backend(), alpn="h3")
         with pytest.raises(TlsFailed):
             await dialler.ready(dialler.begin(("127.0.0.1", port)))
 
@@ -274,9 +275,10 @@ def test_the_first_request_after_a_restart_works(run: Run, files: Files, backend
                 assert await stream.receive() == b"!"
             far.process.kill()
         with over_quic(files, query=f"&backend={backend}", port=far.place.port):
-            way = client._asker._way._quic
-            assert way is not None
-            way._pool[0].connection._pump.heard_at -= SURE_SECONDS  # a server seldom starts faster
+            pooled = pool_of(client)._pool[0]
+            pooled.connection._pump.last_received_at -= (
+                RECENTLY_HEARD_SECONDS  # a server seldom starts faster
+            )
             async with client, await client.connect(place.host, place.port, initial_data=first) as stream:
                 await stream.send(b"there?")
                 assert await receive_exactly(stream, len(first) + 6) == first + b"there?"
@@ -309,7 +311,7 @@ def test_auto_is_tls_where_quic_does_not_get_through(files: Files) -> None:
     ):
         for _ in range(2):
             assert curl("--socks5-hostname", near.authority, site.url).body == PAGE
-    assert ["QUIC does not get through, TLS it is for 300 s" in line for line in near.said] == [True]
+    assert ["QUIC unreachable, falling back to TLS for 300 s" in line for line in near.said] == [True]
 
 
 def digest_of(pipe: IO[bytes]) -> str:

@@ -12,8 +12,7 @@ import pytest
 
 from socks6.client.client import Client
 from socks6.errors import Socks6Error
-from socks6.net.transports.quic.backends import backend_named
-from socks6.net.transports.quic.core import ClientTerms
+from socks6.net.transports.quic.engine import ClientParameters, load_backend
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.footprint import eventually
 from tests.kit.loops import Run
@@ -88,7 +87,7 @@ def test_garbage_is_answered_with_less_and_costs_nothing(far: Proxy, files: File
 
 def initial(seed: int) -> bytes:
     """Return a client's first packet."""
-    core = backend_named().client(ClientTerms(server_name="localhost"))
+    core = load_backend().client(ClientParameters(server_name="localhost"))
     core.connect(("127.0.0.1", 443), float(seed))
     return core.to_send(float(seed))[0][0]
 
@@ -116,7 +115,7 @@ def test_memory_does_not_grow_with_connections_that_send_pieces(files: Files, li
     listen = f"socks6+quic://127.0.0.1:0?{files.listener_query}&backend={library}"
 
     async def storm(port: int) -> None:
-        dialler = connector(files, backend_named("aioquic"))
+        dialler = connector(files, load_backend("aioquic"))
         attacker = dialler.begin(("127.0.0.1", port))
         await dialler.ready(attacker)
         for turn in range(200):
@@ -172,7 +171,7 @@ def answer_times(far: Proxy, files: Files) -> list[float]:
 def begin_handshake(sock: socket.socket, far: Proxy, seed: int) -> bytes:
     """Send a client's first packet, and again if it is to prove its address; return the Retry, b"" for none."""
     now = float(seed)
-    core = backend_named().client(ClientTerms(server_name="localhost"))
+    core = load_backend().client(ClientParameters(server_name="localhost"))
     core.connect((far.place.host, far.place.port), now)
     sock.send(core.to_send(now)[0][0])
     while (packet := sock.recv(65536))[0] & 0x80 == 0:

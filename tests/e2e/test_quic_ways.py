@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from socks6.client.client import Client
-from socks6.net.stream import connection_of
+from socks6.net.stream import Substream
 from socks6.proxy.service import Server
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.forwarding import forward
@@ -25,6 +25,7 @@ from tests.kit.processes import Ended, socks6, started
 from tests.kit.proxied import as_alice, local_worker
 from tests.kit.proxies import Proxy, converter, curl, curl_line, receive_exactly, server, tunnel
 from tests.kit.quic import BACKENDS
+from tests.kit.quic_clients import pool_of
 from tests.kit.streams import receive_exactly as receive_bytes
 from tests.kit.udp_hosts import ADDRESS, name_server
 
@@ -160,14 +161,12 @@ def test_a_client_uses_one_connection_for_each_command_and_a_new_one_when_it_die
 ) -> None:
     async def scene(client: Client, place: Place) -> None:
         streams = [await client.connect(place.host, place.port) for _ in range(5)]
-        (connection,) = {connection_of(stream.carrier) for stream in streams}
-        assert connection is not None
+        (substream,) = {stream.attribute(Substream) for stream in streams}
+        assert substream is not None
         listener = await client.bind("127.0.0.1", backlog=2)
         await client.noop()
-        pool = client._asker._way._quic
-        assert pool is not None
-        assert len(pool._pool) == 2
-        connection.close()
+        assert len(pool_of(client)._pool) == 2
+        substream.connection.close()
         with pytest.raises(OSError, match="over"):
             await streams[0].receive()
         async with await client.connect(place.host, place.port) as stream:

@@ -9,7 +9,7 @@ import pytest
 
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
-from socks6.relay.plane import RelaySettings
+from socks6.relay.streams import RelaySettings
 from socks6.telemetry import Ending
 from tests.kit.footprint import Footprint
 from tests.kit.forwarder import forwarding

@@ -18,9 +18,9 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     find,
@@ -98,9 +98,9 @@ def answered(client: socket.socket) -> tuple[AuthenticationReply, bytes]:
     return AuthenticationReply.decode(answer[:size]), answer[size:]
 
 
-def open_session(proxy: Proxy, window: int = 100) -> tuple[SessionID, IdempotenceWindow]:
+def open_session(proxy: Proxy, window: int = 100) -> tuple[SessionId, IdempotenceWindow]:
     reply, _ = exchange(proxy, request(credentials(), SessionRequest(), IdempotenceRequest(size=window)))
-    session_id, tokens = find(reply.options, SessionID), find(reply.options, IdempotenceWindow)
+    session_id, tokens = find(reply.options, SessionId), find(reply.options, IdempotenceWindow)
     assert session_id is not None
     assert tokens is not None
     return session_id, tokens
@@ -136,7 +136,7 @@ def test_of_a_thousand_replays_at_once_one_reaches_the_origin(guarded: Proxy, or
     assert {find(reply.options, IdempotenceWindow) for reply in rejected} == {
         IdempotenceWindow(base=tokens.base + 1, size=tokens.size)
     }
-    assert all(find(reply.options, SessionOK) for reply in rejected)
+    assert all(find(reply.options, SessionOk) for reply in rejected)
     assert origin.received == [HELLO]
 
 
@@ -207,12 +207,12 @@ def test_a_session_does_not_outlive_its_user(tmp_path: Path) -> None:
     with server("--users", str(users)) as proxy:
         mine, _ = open_session(proxy)
         reply, _ = exchange(proxy, request(credentials("bob", "123456"), SessionRequest()))
-        his = find(reply.options, SessionID)
+        his = find(reply.options, SessionId)
         assert his is not None
         users.write_text(lines[1])
         proxy.process.send_signal(signal.SIGHUP)
         assert eventually(lambda: exchange(proxy, request(mine))[0].options == (SessionInvalid(),))
-        assert exchange(proxy, request(his))[0].options == (SessionOK(),)
+        assert exchange(proxy, request(his))[0].options == (SessionOk(),)
 
 
 def test_a_replay_reaches_no_origin_after_a_reload_or_a_restart_either(
@@ -253,9 +253,9 @@ def test_a_replay_reaches_no_origin_after_a_reload_or_a_restart_either(
 
 def test_without_sessions_a_server_does_not_know_of_any() -> None:
     with server("--user", "alice:123456", "--no-sessions") as proxy:
-        reply, _ = exchange(proxy, request(credentials(), SessionRequest(), SessionID(id=bytes(16))))
+        reply, _ = exchange(proxy, request(credentials(), SessionRequest(), SessionId(id=bytes(16))))
         assert reply.type == 0
-        assert not find(reply.options, SessionID)
+        assert not find(reply.options, SessionId)
 
 
 @pytest.mark.deep
@@ -267,7 +267,7 @@ def test_a_hundred_thousand_clients_hold_the_bound_of_memory(tmp_path: Path) -> 
     config.chmod(0o600)
     asking = request(credentials(), SessionRequest(), IdempotenceRequest(size=2048))
 
-    async def come(place: Place, number: int) -> SessionID | None:
+    async def come(place: Place, number: int) -> SessionId | None:
         source = f"127.0.2.{1 + number % NEXT_TO}"
         reader, writer = await asyncio.open_connection(place.host, place.port, local_addr=(source, 0))
         writer.write(asking)
@@ -275,7 +275,7 @@ def test_a_hundred_thousand_clients_hold_the_bound_of_memory(tmp_path: Path) -> 
         writer.close()
         reply = AuthenticationReply.decode(answer[: AuthenticationReply.size(answer)])
         assert OperationReply.decode(answer[AuthenticationReply.size(answer) :]).code == 0
-        return find(reply.options, SessionID)
+        return find(reply.options, SessionId)
 
     async def crowd(place: Place, count: int) -> int:
         numbers = iter(range(count))

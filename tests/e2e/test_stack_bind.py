@@ -7,11 +7,11 @@ from typing import TypeAlias
 
 import pytest
 
-from socks6.message.options import TFO, TOS, TTL, Multipath, StackOption
+from socks6.message.options import Multipath, StackOption, Tfo, Tos, Ttl
 from socks6.net.direct import DirectOutbound
+from socks6.net.stackopts.adapter import IPPROTO_MPTCP
 from socks6.net.stackopts.connecting import TCP_FASTOPEN_CONNECT
-from socks6.net.stackopts.linux import IPPROTO_MPTCP
-from socks6.net.stream import Accepted, Binding
+from socks6.net.stream import AcceptedPeer, Binding
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.packets import MPTCP
@@ -53,7 +53,7 @@ def _anybody(address: str, port: int) -> bool:
     return True
 
 
-async def visited(binding: Binding, peer: socket.socket, *, fast_open: bool = False) -> Accepted:
+async def visited(binding: Binding, peer: socket.socket, *, fast_open: bool = False) -> AcceptedPeer:
     """Connect, say something, and see that it arrives once; both ends are closed."""
     with peer:
         if fast_open:
@@ -73,12 +73,12 @@ async def visited(binding: Binding, peer: socket.socket, *, fast_open: bool = Fa
 @FAMILIES
 def test_data_in_the_syn_is_taken_when_the_client_has_asked_for_it(run: Run, two: Road, family: int) -> None:
     async def scene(binding: Binding) -> None:
-        assert binding.options == (TFO(payload_size=0),)
+        assert binding.options == (Tfo(payload_size=0),)
         for _ in range(2):  # the first fetches a cookie
             accepted = await visited(binding, socket.socket(family), fast_open=True)
-            assert accepted.options == (TFO(payload_size=0),)
+            assert accepted.options == (Tfo(payload_size=0),)
 
-    bound(run, two, two.last_address(family), scene, TFO(payload_size=0))
+    bound(run, two, two.last_address(family), scene, Tfo(payload_size=0))
     assert two.last.counter("TCPFastOpenPassive") == 1
 
 
@@ -136,7 +136,7 @@ def test_where_the_administrator_allows_none_that_is_told_at_once(run: Run, two:
 
 @FAMILIES
 def test_every_packet_to_the_peer_has_the_tos_and_the_ttl(run: Run, two: Road, family: int) -> None:
-    asked = (TOS(leg=2, tos=0x48), TTL(leg=2, ttl=33))
+    asked = (Tos(leg=2, tos=0x48), Ttl(leg=2, ttl=33))
 
     async def scene(binding: Binding) -> None:
         with two.first.capturing() as capture:
@@ -150,7 +150,7 @@ def test_every_packet_to_the_peer_has_the_tos_and_the_ttl(run: Run, two: Road, f
 
 
 def test_an_mptcp_peer_gets_the_tos_too(run: Run, two: Road) -> None:
-    asked = (TOS(leg=2, tos=0x48), WISHED)
+    asked = (Tos(leg=2, tos=0x48), WISHED)
 
     async def scene(binding: Binding) -> None:
         peer = socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)

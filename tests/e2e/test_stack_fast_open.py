@@ -8,11 +8,11 @@ import pytest
 
 from socks6.client.client import Client
 from socks6.message.codes import Command, ReplyCode
-from socks6.message.options import TFO, HappyEyeballs
+from socks6.message.options import HappyEyeballs, Tfo
 from socks6.message.requests import Request
 from socks6.net.direct import DirectOutbound
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
@@ -43,7 +43,7 @@ def two() -> Iterator[Road]:
 async def exchange(
     listener: socket.socket,
     host: str,
-    *options: TFO,
+    *options: Tfo,
     first_data: bytes,
     outbound: DirectOutbound | None = None,
 ) -> int:
@@ -54,7 +54,7 @@ async def exchange(
         await connection.stream.send_eof()
         with accepted(listener) as peer:
             assert exactly(peer, len(first_data) + 1) == first_data
-        told = [option for option in connection.options if isinstance(option, TFO)]
+        told = [option for option in connection.options if isinstance(option, Tfo)]
         assert len(told) == len(options)
         assert connection.first_data_sent == (told[0].payload_size if told else 0)
         return connection.first_data_sent
@@ -67,8 +67,8 @@ def test_the_first_connection_fetches_a_cookie_the_second_sends_data(
     host = two.last_address(family)
 
     async def play() -> None:
-        assert await exchange(listener, host, TFO(payload_size=0), first_data=REQUEST) == 0
-        assert await exchange(listener, host, TFO(payload_size=0), first_data=REQUEST) == len(REQUEST)
+        assert await exchange(listener, host, Tfo(payload_size=0), first_data=REQUEST) == 0
+        assert await exchange(listener, host, Tfo(payload_size=0), first_data=REQUEST) == len(REQUEST)
 
     with (
         two.last.listener(host, fast_open=WAITING) as listener,
@@ -89,8 +89,8 @@ def test_the_syn_carries_no_more_than_asked(run: Run, two: Road, asked: int, exp
     host = two.last_address()
 
     async def play() -> None:
-        await exchange(listener, host, TFO(payload_size=0), first_data=b"")
-        assert await exchange(listener, host, TFO(payload_size=asked), first_data=REQUEST) == expected
+        await exchange(listener, host, Tfo(payload_size=0), first_data=b"")
+        assert await exchange(listener, host, Tfo(payload_size=asked), first_data=REQUEST) == expected
 
     with (
         two.last.listener(host, fast_open=WAITING) as listener,
@@ -107,8 +107,8 @@ def test_more_than_a_packet_holds_is_told_as_what_it_held(run: Run, two: Road, f
     told: list[int] = []
 
     async def play() -> None:
-        await exchange(listener, host, TFO(payload_size=0), first_data=b"")
-        told.append(await exchange(listener, host, TFO(payload_size=0xFFFF), first_data=data))
+        await exchange(listener, host, Tfo(payload_size=0), first_data=b"")
+        told.append(await exchange(listener, host, Tfo(payload_size=0xFFFF), first_data=data))
 
     with (
         two.last.listener(host, fast_open=WAITING) as listener,
@@ -126,8 +126,8 @@ def test_with_nothing_to_send_the_connection_is_made_all_the_same(run: Run, two:
     host = two.last_address()
 
     async def play() -> None:
-        assert await exchange(listener, host, TFO(payload_size=0), first_data=b"") == 0
-        assert await exchange(listener, host, TFO(payload_size=0), first_data=b"") == 0
+        assert await exchange(listener, host, Tfo(payload_size=0), first_data=b"") == 0
+        assert await exchange(listener, host, Tfo(payload_size=0), first_data=b"") == 0
 
     with two.last.listener(host, fast_open=WAITING) as listener, two.first.entered():
         run(play())
@@ -137,7 +137,7 @@ def test_unasked_no_syn_says_anything_of_it(run: Run, two: Road) -> None:
     host = two.last_address()
 
     async def play() -> None:
-        await exchange(listener, host, TFO(payload_size=0), first_data=REQUEST)
+        await exchange(listener, host, Tfo(payload_size=0), first_data=REQUEST)
         await exchange(listener, host, first_data=REQUEST)
 
     with (
@@ -156,10 +156,10 @@ def test_data_that_the_host_did_not_take_from_the_syn_arrives_later(run: Run, tw
     host = two.last_address()
 
     async def play() -> None:
-        await exchange(listener, host, TFO(payload_size=0), first_data=b"")
+        await exchange(listener, host, Tfo(payload_size=0), first_data=b"")
         key = secrets.token_hex(16)
         two.last.set("net.ipv4.tcp_fastopen_key", "-".join(key[at : at + 8] for at in range(0, 32, 8)))
-        assert await exchange(listener, host, TFO(payload_size=0), first_data=REQUEST) == len(REQUEST)
+        assert await exchange(listener, host, Tfo(payload_size=0), first_data=REQUEST) == len(REQUEST)
 
     with (
         two.last.listener(host, fast_open=WAITING) as listener,
@@ -177,7 +177,7 @@ def test_where_the_administrator_allows_none_there_is_none(run: Run, two: Road) 
     two.first.set("net.ipv4.tcp_fastopen", 0)
 
     async def play() -> None:
-        assert await exchange(listener, host, TFO(payload_size=0), first_data=REQUEST) == 0
+        assert await exchange(listener, host, Tfo(payload_size=0), first_data=REQUEST) == 0
 
     with (
         two.last.listener(host, fast_open=WAITING) as listener,
@@ -193,14 +193,14 @@ def test_in_a_race_only_the_first_host_gets_data_before_it_answers(run: Run, two
     six, four = two.last_address(socket.AF_INET6), two.last_address()
 
     async def play() -> None:
-        await exchange(listener, four, TFO(payload_size=0), first_data=b"")
+        await exchange(listener, four, Tfo(payload_size=0), first_data=b"")
         resolver = knowing({"both": [six, four]})
         way = DirectOutbound(resolver, attempt_delay=0.02)
         two.last.configure(f"address del {six}/64 dev left")
         async with reached(
-            "both", port_of(listener), TFO(payload_size=0), first_data=REQUEST, outbound=way
+            "both", port_of(listener), Tfo(payload_size=0), first_data=REQUEST, outbound=way
         ) as connection:
-            assert connection.options == (TFO(payload_size=0), HappyEyeballs(availability=2))
+            assert connection.options == (Tfo(payload_size=0), HappyEyeballs(availability=2))
             assert connection.first_data_sent == 0
 
     with two.last.listener(four, fast_open=WAITING) as listener, two.first.entered():
@@ -248,7 +248,7 @@ def test_over_tls_the_first_bytes_of_it_go_in_the_syn_and_none_of_the_request(ru
                 for _ in range(2):
                     await client.noop()
             await server.__aexit__(None, None, None)
-            fetched, carried = capture.syns(ProxyURL.parse(url).port)
+            fetched, carried = capture.syns(ProxyUrl.parse(url).port)
             assert fetched.payload == b""
             assert carried.payload[:1] == bytes.fromhex("16")  # a handshake record
             assert len(carried.payload) > 100
@@ -271,7 +271,7 @@ def test_first_bytes_within_the_syn_are_refused_without_a_token_if_wanted(
             with two.last.entered():
                 server = Server([f"socks6://{host}:0"], worker, open_to_all=True)
                 await server.__aenter__()
-            port = ProxyURL.parse(server.urls[0]).port
+            port = ProxyUrl.parse(server.urls[0]).port
             try:
                 await answer(host, port, NOOP)  # which fetches the cookie
                 assert await answer(host, port, request) == ReplyCode.SUCCEEDED

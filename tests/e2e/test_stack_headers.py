@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from socks6.message.codes import Leg
-from socks6.message.options import TOS, TTL, NoFragmentation
-from socks6.net.stackopts import in_force, prepare
+from socks6.message.options import NoFragmentation, Tos, Ttl
+from socks6.net.stackopts import apply_options, effective_options
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.packets import ACK, Packet
@@ -44,8 +44,8 @@ def test_every_packet_to_the_remote_has_the_tos_and_the_ttl(run: Run, two: Road,
     host = two.last_address(family)
 
     async def play() -> None:
-        async with reached(host, port_of(listener), TOS(leg=2, tos=0x48), TTL(leg=3, ttl=33)) as connection:
-            assert connection.options == (TOS(leg=2, tos=0x48), TTL(leg=2, ttl=33))
+        async with reached(host, port_of(listener), Tos(leg=2, tos=0x48), Ttl(leg=3, ttl=33)) as connection:
+            assert connection.options == (Tos(leg=2, tos=0x48), Ttl(leg=2, ttl=33))
             await connection.stream.send(b"hello")
             with accepted(listener) as peer:
                 assert exactly(peer, 5) == b"hello"
@@ -63,8 +63,8 @@ def test_tcp_keeps_the_ecn_bits_for_itself_and_the_answer_says_so(run: Run, two:
     host = two.last_address(family)
 
     async def play() -> None:
-        async with reached(host, port_of(listener), TOS(leg=2, tos=0x4B)) as connection:
-            assert connection.options == (TOS(leg=2, tos=0x48),)
+        async with reached(host, port_of(listener), Tos(leg=2, tos=0x4B)) as connection:
+            assert connection.options == (Tos(leg=2, tos=0x48),)
 
     with two.last.listener(host) as listener, two.first.capturing() as capture, two.first.entered():
         run(play())
@@ -76,16 +76,16 @@ def test_the_next_connection_has_nothing_of_it(run: Run, two: Road, family: int)
     host = two.last_address(family)
 
     async def play() -> None:
-        asked = (TOS(leg=2, tos=0x48), TTL(leg=2, ttl=33), NoFragmentation(leg=2, availability=2))
+        asked = (Tos(leg=2, tos=0x48), Ttl(leg=2, ttl=33), NoFragmentation(leg=2, availability=2))
         async with reached(host, port_of(listener), *asked) as connection:
             assert connection.options == asked
         async with reached(host, port_of(listener)) as connection:
             assert connection.options == ()
             sock = connection.stream.raw_socket
             assert sock is not None
-            assert in_force(sock, asked, Leg.PROXY_REMOTE) == (
-                TOS(leg=2, tos=0),
-                TTL(leg=2, ttl=64),
+            assert effective_options(sock, asked, Leg.PROXY_REMOTE) == (
+                Tos(leg=2, tos=0),
+                Ttl(leg=2, ttl=64),
                 NoFragmentation(leg=2, availability=1),
             )
 
@@ -99,14 +99,17 @@ def test_the_next_connection_has_nothing_of_it(run: Run, two: Road, family: int)
 @FAMILIES
 def test_what_the_proxy_sends_to_its_client_has_them_too(two: Road, family: int) -> None:
     host = two.last_address(family)
-    asked = (TOS(leg=3, tos=0x20), TTL(leg=1, ttl=44), NoFragmentation(leg=2, availability=2))
+    asked = (Tos(leg=3, tos=0x20), Ttl(leg=1, ttl=44), NoFragmentation(leg=2, availability=2))
     with two.last.listener(host) as listener, two.first.capturing() as capture, two.first.entered():
         with (
             socket.create_connection((host, port_of(listener)), timeout=20) as client,
             accepted(listener) as peer,
         ):
-            prepare(peer, asked, Leg.CLIENT_PROXY)
-            assert in_force(peer, asked, Leg.CLIENT_PROXY) == (TOS(leg=1, tos=0x20), TTL(leg=1, ttl=44))
+            apply_options(peer, asked, Leg.CLIENT_PROXY)
+            assert effective_options(peer, asked, Leg.CLIENT_PROXY) == (
+                Tos(leg=1, tos=0x20),
+                Ttl(leg=1, ttl=44),
+            )
             peer.send(b"hello")
             assert exactly(client, 5) == b"hello"
         (data,) = (packet for packet in capture.from_port(port_of(listener)) if packet.payload)

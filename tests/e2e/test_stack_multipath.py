@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from socks6.message.options import TFO, TOS, TTL, Multipath, StackOption
+from socks6.message.options import Multipath, StackOption, Tfo, Tos, Ttl
 from socks6.net.sockets import SocketStream
-from socks6.net.stackopts.linux import IPPROTO_MPTCP
-from socks6.relay.plane import RelaySettings, relay
+from socks6.net.stackopts.adapter import IPPROTO_MPTCP
+from socks6.relay.streams import StreamRelay
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.packets import MPTCP, Packet
@@ -84,7 +84,7 @@ def test_where_the_administrator_allows_none_there_is_none(run: Run, two: Road) 
 
 
 def test_a_tos_goes_with_it(run: Run, two: Road) -> None:
-    asked = (TOS(leg=2, tos=0x48), WISHED)
+    asked = (Tos(leg=2, tos=0x48), WISHED)
     with two.last.listener(two.last_address(), protocol=IPPROTO_MPTCP) as listener:
         syn, _ = seen(run, two, listener, *asked, answer=asked)
     assert capable(syn)
@@ -92,15 +92,15 @@ def test_a_tos_goes_with_it(run: Run, two: Road) -> None:
 
 
 def test_a_value_that_the_kernel_sets_on_no_mptcp_socket_comes_first(run: Run, two: Road) -> None:
-    asked = (TTL(leg=2, ttl=33), WISHED)
+    asked = (Ttl(leg=2, ttl=33), WISHED)
     with two.last.listener(two.last_address(), protocol=IPPROTO_MPTCP) as listener:
-        syn, _ = seen(run, two, listener, *asked, answer=(TTL(leg=2, ttl=33), REFUSED))
+        syn, _ = seen(run, two, listener, *asked, answer=(Ttl(leg=2, ttl=33), REFUSED))
     assert MPTCP not in syn.options
     assert syn.ttl == 33
 
 
 def test_such_a_value_that_is_the_kernels_own_is_no_obstacle(run: Run, two: Road) -> None:
-    asked = (TTL(leg=2, ttl=64), WISHED)
+    asked = (Ttl(leg=2, ttl=64), WISHED)
     with two.last.listener(two.last_address(), protocol=IPPROTO_MPTCP) as listener:
         syn, _ = seen(run, two, listener, *asked, answer=asked)
     assert capable(syn)
@@ -114,9 +114,9 @@ def test_a_syn_with_both_carries_data(run: Run, two: Road) -> None:
     async def play() -> None:
         for expected in (0, 5):
             async with reached(
-                host, port_of(listener), WISHED, TFO(payload_size=0), first_data=b"hello"
+                host, port_of(listener), WISHED, Tfo(payload_size=0), first_data=b"hello"
             ) as connection:
-                assert connection.options == (WISHED, TFO(payload_size=expected))
+                assert connection.options == (WISHED, Tfo(payload_size=expected))
                 assert connection.first_data_sent == expected
                 await connection.stream.send(b"hello"[expected:] + b" world")
                 with accepted(listener) as peer:
@@ -153,9 +153,7 @@ def test_the_relay_carries_it_both_ways(run: Run, two: Road) -> None:
                 await stream.send_eof()
 
             async with asyncio.TaskGroup() as group:
-                carried = group.create_task(
-                    relay(SocketStream(near), connection.stream, settings=RelaySettings())
-                )
+                carried = group.create_task(StreamRelay().relay(SocketStream(near), connection.stream))
                 group.create_task(talk(client, up, down))
                 group.create_task(talk(host, down, up))
             assert (carried.result().bytes_up, carried.result().bytes_down) == (len(up), len(down))

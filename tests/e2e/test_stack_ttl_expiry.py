@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from socks6.errors import HostUnreachable, NetworkUnreachable, NotAllowed, OperationFailed, TTLExpired
+from socks6.errors import HostUnreachable, NetworkUnreachable, NotAllowed, OperationFailed, TtlExpired
 from socks6.message.codes import ReplyCode
-from socks6.message.options import TTL, HappyEyeballs
+from socks6.message.options import HappyEyeballs, Ttl
 from socks6.net.direct import DirectOutbound
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
@@ -35,15 +35,15 @@ def test_each_router_on_the_way_names_itself(run: Run, far: Road, family: int) -
     async def play() -> None:
         for ttl in range(1, ROUTERS + 1):
             began = time.monotonic()
-            with pytest.raises(TTLExpired) as raised:
-                async with reached(host, port_of(listener), TTL(leg=2, ttl=ttl)):
+            with pytest.raises(TtlExpired) as raised:
+                async with reached(host, port_of(listener), Ttl(leg=2, ttl=ttl)):
                     pass
             assert raised.value.code == ReplyCode.TTL_EXPIRED
             assert raised.value.reporter == far.address(ttl, family)
             assert far.address(ttl, family) in raised.value.reason
             assert time.monotonic() - began < RETRANSMISSION
-        async with reached(host, port_of(listener), TTL(leg=2, ttl=ROUTERS + 1)) as connection:
-            assert connection.options == (TTL(leg=2, ttl=ROUTERS + 1),)
+        async with reached(host, port_of(listener), Ttl(leg=2, ttl=ROUTERS + 1)) as connection:
+            assert connection.options == (Ttl(leg=2, ttl=ROUTERS + 1),)
 
     with far.last.listener(host) as listener, far.first.entered():
         run(play())
@@ -53,11 +53,11 @@ def test_all_addresses_of_a_name_may_die(run: Run, far: Road) -> None:
     names = {"host": (far.last_address(socket.AF_INET6), far.last_address())}
 
     async def play() -> None:
-        with pytest.raises(TTLExpired) as raised:
+        with pytest.raises(TtlExpired) as raised:
             async with reached(
                 "host",
                 9,
-                TTL(leg=2, ttl=2),
+                Ttl(leg=2, ttl=2),
                 HappyEyeballs(availability=2),
                 outbound=DirectOutbound(knowing(names)),
             ):
@@ -88,7 +88,7 @@ def test_a_router_that_lets_nobody_pass_says_so(
             async with reached(host, 9):
                 pass
         with pytest.raises(failure) as raised:
-            async with reached(host, 9, TTL(leg=2, ttl=9)):
+            async with reached(host, 9, Ttl(leg=2, ttl=9)):
                 pass
         assert far.address(2, family) in raised.value.reason
 
@@ -103,7 +103,7 @@ def test_a_router_without_a_route_to_the_network_says_so(run: Run, far: Road, fa
 
     async def play() -> None:
         with pytest.raises(NetworkUnreachable):
-            async with reached(host, 9, TTL(leg=2, ttl=9)):
+            async with reached(host, 9, Ttl(leg=2, ttl=9)):
                 pass
 
     with far.first.entered():
@@ -116,7 +116,7 @@ def test_later_complaints_do_not_end_a_connection(run: Run, far: Road, family: i
     host = far.last_address(family)
 
     async def play() -> None:
-        async with reached(host, port_of(listener), TTL(leg=2, ttl=9)) as connection:
+        async with reached(host, port_of(listener), Ttl(leg=2, ttl=9)) as connection:
             far.hosts[1].configure(f"route add unreachable {host}")
             await connection.stream.send(b"hello")
             far.hosts[1].configure(f"route del unreachable {host}")

@@ -16,8 +16,8 @@ from socks6.message.datagrams import AssociationConfirmation, Datagram
 from socks6.net.resolve import THREADS
 from socks6.policy.rules import Policy
 from socks6.proxy.settings import Settings, UdpSettings
+from tests.kit.datagram_forwarders import LOOP_OF
 from tests.kit.footprint import eventually
-from tests.kit.movers import LOOP_OF
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.proxies import Proxy, server
 from tests.kit.udp_server import (
@@ -39,7 +39,7 @@ FLOOD: Final = 20_000
 @pytest.fixture(params=["python", "compiled"])
 def running(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Run a server with each mover."""
-    with udp_server(mover=request.param, loop=LOOP_OF[request.param]) as made:
+    with udp_server(forwarder=request.param, loop=LOOP_OF[request.param]) as made:
         yield made
 
 

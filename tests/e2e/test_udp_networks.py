@@ -8,7 +8,7 @@ import pytest
 
 from socks6.message.codes import DatagramErrorCode
 from socks6.message.datagrams import DatagramError
-from socks6.message.options import TOS, TTL, NoFragmentation, UDPError
+from socks6.message.options import NoFragmentation, Tos, Ttl, UdpError
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.policy.rules import Policy, Rule
 from tests.kit.netns import LEFT, RIGHT, Road, needs_namespaces, road
@@ -17,8 +17,8 @@ from tests.kit.udp_server import RawClient, peer_socket, place_of, received_by, 
 pytestmark = [pytest.mark.e2e, needs_namespaces]
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
-REPORTS = UDPError(availability=2)
-NO_REPORTS = UDPError(availability=1)
+REPORTS = UdpError(availability=2)
+NO_REPORTS = UdpError(availability=1)
 GROUPS: dict[int, str] = {socket.AF_INET: "239.1.2.3", socket.AF_INET6: "ff15::1:2:3"}
 
 
@@ -39,15 +39,15 @@ def fence(client: RawClient, peer: socket.socket) -> None:
 
 
 @FAMILIES
-@pytest.mark.parametrize("mover", ["python", "compiled"])
-def test_routers_are_reported_where_the_ttl_ends(far: Road, family: int, mover: str) -> None:
+@pytest.mark.parametrize("forwarder", ["python", "compiled"])
+def test_routers_are_reported_where_the_ttl_ends(far: Road, family: int, forwarder: str) -> None:
     host = far.last_address(family)
     with (
-        udp_server(namespace=far.first, mover=mover) as server,
+        udp_server(namespace=far.first, forwarder=forwarder) as server,
         peer_socket(host, namespace=far.last) as peer,
     ):
         for ttl in (1, 2):
-            options = (REPORTS, TTL(leg=2, ttl=ttl))
+            options = (REPORTS, Ttl(leg=2, ttl=ttl))
             with RawClient(
                 ("127.0.0.1", server.port), options=options, namespace=far.first
             ).opened() as client:
@@ -149,13 +149,13 @@ def test_nothing_is_reported_to_who_did_not_ask(far: Road, family: int) -> None:
                 fence(client, peer)
 
 
-@pytest.mark.parametrize("mover", ["python", "compiled"])
-def test_too_big_is_reported_over_ipv6_alone(far: Road, mover: str) -> None:
+@pytest.mark.parametrize("forwarder", ["python", "compiled"])
+def test_too_big_is_reported_over_ipv6_alone(far: Road, forwarder: str) -> None:
     far.hosts[1].configure(f"link set {RIGHT} mtu 1300")
     far.hosts[2].configure(f"link set {LEFT} mtu 1300")
     options = (REPORTS, NoFragmentation(leg=2, availability=2))
     with (
-        udp_server(namespace=far.first, mover=mover) as server,
+        udp_server(namespace=far.first, forwarder=forwarder) as server,
         peer_socket(far.last_address(socket.AF_INET6), namespace=far.last) as peer6,
         peer_socket(far.last_address(), namespace=far.last) as peer4,
         RawClient(("127.0.0.1", server.port), options=options, namespace=far.first).opened() as client,
@@ -180,12 +180,12 @@ def test_too_big_is_reported_over_ipv6_alone(far: Road, mover: str) -> None:
 
 
 @FAMILIES
-@pytest.mark.parametrize("mover", ["python", "compiled"])
-def test_tos_and_ttl_on_both_legs(far: Road, family: int, mover: str) -> None:
-    options = (TOS(leg=3, tos=0xB8), TTL(leg=3, ttl=77))
+@pytest.mark.parametrize("forwarder", ["python", "compiled"])
+def test_tos_and_ttl_on_both_legs(far: Road, family: int, forwarder: str) -> None:
+    options = (Tos(leg=3, tos=0xB8), Ttl(leg=3, ttl=77))
     server_address = far.address(1, family)
     with (
-        udp_server(namespace=far.hosts[1], host=server_address, mover=mover) as server,
+        udp_server(namespace=far.hosts[1], host=server_address, forwarder=forwarder) as server,
         peer_socket(far.last_address(family), namespace=far.last) as peer,
         RawClient((server_address, server.port), options=options, namespace=far.first).opened() as client,
     ):
@@ -202,14 +202,18 @@ def test_tos_and_ttl_on_both_legs(far: Road, family: int, mover: str) -> None:
 
 
 @FAMILIES
-@pytest.mark.parametrize("mover", ["python", "compiled"])
-def test_groups_are_sent_to_and_joined(far: Road, family: int, mover: str) -> None:
+@pytest.mark.parametrize("forwarder", ["python", "compiled"])
+def test_groups_are_sent_to_and_joined(far: Road, family: int, forwarder: str) -> None:
     """Two clients, one on each side of a link, exchange multicast through their servers."""
     group = GROUPS[family]
     here, there = far.hosts[1], far.hosts[2]
     with (
-        udp_server(namespace=here, mover=mover, datagrams=DatagramSettings(multicast_interface=RIGHT)) as one,
-        udp_server(namespace=there, mover=mover, datagrams=DatagramSettings(multicast_interface=LEFT)) as two,
+        udp_server(
+            namespace=here, forwarder=forwarder, datagrams=DatagramSettings(multicast_interface=RIGHT)
+        ) as one,
+        udp_server(
+            namespace=there, forwarder=forwarder, datagrams=DatagramSettings(multicast_interface=LEFT)
+        ) as two,
         RawClient(
             ("127.0.0.1", one.port), host="::" if ":" in group else "0.0.0.0", namespace=here
         ) as sender,

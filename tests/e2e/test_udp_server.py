@@ -14,7 +14,7 @@ from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.datagrams.filtering import Filtering
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.settings import Settings, UdpSettings
-from tests.kit.movers import LOOP_OF
+from tests.kit.datagram_forwarders import LOOP_OF
 from tests.kit.udp_server import (
     PATIENCE,
     RawClient,
@@ -27,14 +27,14 @@ from tests.kit.udp_server import (
 
 pytestmark = pytest.mark.e2e
 
-MOVERS = pytest.mark.parametrize("mover", ["python", "compiled"])
+MOVERS = pytest.mark.parametrize("forwarder", ["python", "compiled"])
 QUICK = Settings(drain_timeout=0.1)
 
 
 @pytest.fixture(params=["python", "compiled"])
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Run a server with each mover."""
-    with udp_server(mover=request.param, loop=LOOP_OF[request.param]) as running:
+    with udp_server(forwarder=request.param, loop=LOOP_OF[request.param]) as running:
         yield running
 
 
@@ -136,13 +136,13 @@ def test_many_datagrams_of_many_sizes_keep_their_order(server: RunningServer, pe
 
 @pytest.mark.parametrize("dialect", [DRAFT_12, GO_212])
 @pytest.mark.parametrize("layout", list(DatagramLayout))
-@pytest.mark.parametrize("mover", ["python", "compiled"])
+@pytest.mark.parametrize("forwarder", ["python", "compiled"])
 def test_both_layouts_in_both_dialects(
-    peer: socket.socket, mover: str, layout: DatagramLayout, dialect: Dialect
+    peer: socket.socket, forwarder: str, layout: DatagramLayout, dialect: Dialect
 ) -> None:
     settings = replace(QUICK, dialects=(DRAFT_12, GO_212))
     with (
-        udp_server(mover=mover, settings=settings) as server,
+        udp_server(forwarder=forwarder, settings=settings) as server,
         RawClient(("127.0.0.1", server.port), dialect=dialect, layout=layout).opened() as client,
     ):
         for _ in range(3):
@@ -153,11 +153,11 @@ def test_both_layouts_in_both_dialects(
 @MOVERS
 @pytest.mark.parametrize("layout", list(DatagramLayout))
 def test_ports_that_fit_both_layouts_are_read_as_the_association_began(
-    mover: str, layout: DatagramLayout
+    forwarder: str, layout: DatagramLayout
 ) -> None:
     port = {DatagramLayout.DRAFT: 4, DatagramLayout.CONSISTENT: 1024}[layout]
     with (
-        udp_server(mover=mover) as server,
+        udp_server(forwarder=forwarder) as server,
         peer_socket(port=port) as peer,
         RawClient(("127.0.0.1", server.port), layout=layout) as client,
         peer_socket() as clear,
@@ -218,13 +218,13 @@ def test_lost_framing_on_the_stream_ends_the_association(server: RunningServer) 
         assert client.ended()
 
 
-@pytest.mark.parametrize("mover", ["python", "compiled"])
+@pytest.mark.parametrize("forwarder", ["python", "compiled"])
 @pytest.mark.parametrize("filtering", list(Filtering))
-def test_filtering_as_stun_finds_it(mover: str, filtering: Filtering) -> None:
+def test_filtering_as_stun_finds_it(forwarder: str, filtering: Filtering) -> None:
     """RFC 5780, section 4.4: who else may answer, when the client has sent to one address and port."""
     datagrams = DatagramSettings(filtering=filtering)
     with (
-        udp_server(mover=mover, datagrams=datagrams) as server,
+        udp_server(forwarder=forwarder, datagrams=datagrams) as server,
         peer_socket("127.0.0.1") as first,
         peer_socket("127.0.0.1") as other_port,
         peer_socket("127.0.0.2") as other_address,
@@ -246,7 +246,7 @@ def test_filtering_as_stun_finds_it(mover: str, filtering: Filtering) -> None:
 
 
 @MOVERS
-def test_rules_are_asked_about_names_addresses_and_senders(mover: str) -> None:
+def test_rules_are_asked_about_names_addresses_and_senders(forwarder: str) -> None:
     policy = Policy(
         allow_private=True,
         rules=(
@@ -255,7 +255,7 @@ def test_rules_are_asked_about_names_addresses_and_senders(mover: str) -> None:
         ),
     )
     with (
-        udp_server(mover=mover, policy=policy) as server,
+        udp_server(forwarder=forwarder, policy=policy) as server,
         peer_socket("127.0.0.1") as allowed,
         peer_socket("127.0.0.2") as denied,
         peer_socket("127.0.0.3") as silenced,
@@ -340,9 +340,9 @@ def test_who_sends_nothing_in_time_is_closed() -> None:
 
 
 @MOVERS
-def test_an_idle_association_is_closed(mover: str) -> None:
+def test_an_idle_association_is_closed(forwarder: str) -> None:
     settings = replace(QUICK, udp=UdpSettings(idle_timeout=0.3))
-    with udp_server(mover=mover, settings=settings) as server:
+    with udp_server(forwarder=forwarder, settings=settings) as server:
         with RawClient(("127.0.0.1", server.port)).opened() as client, peer_socket() as peer:
             exchange(client, peer)
             assert client.ended()
@@ -359,9 +359,9 @@ def test_without_udp_there_is_the_stream(peer: socket.socket) -> None:
             assert received_by(peer)[0] == b"there"
 
 
-def test_a_mixed_front_takes_datagrams_too(peer: socket.socket) -> None:
+def test_a_mixed_inbound_takes_datagrams_too(peer: socket.socket) -> None:
     with (
-        udp_server(front="mixed") as server,
+        udp_server(inbound="mixed") as server,
         RawClient(("127.0.0.1", server.port)).opened() as client,
     ):
         exchange(client, peer)

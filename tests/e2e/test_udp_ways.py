@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from socks6.message.datagrams import Datagram
-from socks6.message.options import SessionID, SessionRequest, SessionTeardown, find
+from socks6.message.options import SessionId, SessionRequest, SessionTeardown, find
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.settings import BindSettings, Settings
-from socks6.relay.datagrams.mover import PythonMover
-from tests.kit.movers import LOOP_OF
+from socks6.relay.datagrams.forwarder import PythonForwarder
+from tests.kit.datagram_forwarders import LOOP_OF
 from tests.kit.netns import LEFT, needs_namespaces, road
 from tests.kit.udp_server import (
     PATIENCE,
@@ -31,7 +31,7 @@ QUICK = Settings(drain_timeout=0.1)
 @pytest.fixture(params=["python", "compiled"])
 def chain(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Give a server that goes out through another one."""
-    kind = {"mover": request.param, "loop": LOOP_OF[request.param]}
+    kind = {"forwarder": request.param, "loop": LOOP_OF[request.param]}
     with (
         udp_server(**kind) as far,
         udp_server(via=f"socks6://127.0.0.1:{far.port}", **kind) as near,
@@ -99,14 +99,16 @@ def test_behind_nat_clients_are_told_what_is_advertised() -> None:
 
 
 @needs_namespaces
-@pytest.mark.parametrize("mover", ["python", "compiled"])
+@pytest.mark.parametrize("forwarder", ["python", "compiled"])
 @pytest.mark.parametrize(("wildcard", "second"), [("0.0.0.0", "10.66.1.200"), ("::", "fd66:1::200")])
-def test_answers_leave_from_the_address_that_the_client_used(mover: str, wildcard: str, second: str) -> None:
+def test_answers_leave_from_the_address_that_the_client_used(
+    forwarder: str, wildcard: str, second: str
+) -> None:
     with road(routers=1) as far:
         family = socket.AF_INET6 if ":" in second else socket.AF_INET
         far.hosts[1].configure(f"address add {second}/{64 if ':' in second else 24} dev {LEFT} nodad")
         with (
-            udp_server(namespace=far.hosts[1], host=wildcard, mover=mover) as server,
+            udp_server(namespace=far.hosts[1], host=wildcard, forwarder=forwarder) as server,
             peer_socket(far.last_address(family), namespace=far.last) as peer,
             RawClient((second, server.port), namespace=far.first) as client,
         ):
@@ -125,7 +127,7 @@ def test_an_association_ends_with_its_session() -> None:
         udp_server(settings=settings) as server,
         RawClient(("127.0.0.1", server.port), options=(SessionRequest(),)).opened() as client,
     ):
-        session = find(client.authentication.options, SessionID)
+        session = find(client.authentication.options, SessionId)
         assert session is not None
         with RawClient(("127.0.0.1", server.port), options=(session, SessionTeardown())):
             assert client.ended()
@@ -138,15 +140,15 @@ def test_associations_end_with_the_server() -> None:
         assert client.ended()
 
 
-@pytest.mark.parametrize("mover", ["python", "compiled"])
-def test_a_client_that_vanishes_leaves_nothing_behind(mover: str) -> None:
-    with udp_server(mover=mover) as server:
+@pytest.mark.parametrize("forwarder", ["python", "compiled"])
+def test_a_client_that_vanishes_leaves_nothing_behind(forwarder: str) -> None:
+    with udp_server(forwarder=forwarder) as server:
         for _ in range(20):
             with RawClient(("127.0.0.1", server.port)).opened():
                 pass
             server.summaries.get(timeout=PATIENCE)
         assert server.ask(lambda: server.worker.associations.count) == 0
-        assert server.ask(lambda: len(server.worker.datagrams.readiness._readers)) == 1
-        moving = server.worker.datagrams.mover
-        if isinstance(moving, PythonMover):
-            assert server.ask(lambda: len(moving.lanes)) == 0
+        assert server.ask(lambda: len(server.worker.datagrams.poller._readers)) == 1
+        moving = server.worker.datagrams.forwarder
+        if isinstance(moving, PythonForwarder):
+            assert server.ask(lambda: len(moving.entries)) == 0

@@ -1,4 +1,4 @@
-"""Fuzz runs: spoiled bytes at every front of a server, and at clients. A few seconds here, minutes under `deep`.
+"""Fuzz runs: spoiled bytes at every inbound of a server, and at clients. A few seconds here, minutes under `deep`.
 
 SOCKS6_FUZZ_SECONDS is how long the deep runs take in all, SOCKS6_FUZZ_SEED repeats one that failed.
 """

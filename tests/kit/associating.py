@@ -27,7 +27,7 @@ from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.options import StackOption
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.drive import flush, next_event
+from socks6.net.machine_io import flush, next_event
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
 from socks6.protocol.events import AssociationMessageReceived, Authenticated, Ended, RequestReceived
@@ -79,8 +79,7 @@ class AssociatingProxy:
     async def send_on_stream(self, message: AssociationMessage) -> None:
         """Send a message on the last association's stream."""
         conversation, stream = self._conversations[self.association_id]
-        conversation.send_message(message)
-        await flush(conversation, stream)
+        await stream.send(message.encode(conversation.dialect))
 
     async def hang_up(self) -> None:
         """Close the last association's stream."""
@@ -114,7 +113,7 @@ class AssociatingProxy:
                     conversation.authenticate()
                 case Authenticated():
                     conversation.send_authenticated()
-                    if not self._answer(request, conversation, stream):
+                    if not await self._answer(request, conversation, stream):
                         return
                 case AssociationMessageReceived(message=Datagram() as datagram):
                     await self._take(datagram, event.layout, None)
@@ -123,7 +122,7 @@ class AssociatingProxy:
                 case _:
                     raise AssertionError(event)
 
-    def _answer(self, request: Request, conversation: ServerConversation, stream: ByteStream) -> bool:
+    async def _answer(self, request: Request, conversation: ServerConversation, stream: ByteStream) -> bool:
         """Queue the reply to a request; return whether there is an association now."""
         if request.command == Command.NOOP:
             conversation.send_reply(OperationReply(code=0))
@@ -136,7 +135,8 @@ class AssociatingProxy:
         host, port = BOUND
         conversation.send_reply(OperationReply(code=0, host=host, port=port, options=self.options))
         self._conversations[FIRST_ID + number] = conversation, stream
-        conversation.send_message(AssociationInitialization(association_id=FIRST_ID + number))
+        await flush(conversation, stream)
+        await self.send_on_stream(AssociationInitialization(association_id=FIRST_ID + number))
         return True
 
     async def take_packet(self, packet: bytes, source: tuple[str, int]) -> None:
@@ -174,8 +174,7 @@ class AssociatingProxy:
         path = self._latched[message.association_id]
         if path is None:
             conversation, stream = self._conversations[message.association_id]
-            conversation.send_message(message, layout)
-            await flush(conversation, stream)
+            await stream.send(message.encode(conversation.dialect, layout))
         else:
             assert self._udp is not None
             self._udp.sendto(message.encode(self.dialect, layout) + padding, path)

@@ -9,18 +9,17 @@ from typing_extensions import override
 from socks6.errors import OperationFailed
 from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
-from socks6.message.options import ListenBacklog, Option
+from socks6.message.options import ListenBacklog, Option, SessionId
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import ByteStream, Endpoint, Outbound, Protection
-from socks6.net.transports.memory import memory_stream_pair
-from socks6.policy.identity import ANONYMOUS
+from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
-from socks6.proxy.sessions import Session
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary
+from socks6.telemetry import ConnectionEnded, Event
 from tests.kit.bindings import ScriptedBinding
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_exactly
 
@@ -37,9 +36,10 @@ class Log(Recorder):
         self.news = asyncio.Event()
 
     @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        super().connection_ended(summary)
-        self.news.set()
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if isinstance(event, ConnectionEnded):
+            self.news.set()
 
 
 class Scene:
@@ -60,29 +60,51 @@ class Scene:
         self.worker = ServerWorker(
             outbound=way or self.outbound,
             policy=Policy(allow_private=True),
-            observer=self.log,
+            observers=[self.log],
             settings=Settings(dialects=(DRAFT_12, GO_212), bind=settings or BindSettings()),
         )
         self._group = group
+
+    def session(self) -> SessionId:
+        """Open a session; return the option that names it."""
+        assert self.worker.sessions is not None
+        now = asyncio.get_running_loop().time()
+        opened = self.worker.sessions.store.create(
+            Identity(name="alice"), source="", protection=Protection.CLEAR, now=now
+        )
+        assert opened is not None
+        return SessionId(id=opened.id)
+
+    def end(self, session: SessionId) -> None:
+        """End a session, without its connections."""
+        assert self.worker.sessions is not None
+        store, now = self.worker.sessions.store, asyncio.get_running_loop().time()
+        found = store.find(session.id, Protection.CLEAR, now)
+        assert found is not None
+        store.tear_down(found, close=False)
 
     async def ask(
         self,
         *options: Option,
         place: Endpoint = ANYWHERE,
-        session: Session | None = None,
+        session: SessionId | None = None,
         dialect: Dialect = DRAFT_12,
         early: bytes = b"",
     ) -> ByteStream:
         """Make a request; return the client's stream, behind the Authentication Reply."""
         client, server = memory_stream_pair()
-        self._group.create_task(self.worker.serve_stream(server, session=session))
+        self._group.create_task(self.worker.serve_stream(server))
+        if session is not None:
+            options += (session,)
         request = Request(command=Command.BIND, host=place.host, port=place.port, options=options)
         await client.send(request.encode(dialect) + early)
-        reply = await receive_exactly(client, 4)
-        assert AuthenticationReply.decode(reply, dialect).type == 0
+        data = b""
+        while len(data) < (size := AuthenticationReply.size(data, dialect)):
+            data += await receive_exactly(client, size - len(data))
+        assert AuthenticationReply.decode(data, dialect).type == 0
         return client
 
-    async def summaries(self, count: int = 1) -> list[ConnectionSummary]:
+    async def summaries(self, count: int = 1) -> list[ConnectionEnded]:
         """Return what the log says, once it has so many lines."""
         while len(self.log.summaries) < count:
             self.log.news.clear()
@@ -104,7 +126,7 @@ async def serving(
         scene = Scene(group, failure=failure, settings=settings, way=way)
         scene.binding._backlog = backlog
         yield scene
-    assert scene.worker.listeners.count == 0
+    assert scene.worker.bindings.limits.count == 0
 
 
 async def reply_from(client: ByteStream, dialect: Dialect = DRAFT_12) -> OperationReply:
@@ -121,8 +143,3 @@ def place_of(reply: OperationReply) -> Endpoint:
     """Return where a successful reply says."""
     assert reply.code == 0
     return Endpoint(reply.host, reply.port)
-
-
-def session() -> Session:
-    """Return a session that needs no id."""
-    return Session(ANONYMOUS, Protection.MACHINE)

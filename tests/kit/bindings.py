@@ -6,8 +6,8 @@ from typing_extensions import override
 
 from socks6.errors import GeneralFailure, OperationFailed
 from socks6.message.options import StackOption
-from socks6.net.stream import Accepted, Binding, ByteStream, Endpoint
-from socks6.net.transports.memory import memory_stream_pair
+from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint
+from tests.kit.memory import memory_stream_pair
 
 BOUND = Endpoint("192.0.2.1", 4711)
 PEER = Endpoint("192.0.2.77", 7777)
@@ -22,7 +22,7 @@ class ScriptedBinding(Binding):
         self._bound = bound
         self._options = options
         self._backlog = backlog
-        self._arrived: asyncio.Queue[Accepted | OperationFailed] = asyncio.Queue()
+        self._arrived: asyncio.Queue[AcceptedPeer | OperationFailed] = asyncio.Queue()
         self.closed = False
 
     @property
@@ -41,7 +41,7 @@ class ScriptedBinding(Binding):
         return self._backlog
 
     @override
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         outcome = await self._arrived.get()
         if isinstance(outcome, OperationFailed):
             raise outcome
@@ -55,7 +55,7 @@ class ScriptedBinding(Binding):
     def arrive(self, peer: Endpoint = PEER, *options: StackOption) -> ByteStream:
         """Have somebody connect; return the end that is his."""
         near, far = memory_stream_pair()
-        self._arrived.put_nowait(Accepted(stream=near, peer=peer, options=options))
+        self._arrived.put_nowait(AcceptedPeer(stream=near, peer=peer, options=options))
         return far
 
     def fail(self, failure: OperationFailed) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options import Option, SessionID, SessionRequest, find
+from socks6.message.options import Option, SessionId, SessionRequest, find
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
@@ -57,7 +57,7 @@ class BindClient:
         """Authenticate once, and from then on by the session."""
         self.credentials = ()
         _, reply = self.ask(credentials(name, password), SessionRequest(), command=Command.NOOP)
-        session = find(reply.options, SessionID)
+        session = find(reply.options, SessionId)
         assert session is not None
         self.credentials = (session,)
 

@@ -10,11 +10,11 @@ from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import Option
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
-from socks6.net.drive import flush, next_event
+from socks6.net.machine_io import flush, next_event
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import Authenticated, RequestReceived
 from socks6.protocol.server import ServerConversation
+from tests.kit.memory import memory_stream_pair
 
 
 class Call:

@@ -12,12 +12,12 @@ from typing import Final
 PATIENCE: Final = 40.0  # what ends by itself: a QUIC connection that nobody hears of any more after 30 s
 REMEMBERED: Final = frozenset((  # what is kept on purpose, each up to a number: ids of sessions, ports, tickets, tokens
     "socks6.proxy.sessions.MemorySessionStore._gone",
-    "socks6.proxy.listeners.Listeners._drawn",
+    "socks6.proxy.backlog.BindingRegistry._drawn",
     "socks6.net.transports.deadlines.Deadlines._heap",
-    "socks6.net.transports.quic.tickets.SingleUseTickets._tickets",
+    "socks6.net.transports.quic.engine.TicketStore._tickets",
 ))  # fmt: skip
 # uvloop 0.23 keeps a transport whose TLS handshake was cancelled early, and with it the transport's protocol
-KEPT_BY_UVLOOP: Final = frozenset(("socks6.client.transport._Newcomer",))
+KEPT_BY_UVLOOP: Final = frozenset(("socks6.client.transport._ProtocolHandover",))
 TABLES: Final = (dict, list, set, deque, bytearray)
 
 

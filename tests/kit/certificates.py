@@ -12,8 +12,8 @@ from typing import Final
 
 import trustme
 
-from socks6.net.encryption.pins import format_pin, pin_of
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import format_pin, pin_of
+from socks6.net.encryption.contexts import TlsParameters
 
 LONG_AGO: Final = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
 

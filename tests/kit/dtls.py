@@ -9,14 +9,17 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.net.datagrams.readiness import Readiness
+from socks6.net.accept import ConnectionLimits
+from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.serve import ConnectionLimits
-from socks6.net.transports.dtls import DtlsConversation
-from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.dtls import (
+    DtlsConnector,
+    DtlsConversation,
+    hello_verify_request,
+    read_client_hello,
+)
 from socks6.net.transports.dtls_contexts import server_context, server_contexts
-from socks6.net.transports.dtls_records import hello_verify_request, read_client_hello
 from socks6.net.transports.dtls_server import DtlsPeer, DtlsServer, DtlsSettings
 from tests.kit.certificates import Files, certificate
 
@@ -236,9 +239,9 @@ async def dtls_stage(
 ) -> AsyncIterator[Stage]:
     """Run a server; a fault in it fails the test."""
     faults: list[Exception] = []
-    readiness = Readiness(faults.append)
+    poller = DatagramPoller(faults.append)
     with trusted(issuer=issuer) as (files, usual):
-        shared = SharedPort("127.0.0.1", port, readiness)
+        shared = SharedPort("127.0.0.1", port, poller)
         counted = limits or ConnectionLimits()
 
         stage = Stage(
@@ -256,12 +259,12 @@ async def dtls_stage(
             said=said or usual,
             limits=counted,
         )
-        shared.speak(DTLS_BYTES, stage.server)
+        shared.register(DTLS_BYTES, stage.server)
         try:
             yield stage
         finally:
             stage.server.close()
             shared.close()
-            readiness.close()
+            poller.close()
     assert stage.server.peers == 0
     assert not faults, faults

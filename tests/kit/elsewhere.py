@@ -58,7 +58,7 @@ PREFIXES: Final[Mapping[ModuleType, tuple[str, ...]]] = {
         *("AF_NETLINK", "AF_PACKET", "AF_VSOCK", "AF_CAN", "AF_ALG", "AF_QIPCRTR", "AF_TIPC"),
     ),
 }
-EXTENSION: Final = "socks6.relay.datagrams._mover"  # is made on Linux only
+EXTENSION: Final = "socks6.relay.datagrams._forwarder"  # is made on Linux only
 
 
 class _NoExtension(importlib.abc.MetaPathFinder):

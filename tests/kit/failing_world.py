@@ -17,23 +17,22 @@ from typing_extensions import override
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
-from socks6.message import socks5
 from socks6.message.codes import Command
+from socks6.message.socks5 import Socks5Datagram, Socks5Request
 from socks6.net.direct import DirectOutbound
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.stream import ByteStream
-from socks6.net.url import ProxyURL
-from socks6.net.url_quic import QuicParameters
+from socks6.net.url import ProxyUrl, QuicParameters
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.datagrams.mover import PythonMover
-from socks6.relay.plane import RelaySettings
-from socks6.telemetry import ConnectionSummary, Observer
+from socks6.relay.datagrams.forwarder import PythonForwarder
+from socks6.relay.streams import RelaySettings
+from socks6.telemetry import ConnectionEnded, ConnectionOpened, Event, Observer
 from tests.kit.certificates import pin_of_file, write_certificate
 from tests.kit.failing import SIDE
 from tests.kit.outbounds import Recorder
@@ -53,13 +52,9 @@ class Log(Recorder):
         self.open = 0
 
     @override
-    def connection_opened(self, connection_id: int, source: str) -> None:
-        self.open += 1
-
-    @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        super().connection_ended(summary)
-        self.open -= 1
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        self.open += isinstance(event, ConnectionOpened) - isinstance(event, ConnectionEnded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +70,21 @@ class Proxy:
     def held(self) -> dict[str, int]:
         """Return what is in its tables."""
         worker = self.worker
-        datagrams = worker._datagrams
+        datagrams = worker.__dict__.get("datagrams")
         tables: dict[str, int] = {
-            "connections": self.server.connections,
+            "connections": len(self.server.connections),
             "quic streams": self.server._quic_limits.count,
             "dtls": self.server._dtls_limits.count,
             "associations": worker.associations.count,
-            "seats": worker.seats.count,
-            "listeners": worker.listeners.count,
+            "user_connections": worker.user_connections.count,
+            "listeners": worker.bindings.limits.count,
             "bound places": len(worker.machine.bound),
-            "handshakes": len(worker._handshakes),
-            "multiplexed": len(worker._multiplexed),
+            "handshakes and waiting clients": len(worker.monitor),
+            "quic connections": len(worker._quic_connections),
             "penalties": len(worker.penalties),
             "sessions": len(self.sessions),
             "descriptors": worker.descriptors.count,
-            "movers": len(datagrams._far) if datagrams else 0,
+            "forwarders": len(datagrams._sockets) if datagrams else 0,
             "told of as open": self.log.open,
         }
         return {name: number for name, number in tables.items() if number}
@@ -101,7 +96,7 @@ class World:
 
     proxy: Proxy
     converter: Proxy
-    url: ProxyURL
+    url: ProxyUrl
     echo: int
     refusing: int
     datagrams: int  # of an echo
@@ -150,7 +145,7 @@ async def world(transport: str, folder: Path, observer: Observer | None = None) 
             _running([f"{scheme}://{HOST}:0{query}", f"mixed://{HOST}:0"], USERS, observer=observer)
         )
         listening = next(one for one in proxy.server.urls if one.startswith(scheme + ":"))
-        url = replace(ProxyURL.parse(listening), username="alice", password="secret")
+        url = replace(ProxyUrl.parse(listening), username="alice", password="secret")
         if transport != "tcp":
             tls = TlsParameters(pins=(parse_pin(pin_of_file(files.certificate)),))
             url = replace(url, tls=tls, quic=QuicParameters(backend=library))
@@ -170,7 +165,7 @@ async def _running(
     listen: list[str],
     users: UserTable | None,
     *,
-    via: ProxyURL | None = None,
+    via: ProxyUrl | None = None,
     observer: Observer | None = None,
 ) -> AsyncIterator[Proxy]:
     """Run a server in a task of its own, on the proxy's side."""
@@ -191,9 +186,9 @@ async def _running(
                 bind=BindSettings(accept_timeout=3.0),
                 relay=RelaySettings(fin_timeout=0.2),  # what a direction gets whose sink takes no more
             ),
-            observer=observer or log,
+            observers=[observer or log],
             sessions=sessions,
-            mover=PythonMover,  # the one whose calls can fail here
+            forwarder=PythonForwarder,  # the one whose calls can fail here
         )
         async with Server(listen, worker) as server:
             started.set_result(Proxy(worker=worker, server=server, log=log, sessions=sessions))
@@ -392,7 +387,7 @@ async def _socks5(world: World, port: int, command: int, host: str, at: int) -> 
     writer.write(bytes((5, 1, 2 if authenticates else 0)))
     if authenticates:
         writer.write(b"\1\5alice\6secret")
-    writer.write(socks5.Request(command=command, host=host, port=at).encode())
+    writer.write(Socks5Request(command=command, host=host, port=at).encode())
     wire = Wire(reader, writer)
     try:
         await reader.readexactly(4 if authenticates else 2)
@@ -476,13 +471,13 @@ async def socks5_udp(world: World) -> int:
                 udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
                     lambda: _Inbox(inbox), remote_addr=wire.place
                 )
-                message = socks5.Datagram(host=HOST, port=world.datagrams, data=b"hello").encode()
+                message = Socks5Datagram(host=HOST, port=world.datagrams, data=b"hello").encode()
 
                 async def ask() -> None:
                     udp.sendto(message)
 
                 try:
-                    answer = socks5.Datagram.decode(await _asked_again(ask, inbox.get))
+                    answer = Socks5Datagram.decode(await _asked_again(ask, inbox.get))
                     assert answer.data == b"hello"
                 finally:
                     udp.abort()

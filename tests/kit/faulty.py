@@ -11,17 +11,15 @@ from typing import Final
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization
 from socks6.message.dialect import DRAFT_12
 from socks6.message.replies import AuthenticationReply, OperationReply
-from socks6.net.encryption.contexts import ServerContexts
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, server_context
 from socks6.net.stream import ByteStream, Listener
-from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic.engine import load_backend
 from socks6.net.transports.quic.listener import QuicListener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.net.transports.tls import TlsListener, TlsStream
-from socks6.net.url import ProxyURL
-from socks6.net.url_quic import QuicParameters
+from socks6.net.url import ProxyUrl, QuicParameters
 from tests.kit.certificates import pin_of_file, write_certificate
 from tests.kit.quic import listening as quic_listening
 from tests.kit.streams import accept
@@ -106,7 +104,7 @@ FAULTS: Final = {
 
 
 @asynccontextmanager
-async def faulty_proxy(transport: str, folder: Path) -> AsyncIterator[tuple[FaultyProxy, ProxyURL]]:
+async def faulty_proxy(transport: str, folder: Path) -> AsyncIterator[tuple[FaultyProxy, ProxyUrl]]:
     """Run such a proxy; give the URL for its clients."""
     proxy = FaultyProxy()
     files = write_certificate(folder)
@@ -114,10 +112,10 @@ async def faulty_proxy(transport: str, folder: Path) -> AsyncIterator[tuple[Faul
     async with asyncio.TaskGroup() as group:
         if transport.startswith("quic"):
             library = transport.removeprefix("quic").removeprefix(" by ") or "qh3"
-            async with quic_listening(files, backend_named(library)) as port:
+            async with quic_listening(files, load_backend(library)) as port:
                 accepting = group.create_task(_accept_connections(port, proxy, group))
-                url = ProxyURL(
-                    front="socks6",
+                url = ProxyUrl(
+                    protocol="socks6",
                     host=HOST,
                     port=port.local.port,
                     transport="quic",
@@ -129,9 +127,13 @@ async def faulty_proxy(transport: str, folder: Path) -> AsyncIterator[tuple[Faul
         else:
             raw = (await listen_tcp(HOST, 0))[0]
             listener: Listener
-            listener = TlsListener(raw, ServerContexts(files.server)) if transport == "tls" else raw
+            listener = (
+                TlsListener(raw, ReloadingContext(files.server, server_context))
+                if transport == "tls"
+                else raw
+            )
             accepting = group.create_task(_accept_streams(listener, proxy, group))
-            url = ProxyURL(front="socks6", host=HOST, port=raw.local.port)
+            url = ProxyUrl(protocol="socks6", host=HOST, port=raw.local.port)
             yield proxy, replace(url, transport="tls", tls=tls) if transport == "tls" else url
             accepting.cancel()
             await raw.aclose()

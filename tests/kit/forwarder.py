@@ -15,25 +15,30 @@ from typing import IO
 
 from typing_extensions import override
 
+from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.direct import DirectOutbound
-from socks6.net.serve import ConnectionLimits, accept_streams
+from socks6.net.eager import EagerTaskGroup
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import listen_tcp
-from socks6.relay.plane import RelayPlane, RelayResult, RelaySettings
-from socks6.telemetry import NullObserver
+from socks6.relay.streams import RelayResult, RelaySettings, StreamRelay
+from socks6.telemetry import AcceptPaused, Event, EventHub, Observer, UnexpectedError
 from tests.kit.loops import LOOP_FACTORIES
 
 
-class Teller(NullObserver):
-    """Prints what it is told."""
+class Teller(Observer):
+    """Prints what goes wrong."""
+
+    wants = (AcceptPaused, UnexpectedError)
 
     @override
-    def accept_paused(self, url: str, reason: str) -> None:
-        print("paused", reason, flush=True)
-
-    @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        print("error", where, repr(error), flush=True)
+    def observe(self, event: Event) -> None:
+        match event:
+            case AcceptPaused():
+                print("paused", event.reason, flush=True)
+            case UnexpectedError():
+                print("error", event.where, repr(event.error), flush=True)
+            case _:
+                pass
 
 
 class Forwarder:
@@ -47,7 +52,7 @@ class Forwarder:
 @asynccontextmanager
 async def forwarding(target: int, settings: RelaySettings | None = None) -> AsyncIterator[Forwarder]:
     """Forward connections to a port of this machine; those still there in the end are cut off."""
-    plane = RelayPlane(settings)
+    plane = StreamRelay(settings)
     outbound = DirectOutbound()
     (listener,) = await listen_tcp("127.0.0.1", 0)
     forwarder = Forwarder(listener.local.port)
@@ -57,9 +62,9 @@ async def forwarding(target: int, settings: RelaySettings | None = None) -> Asyn
         forwarder.results.append(await plane.relay(stream, connection.stream))
 
     async def serve() -> None:
-        async with asyncio.TaskGroup() as clients:
+        async with EagerTaskGroup() as clients:
             await accept_streams(
-                listener, forward, limits=ConnectionLimits(), observer=Teller(), group=clients
+                listener, forward, limits=ConnectionLimits(), observer=EventHub([Teller()]), group=clients
             )
 
     async with asyncio.TaskGroup() as group:

@@ -13,30 +13,30 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.associate import UDPPath
+from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.errors import Socks6Error
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import StackOption
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
-from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudge, Judge, Outbound
+from socks6.net.resolve import ResolvedAddress, Resolver
+from socks6.net.stream import Binding, ConnectResult, DatagramChannel, DatagramJudge, Judge, Outbound
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
-from socks6.proxy.fronts.base import Front
-from socks6.proxy.fronts.http import HttpFront, HttpSettings
-from socks6.proxy.fronts.mixed import MixedFront
+from socks6.proxy.inbounds.base import Inbound
+from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
+from socks6.proxy.inbounds.mixed import MixedInbound, standard_inbounds
 from socks6.proxy.service import Server
 from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import BindSettings, Settings
-from socks6.proxy.worker import ServerWorker, standard_fronts
-from socks6.relay.plane import RelaySettings
+from socks6.proxy.worker import ServerWorker
+from socks6.relay.streams import RelaySettings
 from tests.kit.fuzzing import RESET, VISIT_SECONDS, Dice, Figures, Hosts, Tally, footprint_before, run_visits
 from tests.kit.mutations import USER, Seeds, chunks, mutated
 
 QUIET_SECONDS: Final = 20.0  # within which the servers must have got rid of everybody
-FRONTS: Final = ("socks6", "socks5", "http", "mixed")
+INBOUNDS: Final = ("socks6", "socks5", "http", "mixed")
 SETTINGS: Final = Settings(
     handshake_timeout=0.5,
     dialects=(DRAFT_12, GO_212),
@@ -69,7 +69,7 @@ class FuzzedOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         literal = ":" in host or host.replace(".", "").isdigit()
         return await self._direct.connect(
             "127.0.0.1" if literal else host,
@@ -116,15 +116,18 @@ class FuzzedOutbound(Outbound):
         await self._direct.aclose()
 
 
-def _lookup(name: bytes, port: int) -> Sequence[Address]:
+def _lookup(name: bytes, port: int) -> Sequence[ResolvedAddress]:
     """Resolve names without asking anybody."""
     if name == b"nobody.invalid":
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
     if name == b"slow.example":
         time.sleep(0.5)
     if name == b"example.com":
-        return [Address(socket.AF_INET6, ("::1", port, 0, 0)), Address(socket.AF_INET, ("127.0.0.1", port))]
-    return [Address(socket.AF_INET, ("127.0.0.1", port))]
+        return [
+            ResolvedAddress(socket.AF_INET6, ("::1", port, 0, 0)),
+            ResolvedAddress(socket.AF_INET, ("127.0.0.1", port)),
+        ]
+    return [ResolvedAddress(socket.AF_INET, ("127.0.0.1", port))]
 
 
 async def _echo(sock: socket.socket) -> None:
@@ -139,7 +142,7 @@ async def _reset(sock: socket.socket) -> None:
 
 
 async def fuzz_server(seed: int, seconds: float) -> Figures:
-    """Throw spoiled requests at every front of a server."""
+    """Throw spoiled requests at every inbound of a server."""
     before = await footprint_before()
     dice = Dice(seed)
     log = Tally()
@@ -147,7 +150,7 @@ async def fuzz_server(seed: int, seconds: float) -> Figures:
         hosts = Hosts(group)
         ports, upstream = _origins(hosts, dice), hosts.start(_hostile_proxy(dice))
         servers = [await running.enter_async_context(each) for each in _servers(ports, upstream, log)]
-        addresses = [(_front(url), _address(url)) for server in servers for url in server.urls]
+        addresses = [(_inbound(url), _address(url)) for server in servers for url in server.urls]
         visit = functools.partial(_visit_some, addresses, Seeds())
         figures = await run_visits(visit, dice, seconds, before, lambda: _check_well(servers, log))
         hosts.close()
@@ -219,27 +222,27 @@ async def _say(rng: random.Random, data: bytes, sock: socket.socket) -> None:
 
 
 def _servers(ports: Sequence[int], upstream: int, log: Tally) -> list[Server]:
-    """Return servers of several settings, each with every front; the last goes out through a hostile proxy."""
+    """Return servers of several settings, each with every inbound; the last goes out through a hostile proxy."""
     users = UserTable.from_plain({USER[0]: USER[1]})
     quiet = dataclasses.replace(SETTINGS, quiet=True, ignore_fragmented=True)
     rules = (Rule.parse("deny", ports=["53"]), Rule.parse("deny", hosts=["a"]))
-    urls = [f"{front}://127.0.0.1:0" for front in FRONTS]
+    urls = [f"{inbound}://127.0.0.1:0" for inbound in INBOUNDS]
 
     def worker(
         settings: Settings, authenticator: UserTable | None, outbound: Outbound | None = None
     ) -> ServerWorker:
-        fronts: dict[str, Front] = {
-            **standard_fronts(settings),
-            "http": HttpFront(HttpSettings(keep_alive_timeout=0.5, idle_timeout=1.0)),
+        inbounds: dict[str, Inbound] = {
+            **standard_inbounds(settings),
+            "http": HttpInbound(HttpSettings(keep_alive_timeout=0.5, idle_timeout=1.0)),
         }
-        del fronts["mixed"]
+        del inbounds["mixed"]
         return ServerWorker(
             authenticator=authenticator,
             policy=Policy(allow_private=True, rules=rules),
             outbound=outbound or FuzzedOutbound(ports),
             settings=settings,
-            observer=log,
-            fronts={**fronts, "mixed": MixedFront(fronts)},
+            observers=[log],
+            inbounds={**inbounds, "mixed": MixedInbound(inbounds)},
         )
 
     hostile = Socks6Outbound(Client(f"socks6://{USER[0]}:{USER[1]}@127.0.0.1:{upstream}", timeout=0.5))
@@ -256,13 +259,13 @@ async def _check_well(servers: Sequence[Server], log: Tally) -> None:
     """The servers have no fault and no client left, and serve good ones."""
     assert not log.errors, log.errors
     for _ in range(round(QUIET_SECONDS / 0.05)):
-        if not any(server.connections for server in servers):
+        if not any(len(server.connections) for server in servers):
             break
         await asyncio.sleep(0.05)
-    assert not any(server.connections for server in servers)
+    assert not any(len(server.connections) for server in servers)
     for server in servers[:-1]:
         for url in server.urls:
-            if _front(url) in {"socks6", "mixed"}:
+            if _inbound(url) in {"socks6", "mixed"}:
                 await _fetch_echo(url.replace("mixed", "socks6").replace("://", f"://{USER[0]}:{USER[1]}@"))
 
 
@@ -271,7 +274,7 @@ async def _fetch_echo(url: str) -> None:
         assert await stream.receive() == b"well?"
 
 
-def _front(url: str) -> str:
+def _inbound(url: str) -> str:
     return url.partition(":")[0]
 
 
@@ -283,8 +286,8 @@ def _address(url: str) -> tuple[str, int]:
 async def _visit_some(
     addresses: Sequence[tuple[str, tuple[str, int]]], seeds: Seeds, rng: random.Random
 ) -> str:
-    front, address = rng.choice(addresses)
-    kind = front if rng.random() < 0.97 else rng.choice((*FRONTS, "responses"))
+    inbound, address = rng.choice(addresses)
+    kind = inbound if rng.random() < 0.97 else rng.choice((*INBOUNDS, "responses"))
     return await _visit(rng, address, mutated(rng, seeds.draw(rng, kind)))
 
 
@@ -337,7 +340,7 @@ async def _ask(port: int, tls: ssl.SSLContext, rng: random.Random) -> str:
             case 0:
                 await client.noop()
             case 3:
-                path: UDPPath = rng.choice(("auto", "stream", "stream"))
+                path: UdpPathChoice = rng.choice(("auto", "stream", "stream"))
                 async with client.associate(udp=path, errors=True) as udp, asyncio.timeout(0.1):
                     await udp.send(b"hello", ("example.com", 53))
                     while True:

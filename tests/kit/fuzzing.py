@@ -18,7 +18,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.telemetry import ConnectionSummary, NullObserver
+from socks6.telemetry import ConnectionEnded, Event, Observer, UnexpectedError
 from tests.kit.footprint import Footprint
 
 AT_ONCE: Final = 32  # visits under way
@@ -26,20 +26,24 @@ VISIT_SECONDS: Final = 2.0  # what a host or a visitor waits for the other's end
 RESET: Final = struct.pack("ii", 1, 0)
 
 
-class Tally(NullObserver):
+class Tally(Observer):
     """Counts how connections end, and keeps the faults."""
+
+    wants = (ConnectionEnded, UnexpectedError)
 
     def __init__(self) -> None:
         self.endings: Counter[str] = Counter()
         self.errors: list[BaseException] = []
 
     @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        self.endings[f"ended {summary.ending.value}"] += 1
-
-    @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        self.errors.append(error)
+    def observe(self, event: Event) -> None:
+        match event:
+            case ConnectionEnded():
+                self.endings[f"ended {event.ending.value}"] += 1
+            case UnexpectedError():
+                self.errors.append(event.error)
+            case _:
+                pass
 
 
 class Hosts:

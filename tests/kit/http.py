@@ -2,9 +2,9 @@
 
 from socks6.message.http import ResponseHead
 from socks6.net.stream import ByteStream
-from socks6.protocol.events import Fault, Violation
+from socks6.protocol.events import Violation, ViolationKind
 from socks6.protocol.http import ForwardRequested, HttpConversation, TunnelRequested
-from tests.kit.engine import Visit, expect
+from tests.kit.connection import ServedClient, expect
 
 HOST = b"Host: other.example\r\n"
 VIA = b"Via: 1.1 socks6\r\n"
@@ -74,14 +74,14 @@ def violation(machine: HttpConversation) -> str:
     """Return why the client is sent away."""
     event = machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
     assert machine.next_event() is None
     assert machine.bytes_wanted() == 0
     return event.reason
 
 
-async def serve_get(visit: Visit, remote: ByteStream) -> None:
+async def serve_get(served: ServedClient, remote: ByteStream) -> None:
     """Have a GET that was sent answered."""
     await expect(remote, GET_ORIGIN)
     await remote.send(OK)
-    await expect(visit.client, OK_CLIENT)
+    await expect(served.client, OK_CLIENT)

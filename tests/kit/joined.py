@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from socks6.net.encryption.contexts import client_context, server_context
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
-from socks6.net.transports.tls import TlsConversation, TlsStream
-from socks6.relay.plane import RelayPlane, RelayResult, RelaySettings
+from socks6.net.transports.tls import TlsSession, TlsStream
+from socks6.relay.streams import RelayResult, RelaySettings, StreamRelay
 from tests.kit.certificates import certificate
+from tests.kit.memory import memory_stream_pair
 
 
 class Joined:
@@ -38,13 +37,13 @@ async def joined(
     *,
     settings: RelaySettings | None = None,
     first: bytes = b"",
-    plane: RelayPlane | None = None,
+    plane: StreamRelay | None = None,
 ) -> AsyncIterator[Joined]:
     """Join a client and a remote by one of PATHS; whatever is open in the end is closed."""
     make, usual_settings = PATHS[path]
     client, ours = make()
     theirs, remote = REMOTES.get(path, make)()
-    own_plane = RelayPlane(settings or usual_settings)
+    own_plane = StreamRelay(settings or usual_settings)
     async with asyncio.TaskGroup() as group:
         relaying = group.create_task((plane or own_plane).relay(ours, theirs, first=first))
         try:
@@ -85,7 +84,7 @@ def tls_pair() -> tuple[ByteStream, ByteStream]:
     return TlsStream(near, client), TlsStream(far, server)
 
 
-def tls_conversations() -> tuple[TlsConversation, TlsConversation]:
+def tls_conversations() -> tuple[TlsSession, TlsSession]:
     """Return both ends of TLS that has shaken hands, the client's first; whoever has them carries the bytes."""
     client, server = tls_conversations_to_be()
     for _ in range(2):  # the hello and its answer; the client's last word, and tickets
@@ -94,12 +93,12 @@ def tls_conversations() -> tuple[TlsConversation, TlsConversation]:
     return client, server
 
 
-def tls_conversations_to_be() -> tuple[TlsConversation, TlsConversation]:
+def tls_conversations_to_be() -> tuple[TlsSession, TlsSession]:
     """Return both ends of TLS before they have shaken hands, the client's first."""
     client_side, server_side = _contexts()
     return (
-        TlsConversation(client_side, server_hostname="localhost"),
-        TlsConversation(server_side, server_side=True),
+        TlsSession(client_side, server_hostname="localhost"),
+        TlsSession(server_side, server_side=True),
     )
 
 

@@ -20,7 +20,7 @@ from socks6.message.options import (
     AuthenticationMethodAdvertisement,
     IdempotenceExpenditure,
     Option,
-    SessionID,
+    SessionId,
     SessionRequest,
     UnknownOption,
 )
@@ -68,7 +68,7 @@ class Seeds:
         }
 
     def draw(self, rng: random.Random, kind: str) -> bytes:
-        """Return what a well-behaved peer might say: a front's name, "replies" or "responses" (of HTTP)."""
+        """Return what a well-behaved peer might say: an inbound's name, "replies" or "responses" (of HTTP)."""
         return self._makers[kind](rng)
 
     def _socks6(self, rng: random.Random) -> bytes:
@@ -146,7 +146,7 @@ def _options(rng: random.Random, data_length: int) -> list[Option]:
         ),
         AuthenticationData(method=2, data=login.encode()),
         SessionRequest(),
-        SessionID(id=rng.randbytes(rng.choice((4, 16)))),
+        SessionId(id=rng.randbytes(rng.choice((4, 16)))),
         IdempotenceExpenditure(token=rng.getrandbits(32)),
         UnknownOption(kind=rng.randrange(16, 65536), body=rng.randbytes(rng.choice((0, 4, 400)))),
     ]

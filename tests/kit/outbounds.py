@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from typing_extensions import override
 
@@ -10,22 +11,25 @@ from socks6.message.options import StackOption
 from socks6.net.stream import (
     Binding,
     ByteStream,
-    Connection,
+    ConnectResult,
     DatagramChannel,
     DatagramJudge,
     Endpoint,
     Judge,
     Outbound,
 )
-from socks6.net.transports.memory import memory_stream_pair
-from socks6.telemetry import ConnectionSummary, NullObserver
+from socks6.telemetry import ConnectionEnded, Event, Observer, UnexpectedError
 from tests.kit.bindings import ScriptedBinding
+from tests.kit.memory import memory_stream_pair
 
 BOUND = Endpoint("192.0.2.1", 4711)
 
 
+EventT = TypeVar("EventT", bound=Event)
+
+
 @dataclass(frozen=True)
-class Dialled:
+class ConnectedSocket:
     """What the outbound was asked for."""
 
     host: str
@@ -59,7 +63,7 @@ class ScriptedOutbound(Outbound):
         self._sent = sent
         self._addresses = addresses
         self._resolves = resolves
-        self.dialled: list[Dialled] = []
+        self.dialled: list[ConnectedSocket] = []
         self.bound: list[Bound] = []
         self.binding: ScriptedBinding | None = None  # what the next BIND gets
         self.instead: Sequence[Sequence[str]] = ()
@@ -83,14 +87,14 @@ class ScriptedOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
-        self.dialled.append(Dialled(host, port, options, first_data))
+    ) -> ConnectResult:
+        self.dialled.append(ConnectedSocket(host, port, options, first_data))
         if self._failure is not None:
             raise self._failure
         if not all(judge(address, port) for address in self._addresses):
             raise NotAllowed("no address may be reached")
         near, self.far = memory_stream_pair()
-        return Connection(stream=near, bound=BOUND, first_data_sent=self._sent)
+        return ConnectResult(stream=near, bound=BOUND, first_data_sent=self._sent)
 
     @override
     async def bind(
@@ -130,27 +134,23 @@ class ScriptedOutbound(Outbound):
         self.closed = True
 
 
-class Recorder(NullObserver):
-    """Keeps what it is told."""
+class Recorder(Observer):
+    """Keeps every event."""
 
     def __init__(self) -> None:
-        self.summaries: list[ConnectionSummary] = []
-        self.errors: list[BaseException] = []
-        self.urls: list[str] = []
-        self.without: list[tuple[str, str]] = []  # listeners without DTLS, and why
+        self.events: list[Event] = []
+        self.summaries: list[ConnectionEnded] = []
 
     @override
-    def without_dtls(self, url: str, reason: str) -> None:
-        self.without.append((url, reason))
+    def observe(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, ConnectionEnded):
+            self.summaries.append(event)
 
-    @override
-    def listening(self, url: str) -> None:
-        self.urls.append(url)
+    def of(self, kind: type[EventT]) -> list[EventT]:
+        """Return the events of a class."""
+        return [event for event in self.events if isinstance(event, kind)]
 
-    @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        self.summaries.append(summary)
-
-    @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        self.errors.append(error)
+    @property
+    def errors(self) -> list[BaseException]:
+        return [event.error for event in self.of(UnexpectedError)]

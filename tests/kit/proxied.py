@@ -2,17 +2,18 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from socks6.client.client import Client
+from socks6.client.requester import MethodFactory
 from socks6.message.options import STANDARD, OptionTable
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
+from tests.kit.memory import memory_stream_pair
 
 LOOPBACK = "socks6://127.0.0.1:0"
 USERS = UserTable.from_plain({"alice": "wonder land/7"})
@@ -34,7 +35,9 @@ async def proxied(worker: ServerWorker, *, option_table: OptionTable = STANDARD)
 
 
 @asynccontextmanager
-async def scripted(*script: bytes) -> AsyncIterator[Client]:
+async def scripted(
+    *script: bytes, methods: Sequence[MethodFactory] = (), session: bool | None = None
+) -> AsyncIterator[Client]:
     """Give a client whose proxy answers what is written here, whatever it is asked, and closes."""
 
     async def dial() -> ByteStream:
@@ -44,7 +47,7 @@ async def scripted(*script: bytes) -> AsyncIterator[Client]:
         await theirs.send_eof()
         return ours
 
-    async with Client("socks6://memory", dial=dial, timeout=5.0) as client:
+    async with Client("socks6://memory", dial=dial, timeout=5.0, methods=methods, session=session) as client:
         yield client
 
 

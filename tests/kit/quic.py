@@ -5,14 +5,12 @@ import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import SharedPort
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.quic.backends import backend_named
-from socks6.net.transports.quic.certificates import read_identity
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.quic.client import QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.connector import QuicConnector
-from socks6.net.transports.quic.core import Backend
+from socks6.net.transports.quic.engine import Backend, load_backend, read_identity
 from socks6.net.transports.quic.listener import QuicListener
 from tests.kit.certificates import Files, certificate
 
@@ -25,15 +23,15 @@ async def listening(
 ) -> AsyncIterator[QuicListener]:
     """Give a listener on the loopback interface."""
     faults: list[Exception] = []
-    readiness = Readiness(faults.append)
-    port = SharedPort("127.0.0.1", 0, readiness)
+    poller = DatagramPoller(faults.append)
+    port = SharedPort("127.0.0.1", 0, poller)
     identity = functools.partial(read_identity, files.server)
     listener = QuicListener(port, backend, identity, url="test", alpn=alpn, retry_from=retry_from)
     try:
         yield listener
     finally:
         await listener.aclose()
-        readiness.close()
+        poller.close()
         assert not faults, faults
 
 
@@ -58,8 +56,8 @@ async def joined(
 ) -> AsyncIterator[tuple[QuicConnection, QuicConnection]]:
     """Give both ends of a connection, by these backends, whose client was let in."""
     with certificate() as files:
-        async with asyncio.timeout(20), listening(files, backend_named(server)) as listener:
-            ends = await connected(connector(files, backend_named(client)), listener)
+        async with asyncio.timeout(20), listening(files, load_backend(server)) as listener:
+            ends = await connected(connector(files, load_backend(client)), listener)
             ends[1].trust()
             try:
                 yield ends

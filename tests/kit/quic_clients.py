@@ -7,16 +7,18 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from socks6.client.client import Client
 from socks6.message.codes import Command
 from socks6.message.options import AuthenticationData, Option
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
 from socks6.net.stream import ByteStream
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.client import QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.connector import QuicConnector
-from socks6.net.url import ProxyURL
+from socks6.net.transports.quic.engine import load_backend
+from socks6.net.transports.quic.pool import QuicConnectionPool
+from socks6.net.url import ProxyUrl
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
@@ -35,7 +37,7 @@ class Scene:
     def __init__(self, server: Server, files: Files, library: str) -> None:
         self.server = server
         self.files = files
-        self.url = ProxyURL.parse(server.urls[0])
+        self.url = ProxyUrl.parse(server.urls[0])
         self.dialler = self.another()
         self._library = library
         self.connections: list[QuicConnection] = []
@@ -47,7 +49,7 @@ class Scene:
 
     def another(self) -> QuicConnector:
         """Return a client of its own."""
-        return connector(self.files, backend_named("qh3"))
+        return connector(self.files, load_backend("qh3"))
 
     def begin(self) -> QuicConnection:
         """Return a connection that is shaking hands."""
@@ -149,9 +151,17 @@ class Slow(Authenticator):
         return await self.table.verify(credentials)
 
     @override
-    def standing(self, identity: Identity) -> object:
-        return self.table.standing(identity)
+    def credential_version(self, identity: Identity) -> object:
+        return self.table.credential_version(identity)
 
 
 def a_worker(users: Slow, settings: Settings | None = None) -> ServerWorker:
     return ServerWorker(authenticator=users, policy=Policy(allow_private=True), settings=settings)
+
+
+def pool_of(client: Client) -> QuicConnectionPool:
+    """Return a client's QUIC connections."""
+    (pool,) = (
+        each for each in client._requester._connector._connectors if isinstance(each, QuicConnectionPool)
+    )
+    return pool

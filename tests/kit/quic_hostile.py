@@ -10,10 +10,9 @@ from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicProtocolVersion
 from typing_extensions import override
 
-from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicCore
-from socks6.net.transports.quic.aioquic_connection import AioquicConnection
+from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicConnection, AioquicEngine
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import ClientTerms
+from socks6.net.transports.quic.engine import ClientParameters
 
 Storm: TypeAlias = Callable[[int], bytes]
 """The frames of the packet with this number."""
@@ -59,14 +58,16 @@ STORMS: Final[Mapping[str, Storm]] = {
 
 def send_by_hand(connection: QuicConnection, frames: bytes) -> None:
     """Send a packet of an aioquic end with these frames, whatever the library thinks of them."""
-    core = connection.core
-    assert isinstance(core, AioquicCore)
-    library = core._connection
+    engine = connection.engine
+    assert isinstance(engine, AioquicEngine)
+    library = engine._connection
     pair = library._cryptos[tls.Epoch.ONE_RTT]
     at = library._packet_number
     library._packet_number += 1
     head = bytes((0x41 | pair.key_phase << 2,)) + library._peer_cid.cid + struct.pack("!H", at & 0xFFFF)
-    connection._road.send([pair.encrypt_packet(head, frames.ljust(20, b"\0"), at)], connection.remote_address)
+    connection._packet_transport.send(
+        [pair.encrypt_packet(head, frames.ljust(20, b"\0"), at)], connection._pump.remote
+    )
 
 
 def initial_packets(count: int) -> list[bytes]:
@@ -109,10 +110,10 @@ class NamelessBackend(AioquicBackend):
         self._sends_empty_ids = sends_empty_ids
 
     @override
-    def client(self, terms: ClientTerms) -> AioquicCore:
+    def client(self, terms: ClientParameters) -> AioquicEngine:
         configuration = super().client(terms)._connection._configuration
         configuration.connection_id_length = 0
         connection = Nameless(configuration=configuration, session_ticket_handler=terms.on_ticket)
         connection.sends_empty_ids = self._sends_empty_ids
         connection.call_the_server(os.urandom(14))
-        return AioquicCore(connection)
+        return AioquicEngine(connection)

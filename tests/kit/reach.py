@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from socks6.message.options import StackOption
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
-from socks6.net.stream import Connection
+from socks6.net.resolve import ResolvedAddress, Resolver
+from socks6.net.stream import ConnectResult
 
 
 def knowing(names: Mapping[str, Sequence[str]]) -> Resolver:
     """Return a resolver that knows these names and no others."""
 
-    def look_up(name: bytes, port: int) -> list[Address]:
+    def look_up(name: bytes, port: int) -> list[ResolvedAddress]:
         return [
-            Address(socket.AF_INET6, (host, port, 0, 0))
+            ResolvedAddress(socket.AF_INET6, (host, port, 0, 0))
             if ":" in host
-            else Address(socket.AF_INET, (host, port))
+            else ResolvedAddress(socket.AF_INET, (host, port))
             for host in names[name.decode()]
         ]
 
@@ -31,7 +31,7 @@ async def reached(
     *options: StackOption,
     first_data: bytes = b"",
     outbound: DirectOutbound | None = None,
-) -> AsyncIterator[Connection]:
+) -> AsyncIterator[ConnectResult]:
     """Connect to any address, with these options; all is closed in the end."""
     way = outbound or DirectOutbound()
     try:

@@ -15,9 +15,9 @@ from socks6.message.options import (
     IdempotenceRejected,
     IdempotenceRequest,
     Option,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     find,
@@ -25,10 +25,10 @@ from socks6.message.options import (
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.tcp import listen_tcp
 from socks6.protocol.methods.base import ClientMethod
 from socks6.protocol.tokens import TokenWindow
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_exactly
 
 BASE = 0xFFFFFFF0  # where windows begin: they cross the end of the numbers
@@ -81,8 +81,8 @@ class SessionProxy:
             options = self._judge(request)
             refused = any(isinstance(option, SessionInvalid | IdempotenceRejected) for option in options)
             credentials = find(request.options, AuthenticationData)
-            refused = refused or not (credentials or find(options, SessionOK))
-            told = tuple(option for option in options if not (self.late_id and isinstance(option, SessionID)))
+            refused = refused or not (credentials or find(options, SessionOk))
+            told = tuple(option for option in options if not (self.late_id and isinstance(option, SessionId)))
             await stream.send(AuthenticationReply(type=int(refused), options=told).encode())
             if not refused:
                 self.ran.append(request)
@@ -103,7 +103,7 @@ class SessionProxy:
     def _judge(self, request: Request) -> tuple[Option, ...]:
         if not self.knows_sessions:
             return ()
-        claimed = find(request.options, SessionID)
+        claimed = find(request.options, SessionId)
         if claimed is None:
             return self._open(request) if find(request.options, SessionRequest) and self.grants else ()
         if claimed.id not in self.sessions or self.invalidates:
@@ -113,10 +113,10 @@ class SessionProxy:
             self.torn_down.append(claimed.id)
             del self.sessions[claimed.id]
             return ()
-        return SessionOK(), *self._within(claimed.id, request)
+        return SessionOk(), *self._within(claimed.id, request)
 
     def _open(self, request: Request) -> tuple[Option, ...]:
-        option = SessionID(id=next(self._numbers).to_bytes(16, "big"))
+        option = SessionId(id=next(self._numbers).to_bytes(16, "big"))
         self.sessions[option.id] = None
         return option, *self._within(option.id, request)
 

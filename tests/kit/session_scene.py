@@ -13,7 +13,7 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
+    SessionId,
     SessionRequest,
     find,
 )
@@ -21,12 +21,12 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
 from socks6.net.stream import ByteStream, Endpoint, Protection
-from socks6.net.transports.memory import MemoryStream, memory_stream_pair
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary
+from socks6.telemetry import ConnectionEnded
+from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_all
 
@@ -69,7 +69,7 @@ class Answer:
     raw: bytes
     authentication: AuthenticationReply | None
     operation: OperationReply | None
-    summary: ConnectionSummary
+    summary: ConnectionEnded
 
     @property
     def succeeded(self) -> bool:
@@ -98,7 +98,7 @@ class Scene:
             authenticator=None if users is None else UserTable.from_plain(users),
             outbound=self.outbound,
             settings=settings or Settings(),
-            observer=self.log,
+            observers=[self.log],
             sessions=self.store,
         )
 
@@ -142,16 +142,16 @@ class Scene:
         name: str = "alice",
         source: str = HERE,
         protection: Protection = Protection.CLEAR,
-    ) -> SessionID:
+    ) -> SessionId:
         """Open a session and return its id."""
         answer = await self.ask(
             credentials(name, USERS[name]), SessionRequest(), *options, source=source, protection=protection
         )
-        session_id = answer.find(SessionID)
-        assert isinstance(session_id, SessionID)
+        session_id = answer.find(SessionId)
+        assert isinstance(session_id, SessionId)
         return session_id
 
-    async def window(self, session_id: SessionID, size: int = 8) -> IdempotenceWindow:
+    async def window(self, session_id: SessionId, size: int = 8) -> IdempotenceWindow:
         """Ask for a window in a session."""
         answer = await self.ask(session_id, IdempotenceRequest(size=size))
         window = answer.find(IdempotenceWindow)

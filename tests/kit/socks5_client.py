@@ -5,8 +5,8 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from socks6.message import socks5
 from socks6.message.codes import Command
+from socks6.message.socks5 import Socks5Datagram, Socks5Greeting, Socks5Reply, Socks5Request
 from tests.kit.origins import Place
 
 PATIENCE = 10.0
@@ -22,13 +22,13 @@ class Socks5Association:
 
     def send(self, host: str, port: int, data: bytes, *, fragment: int = 0) -> None:
         """Send a datagram."""
-        self.udp.send(socks5.Datagram(host=host, port=port, data=data, fragment=fragment).encode())
+        self.udp.send(Socks5Datagram(host=host, port=port, data=data, fragment=fragment).encode())
 
-    def receive(self) -> socks5.Datagram:
+    def receive(self) -> Socks5Datagram:
         """Return the next datagram. Raises TimeoutError."""
-        return socks5.Datagram.decode(self.udp.recv(65536))
+        return Socks5Datagram.decode(self.udp.recv(65536))
 
-    def ask(self, host: str, port: int, data: bytes) -> socks5.Datagram:
+    def ask(self, host: str, port: int, data: bytes) -> Socks5Datagram:
         """Send a datagram; return what comes back."""
         self.send(host, port, data)
         return self.receive()
@@ -40,11 +40,11 @@ def socks5_association(
 ) -> Iterator[Socks5Association]:
     """Open an association; `claimed` is what the request says of where the client sends from."""
     with socket.create_connection((proxy.host, proxy.port), timeout=PATIENCE) as control:
-        control.sendall(socks5.Greeting(methods=(0,)).encode())
+        control.sendall(Socks5Greeting(methods=(0,)).encode())
         assert control.recv(2) == b"\5\0"
         host, port = claimed
-        control.sendall(socks5.Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode())
-        reply = socks5.Reply.decode(control.recv(64))
+        control.sendall(Socks5Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode())
+        reply = Socks5Reply.decode(control.recv(64))
         assert reply.code == 0, reply
         with socket.socket(control.family, socket.SOCK_DGRAM) as udp:
             udp.settimeout(PATIENCE)

@@ -24,12 +24,10 @@ from socks6.message.options import (
     MAX_INITIAL_DATA,
     MAX_WINDOW_SIZE,
     STANDARD,
-    TFO,
-    TOS,
-    TTL,
     AuthenticationData,
     AuthenticationMethodAdvertisement,
     AuthenticationMethodSelection,
+    HandshakeMessage,
     HappyEyeballs,
     IdempotenceAccepted,
     IdempotenceExpenditure,
@@ -40,15 +38,17 @@ from socks6.message.options import (
     Multipath,
     NoFragmentation,
     Option,
-    Place,
     PortParity,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
-    StreamID,
-    UDPError,
+    StreamId,
+    Tfo,
+    Tos,
+    Ttl,
+    UdpError,
     UnknownOption,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
@@ -81,14 +81,14 @@ _ALIGNED_BYTES: Final = st.integers(1, 16).flatmap(
 )
 
 OPTIONS_BY_CLASS: Final[dict[type[Option], SearchStrategy[Option]]] = {
-    TOS: st.builds(TOS, leg=_LEGS, tos=U8),
+    Tos: st.builds(Tos, leg=_LEGS, tos=U8),
     HappyEyeballs: st.builds(HappyEyeballs, availability=_AVAILABILITY),
-    TTL: st.builds(TTL, leg=_LEGS, ttl=st.integers(1, 0xFF)),
+    Ttl: st.builds(Ttl, leg=_LEGS, ttl=st.integers(1, 0xFF)),
     NoFragmentation: st.builds(NoFragmentation, leg=_LEGS, availability=_AVAILABILITY),
-    TFO: st.builds(TFO, payload_size=U16),
+    Tfo: st.builds(Tfo, payload_size=U16),
     Multipath: st.builds(Multipath, availability=_AVAILABILITY),
     ListenBacklog: st.builds(ListenBacklog, backlog=U16),
-    UDPError: st.builds(UDPError, availability=_AVAILABILITY),
+    UdpError: st.builds(UdpError, availability=_AVAILABILITY),
     PortParity: st.builds(PortParity, parity=st.integers(0, 2), reserve=st.integers(0, 1)),
     AuthenticationMethodAdvertisement: st.builds(
         AuthenticationMethodAdvertisement,
@@ -100,8 +100,8 @@ OPTIONS_BY_CLASS: Final[dict[type[Option], SearchStrategy[Option]]] = {
         AuthenticationData, method=U8, data=_ALIGNED_BYTES.map(lambda data: data[1:])
     ),
     SessionRequest: st.just(SessionRequest()),
-    SessionID: st.builds(SessionID, id=_ALIGNED_BYTES),
-    SessionOK: st.just(SessionOK()),
+    SessionId: st.builds(SessionId, id=_ALIGNED_BYTES),
+    SessionOk: st.just(SessionOk()),
     SessionInvalid: st.just(SessionInvalid()),
     SessionTeardown: st.just(SessionTeardown()),
     IdempotenceRequest: st.builds(IdempotenceRequest, size=U32),
@@ -109,25 +109,25 @@ OPTIONS_BY_CLASS: Final[dict[type[Option], SearchStrategy[Option]]] = {
     IdempotenceExpenditure: st.builds(IdempotenceExpenditure, token=U32),
     IdempotenceAccepted: st.just(IdempotenceAccepted()),
     IdempotenceRejected: st.just(IdempotenceRejected()),
-    StreamID: st.builds(StreamID, id=U32),
+    StreamId: st.builds(StreamId, id=U32),
 }
-_KNOWN_KINDS: Final = {rule.option.kind for rule in STANDARD.rules}
+_KNOWN_KINDS: Final = {option.kind for option in STANDARD.options}
 UNKNOWN_OPTIONS: Final = st.builds(
     UnknownOption,
     kind=U16.filter(lambda kind: kind not in _KNOWN_KINDS),
     body=st.just(b"") | _ALIGNED_BYTES,
 )
-CLASSES_BY_PLACE: Final[dict[Place, list[type[Option]]]] = {
-    place: [rule.option for rule in STANDARD.rules if place in rule.places] for place in Place
+CLASSES_BY_PLACE: Final[dict[HandshakeMessage, list[type[Option]]]] = {
+    place: [option for option in STANDARD.options if place in option.places] for place in HandshakeMessage
 }
 
 
-def known_options(place: Place) -> SearchStrategy[Option]:
+def known_options(place: HandshakeMessage) -> SearchStrategy[Option]:
     """Return a strategy for one option that a message may carry."""
     return st.sampled_from(CLASSES_BY_PLACE[place]).flatmap(OPTIONS_BY_CLASS.__getitem__)
 
 
-def options(place: Place) -> SearchStrategy[tuple[Option, ...]]:
+def options(place: HandshakeMessage) -> SearchStrategy[tuple[Option, ...]]:
     """Return a strategy for the options of a message, unknown ones among them."""
     return st.lists(known_options(place) | UNKNOWN_OPTIONS, max_size=6).map(_canonical)
 
@@ -142,12 +142,14 @@ def _canonical(options: Iterable[Option]) -> tuple[Option, ...]:
     return tuple(kept)
 
 
-REQUESTS: Final = st.builds(Request, command=U8, host=HOSTS, port=PORTS, options=options(Place.REQUEST))
+REQUESTS: Final = st.builds(
+    Request, command=U8, host=HOSTS, port=PORTS, options=options(HandshakeMessage.REQUEST)
+)
 AUTHENTICATION_REPLIES: Final = st.builds(
-    AuthenticationReply, type=U8, options=options(Place.AUTHENTICATION_REPLY)
+    AuthenticationReply, type=U8, options=options(HandshakeMessage.AUTHENTICATION_REPLY)
 )
 OPERATION_REPLIES: Final = st.builds(
-    OperationReply, code=U8, host=HOSTS, port=PORTS, options=options(Place.OPERATION_REPLY)
+    OperationReply, code=U8, host=HOSTS, port=PORTS, options=options(HandshakeMessage.OPERATION_REPLY)
 )
 
 USERNAMES_AND_PASSWORDS: Final = st.builds(

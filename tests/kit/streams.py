@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 
 from socks6.errors import LocalProtocolError
-from socks6.net.stream import ByteStream, Endpoint, Listener, Protection, was_reset
+from socks6.net.stream import ByteStream, Endpoint, Listener, Protection
 from socks6.net.turns import BUDGET, EVENT
 from socks6.relay.delivery import deliver
 from tests.kit.loops import Run
@@ -152,15 +152,15 @@ class StreamConformance(ABC):
                 await left.send(b"unread")
                 await left.send_eof()
                 await turns()
-                assert not was_reset(right)
+                assert not right.was_reset()
                 assert await receive_all(right) == b"unread"
-                assert not was_reset(right)
+                assert not right.was_reset()
             async with self.pair() as (left, right):
                 await left.send(b"unread")
                 await turns()
                 left.abort()
                 if self.aborts_reset:
-                    await until(lambda: was_reset(right))
+                    await until(right.was_reset)
 
         run(play())
 

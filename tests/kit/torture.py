@@ -14,7 +14,7 @@ from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.plane import RelaySettings
+from socks6.relay.streams import RelaySettings
 from tests.kit.fuzzing import RESET, Dice, Figures, Hosts, Tally, footprint_before, run_visits
 from tests.kit.origins import Place
 from tests.kit.proxies import CONNECTED, connect_request
@@ -186,7 +186,7 @@ async def torture_relays(seed: int, seconds: float, folder: str) -> Figures:
         for number, relay in enumerate(RELAYS.values()):
             urls = ["socks6://127.0.0.1:0", f"socks6+unix://{folder}/{number}.sock"]
             settings = Settings(relay=relay, connections_per_source=0)
-            worker = ServerWorker(policy=Policy(allow_private=True), settings=settings, observer=log)
+            worker = ServerWorker(policy=Policy(allow_private=True), settings=settings, observers=[log])
             server = await running.enter_async_context(Server(urls, worker))
             servers.append(server)
             host, _, port = server.urls[0].rpartition("/")[2].rpartition(":")

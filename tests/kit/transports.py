@@ -9,10 +9,9 @@ from typing import Final, TypeAlias
 
 from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.url import ProxyURL
-from socks6.net.url_quic import QuicParameters
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.url import ProxyUrl, QuicParameters
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.service import Server
@@ -23,7 +22,7 @@ from tests.kit.proxied import USERS
 NAME: Final = "alice"
 PASSWORD: Final = "wonder land/7"
 
-Rephrase: TypeAlias = Callable[[ProxyURL], ProxyURL]
+Rephrase: TypeAlias = Callable[[ProxyUrl], ProxyUrl]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class Way:
     authenticator: Authenticator | None = USERS
 
 
-def _with_password(url: ProxyURL) -> ProxyURL:
+def _with_password(url: ProxyUrl) -> ProxyUrl:
     return replace(url, username=NAME, password=PASSWORD)
 
 
@@ -87,17 +86,17 @@ TRANSPORTS: Final[Mapping[str, Callable[[Path], Way]]] = {
 
 
 @contextlib.asynccontextmanager
-async def serving(way: Way) -> AsyncIterator[ProxyURL]:
+async def serving(way: Way) -> AsyncIterator[ProxyUrl]:
     """Run a server that is reached in this way; give the URL for its clients."""
     worker = ServerWorker(authenticator=way.authenticator, policy=Policy(allow_private=True))
     async with Server([way.listen], worker) as server:
-        yield way.client(ProxyURL.parse(server.urls[0]))
+        yield way.client(ProxyUrl.parse(server.urls[0]))
 
 
 @contextlib.asynccontextmanager
-async def passing_on(url: ProxyURL, listen: str) -> AsyncIterator[ProxyURL]:
+async def passing_on(url: ProxyUrl, listen: str) -> AsyncIterator[ProxyUrl]:
     """Run a proxy on loopback that goes through the one at `url`: a converter, or a link of a chain."""
     async with Client(url) as upstream:
         worker = ServerWorker(policy=Policy(allow_private=True), outbound=Socks6Outbound(upstream))
         async with Server([listen], worker) as server:
-            yield ProxyURL.parse(server.urls[0])
+            yield ProxyUrl.parse(server.urls[0])

@@ -37,9 +37,9 @@ from socks6.policy.rules import Policy, Rule
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary, NullObserver
+from socks6.telemetry import ConnectionEnded, Event, Observer, UnexpectedError
+from tests.kit.datagram_forwarders import forwarder_named
 from tests.kit.loops import LOOP_FACTORIES
-from tests.kit.movers import mover_named
 from tests.kit.netns import Namespace
 
 PATIENCE: Final = 5.0
@@ -48,18 +48,22 @@ OPENLY: Final = Policy(
 )
 
 
-class _Notes(NullObserver):
+class _Notes(Observer):
+    wants = (UnexpectedError, ConnectionEnded)
+
     def __init__(self) -> None:
         self.faults: list[BaseException] = []
-        self.summaries: queue.Queue[ConnectionSummary] = queue.Queue()
+        self.summaries: queue.Queue[ConnectionEnded] = queue.Queue()
 
     @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        self.faults.append(error)
-
-    @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        self.summaries.put(summary)
+    def observe(self, event: Event) -> None:
+        match event:
+            case UnexpectedError():
+                self.faults.append(event.error)
+            case ConnectionEnded():
+                self.summaries.put(event)
+            case _:
+                pass
 
 
 @dataclass(kw_only=True)
@@ -68,7 +72,7 @@ class RunningServer:
 
     worker: ServerWorker
     port: int
-    summaries: "queue.Queue[ConnectionSummary]"
+    summaries: "queue.Queue[ConnectionEnded]"
     faults: list[BaseException]
     _call: Callable[[Callable[[], object]], object] = field(repr=False)
 
@@ -84,8 +88,8 @@ def udp_server(
     *,
     namespace: Namespace | None = None,
     host: str = "127.0.0.1",
-    front: str = "socks6",
-    mover: str = "best",
+    inbound: str = "socks6",
+    forwarder: str = "best",
     loop: str = "uvloop",
     policy: Policy = OPENLY,
     settings: Settings | None = None,
@@ -93,7 +97,7 @@ def udp_server(
     via: str = "",
 ) -> Iterator[RunningServer]:
     """Run a server until the block ends; it must have had no fault. `via` is a proxy that it goes out through."""
-    notes, make_mover = _Notes(), mover_named(mover)
+    notes, make_forwarder = _Notes(), forwarder_named(forwarder)
     place = f"[{host}]" if ":" in host else host
     ready: queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException] = queue.Queue()
 
@@ -102,11 +106,11 @@ def udp_server(
         worker = ServerWorker(
             policy=policy,
             settings=settings or Settings(drain_timeout=0.1),
-            observer=notes,
+            observers=[notes],
             outbound=outbound,
-            mover=make_mover,
+            forwarder=make_forwarder,
         )
-        async with Server([f"{front}://{place}:0"], worker, open_to_all=True) as server:
+        async with Server([f"{inbound}://{place}:0"], worker, open_to_all=True) as server:
             ready.put((_running(server, worker, notes), server.abort))
             await server.serve_forever()
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, decode_message
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout
+from socks6.message.framing import Socks6Framing
 from socks6.protocol.association import AssociationState, ServerAssociation
 
 ID = 7
@@ -25,7 +26,7 @@ def test_one_path_and_one_confirmation(
         if number == late:
             association.handle_timeout(100.0)
         assert not association.error("192.0.2.1", 9, 1, "192.0.2.2") or (admitted and reports)
-        if association.admit(association_id, path, layout):
+        if association.admit(path, Socks6Framing(association_id, chosen, layout)):
             assert association_id == ID
             admitted.append((path, layout))
         said += association.data_to_send()

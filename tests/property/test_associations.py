@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from socks6.client.association import Association
-from socks6.client.inbox import Received, Recipient
+from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
 from socks6.errors import DatagramFailed, Socks6Error
 from socks6.message.codes import Command
 from socks6.message.datagrams import AssociationMessage, Datagram, DatagramError
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
-from socks6.message.options import UDPError
+from socks6.message.framing import Socks6Framing
+from socks6.message.options import UdpError
 from socks6.net.stream import Endpoint
-from socks6.net.transports.memory import memory_stream_pair
+from tests.kit.memory import memory_stream_pair
 from tests.kit.scenes import asking
 from tests.kit.strategies import DATAGRAM_ERRORS, DATAGRAMS
 
@@ -25,15 +26,15 @@ DIALECTS: Final = st.sampled_from([DRAFT_12, GO_212])
 LAYOUTS: Final = st.sampled_from(DatagramLayout)
 
 
-class Listed(Recipient):
+class Listed(DatagramReceiver):
     """Lists what it is told."""
 
     def __init__(self) -> None:
-        self.datagrams: list[Received] = []
+        self.datagrams: list[ReceivedDatagram] = []
         self.errors: list[DatagramFailed] = []
 
     @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
         self.datagrams += packets
 
     @override
@@ -48,22 +49,20 @@ class Listed(Recipient):
 def took(packets: Sequence[bytes], dialect: Dialect, layout: DatagramLayout) -> Listed:
     """Return what an association makes of packets."""
 
-    async def take() -> Listed:
+    async def on_packets() -> Listed:
         listed = Listed()
         association = Association(
             memory_stream_pair()[0],
             asking(Command.UDP_ASSOCIATE).machine,
-            association_id=ID,
+            framing=Socks6Framing(ID, dialect, layout),
             bound=Endpoint("192.0.2.1", 4711),
-            options=(UDPError(availability=2),),
-            dialect=dialect,
-            layout=layout,
+            options=(UdpError(availability=2),),
         )
-        association.deliver_to(listed)
-        association.take(packets)
+        association.set_receiver(listed)
+        association.on_packets(packets)
         return listed
 
-    return asyncio.run(take())
+    return asyncio.run(on_packets())
 
 
 @given(st.lists(st.binary(max_size=80), max_size=8), DIALECTS, LAYOUTS)

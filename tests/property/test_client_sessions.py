@@ -14,12 +14,12 @@ from socks6.message.codes import Command
 from socks6.message.options import (
     AuthenticationData,
     IdempotenceExpenditure,
-    SessionID,
+    SessionId,
     SessionRequest,
     find,
 )
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
+from tests.kit.memory import memory_stream_pair
 from tests.kit.session_proxy import SessionProxy
 
 TURNS = 30  # of the loop, after which all is said that can be said for now
@@ -139,7 +139,7 @@ class Sharing(RuleBasedStateMachine):
         sent = Counter(
             (session.id, spent.token)
             for request in self.proxy.asked
-            if (session := find(request.options, SessionID))
+            if (session := find(request.options, SessionId))
             and (spent := find(request.options, IdempotenceExpenditure))
         )
         assert all(times == 1 for times in sent.values())
@@ -152,7 +152,7 @@ class Sharing(RuleBasedStateMachine):
     @invariant()
     def requests_are_within_a_session_or_carry_credentials(self) -> None:
         for request in self.proxy.asked:
-            within = find(request.options, SessionID) is not None
+            within = find(request.options, SessionId) is not None
             assert within is (find(request.options, AuthenticationData) is None)
             assert not (within and find(request.options, SessionRequest))
 

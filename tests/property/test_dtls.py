@@ -5,10 +5,10 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks6.net.transports.dtls import DtlsConversation
-from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.dtls_records import (
+from socks6.net.transports.dtls import (
     HEADER_SIZE,
+    DtlsConnector,
+    DtlsConversation,
     cut,
     hello_verify_request,
     is_clear,

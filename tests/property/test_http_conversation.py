@@ -114,7 +114,7 @@ def run_origin(data: bytes, cuts: list[int], *, upgrade: bool) -> tuple[list[Ori
             if isinstance(event, BodyReceived):
                 body += event.data
             elif isinstance(event, Violation):
-                told.append(Violation(fault=event.fault, reason=""))  # h11 words it by what is there
+                told.append(Violation(kind=event.kind, reason=""))  # h11 words it by what is there
             else:
                 told.append(event)
     switched = any(isinstance(event, SwitchReceived) for event in told)

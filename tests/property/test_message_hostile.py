@@ -22,7 +22,7 @@ from socks6.message.datagrams import (
     parse_header,
 )
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.message.options import STANDARD, Place, UnknownOption, encode_options
+from socks6.message.options import STANDARD, HandshakeMessage, UnknownOption, encode_options
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
@@ -77,7 +77,7 @@ def hostile(messages: SearchStrategy[Message]) -> SearchStrategy[bytes]:
 
 OPTION_BYTES: Final = spoilt(
     st.lists(
-        (st.sampled_from(Place).flatmap(known_options) | UNKNOWN_OPTIONS).map(
+        (st.sampled_from(HandshakeMessage).flatmap(known_options) | UNKNOWN_OPTIONS).map(
             lambda option: encode_options((option,))
         ),
         max_size=6,
@@ -174,8 +174,8 @@ def test_bytes_of_addresses(kind: int, data: bytes, dialect: Dialect) -> None:
     assert host.isprintable()
 
 
-@given(data=OPTION_BYTES, place=st.sampled_from(Place), dialect=DIALECTS)
-def test_bytes_of_options(data: bytes, place: Place, dialect: Dialect) -> None:
+@given(data=OPTION_BYTES, place=st.sampled_from(HandshakeMessage), dialect=DIALECTS)
+def test_bytes_of_options(data: bytes, place: HandshakeMessage, dialect: Dialect) -> None:
     try:
         options = STANDARD.decode(Reader(data), place, dialect)
     except DecodeError:

@@ -20,7 +20,7 @@ from socks6.message.datagrams import (
     message_size,
 )
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.message.options import STANDARD, Place, Rule, UnknownOption, encode_options
+from socks6.message.options import STANDARD, HandshakeMessage, Option, UnknownOption, encode_options
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
@@ -44,24 +44,24 @@ LAYOUTS: Final = st.sampled_from(DatagramLayout)
 
 
 def test_every_option_has_a_strategy() -> None:
-    assert OPTIONS_BY_CLASS.keys() == {rule.option for rule in STANDARD.rules}
+    assert OPTIONS_BY_CLASS.keys() == set(STANDARD.options)
 
 
-@pytest.mark.parametrize("rule", STANDARD.rules, ids=[rule.option.__name__ for rule in STANDARD.rules])
+@pytest.mark.parametrize("kind", STANDARD.options, ids=[kind.__name__ for kind in STANDARD.options])
 @settings(max_examples=20)
 @given(data=st.data(), dialect=DIALECTS)
-def test_options(rule: Rule, data: st.DataObject, dialect: Dialect) -> None:
-    option = data.draw(OPTIONS_BY_CLASS[rule.option])
+def test_options(kind: type[Option], data: st.DataObject, dialect: Dialect) -> None:
+    option = data.draw(OPTIONS_BY_CLASS[kind])
     encoded = encode_options((option,))
     assert len(encoded) % 4 == 0
-    for place in Place:
+    for place in HandshakeMessage:
         unknown = UnknownOption(kind=option.kind, body=encoded[4:])
-        expected = option if place in rule.places else unknown
+        expected = option if place in kind.places else unknown
         assert STANDARD.decode(Reader(encoded), place, dialect) == (expected,)
 
 
-@given(option=UNKNOWN_OPTIONS, place=st.sampled_from(Place), dialect=DIALECTS)
-def test_unknown_options(option: UnknownOption, place: Place, dialect: Dialect) -> None:
+@given(option=UNKNOWN_OPTIONS, place=st.sampled_from(HandshakeMessage), dialect=DIALECTS)
+def test_unknown_options(option: UnknownOption, place: HandshakeMessage, dialect: Dialect) -> None:
     encoded = encode_options((option,))
     assert STANDARD.decode(Reader(encoded), place, dialect) == (option,)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from socks6.message.codes import Command
 from socks6.policy.addresses import SPECIAL_NETWORKS, AddressBlock, SpecialNetwork, examine
-from socks6.policy.hosts import read_host
+from socks6.policy.hosts import parse_host
 from socks6.policy.identity import ANONYMOUS
 from socks6.policy.rules import Policy, Rule
 
@@ -126,7 +126,7 @@ def test_no_host_text_raises(host: str, command: int, port: int) -> None:
 
 @given(HOST_TEXTS)
 def test_a_host_is_a_name_or_has_an_address_that_can_be_judged(host: str) -> None:
-    meant = read_host(host)
+    meant = parse_host(host)
     if meant is not None:
         assert meant.address == "" or examine(meant.address) is not None
 

@@ -5,7 +5,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from socks6.net.stream import Protection
 from socks6.policy.identity import Identity
-from socks6.proxy.sessions import MemorySessionStore, Opened, Session, SessionSettings
+from socks6.proxy.sessions import MemorySessionStore, OpenedSession, Session, SessionSettings
 
 USERS = st.sampled_from(["alice", "bob", "carol"])
 SOURCES = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "127.0.0.1", ""])
@@ -38,7 +38,7 @@ class Sessions(RuleBasedStateMachine):
         self.idle_since: dict[Session, float] = {}
         self.members: dict[Session, list[Connection]] = {}
         self.spent: set[tuple[Session, int]] = set()
-        self.known: list[Opened] = []
+        self.known: list[OpenedSession] = []
         self.sources: dict[Session, str] = {}
 
     @rule(target=opened, user=USERS, source=SOURCES, protection=PROTECTIONS)
@@ -55,7 +55,7 @@ class Sessions(RuleBasedStateMachine):
         return opened
 
     @rule(opened=opened, protection=PROTECTIONS)
-    def find(self, opened: Opened, protection: Protection) -> None:
+    def find(self, opened: OpenedSession, protection: Protection) -> None:
         found = self.store.find(opened.id, protection, self.now)
         if found is None:
             assert opened.session.ended  # by a tear-down, by time, for another, or just now by its protection
@@ -65,27 +65,27 @@ class Sessions(RuleBasedStateMachine):
             assert self.members[found] or self.now < self.idle_since[found] + IDLE
 
     @rule(opened=opened)
-    def connect(self, opened: Opened) -> None:
+    def connect(self, opened: OpenedSession) -> None:
         if self.store.find(opened.id, Protection.ENCRYPTED, self.now):
             member = Connection()
-            opened.session.join(member)
+            opened.session.join(member, member.session_ended)
             self.members[opened.session].append(member)
 
     @rule(opened=opened)
-    def disconnect(self, opened: Opened) -> None:
+    def disconnect(self, opened: OpenedSession) -> None:
         members = self.members[opened.session]
         if members:
             opened.session.leave(members.pop(), self.now)
             self.idle_since[opened.session] = self.now
 
     @rule(opened=opened, token=st.integers(0, 20))
-    def spend(self, opened: Opened, token: int) -> None:
+    def spend(self, opened: OpenedSession, token: int) -> None:
         if self.store.spend(opened.session, token):
             assert (opened.session, token) not in self.spent
             self.spent.add((opened.session, token))
 
     @rule(opened=opened, close=st.booleans())
-    def tear_down(self, opened: Opened, close: bool) -> None:
+    def tear_down(self, opened: OpenedSession, close: bool) -> None:
         over = opened.session.ended
         self.store.tear_down(opened.session, close=close)
         assert opened.session.ended

@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.errors import DecodeError
-from socks6.message import socks4, socks5
 from socks6.message.address import normalize_host
+from socks6.message.socks4 import Socks4Reply, Socks4Request
+from socks6.message.socks5 import (
+    Socks5Datagram,
+    Socks5Greeting,
+    Socks5MethodSelection,
+    Socks5Reply,
+    Socks5Request,
+)
 from socks6.protocol.events import CredentialsOffered
 from socks6.protocol.socks5 import Socks5Conversation, Socks5Event, SocksRequestReceived
 
@@ -18,20 +25,18 @@ HOSTS = st.one_of(
 PORTS = st.integers(0, 65535)
 BYTES = st.binary(max_size=255)
 USER_IDS = BYTES.map(lambda user: user.replace(b"\0", b""))
-SOCKS4_REQUESTS = st.builds(
-    socks4.Request, command=st.integers(0, 255), host=HOSTS, port=PORTS, user=USER_IDS
-)
-SOCKS5_REQUESTS = st.builds(socks5.Request, command=st.integers(0, 255), host=HOSTS, port=PORTS)
+SOCKS4_REQUESTS = st.builds(Socks4Request, command=st.integers(0, 255), host=HOSTS, port=PORTS, user=USER_IDS)
+SOCKS5_REQUESTS = st.builds(Socks5Request, command=st.integers(0, 255), host=HOSTS, port=PORTS)
 GREETINGS = st.lists(st.integers(0, 255), max_size=255).map(
-    lambda methods: socks5.Greeting(methods=tuple(methods))
+    lambda methods: Socks5Greeting(methods=tuple(methods))
 )
 CREDENTIALS = st.tuples(BYTES, BYTES).map(
     lambda pair: bytes([1, len(pair[0])]) + pair[0] + bytes([len(pair[1])]) + pair[1]
 )
 MESSAGES = st.one_of(
-    SOCKS4_REQUESTS.map(socks4.Request.encode),
-    SOCKS5_REQUESTS.map(socks5.Request.encode),
-    GREETINGS.map(socks5.Greeting.encode),
+    SOCKS4_REQUESTS.map(Socks4Request.encode),
+    SOCKS5_REQUESTS.map(Socks5Request.encode),
+    GREETINGS.map(Socks5Greeting.encode),
     st.sampled_from([b"\5\1\0", b"\5\1\2", b"\5\2\0\2"]),
     CREDENTIALS,
     st.binary(max_size=20),
@@ -63,21 +68,21 @@ def test_any_chunking_gives_the_same(data: bytes, cuts: list[int], required: boo
 
 
 @given(st.one_of(SOCKS4_REQUESTS, SOCKS5_REQUESTS))
-def test_requests_round_trip(request: socks4.Request | socks5.Request) -> None:
+def test_requests_round_trip(request: Socks4Request | Socks5Request) -> None:
     assert type(request).decode(request.encode()) == request
 
 
 @given(HOSTS, PORTS, BYTES, st.integers(0, 255))
 def test_datagrams_round_trip(host: str, port: int, data: bytes, fragment: int) -> None:
-    datagram = socks5.Datagram(host=host, port=port, data=data, fragment=fragment)
-    assert socks5.Datagram.decode(datagram.encode()) == datagram
+    datagram = Socks5Datagram(host=host, port=port, data=data, fragment=fragment)
+    assert Socks5Datagram.decode(datagram.encode()) == datagram
 
 
 @given(st.binary(max_size=600), st.sampled_from([
-    socks4.Request, socks4.Reply, socks5.Greeting, socks5.MethodSelection, socks5.Request, socks5.Reply,
+    Socks4Request, Socks4Reply, Socks5Greeting, Socks5MethodSelection, Socks5Request, Socks5Reply,
 ]))  # fmt: skip
 def test_any_bytes_are_a_message_or_a_decode_error(
-    data: bytes, kind: type[socks4.Request | socks5.Request]
+    data: bytes, kind: type[Socks4Request | Socks5Request]
 ) -> None:
     for prefix in (b"", b"\4", b"\5", b"\0"):
         try:
@@ -91,7 +96,7 @@ def test_any_bytes_are_a_message_or_a_decode_error(
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_datagram_or_a_decode_error(data: bytes) -> None:
     try:
-        datagram = socks5.Datagram.decode(b"\0\0" + data)
+        datagram = Socks5Datagram.decode(b"\0\0" + data)
     except DecodeError:
         return
     assert datagram.data in data

@@ -14,22 +14,21 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Command
 from socks6.message.datagrams import Datagram
 from socks6.message.replies import OperationReply
-from socks6.net.drive import next_event
+from socks6.message.socks5 import Socks5Greeting, Socks5Request
+from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
 from socks6.net.turns import BUDGET, EVENT
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.server import ServerConversation
-from socks6.proxy.fronts.http import HttpFront
-from socks6.proxy.fronts.socks5_udp import Socks5Relay
-from socks6.proxy.fronts.socks6 import stay_silent
-from socks6.proxy.fronts.waiting import while_present
-from socks6.proxy.worker import linger
-from socks6.relay.copy import Way
-from socks6.relay.delivery import PIECE, ROUNDS
+from socks6.proxy.inbounds.base import linger, run_while_connected, stay_silent
+from socks6.proxy.inbounds.http import HttpInbound
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
+from socks6.relay.copy import CopiedStreams, CopyDirection
+from socks6.relay.delivery import PIECE_BYTES, PIECES_PER_CHECK
 from tests.kit.channels import EchoChannel
+from tests.kit.connection import ScriptedConnection
 from tests.kit.endless import EndlessStream
-from tests.kit.engine import FakeEngine
 from tests.kit.http import GET
 from tests.kit.joined import tls_conversations
 from tests.kit.loops import Run
@@ -83,26 +82,29 @@ async def take_datagrams(stream: ByteStream) -> None:
 
 
 async def refuse_requests(stream: ByteStream) -> None:
-    await HttpFront().serve(stream, b"", FakeEngine(failures=list(repeat(NotAllowed("no"), 10_000))))
+    failures = list(repeat(NotAllowed("no"), 10_000))
+    await HttpInbound().serve(ScriptedConnection(stream, failures=failures))
 
 
 async def demand_credentials(stream: ByteStream) -> None:
-    await HttpFront().serve(stream, b"", FakeEngine(users={b"me": b"123"}))
+    await HttpInbound().serve(ScriptedConnection(stream, users={b"me": b"123"}))
 
 
 async def watch(stream: ByteStream) -> None:
     async def work() -> None:
         await asyncio.get_running_loop().create_future()
 
-    await while_present(stream, work, lambda _: None)
+    await run_while_connected(stream, work, lambda _: None)
 
 
 async def carry_socks5(stream: ByteStream) -> None:
-    relay = Socks5Relay(stream)
+    connection = ScriptedConnection(stream)
+    connection.channel = EchoChannel()
+    request = Socks5Request(command=Command.UDP_ASSOCIATE, host="0.0.0.0", port=0)
     try:
-        await relay.carry(EchoChannel(), idle=60.0)
+        await Socks5Inbound().serve(connection, Socks5Greeting(methods=(0,)).encode() + request.encode())
     finally:
-        relay.close()
+        connection.proxy.close_datagrams()
 
 
 async def be_silent(stream: ByteStream) -> None:
@@ -110,7 +112,9 @@ async def be_silent(stream: ByteStream) -> None:
 
 
 async def copy(stream: ByteStream) -> None:
-    await Way().copy(stream, stream)
+    direction = CopiedStreams(stream, stream).up
+    assert isinstance(direction, CopyDirection)
+    await direction.copy()
 
 
 READERS: dict[str, tuple[Reader, bytes]] = {
@@ -151,8 +155,10 @@ def test_whoever_reads_a_stream_that_is_never_dry_lets_others_run(run: Run, name
         stream = EndlessStream(lambda: pattern * (1 + 4096 // len(pattern)))
         await watched(reader(stream), stream)
         assert stream.longest <= 2 * EVENTS + 1  # each event may be answered
-        thrown_away = ROUNDS * PIECE if reader is linger else 0  # unseen, while what was said arrives
-        assert stream.most_bytes <= BUDGET + PIECE + thrown_away
+        thrown_away = (
+            PIECES_PER_CHECK * PIECE_BYTES if reader is linger else 0
+        )  # unseen, while what was said arrives
+        assert stream.most_bytes <= BUDGET + PIECE_BYTES + thrown_away
 
     run(scene())
 

@@ -16,8 +16,8 @@ from socks6.protocol.events import (
     AuthenticationAccepted,
     AuthenticationRefused,
     CredentialsOffered,
-    Fault,
     Violation,
+    ViolationKind,
 )
 from tests.kit import two_stage
 from tests.kit.challenge import NUMBER, ChallengeClient
@@ -141,7 +141,7 @@ def test_a_client_does_not_put_up_with_what_its_method_does_not(replies: tuple[s
         scene >> Received(bytes.fromhex(reply))
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
 
 
 def test_a_client_sees_what_is_said_to_its_methods_also_when_it_is_refused() -> None:

@@ -17,8 +17,8 @@ from socks6.protocol.events import (
     AuthenticationAccepted,
     AuthenticationRefused,
     CredentialsOffered,
-    Fault,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.states import ClientState, ServerState
 from tests.kit.challenge import FIRST, NUMBER, SECOND, ChallengeClient, answer
@@ -127,7 +127,7 @@ def test_its_length_must_not_exceed_16384_when_read(command: Command) -> None:
     scene << sent("06 01 0000")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
     scene << unread(b"")
 
 
@@ -168,7 +168,7 @@ def test_initial_data_announced_and_never_sent_runs_into_the_deadline() -> None:
     scene >> Elapsed(10.0)
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.DEADLINE
+    assert event.kind is ViolationKind.DEADLINE
     scene << nothing
 
 

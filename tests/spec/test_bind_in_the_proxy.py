@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from socks6.message.options import TOS, ListenBacklog, Multipath
+from socks6.message.options import ListenBacklog, Multipath, Tos
 from socks6.net.direct import DirectOutbound
 from socks6.net.stream import Endpoint
-from tests.kit.bind_scene import FOUR, OTHER, place_of, reply_from, serving, session
+from tests.kit.bind_scene import FOUR, OTHER, place_of, reply_from, serving
 from tests.kit.bindings import BOUND, PEER
 from tests.kit.loops import Run
 from tests.kit.reading import receive_exactly
@@ -76,7 +76,7 @@ def test_a_backlog_is_granted_and_not_longer_than_requested(run: Run, asked: int
     async def scene() -> None:
         async with serving() as stage:
             stage.outbound.binding = None  # it grants what the server asks for
-            client = await stage.ask(TOS(leg=2, tos=8), ListenBacklog(backlog=asked), session=session())
+            client = await stage.ask(Tos(leg=2, tos=8), ListenBacklog(backlog=asked), session=stage.session())
             (granted,) = [
                 option for option in (await reply_from(client)).options if isinstance(option, ListenBacklog)
             ]
@@ -95,7 +95,7 @@ def test_where_no_backlog_is_issued_it_is_0_and_bind_is_as_ever(
 
     async def scene() -> None:
         async with serving() as stage:
-            client = await stage.ask(option, session=session() if in_session else None)
+            client = await stage.ask(option, session=stage.session() if in_session else None)
             assert (await reply_from(client)).options == (ListenBacklog(backlog=0),)
             far = stage.binding.arrive(PEER)
             assert place_of(await reply_from(client)) == PEER
@@ -108,7 +108,7 @@ def test_where_no_backlog_is_issued_it_is_0_and_bind_is_as_ever(
 def test_it_listens_as_long_as_the_initial_connection_stays_open(run: Run) -> None:
     async def scene() -> None:
         async with serving(backlog=4) as stage:
-            one = session()
+            one = stage.session()
             first = await stage.ask(FOUR, session=one)
             place = place_of(await reply_from(first))
             for _ in range(3):
@@ -129,7 +129,7 @@ def test_it_listens_as_long_as_the_initial_connection_stays_open(run: Run) -> No
 def test_the_initial_connection_relays_nothing(run: Run) -> None:
     async def scene() -> None:
         async with serving(backlog=4) as stage:
-            one = session()
+            one = stage.session()
             first = await stage.ask(FOUR, session=one)
             place = place_of(await reply_from(first))
             far = stage.binding.arrive(PEER)
@@ -151,9 +151,9 @@ def test_the_initial_connection_relays_nothing(run: Run) -> None:
 def test_further_binds_must_belong_to_the_same_session(run: Run) -> None:
     async def scene() -> None:
         async with serving(backlog=4) as stage:
-            first = await stage.ask(FOUR, session=session())
+            first = await stage.ask(FOUR, session=stage.session())
             assert place_of(await reply_from(first)) == BOUND
-            for other in (session(), None):
+            for other in (stage.session(), None):
                 thief = await stage.ask(place=BOUND, session=other)
                 assert (await reply_from(thief)).code == 2
                 thief.abort()

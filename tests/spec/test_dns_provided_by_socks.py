@@ -8,10 +8,10 @@ from socks6.message.codes import Command
 from socks6.message.requests import Request
 from socks6.net.direct import DirectOutbound
 from socks6.net.stream import Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_all, receive_exactly
 
 POLICIES = {"strangers": Policy(), "friends": Policy(allow_private=True)}

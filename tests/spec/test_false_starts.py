@@ -1,22 +1,16 @@
 """§ False Starts."""
 
-from socks6.message.codes import Command
 from socks6.message.options import AuthenticationData, AuthenticationMethodAdvertisement
 from socks6.protocol.events import Authenticated, CredentialsOffered
 from tests.kit.challenge import FIRST, NUMBER, SECOND, ChallengeClient, answer
-from tests.kit.playbook import Received, received, sent, unread
-from tests.kit.scenes import ALICE, alice, asking, client, judged
+from tests.kit.playbook import Received, sent, unread
+from tests.kit.scenes import ALICE, alice, client, judged
 
 OFFER = AuthenticationData(method=2, data=bytes.fromhex("01 05 616c696365 06 313233343536"))
 SELECTED = "06 01 0008", "0003 0008 80 000000"
 
 
 # What the client may send.
-
-
-def test_without_an_advertisement_data_may_follow_the_request_at_once() -> None:
-    assert asking().machine.may_stream()
-    assert asking(methods=(alice(),)).machine.may_stream()
 
 
 def test_without_an_advertisement_any_amount_may_follow_the_request() -> None:
@@ -27,39 +21,6 @@ def test_without_an_advertisement_any_amount_may_follow_the_request() -> None:
 def test_with_an_advertisement_only_the_initial_data_follow_the_request() -> None:
     scene = client(methods=(ChallengeClient(),), initial_data=b"GET /")
     scene << sent("06 01 0008 0050 00 01 7f000001", "0002 0008 0005 80 00", b"GET /".hex())
-    assert not scene.machine.may_stream()
-
-
-def test_data_may_follow_a_reply_of_success_before_the_operation_reply() -> None:
-    scene = asking(methods=(ChallengeClient(),))
-    scene >> received("06 00 0000")
-    assert scene.machine.may_stream()
-
-
-def test_data_must_not_mix_with_a_negotiation() -> None:
-    scene = asking(methods=(ChallengeClient(),))
-    scene >> received(*SELECTED)
-    assert not scene.machine.may_stream()
-    scene >> Received(FIRST)
-    assert not scene.machine.may_stream()
-
-
-def test_data_may_follow_the_clients_last_message_of_a_negotiation() -> None:
-    scene = asking(methods=(ChallengeClient(),))
-    scene >> received(*SELECTED) >> Received(FIRST + SECOND)
-    assert scene.machine.data_to_send().endswith(answer(FIRST + SECOND))
-    assert scene.machine.may_stream()
-
-
-def test_no_data_follow_a_refusal() -> None:
-    scene = asking()
-    scene >> received("06 01 0000")
-    assert not scene.machine.may_stream()
-
-
-def test_only_connect_requests_have_a_stream() -> None:
-    for command in (Command.NOOP, Command.BIND, Command.UDP_ASSOCIATE):
-        assert not asking(command).machine.may_stream()
 
 
 # What the proxy makes of it.

@@ -9,45 +9,47 @@ from socks6.message.buffer import Reader
 from socks6.message.dialect import DRAFT_12
 from socks6.message.options import (
     STANDARD,
+    HandshakeMessage,
     IdempotenceAccepted,
     IdempotenceExpenditure,
     IdempotenceRejected,
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    Place,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     SessionRequest,
     UnknownOption,
     encode_options,
 )
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.states import ServerState
 from socks6.protocol.tokens import TokenWallet
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import received, sent
 from tests.kit.reading import receive_all
 from tests.kit.scenes import server
 from tests.kit.session_scene import Answer, Scene, credentials
 
-CASES: dict[str, tuple[Option, str, Place]] = {
-    "request": (IdempotenceRequest(size=200), "000b 0008 000000c8", Place.REQUEST),
+CASES: dict[str, tuple[Option, str, HandshakeMessage]] = {
+    "request": (IdempotenceRequest(size=200), "000b 0008 000000c8", HandshakeMessage.REQUEST),
     "window": (
         IdempotenceWindow(base=0xFFFFFFF0, size=200),
         "000c 000c fffffff0 000000c8",
-        Place.AUTHENTICATION_REPLY,
+        HandshakeMessage.AUTHENTICATION_REPLY,
     ),
-    "expenditure": (IdempotenceExpenditure(token=0xFFFFFFF1), "000d 0008 fffffff1", Place.REQUEST),
-    "accepted": (IdempotenceAccepted(), "000e 0004", Place.AUTHENTICATION_REPLY),
-    "rejected": (IdempotenceRejected(), "000f 0004", Place.AUTHENTICATION_REPLY),
+    "expenditure": (IdempotenceExpenditure(token=0xFFFFFFF1), "000d 0008 fffffff1", HandshakeMessage.REQUEST),
+    "accepted": (IdempotenceAccepted(), "000e 0004", HandshakeMessage.AUTHENTICATION_REPLY),
+    "rejected": (IdempotenceRejected(), "000f 0004", HandshakeMessage.AUTHENTICATION_REPLY),
 }
 
 
-def decode(written: str, place: Place = Place.AUTHENTICATION_REPLY) -> tuple[Option, ...]:
+def decode(
+    written: str, place: HandshakeMessage = HandshakeMessage.AUTHENTICATION_REPLY
+) -> tuple[Option, ...]:
     return STANDARD.decode(Reader(bytes.fromhex(written)), place, DRAFT_12)
 
 
@@ -65,27 +67,29 @@ def test_each_is_read_where_the_draft_places_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_none_has_a_place_in_an_operation_reply(name: str) -> None:
-    assert isinstance(decode(CASES[name][1], Place.OPERATION_REPLY)[0], UnknownOption)
+    assert isinstance(decode(CASES[name][1], HandshakeMessage.OPERATION_REPLY)[0], UnknownOption)
 
 
 @pytest.mark.parametrize("token", [0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
 def test_a_token_is_any_number_of_4_bytes(token: int) -> None:
-    assert decode(f"000d 0008 {token:08x}", Place.REQUEST) == (IdempotenceExpenditure(token=token),)
+    assert decode(f"000d 0008 {token:08x}", HandshakeMessage.REQUEST) == (
+        IdempotenceExpenditure(token=token),
+    )
 
 
 def test_an_expenditure_has_length_8() -> None:
-    (read,) = decode("000d 0004", Place.REQUEST)  # the figure's length is a slip
+    (read,) = decode("000d 0004", HandshakeMessage.REQUEST)  # the figure's length is a slip
     assert isinstance(read, UnknownOption)
 
 
 def test_a_malformed_expenditure_can_be_told_from_none() -> None:
-    (read,) = decode("000d 000c 00000001 00000002", Place.REQUEST)
+    (read,) = decode("000d 000c 00000001 00000002", HandshakeMessage.REQUEST)
     assert isinstance(read, UnknownOption)
     assert read.kind == IdempotenceExpenditure.kind
 
 
 def test_of_two_expenditures_the_first_counts() -> None:
-    first, second = decode("000d 0008 00000001  000d 0008 00000002", Place.REQUEST)
+    first, second = decode("000d 0008 00000001  000d 0008 00000002", HandshakeMessage.REQUEST)
     assert first == IdempotenceExpenditure(token=1)
     assert isinstance(second, UnknownOption)
 
@@ -116,7 +120,7 @@ def test_a_token_that_cannot_be_spent_fails_the_authentication_reply() -> None:
     scene.machine.next_event()
     scene.machine.accept_session()
     scene.machine.next_event()
-    options = (SessionOK(), IdempotenceWindow(base=5, size=10), IdempotenceRejected())
+    options = (SessionOk(), IdempotenceWindow(base=5, size=10), IdempotenceRejected())
     scene.machine.refuse(options, reason="the token is spent")
     scene << sent("06 01 0014", "0008 0004", "000c 000c 00000005 0000000a", "000f 0004")
     assert scene.machine.state is ServerState.CLOSING
@@ -183,8 +187,8 @@ def test_the_request_that_opens_the_session_may_ask_for_the_window(run: Run) -> 
         proxy = Scene()
         answer = await proxy.ask(credentials(), SessionRequest(), IdempotenceRequest(size=8))
         issued = answer.find(IdempotenceWindow)
-        session_id = answer.find(SessionID)
-        assert isinstance(session_id, SessionID)
+        session_id = answer.find(SessionId)
+        assert isinstance(session_id, SessionId)
         assert told(await proxy.ask(session_id)) == (True, issued, False)
 
     run(scene())
@@ -240,7 +244,7 @@ def test_a_token_is_spent_once_and_the_window_told_after_that(run: Run) -> None:
         assert good.summary.token == "accepted"
         again = await proxy.ask(session_id, spend(base))
         assert told(again) == (False, window(base + 1), True)
-        assert again.find(SessionOK)
+        assert again.find(SessionOk)
         assert again.operation is None
         assert (again.summary.token, again.summary.ending) == ("rejected", Ending.REFUSED)
 

@@ -1,13 +1,13 @@
 """§ Idempotence options: what binds clients."""
 
-from socks6.client.session import ClientSession, Part
+from socks6.client.session import ClientSession, RequestSessionState
 from socks6.message.codes import AuthenticationType
 from socks6.message.options import (
     IdempotenceExpenditure,
     IdempotenceRequest,
     IdempotenceWindow,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     find,
 )
 from socks6.message.replies import AuthenticationReply
@@ -19,20 +19,20 @@ def opened(base: int, size: int) -> ClientSession:
     """Return a session that has a window."""
     session = ClientSession(enabled=True)
     part = session.begin(0.0)
-    told = SessionID(id=b"abcd"), IdempotenceWindow(base=base, size=size)
+    told = SessionId(id=b"abcd"), IdempotenceWindow(base=base, size=size)
     session.authenticated(part, AuthenticationReply(type=AuthenticationType.SUCCEEDED, options=told), 0.0)
     session.end(part)
     return session
 
 
-def advertise(session: ClientSession, part: Part, base: int, size: int) -> None:
+def advertise(session: ClientSession, part: RequestSessionState, base: int, size: int) -> None:
     """Have the proxy answer a request."""
-    told = SessionOK(), IdempotenceWindow(base=base, size=size)
+    told = SessionOk(), IdempotenceWindow(base=base, size=size)
     session.authenticated(part, AuthenticationReply(type=AuthenticationType.SUCCEEDED, options=told), 0.0)
     session.end(part)
 
 
-def token(part: Part) -> int:
+def token(part: RequestSessionState) -> int:
     """Return what it spends."""
     option = find(part.options, IdempotenceExpenditure)
     assert option is not None

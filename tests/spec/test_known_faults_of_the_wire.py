@@ -10,9 +10,8 @@ from socks6.message.datagrams import decode_message, parse_header
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout
 from socks6.message.options import (
     STANDARD,
+    HandshakeMessage,
     IdempotenceExpenditure,
-    Place,
-    Rule,
     UnknownOption,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
@@ -37,7 +36,7 @@ def test_an_options_length_is_checked_before_its_header_is_subtracted(header: st
     "header", ["0001 0004", "0002 0004", "0003 0004", "0004 0004", "000c 0004", "000d 0004"]
 )
 def test_an_option_without_a_body_is_no_option_that_lacks_one(header: str) -> None:
-    for place in Place:
+    for place in HandshakeMessage:
         [option] = STANDARD.decode(Reader(bytes.fromhex(header)), place, DRAFT_12)
         assert isinstance(option, UnknownOption)
 
@@ -88,9 +87,8 @@ def test_a_stray_datagram_raises_nothing_but_a_decode_error(stray: str) -> None:
 
 
 def test_there_is_no_option_registry_to_be_changed() -> None:
-    rule = Rule(Mine, Place.REQUEST)
-    before = STANDARD.rules
-    assert STANDARD.extended(rule).rules == (*before, rule)
-    assert STANDARD.rules is before
+    before = STANDARD.options
+    assert STANDARD.extended(Mine).options == (*before, Mine)
+    assert STANDARD.options is before
     with pytest.raises(AttributeError):
-        STANDARD.later = rule  # type: ignore[attr-defined]  # that is the test
+        STANDARD.later = Mine  # type: ignore[attr-defined]  # that is the test

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from socks6.client.listener import BindListener
+from socks6.client.bind import BindListener
 from socks6.message.codes import Command
-from socks6.message.options import ListenBacklog, SessionID, SessionOK, SessionRequest, find
+from socks6.message.options import ListenBacklog, SessionId, SessionOk, SessionRequest, find
 from tests.kit.calls import Call, Calls, calls
 from tests.kit.loops import Run
 
 PLACE = ("192.0.2.1", 4711)
-SESSION = SessionID(id=b"same session")
+SESSION = SessionId(id=b"same session")
 
 
 async def begin(proxy: Calls, group: asyncio.TaskGroup, granted: int) -> tuple[BindListener, Call]:
@@ -39,9 +39,9 @@ def test_further_binds_use_the_address_and_port_supplied_and_belong_to_the_same_
             listener, _ = await begin(proxy, group, 2)
             async with listener:
                 for _ in range(2):
-                    request = (await proxy.next(SessionOK())).request
+                    request = (await proxy.next(SessionOk())).request
                     assert (request.command, request.host, request.port) == (Command.BIND, *PLACE)
-                    assert find(request.options, SessionID) == SESSION
+                    assert find(request.options, SessionId) == SESSION
 
     run(scene())
 
@@ -51,7 +51,7 @@ def test_the_initial_connection_stays_open_until_the_client_listens_no_more(run:
         async with calls() as proxy, asyncio.TaskGroup() as group:
             listener, initial = await begin(proxy, group, 1)
             async with listener:
-                further = await proxy.next(SessionOK())
+                further = await proxy.next(SessionOk())
                 await further.reply(*PLACE)
                 await further.reply("2001:db8::7", 9)
                 (await listener.accept()).abort()
@@ -69,7 +69,7 @@ def test_without_a_backlog_bind_is_as_ever(run: Run) -> None:
             async with listener:
                 accepting = group.create_task(listener.accept())
                 await initial.reply("2001:db8::7", 9)
-                await (await proxy.next(SessionOK())).reply(*PLACE)
+                await (await proxy.next(SessionOk())).reply(*PLACE)
                 async with await accepting as stream:
                     await initial.stream.send(b"hi")
                     assert await stream.receive() == b"hi"

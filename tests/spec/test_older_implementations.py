@@ -15,16 +15,16 @@ from socks6.message.datagrams import Datagram, decode_message
 from socks6.message.dialect import GO_212, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
-    TOS,
     AuthenticationData,
     AuthenticationMethodAdvertisement,
+    HandshakeMessage,
     Multipath,
+    Option,
     OptionTable,
-    Place,
     PortParity,
-    Rule,
     StackOption,
-    UDPError,
+    Tos,
+    UdpError,
     UnknownOption,
     find,
     find_all,
@@ -61,16 +61,16 @@ class Multipath07(Multipath):
 
 def table_07() -> OptionTable:
     """Return the table of draft-07: stack options are answered in Authentication Replies too."""
-    everywhere = (Place.REQUEST, Place.AUTHENTICATION_REPLY, Place.OPERATION_REPLY)
-    rules = []
-    for rule in STANDARD.rules:
-        if rule.option is Multipath:
-            rules.append(Rule(Multipath07, *everywhere))
-        elif issubclass(rule.option, StackOption):
-            rules.append(Rule(rule.option, *everywhere))
+    options: list[type[Option]] = []
+    for option in STANDARD.options:
+        if issubclass(option, StackOption):
+            older = Multipath07 if option is Multipath else option
+            options.append(
+                type(option.__name__, (older,), {"places": frozenset(HandshakeMessage), "__slots__": ()})
+            )
         else:
-            rules.append(rule)
-    return OptionTable(*rules)
+            options.append(option)
+    return OptionTable(*options)
 
 
 # The Go implementation.
@@ -109,7 +109,7 @@ def test_the_go_implementation_gets_an_advertisement_beside_the_password() -> No
 
 
 def test_the_go_implementation_never_gets_a_port_parity_which_ends_it() -> None:
-    wishes = (PortParity(parity=Parity.EVEN, reserve=0), UDPError(availability=Availability.YES))
+    wishes = (PortParity(parity=Parity.EVEN, reserve=0), UdpError(availability=Availability.YES))
     request = Request(command=Command.UDP_ASSOCIATE, host="0.0.0.0", port=0, options=wishes)
     written = ClientConversation(request, dialect=GO_212).data_to_send()
     assert Request.decode(written, GO_212).options == wishes[1:]
@@ -151,7 +151,7 @@ def test_a_client_of_the_cpp_implementation_is_understood() -> None:
     multipath = find(request.options, Multipath)
     assert multipath is not None
     assert multipath.availability == Availability.YES
-    assert find(request.options, TOS) is not None
+    assert find(request.options, Tos) is not None
 
 
 def test_a_client_of_the_cpp_implementation_gets_its_stack_options_before_the_operation_reply() -> None:
@@ -161,7 +161,7 @@ def test_a_client_of_the_cpp_implementation_gets_its_stack_options_before_the_op
     assert isinstance(event, RequestReceived)
     scene.machine.authenticate()
     scene.machine.next_event()
-    scene.machine.send_authenticated(tuple(find_all(event.request.options, TOS)))
+    scene.machine.send_authenticated(tuple(find_all(event.request.options, Tos)))
     scene << sent("cf 00 0008 0001 0008 81 01 20 00")
 
 
@@ -172,8 +172,10 @@ def test_what_the_cpp_implementation_replies_is_understood() -> None:
     scene >> received("cf 00 0010 0001 0008 81 01 20 00 0001 0008 84 02 01 00")
     event = scene.machine.next_event()
     assert isinstance(event, AuthenticationAccepted)
-    assert find(event.reply.options, TOS) == TOS(leg=Leg.PROXY_REMOTE, tos=0x20)
-    assert find(event.reply.options, Multipath07) == Multipath07(availability=Availability.YES)
+    tos, multipath = find(event.reply.options, Tos), find(event.reply.options, Multipath07)
+    assert tos is not None
+    assert multipath is not None
+    assert (tos.leg, tos.tos, multipath.availability) == (Leg.PROXY_REMOTE, 0x20, Availability.YES)
     scene >> received("cf 00 0000 1267 00 03 06 622e74657374")
     scene << OperationAnswered(reply=OperationReply(code=0, host="b.test", port=4711))
 

@@ -15,20 +15,19 @@ from socks6.message.options import (
     STANDARD,
     AuthenticationData,
     AuthenticationMethodSelection,
+    HandshakeMessage,
     IdempotenceRequest,
     Option,
-    Place,
-    Rule,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     UnknownOption,
     encode_options,
 )
 from socks6.message.requests import Request
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import AuthenticationAccepted
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import received, sent
 from tests.kit.reading import receive_all
@@ -37,7 +36,7 @@ from tests.kit.scenes import asking, server
 REFUSED = "06 01 0000"
 
 
-def decode(*parts: str, place: Place = Place.REQUEST) -> tuple[Option, ...]:
+def decode(*parts: str, place: HandshakeMessage = HandshakeMessage.REQUEST) -> tuple[Option, ...]:
     return STANDARD.decode(Reader(bytes.fromhex("".join(parts))), place, DRAFT_12)
 
 
@@ -94,7 +93,7 @@ def test_half_a_header_is_refused() -> None:
 
 def test_older_implementations_may_leave_options_unaligned() -> None:
     reader = Reader(bytes.fromhex("0004 0007 02 0100  0005 0004"))
-    options = STANDARD.decode(reader, Place.AUTHENTICATION_REPLY, GO_212)
+    options = STANDARD.decode(reader, HandshakeMessage.AUTHENTICATION_REPLY, GO_212)
     assert options[0] == AuthenticationData(method=2, data=b"\x01\x00")
 
 
@@ -148,17 +147,17 @@ def test_an_unknown_option_is_kept_as_it_came() -> None:
 @pytest.mark.parametrize(
     ("option", "place"),
     [
-        ("0003 0008 02000000", Place.REQUEST),
-        ("0008 0004", Place.REQUEST),
-        ("000c 000c 00000001 00000001", Place.REQUEST),
-        ("0002 0008 0000 8000", Place.AUTHENTICATION_REPLY),
-        ("0005 0004", Place.AUTHENTICATION_REPLY),
-        ("0001 0008 c1011000", Place.AUTHENTICATION_REPLY),
-        ("0004 0008 02010000", Place.OPERATION_REPLY),
-        ("000e 0004", Place.OPERATION_REPLY),
+        ("0003 0008 02000000", HandshakeMessage.REQUEST),
+        ("0008 0004", HandshakeMessage.REQUEST),
+        ("000c 000c 00000001 00000001", HandshakeMessage.REQUEST),
+        ("0002 0008 0000 8000", HandshakeMessage.AUTHENTICATION_REPLY),
+        ("0005 0004", HandshakeMessage.AUTHENTICATION_REPLY),
+        ("0001 0008 c1011000", HandshakeMessage.AUTHENTICATION_REPLY),
+        ("0004 0008 02010000", HandshakeMessage.OPERATION_REPLY),
+        ("000e 0004", HandshakeMessage.OPERATION_REPLY),
     ],
 )
-def test_an_option_where_it_may_not_be_is_ignored(option: str, place: Place) -> None:
+def test_an_option_where_it_may_not_be_is_ignored(option: str, place: HandshakeMessage) -> None:
     (found,) = decode(option, place=place)
     assert isinstance(found, UnknownOption)
 
@@ -197,7 +196,7 @@ def test_a_duplicate_cannot_be_written() -> None:
 
 
 def test_options_are_written_in_the_order_of_their_kinds() -> None:
-    options = (SessionOK(), AuthenticationMethodSelection(method=2))
+    options = (SessionOk(), AuthenticationMethodSelection(method=2))
     assert encode_options(options) == bytes.fromhex("0003 0008 02000000  0008 0004")
 
 
@@ -209,12 +208,12 @@ def test_an_unknown_options_contents_are_no_business_of_logs() -> None:
 
 
 def test_a_table_is_extended_by_making_another() -> None:
-    table = STANDARD.extended(Rule(Greeting, Place.REQUEST))
+    table = STANDARD.extended(Greeting)
     body = Request(command=Command.NOOP, host="0.0.0.0", port=0, options=(Greeting(text=b"abcd"),)).encode()
     assert Request.decode(body, table=table).options == (Greeting(text=b"abcd"),)
     assert Request.decode(body).options == (UnknownOption(kind=0xFE01, body=b"abcd"),)
 
 
 def test_two_meanings_of_one_kind_are_refused() -> None:
-    with pytest.raises(ValueError, match="two rules"):
-        STANDARD.extended(Rule(SessionRequest, Place.REQUEST))
+    with pytest.raises(ValueError, match="two options"):
+        STANDARD.extended(SessionRequest)

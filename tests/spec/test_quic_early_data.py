@@ -12,15 +12,15 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     find,
 )
 from socks6.message.requests import Request
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.backends import backend_named
+from socks6.net.transports.quic.engine import load_backend
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connector
 from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, serving
@@ -28,15 +28,15 @@ from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, ser
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
 
 
-NOWHERE = "0.0.0.0"
+NO_ENDPOINT = "0.0.0.0"
 
 
-async def _tokens(scene: Scene) -> tuple[SessionID, int]:
+async def _tokens(scene: Scene) -> tuple[SessionId, int]:
     """Have a session with an id, and a ticket; return the id and a token."""
     connection = await scene.connect()
     asked = await ask(connection, proof(), SessionRequest(), IdempotenceRequest(size=8))
     first, _ = await asked.replies()
-    named, window = find(first.options, SessionID), find(first.options, IdempotenceWindow)
+    named, window = find(first.options, SessionId), find(first.options, IdempotenceWindow)
     assert named is not None
     assert window is not None
     await asked.stream.aclose()
@@ -81,7 +81,7 @@ def test_an_early_teardown_waits_until_its_client_is_there(run: Run, tmp_path: P
             flight = await _first_flight(scene, 0, named, SessionTeardown(), command=Command.NOOP)
             await _replay(scene, flight)
             asked = await ask(await scene.connect(), named)
-            assert find((await asked.authentication()).options, SessionOK) is not None
+            assert find((await asked.authentication()).options, SessionOk) is not None
 
     run(main())
 
@@ -92,7 +92,7 @@ def test_early_streams_that_send_nothing_hold_up_no_later_ones(
     async def main() -> None:
         async with serving(tmp_path, a_worker(Slow()), library) as scene:
             for backend in BACKENDS:  # the client's
-                scene.dialler = connector(scene.files, backend_named(backend))
+                scene.dialler = connector(scene.files, load_backend(backend))
                 await _tokens(scene)
                 connection = scene.begin()
                 early = [connection.open_nowait() for _ in range(2)]
@@ -100,7 +100,7 @@ def test_early_streams_that_send_nothing_hold_up_no_later_ones(
                 assert (await (await ask(connection, proof())).replies())[1].code == ReplyCode.SUCCEEDED
                 for stream in early:  # and are as good as those
                     assert stream is not None
-                    await stream.send(Request(command=Command.NOOP, host=NOWHERE, port=0).encode())
+                    await stream.send(Request(command=Command.NOOP, host=NO_ENDPOINT, port=0).encode())
                     assert (await Asked(stream).replies())[1].code == ReplyCode.SUCCEEDED
 
     run(main())
@@ -112,14 +112,14 @@ async def _first_flight(
     """Send a request as early data and nothing after that; return the packets."""
     connection = scene.begin()
     kept: list[bytes] = []
-    road = connection._road
+    road = connection._packet_transport
     original = road.send
 
     def keep(packets: Sequence[bytes], remote: SocketAddress) -> None:
         kept.extend(packets)
 
     road.send = keep  # type: ignore[method-assign]
-    host, after = ("127.0.0.1", b"once") if port else (NOWHERE, b"")
+    host, after = ("127.0.0.1", b"once") if port else (NO_ENDPOINT, b"")
     await ask(connection, *options, command=command, host=host, port=port, after=after)
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -11,11 +11,11 @@ from socks6.message.codes import AuthenticationType, Command, ReplyCode
 from socks6.message.datagrams import AssociationConfirmation, Datagram
 from socks6.message.options import (
     ListenBacklog,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
-    StreamID,
+    StreamId,
     find,
 )
 from socks6.net.stream import FrameSink, MultiplexedConnection
@@ -34,7 +34,7 @@ from tests.kit.streams import until
 from tests.kit.udp_hosts import udp_echo
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
-NOWHERE = "0.0.0.0"
+NO_ENDPOINT = "0.0.0.0"
 
 
 def test_only_the_first_request_is_authenticated(run: Run, tmp_path: Path, library: str) -> None:
@@ -154,7 +154,7 @@ def test_any_mix_of_commands_is_served(run: Run, tmp_path: Path, library: str) -
     run(main())
 
 
-async def _bind(scene_or_connection: object, *options: StreamID) -> Asked:
+async def _bind(scene_or_connection: object, *options: StreamId) -> Asked:
     from socks6.net.transports.quic.connection import QuicConnection  # noqa: PLC0415
 
     assert isinstance(scene_or_connection, QuicConnection)
@@ -177,7 +177,7 @@ def test_each_peer_of_a_backlog_gets_a_stream_that_begins_with_its_address(
             bound = await _bind(connection)
             _, reply = await bound.replies()
             assert find(reply.options, ListenBacklog) == ListenBacklog(backlog=4)
-            assert find(reply.options, StreamID) is None
+            assert find(reply.options, StreamId) is None
             for greeting in (b"one", b"two"):
                 reader, writer = await asyncio.open_connection(reply.host, reply.port)
                 writer.write(greeting)
@@ -217,15 +217,15 @@ def test_stream_ids_tell_the_peers_of_several_binds_apart(run: Run, tmp_path: Pa
             connection = await scene.connect()
             ports = {}
             for number in (7, 0xFFFFFFFF):
-                _, reply = await (await _bind(connection, StreamID(id=number))).replies()
-                assert find(reply.options, StreamID) == StreamID(id=number)
+                _, reply = await (await _bind(connection, StreamId(id=number))).replies()
+                assert find(reply.options, StreamId) == StreamId(id=number)
                 ports[number] = reply.port
-            again = await _bind(connection, StreamID(id=7))
+            again = await _bind(connection, StreamId(id=7))
             assert (await again.replies())[1].code == ReplyCode.GENERAL_FAILURE
             for number, port in ports.items():
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 told = await Asked(await connection.accept()).operation()
-                assert find(told.options, StreamID) == StreamID(id=number)
+                assert find(told.options, StreamId) == StreamId(id=number)
                 writer.close()
 
     run(main())
@@ -235,9 +235,9 @@ def test_a_stream_id_is_never_sent_unasked(run: Run, tmp_path: Path, library: st
     async def main() -> None:
         async with serving(tmp_path, a_worker(Slow()), library) as scene:
             connection = await scene.connect()
-            asked = await ask(connection, proof(), StreamID(id=1), command=Command.BIND, host="127.0.0.1")
+            asked = await ask(connection, proof(), StreamId(id=1), command=Command.BIND, host="127.0.0.1")
             _, reply = await asked.replies()  # a BIND of one peer needs none
-            assert find(reply.options, StreamID) is None
+            assert find(reply.options, StreamId) is None
 
     run(main())
 
@@ -253,14 +253,14 @@ class Frames(FrameSink):
         self.queue.put_nowait(data)
 
     @override
-    def connection_over(self) -> None:
+    def connection_lost(self) -> None:
         """Nothing more comes."""
 
 
 async def _associate(scene: Scene) -> tuple[object, Asked, int, Frames]:
     connection = await scene.connect()
     frames = Frames()
-    connection.take_frames(frames)
+    connection.set_frame_sink(frames)
     asked = await ask(connection, proof(), command=Command.UDP_ASSOCIATE)
     assert (await asked.replies())[1].code == ReplyCode.SUCCEEDED
     number = int.from_bytes((await _exactly(asked, 12))[4:], "big")
@@ -296,10 +296,10 @@ def test_a_session_that_is_torn_down_leaves_its_connection_as_it_is(
         async with serving(tmp_path, a_worker(Slow()), library) as scene:
             connection = await scene.connect()
             asked = await ask(connection, proof(), SessionRequest())
-            named = find((await asked.replies())[0].options, SessionID)
+            named = find((await asked.replies())[0].options, SessionId)
             assert named is not None
             again, _ = await (await ask(connection, named)).replies()
-            assert find(again.options, SessionOK) is not None
+            assert find(again.options, SessionOk) is not None
             torn = await ask(connection, named, SessionTeardown())
             assert (await torn.replies())[1].code == ReplyCode.SUCCEEDED
             assert (await (await ask(connection)).replies())[1].code == ReplyCode.SUCCEEDED
@@ -337,7 +337,7 @@ def test_new_streams_meet_the_users_that_a_reload_has_left(run: Run, tmp_path: P
             connection = await scene.connect()
             running = await ask(connection, proof(), command=Command.CONNECT, host="127.0.0.1", port=port)
             assert (await running.replies())[1].code == ReplyCode.SUCCEEDED
-            assert find((await (await ask(connection)).replies())[0].options, SessionID) is None
+            assert find((await (await ask(connection)).replies())[0].options, SessionId) is None
             for left in ({}, {"alice": "changed"}):
                 worker.replace(authenticator=UserTable.from_plain(left), policy=worker.policy)
                 for command in (Command.CONNECT, Command.BIND, Command.NOOP):

@@ -7,7 +7,7 @@ from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import AuthenticationMethodAdvertisement, UnknownOption
 from socks6.message.requests import MAX_OPTIONS_LENGTH, Request
-from socks6.protocol.events import Fault, RequestReceived, Violation
+from socks6.protocol.events import RequestReceived, Violation, ViolationKind
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ServerState
 from tests.kit.challenge import ChallengeClient
@@ -25,7 +25,7 @@ def encode(host: str, port: int = 80) -> str:
 
 def is_malformed(scene: Playbook[ServerConversation]) -> bool:
     event = scene.machine.next_event()
-    return isinstance(event, Violation) and event.fault is Fault.MALFORMED
+    return isinstance(event, Violation) and event.kind is ViolationKind.MALFORMED
 
 
 # The fields.

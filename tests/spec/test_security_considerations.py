@@ -4,28 +4,28 @@ import asyncio
 
 import pytest
 
-from socks6.client.request import make_request
+from socks6.client.client import Client
 from socks6.message.codes import Command
 from socks6.message.options import (
     STANDARD,
     AuthenticationData,
     SessionRequest,
-    StreamID,
+    StreamId,
     UnknownOption,
     find,
 )
 from socks6.message.requests import MAX_OPTIONS_LENGTH, Request
-from socks6.net.encryption.contexts import client_context, server_context
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.memory import memory_stream_pair
-from socks6.net.transports.tls import TlsConversation
+from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
+from socks6.net.stream import ByteStream
+from socks6.net.transports.tls import TlsSession
 from socks6.policy.rules import Policy, Rule
-from socks6.protocol.events import Ended, Fault, RequestReceived, Violation
+from socks6.protocol.events import Ended, RequestReceived, Violation, ViolationKind
 from socks6.protocol.states import ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.certificates import certificate
 from tests.kit.challenge import NUMBER, ChallengeClient
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import Elapsed, Received, eof, nothing, received, sent
 from tests.kit.reading import receive_all, receive_exactly
@@ -67,7 +67,7 @@ def test_a_request_that_is_not_there_in_time_is_closed_without_an_answer() -> No
     scene >> Elapsed(10.0)
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.DEADLINE
+    assert event.kind is ViolationKind.DEADLINE
     scene << nothing
 
 
@@ -96,7 +96,7 @@ def test_a_listener_may_ignore_requests_in_pieces() -> None:
     scene >> received("06 01 0000 0050 00 01 7f0000")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.FRAGMENTED
+    assert event.kind is ViolationKind.FRAGMENTED
     scene << nothing
 
 
@@ -143,9 +143,13 @@ def test_a_reply_may_come_byte_by_byte_and_what_follows_stays_in_the_stream(run:
             group.create_task(receive_exactly(far, len(CONNECT.encode())))
             replies = bytes.fromhex("06 00 0000  06 00 0000 0050 00 03 03 616263")
             group.create_task(far.send(replies + b"data"))
-            reply = (await make_request(near, CONNECT)).operation
-            assert (reply.host, reply.port) == ("abc", 80)
-            assert await receive_exactly(near, 4) == b"data"
+
+            async def dial() -> ByteStream:
+                return near
+
+            stream = await Client("socks6://memory", dial=dial).connect(CONNECT.host, CONNECT.port)
+            assert stream.bound == ("abc", 80)
+            assert await receive_exactly(stream, 4) == b"data"
 
     run(scene())
 
@@ -181,10 +185,10 @@ def test_initial_data_are_sent_as_announced() -> None:
 
 
 def test_no_table_of_options_can_be_changed() -> None:
-    before = STANDARD.rules
-    with pytest.raises(ValueError, match="two rules"):
+    before = STANDARD.options
+    with pytest.raises(ValueError, match="two options"):
         STANDARD.extended(*before)
-    assert STANDARD.rules is before
+    assert STANDARD.options is before
     with pytest.raises(AttributeError):
         STANDARD.more = ()  # type: ignore[attr-defined]  # that is the point
 
@@ -197,7 +201,7 @@ def test_an_option_too_short_for_its_length_reads_nothing_of_the_next() -> None:
     assert isinstance(event, RequestReceived)
     assert find(event.request.options, AuthenticationData) == AuthenticationData(method=NUMBER, data=b"abc")
     assert find(event.request.options, SessionRequest) == SessionRequest()
-    assert find(event.request.options, StreamID) is None
+    assert find(event.request.options, StreamId) is None
 
 
 def test_sessions_are_capped_by_user_and_by_address(run: Run) -> None:
@@ -219,8 +223,8 @@ def test_no_tls_early_data_is_sent() -> None:
     """Not even by a client that has a ticket; a server's tickets allow none (tests/e2e/test_tls.py)."""
     with certificate() as files:
         context = client_context(TlsParameters(ca=files.ca))
-        client = TlsConversation(context, server_hostname="localhost")
-        proxy = TlsConversation(server_context(files.server), server_side=True)
+        client = TlsSession(context, server_hostname="localhost")
+        proxy = TlsSession(server_context(files.server), server_side=True)
     for _ in range(2):
         proxy.incoming.write(client.begin())
         client.incoming.write(proxy.begin())
@@ -228,7 +232,7 @@ def test_no_tls_early_data_is_sent() -> None:
     client.incoming.write(proxy.outgoing.read())
     assert client.tls.read(1) == b"!"
     assert client.tls.session is not None
-    again = TlsConversation(context, server_hostname="localhost", session=client.tls.session)
+    again = TlsSession(context, server_hostname="localhost", session=client.tls.session)
     extensions = hello_extensions(again.begin())
     assert PRE_SHARED_KEY in extensions
     assert EARLY_DATA not in extensions

@@ -9,33 +9,33 @@ from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import (
     STANDARD,
     AuthenticationData,
+    HandshakeMessage,
     Option,
-    Place,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     UnknownOption,
     encode_options,
 )
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import Authenticated, AuthenticationAccepted, AuthenticationRefused
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import Playbook, Received, received, sent
 from tests.kit.reading import receive_all
 from tests.kit.scenes import asking, client, server
 
-ID = SessionID(id=bytes(range(16)))
+ID = SessionId(id=bytes(range(16)))
 OFFER = AuthenticationData(method=2, data=bytes.fromhex("01 05 616c696365 06 313233343536"))
 CASES: dict[str, tuple[Option, str]] = {
     "request": (SessionRequest(), "0005 0004"),
-    "id": (SessionID(id=b"abcd"), "0006 0008 61626364"),
-    "OK": (SessionOK(), "0008 0004"),
+    "id": (SessionId(id=b"abcd"), "0006 0008 61626364"),
+    "OK": (SessionOk(), "0008 0004"),
     "invalid": (SessionInvalid(), "0009 0004"),
     "teardown": (SessionTeardown(), "000a 0004"),
 }
@@ -59,48 +59,50 @@ def test_each_is_written_as_its_figure_shows(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("request", Place.REQUEST),
-        ("id", Place.REQUEST),
-        ("id", Place.AUTHENTICATION_REPLY),  # the draft names both replies
-        ("id", Place.OPERATION_REPLY),
-        ("OK", Place.AUTHENTICATION_REPLY),
-        ("invalid", Place.AUTHENTICATION_REPLY),
-        ("teardown", Place.REQUEST),
+        ("request", HandshakeMessage.REQUEST),
+        ("id", HandshakeMessage.REQUEST),
+        ("id", HandshakeMessage.AUTHENTICATION_REPLY),  # the draft names both replies
+        ("id", HandshakeMessage.OPERATION_REPLY),
+        ("OK", HandshakeMessage.AUTHENTICATION_REPLY),
+        ("invalid", HandshakeMessage.AUTHENTICATION_REPLY),
+        ("teardown", HandshakeMessage.REQUEST),
     ],
 )
-def test_each_is_read_where_the_draft_places_it(name: str, place: Place) -> None:
+def test_each_is_read_where_the_draft_places_it(name: str, place: HandshakeMessage) -> None:
     option, written = CASES[name]
     assert STANDARD.decode(Reader(bytes.fromhex(written)), place, DRAFT_12) == (option,)
 
 
 def test_a_session_id_must_not_be_empty_when_written() -> None:
     with pytest.raises(ValueError, match="session id"):
-        encode_options((SessionID(id=b""),))
+        encode_options((SessionId(id=b""),))
 
 
 def test_a_session_id_must_be_a_multiple_of_4_when_written() -> None:
     with pytest.raises(ValueError, match="session id"):
-        encode_options((SessionID(id=b"abcde"),))
+        encode_options((SessionId(id=b"abcde"),))
 
 
 def test_an_empty_session_id_is_read_as_one_so_that_it_can_be_invalid() -> None:
-    assert STANDARD.decode(Reader(bytes.fromhex("0006 0004")), Place.REQUEST, DRAFT_12) == (
-        SessionID(id=b""),
+    assert STANDARD.decode(Reader(bytes.fromhex("0006 0004")), HandshakeMessage.REQUEST, DRAFT_12) == (
+        SessionId(id=b""),
     )
 
 
 def test_an_odd_session_id_is_read_as_one_so_that_it_can_be_invalid() -> None:
-    read = STANDARD.decode(Reader(bytes.fromhex("0006 0005 61")), Place.REQUEST, GO_212)
-    assert read == (SessionID(id=b"a"),)
+    read = STANDARD.decode(Reader(bytes.fromhex("0006 0005 61")), HandshakeMessage.REQUEST, GO_212)
+    assert read == (SessionId(id=b"a"),)
 
 
 def test_a_session_is_not_ok_and_invalid_at_once() -> None:
     with pytest.raises(ValueError, match="contradicts"):
-        encode_options((SessionOK(), SessionInvalid()))
+        encode_options((SessionOk(), SessionInvalid()))
 
 
 def test_of_ok_and_invalid_the_first_counts() -> None:
-    read = STANDARD.decode(Reader(bytes.fromhex("0009 0004 0008 0004")), Place.AUTHENTICATION_REPLY, DRAFT_12)
+    read = STANDARD.decode(
+        Reader(bytes.fromhex("0009 0004 0008 0004")), HandshakeMessage.AUTHENTICATION_REPLY, DRAFT_12
+    )
     assert read == (SessionInvalid(), UnknownOption(kind=8, body=b""))
 
 
@@ -116,7 +118,7 @@ def test_within_a_session_no_authentication_is_required() -> None:
     scene = asked(ID)
     scene.machine.accept_session()
     scene << Authenticated()
-    scene.machine.send_authenticated((SessionOK(),))
+    scene.machine.send_authenticated((SessionOk(),))
     scene << sent("06 00 0004", "0008 0004")
 
 
@@ -124,12 +126,12 @@ def test_within_a_session_an_authentication_attempt_is_silently_ignored() -> Non
     scene = asked(ID, OFFER)
     scene.machine.accept_session()
     scene << Authenticated()
-    scene.machine.send_authenticated((SessionOK(),))
+    scene.machine.send_authenticated((SessionOk(),))
     scene << sent("06 00 0004", "0008 0004")  # and no reply of the method
 
 
 def test_an_invalid_id_fails_the_first_reply_for_good() -> None:
-    scene = asked(SessionID(id=b"gone"), OFFER)
+    scene = asked(SessionId(id=b"gone"), OFFER)
     scene.machine.refuse((SessionInvalid(),), reason="no such session")
     scene << sent("06 01 0004", "0009 0004")
     assert scene.machine.state is ServerState.CLOSING

@@ -3,7 +3,7 @@
 from socks6.message.options import (
     AuthenticationData,
     IdempotenceRequest,
-    SessionID,
+    SessionId,
     SessionRequest,
     SessionTeardown,
 )
@@ -21,7 +21,7 @@ def test_further_requests_must_include_the_session_id(run: Run) -> None:
     async def scene() -> None:
         proxy = SessionProxy()
         await requests_of(proxy, 4)
-        assert all(SessionID in proxy.kinds(at) for at in range(1, 5))
+        assert all(SessionId in proxy.kinds(at) for at in range(1, 5))
 
     run(scene())
 
@@ -30,7 +30,7 @@ def test_a_client_must_not_initiate_a_session_from_within_another(run: Run) -> N
     async def scene() -> None:
         for proxy in (SessionProxy(), SessionProxy(invalidates=1), SessionProxy(window=0)):
             await requests_of(proxy, 4)
-            assert not any({SessionID, SessionRequest} <= proxy.kinds(at) for at in range(len(proxy.asked)))
+            assert not any({SessionId, SessionRequest} <= proxy.kinds(at) for at in range(len(proxy.asked)))
 
     run(scene())
 
@@ -44,7 +44,7 @@ def test_after_a_teardown_the_client_must_assume_that_the_session_is_invalid(run
             await client.noop()
             await client.aclose()
         assert len(set(proxy.torn_down)) == 2
-        expected = {AuthenticationData, SessionRequest, IdempotenceRequest}, {SessionID, SessionTeardown}
+        expected = {AuthenticationData, SessionRequest, IdempotenceRequest}, {SessionId, SessionTeardown}
         assert [proxy.kinds(at) for at in range(4)] == [*expected, *expected]
 
     run(scene())
@@ -62,7 +62,7 @@ def test_an_invalid_session_is_used_no_more(run: Run) -> None:
             option.id
             for request in proxy.asked
             for option in request.options
-            if isinstance(option, SessionID)
+            if isinstance(option, SessionId)
         ]
         assert len(ids) == 3  # the one that was gone; then the new one, and its end
         assert ids[0] != ids[1] == ids[2]

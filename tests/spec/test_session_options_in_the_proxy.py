@@ -11,9 +11,9 @@ from socks6.message.options import (
     AuthenticationMethodAdvertisement,
     IdempotenceExpenditure,
     Option,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     encode_options,
@@ -21,29 +21,29 @@ from socks6.message.options import (
 from socks6.message.replies import AuthenticationReply
 from socks6.message.requests import Request
 from socks6.net.stream import Protection
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.inbounds.socks6 import Socks6Inbound
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.challenge import FIRST, SECOND, ChallengeCredentials, ChallengeServer, answer
 from tests.kit.challenge import NUMBER as CHALLENGE
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder
 from tests.kit.reading import receive_all
 from tests.kit.session_scene import Scene, credentials
 
-ID = SessionID(id=bytes(range(16)))
+ID = SessionId(id=bytes(range(16)))
 
 
 def test_a_session_id_stands_in_both_successful_replies(run: Run) -> None:
     async def scene() -> None:
         answer = await Scene().ask(credentials(), SessionRequest())
-        session_id = answer.find(SessionID)
-        assert isinstance(session_id, SessionID)
+        session_id = answer.find(SessionId)
+        assert isinstance(session_id, SessionId)
         assert len(session_id.id) == 16
         assert answer.operation is not None
         assert answer.operation.options == (session_id,)
@@ -56,8 +56,8 @@ def test_a_session_survives_the_failure_of_the_operation_that_opened_it(run: Run
     async def scene() -> None:
         proxy = Scene()
         answer = await proxy.ask(credentials(), SessionRequest(), command=99)
-        session_id = answer.find(SessionID)
-        assert isinstance(session_id, SessionID)
+        session_id = answer.find(SessionId)
+        assert isinstance(session_id, SessionId)
         assert answer.operation is not None
         assert answer.operation.options == ()
         assert (await proxy.ask(session_id)).succeeded
@@ -94,7 +94,7 @@ def test_a_session_cannot_be_opened_from_within_another(run: Run) -> None:
         proxy = Scene()
         answer = await proxy.ask(await proxy.open(), credentials(), SessionRequest())
         assert answer.authentication is not None
-        assert answer.authentication.options == (SessionOK(),)
+        assert answer.authentication.options == (SessionOk(),)
 
     run(scene())
 
@@ -135,7 +135,7 @@ def test_no_id_is_guessed_from_a_part_of_one(run: Run) -> None:
             session_id.id + bytes(4),
             session_id.id[:15] + bytes([session_id.id[15] ^ 1]),
         ):
-            assert (await proxy.ask(SessionID(id=near))).find(SessionInvalid)
+            assert (await proxy.ask(SessionId(id=near))).find(SessionInvalid)
 
     run(scene())
 
@@ -155,7 +155,7 @@ def test_the_request_that_tears_down_is_judged_on_its_own_credentials(run: Run) 
         proxy = Scene()
         answer = await proxy.ask(await proxy.open(name="bob"), SessionTeardown(), credentials("alice"))
         assert answer.succeeded
-        assert not answer.find(SessionOK)
+        assert not answer.find(SessionOk)
         assert (answer.summary.user, answer.summary.session) == ("alice", "ended")
 
     run(scene())
@@ -165,8 +165,8 @@ def test_the_request_that_tears_down_may_open_another(run: Run) -> None:
     async def scene() -> None:
         proxy = Scene()
         old = await proxy.open()
-        new = (await proxy.ask(old, SessionTeardown(), credentials(), SessionRequest())).find(SessionID)
-        assert isinstance(new, SessionID)
+        new = (await proxy.ask(old, SessionTeardown(), credentials(), SessionRequest())).find(SessionId)
+        assert isinstance(new, SessionId)
         assert new != old
         assert (await proxy.ask(new)).succeeded
         assert not (await proxy.ask(old)).succeeded
@@ -286,11 +286,11 @@ def test_a_session_opened_in_clear_text_may_go_on_encrypted(run: Run) -> None:
 
 def test_anonymous_clients_get_sessions_only_where_allowed(run: Run) -> None:
     async def scene() -> None:
-        assert not (await Scene(users=None).ask(SessionRequest())).find(SessionID)
+        assert not (await Scene(users=None).ask(SessionRequest())).find(SessionId)
         proxy = Scene.with_sessions(users=None, anonymous=True)
-        session_id = (await proxy.ask(SessionRequest())).find(SessionID)
-        assert isinstance(session_id, SessionID)
-        assert (await proxy.ask(session_id)).find(SessionOK)
+        session_id = (await proxy.ask(SessionRequest())).find(SessionId)
+        assert isinstance(session_id, SessionId)
+        assert (await proxy.ask(session_id)).find(SessionOk)
 
     run(scene())
 
@@ -313,8 +313,8 @@ def test_a_slow_method_opens_sessions_too(run: Run) -> None:
         worker = ServerWorker(
             authenticator=ChallengeUsers(),
             outbound=proxy.outbound,
-            observer=log,
-            fronts={"socks6": Socks6Front(methods={CHALLENGE: ChallengeServer})},
+            observers=[log],
+            inbounds={"socks6": Socks6Inbound(methods={CHALLENGE: ChallengeServer})},
         )
         near, far = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
@@ -330,7 +330,7 @@ def test_a_slow_method_opens_sessions_too(run: Run) -> None:
         first = AuthenticationReply.size(data)
         rest = data[first + len(FIRST + SECOND) :]
         second = AuthenticationReply.decode(rest[: AuthenticationReply.size(rest)])
-        assert [type(option) for option in second.options] == [SessionID]
+        assert [type(option) for option in second.options] == [SessionId]
         assert log.summaries[0].session == "new"
 
     run(scene())

@@ -6,7 +6,7 @@ from typing_extensions import override
 from socks6.message.options import AuthenticationData, AuthenticationMethodAdvertisement
 from socks6.protocol.methods.userpass import UsernamePasswordServer
 from socks6.protocol.states import ClientState
-from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.inbounds.socks6 import Socks6Inbound
 from tests.kit.challenge import ChallengeClient
 from tests.kit.playbook import received, sent
 from tests.kit.scenes import asking, client, judged, server
@@ -25,7 +25,7 @@ class SSLClient(ChallengeClient):
 
 def test_a_proxy_cannot_be_configured_to_offer_it() -> None:
     with pytest.raises(ValueError, match="banned"):
-        Socks6Front(methods={SSL: UsernamePasswordServer})
+        Socks6Inbound(methods={SSL: UsernamePasswordServer})
 
 
 def test_a_servers_conversation_cannot_offer_it() -> None:

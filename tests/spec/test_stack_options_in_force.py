@@ -10,9 +10,9 @@ import pytest
 from socks6.client.client import Client
 from socks6.client.options import StackOptions
 from socks6.message.codes import Availability
-from socks6.message.options import TFO, HappyEyeballs, Multipath, StackOption
+from socks6.message.options import HappyEyeballs, Multipath, StackOption, Tfo
 from socks6.net.direct import DirectOutbound
-from socks6.net.stackopts.linux import is_multipath
+from socks6.net.stackopts.adapter import is_multipath
 from socks6.policy.rules import Policy
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
@@ -58,7 +58,7 @@ def test_tfo_must_not_use_a_larger_payload_than_indicated(run: Run, size: int) -
     async def scene() -> None:
         async with connected("127.0.0.1", StackOptions(tfo=size), data=b"hello") as (told, remote):
             (option,) = told
-            assert isinstance(option, TFO)
+            assert isinstance(option, Tfo)
             assert option.payload_size <= (size or 5)
             assert await asyncio.get_running_loop().sock_recv(remote, 5) == b"hello"
 

@@ -4,10 +4,10 @@ import functools
 
 import pytest
 
-from socks6.client import way
 from socks6.errors import TokenRejected
 from socks6.message.options import IdempotenceExpenditure
 from socks6.net.sockets import SocketStream
+from socks6.net.transports import tcp
 from socks6.net.transports.tcp import connect_tcp
 from tests.kit.loops import Run
 from tests.kit.session_proxy import BASE, SessionProxy, fast_opening
@@ -23,7 +23,7 @@ def in_syns(monkeypatch: pytest.MonkeyPatch) -> list[bytes | None]:
         carried.append(fast_open)
         return await connect_tcp(*place, fast_open=fast_open, **more)  # type: ignore[arg-type]  # as they came
 
-    monkeypatch.setattr(way, "connect_tcp", connect)
+    monkeypatch.setattr(tcp, "connect_tcp", connect)
     return carried
 
 

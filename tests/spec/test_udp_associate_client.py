@@ -5,9 +5,9 @@ import errno
 import pytest
 
 from socks6.errors import DatagramFailed, ProxyUnreachable
-from socks6.message.datagrams import Datagram, DatagramError, parse_header
+from socks6.message.datagrams import Datagram, DatagramError, decode_message, parse_header
 from socks6.message.dialect import DRAFT_12, DatagramLayout
-from socks6.message.options import UDPError
+from socks6.message.options import UdpError
 from tests.kit.associating import AssociatingProxy, associating
 from tests.kit.loops import Run
 
@@ -116,7 +116,7 @@ def test_the_association_lasts_as_long_as_the_connection(run: Run) -> None:
 @BOTH_WAYS
 def test_a_client_that_opts_in_hears_of_icmp_errors(run: Run, path: str) -> None:
     async def scene() -> None:
-        proxy = AssociatingProxy(options=(UDPError(availability=2),))
+        proxy = AssociatingProxy(options=(UdpError(availability=2),))
         async with (
             associating(proxy) as client,
             client.associate(udp=path, errors=True) as udp,  # type: ignore[arg-type]
@@ -127,7 +127,29 @@ def test_a_client_that_opts_in_hears_of_icmp_errors(run: Run, path: str) -> None
             await proxy.send(error)
             with pytest.raises(DatagramFailed) as caught:
                 await udp.receive()
-        assert proxy.requests[0].options == (UDPError(availability=2),)
+        assert proxy.requests[0].options == (UdpError(availability=2),)
         assert (caught.value.errno, caught.value.reporter) == (errno.ENETUNREACH, "10.0.0.1")
+
+    run(scene())
+
+
+@BOTH_WAYS
+def test_a_client_sends_datagrams_and_no_errors(run: Run, path: str) -> None:
+    async def scene() -> None:
+        proxy = AssociatingProxy(options=(UdpError(availability=2),))
+        async with (
+            associating(proxy) as client,
+            client.associate(udp=path, errors=True) as udp,  # type: ignore[arg-type]
+        ):
+            error = DatagramError(
+                association_id=proxy.association_id, host="192.0.2.5", port=53, code=1, reporter="10.0.0.1"
+            )
+            await proxy.send(error)
+            with pytest.raises(DatagramFailed):
+                await udp.receive()
+            await udp.send(b"hello", REMOTE)
+            await udp.receive()
+            assert {type(message) for message in proxy.messages} == {Datagram}
+            assert all(decode_message(packet)[0] in proxy.messages for packet in proxy.packets)
 
     run(scene())

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from socks6.message.datagrams import Datagram, decode_message
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.transports.dtls_client import DtlsConnector
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.dtls import DtlsConnector
 from socks6.proxy.settings import Settings
 from tests.kit.certificates import write_certificate
 from tests.kit.dtls import DtlsSocket
@@ -40,7 +40,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     context.set_alpn_protocols(["socks6"])
     settings = Settings(drain_timeout=0.1, tls=files.server)
     connector = DtlsConnector("localhost", TlsParameters(ca=files.ca))
-    with udp_server(front="socks6+tls", settings=settings) as proxy, peer_socket() as peer:
+    with udp_server(inbound="socks6+tls", settings=settings) as proxy, peer_socket() as peer:
         place = ("127.0.0.1", proxy.port)
         with (
             RawClient(place, tls=context) as client,

@@ -11,9 +11,9 @@ from socks6.message.datagrams import (
     AssociationInitialization,
     Datagram,
 )
-from socks6.message.options import TTL, PortParity, SessionID, SessionRequest, UDPError, find
+from socks6.message.options import PortParity, SessionId, SessionRequest, Ttl, UdpError, find
 from socks6.proxy.settings import Settings, UdpSettings
-from tests.kit.movers import LOOP_OF
+from tests.kit.datagram_forwarders import LOOP_OF
 from tests.kit.udp_server import (
     PATIENCE,
     RawClient,
@@ -24,14 +24,14 @@ from tests.kit.udp_server import (
     udp_server,
 )
 
-REPORTS = UDPError(availability=2)
+REPORTS = UdpError(availability=2)
 PAIR = PortParity(parity=1, reserve=1)
 
 
 @pytest.fixture(params=["python", "compiled"])
 def proxy(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Run a proxy with each mover."""
-    with udp_server(mover=request.param, loop=LOOP_OF[request.param]) as running:
+    with udp_server(forwarder=request.param, loop=LOOP_OF[request.param]) as running:
         yield running
 
 
@@ -149,15 +149,15 @@ def test_a_message_longer_than_its_payload_must_be_silently_ignored(
 
 def test_no_error_is_sent_to_who_has_not_opted_in(proxy: RunningServer, peer: socket.socket) -> None:
     """Of the errors themselves: tests/e2e/test_udp_networks.py."""
-    for options in ((), (UDPError(availability=1),), (REPORTS,)):
+    for options in ((), (UdpError(availability=1),), (REPORTS,)):
         with asking(proxy, options=options) as client:
-            said = find(client.reply.options, UDPError)
+            said = find(client.reply.options, UdpError)
             assert (said is not None and said.availability == 2) == (REPORTS in options)
 
 
 def test_stack_options_are_about_the_datagrams(proxy: RunningServer, peer: socket.socket) -> None:
-    with asking(proxy, options=(TTL(leg=2, ttl=9),)).opened() as client:
-        assert client.reply.options == (TTL(leg=2, ttl=9),)
+    with asking(proxy, options=(Ttl(leg=2, ttl=9),)).opened() as client:
+        assert client.reply.options == (Ttl(leg=2, ttl=9),)
         peer.setsockopt(socket.IPPROTO_IP, 12, 1)  # IP_RECVTTL
         client.send(b"data", place_of(peer))
         assert peer.recvmsg(10, 100)[1] == [(socket.IPPROTO_IP, socket.IP_TTL, (9).to_bytes(4, "little"))]
@@ -217,7 +217,7 @@ def test_a_sessions_reservation_is_claimed_from_within_the_session_alone() -> No
     settings = Settings(drain_timeout=0.1)
     settings = replace(settings, sessions=replace(settings.sessions, anonymous=True))
     with udp_server(settings=settings) as proxy, asking(proxy, options=(SessionRequest(), PAIR)) as client:
-        session = find(client.authentication.options, SessionID)
+        session = find(client.authentication.options, SessionId)
         assert session is not None
         counterpart = client.bound[1] + 1
         with asking(proxy, port=counterpart) as stranger:

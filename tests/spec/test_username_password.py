@@ -4,14 +4,12 @@ import asyncio
 
 import pytest
 
-from socks6.client.request import make_request
 from socks6.errors import AuthenticationFailed, DecodeError
 from socks6.message.codes import Command
 from socks6.message.dialect import GO_212
 from socks6.message.options import AuthenticationData, AuthenticationMethodAdvertisement, find
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.protocol.events import (
     Authenticated,
     AuthenticationAccepted,
@@ -24,8 +22,10 @@ from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import received, sent
+from tests.kit.proxied import scripted
 from tests.kit.reading import receive_all
 from tests.kit.scenes import ALICE, alice, asking, client, judged, server
 
@@ -136,10 +136,10 @@ def test_a_client_accepts_a_success_without_the_methods_reply() -> None:
 
 def test_a_client_is_told_that_it_was_refused(run: Run) -> None:
     async def scene() -> None:
-        near, far = memory_stream_pair()
-        await far.send(bytes.fromhex("06 01 0008  0004 0008 02 0101 00"))
-        with pytest.raises(AuthenticationFailed):
-            await make_request(near, NOOP, methods=(alice(),))
+        refusal = bytes.fromhex("06 01 0008  0004 0008 02 0101 00")
+        async with scripted(refusal, methods=(alice,), session=False) as client:
+            with pytest.raises(AuthenticationFailed):
+                await client.noop()
 
     run(scene())
 

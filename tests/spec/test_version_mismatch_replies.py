@@ -6,19 +6,18 @@ import socket
 import pytest
 
 from socks6.client.client import Client
-from socks6.client.request import make_request
 from socks6.errors import VersionMismatch
 from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212
-from socks6.message.requests import Request
-from socks6.net.transports.memory import memory_stream_pair
-from socks6.protocol.events import Ended, Fault, RequestReceived, Violation
+from socks6.protocol.events import Ended, RequestReceived, Violation, ViolationKind
 from socks6.protocol.states import ClientState, ServerState
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.origins import Place, tcp_host
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.playbook import eof, nothing, received, sent
+from tests.kit.proxied import scripted
 from tests.kit.reading import receive_all
 from tests.kit.scenes import asking, client, server
 
@@ -31,7 +30,7 @@ def test_another_version_is_answered_with_06_and_a_close(first: str) -> None:
     scene >> received(first) << sent("06")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.VERSION
+    assert event.kind is ViolationKind.VERSION
     assert scene.machine.state is ServerState.CLOSING
 
 
@@ -51,7 +50,7 @@ def test_a_client_must_close_after_a_mismatch() -> None:
     scene >> received("06") >> eof
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.VERSION
+    assert event.kind is ViolationKind.VERSION
     assert scene.machine.state is ClientState.CLOSED
 
 
@@ -60,7 +59,7 @@ def test_a_client_of_the_older_dialect_knows_a_mismatch_at_once() -> None:
     scene >> received("06")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.VERSION
+    assert event.kind is ViolationKind.VERSION
     assert scene.machine.state is ClientState.CLOSED
 
 
@@ -78,11 +77,9 @@ def test_a_reply_cut_short_is_no_mismatch() -> None:
 
 def test_a_client_is_told_that_the_versions_differ(run: Run) -> None:
     async def scene() -> None:
-        near, far = memory_stream_pair()
-        await far.send(b"\x06")
-        await far.send_eof()
-        with pytest.raises(VersionMismatch):
-            await make_request(near, Request(command=Command.NOOP, host="0.0.0.0", port=0))
+        async with scripted(b"\x06") as client:
+            with pytest.raises(VersionMismatch):
+                await client.noop()
 
     run(scene())
 

@@ -1,14 +1,28 @@
-"""What is told of a connection, and the observer that tells nobody."""
+"""Events, and how they reach observers."""
 
+import asyncio
 import dataclasses
+import logging
 
 import pytest
+from typing_extensions import override
 
-from socks6.telemetry import ConnectionSummary, Ending, NullObserver
+from socks6.telemetry import (
+    ConnectionEnded,
+    ConnectionOpened,
+    Ending,
+    Event,
+    EventHub,
+    Listening,
+    Observer,
+    Stopping,
+    log_contained,
+)
+from tests.kit.loops import Run
 
-SUMMARY = ConnectionSummary(
+ENDED = ConnectionEnded(
     id=1,
-    front="socks6",
+    inbound="socks6",
     source="192.0.2.1",
     user="",
     command="CONNECT",
@@ -23,22 +37,80 @@ SUMMARY = ConnectionSummary(
 )
 
 
-def test_summary_cannot_change() -> None:
+class Keeping(Observer):
+    """Keeps what it wants."""
+
+    def __init__(self, *wants: type[Event]) -> None:
+        self.events: list[Event] = []
+        if wants:
+            self.wants = wants
+
+    @override
+    def observe(self, event: Event) -> None:
+        self.events.append(event)
+
+
+class Raising(Observer):
+    """Raises at every event."""
+
+    @override
+    def observe(self, event: Event) -> None:
+        raise ZeroDivisionError(event)
+
+
+def test_events_cannot_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        SUMMARY.user = "eve"  # type: ignore[misc]  # the very thing that is tested
+        ENDED.user = "eve"  # type: ignore[misc]  # the very thing that is tested
 
 
 def test_endings_are_words_for_logs() -> None:
     assert all(ending.value.replace("-", "").isalpha() and ending.value.islower() for ending in Ending)
 
 
-def test_null_observer_takes_everything() -> None:
-    observer = NullObserver()
+def test_each_observer_gets_what_it_wants() -> None:
+    everything, ends = Keeping(), Keeping(ConnectionEnded)
+    hub = EventHub([everything, ends])
+    for event in (Listening(url="here"), ENDED):
+        hub.observe(event)
+    assert everything.events == [Listening(url="here"), ENDED]
+    assert ends.events == [ENDED]
 
-    observer.listening("socks6://127.0.0.1:1080")
-    observer.connection_opened(1, "192.0.2.1")
-    observer.connection_ended(SUMMARY)
-    observer.connection_turned_away("192.0.2.1", "too many connections")
-    observer.accept_paused("socks6://127.0.0.1:1080", "no descriptors left")
-    observer.unexpected_error("connection 1", ValueError("x"))
-    observer.stopping(3)
+
+def test_an_event_is_wanted_if_any_observer_wants_it() -> None:
+    hub = EventHub([Keeping(ConnectionEnded), Keeping(Listening)])
+    assert ConnectionEnded in hub.wanted
+    assert ConnectionOpened not in hub.wanted
+    assert ConnectionEnded not in EventHub().wanted
+    assert ConnectionOpened in EventHub([Keeping()]).wanted
+
+
+def test_an_observer_that_wants_nothing_gets_nothing() -> None:
+    nothing = Keeping()
+    nothing.wants = ()
+    EventHub([nothing]).observe(ENDED)
+    assert nothing.events == []
+
+
+def test_an_observer_that_raises_is_logged_and_keeps_none_of_the_others_from_it(run: Run) -> None:
+    async def scene() -> None:
+        errors: list[BaseException | None] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: errors.append(context.get("exception"))
+        )
+        before, after = Keeping(), Keeping()
+        EventHub([before, Raising(), after]).observe(Stopping(connections=1))
+        assert [type(error) for error in errors] == [ZeroDivisionError]
+        assert before.events == after.events == [Stopping(connections=1)]
+
+    run(scene())
+
+
+def test_outside_a_loop_it_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, logger="socks6"):
+        log_contained("an observer", ZeroDivisionError())
+    assert caplog.messages == ["an observer raised"]
+
+
+def test_an_observer_says_what_it_does() -> None:
+    with pytest.raises(NotImplementedError):
+        Observer().observe(ENDED)

@@ -126,7 +126,11 @@ def socks6(
                 return time.monotonic() - started
             finally:
                 stream.abort()
-                await _let_go(client, kept=not (anew or reconnect))
+                if anew:
+                    await client.aclose()
+                elif reconnect:
+                    client.close_idle()
+                    await asyncio.sleep(0)  # which tells the proxy
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             if session and not runner.run(usual.open_session()):
@@ -135,7 +139,7 @@ def socks6(
                 _ = reconnect and runner.run(once())  # for a ticket, and tokens
                 yield lambda: runner.run(once())
             finally:
-                runner.run(_let_go(usual, kept=False))
+                runner.run(usual.aclose())
 
     return ready
 
@@ -145,13 +149,6 @@ async def _answered(stream: ProxiedStream, request: bytes) -> None:
         await stream.send(request)
     if not await stream.receive(1):
         raise ProcessError("the answer ended before its first byte")
-
-
-async def _let_go(client: Client, *, kept: bool) -> None:
-    """Close the client's connection, which QUIC keeps otherwise."""
-    if not kept:
-        client.close_idle()
-        await asyncio.sleep(0)  # which tells the proxy
 
 
 def _plainly(once: Callable[[Site], float]) -> Way:

@@ -45,7 +45,7 @@ PINGS: Final = (
 
 ROWS: Final = (
     Row(name="direct", label="direct", group=DIRECT, near=2, far=2, way=direct()),
-    Row(name="direct-tfo", label="direct, TFO", group=DIRECT, near=1, far=1, way=direct(fast_open=True)),
+    Row(name="direct-tfo", label="direct, Tfo", group=DIRECT, near=1, far=1, way=direct(fast_open=True)),
     Row(
         name="socks5-password",
         label="password (microsocks)",
@@ -75,7 +75,7 @@ ROWS: Final = (
     ),
     Row(
         name="socks6-tfo",
-        label="TFO",
+        label="Tfo",
         group=SOCKS6,
         near=2,
         far=2,
@@ -166,7 +166,7 @@ ROWS: Final = (
     Row(name="converter", label="SOCKS 5 client", group=CONVERTER, near=3, far=2, way=socks5("converter")),
     Row(
         name="converter-tfo",
-        label="SOCKS 5 client, TFO",
+        label="SOCKS 5 client, Tfo",
         group=CONVERTER,
         near=2,
         far=2,
@@ -182,7 +182,7 @@ ROWS: Final = (
     ),
     Row(
         name="converter-optimistic-tfo",
-        label="SOCKS 5 client, optimistic, TFO",
+        label="SOCKS 5 client, optimistic, Tfo",
         group=CONVERTER,
         near=1,
         far=2,
@@ -191,7 +191,7 @@ ROWS: Final = (
     Row(name="converter-http", label="HTTP client", group=CONVERTER, near=2, far=2, way=http("converter")),
     Row(
         name="converter-http-tfo",
-        label="HTTP client, TFO",
+        label="HTTP client, Tfo",
         group=CONVERTER,
         near=1,
         far=2,

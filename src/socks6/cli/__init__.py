@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     exposed = arguments is None and hides_passwords(words)
     if words[:1] == [COMPLETE]:
-        show: Callable[[Sequence[str]], int] = import_module("socks6.cli.candidates").show
+        show: Callable[[Sequence[str]], int] = import_module("socks6.cli.completion").show
         return show(words[1:])
     parsed = parse(words)
     with background_standard_error():
@@ -47,7 +47,7 @@ def _run(parsed: Namespace) -> int:
 
 
 def complain(*lines: str) -> None:
-    """Tell the user what went wrong."""
+    """Print what went wrong, on standard error."""
     for line in lines:
         print(f"socks6: {line}", file=sys.stderr, flush=True)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from socks6.errors import ConfigurationError, DecodeError
+from socks6.net.encryption.certificates import format_pin, pin_of
 from socks6.net.encryption.issue import make_certificate, read_certificate
-from socks6.net.encryption.pins import format_pin, pin_of
 
 if TYPE_CHECKING:
     from cryptography import x509

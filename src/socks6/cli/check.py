@@ -1,18 +1,26 @@
-"""socks6 check: what is wrong with a configuration file."""
+"""socks6 check: what is wrong with a configuration file; or the JSON Schema of such files."""
 
 import itertools
 import sys
 from argparse import Namespace
-from dataclasses import replace
 
 from socks6.cli import WRONG, complain
-from socks6.config.faults import Fault, InvalidConfiguration, Key, blaming
-from socks6.config.file import ConfigurationFile, examine_configuration
-from socks6.config.plan import Plan
+from socks6.config.build import find_faults
+from socks6.config.documents import schema_text
+from socks6.config.faults import Fault, InvalidConfiguration, Key
+from socks6.config.reading import ConfigurationFile, examine_configuration
+from socks6.config.server import ServerConfig
+from socks6.errors import ConfigurationError
+from socks6.setting import build
 
 
 def run(arguments: Namespace) -> int:
-    """Tell every fault, one a line; none is told in one line, too."""
+    """Print every fault, one a line, or that there is none; or print the schema."""
+    if arguments.schema:
+        print(schema_text(), end="")
+        return 0
+    if arguments.file is None:
+        raise ConfigurationError("name a FILE, or say --schema")
     try:
         file = examine(arguments.file)
     except InvalidConfiguration as error:
@@ -24,24 +32,16 @@ def run(arguments: Namespace) -> int:
 
 
 def examine(path: str) -> ConfigurationFile:
-    """Read a file as a server would; all that one would refuse is told at once. Raises InvalidConfiguration."""
+    """Read a file as a server would. Raises InvalidConfiguration for all that one would refuse, at once."""
     file, faults = examine_configuration(path)
-    choices = file.choices
-    if choices.tls_key is not None and choices.tls_certificate is None:
-        with blaming(("tls", "key"), faults):
-            Plan.of(choices)
-        choices = replace(choices, tls_key=None)
-    with blaming(("via",), faults):
-        Plan.of(choices)
-    # a listener that is no URL is left out of the choices: the others stand where they stand in the file
+    # a listener that is no URL is left out of the values: the others stand where they stand in the file
     wrong = {fault.key for fault in faults}
     places = (key for index in itertools.count() if (key := ("listen", index)) not in wrong)
+    config = build(ServerConfig, file.values)
     keys: dict[Key, Key] = {
-        ("listen", index): place
-        for index, place in zip(range(len(choices.listen or ())), places, strict=False)
+        ("listen", index): place for index, place in zip(range(len(config.listen)), places, strict=False)
     }
-    for fault_key, why in Plan.of(replace(choices, via=None)).faults():
-        faults.append(Fault(key=keys.get(fault_key, fault_key), what=why))
+    faults.extend(Fault(key=keys.get(fault.key, fault.key), what=fault.what) for fault in find_faults(config))
     if faults:
         raise file.invalid(*faults)
     return file

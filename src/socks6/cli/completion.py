@@ -1,11 +1,22 @@
-"""socks6 completion: the scripts that have a shell complete our command lines.
+"""socks6 completion: the scripts with which shells complete our command lines, and what they ask.
 
 A script runs `socks6 _complete WORD...` at each TAB, with the words up to the cursor, and offers the lines that
-it prints (`socks6.cli.candidates`). So a script is short, knows no flag, and never gets old.
+it prints, which are made from the parser. So a script is short, knows no flag, and never gets old.
 """
 
+import argparse
+import re
 from argparse import Namespace
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from socks6.cli.parser import COMMANDS, build_parser
+
+FILES: Final = ":files"  # stands for the names of files
+OURS: Final = ("socks6://", "socks6+tls://", "socks6+quic://", "socks6+unix:///")
+PROXY_SCHEMES: Final = (*OURS, "socks6+auto://")
+LISTENER_SCHEMES: Final = ("mixed://", "socks5://", "http://", *OURS)
+MAX_MEANING_CHARACTERS: Final = 70
 
 SCRIPTS: Final = {
     "bash": r"""# socks6 in bash: source <(socks6 completion bash)
@@ -68,3 +79,86 @@ def run(arguments: Namespace) -> int:
     """Print a shell's script."""
     print(SCRIPTS[arguments.shell], end="")
     return 0
+
+
+class Candidate(NamedTuple):
+    """A word, and what it is for."""
+
+    text: str
+    meaning: str = ""
+
+
+def show(words: Sequence[str]) -> int:
+    """Print the candidates, one a line, each with a TAB and its meaning."""
+    for candidate in candidates(words):
+        print("\t".join(filter(None, candidate)))
+    return 0
+
+
+def candidates(words: Sequence[str]) -> list[Candidate]:
+    """Return what may stand in the place of the last of the words."""
+    *before, current = words or [""]
+    command = next((word for word in before if word in COMMANDS), "")
+    actions = _actions(build_parser(command))
+    if command:
+        before = before[before.index(command) + 1 :]
+        actions = _actions(_parsers(actions)[command])
+    found = _next(actions, before, flags_only=current.startswith("-"))
+    return [one for one in found if one.text.startswith(current) or one.text == FILES]
+
+
+def _next(actions: list[argparse.Action], before: list[str], *, flags_only: bool) -> Iterator[Candidate]:
+    """Return what may follow the words of one command."""
+    flags = {name: action for action in actions for name in action.option_strings}
+    if before and _takes_value(flags.get(before[-1])):
+        yield from _values(flags[before[-1]])
+        return
+    positionals = [action for action in actions if not action.option_strings]
+    given = _count_positionals(before, flags)
+    if given < len(positionals) and not flags_only:
+        yield from _values(positionals[given])
+    else:
+        for name, action in flags.items():
+            if name.startswith("--"):
+                yield Candidate(name, _meaning(name, action))
+
+
+def _values(action: argparse.Action) -> Iterator[Candidate]:
+    """Return what may be the value of a flag, or a positional argument."""
+    if action.dest == "command":
+        yield from (Candidate(name, command.summary) for name, command in COMMANDS.items())
+    elif action.choices is not None:
+        yield from (Candidate(str(choice)) for choice in action.choices)
+    elif action.metavar == "FILE":
+        yield Candidate(FILES)
+    elif action.metavar == "URL":
+        schemes = LISTENER_SCHEMES if action.dest == "listen" else PROXY_SCHEMES
+        yield from map(Candidate, schemes)
+
+
+def _count_positionals(words: list[str], flags: dict[str, argparse.Action]) -> int:
+    """Return how many of the words are neither flags nor their values."""
+    pairs = zip(["", *words], words, strict=False)
+    return sum(not word.startswith("-") and not _takes_value(flags.get(before)) for before, word in pairs)
+
+
+def _takes_value(action: argparse.Action | None) -> bool:
+    return action is not None and action.nargs != 0
+
+
+def _meaning(name: str, action: argparse.Action) -> str:
+    """Return the first clause of a flag's help."""
+    if name.startswith("--no-"):
+        return f"the opposite of {action.option_strings[0]}"
+    clause = re.split(r"[;(:]", action.help or "", maxsplit=1)[0].strip()
+    return clause if len(clause) <= MAX_MEANING_CHARACTERS else clause[: MAX_MEANING_CHARACTERS - 1] + "…"
+
+
+def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    # argparse has no public list of them; argcomplete and shtab read it here, too
+    return [action for action in parser._actions if action.help is not argparse.SUPPRESS]  # noqa: SLF001
+
+
+def _parsers(actions: list[argparse.Action]) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the commands."""
+    return next(dict(action.choices) for action in actions if isinstance(action.choices, dict))

@@ -3,40 +3,33 @@
 import asyncio
 import functools
 import os
+import queue
 import select
+import threading
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
-from socks6.cli.loops import run_loop
-from socks6.cli.proxied import NO_PROXY, client_named, host_named
-from socks6.cli.threads import CallingThread
+from socks6.cli.common import NO_PROXY, named_client, named_host, run_loop
 from socks6.client.client import Client
 from socks6.net.stream import ByteStream
 from socks6.relay.delivery import end_in_order, reset_if_killed
 
+ResultT = TypeVar("ResultT")
+_Job: TypeAlias = Callable[[], None]
+
 STDIN: Final = 0
 STDOUT: Final = 1
-PIECE: Final = 262_144
+READ_BYTES: Final = 262_144
 
 
 def run(arguments: Namespace) -> int:
     """Join them until both directions have ended."""
-    client = client_named(arguments, NO_PROXY, session=False)
-    host = host_named("HOST", arguments.host)
-    open_missing()
+    client = named_client(arguments, NO_PROXY, session=False)
+    host = named_host("HOST", arguments.host)
     run_loop(_join(client, host, arguments.port))
     return 0
-
-
-def open_missing() -> None:
-    """Have standard input and output be something, lest a socket take the number of one that is closed."""
-    for descriptor in (STDIN, STDOUT):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
 
 
 async def _join(client: Client, host: str, port: int) -> None:
@@ -47,7 +40,7 @@ async def _join(client: Client, host: str, port: int) -> None:
         async with asyncio.TaskGroup() as group:
             sending = group.create_task(_send_input(stream), name="input")
             await _write_output(stream)
-            if os.isatty(STDIN):  # nobody is there to type ctrl-D for a connection that is over
+            if os.isatty(STDIN):  # else the user would have to type ctrl-D for a connection that is over
                 sending.cancel()
         end_in_order(stream)
         await stream.aclose()
@@ -74,9 +67,9 @@ async def _send_input(stream: ByteStream) -> None:
 
 
 async def _write_output(stream: ByteStream) -> None:
-    """Write what comes to standard output; then close that, so that whoever reads it knows the end."""
+    """Write what comes to standard output; then close that, so that its reader sees the end."""
     thread = CallingThread()
-    while data := await stream.receive(PIECE):
+    while data := await stream.receive(READ_BYTES):
         await thread.call(functools.partial(_write, data))
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, STDOUT)
@@ -87,8 +80,8 @@ def _read() -> bytes:
     with _naming("standard input"):
         while True:
             try:
-                return os.read(STDIN, PIECE)
-            except BlockingIOError:  # whoever shares it with us has made it so
+                return os.read(STDIN, READ_BYTES)
+            except BlockingIOError:  # another process that shares it has made it so
                 select.select([STDIN], [], [])
 
 
@@ -104,9 +97,53 @@ def _write(data: bytes) -> None:
 
 @contextmanager
 def _naming(file: str) -> Iterator[None]:
-    """Have an OSError say which file it is about."""
+    """Name the file in an OSError."""
     try:
         yield
     except OSError as error:
         error.filename = file
         raise
+
+
+class CallingThread:
+    """A thread that makes one blocking call after another.
+
+    A daemon: a call that never returns, such as reading a terminal, does not hold up the end of the process.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    async def call(self, function: Callable[[], ResultT]) -> ResultT:
+        """Return what the function returns, or raise the OSError that it raises."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[ResultT] = loop.create_future()
+
+        def job() -> None:
+            try:
+                result = function()
+            except OSError as error:
+                loop.call_soon_threadsafe(_fail, answer, error)
+            else:
+                loop.call_soon_threadsafe(_succeed, answer, result)
+
+        self._jobs.put(job)
+        return await answer
+
+    def _work(self) -> None:
+        while True:
+            try:
+                self._jobs.get()()
+            except RuntimeError:  # the loop is closed: no caller waits any more
+                return
+
+
+def _succeed(answer: "asyncio.Future[ResultT]", result: ResultT) -> None:
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _fail(answer: "asyncio.Future[ResultT]", error: OSError) -> None:
+    if not answer.done():
+        answer.set_exception(error)

@@ -9,17 +9,17 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from socks6.cli import complain, describe
-from socks6.cli.forward_udp import DatagramForwarder
-from socks6.cli.loops import run_loop
-from socks6.cli.proxied import NO_PROXY, client_named, host_named
-from socks6.cli.serve import raise_descriptor_limit
+from socks6.cli.common import NO_PROXY, named_client, named_host, raise_descriptor_limit, run_loop
+from socks6.cli.forward_udp import UdpPortForwarder
 from socks6.client.client import Client
 from socks6.errors import Socks6Error
-from socks6.net.serve import ConnectionLimits, accept_streams
+from socks6.net.accept import ConnectionLimits, accept_streams
+from socks6.net.eager import EagerTaskGroup
 from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.net.transports.tcp import listen_tcp
 from socks6.observability.logs import LogObserver
-from socks6.relay.plane import RelayPlane, RelaySettings
+from socks6.relay.streams import RelaySettings, StreamRelay
+from socks6.telemetry import EventHub
 
 TCP_IDLE_SECONDS: Final = 7440.0  # as a proxy has it (RFC 5382)
 UDP_IDLE_SECONDS: Final = 300.0  # as RFC 4787 advises for NATs
@@ -28,71 +28,78 @@ UDP_PEERS: Final = 150  # fewer than a proxy of ours lets a user have associatio
 
 
 def run(arguments: Namespace) -> int:
-    """Forward until told to stop."""
-    client = client_named(arguments, NO_PROXY)
-    remote = Endpoint(host_named("REMOTE", arguments.remote[0]), arguments.remote[1])
-    local = Endpoint(host_named("LOCAL", arguments.local[0]), arguments.local[1])
+    """Forward until stopped by a signal."""
+    client = named_client(arguments, NO_PROXY)
+    remote = Endpoint(named_host("REMOTE", arguments.remote[0]), arguments.remote[1])
+    local = Endpoint(named_host("LOCAL", arguments.local[0]), arguments.local[1])
     raise_descriptor_limit()
     if arguments.udp:
-        forwarder = DatagramForwarder(
+        forwarder = UdpPortForwarder(
             client,
             remote,
-            idle=UDP_IDLE_SECONDS if arguments.idle is None else arguments.idle,
+            idle=UDP_IDLE_SECONDS if arguments.idle_timeout is None else arguments.idle_timeout,
             peers=arguments.max_peers or UDP_PEERS,
             path=arguments.udp_path,
         )
         run_loop(_until_stopped(client, forwarder.run(local, listening)), "auto")
     else:
-        idle = TCP_IDLE_SECONDS if arguments.idle is None else arguments.idle
+        idle = TCP_IDLE_SECONDS if arguments.idle_timeout is None else arguments.idle_timeout
         streams = StreamForwarder(client, remote, idle=idle, peers=arguments.max_peers or CONNECTIONS)
         run_loop(_until_stopped(client, streams.run(local)), "auto")
     return 0
 
 
 def listening(place: Endpoint) -> None:
-    """Tell where it listens, with the real port."""
+    """Print where it listens, with the real port."""
     host, port = place
     print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)
 
 
 class StreamForwarder:
-    """Carries each connection to a local port to one host."""
+    """Connects each client of a local port to one host, through a proxy."""
 
     def __init__(self, client: Client, remote: Endpoint, *, idle: float, peers: int) -> None:
         self._client = client
         self._remote = remote
         self._idle = idle
         self._limits = ConnectionLimits(total=peers)
-        self._observer = LogObserver(logging.getLogger("socks6"), log_destinations=False)
+        self._events = EventHub([LogObserver(logging.getLogger("socks6"), log_destinations=False)])
 
     async def run(self, local: Endpoint) -> None:
-        """Listen and carry until cancelled. Raises OSError if it cannot listen."""
+        """Listen and forward until cancelled. Raises OSError if it cannot listen."""
         listeners = await listen_tcp(local.host, local.port)
-        plane = RelayPlane(RelaySettings(idle_timeout=self._idle))
+        relay = StreamRelay(RelaySettings(idle_timeout=self._idle))
         try:
-            async with asyncio.TaskGroup() as group:
+            async with EagerTaskGroup() as clients, asyncio.TaskGroup() as group:
                 for listener in listeners:
-                    group.create_task(self._accept(listener, plane, group))
+                    group.create_task(self._accept(listener, relay, clients))
                     listening(listener.local)
         finally:
             for listener in listeners:
                 await listener.aclose()
-            plane.close()
+            relay.close()
 
-    async def _accept(self, listener: Listener, plane: RelayPlane, group: asyncio.TaskGroup) -> None:
-        async def carry(near: ByteStream) -> None:
-            await self._carry(near, plane)
+    async def _accept(self, listener: Listener, relay: StreamRelay, group: EagerTaskGroup) -> None:
+        async def forward(stream: ByteStream) -> None:
+            await self._forward(stream, relay)
 
-        await accept_streams(listener, carry, limits=self._limits, observer=self._observer, group=group)
+        await accept_streams(
+            listener,
+            forward,
+            limits=self._limits,
+            observer=self._events,
+            group=group,
+            poller=relay.shared_poller(),
+        )
 
-    async def _carry(self, near: ByteStream, plane: RelayPlane) -> None:
+    async def _forward(self, stream: ByteStream, relay: StreamRelay) -> None:
         try:
-            far = await self._client.connect(*self._remote)
+            remote = await self._client.connect(*self._remote)
         except (Socks6Error, OSError) as error:
-            complain(f"{near.remote.host} port {near.remote.port}: {describe(error)}")
-            near.abort()
+            complain(f"{stream.remote.host} port {stream.remote.port}: {describe(error)}")
+            stream.abort()
             return
-        await plane.relay(near, far)
+        await relay.relay(stream, remote)
 
 
 async def _until_stopped(client: Client, forwarding: Coroutine[Any, Any, None]) -> None:

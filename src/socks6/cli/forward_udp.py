@@ -1,38 +1,44 @@
 """socks6 forward --udp: datagrams to a local port carried to one host, and its answers back."""
 
 import asyncio
-import contextlib
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from typing_extensions import override
 
 from socks6.cli import complain, describe
-from socks6.client.associate import UDPPath
-from socks6.client.association import Association
+from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
-from socks6.client.datagram_transport import Remote
-from socks6.client.inbox import Received, Recipient
-from socks6.errors import DatagramFailed, Socks6Error
-from socks6.message.address import is_unspecified
-from socks6.net.datagrams.arrival import ROOM, answer_control, ask_for_local_addresses, local_address
+from socks6.client.datagram_transport import RemoteAddressFilter
+from socks6.client.upstream_channel import UpstreamChannel
+from socks6.errors import Socks6Error
+from socks6.message.framing import NoFraming
+from socks6.net.datagrams.shared import udp_socket
 from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
+from socks6.protocol.association import ClientAssociation
+from socks6.relay.datagrams.association_relay import (
+    AssociationEvents,
+    AssociationRelay,
+    AssociationSettings,
+    DatagramRelay,
+    best_forwarder,
+)
+from socks6.relay.datagrams.client_ports import ClientPort
+from socks6.relay.datagrams.forwarder import ClientPath, SlowPath
 
-BATCH: Final = 64  # datagrams taken at a time, before others get their turn
-RECEIVE_SIZE: Final = 65536
-SOCKET_BUFFER: Final = 1 << 20
-WAITING: Final = 64  # datagrams of one peer that wait for its association; beyond, the oldest are dropped
+SOCKET_BUFFER_BYTES: Final = 1 << 20
+MAX_WAITING_DATAGRAMS: Final = 64  # of one peer, for its association; beyond, the oldest are dropped
 BRIEF_SECONDS: Final = (
-    30.0  # the silence of a peer that has sent but once: a resolver, with a new port each time
+    30.0  # of silence of a peer that has sent but once: a resolver, with a new port each time
 )
 RETRY_SECONDS: Final = 1.0  # how long a peer whose association failed is not listened to
 
 
-class DatagramForwarder:
+class UdpPortForwarder(SlowPath):
     """Gives each peer of a local port an association of its own, so that the host sees each at another port.
 
     `idle` is how many seconds of silence, both ways, end a peer's association, at most BRIEF_SECONDS if it has
@@ -41,58 +47,57 @@ class DatagramForwarder:
     """
 
     def __init__(
-        self, client: Client, remote: Endpoint, *, idle: float, peers: int, path: UDPPath | None = None
+        self, client: Client, remote: Endpoint, *, idle: float, peers: int, path: UdpPathChoice | None = None
     ) -> None:
         self.client: Final = client
         self.remote: Final = remote
         self.path: Final = path
+        self.relay: DatagramRelay
+        self.port: ClientPort
+        self._answers = RemoteAddressFilter.for_remote(*remote)
         self._idle = idle
         self._most = peers
-        self._peers: dict[SocketAddress, _Peer] = {}  # the one that has been silent longest is first
+        self._peers: dict[SocketAddress, _Peer] = {}
         self._group: asyncio.TaskGroup
 
     async def run(self, local: Endpoint, listening: Callable[[Endpoint], None]) -> None:
-        """Carry until cancelled; `listening` is told where. Raises OSError if it cannot listen there."""
-        loop = asyncio.get_running_loop()
-        sock = await _bound(local)
+        """Forward until cancelled; `listening` is called with the place. Raises OSError if it cannot listen there."""
+        sock = await _bound_socket(local)
+        self.relay = DatagramRelay(
+            settings=AssociationSettings(idle_timeout=0), forwarder=best_forwarder(), on_fault=_complain
+        )
+        self.port = self.relay.share_port(sock, self)
         try:
             async with asyncio.TaskGroup() as self._group:
-                loop.add_reader(sock.fileno(), self._receive, sock)
                 listening(endpoint(sock.getsockname()))
                 await self._expire()
         finally:
-            loop.remove_reader(sock.fileno())
-            sock.close()
+            self.port.close()
+            self.relay.close()
 
-    def touch(self, peer: "_Peer", now: float) -> None:
-        """Take note that a datagram of a peer's came or went: it is now the last to be ended."""
-        peer.last = now
-        if self._peers.pop(peer.address, None) is not None:
-            self._peers[peer.address] = peer
+    def may_answer(self, host: str, port: int) -> bool:
+        """Return whether a datagram from there may be an answer of the host's."""
+        return self._answers.matches(Endpoint(host, port))
 
     def forget(self, peer: "_Peer") -> None:
         """Take note that a peer's association is over."""
-        if self._peers.get(peer.address) is peer:
-            del self._peers[peer.address]
+        if self._peers.get(peer.path.source) is peer:
+            del self._peers[peer.path.source]
 
-    def _receive(self, sock: socket.socket) -> None:
-        """Hand what peers have sent to their associations."""
-        now = asyncio.get_running_loop().time()
-        for _ in range(BATCH):
-            try:
-                data, control, _, address = sock.recvmsg(RECEIVE_SIZE, ROOM)
-            except OSError:  # nothing more; or an ICMP error about an answer, which ends nothing
-                return
-            peer = self._peers.get(address) or self._admit(sock, address, local_address(control))
-            self.touch(peer, now)
-            peer.send(data)
+    @override
+    def on_client_miss(self, data: bytes, path: ClientPath) -> None:
+        """Take a datagram of a peer that has no association yet."""
+        peer = self._peers.get(path.source)
+        if peer is None:
+            if len(self._peers) >= self._most:
+                self._end(min(self._peers.values(), key=lambda peer: peer.last))
+            peer = self._peers[path.source] = _Peer(self, path)
+            peer.task = self._group.create_task(peer.run(), name="socks6 forward")
+        peer.waiting.append(data)
 
-    def _admit(self, sock: socket.socket, address: SocketAddress, local: bytes) -> "_Peer":
-        if len(self._peers) >= self._most:
-            self._end(next(iter(self._peers.values())))
-        peer = self._peers[address] = _Peer(self, sock, address, local)
-        peer.task = self._group.create_task(peer.run(), name="socks6 forward")
-        return peer
+    @override
+    def on_remote_miss(self, data: bytes, source: SocketAddress) -> None:
+        """Nothing comes here: each association takes its own."""
 
     def _end(self, peer: "_Peer") -> None:
         self.forget(peer)
@@ -113,88 +118,65 @@ class DatagramForwarder:
                     self._end(peer)
 
 
-class _Peer(Recipient):
+class _Peer:
     """One local peer and its association."""
 
-    def __init__(
-        self, forwarder: DatagramForwarder, sock: socket.socket, address: SocketAddress, local: bytes
-    ) -> None:
-        """`local` is the address that the peer sends to, where there are several."""
-        self.address: Final = address
-        self.last = 0.0  # when a datagram came or went
-        self.sent = 0
+    def __init__(self, forwarder: UdpPortForwarder, path: ClientPath) -> None:
+        self.path: Final = path
+        self.waiting: Final[deque[bytes]] = deque(maxlen=MAX_WAITING_DATAGRAMS)
+        self._began = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None] | None = None
         self._forwarder = forwarder
-        self._socket = sock
-        self._control = answer_control(address, local)
-        self._source = Remote.named(*forwarder.remote)
-        self._association: Association | None = None
-        self._waiting: deque[bytes] = deque(maxlen=WAITING)
+        self._relay: AssociationRelay | None = None
 
-    def send(self, data: bytes) -> None:
-        """Send to the host, once there is a way. What cannot be sent is dropped, as networks do."""
-        self.sent += 1
-        if self._association is None:
-            self._waiting.append(data)
-        else:
-            self._send(self._association, data)
+    @property
+    def last(self) -> float:
+        """When a datagram last came or went."""
+        return self._began if self._relay is None else self._relay.last
+
+    @property
+    def sent(self) -> int:
+        """How many datagrams it has sent."""
+        return len(self.waiting) if self._relay is None else self._relay.datagrams_up
 
     async def run(self) -> None:
         """Carry until the association is over."""
         forwarder = self._forwarder
         try:
             association = await forwarder.client.open_association("0.0.0.0", 0, udp=forwarder.path)  # noqa: S104 - at the proxy
+            over = asyncio.Event()
+            self._relay = AssociationRelay(
+                forwarder.relay,
+                ClientAssociation(NoFraming(*forwarder.remote)),
+                UpstreamChannel(
+                    association, may_send=lambda _host, _port: True, may_answer=forwarder.may_answer
+                ),
+                AssociationEvents(over=lambda _reason: over.set()),
+                port=forwarder.port,
+            )
             try:
-                self._association = association
-                association.deliver_to(self)
-                while self._waiting:
-                    self._send(association, self._waiting.popleft())
-                await association.run()
+                while self.waiting:
+                    self._relay.on_client_miss(self.waiting.popleft(), self.path)
+                await over.wait()
             finally:
                 association.abort()
+                await self._relay.aclose()
         except (Socks6Error, OSError) as error:
-            complain(f"{self.address[0]} port {self.address[1]}: {describe(error)}")
+            complain(f"{self.path.source[0]} port {self.path.source[1]}: {describe(error)}")
             await asyncio.sleep(RETRY_SECONDS)  # while it is remembered, it cannot ask again
         finally:
             forwarder.forget(self)
 
-    def _send(self, association: Association, data: bytes) -> None:
-        with contextlib.suppress(OSError):
-            association.send_nowait(data, self._forwarder.remote)
 
-    @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
-        self._forwarder.touch(self, asyncio.get_running_loop().time())
-        for data, source in packets:
-            if self._source.includes(source):
-                with contextlib.suppress(OSError):  # no room, or the peer is gone: a datagram less
-                    self._socket.sendmsg((data,), self._control, 0, self.address)
-
-    @override
-    def error_received(self, error: DatagramFailed) -> None:
-        """Take none: nobody asked for them."""
-
-    @override
-    def ended(self, error: Socks6Error) -> None:
-        """Take no note: `run` ends too."""
-
-
-async def _bound(local: Endpoint) -> socket.socket:
+async def _bound_socket(local: Endpoint) -> socket.socket:
     """Return a UDP socket at a local place. Raises OSError."""
     resolver = Resolver()
     try:
         address = (await resolver.resolve(*local))[0]
     finally:
         await resolver.aclose()
-    sock = socket.socket(address.family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-        if is_unspecified(address.host):
-            ask_for_local_addresses(sock)  # answers leave from the address that a peer sends to
-        sock.bind(address.socket_address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    return udp_socket(address.socket_address, buffer_bytes=SOCKET_BUFFER_BYTES, only_ipv6=False)
+
+
+def _complain(error: Exception) -> None:
+    complain(f"forwarding datagrams: {describe(error)}")

@@ -10,18 +10,17 @@ from socks6.client.client import Client
 from socks6.errors import NotAllowed, OperationFailed
 from socks6.message.address import is_literal
 from socks6.message.codes import Availability, Command, Leg
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
+from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
-from socks6.net.url_query import WRITTEN
 
 LEGS: Final = {Leg.CLIENT_PROXY: "client leg", Leg.PROXY_REMOTE: "remote leg"}
 EVERYTHING: Final[tuple[StackOption, ...]] = (
-    TOS(leg=Leg.BOTH, tos=0x28),  # AF11; TCP keeps the lowest two bits to itself
-    TTL(leg=Leg.BOTH, ttl=60),  # no way is that long, and no system's default is this
+    Tos(leg=Leg.BOTH, tos=0x28),  # AF11; TCP keeps the lowest two bits to itself
+    Ttl(leg=Leg.BOTH, ttl=60),  # no way is that long, and no system's default is this
     NoFragmentation(leg=Leg.BOTH, availability=Availability.YES),
     HappyEyeballs(availability=Availability.YES),
-    TFO(payload_size=0),
+    Tfo(payload_size=0),
     Multipath(availability=Availability.YES),
 )
 # MPTCP alone: Linux has none where a TTL is asked for. TFO twice: the first time fetches a cookie.
@@ -99,8 +98,8 @@ async def ask(
             stream = await client.connect(host, port, initial_data=data, options=options)
             await stream.aclose()
         for option in stream.options:
-            if type(option) in WRITTEN:
-                answers.update({(type(option), leg): _value(option) for leg in LEGS if option.leg & leg})
+            if isinstance(option, StackOption):
+                answers.update({(type(option), leg): option.value for leg in LEGS if option.leg & leg})
     return answers
 
 
@@ -108,49 +107,43 @@ def table(answers: Answers, *, to_address: bool, sent: bool) -> Iterator[str]:
     """Return the lines of the table; `to_address` says that there was no name, `sent` that data went along."""
     yield COLUMNS.format("option", "asked", *LEGS.values(), "verdict")
     for asked in EVERYTHING:
-        told = {leg: answers.get((type(asked), leg)) for leg in LEGS if asked.leg & leg}
+        reported = {leg: answers.get((type(asked), leg)) for leg in LEGS if asked.leg & leg}
         if isinstance(asked, HappyEyeballs) and to_address:
             verdict = "not tested: it takes a name to connect to"
-        elif isinstance(asked, TFO) and not sent and told[Leg.PROXY_REMOTE] == 0:
+        elif isinstance(asked, Tfo) and not sent and reported[Leg.PROXY_REMOTE] == 0:
             verdict = "supported; not tested: there was nothing to send"
         else:
-            verdict = _verdict(asked, told)
-        legs = (_text(asked, told[leg]) if leg in told else "-" for leg in LEGS)
-        yield COLUMNS.format(WRITTEN[type(asked)][0], _asked(asked), *legs, verdict)
+            verdict = _verdict(asked, reported)
+        legs = (_text(asked, reported[leg]) if leg in reported else "-" for leg in LEGS)
+        yield COLUMNS.format(asked.url_key, _asked(asked), *legs, verdict)
 
 
-def _verdict(asked: StackOption, told: Mapping[Leg, int | None]) -> str:
-    if all(value is None for value in told.values()):
+def _verdict(asked: StackOption, reported: Mapping[Leg, int | None]) -> str:
+    if all(value is None for value in reported.values()):
         return "not supported"
-    honoured = [leg for leg, value in told.items() if _honours(asked, value)]
-    if len(honoured) == len(told):
+    honoured = [leg for leg, value in reported.items() if _honours(asked, value)]
+    if len(honoured) == len(reported):
         return "honoured"
     return f"honoured on the {LEGS[honoured[0]]} alone" if honoured else "supported, not honoured"
 
 
 def _honours(asked: StackOption, value: int | None) -> bool:
-    return bool(value) if isinstance(asked, TFO) else value == _value(asked)
-
-
-def _value(option: StackOption) -> int:
-    value = getattr(option, WRITTEN[type(option)][1])
-    assert isinstance(value, int)  # noqa: S101 - so are they all
-    return value
+    return bool(value) if isinstance(asked, Tfo) else value == asked.value
 
 
 def _asked(option: StackOption) -> str:
-    return "any" if isinstance(option, TFO) else _text(option, _value(option))
+    return "any" if isinstance(option, Tfo) else _text(option, option.value)
 
 
 def _text(option: StackOption, value: int | None) -> str:
     match option:
         case _ if value is None:
             return "no answer"
-        case TOS():
+        case Tos():
             return f"0x{value:02x}"
-        case TTL():
+        case Ttl():
             return str(value)
-        case TFO():
+        case Tfo():
             return f"{value} bytes"
         case _:
             return "yes" if value == Availability.YES else "no"

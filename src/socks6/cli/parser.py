@@ -5,21 +5,17 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, NoReturn
 
-from socks6.cli.serving_flags import add_serving_flags, add_upstream_flags
-from socks6.cli.texts import EXAMPLES, HELP, SOCKS6
-from socks6.cli.values import (
-    days,
-    hops,
-    place,
-    place_here,
-    place_to_bind,
-    port,
-    positive_count,
-    positive_seconds,
-    probes,
-    seconds,
-    small_count,
-)
+from socks6.cli.argument_types import place, place_here, place_to_bind, port, positive_seconds, seconds, whole
+
+DESCRIPTION: Final = "SOCKS version 6: a server, a converter for SOCKS 4, 4a, 5 and HTTP clients, and tools."
+EXAMPLES: Final = """\
+examples:
+  socks6 server --listen socks6://:1080 --users users.txt
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 client
+  curl --socks5-hostname 127.0.0.1:1080 https://example.com/
+
+exit codes: 0 all went well, 1 it failed, 2 wrong usage or configuration
+"""
 
 UDP_PATHS: Final = ("auto", "datagram", "stream")
 SHELLS: Final = ("bash", "zsh", "fish")
@@ -27,55 +23,29 @@ SHELLS: Final = ("bash", "zsh", "fish")
 # What argparse quotes of a command line and may hold a password: URLs, NAME:PASSWORD.
 _SECRET: Final = re.compile(r"'[^']*[:@][^']*'|\"[^\"]*[:@][^\"]*\"")
 
-FORWARD_NUMBERS: Final = (
-    (
-        "idle-timeout",
-        "idle",
-        "SECONDS",
-        seconds,
-        None,
-        (
-            "without a byte either way, then a connection is closed or a peer forgotten; 0 for never (default: 7440,"
-            " with --udp 300)"
-        ),
-    ),
-    (
-        "max-peers",
-        "max_peers",
-        "NUMBER",
-        positive_count,
-        None,
-        "connections or UDP peers at a time (default: 1000, with --udp 150)",
-    ),
-    ("timeout", "timeout", "SECONDS", positive_seconds, 60.0, "to connect (default: 60)"),
-)
-BIND_NUMBERS: Final = (
-    ("backlog", "backlog", "NUMBER", small_count, 64, "how many peers the proxy keeps waiting; 0 for none"),
-    ("max-connections", "connections", "NUMBER", positive_count, 1000, "peers at a time"),
-    ("connect-timeout", "connect_timeout", "SECONDS", positive_seconds, 10, "to reach the service"),
-    ("timeout", "timeout", "SECONDS", positive_seconds, 60, "for the proxy to answer"),
-    ("drain", "drain_timeout", "SECONDS", seconds, 30, "for open connections when told to stop"),
-)
-
 
 class Parser(argparse.ArgumentParser):
-    """Tells of an error in one line, without quoting what may be a password."""
+    """Reports an error in one line, without quoting what may be a password."""
 
     def error(self, message: str) -> NoReturn:  # type: ignore[explicit-override]  # importing that takes 15 ms
         """End with exit code 2."""
         self.exit(2, f"socks6: {_SECRET.sub('...', message)} (see {self.prog} --help)\n")
 
 
-class Command(NamedTuple):
-    """One command: the module of socks6.cli that runs it, and its flags."""
+class CliCommand(NamedTuple):
+    """One command: the module of socks6.cli that runs it, its flags, and what --help says above and below them."""
 
     module: str
     add_flags: Callable[[argparse.ArgumentParser], None]
+    summary: str
+    description: str
+    examples: str = ""
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return what a command line says; ends the process when it says something wrong, or asks for help."""
-    parser = build_parser()
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what a command line says; ends the process when it is wrong, or asks for help."""
+    command = next((word for word in arguments if word in COMMANDS), "")
+    parser = build_parser(command)
     parsed, rest = parser.parse_known_args(arguments)
     if rest:
         flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
@@ -84,11 +54,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parsed
 
 
-def build_parser() -> Parser:
-    """Return the parser of the whole command line."""
+def build_parser(wanted: str) -> Parser:
+    """Return the parser of the command line, with the flags of one command: those of others take time to import."""
     parser = Parser(
         prog="socks6",
-        description=SOCKS6,
+        description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=_Formatter,
         allow_abbrev=False,
@@ -96,17 +66,16 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        texts = HELP[name]
-        command.add_flags(
-            commands.add_parser(
-                name,
-                help=texts.summary,
-                description=texts.description,
-                epilog=texts.examples,
-                formatter_class=_Formatter,
-                allow_abbrev=False,
-            )
+        its = commands.add_parser(
+            name,
+            help=command.summary,
+            description=command.description,
+            epilog=command.examples,
+            formatter_class=_Formatter,
+            allow_abbrev=False,
         )
+        if name == wanted:
+            command.add_flags(its)
     return parser
 
 
@@ -133,14 +102,31 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+def _add_serving_flags(parser: argparse.ArgumentParser, usage: str, listen: str) -> None:
+    from socks6.cli.load import add_setting_flags  # noqa: PLC0415 - what the settings stand in takes time
+
+    parser.usage = usage
+    add_setting_flags(parser, listen=listen)
+
+
+def _add_upstream_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name the proxy to talk to."""
+    group = parser.add_argument_group("the proxy")
+    group.add_argument(
+        "--via",
+        metavar="URL",
+        help="go out through this SOCKS 6 proxy; if it has a password, SOCKS6_PROXY or --via-file is a better"
+        " place than the command line, which every user of this machine can read",
+    )
+    group.add_argument("--via-file", metavar="FILE", help="read that URL from a file")
+
+
 def _server(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "socks6 server [--listen URL]... [flags]"
-    add_serving_flags(parser, listen="socks6://127.0.0.1:1080")
+    _add_serving_flags(parser, "socks6 server [--listen URL]... [flags]", "socks6://127.0.0.1:1080")
 
 
 def _client(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "socks6 client [URL] [--listen URL]... [flags]"
-    add_serving_flags(parser, listen="mixed://127.0.0.1:1080")
+    _add_serving_flags(parser, "socks6 client [URL] [--listen URL]... [flags]", "mixed://127.0.0.1:1080")
     parser.add_argument(
         "via_url", metavar="URL", nargs="?", help="the proxy to go through, as --via names it"
     )
@@ -149,29 +135,13 @@ def _client(parser: argparse.ArgumentParser) -> None:
 def _ping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("via", metavar="URL", nargs="?", help="the proxy (default: SOCKS6_PROXY)")
     parser.add_argument("--via-file", metavar="FILE", help="read the proxy's URL from a file")
-    parser.add_argument(
-        "-c", "--count", metavar="COUNT", type=positive_count, help="end after so many rounds"
-    )
-    parser.add_argument(
-        "-i",
-        "--interval",
-        metavar="SECONDS",
-        type=positive_seconds,
-        default=1.0,
-        help="between rounds (default: 1)",
-    )
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        metavar="SECONDS",
-        type=positive_seconds,
-        default=10.0,
-        help="for each round (default: 10)",
-    )
+    _add_number(parser, "-c", "--count", kind=whole(1), what="rounds, then it ends")
+    _add_number(parser, "-i", "--interval", kind=positive_seconds, what="between rounds", default=1.0)
+    _add_number(parser, "-t", "--timeout", kind=positive_seconds, what="for each round", default=10.0)
     parser.add_argument(
         "--options",
         action="store_true",
-        help="tell instead which stack options the proxy supports and honours",
+        help="show instead which stack options the proxy supports and honours",
     )
     parser.add_argument(
         "--target",
@@ -183,7 +153,7 @@ def _ping(parser: argparse.ArgumentParser) -> None:
 
 
 def _trace(parser: argparse.ArgumentParser) -> None:
-    add_upstream_flags(parser.add_argument_group("the proxy"))
+    _add_upstream_flags(parser)
     parser.add_argument("host", metavar="HOST", help="a name, which the proxy looks up, or an address")
     parser.add_argument("port", metavar="PORT", nargs="?", type=port, help="(default: 80, with --udp 53)")
     parser.add_argument(
@@ -191,39 +161,29 @@ def _trace(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="probe with datagrams, which the host must answer to be seen, as name servers do on port 53",
     )
-    for short, name, metavar, kind, default, what in (
-        ("-m", "max-hops", "HOPS", hops, 30, "end after so many routers"),
-        ("-q", "queries", "NUMBER", probes, 3, "probes of each router"),
-        ("-w", "timeout", "SECONDS", positive_seconds, 5, "for each probe, the way to the proxy included"),
-    ):
-        parser.add_argument(
-            short,
-            f"--{name}",
-            metavar=metavar,
-            type=kind,
-            default=default,
-            help=f"{what} (default: {default})",
-        )
-    _add_dialect(parser)
-
-
-def _connect(parser: argparse.ArgumentParser) -> None:
-    add_upstream_flags(parser.add_argument_group("the proxy"))
-    parser.add_argument("host", metavar="HOST", help="a name, which the proxy looks up, or an address")
-    parser.add_argument("port", metavar="PORT", type=port)
-    parser.add_argument(
-        "-t",
+    _add_number(parser, "-m", "--max-hops", kind=whole(1, 255), what="routers at most", default=30)
+    _add_number(parser, "-q", "--queries", kind=whole(1, 10), what="probes of each router", default=3)
+    _add_number(
+        parser,
+        "-w",
         "--timeout",
-        metavar="SECONDS",
-        type=positive_seconds,
-        default=60.0,
-        help="to connect (default: 60)",
+        kind=positive_seconds,
+        what="for each probe, the way to the proxy included",
+        default=5.0,
     )
     _add_dialect(parser)
 
 
+def _connect(parser: argparse.ArgumentParser) -> None:
+    _add_upstream_flags(parser)
+    parser.add_argument("host", metavar="HOST", help="a name, which the proxy looks up, or an address")
+    parser.add_argument("port", metavar="PORT", type=port)
+    _add_number(parser, "-t", "--timeout", kind=positive_seconds, what="to connect", default=60.0)
+    _add_dialect(parser)
+
+
 def _bind(parser: argparse.ArgumentParser) -> None:
-    add_upstream_flags(parser.add_argument_group("the proxy"))
+    _add_upstream_flags(parser)
     parser.add_argument(
         "target", metavar="TARGET_HOST:TARGET_PORT", type=place, help="the service to publish"
     )
@@ -235,27 +195,31 @@ def _bind(parser: argparse.ArgumentParser) -> None:
         help="where the proxy shall listen: an address of its own, or none as in :8080 for any; port 0 is any free"
         " one; [::]:0 is IPv6 (default: :0)",
     )
-    for name, dest, metavar, kind, default, what in BIND_NUMBERS:
-        parser.add_argument(
-            f"--{name}",
-            dest=dest,
-            metavar=metavar,
-            type=kind,
-            default=default,
-            help=f"{what} (default: {default})",
-        )
+    _add_number(
+        parser,
+        "--backlog",
+        kind=whole(0, 65535),
+        what="peers that the proxy keeps waiting; 0 for none",
+        default=64,
+    )
+    _add_number(parser, "--max-connections", kind=whole(1), what="peers at a time", default=1000)
+    _add_number(parser, "--connect-timeout", kind=positive_seconds, what="to reach the service", default=10.0)
+    _add_number(parser, "--timeout", kind=positive_seconds, what="for the proxy to answer", default=60.0)
+    _add_number(
+        parser, "--drain", kind=seconds, what="for open connections to end when it is stopped", default=30.0
+    )
     parser.add_argument(
         "-v",
         "--verbose",
         dest="verbosity",
         action="count",
-        help="log each connection on standard error; -vv more",
+        help="log each connection on standard error; -vv more, -vvv every message",
     )
     _add_dialect(parser)
 
 
 def _forward(parser: argparse.ArgumentParser) -> None:
-    add_upstream_flags(parser.add_argument_group("the proxy"))
+    _add_upstream_flags(parser)
     parser.add_argument(
         "local",
         metavar="[HOST:]PORT",
@@ -272,9 +236,34 @@ def _forward(parser: argparse.ArgumentParser) -> None:
         help="how datagrams travel to the proxy: over UDP, within DTLS if the proxy is reached over TLS (datagram);"
         " on a connection to it (stream); or as can be (default: as the URL says with udp=, else auto)",
     )
-    for name, dest, metavar, kind, default, what in FORWARD_NUMBERS:
-        parser.add_argument(f"--{name}", dest=dest, metavar=metavar, type=kind, default=default, help=what)
+    _add_number(
+        parser,
+        "--idle-timeout",
+        kind=seconds,
+        what="without a byte either way, then a connection is closed or a peer forgotten; 0 for never (default: 7440, with"
+        " --udp 300)",
+    )
+    _add_number(
+        parser,
+        "--max-peers",
+        kind=whole(1),
+        what="connections or UDP peers at a time (default: 1000, with --udp 150)",
+    )
+    _add_number(parser, "--timeout", kind=positive_seconds, what="to connect", default=60.0)
     _add_dialect(parser)
+
+
+def _add_number(
+    parser: argparse.ArgumentParser,
+    *names: str,
+    kind: Callable[[str], float],
+    what: str,
+    default: float | None = None,
+) -> None:
+    """Add a flag whose value is a number."""
+    metavar = "SECONDS" if kind in (seconds, positive_seconds) else "NUMBER"
+    text = what if default is None else f"{what} (default: {default:g})"
+    parser.add_argument(*names, metavar=metavar, type=kind, default=default, help=text)
 
 
 def _add_dialect(parser: argparse.ArgumentParser) -> None:
@@ -287,7 +276,10 @@ def _add_dialect(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="in TOML")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="in TOML")
+    parser.add_argument(
+        "--schema", action="store_true", help="print a JSON Schema of such files, for editors"
+    )
 
 
 def _passwd(parser: argparse.ArgumentParser) -> None:
@@ -304,7 +296,11 @@ def _cert(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--cert", metavar="FILE", help="where to write the certificate (default: HOST.pem)")
     new.add_argument("--key", metavar="FILE", help="where to write the key (default: HOST.key)")
     new.add_argument(
-        "--days", metavar="DAYS", type=days, default=3650, help="how long it is valid (default: 3650)"
+        "--days",
+        metavar="DAYS",
+        type=whole(1, 36500),
+        default=3650,
+        help="how long it is valid (default: 3650)",
     )
     show = actions.add_parser(
         "show", help="show the pin, the names and the end of a certificate", allow_abbrev=False
@@ -320,7 +316,7 @@ def _share(parser: argparse.ArgumentParser) -> None:
         "--cert", metavar="FILE", help="its certificate (default: the one that the server made for itself)"
     )
     parser.add_argument(
-        "--no-pin", action="store_true", help="have clients know it by their system's roots, not by its pin"
+        "--no-pin", action="store_true", help="let clients know it by their system's roots, not by its pin"
     )
     parser.add_argument("--user", metavar="NAME", help="whom the URL is for")
     parser.add_argument(
@@ -334,26 +330,175 @@ def _share(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _demo(parser: argparse.ArgumentParser) -> None:
-    del parser  # it has no flags
-
-
 def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
 
 
 COMMANDS: Final = {
-    "server": Command("serve", _server),
-    "client": Command("serve", _client),
-    "ping": Command("ping", _ping),
-    "trace": Command("trace", _trace),
-    "connect": Command("connect", _connect),
-    "forward": Command("forward", _forward),
-    "bind": Command("bind", _bind),
-    "check": Command("check", _check),
-    "passwd": Command("passwd", _passwd),
-    "cert": Command("certificates", _cert),
-    "share": Command("share", _share),
-    "demo": Command("demo", _demo),
-    "completion": Command("completion", _completion),
+    "server": CliCommand(
+        module="serve",
+        add_flags=_server,
+        summary="serve SOCKS 6 clients",
+        description="Serve SOCKS 6 clients, and others where a listener says so.",
+        examples="""\
+examples:
+  socks6 server                                     for this machine alone
+  socks6 server --listen socks6://:1080 --users users.txt
+  socks6 server --listen mixed://192.0.2.1:1080 --listen socks6+unix:///run/socks6.sock --config socks6.toml
+  socks6 server --listen socks6+tls://:8389 --users users.txt
+  socks6 server --listen socks6://:1080 --users users.txt --via socks6://next.example
+
+SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once. At SIGHUP it
+reads its files again: users and policy are new for new requests, and no connection is dropped.
+""",
+    ),
+    "client": CliCommand(
+        module="serve",
+        add_flags=_client,
+        summary="carry SOCKS 4, 5 and HTTP clients to a SOCKS 6 proxy",
+        description="Serve SOCKS 4, 4a, 5, 6 and HTTP clients, and carry them through a SOCKS 6 proxy.",
+        examples="""\
+examples:
+  socks6 client --via socks6://proxy.example
+  socks6 client 'socks6+tls://proxy.example?pin-sha256=PIN'
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 client --listen socks5://127.0.0.1:9050
+  socks6 client --via-file proxy.url --listen http://127.0.0.1:8080 --user bob:secret
+
+Then, for instance: curl --socks5-hostname 127.0.0.1:1080 https://example.com/
+""",
+    ),
+    "ping": CliCommand(
+        module="ping",
+        add_flags=_ping,
+        summary="see whether a proxy answers",
+        description="Ask a SOCKS 6 proxy for nothing (NOOP), again and again, and show how long that takes.",
+        examples="""\
+examples:
+  socks6 ping socks6://proxy.example -c 4
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 ping
+  socks6 ping --options socks6://proxy.example --target example.com:80
+
+Each round is a connection of its own: its time is that of connecting, authenticating and the answer. The exit
+code is 1 if no answer came back at all.
+""",
+    ),
+    "trace": CliCommand(
+        module="trace",
+        add_flags=_trace,
+        summary="show the routers between a proxy and a host",
+        description="Show the routers between a SOCKS 6 proxy and a host, by packets whose TTL lets them die on their way.",
+        examples="""\
+examples:
+  socks6 trace --via socks6://proxy.example example.com
+  socks6 trace --via socks6://proxy.example -q 1 -m 20 2001:db8::1 443
+  socks6 trace --via socks6://proxy.example --udp 192.0.2.53
+
+Times include the way to the proxy and back. * is a probe without an answer, ? a router without a name, !H !N !X say
+that there is no way on to the host, to its network, or that it is forbidden. The exit code is 1 unless the host is
+reached.
+""",
+    ),
+    "connect": CliCommand(
+        module="connect",
+        add_flags=_connect,
+        summary="join standard input and output to a host",
+        description="Connect standard input and output to a host, through a SOCKS 6 proxy.",
+        examples="""\
+examples:
+  ssh -o ProxyCommand='socks6 connect --via socks6://proxy.example %h %p' host.example
+  printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | SOCKS6_PROXY=socks6://proxy.example socks6 connect example.com 80
+""",
+    ),
+    "forward": CliCommand(
+        module="forward",
+        add_flags=_forward,
+        summary="bring a host behind a proxy near",
+        description="Listen on this machine, and carry each connection, or each peer's datagrams, to one host behind a SOCKS 6 proxy.",
+        examples="""\
+examples:
+  socks6 forward --via socks6://proxy.example 5432 db.internal:5432
+  socks6 forward --via socks6://proxy.example --udp 5353 192.0.2.53:53      then: dig @127.0.0.1 -p 5353 example.com
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 forward --udp 0.0.0.0:27015 game.example:27015
+
+With --udp every local peer gets a port of its own at the proxy. When it listens, `listening on HOST:PORT` stands on
+standard error. SIGTERM or SIGINT ends it.
+""",
+    ),
+    "bind": CliCommand(
+        module="bind",
+        add_flags=_bind,
+        summary="publish a local service at a proxy",
+        description="Let a SOCKS 6 proxy listen, and carry its peers to a service of this machine, or near it.",
+        examples="""\
+examples:
+  socks6 bind --via socks6://proxy.example localhost:8080
+  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 bind --listen-on :8080 localhost:80
+  socks6 bind --via socks6://proxy.example --listen-on 192.0.2.1:2222 192.168.1.7:22
+
+Standard output has one line, published at HOST:PORT, and another one whenever that changes. When the proxy goes away it
+publishes again as soon as it can, at the same port if the proxy lets it. A peer is reset if the service cannot be
+reached. SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once.
+""",
+    ),
+    "check": CliCommand(
+        module="check",
+        add_flags=_check,
+        summary="find what is wrong with a configuration file",
+        description="Find everything that is wrong with a configuration file: its line, its key, and why.",
+        examples="""\
+examples:
+  socks6 check socks6.toml && systemctl reload socks6
+""",
+    ),
+    "passwd": CliCommand(
+        module="passwd",
+        add_flags=_passwd,
+        summary="make a line for a users file",
+        description="Ask for a password, and write a line for a users file, or into it: NAME:HASH.",
+        examples="""\
+examples:
+  socks6 passwd alice --file users.txt              adds alice, or changes her password
+  pwgen 20 1 | tee secret | socks6 passwd alice --file users.txt
+  socks6 passwd alice                               prints the line
+""",
+    ),
+    "cert": CliCommand(
+        module="certificates",
+        add_flags=_cert,
+        summary="make a certificate, or show one",
+        description="Make a certificate that signs itself, or show what is in one.",
+        examples="""\
+examples:
+  socks6 cert new proxy.example 192.0.2.1           writes proxy.example.pem and proxy.example.key
+  socks6 cert show proxy.example.pem
+
+Clients know such a server by its pin, the SHA-256 of its public key: socks6+tls://proxy.example?pin-sha256=PIN.
+""",
+    ),
+    "share": CliCommand(
+        module="share",
+        add_flags=_share,
+        summary="print a URL and a QR code for clients of a server",
+        description="Print a URL, and a QR code of it, that hold all a client needs to use a server.",
+        examples="""\
+examples:
+  socks6 share proxy.example                        the server's own certificate's pin goes along
+  socks6 share proxy.example --user alice --password
+  socks6 share proxy.example --user alice --password --file proxy.url
+  socks6 client --via-file proxy.url
+
+With --password the output holds a password: show it only to the user.
+""",
+    ),
+    "completion": CliCommand(
+        module="completion",
+        add_flags=_completion,
+        summary="complete these commands in a shell",
+        description="Write a script that completes socks6 commands in a shell.",
+        examples="""\
+examples:
+  source <(socks6 completion bash)                  also in ~/.bashrc; or zsh in ~/.zshrc, after compinit
+  socks6 completion fish > ~/.config/fish/completions/socks6.fish
+""",
+    ),
 }

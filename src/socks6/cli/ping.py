@@ -1,15 +1,15 @@
 """socks6 ping: whether a proxy answers, and how fast."""
 
 import asyncio
+import math
 import signal
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Final
 
 from socks6.cli import FAILED, describe
-from socks6.cli.loops import run_loop
+from socks6.cli.common import named_client, named_host, run_loop
 from socks6.cli.options import show_options
-from socks6.cli.proxied import client_named, host_named
-from socks6.cli.statistics import milliseconds, summary
 from socks6.client.client import Client
 from socks6.errors import ConfigurationError, Socks6Error
 
@@ -17,10 +17,10 @@ NO_PROXY: Final = "no proxy to ping: name it by its URL, --via-file or SOCKS6_PR
 
 
 def run(arguments: Namespace) -> int:
-    """Ping until told to stop, or ask for its options; 1 if no answer came back."""
-    client = client_named(arguments, NO_PROXY, session=False)
+    """Ping until stopped, or ask for its options; 1 if no answer came back."""
+    client = named_client(arguments, NO_PROXY, session=False)
     if arguments.options:
-        target = arguments.target and (host_named("--target", arguments.target[0]), arguments.target[1])
+        target = arguments.target and (named_host("--target", arguments.target[0]), arguments.target[1])
         return run_loop(show_options(client, target))
     if arguments.target is not None:
         raise ConfigurationError("--target goes with --options")
@@ -73,3 +73,22 @@ class Pinging:
             return
         self.times.append(seconds)
         print(f"seq={self._sent} time={milliseconds(seconds)} ms", flush=True)
+
+
+def summary(times: Sequence[float], *, sent: int, elapsed: float) -> list[str]:
+    """Return the last lines of a ping; all times are seconds."""
+    loss = 100 * (sent - len(times)) / sent if sent else 0
+    lines = [f"{sent} requests, {len(times)} replies, {loss:.4g}% loss, time {elapsed * 1000:.0f} ms"]
+    if times:
+        mean = math.fsum(times) / len(times)
+        deviation = math.sqrt(max(0.0, math.fsum(time * time for time in times) / len(times) - mean * mean))
+        figures = "/".join(milliseconds(figure) for figure in (min(times), mean, max(times), deviation))
+        lines.append(f"round trip min/avg/max/mdev = {figures} ms")
+    return lines
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time with three digits that count, as ping writes it."""
+    value = seconds * 1000
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"

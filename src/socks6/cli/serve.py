@@ -1,80 +1,90 @@
-"""socks6 server and socks6 client: one engine; a client listens elsewhere by default, and needs a proxy."""
+"""socks6 server and socks6 client: one proxy; a client listens elsewhere by default, and needs a proxy."""
 
 import asyncio
+import gc
 import logging
 import os
-import resource
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socks6.cli import complain
 from socks6.cli.certificates import pin_in
-from socks6.cli.gather import gather
-from socks6.cli.logs import set_up_logging
-from socks6.cli.loops import run_loop
-from socks6.cli.notify import notify
-from socks6.cli.operator import Operator
-from socks6.client.client import Client
-from socks6.client.outbound import Socks6Outbound
-from socks6.config.choices import Choices
+from socks6.cli.common import notify, raise_descriptor_limit, run_loop, set_up_logging
+from socks6.cli.load import LoadedConfig, load
+from socks6.config.build import build_server, build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
-from socks6.config.plan import CLIENT_LISTEN, SERVER_LISTEN, Plan
+from socks6.config.reading import ConfigValues
+from socks6.config.server import CLIENT_LISTEN, ServerConfig
 from socks6.errors import ConfigurationError, Socks6Error
+from socks6.net.url import ProxyUrl
 from socks6.observability.logs import LogObserver
+from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+from socks6.setting import build, reloadable_keys, settings_of
+
+if TYPE_CHECKING:
+    from socks6.client.client import Client
+
+GARBAGE_THRESHOLD: Final = 20_000  # objects made, less those freed; connections leave no cycles behind
+RELOADABLE: Final = reloadable_keys(ServerConfig)
 
 
 def run(arguments: Namespace) -> int:
-    """Serve until told to stop."""
-    choices, plan = make_plan(arguments, os.environ)
-    plan, own, made = with_certificate(plan, os.environ)
+    """Serve until stopped by a signal."""
+    values, config = load_config(arguments, os.environ)
+    config, own, made = with_certificate(config, os.environ)
     if own:
         complain(f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin_in(own)}")
-    worker = plan.worker(_observer(choices))
-    server = plan.server(worker)
-    operator = Operator(server, worker, plan, choices, lambda: gather(arguments, os.environ))
+    logger = set_up_logging(config.verbosity)
+    worker = build_worker(config, [LogObserver(logger, log_destinations=config.log_destinations)])
+    server = build_server(config, worker)
+    operator = Operator(server, worker, values, lambda: load_values(arguments, os.environ))
     raise_descriptor_limit()
-    way = worker.outbound
-    upstream = way.client if isinstance(way, Socks6Outbound) and plan.via_fast_open else None
-    run_loop(_serve(server, operator, upstream), choices.loop or "auto")
+    outbound = worker.outbound
+    upstream: Client | None = None
+    if config.via_fast_open:
+        from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415 - which a server need not load
+
+        upstream = outbound.client if isinstance(outbound, Socks6Outbound) else None
+    run_loop(_serve(server, operator, upstream), config.loop)
     return 0
 
 
-def make_plan(arguments: Namespace, environment: Mapping[str, str]) -> tuple[Choices, Plan]:
-    """Read flags, environment and files. Raises ConfigurationError."""
-    is_client = arguments.command == "client"
-    choices, warnings = gather(arguments, environment)
-    plan = Plan.of(choices, default_listen=CLIENT_LISTEN if is_client else SERVER_LISTEN)
-    if is_client and plan.via is None:
+def load_config(arguments: Namespace, environment: Mapping[str, str]) -> tuple[ConfigValues, ServerConfig]:
+    """Read flags, environment and files; warn of what they should not be. Raises ConfigurationError."""
+    values, warnings = load_values(arguments, environment)
+    config = build(ServerConfig, values)
+    if arguments.command == "client" and config.upstream is None:
         raise ConfigurationError(
             "no proxy to go through: name it by --via, --via-file, SOCKS6_PROXY or in a configuration file"
         )
-    if faults := plan.faults():
-        raise ConfigurationError("\n".join(why for _, why in faults))
+    _refuse_faults(config)
     complain(*(f"warning: {warning}" for warning in warnings))
-    return choices, plan
+    return values, config
 
 
-def raise_descriptor_limit() -> None:
-    """Have as many descriptors as this process may: each connection takes two, and more while it is busy."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError):  # macOS names a hard limit that it does not grant
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def load_values(arguments: Namespace, environment: Mapping[str, str]) -> LoadedConfig:
+    """Return the values of all sources, and the command's own default listener. Raises ConfigurationError."""
+    values, warnings = load(arguments, environment)
+    if arguments.command == "client":
+        values = {"listen": (ProxyUrl.parse_listener(CLIENT_LISTEN),), **values}
+    return LoadedConfig(values, warnings)
 
 
-async def fetch_cookie(upstream: Client) -> None:
-    """Have the proxy's TCP Fast Open cookie, and a session with it, before the first client comes."""
+async def fetch_cookie(upstream: "Client") -> None:
+    """Fetch the proxy's TCP Fast Open cookie, and a session with it, before the first client comes."""
     try:
         await upstream.noop()
-    except Socks6Error as error:  # the first client will be told, and fetch it
+    except Socks6Error as error:  # the first client gets the same error, and fetches it
         logging.getLogger("socks6").debug("no fast open cookie proxy=%s reason=%r", upstream.url, str(error))
 
 
-async def _serve(server: Server, operator: Operator, upstream: Client | None) -> None:
+async def _serve(server: Server, operator: "Operator", upstream: "Client | None") -> None:
     loop = asyncio.get_running_loop()
     async with server, asyncio.TaskGroup() as group:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,6 +92,8 @@ async def _serve(server: Server, operator: Operator, upstream: Client | None) ->
         loop.add_signal_handler(signal.SIGHUP, operator.reload)
         for url in server.urls:
             print(f"listening on {url}", file=sys.stderr, flush=True)
+        gc.freeze()  # what was made by now stays: the collector need not look at it again and again
+        gc.set_threshold(GARBAGE_THRESHOLD)
         notify("READY=1")
         reloading = group.create_task(operator.run(), name="reloading")
         fetching = group.create_task(fetch_cookie(upstream), name="cookie") if upstream else None
@@ -91,6 +103,92 @@ async def _serve(server: Server, operator: Operator, upstream: Client | None) ->
             fetching.cancel()
 
 
-def _observer(choices: Choices) -> LogObserver:
-    logger = set_up_logging(choices.verbosity or 0)
-    return LogObserver(logger, log_destinations=bool(choices.log_destinations))
+class Operator:
+    """What the signals of an operator do. `values` are those that the server runs with, `read` reads them anew."""
+
+    def __init__(
+        self, server: Server, worker: ServerWorker, values: ConfigValues, read: Callable[[], LoadedConfig]
+    ) -> None:
+        self._server = server
+        self._worker = worker
+        self._fixed = {key: value for key, value in values.items() if key not in RELOADABLE}
+        self._read = read
+        self._stopping = False
+        self._asked = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop when what runs has ended or its time is over; at once when called again."""
+        if self._stopping:
+            self._server.abort()
+            return
+        self._stopping = True
+        notify("STOPPING=1")
+        self._server.stop()
+
+    def reload(self) -> None:
+        """Make `run` reload, once more if it is reloading already."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Reload as often as asked, until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self.reload_now()
+
+    async def reload_now(self) -> None:
+        """Use the users and the policy that the sources specify now for new requests.
+
+        If anything is wrong with them, nothing changes. All other settings stay as they are; those that have changed
+        are named, since they need a restart. The files are read in a thread: there may be many users.
+        """
+        try:
+            renewed = await asyncio.to_thread(self._renew)
+        except (ConfigurationError, OSError, RuntimeError) as error:  # the last: there is no thread left
+            complain(*(f"not reloaded: {line}" for line in str(error).splitlines()))
+        else:
+            self._worker.replace(authenticator=renewed.authenticator, policy=renewed.config.policy)
+            complain("reloaded", *(f"warning: {warning}" for warning in renewed.warnings))
+            if renewed.ignored:
+                complain(f"changed, but needs a restart: {', '.join(renewed.ignored)}")
+
+    def _renew(self) -> "_Renewed":
+        """Read everything. Raises ConfigurationError for what must not be used."""
+        values, warnings = self._read()
+        reloaded = {key: value for key, value in values.items() if key in RELOADABLE}
+        config = build(ServerConfig, {**self._fixed, **reloaded})
+        _refuse_faults(config)
+        authenticator = config.authenticator()
+        before, after = _count_users(self._worker.authenticator), _count_users(authenticator)
+        if before and not after:
+            raise ConfigurationError(
+                f"no users are left of {before}, so that either no client or every client could come in;"
+                " if that is meant, restart the server"
+            )
+        if after * 2 < before:
+            warnings = (*warnings, f"there are {after} users now; there were {before}: is the file whole?")
+        return _Renewed(config, authenticator, warnings, self._ignored(values))
+
+    def _ignored(self, values: ConfigValues) -> list[str]:
+        """Return the keys of what differs and needs a restart."""
+        keys = (declared.key for declared in settings_of(ServerConfig) if declared.key not in RELOADABLE)
+        return [key for key in keys if self._fixed.get(key) != values.get(key)]
+
+
+class _Renewed(NamedTuple):
+    """What a reload found."""
+
+    config: ServerConfig
+    authenticator: Authenticator
+    warnings: tuple[str, ...]
+    ignored: list[str]
+
+
+def _refuse_faults(config: ServerConfig) -> None:
+    """Raise ConfigurationError for all that a server refuses."""
+    if faults := [fault.what for fault in find_faults(config)]:
+        raise ConfigurationError("\n".join(faults))
+
+
+def _count_users(authenticator: Authenticator) -> int:
+    return len(authenticator) if isinstance(authenticator, UserTable) else 0

@@ -12,10 +12,10 @@ from typing import Final
 from socks6.cli.certificates import pin_in
 from socks6.config.own_certificate import own_certificate
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.pins import parse_pin
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
-from socks6.net.files import write_at_once
-from socks6.net.url import ENCRYPTED, ProxyURL
+from socks6.net.encryption.certificates import parse_pin
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
+from socks6.net.files import write_atomically
+from socks6.net.url import ProxyUrl
 
 QUIET_ZONE: Final = 2  # modules around a QR code
 TLS_SCHEME: Final = "socks6+tls://"
@@ -24,13 +24,13 @@ TLS_SCHEME: Final = "socks6+tls://"
 def run(arguments: Namespace) -> int:
     """Print the URL, and below it the QR code; or write the URL to a file."""
     text = arguments.server if "://" in arguments.server else TLS_SCHEME + arguments.server
-    given = ProxyURL.parse(text)
+    given = ProxyUrl.parse(text)
     if given.username is not None:
         raise ConfigurationError("name the user by --user; --password asks for the password")
     if arguments.password and arguments.user is None:
         raise ConfigurationError("--password goes with --user")
-    url = ProxyURL(
-        front=given.front,
+    url = ProxyUrl(
+        protocol=given.protocol,
         host=given.host,
         port=given.port,
         path=given.path,
@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> int:
 def _write(url: str, path: str) -> None:
     """Write the URL to a file of which only its owner can read a password."""
     try:
-        write_at_once(path, f"{url}\n".encode(), private=True)
+        write_atomically(path, f"{url}\n".encode(), private=True)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     print(f"{path}: written; `socks6 client --via-file {shlex.quote(path)}` uses it", flush=True)
@@ -70,9 +70,9 @@ def qr_code(text: str) -> str:
     return drawn.getvalue()
 
 
-def _known_by(given: ProxyURL, arguments: Namespace) -> TlsParameters:
+def _known_by(given: ProxyUrl, arguments: Namespace) -> TlsParameters:
     """Return how the client is to know the server: by the pin of its certificate, unless the URL says already."""
-    if given.transport not in ENCRYPTED or arguments.no_pin or given.tls != NOTHING_SAID:
+    if not given.is_encrypted or arguments.no_pin or given.tls != TLS_DEFAULTS:
         return given.tls
     certificate = Path(arguments.cert) if arguments.cert else own_certificate(os.environ)[0]
     if not arguments.cert and not certificate.exists():

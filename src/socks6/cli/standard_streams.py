@@ -1,6 +1,6 @@
 """Standard streams that a long-running command can rely on: always open, and never waited for.
 
-A terminal that is stopped, a pipe that nobody reads, and a full disk must not stop a proxy from serving. So whatever a
+A terminal that is stopped, a pipe without a reader, and a full disk must not stop a proxy from serving. So whatever a
 command writes to standard error goes through `BackgroundWriter`: a bounded queue and a thread that writes.
 """
 
@@ -40,7 +40,7 @@ def open_standard_streams() -> None:
 
 @contextlib.contextmanager
 def background_standard_error() -> Iterator[None]:
-    """Have writes to standard error return at once for the time of a block; its end waits FLUSH_SECONDS at most."""
+    """Make writes to standard error return at once within a block; its end waits FLUSH_SECONDS at most."""
     writer = BackgroundWriter(sys.stderr)
     with contextlib.redirect_stderr(writer):
         try:
@@ -125,7 +125,7 @@ class BackgroundWriter(io.TextIOBase):
                 self._queue.clear()
                 lost = self._dropped
             if lost:
-                text = f"socks6: {lost} lines of log were dropped: nobody took them in time\n{text}"
+                text = f"socks6: {lost} lines of log were dropped: they were not read in time\n{text}"
             taken = self._put(text)
             with self._changed:
                 self._dropped = self._dropped - lost if taken else self._dropped + 1

@@ -1,46 +1,79 @@
-"""socks6 trace: the routers between a proxy and a host."""
+"""socks6 trace: the routers between a proxy and a host, shown as traceroute(8) shows them.
 
+Connections, or with --udp datagrams, are sent with a TTL that each time reaches one router further; the proxy reports
+the router at which they died.
+"""
+
+import asyncio
 import time
+from abc import ABC, abstractmethod
 from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from typing_extensions import override
 
-from socks6.cli import describe
-from socks6.cli.hops import NOBODY, Outcome, Probe, Trace
-from socks6.cli.loops import run_loop
-from socks6.cli.proxied import NO_PROXY, client_named, host_named
-from socks6.cli.trace_udp import DATAGRAM_PORT, DatagramTrace
+from socks6.cli import FAILED, complain, describe
+from socks6.cli.common import NO_PROXY, named_client, named_host, run_loop
+from socks6.client.association import Association
+from socks6.client.client import Client
 from socks6.client.options import StackOptions
 from socks6.client.stream import ProxiedStream
 from socks6.errors import (
+    CommandNotSupported,
     ConnectionRefused,
     ConnectionTimedOut,
+    DatagramFailed,
     HostUnreachable,
     NetworkUnreachable,
     NotAllowed,
     OperationFailed,
     ProxyTimedOut,
-    TTLExpired,
+    Socks6Error,
+    TtlExpired,
 )
-from socks6.message.codes import Leg
-from socks6.message.options import TTL, find_all
+from socks6.message.address import is_literal
+from socks6.message.codes import Availability, DatagramErrorCode, Leg
+from socks6.message.options import Ttl, UdpError, find, find_all
 
+UNNAMED: Final = "?"  # a router whose address is not known
 CONNECTION_PORT: Final = 80
 
-# What tells the end of the way, and the mark that traceroute puts behind it.
+DATAGRAM_PORT: Final = 53  # of name servers, which answer
+# A question for the root's name servers (RFC 1035): a name server answers it, other hosts ignore it.
+QUESTION: Final = bytes.fromhex("0006 0000 0001 0000 0000 0000  00 0002 0001")
+
+MARKS: Final = {
+    DatagramErrorCode.NETWORK_UNREACHABLE: " !N",
+    DatagramErrorCode.HOST_UNREACHABLE: " !H",
+    DatagramErrorCode.TOO_BIG: " !F",
+}
+
+
+class ProbeOutcome(Enum):
+    """What became of a probe."""
+
+    PASSED_BY = "a router let it die"
+    ARRIVED = "the host answered"
+    STUCK = "there is no way on"
+    SILENT = "no answer came"
+
+
+# What shows the end of the way, and the mark that traceroute puts behind it.
 ENDS: Final = {
-    ConnectionRefused: (Outcome.ARRIVED, ""),
-    HostUnreachable: (Outcome.STUCK, " !H"),
-    NetworkUnreachable: (Outcome.STUCK, " !N"),
-    NotAllowed: (Outcome.STUCK, " !X"),
+    ConnectionRefused: (ProbeOutcome.ARRIVED, ""),
+    HostUnreachable: (ProbeOutcome.STUCK, " !H"),
+    NetworkUnreachable: (ProbeOutcome.STUCK, " !N"),
+    NotAllowed: (ProbeOutcome.STUCK, " !X"),
 }
 
 
 def run(arguments: Namespace) -> int:
     """Trace until the host is reached; 1 if it is not."""
-    client = client_named(arguments, NO_PROXY, session=False)
-    host = host_named("HOST", arguments.host)
+    client = named_client(arguments, NO_PROXY, session=False)
+    host = named_host("HOST", arguments.host)
     trace: Trace
     if arguments.udp:
         trace = DatagramTrace(
@@ -56,6 +89,63 @@ def run(arguments: Namespace) -> int:
     return run_loop(trace.run(arguments.max_hops))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A connection that was tried with a small TTL."""
+
+    outcome: ProbeOutcome
+    address: str = UNNAMED  # whose answer it was
+    seconds: float = 0.0
+    mark: str = ""
+    reason: str = ""
+    ttl: int | None = None  # of a successful connection, as the proxy reports it
+
+
+class Trace(ABC):
+    """Probes the way to a host again and again, with a TTL that each time reaches one router further."""
+
+    def __init__(self, client: Client, host: str, port: int, *, probes: int) -> None:
+        self.client: Final = client
+        self.host: Final = host
+        self.port: Final = port
+        self._probes = probes
+
+    async def run(self, hops: int) -> int:
+        """Print a line for each hop; return the exit code. Raises Socks6Error for what no router is guilty of."""
+        await self.client.noop()  # a proxy that is not there is no row of silent routers
+        for ttl in range(1, hops + 1):
+            found = await self._hop(ttl)
+            print(line(ttl, found), flush=True)
+            outcomes = {probe.outcome for probe in found}
+            if ProbeOutcome.ARRIVED in outcomes:
+                return _verdict(ttl, found)
+            if ProbeOutcome.STUCK in outcomes and ProbeOutcome.PASSED_BY not in outcomes:
+                complain(next(probe.reason for probe in found if probe.outcome is ProbeOutcome.STUCK))
+                return FAILED
+        complain(f"{self.host} is further away")
+        return FAILED
+
+    async def _hop(self, ttl: int) -> Sequence[Probe]:
+        """Send all probes at a time, so that a silent router costs one time-out."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._attempt(ttl)) for _ in range(self._probes)]
+        found = [task.result() for task in tasks]
+        for probe in found:
+            if isinstance(probe, Socks6Error):
+                raise probe
+        return [probe for probe in found if isinstance(probe, Probe)]
+
+    async def _attempt(self, ttl: int) -> Probe | Socks6Error:
+        try:
+            return await self.probe(ttl)
+        except Socks6Error as error:
+            return error
+
+    @abstractmethod
+    async def probe(self, ttl: int) -> Probe:
+        """Send a probe with a TTL. Raises Socks6Error where that says nothing about the way."""
+
+
 class ConnectionTrace(Trace):
     """Probes by connecting."""
 
@@ -66,25 +156,110 @@ class ConnectionTrace(Trace):
         started = time.monotonic()
         try:
             stream = await self.client.connect(self.host, self.port, options=options)
-        except TTLExpired as expired:
+        except TtlExpired as expired:
             elapsed = time.monotonic() - started
-            return Probe(outcome=Outcome.PASSED_BY, address=expired.reporter or NOBODY, seconds=elapsed)
+            return Probe(outcome=ProbeOutcome.PASSED_BY, address=expired.reporter or UNNAMED, seconds=elapsed)
         except (ConnectionTimedOut, ProxyTimedOut):
-            return Probe(outcome=Outcome.SILENT)
+            return Probe(outcome=ProbeOutcome.SILENT)
         except OperationFailed as failure:
             return self._end(failure, time.monotonic() - started)
         elapsed = time.monotonic() - started
         await stream.aclose()
-        return Probe(outcome=Outcome.ARRIVED, address=self.host, seconds=elapsed, ttl=_ttl_of(stream))
+        return Probe(outcome=ProbeOutcome.ARRIVED, address=self.host, seconds=elapsed, ttl=_ttl_of(stream))
 
     def _end(self, failure: OperationFailed, seconds: float) -> Probe:
         if type(failure) not in ENDS:
             raise failure
         outcome, mark = ENDS[type(failure)]
-        address = self.host if outcome is Outcome.ARRIVED else NOBODY
+        address = self.host if outcome is ProbeOutcome.ARRIVED else UNNAMED
         return Probe(outcome=outcome, address=address, seconds=seconds, mark=mark, reason=describe(failure))
 
 
+class DatagramTrace(Trace):
+    """Probes by datagrams, each from an association of its own, and waits for answers for `patience` seconds."""
+
+    def __init__(self, client: Client, host: str, port: int, *, probes: int, patience: float) -> None:
+        super().__init__(client, host, port, probes=probes)
+        self._patience = patience
+        self._place = "::" if is_literal(host) and ":" in host else "0.0.0.0"  # noqa: S104 - at the proxy
+
+    @override
+    async def probe(self, ttl: int) -> Probe:
+        """Send a datagram with a TTL. Raises Socks6Error where that says nothing about the way."""
+        options = StackOptions(ttl=ttl, leg=Leg.PROXY_REMOTE)
+        try:
+            async with self.client.associate(self._place, options=options, errors=True) as udp:
+                return await self._answer(udp)
+        except ProxyTimedOut:
+            return Probe(outcome=ProbeOutcome.SILENT)
+
+    async def _answer(self, udp: Association) -> Probe:
+        """Send the datagram, and return what comes of it."""
+        reports = find(udp.options, UdpError)
+        if reports is None or reports.availability != Availability.YES:
+            raise CommandNotSupported(
+                "the proxy reports no ICMP errors, so that no routers can be seen over UDP"
+            )
+        started = time.monotonic()
+        await udp.send(QUESTION, (self.host, self.port))
+        try:
+            async with asyncio.timeout(self._patience):
+                while True:
+                    _, source = await udp.receive()
+                    if source.port == self.port:
+                        break
+        except TimeoutError:
+            return Probe(outcome=ProbeOutcome.SILENT)
+        except DatagramFailed as failure:
+            return _failed(failure, time.monotonic() - started)
+        reported = find(udp.options, Ttl)
+        return Probe(
+            outcome=ProbeOutcome.ARRIVED,
+            address=source.host,
+            seconds=time.monotonic() - started,
+            ttl=None if reported is None else reported.ttl,
+        )
+
+
+def line(ttl: int, found: Sequence[Probe]) -> str:
+    """Return the line of one hop; an address stands before the first of its answers."""
+    words = [f"{ttl:>2} "]
+    last = ""
+    for probe in found:
+        if probe.outcome is ProbeOutcome.SILENT:
+            words.append("*")
+            continue
+        if probe.address != last:
+            words.append(f"{probe.address} ")
+            last = probe.address
+        words.append(f"{probe.seconds * 1000:.3f} ms{probe.mark} ")
+    return " ".join(words).rstrip()
+
+
+def _verdict(ttl: int, found: Sequence[Probe]) -> int:
+    """Return the exit code at the end of the way; a proxy that minds no TTL shows no way."""
+    connected = [probe for probe in found if probe.outcome is ProbeOutcome.ARRIVED and not probe.reason]
+    if all(probe.ttl == ttl for probe in connected):
+        return 0
+    actual = connected[0].ttl
+    what = "reported none" if actual is None else f"had one of {actual}"
+    complain(f"asked for a TTL of {ttl}, the proxy {what}: routers may be missing here")
+    return FAILED
+
+
 def _ttl_of(stream: ProxiedStream) -> int | None:
-    told = (option.ttl for option in find_all(stream.options, TTL) if option.leg & Leg.PROXY_REMOTE)
-    return next(told, None)
+    reported = (option.ttl for option in find_all(stream.options, Ttl) if option.leg & Leg.PROXY_REMOTE)
+    return next(reported, None)
+
+
+def _failed(failure: DatagramFailed, seconds: float) -> Probe:
+    if failure.code == DatagramErrorCode.TTL_EXPIRED:
+        return Probe(outcome=ProbeOutcome.PASSED_BY, address=failure.reporter, seconds=seconds)
+    mark = MARKS.get(DatagramErrorCode(failure.code), "") if failure.code in set(DatagramErrorCode) else " !"
+    return Probe(
+        outcome=ProbeOutcome.STUCK,
+        address=failure.reporter,
+        seconds=seconds,
+        mark=mark,
+        reason=describe(failure),
+    )

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, NamedTuple
 
-from socks6.client.inbox import Inbox, Received, Recipient
-from socks6.client.paths import Path
-from socks6.client.request import error_for
-from socks6.client.session import Hold
+from socks6.client.paths import DatagramPath
+from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram, ReceiveQueue
+from socks6.client.requester import error_for
+from socks6.client.session import SessionLease
 from socks6.errors import (
     DatagramFailed,
     DatagramTooLarge,
@@ -24,21 +25,19 @@ from socks6.message.datagrams import (
     Datagram,
     DatagramError,
     DatagramPrefix,
-    build_datagram,
-    datagram_prefix,
-    decode_destination,
     decode_message,
-    parse_header,
 )
-from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.message.options import StackOption, UDPError, find
-from socks6.net.drive import next_event
+from socks6.message.framing import Socks6Framing
+from socks6.message.options import StackOption, UdpError, find
+from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
-PLACES: Final = 1024  # destinations and sources whose bytes are remembered, each; forgotten all at once
-PART_SECONDS: Final = 1.0  # what the proxy gets to end an association that we are done with
+MAX_CACHED_HOSTS: Final = (
+    1024  # destinations and sources whose bytes are remembered, each; forgotten all at once
+)
+GRACEFUL_CLOSE_SECONDS: Final = 1.0  # what the proxy gets to end an association that we are done with
 HEADER_SIZE: Final = 16  # of a Datagram message, without the address
 MOST_DATA: Final = {  # what a datagram to such an address can hold; a name may lead to either
     AddressType.IPV4: 0xFFFF - 28,
@@ -64,7 +63,7 @@ class Association:
             data, source = await udp.receive()
 
     `bound` is the port's address, as remote hosts see it; any of them may send to it (as far as the proxy lets
-    them). `options` are the stack options that the proxy says are in force. Datagrams may get lost anywhere:
+    them). `options` are the stack options in force, as the proxy reports them. Datagrams may get lost anywhere:
     those dropped here for want of room are counted in `dropped`.
     """
 
@@ -73,50 +72,46 @@ class Association:
         stream: ByteStream,
         conversation: ClientConversation,
         *,
-        association_id: int,
+        framing: Socks6Framing,
         bound: Endpoint,
         options: tuple[StackOption, ...],
-        dialect: Dialect,
-        layout: DatagramLayout,
-        hold: Hold | None = None,
+        lease: SessionLease | None = None,
     ) -> None:
         """See `Client.associate`, which makes them."""
+        self.framing: Final = framing
         self.bound: Final = bound
         self.options: Final = options
-        told = find(options, UDPError)
-        self._reports = told is not None and told.availability == Availability.YES
-        self._id = association_id
+        reported = find(options, UdpError)
+        self._reports = reported is not None and reported.availability == Availability.YES
         self._stream = stream
-        self._hold = hold
+        self._session_hold = lease
         self._conversation = conversation
-        self._dialect = dialect
-        self._layout = layout
-        conversation.expect_layout(layout)
-        self._inbox = Inbox()
-        self._recipient: Recipient = self._inbox
+        conversation.expect_layout(framing.layout)
+        self._queue = ReceiveQueue()
+        self._receiver: DatagramReceiver = self._queue
         self._destinations: dict[tuple[str, int], _Destination] = {}
         self._sources: dict[bytes, Endpoint] = {}
-        self._path: Path | None = None
+        self._chosen_path: DatagramPath | None = None
         self._end: Socks6Error | None = None
         self._group: asyncio.TaskGroup | None = None
 
     @property
     def path(self) -> str:
         """How the datagrams travel between us and the proxy: "datagram" for over UDP, "dtls", "stream"."""
-        return self._way.name
+        return self._path.name
 
     @property
     def dropped(self) -> int:
         """How many datagrams, of either direction, were dropped here for want of room."""
-        return self._inbox.dropped + self._way.dropped
+        return self._queue.dropped + self._path.dropped
 
     def max_data(self, host: str) -> int:
         """Return how many bytes a datagram to `host` can hold at most. Raises ValueError for no host."""
-        return self._limit(normalize_host(host), self._way.largest)
+        return self._limit(normalize_host(host), self._path.largest)
 
     def unfragmented_data(self, host: str) -> int:
         """Return how many it can hold to reach the proxy in one packet, as far as the way to it is known."""
-        return self._limit(normalize_host(host), self._way.unfragmented)
+        return self._limit(normalize_host(host), self._path.unfragmented)
 
     async def send(self, data: bytes, destination: tuple[str, int]) -> None:
         """Send a datagram to a host, which the proxy looks up where it is a name.
@@ -126,7 +121,7 @@ class Association:
         """
         message = self._message(data, destination)
         try:
-            await self._way.send(message)
+            await self._path.send(message)
         except OSError:
             if self._end is None:
                 raise
@@ -134,7 +129,7 @@ class Association:
 
     def send_nowait(self, data: bytes, destination: tuple[str, int]) -> None:
         """Send as `send` does, but drop a datagram where there is no room."""
-        self._way.send_nowait(self._message(data, destination))
+        self._path.send_nowait(self._message(data, destination))
 
     async def receive(self) -> tuple[bytes, Endpoint]:
         """Return the next datagram's data, and the address and port it came from.
@@ -142,7 +137,7 @@ class Association:
         Raises DatagramFailed for an ICMP error, where these were asked for, after which all goes on; and
         ProxyUnreachable (or RemoteProtocolError) when the association is over.
         """
-        return await self._inbox.receive()
+        return await self._queue.receive()
 
     async def __aenter__(self) -> "Association":
         """Carry datagrams until the block ends."""
@@ -165,17 +160,17 @@ class Association:
         # any other exception is the caller's own: it goes its way without a group around it
         await (group.__aexit__(kind, error, trace) if cancelled else group.__aexit__(None, None, None))
 
-    # For those who make associations and carry them by themselves.
+    # For callers that run associations by themselves.
 
     async def run(self) -> None:
         """Carry until the association is over; to be called once."""
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read())
-                carrying = group.create_task(self._way.run())
+                carrying = group.create_task(self._path.run())
                 await asyncio.wait((reading, carrying), return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done():
-                    await self._part(reading)
+                    await self._close_gracefully(reading)
                 reading.cancel()
                 carrying.cancel()
         except* OSError as errors:
@@ -184,80 +179,83 @@ class Association:
             self.abort()
 
     def finish(self) -> None:
-        """Have `run` end once what was sent is on its way. Idempotent."""
-        self._way.finish()
+        """Make `run` end once what was sent is on its way. Idempotent."""
+        self._path.finish()
 
     def abort(self) -> None:
         """End at once. Idempotent."""
-        if self._path is not None:
-            self._path.close()
+        if self._chosen_path is not None:
+            self._chosen_path.close()
         self._stream.abort()
-        if self._hold is not None:
-            self._hold.let_go()
+        if self._session_hold is not None:
+            self._session_hold.release()
         self._over(ProxyUnreachable("the association was closed"))
 
-    def travel(self, path: Path) -> None:
-        """Have the datagrams take this path from now on."""
-        self._path = path
+    def set_path(self, path: DatagramPath) -> None:
+        """Send datagrams by this path from now on."""
+        self._chosen_path = path
 
-    def deliver_to(self, recipient: Recipient) -> None:
-        """Have what comes, and what is here already, go to `recipient` instead of being received."""
-        self._recipient = recipient
-        self._inbox.hand_over(recipient)
+    def lend_socket(self) -> socket.socket | None:
+        """Return the UDP socket that datagrams travel by, for another to read and to close; None if there is none."""
+        return self._path.lend_socket()
+
+    def set_receiver(self, receiver: DatagramReceiver) -> None:
+        """Give what comes, and what is here already, to `receiver` instead of the queue of `receive`."""
+        self._receiver = receiver
+        self._queue.drain_to(receiver)
 
     def opening(self) -> bytes:
-        """Return the message that has the proxy confirm the association (§ Proxying UDP servers)."""
-        nowhere = Datagram(association_id=self._id, host="0.0.0.0", port=0, data=b"")  # noqa: S104 - zeros, on the wire
-        return nowhere.encode(self._dialect, self._layout)
+        """Return the message that makes the proxy confirm the association (§ Proxying UDP servers)."""
+        framing = self.framing
+        nowhere = Datagram(association_id=framing.association_id, host="0.0.0.0", port=0, data=b"")  # noqa: S104 - zeros, on the wire
+        return nowhere.encode(framing.dialect, framing.layout)
 
     def send_message(self, message: bytes) -> None:
         """Send a whole message."""
-        self._way.send_nowait(message)
+        self._path.send_nowait(message)
 
-    def take(self, packets: Sequence[bytes]) -> None:
+    def on_packets(self, packets: Sequence[bytes]) -> None:
         """Take packets that came over UDP; those that are no messages for us are ignored."""
-        received: list[Received] = []
+        received: list[ReceivedDatagram] = []
         for packet in packets:
-            header = parse_header(packet, self._dialect, self._layout)
+            header = self.framing.parse(packet)
             if header is None:
                 self._take_rest(packet)
                 continue
-            association_id, key, start, end = header
-            if association_id != self._id:
-                continue
+            key, start, end = header
             source = self._sources.get(key) or self._source_of(key)
             if source is not None:
                 received.append((packet[start:end], source))
         if received:
-            self._recipient.datagrams_received(received)
+            self._receiver.datagrams_received(received)
 
-    def take_message(self, message: AssociationMessage) -> None:
+    def on_message(self, message: AssociationMessage) -> None:
         """Take a message that came on the stream."""
-        if message.association_id != self._id:
+        if message.association_id != self.framing.association_id:
             return
         match message:
             case Datagram():
-                self._recipient.datagrams_received([(message.data, Endpoint(message.host, message.port))])
+                self._receiver.datagrams_received([(message.data, Endpoint(message.host, message.port))])
             case DatagramError() if self._reports:
                 error = DatagramFailed(
                     host=message.host, port=message.port, code=message.code, reporter=message.reporter
                 )
-                self._recipient.error_received(error)
+                self._receiver.error_received(error)
             case _:
                 pass  # a confirmation comes before we exist; there is no other use for these
 
     # Inside.
 
     @property
-    def _way(self) -> Path:
-        assert self._path is not None  # noqa: S101 - `travel` was called by who made us
-        return self._path
+    def _path(self) -> DatagramPath:
+        assert self._chosen_path is not None  # noqa: S101 - the factory has called `set_path`
+        return self._chosen_path
 
     def _message(self, data: bytes, destination: tuple[str, int]) -> bytes:
         if self._end is not None:
             raise self._end.with_traceback(None)  # or it would grow with each call
         prefix, limit = self._destinations.get(destination) or self._destination_of(destination)
-        message = build_datagram(prefix, data) if len(data) <= limit else None
+        message = self.framing.build(prefix, data) if len(data) <= limit else None
         if message is None:
             raise DatagramTooLarge(len(data), limit)
         return message
@@ -267,19 +265,19 @@ class Association:
         host = normalize_host(name)
         if not 0 <= port <= 0xFFFF:
             raise ValueError(f"{port} is no port")
-        prefix = datagram_prefix(self._id, host, port, self._dialect, self._layout)
-        found = _Destination(prefix, self._limit(host, self._way.largest))
-        if len(self._destinations) >= PLACES:
+        prefix = self.framing.prefix(host, port)
+        found = _Destination(prefix, self._limit(host, self._path.largest))
+        if len(self._destinations) >= MAX_CACHED_HOSTS:
             self._destinations.clear()
         self._destinations[destination] = found
         return found
 
     def _source_of(self, key: bytes) -> Endpoint | None:
         try:
-            host, port, _ = decode_destination(key, self._dialect, self._layout)
+            host, port, _ = self.framing.host_of(key)
         except DecodeError:
             return None
-        if len(self._sources) >= PLACES:
+        if len(self._sources) >= MAX_CACHED_HOSTS:
             self._sources.clear()
         source = self._sources[key] = Endpoint(host, port)
         return source
@@ -290,10 +288,10 @@ class Association:
 
     def _take_rest(self, packet: bytes) -> None:
         try:
-            message, _ = decode_message(packet, self._dialect, self._layout)
+            message, _ = decode_message(packet, self.framing.dialect, self.framing.layout)
         except DecodeError:
             return
-        self.take_message(message)
+        self.on_message(message)
 
     async def _read(self) -> None:
         """Take what comes on the stream, until that ends. Raises OSError when it breaks."""
@@ -304,17 +302,17 @@ class Association:
             if not isinstance(event, AssociationMessageReceived):
                 self._over(error_for(event))
                 return
-            self.take_message(event.message)
+            self.on_message(event.message)
 
-    async def _part(self, reading: "asyncio.Task[None]") -> None:
+    async def _close_gracefully(self, reading: "asyncio.Task[None]") -> None:
         """Close so that what was sent arrives: a close with bytes still coming in would be a reset."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PART_SECONDS):
+            async with asyncio.timeout(GRACEFUL_CLOSE_SECONDS):
                 await self._stream.send_eof()
                 await asyncio.wait((reading,))
 
     def _over(self, error: Socks6Error) -> None:
-        """Take note that the association is over, the first time that somebody says why."""
+        """Note the first reason why the association is over, and pass it on."""
         if self._end is None:
             self._end = error
-            self._recipient.ended(error)
+            self._receiver.ended(error)

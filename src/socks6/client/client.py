@@ -1,44 +1,65 @@
-"""The library's front door: reach hosts through a SOCKS 6 proxy."""
+"""`Client`: the library's public entrance, which reaches hosts through a SOCKS 6 proxy."""
 
 import asyncio
 import contextlib
 import ssl as tls
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from typing_extensions import override
 
-from socks6.client.asking import Asker, Granted, MethodFactory
-from socks6.client.bind import open_listener
-from socks6.client.datagrams import DatagramClient
-from socks6.client.listener import BindListener
-from socks6.client.options import Options, flatten, with_defaults
-from socks6.client.pushed import PushDesk
-from socks6.client.server import DEFAULT_BACKLOG, BindServer, ConnectedCallback
+from socks6.client.association import Association
+from socks6.client.association_factory import AssociationFactory, UdpPathChoice
+from socks6.client.bind import (
+    DEFAULT_BACKLOG,
+    BindListener,
+    BindServer,
+    ConnectedCallback,
+    PushedStreamRouter,
+    open_listener,
+)
+from socks6.client.connector import DialFunction, ProxyConnector
+from socks6.client.datagram_transport import ProxiedDatagramTransport
+from socks6.client.options import Options, StackOptions, flatten, for_datagrams, with_defaults
+from socks6.client.requester import GrantedRequest, MethodFactory, Requester
 from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
-from socks6.client.way import Dial
+from socks6.client.transport import TransportFactory
 from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host, without_trailing_dot
-from socks6.message.codes import Command
-from socks6.message.dialect import Dialect
+from socks6.message.codes import Command, Parity
+from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.options import STANDARD, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.stream import Endpoint
-from socks6.net.url import AUTO, QUIC, ProxyURL
+from socks6.net.transports.base import Transport
+from socks6.net.transports.registry import TRANSPORTS
+from socks6.net.url import ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
-DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call: dialling the proxy, and its dialling the host
-LEAVE_SECONDS: Final = 5.0  # leaving a client takes no longer, whatever the proxy and the far hosts do
+DEFAULT_TIMEOUT: Final = (
+    60.0  # seconds for a whole call: connecting to the proxy, and its connecting to the host
+)
+EXIT_SECONDS: Final = 5.0  # leaving a client takes no longer, whatever the proxy and the remote hosts do
+PATH_CHOICES: Final[Mapping[str, UdpPathChoice]] = {  # by the proxy's URL
+    "": "auto",
+    "auto": "auto",
+    "datagram": "datagram",
+    "dtls": "datagram",  # only in URLs of proxies that are reached over TLS
+    "quic": "datagram",  # likewise over QUIC
+    "stream": "stream",
+}
 
+# Seconds; None is no limit; "client" is the client's own.
+Timeout: TypeAlias = float | Literal["client"] | None
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 
-class Client(DatagramClient):
+class Client:
     """Reaches hosts through a SOCKS 6 proxy. Names are resolved at the proxy.
 
     ::
@@ -46,126 +67,133 @@ class Client(DatagramClient):
         async with Client("socks6://user:password@proxy.example:1080") as client:
             reader, writer = await client.open_connection("example.com", 80)
 
-    `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080], socks6+tls://HOST[:8389], socks6+quic://,
-    socks6+auto:// (QUIC, or else TLS) or socks6+unix:///PATH.
-    The proxy's own name is looked up by the system now and then, not for each request.
-    `dial` reaches the proxy over anything else: it returns a new `ByteStream` for each request. `methods` make
-    further ways to authenticate (§ Authentication Method options). `timeout` is for each call, in seconds; None
-    for never.
+    **The proxy.** `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080], socks6+tls://HOST[:8389], socks6+quic://,
+    socks6+auto:// (QUIC, with TLS as the fallback) or socks6+unix:///PATH. The system resolves the proxy's name, from
+    time to time and not for each request. `dial` reaches the proxy in any other way: it returns a new `ByteStream`
+    for each request. `methods` make the client's side of further authentication methods (§ Authentication Method
+    options). `dialect` and `option_table` replace what the URL and the draft define.
 
-    Over TLS the proxy is known by the system's roots, or by what the URL says: ?pin-sha256=PIN, ?ca=FILE. Each
-    connection goes on with the keys of the one before where the proxy lets it. Over QUIC all requests with one
-    command are streams of one connection, made anew when it dies; who spends a token (`idempotent`) needs not even
-    wait for it (0-RTT). Raises ConfigurationError for
-    files that cannot be read.
+    **Time.** `timeout` is for each call, in seconds: DEFAULT_TIMEOUT unless given, and None for no limit. Each call's
+    own `timeout` replaces it, with the same meaning: None is no limit there too.
 
-    Stack options in the URL, as in socks6://HOST?tos=0x10&mptcp=1, go with every connection that does not set
-    them itself; those about the client's leg are set at our end of it too. With `fast_open`, a request without
+    **Encryption.** Over TLS and QUIC the proxy's certificate is verified by the system's roots, or as the URL says:
+    ?pin-sha256=PIN, ?ca=FILE. A connection resumes the TLS session of the one before where the proxy lets it. Over
+    QUIC all requests of one command are streams of one connection, which is replaced when it dies; requests that
+    spend a token (`idempotent`) may leave before it is established (0-RTT).
+
+    **Stack options** in the URL, as in socks6://HOST?tos=0x10&mptcp=1, are requested for every connection that does
+    not set them itself; those about the client's leg are also set at this end. With `fast_open`, a request without
     initial data travels in the SYN (TCP Fast Open): if the network doubles it, the proxy connects twice, but no
-    byte of the application comes twice (§ TCP Fast Open on the Client-Proxy Leg). Calls that are `idempotent`
+    byte of the application arrives twice (§ TCP Fast Open on the Client-Proxy Leg). Calls that are `idempotent`
     put their initial data there as well.
 
-    With `session` (the default where there are credentials) the first request opens a session, and later ones
-    carry its id instead of the password (§ Session options). Requests that come while it is being opened carry
-    the password, too, rather than wait. Tasks may share a client. A proxy that has no sessions is asked for one
-    at most once a minute; one that has lost ours is asked anew, without a word. A session ends with the client
-    (see `aclose`) or by the proxy's own time-out.
+    **Sessions.** With `session` (the default where there are credentials) the first request opens a session, and
+    later ones carry its id instead of the password (§ Session options). Requests that are made while it is being
+    opened carry the password too, and do not wait. A proxy that grants no session is asked for one at most once a
+    minute; a session that the proxy has lost is replaced. A session ends with the client (see `aclose`), or by the
+    proxy's own time-out.
 
-    Every call raises OperationFailed (a subclass for each reply code), AuthenticationFailed, ProxyUnreachable,
-    ProxyTimedOut, TlsFailed, CertificateRefused, VersionMismatch, RemoteProtocolError, TokenRejected; ValueError
-    for impossible hosts and ports. All but the last are `Socks6Error`, and OSError where asyncio's own calls would raise one.
+    Tasks of one event loop may share a client. Every call raises OperationFailed (a subclass for each reply code),
+    AuthenticationFailed, ProxyUnreachable, ProxyTimedOut, TlsFailed, CertificateRefused, VersionMismatch,
+    RemoteProtocolError, TokenRejected; ValueError for impossible hosts and ports. All of these except ValueError
+    derive from `Socks6Error`, and also from the OSError subclass that asyncio would raise. The constructor raises
+    ConfigurationError for an impossible URL and for files that cannot be read.
     """
 
     def __init__(
         self,
-        proxy: str | ProxyURL,
+        proxy: str | ProxyUrl,
         *,
-        dial: Dial | None = None,
+        dial: DialFunction | None = None,
         methods: Sequence[MethodFactory] = (),
         timeout: float | None = DEFAULT_TIMEOUT,
         dialect: Dialect | None = None,
         option_table: OptionTable = STANDARD,
         fast_open: bool = False,
         session: bool | None = None,
+        transports: Mapping[str, Transport] = TRANSPORTS,
     ) -> None:
-        url = proxy if isinstance(proxy, ProxyURL) else ProxyURL.parse(proxy)
-        dialect = url.dialect if dialect is None else dialect
-        super().__init__(url, dialect=dialect)
-        if self.url.front != "socks6":
+        url = proxy if isinstance(proxy, ProxyUrl) else ProxyUrl.parse(proxy, transports)
+        if url.protocol != "socks6":
             raise ConfigurationError(
-                f"{self.url} is not a SOCKS 6 proxy's: use socks6://, socks6+tls:// or socks6+unix://"
+                f"{url} is not a SOCKS 6 proxy's: use socks6://, socks6+tls:// or socks6+unix://"
             )
-        ways = (*_password_method(self.url), *methods)
+        dialect = url.dialect if dialect is None else dialect
+        methods = (*_password_method(url), *methods)
+        connector = ProxyConnector(url, dial=dial, fast_open=fast_open, transports=transports)
+        self.url: Final = url
         self.fast_open: Final = fast_open
         self._dialect: Final = dialect
         self._timeout: Final = timeout
-        self._asker: Final = Asker(
-            self.url,
-            dial=dial,
-            methods=ways,
+        self._transports: Final = TransportFactory()
+        self._association_factory: Final = AssociationFactory(
+            partial(self._request, timeout=None), dialect, url=url
+        )
+        self._push_router: Final = (
+            PushedStreamRouter(dialect, option_table, numbered=url.quic.stream_ids)
+            if connector.multiplexed
+            else None
+        )
+        self._requester: Final = Requester(
+            connector,
+            methods=methods,
             dialect=dialect,
             option_table=option_table,
-            fast_open=fast_open,
-            session=ClientSession(enabled=bool(ways) if session is None else session),
-        )
-
-        pushes = dial is None and self.url.transport in {QUIC, AUTO}
-        self._desk: Final = (
-            PushDesk(dialect, option_table, numbered=self.url.quic.stream_ids) if pushes else None
+            session=ClientSession(enabled=bool(methods) if session is None else session),
         )
 
     async def __aenter__(self) -> "Client":
-        """Return the client. Blocks may be nested, and tasks may have one each: the last one to end counts."""
-        self._carriers.enter()
+        """Return the client. Blocks may be nested, and tasks may have one each: the last one to end closes the client."""
+        self._transports.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End what the client itself still carries, then `aclose`; plain sockets that it made live on.
+        """End the transports that the client carries, then `aclose`; plain sockets that it made stay open.
 
-        Transports that were closed have a moment to deliver their last bytes; those left open are cut off. All
-        of it takes LEAVE_SECONDS at the most, and no time where the block, or leaving it, is cancelled.
+        Closed transports may deliver their last bytes, for LINGER_SECONDS (3 s); open ones are aborted. Leaving takes
+        EXIT_SECONDS (5 s) at most, and does not wait where the block, or leaving it, is cancelled.
         """
-        if not self._carriers.leave():
+        if not self._transports.leave():
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE_SECONDS):
+            async with asyncio.timeout(EXIT_SECONDS):
                 try:
-                    await self._carriers.end(deliver=kind is None)
-                    if not isinstance(error, asyncio.CancelledError):  # who cancels does not want to wait
-                        await self._asker.leave()
+                    await self._transports.end(deliver=kind is None)
+                    if not isinstance(error, asyncio.CancelledError):  # a cancelled block does not wait
+                        await self._requester.aclose()
                 finally:
-                    self._asker.abandon()
+                    self._requester.abandon()
 
     async def aclose(self) -> None:
-        """Have the proxy tear the session down, within seconds; raises nothing. Idempotent.
+        """Tear the session down at the proxy, within seconds (§ Session teardown). Raises nothing. Idempotent.
 
         Tearing down closes what still belongs to a session. So a session is left to the proxy's own time-out
-        while a stream of the client's is open or was closed only just; sockets that streams or transports were
-        made into count as open for good.
+        while a stream of the client's is open, or was closed less than 10 s ago; sockets that streams or transports
+        were made into count as open for good.
         """
-        await self._asker.leave()
+        await self._requester.aclose()
 
     def close_idle(self) -> None:
-        """Close what no stream of ours uses of the connections to the proxy: QUIC keeps them between requests.
+        """Close connections to the proxy that no stream uses: QUIC keeps them between requests. Idempotent.
 
-        The next request makes a new one; one that spends a token goes as early data then (0-RTT).
+        The next request makes a new one; a request that spends a token may leave as early data then (0-RTT).
         """
-        self._asker.close_idle()
+        self._requester.close_idle()
 
-    async def open_session(self, *, timeout: float | None = None) -> bool:
-        """Open a session ahead of the first request; return whether the proxy has granted one.
+    async def open_session(self, *, timeout: Timeout = "client") -> bool:
+        """Open a session ahead of the first request, with a NOOP; return whether the proxy has granted one.
 
-        Makes one NOOP, unless there is a session already. Without it, the first request opens one. A client
-        made with `session=False` has none.
+        Does nothing if there is a session. Without this call the first request opens one. A client that was made with
+        `session=False` has none. Raises what every call does.
         """
-        async with self._limit(timeout):
-            return await self._asker.open_session()
+        async with self._time_limit(timeout):
+            return await self._requester.open_session()
 
     @override
     def __repr__(self) -> str:
-        """Name the proxy, not the password."""
+        """Return the proxy's URL without the password."""
         return f"<Client {self.url}>"
 
     async def connect(
@@ -175,36 +203,37 @@ class Client(DatagramClient):
         *,
         initial_data: bytes = b"",
         options: Options = (),
-        timeout: float | None = None,
+        timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> ProxiedStream:
-        """Connect to a host (§ Handling CONNECT); return the stream, which tells bind address and options.
+        """Connect to a host (§ Handling CONNECT); return the stream, with bound address and options in force.
 
         `initial_data` travels with the request and reaches the host first. `options` are `StackOptions`, or
-        several of them, one a leg. `timeout` in seconds replaces the client's own. `idempotent` spends a token
-        of the session, if the proxy gives any: however often the network doubles the request, it is carried
-        out at most once, and with `fast_open` the initial data may travel in the SYN, too.
+        several of them, one for each leg. `idempotent` spends a token of the session, if the proxy issues any
+        (§ Spending a token): however often the network doubles the request, it is carried out at most once, and with
+        `fast_open` the initial data may travel in the SYN too. Raises what every call does.
         """
         wire = with_defaults(flatten(options), self.url.options)
         request = Request(command=Command.CONNECT, host=normalize_host(host), port=port, options=wire)
-        granted = await self._grant(request, initial_data, timeout=timeout, idempotent=idempotent)
+        granted = await self._request(request, initial_data, timeout=timeout, idempotent=idempotent)
         reply = granted.reply
         return ProxiedStream(
             granted.stream,
             Endpoint(reply.host, reply.port),
             tuple(find_all(reply.options, StackOption)),
             peer=Endpoint(request.host, port),
-            hold=granted.hold,
+            lease=granted.lease,
         )
 
-    async def noop(self, *, timeout: float | None = None) -> float:
-        """Ask the proxy for nothing; return the seconds that it took, authentication included.
+    async def noop(self, *, timeout: Timeout = "client") -> float:
+        """Make a NOOP request; return the seconds that it took, authentication included.
 
-        With `fast_open` that also fetches the proxy's cookie, so that the next request travels in the SYN.
+        With `fast_open` this also fetches the proxy's TCP Fast Open cookie, so that the next request travels in the
+        SYN. Raises what every call does.
         """
         started = time.monotonic()
         request = Request(command=Command.NOOP, host="0.0.0.0", port=0)  # noqa: S104 - zeros, on the wire
-        granted = await self._grant(request, timeout=timeout)
+        granted = await self._request(request, timeout=timeout)
         elapsed = time.monotonic() - started
         await granted.aclose()
         return elapsed
@@ -219,10 +248,10 @@ class Client(DatagramClient):
         limit: int = 65536,
         ssl: tls.SSLContext | bool | None = None,
         server_hostname: str | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to a host; return a reader and a writer, as `asyncio.open_connection` does."""
+        """Connect to a host; return a reader and a writer, as `asyncio.open_connection` does. See `create_connection`."""
         reader = asyncio.StreamReader(limit=limit)
         transport, protocol = await self.create_connection(
             lambda: asyncio.StreamReaderProtocol(reader),
@@ -247,15 +276,16 @@ class Client(DatagramClient):
         options: Options = (),
         ssl: tls.SSLContext | bool | None = None,
         server_hostname: str | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> tuple[asyncio.Transport, ProtocolT]:
         """Connect to a host; return a transport and a protocol, as `loop.create_connection` does.
 
         `ssl` encrypts end to end, through the proxy; `server_hostname` is `host` by default. `initial_data`
-        goes out in clear text, ahead of TLS.
+        goes out in clear text, ahead of TLS. The rest is as with `connect`. Raises what every call does, ssl.SSLError,
+        and outside of `async with` LocalProtocolError where the stream is no plain socket.
         """
-        async with self._limit(timeout):
+        async with self._time_limit(timeout):
             stream = await self.connect(
                 host,
                 port,
@@ -265,7 +295,7 @@ class Client(DatagramClient):
                 idempotent=idempotent,
             )
             name = (server_hostname or without_trailing_dot(host)) if ssl else None
-            return await self._carriers.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
+            return await self._transports.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
 
     async def bind(
         self,
@@ -275,9 +305,9 @@ class Client(DatagramClient):
         backlog: int = 0,
         options: Options = (),
         eager: bool = True,
-        timeout: float | None = None,
+        timeout: Timeout = "client",
     ) -> BindListener:
-        """Have the proxy listen at an address of its own (§ Handling BIND); return the listener.
+        """Open a port that listens at the proxy (§ Handling BIND); return its listener.
 
         ::
 
@@ -285,17 +315,17 @@ class Client(DatagramClient):
                 print("others connect to", listener.bound)
                 stream = await listener.accept()
 
-        Without `host` and `port` the proxy chooses them; "::" wants an IPv6 address. Without `backlog` it takes
-        one peer, and the next one when `accept` is called again. With it, so many may wait (§ Listen Backlog
-        options), for which a session is opened; if the proxy keeps none, `listener.backlog` is 0 and a warning is logged: then the port is
-        opened anew after each peer, or, unless `eager`, when the next one is wanted. `timeout` is for the proxy
-        to begin to listen.
+        Without `host` and `port` the proxy chooses them; "::" asks for an IPv6 address. Without `backlog` the port takes
+        one peer, and another one when `accept` is called again. With it, so many peers may wait (§ Listen Backlog
+        options), and a session is opened for them; if the proxy grants no backlog, `listener.backlog` is 0 and a warning
+        is logged: then the port is opened anew after each peer or, unless `eager`, when `accept` is called. `timeout` is
+        for the proxy to begin to listen. Raises what every call does.
         """
         wire = with_defaults(flatten(options), self.url.options)
         place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
-        ask = partial(self._grant, timeout=timeout)
+        ask = partial(self._request, timeout=timeout)
         return await open_listener(
-            ask, place, wire, backlog, eager=eager, desk=self._desk, dialect=self._dialect
+            ask, place, wire, backlog, eager=eager, push_router=self._push_router, dialect=self._dialect
         )
 
     async def start_server(
@@ -308,17 +338,17 @@ class Client(DatagramClient):
         options: Options = (),
         limit: int = 65536,
         ssl: tls.SSLContext | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = "client",
     ) -> BindServer:
-        """Serve those who connect to the proxy, as `asyncio.start_server` does on this machine.
+        """Serve peers that connect to a port at the proxy, as `asyncio.start_server` does on this machine.
 
-        `bound` of what is returned is where they connect to; `ssl` makes us the server of TLS with them. The
+        `bound` of the returned server is where they connect to; with `ssl`, this end is the server of TLS with them. The
         rest is as with `bind`. When the proxy ends the port, `serve_forever` raises.
         """
 
         async def serve(stream: ProxiedStream) -> None:
             reader = asyncio.StreamReader(limit=limit)
-            await self._carriers.open(
+            await self._transports.open(
                 stream,
                 lambda: asyncio.StreamReaderProtocol(reader, client_connected_cb),
                 ssl=ssl,
@@ -328,32 +358,121 @@ class Client(DatagramClient):
         listener = await self.bind(host, port, backlog=backlog, options=options, timeout=timeout)
         return BindServer(listener, serve)
 
-    @override
-    async def _ask_to_associate(self, request: Request) -> Granted:
-        return await self._grant(request)
+    @asynccontextmanager
+    async def associate(
+        self,
+        host: str = "0.0.0.0",  # noqa: S104 - at the proxy
+        port: int = 0,
+        *,
+        udp: UdpPathChoice | None = None,
+        options: Options = (),
+        errors: bool = False,
+        parity: Parity | None = None,
+        reserve: bool = False,
+        layout: DatagramLayout | None = None,
+        timeout: Timeout = "client",
+    ) -> AsyncIterator[Association]:
+        """Open a UDP port at the proxy for as long as the block lasts (§ Handling UDP ASSOCIATE).
 
-    async def _grant(
+        ::
+
+            async with client.associate() as udp:
+                await udp.send(b"hello", ("example.com", 5000))
+                data, source = await udp.receive()
+
+        `host` and `port` are the requested address and port at the proxy: zeros for any, "::" for any of IPv6. `udp` is
+        how the datagrams travel to and from the proxy: "datagram" over UDP, within DTLS or QUIC where the proxy is
+        reached over TLS or QUIC; "stream" on the connection of the request; "auto" over UDP if it gets through, else on
+        the stream. The default is the URL's ?udp=, or "auto". `errors` asks the proxy to report ICMP errors, which
+        `receive` then raises as DatagramFailed. `parity` and `reserve` ask for an even or odd port, and to keep its
+        counterpart (§ Port Parity options). `layout` replaces the dialect's layout of headers.
+
+        The proxy has confirmed the association when the block begins. Raises what every call does, and
+        LocalProtocolError where `udp` is "datagram" and no UDP is possible beside the connection.
+        """
+        wishes = StackOptions(udp_error=errors or None, parity=parity, reserve=reserve)
+        association = await self.open_association(
+            host, port, udp=udp, options=(*flatten(options), wishes), layout=layout, timeout=timeout
+        )
+        async with association:
+            yield association
+
+    async def create_datagram_endpoint(
+        self,
+        protocol_factory: Callable[[], ProtocolT],
+        remote_addr: tuple[str, int] | None = None,
+        *,
+        local_addr: tuple[str, int] = ("0.0.0.0", 0),  # noqa: S104 - at the proxy
+        udp: UdpPathChoice | None = None,
+        options: Options = (),
+        errors: bool = True,
+        layout: DatagramLayout | None = None,
+        timeout: Timeout = "client",
+    ) -> tuple[ProxiedDatagramTransport, ProtocolT]:
+        """Open a UDP port at the proxy; return a transport and a protocol, as `loop.create_datagram_endpoint` does.
+
+        `local_addr` is the requested address at the proxy. With `remote_addr` the transport sends there alone, and the
+        protocol receives only from there; if that is a name, which the proxy resolves, it receives from that port of any
+        host. ICMP errors that the proxy reports go to `error_received`, as DatagramFailed; `connection_lost` is called at
+        the association's end. What the protocol's methods raise goes to the loop's exception handler, and costs one
+        datagram; if `connection_made` raises, the transport is aborted. The rest is as with `associate`. Raises
+        LocalProtocolError outside of `async with Client(...)`.
+        """
+        self._transports.check()
+        remote = None if remote_addr is None else (normalize_host(remote_addr[0]), remote_addr[1])
+        protocol = protocol_factory()
+        wishes = StackOptions(udp_error=errors or None)
+        association = await self.open_association(
+            *local_addr, udp=udp, options=(*flatten(options), wishes), layout=layout, timeout=timeout
+        )
+        transport = ProxiedDatagramTransport(association, protocol, remote)
+        try:
+            self._transports.check()
+        except BaseException:
+            association.abort()  # the client was left meanwhile
+            raise
+        self._transports.carry(association.run(), transport)
+        transport.start()
+        return transport, protocol
+
+    async def open_association(
+        self,
+        host: str,
+        port: int,
+        *,
+        udp: UdpPathChoice | None = None,
+        options: Options = (),
+        layout: DatagramLayout | None = None,
+        timeout: Timeout = "client",
+    ) -> Association:
+        """Open an association that the caller runs, or enters as a context manager; see `associate`."""
+        wire = with_defaults(flatten(options), for_datagrams(self.url.options))
+        request = Request(command=Command.UDP_ASSOCIATE, host=normalize_host(host), port=port, options=wire)
+        async with self._time_limit(timeout):
+            return await self._association_factory.open(
+                request, udp=udp or PATH_CHOICES[self.url.udp], layout=layout
+            )
+
+    async def _request(
         self,
         request: Request,
         initial_data: bytes = b"",
         *,
-        timeout: float | None = None,
+        timeout: Timeout = "client",
         idempotent: bool = False,
         needs_session: bool = False,
-        within: Granted | None = None,
-    ) -> Granted:
-        """Make one request; return it as far as the Operation Reply."""
-        async with self._limit(timeout):
-            if within is not None:
-                return await self._asker.ask_within(within, request)
-            return await self._asker.ask(
-                request, initial_data, idempotent=idempotent, needs_session=needs_session
+        within: GrantedRequest | None = None,
+    ) -> GrantedRequest:
+        """Make one request, within the call's time limit; return it once the Operation Reply has granted it."""
+        async with self._time_limit(timeout):
+            return await self._requester.request(
+                request, initial_data, idempotent=idempotent, needs_session=needs_session, within=within
             )
 
-    @override
     @asynccontextmanager
-    async def _limit(self, timeout: float | None) -> AsyncIterator[None]:
-        seconds = self._timeout if timeout is None else timeout
+    async def _time_limit(self, timeout: Timeout) -> AsyncIterator[None]:
+        """Raise ProxyTimedOut in a block that takes longer than a call may."""
+        seconds = self._timeout if timeout == "client" else timeout
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -363,7 +482,7 @@ class Client(DatagramClient):
             raise ProxyTimedOut(f"no answer through {self.url} within {seconds} s") from error
 
 
-def _password_method(url: ProxyURL) -> tuple[MethodFactory, ...]:
+def _password_method(url: ProxyUrl) -> tuple[MethodFactory, ...]:
     if url.username is None:
         return ()
     credentials = UsernamePasswordCredentials(

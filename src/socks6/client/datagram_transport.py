@@ -7,16 +7,14 @@ from typing import Final, NamedTuple
 from typing_extensions import override
 
 from socks6.client.association import Association
-from socks6.client.inbox import Received, Recipient
+from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
 from socks6.client.transport import report
-from socks6.errors import DatagramFailed, DatagramTooLarge, Socks6Error
+from socks6.errors import DatagramTooLarge, Socks6Error
 from socks6.message.address import is_literal, normalize_host
 from socks6.net.stream import Endpoint
 
-Address = tuple[str, int]
 
-
-class ProxiedDatagramTransport(asyncio.DatagramTransport):
+class ProxiedDatagramTransport(asyncio.DatagramTransport, DatagramReceiver):
     """Gives a protocol what an association brings, and sends what it is given.
 
     `get_extra_info` knows "sockname" (the port at the proxy), "peername" (the remote address, where one was
@@ -24,7 +22,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
     """
 
     def __init__(
-        self, association: Association, protocol: asyncio.BaseProtocol, remote: Address | None
+        self, association: Association, protocol: asyncio.BaseProtocol, remote: tuple[str, int] | None
     ) -> None:
         super().__init__(
             {
@@ -37,19 +35,20 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
         self._association = association
         self._protocol = protocol
         self._remote: Final = remote
+        self._answers = None if remote is None else RemoteAddressFilter.for_remote(*remote)
         self._closing = False
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Tell the protocol of the transport, and of what has come already."""
         try:
             self._protocol.connection_made(self)
         except Exception as error:  # noqa: BLE001 - a user's code: it costs this transport alone
             self._report(error, "connection_made")
             self.abort()
-        self._association.deliver_to(_Delivery(self, self._remote and Remote.named(*self._remote)))
+        self._association.set_receiver(self)
 
     @override
-    def sendto(self, data: bytes | bytearray | memoryview, addr: Address | None = None) -> None:  # type: ignore[override]  # typeshed has it take any address
+    def sendto(self, data: bytes | bytearray | memoryview, addr: tuple[str, int] | None = None) -> None:  # type: ignore[override]  # typeshed has it take any address
         """Send a datagram, to the remote address if none is named. Drops it where there is no room.
 
         One that is too large goes to `error_received`. Raises ValueError for an impossible address.
@@ -64,7 +63,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
         try:
             self._association.send_nowait(bytes(data), destination)
         except (DatagramTooLarge, OSError) as error:
-            self.tell_error(error)
+            self.error_received(error)
 
     @override
     def is_closing(self) -> bool:
@@ -90,15 +89,20 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol
 
-    def tell(self, data: bytes, source: Endpoint) -> None:
-        """Give the protocol a datagram."""
-        if isinstance(self._protocol, asyncio.DatagramProtocol) and not self._closing:
-            try:
-                self._protocol.datagram_received(data, tuple(source))
-            except Exception as error:  # noqa: BLE001 - a user's code: it must not end whoever carries it
-                self._report(error, "datagram_received")
+    @override
+    def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
+        """Give the protocol what the remote address sent, or anything if there is none."""
+        for data, source in packets:
+            if self._answers is not None and not self._answers.matches(source):
+                continue
+            if isinstance(self._protocol, asyncio.DatagramProtocol) and not self._closing:
+                try:
+                    self._protocol.datagram_received(data, tuple(source))
+                except Exception as error:  # noqa: BLE001 - a user's code: it must not end the association
+                    self._report(error, "datagram_received")
 
-    def tell_error(self, error: OSError) -> None:
+    @override
+    def error_received(self, error: OSError) -> None:
         """Give the protocol an error that ends nothing."""
         if isinstance(self._protocol, asyncio.DatagramProtocol) and not self._closing:
             try:
@@ -106,7 +110,8 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
             except Exception as raised:  # noqa: BLE001 - as above
                 self._report(raised, "error_received")
 
-    def tell_end(self, error: Socks6Error) -> None:
+    @override
+    def ended(self, error: Socks6Error) -> None:
         """Tell the protocol that all is over; None is what it gets when it wanted that itself."""
         reason = None if self._closing else error
         self._closing = True
@@ -116,40 +121,18 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
         report(error, f"{method} of a datagram protocol failed", self, self._protocol)
 
 
-class _Delivery(Recipient):
-    """Brings a transport what its remote address sent, or anybody if it has none."""
-
-    def __init__(self, transport: ProxiedDatagramTransport, source: "Remote | None") -> None:
-        self._transport = transport
-        self._source = source
-
-    @override
-    def datagrams_received(self, packets: Sequence[Received]) -> None:
-        for data, source in packets:
-            if self._source is None or self._source.includes(source):
-                self._transport.tell(data, source)
-
-    @override
-    def error_received(self, error: DatagramFailed) -> None:
-        self._transport.tell_error(error)
-
-    @override
-    def ended(self, error: Socks6Error) -> None:
-        self._transport.tell_end(error)
-
-
-class Remote(NamedTuple):
+class RemoteAddressFilter(NamedTuple):
     """The source of a remote's answers; any host's port where it was named by a name, which only the proxy resolves."""
 
     host: str | None
     port: int
 
     @classmethod
-    def named(cls, host: str, port: int) -> "Remote":
+    def for_remote(cls, host: str, port: int) -> "RemoteAddressFilter":
         """Return what answers of this host and port come from."""
         normal = normalize_host(host)
         return cls(normal if is_literal(normal) else None, port)
 
-    def includes(self, source: Endpoint) -> bool:
+    def matches(self, source: Endpoint) -> bool:
         """Return whether a datagram from there may be an answer."""
         return source.port == self.port and self.host in (None, source.host)

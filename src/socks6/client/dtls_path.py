@@ -7,27 +7,31 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.paths import CLOSED, DatagramPath, Path, Refused, Take
+from socks6.client.paths import CLOSED, DatagramPath, PacketCallback, RefusedCallback, UdpPath
 from socks6.errors import ProxyUnreachable, TlsFailed
-from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.dtls_records import MOST_DATA
+from socks6.net.transports.dtls import MAX_RECORD_BYTES, DtlsConnector
 
 ENDED: Final = "the proxy ended the DTLS connection"
 
 
-class DtlsPath(Path):
+class DtlsPath(DatagramPath):
     """Over UDP, encrypted. `handshake` goes before all else."""
 
     name: Final = "dtls"
 
     def __init__(
-        self, sock: socket.socket, connector: DtlsConnector, *, take: Take, refused: Refused
+        self,
+        sock: socket.socket,
+        connector: DtlsConnector,
+        *,
+        on_packets: PacketCallback,
+        refused: RefusedCallback,
     ) -> None:
-        """See `DatagramPath`; `take` gets what was in the packets."""
-        self._below = DatagramPath(sock, take=self._on_packets, refused=refused)
+        """See `UdpPath`; `on_packets` gets what was in the packets."""
+        self._below = UdpPath(sock, on_packets=self._on_packets, refused=refused)
         self._connector = connector
         self._conversation = connector.call()
-        self._take = take
+        self._take = on_packets
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._settled = asyncio.Event()  # the handshake is done, or has failed
@@ -37,12 +41,12 @@ class DtlsPath(Path):
     @property
     @override
     def largest(self) -> int:
-        return min(MOST_DATA, self._below.largest - self._conversation.expansion)
+        return min(MAX_RECORD_BYTES, self._below.largest - self._conversation.expansion)
 
     @property
     @override
     def unfragmented(self) -> int:
-        return min(MOST_DATA, self._below.unfragmented - self._conversation.expansion)
+        return min(MAX_RECORD_BYTES, self._below.unfragmented - self._conversation.expansion)
 
     @property
     @override
@@ -95,7 +99,7 @@ class DtlsPath(Path):
         received: list[bytes] = []
         for packet in packets:
             received += conversation.receive(packet)
-        if conversation.talks or conversation.over or not self._settled.is_set():
+        if conversation.has_output or conversation.over or not self._settled.is_set():
             self._go_on()
         if received and self._failure is None:
             self._take(received)
@@ -115,7 +119,7 @@ class DtlsPath(Path):
         self._wind()
 
     def _flush(self) -> None:
-        if self._conversation.talks:
+        if self._conversation.has_output:
             for datagram in self._conversation.datagrams_to_send():
                 self._below.send_quietly(datagram)
 
@@ -127,7 +131,7 @@ class DtlsPath(Path):
         self._over.set()
 
     def _wind(self) -> None:
-        """Have a lost flight sent again, when it is time to."""
+        """Start the timer that sends a lost flight again."""
         self._stop_timer()
         seconds = self._conversation.next_timeout()
         if seconds is not None:

@@ -1,23 +1,13 @@
 """Stack options as Python callers write them."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from socks6.message.codes import Availability, Leg, Level, Parity
-from socks6.message.options import (
-    TFO,
-    TOS,
-    TTL,
-    HappyEyeballs,
-    Multipath,
-    NoFragmentation,
-    Option,
-    PortParity,
-    StackOption,
-    UDPError,
-)
+from socks6.message.codes import Leg, Parity
+from socks6.message.options import Option, PortParity, StackOption
+from socks6.message.options.stack import STACK_OPTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +15,10 @@ class StackOptions:
     """What the proxy is asked to do in the layers below (§ Stack options). None asks for nothing.
 
     `tos` and `ttl` are header fields (0 to 255, 1 to 255); `no_fragmentation` wants DF set; these three are
-    about `leg`: the proxy's connection to the remote unless told otherwise. The others are about that one
+    about `leg`: the proxy's connection to the remote by default. The others are about that one
     alone: `happy_eyeballs` races a name's addresses (RFC 8305); `tfo` is how many bytes of the initial data
-    may go into the SYN, 0 for any number; `multipath` wants MPTCP. For UDP associations, `udp_error` wants to
-    be told of ICMP errors, `parity` an even or odd port, where no port is asked for by its number, and
+    may go into the SYN, 0 for any number; `multipath` wants MPTCP. For UDP associations, `udp_error` wants
+    reports of ICMP errors, `parity` an even or odd port, where no port is asked for by its number, and
     `reserve` that port's counterpart kept for us. What came of it is in the `options` of the stream or
     association. Raises ValueError for numbers out of range.
     """
@@ -49,27 +39,11 @@ class StackOptions:
 
     def to_wire(self) -> tuple[StackOption, ...]:
         """Return the options as a request carries them."""
-        options: list[StackOption] = []
-        if self.tos is not None:
-            options.append(TOS(leg=self.leg, tos=self.tos))
-        if self.happy_eyeballs is not None:
-            options.append(HappyEyeballs(availability=_availability(self.happy_eyeballs)))
-        if self.ttl is not None:
-            options.append(TTL(leg=self.leg, ttl=self.ttl))
-        if self.no_fragmentation is not None:
-            availability = _availability(self.no_fragmentation)
-            options.append(NoFragmentation(leg=self.leg, availability=availability))
-        if self.tfo is not None:
-            options.append(TFO(payload_size=self.tfo))
-        if self.multipath is not None:
-            options.append(Multipath(availability=_availability(self.multipath)))
-        return (*options, *self._about_datagrams())
-
-    def _about_datagrams(self) -> Iterator[StackOption]:
-        if self.udp_error is not None:
-            yield UDPError(availability=_availability(self.udp_error))
+        asked = [(option, getattr(self, option.name.replace("-", "_"), None)) for option in STACK_OPTIONS]
+        wire = [option.of(value, self.leg) for option, value in asked if value is not None]
         if self.parity is not None or self.reserve:
-            yield PortParity(parity=self.parity or Parity.ANY, reserve=int(self.reserve))
+            wire.append(PortParity(parity=self.parity or Parity.ANY, reserve=int(self.reserve)))
+        return tuple(wire)
 
 
 Options: TypeAlias = StackOptions | Sequence[Option | StackOptions]
@@ -86,7 +60,7 @@ def flatten(options: Options) -> tuple[Option, ...]:
 
 
 def with_defaults(options: tuple[Option, ...], defaults: tuple[StackOption, ...]) -> tuple[Option, ...]:
-    """Return options, and those defaults that none of them speaks for, leg by leg."""
+    """Return options, and those defaults that none of them overrides, leg by leg."""
     taken = {claim for option in options for claim in option.claims()}
     added: list[Option] = []
     for default in defaults:
@@ -100,10 +74,4 @@ def with_defaults(options: tuple[Option, ...], defaults: tuple[StackOption, ...]
 
 def for_datagrams(options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
     """Return those of a URL's options that are about datagrams too."""
-    return tuple(
-        option for option in options if option.level != Level.TCP and not isinstance(option, HappyEyeballs)
-    )
-
-
-def _availability(wanted: bool) -> Availability:
-    return Availability.YES if wanted else Availability.NO
+    return tuple(option for option in options if option.datagrams)

@@ -1,4 +1,4 @@
-"""The way out through an upstream SOCKS 6 proxy."""
+"""The outbound through an upstream SOCKS 6 proxy: converters and chains."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,33 +7,36 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.client.channel import UpstreamChannel
+from socks6.client.bind import BindListener
 from socks6.client.client import Client
-from socks6.client.listener import BindListener
-from socks6.errors import GeneralFailure, OperationFailed, Socks6Error
+from socks6.client.upstream_channel import UpstreamChannel
+from socks6.errors import GeneralFailure, OperationFailed, ProxyUnreachable, Socks6Error
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.net.stream import (
-    Accepted,
+    AcceptedPeer,
     Binding,
-    Connection,
+    ConnectResult,
     DatagramChannel,
     DatagramJudge,
     Endpoint,
     Judge,
     Outbound,
 )
+from socks6.telemetry import Observer, UpstreamDown, UpstreamUp
 
 
 class Socks6Outbound(Outbound):
-    """Carries calls to an upstream proxy, which resolves the names and answers for the addresses.
+    """Connects, binds and associates at an upstream proxy, which resolves names and judges addresses.
 
-    With the client's `fast_open` a call with first data spends a token, so that these may travel in the SYN.
+    With the client's `fast_open`, a CONNECT with first data spends a token, so that the data may travel in the SYN.
     """
 
     def __init__(self, client: Client) -> None:
         self.client: Final = client
+        self._observer: Observer | None = None
+        self._is_up: bool | None = None  # None: not known yet
 
     @property
     @override
@@ -50,10 +53,10 @@ class Socks6Outbound(Outbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
-        """See `Outbound.connect`: the upstream's reply code is ours; a fault of the upstream itself is 01."""
+    ) -> ConnectResult:
+        """See `Outbound.connect`. Raises the upstream's reply code; 01 if the upstream itself fails."""
         initial_data = first_data[:MAX_INITIAL_DATA]
-        with _upstream_failures():
+        with self._reported():
             stream = await self.client.connect(
                 host,
                 port,
@@ -61,7 +64,7 @@ class Socks6Outbound(Outbound):
                 options=options,
                 idempotent=self.client.fast_open and bool(initial_data),
             )
-        return Connection(
+        return ConnectResult(
             stream=stream,
             bound=stream.bound,
             options=_about_the_remote(stream.options),
@@ -81,8 +84,8 @@ class Socks6Outbound(Outbound):
         holder: Hashable = None,
         instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
-        """See `Outbound.bind`: the upstream judges what is bound; who may connect, we judge as well."""
-        with _upstream_failures():
+        """See `Outbound.bind`. The upstream judges the bound address; `judge_peer` judges peers here too."""
+        with self._reported():
             listener = await self.client.bind(host, port, backlog=backlog, options=options, eager=False)
         return UpstreamBinding(listener, judge_peer)
 
@@ -97,15 +100,43 @@ class Socks6Outbound(Outbound):
         owner: Hashable = None,
         holder: Hashable = None,
     ) -> DatagramChannel:
-        """See `Outbound.associate`: names are looked up at the upstream, whose port it is."""
-        with _upstream_failures():
+        """See `Outbound.associate`. The port is the upstream's, which resolves the names of datagrams."""
+        with self._reported():
             association = await self.client.open_association(host, port, options=options)
-        return UpstreamChannel(association, judge, _about_the_remote(association.options))
+        return UpstreamChannel(
+            association,
+            may_send=judge.judge_name,
+            may_answer=judge.judge_source,
+            options=_about_the_remote(association.options),
+        )
+
+    @override
+    def report_to(self, observer: Observer) -> None:
+        self._observer = observer
 
     @override
     async def aclose(self) -> None:
-        """Leave the upstream's session."""
+        """Tear down the session with the upstream."""
         await self.client.aclose()
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turn failures into the reply codes that clients get, and report whether the upstream can be reached."""
+        try:
+            with _upstream_failures():
+                yield
+        except OperationFailed as failure:
+            cause = failure.__cause__
+            self._report(str(cause) if isinstance(cause, ProxyUnreachable) else "")
+            raise
+        self._report("")
+
+    def _report(self, reason: str) -> None:
+        is_up = not reason
+        if is_up is not self._is_up and self._observer is not None:
+            url = str(self.client.url)
+            self._observer.observe(UpstreamUp(url=url) if is_up else UpstreamDown(url=url, reason=reason))
+        self._is_up = is_up
 
 
 class UpstreamBinding(Binding):
@@ -133,8 +164,8 @@ class UpstreamBinding(Binding):
         return self._listener.backlog
 
     @override
-    async def accept(self) -> Accepted:
-        """See `Binding.accept`: who may not connect is sent away, and the next one waited for."""
+    async def accept(self) -> AcceptedPeer:
+        """See `Binding.accept`. Peers that may not connect are reset."""
         if self._over:
             raise GeneralFailure("the one peer of a BIND without backlog has come")
         while True:
@@ -144,7 +175,7 @@ class UpstreamBinding(Binding):
                 break
             stream.abort()
         self._over = not self._listener.backlog
-        return Accepted(stream=stream, peer=stream.peer, options=_about_the_remote(stream.options))
+        return AcceptedPeer(stream=stream, peer=stream.peer, options=_about_the_remote(stream.options))
 
     @override
     async def aclose(self) -> None:
@@ -154,7 +185,7 @@ class UpstreamBinding(Binding):
 
 @contextmanager
 def _upstream_failures() -> Iterator[None]:
-    """Have the upstream's reply code be ours; a fault of the upstream itself is 01."""
+    """Raise the upstream's reply code as it is, and 01 for a failure of the upstream itself."""
     try:
         yield
     except OperationFailed:
@@ -166,7 +197,7 @@ def _upstream_failures() -> Iterator[None]:
 
 
 def _about_the_remote(options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
-    """Return what the upstream told of its far leg; its near one is nobody's but ours."""
+    """Return the options of the upstream's remote leg; its client leg is this proxy's own affair."""
     far = (option for option in options if option.leg & Leg.PROXY_REMOTE)
     return tuple(
         option if option.leg == Leg.PROXY_REMOTE else replace(option, leg=Leg.PROXY_REMOTE) for option in far

@@ -1,4 +1,4 @@
-"""How an association's messages travel to the proxy and back: as UDP datagrams, or on the stream itself."""
+"""The paths of an association's messages to the proxy and back: UDP datagrams, or the stream itself."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,14 @@ from typing import Final, Protocol, TypeAlias
 from typing_extensions import override
 
 from socks6.message.datagrams import MAX_MESSAGE_LENGTH
+from socks6.net.datagrams.shared import udp_socket
 from socks6.net.stream import ByteStream
 
-BATCH: Final = 64  # datagrams taken at a time, before others get their turn
-RECEIVE_SIZE: Final = 65536
-SOCKET_BUFFER: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
+MAX_READS: Final = 64  # datagrams taken at a time, before others get their turn
+MAX_DATAGRAM_BYTES: Final = 65536
+SOCKET_BUFFER_BYTES: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
 QUEUE_BYTES: Final = 1 << 20  # of messages that wait for the stream; beyond, the oldest are dropped
-PIECE: Final = 1 << 16  # bytes written to the stream at a time
+WRITE_BYTES: Final = 1 << 16  # bytes written to the stream at a time
 LINGER_SECONDS: Final = 5.0  # what waits for the stream gets when an association is closed
 CLOSED: Final = "the association was closed"
 
@@ -28,12 +29,12 @@ _MTU: Final = {  # how Linux calls the path's MTU, as far as it is known (ip(7),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 24),
 }
 
-Take: TypeAlias = Callable[[Sequence[bytes]], None]
-Refused: TypeAlias = Callable[[], None]
+PacketCallback: TypeAlias = Callable[[Sequence[bytes]], None]
+RefusedCallback: TypeAlias = Callable[[], None]
 
 
-class Path(Protocol):
-    """The way of an association's messages."""
+class DatagramPath(Protocol):
+    """How an association's messages travel."""
 
     @property
     def name(self) -> str:
@@ -57,33 +58,39 @@ class Path(Protocol):
     async def send(self, message: bytes) -> None:
         """Send, once there is room; any number of tasks may. Raises OSError for what cannot be sent.
 
-        Also those who wait when the path is closed get an OSError.
+        Raises OSError also in tasks that wait when the path is closed.
         """
 
     def finish(self) -> None:
-        """Have `run` end when what was sent is on its way. Idempotent."""
+        """Make `run` end when what was sent is on its way. Idempotent."""
 
     async def run(self) -> None:
-        """Carry until finished. Raises OSError when the way breaks."""
+        """Carry messages until finished. Raises OSError when the path breaks."""
 
     def close(self) -> None:
         """Free what it holds. Idempotent."""
 
+    def lend_socket(self) -> socket.socket | None:
+        """Return a UDP socket that has whole messages, which the caller reads and closes from now on; None for others."""
+        return None
 
-class DatagramPath(Path):
+
+class UdpPath(DatagramPath):
     """Over UDP. The kernel hands over nothing but what the proxy's own address and port sent."""
 
     name: Final = "datagram"
 
-    def __init__(self, sock: socket.socket, *, take: Take, refused: Refused) -> None:
-        """`sock` is connected, and ours now; `take` gets the packets, `refused` is told that nobody is there."""
+    def __init__(self, sock: socket.socket, *, on_packets: PacketCallback, refused: RefusedCallback) -> None:
+        """Own `sock`, which is connected; `on_packets` gets the packets, `refused` is called if the port is closed."""
         self._socket = sock
-        self._take = take
+        self._on_packets = on_packets
         self._refused = refused
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
         self._dropped = 0
-        self._senders: deque[asyncio.Future[None]] = deque()  # who wait for room, in order
+        self._lent = False
+        self._closed = False
+        self._senders: deque[asyncio.Future[None]] = deque()  # that wait for room, in order
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     @property
@@ -111,7 +118,7 @@ class DatagramPath(Path):
             self._dropped += 1
 
     def send_quietly(self, message: bytes) -> None:
-        """Send what is sent again if it gets lost, whatever the network has against it."""
+        """Send a message that is repeated when it gets lost, ignoring errors."""
         with contextlib.suppress(OSError):
             self.send_nowait(message)
 
@@ -130,10 +137,19 @@ class DatagramPath(Path):
 
     @override
     def close(self) -> None:
-        if self._socket.fileno() >= 0:
+        if self._closed:
+            return
+        self._closed = True
+        self._wake_senders()  # to find that it is closed
+        if not self._lent:
             self._loop.remove_reader(self._socket.fileno())
-            self._wake_senders()  # to find that it is closed
             self._socket.close()
+
+    @override
+    def lend_socket(self) -> socket.socket | None:
+        self._lent = True
+        self._loop.remove_reader(self._socket.fileno())
+        return self._socket
 
     async def _room(self) -> None:
         """Wait until another attempt to send is worth while."""
@@ -150,7 +166,7 @@ class DatagramPath(Path):
                     self._loop.remove_writer(self._socket.fileno())
 
     def _wake_senders(self) -> None:
-        """Have all who wait try again; who finds no room waits anew."""
+        """Let all senders try again; those that find no room wait again."""
         if self._senders:
             self._loop.remove_writer(self._socket.fileno())
         while self._senders:
@@ -160,13 +176,13 @@ class DatagramPath(Path):
 
     def _sent(self, message: bytes) -> bool:
         """Return whether the kernel has taken the message. Raises OSError."""
-        if self._socket.fileno() < 0:
+        if self._closed:
             raise OSError(errno.EBADF, CLOSED)
         try:
             self._socket.send(message)
         except (BlockingIOError, InterruptedError):
             return False
-        except ConnectionRefusedError:  # told of an earlier one: this one did not leave
+        except ConnectionRefusedError:  # about an earlier one: this one did not leave
             self._refused()
             with contextlib.suppress(ConnectionRefusedError):
                 return self._sent_again(message)
@@ -183,8 +199,8 @@ class DatagramPath(Path):
         packets: list[bytes] = []
         refused = False
         try:
-            while len(packets) < BATCH:
-                packets.append(self._socket.recv(RECEIVE_SIZE))
+            while len(packets) < MAX_READS:
+                packets.append(self._socket.recv(MAX_DATAGRAM_BYTES))
         except (BlockingIOError, InterruptedError):
             if not packets:
                 self._watch_again()
@@ -192,18 +208,20 @@ class DatagramPath(Path):
             self._watch_again()
             refused = error.errno == errno.ECONNREFUSED
         if packets:
-            self._take(packets)
+            self._on_packets(packets)
         if refused:
             self._refused()
 
     def _watch_again(self) -> None:
-        """Have the loop watch on: uvloop forgets a socket once it has told of an error on it."""
+        """Watch the socket again: uvloop forgets it after reporting an error."""
+        if self._lent or self._closed:
+            return
         self._loop.remove_reader(self._socket.fileno())
         self._loop.add_reader(self._socket.fileno(), self._on_readable)
 
 
-class StreamPath(Path):
-    """On the connection to the proxy itself; whoever owns the association reads it."""
+class StreamPath(DatagramPath):
+    """On the connection to the proxy itself, which the association reads."""
 
     name: Final = "stream"
     largest: Final = MAX_MESSAGE_LENGTH
@@ -272,17 +290,12 @@ class StreamPath(Path):
         while self._waiting:
             taken: list[bytes] = []
             size = 0
-            while self._waiting and size < PIECE:
+            while self._waiting and size < WRITE_BYTES:
                 taken.append(self._waiting.popleft())
                 size += len(taken[-1])
             self._size -= size
             self._room.set()
             await self._stream.send(b"".join(taken))
-
-
-def datagram_socket(stream: ByteStream) -> socket.socket | None:
-    """Return what `socket_beside` does for a stream in clear text; None for others, as datagrams would not be."""
-    return socket_beside(stream.raw_socket)
 
 
 def socket_beside(raw: socket.socket | None) -> socket.socket | None:
@@ -292,15 +305,7 @@ def socket_beside(raw: socket.socket | None) -> socket.socket | None:
     """
     if raw is None or raw.family not in _LARGEST:
         return None
-    local, remote = raw.getsockname(), raw.getpeername()
-    sock = socket.socket(raw.family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-        sock.bind((local[0], 0, *local[2:]))
-        sock.connect(remote)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    host, _, *scope = raw.getsockname()
+    return udp_socket(
+        (host, 0, *scope), remote=raw.getpeername(), buffer_bytes=SOCKET_BUFFER_BYTES, only_ipv6=False
+    )

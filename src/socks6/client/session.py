@@ -1,5 +1,7 @@
-"""What a client knows of its session with the proxy, and of the tokens in it; no input, no output."""
+"""A client's session with its proxy, and the tokens in it (§ Session options, § Idempotence options); no input or output."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -9,8 +11,8 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
-    SessionOK,
+    SessionId,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
     find,
@@ -19,14 +21,14 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.protocol.tokens import TokenWallet
 
 WINDOW_SIZE: Final = 512  # tokens asked for: so many requests may be under way
-REFUSAL_SECONDS: Final = 60.0  # after which a proxy that gave no session, or no window, is asked again
-REFRESH_SECONDS: Final = 1.0  # after which a proxy that had no new tokens is asked again
-MAX_LOSSES: Final = 2  # of sessions, in a row, that were good for nothing: then there is none for a while
+REFUSAL_SECONDS: Final = 60.0  # before a proxy that granted no session, or no window, is asked again
+REFRESH_SECONDS: Final = 1.0  # before a proxy that had no new tokens is asked again
+MAX_LOSSES: Final = 2  # of unused sessions, in a row: then none is asked for during REFUSAL_SECONDS
 MAX_REJECTIONS: Final = 1  # of tokens in a row, then the session is replaced
-DELIVERY_SECONDS: Final = 10.0  # what the last bytes of a closed stream get to reach the far host
+DELIVERY_SECONDS: Final = 10.0  # for the last bytes of a closed stream to reach the remote host
 
 
-class Refusal(Enum):
+class RefusalReason(Enum):
     """Why the proxy did not carry a request out."""
 
     SESSION = "it knows no such session"
@@ -34,67 +36,57 @@ class Refusal(Enum):
     CREDENTIALS = "it refused the credentials"
 
 
+@dataclass(slots=True, eq=False)
 class OpenSession:
     """A session that the proxy has granted."""
 
-    __slots__ = (
-        "held", "option", "proven", "rejections", "spending", "tokens_after", "unsettled_until", "wallet",
-        "windowed",
-    )  # fmt: skip
-
-    def __init__(self, option: SessionID) -> None:
-        self.option = option
-        self.wallet = TokenWallet()
-        self.windowed = False  # the proxy has issued a window
-        self.tokens_after = 0.0  # before this it is not asked for one, or for news of it
-        self.proven = False  # a request within it went well
-        self.rejections = 0  # of tokens, in a row
-        self.spending = 0  # requests under way that carry a token
-        self.held = 0  # requests under way, and streams that are open
-        self.unsettled_until = 0.0  # the last bytes of closed streams may be on their way
+    option: SessionId
+    wallet: TokenWallet = field(default_factory=TokenWallet)
+    windowed: bool = False  # the proxy has issued a window of tokens
+    tokens_after: float = 0.0  # the time before which no tokens are requested
+    confirmed: bool = False  # a request within it succeeded
+    rejections: int = 0  # of tokens, in a row
+    spending: int = 0  # requests under way that carry a token
+    leases: int = 0  # requests under way, and open streams
+    unsettled_until: float = 0.0  # the last bytes of closed streams may be on their way
 
 
-class Hold:
+class SessionLease:
     """Keeps a session from being torn down, which would cut off what belongs to it."""
 
     __slots__ = ("_session",)
 
     def __init__(self, session: OpenSession) -> None:
-        session.held += 1
+        session.leases += 1
         self._session: OpenSession | None = session
 
     @property
     def session(self) -> OpenSession | None:
-        """The session, as long as it is held."""
+        """The session; None after `release`."""
         return self._session
 
-    def let_go(self, *, unsettled_until: float = 0.0) -> None:
-        """Hold no more; bytes may still be under way until then. Idempotent."""
+    def release(self, *, unsettled_until: float = 0.0) -> None:
+        """Let the session be torn down after `unsettled_until`: until then bytes may be on their way. Idempotent."""
         session, self._session = self._session, None
         if session is not None:
-            session.held -= 1
+            session.leases -= 1
             session.unsettled_until = max(session.unsettled_until, unsettled_until)
 
 
-class Part:
+@dataclass(slots=True, eq=False)
+class RequestSessionState:
     """How one request takes part: within a session, opening one, or neither (then with credentials alone)."""
 
-    __slots__ = ("hold", "opens", "options", "session", "token", "window")
+    options: tuple[Option, ...] = ()
+    session: OpenSession | None = None
+    token: int | None = None
+    opens: bool = False
+    lease: SessionLease | None = None
+    window: IdempotenceWindow | None = None  # of a session whose id is yet to come
 
-    def __init__(
-        self,
-        options: tuple[Option, ...] = (),
-        *,
-        session: OpenSession | None = None,
-        token: int | None = None,
-        opens: bool = False,
-    ) -> None:
-        self.options = options
-        self.session = session
-        self.token = token
-        self.opens = opens
-        self.hold = Hold(session) if session else None
-        self.window: IdempotenceWindow | None = None  # of a session whose id is yet to come
+    def __post_init__(self) -> None:
+        if self.session is not None:
+            self.lease = SessionLease(self.session)
 
     @property
     def authenticates(self) -> bool:
@@ -103,93 +95,105 @@ class Part:
 
 
 class ClientSession:
-    """Says how each request takes part in the client's session, and learns from the answers.
+    """Decides how each request takes part in the client's session, and learns from the replies.
 
-    There is one session at a time, opened by one request; requests that come while that is under way neither
-    wait nor open another. A proxy that gives none is not asked again for a while. Times are the loop's.
+    There is one session at a time, opened by one request; requests that are made meanwhile neither wait nor open
+    another. A proxy that grants none is not asked again for REFUSAL_SECONDS. Times are the event loop's.
     """
 
     def __init__(self, *, enabled: bool) -> None:
         self.enabled: Final = enabled
         self._live: OpenSession | None = None
         self._opening = False
+        self._opening_waiters: list[Callable[[], None]] = []
         self._fetching = False
         self._refused_until = 0.0
         self._losses = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a session, as far as we know."""
+        """Whether there is a session, as far as the client knows."""
         return self._live is not None
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a request that is to open one is under way."""
+        return self._opening
+
+    def call_when_opened(self, callback: Callable[[], None]) -> None:
+        """Call back once, when the request that is to open a session has done so, or has failed."""
+        self._opening_waiters.append(callback)
 
     def begin(
         self, now: float, *, spend: bool = False, anew: bool = False, ask: bool = False, need: bool = False
-    ) -> Part:
-        """Return the part that the next request takes; `end` it whatever becomes of the request.
+    ) -> RequestSessionState:
+        """Return the state of the next request; `end` it whatever becomes of the request.
 
-        With `spend` it carries a token, if there is one. `anew` leaves the session that there is alone; `ask`
-        asks for one whatever the proxy said of late; `need` has one even where there should be none, and beside
-        one that is being opened.
+        `spend` adds a token, if there is one. `anew` does not use the session that there is; `ask` asks for a session
+        though the proxy has refused one of late; `need` asks for one though the client has sessions disabled, or
+        another request is opening one.
         """
         live = self._live
         if live is not None:
-            return Part() if anew and not need else self._within(live, now, spend)
+            return RequestSessionState() if anew and not need else self._within(live, now, spend)
         # § Session initiation: never from within a session
         wanted = self.enabled and not self._opening and (ask or now >= self._refused_until)
         if wanted or need:
             self._opening = True
-            return Part((SessionRequest(), IdempotenceRequest(size=WINDOW_SIZE)), opens=True)
-        return Part()
+            return RequestSessionState((SessionRequest(), IdempotenceRequest(size=WINDOW_SIZE)), opens=True)
+        return RequestSessionState()
 
-    def join(self, hold: Hold | None, now: float) -> Part:
-        """Return the part of a request that belongs to what holds a session, be it the one there is now or not."""
-        session = hold.session if hold is not None else None
-        return self._within(session, now, spend=False) if session is not None else Part()
+    def join(self, lease: SessionLease | None, now: float) -> RequestSessionState:
+        """Return the state of a request within the session of a lease, which may be an earlier one."""
+        session = lease.session if lease is not None else None
+        return self._within(session, now, spend=False) if session is not None else RequestSessionState()
 
-    def authenticated(self, part: Part, reply: AuthenticationReply, now: float) -> None:
-        """Learn from a reply of success."""
-        part.window = find(reply.options, IdempotenceWindow)
-        if part.opens:
-            self._take_id(part, reply, now)
-        elif part.session is not None and find(reply.options, SessionOK) is None:
-            self._forget(part.session, now)  # the proxy takes no notice of sessions
-        elif part.session is not None:
-            part.session.proven = True
+    def authenticated(self, state: RequestSessionState, reply: AuthenticationReply, now: float) -> None:
+        """Learn from a successful Authentication Reply."""
+        state.window = find(reply.options, IdempotenceWindow)
+        if state.opens:
+            self._take_id(state, reply, now)
+        elif state.session is not None and find(reply.options, SessionOk) is None:
+            self._forget(state.session, now)  # the proxy ignores sessions
+        elif state.session is not None:
+            state.session.confirmed = True
             self._losses = 0
-            part.session.rejections *= part.token is None
-            self._take_window(part, part.session, now)
+            state.session.rejections *= state.token is None
+            self._take_window(state, state.session, now)
 
-    def operated(self, part: Part, reply: OperationReply, now: float) -> None:
-        """Learn from a successful Operation Reply, the other place where an id may stand."""
-        if part.opens and part.session is None:
-            self._take_id(part, reply, now)
-            if part.session is None:
+    def operated(self, state: RequestSessionState, reply: OperationReply, now: float) -> None:
+        """Learn from a successful Operation Reply, which may carry the id of a new session too."""
+        if state.opens and state.session is None:
+            self._take_id(state, reply, now)
+            if state.session is None:
                 self._refused_until = now + REFUSAL_SECONDS
 
-    def refused(self, part: Part, reply: AuthenticationReply, now: float) -> Refusal:
-        """Learn from a reply of failure: the request that it answers was not carried out."""
-        if part.opens or part.session is None:
-            return Refusal.CREDENTIALS
-        if part.token is not None and find(reply.options, IdempotenceRejected) is not None:
-            part.window = find(reply.options, IdempotenceWindow)
-            self._take_window(part, part.session, now)
-            part.session.rejections += 1
-            if part.session.rejections > MAX_REJECTIONS:  # we count differently: that would never end
-                self._forget(part.session, now)
-            return Refusal.TOKEN
+    def refused(self, state: RequestSessionState, reply: AuthenticationReply, now: float) -> RefusalReason:
+        """Learn from a failed Authentication Reply; return why the request was not carried out."""
+        if state.opens or state.session is None:
+            return RefusalReason.CREDENTIALS
+        if state.token is not None and find(reply.options, IdempotenceRejected) is not None:
+            state.window = find(reply.options, IdempotenceWindow)
+            self._take_window(state, state.session, now)
+            state.session.rejections += 1
+            if (
+                state.session.rejections > MAX_REJECTIONS
+            ):  # the two sides count differently: it would never end
+                self._forget(state.session, now)
+            return RefusalReason.TOKEN
         # also without Session Invalid: credentials that the session stands for were accepted once
-        self._forget(part.session, now)
-        return Refusal.SESSION
+        self._forget(state.session, now)
+        return RefusalReason.SESSION
 
-    def end(self, part: Part) -> None:
-        """Have a request count no more as under way."""
-        if part.opens and part.session is None:
-            self._opening = False
-        elif part.token is not None and part.session is not None:
-            part.session.spending -= 1
+    def end(self, state: RequestSessionState) -> None:
+        """End a request's part in the session; its lease, if any, is the caller's to release."""
+        if state.opens and state.session is None:
+            self._end_opening()
+        elif state.token is not None and state.session is not None:
+            state.session.spending -= 1
 
     def begin_fetching(self, now: float) -> bool:
-        """Return whether a NOOP should fetch tokens before a request that needs one; one does at a time."""
+        """Return whether a NOOP should fetch tokens for a request that needs one; if so, `end_fetching` must follow."""
         live = self._live
         if self._fetching or self._opening or not self.enabled:
             return False
@@ -200,7 +204,7 @@ class ClientSession:
         return self._fetching
 
     def end_fetching(self, now: float) -> None:
-        """Note that the NOOP is over, and what came of it."""
+        """Learn that the NOOP is over, and whether there are tokens now."""
         self._fetching = False
         live = self._live
         if live is None or live.wallet.available:
@@ -210,42 +214,52 @@ class ClientSession:
             self._live = None
 
     def leave(self, now: float) -> tuple[Option, ...]:
-        """Return what tears the session down, which is ours no more; nothing where that would cut streams off."""
+        """Forget the session, and return the options that tear it down; () where that would cut streams off."""
         live = self._live
-        if live is None or live.held or now < live.unsettled_until:
+        if live is None or live.leases or now < live.unsettled_until:
             return ()
         self._live = None  # § Session teardown: it must be assumed to be no longer valid
         return live.option, SessionTeardown()
 
-    def _within(self, live: OpenSession, now: float, spend: bool) -> Part:
+    def _within(self, live: OpenSession, now: float, spend: bool) -> RequestSessionState:
         token = live.wallet.take() if spend else None
         if token is not None:
             live.spending += 1
-            return Part((live.option, IdempotenceExpenditure(token=token)), session=live, token=token)
+            return RequestSessionState(
+                (live.option, IdempotenceExpenditure(token=token)), session=live, token=token
+            )
         if not live.windowed and now >= live.tokens_after:
-            return Part((live.option, IdempotenceRequest(size=WINDOW_SIZE)), session=live)
-        return Part((live.option,), session=live)
+            return RequestSessionState((live.option, IdempotenceRequest(size=WINDOW_SIZE)), session=live)
+        return RequestSessionState((live.option,), session=live)
 
-    def _take_id(self, part: Part, reply: AuthenticationReply | OperationReply, now: float) -> None:
-        option = find(reply.options, SessionID)
+    def _take_id(
+        self, state: RequestSessionState, reply: AuthenticationReply | OperationReply, now: float
+    ) -> None:
+        option = find(reply.options, SessionId)
         if option is None or not option.id or len(option.id) % 4:
             return
-        self._live = part.session = OpenSession(option)
-        self._opening = False
-        part.hold = Hold(part.session)
-        self._take_window(part, part.session, now)
+        self._live = state.session = OpenSession(option)
+        self._end_opening()
+        state.lease = SessionLease(state.session)
+        self._take_window(state, state.session, now)
 
-    def _take_window(self, part: Part, session: OpenSession, now: float) -> None:
-        if part.window is not None:
-            session.wallet.receive_window(part.window)
+    def _end_opening(self) -> None:
+        self._opening = False
+        waiters, self._opening_waiters = self._opening_waiters, []
+        for callback in waiters:
+            callback()
+
+    def _take_window(self, state: RequestSessionState, session: OpenSession, now: float) -> None:
+        if state.window is not None:
+            session.wallet.receive_window(state.window)
             session.windowed = True
-        elif not session.windowed and any(isinstance(option, IdempotenceRequest) for option in part.options):
+        elif not session.windowed and any(isinstance(option, IdempotenceRequest) for option in state.options):
             session.tokens_after = now + REFUSAL_SECONDS
 
     def _forget(self, session: OpenSession, now: float) -> None:
         if self._live is session:
             self._live = None
-            self._losses += not session.proven
+            self._losses += not session.confirmed
             if (
                 self._losses >= MAX_LOSSES
             ):  # a proxy that forgets at once is not worth a wasted request each time

@@ -1,23 +1,22 @@
-"""A stream through a proxy, and the ways to hand it to other code."""
+"""`ProxiedStream`: a stream through a proxy, which can be handed to other code as a socket."""
 
 import asyncio
 import socket
-from collections.abc import Callable
 
-from socks6.client.session import DELIVERY_SECONDS, Hold
+from socks6.client.session import DELIVERY_SECONDS, SessionLease
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
-from socks6.net.stream import NOWHERE, ByteStream, Endpoint, Protection, unacknowledged_of, was_reset
+from socks6.net.stream import NO_ENDPOINT, AttributeT, ByteStream, Endpoint, Protection
 from socks6.net.transports.tcp import SocketStream
-from socks6.net.turns import Turns, turns_of
+from socks6.net.turns import Turns
 
 
 class ProxiedStream:
-    """A byte stream to a far host, through a proxy; a `ByteStream` that also tells how it was made.
+    """A `ByteStream` to a remote host, through a proxy. An async context manager that closes it.
 
-    `bound` is the proxy's end of the far leg, as its Operation Reply said; `peer` the far host: the one that
-    was asked for, or the one that connected (§ Handling BIND). `options` are the stack options that the proxy
-    says are in force (§ Stack options). An async context manager that closes.
+    `bound` is the proxy's end of the connection to the remote host, from its Operation Reply; `peer` is the remote host:
+    the requested one, or the one that connected (§ Handling BIND). `options` are the stack options that are in force,
+    as the proxy reports them (§ Stack options).
     """
 
     def __init__(
@@ -26,14 +25,18 @@ class ProxiedStream:
         bound: Endpoint,
         options: tuple[StackOption, ...],
         *,
-        peer: Endpoint = NOWHERE,
-        hold: Hold | None = None,
+        peer: Endpoint = NO_ENDPOINT,
+        lease: SessionLease | None = None,
     ) -> None:
         self._stream = stream
-        self._hold = hold
+        self._lease = lease
         self.bound = bound
         self.peer = peer
         self.options = options
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        """Return what the stream to the proxy has of this kind, such as `socket.socket`; see `ByteStream`."""
+        return self._stream.attribute(kind)
 
     @property
     def local(self) -> Endpoint:
@@ -47,31 +50,26 @@ class ProxiedStream:
 
     @property
     def protection(self) -> Protection:
-        """How well the way to the proxy is protected."""
+        """How well the connection to the proxy is protected."""
         return self._stream.protection
 
     @property
     def raw_socket(self) -> socket.socket | None:
-        """The socket whose bytes are the stream's own, if there is one."""
+        """The socket whose bytes are the stream's own; None over TLS, QUIC and other encodings."""
         return self._stream.raw_socket
 
     @property
     def unacknowledged(self) -> int:
-        """How many bytes that were sent the proxy has not acknowledged; 0 where nothing tells."""
-        return unacknowledged_of(self._stream)
-
-    @property
-    def carrier(self) -> ByteStream:
-        """The stream to the proxy, whose bytes these are."""
-        return self._stream
+        """How many sent bytes the proxy has not acknowledged; 0 where that is not known."""
+        return self._stream.unacknowledged
 
     @property
     def turns(self) -> Turns:
-        """What counts the stream's turns of the event loop."""
-        return turns_of(self._stream)
+        """The stream's share of the event loop."""
+        return self._stream.turns
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        """Return what is there without waiting; see `ByteStream`."""
+        """Return what has arrived, without waiting; None if there is nothing. See `ByteStream`."""
         return self._stream.receive_nowait(max_bytes)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -83,46 +81,45 @@ class ProxiedStream:
         await self._stream.send(data)
 
     async def send_eof(self) -> None:
-        """Say that we send nothing more; the far host sees the end of its stream."""
+        """End the sending direction: the remote host sees an end of stream. Raises OSError."""
         await self._stream.send_eof()
 
     def stop_receiving(self) -> None:
-        """Want nothing more of what comes, where the way to the proxy has such a thing: `receive` gives b"" then."""
-        stop: Callable[[], None] | None = getattr(self._stream, "stop_receiving", None)
-        if stop is not None:
-            stop()
+        """Discard what arrives from now on, where the transport can: `receive` then returns b""."""
+        self._stream.stop_receiving()
 
     async def aclose(self) -> None:
-        """Close. Idempotent; when cancelled, it aborts."""
+        """Close; what was sent is delivered. Idempotent; when cancelled, it aborts."""
         try:
             await self._stream.aclose()
         except BaseException:
             self.abort()
             raise
-        if self._hold is not None:
-            self._hold.let_go(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
+        if self._lease is not None:
+            self._lease.release(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
 
     def abort(self) -> None:
-        """Close at once; the far host sees a reset. Idempotent."""
+        """Close at once; the remote host sees a reset. Idempotent."""
         self._stream.abort()
-        if self._hold is not None:
-            self._hold.let_go()
+        if self._lease is not None:
+            self._lease.release()
 
     def was_reset(self) -> bool:
         """Return whether the stream is known to have been reset."""
-        return was_reset(self._stream)
+        return self._stream.was_reset()
 
     def detach_socket(self) -> socket.socket:
-        """Return a non-blocking socket that is now the caller's; the stream must not be used any more.
+        """Return the stream's non-blocking socket, which the caller owns now; the stream must not be used any more.
 
         For libraries that take `sock=`. Raises LocalProtocolError where the stream is no plain socket: use
-        `Client.create_connection` there. While it may be open the client does not tear its session down.
+        `Client.create_connection` there. The client does not tear its session down afterwards.
         """
-        if not isinstance(self._stream, SocketStream):
+        plain = self._stream.attribute(SocketStream)
+        if plain is None or self._stream.raw_socket is None:
             raise LocalProtocolError(
                 "this stream is no plain socket; use Client.create_connection() or open_connection()"
             )
-        return self._stream.detach_socket()
+        return plain.detach_socket()
 
     async def __aenter__(self) -> "ProxiedStream":
         """Return the stream."""

@@ -1,4 +1,7 @@
-"""Turns any byte stream into an asyncio transport, with TLS inside it where wanted."""
+"""asyncio transports over any byte stream, with TLS inside where wanted.
+
+A plain socket is given to the event loop. For any other stream a relay copies between it and one end of a socket pair.
+"""
 
 import asyncio
 import contextlib
@@ -12,59 +15,53 @@ from typing_extensions import override
 
 from socks6.client.stream import ProxiedStream
 from socks6.errors import LocalProtocolError
-from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import SocketStream
-from socks6.relay.plane import RelayPlane, RelaySettings
+from socks6.relay.streams import RelaySettings, StreamRelay
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
-LINGER_SECONDS: Final = 3.0  # what closed transports get to deliver their last bytes when the client closes
-LOOK_SECONDS: Final = 1.0  # between two looks for transports that were closed
-OUTSIDE: Final = "use the client as `async with Client(...)`"
+LINGER_SECONDS: Final = 3.0  # for closed transports to deliver their last bytes when the client closes
+CLOSED_CHECK_SECONDS: Final = 1.0  # between two checks for transports that were closed
+OUTSIDE_OF_BLOCK: Final = "use the client as `async with Client(...)`"
 
 
-class Carriers:
-    """Makes transports; carries the bytes of those that are no plain sockets, in tasks of its own.
+class TransportFactory:
+    """Makes asyncio transports over streams; where a stream is no plain socket, a task carries its bytes.
 
-    In use from the first `enter` to the `leave` that answers it; blocks may be nested, and several tasks have one each.
+    Such tasks live from `enter` to `leave`. Blocks may be nested, and several tasks may have one each.
     """
 
     def __init__(self, *, linger: float = LINGER_SECONDS) -> None:
         """`linger` is for how many seconds `end` lets closed transports deliver."""
         self._linger = linger
         self._users = 0
-        self._block = _Block()
+        self._scope = _TransportScope()
 
     def enter(self) -> None:
-        """Get ready to carry; `leave` must follow."""
+        """Allow transports that a task carries; `leave` must follow."""
         self._users += 1
 
     def leave(self) -> bool:
-        """Take note that one who entered has left; return whether it was the last one, who then says `end`."""
+        """Undo one `enter`; return whether it was the last one: then the caller calls `end`."""
         self._users -= 1
         return not self._users
 
     async def end(self, *, deliver: bool) -> None:
-        """Cut off transports left open; with `deliver`, let closed ones deliver their last bytes, for a moment.
+        """Abort open transports; with `deliver`, let closed ones deliver their last bytes, for LINGER_SECONDS.
 
-        Cancelling cuts short nothing but the waiting. Whoever enters meanwhile is not concerned.
+        When cancelled, it aborts all without waiting. Transports that are made meanwhile are not concerned.
         """
-        block, self._block = self._block, _Block()
-        try:
-            if deliver:
-                await block.deliver(self._linger)
-        finally:
-            block.end()
-        await block.ended()
+        scope, self._scope = self._scope, _TransportScope()
+        await scope.end(self._linger if deliver else 0.0)
 
     def check(self) -> None:
-        """Raise LocalProtocolError unless there is a block that tasks can live in."""
+        """Raise LocalProtocolError outside of a block, where nothing would end the tasks."""
         if not self._users:
-            raise LocalProtocolError(OUTSIDE)
+            raise LocalProtocolError(OUTSIDE_OF_BLOCK)
 
     def carry(self, carrying: Coroutine[Any, Any, None], transport: asyncio.DatagramTransport) -> None:
-        """Have a transport's datagrams carried; what is left of it when the block ends is aborted."""
-        self._block.add(_Carried(carrying, transport.abort)).transport = transport
+        """Run a coroutine that carries a transport's datagrams; the transport is aborted when the block ends."""
+        self._scope.add(_CarriedTransport(carrying, transport.abort)).transport = transport
 
     async def open(
         self,
@@ -75,12 +72,12 @@ class Carriers:
         server_hostname: str | None = None,
         server_side: bool = False,
     ) -> tuple[asyncio.Transport, ProtocolT]:
-        """Return a transport over the stream and its protocol; the stream is the transport's from now on.
+        """Return a transport over the stream, and its protocol; the stream belongs to the transport from now on.
 
-        `server_side` makes ours the server's end of TLS. A plain socket becomes the transport itself. Anything
-        else is joined to one end of a socket pair by a relay: outside `async with` that raises
-        LocalProtocolError. Raises ssl.SSLError and OSError. The protocol hears of the transport when all is
-        ready, after which nothing can be cancelled; what it raises goes to the loop's exception handler.
+        `server_side` makes this end the server of TLS. A plain socket becomes the transport itself. Any other stream
+        is joined to one end of a socket pair by a relay; outside `async with` that raises LocalProtocolError. Raises
+        ssl.SSLError and OSError. The protocol's `connection_made` is called last, when nothing can be cancelled any
+        more; what it raises goes to the loop's exception handler.
         """
         if stream.raw_socket is not None:
             return await _wrap(
@@ -88,11 +85,11 @@ class Carriers:
             )
         if not self._users:
             stream.abort()
-            raise LocalProtocolError(f"over this way to the proxy, {OUTSIDE}")
+            raise LocalProtocolError(f"over this way to the proxy, {OUTSIDE_OF_BLOCK}")
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
-        near = _NearEnd(theirs)
-        carried = self._block.join(stream, near)
+        near = _SocketPairEnd(theirs)
+        carried = self._scope.relay(stream, near)
         try:
             carried.transport, protocol = await _wrap(
                 ours, protocol_factory, ssl, server_hostname, server_side=server_side
@@ -104,8 +101,8 @@ class Carriers:
         return carried.transport, protocol
 
 
-class _Carried:
-    """What is carried for one transport, which is there once it has been handed over."""
+class _CarriedTransport:
+    """A task that carries the bytes of one transport, which is set once it has been handed over."""
 
     def __init__(
         self,
@@ -114,117 +111,113 @@ class _Carried:
         *,
         stop_receiving: Callable[[], None] | None = None,
     ) -> None:
-        """`abort` ends both sides, also when there was no time to begin."""
+        """`abort` ends both sides, also where the task is cancelled before it began."""
         self.transport: asyncio.Transport | asyncio.DatagramTransport | None = None
-        self.task = asyncio.create_task(carrying, name="socks6 carrier")  # until it ends, or its block does
+        self.task = asyncio.create_task(carrying, name="socks6 carrier")  # until it ends, or its scope does
         self._abort = abort
         self._stop_receiving = stop_receiving
-        self._seen_closing = False
+        self._was_closing = False
 
     @property
     def closing(self) -> bool:
         """Whether the transport was closed by its user."""
         return self.transport is not None and self.transport.is_closing()
 
-    def wants_nothing_more(self) -> None:
-        """Have the far host's bytes be wanted no more, as a closed socket would; what was sent still goes there."""
+    def stop_receiving(self) -> None:
+        """Discard what the remote host sends, as a closed socket does; what was sent to it still goes there."""
         stop, self._stop_receiving = self._stop_receiving, None
         if stop is not None:
             stop()
 
-    def look(self) -> None:
-        """See to a transport that was closed a while ago: TLS within it has had its time to say goodbye."""
-        if self.closing and self._seen_closing:
-            self.wants_nothing_more()
-        self._seen_closing = self.closing
+    def check_closing(self) -> None:
+        """Stop receiving once the transport was closed one check ago: TLS within it has had time to end."""
+        if self.closing and self._was_closing:
+            self.stop_receiving()
+        self._was_closing = self.closing
 
     def ended(self) -> None:
-        """Free what the task had, and tell what it raised."""
+        """Free what the task had, and report what it raised."""
         self._abort()
         error = None if self.task.cancelled() else self.task.exception()
         if error is not None:
             report(error, "a carrier failed", self.transport)
 
 
-class _Block:
-    """What is carried from the moment the client is entered until it is left."""
+class _TransportScope:
+    """The tasks that carry transports, from the moment the client is entered until it is left."""
 
     def __init__(self) -> None:
-        self._carried: dict[asyncio.Task[None], _Carried] = {}
-        self._plane = RelayPlane(RelaySettings(idle_timeout=0.0))
-        self._looking: asyncio.TimerHandle | None = None
+        self._carried: dict[asyncio.Task[None], _CarriedTransport] = {}
+        self._stream_relay = StreamRelay(RelaySettings(idle_timeout=0.0))
+        self._timer: asyncio.TimerHandle | None = None
         self._over = False
 
-    def join(self, far: ProxiedStream, near: SocketStream) -> _Carried:
-        """Relay between two streams, until both have ended or the block has."""
+    def relay(self, remote: ProxiedStream, near: SocketStream) -> _CarriedTransport:
+        """Relay between two streams, until both have ended or the scope has."""
+
+        async def carry() -> None:
+            await self._stream_relay.relay(near, remote)
 
         def abort() -> None:
-            far.abort()
+            remote.abort()
             near.abort()
 
-        return self.add(_Carried(self._relay(far, near), abort, stop_receiving=far.stop_receiving))
+        return self.add(_CarriedTransport(carry(), abort, stop_receiving=remote.stop_receiving))
 
-    def add(self, carried: _Carried) -> _Carried:
-        """Keep a task until it ends, or the block does."""
+    def add(self, carried: _CarriedTransport) -> _CarriedTransport:
+        """Keep a task until it ends, or the scope does."""
         self._carried[carried.task] = carried
-        carried.task.add_done_callback(self._forget)
-        if self._looking is None:
-            self._look_later()
+        carried.task.add_done_callback(self._remove)
+        if self._timer is None:
+            self._check_later()
         return carried
 
-    async def deliver(self, seconds: float) -> None:
-        """Cut off what is open or not ready yet, and wait for the rest, for a moment."""
-        for task, carried in self._carried.items():
-            if carried.closing:
-                carried.wants_nothing_more()
-            else:
+    async def end(self, linger: float) -> None:
+        """Cancel open transports at once, closed ones after `linger` seconds at most; wait for all to end."""
+        try:
+            for task, carried in self._carried.items() if linger else ():
+                if carried.closing:
+                    carried.stop_receiving()
+                else:
+                    task.cancel()
+            if linger and self._carried:
+                await asyncio.wait(tuple(self._carried), timeout=linger)
+        finally:
+            self._over = True
+            for task in self._carried:
                 task.cancel()
-        if self._carried:
-            await asyncio.wait(tuple(self._carried), timeout=seconds)
-
-    def end(self) -> None:
-        """Cancel what there is; what the tasks shared is freed by the last one. Idempotent."""
-        self._over = True
-        for task in self._carried:
-            task.cancel()
-        self._free_if_unused()
-
-    async def ended(self) -> None:
-        """Wait for what was cancelled, which takes a few turns of the loop."""
+            self._free_if_unused()
         if self._carried:
             await asyncio.wait(tuple(self._carried))
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _remove(self, task: asyncio.Task[None]) -> None:
         self._carried.pop(task).ended()
         self._free_if_unused()
 
     def _free_if_unused(self) -> None:
         if self._carried:
             return
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._over:
-            self._plane.close()
+            self._stream_relay.close()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         for carried in self._carried.values():
-            carried.look()
-        self._look_later()
+            carried.check_closing()
+        self._check_later()
 
-    def _look_later(self) -> None:
-        self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
-
-    async def _relay(self, far: ByteStream, near: ByteStream) -> None:
-        await self._plane.relay(near, far)
+    def _check_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(CLOSED_CHECK_SECONDS, self._check)
 
 
-class _NearEnd(SocketStream):
+class _SocketPairEnd(SocketStream):
     """Our end of the socket pair between a relay and a transport.
 
-    The transport's protocol must not take a stream that was cut short for a whole one. A Unix socket resets its peer
-    only when it is closed with bytes unread, so a byte is sent to it as if by the transport, which has none left to
-    send to anybody. A transport that has ended its own direction can send none: it sees an end.
+    The transport's protocol must not take a truncated stream for a whole one. A Unix socket resets its peer only when
+    it is closed with bytes unread, so `abort` first writes a byte into it from the transport's side. A transport that
+    has ended its own direction cannot send one: it sees an end of stream.
     """
 
     __slots__ = ("transport",)
@@ -251,21 +244,21 @@ class _NearEnd(SocketStream):
         await super().aclose()
 
 
-class _Newcomer(asyncio.Protocol):
-    """Has a transport until it is ready for its user's protocol, and keeps what comes meanwhile.
+class _ProtocolHandover(asyncio.Protocol):
+    """The protocol of a transport until it is ready for its user's protocol; keeps what arrives meanwhile.
 
-    A loop makes a transport in several turns, tells its protocol in one of them, and returns it in a later one.
-    Whoever is cancelled in between would have a protocol that was told of a transport which nobody has; uvloop
-    then forgets to tell it of the end.
+    A loop makes a transport in several turns, calls `connection_made` in one of them, and returns it in a later one.
+    A caller that is cancelled in between would leave its protocol with a transport that is never returned; uvloop
+    then does not call `connection_lost`.
     """
 
     def __init__(self, *, secured: bool) -> None:
-        """`secured` tells of TLS, where a transport does not outlive the peer's end of stream."""
+        """`secured`: over TLS, where a transport closes at the peer's end of stream."""
         self._secured = secured
-        self._early = bytearray()  # from uvloop, which reads on whatever we say: what comes in a turn or two
+        self._early = bytearray()  # from uvloop, which may read on for a turn or two after pause_reading()
         self._ended = False
         self._lost = False
-        self._heir: asyncio.BaseProtocol | None = None
+        self._protocol: asyncio.BaseProtocol | None = None
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -283,14 +276,14 @@ class _Newcomer(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        if self._heir is not None:  # it was on its way when the protocol took over
-            self._heir.connection_lost(exc)
+        if self._protocol is not None:  # it was on its way when the protocol took over
+            self._protocol.connection_lost(exc)
 
     def give(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
-        """Give the transport to its user's protocol, all at once. Raises OSError if it was lost already."""
+        """Give the transport to its user's protocol, without a wait. Raises OSError if it was lost already."""
         if self._lost:
-            raise ConnectionResetError("the connection was lost before anybody had it")
-        self._heir = protocol
+            raise ConnectionResetError("the connection was lost before it was handed over")
+        self._protocol = protocol
         transport.set_protocol(protocol)
         transport.resume_reading()
         try:
@@ -310,7 +303,7 @@ def report(
     transport: asyncio.BaseTransport | None,
     protocol: asyncio.BaseProtocol | None = None,
 ) -> None:
-    """Tell the loop's exception handler what a user's protocol raised, or a task of ours."""
+    """Report to the loop's exception handler what a user's protocol raised, or one of our tasks."""
     context = {"message": f"socks6: {message}", "exception": error, "transport": transport}
     if protocol is not None:
         context["protocol"] = protocol
@@ -318,7 +311,7 @@ def report(
 
 
 def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Have a protocol of either kind take bytes, as a loop does."""
+    """Give bytes to a protocol of either kind, as a loop does."""
     if not isinstance(protocol, asyncio.BufferedProtocol):
         protocol.data_received(data)  # type: ignore[attr-defined]  # it is of a stream
         return
@@ -339,7 +332,7 @@ async def _wrap(
     server_side: bool,
 ) -> tuple[asyncio.Transport, ProtocolT]:
     loop = asyncio.get_running_loop()
-    newcomer = _Newcomer(secured=bool(ssl))
+    handover = _ProtocolHandover(secured=bool(ssl))
     try:
         raw.setblocking(False)
         protocol = protocol_factory()  # a caller's code, which may raise anything
@@ -349,31 +342,31 @@ async def _wrap(
     try:
         if server_side:
             context = ssl if isinstance(ssl, tls.SSLContext) else None
-            transport, _ = await loop.connect_accepted_socket(lambda: newcomer, raw, ssl=context)
+            transport, _ = await loop.connect_accepted_socket(lambda: handover, raw, ssl=context)
         else:
             transport, _ = await loop.create_connection(
-                lambda: newcomer, sock=raw, ssl=ssl, server_hostname=server_hostname
+                lambda: handover, sock=raw, ssl=ssl, server_hostname=server_hostname
             )
     except (OSError, asyncio.CancelledError):  # the descriptor was the transport's by then, which closes it
-        _let_go(raw, loop)
+        _detach(raw, loop)
         raise
     except BaseException:
         raw.close()
         raise
-    _let_go(raw, loop)
+    _detach(raw, loop)
     try:
-        newcomer.give(transport, protocol)
+        handover.give(transport, protocol)
     except BaseException:
         transport.abort()
         raise
     return transport, protocol
 
 
-def _let_go(raw: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-    """Have the descriptor closed by none but the loop's transport.
+def _detach(raw: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    """Leave it to the loop's transport alone to close the descriptor.
 
-    uvloop's transports own the bare descriptor. One that closes while it is being made forgets to tell the
-    socket object, which then, when it is collected, closes whatever has got the same number meanwhile.
+    uvloop's transports own the bare descriptor. One that closes while it is being made does not detach the socket
+    object, which then, when it is collected, closes whatever has got the same number meanwhile.
     """
     if not isinstance(loop, asyncio.BaseEventLoop):  # asyncio's own transports close the object
         raw.detach()

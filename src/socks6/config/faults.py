@@ -1,4 +1,4 @@
-"""What is wrong with a configuration file, and where."""
+"""What is wrong with a configuration, and where."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from socks6.errors import ConfigurationError
 
 Key: TypeAlias = tuple[str | int, ...]
-"""The way to a value from the top: names of tables and keys, indices of lists."""
+"""The way to a value from the top of a file: names of tables and keys, indices of lists."""
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -23,7 +23,7 @@ class Fault:
 
 
 class InvalidConfiguration(ConfigurationError):
-    """A configuration file with faults; each of `lines` tells one, as FILE:LINE: KEY: WHAT."""
+    """A configuration file with faults; each of `lines` names one, as FILE:LINE: KEY: WHAT."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -31,8 +31,8 @@ class InvalidConfiguration(ConfigurationError):
 
 
 @contextmanager
-def blaming(key: Key, faults: list[Fault]) -> Iterator[None]:
-    """Note a ConfigurationError as a fault of `key`, and go on."""
+def collect_error(key: Key, faults: list[Fault]) -> Iterator[None]:
+    """Add a ConfigurationError to `faults` as one of `key`, and go on."""
     try:
         yield
     except ConfigurationError as error:
@@ -40,8 +40,8 @@ def blaming(key: Key, faults: list[Fault]) -> Iterator[None]:
 
 
 @contextmanager
-def prefixed(where: str) -> Iterator[None]:
-    """Have a ConfigurationError say where it was."""
+def error_prefix(where: str) -> Iterator[None]:
+    """Put a place before the message of a ConfigurationError."""
     try:
         yield
     except ConfigurationError as error:
@@ -49,7 +49,7 @@ def prefixed(where: str) -> Iterator[None]:
 
 
 def key_text(key: Key) -> str:
-    """Return a key as one would name it: policy.rules[0].hosts."""
+    """Return a key as people write it: policy.rules[0].hosts."""
     text = ""
     for part in key:
         if isinstance(part, int):

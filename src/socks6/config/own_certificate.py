@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from socks6.config.plan import Plan
+from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.encryption.issue import make_certificate
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.url import ENCRYPTED
 
 ROOTS_FOLDER: Final = "/var/lib/socks6"
 CERTIFICATE: Final = "certificate.pem"
@@ -40,24 +39,21 @@ def state_folder(environment: Mapping[str, str]) -> Path:
 
 
 def own_certificate(environment: Mapping[str, str]) -> tuple[Path, Path]:
-    """Return the certificate that a server makes for itself, and its key, be they there or not."""
+    """Return the paths of the certificate that a server makes for itself, and of its key."""
     folder = state_folder(environment)
     return folder / CERTIFICATE, folder / KEY
 
 
-def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, str, bool]:
-    """Return a plan in which every encrypted listener has a certificate, made now if it must be.
+def with_certificate(config: ServerConfig, environment: Mapping[str, str]) -> tuple[ServerConfig, str, bool]:
+    """Return a configuration in which every encrypted listener has a certificate, made now if it must be.
 
     Second comes the path of the server's own certificate, "" if no listener needs it; third, whether it was
     made now. Raises ConfigurationError.
     """
-    needy = [
-        url
-        for url in plan.listen
-        if url.transport in ENCRYPTED and url.tls.over(plan.settings.tls).certificate is None
-    ]
-    if not needy:
-        return plan, "", False
+    tls = config.settings.tls
+    encrypted = [url for url in config.listen if url.is_encrypted]
+    if all(url.tls.merged_over(tls).certificate is not None for url in encrypted):
+        return config, "", False
     certificate, key = own_certificate(environment)
     own = TlsParameters(certificate=str(certificate), key=str(key))
     try:
@@ -65,7 +61,7 @@ def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, 
         if made:
             certificate.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             make_certificate(
-                (),  # strangers read it: it tells nobody what the machine is called, or what for it is
+                (),  # strangers can read it: it holds no name of the machine, nor its purpose
                 certificate=certificate,
                 key=key,
                 now=dt.datetime.now(dt.UTC),
@@ -75,5 +71,5 @@ def with_certificate(plan: Plan, environment: Mapping[str, str]) -> tuple[Plan, 
         raise ConfigurationError(
             f"cannot make a certificate, {place}: {error.strerror}: name one (--tls-cert, cert=)"
         ) from error
-    settings = dataclasses.replace(plan.settings, tls=plan.settings.tls.over(own))
-    return dataclasses.replace(plan, settings=settings), str(certificate), made
+    settings = dataclasses.replace(config.settings, tls=tls.merged_over(own))
+    return dataclasses.replace(config, settings=settings), str(certificate), made

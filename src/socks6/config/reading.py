@@ -1,222 +1,313 @@
-"""Turns the tables of a configuration file into choices."""
+"""Reads the values of settings, from configuration files and from texts such as flags, by what each setting says of itself.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+Values are kept by the keys of their settings; `socks6.setting.build` makes dataclasses of them.
+"""
+
+import math
+import re
+import stat
+from codecs import BOM_UTF8
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeAlias
 
-from msgspec import Struct
-
-from socks6.config import tables
-from socks6.config.bind import read_advertised, read_bind_ports, read_bind_settings
-from socks6.config.choices import DOUBTS, FAMILIES, LOOPS, Choices
-from socks6.config.faults import Fault, Key, blaming
-from socks6.config.stack import read_stack_rule
-from socks6.config.udp import read_udp_settings
-from socks6.config.upstream import parse_upstream, read_url_file
+from socks6.config.faults import Fault, InvalidConfiguration, Key, collect_error, key_text
+from socks6.config.server import ServerConfig
+from socks6.config.toml_lines import line_of, locate_keys
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.settings import MINIMUM_VERSIONS
-from socks6.net.url import ProxyURL
-from socks6.net.url_quic import BACKENDS
-from socks6.policy.rules import Rule
-from socks6.policy.stack import StackRule
-from socks6.proxy.authentication.hashes import PasswordHash
-from socks6.proxy.authentication.table import plain_entries
-from socks6.proxy.authentication.users_file import UsersFile, read_users_file
+from socks6.net.files import read_stable
+from socks6.net.url import ProxyUrl
+from socks6.proxy.authentication.users_file import UsersFile
+from socks6.setting import DeclaredSetting, build, settings_of
 
-TABLES: Final[Mapping[str, type[Struct]]] = {
-    "users": tables.Users,
-    "policy": tables.Policy,
-    "limits": tables.Limits,
-    "sessions": tables.Sessions,
-    "bind": tables.Bind,
-    "udp": tables.Udp,
-    "timeouts": tables.Timeouts,
-    "happy-eyeballs": tables.HappyEyeballs,
-    "tls": tables.Tls,
-    "quic": tables.Quic,
+ConfigValues: TypeAlias = Mapping[str, object]
+"""Values of settings by their keys; settings that are not specified are not in it."""
+
+_TOML_ERROR: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)
+_TYPE_NAMES: Final = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text in quotes",
+    "list": "a list",
+    "dict": "a table",
+    "date": "a date",
+    "datetime": "a time",
+    "time": "a time",
 }
+_HERE: Final = Path()
 
-ValueT = TypeVar("ValueT")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationFile:
+    """What a file specifies; `warnings` are for its owner."""
+
+    path: str
+    values: ConfigValues
+    lines: Mapping[Key, int]
+    warnings: tuple[str, ...]
+
+    def invalid(self, *faults: Fault) -> InvalidConfiguration:
+        """Return the exception for faults in it."""
+        located = sorted(
+            ((line_of(self.lines, fault.key) or 1, fault) for fault in faults), key=itemgetter(0)
+        )
+        return InvalidConfiguration(
+            *(f"{self.path}:{line}: {key_text(fault.key)}: {fault.what}" for line, fault in located)
+        )
 
 
-def read_document(document: dict[str, object], directory: Path, faults: list[Fault]) -> Choices:
-    """Return what a file says; what it says wrongly is left out and told to `faults`.
+def read_configuration(path: str | Path, root: type = ServerConfig) -> ConfigurationFile:
+    """Read a file. Raises InvalidConfiguration."""
+    file, faults = examine_configuration(path, root)
+    if faults:
+        raise file.invalid(*faults)
+    return file
 
-    Paths in the file begin at `directory`.
+
+def examine_configuration(
+    path: str | Path, root: type = ServerConfig
+) -> tuple[ConfigurationFile, list[Fault]]:
+    """Read a file; return the values that are right, and all faults. Raises InvalidConfiguration if it is no TOML."""
+    text, mode = _read_text(str(path))
+    document = _parse_toml(text, str(path))
+    faults: list[Fault] = []
+    values = read_document(document, Path(path).parent, faults, root)
+    return ConfigurationFile(
+        path=str(path), values=values, lines=locate_keys(text), warnings=_warnings(str(path), mode, values)
+    ), faults
+
+
+def read_document(
+    document: Mapping[str, object], folder: Path, faults: list[Fault], root: type = ServerConfig
+) -> dict[str, object]:
+    """Return the values in a TOML document; what is wrong is left out and added to `faults`.
+
+    Paths in the document begin at `folder`.
     """
-    return _Reading(document, directory, faults).choices()
+    values = _Reader(folder, faults).read_tables(document, settings_of(root))
+    if "via" in values and "via-file" in values:
+        faults.append(Fault(key=("via-file",), what="there is via already"))
+    return values
 
 
-class _Reading:
-    def __init__(self, document: dict[str, object], directory: Path, faults: list[Fault]) -> None:
-        self._directory = directory
+def read_texts(declared: DeclaredSetting, texts: Sequence[str]) -> object:
+    """Return the value of a setting whose texts come from flags or the environment. Raises ConfigurationError."""
+    if declared.facts.entry is not None:
+        return dict(_read_entry(declared, text) for text in texts)
+    if declared.facts.many:
+        return tuple(_read_scalar(declared, text, _HERE) for text in texts)
+    text = texts[-1]
+    if declared.kind in (int, float):
+        return _read_scalar(declared, _number(text, declared), _HERE)
+    return _read_scalar(declared, text, _HERE)
+
+
+class _Reader:
+    """Reads tables, and collects what is wrong with them."""
+
+    def __init__(self, folder: Path, faults: list[Fault]) -> None:
+        self._folder = folder
         self._faults = faults
-        self._tables = {name: document.get(name, {}) for name in TABLES}
-        rest = {name: value for name, value in document.items() if name not in TABLES}
-        self._top = tables.decode_table(rest, tables.Top, (), faults, others=TABLES)
 
-    def choices(self) -> Choices:
-        top = self._top
-        policy = self._table("policy", tables.Policy)
-        users = self._table("users", tables.Users)
-        eyeballs = self._table("happy-eyeballs", tables.HappyEyeballs)
-        choices = Choices(
-            listen=self._listen(),
-            via=self._via(),
-            direct=top.direct,
-            via_fast_open=top.via_fast_open,
-            via_session=top.via_session,
-            open_to_all=top.open,
-            users=self._plain_users(users),
-            users_file=self._users_file(users),
-            allow_private=policy.allow_private,
-            rules=self._rules(policy),
-            stack=self._stack(),
-            dialect_212=top.dialect_212,
-            quiet_failures=top.quiet_failures,
-            ignore_fragmented=top.ignore_fragmented,
-            optimistic=top.optimistic,
-            copy_tos=top.copy_tos,
-            fast_open=top.fast_open,
-            tfo_without_token=self._one_of(DOUBTS, top.tfo_without_token, ("tfo-without-token",)),
-            racing=eyeballs.race,
-            first_family=self._one_of(FAMILIES, eyeballs.first_family, ("happy-eyeballs", "first-family")),
-            attempt_delay=eyeballs.delay,
-            verbosity=top.verbose,
-            log_destinations=top.log_destinations,
-            loop=self._one_of(LOOPS, top.loop, ("loop",)),
-        )
-        return self._with_tls(self._with_bounds(choices))
+    def read_tables(
+        self, document: Mapping[str, object], settings: Sequence[DeclaredSetting]
+    ) -> dict[str, object]:
+        """Read a document: what stands above all tables, and the tables."""
+        tables = {declared.table for declared in settings if declared.table}
+        top = {name: raw for name, raw in document.items() if name not in tables}
+        values = self.read_table(top, (), settings, "", others=sorted(tables))
+        for table in sorted(tables & document.keys()):
+            values |= self.read_table(document[table], (table,), settings, table)
+        return values
 
-    def _with_bounds(self, choices: Choices) -> Choices:
-        limits = self._table("limits", tables.Limits)
-        timeouts = self._table("timeouts", tables.Timeouts)
-        sessions = self._table("sessions", tables.Sessions)
-        bind = self._table("bind", tables.Bind)
-        udp = self._table("udp", tables.Udp)
-        return replace(
-            choices,
-            connections=limits.connections,
-            connections_per_source=limits.connections_per_source,
-            connections_per_user=limits.connections_per_user,
-            handshake_timeout=timeouts.handshake,
-            lookup_timeout=timeouts.lookup,
-            connect_timeout=timeouts.connect,
-            idle_timeout=timeouts.idle,
-            fin_timeout=timeouts.fin,
-            drain_timeout=timeouts.drain,
-            advertise=read_advertised(bind, self._faults),
-            bind_ports=read_bind_ports(bind, self._faults),
-            bind=read_bind_settings(bind),
-            udp_enabled=udp.enabled,
-            udp=read_udp_settings(udp, self._faults),
-            sessions=sessions.enabled,
-            sessions_total=sessions.total,
-            sessions_per_user=sessions.per_user,
-            sessions_per_source=sessions.per_source,
-            session_timeout=sessions.idle,
-            session_window=sessions.window,
-            sessions_anonymous=sessions.anonymous,
-            sessions_close=sessions.close_connections,
-        )
+    def read_table(
+        self,
+        raw: object,
+        key: Key,
+        settings: Sequence[DeclaredSetting],
+        table: str,
+        *,
+        others: Sequence[str] = (),
+    ) -> dict[str, object]:
+        """Read one table; `others` are names that an unknown key may be a slip for, too."""
+        if not isinstance(raw, dict):
+            self._fault(key, f"expected a table, got {_type_name(raw)}")
+            return {}
+        known = {declared.name: declared for declared in settings if declared.table == table}
+        values: dict[str, object] = {}
+        for name, value in raw.items():
+            before = len(self._faults)
+            if name not in known:
+                self._fault((*key, name), _unknown(name, [*known, *others]))
+                continue
+            read = self._read_value(known[name], value, (*key, name))
+            if len(self._faults) == before or known[name].facts.many or known[name].facts.items:
+                values[known[name].key] = read  # a list without those of its items that are wrong
+        return values
 
-    def _table(self, name: str, kind: type[tables.TableT]) -> tables.TableT:
-        return tables.decode_table(self._tables[name], kind, (name,), self._faults)
-
-    def _attempt(self, key: Key, read: Callable[[], ValueT]) -> ValueT | None:
+    def _read_value(self, declared: DeclaredSetting, raw: object, key: Key) -> object:
+        facts = declared.facts
+        if facts.items is not None:
+            return self._read_items(facts.items, raw, key)
+        if facts.entry is not None:
+            return self._read_entries(declared, raw, key)
+        if facts.many:
+            return self._read_list(declared, raw, key)
         try:
-            return read()
+            return _read_scalar(declared, raw, self._folder)
         except ConfigurationError as error:
-            self._faults.append(Fault(key=key, what=str(error)))
+            self._fault(key, str(error))
             return None
 
-    def _listen(self) -> tuple[ProxyURL, ...] | None:
-        if self._top.listen is None:
-            return None
-        urls = []
-        for index, text in enumerate(tables.texts(self._top.listen)):
-            with blaming(("listen", index), self._faults):
-                urls.append(ProxyURL.parse_listener(text))
-        return tuple(urls)
+    def _read_list(self, declared: DeclaredSetting, raw: object, key: Key) -> tuple[object, ...]:
+        if not isinstance(raw, str | list) and not (declared.facts.numbers and type(raw) is int):
+            self._fault(key, f"expected text in quotes or a list, got {_type_name(raw)}")
+            return ()
+        values = []
+        for index, item in enumerate(raw if isinstance(raw, list) else [raw]):
+            with collect_error((*key, index), self._faults):
+                values.append(_read_scalar(declared, item, self._folder))
+        return tuple(values)
 
-    def _via(self) -> ProxyURL | None:
-        via, via_file = self._top.via, self._top.via_file
-        if via is not None and via_file is not None:
-            self._faults.append(Fault(key=("via-file",), what="there is via already"))
-        if via is not None:
-            return self._attempt(("via",), lambda: parse_upstream(via))
-        if via_file is not None:
-            return self._attempt(("via-file",), lambda: read_url_file(self._directory / via_file))
-        return None
+    def _read_entries(self, declared: DeclaredSetting, raw: object, key: Key) -> dict[str, object]:
+        if not isinstance(raw, dict):
+            self._fault(key, f"expected a table, got {_type_name(raw)}")
+            return {}
+        assert declared.facts.entry is not None  # noqa: S101 - the caller has looked
+        values = {}
+        for name, text in raw.items():
+            with collect_error((*key, name), self._faults):
+                if not isinstance(text, str):
+                    raise ConfigurationError(f"expected text in quotes, got {_type_name(text)}")
+                values[name] = declared.facts.entry(name, text)
+        return values
 
-    def _with_tls(self, choices: Choices) -> Choices:
-        tls = self._table("tls", tables.Tls)
-        quic = self._table("quic", tables.Quic)
-        versions = tuple(MINIMUM_VERSIONS)
-        return replace(
-            choices,
-            tls_certificate=self._path(tls.certificate),
-            quic_backend=self._one_of(BACKENDS, quic.backend, ("quic", "backend")),
-            tls_key=self._path(tls.key),
-            tls_client_ca=self._path(tls.client_ca),
-            tls_min_version=self._one_of(versions, tls.min_version, ("tls", "min-version")),
-        )
+    def _read_items(self, kind: type, raw: object, key: Key) -> tuple[object, ...]:
+        if not isinstance(raw, list):
+            self._fault(key, f"expected a list of tables, got {_type_name(raw)}")
+            return ()
+        settings = settings_of(kind)
+        built: list[object] = []
+        for index, item in enumerate(raw):
+            before = len(self._faults)
+            values = self.read_table(item, (*key, index), settings, "")
+            missing = [
+                one
+                for one in settings
+                if one.facts.required and isinstance(item, dict) and one.name not in item
+            ]
+            for declared in missing:
+                self._fault(
+                    (*key, index), f"has no {declared.name}: write {' or '.join(declared.facts.values or ())}"
+                )
+            if len(self._faults) == before:
+                built.append(build(kind, values).build())
+        return tuple(built)
 
-    def _path(self, name: str | None) -> str | None:
-        return None if name is None else str(self._directory / name)
+    def _fault(self, key: Key, what: str) -> None:
+        self._faults.append(Fault(key=key, what=what))
 
-    def _one_of(self, known: Sequence[str], value: str | None, key: Key) -> str | None:
-        if value is not None and value not in known:
-            self._faults.append(Fault(key=key, what=f"expected one of {', '.join(known)}"))
-        return value
 
-    def _users_file(self, users: tables.Users) -> UsersFile | None:
-        name = users.file
-        if name is None:
-            return None
-        return self._attempt(("users", "file"), lambda: read_users_file(self._directory / name))
+def _read_scalar(declared: DeclaredSetting, raw: object, folder: Path) -> object:
+    """Return the value of what is written for a setting, or for an item of its list. Raises ConfigurationError."""
+    facts = declared.facts
+    if facts.numbers and type(raw) is int:
+        raw = str(raw)
+    if not _is_a(declared.kind, raw):
+        raise ConfigurationError(f"expected {_TYPE_NAMES[declared.kind.__name__]}, got {_type_name(raw)}")
+    if facts.values is not None:
+        if raw not in facts.values:
+            raise ConfigurationError(f"expected one of {_one_of(declared)}")
+        return facts.values[raw]
+    if isinstance(raw, str):
+        text = str(folder / raw) if facts.unit == "FILE" else raw
+        return text if facts.parse is None else facts.parse(text)
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        _check_bounds(declared, raw)
+    return raw
 
-    def _plain_users(self, users: tables.Users) -> dict[str, PasswordHash] | None:
-        if users.plain is None:
-            return None
-        entries: dict[str, PasswordHash] = {}
-        for name, password in users.plain.items():
-            with blaming(("users", "plain", name), self._faults):
-                if not isinstance(password, str):
-                    raise ConfigurationError("expected a password as text in quotes")
-                entries |= plain_entries({name: password})
-        return entries
 
-    def _stack(self) -> tuple[StackRule, ...] | None:
-        if self._top.stack is None:
-            return None
-        rules = (read_stack_rule(raw, index, self._faults) for index, raw in enumerate(self._top.stack))
-        return tuple(rule for rule in rules if rule is not None)
+def _check_bounds(declared: DeclaredSetting, number: float) -> None:
+    facts = declared.facts
+    name = _TYPE_NAMES[declared.kind.__name__]
+    if not math.isfinite(number):
+        raise ConfigurationError("expected a finite number")
+    if facts.positive and number <= 0:
+        raise ConfigurationError(f"expected {name} {'>= 1' if declared.kind is int else '> 0'}")
+    if number < 0:
+        raise ConfigurationError(f"expected {name} >= 0")
+    if number > facts.maximum:
+        raise ConfigurationError(f"expected {name} <= {facts.maximum}")
 
-    def _rules(self, policy: tables.Policy) -> tuple[Rule, ...] | None:
-        if policy.rules is None:
-            return None
-        rules = (self._rule(raw, index) for index, raw in enumerate(policy.rules))
-        return tuple(rule for rule in rules if rule is not None)
 
-    def _rule(self, raw: object, index: int) -> Rule | None:
-        key: Key = ("policy", "rules", index)
-        table = tables.decode_table(raw, tables.Rule, key, self._faults)
-        if table.action is None:
-            self._faults.append(Fault(key=key, what="has no action: write allow or deny"))
-            return None
-        parts = {
-            "users": tables.texts(table.users),
-            "hosts": tables.texts(table.hosts),
-            "ports": tables.texts(table.ports),
-            "commands": tables.texts(table.commands),
-        }
-        before = len(self._faults)
-        with blaming((*key, "action"), self._faults):
-            Rule.parse(table.action)
-        for name, texts in parts.items():
-            for number, text in enumerate(texts):
-                with blaming((*key, name, number), self._faults):
-                    Rule.parse("allow", **{name: (text,)})
-        return Rule.parse(table.action, **parts) if len(self._faults) == before else None
+def _read_entry(declared: DeclaredSetting, text: str) -> tuple[str, object]:
+    name, colon, value = text.partition(":")
+    if not colon or declared.facts.entry is None:
+        raise ConfigurationError(f"not of the form {declared.unit}")
+    return name, declared.facts.entry(name, value)
+
+
+def _number(text: str, declared: DeclaredSetting) -> float:
+    try:
+        return int(text) if declared.kind is int else float(text)
+    except ValueError:
+        raise ConfigurationError(f"expected {_TYPE_NAMES[declared.kind.__name__]}, got {text!r}") from None
+
+
+def _is_a(kind: type, raw: object) -> bool:
+    """Return whether a value of TOML is of a kind; a whole number is a number, true and false are none."""
+    if kind is float:
+        return isinstance(raw, int | float) and not isinstance(raw, bool)
+    return type(raw) is kind
+
+
+def _one_of(declared: DeclaredSetting) -> str:
+    return ", ".join(map(str, declared.facts.values or ()))
+
+
+def _type_name(raw: object) -> str:
+    return _TYPE_NAMES[type(raw).__name__]
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 - only for faults
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"unknown key, did you mean {close[0]}?" if close else f"unknown key; there are {', '.join(known)}"
+
+
+def _read_text(path: str) -> tuple[str, int]:
+    """Return a file's text and its mode."""
+    try:
+        data, mode = read_stable(path)
+    except OSError as error:
+        raise InvalidConfiguration(f"{path}: {error.strerror}") from error
+    try:
+        return data.removeprefix(BOM_UTF8).decode().replace("\r\n", "\n"), mode
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidConfiguration(f"{path}:{line}: not UTF-8") from None
+
+
+def _parse_toml(text: str, path: str) -> dict[str, object]:
+    import tomllib  # noqa: PLC0415 - takes 5 ms, and many servers have no file
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = _TOML_ERROR.fullmatch(str(error))
+        line = int(at["line"]) if at else text.count("\n") + 1
+        what = at["what"] if at else str(error)
+        raise InvalidConfiguration(f"{path}:{line}: not TOML: {what[:1].lower()}{what[1:]}") from None
+
+
+def _warnings(path: str, mode: int, values: ConfigValues) -> tuple[str, ...]:
+    users_file, via = values.get("users.file"), values.get("via")
+    warnings = users_file.warnings if isinstance(users_file, UsersFile) else ()
+    secret = bool(values.get("users.plain")) or (isinstance(via, ProxyUrl) and via.password is not None)
+    if secret and mode & stat.S_IROTH:
+        return (f"{path}: every user of this machine can read the passwords; try chmod o-r", *warnings)
+    return warnings

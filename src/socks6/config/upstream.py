@@ -4,38 +4,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from socks6.config.faults import prefixed
+from socks6.config.faults import error_prefix
 from socks6.errors import ConfigurationError
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 
-VARIABLE: Final = "SOCKS6_PROXY"
+UPSTREAM_VARIABLE: Final = "SOCKS6_PROXY"
 COMMENT: Final = "#"
 
 
-def find_upstream(via: str | None, via_file: str | None, environment: Mapping[str, str]) -> ProxyURL | None:
+def find_upstream(via: str | None, via_file: str | None, environment: Mapping[str, str]) -> ProxyUrl | None:
     """Return the proxy that the first of these names; None if none does. Raises ConfigurationError."""
     if via is not None:
-        with prefixed("--via"):
+        with error_prefix("--via"):
             return parse_upstream(via)
     if via_file is not None:
-        with prefixed("--via-file"):
+        with error_prefix("--via-file"):
             return read_url_file(via_file)
-    if named := environment.get(VARIABLE):
-        with prefixed(VARIABLE):
+    if named := environment.get(UPSTREAM_VARIABLE):
+        with error_prefix(UPSTREAM_VARIABLE):
             return parse_upstream(named)
     return None
 
 
-def parse_upstream(text: str) -> ProxyURL:
+def parse_upstream(text: str) -> ProxyUrl:
     """Read the URL of a proxy that speaks SOCKS 6. Raises ConfigurationError."""
-    url = ProxyURL.parse(text)
-    if url.front != "socks6":
-        raise ConfigurationError(f"{url} speaks no SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://")
+    url = ProxyUrl.parse(text)
+    if url.protocol != "socks6":
+        raise ConfigurationError(
+            f"{url} does not speak SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://"
+        )
     return url
 
 
-def read_url_file(path: str | Path) -> ProxyURL:
-    """Return the proxy whose URL stands alone in a file, but for comments. Raises ConfigurationError."""
+def read_url_file(path: str | Path) -> ProxyUrl:
+    """Return the proxy whose URL is the only line of a file, apart from comments. Raises ConfigurationError."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -45,5 +47,5 @@ def read_url_file(path: str | Path) -> ProxyURL:
     urls = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(COMMENT)]
     if len(urls) != 1:
         raise ConfigurationError(f"{path}: holds {len(urls)} URLs, not one")
-    with prefixed(str(path)):
+    with error_prefix(str(path)):
         return parse_upstream(urls[0])

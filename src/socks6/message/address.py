@@ -12,14 +12,12 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-import idna
-
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType
 from socks6.message.dialect import Dialect
 
-MAX_NAME_LENGTH: Final = 255  # what the length byte can say
+MAX_NAME_LENGTH: Final = 255  # what the length byte can hold
 
 UNSPECIFIED_IPV4: Final = "0.0.0.0"  # noqa: S104 - compared and written; nothing is listened on here
 UNSPECIFIED_IPV6: Final = "::"
@@ -118,7 +116,7 @@ def address_size(kind: int, reader: Reader, dialect: Dialect) -> int:
 
 
 def name_length(length: int, dialect: Dialect) -> int:
-    """Return how many bytes follow a length byte that says `length`."""
+    """Return how many bytes follow a length byte of `length`."""
     if dialect.domain_length_counts_itself and length and length % 4 == 0:
         return length - 1
     return length
@@ -157,6 +155,8 @@ def _pack_literal(host: str) -> bytes | None:
 
 
 def _to_ascii(name: str) -> str:
+    import idna  # noqa: PLC0415 - takes 10 ms, and most names are ASCII
+
     try:
         return idna.encode(name, uts46=True).decode()
     except idna.IDNAError as error:

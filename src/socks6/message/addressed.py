@@ -7,7 +7,7 @@ from socks6.errors import DecodeError
 from socks6.message.address import address_size, decode_address, encode_address
 from socks6.message.buffer import Reader
 from socks6.message.dialect import Dialect
-from socks6.message.options.base import MAX_OPTIONS_LENGTH, Option, Place, encode_options
+from socks6.message.options.base import MAX_OPTIONS_LENGTH, HandshakeMessage, Option, encode_options
 from socks6.message.options.table import OptionTable
 
 START: Final = Struct("!BBH")  # version, code, options length: how all messages but one begin
@@ -23,7 +23,7 @@ def encode_addressed(code: int, host: str, port: int, options: tuple[Option, ...
 
 
 def decode_addressed(
-    data: bytes, place: Place, dialect: Dialect, table: OptionTable
+    data: bytes, place: HandshakeMessage, dialect: Dialect, table: OptionTable
 ) -> tuple[int, str, int, tuple[Option, ...]]:
     """Return code, host, port and options of exactly one whole message."""
     reader = Reader(data)
@@ -37,7 +37,7 @@ def decode_addressed(
 
 
 def addressed_size(data: bytes | bytearray, dialect: Dialect) -> int:
-    """Return how long the message is as far as `data` tells, or how many bytes are needed to know more."""
+    """Return how long the message is as far as `data` shows, or how many bytes are needed to know more."""
     if len(data) < START.size:
         return _HEADER.size
     reader = Reader(data)

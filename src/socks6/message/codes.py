@@ -65,7 +65,7 @@ class MessageType(IntEnum):
 
 
 class DatagramErrorCode(IntEnum):
-    """What an ICMP error said (§ Reporting ICMP Errors)."""
+    """The meaning of an ICMP error (§ Reporting ICMP Errors)."""
 
     NETWORK_UNREACHABLE = 0x01
     HOST_UNREACHABLE = 0x02

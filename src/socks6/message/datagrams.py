@@ -1,6 +1,6 @@
 """UDP association messages (§ Handling UDP ASSOCIATE): as values and, for each packet, without any.
 
-Two layouts of addresses are in use (DatagramLayout), told apart by the four bytes that hold address type,
+Two layouts of addresses are in use (DatagramLayout), distinguished by the four bytes that hold address type,
 port and a zero. A few ports make these bytes fit both; then the layout that the caller expects counts, which
 is the dialect's unless an association has shown another.
 """
@@ -17,7 +17,7 @@ from socks6.message.codes import AddressType, MessageType
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.options.base import check_range
 
-MAX_MESSAGE_LENGTH: Final = 0xFFFF  # what the Message Length can say
+MAX_MESSAGE_LENGTH: Final = 0xFFFF  # the greatest Message Length
 MAX_ASSOCIATION_ID: Final = 2**64 - 1
 
 DatagramPrefix: TypeAlias = tuple[bytes, bytes]  # what comes before, and after, the Message Length
@@ -47,7 +47,7 @@ _CONSISTENT_STARTS: Final = {0x0001: 20, 0x0003: _NAME_START, 0x0004: 32}  # by 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationInitialization:
-    """The proxy tells an association's id."""
+    """The proxy announces an association's id."""
 
     association_id: int
 
@@ -97,7 +97,7 @@ class Datagram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatagramError:
-    """What an ICMP error said about a datagram to `host` and `port` (§ Reporting ICMP Errors)."""
+    """An ICMP error about a datagram to `host` and `port` (§ Reporting ICMP Errors)."""
 
     association_id: int
     host: str  # this and the reporter are addresses, never names
@@ -148,7 +148,7 @@ def decode_message(
 
 
 def message_size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
-    """Return how long the message on a stream is as far as `data` tells, or how many bytes tell more.
+    """Return how long the message on a stream is as far as `data` shows, or how many bytes are needed to know more.
 
     DecodeError if framing is lost: another version, or an impossible length.
     """

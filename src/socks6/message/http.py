@@ -51,7 +51,7 @@ class BadRequest(DecodeError):
 
 
 class Failure(NamedTuple):
-    """How HTTP tells of a failure: a status, and an error type of RFC 9209."""
+    """A failure in HTTP's terms: a status, and an error type of RFC 9209."""
 
     status: HTTPStatus
     error: str
@@ -77,18 +77,18 @@ ORIGIN_SILENT: Final = Failure(HTTPStatus.GATEWAY_TIMEOUT, "http_response_timeou
 
 
 def failure_for(code: int) -> Failure:
-    """Return how to tell of a SOCKS 6 reply code."""
+    """Return the failure for a SOCKS 6 reply code."""
     return FAILURE_FOR_REPLY.get(code, FAILURE_FOR_REPLY[ReplyCode.GENERAL_FAILURE])
 
 
 def proxy_status(error: str) -> tuple[bytes, bytes]:
-    """Return the field that says why (RFC 9209)."""
+    """Return the Proxy-Status field with the reason (RFC 9209)."""
     return b"Proxy-Status", PSEUDONYM + b"; error=" + error.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHead:
-    """A request as its origin gets it; `fields` say whether a body follows, and how."""
+    """A request as its origin gets it; `fields` show whether a body follows, and how."""
 
     method: bytes
     target: bytes
@@ -140,7 +140,7 @@ def decode_authority(target: bytes, default_port: int | None = None) -> tuple[st
 
 
 def decode_absolute(target: bytes, *, upgrading: bool = False) -> AbsoluteTarget:
-    """Return what a request's target in absolute form says; with `upgrading` it may be for a WebSocket.
+    """Parse a request's target in absolute form; with `upgrading` it may be for a WebSocket.
 
     User information (RFC 9110 §4.2.4) is dropped: it is nothing for the origin, and nothing for a log.
     """
@@ -202,7 +202,7 @@ def _mended_line(line: bytes) -> tuple[bytes, bool]:
 
 
 def _is_about_framing(line: bytes) -> bool:
-    """Tell whether somebody might read a line as one that says how long the body is."""
+    """Return whether a lenient reader may take a line for one about the body's length."""
     name = line.partition(b":")[0]  # the whole line where there is no colon
     return _FRAMES.search(_NOT_IN_NAMES.sub(b"", name.lower())) is not None
 
@@ -242,7 +242,7 @@ def end_to_end(fields: Fields) -> Fields:
 
 
 def via(version: bytes) -> tuple[bytes, bytes]:
-    """Return the field that says that a message of an HTTP version came through us (RFC 9110 §7.6.3)."""
+    """Return the Via field for a message of an HTTP version that came through us (RFC 9110 §7.6.3)."""
     return b"Via", version + b" " + PSEUDONYM
 
 

@@ -1,4 +1,4 @@
-"""Replies: what a proxy says to a request (§ Version Mismatch, Authentication and Operation Replies)."""
+"""Replies: what a proxy answers to a request (§ Version Mismatch, Authentication and Operation Replies)."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -14,7 +14,7 @@ from socks6.message.addressed import (
 )
 from socks6.message.buffer import Reader
 from socks6.message.dialect import DRAFT_12, Dialect
-from socks6.message.options.base import Option, Place, check_range, encode_options
+from socks6.message.options.base import HandshakeMessage, Option, check_range, encode_options
 from socks6.message.options.table import STANDARD, OptionTable
 
 VERSION_MISMATCH: Final = b"\x06"  # the whole message
@@ -22,7 +22,7 @@ VERSION_MISMATCH: Final = b"\x06"  # the whole message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticationReply:
-    """Whether the client is authenticated; the options say how it may go on."""
+    """Whether the client is authenticated; the options show how it may go on."""
 
     type: int  # socks6.message.codes.AuthenticationType, or a number that we do not know
     options: tuple[Option, ...] = ()
@@ -43,11 +43,11 @@ class AuthenticationReply:
         check_start(version, options_length, dialect)
         if reader.remaining != options_length:
             raise DecodeError(f"{reader.remaining} bytes of options, not {options_length}")
-        return cls(type=kind, options=table.decode(reader, Place.AUTHENTICATION_REPLY, dialect))
+        return cls(type=kind, options=table.decode(reader, HandshakeMessage.AUTHENTICATION_REPLY, dialect))
 
     @staticmethod
     def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:  # noqa: ARG004 - as for the others
-        """Return how long the reply is as far as `data` tells; it is whole once there are so many bytes.
+        """Return how long the reply is as far as `data` shows; it is whole once there are so many bytes.
 
         DecodeError once it is known to be too long.
         """
@@ -78,12 +78,12 @@ class OperationReply:
     @classmethod
     def decode(cls, data: bytes, dialect: Dialect = DRAFT_12, table: OptionTable = STANDARD) -> Self:
         """Return the reply that `data` is, no byte less or more; DecodeError if it is none."""
-        code, host, port, options = decode_addressed(data, Place.OPERATION_REPLY, dialect, table)
+        code, host, port, options = decode_addressed(data, HandshakeMessage.OPERATION_REPLY, dialect, table)
         return cls(code=code, host=host, port=port, options=options)
 
     @staticmethod
     def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
-        """Return how long the reply is as far as `data` tells; it is whole once there are so many bytes.
+        """Return how long the reply is as far as `data` shows; it is whole once there are so many bytes.
 
         DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
         """

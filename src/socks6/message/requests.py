@@ -6,7 +6,7 @@ from typing import Self
 from socks6.message.addressed import addressed_size, decode_addressed, encode_addressed
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options.auth import MAX_INITIAL_DATA
-from socks6.message.options.base import MAX_OPTIONS_LENGTH, Option, Place, check_range
+from socks6.message.options.base import MAX_OPTIONS_LENGTH, HandshakeMessage, Option, check_range
 from socks6.message.options.table import STANDARD, OptionTable
 
 __all__ = ["MAX_INITIAL_DATA", "MAX_OPTIONS_LENGTH", "Request"]
@@ -32,12 +32,12 @@ class Request:
     @classmethod
     def decode(cls, data: bytes, dialect: Dialect = DRAFT_12, table: OptionTable = STANDARD) -> Self:
         """Return the request that `data` is, no byte less or more; DecodeError if it is none."""
-        command, host, port, options = decode_addressed(data, Place.REQUEST, dialect, table)
+        command, host, port, options = decode_addressed(data, HandshakeMessage.REQUEST, dialect, table)
         return cls(command=command, host=host, port=port, options=options)
 
     @staticmethod
     def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
-        """Return how long the request is as far as `data` tells; it is whole once there are so many bytes.
+        """Return how long the request is as far as `data` shows; it is whole once there are so many bytes.
 
         DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
         """

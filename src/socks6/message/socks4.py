@@ -17,7 +17,7 @@ MARKER: Final = b"\0\0\0\1"  # SOCKS 4a: an address 0.0.0.x announces a name
 NO_ADDRESS: Final = UNSPECIFIED_IPV4
 
 
-class Result(IntEnum):
+class Socks4Result(IntEnum):
     """The codes of a reply."""
 
     GRANTED = 0x5A
@@ -26,16 +26,18 @@ class Result(IntEnum):
     WRONG_USER = 0x5D
 
 
-RESULT_FOR_REPLY: Final[dict[int, Result]] = {ReplyCode.SUCCEEDED: Result.GRANTED}  # SOCKS 4 knows no reasons
+RESULT_FOR_REPLY: Final[dict[int, Socks4Result]] = {
+    ReplyCode.SUCCEEDED: Socks4Result.GRANTED
+}  # SOCKS 4 knows no reasons
 
 
-def result_for(code: int) -> Result:
+def result_for(code: int) -> Socks4Result:
     """Return the SOCKS 4 result for a SOCKS 6 reply code."""
-    return RESULT_FOR_REPLY.get(code, Result.REJECTED)
+    return RESULT_FOR_REPLY.get(code, Socks4Result.REJECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Socks4Request:
     """What a SOCKS 4 or 4a client asks for; 4a is how a host that is no IPv4 address is written."""
 
     command: int
@@ -75,7 +77,7 @@ class Request:
 
     @staticmethod
     def size(data: bytes | bytearray) -> int:
-        """Return how long the request is, as far as `data` tells, or how many bytes are needed to know more."""
+        """Return how long the request is, as far as `data` shows, or how many bytes are needed to know more."""
         if len(data) < HEADER_SIZE:
             return HEADER_SIZE + 1
         size = _string_end(data, HEADER_SIZE)
@@ -85,7 +87,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Socks4Reply:
     """The answer to a request; `host` is an IPv4 address."""
 
     code: int

@@ -37,7 +37,7 @@ def credentials_size(data: bytes | bytearray) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Greeting:
+class Socks5Greeting:
     """The client's first message: the methods that it has."""
 
     methods: tuple[int, ...]
@@ -64,7 +64,7 @@ class Greeting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MethodSelection:
+class Socks5MethodSelection:
     """The proxy's answer to a greeting."""
 
     method: int
@@ -88,7 +88,7 @@ class MethodSelection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Socks5Request:
     """What the client asks for."""
 
     command: int
@@ -119,7 +119,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Socks5Reply:
     """How the operation went."""
 
     code: int
@@ -150,7 +150,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Datagram:
+class Socks5Datagram:
     """A UDP packet between client and proxy; `fragment` is 0 for a whole one."""
 
     host: str

@@ -12,14 +12,14 @@ from typing_extensions import override
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6, is_unspecified
 from socks6.message.codes import Leg
-from socks6.message.options import TFO, StackOption, find
-from socks6.net.crowding import MAPPED
-from socks6.net.dial import Address, Resolver, most_telling
+from socks6.message.options import StackOption, Tfo, find
+from socks6.net.accept import CLIENT_GONE_ERRORS, SHORTAGE_ERRORS, SHORTAGE_PAUSE_SECONDS
+from socks6.net.dial import ResolvedAddress, Resolver, most_informative
+from socks6.net.eviction import MAPPED
 from socks6.net.resolve import literal_address
-from socks6.net.serve import GONE_ALREADY, PAUSE_SECONDS, SHORTAGES
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stackopts import accept_fast_open, in_force, prepare, prepared_socket
-from socks6.net.stream import Accepted, Binding, Endpoint, Judge
+from socks6.net.stackopts import accept_fast_open, apply_options, effective_options, socket_with_options
+from socks6.net.stream import AcceptedPeer, Binding, Endpoint, Judge
 
 ANYWHERE: Final = {socket.AF_INET: UNSPECIFIED_IPV4, socket.AF_INET6: UNSPECIFIED_IPV6}
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -42,14 +42,14 @@ class DirectBinding(Binding):
         judge_peer: Judge,
         backlog: int,
         host: str = "",
-        pause: float = PAUSE_SECONDS,
+        pause: float = SHORTAGE_PAUSE_SECONDS,
     ) -> None:
         """Take over sockets that listen; if this raises, they are still the caller's.
 
         `host` is the place as it was asked for, "" for the very address of the first socket. Out of descriptors,
         trying again waits for `pause` seconds.
         """
-        self._options = in_force(socks[0], wanted, Leg.PROXY_REMOTE)
+        self._options = effective_options(socks[0], wanted, Leg.PROXY_REMOTE)
         self._listeners = tuple(SocketListener(sock, url="tcp://bind") for sock in socks)
         self._places = tuple(listener.local for listener in self._listeners)
         self._bound = Endpoint(host or self._places[0].host, self._places[0].port)
@@ -79,7 +79,7 @@ class DirectBinding(Binding):
         return self._backlog
 
     @override
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         """See `Binding.accept`."""
         while True:
             try:
@@ -98,7 +98,7 @@ class DirectBinding(Binding):
         except BaseException:
             stream.abort()
             raise
-        return Accepted(stream=stream, peer=peer, options=options)
+        return AcceptedPeer(stream=stream, peer=peer, options=options)
 
     @override
     async def aclose(self) -> None:
@@ -115,9 +115,9 @@ class DirectBinding(Binding):
                         return stream
                 await self._wait_readable()
             except OSError as error:
-                if error.errno in SHORTAGES:
+                if error.errno in SHORTAGE_ERRORS:
                     await asyncio.sleep(self._pause)
-                elif error.errno not in GONE_ALREADY:
+                elif error.errno not in CLIENT_GONE_ERRORS:
                     raise
 
     async def _wait_readable(self) -> None:
@@ -141,8 +141,8 @@ class DirectBinding(Binding):
         if not self._wanted or sock is None:
             return ()
         try:
-            prepare(sock, self._wanted, Leg.PROXY_REMOTE)  # what it did not inherit
-            return in_force(sock, self._wanted, Leg.PROXY_REMOTE)
+            apply_options(sock, self._wanted, Leg.PROXY_REMOTE)  # what it did not inherit
+            return effective_options(sock, self._wanted, Leg.PROXY_REMOTE)
         except OSError:
             return None
 
@@ -217,7 +217,7 @@ def own_address(family: socket.AddressFamily) -> str:
 
 
 def _first_listening(
-    addresses: Sequence[Address],
+    addresses: Sequence[ResolvedAddress],
     ports: Sequence[int],
     wanted: tuple[StackOption, ...],
     backlog: int,
@@ -235,15 +235,15 @@ def _first_listening(
                 errors.append(error)
                 if error.errno == errno.EADDRINUSE:  # elsewhere nobody would look for it
                     break
-    raise most_telling(errors)
+    raise most_informative(errors)
 
 
-def _literals(hosts: Sequence[str]) -> list[Address]:
+def _literals(hosts: Sequence[str]) -> list[ResolvedAddress]:
     return [address for host in hosts if (address := literal_address(host, 0)) is not None]
 
 
 def _listening_at_one_port(
-    addresses: Sequence[Address], ports: Sequence[int], wanted: tuple[StackOption, ...], backlog: int
+    addresses: Sequence[ResolvedAddress], ports: Sequence[int], wanted: tuple[StackOption, ...], backlog: int
 ) -> list[socket.socket]:
     """Return sockets that listen at the first of the ports that is free at all the addresses. Raises OSError."""
     failure = OSError(errno.EADDRNOTAVAIL, "no address of this machine")
@@ -258,7 +258,7 @@ def _listening_at_one_port(
 
 
 def _listening_together(
-    addresses: Sequence[Address], port: int, wanted: tuple[StackOption, ...], backlog: int
+    addresses: Sequence[ResolvedAddress], port: int, wanted: tuple[StackOption, ...], backlog: int
 ) -> list[socket.socket]:
     """Return a socket for each address that is this machine's, one at least; port 0 is any. Raises OSError."""
     socks: list[socket.socket] = []
@@ -287,16 +287,18 @@ def _close(socks: Sequence[socket.socket]) -> None:
         sock.close()
 
 
-def _listening(address: Address, port: int, wanted: tuple[StackOption, ...], backlog: int) -> socket.socket:
+def _listening(
+    address: ResolvedAddress, port: int, wanted: tuple[StackOption, ...], backlog: int
+) -> socket.socket:
     """Return a listening socket with these options, which accepted ones inherit. Raises OSError."""
-    sock = prepared_socket(address.family, wanted, Leg.PROXY_REMOTE)
+    sock = socket_with_options(address.family, wanted, Leg.PROXY_REMOTE)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # peers of yesterday are no obstacle
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the family that was asked for
         sock.bind((address.socket_address[0], port, *address.socket_address[2:]))
         waiting = backlog or STRANGERS
-        fast_open = find(wanted, TFO) is not None
+        fast_open = find(wanted, Tfo) is not None
         if fast_open:
             accept_fast_open(sock, waiting)
         sock.listen(waiting)

@@ -11,31 +11,31 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from socks6.errors import ConfigurationError, OperationFailed, TlsFailed, operation_failure
 from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import StackOption
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.sockets import connect_socket
-from socks6.net.stackopts import Dialled, connect_prepared
+from socks6.net.stackopts import ConnectedSocket, connect_with_options
 
 __all__ = [
     "REPLY_FOR_ERRNO",
-    "Address",
     "Dialler",
+    "ResolvedAddress",
     "Resolver",
+    "connect_in_turn",
     "dial_address",
     "failure_for",
     "happy_eyeballs",
     "interleaved",
-    "known_or_newer",
-    "most_telling",
-    "one_after_another",
+    "most_informative",
+    "reach_known_or_fresh",
     "reply_for",
 ]
 
 ATTEMPT_DELAY: Final = 0.25  # RFC 8305 §5: the recommended Connection Attempt Delay
-MOST_ADDRESSES: Final = 8  # of a name are tried; whoever owns a name may give it any number of silent ones
-MOST_ATTEMPTS: Final = 4  # of a race at a time, each with a descriptor and SYNs of its own
-PATIENCE: Final = 0.5  # seconds that remembered addresses get before the name is looked up anew
-AGAIN: Final = 1.0  # seconds between two such lookups while they are silent
-SILENT_SECONDS: Final = 10.0  # what an attempt gets where others wait for its place and there is no deadline
+MAX_ADDRESSES: Final = 8  # of a name are tried; whoever owns a name may give it any number of silent ones
+MAX_ATTEMPTS: Final = 4  # of a race at a time, each with a descriptor and SYNs of its own
+STALE_GRACE_SECONDS: Final = 0.5  # seconds that remembered addresses get before the name is looked up anew
+FRESH_LOOKUP_SECONDS: Final = 1.0  # seconds between two such lookups while they are silent
+ATTEMPT_SECONDS: Final = 10.0  # what an attempt gets where others wait for its place and there is no deadline
 
 # § Operation Replies; what is absent is a general failure
 REPLY_FOR_ERRNO: Final[dict[int, ReplyCode]] = {
@@ -59,7 +59,7 @@ REPLY_FOR_LOOKUP: Final[dict[int, ReplyCode]] = {
 }
 # Of the failures of several addresses the one that tells most: first what a host said, then what we found
 # out by waiting, last what is a fault of this side.
-MOST_TELLING: Final[tuple[int, ...]] = (
+MOST_INFORMATIVE: Final[tuple[int, ...]] = (
     ReplyCode.CONNECTION_REFUSED,
     ReplyCode.HOST_UNREACHABLE,
     ReplyCode.TTL_EXPIRED,
@@ -73,7 +73,7 @@ MOST_TELLING: Final[tuple[int, ...]] = (
 
 ReachedT = TypeVar("ReachedT")
 
-Dial: TypeAlias = Callable[[Address], Awaitable[socket.socket]]
+Dial: TypeAlias = Callable[[ResolvedAddress], Awaitable[socket.socket]]
 
 
 def reply_for(error: OSError) -> int:
@@ -96,17 +96,21 @@ def failure_for(error: OSError) -> OperationFailed:
     return operation_failure(reply_for(error), error.strerror or str(error) or "no answer in time")
 
 
-def interleaved(addresses: Sequence[Address], first_family: int | None = None) -> list[Address]:
+def interleaved(
+    addresses: Sequence[ResolvedAddress], first_family: int | None = None
+) -> list[ResolvedAddress]:
     """Return the addresses to try, families taking turns (RFC 8305 §4), `first_family` going first: at most eight.
 
     Without a preference the family of the resolver's best address (RFC 6724) goes first.
     """
+    if len(addresses) == 1:
+        return list(addresses)
     if first_family is None and addresses:
         first_family = addresses[0].family
     first = [address for address in addresses if address.family == first_family]
     others = [address for address in addresses if address.family != first_family]
     pairs = itertools.zip_longest(first, others)
-    return [address for pair in pairs for address in pair if address is not None][:MOST_ADDRESSES]
+    return [address for pair in pairs for address in pair if address is not None][:MAX_ADDRESSES]
 
 
 def _always() -> bool:
@@ -114,7 +118,7 @@ def _always() -> bool:
 
 
 async def happy_eyeballs(
-    addresses: Sequence[Address],
+    addresses: Sequence[ResolvedAddress],
     dial: Dial,
     *,
     delay: float = ATTEMPT_DELAY,
@@ -139,10 +143,10 @@ async def happy_eyeballs(
     return race.result()
 
 
-async def known_or_newer(
-    known: Sequence[Address],
-    newer: Callable[[], Awaitable[Sequence[Address]]],
-    reach: Callable[[Sequence[Address]], Awaitable[ReachedT]],
+async def reach_known_or_fresh(
+    known: Sequence[ResolvedAddress],
+    newer: Callable[[], Awaitable[Sequence[ResolvedAddress]]],
+    reach: Callable[[Sequence[ResolvedAddress]], Awaitable[ReachedT]],
     discard: Callable[[ReachedT], None],
 ) -> ReachedT:
     """Return what `reach` reaches at addresses that were remembered, or at newer ones of the same name.
@@ -151,7 +155,7 @@ async def known_or_newer(
     moment, the name is looked up anew, and what is reached first is returned; `discard` gets what comes second. Raises
     what `reach` raises.
     """
-    race = _Reaching(known, newer, reach, discard)
+    race = _FreshAddressRace(known, newer, reach, discard)
     try:
         await race.run()
     except BaseException:
@@ -160,14 +164,14 @@ async def known_or_newer(
     return race.result()
 
 
-class _Reaching(Generic[ReachedT]):
+class _FreshAddressRace(Generic[ReachedT]):
     """An attempt at known addresses, and another at newer ones."""
 
     def __init__(
         self,
-        known: Sequence[Address],
-        newer: Callable[[], Awaitable[Sequence[Address]]],
-        reach: Callable[[Sequence[Address]], Awaitable[ReachedT]],
+        known: Sequence[ResolvedAddress],
+        newer: Callable[[], Awaitable[Sequence[ResolvedAddress]]],
+        reach: Callable[[Sequence[ResolvedAddress]], Awaitable[ReachedT]],
         discard: Callable[[ReachedT], None],
     ) -> None:
         self._known = known
@@ -183,7 +187,7 @@ class _Reaching(Generic[ReachedT]):
         async with asyncio.TaskGroup() as group:
             attempts = [group.create_task(self._attempt_known())]
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(STALE_GRACE_SECONDS):
                     await self._news.wait()
             if not self._is_settled():
                 attempts.append(group.create_task(self._attempt_newer()))
@@ -200,7 +204,7 @@ class _Reaching(Generic[ReachedT]):
     def result(self) -> ReachedT:
         if self._reached:
             return self._reached[0]
-        raise self._telling() or most_telling([one for one in self._failures if isinstance(one, OSError)])
+        raise self._telling() or most_informative([one for one in self._failures if isinstance(one, OSError)])
 
     def _is_settled(self) -> bool:
         return bool(self._reached or self._telling())
@@ -222,14 +226,14 @@ class _Reaching(Generic[ReachedT]):
             with contextlib.suppress(OSError):  # there is nothing newer to be had
                 while not (newer := await self._newer()) and not self._known_over.is_set():
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(AGAIN):
+                        async with asyncio.timeout(FRESH_LOOKUP_SECONDS):
                             await self._known_over.wait()
                 if newer:
                     await self._attempt(newer)
         finally:
             self._news.set()
 
-    async def _attempt(self, addresses: Sequence[Address]) -> None:
+    async def _attempt(self, addresses: Sequence[ResolvedAddress]) -> None:
         try:
             reached = await self._reach(addresses)
         except (OSError, ConfigurationError) as error:
@@ -241,8 +245,8 @@ class _Reaching(Generic[ReachedT]):
             self._reached.append(reached)
 
 
-async def one_after_another(
-    addresses: Sequence[Address], dial: Dial, *, deadline: float | None = None
+async def connect_in_turn(
+    addresses: Sequence[ResolvedAddress], dial: Dial, *, deadline: float | None = None
 ) -> socket.socket:
     """Return the socket of the first address that answers, each being tried when the one before has failed.
 
@@ -254,14 +258,14 @@ async def one_after_another(
     errors: list[OSError] = []
     for left in range(len(addresses), 0, -1):
         try:
-            async with _share(left, deadline):
+            async with _attempt_timeout(left, deadline):
                 return await dial(addresses[-left])
         except OSError as error:
             errors.append(error)
-    raise most_telling(errors)
+    raise most_informative(errors)
 
 
-async def dial_address(address: Address, *, deadline: float | None = None) -> socket.socket:
+async def dial_address(address: ResolvedAddress, *, deadline: float | None = None) -> socket.socket:
     """Connect to one address. Raises OSError."""
     return await connect_socket(address.family, address.socket_address, deadline=deadline)
 
@@ -285,14 +289,14 @@ class Dialler:
         self._leg = leg
         self._syn_data = syn_data
         self._deadline = deadline
-        self._first: Dialled | None = None
+        self._first: ConnectedSocket | None = None
 
-    async def dial(self, address: Address) -> socket.socket:
+    async def dial(self, address: ResolvedAddress) -> socket.socket:
         """Connect to one address. Raises OSError."""
         syn_data, self._syn_data = self._syn_data, None
         if not self._wanted and syn_data is None:
             return await dial_address(address, deadline=self._deadline)
-        dialled = await connect_prepared(
+        dialled = await connect_with_options(
             address.family,
             address.socket_address,
             self._wanted,
@@ -309,9 +313,9 @@ class Dialler:
         return self._first.syn_bytes if self._first is not None and self._first.sock is sock else 0
 
 
-def most_telling(errors: Sequence[OSError]) -> OSError:
+def most_informative(errors: Sequence[OSError]) -> OSError:
     """Return the one of several failures to tell of."""
-    return min(errors, key=lambda error: MOST_TELLING.index(reply_for(error)))
+    return min(errors, key=lambda error: MOST_INFORMATIVE.index(reply_for(error)))
 
 
 class _Race:
@@ -326,7 +330,7 @@ class _Race:
         self._winner: socket.socket | None = None
         self._errors: list[OSError] = []
 
-    async def run(self, addresses: Sequence[Address], delay: float) -> None:
+    async def run(self, addresses: Sequence[ResolvedAddress], delay: float) -> None:
         async with asyncio.TaskGroup() as group:
             attempts = []
             for index, address in enumerate(addresses):
@@ -348,7 +352,7 @@ class _Race:
 
     def result(self) -> socket.socket:
         if self._winner is None:
-            raise most_telling(self._errors)
+            raise most_informative(self._errors)
         return self._winner
 
     def give_up(self) -> None:
@@ -359,7 +363,7 @@ class _Race:
         """Return whether no more attempts may be under way than there are."""
         if self._winner is not None or not self._running:
             return False
-        return self._running >= MOST_ATTEMPTS or not self._room()
+        return self._running >= MAX_ATTEMPTS or not self._room()
 
     async def _next_news(self) -> None:
         self._news.clear()
@@ -367,14 +371,14 @@ class _Race:
 
     def _seconds(self, left: int) -> float | None:
         """Return how long an attempt may take, so many addresses being left; None: all the time there is."""
-        if left <= MOST_ATTEMPTS:
+        if left <= MAX_ATTEMPTS:
             return None
         if self._deadline is None:
-            return SILENT_SECONDS
-        turns = -(-left // MOST_ATTEMPTS)
+            return ATTEMPT_SECONDS
+        turns = -(-left // MAX_ATTEMPTS)
         return (self._deadline - asyncio.get_running_loop().time()) / turns
 
-    async def _attempt(self, address: Address, seconds: float | None) -> None:
+    async def _attempt(self, address: ResolvedAddress, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
                 sock = await self._dial(address)
@@ -390,7 +394,7 @@ class _Race:
             self._news.set()
 
 
-def _share(left: int, deadline: float | None) -> contextlib.AbstractAsyncContextManager[object]:
+def _attempt_timeout(left: int, deadline: float | None) -> contextlib.AbstractAsyncContextManager[object]:
     """Return the time-out of the next attempt, so many being left; the last needs none besides its own."""
     if left == 1 or deadline is None:
         return contextlib.nullcontext()

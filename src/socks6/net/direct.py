@@ -13,24 +13,32 @@ from typing_extensions import override
 from socks6.errors import ConnectionRefused, NotAllowed
 from socks6.message.address import UNSPECIFIED_IPV4, is_unspecified
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import TFO, HappyEyeballs, StackOption, find
+from socks6.message.options import HappyEyeballs, StackOption, Tfo, find
 from socks6.net.bind import ANY_PORT, bind_directly
 from socks6.net.datagrams.direct import USUAL, DatagramSettings, DirectAssociations
 from socks6.net.dial import (
     ATTEMPT_DELAY,
-    Address,
     Dialler,
+    ResolvedAddress,
     Resolver,
+    connect_in_turn,
     failure_for,
     happy_eyeballs,
     interleaved,
-    one_after_another,
 )
 from socks6.net.resolve import literal_address
 from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.sockets import SocketStream
-from socks6.net.stackopts import Origin, concerning, in_force
-from socks6.net.stream import Binding, Connection, DatagramChannel, DatagramJudge, Endpoint, Judge, Outbound
+from socks6.net.stackopts import ConnectFacts, effective_options, for_leg
+from socks6.net.stream import (
+    Binding,
+    ConnectResult,
+    DatagramChannel,
+    DatagramJudge,
+    Endpoint,
+    Judge,
+    Outbound,
+)
 
 CONNECT_SECONDS: Final = 30.0  # the name's lookup included; Linux sends five SYNs within it
 DNS_PORT: Final = 53
@@ -85,8 +93,8 @@ class DirectOutbound(Outbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
-        wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
+    ) -> ConnectResult:
+        wanted = for_leg(options, Leg.PROXY_REMOTE) if options else ()
         if is_unspecified(host):
             return await self._connect_to_dns(port, wanted, first_data, holder)
         try:
@@ -107,7 +115,7 @@ class DirectOutbound(Outbound):
         holder: Hashable = None,
         instead: Sequence[Sequence[str]] = (),
     ) -> Binding:
-        wanted = concerning(options, Leg.PROXY_REMOTE) if options else ()
+        wanted = for_leg(options, Leg.PROXY_REMOTE) if options else ()
         try:
             return await bind_directly(
                 self._resolver,
@@ -153,19 +161,21 @@ class DirectOutbound(Outbound):
         wanted: tuple[StackOption, ...],
         first_data: bytes,
         holder: Hashable,
-    ) -> Connection:
+    ) -> ConnectResult:
         host, port = place
         if port == 0:
             raise ConnectionRefused("nothing listens on port 0")
         deadline = asyncio.get_running_loop().time() + self._connect_timeout
-        async with asyncio.timeout_at(deadline):
-            found_addresses = await self._resolver.resolve(host, port, holder=holder)
-        addresses = _allowed(found_addresses, host, judge)
+        if literal := literal_address(host, port):
+            addresses = _allowed((literal,), host, judge)
+        else:
+            async with asyncio.timeout_at(deadline):
+                addresses = _allowed(await self._resolver.resolve(host, port, holder=holder), host, judge)
         order = interleaved(addresses, self._first_family)
         dialler = Dialler(wanted, syn_data=_syn_data(wanted, first_data), deadline=deadline)
         shares = self._connecting
 
-        async def dial(address: Address) -> socket.socket:
+        async def dial(address: ResolvedAddress) -> socket.socket:
             if not shares.may_take(holder):
                 raise OSError(errno.EMFILE, "too many connections of this client are being made")
             shares.take(holder)
@@ -184,18 +194,18 @@ class DirectOutbound(Outbound):
                 room=lambda: shares.may_take(holder),
             )
         else:
-            sock = await one_after_another(order, dial, deadline=deadline)
+            sock = await connect_in_turn(order, dial, deadline=deadline)
         stream = SocketStream(sock)
         syn_bytes = dialler.syn_bytes(sock)
         found: tuple[StackOption, ...] = ()
         if wanted or raced:
-            origin = Origin(raced=None if literal_address(host, port) else raced, syn_bytes=syn_bytes)
+            origin = ConnectFacts(raced=None if literal else raced, syn_bytes=syn_bytes)
             try:
                 found = _in_force(sock, wanted, origin)
             except BaseException:
                 stream.abort()
                 raise
-        return Connection(stream=stream, bound=stream.local, options=found, first_data_sent=syn_bytes)
+        return ConnectResult(stream=stream, bound=stream.local, options=found, first_data_sent=syn_bytes)
 
     @cached_property
     def _connecting(self) -> Shares:
@@ -208,7 +218,7 @@ class DirectOutbound(Outbound):
 
     async def _connect_to_dns(
         self, port: int, wanted: tuple[StackOption, ...], first_data: bytes, holder: Hashable
-    ) -> Connection:
+    ) -> ConnectResult:
         """Carry out a CONNECT to no address: the DNS service, or nothing at all (§ DNS provided by SOCKS)."""
         if port != DNS_PORT:
             raise NotAllowed("an unspecified address is no destination")
@@ -221,7 +231,7 @@ class DirectOutbound(Outbound):
         return dataclasses.replace(connection, bound=NO_ENDPOINT)
 
 
-def _allowed(addresses: tuple[Address, ...], host: str, judge: Judge) -> tuple[Address, ...]:
+def _allowed(addresses: tuple[ResolvedAddress, ...], host: str, judge: Judge) -> tuple[ResolvedAddress, ...]:
     """Return the addresses that may be reached. Raises NotAllowed if there are none."""
     allowed = tuple(address for address in addresses if _may_reach(address, judge))
     if not allowed:
@@ -229,25 +239,25 @@ def _allowed(addresses: tuple[Address, ...], host: str, judge: Judge) -> tuple[A
     return allowed
 
 
-def _may_reach(address: Address, judge: Judge) -> bool:
+def _may_reach(address: ResolvedAddress, judge: Judge) -> bool:
     # a name may lead to an unspecified address: connecting there would reach this machine
     return not is_unspecified(address.host) and judge(address.host, address.socket_address[1])
 
 
 def _in_force(
-    sock: socket.socket, wanted: tuple[StackOption, ...], origin: Origin
+    sock: socket.socket, wanted: tuple[StackOption, ...], origin: ConnectFacts
 ) -> tuple[StackOption, ...]:
     if origin.raced and find(wanted, HappyEyeballs) is None:
         wanted = (
             *wanted,
             HappyEyeballs(availability=Availability.YES),
         )  # nobody asked, so it is worth telling
-    return in_force(sock, wanted, Leg.PROXY_REMOTE, origin)
+    return effective_options(sock, wanted, Leg.PROXY_REMOTE, origin)
 
 
 def _syn_data(wanted: Sequence[StackOption], first_data: bytes) -> bytes | None:
     """Return what may go with the SYN (§ TFO options: no more than asked, 0 being any amount); None: no TFO."""
-    wish = find(wanted, TFO)
+    wish = find(wanted, Tfo)
     return None if wish is None else first_data[: wish.payload_size or None]
 
 

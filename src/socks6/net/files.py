@@ -23,8 +23,8 @@ class Contents(NamedTuple):
     mode: int
 
 
-def read_settled(path: str | Path, *, pause: Callable[[float], None] = time.sleep) -> Contents:
-    """Return the contents of a file that nobody is writing: one that has just changed is read again.
+def read_stable(path: str | Path, *, pause: Callable[[float], None] = time.sleep) -> Contents:
+    """Return the contents of a file that is not being written: one that has just changed is read again.
 
     Blocks for up to 2 s then. What is no regular file, such as a pipe, is read once. Raises OSError, also for a
     file that does not come to rest.
@@ -38,7 +38,7 @@ def read_settled(path: str | Path, *, pause: Callable[[float], None] = time.slee
             return Contents(data, after.st_mode)
         unchanged = _state(before) == _state(after) and len(data) == after.st_size
         if unchanged and abs(time.time() - after.st_mtime) >= PAUSE_SECONDS:
-            # a file that is being truncated is empty for a moment before its time says so
+            # a file that is being truncated is empty for a moment before its time changes
             pause(CONFIRM_SECONDS)
             if _state(os.stat(path)) == _state(after):
                 return Contents(data, after.st_mode)
@@ -46,8 +46,8 @@ def read_settled(path: str | Path, *, pause: Callable[[float], None] = time.slee
     raise OSError(0, "is being written all the time", str(path))
 
 
-def write_at_once(path: str | Path, data: bytes, *, private: bool = False) -> None:
-    """Have a file hold `data`: readers find the old file or the new one, never a part. Raises OSError.
+def write_atomically(path: str | Path, data: bytes, *, private: bool = False) -> None:
+    """Replace a file's contents: readers find the old file or the new one, never a part. Raises OSError.
 
     A new file, or one that is to be `private`, is readable by its owner alone; another keeps its mode and, as far as
     we may, its owner. A link leads where it led.
@@ -81,7 +81,7 @@ def opened_for_writing(descriptor: int) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def alone_with(path: str | Path) -> Iterator[None]:
+def locked_directory(path: str | Path) -> Iterator[None]:
     """Keep others that do the same from changing files of the folder until the block ends. Raises OSError."""
     folder = os.open(Path(os.path.realpath(path)).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.poller import DatagramPoller
 
 RTMGRP_LINK: Final = 0x1  # linux/rtnetlink.h
 RTMGRP_IPV4_IFADDR: Final = 0x10
@@ -28,13 +28,13 @@ PAUSE: Final = 0.1  # seconds between two calls at least: a router's tables may 
 class NetworkChanges:
     """Calls back, on the running event loop, soon after something has changed; after many changes once."""
 
-    def __init__(self, callback: Callable[[], None], readiness: Readiness) -> None:
+    def __init__(self, callback: Callable[[], None], readiness: DatagramPoller) -> None:
         """Where the system does not tell, nothing is ever called.
 
         `readiness` watches its socket, on which errors are everyday news: the kernel had no room for more.
         """
         self._callback = callback
-        self._readiness = readiness
+        self._poller = readiness
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._called_at = self._loop.time() - PAUSE
@@ -48,7 +48,7 @@ class NetworkChanges:
             self._timer.cancel()
             self._timer = None
         if self._socket is not None:
-            self._readiness.remove(self._socket.fileno())
+            self._poller.remove(self._socket.fileno())
             self._socket.close()
             self._socket = None
 

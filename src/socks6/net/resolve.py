@@ -46,7 +46,7 @@ NO_SERVER: Final = frozenset((socket.EAI_AGAIN, socket.EAI_FAIL))
 TOO_MANY: Final = "too many names are being looked up for this client"
 
 
-class Address(NamedTuple):
+class ResolvedAddress(NamedTuple):
     """One numeric address to connect to."""
 
     family: int
@@ -57,13 +57,13 @@ class Address(NamedTuple):
         """The address alone, without a scope."""
         return self.socket_address[0].partition("%")[0]
 
-    def at(self, port: int) -> "Address":
+    def at(self, port: int) -> "ResolvedAddress":
         """Return the same address with another port."""
         host, _, *rest = self.socket_address
-        return Address(self.family, (host, port, rest[0], rest[1]) if rest else (host, port))
+        return ResolvedAddress(self.family, (host, port, rest[0], rest[1]) if rest else (host, port))
 
 
-Lookup: TypeAlias = Callable[[bytes, int], Sequence[Address]]
+Lookup: TypeAlias = Callable[[bytes, int], Sequence[ResolvedAddress]]
 """What asks the system for a name, and for port 0, which `Resolver` replaces; may take long, and raise OSError."""
 
 
@@ -108,7 +108,7 @@ class Resolver:
         self._answers: dict[bytes, _Answer] = {}
         self._back: collections.deque[_Lookup] = collections.deque()  # from threads, not noticed yet
 
-    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[ResolvedAddress, ...]:
         """Return the addresses of a name, best first, at least one; a literal is its own address.
 
         A lookup counts against the share of `holder`. Raises gaierror, TimeoutError, or OSError with EAGAIN when
@@ -123,7 +123,9 @@ class Resolver:
             found = await self._look_up(name, holder)
         return tuple(address.at(port) for address in found)
 
-    async def newer(self, host: str, port: int, known: Sequence[Address]) -> tuple[Address, ...]:
+    async def newer(
+        self, host: str, port: int, known: Sequence[ResolvedAddress]
+    ) -> tuple[ResolvedAddress, ...]:
         """Return the addresses of a name that are not among `known`, where nobody answers; none if there are none.
 
         Asks the system, unless it has just been asked; what it cannot tell is not there.
@@ -133,7 +135,7 @@ class Resolver:
         name = _encoded(host)
         self._notice()
         answer = self._answers.get(name)
-        found: tuple[Address, ...] = ()
+        found: tuple[ResolvedAddress, ...] = ()
         if answer is not None and _now() - answer.since < JUST_NOW:
             found = answer.addresses
         else:
@@ -158,7 +160,7 @@ class Resolver:
 
     # What is known.
 
-    def _remembered(self, name: bytes, holder: Hashable) -> tuple[Address, ...] | None:
+    def _remembered(self, name: bytes, holder: Hashable) -> tuple[ResolvedAddress, ...] | None:
         """Return a name's addresses if they are known, having them looked up again if that is due. Raises OSError."""
         answer = self._answers.get(name)
         if answer is None:
@@ -197,7 +199,7 @@ class Resolver:
 
     # What is looked up.
 
-    async def _look_up(self, name: bytes, holder: Hashable) -> tuple[Address, ...]:
+    async def _look_up(self, name: bytes, holder: Hashable) -> tuple[ResolvedAddress, ...]:
         """Wait for a lookup of a name: the one that is under way, or a new one. Raises OSError."""
         lookup = self._current(name) or _Lookup(name)
         if lookup.started and _now() >= lookup.started + self._timeout:
@@ -268,7 +270,7 @@ class Resolver:
         self._lookups[lookup.name] = lookup
         self._running.take(holder)
         for waiter in lookup.waiters:
-            if waiter.limit is not None:
+            if waiter.limit is not None and not waiter.limit.expired():  # it may end in this very turn
                 waiter.limit.reschedule(lookup.started + self._timeout)
             self._unqueue(waiter)
         self._threads.give(_Job(lookup, self._back, self._notice))
@@ -297,23 +299,23 @@ class Resolver:
                     self._start(next(iter(line)), holder)
 
 
-def literal_address(host: str, port: int) -> Address | None:
+def literal_address(host: str, port: int) -> ResolvedAddress | None:
     """Return the address that `host` is; None when it is a name."""
     try:
         if ":" in host:
             socket.inet_pton(socket.AF_INET6, host)
-            return Address(socket.AF_INET6, (host, port, 0, 0))
+            return ResolvedAddress(socket.AF_INET6, (host, port, 0, 0))
         socket.inet_pton(socket.AF_INET, host)
-        return Address(socket.AF_INET, (host, port))
+        return ResolvedAddress(socket.AF_INET, (host, port))
     except (OSError, ValueError):
         return None
 
 
-def system_lookup(name: bytes, port: int) -> Sequence[Address]:
+def system_lookup(name: bytes, port: int) -> Sequence[ResolvedAddress]:
     """Ask the system's resolver. Raises gaierror."""
     found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     # an address of another shape comes only from a Python built without IPv6
-    return [Address(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
+    return [ResolvedAddress(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -323,7 +325,7 @@ class _Answer:
     since: float
     refresh: float  # when it is to be looked up again, in the background
     until: float
-    addresses: tuple[Address, ...] = ()
+    addresses: tuple[ResolvedAddress, ...] = ()
     failure: Exception | None = None
 
 
@@ -336,7 +338,7 @@ class _Lookup:
     started: float = 0.0  # on the loop's clock, when a thread got it; 0 before
     holder: Hashable = None  # whose share it takes
     waiters: "set[_Waiter]" = field(default_factory=set)
-    found: tuple[Address, ...] = ()
+    found: tuple[ResolvedAddress, ...] = ()
     failure: Exception | None = None
 
     def carry_out(self, ask: Lookup) -> None:
@@ -369,7 +371,7 @@ class _Waiter:
     holder: Hashable
     queued: bool = False  # in the holder's queue
     limit: asyncio.Timeout | None = None
-    answer: asyncio.Future[tuple[Address, ...]] = field(init=False)
+    answer: asyncio.Future[tuple[ResolvedAddress, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.answer = self.lookup.loop.create_future()

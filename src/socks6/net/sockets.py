@@ -13,22 +13,27 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from socks6.errors import LocalProtocolError
+from socks6.net.eager import Signal
 from socks6.net.stream import (
-    NOWHERE,
+    NO_ENDPOINT,
     RECEIVES_ALREADY,
     SENDS_ALREADY,
+    AttributeT,
     Endpoint,
     Protection,
     check_idle,
 )
+from socks6.net.stream import SocketAddress as SocketAddress  # noqa: PLC0414 - it is at home here too
 from socks6.net.turns import EVENT, Turns
 
 if sys.platform == "linux":
     import fcntl
     import termios
+
+    from socks6.net.poller import Poller
 
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
 ORDERLY_CLOSE: Final = struct.pack("ii", 0, 0)
@@ -39,12 +44,10 @@ NONBLOCKING: Final = socket.SOCK_NONBLOCK if sys.platform == "linux" else 0  # s
 CONNECTING: Final = frozenset((errno.EINPROGRESS, errno.EALREADY))
 CONNECTED: Final = frozenset((0, errno.EISCONN))
 
-SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-
 
 def endpoint(address: object) -> Endpoint:
     """Return a socket address as the kernel tells it as an Endpoint; NOWHERE for Unix sockets."""
-    return Endpoint(address[0], address[1]) if isinstance(address, tuple) else NOWHERE
+    return Endpoint(address[0], address[1]) if isinstance(address, tuple) else NO_ENDPOINT
 
 
 class SocketStream:
@@ -61,6 +64,8 @@ class SocketStream:
         "_ended",
         "_failure",
         "_loop",
+        "_poller",
+        "_readable",
         "_receiving",
         "_remote",
         "_sending",
@@ -69,11 +74,19 @@ class SocketStream:
         "turns",
     )
 
-    def __init__(self, sock: socket.socket, *, remote: object = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        remote: object = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         """`remote` is the peer's address as the kernel told it, where that is known already."""
         self._socket = sock
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self._remote = remote
+        self._poller: Poller | None = None  # instead of the loop, for receiving
+        self._readable: Signal | None = None  # by the poller
         self._receiving: asyncio.Future[None] | None = None
         self._sending: asyncio.Future[None] | None = None
         self._sends = False  # a call of `send` waits for room now and then
@@ -95,8 +108,13 @@ class SocketStream:
     def protection(self) -> Protection:
         return Protection.MACHINE if self._socket.family == socket.AF_UNIX else Protection.CLEAR
 
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        if isinstance(self._socket, kind):
+            return self._socket
+        return self if isinstance(self, kind) else None
+
     @property
-    def raw_socket(self) -> socket.socket | None:
+    def raw_socket(self) -> socket.socket:
         return self._socket
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
@@ -116,8 +134,15 @@ class SocketStream:
         self.turns.left -= EVENT + len(data)
         return data
 
+    def poll_with(self, poller: "Poller") -> None:
+        """Wait for bytes by a poller: that costs a tenth of registering at uvloop."""
+        self._poller = poller
+
     async def wait_readable(self) -> None:
         """Wait until `receive_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
+        if self._poller is not None:
+            await self._wait_polled(self._poller)
+            return
         check_idle(self._receiving, RECEIVES_ALREADY)
         waiter = self._loop.create_future()
         self._loop.add_reader(self._socket.fileno(), self._wake_receiver)
@@ -128,6 +153,27 @@ class SocketStream:
             if self._receiving is waiter:
                 self._wake_receiver()
         self.turns.waited()
+
+    async def _wait_polled(self, poller: "Poller") -> None:
+        if self._readable is None:
+            self._readable = Signal(self._loop)
+        if self._readable.has_waiter:
+            raise LocalProtocolError(RECEIVES_ALREADY)
+        poller.ensure(self._socket.fileno(), self)
+        await self._readable
+        self.turns.waited()
+
+    def on_events(self, events: int) -> None:  # noqa: ARG002 - whatever it is, receiving shows it
+        """See EventHandler."""
+        if self._readable is not None:
+            self._readable.set()
+
+    def go_on(self) -> None:
+        """See EventHandler: is not asked for."""
+
+    def fail(self, error: Exception) -> None:
+        """See EventHandler."""
+        self._loop.call_exception_handler({"message": "a task could not end", "exception": error})
 
     async def send(self, data: bytes | memoryview) -> None:
         if self._sends:
@@ -189,6 +235,7 @@ class SocketStream:
             return
         self._break_off()
         self._socket.close()
+        self._wake_polled()
 
     def abort(self) -> None:
         if self._socket.fileno() < 0:
@@ -196,6 +243,7 @@ class SocketStream:
         self._break_off()
         reset_on_close(self._socket)
         self._socket.close()
+        self._wake_polled()
 
     def was_reset(self) -> bool:
         """Return whether the peer has reset the connection, or it is closed; looks without taking anything."""
@@ -205,8 +253,13 @@ class SocketStream:
         poll.register(self._socket, 0)  # errors and the end of both directions are told of in any case
         return bool(poll.poll(0))
 
+    def stop_receiving(self) -> None:
+        """Do nothing: a socket's peer may go on until the stream is closed."""
+
     def detach_socket(self) -> socket.socket:
         """Return the socket, which is the caller's now: non-blocking, watched by no loop. The stream is closed."""
+        if self._poller is not None:
+            self._poller.remove(self._socket.fileno(), self)
         self._break_off()
         detached = socket.socket(fileno=self._socket.detach())
         detached.setblocking(False)
@@ -226,9 +279,17 @@ class SocketStream:
 
     def _break_off(self) -> None:
         """Have pending calls fail, and the loop forget the socket: always before it is closed."""
-        closed = OSError(errno.EBADF, "the stream was closed")
-        self._wake_receiver(closed)
-        self._wake_sender(closed)
+        if self._poller is not None:
+            self._poller.forget(self._socket.fileno(), self)
+        if self._receiving is not None or self._sending is not None:
+            closed = OSError(errno.EBADF, "the stream was closed")
+            self._wake_receiver(closed)
+            self._wake_sender(closed)
+
+    def _wake_polled(self) -> None:
+        """Let a task that waits for the poller see that the socket is closed."""
+        if self._readable is not None and self._readable.has_waiter:
+            self._readable.set()
 
 
 class SocketListener:
@@ -238,7 +299,7 @@ class SocketListener:
     system calls, half as much as all the rest of accepting (benchmarks/load, CONNECT rate).
     """
 
-    __slots__ = ("_loop", "_missed", "_on_close", "_socket", "_url", "_waiting", "_watched")
+    __slots__ = ("_arrival", "_loop", "_missed", "_on_close", "_socket", "_url", "_watched")
 
     def __init__(self, sock: socket.socket, *, url: str, on_close: Callable[[], None] | None = None) -> None:
         """`on_close` runs once, right before the socket is closed."""
@@ -246,7 +307,7 @@ class SocketListener:
         self._loop = asyncio.get_running_loop()
         self._url = url
         self._on_close = on_close
-        self._waiting: asyncio.Future[None] | None = None
+        self._arrival = Signal(self._loop)
         self._watched = False
         self._missed = 0  # times that the loop told of arrivals and nobody waited
         sock.setblocking(False)
@@ -257,7 +318,7 @@ class SocketListener:
 
     @property
     def local(self) -> Endpoint:
-        """Where it listens; NOWHERE for a Unix socket."""
+        """Where it listens; `NO_ENDPOINT` for a Unix socket."""
         return _ask(self._socket.getsockname)
 
     def accept_nowait(self) -> SocketStream | None:
@@ -270,39 +331,38 @@ class SocketListener:
             raise
         if not INHERITS_OPTIONS and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return SocketStream(sock, remote=address)
+        return SocketStream(sock, remote=address, loop=self._loop)
 
     async def wait_readable(self) -> None:
-        check_idle(self._waiting, "another task waits for this listener already")
-        waiter = self._loop.create_future()
+        if self._arrival.has_waiter:
+            raise LocalProtocolError("another task waits for this listener already")
+        self._check_open()
         self._missed = 0
         if not self._watched:
-            if self._socket.fileno() < 0:
-                raise OSError(errno.EBADF, "the listener was closed")
             self._loop.add_reader(self._socket.fileno(), self._on_readable)
             self._watched = True
-        self._waiting = waiter
-        try:
-            await waiter
-        finally:
-            if self._waiting is waiter:
-                self._waiting = None
+        await self._arrival
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._socket.fileno() < 0:
+            raise OSError(errno.EBADF, "the listener was closed")
 
     async def aclose(self) -> None:
         if self._socket.fileno() < 0:
             return
         self._unwatch()
-        if self._waiting is not None:
-            _wake(self._waiting, OSError(errno.EBADF, "the listener was closed"))
         try:
             if self._on_close is not None:
                 self._on_close()
         finally:
             self._socket.close()
+            if self._arrival.has_waiter:
+                self._arrival.set()
 
     def _on_readable(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        if self._arrival.has_waiter:
+            self._arrival.set()
             return
         # asyncio polls once more before whoever waited gets to run; more often means that nobody accepts
         self._missed += 1
@@ -374,14 +434,18 @@ def probe_when_idle(sock: socket.socket, seconds: int) -> None:
 
 def reset_on_close(sock: socket.socket) -> None:
     """Have the peer see a reset when `sock` is closed; no matter if the connection is gone already."""
-    with contextlib.suppress(OSError):
+    try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    except OSError:
+        return
 
 
 def close_in_order(sock: socket.socket) -> None:
     """Have closing `sock` be the end of its stream again, after `reset_on_close`."""
-    with contextlib.suppress(OSError):
+    try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ORDERLY_CLOSE)
+    except OSError:
+        return
 
 
 def breaks_receiving(error: OSError) -> bool:
@@ -431,7 +495,7 @@ def _ask(name: Callable[[], object]) -> Endpoint:
     try:
         return endpoint(name())
     except OSError:  # closed, or gone
-        return NOWHERE
+        return NO_ENDPOINT
 
 
 def _wake(waiter: asyncio.Future[None], error: OSError | None = None) -> None:

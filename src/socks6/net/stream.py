@@ -5,10 +5,16 @@ import socket
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from socks6.errors import LocalProtocolError
+from socks6.message.datagrams import DatagramPrefix
+from socks6.message.framing import Framing, NoFraming
 from socks6.message.options import StackOption
+from socks6.net.turns import Turns
+from socks6.telemetry import Observer
+
+AttributeT = TypeVar("AttributeT")
 
 RECEIVES_ALREADY: Final = "another task receives from this stream already: one at a time, or each gets a part"
 SENDS_ALREADY: Final = "another task sends on this stream already: one at a time, or the bytes would mix"
@@ -21,7 +27,9 @@ class Endpoint(NamedTuple):
     port: int
 
 
-NOWHERE = Endpoint("", 0)
+NO_ENDPOINT = Endpoint("", 0)
+
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]  # as `getsockname` returns it
 
 
 class Protection(IntEnum):
@@ -37,7 +45,18 @@ class ByteStream(Protocol):
 
     One task may receive while another sends. While one waits, a second call of the same kind raises
     LocalProtocolError at once. After `aclose` or `abort`, a pending call and every later one raise OSError.
+
+    Classes of your own derive from this one: what has a body here is the answer of streams that cannot tell.
     """
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:  # noqa: ARG002 - of streams without any
+        """Return what the stream, or one that it runs over, has of this kind; None if there is no such thing.
+
+        Kinds are the socket whose packets carry it, in whatever form (`socket.socket`: for options of these, never
+        for bytes), its layers (`TlsStream`, `SocketStream`), what TLS knows (`TlsSession`), and the connection that it
+        is one stream of (`Substream`).
+        """
+        return None
 
     @property
     def local(self) -> Endpoint:
@@ -55,8 +74,26 @@ class ByteStream(Protocol):
     def raw_socket(self) -> socket.socket | None:
         """The non-blocking socket whose bytes are the stream's own, for the kernel's data path; else None."""
 
+    @property
+    def turns(self) -> Turns:
+        """What the stream may give before the event loop goes round; one that does not count has nothing left."""
+        return Turns(0)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes sent the peer has not acknowledged, which closing or aborting may lose; 0 if unknown."""
+        return 0
+
+    def was_reset(self) -> bool:
+        """Return whether it is known, without reading, that the peer has reset the stream."""
+        return False
+
+    def stop_receiving(self) -> None:
+        """Refuse what comes from now on, where the transport can: `receive` then gives b""."""
+        return
+
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        """Return what is there without waiting: up to `max_bytes`, b"" at the end, None for nothing yet."""
+        """Return what is there, without waiting: up to `max_bytes`, b"" at the end, None for nothing yet."""
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Return at least one byte and at most `max_bytes`; b"" at the peer's end of stream, ever again.
@@ -68,7 +105,7 @@ class ByteStream(Protocol):
         """Send all of `data`; wait while the peer takes none."""
 
     async def send_eof(self) -> None:
-        """Say that we send nothing more; receiving goes on. Idempotent.
+        """End our direction; receiving goes on. Idempotent.
 
         May wait for the peer to take what a cancelled `send` left, where half of it would mean nothing.
         """
@@ -80,50 +117,37 @@ class ByteStream(Protocol):
         """Close at once; the peer sees a reset where the transport has such a thing. Idempotent."""
 
 
+class PollableStream(ByteStream, Protocol):
+    """A stream that is also used without waiting: what TLS needs beneath it."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Send what is taken without waiting; return how much that was. If it was none, repeat it with the same data."""
+
+    async def wait_readable(self) -> None:
+        """Wait until `receive_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
+
+    async def wait_writable(self) -> None:
+        """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
+
+
 def check_idle(waiter: "asyncio.Future[None] | None", complaint: str) -> None:
     """Raise LocalProtocolError if a task waits for this."""
     if waiter is not None and not waiter.done():
         raise LocalProtocolError(complaint)
 
 
-def carrier_socket_of(stream: ByteStream) -> socket.socket | None:
-    """Return the socket whose packets carry a stream, in whatever form: for options of these, never for bytes.
-
-    Streams over something other than plain sockets may tell it as their `carrier_socket`.
-    """
-    carrier: socket.socket | None = getattr(stream, "carrier_socket", None)
-    return carrier or stream.raw_socket
-
-
-def was_reset(stream: ByteStream) -> bool:
-    """Return whether it is known, without reading, that the peer has reset a stream; no, where nobody can tell.
-
-    Streams that can tell have a method of this name.
-    """
-    ask: Callable[[], bool] | None = getattr(stream, "was_reset", None)
-    return ask is not None and ask()
-
-
-def unacknowledged_of(stream: ByteStream) -> int:
-    """Return how many bytes sent on a stream its peer has not acknowledged; 0 where nothing tells.
-
-    Streams that know it tell it as their `unacknowledged`. Closing or aborting may lose these bytes.
-    """
-    return int(getattr(stream, "unacknowledged", 0))
-
-
 class FrameSink(Protocol):
-    """Who gets a connection's DATAGRAM frames. Is called by the loop; must return quickly and not raise."""
+    """Receives a connection's DATAGRAM frames. Called by the loop; must return quickly and not raise."""
 
     def frame_received(self, data: bytes) -> None:
         """Take a frame's data."""
 
-    def connection_over(self) -> None:
-        """Take note that no more will come."""
+    def connection_lost(self) -> None:
+        """Called once when no more will come."""
 
 
 class MultiplexedConnection(Protocol):
-    """A connection of many streams, either side's, and of datagrams: QUIC. Its streams tell it as `connection`."""
+    """A connection of many streams, either side's, and of datagrams: QUIC. Its streams have it as their `Substream`."""
 
     @property
     def local(self) -> Endpoint:
@@ -151,14 +175,14 @@ class MultiplexedConnection(Protocol):
     async def accept(self) -> ByteStream:
         """Wait for the next stream that the peer opens. Raises OSError when the connection is over."""
 
-    def want_streams(self, wanted: bool) -> None:
-        """Let the peer open streams, or refuse them, those too that nobody has accepted yet."""
+    def allow_peer_streams(self, wanted: bool) -> None:
+        """Let the peer open streams, or refuse them, also those that were not accepted yet."""
 
     async def open(self) -> ByteStream:
         """Open a stream, once the peer allows one more. Raises OSError when the connection is over."""
 
-    async def proven(self) -> None:
-        """Wait until the peer has proven to be there: what came before may be a replay. Raises OSError."""
+    async def wait_handshake_confirmed(self) -> None:
+        """Wait until the handshake is confirmed: what came before may be a replay. Raises OSError."""
 
     @property
     def largest_frame(self) -> int:
@@ -167,20 +191,21 @@ class MultiplexedConnection(Protocol):
     def send_frame(self, data: bytes) -> bool:
         """Send a DATAGRAM frame, without waiting; the oldest are dropped where too many wait. False if too long."""
 
-    async def frame_room(self) -> None:
+    async def wait_frame_room(self) -> None:
         """Wait until frames that are sent now will not have others dropped. Raises OSError when it is over."""
 
-    def take_frames(self, sink: FrameSink | None) -> None:
-        """Have DATAGRAM frames go to `sink`; nobody gets them before."""
+    def set_frame_sink(self, sink: FrameSink | None) -> None:
+        """Deliver DATAGRAM frames to `sink`; before, they are dropped."""
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """End the connection and all its streams. Idempotent."""
 
 
-def connection_of(stream: ByteStream) -> MultiplexedConnection | None:
-    """Return the connection that a stream is one of several of; None for one that is alone."""
-    connection: MultiplexedConnection | None = getattr(stream, "connection", None)
-    return connection
+@dataclass(frozen=True, slots=True)
+class Substream:
+    """The attribute of a stream that is one of many of a connection."""
+
+    connection: MultiplexedConnection
 
 
 class Listener(Protocol):
@@ -205,14 +230,14 @@ class Listener(Protocol):
 
 
 class Judge(Protocol):
-    """Says whether a resolved address may be reached."""
+    """Decides whether a resolved address may be reached."""
 
     def __call__(self, address: str, port: int) -> bool:
         """Return True if `address`, a literal, may be reached on `port`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class ConnectResult:
     """What came of a CONNECT."""
 
     stream: ByteStream
@@ -222,7 +247,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class AcceptedPeer:
     """A peer that came to a place that was bound."""
 
     stream: ByteStream
@@ -231,7 +256,7 @@ class Accepted:
 
 
 class Binding(Protocol):
-    """A place that was bound for a client (§ Handling BIND); whoever has it closes it."""
+    """A place that was bound for a client (§ Handling BIND); its holder closes it."""
 
     @property
     def bound(self) -> Endpoint:
@@ -244,13 +269,13 @@ class Binding(Protocol):
 
     @property
     def options(self) -> tuple[StackOption, ...]:
-        """What is in force for whoever will come; the backlog is not among them."""
+        """What is in force for peers to come; the backlog is not among them."""
 
     @property
     def backlog(self) -> int:
         """How many peers may wait, at most as many as asked for; 0: one peer comes, and no other."""
 
-    async def accept(self) -> Accepted:
+    async def accept(self) -> AcceptedPeer:
         """Wait for the next peer; one task at a time. Cancelling loses no peer that waits.
 
         Has no limit of its own. Raises OperationFailed; with a backlog of 0 also once the one peer has come.
@@ -274,7 +299,7 @@ class DatagramReport(NamedTuple):
 
 
 class DatagramJudge(Protocol):
-    """Says where datagrams may go to and come from. Is asked once in a while for each host, not for each datagram."""
+    """Decides where datagrams may go to and come from. Asked now and then for each host, not for each datagram."""
 
     def judge_place(self, host: str, address: str, port: int) -> bool:
         """Return True if a port may be opened at `address`, a literal that `host` led to; port 0 is any."""
@@ -286,11 +311,11 @@ class DatagramJudge(Protocol):
         """Return True if `address`, a literal that `host` led to, may be reached on `port`."""
 
     def judge_source(self, address: str, port: int) -> bool:
-        """Return True if somebody may send from there."""
+        """Return True if a peer may send from there."""
 
 
 class DatagramSink(Protocol):
-    """Who gets what arrives at a DatagramChannel. Is called by the loop; must return quickly and not raise."""
+    """Receives what arrives at a DatagramChannel. Called by the loop; must return quickly and not raise."""
 
     def datagrams_received(self, packets: Sequence[Packet]) -> None:
         """Take datagrams from remote hosts, the hosts being addresses."""
@@ -299,7 +324,26 @@ class DatagramSink(Protocol):
         """Take an ICMP error; they come only where a UDPError option asked for them."""
 
     def channel_closed(self, reason: str) -> None:
-        """Take note that the channel ended by itself: an upstream went away. Not called after `aclose`."""
+        """Called when the channel ended by itself: an upstream went away. Not called after `aclose`."""
+
+
+class DatagramRoute(NamedTuple):
+    """How datagrams reach a remote host: a socket, an address unless it is connected, and what stands before the data."""
+
+    sock: socket.socket
+    address: SocketAddress | None
+    until: float  # on the loop's clock
+    prefix: DatagramPrefix = (b"", b"")
+
+
+class ReceivedFrom(NamedTuple):
+    """A datagram's data, and the remote host that it came from; until `until` all with this key may go to the client."""
+
+    data: bytes
+    host: str
+    port: int
+    key: bytes | SocketAddress
+    until: float
 
 
 class DatagramChannel(Protocol):
@@ -313,8 +357,29 @@ class DatagramChannel(Protocol):
     def options(self) -> tuple[StackOption, ...]:
         """What is in force of the options asked for."""
 
-    def start(self, sink: DatagramSink) -> None:
-        """Begin to receive. What arrives before is kept within the bounds of a socket's buffer."""
+    @property
+    def framing(self) -> Framing:
+        """How datagrams are framed on the sockets that `start` has watched: not at all, where remote hosts send."""
+        return NoFraming()
+
+    def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
+        """Begin to receive. What arrives before is kept within the bounds of a socket's buffer.
+
+        `watch` is called with each UDP socket of the channel, also with those made later: it is to read them until
+        `aclose`, and to ask `receive` about what came. What comes by other ways goes to `sink` alone.
+        """
+
+    def route(self, host: str, port: int) -> DatagramRoute | None:  # noqa: ARG002 - of channels on sockets
+        """Return how datagrams reach a remote host at present, by one of the sockets; None if they do not yet."""
+        return None
+
+    def receive(self, data: bytes, source: SocketAddress) -> ReceivedFrom | None:  # noqa: ARG002 - as above
+        """Return what came to one of the sockets; None if it is not for the client."""
+        return None
+
+    def read_error_queue(self, sock: socket.socket) -> None:
+        """Take the errors that wait at one of the sockets."""
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def send(self, packets: Sequence[Packet]) -> None:
         """Send datagrams to names or addresses; without waiting and without raising.
@@ -332,7 +397,7 @@ class Outbound(Protocol):
 
     @property
     def resolves(self) -> bool:
-        """Whether names are resolved here, so that `judge` is asked; else whoever is next resolves them."""
+        """Whether names are resolved here, so that `judge` is asked; else the next proxy resolves them."""
 
     async def connect(
         self,
@@ -343,7 +408,7 @@ class Outbound(Protocol):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         """Connect to a name or literal address.
 
         `holder` is the user, or source, whose share of lookups and of descriptors it takes; None is one more.
@@ -367,7 +432,7 @@ class Outbound(Protocol):
 
         On this machine, `instead` are better than every address: the first of these lists that has addresses
         of this machine, each of which gets a socket.
-        `judge` says whether an address of ours may be bound, `judge_peer` whether somebody may connect; peers
+        `judge` says whether an address of ours may be bound, `judge_peer` whether a peer may connect; peers
         that may not are dropped silently. `backlog` of 0 takes one peer; more keep so many waiting between
         calls of `accept`. `holder` is as for `connect`. Raises OperationFailed.
         """
@@ -388,6 +453,10 @@ class Outbound(Protocol):
         claim a port that was reserved for an equal one (§ Port Parity options). `holder` is as for `connect`. Raises
         OperationFailed.
         """
+
+    def report_to(self, observer: Observer) -> None:  # noqa: ARG002 - for those that go through a proxy
+        """Let an observer know when the next proxy, if there is one, goes down or comes up again."""
+        return
 
     async def aclose(self) -> None:
         """Free what is shared between connections. Idempotent."""

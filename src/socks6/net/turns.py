@@ -9,8 +9,6 @@ goes round first.
 import asyncio
 from typing import Final
 
-from socks6.net.stream import ByteStream
-
 BUDGET: Final = 262_144  # bytes that one stream gives in one turn: four pieces
 EVENT: Final = 32_768  # what one read or event counts for, besides its bytes: so eight of them make a turn
 
@@ -25,7 +23,7 @@ class Turns:
         data = ...  # without waiting
         turns.left -= EVENT + len(data)
 
-    The loop goes round before something is taken, not after: whoever is cancelled meanwhile loses nothing.
+    The loop goes round before something is taken, not after: a call that is cancelled meanwhile loses nothing.
     """
 
     __slots__ = ("left",)
@@ -38,12 +36,6 @@ class Turns:
         self.left = BUDGET
 
     async def take(self) -> None:
-        """Have the loop go round."""
+        """Let the loop go round."""
         self.left = BUDGET
         await asyncio.sleep(0)
-
-
-def turns_of(stream: ByteStream) -> Turns:
-    """Return what counts a stream's turns; for streams that do not count, something that is used up each time."""
-    turns: Turns | None = getattr(stream, "turns", None)
-    return Turns(0) if turns is None else turns

@@ -1,38 +1,32 @@
-"""URLs of proxies and listeners: socks6://user:password@host:1080, socks6+tls://host, socks6+unix:///run/s."""
+"""URLs of proxies and listeners: socks6://user:password@host:1080, socks6+tls://host, socks6+unix:///run/s.
+
+A scheme is a protocol and a transport of the registry. The query holds what is to be known about TLS and QUIC, and, of a
+proxy to use, the stack options that every request through it asks for.
+"""
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host, without_trailing_dot
+from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
-from socks6.message.options import StackOption
-from socks6.net import url_quic
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
-from socks6.net.url_query import format_options, parse_options
-from socks6.net.url_quic import QuicParameters, format_quic, parse_quic
-from socks6.net.url_tls import CLIENT_KEYS, FIELDS, SERVER_KEYS, format_tls, parse_tls
+from socks6.message.options import StackOption, Tos
+from socks6.message.options.stack import STACK_OPTIONS, SWITCH
+from socks6.net.encryption.certificates import format_pin, parse_pin
+from socks6.net.encryption.contexts import MINIMUM_VERSIONS, TLS_DEFAULTS, TlsParameters
+from socks6.net.transports.base import Transport
+from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
 
 DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}
-ENCRYPTED_PORT: Final = 8389
-UNIX: Final = "unix"
-TLS: Final = "tls"
-QUIC: Final = "quic"
-AUTO: Final = "auto"  # a client's: QUIC, or else TLS
-ENCRYPTED: Final = (TLS, QUIC, AUTO)
-SCHEMES: Final = (
-    *DEFAULT_PORTS,
-    *(f"{front}+{transport}" for transport in (UNIX, TLS) for front in DEFAULT_PORTS),
-    "socks6+quic",  # whose streams are SOCKS 6 by themselves (ALPN)
-    "socks6+auto",
-)
+TRANSPORT_PORT: Final = 8389  # of a protocol over another transport than TCP
 
 DIALECT: Final = "dialect"  # a key of the query
 DIALECTS: Final[Mapping[str, Dialect]] = {"6": DRAFT_12, "212": GO_212}
@@ -48,6 +42,7 @@ UDP_PATHS: Final[Mapping[str, str]] = {  # and which transport alone has them
 MAX_PORT: Final = 65535
 MAX_PATH_LENGTH: Final = 107  # of a Unix socket, on Linux
 MAX_CREDENTIAL_LENGTH: Final = 255  # RFC 1929, section 2
+MAX_NAME_LENGTH: Final = 253  # of a host
 
 _URL: Final = re.compile(
     r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
@@ -55,48 +50,227 @@ _URL: Final = re.compile(
 _PLACE: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _SHOWABLE: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@/?#]*)(?::[0-9]*)?(?:[/?#].*)?", re.ASCII)
 
+# What queries say about TLS and QUIC.
+
+QUIC_BACKENDS: Final = ("qh3", "aioquic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuicParameters:
+    """Everything that a URL may say about QUIC, with what holds otherwise."""
+
+    backend: str = ""  # the library that speaks it; "" for the usual one
+    stream_ids: bool = True  # a client's: whether its BINDs are numbered (StreamID), always or never
+
+
+QUIC_DEFAULTS: Final = QuicParameters()
+
+Value: TypeAlias = str | bool | tuple[bytes, ...]
+Keys: TypeAlias = Mapping[str, tuple[str, Callable[[str], Value]]]
+"""Keys of a query: the field each gives, and how its value is read. Readers raise ValueError."""
+
+
+def _file(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("name a file")
+    return text
+
+
+def _name(text: str) -> str:
+    if not text or not text.isascii() or len(text) > MAX_NAME_LENGTH:
+        raise ValueError("is no name of a host")
+    return text
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"write {' or '.join(words)}")
+        return text
+
+    return read
+
+
+def _switch(off: str, on: str) -> Callable[[str], bool]:
+    word = _one_of(off, on)
+    return lambda text: word(text) == on
+
+
+def _pins(text: str) -> tuple[bytes, ...]:
+    return tuple(map(parse_pin, text.split(",")))
+
+
+TLS_KEYS: Final[Keys] = {
+    "cert": ("certificate", _file),
+    "key": ("key", _file),
+    "client-ca": ("client_ca", _file),
+    "min-version": ("min_version", _one_of(*MINIMUM_VERSIONS)),
+    "sni": ("sni", _name),
+    "ca": ("ca", _file),
+    "pin-sha256": ("pins", _pins),
+    "alpn": ("alpn_optional", _switch("required", "optional")),
+    "insecure-no-verification": ("insecure", _switch("0", "1")),
+}
+QUIC_KEYS: Final[Keys] = {
+    "backend": ("backend", _one_of(*QUIC_BACKENDS)),
+    "stream-id": ("stream_ids", _switch("0", "1")),
+}
+CLIENT_KEYS: Final = frozenset((*TLS_KEYS, *QUIC_KEYS)) - {"client-ca"}
+LISTENER_KEYS: Final = frozenset(("cert", "key", "client-ca", "min-version", "backend"))
+
+
+def _read(keys: Keys, pairs: Iterable[tuple[str, str]], allowed: frozenset[str]) -> dict[str, Value]:
+    """Return the fields that pairs of a query give. Raises ValueError, whose text says what is wrong."""
+    values: dict[str, Value] = {}
+    for key, text in pairs:
+        field, read = keys[key]
+        if key not in allowed:
+            here = (key for key in keys if key in allowed)
+            raise ValueError(f"has an unknown option {key!r}; here there are {', '.join(here)}")
+        if field in values:
+            raise ValueError(f"has the option {key!r} twice")
+        try:
+            values[field] = read(text)
+        except ValueError as error:
+            raise ValueError(f"has {key}={text}: {error}") from None
+    return values
+
+
+def _tls(values: dict[str, Value]) -> TlsParameters:
+    parameters = TlsParameters(**values)  # type: ignore[arg-type]  # TLS_KEYS gives each its own type
+    if parameters.key and not parameters.certificate:
+        raise ValueError("has a key without cert, its certificate")
+    if parameters.insecure and (parameters.pins or parameters.ca):
+        raise ValueError("has insecure-no-verification beside what is to be verified")
+    return parameters
+
+
+def _format(parameters: TlsParameters | QuicParameters, keys: Keys) -> str:
+    """Return the query that gives parameters; "" if they are the usual ones."""
+    usual = {field.name: field.default for field in fields(parameters)}
+    return "&".join(
+        f"{key}={'optional' if key == 'alpn' else _text(value)}"
+        for key, (field, _) in keys.items()
+        if (value := getattr(parameters, field)) != usual[field]
+    )
+
+
+def _text(value: Value) -> str:
+    match value:
+        case str():
+            return quote(value)
+        case bool():
+            return str(int(value))
+        case tuple():
+            return ",".join(map(format_pin, value))
+
+
+# What queries say about stack options.
+
+LEGS: Final[Mapping[str, Leg]] = {
+    "client": Leg.CLIENT_PROXY,
+    "remote": Leg.PROXY_REMOTE,
+    "both": Leg.BOTH,
+}
+SWITCHES: Final[Mapping[str, bool]] = {"0": False, "1": True}
+# Code points by name: class selectors, assured forwarding (RFC 2597), expedited forwarding (RFC 3246)
+DSCP: Final[Mapping[str, int]] = {
+    **{f"cs{number}": number << 3 for number in range(8)},
+    **{f"af{group}{drop}": group << 3 | drop << 1 for group in range(1, 5) for drop in range(1, 4)},
+    "ef": 46,
+}
+URL_OPTIONS: Final = {option.url_key: option for option in STACK_OPTIONS if option.url_key}
+DSCP_KEY: Final = "dscp"  # the TOS without its lowest two bits
+LEG: Final = "leg"
+OPTION_KEYS: Final = (*URL_OPTIONS, DSCP_KEY, LEG)
+
+
+def parse_options(pairs: Iterable[tuple[str, str]]) -> tuple[StackOption, ...]:
+    """Read keys and values of a query. Raises ValueError, whose text says what is wrong.
+
+    `leg` (client, remote or both) is the leg that tos, dscp, ttl and df are about: the remote's by default.
+    """
+    values: dict[str, str] = {}
+    for key, value in pairs:
+        if key not in OPTION_KEYS:
+            raise ValueError(f"has an unknown option {key!r}; there are {', '.join(OPTION_KEYS)}")
+        if key in values:
+            raise ValueError(f"has the option {key!r} twice")
+        values[key] = value
+    if "tos" in values and "dscp" in values:
+        raise ValueError("has tos and dscp, which are the same field")
+    leg = LEGS.get(values.pop(LEG, "remote"))
+    if leg is None:
+        raise ValueError(f"has a leg that is none of {', '.join(LEGS)}")
+    return tuple(_made(key, value, leg) for key, value in values.items())
+
+
+def _made(key: str, text: str, leg: Leg) -> StackOption:
+    try:
+        if key == DSCP_KEY:
+            return Tos.of((DSCP[text.lower()] if text.lower() in DSCP else int(text, 0)) << 2, leg)
+        option = URL_OPTIONS[key]
+        return option.of(SWITCHES[text] if option.numbers[0] is SWITCH else int(text, 0), leg)
+    except KeyError:
+        raise ValueError(f"has {key}={text}: write 0 or 1") from None
+    except ValueError as error:
+        raise ValueError(f"has {key}={text}: {error}") from None
+
+
+def format_options(options: Iterable[StackOption]) -> str:
+    """Return the query that gives these options, which one query gave; "" for none."""
+    parts: list[str] = []
+    leg = Leg.PROXY_REMOTE
+    for option in options:
+        value = option.value - 1 if option.numbers[0] is SWITCH else option.value
+        parts.append(f"{option.url_key}={value}")
+        leg = min(leg, Leg(option.leg), key=lambda leg: leg is Leg.PROXY_REMOTE)
+    if leg is not Leg.PROXY_REMOTE:
+        parts.append(f"leg={next(name for name, known in LEGS.items() if known is leg)}")
+    return "&".join(parts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class ProxyURL:
+class ProxyUrl:
     """Where a proxy is, or listens: at a host and port, or at the path of a Unix socket.
 
     `str` and `repr` never show the password.
     """
 
-    front: str  # the protocol spoken there: socks6, socks5, http, or mixed for all of them
+    protocol: str  # the protocol spoken there: socks6, socks5, http, or mixed for all of them
     host: str = ""  # "" for a Unix socket, and for every address of a listener's machine
     port: int = 0  # 0 for a Unix socket, and for any free port of a listener's machine
     path: str = ""
     username: str | None = None
     password: str | None = None
     options: tuple[StackOption, ...] = ()  # what every request through the proxy asks for
-    transport: str = ""  # one of ENCRYPTED; "" for plain TCP and Unix sockets
-    tls: TlsParameters = NOTHING_SAID
-    quic: QuicParameters = url_quic.NOTHING_SAID
+    transport: str = ""  # a row of the registry, or AUTO
+    tls: TlsParameters = TLS_DEFAULTS
+    quic: QuicParameters = QUIC_DEFAULTS
     dialect: Dialect = DRAFT_12  # what the proxy speaks, if it is not the draft's
-    udp: str = ""  # one of UDP_PATHS: how a client's associations are to travel; "" where nothing was said
+    udp: str = ""  # one of UDP_PATHS: how a client's associations are to travel; "" if not given
 
     @classmethod
-    def parse(cls, text: str) -> "ProxyURL":
+    def parse(cls, text: str, transports: Mapping[str, Transport] = TRANSPORTS) -> "ProxyUrl":
         """Read the URL of a proxy to use. Raises ConfigurationError.
 
-        Without a port it is 1080, 8080 for http, and 8389 where it is encrypted. Reserved characters in the user name, the password and
-        the path of a Unix socket are percent-encoded.
+        Without a port it is 1080, 8080 for http, and 8389 where there is a transport. Reserved characters in the user
+        name, the password and the path of a Unix socket are percent-encoded.
         """
-        url = _parse(text, CLIENT_KEYS, url_quic.CLIENT_KEYS)
+        url = _parse(text, transports, CLIENT_KEYS)
         if not url.path and not url.host:
             raise _error(text, "names no host")
         if not url.path and not url.port:
-            raise _error(text, "port 0 is nobody's")
+            raise _error(text, "port 0 cannot be connected to")
         return url
 
     @classmethod
-    def parse_listener(cls, text: str) -> "ProxyURL":
+    def parse_listener(cls, text: str, transports: Mapping[str, Transport] = TRANSPORTS) -> "ProxyUrl":
         """Read the URL of a place to listen. Raises ConfigurationError.
 
         Port 0 is any free port; no host, as in "socks6://:1080", is every address of this machine.
         """
-        url = _parse(text, SERVER_KEYS, url_quic.SERVER_KEYS)
+        url = _parse(text, transports, LISTENER_KEYS)
         if url.transport == AUTO:
             raise _error(text, "a listener is of one kind: give socks6+tls:// and socks6+quic://, one each")
         if url.username is not None:
@@ -109,9 +283,13 @@ class ProxyURL:
 
     @property
     def scheme(self) -> str:
-        """What the URL begins with: the front, and +unix for a Unix socket, +tls, +quic."""
-        transport = UNIX if self.path else self.transport
-        return f"{self.front}+{transport}" if transport else self.front
+        """What the URL begins with: the protocol, and +unix for a Unix socket, +tls, +quic."""
+        return f"{self.protocol}+{self.transport}" if self.transport else self.protocol
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the URL says how the other side is known, or which certificate a listener shows."""
+        return self.transport in {TLS, QUIC, AUTO}
 
     @property
     def is_local(self) -> bool:
@@ -130,7 +308,7 @@ class ProxyURL:
 
     @override
     def __repr__(self) -> str:
-        return f"<ProxyURL {self}>"
+        return f"<ProxyUrl {self}>"
 
     def _text(self, password: str | None) -> str:
         userinfo = "" if self.username is None else quote(self.username, safe="")
@@ -138,7 +316,8 @@ class ProxyURL:
         userinfo += "" if self.username is None else "@"
         udp = f"{UDP}={self.udp}" if self.udp else ""
         dialect = "" if self.dialect == DRAFT_12 else f"{DIALECT}={self.dialect.version}"
-        parts = (format_options(self.options), format_tls(self.tls), format_quic(self.quic), udp, dialect)
+        tls, quic = _format(self.tls, TLS_KEYS), _format(self.quic, QUIC_KEYS)
+        parts = (format_options(self.options), tls, quic, udp, dialect)
         query = "&".join(filter(None, parts))
         query = f"?{query}" if query else ""
         if self.path:
@@ -147,52 +326,108 @@ class ProxyURL:
         return f"{self.scheme}://{userinfo}{host}:{self.port}{query}"
 
 
-def _parse(text: str, tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]) -> ProxyURL:
+def _parse(text: str, transports: Mapping[str, Transport], allowed: frozenset[str]) -> ProxyUrl:
     match = _URL.fullmatch(text)
     if match is None:
         raise _error(text, "is no URL: write socks6://host:port")
     scheme, path = match["scheme"].lower(), match["path"]
-    if scheme not in SCHEMES:
-        raise _error(text, f"has an unknown scheme; there are {', '.join(SCHEMES)}")
+    known = schemes(transports)
+    if scheme not in known:
+        raise _error(text, f"has an unknown scheme; there are {', '.join(known)}")
     _refuse_rest(text, match)
-    front, _, transport = scheme.partition("+")
+    protocol, _, transport = scheme.partition("+")
+    rows = [transports[name] for name in ((QUIC, TLS) if transport == AUTO else (transport,))]
     pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
-    options, tls, quic = _parse_query(
-        text,
-        [pair for pair in pairs if pair[0] not in {UDP, DIALECT}],
-        tls_keys if transport in ENCRYPTED else (),
-        quic_keys if transport in {QUIC, AUTO} else (),
-    )
-    if transport == QUIC and tls.min_version == "1.2":
-        raise _error(text, "has min-version=1.2, and QUIC knows nothing older than TLS 1.3: leave that out")
-    if transport == QUIC and tls.alpn_optional:
-        raise _error(
-            text, "has alpn=optional, and there is no QUIC without it (RFC 9001 §8.1): leave that out"
-        )
+    options, tls, quic = _parse_query(text, pairs, rows, allowed)
     userinfo, at, place = match["authority"].rpartition("@")
     username, password = _parse_userinfo(text, userinfo) if at else (None, None)
-    if transport == UNIX:
+    if rows[0].at_path:
         host, port, path = "", 0, _parse_path(text, place, path)
     else:
         if path not in {"", "/"}:
             raise _error(text, "has a path, which only URLs of Unix sockets have")
-        host, said = _parse_place(text, place)
-        usual = ENCRYPTED_PORT if transport else DEFAULT_PORTS[front]
-        port, path = usual if said is None else said, ""
-    return ProxyURL(
-        front=front,
+        host, given = _parse_place(text, place)
+        usual = TRANSPORT_PORT if transport else DEFAULT_PORTS[protocol]
+        port, path = usual if given is None else given, ""
+    return ProxyUrl(
+        protocol=protocol,
         host=host,
         port=port,
         path=path,
         username=username,
         password=password,
         options=options,
-        transport="" if transport == UNIX else transport,
+        transport=transport,
         tls=tls,
         quic=quic,
-        dialect=_parse_dialect(text, [value for key, value in pairs if key == DIALECT], front),
-        udp=_parse_udp(text, [value for key, value in pairs if key == UDP], transport),
+        dialect=_parse_dialect(text, _only(text, pairs, DIALECT), protocol),
+        udp=_parse_udp(text, _only(text, pairs, UDP), transport),
     )
+
+
+def schemes(transports: Mapping[str, Transport]) -> tuple[str, ...]:
+    """Return the schemes of URLs: what each protocol may be spoken over."""
+    names = *transports, *([AUTO] if {TLS, QUIC} <= transports.keys() else [])
+    return tuple(
+        f"{protocol}+{name}" if name else protocol
+        for name in names
+        for protocol in transports[QUIC if name == AUTO else name].protocols or DEFAULT_PORTS
+    )
+
+
+def _parse_query(
+    text: str, pairs: list[tuple[str, str]], rows: list[Transport], allowed: frozenset[str]
+) -> tuple[tuple[StackOption, ...], TlsParameters, QuicParameters]:
+    tls_keys = TLS_KEYS if any(row.encrypted for row in rows) else {}
+    quic_keys = QUIC_KEYS if any(row.multiplexed for row in rows) else {}
+    rest = [pair for pair in pairs if pair[0] not in {UDP, DIALECT, *tls_keys, *quic_keys}]
+    try:
+        options = parse_options(rest)
+        tls = _tls(_read(tls_keys, (pair for pair in pairs if pair[0] in tls_keys), allowed))
+        values = _read(quic_keys, (pair for pair in pairs if pair[0] in quic_keys), allowed)
+    except ValueError as error:
+        raise _error(text, str(error)) from None
+    if all(row.multiplexed for row in rows):
+        if tls.min_version == "1.2":
+            raise _error(
+                text, "has min-version=1.2, and QUIC knows nothing older than TLS 1.3: leave that out"
+            )
+        if tls.alpn_optional:
+            raise _error(
+                text, "has alpn=optional, and there is no QUIC without it (RFC 9001 §8.1): leave that out"
+            )
+    return options, tls, QuicParameters(**values)  # type: ignore[arg-type]  # as above
+
+
+def _only(text: str, pairs: list[tuple[str, str]], wanted: str) -> str | None:
+    """Return the value of a key that may be given once; None if it is not."""
+    values = [value for key, value in pairs if key == wanted]
+    if len(values) > 1:
+        raise _error(text, f"has the option {wanted!r} twice")
+    return values[0] if values else None
+
+
+def _parse_dialect(text: str, value: str | None, protocol: str) -> Dialect:
+    """Return the dialect of a SOCKS 6 proxy."""
+    if value is None:
+        return DRAFT_12
+    if value not in DIALECTS:
+        raise _error(text, f"has {DIALECT}={value}: write {' or '.join(DIALECTS)}")
+    if protocol != "socks6":
+        raise _error(text, f"has {DIALECT}={value}, which is about SOCKS 6 alone")
+    return DIALECTS[value]
+
+
+def _parse_udp(text: str, value: str | None, transport: str) -> str:
+    """Return the path of datagrams."""
+    if value is None:
+        return ""
+    if value not in UDP_PATHS:
+        raise _error(text, f"has {UDP}={value}: write {', '.join(UDP_PATHS)}")
+    wanted = UDP_PATHS[value]
+    if wanted and wanted != transport:
+        raise _error(text, f"has {UDP}={value}, which there is beside {wanted} alone")
+    return value
 
 
 def _refuse_rest(text: str, match: re.Match[str]) -> None:
@@ -205,48 +440,6 @@ def _refuse_rest(text: str, match: re.Match[str]) -> None:
         )
     if match["fragment"]:
         raise _error(text, "has a #fragment")
-
-
-def _parse_query(
-    text: str, pairs: list[tuple[str, str]], tls_keys: tuple[str, ...], quic_keys: tuple[str, ...]
-) -> tuple[tuple[StackOption, ...], TlsParameters, QuicParameters]:
-    about_tls = [pair for pair in pairs if tls_keys and pair[0] in FIELDS]
-    about_quic = [pair for pair in pairs if quic_keys and pair[0] in url_quic.CLIENT_KEYS]
-    try:
-        return (
-            parse_options(pair for pair in pairs if pair not in about_tls and pair not in about_quic),
-            parse_tls(about_tls, tls_keys),
-            parse_quic(about_quic, quic_keys),
-        )
-    except ValueError as error:
-        raise _error(text, str(error)) from None
-
-
-def _parse_dialect(text: str, values: list[str], front: str) -> Dialect:
-    """Return what a query says of the dialect of a SOCKS 6 proxy."""
-    if len(values) > 1:
-        raise _error(text, f"has the option {DIALECT!r} twice")
-    for value in values:
-        if value not in DIALECTS:
-            raise _error(text, f"has {DIALECT}={value}: write {' or '.join(DIALECTS)}")
-        if front != "socks6":
-            raise _error(text, f"has {DIALECT}={value}, which is about SOCKS 6 alone")
-        return DIALECTS[value]
-    return DRAFT_12
-
-
-def _parse_udp(text: str, values: list[str], transport: str) -> str:
-    """Return what a query says of the path of datagrams."""
-    if len(values) > 1:
-        raise _error(text, f"has the option {UDP!r} twice")
-    for value in values:
-        if value not in UDP_PATHS:
-            raise _error(text, f"has {UDP}={value}: write {', '.join(UDP_PATHS)}")
-        wanted = UDP_PATHS[value]
-        if wanted and wanted != transport:
-            raise _error(text, f"has {UDP}={value}, which there is beside {wanted} alone")
-        return value
-    return ""
 
 
 def _parse_userinfo(text: str, userinfo: str) -> tuple[str, str | None]:

@@ -5,39 +5,71 @@ plain: it can neither begin a line, nor end one, nor look like another field. So
 `authentication failed source=<HOST> ` at the start of the message.
 """
 
+import dataclasses
 import json
 import logging
 import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from typing_extensions import override
 
-from socks6.telemetry import ConnectionSummary, Ending, Observer
+from socks6.telemetry import (
+    AcceptPaused,
+    CertificateRead,
+    ConnectionEnded,
+    DtlsUnavailable,
+    Ending,
+    Event,
+    LimitReached,
+    Listening,
+    Observer,
+    SourcePenalized,
+    Stopping,
+    UnexpectedError,
+    UpstreamDown,
+    UpstreamUp,
+)
 
-MESSAGES: Final = {
+# The level and the words of an event; all others are for DEBUG, their words being their class's.
+LINES: Final[Mapping[type[Event], tuple[int, str]]] = {
+    ConnectionEnded: (logging.INFO, "connection ended"),
+    LimitReached: (logging.INFO, "turned away"),
+    SourcePenalized: (logging.WARNING, "shut out"),
+    UpstreamDown: (logging.WARNING, "upstream down"),
+    UpstreamUp: (logging.INFO, "upstream up"),
+    CertificateRead: (logging.INFO, "certificate read anew"),
+    DtlsUnavailable: (logging.WARNING, "no datagrams over UDP"),
+    AcceptPaused: (logging.WARNING, "accept paused"),
+    UnexpectedError: (logging.ERROR, "unexpected error"),
+    Stopping: (logging.INFO, "stopping"),
+}
+WORDS_FOR_ENDING: Final = {
     Ending.UNAUTHENTICATED: "authentication failed",
     Ending.REFUSED: "refused",
 }
-ENDED: Final = "connection ended"
 
-# Endings whose reason may quote an error that names the destination.
-TELLTALE_ENDINGS: Final = frozenset({Ending.FAILED, Ending.RESET, Ending.ERROR})
+DESTINATION_FIELDS: Final = frozenset({"host", "port", "peer"})
+TELLTALE_ENDINGS: Final = frozenset(
+    {Ending.FAILED, Ending.RESET, Ending.ERROR}
+)  # with reasons that may name the destination
 
 PAUSE_SECONDS: Final = 10.0  # short of descriptors, a listener pauses hundreds of times a second
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._:/@+%*\[\]-]+")
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_WORD: Final = re.compile(r"[A-Z][a-z]*")
 
 
 class LogObserver(Observer):
-    """Writes to a logger of the standard library.
+    """Writes events to a logger of the standard library.
 
-    INFO tells each connection once, when it has ended; DEBUG also when it begins. Where destinations are not
-    to be logged, neither are the reasons that may name them. A listener's pauses are told together, in one
-    line every ten seconds by `clock` at the most.
+    INFO has a line for each connection, when it has ended; DEBUG has every event: the logger's level counts that it has when
+    the observer is made. Where destinations are not to be
+    logged, neither are the reasons that may name them. A listener's pauses are summed up in one line every ten seconds
+    by `clock` at the most.
     """
 
     def __init__(
@@ -50,77 +82,73 @@ class LogObserver(Observer):
         self._logger = logger
         self._log_destinations = log_destinations
         self._clock = clock
-        self._pauses: dict[str, tuple[float, int]] = {}  # of a listener: when told last, how many since
+        if not logger.isEnabledFor(logging.DEBUG):
+            self.wants = [event for event, (level, _) in LINES.items() if logger.isEnabledFor(level)]
+        self._pauses: dict[str, tuple[float, int]] = {}  # of a listener: its last line's time, pauses since
 
     @override
-    def listening(self, url: str) -> None:
-        """Write nothing: the command says it itself, on standard error."""
+    def observe(self, event: Event) -> None:
+        level, words = LINES.get(type(event)) or (logging.DEBUG, _words(type(event).__name__))
+        match event:
+            case Listening():  # the command prints it itself, on standard error
+                return
+            case ConnectionEnded():
+                words = WORDS_FOR_ENDING.get(event.ending, words)
+                self._log(level, words, self._fields_of_ended(event))
+            case LimitReached() if event.id:  # the connection's own line has the reason, too
+                self._log(logging.DEBUG, "limit reached", self._fields(event))
+            case LimitReached():
+                self._log(level, words, {"source": event.source, "reason": event.reason})
+            case AcceptPaused():
+                self._pause(level, words, event)
+            case CertificateRead() if event.reason:
+                self._log(logging.WARNING, "certificate not read", self._fields(event))
+            case UnexpectedError():
+                # Not exc_info: an exception may quote what a client sent, line breaks and all.
+                lines = "".join(traceback.format_exception(event.error)).splitlines()
+                trace = "".join(f"\n! {_printable(line)}" for line in lines)
+                self._log(level, words, {"where": event.where}, trace)
+            case _:
+                self._log(level, words, self._fields(event))
 
-    @override
-    def connection_opened(self, connection_id: int, source: str) -> None:
-        self._log(logging.DEBUG, "connection opened", source=source, id=connection_id)
+    def _fields(self, event: Event) -> dict[str, str | int]:
+        return {
+            field.name: getattr(event, field.name)
+            for field in dataclasses.fields(event)
+            if self._log_destinations or field.name not in DESTINATION_FIELDS
+        }
 
-    @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
+    def _fields_of_ended(self, event: ConnectionEnded) -> dict[str, str | int]:
         shown = self._log_destinations
-        self._log(
-            logging.INFO,
-            MESSAGES.get(summary.ending, ENDED),
-            source=summary.source,
-            id=summary.id,
-            front=summary.front,
-            user=summary.user,
-            command=summary.command,
-            host=summary.host if shown else "",
-            port=summary.port if shown and summary.host else "",
-            peer=summary.peer if shown else "",
-            session=summary.session,
-            token=summary.token,
-            ending=summary.ending.value,
-            reply=summary.reply if summary.reply >= 0 else "",
-            reason=summary.reason if shown or summary.ending not in TELLTALE_ENDINGS else "",
-            seconds=f"{summary.seconds:.3f}",
-            up=summary.bytes_up,
-            down=summary.bytes_down,
-        )
+        return {
+            "source": event.source,
+            "id": event.id,
+            "inbound": event.inbound,
+            "user": event.user,
+            "command": event.command,
+            "host": event.host if shown else "",
+            "port": event.port if shown and event.host else "",
+            "peer": event.peer if shown else "",
+            "session": event.session,
+            "token": event.token,
+            "ending": event.ending.value,
+            "reply": event.reply if event.reply >= 0 else "",
+            "reason": event.reason if shown or event.ending not in TELLTALE_ENDINGS else "",
+            "seconds": f"{event.seconds:.3f}",
+            "up": event.bytes_up,
+            "down": event.bytes_down,
+        }
 
-    @override
-    def connection_turned_away(self, source: str, reason: str) -> None:
-        self._log(logging.INFO, "turned away", source=source, reason=reason)
-
-    @override
-    def accept_paused(self, url: str, reason: str) -> None:
+    def _pause(self, level: int, words: str, event: AcceptPaused) -> None:
         now = self._clock()
-        told, untold = self._pauses.get(url, (now - PAUSE_SECONDS, 0))
-        if now - told < PAUSE_SECONDS:
-            self._pauses[url] = told, untold + 1
+        last, others = self._pauses.get(event.url, (now - PAUSE_SECONDS, 0))
+        if now - last < PAUSE_SECONDS:
+            self._pauses[event.url] = last, others + 1
             return
-        self._pauses[url] = now, 0
-        self._log(
-            logging.WARNING, "accept paused", url=url, reason=reason, times=untold + 1 if untold else ""
-        )
+        self._pauses[event.url] = now, 0
+        self._log(level, words, {**self._fields(event), "times": others + 1 if others else ""})
 
-    @override
-    def certificate_read(self, path: str, fault: str) -> None:
-        words = "certificate not read" if fault else "certificate read anew"
-        self._log(logging.WARNING if fault else logging.INFO, words, path=path, reason=fault)
-
-    @override
-    def without_dtls(self, url: str, reason: str) -> None:
-        self._log(logging.WARNING, "no datagrams over UDP", url=url, reason=reason)
-
-    @override
-    def unexpected_error(self, where: str, error: BaseException) -> None:
-        # Not exc_info: an exception may quote what a client sent, line breaks and all.
-        lines = "".join(traceback.format_exception(error)).splitlines()
-        trace = "".join(f"\n! {_printable(line)}" for line in lines)
-        self._log(logging.ERROR, "unexpected error", trace, where=where)
-
-    @override
-    def stopping(self, connections: int) -> None:
-        self._log(logging.INFO, "stopping", connections=connections)
-
-    def _log(self, level: int, words: str, trailer: str = "", /, **fields: str | int) -> None:
+    def _log(self, level: int, words: str, fields: dict[str, str | int], trailer: str = "") -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, "%s%s%s", words, format_fields(fields), trailer)
 
@@ -128,6 +156,11 @@ class LogObserver(Observer):
 def format_fields(fields: dict[str, str | int]) -> str:
     """Return " key=value" for each field that is not empty, with values that cannot break the line."""
     return "".join(f" {key}={_value(str(value))}" for key, value in fields.items() if value != "")
+
+
+def _words(name: str) -> str:
+    """Return the words that a class's name is made of."""
+    return " ".join(_WORD.findall(name)).lower()
 
 
 def _value(text: str) -> str:

@@ -10,7 +10,7 @@ IPV4_MASK: Final = 0xFFFF_FFFF
 CACHED_ADDRESSES: Final = 4096
 
 
-class Address(NamedTuple):
+class NumericAddress(NamedTuple):
     """An address as numbers: comparing these is many times quicker than comparing `ipaddress` objects."""
 
     version: int
@@ -35,7 +35,7 @@ class AddressBlock:
             last=int(network.broadcast_address),
         )
 
-    def holds(self, address: Address) -> bool:
+    def holds(self, address: NumericAddress) -> bool:
         """Return whether `address` is one of the block's."""
         return address.version == self.version and self.first <= address.value <= self.last
 
@@ -146,8 +146,8 @@ ISATAP_MASK: Final = 0xFCFF_FFFF
 class AddressFacts:
     """What there is to know about one address."""
 
-    spellings: tuple[Address, ...]  # the address; and as IPv4 if it is only a wrapped spelling of that
-    carried: tuple[Address, ...]  # other addresses that it may lead to
+    spellings: tuple[NumericAddress, ...]  # the address; and as IPv4 if it is only a wrapped spelling of that
+    carried: tuple[NumericAddress, ...]  # other addresses that it may lead to
     special: SpecialNetwork | None  # the network that forbids it
 
 
@@ -161,26 +161,28 @@ def examine(text: str) -> AddressFacts | None:
         parsed = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return _examined(Address(parsed.version, int(parsed)))
+    return _examined(NumericAddress(parsed.version, int(parsed)))
 
 
-def _examined(address: Address) -> AddressFacts:
+def _examined(address: NumericAddress) -> AddressFacts:
     wrapping = next((known for known in WRAPPINGS if known.block.holds(address)), None)
     if wrapping is not None and wrapping.transparent:
-        alike = tuple(Address(4, carries(address.value)) for carries in wrapping.carried)
+        alike = tuple(NumericAddress(4, carries(address.value)) for carries in wrapping.carried)
         return AddressFacts(spellings=(address, *alike), carried=(), special=_special_network(*alike))
-    carried = tuple(Address(4, carries(address.value)) for carries in wrapping.carried) if wrapping else ()
+    carried = (
+        tuple(NumericAddress(4, carries(address.value)) for carries in wrapping.carried) if wrapping else ()
+    )
     if address.version == 6 and address.value >> 32 & ISATAP_MASK == ISATAP_MARK:
-        carried += (Address(4, _last_32_bits(address.value)),)
+        carried += (NumericAddress(4, _last_32_bits(address.value)),)
     return AddressFacts(spellings=(address,), carried=carried, special=_special_network(address, *carried))
 
 
-def _special_network(*addresses: Address) -> SpecialNetwork | None:
+def _special_network(*addresses: NumericAddress) -> SpecialNetwork | None:
     found = [network for network in map(_first_special_network, addresses) if network is not None]
     # an address that carries another lies in two networks: the narrower name says more
     return next((network for network in found if network.name == METADATA), found[0] if found else None)
 
 
-def _first_special_network(address: Address) -> SpecialNetwork | None:
+def _first_special_network(address: NumericAddress) -> SpecialNetwork | None:
     rows = _SPECIAL_NETWORKS_OF[address.version]
     return next((network for network in rows if network.block.holds(address)), None)

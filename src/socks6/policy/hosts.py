@@ -1,6 +1,7 @@
 """What a client's host text means: a name, or an address in whatever spelling the C library would take."""
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from socks6.policy.addresses import examine
@@ -14,13 +15,14 @@ FIXED_NAMES: Final = {
     "metadata.google.internal": "169.254.169.254",
 }
 LOOPBACK_DOMAIN: Final = ".localhost"  # RFC 6761, section 6.3
+CACHED_HOSTS: Final = 4096
 MAX_NAME_LENGTH: Final = 253  # RFC 1035, section 3.1, as text
 
 _NAME: Final = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]*|[0-9]+")
 
 
-class Host(NamedTuple):
+class ParsedHost(NamedTuple):
     """A host that can exist: its name in canonical form, and its address if there is no need to resolve."""
 
     name: str
@@ -32,7 +34,8 @@ def canonical_name(name: str) -> str:
     return name.lower().removesuffix(".")
 
 
-def read_host(text: str) -> Host | None:
+@lru_cache(maxsize=CACHED_HOSTS)
+def parse_host(text: str) -> ParsedHost | None:
     """Return what a host text means; None if it can be neither name nor address.
 
     Whatever ends in a number is an address, or nothing: getaddrinfo reads "127.1", "0x7f.1", "0177.0.0.1"
@@ -40,13 +43,13 @@ def read_host(text: str) -> Host | None:
     """
     name = canonical_name(text)
     if is_name(name):
-        return Host(name, _fixed_address(name))
+        return ParsedHost(name, _fixed_address(name))
     if len(name) > MAX_NAME_LENGTH:
         return None
     if examine(name) is not None:
-        return Host(name, name)
+        return ParsedHost(name, name)
     address = _read_ipv4(name)
-    return None if address is None else Host(name, address)
+    return None if address is None else ParsedHost(name, address)
 
 
 def is_name(name: str) -> bool:

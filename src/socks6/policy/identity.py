@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """An authenticated user; an empty name is a client that nobody asked for credentials."""
+    """An authenticated user; the name is empty for a client that was not asked for credentials."""
 
     name: str
 

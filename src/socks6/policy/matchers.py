@@ -8,7 +8,7 @@ from typing import Final
 
 from socks6.errors import ConfigurationError
 from socks6.message.address import normalize_host, without_trailing_dot
-from socks6.policy.addresses import Address, AddressBlock
+from socks6.policy.addresses import AddressBlock, NumericAddress
 from socks6.policy.hosts import is_name
 
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
@@ -46,14 +46,14 @@ class NameMatcher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hosts:
+class HostMatcher:
     """Which hosts a rule is about; every one if nothing is listed."""
 
     names: tuple[NameMatcher, ...] = ()
     networks: tuple[AddressBlock, ...] = ()
 
     @classmethod
-    def parse(cls, texts: Iterable[str]) -> "Hosts":
+    def parse(cls, texts: Iterable[str]) -> "HostMatcher":
         """Read names, domains, addresses and networks. Raises ConfigurationError."""
         names: list[NameMatcher] = []
         networks: list[AddressBlock] = []
@@ -71,19 +71,19 @@ class Hosts:
             return True
         return not self.names and not self.networks
 
-    def matching_networks(self, addresses: tuple[Address, ...]) -> tuple[AddressBlock, ...]:
+    def matching_networks(self, addresses: tuple[NumericAddress, ...]) -> tuple[AddressBlock, ...]:
         """Return the listed networks that hold any of the addresses."""
         return tuple(network for network in self.networks if any(map(network.holds, addresses)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
+class PortMatcher:
     """Which ports a rule is about; every one if nothing is listed."""
 
     ranges: tuple[tuple[int, int], ...] = ()  # first and last port
 
     @classmethod
-    def parse(cls, texts: Iterable[str]) -> "Ports":
+    def parse(cls, texts: Iterable[str]) -> "PortMatcher":
         """Read "443" and "8000-8999". Raises ConfigurationError."""
         return cls(ranges=tuple(map(_parse_range, texts)))
 
@@ -94,8 +94,8 @@ class Ports:
         return any(first <= port <= last for first, last in self.ranges)
 
 
-EVERY_HOST: Final = Hosts()
-EVERY_PORT: Final = Ports()
+EVERY_HOST: Final = HostMatcher()
+EVERY_PORT: Final = PortMatcher()
 
 
 def _parse_network(text: str) -> AddressBlock | None:

@@ -3,27 +3,51 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.policy.addresses import LOOPBACK, MULTICAST, Address, AddressBlock, AddressFacts, examine
-from socks6.policy.decision import ALLOWED, Decision, refused
-from socks6.policy.hosts import canonical_name, read_host
+from socks6.policy.addresses import LOOPBACK, MULTICAST, AddressBlock, AddressFacts, NumericAddress, examine
+from socks6.policy.hosts import canonical_name, parse_host
 from socks6.policy.identity import Identity
-from socks6.policy.machine import Machine
-from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, Hosts, Ports
+from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, HostMatcher, PortMatcher
 from socks6.policy.stack import StackRule
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a policy answers: yes or no; `reason` says why not, in words for the log that never name the destination."""
+
+    allowed: bool
+    reason: str
+
+
+ALLOWED: Final = Decision(allowed=True, reason="")
+
+
+def refused(reason: str) -> Decision:
+    """Return a no."""
+    return Decision(allowed=False, reason=reason)
+
+
+class LocalMachine(Protocol):
+    """Knows which destinations are on the machine that a policy guards; `command` says whether TCP or UDP is meant."""
+
+    def serves(self, command: int, address: NumericAddress, port: int) -> bool:
+        """Return whether the proxy's own clients are served there."""
+
+    def owns(self, command: int, address: NumericAddress, port: int) -> bool:
+        """Return whether an address is one of this machine's, and nothing is bound for a client there."""
+
+
 class Action(Enum):
-    """What a rule says."""
+    """What a rule does."""
 
     ALLOW = "allow"
     DENY = "deny"
 
 
-PEER: Final = 0x100  # on no wire: somebody connects to a place that a client has bound
+PEER: Final = 0x100  # on no wire: a peer connects to a place that a client has bound
 COMMANDS: Final[dict[str, int]] = {
     "noop": Command.NOOP,
     "connect": Command.CONNECT,
@@ -33,6 +57,7 @@ COMMANDS: Final[dict[str, int]] = {
 }
 REACHING: Final = frozenset((Command.CONNECT, Command.UDP_ASSOCIATE))  # commands that name a destination
 LOWEST_PORT: Final = 1024  # what is below is for the machine's own services (RFC 6335, section 6)
+CACHED_DECISIONS: Final = 4096
 NO_PORTS: Final = range(0)
 
 
@@ -42,8 +67,8 @@ class Rule:
 
     action: Action
     users: frozenset[str] = frozenset()
-    hosts: Hosts = EVERY_HOST
-    ports: Ports = EVERY_PORT
+    hosts: HostMatcher = EVERY_HOST
+    ports: PortMatcher = EVERY_PORT
     commands: frozenset[int] = frozenset()
 
     @classmethod
@@ -62,8 +87,8 @@ class Rule:
         return cls(
             action=Action(action),
             users=frozenset(users),
-            hosts=Hosts.parse(hosts),
-            ports=Ports.parse(ports),
+            hosts=HostMatcher.parse(hosts),
+            ports=PortMatcher.parse(ports),
             commands=frozenset(map(_parse_command, commands)),
         )
 
@@ -81,8 +106,8 @@ class Policy:
     """Decides what each user may reach.
 
     The first rule that matches decides; without one, everything is allowed. Whatever the rules allow, the
-    special networks (`socks6.policy.addresses`: loopback, private, link-local, multicast, ...) stay shut,
-    for anybody who may use a proxy would else stand inside its operator's network. Two things open them:
+    special networks (`socks6.policy.addresses`: loopback, private, link-local, multicast, ...) stay shut: every client
+    of the proxy would otherwise have access to its operator's network. Two things open them:
 
     * `allow_private` opens them all, the metadata services of clouds too, which hand out the machine's own
       secrets: a rule that denies 169.254.169.254 shuts those again;
@@ -92,15 +117,15 @@ class Policy:
 
     The addresses of the `machine` itself, public ones too, are shut like loopback: what listens on all of them
     is often shut to the world by a firewall that a proxy stands behind. `allow_private` opens them, and a rule
-    that names the single address; a wider network is no word about this machine. Ports that are bound for
-    clients are open as any destination is. Where the proxy itself listens, nothing leads: a client would go
-    round in circles.
+    that names the single address; a rule about a wider network does not. Ports that are bound for
+    clients are open as any destination is. No destination is a listener of the proxy itself: that would be a
+    loop.
 
-    For BIND, host and port are those to be bound. No address at all ("0.0.0.0", "::") is nothing special
+    For BIND, host and port are those to be bound. An unspecified address ("0.0.0.0", "::") is not special
     there. A port that a client names needs an allowing rule about "bind" that names it, or is one of
-    `bind_ports`: any other might be that of a service of this machine which is just being started anew. Who connects to a bound place
-    is judged as the command "peer", by rules alone: he comes by himself, so no client stands anywhere. A port
-    of UDP that a client asks for is a place to be bound as well, and who sends to an association is a peer.
+    `bind_ports`: any other might be that of a service of this machine which is just being started anew. A peer that connects to a
+    bound place is judged as the command "peer", by rules alone: an inbound connection gives the client no access. A UDP
+    port that a client asks for is bound as well, and a host that sends to an association is a peer.
 
     IPv6 addresses that carry IPv4 addresses (mapped, NAT64, 6to4, Teredo, ...) are judged by these as well:
     rules that deny and special networks match any of them, rules that allow only what is the same host.
@@ -110,19 +135,22 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     stack: tuple[StackRule, ...] = ()  # bounds of stack options; without one, any is applied
     bind_ports: range = field(default=NO_PORTS, compare=False)  # those that clients may bind without a rule
-    machine: Machine | None = field(
+    machine: LocalMachine | None = field(
         default=None, repr=False, compare=False
     )  # where destinations are reached from; None: none of them is its own
+    _judged: dict[tuple[str, int, str, str, int, bool], "_Judged"] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # 12 us of each CONNECT; a reload makes another policy
 
     def judge_name(
         self, identity: Identity, command: int, host: str, port: int, *, final: bool = False
     ) -> Decision:
         """Judge a host as the client wrote it, before it is resolved; addresses are judged wholly.
 
-        A name is refused only if no address could redeem it. `final` says that nobody will judge the
-        address, since another proxy resolves the name: then rules match names only.
+        A name is refused only if no address could redeem it. `final` says that the address will not be judged,
+        since another proxy resolves the name: then rules match names only.
         """
-        meant = read_host(host)
+        meant = parse_host(host)
         if meant is None:
             return refused("not a host name")
         if meant.address:
@@ -138,17 +166,30 @@ class Policy:
         self, identity: Identity, command: int, name: str, address: str, port: int, *, final: bool = False
     ) -> Decision:
         """Judge a resolved address; `name` is what the client asked for, `final` as for `judge_name`."""
-        facts = examine(address)
-        if facts is None:
-            return refused("not an address")
-        found = next(self._matching(identity, command, name, facts, port), None)
-        if command == Command.BIND and port and not (found and _opens_port(found.rule)):
-            return self._judge_named_port(found, facts, port, final=final)
-        decision = self._judge_found(found, facts, command)
-        if not decision.allowed or self.machine is None or command not in REACHING:
+        key = identity.name, command, name, address, port, final
+        judged = self._judged.get(key)
+        if judged is None:
+            judged = self._judge_by_rules(identity, command, name, address, port, final=final)
+            if len(self._judged) >= CACHED_DECISIONS:
+                self._judged.clear()
+            self._judged[key] = judged
+        decision, found, facts = judged
+        if not decision.allowed or facts is None or self.machine is None or command not in REACHING:
             return decision
         here = self._from_elsewhere if final else self._from_here
         return here(self.machine, found, facts, command, port)
+
+    def _judge_by_rules(
+        self, identity: Identity, command: int, name: str, address: str, port: int, *, final: bool
+    ) -> "_Judged":
+        """Judge an address by what this policy alone says: the machine's own addresses and listeners may change."""
+        facts = examine(address)
+        if facts is None:
+            return _Judged(refused("not an address"), None, None)
+        found = next(self._matching(identity, command, name, facts, port), None)
+        if command == Command.BIND and port and not (found and _opens_port(found.rule)):
+            return _Judged(self._judge_named_port(found, facts, port, final=final), found, facts)
+        return _Judged(self._judge_found(found, facts, command), found, facts)
 
     def judge_command(self, identity: Identity, command: int) -> Decision:
         """Judge a command before it is known what it will reach; refused if nothing could be allowed."""
@@ -164,7 +205,7 @@ class Policy:
         return ALLOWED
 
     def judge_peer(self, identity: Identity, address: str, port: int) -> Decision:
-        """Judge who connects to a place that a client has bound."""
+        """Judge a peer that connects to a place that a client has bound."""
         facts = examine(address)
         if facts is None:
             return refused("not an address")
@@ -203,7 +244,7 @@ class Policy:
         if port < LOWEST_PORT and port not in self.bind_ports:
             return refused(f"a port below {LOWEST_PORT}")
         decision = self._judge_found(found, facts, Command.BIND)
-        # another proxy has services of its own, and rules about its ports; who joins a group has no other choice
+        # another proxy has services of its own, and rules about its ports; a multicast group's port cannot be chosen
         if not decision.allowed or final or port in self.bind_ports or _is_special(facts, MULTICAST):
             return decision
         return refused("a port that neither a rule nor bind.ports opens")
@@ -213,12 +254,13 @@ class Policy:
         return self._judge_unruled(facts, command) if found is None else self._outcome(found, facts, command)
 
     def _from_here(
-        self, machine: Machine, found: "_Match | None", facts: AddressFacts, command: int, port: int
+        self, machine: LocalMachine, found: "_Match | None", facts: AddressFacts, command: int, port: int
     ) -> Decision:
         """Judge a destination, allowed so far, that is reached from this machine."""
         addresses = facts.spellings + facts.carried
-        if any(machine.serves(command, address, port) for address in addresses):
-            return OWN_LISTENER
+        for address in addresses:
+            if machine.serves(command, address, port):
+                return OWN_LISTENER
         if (
             self.allow_private
             or _is_special(facts, LOOPBACK)
@@ -230,9 +272,9 @@ class Policy:
         return ALLOWED
 
     def _from_elsewhere(
-        self, machine: Machine, _: "_Match | None", facts: AddressFacts, command: int, port: int
+        self, machine: LocalMachine, _: "_Match | None", facts: AddressFacts, command: int, port: int
     ) -> Decision:
-        """Judge one that another proxy reaches: only addresses that are the same hosts everywhere tell anything."""
+        """Judge one that another proxy reaches: only an address that is the same host everywhere means anything."""
         if facts.special is None and any(machine.serves(command, own, port) for own in facts.spellings):
             return OWN_LISTENER
         return ALLOWED
@@ -256,13 +298,21 @@ class _Match(NamedTuple):
     networks: tuple[AddressBlock, ...]
 
 
+class _Judged(NamedTuple):
+    """What a policy says of an address, and what it is based on."""
+
+    decision: Decision
+    found: _Match | None
+    facts: AddressFacts | None
+
+
 def _parse_command(text: str) -> int:
     if text not in COMMANDS:
         raise ConfigurationError(f"{text!r} is no command: write {', '.join(COMMANDS)}")
     return COMMANDS[text]
 
 
-def _addresses_for(action: Action, facts: AddressFacts) -> tuple[Address, ...]:
+def _addresses_for(action: Action, facts: AddressFacts) -> tuple[NumericAddress, ...]:
     return facts.spellings if action is Action.ALLOW else facts.spellings + facts.carried
 
 

@@ -1,4 +1,4 @@
-"""Which stack options whose clients may use, and within which bounds (§ Stack options)."""
+"""Which stack options the clients of which users may use, and within which bounds (§ Stack options)."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -7,41 +7,21 @@ from typing import Final
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Availability
-from socks6.message.options import (
-    TFO,
-    TOS,
-    TTL,
-    HappyEyeballs,
-    ListenBacklog,
-    Multipath,
-    NoFragmentation,
-    PortParity,
-    StackOption,
-    UDPError,
-)
+from socks6.message.options import HappyEyeballs, StackOption, Tos, Ttl
+from socks6.message.options.stack import STACK_OPTIONS
 from socks6.policy.identity import Identity
 
-OPTION_NAMES: Final[dict[str, type[StackOption]]] = {
-    "tos": TOS,
-    "ttl": TTL,
-    "no-fragmentation": NoFragmentation,
-    "happy-eyeballs": HappyEyeballs,
-    "tfo": TFO,
-    "multipath": Multipath,
-    "backlog": ListenBacklog,
-    "udp-error": UDPError,
-    "port-parity": PortParity,
-}
+OPTION_NAMES: Final = {option.name: option for option in STACK_OPTIONS}
 HIGHEST_TTL: Final = 255
 HIGHEST_DSCP: Final = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackRule:
-    """What some users' clients may ask of the stack; without `users`, everybody's.
+    """What clients of some users may ask of the stack; without `users`, all clients.
 
-    `forbidden` options are not applied; a TTL under `lowest_ttl` is raised to it; a TOS whose DSCP is not in
-    `dscp` is not applied (None: any is). Whatever comes of it, the reply tells what is in force.
+    `forbidden` options, yours too, are not applied; a TTL under `lowest_ttl` is raised to it; a TOS whose DSCP is not in
+    `dscp` is not applied (None: any is). The reply reports what is in force in any case.
     """
 
     users: frozenset[str] = frozenset()
@@ -76,13 +56,13 @@ class StackRule:
     def permitted(self, option: StackOption) -> StackOption | None:
         """Return what may be applied of an option; None for nothing."""
         if isinstance(option, HappyEyeballs) and HappyEyeballs in self.forbidden:
-            return HappyEyeballs(availability=Availability.NO)  # silence would leave it to the proxy's habit
+            return HappyEyeballs(availability=Availability.NO)  # without an option the proxy may race
         if type(option) in self.forbidden:
             return None
         match option:
-            case TTL() if option.ttl < self.lowest_ttl:
+            case Ttl() if option.ttl < self.lowest_ttl:
                 return dataclasses.replace(option, ttl=self.lowest_ttl)
-            case TOS() if self.dscp is not None and option.tos >> 2 not in self.dscp:
+            case Tos() if self.dscp is not None and option.tos >> 2 not in self.dscp:
                 return None
             case _:
                 return option
@@ -94,7 +74,7 @@ EVERYTHING: Final = StackRule()
 def permit_options(
     rules: tuple[StackRule, ...], identity: Identity, options: Iterable[StackOption]
 ) -> tuple[StackOption, ...]:
-    """Return what may be applied of a client's options; the first rule about its user decides."""
+    """Return what may be applied of a client's options; the first rule that names its user, or no user, decides."""
     rule = next((rule for rule in rules if not rule.users or identity.name in rule.users), EVERYTHING)
     permitted = (rule.permitted(option) for option in options)
     return tuple(option for option in permitted if option is not None)

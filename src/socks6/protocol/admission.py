@@ -21,22 +21,22 @@ MAX_NEGOTIATION: Final = 65536  # bytes that one method's slow exchange may take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Granted:
     """Nothing stands against the client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
+class CredentialsPending:
     """A proof is here: ask whether it holds, and go on with `verified`."""
 
     credentials: Credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selected:
+class MethodSelected:
     """Slow authentication has begun: the method's bytes travel after the initial data.
 
-    `options` are what is said to the client at once.
+    `options` go to the client at once.
     """
 
     options: tuple[Option, ...]
@@ -44,18 +44,18 @@ class Selected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """The client is not let in, and told so with these options."""
+class AdmissionRefused:
+    """The client is refused, with these options."""
 
     options: tuple[Option, ...]
     reason: str
 
 
-Verdict: TypeAlias = Settled | Offered | Selected | Refused
+Verdict: TypeAlias = Granted | CredentialsPending | MethodSelected | AdmissionRefused
 
 
 class Admission:
-    """Judges one request. `methods` are tried in their order; not `required` means that anybody is let in.
+    """Judges one request. `methods` are tried in their order; not `required` means that every client is let in.
 
     Raises ValueError for method 6 (§ SSL Authentication).
     """
@@ -67,9 +67,9 @@ class Admission:
         self._offers: deque[AuthenticationData] = deque()
         self._advertisement: AuthenticationMethodAdvertisement | None = None
         self._method: ServerMethod | None = None
-        self._told: dict[
+        self._offered: dict[
             int, ServerMethod
-        ] = {}  # methods that know what was offered, but found no proof in it
+        ] = {}  # methods that were offered data, but found no proof in it
         self._slow = False
         self._negotiated = 0
 
@@ -82,7 +82,7 @@ class Admission:
     def verified(self, *, accepted: bool) -> Verdict:
         """Judge on, knowing whether the offered credentials hold."""
         if accepted:
-            return Settled()
+            return Granted()
         return self._wrong() if self._slow else self._next_offer()
 
     def receive_data(self, data: bytes) -> Credentials | None:
@@ -110,7 +110,7 @@ class Admission:
         return self._selected().unread()
 
     def reply_options(self, *, accepted: bool) -> tuple[Option, ...]:
-        """Return what the method in use has to say in the closing Authentication Reply."""
+        """Return the options of the method in use for the closing Authentication Reply."""
         method = self._method
         data = method.reply_data(accepted=accepted) if method is not None else None
         if method is None or data is None:
@@ -134,35 +134,35 @@ class Admission:
                 continue
             if credentials is not None:
                 self._method = method
-                return Offered(credentials=credentials)
-            self._told[offer.method] = method
+                return CredentialsPending(credentials=credentials)
+            self._offered[offer.method] = method
         return self._without_offer()
 
     def _without_offer(self) -> Verdict:
         """No 0-RTT data is left that could hold: refuse, or go on with an advertised method."""
         if not self._required:
-            return Settled()
+            return Granted()
         if self._method is not None:
             return self._wrong()
         advertisement = self._advertisement
         if advertisement is None:
-            return Refused(options=(), reason="no credentials")
+            return AdmissionRefused(options=(), reason="no credentials")
         for number, make in self._methods.items():
-            method = self._told.get(number) or make()
+            method = self._offered.get(number) or make()
             if number in advertisement.methods and method.slow:
                 self._method = method
                 self._slow = True
                 return self._select(method, advertisement.initial_data_length)
         none = AuthenticationMethodSelection(method=Method.NO_ACCEPTABLE)
-        return Refused(options=(none,), reason="no acceptable method")
+        return AdmissionRefused(options=(none,), reason="no acceptable method")
 
-    def _select(self, method: ServerMethod, initial_data_length: int) -> Selected:
+    def _select(self, method: ServerMethod, initial_data_length: int) -> MethodSelected:
         method.begin()
         options: tuple[Option, ...] = (AuthenticationMethodSelection(method=method.number),)
         data = method.challenge_data()
         if data is not None:
             options = (*options, AuthenticationData(method=method.number, data=data))
-        return Selected(options=options, initial_data_length=initial_data_length)
+        return MethodSelected(options=options, initial_data_length=initial_data_length)
 
-    def _wrong(self) -> Refused:
-        return Refused(options=self.reply_options(accepted=False), reason="wrong credentials")
+    def _wrong(self) -> AdmissionRefused:
+        return AdmissionRefused(options=self.reply_options(accepted=False), reason="wrong credentials")

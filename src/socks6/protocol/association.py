@@ -1,6 +1,6 @@
-"""The proxy's side of one UDP association: who may use it, since when, and how long it waits for that.
+"""The proxy's side of one UDP association: which path may use it, and how long it waits for the first datagram.
 
-Says nothing about sockets: a path is any value that tells one way in from another, such as a 5-tuple, a DTLS
+It knows no sockets: a path is any value that distinguishes one way in from another, such as a 5-tuple, a DTLS
 connection, or the stream itself.
 """
 
@@ -8,15 +8,17 @@ from collections.abc import Hashable
 from enum import Enum
 from typing import Final
 
+from typing_extensions import override
+
 from socks6.message.address import is_unspecified
 from socks6.message.datagrams import (
     AssociationConfirmation,
     AssociationInitialization,
     DatagramError,
-    DatagramPrefix,
-    datagram_prefix,
 )
 from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.message.framing import Framing, Socks6Framing
+from socks6.protocol.machine import Trace
 
 INITIAL_SECONDS: Final = 120.0  # what a client gets to send its first datagram
 
@@ -29,45 +31,79 @@ class AssociationState(Enum):
     CLOSED = "closed"
 
 
-class ServerAssociation:
-    """Begins with the Initialization queued for the stream; the first datagram latches its path and layout.
+class ClientAssociation:
+    """Which path a client's datagrams come by: that of the first one, and from then on no other.
 
-    `reports` says whether the client opted in to ICMP errors (§ UDP Error options). `deadline` is when the first
-    datagram must have come.
+    SOCKS 5 has no messages about it, and whatever has no header has none either.
     """
 
-    def __init__(
-        self, association_id: int, dialect: Dialect, *, deadline: float, reports: bool = False
-    ) -> None:
-        self.id: Final = association_id
-        self.dialect: Final = dialect
+    def __init__(self, framing: Framing) -> None:
+        self.framing = framing  # the client's, once it has shown it
         self.state = AssociationState.AWAITING_FIRST
         self.path: Hashable = None
-        self.layout = dialect.datagram_layout  # the client's, once it has shown it
-        self._deadline = deadline
-        self._reports = reports
-        self._outgoing = AssociationInitialization(association_id=association_id).encode(dialect)
 
-    def admit(self, association_id: int, path: Hashable, layout: DatagramLayout) -> bool:
-        """Return whether a well-formed Datagram message that came on `path` is the owner's; else it is to be dropped.
-
-        The first one latches path and layout, and queues the Confirmation.
-        """
-        if association_id != self.id:
-            return False
+    def admit(self, path: Hashable, framing: Framing) -> bool:
+        """Return whether a well-formed datagram that came by `path`, framed so, is the client's; else it is dropped."""
         if self.state is AssociationState.CONFIRMED:
             return path == self.path
         if self.state is AssociationState.CLOSED:
             return False
         self.state = AssociationState.CONFIRMED
-        self.path, self.layout = path, layout
-        self._outgoing += AssociationConfirmation(association_id=self.id).encode(self.dialect)
+        self.path, self.framing = path, framing
         return True
 
-    def prefix(self, host: str, port: int) -> DatagramPrefix:
-        """Return what `build_datagram` puts before data that came from a remote host, an address."""
-        return datagram_prefix(self.id, host, port, self.dialect, self.layout)
+    def error(self, host: str, port: int, code: int, reporter: str) -> bytes | None:  # noqa: ARG002 - for those that have such messages
+        """Return an Error message; None if the client must not get any."""
+        return None
 
+    def close(self) -> None:
+        """Admit nothing more: the stream has ended. Idempotent."""
+        self.state = AssociationState.CLOSED
+
+
+class ServerAssociation(ClientAssociation):
+    """An association of SOCKS 6. Begins with the Initialization queued for the stream.
+
+    `reports` is whether the client opted in to ICMP errors (§ UDP Error options). `deadline` is when the first
+    datagram must have come.
+    """
+
+    def __init__(
+        self,
+        association_id: int,
+        dialect: Dialect,
+        *,
+        deadline: float,
+        reports: bool = False,
+        trace: Trace | None = None,
+    ) -> None:
+        super().__init__(Socks6Framing(association_id, dialect, dialect.datagram_layout))
+        self.id: Final = association_id
+        self.dialect: Final = dialect
+        self._deadline = deadline
+        self._reports = reports
+        self._trace = trace
+        self._outgoing = b""
+        self._send(AssociationInitialization(association_id=association_id))
+
+    @property
+    def layout(self) -> DatagramLayout:
+        """The layout of addresses: the dialect's until the client has shown its own."""
+        assert isinstance(self.framing, Socks6Framing)  # noqa: S101 - see `admit`
+        return self.framing.layout
+
+    @override
+    def admit(self, path: Hashable, framing: Framing) -> bool:
+        """See `ClientAssociation.admit`. The first datagram queues the Confirmation."""
+        if not isinstance(framing, Socks6Framing) or framing.association_id != self.id:
+            return False
+        fresh = self.state is AssociationState.AWAITING_FIRST
+        admitted = super().admit(path, framing)
+        if fresh and admitted:
+            self._send(AssociationConfirmation(association_id=self.id))
+        return admitted
+
+    @override
     def error(self, host: str, port: int, code: int, reporter: str) -> bytes | None:
         """Return an Error message; None if the client must not get any: no opt-in, or nothing confirmed yet."""
         if self.state is not AssociationState.CONFIRMED or not self._reports:
@@ -90,9 +126,10 @@ class ServerAssociation:
         if deadline is not None and now >= deadline:
             self.close()
 
-    def close(self) -> None:
-        """Admit nothing more: the stream has ended. Idempotent."""
-        self.state = AssociationState.CLOSED
+    def _send(self, message: AssociationInitialization | AssociationConfirmation) -> None:
+        self._outgoing += message.encode(self.dialect)
+        if self._trace is not None:
+            self._trace(">", message)
 
 
 def opens_only(host: str, port: int, size: int) -> bool:

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from socks6.errors import DecodeError, LocalProtocolError
+from socks6.errors import DecodeError
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
-from socks6.message.datagrams import AssociationMessage, DatagramError, decode_message, message_size
+from socks6.message.datagrams import decode_message, message_size
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
@@ -22,18 +22,19 @@ from socks6.message.options import (
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.protocol.events import (
-    MOST_IGNORED,
+    MAX_IGNORED_MESSAGES,
     AssociationMessageReceived,
     AuthenticationAccepted,
     AuthenticationRefused,
     ClientEvent,
     Ended,
-    Fault,
     MessagesIgnored,
     OperationAnswered,
     PeerConnected,
     Violation,
+    ViolationKind,
 )
+from socks6.protocol.machine import Trace
 from socks6.protocol.methods.base import ClientMethod, check_methods
 from socks6.protocol.states import CLIENT_TRANSITIONS, ClientState, ClientStep
 
@@ -51,11 +52,6 @@ HANDSHAKE: Final = (  # where the proxy owes us an answer
     ClientState.AWAITING_VERDICT,
     ClientState.AWAITING_OPERATION,
 )
-MAY_STREAM: Final = (  # § False Starts; without an advertisement also at once
-    ClientState.AWAITING_VERDICT,
-    ClientState.AWAITING_OPERATION,
-    ClientState.STREAMING,
-)
 
 
 class ClientConversation:
@@ -63,7 +59,7 @@ class ClientConversation:
 
     Its first bytes to send are the request and the initial data, together. `methods` are what we can prove
     ourselves with; `options` are sent along; `deadline` bounds each wait for the proxy's handshake bytes,
-    None for never. Raises ValueError for a request that cannot be written, two methods of one number, method 6
+    None for never; `trace` sees every message. Raises ValueError for a request that cannot be written, two methods of one number, method 6
     (§ SSL Authentication), or more initial data than a negotiation allows (§ Authentication Method options).
     """
 
@@ -77,6 +73,7 @@ class ClientConversation:
         dialect: Dialect = DRAFT_12,
         table: OptionTable = STANDARD,
         announcements: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self.state = ClientState.AWAITING_AUTHENTICATION
         check_methods([method.number for method in methods])
@@ -85,6 +82,7 @@ class ClientConversation:
         self._dialect = dialect
         self._table = table
         self._announcements = announcements
+        self._trace = trace
         self._events: deque[ClientEvent] = deque()
         self._received = bytearray()
         self._layout: DatagramLayout | None = None  # of an association's messages, if not the dialect's
@@ -107,6 +105,8 @@ class ClientConversation:
             ),
         )
         self._outgoing = bytearray(self._request.encode(dialect) + initial_data)
+        if trace is not None:
+            trace(">", self._request)
 
     # What comes in.
 
@@ -123,7 +123,7 @@ class ClientConversation:
         """Take the end of the proxy's stream; in a conversation that streams, it is the stream's own."""
         if self.state is ClientState.AWAITING_AUTHENTICATION and len(self._received) == 1:
             # § Version Mismatch Replies: a lone version byte
-            self._violate(Fault.VERSION, _mismatch(self._received[0], self._dialect))
+            self._violate(ViolationKind.VERSION, _mismatch(self._received[0], self._dialect))
         elif (self.state, ClientStep.VIOLATION) in CLIENT_TRANSITIONS:
             where = self.state.value
             self._move(ClientStep.VIOLATION)
@@ -137,7 +137,7 @@ class ClientConversation:
         """Give up on a proxy that is too slow."""
         deadline = self.next_timeout()
         if deadline is not None and now >= deadline:
-            self._violate(Fault.DEADLINE, f"the proxy did not answer in time ({self.state.value})")
+            self._violate(ViolationKind.DEADLINE, f"the proxy did not answer in time ({self.state.value})")
 
     # What goes out.
 
@@ -166,22 +166,9 @@ class ClientConversation:
         self._received.clear()
         return data
 
-    def may_stream(self) -> bool:
-        """Return whether application data may be sent now (§ False Starts)."""
-        false_start = self.state is ClientState.AWAITING_AUTHENTICATION and not self._advertised
-        return self._request.command == Command.CONNECT and (false_start or self.state in MAY_STREAM)
-
     def expect_layout(self, layout: DatagramLayout) -> None:
         """Read association messages that fit both layouts in this one, which our own have."""
         self._layout = layout
-
-    def send_message(self, message: AssociationMessage, layout: DatagramLayout | None = None) -> None:
-        """Queue a UDP association message on the stream."""
-        if self.state is not ClientState.ASSOCIATED:
-            raise LocalProtocolError(f"no association while {self.state.value}")
-        if isinstance(message, DatagramError):
-            raise LocalProtocolError("clients must not send Error messages")  # § Reporting ICMP Errors
-        self._outgoing += message.encode(self._dialect, layout)
 
     # Inside.
 
@@ -210,7 +197,7 @@ class ClientConversation:
             if size is None:
                 return  # the bytes are the stream's
             if self._received[0] != self._dialect.version:
-                self._violate(Fault.VERSION, _mismatch(self._received[0], self._dialect))
+                self._violate(ViolationKind.VERSION, _mismatch(self._received[0], self._dialect))
                 return
             wanted = size(self._received, self._dialect)
             if len(self._received) >= wanted:
@@ -218,11 +205,11 @@ class ClientConversation:
                 del self._received[:wanted]
                 self._take(message)
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, f"{self.state.value}: {error}")
+            self._violate(ViolationKind.MALFORMED, f"{self.state.value}: {error}")
 
     def _read_message(self) -> None:
         """Take messages of the association until one makes sense; or until enough do not."""
-        for _ in range(MOST_IGNORED):
+        for _ in range(MAX_IGNORED_MESSAGES):
             left = len(self._received)
             if left:
                 self._advance()
@@ -232,12 +219,14 @@ class ClientConversation:
 
     def _take(self, message: bytes) -> None:
         """Take one whole message from the proxy."""
-        if self.state is ClientState.AWAITING_PEER:
-            self._take_peer(OperationReply.decode(message, self._dialect, self._table))
-        elif self.state is ClientState.AWAITING_OPERATION:
-            self._take_operation(OperationReply.decode(message, self._dialect, self._table))
-        elif self.state is ClientState.ASSOCIATED:
+        if self.state is ClientState.ASSOCIATED:
             self._take_message(message)
+        elif self.state in {ClientState.AWAITING_PEER, ClientState.AWAITING_OPERATION}:
+            reply = OperationReply.decode(message, self._dialect, self._table)
+            if self._trace is not None:
+                self._trace("<", reply)
+            take = self._take_peer if self.state is ClientState.AWAITING_PEER else self._take_operation
+            take(reply)
         else:
             self._take_authentication(AuthenticationReply.decode(message, self._dialect, self._table))
 
@@ -246,9 +235,13 @@ class ClientConversation:
             message, layout = decode_message(data, self._dialect, self._layout)
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
+        if self._trace is not None:
+            self._trace("<", message)
         self._events.append(AssociationMessageReceived(message=message, layout=layout))
 
     def _take_authentication(self, reply: AuthenticationReply) -> None:
+        if self._trace is not None:
+            self._trace("<", reply)
         if reply.type == AuthenticationType.SUCCEEDED:
             self._take_authentication_data(reply, accepted=True)
             self._move(ClientStep.ACCEPTED)
@@ -271,18 +264,18 @@ class ClientConversation:
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
 
     def _take_authentication_data(self, reply: AuthenticationReply, *, accepted: bool | None) -> None:
-        """Give each method what a reply says to it. Raises DecodeError."""
-        told = {option.method: option.data for option in find_all(reply.options, AuthenticationData)}
+        """Give each method its data in a reply. Raises DecodeError."""
+        data = {option.method: option.data for option in find_all(reply.options, AuthenticationData)}
         for number, method in self._methods.items():
-            if number in told or method is self._selected:
-                method.receive_reply_data(told.get(number), accepted=accepted)
+            if number in data or method is self._selected:
+                method.receive_reply_data(data.get(number), accepted=accepted)
 
     def _negotiate(self, method: ClientMethod) -> None:
         data = bytes(self._received[: method.bytes_wanted()])
         del self._received[: len(data)]
         self._negotiated += len(data)
         if self._negotiated > MAX_NEGOTIATION:
-            self._violate(Fault.MALFORMED, f"the negotiation takes more than {MAX_NEGOTIATION} bytes")
+            self._violate(ViolationKind.MALFORMED, f"the negotiation takes more than {MAX_NEGOTIATION} bytes")
             return
         method.receive_data(data)
         self._go_on(method)
@@ -306,11 +299,11 @@ class ClientConversation:
             self._move(ClientStep.ANNOUNCED if self._announcements else ClientStep.PEER)
         self._events.append(PeerConnected(reply=reply))
 
-    def _violate(self, fault: Fault, reason: str) -> None:
+    def _violate(self, kind: ViolationKind, reason: str) -> None:
         self._move(ClientStep.VIOLATION)
         self._method = None
         self._received.clear()
-        self._events.append(Violation(fault=fault, reason=reason))
+        self._events.append(Violation(kind=kind, reason=reason))
 
     def _move(self, step: ClientStep) -> None:
         self.state = CLIENT_TRANSITIONS[self.state, step]

@@ -1,4 +1,4 @@
-"""What the conversations tell their drivers."""
+"""The events that conversations return to their drivers."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -10,10 +10,10 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
 from socks6.protocol.methods.base import Credentials
 
-MOST_IGNORED: Final = 16  # messages in a row that make no sense, 7 µs each, until `MessagesIgnored`
+MAX_IGNORED_MESSAGES: Final = 16  # messages in a row that make no sense, 7 µs each, until `MessagesIgnored`
 
 
-class Fault(Enum):
+class ViolationKind(Enum):
     """What the peer did wrong."""
 
     VERSION = "version"  # another protocol, or another version of this one
@@ -81,14 +81,14 @@ class AssociationMessageReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagesIgnored:
-    """So many bytes on an association's stream made no message that whoever drives has to give others a turn."""
+    """So many bytes on an association's stream made no message that the driver has to give others a turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """The peer broke the protocol; what answer there is is queued, then the stream must be closed."""
 
-    fault: Fault
+    kind: ViolationKind
     reason: str
 
 

@@ -30,8 +30,9 @@ from socks6.message.http import (
     via,
     wanted_upgrades,
 )
-from socks6.protocol.events import Ended, Fault, Violation
+from socks6.protocol.events import Ended, Violation, ViolationKind
 from socks6.protocol.http_leg import MAX_HEAD_SIZE, HttpLeg
+from socks6.protocol.machine import Trace
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 
 MAX_DISCARDED: Final = 65_536  # so much of a refused request's body is read to keep its connection
@@ -85,8 +86,10 @@ class HttpConversation(HttpLeg):
     connection has to be closed. A call out of turn raises LocalProtocolError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None) -> None:
+        """`trace` sees the method, host and port of each request, and each response's status."""
         super().__init__(h11.SERVER)
+        self._trace = trace
         self._request: h11.Request | None = None
 
     @property
@@ -96,7 +99,7 @@ class HttpConversation(HttpLeg):
 
     @override
     def bytes_wanted(self) -> int:
-        """Return 1 while the client has to say something, else 0."""
+        """Return 1 while the client has to send something, else 0."""
         return 0 if self._h11.our_state in OVER else super().bytes_wanted()
 
     def next_event(self) -> HttpEvent | None:
@@ -107,9 +110,9 @@ class HttpConversation(HttpLeg):
                 event = self._pull()
                 if event is None:
                     return None
-                told = self._tell(event)
-                if told is not None:
-                    return told
+                converted = self._convert(event)
+                if converted is not None:
+                    return converted
         except BadRequest as refusal:
             return self._violate(refusal.status, str(refusal))
         except h11.RemoteProtocolError as error:
@@ -165,6 +168,12 @@ class HttpConversation(HttpLeg):
     # Inside.
 
     @override
+    def _push(self, event: h11.Event) -> None:
+        super()._push(event)
+        if self._trace is not None and isinstance(event, h11.Response | h11.InformationalResponse):
+            self._trace(">", event.status_code)
+
+    @override
     def _feed(self) -> bool:
         if self._h11.their_state is h11.IDLE and self._pending and not self._unparsed_size():
             end = self._pending.find(b"\n") + 1
@@ -185,8 +194,8 @@ class HttpConversation(HttpLeg):
         if self._h11.their_state is h11.IDLE and self._unparsed_size() == 0:
             del self._pending[: len(self._pending) - len(self._pending.lstrip(b"\r\n"))]
 
-    def _tell(self, event: h11.Event) -> HttpEvent | None:
-        """Return our event for one of h11's; None for what nobody needs to know."""
+    def _convert(self, event: h11.Event) -> HttpEvent | None:
+        """Return our event for one of h11's; None for what has no meaning to the driver."""
         match event:
             case h11.Request():
                 return self._take_request(event)
@@ -208,12 +217,14 @@ class HttpConversation(HttpLeg):
         credentials = _credentials(fields)
         has_body = self._body_size() != 0
         if not has_body:
-            self._pull()  # its end, which h11 tells on its own
+            self._pull()  # its end, an event of its own to h11
         if request.method == b"CONNECT":
             host, port = decode_authority(request.target)
+            self._trace_request(request, host, port)
             return TunnelRequested(host=host, port=port, credentials=credentials)
         upgrading = request.http_version == b"1.1" and wanted_upgrades(fields) != b""
         target = decode_absolute(request.target, upgrading=upgrading)
+        self._trace_request(request, target.host, target.port)
         head = RequestHead(
             method=request.method,
             target=target.origin_form(request.method),
@@ -222,6 +233,10 @@ class HttpConversation(HttpLeg):
         return ForwardRequested(
             host=target.host, port=target.port, credentials=credentials, head=head, has_body=has_body
         )
+
+    def _trace_request(self, request: h11.Request, host: str, port: int) -> None:
+        if self._trace is not None:
+            self._trace("<", f"{request.method.decode()} {host}:{port}")
 
     def _check_framing(self, request: h11.Request, fields: Fields) -> None:
         """Refuse what another reader may understand in another way (RFC 9112 §11.2)."""
@@ -267,7 +282,7 @@ class HttpConversation(HttpLeg):
     def _violate(self, status: HTTPStatus, reason: str) -> Violation:
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._refuse(Failure(status, REQUEST_ERROR), text=reason, close=True)
-        return Violation(fault=Fault.MALFORMED, reason=reason)
+        return Violation(kind=ViolationKind.MALFORMED, reason=reason)
 
     def _refuse(self, failure: Failure, *fields: tuple[bytes, bytes], text: str = "", close: bool) -> None:
         """Queue a whole response of our own."""

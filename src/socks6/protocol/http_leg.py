@@ -8,7 +8,7 @@ from socks6.errors import LocalProtocolError
 
 MAX_HEAD_SIZE: Final = 32_768  # of a head, a chunk's header or the trailers
 
-# Where h11 has something to say about what the peer sends.
+# Where h11 returns events for what the peer sends.
 READING: Final = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.SEND_BODY})
 
 
@@ -19,7 +19,7 @@ class HttpLeg:
         self._role = role
         self._h11 = h11.Connection(role, max_incomplete_event_size=MAX_HEAD_SIZE)
         self._pending = bytearray()  # received, and not handed to h11 yet
-        self._held: int | None = 0  # how much of what was handed over h11 has said nothing about, if known
+        self._held: int | None = 0  # how much of what was handed over h11 holds, if known
         self._ended = False
         self._surrendered = False  # the stream has got what h11 holds
         self._outgoing = bytearray()
@@ -33,7 +33,7 @@ class HttpLeg:
         self._ended = True
 
     def next_timeout(self) -> float | None:
-        """Return None: how long to wait is for the driver to say."""
+        """Return None: how long to wait is up to the driver."""
         return None
 
     def handle_timeout(self, now: float) -> None:
@@ -46,7 +46,7 @@ class HttpLeg:
         return data
 
     def bytes_wanted(self) -> int:
-        """Return 1 while the peer has to say something, else 0: HTTP announces no sizes of heads."""
+        """Return 1 while the peer has to send something, else 0: HTTP announces no sizes of heads."""
         return 1 if self._h11.their_state in READING and not self._ended else 0
 
     def unread(self) -> bytes:
@@ -57,7 +57,7 @@ class HttpLeg:
         return data
 
     def _unparsed(self) -> bytes:
-        """Return what h11 holds and has said nothing about."""
+        """Return what h11 holds and has not parsed."""
         return b"" if self._surrendered else self._h11.trailing_data[0]
 
     def _unparsed_size(self) -> int:
@@ -73,7 +73,7 @@ class HttpLeg:
         self._h11 = h11.Connection(self._role, max_incomplete_event_size=MAX_HEAD_SIZE)
 
     def _pull(self) -> h11.Event | None:
-        """Return what the peer said next; None when more bytes are needed. Raises h11.RemoteProtocolError."""
+        """Return the peer's next event; None when more bytes are needed. Raises h11.RemoteProtocolError."""
         while self._h11.their_state in READING:
             event = self._h11.next_event()
             if isinstance(event, h11.Event):
@@ -84,7 +84,7 @@ class HttpLeg:
         return None
 
     def _push(self, event: h11.Event) -> None:
-        """Queue what we have to say."""
+        """Queue an event of ours."""
         try:
             self._outgoing += self._h11.send(event) or b""
         except h11.LocalProtocolError as error:

@@ -17,7 +17,7 @@ from socks6.message.http import (
     mended_head,
     via,
 )
-from socks6.protocol.events import Ended, Fault, Violation
+from socks6.protocol.events import Ended, Violation, ViolationKind
 from socks6.protocol.http import BodyEnded, BodyReceived
 from socks6.protocol.http_leg import HttpLeg
 
@@ -54,7 +54,7 @@ OriginEvent = (
 
 
 class OriginConversation(HttpLeg):
-    """A machine (see `protocol.machine`) that sends requests to one origin and tells of its responses.
+    """A machine (see `protocol.machine`) that sends requests to one origin and returns its responses.
 
     Heads of responses are read as browsers read them (`message.http.mended_head`): whole first, up to
     `MAX_RESPONSE_HEAD_SIZE`, then mended, and then h11 judges them.
@@ -67,7 +67,7 @@ class OriginConversation(HttpLeg):
 
     @property
     def answered(self) -> bool:
-        """Whether the origin has said anything since the request was sent."""
+        """Whether the origin has sent anything since the request was sent."""
         return self._answered
 
     @property
@@ -87,12 +87,12 @@ class OriginConversation(HttpLeg):
         try:
             event = self._pull()
         except h11.RemoteProtocolError as error:
-            if self._h11.trailing_data[1]:  # the end is told only where more is needed
+            if self._h11.trailing_data[1]:  # the end is an event only where more is needed
                 return Ended(reason="the origin closed its side in mid-response")
             return Violation(
-                fault=Fault.MALFORMED, reason=f"the origin's response: {str(error).partition(':')[0]}"
+                kind=ViolationKind.MALFORMED, reason=f"the origin's response: {str(error).partition(':')[0]}"
             )
-        return None if event is None else self._tell(event)
+        return None if event is None else self._convert(event)
 
     def send_request(self, head: RequestHead) -> None:
         """Queue a request's head; the first one, or one when the connection is reusable."""
@@ -131,7 +131,7 @@ class OriginConversation(HttpLeg):
             return False
         return not self._ended or _HEAD_END.search(self._pending) is not None
 
-    def _tell(self, event: h11.Event) -> OriginEvent:
+    def _convert(self, event: h11.Event) -> OriginEvent:
         match event:
             case h11.InformationalResponse(status_code=101):
                 return self._switch(event)
@@ -146,7 +146,9 @@ class OriginConversation(HttpLeg):
 
     def _switch(self, event: h11.InformationalResponse) -> SwitchReceived | Violation:
         if self._h11.our_state is not h11.SWITCHED_PROTOCOL:
-            return Violation(fault=Fault.MALFORMED, reason="the origin switched protocols in mid-request")
+            return Violation(
+                kind=ViolationKind.MALFORMED, reason="the origin switched protocols in mid-request"
+            )
         return SwitchReceived(head=_head(event))
 
 

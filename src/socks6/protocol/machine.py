@@ -4,9 +4,13 @@ A driver repeats: take events until there are none, write `data_to_send`, then w
 the stream or `next_timeout`, and hand that in. The same bytes in any chunking give the same events.
 """
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, TypeVar
 
 EventT_co = TypeVar("EventT_co", covariant=True)
+
+# Called with the direction, "<" for what the peer sent and ">" for our own, and each message; None if nothing looks at them
+Trace: TypeAlias = Callable[[str, object], None]
 
 
 class Machine(Protocol[EventT_co]):

@@ -8,7 +8,7 @@ from typing import Final
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message.address import UnknownAddressType
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
-from socks6.message.datagrams import AssociationMessage, Datagram, decode_message, message_size
+from socks6.message.datagrams import Datagram, decode_message, message_size
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.options import (
     STANDARD,
@@ -19,20 +19,21 @@ from socks6.message.options import (
 )
 from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
-from socks6.protocol.admission import Admission, Offered, Selected, Settled, Verdict
+from socks6.protocol.admission import Admission, CredentialsPending, Granted, MethodSelected, Verdict
 from socks6.protocol.events import (
-    MOST_IGNORED,
+    MAX_IGNORED_MESSAGES,
     AssociationMessageReceived,
     Authenticated,
     AuthenticationRefused,
     CredentialsOffered,
     Ended,
-    Fault,
     MessagesIgnored,
     RequestReceived,
     ServerEvent,
     Violation,
+    ViolationKind,
 )
+from socks6.protocol.machine import Trace
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.states import SERVER_TRANSITIONS, ServerState, ServerStep
 
@@ -51,8 +52,9 @@ class ServerConversation:
     """A machine (see `protocol.machine`) that serves one request.
 
     The driver answers each event by the method that the event names; a call out of turn raises
-    LocalProtocolError. `methods` are tried in their order; None required means that anybody is let in.
-    `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces.
+    LocalProtocolError. `methods` are tried in their order; None required means that every client is let in.
+    `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces; `trace`
+    sees every message.
     Raises ValueError for method 6 (§ SSL Authentication).
     """
 
@@ -66,9 +68,10 @@ class ServerConversation:
         table: OptionTable = STANDARD,
         quiet: bool = False,
         whole_request: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self.state = ServerState.AWAITING_REQUEST
-        self.authenticated = False  # whether the client is known, or nobody needs to be
+        self.authenticated = False  # whether the client is known, or need not be
         self._admission = Admission(methods, required=authentication_required)
         self._deadline = deadline
         self._dialects = dialects
@@ -77,6 +80,7 @@ class ServerConversation:
         self._table = table
         self._quiet = quiet
         self._whole_request = whole_request
+        self._trace = trace
         self._events: deque[ServerEvent] = deque()
         self._received = bytearray()
         self._initial = bytearray()  # initial data that a slow method's bytes follow
@@ -87,7 +91,7 @@ class ServerConversation:
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect that the client speaks; the first of ours before it has said anything."""
+        """The dialect that the client speaks; the first of ours before it has sent anything."""
         return self._dialect
 
     # What comes in.
@@ -112,14 +116,14 @@ class ServerConversation:
         """Give up on a client that is too slow; it gets no answer (§ Large requests)."""
         deadline = self.next_timeout()
         if deadline is not None and now >= deadline:
-            self._violate(Fault.DEADLINE, "the request was not complete in time")
+            self._violate(ViolationKind.DEADLINE, "the request was not complete in time")
 
     # What goes out.
 
     def next_event(self) -> ServerEvent | None:
         """Return what happened next; None when nothing else has."""
         if self.state is ServerState.ASSOCIATED and not self._events:
-            self._read_message()  # one at a time: what the first one shows may tell how to read the next
+            self._read_message()  # one at a time: the first one may show how to read the next
         return self._events.popleft() if self._events else None
 
     def data_to_send(self) -> bytes:
@@ -151,7 +155,7 @@ class ServerConversation:
     def authenticate(self, *, known: bool = False) -> None:
         """Judge the request on its own credentials; CredentialsOffered, Authenticated or a refusal follows.
 
-        A client that is `known` all the same, since it has torn down a session of its own, is answered in quiet mode, too.
+        A client that is `known` since it has torn down a session of its own is answered in quiet mode, too.
         """
         request = self._request
         if request is None or self.state is not ServerState.DECIDING:
@@ -162,7 +166,7 @@ class ServerConversation:
     def accept_session(self) -> None:
         """Let the request in on the strength of its session: its credentials are ignored (§ Session options)."""
         self._require(ServerState.DECIDING)
-        self._follow(Settled())
+        self._follow(Granted())
 
     def verified(self, *, accepted: bool) -> None:
         """Say whether the offered credentials hold."""
@@ -179,13 +183,13 @@ class ServerConversation:
             type=AuthenticationType.SUCCEEDED,
             options=(*self._admission.reply_options(accepted=True), *options),
         )
-        self._outgoing += reply.encode(self._dialect)
+        self._send(reply)
 
     def refuse(self, options: tuple[Option, ...] = (), *, reason: str) -> None:
         """Queue a final, failing Authentication Reply (an invalid session, a spent token, a ban).
 
-        Without a word about credentials that were offered, where these cannot be checked now. To a client that
-        is known (a spent token) it is said in quiet mode, too.
+        It leaves open whether offered credentials hold, where these cannot be checked now. To a client that
+        is known (a spent token) it is sent in quiet mode, too.
         """
         if self.state not in {ServerState.AUTHENTICATED, ServerState.VERIFYING}:
             self._require(ServerState.DECIDING)
@@ -208,18 +212,13 @@ class ServerConversation:
             self._move(step)
             if self._with_success:
                 reply = replace(reply, options=(*reply.options, *self._with_success))
-        self._outgoing += reply.encode(self._dialect)
+        self._send(reply)
         self._advance()
 
     def send_announcement(self, reply: OperationReply) -> None:
         """Queue the address of a peer that waits for an accept-BIND (dialect 212)."""
         self._move(ServerStep.ANNOUNCE)
-        self._outgoing += reply.encode(self._dialect)
-
-    def send_message(self, message: AssociationMessage, layout: DatagramLayout | None = None) -> None:
-        """Queue a UDP association message on the stream."""
-        self._require(ServerState.ASSOCIATED)
-        self._outgoing += message.encode(self._dialect, layout)
+        self._send(reply)
 
     def expect_layout(self, layout: DatagramLayout) -> None:
         """Read messages in this layout where both fit: the client has shown that it writes it."""
@@ -245,31 +244,35 @@ class ServerConversation:
         dialect = next((known for known in self._dialects if known.version == received[0]), None)
         if dialect is None:
             # § Version Mismatch Replies: answered with our version, even to rubbish
-            self._violate(Fault.VERSION, f"first byte {received[0]:#04x}", VERSION_MISMATCH)
+            self._violate(ViolationKind.VERSION, f"first byte {received[0]:#04x}", VERSION_MISMATCH)
             return
         self._dialect = dialect
         try:
             size = Request.size(received, dialect)
             if len(received) < size:
                 if self._whole_request:
-                    self._violate(Fault.FRAGMENTED, "the request came in pieces")
+                    self._violate(ViolationKind.FRAGMENTED, "the request came in pieces")
                 return
             request = Request.decode(bytes(received[:size]), dialect, self._table)
         except UnknownAddressType as error:
             answer = REFUSAL.encode(dialect) + BAD_ADDRESS.encode(dialect)
-            self._violate(Fault.MALFORMED, str(error), answer)
+            self._violate(ViolationKind.MALFORMED, str(error), answer)
             return
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, str(error), REFUSAL.encode(dialect))
+            self._violate(ViolationKind.MALFORMED, str(error), REFUSAL.encode(dialect))
             return
         del received[:size]
         self._take_request(request)
 
     def _take_request(self, request: Request) -> None:
+        if self._trace is not None:
+            self._trace("<", request)
         advertisement = find(request.options, AuthenticationMethodAdvertisement)
         initial = advertisement.initial_data_length if advertisement else 0
         if initial > MAX_INITIAL_DATA:
-            self._violate(Fault.MALFORMED, f"{initial} bytes of initial data", REFUSAL.encode(self._dialect))
+            self._violate(
+                ViolationKind.MALFORMED, f"{initial} bytes of initial data", REFUSAL.encode(self._dialect)
+            )
             return
         self._request = request
         self._move(ServerStep.REQUEST)
@@ -286,26 +289,25 @@ class ServerConversation:
             self._initial += cut
 
     def _follow(self, verdict: Verdict) -> None:
-        """Do what the admission says."""
+        """Act on the admission's verdict."""
         match verdict:
-            case Settled():
+            case Granted():
                 self._move(ServerStep.SETTLE)
                 self.authenticated = True
                 self._events.append(Authenticated())
-            case Offered():
+            case CredentialsPending():
                 self._move(ServerStep.OFFER)
                 self._events.append(CredentialsOffered(credentials=verdict.credentials))
-            case Selected():
+            case MethodSelected():
                 self._begin_slow(verdict)
             case _:  # Refused
                 self._refuse(verdict.options, verdict.reason)
 
-    def _begin_slow(self, selected: Selected) -> None:
+    def _begin_slow(self, selected: MethodSelected) -> None:
         self._move(ServerStep.SELECT)
         if self._request is not None and self._request.command == Command.CONNECT:
             self._initial_left = selected.initial_data_length
-        reply = AuthenticationReply(type=AuthenticationType.FAILED, options=selected.options)
-        self._outgoing += reply.encode(self._dialect)
+        self._send(AuthenticationReply(type=AuthenticationType.FAILED, options=selected.options))
         self._outgoing += self._admission.data_to_send()
         self._advance()
 
@@ -317,12 +319,12 @@ class ServerConversation:
         try:
             credentials = self._admission.receive_data(data)
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, str(error), REFUSAL.encode(self._dialect))
+            self._violate(ViolationKind.MALFORMED, str(error), REFUSAL.encode(self._dialect))
             return
         self._outgoing += self._admission.data_to_send()
         if credentials is not None:
             self._received += self._admission.unread()
-            self._follow(Offered(credentials=credentials))
+            self._follow(CredentialsPending(credentials=credentials))
 
     def _read_message(self) -> None:
         try:
@@ -332,7 +334,7 @@ class ServerConversation:
                 and not self._initial_left
                 and len(self._received) >= (size := message_size(self._received, self._dialect))
             ):
-                if taken == MOST_IGNORED:
+                if taken == MAX_IGNORED_MESSAGES:
                     self._events.append(MessagesIgnored())
                     return
                 taken += 1
@@ -340,7 +342,7 @@ class ServerConversation:
                 del self._received[:size]
                 self._take_message(message)
         except DecodeError as error:
-            self._violate(Fault.MALFORMED, str(error))  # framing is lost: the association is closed
+            self._violate(ViolationKind.MALFORMED, str(error))  # framing is lost: the association is closed
 
     def _take_message(self, data: bytes) -> None:
         try:
@@ -348,21 +350,30 @@ class ServerConversation:
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
         if isinstance(message, Datagram):  # clients have no other to send
+            if self._trace is not None:
+                self._trace("<", message)
             self._events.append(AssociationMessageReceived(message=message, layout=layout))
 
     def _refuse(self, options: tuple[Option, ...], reason: str) -> None:
         self._move(ServerStep.REFUSE)
         reply = AuthenticationReply(type=AuthenticationType.FAILED, options=options)
         if self.authenticated or not self._quiet:
-            self._outgoing += reply.encode(self._dialect)
+            self._send(reply)
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
 
-    def _violate(self, fault: Fault, reason: str, answer: bytes = b"") -> None:
+    def _send(self, reply: AuthenticationReply | OperationReply) -> None:
+        self._outgoing += reply.encode(self._dialect)
+        if self._trace is not None:
+            self._trace(">", reply)
+
+    def _violate(self, kind: ViolationKind, reason: str, answer: bytes = b"") -> None:
         self._move(ServerStep.VIOLATION)
-        if not self._quiet:
+        if answer and not self._quiet:
             self._outgoing += answer
+            if self._trace is not None:
+                self._trace(">", answer)  # replies without options
         self._received.clear()
-        self._events.append(Violation(fault=fault, reason=reason))
+        self._events.append(Violation(kind=kind, reason=reason))
 
     def _require(self, state: ServerState) -> None:
         if self.state is not state:

@@ -1,21 +1,26 @@
-"""The proxy's side of a SOCKS 4, 4a or 5 handshake, told apart by the first byte."""
+"""The proxy's side of a SOCKS 4, 4a or 5 handshake, distinguished by the first byte."""
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message import socks4, socks5
 from socks6.message.address import UnknownAddressType
 from socks6.message.codes import Command, Method, ReplyCode
+from socks6.message.socks4 import Socks4Reply, Socks4Request, Socks4Result
+from socks6.message.socks5 import Socks5Greeting, Socks5MethodSelection, Socks5Reply, Socks5Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
-from socks6.protocol.events import CredentialsOffered, Ended, Fault, Violation
+from socks6.protocol.events import CredentialsOffered, Ended, Violation, ViolationKind
+from socks6.protocol.machine import Trace
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 
+MessageT = TypeVar("MessageT")
 
-class State(Enum):
+
+class Socks5State(Enum):
     """Where the conversation stands."""
 
     AWAITING_GREETING = "awaiting greeting"  # or SOCKS 4's only message
@@ -27,8 +32,10 @@ class State(Enum):
     STREAMING = "streaming"
     CLOSING = "closing"
 
+    __hash__ = object.__hash__  # a key of the table below: Enum's own costs a Python call
 
-class Step(Enum):
+
+class Socks5Step(Enum):
     """What can happen to the conversation."""
 
     OPEN = "greeting: no authentication"
@@ -43,40 +50,42 @@ class Step(Enum):
     FAIL = "reply: failure"
     VIOLATION = "violation or end"
 
+    __hash__ = object.__hash__  # a key of the table below: Enum's own costs a Python call
 
-TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
-    (State.AWAITING_GREETING, Step.OPEN): State.AWAITING_REQUEST,
-    (State.AWAITING_GREETING, Step.SELECT): State.AWAITING_CREDENTIALS,
-    (State.AWAITING_GREETING, Step.REQUEST): State.OPERATING,
-    (State.AWAITING_GREETING, Step.REFUSE): State.CLOSING,
-    (State.AWAITING_GREETING, Step.VIOLATION): State.CLOSING,
-    (State.AWAITING_CREDENTIALS, Step.OFFER): State.VERIFYING,
-    (State.AWAITING_CREDENTIALS, Step.VIOLATION): State.CLOSING,
-    (State.VERIFYING, Step.ACCEPT): State.AWAITING_REQUEST,
-    (State.VERIFYING, Step.REJECT): State.CLOSING,
-    (State.AWAITING_REQUEST, Step.REQUEST): State.OPERATING,
-    (State.AWAITING_REQUEST, Step.VIOLATION): State.CLOSING,
-    (State.OPERATING, Step.SUCCEED): State.STREAMING,
-    (State.OPERATING, Step.BIND): State.AWAITING_PEER,
-    (State.OPERATING, Step.FAIL): State.CLOSING,
-    (State.AWAITING_PEER, Step.SUCCEED): State.STREAMING,
-    (State.AWAITING_PEER, Step.FAIL): State.CLOSING,
-    (State.AWAITING_PEER, Step.VIOLATION): State.CLOSING,
+
+TRANSITIONS: Final[dict[tuple[Socks5State, Socks5Step], Socks5State]] = {
+    (Socks5State.AWAITING_GREETING, Socks5Step.OPEN): Socks5State.AWAITING_REQUEST,
+    (Socks5State.AWAITING_GREETING, Socks5Step.SELECT): Socks5State.AWAITING_CREDENTIALS,
+    (Socks5State.AWAITING_GREETING, Socks5Step.REQUEST): Socks5State.OPERATING,
+    (Socks5State.AWAITING_GREETING, Socks5Step.REFUSE): Socks5State.CLOSING,
+    (Socks5State.AWAITING_GREETING, Socks5Step.VIOLATION): Socks5State.CLOSING,
+    (Socks5State.AWAITING_CREDENTIALS, Socks5Step.OFFER): Socks5State.VERIFYING,
+    (Socks5State.AWAITING_CREDENTIALS, Socks5Step.VIOLATION): Socks5State.CLOSING,
+    (Socks5State.VERIFYING, Socks5Step.ACCEPT): Socks5State.AWAITING_REQUEST,
+    (Socks5State.VERIFYING, Socks5Step.REJECT): Socks5State.CLOSING,
+    (Socks5State.AWAITING_REQUEST, Socks5Step.REQUEST): Socks5State.OPERATING,
+    (Socks5State.AWAITING_REQUEST, Socks5Step.VIOLATION): Socks5State.CLOSING,
+    (Socks5State.OPERATING, Socks5Step.SUCCEED): Socks5State.STREAMING,
+    (Socks5State.OPERATING, Socks5Step.BIND): Socks5State.AWAITING_PEER,
+    (Socks5State.OPERATING, Socks5Step.FAIL): Socks5State.CLOSING,
+    (Socks5State.AWAITING_PEER, Socks5Step.SUCCEED): Socks5State.STREAMING,
+    (Socks5State.AWAITING_PEER, Socks5Step.FAIL): Socks5State.CLOSING,
+    (Socks5State.AWAITING_PEER, Socks5Step.VIOLATION): Socks5State.CLOSING,
 }
 
 # What the client may send, by state and first byte; whatever is not here is no message.
-SIZES: Final[dict[tuple[State, int], Callable[[bytes | bytearray], int]]] = {
-    (State.AWAITING_GREETING, socks4.VERSION): socks4.Request.size,
-    (State.AWAITING_GREETING, socks5.VERSION): socks5.Greeting.size,
-    (State.AWAITING_CREDENTIALS, socks5.CREDENTIALS_VERSION): socks5.credentials_size,
-    (State.AWAITING_REQUEST, socks5.VERSION): socks5.Request.size,
+SIZES: Final[dict[tuple[Socks5State, int], Callable[[bytes | bytearray], int]]] = {
+    (Socks5State.AWAITING_GREETING, socks4.VERSION): Socks4Request.size,
+    (Socks5State.AWAITING_GREETING, socks5.VERSION): Socks5Greeting.size,
+    (Socks5State.AWAITING_CREDENTIALS, socks5.CREDENTIALS_VERSION): socks5.credentials_size,
+    (Socks5State.AWAITING_REQUEST, socks5.VERSION): Socks5Request.size,
 }
 AWAITING: Final = frozenset(state for state, _ in SIZES)
 
 # What the proxy may select, best first, by whether it demands users.
-METHODS: Final[dict[bool, dict[int, Step]]] = {
-    False: {Method.NONE: Step.OPEN, Method.USERNAME_PASSWORD: Step.SELECT},
-    True: {Method.USERNAME_PASSWORD: Step.SELECT},
+METHODS: Final[dict[bool, dict[int, Socks5Step]]] = {
+    False: {Method.NONE: Socks5Step.OPEN, Method.USERNAME_PASSWORD: Socks5Step.SELECT},
+    True: {Method.USERNAME_PASSWORD: Socks5Step.SELECT},
 }
 
 ACCEPTED: Final = UsernamePasswordReply(status=0)
@@ -88,7 +97,7 @@ UNKNOWN: Final = UsernamePasswordReply(status=2)  # RFC 1929: any status but 0 i
 class SocksRequestReceived:
     """A whole request is here. Answer with `send_success` or `send_failure`."""
 
-    request: socks4.Request | socks5.Request
+    request: Socks4Request | Socks5Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +115,14 @@ class Socks5Conversation:
 
     The driver answers each event by the method that the event names; a call out of turn raises
     LocalProtocolError. Where authentication is not required, a client that can do without is let in at once,
-    and whatever the others offer is for the driver to accept.
+    and credentials that others offer are for the driver to accept. `trace` sees every message.
     """
 
-    def __init__(self, *, authentication_required: bool) -> None:
-        self.state = State.AWAITING_GREETING
+    def __init__(self, *, authentication_required: bool, trace: Trace | None = None) -> None:
+        self.state = Socks5State.AWAITING_GREETING
         self._required = authentication_required
-        self._request: socks4.Request | socks5.Request | None = None
+        self._trace = trace
+        self._request: Socks4Request | Socks5Request | None = None
         self._events: deque[Socks5Event] = deque()
         self._received = bytearray()
         self._outgoing = bytearray()
@@ -120,7 +130,7 @@ class Socks5Conversation:
     @property
     def speaks_socks5(self) -> bool:
         """Return whether the request is one of SOCKS 5, which alone has UDP ASSOCIATE."""
-        return isinstance(self._request, socks5.Request)
+        return isinstance(self._request, Socks5Request)
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
         """Take bytes that arrived. Never raises on bad bytes."""
@@ -129,8 +139,8 @@ class Socks5Conversation:
 
     def receive_eof(self, now: float) -> None:  # noqa: ARG002
         """Take the end of the client's stream; where it streams, the end is the stream's own."""
-        if (self.state, Step.VIOLATION) in TRANSITIONS:
-            self._move(Step.VIOLATION)
+        if (self.state, Socks5Step.VIOLATION) in TRANSITIONS:
+            self._move(Socks5Step.VIOLATION)
             self._events.append(Ended(reason="the client closed its side"))
 
     def next_timeout(self) -> float | None:
@@ -165,24 +175,24 @@ class Socks5Conversation:
 
     def verified(self, *, accepted: bool) -> None:
         """Say whether the offered credentials hold."""
-        self._move(Step.ACCEPT if accepted else Step.REJECT)
-        self._outgoing += (ACCEPTED if accepted else REJECTED).encode()
+        self._move(Socks5Step.ACCEPT if accepted else Socks5Step.REJECT)
+        self._send(ACCEPTED if accepted else REJECTED)
         self._advance()
 
     def cannot_verify(self) -> None:
-        """Say that nobody can tell now whether the offered credentials hold."""
-        self._move(Step.REJECT)
-        self._outgoing += UNKNOWN.encode()
+        """Answer that the offered credentials cannot be checked now."""
+        self._move(Socks5Step.REJECT)
+        self._send(UNKNOWN)
 
     def send_success(self, host: str, port: int) -> None:
         """Queue the successful reply with the proxy's end of the far leg; BIND's second one has the peer's."""
         binds = self._request is not None and self._request.command == Command.BIND
-        self._move(Step.BIND if binds and self.state is State.OPERATING else Step.SUCCEED)
+        self._move(Socks5Step.BIND if binds and self.state is Socks5State.OPERATING else Socks5Step.SUCCEED)
         self._reply(ReplyCode.SUCCEEDED, host, port)
 
     def send_failure(self, code: int) -> None:
         """Queue the failing reply for a SOCKS 6 reply code."""
-        self._move(Step.FAIL)
+        self._move(Socks5Step.FAIL)
         self._reply(code)
 
     def _advance(self) -> None:
@@ -204,66 +214,78 @@ class Socks5Conversation:
                 self._violate(str(error))
 
     def _take(self, message: bytes) -> None:
-        """Act upon one whole message; which one, the state and its first byte say."""
-        if self.state is State.AWAITING_CREDENTIALS:
-            self._take_credentials(UsernamePassword.decode(message))
-        elif self.state is State.AWAITING_REQUEST:
-            self._take_request(socks5.Request.decode(message))
+        """Act on one whole message, of the class that the state and its first byte determine."""
+        if self.state is Socks5State.AWAITING_CREDENTIALS:
+            self._take_credentials(self._received_message(UsernamePassword.decode(message)))
+        elif self.state is Socks5State.AWAITING_REQUEST:
+            self._take_request(self._received_message(Socks5Request.decode(message)))
         elif message[0] == socks4.VERSION:
-            self._take_socks4(socks4.Request.decode(message))
+            self._take_socks4(self._received_message(Socks4Request.decode(message)))
         else:
-            self._take_greeting(socks5.Greeting.decode(message))
+            self._take_greeting(self._received_message(Socks5Greeting.decode(message)))
 
-    def _take_socks4(self, request: socks4.Request) -> None:
+    def _received_message(self, message: MessageT) -> MessageT:
+        if self._trace is not None:
+            self._trace("<", message)
+        return message
+
+    def _send(
+        self, message: UsernamePasswordReply | Socks4Reply | Socks5Reply | Socks5MethodSelection
+    ) -> None:
+        self._outgoing += message.encode()
+        if self._trace is not None:
+            self._trace(">", message)
+
+    def _take_socks4(self, request: Socks4Request) -> None:
         if self._required:
-            self._refuse("SOCKS 4 knows no passwords", socks4.Reply(code=socks4.Result.WRONG_USER))
+            self._refuse("SOCKS 4 knows no passwords", Socks4Reply(code=Socks4Result.WRONG_USER))
         else:
             self._take_request(request)
 
-    def _take_greeting(self, greeting: socks5.Greeting) -> None:
+    def _take_greeting(self, greeting: Socks5Greeting) -> None:
         for method, step in METHODS[self._required].items():
             if method in greeting.methods:
                 self._move(step)
-                self._outgoing += socks5.MethodSelection(method=method).encode()
+                self._send(Socks5MethodSelection(method=method))
                 return
-        refusal = socks5.MethodSelection(method=Method.NO_ACCEPTABLE)
+        refusal = Socks5MethodSelection(method=Method.NO_ACCEPTABLE)
         self._refuse(f"no acceptable method among {greeting.methods}", refusal)
 
     def _take_credentials(self, offer: UsernamePassword) -> None:
-        self._move(Step.OFFER)
+        self._move(Socks5Step.OFFER)
         credentials = UsernamePasswordCredentials(username=offer.username, password=offer.password)
         self._events.append(CredentialsOffered(credentials=credentials))
 
-    def _take_request(self, request: socks4.Request | socks5.Request) -> None:
-        self._move(Step.REQUEST)
+    def _take_request(self, request: Socks4Request | Socks5Request) -> None:
+        self._move(Socks5Step.REQUEST)
         self._request = request
         self._events.append(SocksRequestReceived(request=request))
 
     def _reply(self, code: int, host: str = socks5.NO_ADDRESS, port: int = 0) -> None:
-        if isinstance(self._request, socks4.Request):
-            self._outgoing += socks4.Reply(code=socks4.result_for(code), host=host, port=port).encode()
+        if isinstance(self._request, Socks4Request):
+            self._send(Socks4Reply(code=socks4.result_for(code), host=host, port=port))
         else:
-            self._outgoing += socks5.Reply(code=socks5.reply_code_for(code), host=host, port=port).encode()
+            self._send(Socks5Reply(code=socks5.reply_code_for(code), host=host, port=port))
 
-    def _refuse(self, reason: str, answer: socks4.Reply | socks5.MethodSelection) -> None:
-        self._move(Step.REFUSE)
-        self._outgoing += answer.encode()
+    def _refuse(self, reason: str, answer: Socks4Reply | Socks5MethodSelection) -> None:
+        self._move(Socks5Step.REFUSE)
+        self._send(answer)
         self._received.clear()
         self._events.append(MethodRefused(reason=reason))
 
     def _violate(self, reason: str, code: int = ReplyCode.GENERAL_FAILURE) -> None:
         """Queue what answer the message that went wrong has, and close."""
-        if self.state is State.AWAITING_CREDENTIALS:
-            self._outgoing += REJECTED.encode()
-        elif self.state is State.AWAITING_REQUEST:
-            self._outgoing += socks5.Reply(code=code).encode()
+        if self.state is Socks5State.AWAITING_CREDENTIALS:
+            self._send(REJECTED)
+        elif self.state is Socks5State.AWAITING_REQUEST:
+            self._send(Socks5Reply(code=code))
         elif self._received[0] == socks4.VERSION:
-            self._outgoing += socks4.Reply(code=socks4.Result.REJECTED).encode()
-        self._move(Step.VIOLATION)
+            self._send(Socks4Reply(code=Socks4Result.REJECTED))
+        self._move(Socks5Step.VIOLATION)
         self._received.clear()
-        self._events.append(Violation(fault=Fault.MALFORMED, reason=reason))
+        self._events.append(Violation(kind=ViolationKind.MALFORMED, reason=reason))
 
-    def _move(self, step: Step) -> None:
+    def _move(self, step: Socks5Step) -> None:
         state = TRANSITIONS.get((self.state, step))
         if state is None:
             raise LocalProtocolError(f"{step.value!r} while {self.state.value}")

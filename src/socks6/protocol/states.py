@@ -22,6 +22,8 @@ class ServerState(Enum):
     ASSOCIATED = "associated"
     CLOSING = "closing"
 
+    __hash__ = object.__hash__  # a key of the table below: Enum's own costs a Python call
+
 
 class ServerStep(Enum):
     """What can happen to the server's conversation."""
@@ -36,10 +38,12 @@ class ServerStep(Enum):
     CONNECT = "CONNECT: success"
     BIND = "BIND: success"
     ASSOCIATE = "UDP ASSOCIATE: success"
-    ANNOUNCE = "peer announced"  # dialect 212: backlog peers are told on the first connection
+    ANNOUNCE = "peer announced"  # dialect 212: backlog peers are announced on the first connection
     PEER = "BIND: peer connected"
     FAIL = "operation failed"
     VIOLATION = "violation, deadline or end"
+
+    __hash__ = object.__hash__  # a key of the table below: Enum's own costs a Python call
 
 
 _S = ServerState
@@ -85,6 +89,8 @@ class ClientState(Enum):
     ASSOCIATED = "associated"
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # a key of the table below: Enum's own costs a Python call
+
 
 class ClientStep(Enum):
     """What can happen to the client's conversation."""
@@ -101,6 +107,8 @@ class ClientStep(Enum):
     PEER = "BIND: peer connected"
     FAILED = "operation failed"
     VIOLATION = "violation, deadline or end"
+
+    __hash__ = object.__hash__  # a key of the table below: Enum's own costs a Python call
 
 
 _C = ClientState

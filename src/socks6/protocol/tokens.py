@@ -48,7 +48,7 @@ class TokenWindow:
         return True
 
     def option(self) -> IdempotenceWindow:
-        """Return what the client is told."""
+        """Return the window as the client gets it."""
         return IdempotenceWindow(base=self.base, size=self.size)
 
     def _shift(self, steps: int) -> None:

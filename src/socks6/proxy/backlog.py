@@ -1,4 +1,4 @@
-"""A place that stays bound, and those of its session who wait there for a peer (§ Listen Backlog options)."""
+"""The places that are bound for clients, and those that stay bound, where requests wait for peers (§ Listen Backlog options)."""
 
 import asyncio
 from collections import deque
@@ -11,19 +11,119 @@ from socks6.errors import GeneralFailure
 from socks6.message.address import is_literal, without_trailing_dot
 from socks6.message.options import StackOption
 from socks6.net.bind import ANYWHERE, family_of, unmapped
-from socks6.net.stream import Accepted, Binding, Endpoint
+from socks6.net.stream import AcceptedPeer, Binding, Endpoint
+from socks6.proxy.limits import Holder, HolderLimits
+from socks6.proxy.own_machine import LocalEndpoints
+from socks6.proxy.settings import BindSettings
 
-Announce: TypeAlias = Callable[[Accepted], Awaitable[None]]  # tells of a peer before it is let go of
+DRAWN_SECONDS: Final = (
+    600.0  # for which a port may be named by the user that it was drawn for, once it is free again
+)
+MAX_DRAWN: Final = 4096  # ports that are remembered; beyond, the oldest are forgotten
+
+Announce: TypeAlias = Callable[[AcceptedPeer], Awaitable[None]]  # announces a peer to the client
+
+
+class BindingRegistry:
+    """Counts what is bound, in all and by holder; finds the listeners that stay bound."""
+
+    def __init__(self, settings: BindSettings, places: LocalEndpoints | None = None) -> None:
+        """`places` collects what is bound on this machine."""
+        self.places: Final = LocalEndpoints() if places is None else places
+        self.limits: Final = HolderLimits(
+            "listeners",
+            total=settings.listeners,
+            per_holder=settings.listeners_per_user,
+            local_clients_too=True,
+        )
+        self._by_port: dict[int, list[BacklogListener]] = {}
+        self._drawn: dict[tuple[Holder, int], float] = {}  # until when, the oldest first
+
+    def hold(
+        self, binding: Binding, holder: Holder, *, drawn: bool, on_this_machine: bool
+    ) -> Callable[[], None]:
+        """Note a binding that `limits` counted; return what counts it out again, which is idempotent.
+
+        `drawn` is whether its port was not the client's choice.
+        """
+        places = binding.places if on_this_machine else ()
+        left = False
+
+        def remember() -> None:
+            if drawn and on_this_machine:
+                self.remember(holder, binding.bound.port, asyncio.get_running_loop().time())
+
+        def leave() -> None:
+            nonlocal left
+            if left:
+                return
+            left = True
+            remember()
+            self.limits.leave(holder)
+            for place in places:
+                self.places.remove(place, udp=False)
+
+        remember()
+        for place in places:
+            self.places.add(place, udp=False)
+        return leave
+
+    def remember(self, holder: Holder, port: int, now: float) -> None:
+        """Let a holder name a port again that was drawn for it: it binds anew for each peer."""
+        self._drawn.pop((holder, port), None)
+        while len(self._drawn) >= MAX_DRAWN:
+            del self._drawn[next(iter(self._drawn))]
+        self._drawn[holder, port] = now + DRAWN_SECONDS
+
+    def remembers(self, holder: Holder, port: int, now: float) -> bool:
+        """Return whether a port was drawn for a holder of late."""
+        return self._drawn.get((holder, port), now) > now
+
+    def add(self, listener: "BacklogListener") -> None:
+        """Make a listener known to `find`."""
+        self._by_port.setdefault(listener.port, []).append(listener)
+
+    def remove(self, listener: "BacklogListener") -> None:
+        """Take it back. Idempotent."""
+        there = self._by_port.get(listener.port, [])
+        if listener in there:
+            there.remove(listener)
+        if not there:
+            self._by_port.pop(listener.port, None)
+
+    def find(self, place: Endpoint) -> "BacklogListener | None":
+        """Return the listener at a place, under any of its names."""
+        there = self._by_port.get(place.port, ())
+        return next((listener for listener in there if listener.is_at(place.host)), None)
 
 
 class BacklogListener(Binding):
-    """Listens for as long as its owner has `run` run, and gives peers to those who wait in line.
+    """Listens for as long as its owner runs `run`, and gives peers to those that wait, first come, first served.
 
-    Whoever wants a peer stands in line (`stand`), or just calls `accept` over and over: accept-BINDs do the
-    one, what pushes peers to streams of its own the other. First come, first served. Nobody is accepted before
-    somebody wants him: peers wait in the system's queue, which is as long as the backlog. Only where they
-    are announced are they accepted ahead, again no more than the backlog.
+    Accept-BINDs `enqueue` a waiter each; what pushes peers to streams of their own calls `accept` over and over. No peer
+    is accepted before it is waited for: peers stay in the system's queue, which is as long as the backlog. Only where
+    they are announced are they accepted ahead, again no more than the backlog.
     """
+
+    __slots__ = (
+        "_ahead",
+        "_binding",
+        "_changed",
+        "_closed",
+        "_hosts",
+        "_on_close",
+        "_room",
+        "_waiters",
+        "announces",
+        "backlog",
+        "bound",
+        "options",
+        "owner",
+    )
+
+    bound: Endpoint
+    options: tuple[StackOption, ...]
+    backlog: int
 
     def __init__(
         self,
@@ -37,35 +137,20 @@ class BacklogListener(Binding):
         asked_for: str,
         on_close: Callable[[], None],
     ) -> None:
-        """`bound` is what clients are told, `asked_for` the host that the client named; `on_close` runs once."""
+        """`bound` is where remotes reach it, `asked_for` the host that the client named; `on_close` runs once."""
         self.owner: Final = owner
         self.announces: Final = announces
         self._binding = binding
-        self._bound = bound
-        self._options = options
-        self._backlog = backlog
+        self.bound = bound
+        self.options = options
+        self.backlog = backlog
         self._hosts = _spellings(binding.bound.host, bound.host, asked_for)
-        self._line: dict[Turn, None] = {}
-        self._ahead: deque[Accepted] = deque()
-        self._changed = asyncio.Event()  # somebody stands in line, or a peer was taken
-        self._room = asyncio.Event()  # somebody has left the line, or there is none any more
+        self._waiters: dict[AcceptWaiter, None] = {}
+        self._ahead: deque[AcceptedPeer] = deque()
+        self._changed = asyncio.Event()  # there is a new waiter, or a peer was taken
+        self._room = asyncio.Event()  # a waiter has left, or the listener is closed
         self._on_close = on_close
         self._closed = False
-
-    @property
-    @override
-    def bound(self) -> Endpoint:
-        return self._bound
-
-    @property
-    @override
-    def options(self) -> tuple[StackOption, ...]:
-        return self._options
-
-    @property
-    @override
-    def backlog(self) -> int:
-        return self._backlog
 
     @property
     def port(self) -> int:
@@ -73,37 +158,37 @@ class BacklogListener(Binding):
         return self._binding.bound.port
 
     def is_at(self, host: str) -> bool:
-        """Tell whether `host` is one of the names that the place has."""
+        """Return whether `host` is one of the names that the place has."""
         return _canonical(host) in self._hosts
 
-    def stand(self) -> "Turn":
-        """Stand in line for a peer. Raises GeneralFailure when the line is as long as the backlog."""
+    def enqueue(self) -> "AcceptWaiter":
+        """Wait for a peer, behind others. Raises GeneralFailure when as many wait as the backlog allows."""
         if self._closed:
             raise GeneralFailure("the listener is gone")
-        if len(self._line) >= self.backlog:
-            raise GeneralFailure(f"{len(self._line)} wait for peers already")
-        turn = Turn(self)
+        if len(self._waiters) >= self.backlog:
+            raise GeneralFailure(f"{len(self._waiters)} wait for peers already")
+        waiter = AcceptWaiter(self)
         if self._ahead:
-            turn.serve(self._ahead.popleft())
+            waiter.resolve(self._ahead.popleft())
         else:
-            self._line[turn] = None
+            self._waiters[waiter] = None
         self._changed.set()
-        return turn
+        return waiter
 
     @override
-    async def accept(self) -> Accepted:
-        """Wait in line for the next peer, once the line has room. Raises GeneralFailure when there will be none."""
-        while len(self._line) >= self.backlog and not self._closed:
+    async def accept(self) -> AcceptedPeer:
+        """Wait for the next peer, once another may wait. Raises GeneralFailure when there will be none."""
+        while len(self._waiters) >= self.backlog and not self._closed:
             self._room.clear()
             await self._room.wait()
-        turn = self.stand()
+        waiter = self.enqueue()
         try:
-            return await turn.wait()
+            return await waiter.wait()
         finally:
-            turn.leave()
+            waiter.leave()
 
     async def run(self, announce: Announce | None = None) -> None:
-        """Serve the line until cancelled. Raises OperationFailed when listening comes to its end."""
+        """Accept peers for the waiters until cancelled. Raises OperationFailed when listening comes to its end."""
         while True:
             while not self._wants(ahead=announce is not None):
                 self._changed.clear()
@@ -113,56 +198,56 @@ class BacklogListener(Binding):
             if announce is not None:
                 await announce(accepted)
 
-    def give(self, accepted: Accepted) -> None:
-        """Have whoever is first in line get a peer; nobody there, it waits here."""
+    def give(self, accepted: AcceptedPeer) -> None:
+        """Give a peer to the first waiter; if there is none, keep it."""
         if self._closed:
             accepted.stream.abort()
-        elif self._line:
-            turn = next(iter(self._line))
-            self.forget(turn)
-            turn.serve(accepted)
+        elif self._waiters:
+            waiter = next(iter(self._waiters))
+            self.forget(waiter)
+            waiter.resolve(accepted)
         else:
             self._ahead.append(accepted)
 
-    def forget(self, turn: "Turn") -> None:
-        """Have somebody stand in line no more."""
-        self._line.pop(turn, None)
+    def forget(self, waiter: "AcceptWaiter") -> None:
+        """Take a waiter out of the queue. Idempotent."""
+        self._waiters.pop(waiter, None)
         self._room.set()
 
     @override
     async def aclose(self) -> None:
-        """Free the port; who stands in line is told, peers not taken are reset. Idempotent."""
+        """Free the port; waiters fail, peers not taken are reset. Idempotent."""
         if not self._closed:
             self._closed = True
             self._on_close()
-        line, self._line = self._line, {}
+        waiters, self._waiters = self._waiters, {}
         self._room.set()
-        for turn in line:
-            turn.disappoint()
+        for waiter in waiters:
+            waiter.fail()
         while self._ahead:
             self._ahead.pop().stream.abort()
         await self._binding.aclose()
 
     def _wants(self, *, ahead: bool) -> bool:
-        return bool(self._line) or (ahead and len(self._ahead) < self.backlog)
+        return bool(self._waiters) or (ahead and len(self._ahead) < self.backlog)
 
 
-class Turn:
-    """Somebody's place in the line for a peer."""
+class AcceptWaiter:
+    """One request's place in a listener's queue for a peer."""
 
     def __init__(self, listener: BacklogListener) -> None:
         self._listener = listener
-        self._peer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._peer: asyncio.Future[AcceptedPeer] = asyncio.get_running_loop().create_future()
         self._taken = False
 
-    async def wait(self) -> Accepted:
+    async def wait(self) -> AcceptedPeer:
         """Wait for the peer. Raises GeneralFailure when there will be none."""
         accepted = await self._peer
         self._taken = True
         return accepted
 
     def leave(self) -> None:
-        """Stand in line no more; a peer that was not taken is the next one's. Idempotent."""
+        """Wait no more; a peer that was not taken goes to the next waiter. Idempotent."""
         self._listener.forget(self)
         if self._peer.cancel() or self._taken:
             return
@@ -170,18 +255,18 @@ class Turn:
         if not self._peer.cancelled() and self._peer.exception() is None:
             self._listener.give(self._peer.result())
 
-    def serve(self, accepted: Accepted) -> None:
-        """Be given a peer."""
-        if self._peer.done():  # cancelled with whoever waited for it, and not out of the line yet
+    def resolve(self, accepted: AcceptedPeer) -> None:
+        """End the wait with a peer."""
+        if self._peer.done():  # cancelled with its task, and not out of the queue yet
             self._listener.give(accepted)
         else:
             self._peer.set_result(accepted)
 
-    def disappoint(self) -> None:
-        """Be told that there will be none."""
+    def fail(self) -> None:
+        """End the wait without a peer."""
         if not self._peer.done():
             self._peer.set_exception(GeneralFailure("the listener is gone"))
-            self._peer.exception()  # nobody may ever come to ask, which is nothing to complain of
+            self._peer.exception()  # retrieved, since the waiting task may never do so
 
 
 def _canonical(host: str) -> str:
@@ -189,6 +274,6 @@ def _canonical(host: str) -> str:
 
 
 def _spellings(*hosts: str) -> frozenset[str]:
-    """Return what a place may be called: its addresses and names, and none in particular of its family."""
+    """Return what a place may be called: its addresses and names, and the unspecified address of its family."""
     known = frozenset(map(_canonical, hosts))
     return known | {ANYWHERE[family_of(host)] for host in known if is_literal(host)}

@@ -1,12 +1,12 @@
-"""How many things at a time each user may have: associations, which take ports and descriptors."""
+"""How many things each user may have at a time: connections, associations, places bound for it."""
 
 from typing import Final, TypeAlias
 
 from socks6.errors import GeneralFailure
-from socks6.net.serve import source_of
+from socks6.net.accept import source_of
 from socks6.policy.identity import Identity
 
-Holder: TypeAlias = tuple[str, str]  # a user, or a source
+Holder: TypeAlias = tuple[str, str]  # a user's name; or "", and a source
 
 
 def holder_of(identity: Identity, source: str) -> Holder:
@@ -15,15 +15,16 @@ def holder_of(identity: Identity, source: str) -> Holder:
 
 
 class HolderLimits:
-    """Counts things in all and by who holds them: a user, or a source where clients have no names; 0: no limit.
+    """Counts things in all and by holder; 0 is no limit.
 
-    This machine's own nameless clients count in all alone, as with connections.
+    This machine's own nameless clients count in all alone, unless `local_clients_too`.
     """
 
-    def __init__(self, what: str, *, total: int, per_holder: int) -> None:
+    def __init__(self, what: str, *, total: int, per_holder: int, local_clients_too: bool = False) -> None:
         self._what: Final = what
         self._total = total
         self._per_holder = per_holder
+        self._local_clients_too = local_clients_too
         self._count = 0
         self._holders: dict[Holder, int] = {}
 
@@ -33,13 +34,14 @@ class HolderLimits:
         return self._count
 
     def enter(self, identity: Identity, source: str) -> Holder:
-        """Count one in and return who holds it, for `leave`. Raises GeneralFailure when there are enough."""
-        holder = (identity.name, "" if identity.name or not source else source_of(source))
+        """Count one in and return its holder, for `leave`. Raises GeneralFailure when there are enough."""
+        holder = holder_of(identity, source)
         if self._total and self._count >= self._total:
             raise GeneralFailure(f"{self._count} {self._what} already")
         held = self._holders.get(holder, 0)
-        if self._per_holder and any(holder) and held >= self._per_holder:
-            raise GeneralFailure(f"{held} {self._what} of {holder[0] or holder[1]} already")
+        if 0 < self._per_holder <= held and (self._local_clients_too or identity.name or source_of(source)):
+            name = identity.name or source_of(source) or "this machine"
+            raise GeneralFailure(f"{held} {self._what} of {name} already")
         self._holders[holder] = held + 1
         self._count += 1
         return holder

@@ -1,4 +1,4 @@
-"""What the visits of one connection's streams have in common (QUIC): who has come, its session, its BINDs."""
+"""What the streams of one QUIC connection have in common: the authenticated identity, its session, its BINDs."""
 
 import asyncio
 import contextlib
@@ -6,50 +6,52 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Final, TypeAlias
 
 from socks6.errors import GeneralFailure
-from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection
+from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection
 from socks6.policy.identity import Identity
 from socks6.proxy.sessions import Session
-from socks6.relay.datagrams.framed import FramePort
+from socks6.relay.datagrams.client_ports import QuicClientPort
 from socks6.telemetry import Ending
 
 REFUSED: Final = 1  # the code of connections whose first request was not let in
 FAILURES: Final = frozenset((Ending.UNAUTHENTICATED, Ending.MALFORMED, Ending.NO_REQUEST))
 
-Serve: TypeAlias = Callable[["MultiplexedVisit", ByteStream, Accepted], Coroutine[None, None, None]]
+ServePushed: TypeAlias = Callable[
+    ["QuicConnectionContext", ByteStream, AcceptedPeer], Coroutine[None, None, None]
+]
 
 
-class MultiplexedVisit:
-    """One connection. The first request on it is authenticated, and what comes of that holds for all streams.
+class QuicConnectionContext:
+    """One connection. Its first request is authenticated, and the result holds for all streams.
 
     Streams that arrive meanwhile wait. All of them are one session: the one that the first request opened or
-    named, else one without an id, which lasts as long as the connection. A client that nobody has let in by the
+    named, else one without an id, which lasts as long as the connection. A client that was not let in by the
     connection's one deadline is sent away, whatever its streams are about.
     """
 
-    def __init__(self, connection: MultiplexedConnection, serve: Serve) -> None:
-        """`serve` relays a stream that was opened for a peer."""
+    def __init__(self, connection: MultiplexedConnection, serve_pushed: ServePushed) -> None:
+        """`serve_pushed` relays a stream that was opened for a peer."""
         self.connection: Final = connection
-        self.port: Final = FramePort(connection)
+        self.port: Final = QuicClientPort(connection)
         self._group: asyncio.TaskGroup | None = None
         self._limit: asyncio.TimerHandle | None = None
-        self._serve = serve
+        self._serve_pushed = serve_pushed
         self._gate = asyncio.Lock()
         self._session: Session | None = None
-        self._own_session: Session | None = None  # of which nobody else knows
+        self._own_session: Session | None = None  # without an id
         self._binds: set[int | None] = set()
         self._streams = 0  # that are served
         self._revoked = False
         self._seconds = 0.0
 
     def begin(self, group: asyncio.TaskGroup, seconds: float) -> None:
-        """Serve, with tasks of `group`; a client that is not let in within these seconds is sent away."""
+        """Start tasks in `group`; a client that is not let in within `seconds` is sent away."""
         self._group = group
         self._seconds = seconds
         self._start_clock()
 
     @property
     def session(self) -> Session | None:
-        """The session of every stream; None before anybody was let in."""
+        """The session of every stream; None before the client was let in."""
         if self._session is not None and self._session.ended:  # torn down: the connection is not
             self._session = self._own_session = Session(self._session.identity, self.connection.protection)
         return self._session
@@ -60,12 +62,12 @@ class MultiplexedVisit:
             return False
         await self._gate.acquire()
         first = self.session is None
-        if not first:  # somebody was let in meanwhile
+        if not first:  # the client was let in meanwhile
             self._gate.release()
         return first
 
     def admitted(self, identity: Identity, session: Session | None) -> Session | None:
-        """Note who was let in, the first time; return the session of the request."""
+        """Keep the identity that was let in first; return the session of the request."""
         current = self.session
         if current is None:
             if session is None:
@@ -79,7 +81,7 @@ class MultiplexedVisit:
         return current if current.identity == identity else session
 
     def revoke(self, stands: Callable[[Identity], bool]) -> None:
-        """Have who comes next be authenticated anew, if who was let in would not be now; what runs goes on.
+        """Authenticate the next request anew, if the client would not be let in now; what runs goes on.
 
         What is tied to the connection's own session ends, as it does for any session.
         """
@@ -101,7 +103,7 @@ class MultiplexedVisit:
             self._streams -= 1
 
     def first_left(self, ending: Ending) -> None:
-        """Take note of the end of the stream that was to be authenticated, if it was not: the next one's turn."""
+        """Let the next stream be authenticated, if the first one ended without that."""
         if self._session is not None:
             return
         if ending in FAILURES and not self._revoked:  # else streams of before may be running
@@ -109,7 +111,7 @@ class MultiplexedVisit:
         self._open_gate()
 
     def claim_bind(self, stream_id: int | None) -> None:
-        """Have the peers of a BIND be told apart from others' by this id. Raises GeneralFailure if it is taken."""
+        """Take the id that tells the peers of a BIND from those of others. Raises GeneralFailure if it is taken."""
         if stream_id in self._binds:
             if stream_id is None:
                 raise GeneralFailure("there is a BIND with a backlog already, and neither has a StreamID")
@@ -117,10 +119,10 @@ class MultiplexedVisit:
         self._binds.add(stream_id)
 
     def leave_bind(self, stream_id: int | None) -> None:
-        """Have an id free again."""
+        """Free an id. Idempotent."""
         self._binds.discard(stream_id)
 
-    async def push(self, accepted: Accepted, reply: bytes) -> None:
+    async def push(self, accepted: AcceptedPeer, reply: bytes) -> None:
         """Give a peer a stream of its own, which begins with `reply`. Raises OSError when the connection is over.
 
         Where the client wants none of that very stream, the peer is reset, and others may come.
@@ -140,8 +142,8 @@ class MultiplexedVisit:
             stream.abort()
             accepted.stream.abort()
             raise
-        assert self._group is not None  # noqa: S101 - somebody was let in, so it has begun
-        self._group.create_task(self._serve(self, stream, accepted), name="socks6 pushed stream")
+        assert self._group is not None  # noqa: S101 - the client was let in, so it has begun
+        self._group.create_task(self._serve_pushed(self, stream, accepted), name="socks6 pushed stream")
 
     def leave(self) -> None:
         """End what is tied to the connection, once none of its streams is left. Idempotent."""
@@ -152,7 +154,7 @@ class MultiplexedVisit:
         self.connection.close()
 
     def _expire(self) -> None:
-        """Send a client away that nobody has let in; `admitted` stops the clock."""
+        """Send a client away that was not let in; `admitted` stops the clock."""
         if self._revoked and self._streams:
             self._start_clock()
             return

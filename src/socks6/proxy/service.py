@@ -5,43 +5,43 @@ import contextlib
 import errno
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from socks6.errors import ConfigurationError
+from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
-from socks6.net.encryption.contexts import ALPN, ServerContexts
-from socks6.net.encryption.settings import NOTHING_SAID, TlsParameters
+from socks6.net.eager import EagerTaskGroup
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
 from socks6.net.resolve import literal_address
-from socks6.net.serve import ConnectionLimits, accept_streams
-from socks6.net.sockets import SocketListener, endpoint
-from socks6.net.stream import Endpoint, Listener
+from socks6.net.sockets import endpoint
+from socks6.net.stream import Endpoint, Listener, MultiplexedConnection
 from socks6.net.transports import dtls_contexts as dtls
-from socks6.net.transports.tcp import addresses_of, listen_tcp
-from socks6.net.transports.tls import TlsListener
-from socks6.net.transports.unix import listen_unix
-from socks6.net.url import QUIC, TLS, ProxyURL
-from socks6.proxy.quic import QuicPlace, QuicSetting, backend_for
+from socks6.net.transports.base import (
+    ConnectionListener,
+    ListenParameters,
+    OpenConnectionListeners,
+    OpenListeners,
+    Transport,
+)
+from socks6.net.transports.registry import TRANSPORTS
+from socks6.net.transports.tcp import addresses_of
+from socks6.net.url import ProxyUrl
+from socks6.proxy.live import LiveTable
+from socks6.proxy.multiplexed import REFUSED
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.relay.datagrams.plane import ClientPort
-from socks6.relay.datagrams.secured import SecuredPort
+from socks6.relay.datagrams.client_ports import ClientPort, DtlsClientPort
+from socks6.telemetry import DtlsUnavailable, Listening, Stopping
 
 OpenPort: TypeAlias = Callable[[str, int], ClientPort]
+OpenAddress: TypeAlias = Callable[[SharedPorts], Awaitable[None]]
 
-FRONTS_WITH_UDP: Final = frozenset(("socks6", "mixed"))  # those that speak SOCKS 6
 LOOKUP_AGAIN: Final = 300.0  # seconds until advertised names are looked up anew
+REFUSAL_LOG_SECONDS: Final = 1.0  # between two lines about connections that came to nothing
 ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
-
-# What TLS lets clients of a front say that they speak; only those of SOCKS 6 must say so.
-ALPN_OF_FRONT: Final[Mapping[str, tuple[str, ...]]] = {
-    "socks6": (ALPN,),
-    "mixed": (ALPN, "http/1.1"),
-    "http": ("http/1.1",),
-    "socks5": (),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class _Listening:
     """A place where clients come, and where those that did may send datagrams."""
 
     listener: Listener
-    front: str
+    inbound: str
     port: ClientPort | None = None
 
     @property
@@ -58,6 +58,62 @@ class _Listening:
         yield self.listener.local, False
         if self.port is not None:
             yield endpoint(self.port.sock.getsockname()), True
+
+
+class _ConnectionAcceptor:
+    """Accepts connections of many streams at one listener, and starts serving them."""
+
+    def __init__(self, listener: ConnectionListener, inbound: str, worker: ServerWorker) -> None:
+        self.listener: Final = listener
+        self._inbound = inbound
+        self._worker = worker
+        self._logged_at: float | None = None
+        self._unlogged = 0
+        listener.on_refused = self._log_refusal
+
+    async def accept(
+        self, limits: tuple[ConnectionLimits, ConnectionLimits], group: asyncio.TaskGroup
+    ) -> None:
+        """Serve what comes, in tasks of `group`, until the listener is stopped.
+
+        The first of `limits` counts streams, the second connections.
+        """
+        while True:
+            try:
+                connection = await self.listener.accept()
+            except OSError:
+                return
+            self._serve(connection, limits, group)
+
+    def _serve(
+        self,
+        connection: MultiplexedConnection,
+        limits: tuple[ConnectionLimits, ConnectionLimits],
+        group: asyncio.TaskGroup,
+    ) -> None:
+        streams, connections = limits
+        source = connection.remote.host
+        if refusal := connections.enter(source):
+            self._worker.turned_away(source, refusal)
+            connection.close(REFUSED, "given up")
+            return
+
+        def leave(_: "asyncio.Task[None]") -> None:
+            connection.close()
+            connections.leave(source)
+
+        task = group.create_task(self._worker.serve_connection(connection, self._inbound, limits=streams))
+        task.add_done_callback(leave)
+
+    def _log_refusal(self, source: str, reason: str) -> None:
+        """Report a connection that came to nothing: at most one a second, with the number of the others."""
+        now = asyncio.get_running_loop().time()
+        if self._logged_at is not None and now - self._logged_at < REFUSAL_LOG_SECONDS:
+            self._unlogged += 1
+            return
+        more, self._unlogged, self._logged_at = self._unlogged, 0, now
+        others = f" ({more} others)" if more else ""
+        self._worker.turned_away(source, f"QUIC: {reason}{others}")
 
 
 class _CutOff(Exception):
@@ -73,47 +129,40 @@ class Server:
             await server.serve_forever()
 
     `listen` are URLs such as socks6://HOST:PORT, mixed://HOST:PORT, socks6+tls://HOST or socks6+unix:///PATH;
-    the scheme names the front. Unless `open_to_all`, a listener that others can reach needs a worker that
+    the scheme names the inbound. Unless `open_to_all`, a listener that others can reach needs a worker that
     authenticates, or client certificates. A listener with TLS needs a certificate, in its URL or in the
     worker's settings. Raises ConfigurationError.
     """
 
     def __init__(
-        self, listen: Sequence[str | ProxyURL], worker: ServerWorker, *, open_to_all: bool = False
+        self,
+        listen: Sequence[str | ProxyUrl],
+        worker: ServerWorker,
+        *,
+        open_to_all: bool = False,
+        transports: Mapping[str, Transport] = TRANSPORTS,
     ) -> None:
         self._addresses: Final = tuple(
-            url if isinstance(url, ProxyURL) else ProxyURL.parse_listener(url) for url in listen
+            url if isinstance(url, ProxyUrl) else ProxyUrl.parse_listener(url, transports) for url in listen
         )
         self._worker: Final = worker
+        self._transports: Final = transports
         if not self._addresses:
             raise ConfigurationError("nothing to listen on")
         for address in self._addresses:
-            worker.front(address.front)
+            worker.inbound(address.protocol)
             certified = self._tls_of(address).client_ca is not None
             if not (open_to_all or worker.authenticator.required or certified or address.is_local):
                 raise ConfigurationError(
                     f"{address} can be reached by others and asks for no password:"
                     " name users, listen on loopback, or say that it is to be open (--open)"
                 )
-            if address.transport == QUIC:  # also where the certificate is yet to be made
-                backend_for(address, self._tls_of(address), worker.settings)
-        self._contexts: Final = {
-            address: ServerContexts(
-                said, alpn=ALPN_OF_FRONT.get(address.front, ()), told=worker.observer.certificate_read
-            )
-            for address in self._addresses
-            if address.transport == TLS and (said := self._tls_of(address)).certificate is not None
-        }
-        self._quic: Final = {
-            address: QuicSetting(address, said, worker)
-            for address in self._addresses
-            if address.transport == QUIC and (said := self._tls_of(address)).certificate is not None
-        }
+        self._openers: Final = tuple(map(self._opener, self._addresses))
         self._limits: Final = _connection_limits(worker.settings)
         self._dtls_limits: Final = _association_limits(worker.settings)
         self._quic_limits: Final = _connection_limits(worker.settings)
         self._listeners: list[_Listening] = []
-        self._quic_places: list[QuicPlace] = []
+        self._acceptors: list[_ConnectionAcceptor] = []
         self._served: list[tuple[Endpoint, bool]] = []  # where clients are not led to, each with "is it UDP"
         self._running: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
@@ -125,29 +174,33 @@ class Server:
     def urls(self) -> tuple[str, ...]:
         """Where the server listens, with real ports; empty before it started."""
         tcp = (place.listener.url for place in self._listeners)
-        return (*tcp, *(place.url for place in self._quic_places))
+        return (*tcp, *(acceptor.listener.url for acceptor in self._acceptors))
 
     @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return self._limits.count
+    def connections(self) -> LiveTable:
+        """The live table of the worker: its connections, associations, bindings and sessions."""
+        return self._worker.connections
 
     async def __aenter__(self) -> Self:
         """Listen. Raises OSError for an address that is not to be had."""
         try:
-            ports = SharedPorts(self._worker.datagrams.readiness)
-            for address in self._addresses:
-                await self._listen(address, ports)
+            ports = SharedPorts(self._worker.datagrams.poller)
+            for address, opener in zip(self._addresses, self._openers, strict=True):
+                try:
+                    await opener(ports)
+                except OSError as error:
+                    reason = error.strerror or error
+                    raise OSError(error.errno, f"cannot listen on {address}: {reason}") from error
             self._guard_listeners()
         except BaseException:
             await self._close_listeners()
             self._close_ports()
-            await self._close_quic()
+            await self._close_connections()
             raise
         self._running = await asyncio.TaskGroup().__aenter__()
         self._running.create_task(self._run(), name="socks6 server")
         for url in self.urls:
-            self._worker.observer.listening(url)
+            self._worker.events.observe(Listening(url=url))
         return self
 
     async def __aexit__(
@@ -183,12 +236,12 @@ class Server:
     async def _run(self) -> None:
         """Accept until told to stop, then drain."""
         try:
-            async with asyncio.TaskGroup() as clients:
-                await self._accept_until_stopped(clients)
+            async with asyncio.TaskGroup() as clients, EagerTaskGroup() as eager_clients:
+                await self._accept_until_stopped(clients, eager_clients)
                 await self._close_listeners()
-                self._worker.observer.stopping(self.connections)
+                self._worker.events.observe(Stopping(connections=self._limits.count))
                 drained = await self._drained()
-                await self._close_quic()
+                await self._close_connections()
                 if not drained:
                     raise _CutOff
         except* _CutOff:
@@ -197,7 +250,7 @@ class Server:
         await self._worker.aclose()
         self._stopped.set()
 
-    async def _accept_until_stopped(self, clients: asyncio.TaskGroup) -> None:
+    async def _accept_until_stopped(self, clients: asyncio.TaskGroup, eager_clients: EagerTaskGroup) -> None:
         async with asyncio.TaskGroup() as acceptors:
             tasks = [
                 acceptors.create_task(
@@ -205,13 +258,14 @@ class Server:
                         place.listener,
                         functools.partial(
                             self._worker.serve_stream,
-                            front=place.front,
+                            inbound=place.inbound,
                             client_port=place.port,
-                            known=self._limits.settle,
+                            on_admitted=self._limits.mark_known,
                         ),
                         limits=self._limits,
-                        observer=self._worker.observer,
-                        group=clients,
+                        observer=self._worker.events,
+                        group=eager_clients,
+                        poller=self._worker.relay.shared_poller(),
                     ),
                     name=f"accept {place.listener.url}",
                 )
@@ -219,8 +273,10 @@ class Server:
             ]
             limits = self._limits, self._quic_limits
             tasks += [
-                acceptors.create_task(place.accept(self._worker, limits, clients), name=f"accept {place.url}")
-                for place in self._quic_places
+                acceptors.create_task(
+                    acceptor.accept(limits, clients), name=f"accept {acceptor.listener.url}"
+                )
+                for acceptor in self._acceptors
             ]
             names = [
                 name for name in self._worker.settings.bind.advertise if literal_address(name, 0) is None
@@ -242,9 +298,9 @@ class Server:
             await asyncio.sleep(LOOKUP_AGAIN)
 
     def _guard_listeners(self) -> None:
-        """Have no client be led to where clients are served."""
+        """Keep clients from being connected to our own listeners."""
         served = [place for listening in self._listeners for place in listening.endpoints]
-        served += [(quic.local, True) for quic in self._quic_places]
+        served += [(acceptor.listener.local, True) for acceptor in self._acceptors]
         for place, udp in served:
             self._worker.machine.listeners.add(place, udp=udp)
             self._served.append((place, udp))
@@ -256,7 +312,7 @@ class Server:
                 0 if self._cut_off else self._worker.settings.drain_timeout
             ) as patience:
                 self._patience = patience  # `abort` cuts it short
-                while self.connections:
+                while self._limits.count:
                     await self._limits.wait_for_leave()
         except TimeoutError:
             return False
@@ -264,35 +320,47 @@ class Server:
             self._patience = None
         return True
 
-    def _tls_of(self, address: ProxyURL) -> TlsParameters:
-        """Return what holds for a listener with TLS; for others nothing does."""
-        if address.transport not in {TLS, QUIC}:
-            return NOTHING_SAID
-        return address.tls.over(self._worker.settings.tls)
+    def _tls_of(self, address: ProxyUrl) -> TlsParameters:
+        """Return the TLS parameters of a listener; those of others are the defaults."""
+        encrypted = self._transports[address.transport].encrypted
+        return address.tls.merged_over(self._worker.settings.tls) if encrypted else TLS_DEFAULTS
 
-    async def _listen(self, address: ProxyURL, ports: SharedPorts) -> None:
-        contexts = self._contexts.get(address)
-        quic = self._quic.get(address)
-        if address.transport and contexts is None and quic is None:
-            raise ConfigurationError(f"{address} has no certificate: name one (cert=, --tls-cert)")
-        try:
-            if quic is not None:
-                self._quic_places += await quic.listen(ports)
-            elif address.path:
-                listener = await listen_unix(address.path, url=str(address))
-                self._listeners.append(_Listening(listener=listener, front=address.front))
-            else:
-                self._listeners += await self._listen_at_port(address, contexts, ports)
-        except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
+    def _opener(self, address: ProxyUrl) -> OpenAddress:
+        """Return what listens at an address. Raises ConfigurationError, also for files that cannot be used."""
+        settings, row = self._worker.settings, self._transports[address.transport]
+        parameters = ListenParameters(
+            url=str(address),
+            scheme=address.scheme,
+            host=address.host,
+            port=address.port,
+            path=address.path,
+            is_local=address.is_local,
+            alpn=self._worker.inbound(address.protocol).alpn,
+            tls=self._tls_of(address),
+            quic_backend=address.quic.backend or settings.quic_backend,
+            fast_open=settings.fast_open,
+            on_reload=self._worker.certificate_read,
+        )
+        if row.listen_for_connections is not None:
+            return functools.partial(self._accept_at, address, row.listen_for_connections(parameters))
+        if row.listen is not None:
+            return functools.partial(self._listen_at, address, row.listen(parameters))
+        raise ConfigurationError(f"{address}: this transport has no listeners")
 
-    async def _listen_at_port(
-        self, address: ProxyURL, contexts: ServerContexts | None, ports_of_all: SharedPorts
-    ) -> list["_Listening"]:
-        """Listen with TCP, and with UDP at the same ports for what speaks SOCKS 6."""
+    async def _accept_at(
+        self, address: ProxyUrl, open_listeners: OpenConnectionListeners, ports: SharedPorts
+    ) -> None:
+        """Listen for connections of many streams."""
+        for listener in await open_listeners(ports):
+            self._acceptors.append(_ConnectionAcceptor(listener, address.protocol, self._worker))
+
+    async def _listen_at(
+        self, address: ProxyUrl, open_listeners: OpenListeners, ports_of_all: SharedPorts
+    ) -> None:
+        """Listen for streams, and with UDP at the same ports where an inbound and the transport have datagrams."""
         open_port = self._port_opener(address, ports_of_all)
         for attempts_left in reversed(range(ATTEMPTS)):
-            listeners = await self._listen_tcp(address)
+            listeners = await open_listeners(ports_of_all)
             ports: list[ClientPort] = []
             try:
                 if open_port is not None:
@@ -307,26 +375,23 @@ class Server:
                 if address.port or error.errno != errno.EADDRINUSE or not attempts_left:
                     raise
                 continue
-            return [
-                _Listening(
-                    listener=listener if contexts is None else TlsListener(listener, contexts),
-                    front=address.front,
-                    port=port,
-                )
+            self._listeners += [
+                _Listening(listener=listener, inbound=address.protocol, port=port)
                 for listener, port in itertools.zip_longest(listeners, ports)
             ]
-        raise AssertionError("the last attempt returns or raises")
+            return
 
-    def _port_opener(self, address: ProxyURL, ports: SharedPorts) -> OpenPort | None:
+    def _port_opener(self, address: ProxyUrl, ports: SharedPorts) -> OpenPort | None:
         """Return what opens the UDP port beside a listener: in clear text, or with DTLS; None if there is to be none."""
         worker = self._worker
-        if not worker.settings.udp.enabled or address.front not in FRONTS_WITH_UDP:
+        beside = self._transports[address.transport].datagrams
+        if not (beside and worker.settings.udp.enabled and worker.inbound(address.protocol).datagrams):
             return None
-        if address.transport != TLS:
+        if beside == "datagram":
             return worker.datagrams.open_port
         said = self._tls_of(address)
         if why := dtls.obstacle(said):
-            worker.observer.without_dtls(str(address), why)
+            worker.events.observe(DtlsUnavailable(url=str(address), reason=why))
             return None
         return functools.partial(
             self._open_secured,
@@ -345,17 +410,13 @@ class Server:
         wants_certificate: bool,
     ) -> ClientPort:
         worker = self._worker
-        return SecuredPort(
+        return DtlsClientPort(
             ports.open(host, port),
             contexts,
             limits=self._dtls_limits,
-            refused=worker.observer.connection_turned_away,
+            refused=worker.turned_away,
             wants_certificate=wants_certificate,
         )
-
-    async def _listen_tcp(self, address: ProxyURL) -> list[SocketListener]:
-        fast_open = self._worker.settings.fast_open
-        return await listen_tcp(address.host, address.port, scheme=address.scheme, fast_open=fast_open)
 
     async def _close_listeners(self) -> None:
         while self._served:
@@ -363,12 +424,12 @@ class Server:
             self._worker.machine.listeners.remove(served, udp=udp)
         for place in self._listeners:
             await place.listener.aclose()
-        for quic in self._quic_places:
-            quic.stop()
+        for acceptor in self._acceptors:
+            acceptor.listener.stop()
 
-    async def _close_quic(self) -> None:
-        for place in self._quic_places:
-            await place.aclose()
+    async def _close_connections(self) -> None:
+        for acceptor in self._acceptors:
+            await acceptor.listener.aclose()
 
     def _close_ports(self) -> None:
         for place in self._listeners:
@@ -378,7 +439,7 @@ class Server:
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(
-        total=settings.connections, per_source=settings.connections_per_source, strangers_give_way=True
+        total=settings.connections, per_source=settings.connections_per_source, evict_unknown=True
     )
 
 
@@ -387,5 +448,5 @@ def _association_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(
         total=settings.udp.associations,
         per_source=settings.udp.associations_per_user,
-        strangers_give_way=True,
+        evict_unknown=True,
     )

@@ -1,82 +1,47 @@
-"""Serves one client connection after another over any byte stream: the engine without listeners."""
+"""Serves one client connection after another over any byte stream: the proxy without listeners."""
 
 import asyncio
-import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Coroutine, Mapping
-from functools import cached_property
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
-from socks6.errors import ConfigurationError, TlsFailed
+from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.message.options import STANDARD, OptionTable
-from socks6.net.direct import DirectOutbound
+from socks6.net.accept import ConnectionLimits
+from socks6.net.encryption.contexts import ALPN
 from socks6.net.local_addresses import LocalAddresses
-from socks6.net.serve import ConnectionLimits
-from socks6.net.shares import Shares, descriptor_limit
-from socks6.net.stream import Accepted, ByteStream, MultiplexedConnection, Outbound
+from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection, Outbound
 from socks6.net.transports.tls import TlsStream
+from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
-from socks6.proxy.authentication.base import Authenticator, still_vouches
-from socks6.proxy.authentication.none import NoAuthentication
-from socks6.proxy.authentication.penalty import FailurePenalties
-from socks6.proxy.authentication.verification import VerificationQueue
-from socks6.proxy.contained import contained
-from socks6.proxy.fronts.base import Front, Tunnel
-from socks6.proxy.fronts.http import HttpFront, HttpSettings
-from socks6.proxy.fronts.mixed import MixedFront
-from socks6.proxy.fronts.socks5 import Socks5Front
-from socks6.proxy.fronts.socks6 import Socks6Front, stay_silent
-from socks6.proxy.limits import HolderLimits
-from socks6.proxy.listeners import Listeners
-from socks6.proxy.multiplexed import MultiplexedVisit
-from socks6.proxy.own_machine import OwnMachine
-from socks6.proxy.participation import SessionDesk
-from socks6.proxy.presence import Presence
-from socks6.proxy.sessions import MemorySessionStore, Session, SessionStore
+from socks6.proxy.authentication.base import Authenticator, same_credentials
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.context import ProxyContext
+from socks6.proxy.inbounds.base import Inbound, Tunnel, linger, stay_silent
+from socks6.proxy.inbounds.mixed import standard_inbounds
+from socks6.proxy.multiplexed import QuicConnectionContext
+from socks6.proxy.sessions import SessionStore
 from socks6.proxy.settings import Settings
-from socks6.proxy.visit import Visit
-from socks6.relay.datagrams.mover import Mover
-from socks6.relay.datagrams.plane import AssociationSettings, ClientPort, DatagramPlane, best_mover
-from socks6.relay.delivery import deliver
-from socks6.relay.plane import RelayPlane
-from socks6.telemetry import Ending, NullObserver, Observer
-
-SWEEP_SECONDS: Final = 0.25  # how exactly the handshake deadline is kept
-LINGER_SECONDS: Final = 2.0  # what a refused client gets to read its answer
-LINGER_BYTES: Final = 262_144
-NEVER: Final = 3e8  # seconds, ten years: what loops' timers can still count
-
-
-def standard_fronts(settings: Settings, option_table: OptionTable = STANDARD) -> dict[str, Front]:
-    """Return every front by its name."""
-    socks6 = Socks6Front(
-        dialects=settings.dialects,
-        option_table=option_table,
-        quiet=settings.quiet,
-        ignore_fragmented=settings.ignore_fragmented,
-        tfo_without_token=settings.tfo_without_token,
-    )
-    patience = HttpSettings(
-        idle_timeout=settings.relay.idle_timeout or NEVER,
-        fin_timeout=settings.relay.fin_timeout or NEVER,
-        optimistic=settings.optimistic,
-    )
-    fronts: dict[str, Front] = {
-        "socks6": socks6,
-        "socks5": Socks5Front(optimistic=settings.optimistic, udp_idle=settings.udp.idle_timeout),
-        "http": HttpFront(patience),
-    }
-    return {**fronts, "mixed": MixedFront(fronts)}
+from socks6.relay.datagrams.association_relay import best_forwarder
+from socks6.relay.datagrams.client_ports import ClientPort
+from socks6.relay.datagrams.forwarder import DatagramForwarder
+from socks6.relay.streams import StreamRelay
+from socks6.telemetry import (
+    ConnectionSecured,
+    Ending,
+    Observer,
+    Reloaded,
+    UnexpectedError,
+)
 
 
-class ServerWorker:
-    """Serves clients over any byte stream (§ Mode of operation).
+class ServerWorker(ProxyContext):
+    """Serves clients over any byte stream (§ Mode of operation), any number of them at the same time.
 
-    `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. One worker
-    serves any number of streams at the same time. `sessions` keeps the clients' sessions, by default in memory;
-    `local_addresses` tells what addresses this machine has; `option_table` which options are read, for an outbound that
-    knows more stack options than the draft has.
+    `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. `sessions` keeps the
+    clients' sessions, by default in memory; `local_addresses` knows the addresses of this machine; `option_table` says which
+    options are read, for an outbound that knows more stack options than the draft has.
     """
 
     def __init__(
@@ -86,118 +51,76 @@ class ServerWorker:
         policy: Policy | None = None,
         outbound: Outbound | None = None,
         settings: Settings | None = None,
-        observer: Observer | None = None,
-        fronts: Mapping[str, Front] | None = None,
-        mover: Callable[[], Mover] = best_mover,
+        observers: Sequence[Observer] = (),
+        inbounds: Mapping[str, Inbound] | None = None,
+        forwarder: Callable[[], DatagramForwarder] = best_forwarder,
         sessions: SessionStore | None = None,
         local_addresses: LocalAddresses | None = None,
         option_table: OptionTable = STANDARD,
     ) -> None:
-        self.authenticator = authenticator or NoAuthentication()
-        self.outbound: Final = outbound or DirectOutbound()
-        self.settings: Final = settings or Settings()
-        self.observer: Final = contained(observer or NullObserver())
-        self.presence: Final = Presence()
-        self.penalties: Final = FailurePenalties()
-        self._local_addresses: Final = local_addresses or LocalAddresses()
-        self.machine: Final = OwnMachine(self._local_addresses.holds, self.settings.bind.advertise)
-        self.policy = self._on_this_machine(policy or Policy())
-        self.listeners: Final = Listeners(self.settings.bind, self.machine.bound)
-        self.verifications: Final = VerificationQueue(self.penalties)
-        self.desk: Final = self._open_desk(sessions)
-        self._fronts: Final = fronts or standard_fronts(self.settings, option_table)
-        self._plane: Final = RelayPlane(self.settings.relay)
-        self._new_mover: Final = mover
-        self._datagrams: DatagramPlane | None = None  # made when it is first needed, within the loop
-        self.associations: Final = HolderLimits(
-            "associations",
-            total=self.settings.udp.associations,
-            per_holder=self.settings.udp.associations_per_user,
+        super().__init__(
+            authenticator=authenticator,
+            policy=policy,
+            outbound=outbound,
+            settings=settings,
+            observers=observers,
+            forwarder=forwarder,
+            sessions=sessions,
+            local_addresses=local_addresses,
         )
-        self.seats: Final = HolderLimits(
-            "connections", total=0, per_holder=self.settings.connections_per_user
-        )
+        self._inbounds: Final = inbounds or standard_inbounds(self.settings, option_table)
+        self.relay: Final = StreamRelay(self.settings.relay)
         self._ids: Final = itertools.count(1)
-        self._handshakes: Final[dict[Visit, None]] = {}  # in order of their deadlines, all being equally long
-        self._sweeping = False
-        self._multiplexed: Final[set[MultiplexedVisit]] = set()
+        self._quic_connections: Final[set[QuicConnectionContext]] = set()
 
-    def front(self, name: str) -> Front:
-        """Return a front by its name; raises ConfigurationError for an unknown one."""
+    def inbound(self, name: str) -> Inbound:
+        """Return an inbound by its name; raises ConfigurationError for an unknown one."""
         try:
-            return self._fronts[name]
+            return self._inbounds[name]
         except KeyError:
-            raise ConfigurationError(f"no front {name!r}: one of {', '.join(self._fronts)}") from None
+            raise ConfigurationError(f"no inbound {name!r}: one of {', '.join(self._inbounds)}") from None
 
     def replace(self, *, authenticator: Authenticator, policy: Policy) -> None:
-        """Have every request from now on meet these, on whatever connection it comes; what is relayed goes on.
+        """Use these for every request from now on, whatever its connection; what is relayed goes on.
 
         Sessions end where the new authenticator does not know their users, or not by the same password; QUIC
-        connections of such users are as if nobody had been let in on them.
+        connections of such users authenticate their next request anew.
         """
-        old, self.authenticator = self.authenticator, authenticator
-        self.policy = self._on_this_machine(policy)
-        if old is authenticator:
-            return
-        authenticator.take_over(old)
-        if self.desk is not None:
-            self.desk.replace(authenticator)
-        for shared in tuple(self._multiplexed):
-            shared.revoke(lambda identity: still_vouches(authenticator, old, identity))
-
-    @cached_property
-    def descriptors(self) -> Shares:
-        """Return the shares of the descriptors: two for each connection; made when the process has set its limits."""
-        return Shares(descriptor_limit() // 2)
-
-    @property
-    def datagrams(self) -> DatagramPlane:
-        """What joins associations with their clients."""
-        if self._datagrams is None:
-            self._datagrams = DatagramPlane(
-                settings=AssociationSettings(
-                    initial_timeout=self.settings.udp.first_timeout,
-                    idle_timeout=self.settings.udp.idle_timeout,
-                ),
-                on_fault=functools.partial(self.observer.unexpected_error, "relaying datagrams"),
-                mover=self._new_mover(),
-            )
-        return self._datagrams
+        old = self.authenticator
+        self.replace_rules(authenticator, policy)
+        if old is not authenticator:
+            for shared in tuple(self._quic_connections):
+                shared.revoke(lambda identity: same_credentials(authenticator, old, identity))
+        self.events.observe(Reloaded())
 
     async def serve_stream(
         self,
         stream: ByteStream,
-        front: str = "socks6",
+        inbound: str = "socks6",
         *,
-        session: Session | None = None,
+        initial_data: bytes = b"",
         client_port: ClientPort | None = None,
-        known: Callable[[ByteStream], None] | None = None,
+        on_admitted: Callable[[ByteStream], None] | None = None,
     ) -> None:
         """Serve one client to the end and close its stream. Raises nothing that a client can cause.
 
-        `session` is what the stream's requests belong to without naming it; `client_port` is where the client
-        may send datagrams over UDP. `known` is called with the stream once a request was let in.
+        `initial_data` is what was already read from the stream; `client_port` is where the client may send datagrams over
+        UDP. `on_admitted` is called with the stream once a request was let in.
         """
-        visit = Visit(
-            self,
-            stream,
-            self.front(front),
-            next(self._ids),
-            session=session,
-            client_port=client_port,
-            known=known,
+        connection = ClientConnection(
+            self, stream, inbound, next(self._ids), client_port=client_port, on_admitted=on_admitted
         )
-        await self._serve(visit, self._handshake(visit))
+        await self._serve(connection, self._handshake(connection, self.inbound(inbound), initial_data))
 
     async def serve_connection(
-        self, connection: MultiplexedConnection, front: str = "socks6", *, limits: ConnectionLimits
+        self, connection: MultiplexedConnection, inbound: str = "socks6", *, limits: ConnectionLimits
     ) -> None:
         """Serve all streams of a connection to its end, and close it. Raises nothing that a client can cause.
 
         `limits` counts the streams.
         """
-        shared = MultiplexedVisit(connection, functools.partial(self._serve_pushed, self.front(front)))
-        self._multiplexed.add(shared)
+        shared = QuicConnectionContext(connection, functools.partial(self._serve_pushed, inbound))
+        self._quic_connections.add(shared)
         try:
             async with asyncio.TaskGroup() as group:
                 deadline = connection.started + self.settings.handshake_timeout
@@ -205,127 +128,127 @@ class ServerWorker:
                 while stream := await _next_stream(connection):
                     source = stream.remote.host
                     if refusal := limits.enter(source):
-                        self.observer.connection_turned_away(source, refusal)
+                        self.turned_away(source, refusal)
                         stream.abort()
                         continue
-                    task = group.create_task(self._serve_one(stream, front, shared))
+                    task = group.create_task(self._serve_one(stream, inbound, shared))
                     task.add_done_callback(functools.partial(_leave, limits, source, stream))
         finally:
-            self._multiplexed.discard(shared)
+            self._quic_connections.discard(shared)
             shared.leave()
 
-    async def _serve_one(self, stream: ByteStream, front: str, shared: MultiplexedVisit) -> None:
+    async def aclose(self) -> None:
+        """Free what the connections share; to be called when none runs any more. Idempotent."""
+        if self.sessions is not None:
+            self.sessions.close()
+        self.relay.close()
+        self.close_datagrams()
+        self.local_addresses.close()
+        await self.outbound.aclose()
+
+    async def _serve_one(self, stream: ByteStream, inbound: str, shared: QuicConnectionContext) -> None:
         """Serve one stream of several."""
         first = await shared.enter()
-        visit = Visit(self, stream, self.front(front), next(self._ids), shared=shared)
+        connection = ClientConnection(self, stream, inbound, next(self._ids), shared=shared)
         try:
             with shared.serving():
-                await self._serve(visit, self._handshake(visit))
+                await self._serve(connection, self._handshake(connection, self.inbound(inbound)))
         finally:
             if first:
-                shared.first_left(visit.ending)
+                shared.first_left(connection.ending)
 
     async def _serve_pushed(
-        self, front: Front, shared: MultiplexedVisit, stream: ByteStream, accepted: Accepted
+        self, inbound: str, shared: QuicConnectionContext, stream: ByteStream, accepted: AcceptedPeer
     ) -> None:
         """Relay a stream that was opened for a peer."""
-        visit = Visit(self, stream, front, next(self._ids), shared=shared)
-        visit.was_pushed(accepted.peer)
+        connection = ClientConnection(self, stream, inbound, next(self._ids), shared=shared)
+        connection.pushed(accepted.peer)
 
         async def tunnel() -> Tunnel:
             return Tunnel(remote=accepted.stream)
 
         with shared.serving():
-            await self._serve(visit, tunnel())
+            await self._serve(connection, tunnel())
 
-    async def _serve(self, visit: Visit, handshake: Coroutine[None, None, Tunnel | None]) -> None:
-        """Serve one visit to the end. Raises nothing that a client can cause."""
-        stream = visit.stream
-        self.observer.connection_opened(visit.id, visit.source)
+    async def _serve(
+        self, connection: ClientConnection, handshake: Coroutine[None, None, Tunnel | None]
+    ) -> None:
+        """Serve one client to the end. Raises nothing that a client can cause."""
+        stream = connection.stream
+        self.connections.add(connection)
+        connection.opened()
         try:
             tunnel = await handshake
             if tunnel is None:
-                await linger(stream, patient=visit.bytes_down > 0)
+                await linger(stream, patient=connection.bytes_down > 0)
             else:
-                visit.relayed(await self._plane.relay(stream, tunnel.remote, first=tunnel.take_first()))
+                initial_data = tunnel.take_initial_data()
+                connection.relayed(
+                    await self.relay.relay(
+                        stream, tunnel.remote, first=initial_data, on_joined=connection.relaying
+                    )
+                )
         except OSError as error:
-            visit.broke(error)
+            connection.broke(error)
         except asyncio.CancelledError:
-            if not (visit.was_left() or visit.was_torn_down()):
-                visit.ending = Ending.STOPPED
+            if not connection.was_interrupted():
+                connection.ending = Ending.STOPPED
                 raise
         except Exception as error:  # noqa: BLE001 - the one place that keeps a fault of ours to its connection
-            visit.ending = Ending.ERROR
-            self.observer.unexpected_error(f"connection {visit.id}", error)
+            connection.ending = Ending.ERROR
+            self.events.observe(UnexpectedError(where=f"connection {connection.id}", error=error))
         finally:
             stream.abort()
             try:
-                visit.leave()
+                connection.close()
             except Exception as error:  # noqa: BLE001 - as above; the log line is due all the same
-                self.observer.unexpected_error(f"connection {visit.id}, leaving", error)
-            self.observer.connection_ended(visit.summary())
+                self.events.observe(
+                    UnexpectedError(where=f"connection {connection.id}, leaving", error=error)
+                )
+            self.connections.discard(connection)
+            connection.ended()
 
-    async def aclose(self) -> None:
-        """Free what the connections share; to be called when none runs any more. Idempotent."""
-        if self.desk is not None:
-            self.desk.close()
-        self._plane.close()
-        if self._datagrams is not None:
-            self._datagrams.close()
-        self._local_addresses.close()
-        await self.outbound.aclose()
-
-    def _on_this_machine(self, policy: Policy) -> Policy:
-        return dataclasses.replace(policy, machine=self.machine, bind_ports=self.settings.bind.ports)
-
-    def _open_desk(self, store: SessionStore | None) -> SessionDesk | None:
-        settings = self.settings.sessions
-        if not settings.enabled:
-            return None
-        if store is None:
-            store = MemorySessionStore(settings)
-        return SessionDesk(store, settings, self.penalties, self.authenticator)
-
-    async def _handshake(self, visit: Visit) -> Tunnel | None:
-        self._handshakes[visit] = None
-        self._sweep_later()
+    async def _handshake(
+        self, connection: ClientConnection, inbound: Inbound, initial_data: bytes = b""
+    ) -> Tunnel | None:
+        self.monitor.add_handshake(connection.id, connection.deadline, connection.expire)
         try:
-            if isinstance(visit.stream, TlsStream):
-                await self._secure(visit, visit.stream)
-            return await visit.front.serve(visit.stream, b"", visit)
+            if (tls := connection.stream.attribute(TlsStream)) is not None:
+                await self._secure(connection, tls, inbound)
+            return await inbound.serve(connection, initial_data)
         finally:
-            self._handshakes.pop(visit, None)
+            self.monitor.end_handshake(connection.id)
 
-    async def _secure(self, visit: Visit, stream: TlsStream) -> None:
-        """Shake hands; who fails may read OpenSSL's alert, unless we are quiet. Raises TlsFailed, OSError."""
+    async def _secure(self, connection: ClientConnection, stream: TlsStream, inbound: Inbound) -> None:
+        """Shake hands, and take the identity from the certificate if one is asked for. Raises TlsFailed, OSError.
+
+        A client that fails may read OpenSSL's alert, unless the proxy is quiet.
+        """
         try:
-            await visit.secure(stream)
+            await stream.handshake(quiet=self.settings.quiet)
+            session = stream.session
+            if ALPN in inbound.alpn and session.refused_protocols:
+                # the draft has no ALPN, so a client need not offer any; but one that means another service is led astray
+                raise TlsFailed(
+                    f"the client does not speak {ALPN}, but {', '.join(session.refused_protocols)} (ALPN)"
+                )
+            if session.wants_certificate:
+                if not session.certified_user:
+                    raise CertificateRefused("the client's certificate names no user")
+                connection.certified = Identity(name=session.certified_user)
+            if ConnectionSecured in self.events.wanted:
+                user = connection.default_identity.name
+                self.events.observe(
+                    ConnectionSecured(
+                        id=connection.id, version=session.version, cipher=session.cipher, user=user
+                    )
+                )
         except TlsFailed:
             if self.settings.quiet:
-                await stay_silent(stream, visit.deadline)
+                await stay_silent(stream, connection.deadline)
             else:
                 await linger(stream.beneath)
             raise
-
-    def _sweep_later(self) -> None:
-        """Have handshakes past their deadline ended: one timer for all, none while there are no handshakes."""
-        if not self._sweeping and self._handshakes:
-            self._sweeping = True
-            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
-
-    def _sweep(self) -> None:
-        self._sweeping = False
-        now = asyncio.get_running_loop().time()
-        late = list(itertools.takewhile(lambda visit: visit.deadline <= now, self._handshakes))
-        for visit in late:
-            del self._handshakes[visit]
-            visit.expire()
-        self._sweep_later()
-
-    def request_arrived(self, visit: Visit) -> None:
-        """Stop the handshake's clock: the client has said what it wants, and may."""
-        self._handshakes.pop(visit, None)
-        visit.was_let_in()
 
 
 async def _next_stream(connection: MultiplexedConnection) -> ByteStream | None:
@@ -340,26 +263,3 @@ def _leave(limits: ConnectionLimits, source: str, stream: ByteStream, _: "asynci
     """Clean up, also after a task that was cancelled before it began."""
     stream.abort()
     limits.leave(source)
-
-
-async def linger(stream: ByteStream, *, patient: bool = False) -> None:
-    """Close so that the client can read its answer: bytes still coming in would turn a close into a reset.
-
-    With `patient`, a slow client gets as long as it takes its answer in.
-    """
-    # nobody wants the bytes, so those of TLS are not decrypted: a peer's short records cost 3 µs each
-    source = stream.beneath if isinstance(stream, TlsStream) else stream
-    left = LINGER_BYTES
-    try:
-        async with asyncio.timeout(LINGER_SECONDS):
-            await stream.send_eof()
-            while left > 0 and (data := await source.receive(min(left, 65536))):
-                left -= len(data)
-            if left > 0:
-                await stream.aclose()
-                return
-    except (TimeoutError, OSError):
-        pass
-    if patient or left <= 0:
-        await deliver(source)
-    stream.abort()

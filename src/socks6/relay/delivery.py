@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Final
 
 from socks6.net.sockets import close_in_order, reset_on_close
-from socks6.net.stream import ByteStream, carrier_socket_of, unacknowledged_of
+from socks6.net.stream import ByteStream
 
 SILENCE_SECONDS: Final = 10.0  # without one more byte acknowledged: then the rest is given up
-LONGEST_SECONDS: Final = 60.0
+MAX_SECONDS: Final = 60.0
 FIRST_PAUSE: Final = 0.001  # seconds between two looks, doubled each time: no event tells of acknowledgements
-LONGEST_PAUSE: Final = 0.1
-PIECE: Final = 65536
-ROUNDS: Final = 16  # pieces dropped in one look
+MAX_PAUSE: Final = 0.1
+PIECE_BYTES: Final = 65536
+PIECES_PER_CHECK: Final = 16  # pieces dropped in one look
 
 
 async def deliver(stream: ByteStream) -> None:
@@ -23,20 +24,27 @@ async def deliver(stream: ByteStream) -> None:
     (RFC 9112 §9.6). What the peer sends meanwhile is dropped, since it may read nothing before it is through.
     Never raises OSError.
     """
-    left = unacknowledged_of(stream)
+    left = stream.unacknowledged
     if not left:
         return
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE
-    give_up_at = loop.time() + LONGEST_SECONDS
+    give_up_at = loop.time() + MAX_SECONDS
     silent_at = loop.time() + SILENCE_SECONDS
     while left and loop.time() < min(give_up_at, silent_at):
         _drop_input(stream)
         await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
-        before, left = left, unacknowledged_of(stream)
+        pause = min(2 * pause, MAX_PAUSE)
+        before, left = left, stream.unacknowledged
         if left != before:
             silent_at = loop.time() + SILENCE_SECONDS
+
+
+# as numbers: what sockets give as `family` and `type` costs eight Python calls
+_family_of: Final[Callable[[socket.socket], int]] = (
+    socket.SocketType.family.__get__
+)  # of C, so no Python call
+_type_of: Final[Callable[[socket.socket], int]] = socket.SocketType.type.__get__
 
 
 def reset_if_killed(*streams: ByteStream) -> None:
@@ -58,15 +66,14 @@ def end_in_order(*streams: ByteStream) -> None:
 
 def _tcp_socket_of(stream: ByteStream) -> socket.socket | None:
     """Return the TCP socket below a stream, TLS or a proxy in between or not; None for other kinds."""
-    inner: ByteStream = getattr(stream, "carrier", stream)  # through a proxy: the stream to it
-    sock = carrier_socket_of(inner)
-    if sock is None or sock.type != socket.SOCK_STREAM or sock.family == socket.AF_UNIX:
+    sock = stream.attribute(socket.socket)
+    if sock is None or _type_of(sock) != socket.SOCK_STREAM or _family_of(sock) == socket.AF_UNIX:
         return None
     return sock
 
 
 def _drop_input(stream: ByteStream) -> None:
     with contextlib.suppress(OSError):
-        for _ in range(ROUNDS):
-            if not stream.receive_nowait(PIECE):
+        for _ in range(PIECES_PER_CHECK):
+            if not stream.receive_nowait(PIECE_BYTES):
                 return

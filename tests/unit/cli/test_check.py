@@ -1,5 +1,6 @@
 """socks6 check."""
 
+import json
 from argparse import Namespace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def checked(folder: Path, text: str) -> int:
     path = folder / "socks6.toml"
     path.write_text(text)
     path.chmod(0o600)
-    return run(Namespace(file=str(path)))
+    return run(Namespace(file=str(path), schema=False))
 
 
 def test_no_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,3 +93,13 @@ def test_what_check_refuses_a_server_does_not_begin_with(
     assert main(["server", "--config", str(tmp_path / "socks6.toml")]) == 2
     refused = [line.removeprefix("socks6: ") for line in capsys.readouterr().err.splitlines()]
     assert sorted(refused) == sorted(told)
+
+
+def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["properties"]["open"]["type"] == "boolean"
+
+
+def test_a_file_is_needed_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 2
+    assert "name a FILE" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from socks6.cli.forward_udp import DatagramForwarder
+from socks6.cli.forward_udp import UdpPortForwarder
 from socks6.client.client import Client
 from socks6.message.datagrams import Datagram
 from socks6.message.replies import OperationReply
@@ -24,7 +24,7 @@ async def forwarding(
 ) -> AsyncIterator[Endpoint]:
     """Forward to a host; give the place to send to."""
     place: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
-    forwarder = DatagramForwarder(client, remote, idle=idle, peers=peers)
+    forwarder = UdpPortForwarder(client, remote, idle=idle, peers=peers)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(forwarder.run(Endpoint(local, 0), place.set_result))
         yield await place
@@ -172,8 +172,11 @@ def test_for_one_peer_too_many_the_one_silent_longest_goes(run: Run) -> None:
             with contextlib.ExitStack() as held:
                 first, second, third = (held.enter_context(contextlib.closing(Peer(place))) for _ in range(3))
                 await first.ask(b"1")
+                await asyncio.sleep(0.005)  # more than what uvloop counts in
                 await second.ask(b"2")
+                await asyncio.sleep(0.005)  # more than what uvloop counts in
                 await first.ask(b"3")
+                await asyncio.sleep(0.005)  # more than what uvloop counts in
                 await third.ask(b"4")  # the second goes
                 await first.ask(b"5")
                 assert len(proxy.requests) == 3
@@ -218,7 +221,7 @@ def test_a_place_that_is_taken_is_told(run: Run) -> None:
     async def scene() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
             taken.bind(("127.0.0.1", 0))
-            forwarder = DatagramForwarder(Client("socks6://127.0.0.1:1"), REMOTE, idle=0.0, peers=1)
+            forwarder = UdpPortForwarder(Client("socks6://127.0.0.1:1"), REMOTE, idle=0.0, peers=1)
             with pytest.raises(OSError, match="in use"):
                 await forwarder.run(Endpoint(*taken.getsockname()), lambda _: None)
 

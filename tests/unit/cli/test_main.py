@@ -41,12 +41,18 @@ def test_a_failure_is_1_and_one_line(
             "unknown flag --foo (see socks6 server --help)",
         ),
         (["ping", "socks6://a", "s3cret"], "too many arguments (see socks6 ping --help)"),
-        (["ping", "-c", "0"], "argument -c/--count: 0 is too few (see socks6 ping --help)"),
-        (["connect", "h", "0"], "argument PORT: '0' is no port (see socks6 connect --help)"),
-        (["connect", "h", "alice:s3cret"], "argument PORT: ... is no port (see socks6 connect --help)"),
+        (
+            ["ping", "-c", "0"],
+            "argument -c/--count: '0' is no whole number (1 or more) (see socks6 ping --help)",
+        ),
+        (["connect", "h", "0"], "argument PORT: '0' is no port (1 to 65535) (see socks6 connect --help)"),
+        (
+            ["connect", "h", "alice:s3cret"],
+            "argument PORT: ... is no port (1 to 65535) (see socks6 connect --help)",
+        ),
         (
             ["server", "--drain", "nan"],
-            "argument --drain: 'nan' is no number of seconds (see socks6 server --help)",
+            "--drain: expected a finite number",
         ),
         (
             ["bind", "localhost"],

@@ -4,15 +4,15 @@ import pytest
 from typing_extensions import override
 
 from socks6.cli.options import EVERYTHING, NOOP, show_options
-from socks6.client.client import Client
-from socks6.client.listener import BindListener
+from socks6.client.bind import BindListener
+from socks6.client.client import Client, Timeout
 from socks6.client.options import Options, flatten
 from socks6.client.stream import ProxiedStream
 from socks6.errors import ConnectionRefused, NotAllowed, OperationFailed, ProxyUnreachable
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
+from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.net.stream import Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outcome import outcome
 
 TOS_BOTH, TTL_BOTH, WHOLE, RACED, _, MULTIPATH = EVERYTHING
@@ -38,7 +38,7 @@ class Answering(Client):
         *,
         initial_data: bytes = b"",
         options: Options = (),
-        timeout: float | None = None,
+        timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> ProxiedStream:
         self.asked.append((host, port, initial_data, options))
@@ -57,7 +57,7 @@ class Answering(Client):
         backlog: int = 0,
         options: Options = (),
         eager: bool = True,
-        timeout: float | None = None,
+        timeout: Timeout = "client",
     ) -> BindListener:
         raise self._failure or AssertionError("it connects to itself")
 
@@ -71,7 +71,7 @@ def verdicts(
 
 
 def test_everything_is_honoured(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    told = (TOS_BOTH, TTL_BOTH, WHOLE, RACED, TFO(payload_size=16), MULTIPATH)
+    told = (TOS_BOTH, TTL_BOTH, WHOLE, RACED, Tfo(payload_size=16), MULTIPATH)
     assert verdicts(run, capsys, *told) == [
         "options of socks6://192.0.2.1:1080, on the way to a.example:80",
         "option          asked  client leg  remote leg  verdict",
@@ -92,9 +92,9 @@ def test_nothing_is_answered(run: Run, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_answers_differ_by_leg(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     told = (
-        TOS(leg=1, tos=0x28),
-        TOS(leg=2, tos=0),
-        TTL(leg=3, ttl=64),
+        Tos(leg=1, tos=0x28),
+        Tos(leg=2, tos=0),
+        Ttl(leg=3, ttl=64),
         NoFragmentation(leg=2, availability=2),
     )
     assert verdicts(run, capsys, *told)[2:5] == [
@@ -113,12 +113,12 @@ def test_what_is_answered_with_no_is_supported(run: Run, capsys: pytest.CaptureF
 def test_without_data_there_is_nothing_to_go_into_the_syn(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (line,) = verdicts(run, capsys, TFO(payload_size=0))[6:7]
+    (line,) = verdicts(run, capsys, Tfo(payload_size=0))[6:7]
     assert line.endswith("0 bytes     supported; not tested: there was nothing to send")
 
 
 def test_with_data_a_syn_without_any_honours_nothing(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = verdicts(run, capsys, TFO(payload_size=0), named=False)[6:7]
+    (line,) = verdicts(run, capsys, Tfo(payload_size=0), named=False)[6:7]
     assert line.endswith("0 bytes     supported, not honoured")
 
 
@@ -133,7 +133,7 @@ def test_an_ipv6_address_is_written_in_brackets(run: Run, capsys: pytest.Capture
 
 
 def test_unasked_answers_are_no_fault(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verdicts(run, capsys, TOS_BOTH, TOS(leg=2, tos=3))[2].endswith("supported, not honoured") is False
+    assert verdicts(run, capsys, TOS_BOTH, Tos(leg=2, tos=3))[2].endswith("supported, not honoured") is False
 
 
 def test_every_option_is_asked_for_and_mptcp_alone(run: Run) -> None:

@@ -8,8 +8,8 @@ import signal
 import pytest
 from typing_extensions import override
 
-from socks6.cli.ping import Pinging
-from socks6.client.client import Client
+from socks6.cli.ping import Pinging, milliseconds, summary
+from socks6.client.client import Client, Timeout
 from socks6.errors import ProxyUnreachable
 from tests.kit.loops import Run
 
@@ -22,7 +22,7 @@ class Answering(Client):
         self._answers = list(answers)
 
     @override
-    async def noop(self, *, timeout: float | None = None) -> float:
+    async def noop(self, *, timeout: Timeout = "client") -> float:
         if not self._answers:
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
@@ -52,3 +52,33 @@ def test_ctrl_c_goes_on_to_the_statistics(run: Run, capsys: pytest.CaptureFixtur
     run(pinging.run())
     assert pinging.times == [0.001]
     assert "2 requests, 1 replies, 50% loss" in capsys.readouterr().out
+
+
+def test_replies_and_their_times() -> None:
+    assert summary([0.001, 0.002, 0.003], sent=4, elapsed=3.0041) == [
+        "4 requests, 3 replies, 25% loss, time 3004 ms",
+        "round trip min/avg/max/mdev = 1.00/2.00/3.00/0.816 ms",
+    ]
+
+
+def test_no_reply_has_no_times() -> None:
+    assert summary([], sent=2, elapsed=1.0) == ["2 requests, 0 replies, 100% loss, time 1000 ms"]
+
+
+def test_no_request_is_no_loss() -> None:
+    assert summary([], sent=0, elapsed=0.0) == ["0 requests, 0 replies, 0% loss, time 0 ms"]
+
+
+def test_one_reply_does_not_deviate() -> None:
+    assert summary([0.0123], sent=1, elapsed=0.02)[1].endswith("/0.000 ms")
+
+
+def test_a_third_lost() -> None:
+    assert "33.33% loss" in summary([0.1, 0.1], sent=3, elapsed=1.0)[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0001234, "0.123"), (0.001234, "1.23"), (0.01234, "12.3"), (1.234, "1234")]
+)
+def test_three_digits_count(seconds: float, text: str) -> None:
+    assert milliseconds(seconds) == text

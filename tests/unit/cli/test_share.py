@@ -10,7 +10,7 @@ from socks6.cli import main
 from socks6.cli.certificates import pin_in
 from socks6.cli.share import qr_code
 from socks6.config.upstream import read_url_file
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from tests.kit.certificates import Files, write_certificate
 
 
@@ -69,7 +69,7 @@ def test_a_password_is_in_it_only_when_asked_for(
     monkeypatch.setattr(sys, "stdin", io.StringIO("p@ss/word\n"))
     words = ("proxy.example", "--cert", files.certificate, "--user", "alice")
     assert "alice@proxy" in shared(capsys, *words)
-    url = ProxyURL.parse(shared(capsys, *words, "--password"))
+    url = ProxyUrl.parse(shared(capsys, *words, "--password"))
     assert (url.username, url.password) == ("alice", "p@ss/word")
     assert url.tls.pins
 

@@ -70,7 +70,7 @@ def test_lines_that_were_lost_are_counted_once_there_is_room_again() -> None:
     writer.write("last\n")
     writer.finish(PATIENCE)
     assert below.getvalue() == (
-        "123456\nsocks6: 4 lines of log were dropped: nobody took them in time\nlast\n"
+        "123456\nsocks6: 4 lines of log were dropped: they were not read in time\nlast\n"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.cli.trace import ConnectionTrace
-from socks6.client.client import Client
+from socks6.client.client import Client, Timeout
 from socks6.client.options import Options, flatten
 from socks6.client.stream import ProxiedStream
 from socks6.errors import (
@@ -19,24 +19,24 @@ from socks6.errors import (
     NotAllowed,
     ProxyTimedOut,
     ProxyUnreachable,
-    TTLExpired,
+    TtlExpired,
 )
-from socks6.message.options import TTL, StackOption
+from socks6.message.options import StackOption, Ttl
 from socks6.net.stream import Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outcome import outcome
 
 Answer = Exception | tuple[StackOption, ...]
 HOST = "a.example"
 
 
-def router(number: int) -> TTLExpired:
-    return TTLExpired("", reporter=f"10.0.{number}.1")
+def router(number: int) -> TtlExpired:
+    return TtlExpired("", reporter=f"10.0.{number}.1")
 
 
 def connected(ttl: int) -> tuple[StackOption, ...]:
-    return (TTL(leg=2, ttl=ttl),)
+    return (Ttl(leg=2, ttl=ttl),)
 
 
 class Way(Client):
@@ -48,7 +48,7 @@ class Way(Client):
         self._there = there
 
     @override
-    async def noop(self, *, timeout: float | None = None) -> float:
+    async def noop(self, *, timeout: Timeout = "client") -> float:
         if not self._there:
             raise ProxyUnreachable("nobody there")
         return 0.0
@@ -61,12 +61,12 @@ class Way(Client):
         *,
         initial_data: bytes = b"",
         options: Options = (),
-        timeout: float | None = None,
+        timeout: Timeout = "client",
         idempotent: bool = False,
     ) -> ProxiedStream:
         assert (host, port) == (HOST, 80)
         (ttl,) = flatten(options)
-        assert isinstance(ttl, TTL)
+        assert isinstance(ttl, Ttl)
         assert ttl.leg == 2
         answer = self._answers[ttl.ttl - 1]
         if isinstance(answer, list):
@@ -113,7 +113,7 @@ def test_probes_may_take_different_ways(traced: Traced) -> None:
 
 
 def test_a_router_without_a_name(traced: Traced) -> None:
-    _, lines, _ = traced(TTLExpired(""), connected(2))
+    _, lines, _ = traced(TtlExpired(""), connected(2))
     assert lines[0] == " 1  ?  #"
 
 
@@ -141,7 +141,7 @@ def test_so_many_routers_and_no_more(traced: Traced) -> None:
     )
 
 
-@pytest.mark.parametrize(("told", "words"), [((), "told of none"), (connected(64), "had one of 64")])
+@pytest.mark.parametrize(("told", "words"), [((), "reported none"), (connected(64), "had one of 64")])
 def test_a_proxy_that_minds_no_ttl(traced: Traced, told: tuple[StackOption, ...], words: str) -> None:
     code, lines, complaint = traced(told)
     assert (code, lines) == (1, [" 1  a.example  #"])

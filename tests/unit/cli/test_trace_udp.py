@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 from typing_extensions import override
 
-from socks6.cli.trace_udp import DatagramTrace
+from socks6.cli.trace import DatagramTrace
 from socks6.errors import CommandNotSupported, NotAllowed, Socks6Error
 from socks6.message.datagrams import AssociationMessage, Datagram, DatagramError
 from socks6.message.dialect import DatagramLayout
-from socks6.message.options import TTL, UDPError, find
+from socks6.message.options import Ttl, UdpError, find
 from socks6.message.replies import OperationReply
 from tests.kit.associating import AssociatingProxy, associating
 from tests.kit.loops import Run
@@ -33,7 +33,7 @@ class Routers(AssociatingProxy):
     ) -> None:
         data, message = message.data, _emptied(message)
         await super()._take(message, layout, source)
-        asked = find(self.requests[-1].options, TTL)
+        asked = find(self.requests[-1].options, Ttl)
         if not data or asked is None:
             return
         number = asked.ttl - 1
@@ -67,7 +67,7 @@ def traced(run: Run, capsys: pytest.CaptureFixture[str]) -> Traced:
         async def tracing() -> int:
             proxy = Routers(**settings)  # type: ignore[arg-type]  # tests name settings freely
             proxy.answers = answers
-            proxy.options = (UDPError(availability=2),) if not settings else proxy.options
+            proxy.options = (UdpError(availability=2),) if not settings else proxy.options
             failures: list[Socks6Error] = []
             async with associating(proxy) as client:
                 trace = _OneTTL(client, HOST, 53, probes=1, patience=0.1, proxy=proxy, told=ttl)
@@ -94,8 +94,8 @@ class _OneTTL(DatagramTrace):
 
     @override
     async def probe(self, ttl: int) -> object:  # type: ignore[override]  # passed on
-        others = tuple(option for option in self._proxy.options if not isinstance(option, TTL))
-        self._proxy.options = (*others, TTL(leg=2, ttl=self._told or ttl))
+        others = tuple(option for option in self._proxy.options if not isinstance(option, Ttl))
+        self._proxy.options = (*others, Ttl(leg=2, ttl=self._told or ttl))
         return await super().probe(ttl)
 
 

@@ -9,12 +9,12 @@ from socks6.client.paths import QUEUE_BYTES
 from socks6.errors import DatagramFailed, DatagramTooLarge, ProxyUnreachable, RemoteProtocolError
 from socks6.message.datagrams import Datagram, DatagramError
 from socks6.message.dialect import DatagramLayout
-from socks6.message.options import UDPError
+from socks6.message.options import UdpError
 from tests.kit.associating import AssociatingProxy, associating
 from tests.kit.loops import Run
 
 REMOTE = ("192.0.2.5", 53)
-REPORTING = (UDPError(availability=2),)
+REPORTING = (UdpError(availability=2),)
 
 
 def from_remote(proxy: AssociatingProxy, data: bytes, **changes: int) -> Datagram:
@@ -229,7 +229,7 @@ def test_a_stream_that_takes_nothing_costs_the_oldest_datagrams(run: Run) -> Non
 
 
 def test_more_places_than_are_remembered_do_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.client.association.PLACES", 2)
+    monkeypatch.setattr("socks6.client.association.MAX_CACHED_HOSTS", 2)
 
     async def scene() -> None:
         async with associating(AssociatingProxy()) as client, client.associate() as udp:

@@ -17,17 +17,17 @@ from socks6.errors import (
     VersionMismatch,
 )
 from socks6.net.stream import ByteStream, Endpoint
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.table import UserTable
-from socks6.proxy.fronts.socks6 import Socks6Front
+from socks6.proxy.inbounds.socks6 import Socks6Inbound
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from tests.kit import two_stage
 from tests.kit.challenge import NUMBER, ChallengeClient, ChallengeCredentials, ChallengeServer
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import BOUND, ScriptedOutbound
 from tests.kit.proxied import USERS, proxied
 
@@ -93,9 +93,9 @@ class Challenged(Authenticator):
 
 def test_a_method_of_ones_own_may_be_plugged_in(run: Run) -> None:
     async def scene() -> None:
-        front = Socks6Front(methods={NUMBER: ChallengeServer})
+        inbound = Socks6Inbound(methods={NUMBER: ChallengeServer})
         outbound = ScriptedOutbound()
-        worker = ServerWorker(authenticator=Challenged(), fronts={"socks6": front}, outbound=outbound)
+        worker = ServerWorker(authenticator=Challenged(), inbounds={"socks6": inbound}, outbound=outbound)
 
         async with asyncio.TaskGroup() as group:
 
@@ -129,9 +129,9 @@ class TwoStage(Authenticator):
 @pytest.mark.parametrize("secret", [b"secret", b"wrong"])
 def test_a_method_of_two_stages_has_its_challenge_in_the_first_reply(run: Run, secret: bytes) -> None:
     async def scene() -> None:
-        front = Socks6Front(methods={two_stage.NUMBER: two_stage.TwoStageServer})
+        inbound = Socks6Inbound(methods={two_stage.NUMBER: two_stage.TwoStageServer})
         outbound = ScriptedOutbound()
-        worker = ServerWorker(authenticator=TwoStage(), fronts={"socks6": front}, outbound=outbound)
+        worker = ServerWorker(authenticator=TwoStage(), inbounds={"socks6": inbound}, outbound=outbound)
 
         def method() -> two_stage.TwoStageClient:
             return two_stage.TwoStageClient(secret=secret)
@@ -207,3 +207,25 @@ def test_the_errors_are_all_of_one_family() -> None:
     for error in (ProxyUnreachable, ProxyTimedOut, AuthenticationFailed, VersionMismatch, OperationFailed):
         assert issubclass(error, Socks6Error)
     assert Endpoint("a", 1) == ("a", 1)
+
+
+def test_no_time_limit_is_none_and_a_calls_default_is_the_clients(run: Run) -> None:
+    async def scene() -> None:
+        async def dial() -> ByteStream:
+            ours, theirs = memory_stream_pair()
+            answer = bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
+            asyncio.get_running_loop().call_later(
+                0.2, lambda: answers.add(asyncio.create_task(theirs.send(answer)))
+            )
+            return ours
+
+        answers: set[asyncio.Task[None]] = set()
+        hasty = Client("socks6://memory", dial=dial, timeout=0.01)
+        with pytest.raises(ProxyTimedOut, match=r"within 0\.01 s"):
+            await hasty.noop()
+        assert await hasty.noop(timeout=None) > 0.1
+        assert await hasty.noop(timeout=30.0) > 0.1
+        patient = Client("socks6://memory", dial=dial, timeout=None)
+        assert await patient.noop() > 0.1
+
+    run(scene())

@@ -6,17 +6,17 @@ import errno
 import pytest
 from typing_extensions import override
 
-from socks6.client.associate import UDPPath
+from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
 from socks6.errors import DatagramFailed, DatagramTooLarge, LocalProtocolError, ProxyUnreachable
 from socks6.message.datagrams import Datagram, DatagramError
-from socks6.message.options import UDPError
+from socks6.message.options import UdpError
 from tests.kit.associating import BOUND, NAMED, AssociatingProxy, associating
 from tests.kit.loops import Run
 
 HOST = "192.0.2.5"
 REMOTE = (HOST, 53)
-REPORTING = (UDPError(availability=2),)
+REPORTING = (UdpError(availability=2),)
 
 
 class Log(asyncio.DatagramProtocol):
@@ -221,7 +221,7 @@ class Raises(Log):
 @pytest.mark.parametrize("udp", ["datagram", "stream"])
 @pytest.mark.parametrize("method", ["connection_made", "datagram_received", "error_received"])
 def test_what_a_protocol_raises_goes_to_the_loop_and_costs_its_transport_alone(
-    run: Run, method: str, udp: UDPPath
+    run: Run, method: str, udp: UdpPathChoice
 ) -> None:
     async def scene() -> None:
         told: list[object] = []

@@ -12,8 +12,7 @@ import pytest
 from socks6.client.client import Client
 from socks6.client.dtls_path import DtlsPath
 from socks6.errors import CertificateRefused, ConfigurationError, DatagramTooLarge, ProxyUnreachable
-from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.dtls_records import MOST_DATA
+from socks6.net.transports.dtls import MAX_RECORD_BYTES, DtlsConnector
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings, UdpSettings
 from socks6.proxy.worker import ServerWorker
@@ -32,7 +31,7 @@ class Walker:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
         sock.connect(stage.place)
-        self.path = DtlsPath(sock, connector or stage.connector, take=self._take, refused=lambda: None)
+        self.path = DtlsPath(sock, connector or stage.connector, on_packets=self._take, refused=lambda: None)
 
     def _take(self, packets: Sequence[bytes]) -> None:
         for packet in packets:
@@ -47,8 +46,8 @@ def test_messages_go_and_come(run: Run) -> None:
             await walker.path.send(b"one")
             walker.path.send_nowait(b"two")
             assert [await walker.received.get() for _ in range(2)] == [b"one", b"two"]
-            assert walker.path.largest == MOST_DATA
-            assert 1400 < walker.path.unfragmented <= MOST_DATA
+            assert walker.path.largest == MAX_RECORD_BYTES
+            assert 1400 < walker.path.unfragmented <= MAX_RECORD_BYTES
             assert walker.path.dropped == 0
             walker.path.close()
             walker.path.close()
@@ -158,7 +157,7 @@ def test_longest_data_are_told_and_longer_ones_refused(run: Run, tmp_path: Path)
                 client.associate(udp="datagram") as udp,
             ):
                 most = udp.max_data(far.host)
-                assert most == MOST_DATA - 20  # a Datagram header with an IPv4 address
+                assert most == MAX_RECORD_BYTES - 20  # a Datagram header with an IPv4 address
                 await udp.send(bytes(most), (far.host, far.port))
                 assert (await udp.receive())[0] == bytes(most)
                 with pytest.raises(DatagramTooLarge):
@@ -177,7 +176,7 @@ def test_auto_takes_the_stream_where_nobody_speaks_dtls(run: Run, tmp_path: Path
             for _ in range(2):
                 async with client.associate() as udp:
                     assert udp.path == "stream"
-            with pytest.raises(ProxyUnreachable, match="nobody is at its UDP port"):
+            with pytest.raises(ProxyUnreachable, match="its UDP port is closed"):
                 async with client.associate(udp="datagram"):
                     pass
 

@@ -3,14 +3,12 @@
 import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Self
 
 from typing_extensions import override
 
 import socks6.message
-from socks6.message import STANDARD, OptionTable, Place, Rule, StackOption, UnknownOption
-from socks6.message.buffer import Reader
-from socks6.net.stream import Connection, Judge
+from socks6.message import STANDARD, Number, OptionTable, StackOption, UnknownOption
+from socks6.net.stream import ConnectResult, Judge
 from socks6.proxy.worker import ServerWorker
 from tests.kit.loops import Run
 from tests.kit.outbounds import ScriptedOutbound
@@ -21,22 +19,13 @@ from tests.kit.proxied import proxied
 class Congestion(StackOption):
     """Which congestion control to use."""
 
-    level = 4
-    code = 200
+    level, code, name = 4, 200, "congestion"
+    numbers = (Number("number", size=2, high=0xFFFF),)
 
     number: int
 
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(leg=body.u16() >> 14, number=body.u16())
 
-    @override
-    def encode_body(self) -> bytes:
-        return bytes((self.leg_and_level(), self.code)) + self.number.to_bytes(2, "big")
-
-
-TABLE = STANDARD.extended(Rule(Congestion, Place.REQUEST, Place.OPERATION_REPLY))
+TABLE = STANDARD.extended(Congestion)
 
 
 class KnowingOutbound(ScriptedOutbound):
@@ -52,7 +41,7 @@ class KnowingOutbound(ScriptedOutbound):
         options: tuple[StackOption, ...] = (),
         first_data: bytes = b"",
         holder: Hashable = None,
-    ) -> Connection:
+    ) -> ConnectResult:
         connection = await super().connect(
             host, port, judge=judge, options=options, first_data=first_data, holder=holder
         )
@@ -92,7 +81,7 @@ def test_a_proxy_that_does_not_know_it_leaves_it_out(run: Run) -> None:
 
 
 def test_the_message_package_has_all_that_one_needs_for_it() -> None:
-    table: OptionTable = socks6.message.STANDARD.extended(Rule(Congestion, Place.REQUEST))
+    table: OptionTable = socks6.message.STANDARD.extended(Congestion)
     request = socks6.message.Request(
         command=socks6.message.Command.CONNECT, host="a", port=1, options=(Congestion(leg=2, number=7),)
     )

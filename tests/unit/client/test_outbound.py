@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from socks6.client.outbound import Socks6Outbound
-from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed, TTLExpired
+from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed, TtlExpired
 from socks6.message.codes import Availability, Command, Leg
-from socks6.message.options import TTL, ListenBacklog, Multipath, Option
+from socks6.message.options import ListenBacklog, Multipath, Option, Ttl
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.net.stream import Binding, Judge
 from socks6.proxy.authentication.table import UserTable
@@ -101,11 +101,11 @@ def test_the_upstreams_reply_code_is_ours(run: Run) -> None:
 
 def test_the_router_that_the_upstream_names_is_named_on(run: Run) -> None:
     async def scene() -> None:
-        expired = TTLExpired("", reporter="10.0.1.1")
+        expired = TtlExpired("", reporter="10.0.1.1")
         async with proxied(ServerWorker(outbound=ScriptedOutbound(expired))) as client:
-            with pytest.raises(TTLExpired) as caught:
+            with pytest.raises(TtlExpired) as caught:
                 await Socks6Outbound(client).connect(
-                    "example.com", 80, judge=nobody_judges, options=(TTL(leg=2, ttl=1),)
+                    "example.com", 80, judge=nobody_judges, options=(Ttl(leg=2, ttl=1),)
                 )
             assert caught.value.reporter == "10.0.1.1"
 
@@ -159,7 +159,7 @@ async def binding(
 def test_a_bind_is_carried_on_reply_by_reply(run: Run) -> None:
     async def scene() -> None:
         no, yes = Multipath(availability=Availability.NO), Multipath(availability=Availability.YES)
-        both = TTL(leg=Leg.BOTH, ttl=9)
+        both = Ttl(leg=Leg.BOTH, ttl=9)
         async with binding(yes, both) as (_, bound, call):
             assert (call.request.command, call.request.host, call.request.port) == (
                 Command.BIND,
@@ -168,11 +168,11 @@ def test_a_bind_is_carried_on_reply_by_reply(run: Run) -> None:
             )
             assert bound.bound == ("192.0.2.1", 21)
             assert bound.backlog == 0
-            assert bound.options == (yes, TTL(leg=Leg.PROXY_REMOTE, ttl=9))
+            assert bound.options == (yes, Ttl(leg=Leg.PROXY_REMOTE, ttl=9))
             await call.reply("203.0.113.8", 99, no)
             accepted = await bound.accept()
             assert accepted.peer == ("203.0.113.8", 99)
-            assert accepted.options == (no, TTL(leg=Leg.PROXY_REMOTE, ttl=9))
+            assert accepted.options == (no, Ttl(leg=Leg.PROXY_REMOTE, ttl=9))
             await call.stream.send(b"hi")
             assert await accepted.stream.receive() == b"hi"
             with pytest.raises(GeneralFailure, match="has come"):

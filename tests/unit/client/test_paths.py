@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from socks6.client.frames import FrameDesk
-from socks6.client.paths import QUEUE_BYTES, DatagramPath, Path, StreamPath, datagram_socket
+from socks6.client.paths import QUEUE_BYTES, DatagramPath, StreamPath, UdpPath, socket_beside
+from socks6.client.quic_path import DatagramDemux
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import FrameSink
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.net.transports.quic.connection import QuicConnection
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.reading import receive_exactly
 from tests.kit.streams import turns
 
@@ -33,7 +33,9 @@ class Ends:
         self.near.connect(self.far.getsockname())
         self.packets: asyncio.Queue[bytes] = asyncio.Queue()
         self.refusals: asyncio.Queue[None] = asyncio.Queue()
-        self.path = DatagramPath(self.near, take=self._take, refused=lambda: self.refusals.put_nowait(None))
+        self.path = UdpPath(
+            self.near, on_packets=self._on_packets, refused=lambda: self.refusals.put_nowait(None)
+        )
         if not there:
             self.leave()
 
@@ -52,7 +54,7 @@ class Ends:
         self.path.close()
         self.far.close()
 
-    def _take(self, packets: Sequence[bytes]) -> None:
+    def _on_packets(self, packets: Sequence[bytes]) -> None:
         for packet in packets:
             self.packets.put_nowait(packet)
 
@@ -85,7 +87,7 @@ def test_a_place_where_nobody_was_is_heard_when_somebody_is(run: Run, waiting: b
     run(scene())
 
 
-async def _sent(path: DatagramPath, message: bytes) -> None:
+async def _sent(path: UdpPath, message: bytes) -> None:
     path.send_nowait(message)
 
 
@@ -95,7 +97,7 @@ def test_a_full_socket_makes_senders_wait_and_others_lose(run: Run) -> None:
             socket.AF_UNIX, socket.SOCK_DGRAM
         )  # which fills up, unlike UDP on loopback
         near.setblocking(False)
-        path = DatagramPath(near, take=lambda _: None, refused=lambda: None)
+        path = UdpPath(near, on_packets=lambda _: None, refused=lambda: None)
         while not path.dropped:
             path.send_nowait(bytes(1000))
         async with asyncio.TaskGroup() as group:
@@ -110,18 +112,18 @@ def test_a_full_socket_makes_senders_wait_and_others_lose(run: Run) -> None:
     run(scene())
 
 
-def _full(path: DatagramPath) -> None:
+def _full(path: UdpPath) -> None:
     dropped = path.dropped
     while path.dropped == dropped:
         path.send_nowait(bytes(1000))
 
 
-def _unix_path() -> tuple[DatagramPath, socket.socket]:
+def _unix_path() -> tuple[UdpPath, socket.socket]:
     """Return a path that fills up, unlike UDP on loopback."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     near.setblocking(False)
     far.setblocking(False)
-    return DatagramPath(near, take=lambda _: None, refused=lambda: None), far
+    return UdpPath(near, on_packets=lambda _: None, refused=lambda: None), far
 
 
 def _received(sock: socket.socket) -> list[bytes]:
@@ -157,17 +159,17 @@ def test_any_number_of_senders_wait_and_one_that_is_cancelled_holds_up_nobody(ru
 @pytest.mark.parametrize("kind", ["datagram", "stream", "frames"])
 def test_closing_fails_all_who_wait_to_send_and_whoever_sends_later(run: Run, kind: str) -> None:
     async def scene() -> None:
-        path: Path
+        path: DatagramPath
         if kind == "datagram":
             path, far = _unix_path()
-            far_end = far.close
+            remote_socket = far.close
             _full(path)
         elif kind == "stream":
-            path, far_end = StreamPath(memory_stream_pair()[0]), lambda: None
+            path, remote_socket = StreamPath(memory_stream_pair()[0]), lambda: None
             while path.dropped == 0:
                 path.send_nowait(bytes(50_000))
         else:
-            path, far_end = FrameDesk().path(FullConnection(), 1, lambda _: None), lambda: None
+            path, remote_socket = DatagramDemux().path(FullConnection(), 1, lambda _: None), lambda: None
         async with asyncio.TaskGroup() as group:
             sending = [group.create_task(_failed(path.send(bytes(50_000)))) for _ in range(3)]
             await turns()
@@ -179,7 +181,7 @@ def test_closing_fails_all_who_wait_to_send_and_whoever_sends_later(run: Run, ki
         with pytest.raises(OSError, match="was closed"):
             await path.send(b"late")
         path.close()
-        far_end()
+        remote_socket()
 
     run(scene())
 
@@ -191,11 +193,11 @@ class FullConnection(QuicConnection):
         self.frame_sink: FrameSink | None = None
 
     @override
-    async def frame_room(self) -> None:
+    async def wait_frame_room(self) -> None:
         await asyncio.Event().wait()
 
     @override
-    def take_frames(self, sink: FrameSink | None) -> None:
+    def set_frame_sink(self, sink: FrameSink | None) -> None:
         self.frame_sink = sink
 
 
@@ -271,16 +273,16 @@ def test_only_tcp_in_the_clear_has_udp_beside_it(run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             near = socket.create_connection(listener.getsockname())
             stream = SocketStream(near)
-            sock = datagram_socket(stream)
+            sock = socket_beside(stream.raw_socket)
             assert sock is not None
             assert sock.getpeername() == listener.getsockname()
             assert sock.getsockname()[0] == near.getsockname()[0]
             sock.close()
             stream.abort()
-        assert datagram_socket(memory_stream_pair()[0]) is None
+        assert socket_beside(memory_stream_pair()[0].raw_socket) is None
         ours, theirs = socket.socketpair()
         unix = SocketStream(ours)
-        assert datagram_socket(unix) is None
+        assert socket_beside(unix.raw_socket) is None
         unix.abort()
         theirs.close()
 

@@ -9,9 +9,9 @@ from socks6.client.session import (
     REFUSAL_SECONDS,
     WINDOW_SIZE,
     ClientSession,
-    Hold,
-    Part,
-    Refusal,
+    RefusalReason,
+    RequestSessionState,
+    SessionLease,
 )
 from socks6.message.codes import AuthenticationType, ReplyCode
 from socks6.message.options import (
@@ -20,15 +20,15 @@ from socks6.message.options import (
     IdempotenceRequest,
     IdempotenceWindow,
     Option,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
 
-ID = SessionID(id=b"abcd")
+ID = SessionId(id=b"abcd")
 OPENING = SessionRequest(), IdempotenceRequest(size=WINDOW_SIZE)
 SUCCESS = OperationReply(code=ReplyCode.SUCCEEDED)
 
@@ -52,13 +52,13 @@ def opened(*options: Option, now: float = 0.0) -> ClientSession:
     return session
 
 
-def answer(session: ClientSession, part: Part, *options: Option, now: float = 0.0) -> None:
+def answer(session: ClientSession, part: RequestSessionState, *options: Option, now: float = 0.0) -> None:
     """Have a request go well, and be over."""
     session.authenticated(part, accepted(*options), now)
     session.operated(part, SUCCESS, now)
     session.end(part)
-    if part.hold is not None:
-        part.hold.let_go()
+    if part.lease is not None:
+        part.lease.release()
 
 
 def test_the_first_request_opens_and_carries_credentials() -> None:
@@ -73,6 +73,21 @@ def test_while_it_is_opened_requests_are_of_no_session() -> None:
     assert (second.options, second.authenticates) == ((), True)
     session.end(first)  # it broke off
     assert session.begin(0.0).opens
+
+
+def test_the_end_of_opening_is_reported_once_however_it_ends() -> None:
+    session = ClientSession(enabled=True)
+    reports: list[bool] = []
+    for options in ((), (SessionId(id=bytes(4)),)):
+        opening = session.begin(0.0)
+        assert session.is_opening
+        session.call_when_opened(lambda: reports.append(session.is_open))
+        if options:
+            answer(session, opening, *options)
+        else:
+            session.end(opening)
+        assert not session.is_opening
+    assert reports == [False, True]
 
 
 def test_the_id_is_good_from_the_first_reply_on() -> None:
@@ -94,7 +109,7 @@ def test_a_window_is_kept_for_an_id_that_comes_later() -> None:
 @pytest.mark.parametrize("id_", [b"", b"abc"])
 def test_an_id_that_nobody_may_have_is_none(id_: bytes) -> None:
     session = ClientSession(enabled=True)
-    answer(session, session.begin(0.0), SessionID(id=id_))
+    answer(session, session.begin(0.0), SessionId(id=id_))
     assert not session.is_open
 
 
@@ -151,7 +166,7 @@ def test_an_empty_wallet_is_looked_after_once_in_a_while() -> None:
 @pytest.mark.parametrize("told", [(), (SessionInvalid(),)])
 def test_refused_within_a_session_the_session_is_gone(told: tuple[Option, ...]) -> None:
     session = opened()
-    assert session.refused(session.begin(0.0), refused(*told), 0.0) is Refusal.SESSION
+    assert session.refused(session.begin(0.0), refused(*told), 0.0) is RefusalReason.SESSION
     assert not session.is_open
 
 
@@ -159,9 +174,9 @@ def test_another_session_that_came_meanwhile_stays() -> None:
     session = opened()
     first, second = session.begin(0.0), session.begin(0.0)
     session.refused(first, refused(SessionInvalid()), 0.0)
-    answer(session, session.begin(0.0), SessionID(id=b"efgh"))
+    answer(session, session.begin(0.0), SessionId(id=b"efgh"))
     session.refused(second, refused(SessionInvalid()), 0.0)
-    assert session.begin(0.0).options[0] == SessionID(id=b"efgh")
+    assert session.begin(0.0).options[0] == SessionId(id=b"efgh")
 
 
 def lose(session: ClientSession) -> None:
@@ -172,7 +187,7 @@ def lose(session: ClientSession) -> None:
 def test_sessions_that_were_of_use_may_be_lost_again_and_again() -> None:
     session = opened()
     for _ in range(MAX_LOSSES + 1):
-        answer(session, session.begin(0.0), SessionOK())
+        answer(session, session.begin(0.0), SessionOk())
         lose(session)
         part = session.begin(0.0)
         assert part.opens
@@ -184,7 +199,7 @@ def test_sessions_that_were_of_none_count_only_in_a_row() -> None:
     for _ in range(MAX_LOSSES - 1):
         lose(session)
         answer(session, session.begin(0.0), ID)
-    answer(session, session.begin(0.0), SessionOK())
+    answer(session, session.begin(0.0), SessionOk())
     for _ in range(2):
         lose(session)
         part = session.begin(0.0)
@@ -196,14 +211,14 @@ def test_sessions_that_were_of_none_count_only_in_a_row() -> None:
 
 def test_refused_outside_of_a_session_the_credentials_are_wrong() -> None:
     session = ClientSession(enabled=True)
-    assert session.refused(session.begin(0.0), refused(SessionInvalid()), 0.0) is Refusal.CREDENTIALS
+    assert session.refused(session.begin(0.0), refused(SessionInvalid()), 0.0) is RefusalReason.CREDENTIALS
 
 
 def test_a_rejected_token_shows_the_way_to_the_next() -> None:
     session = opened(window())
     part = session.begin(0.0, spend=True)
     told = IdempotenceWindow(base=100, size=4), IdempotenceRejected()
-    assert session.refused(part, refused(*told), 0.0) is Refusal.TOKEN
+    assert session.refused(part, refused(*told), 0.0) is RefusalReason.TOKEN
     assert session.begin(0.0, spend=True).token == 100
 
 
@@ -235,27 +250,27 @@ def test_what_is_under_way_holds_it() -> None:
     part = session.begin(0.0)
     assert session.leave(0.0) == ()
     assert session.is_open
-    assert part.hold is not None
-    part.hold.let_go()
+    assert part.lease is not None
+    part.lease.release()
     assert session.leave(0.0)
 
 
 def test_a_stream_that_is_aborted_hurries_no_other_along() -> None:
     session = opened()
-    one, two = session.begin(0.0).hold, session.begin(0.0).hold
+    one, two = session.begin(0.0).lease, session.begin(0.0).lease
     assert one is not None
     assert two is not None
-    one.let_go(unsettled_until=5.0)
-    two.let_go()
+    one.release(unsettled_until=5.0)
+    two.release()
     assert session.leave(4.0) == ()
     assert session.leave(5.0) != ()
 
 
 def test_what_may_be_undelivered_holds_it_for_a_while() -> None:
     session = opened()
-    hold = session.begin(0.0).hold
-    assert isinstance(hold, Hold)
-    hold.let_go(unsettled_until=DELIVERY_SECONDS)
-    hold.let_go()
+    lease = session.begin(0.0).lease
+    assert isinstance(lease, SessionLease)
+    lease.release(unsettled_until=DELIVERY_SECONDS)
+    lease.release()
     assert session.leave(DELIVERY_SECONDS / 2) == ()
     assert session.leave(DELIVERY_SECONDS)

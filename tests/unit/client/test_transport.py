@@ -1,11 +1,13 @@
-"""Transports over proxied streams: plain sockets and others, with TLS and without."""
+"""Transports over a proxied stream, with TLS and without."""
 
 import asyncio
 import gc
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
@@ -13,25 +15,26 @@ import trustme
 from typing_extensions import override
 
 from socks6.client.client import Client
-from socks6.client.session import Hold, OpenSession
+from socks6.client.session import OpenSession, SessionLease
 from socks6.client.stream import ProxiedStream
-from socks6.client.transport import Carriers
+from socks6.client.transport import TransportFactory
 from socks6.errors import (
     LocalProtocolError,
 )
-from socks6.message.options import SessionID
+from socks6.message.options import SessionId
 from socks6.net.sockets import SocketStream, reset_on_close
-from socks6.net.stream import NOWHERE, ByteStream
-from socks6.net.transports.memory import memory_stream_pair
+from socks6.net.stream import NO_ENDPOINT, ByteStream
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from tests.kit.footprint import Footprint
 from tests.kit.joined import tcp_pair, tls_pair
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import ScriptedOutbound
 from tests.kit.proxied import LOOPBACK, as_alice, echoing, local_worker, proxied
 from tests.kit.quic import joined as quic_joined
 from tests.kit.streams import closing, turns, until
+from tests.kit.transports import TRANSPORTS, serving
 
 Opening: TypeAlias = "asyncio.Task[tuple[asyncio.Transport, asyncio.Protocol]]"
 
@@ -167,10 +170,12 @@ def test_a_failed_handshake_costs_nobody_else_a_descriptor(run: Run) -> None:
             accepted, _ = listener.accept()
             reset_on_close(accepted)
             accepted.close()
-        stream = ProxiedStream(SocketStream(dialled), NOWHERE, ())
+        stream = ProxiedStream(SocketStream(dialled), NO_ENDPOINT, ())
         del dialled
         with pytest.raises(OSError, match=r".") as caught:
-            await Carriers().open(stream, asyncio.Protocol, ssl=context, server_hostname="example.com")
+            await TransportFactory().open(
+                stream, asyncio.Protocol, ssl=context, server_hostname="example.com"
+            )
         await asyncio.sleep(0)
         others = [socket.socket() for _ in range(8)]  # one of them gets the freed number
         caught.value.__traceback__ = None
@@ -188,14 +193,14 @@ def test_a_factory_that_fails_leaves_no_stream_behind(run: Run) -> None:
 
     async def scene() -> None:
         near, far = memory_stream_pair()
-        session = OpenSession(SessionID(id=b"1234"))
+        session = OpenSession(SessionId(id=b"1234"))
         async with Client("socks6://192.0.2.1") as client:
-            stream = ProxiedStream(near, NOWHERE, (), hold=Hold(session))
+            stream = ProxiedStream(near, NO_ENDPOINT, (), lease=SessionLease(session))
             with pytest.raises(RuntimeError, match="own fault"):
-                await client._carriers.open(stream, fails, ssl=None)
+                await client._transports.open(stream, fails, ssl=None)
         with pytest.raises(ConnectionResetError):
             await far.receive()
-        assert session.held == 0
+        assert session.leases == 0
 
     run(scene())
 
@@ -205,8 +210,8 @@ def test_a_stream_that_was_cut_short_does_not_look_whole_to_a_protocol(run: Run)
         near, far = memory_stream_pair()
         async with Client("socks6://192.0.2.1") as client:
             reader = asyncio.StreamReader()
-            transport, _ = await client._carriers.open(
-                ProxiedStream(near, NOWHERE, ()), lambda: asyncio.StreamReaderProtocol(reader), ssl=None
+            transport, _ = await client._transports.open(
+                ProxiedStream(near, NO_ENDPOINT, ()), lambda: asyncio.StreamReaderProtocol(reader), ssl=None
             )
             await far.send(b"half of")
             assert await reader.read(7) == b"half of"
@@ -233,18 +238,18 @@ def test_ours_may_be_the_servers_end(run: Run, transport: str, encrypted: bool) 
     context = ssl.create_default_context()
     authority.configure_trust(context)
 
-    async def serve(carriers: Carriers, stream: ProxiedStream) -> None:
+    async def serve(transports: TransportFactory, stream: ProxiedStream) -> None:
         reader = asyncio.StreamReader()
-        await carriers.open(
+        await transports.open(
             stream,
             lambda: asyncio.StreamReaderProtocol(reader, shout),
             ssl=server_context if encrypted else None,
             server_side=True,
         )
 
-    async def connect(carriers: Carriers, stream: ProxiedStream) -> None:
+    async def connect(transports: TransportFactory, stream: ProxiedStream) -> None:
         reader = asyncio.StreamReader()
-        transport, _ = await carriers.open(
+        transport, _ = await transports.open(
             stream,
             lambda: asyncio.StreamReaderProtocol(reader),
             ssl=context if encrypted else None,
@@ -255,16 +260,16 @@ def test_ours_may_be_the_servers_end(run: Run, transport: str, encrypted: bool) 
         transport.close()
 
     async def scene() -> None:
-        carriers = Carriers()
-        carriers.enter()
+        transports = TransportFactory()
+        transports.enter()
         async with asyncio.TaskGroup() as group:
             ours, theirs = memory_stream_pair()
             if transport == "socket":
                 ours, theirs = map(SocketStream, socket.socketpair())
-            group.create_task(serve(carriers, ProxiedStream(ours, NOWHERE, ())))
-            await connect(carriers, ProxiedStream(theirs, NOWHERE, ()))
-        assert carriers.leave()
-        await carriers.end(deliver=True)
+            group.create_task(serve(transports, ProxiedStream(ours, NO_ENDPOINT, ())))
+            await connect(transports, ProxiedStream(theirs, NO_ENDPOINT, ()))
+        assert transports.leave()
+        await transports.end(deliver=True)
 
     run(scene())
 
@@ -306,15 +311,17 @@ def test_leaving_delivers_what_closed_transports_sent_and_waits_for_no_host(run:
 
     async def scene() -> None:
         async with way(kind) as (near, far):
-            carriers = Carriers(linger=LONG)
-            carriers.enter()
-            transport, _ = await carriers.open(ProxiedStream(near, NOWHERE, ()), asyncio.Protocol, ssl=None)
+            transports = TransportFactory(linger=LONG)
+            transports.enter()
+            transport, _ = await transports.open(
+                ProxiedStream(near, NO_ENDPOINT, ()), asyncio.Protocol, ssl=None
+            )
             transport.write(b"last words" * 10_000)
             transport.close()
-            carriers.leave()
+            transports.leave()
             async with asyncio.TaskGroup() as group:
                 told = group.create_task(left_open(far))
-                await carriers.end(deliver=True)
+                await transports.end(deliver=True)
             assert await told == b"last words" * 10_000
 
     run(scene())
@@ -324,16 +331,16 @@ def test_leaving_delivers_what_closed_transports_sent_and_waits_for_no_host(run:
 def test_a_closed_transport_ends_its_stream_while_the_client_goes_on(run: Run, kind: str) -> None:
     async def scene() -> None:
         async with way(kind) as (near, far):
-            carriers = Carriers(linger=LONG)
-            carriers.enter()
-            stream = ProxiedStream(near, NOWHERE, ())
-            transport, _ = await carriers.open(stream, asyncio.Protocol, ssl=None)
+            transports = TransportFactory(linger=LONG)
+            transports.enter()
+            stream = ProxiedStream(near, NO_ENDPOINT, ())
+            transport, _ = await transports.open(stream, asyncio.Protocol, ssl=None)
             transport.close()
             assert await left_open(far) == b""
             with pytest.raises(OSError):  # noqa: PT011 - which one is the transport's business
                 await _send_on_and_on(far)
-            carriers.leave()
-            await carriers.end(deliver=False)
+            transports.leave()
+            await transports.end(deliver=False)
 
     run(scene())
 
@@ -345,11 +352,11 @@ def test_leaving_ends_tls_handshakes_that_nobody_answers(run: Run, kind: str, se
 
     async def scene() -> None:
         async with way(kind) as (near, _):
-            carriers = Carriers(linger=LONG)
-            carriers.enter()
+            transports = TransportFactory(linger=LONG)
+            transports.enter()
             opening = asyncio.create_task(
-                carriers.open(
-                    ProxiedStream(near, NOWHERE, ()),
+                transports.open(
+                    ProxiedStream(near, NO_ENDPOINT, ()),
                     asyncio.Protocol,
                     ssl=context,
                     server_hostname=None if server_side else "example.com",
@@ -358,8 +365,8 @@ def test_leaving_ends_tls_handshakes_that_nobody_answers(run: Run, kind: str, se
             )
             await turns()
             assert not opening.done()
-            carriers.leave()
-            await carriers.end(deliver=True)
+            transports.leave()
+            await transports.end(deliver=True)
             with pytest.raises(OSError):  # noqa: PT011 - which one is the loop's business
                 await opening
 
@@ -371,13 +378,15 @@ def test_whoever_is_cancelled_while_leaving_leaves_nothing_behind(run: Run) -> N
         held = []
         for delay in range(1, 7):
             near, far = tls_pair()
-            carriers = Carriers(linger=LONG)
-            carriers.enter()
-            transport, _ = await carriers.open(ProxiedStream(near, NOWHERE, ()), asyncio.Protocol, ssl=None)
+            transports = TransportFactory(linger=LONG)
+            transports.enter()
+            transport, _ = await transports.open(
+                ProxiedStream(near, NO_ENDPOINT, ()), asyncio.Protocol, ssl=None
+            )
             transport.write(bytes(1 << 24))  # which the far host does not read
             transport.close()
-            carriers.leave()
-            leaving = asyncio.create_task(carriers.end(deliver=True))
+            transports.leave()
+            leaving = asyncio.create_task(transports.end(deliver=True))
             for _ in range(delay):
                 await asyncio.sleep(0)
             leaving.cancel()
@@ -454,15 +463,15 @@ def test_what_a_protocol_raises_goes_to_the_loop_and_ends_its_transport_alone(ru
         told: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
         near, far = memory_stream_pair() if kind == "memory" else tcp_pair()
-        carriers = Carriers()
-        carriers.enter()
-        transport, protocol = await carriers.open(ProxiedStream(near, NOWHERE, ()), Raises, ssl=None)
+        transports = TransportFactory()
+        transports.enter()
+        transport, protocol = await transports.open(ProxiedStream(near, NO_ENDPOINT, ()), Raises, ssl=None)
         assert transport.is_closing()
         await until(lambda: protocol.lost)
         await turns()
         assert (protocol.lost, [repr(error) for error in told]) == (1, [repr(KeyError("a user's fault"))])
-        carriers.leave()
-        await carriers.end(deliver=True)
+        transports.leave()
+        await transports.end(deliver=True)
         far.abort()
 
     run(scene())
@@ -504,14 +513,14 @@ def test_a_protocol_is_told_of_a_transport_and_its_end_or_of_neither(
         protocol = Counts()
         near, far = tcp_pair()
         ours, theirs = (server_context, context) if server_side else (context, server_context)
-        carriers = Carriers()
+        transports = TransportFactory()
 
         def opened(stream: ByteStream, made: Callable[[], asyncio.Protocol], serves: bool) -> Opening:
             tls = (ours if stream is near else theirs) if encrypted else None
             name = "localhost" if encrypted and not serves else None
-            proxied_stream = ProxiedStream(stream, NOWHERE, ())
+            proxied_stream = ProxiedStream(stream, NO_ENDPOINT, ())
             return asyncio.create_task(
-                carriers.open(proxied_stream, made, ssl=tls, server_hostname=name, server_side=serves)
+                transports.open(proxied_stream, made, ssl=tls, server_hostname=name, server_side=serves)
             )
 
         opening = opened(near, lambda: protocol, server_side)
@@ -558,3 +567,38 @@ async def until_steps(steps: int, task: "asyncio.Task[Any]") -> None:
         if task.done():
             return
         await asyncio.sleep(0)
+
+
+def epolls() -> int:
+    """Return how many epolls this process has."""
+    found = 0
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found += "eventpoll" in os.readlink(Path("/proc/self/fd", number))
+        except OSError:  # the one that the folder was read with
+            continue
+    return found
+
+
+async def talk(client: Client, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to an echo, and hear it."""
+    reader, writer = await client.open_connection("127.0.0.1", port)
+    assert await reader.readexactly(6) == b"hello "
+    return reader, writer
+
+
+def test_one_client_has_one_epoll_for_all_of_them(run: Run, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with serving(TRANSPORTS["TLS"](tmp_path)) as url, echoing() as port:
+            async with Client(url) as client:
+                talks = [await talk(client, port)]
+                before = epolls()
+                talks += [await talk(client, port) for _ in range(3)]
+                assert epolls() == before
+                for reader, writer in talks:
+                    writer.write_eof()
+                    assert await reader.read() == b""
+                    writer.close()
+            await until(lambda: epolls() < before)
+
+    run(play())

@@ -10,24 +10,24 @@ import pytest
 from cryptography import x509
 
 from socks6.cli.certificates import pin_in
-from socks6.config.choices import Choices
 from socks6.config.own_certificate import state_folder, with_certificate
-from socks6.config.plan import Plan
+from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.contexts import server_context
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters, server_context
 from socks6.net.encryption.issue import read_certificate
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
+from socks6.proxy.settings import Settings
 from tests.kit.certificates import write_certificate
 from tests.kit.failing import each_failing
 
 
-def plan(*urls: str, **said: str) -> Plan:
-    return Plan.of(Choices(listen=tuple(map(ProxyURL.parse_listener, urls)), **said))  # type: ignore[arg-type]
+def config(*urls: str, tls: TlsParameters = TLS_DEFAULTS) -> ServerConfig:
+    return ServerConfig(listen=tuple(map(ProxyUrl.parse_listener, urls)), settings=Settings(tls=tls))
 
 
 def test_it_is_made_once_and_used_again(tmp_path: Path) -> None:
     environment = {"STATE_DIRECTORY": str(tmp_path / "a" / "b")}
-    wanting = plan("socks6+tls://127.0.0.1:0")
+    wanting = config("socks6+tls://127.0.0.1:0")
     first, path, made = with_certificate(wanting, environment)
     assert made
     assert path == str(tmp_path / "a" / "b" / "certificate.pem")
@@ -38,11 +38,11 @@ def test_it_is_made_once_and_used_again(tmp_path: Path) -> None:
     assert (second.settings, again, pin_in(path)) == (first.settings, path, pin)
 
 
-def test_nobody_else_can_read_the_key(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_the_key(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         made, _, _ = with_certificate(
-            plan(
+            config(
                 "mixed+tls://:0",
             ),
             {"STATE_DIRECTORY": str(tmp_path / "x")},
@@ -58,16 +58,16 @@ def test_who_has_a_certificate_or_needs_none_gets_none(tmp_path: Path) -> None:
     files = write_certificate(tmp_path)
     environment = {"STATE_DIRECTORY": str(tmp_path / "x")}
     for content in (
-        plan("socks6://127.0.0.1:0"),
-        plan(f"socks6+tls://127.0.0.1:0?{files.listener_query}"),
-        plan("socks6+tls://127.0.0.1:0", tls_certificate=files.certificate, tls_key=files.key),
+        config("socks6://127.0.0.1:0"),
+        config(f"socks6+tls://127.0.0.1:0?{files.listener_query}"),
+        config("socks6+tls://127.0.0.1:0", tls=TlsParameters(certificate=files.certificate, key=files.key)),
     ):
         assert with_certificate(content, environment) == (content, "", False)
     assert not (tmp_path / "x").exists()
 
 
 def test_what_else_is_said_of_tls_stays(tmp_path: Path) -> None:
-    said = plan("socks6+tls://127.0.0.1:0", tls_min_version="1.2", tls_client_ca="/etc/ca.pem")
+    said = config("socks6+tls://127.0.0.1:0", tls=TlsParameters(min_version="1.2", client_ca="/etc/ca.pem"))
     made, _, _ = with_certificate(said, {"STATE_DIRECTORY": str(tmp_path)})
     assert (made.settings.tls.min_version, made.settings.tls.client_ca) == ("1.2", "/etc/ca.pem")
 
@@ -75,13 +75,15 @@ def test_what_else_is_said_of_tls_stays(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"cannot make a certificate, .*file/x: Not a directory"):
-        with_certificate(plan("socks6+tls://127.0.0.1:0"), {"STATE_DIRECTORY": str(tmp_path / "file" / "x")})
+        with_certificate(
+            config("socks6+tls://127.0.0.1:0"), {"STATE_DIRECTORY": str(tmp_path / "file" / "x")}
+        )
 
 
 def test_whichever_call_fails_there_are_both_files_or_none(tmp_path: Path) -> None:
     environment = {"STATE_DIRECTORY": str(tmp_path / "state")}
     held = len(os.listdir("/dev/fd"))
-    listen = plan("socks6+tls://127.0.0.1:0")
+    listen = config("socks6+tls://127.0.0.1:0")
     for what, error in each_failing("file", lambda: with_certificate(listen, environment)):
         files = os.listdir(tmp_path / "state") if (tmp_path / "state").exists() else []
         assert isinstance(error, ConfigurationError if what else NoneType), what
@@ -93,7 +95,7 @@ def test_whichever_call_fails_there_are_both_files_or_none(tmp_path: Path) -> No
 
 def test_it_names_nothing(tmp_path: Path) -> None:
     _, path, _ = with_certificate(
-        plan("socks6+tls://127.0.0.1:0", "mixed+tls://localhost:0"), {"STATE_DIRECTORY": str(tmp_path)}
+        config("socks6+tls://127.0.0.1:0", "mixed+tls://localhost:0"), {"STATE_DIRECTORY": str(tmp_path)}
     )
     certificate = read_certificate(path)
     assert re.fullmatch("CN=[0-9a-f]{16}", certificate.subject.rfc4514_string())

@@ -6,7 +6,7 @@ from socks6.errors import DecodeError
 from socks6.message.address import UnknownAddressType
 from socks6.message.addressed import addressed_size, decode_addressed, encode_addressed
 from socks6.message.dialect import DRAFT_12, GO_212
-from socks6.message.options import STANDARD, Option, Place, SessionRequest, UnknownOption
+from socks6.message.options import STANDARD, HandshakeMessage, Option, SessionRequest, UnknownOption
 
 IPV4 = bytes.fromhex("06 01 0000 0050 00 01 7f000001")
 NAME = bytes.fromhex("06 01 0004 0050 00 03 03 616263 0005 0004")
@@ -14,7 +14,7 @@ TOO_LONG = "06 01 5004"
 
 
 def decode(text: str) -> tuple[int, str, int, tuple[Option, ...]]:
-    return decode_addressed(bytes.fromhex(text), Place.REQUEST, DRAFT_12, STANDARD)
+    return decode_addressed(bytes.fromhex(text), HandshakeMessage.REQUEST, DRAFT_12, STANDARD)
 
 
 def test_fields_become_bytes() -> None:

@@ -5,19 +5,19 @@ import pytest
 from socks6.errors import DecodeError
 from socks6.message.dialect import GO_212
 from socks6.message.options import (
-    TOS,
     AuthenticationMethodSelection,
     IdempotenceWindow,
     OptionTable,
-    SessionOK,
+    SessionOk,
     SessionRequest,
+    Tos,
     UnknownOption,
 )
 from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply
 
 SELECTION = AuthenticationReply(type=1, options=(AuthenticationMethodSelection(method=2),))
 SELECTION_BYTES = bytes.fromhex("06 01 0008 0003 0008 02 000000")
-BOUND = OperationReply(code=0, host="192.0.2.1", port=54321, options=(TOS(leg=3, tos=16),))
+BOUND = OperationReply(code=0, host="192.0.2.1", port=54321, options=(Tos(leg=3, tos=16),))
 BOUND_BYTES = bytes.fromhex("06 00 0008 d431 00 01 c0000201 0001 0008 c1 01 10 00")
 
 
@@ -80,7 +80,7 @@ def test_options_of_requests_are_not_acted_upon_in_an_authentication_reply() -> 
 
 def test_the_table_says_what_is_known_in_an_authentication_reply() -> None:
     data = bytes.fromhex("06 00 0004 0008 0004")
-    assert AuthenticationReply.decode(data).options == (SessionOK(),)
+    assert AuthenticationReply.decode(data).options == (SessionOk(),)
     assert AuthenticationReply.decode(data, table=OptionTable()).options == (UnknownOption(kind=8, body=b""),)
 
 

@@ -7,12 +7,12 @@ from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import (
     STANDARD,
-    TFO,
     AuthenticationMethodSelection,
     Option,
     OptionTable,
-    SessionID,
+    SessionId,
     SessionRequest,
+    Tfo,
     UnknownOption,
 )
 from socks6.message.requests import MAX_OPTIONS_LENGTH, Request
@@ -75,8 +75,8 @@ def test_impossible_numbers_are_the_callers_error(command: int, port: int) -> No
 @pytest.mark.parametrize(
     "options",
     [
-        (TFO(payload_size=1), TFO(payload_size=2)),
-        (SessionID(id=b""),),
+        (Tfo(payload_size=1), Tfo(payload_size=2)),
+        (SessionId(id=b""),),
         tuple(UnknownOption(kind=0xFFFF, body=bytes(16)) for _ in range(257)),
         (UnknownOption(kind=0xFFFF, body=bytes(MAX_OPTIONS_LENGTH - 4)), SessionRequest()),
     ],

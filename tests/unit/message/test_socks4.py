@@ -4,47 +4,47 @@ import pytest
 
 from socks6.errors import DecodeError
 from socks6.message.codes import ReplyCode
-from socks6.message.socks4 import Reply, Request, Result, result_for
+from socks6.message.socks4 import Socks4Reply, Socks4Request, Socks4Result, result_for
 
 REQUESTS = [
-    ("04 01 0050 5db8d822 00", Request(command=1, host="93.184.216.34", port=80)),
-    ("04 01 0050 5db8d822 66726564 00", Request(command=1, host="93.184.216.34", port=80, user=b"fred")),
-    ("04 02 01bb 00000000 00", Request(command=2, host="0.0.0.0", port=443)),
-    ("04 01 0050 00000001 00 612e6578616d706c65 00", Request(command=1, host="a.example", port=80)),
-    ("04 01 0050 00000001 6d65 00 612e6578616d706c65 00", Request(command=1, host="a.example", port=80, user=b"me")),
-    ("04 01 0050 00000001 00 3a3a31 00", Request(command=1, host="::1", port=80)),
-    ("04 01 0050 00000001 00 302e302e302e37 00", Request(command=1, host="0.0.0.7", port=80)),
+    ("04 01 0050 5db8d822 00", Socks4Request(command=1, host="93.184.216.34", port=80)),
+    ("04 01 0050 5db8d822 66726564 00", Socks4Request(command=1, host="93.184.216.34", port=80, user=b"fred")),
+    ("04 02 01bb 00000000 00", Socks4Request(command=2, host="0.0.0.0", port=443)),
+    ("04 01 0050 00000001 00 612e6578616d706c65 00", Socks4Request(command=1, host="a.example", port=80)),
+    ("04 01 0050 00000001 6d65 00 612e6578616d706c65 00", Socks4Request(command=1, host="a.example", port=80, user=b"me")),
+    ("04 01 0050 00000001 00 3a3a31 00", Socks4Request(command=1, host="::1", port=80)),
+    ("04 01 0050 00000001 00 302e302e302e37 00", Socks4Request(command=1, host="0.0.0.7", port=80)),
 ]  # fmt: skip
 REPLIES = [
-    ("00 5a 0050 7f000001", Reply(code=0x5A, host="127.0.0.1", port=80)),
-    ("00 5b 0000 00000000", Reply(code=0x5B)),
+    ("00 5a 0050 7f000001", Socks4Reply(code=0x5A, host="127.0.0.1", port=80)),
+    ("00 5b 0000 00000000", Socks4Reply(code=0x5B)),
 ]
 
 
 @pytest.mark.parametrize(("bytes_in_hex", "request_"), REQUESTS)
-def test_requests_as_bytes_and_back(bytes_in_hex: str, request_: Request) -> None:
+def test_requests_as_bytes_and_back(bytes_in_hex: str, request_: Socks4Request) -> None:
     data = bytes.fromhex(bytes_in_hex)
     assert request_.encode() == data
-    assert Request.decode(data) == request_
-    assert Request.size(data) == len(data)
+    assert Socks4Request.decode(data) == request_
+    assert Socks4Request.size(data) == len(data)
 
 
 @pytest.mark.parametrize(("bytes_in_hex", "request_"), REQUESTS)
-def test_a_request_is_whole_exactly_when_it_has_its_size(bytes_in_hex: str, request_: Request) -> None:
+def test_a_request_is_whole_exactly_when_it_has_its_size(bytes_in_hex: str, request_: Socks4Request) -> None:
     data = bytes.fromhex(bytes_in_hex)
     for length in range(len(data)):
-        assert length < Request.size(data[:length]) <= len(data)
-    assert Request.size(data + b"more") == len(data)
+        assert length < Socks4Request.size(data[:length]) <= len(data)
+    assert Socks4Request.size(data + b"more") == len(data)
 
 
 def test_any_address_that_begins_with_three_zeros_announces_a_name() -> None:
     data = bytes.fromhex("04 01 0050 000000ff 00 612e6578616d706c65 00")
-    assert Request.decode(data).host == "a.example"
+    assert Socks4Request.decode(data).host == "a.example"
 
 
 def test_names_are_taken_in_canonical_form() -> None:
     data = bytes.fromhex("04 01 0050 00000001 00") + b"EXAMPLE.com.\0"
-    assert Request.decode(data).host == "example.com."
+    assert Socks4Request.decode(data).host == "example.com."
 
 
 @pytest.mark.parametrize(
@@ -60,57 +60,59 @@ def test_names_are_taken_in_canonical_form() -> None:
 )
 def test_what_is_no_request(data: str, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
-        Request.decode(bytes.fromhex(data))
+        Socks4Request.decode(bytes.fromhex(data))
 
 
 @pytest.mark.parametrize("head", ["04 01 0050 5db8d822", "04 01 0050 00000001 00"])
 def test_strings_have_at_most_255_bytes(head: str) -> None:
     data = bytes.fromhex(head)
     longest = data + b"a" * 255
-    assert Request.size(longest) == len(longest) + 1
-    assert Request.size(longest + b"\0") == len(longest) + 1
+    assert Socks4Request.size(longest) == len(longest) + 1
+    assert Socks4Request.size(longest + b"\0") == len(longest) + 1
     with pytest.raises(DecodeError, match="more than 255"):
-        Request.size(longest + b"a")
+        Socks4Request.size(longest + b"a")
 
 
 @pytest.mark.parametrize("user", [b"a" * 256, b"a\0b"])
 def test_impossible_user_ids_are_refused(user: bytes) -> None:
     with pytest.raises(ValueError, match="user id"):
-        Request(command=1, host="192.0.2.1", port=1, user=user)
+        Socks4Request(command=1, host="192.0.2.1", port=1, user=user)
 
 
 @pytest.mark.parametrize(("command", "port"), [(256, 1), (1, 65536), (-1, 1), (1, -1)])
 def test_impossible_numbers_are_refused(command: int, port: int) -> None:
     with pytest.raises(ValueError, match="not 0 to"):
-        Request(command=command, host="192.0.2.1", port=port)
+        Socks4Request(command=command, host="192.0.2.1", port=port)
     with pytest.raises(ValueError, match="not 0 to"):
-        Reply(code=command, port=port)
+        Socks4Reply(code=command, port=port)
 
 
 def test_a_host_that_is_none_cannot_be_written() -> None:
     with pytest.raises(ValueError, match="no host name"):
-        Request(command=1, host="not a host", port=1).encode()
+        Socks4Request(command=1, host="not a host", port=1).encode()
 
 
 @pytest.mark.parametrize(("bytes_in_hex", "reply"), REPLIES)
-def test_replies_as_bytes_and_back(bytes_in_hex: str, reply: Reply) -> None:
+def test_replies_as_bytes_and_back(bytes_in_hex: str, reply: Socks4Reply) -> None:
     data = bytes.fromhex(bytes_in_hex)
     assert reply.encode() == data
-    assert Reply.decode(data) == reply
-    assert Reply.size(b"") == len(data)
+    assert Socks4Reply.decode(data) == reply
+    assert Socks4Reply.size(b"") == len(data)
 
 
 @pytest.mark.parametrize("host", ["2001:db8::1", "a.example"])
 def test_a_bound_address_that_is_not_ipv4_is_not_told(host: str) -> None:
-    assert Reply(code=0x5A, host=host, port=80).encode() == bytes.fromhex("00 5a 0050 00000000")
+    assert Socks4Reply(code=0x5A, host=host, port=80).encode() == bytes.fromhex("00 5a 0050 00000000")
 
 
 @pytest.mark.parametrize("data", ["04 5a 0050 7f000001", "00 5a 0050 7f0000", "00 5a 0050 7f000001 00"])
 def test_what_is_no_reply(data: str) -> None:
     with pytest.raises(DecodeError):
-        Reply.decode(bytes.fromhex(data))
+        Socks4Reply.decode(bytes.fromhex(data))
 
 
 @pytest.mark.parametrize("code", [*ReplyCode, 0x0A, 0xFF])
 def test_every_failure_is_a_rejection(code: int) -> None:
-    assert result_for(code) == (Result.GRANTED if code == ReplyCode.SUCCEEDED else Result.REJECTED)
+    assert result_for(code) == (
+        Socks4Result.GRANTED if code == ReplyCode.SUCCEEDED else Socks4Result.REJECTED
+    )

@@ -7,11 +7,11 @@ import pytest
 from socks6.errors import DecodeError
 from socks6.message.address import UnknownAddressType
 from socks6.message.socks5 import (
-    Datagram,
-    Greeting,
-    MethodSelection,
-    Reply,
-    Request,
+    Socks5Datagram,
+    Socks5Greeting,
+    Socks5MethodSelection,
+    Socks5Reply,
+    Socks5Request,
     credentials_size,
     reply_code_for,
 )
@@ -28,25 +28,31 @@ class Message(Protocol):
 
 
 MESSAGES: list[tuple[str, Message]] = [
-    ("05 01 00", Greeting(methods=(0,))),
-    ("05 02 00 02", Greeting(methods=(0, 2))),
-    ("05 00", Greeting(methods=())),
-    ("05 ff" + bytes(range(255)).hex(), Greeting(methods=tuple(range(255)))),
-    ("05 02", MethodSelection(method=2)),
-    ("05 ff", MethodSelection(method=255)),
-    ("05 01 00 01 5db8d822 0050", Request(command=1, host="93.184.216.34", port=80)),
-    ("05 02 00 04 20010db8000000000000000000000001 01bb", Request(command=2, host="2001:db8::1", port=443)),
-    ("05 03 00 03 09 612e6578616d706c65 0050", Request(command=3, host="a.example", port=80)),
-    ("05 09 00 03 01 61 ffff", Request(command=9, host="a", port=65535)),
-    ("05 00 00 01 7f000001 0050", Reply(code=0, host="127.0.0.1", port=80)),
-    ("05 05 00 01 00000000 0000", Reply(code=5)),
-    ("05 00 00 04 00000000000000000000000000000001 0050", Reply(code=0, host="::1", port=80)),
-    ("05 00 00 03 09 612e6578616d706c65 0050", Reply(code=0, host="a.example", port=80)),
+    ("05 01 00", Socks5Greeting(methods=(0,))),
+    ("05 02 00 02", Socks5Greeting(methods=(0, 2))),
+    ("05 00", Socks5Greeting(methods=())),
+    ("05 ff" + bytes(range(255)).hex(), Socks5Greeting(methods=tuple(range(255)))),
+    ("05 02", Socks5MethodSelection(method=2)),
+    ("05 ff", Socks5MethodSelection(method=255)),
+    ("05 01 00 01 5db8d822 0050", Socks5Request(command=1, host="93.184.216.34", port=80)),
+    (
+        "05 02 00 04 20010db8000000000000000000000001 01bb",
+        Socks5Request(command=2, host="2001:db8::1", port=443),
+    ),
+    ("05 03 00 03 09 612e6578616d706c65 0050", Socks5Request(command=3, host="a.example", port=80)),
+    ("05 09 00 03 01 61 ffff", Socks5Request(command=9, host="a", port=65535)),
+    ("05 00 00 01 7f000001 0050", Socks5Reply(code=0, host="127.0.0.1", port=80)),
+    ("05 05 00 01 00000000 0000", Socks5Reply(code=5)),
+    ("05 00 00 04 00000000000000000000000000000001 0050", Socks5Reply(code=0, host="::1", port=80)),
+    ("05 00 00 03 09 612e6578616d706c65 0050", Socks5Reply(code=0, host="a.example", port=80)),
 ]
 DATAGRAMS = [
-    ("0000 00 01 c0000201 0035 0102", Datagram(host="192.0.2.1", port=53, data=b"\1\2")),
-    ("0000 07 03 01 61 0035", Datagram(host="a", port=53, data=b"", fragment=7)),
-    ("0000 00 04 00000000000000000000000000000001 0035 ff", Datagram(host="::1", port=53, data=b"\xff")),
+    ("0000 00 01 c0000201 0035 0102", Socks5Datagram(host="192.0.2.1", port=53, data=b"\1\2")),
+    ("0000 07 03 01 61 0035", Socks5Datagram(host="a", port=53, data=b"", fragment=7)),
+    (
+        "0000 00 04 00000000000000000000000000000001 0035 ff",
+        Socks5Datagram(host="::1", port=53, data=b"\xff"),
+    ),
 ]
 
 
@@ -76,55 +82,57 @@ def test_a_message_too_short_too_long_or_of_another_version_is_none(
 
 
 def test_the_reserved_byte_is_ignored() -> None:
-    assert Request.decode(bytes.fromhex("05 01 ff 03 01 61 0050")) == Request(command=1, host="a", port=80)
+    assert Socks5Request.decode(bytes.fromhex("05 01 ff 03 01 61 0050")) == Socks5Request(
+        command=1, host="a", port=80
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2001:db8::1", "[2001:db8::1]"])
 def test_an_address_written_as_a_name_is_that_address(host: str) -> None:
     name = bytes((len(host),)) + host.encode()
-    request = Request.decode(bytes.fromhex("05 01 00 03") + name + bytes.fromhex("0050"))
+    request = Socks5Request.decode(bytes.fromhex("05 01 00 03") + name + bytes.fromhex("0050"))
     assert request.host == host.strip("[]")
 
 
 @pytest.mark.parametrize("name", ["00", "01 20", "02 2e2e", "02 c3a4"])
 def test_impossible_names_are_refused(name: str) -> None:
     with pytest.raises(DecodeError):
-        Request.decode(bytes.fromhex(f"05 01 00 03 {name} 0050"))
+        Socks5Request.decode(bytes.fromhex(f"05 01 00 03 {name} 0050"))
 
 
 def test_the_end_of_an_unknown_address_is_unknown() -> None:
     with pytest.raises(UnknownAddressType):
-        Request.size(bytes.fromhex("05 01 00 02 00"))
+        Socks5Request.size(bytes.fromhex("05 01 00 02 00"))
 
 
 def test_a_name_is_written_without_padding() -> None:
-    assert Request(command=1, host="ab", port=80).encode() == bytes.fromhex("05 01 00 03 02 6162 0050")
+    assert Socks5Request(command=1, host="ab", port=80).encode() == bytes.fromhex("05 01 00 03 02 6162 0050")
 
 
 @pytest.mark.parametrize("number", [-1, 256])
 def test_impossible_numbers_are_refused(number: int) -> None:
     with pytest.raises(ValueError, match="not 0 to"):
-        Greeting(methods=(number,))
+        Socks5Greeting(methods=(number,))
     with pytest.raises(ValueError, match="not 0 to"):
-        MethodSelection(method=number)
+        Socks5MethodSelection(method=number)
     with pytest.raises(ValueError, match="not 0 to"):
-        Request(command=number, host="a", port=0)
+        Socks5Request(command=number, host="a", port=0)
     with pytest.raises(ValueError, match="not 0 to"):
-        Reply(code=number)
+        Socks5Reply(code=number)
     with pytest.raises(ValueError, match="not 0 to"):
-        Datagram(host="a", port=0, data=b"", fragment=number)
+        Socks5Datagram(host="a", port=0, data=b"", fragment=number)
 
 
 def test_a_greeting_has_at_most_255_methods() -> None:
     with pytest.raises(ValueError, match="number of methods"):
-        Greeting(methods=(0,) * 256)
+        Socks5Greeting(methods=(0,) * 256)
 
 
 @pytest.mark.parametrize(("bytes_in_hex", "datagram"), DATAGRAMS)
-def test_datagrams_as_bytes_and_back(bytes_in_hex: str, datagram: Datagram) -> None:
+def test_datagrams_as_bytes_and_back(bytes_in_hex: str, datagram: Socks5Datagram) -> None:
     data = bytes.fromhex(bytes_in_hex)
     assert datagram.encode() == data
-    assert Datagram.decode(data) == datagram
+    assert Socks5Datagram.decode(data) == datagram
 
 
 @pytest.mark.parametrize(
@@ -132,7 +140,7 @@ def test_datagrams_as_bytes_and_back(bytes_in_hex: str, datagram: Datagram) -> N
 )
 def test_what_is_no_datagram(data: str) -> None:
     with pytest.raises(DecodeError):
-        Datagram.decode(bytes.fromhex(data))
+        Socks5Datagram.decode(bytes.fromhex(data))
 
 
 def test_the_size_of_credentials_shows_byte_by_byte() -> None:

@@ -10,10 +10,10 @@ import pytest
 from typing_extensions import override
 
 from socks6.errors import GeneralFailure, HostUnreachable, NotAllowed, OperationFailed
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, NoFragmentation, StackOption
+from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.net.bind import DirectBinding, unmapped
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.stream import Binding, Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
@@ -291,7 +291,7 @@ def test_of_a_name_the_first_address_is_bound_that_may_be_and_can_be(run: Run) -
 
 
 def test_a_name_without_an_address_is_host_unreachable(run: Run) -> None:
-    def look_up(name: bytes, port: int) -> Sequence[Address]:
+    def look_up(name: bytes, port: int) -> Sequence[ResolvedAddress]:
         return []
 
     async def play(way: DirectOutbound) -> None:
@@ -336,11 +336,11 @@ def test_short_of_descriptors_it_waits_for_better_times(run: Run) -> None:
 
 
 def test_options_are_in_force_for_who_comes_and_told_both_times(run: Run) -> None:
-    asked = (TOS(leg=2, tos=0x48), TTL(leg=3, ttl=33), NoFragmentation(leg=2, availability=2))
-    told = (TOS(leg=2, tos=0x48), TTL(leg=2, ttl=33), NoFragmentation(leg=2, availability=2))
+    asked = (Tos(leg=2, tos=0x48), Ttl(leg=3, ttl=33), NoFragmentation(leg=2, availability=2))
+    told = (Tos(leg=2, tos=0x48), Ttl(leg=2, ttl=33), NoFragmentation(leg=2, availability=2))
 
     async def play(way: DirectOutbound) -> None:
-        binding = await bound(way, "127.0.0.1", 0, *asked, HappyEyeballs(availability=2), TOS(leg=1, tos=4))
+        binding = await bound(way, "127.0.0.1", 0, *asked, HappyEyeballs(availability=2), Tos(leg=1, tos=4))
         assert binding.options == told
         with calling(binding.bound):
             accepted = await binding.accept()
@@ -367,14 +367,14 @@ def test_a_peer_without_mptcp_is_told_apart_from_the_promise(run: Run) -> None:
     playing(run, play)
 
 
-@pytest.mark.parametrize(("asked", "waiting"), [((), 0), ((TFO(payload_size=9),), 5)])
+@pytest.mark.parametrize(("asked", "waiting"), [((), 0), ((Tfo(payload_size=9),), 5)])
 def test_fast_open_is_accepted_only_when_asked_for(
     run: Run, asked: tuple[StackOption, ...], waiting: int
 ) -> None:
     async def play(way: DirectOutbound) -> None:
         binding = await bound(way, "127.0.0.1", 0, *asked, backlog=5)
         assert isinstance(binding, DirectBinding)
-        assert binding.options == ((TFO(payload_size=0),) if asked else ())
+        assert binding.options == ((Tfo(payload_size=0),) if asked else ())
         sock = binding._listeners[0]._socket
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == waiting
         await binding.aclose()

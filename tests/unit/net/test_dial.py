@@ -24,21 +24,21 @@ from socks6.message.codes import ReplyCode
 from socks6.net import dial
 from socks6.net.dial import (
     REPLY_FOR_ERRNO,
-    Address,
+    ResolvedAddress,
     dial_address,
     failure_for,
     happy_eyeballs,
     interleaved,
-    known_or_newer,
+    reach_known_or_fresh,
     reply_for,
 )
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 from tests.kit.streams import turns
 
-FOUR = tuple(Address(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in range(1, 4))
-SIX = tuple(Address(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in range(1, 4))
-MANY = [Address(socket.AF_INET, (f"198.51.100.{n}", 80)) for n in range(1, 13)]
+FOUR = tuple(ResolvedAddress(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in range(1, 4))
+SIX = tuple(ResolvedAddress(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in range(1, 4))
+MANY = [ResolvedAddress(socket.AF_INET, (f"198.51.100.{n}", 80)) for n in range(1, 13)]
 LONG = 20.0  # a delay that no test waits for
 
 
@@ -46,12 +46,12 @@ class Network:
     """Says how the attempts at each address go: a socket when told to, or an error."""
 
     def __init__(self) -> None:
-        self.attempts: dict[Address, asyncio.Future[None]] = {}
-        self.sockets: dict[Address, socket.socket] = {}
-        self.cancelled: list[Address] = []
-        self.at_once: dict[Address, int] = {}
+        self.attempts: dict[ResolvedAddress, asyncio.Future[None]] = {}
+        self.sockets: dict[ResolvedAddress, socket.socket] = {}
+        self.cancelled: list[ResolvedAddress] = []
+        self.at_once: dict[ResolvedAddress, int] = {}
 
-    async def dial(self, address: Address) -> socket.socket:
+    async def dial(self, address: ResolvedAddress) -> socket.socket:
         if error := self.at_once.get(address):
             raise OSError(error, "no")
         self.attempts[address] = asyncio.get_running_loop().create_future()
@@ -63,20 +63,20 @@ class Network:
         self.sockets[address] = socket.socket()
         return self.sockets[address]
 
-    def answer(self, address: Address) -> None:
+    def answer(self, address: ResolvedAddress) -> None:
         self.attempts[address].set_result(None)
 
-    def fail(self, address: Address, error: int) -> None:
+    def fail(self, address: ResolvedAddress, error: int) -> None:
         self.attempts[address].set_exception(OSError(error, "no"))
 
     @property
-    def tried(self) -> list[Address]:
+    def tried(self) -> list[ResolvedAddress]:
         return list(self.attempts)
 
 
 def race(
     run: Run,
-    addresses: Sequence[Address],
+    addresses: Sequence[ResolvedAddress],
     play: "Callable[[Network, asyncio.Task[socket.socket]], object]",
     *,
     delay: float = LONG,
@@ -292,7 +292,7 @@ def test_of_several_errors_the_most_telling_is_told(run: Run, errors: tuple[int,
 def test_an_address_is_dialled(run: Run) -> None:
     async def scene() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
-            sock = await dial_address(Address(socket.AF_INET, server.getsockname()))
+            sock = await dial_address(ResolvedAddress(socket.AF_INET, server.getsockname()))
             assert sock.getpeername() == server.getsockname()
             sock.close()
 
@@ -306,8 +306,8 @@ def test_a_lost_race_leaves_no_socket(run: Run) -> None:
             full.listen(0)
             with socket.create_connection(full.getsockname()):
                 before = Footprint.of().descriptors
-                silent = Address(socket.AF_INET, full.getsockname())
-                there = Address(socket.AF_INET, server.getsockname())
+                silent = ResolvedAddress(socket.AF_INET, full.getsockname())
+                there = ResolvedAddress(socket.AF_INET, server.getsockname())
                 sock = await happy_eyeballs([silent, there], dial_address, delay=0.01)
                 assert sock.getpeername() == server.getsockname()
                 sock.close()
@@ -359,15 +359,15 @@ def test_every_reply_for_an_error_is_a_failure() -> None:
     assert ReplyCode.SUCCEEDED not in REPLY_FOR_ERRNO.values()
 
 
-async def none() -> Sequence[Address]:
+async def none() -> Sequence[ResolvedAddress]:
     return ()
 
 
-async def six() -> Sequence[Address]:
+async def six() -> Sequence[ResolvedAddress]:
     return SIX[:1]
 
 
-async def given_up() -> Sequence[Address]:
+async def given_up() -> Sequence[ResolvedAddress]:
     raise TimeoutError
 
 
@@ -379,7 +379,7 @@ class Reached:
         self.goes_on = asyncio.Event()
         self.discarded: list[str] = []
 
-    async def __call__(self, addresses: Sequence[Address]) -> str:
+    async def __call__(self, addresses: Sequence[ResolvedAddress]) -> str:
         outcome = self.outcomes["known" if addresses == FOUR else "newer"]
         if isinstance(outcome, Exception):
             raise outcome
@@ -397,41 +397,41 @@ class Reached:
     ],
 )
 def test_newer_addresses_are_asked_for_when_nobody_is_at_the_known_ones(
-    run: Run, reach: Reached, newer: "Callable[[], Awaitable[Sequence[Address]]]", reached: str
+    run: Run, reach: Reached, newer: "Callable[[], Awaitable[Sequence[ResolvedAddress]]]", reached: str
 ) -> None:
     async def scene() -> None:
-        assert await known_or_newer(FOUR, newer, reach, reach.discarded.append) == reached
+        assert await reach_known_or_fresh(FOUR, newer, reach, reach.discarded.append) == reached
 
     run(scene())
 
 
 def test_what_is_known_and_what_is_newer_race(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial, "PATIENCE", 0.001)
+    monkeypatch.setattr(dial, "STALE_GRACE_SECONDS", 0.001)
 
     async def scene() -> None:
         reach = Reached(known="late", newer="newer")
-        assert await known_or_newer(FOUR, six, reach, reach.discarded.append) == "newer"
+        assert await reach_known_or_fresh(FOUR, six, reach, reach.discarded.append) == "newer"
         assert reach.discarded in ([], ["late"])
         for nothing in (none, given_up):
             reach = Reached(known="late")
             asyncio.get_running_loop().call_later(0.01, reach.goes_on.set)
-            assert await known_or_newer(FOUR, nothing, reach, reach.discarded.append) == "late"
+            assert await reach_known_or_fresh(FOUR, nothing, reach, reach.discarded.append) == "late"
 
     run(scene())
 
 
 def test_a_name_is_looked_up_again_while_nobody_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial, "PATIENCE", 0.001)
-    monkeypatch.setattr(dial, "AGAIN", 0.001)
+    monkeypatch.setattr(dial, "STALE_GRACE_SECONDS", 0.001)
+    monkeypatch.setattr(dial, "FRESH_LOOKUP_SECONDS", 0.001)
     asked: list[None] = []
 
-    async def newer() -> Sequence[Address]:
+    async def newer() -> Sequence[ResolvedAddress]:
         asked.append(None)
         return SIX[:1] if len(asked) > 3 else ()
 
     async def scene() -> None:
         reach = Reached(known="late", newer="newer")
-        assert await known_or_newer(FOUR, newer, reach, reach.discarded.append) == "newer"
+        assert await reach_known_or_fresh(FOUR, newer, reach, reach.discarded.append) == "newer"
         assert len(asked) == 4
 
     run(scene())
@@ -444,7 +444,7 @@ def test_the_failure_that_tells_most_is_raised(run: Run, failure: Exception) -> 
     async def scene() -> None:
         reach = Reached(known=failure, newer=OSError(errno.ENETUNREACH, "no"))
         with pytest.raises(type(failure)) as raised:
-            await known_or_newer(FOUR, six, reach, reach.discarded.append)
+            await reach_known_or_fresh(FOUR, six, reach, reach.discarded.append)
         assert raised.value is failure
 
     run(scene())
@@ -453,7 +453,7 @@ def test_the_failure_that_tells_most_is_raised(run: Run, failure: Exception) -> 
 def test_who_gives_up_keeps_nothing(run: Run) -> None:
     async def scene() -> None:
         reach = Reached(known="late")
-        task = asyncio.create_task(known_or_newer(FOUR, none, reach, reach.discarded.append))
+        task = asyncio.create_task(reach_known_or_fresh(FOUR, none, reach, reach.discarded.append))
         await turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -16,7 +16,7 @@ from socks6.errors import (
     NotAllowed,
 )
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.stream import Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
@@ -57,15 +57,15 @@ def silence() -> Iterator[tuple[str, int]]:
 def names(**table: Sequence[str]) -> Resolver:
     """Return a resolver that knows these names."""
 
-    def look_up(name: bytes, port: int) -> Sequence[Address]:
+    def look_up(name: bytes, port: int) -> Sequence[ResolvedAddress]:
         try:
             hosts = table[name.decode()]
         except KeyError:
             raise socket.gaierror(socket.EAI_NONAME, "no such name") from None
         return [
-            Address(socket.AF_INET6, (host, port, 0, 0))
+            ResolvedAddress(socket.AF_INET6, (host, port, 0, 0))
             if ":" in host
-            else Address(socket.AF_INET, (host, port))
+            else ResolvedAddress(socket.AF_INET, (host, port))
             for host in hosts
         ]
 
@@ -292,8 +292,12 @@ def test_the_dns_service_is_the_configured_server(run: Run) -> None:
 
 
 def test_an_address_of_no_known_family_is_told_as_such(run: Run) -> None:
-    def look_up(name: bytes, port: int) -> Sequence[Address]:
-        return [Address(socket.AF_BLUETOOTH if hasattr(socket, "AF_BLUETOOTH") else 99, ("127.0.0.1", port))]
+    def look_up(name: bytes, port: int) -> Sequence[ResolvedAddress]:
+        return [
+            ResolvedAddress(
+                socket.AF_BLUETOOTH if hasattr(socket, "AF_BLUETOOTH") else 99, ("127.0.0.1", port)
+            )
+        ]
 
     async def play(way: DirectOutbound) -> None:
         with pytest.raises((AddressTypeNotSupported, GeneralFailure)):

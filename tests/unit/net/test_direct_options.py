@@ -11,14 +11,14 @@ if sys.platform != "linux":
 
 from socks6.errors import ConnectionRefused
 from socks6.message.options import (
-    TFO,
-    TOS,
-    TTL,
     HappyEyeballs,
     ListenBacklog,
     Multipath,
     NoFragmentation,
     StackOption,
+    Tfo,
+    Tos,
+    Ttl,
 )
 from socks6.net.direct import DirectOutbound
 from socks6.net.stream import Endpoint
@@ -53,23 +53,23 @@ def answers(
 
 def test_every_supported_option_of_the_leg_is_answered(run: Run, port: int) -> None:
     asked = (
-        TOS(leg=3, tos=0x48),
-        TTL(leg=2, ttl=33),
+        Tos(leg=3, tos=0x48),
+        Ttl(leg=2, ttl=33),
         NoFragmentation(leg=2, availability=2),
         Multipath(availability=2),
-        TFO(payload_size=9),
+        Tfo(payload_size=9),
     )
     assert answers(run, "127.0.0.1", port, *asked) == (
-        TOS(leg=2, tos=0x48),
-        TTL(leg=2, ttl=33),
+        Tos(leg=2, tos=0x48),
+        Ttl(leg=2, ttl=33),
         NoFragmentation(leg=2, availability=2),
         Multipath(availability=1),
-        TFO(payload_size=0),
+        Tfo(payload_size=0),
     )
 
 
 def test_what_is_not_supported_or_of_the_other_leg_is_not_answered(run: Run, port: int) -> None:
-    assert answers(run, "127.0.0.1", port, TTL(leg=1, ttl=33), ListenBacklog(backlog=9)) == ()
+    assert answers(run, "127.0.0.1", port, Ttl(leg=1, ttl=33), ListenBacklog(backlog=9)) == ()
 
 
 @pytest.mark.parametrize("host", ["more", "both"])
@@ -102,20 +102,20 @@ def test_a_single_address_is_not_raced(run: Run, port: int) -> None:
 
 
 def test_a_wish_to_race_a_literal_address_is_ignored(run: Run, port: int) -> None:
-    assert answers(run, "127.0.0.1", port, RACED, TTL(leg=2, ttl=33)) == (TTL(leg=2, ttl=33),)
+    assert answers(run, "127.0.0.1", port, RACED, Ttl(leg=2, ttl=33)) == (Ttl(leg=2, ttl=33),)
 
 
 def test_the_dns_service_is_reached_with_the_options(run: Run, port: int) -> None:
     async def play() -> None:
         way = DirectOutbound(dns_server=Endpoint("127.0.0.1", port))
-        async with reached("0.0.0.0", 53, TTL(leg=2, ttl=33), outbound=way) as connection:
-            assert connection.options == (TTL(leg=2, ttl=33),)
+        async with reached("0.0.0.0", 53, Ttl(leg=2, ttl=33), outbound=way) as connection:
+            assert connection.options == (Ttl(leg=2, ttl=33),)
             assert connection.bound == Endpoint("0.0.0.0", 0)
 
     run(play())
 
 
-@pytest.mark.parametrize("options", [(TTL(leg=2, ttl=33),), (NOT_RACED,), (TFO(payload_size=0),)])
+@pytest.mark.parametrize("options", [(Ttl(leg=2, ttl=33),), (NOT_RACED,), (Tfo(payload_size=0),)])
 def test_a_refusal_is_told_as_ever(run: Run, options: tuple[StackOption, ...]) -> None:
     async def play() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:

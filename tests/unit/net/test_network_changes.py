@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from socks6.net import network_changes
-from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.network_changes import NetworkChanges
 from tests.kit.loops import Run
 from tests.kit.netns import Namespace, needs_namespaces
@@ -29,13 +29,13 @@ def machine() -> Iterator[Namespace]:
 @contextlib.contextmanager
 def watched(callback: Callable[[], None]) -> Iterator[NetworkChanges]:
     """Give what calls back."""
-    readiness = Readiness(lambda fault: pytest.fail(str(fault)))
-    changes = NetworkChanges(callback, readiness)
+    poller = DatagramPoller(lambda fault: pytest.fail(str(fault)))
+    changes = NetworkChanges(callback, poller)
     try:
         yield changes
     finally:
         changes.close()
-        readiness.close()
+        poller.close()
 
 
 @needs_namespaces

@@ -14,8 +14,8 @@ from socks6.net.resolve import (
     FOR_ONE_NAME,
     REMEMBERED,
     THREADS,
-    Address,
     Lifetimes,
+    ResolvedAddress,
     Resolver,
     literal_address,
     system_lookup,
@@ -23,8 +23,8 @@ from socks6.net.resolve import (
 from tests.kit.loops import Run
 from tests.kit.streams import turns, until
 
-HERE = Address(socket.AF_INET, ("192.0.2.1", 80))
-THERE = Address(socket.AF_INET6, ("2001:db8::1", 80, 0, 0))
+HERE = ResolvedAddress(socket.AF_INET, ("192.0.2.1", 80))
+THERE = ResolvedAddress(socket.AF_INET6, ("2001:db8::1", 80, 0, 0))
 
 
 class SlowLookup:
@@ -33,24 +33,24 @@ class SlowLookup:
     def __init__(self) -> None:
         self.asked: list[bytes] = []
         self.threads: set[str] = set()
-        self.answers: queue.Queue[Sequence[Address]] = queue.Queue()
+        self.answers: queue.Queue[Sequence[ResolvedAddress]] = queue.Queue()
 
-    def __call__(self, name: bytes, port: int) -> Sequence[Address]:
+    def __call__(self, name: bytes, port: int) -> Sequence[ResolvedAddress]:
         self.asked.append(name)
         self.threads.add(threading.current_thread().name)
         return self.answers.get(timeout=10)
 
 
-def refuse(name: bytes, port: int) -> Sequence[Address]:
+def refuse(name: bytes, port: int) -> Sequence[ResolvedAddress]:
     raise AssertionError("nothing is to be looked up")
 
 
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
-        ("127.0.0.1", Address(socket.AF_INET, ("127.0.0.1", 80))),
-        ("::1", Address(socket.AF_INET6, ("::1", 80, 0, 0))),
-        ("::ffff:192.0.2.1", Address(socket.AF_INET6, ("::ffff:192.0.2.1", 80, 0, 0))),
+        ("127.0.0.1", ResolvedAddress(socket.AF_INET, ("127.0.0.1", 80))),
+        ("::1", ResolvedAddress(socket.AF_INET6, ("::1", 80, 0, 0))),
+        ("::ffff:192.0.2.1", ResolvedAddress(socket.AF_INET6, ("::ffff:192.0.2.1", 80, 0, 0))),
         ("localhost", None),
         ("127.1", None),
         ("2130706433", None),
@@ -59,12 +59,12 @@ def refuse(name: bytes, port: int) -> Sequence[Address]:
         ("a\0b", None),
     ],
 )
-def test_only_a_full_literal_is_an_address(host: str, expected: Address | None) -> None:
+def test_only_a_full_literal_is_an_address(host: str, expected: ResolvedAddress | None) -> None:
     assert literal_address(host, 80) == expected
 
 
 def test_a_scope_is_no_part_of_the_host() -> None:
-    assert Address(socket.AF_INET6, ("fe80::1%lo", 80, 0, 1)).host == "fe80::1"
+    assert ResolvedAddress(socket.AF_INET6, ("fe80::1%lo", 80, 0, 1)).host == "fe80::1"
 
 
 def test_a_literal_is_not_looked_up(run: Run) -> None:
@@ -95,11 +95,11 @@ def test_the_system_knows_localhost(run: Run) -> None:
 
 
 def test_an_odd_spelling_of_an_address_is_resolved_to_it() -> None:
-    assert system_lookup(b"127.1", 80) == [Address(socket.AF_INET, ("127.0.0.1", 80))]
+    assert system_lookup(b"127.1", 80) == [ResolvedAddress(socket.AF_INET, ("127.0.0.1", 80))]
 
 
 def test_a_failed_lookup_is_raised(run: Run) -> None:
-    def fail(name: bytes, port: int) -> Sequence[Address]:
+    def fail(name: bytes, port: int) -> Sequence[ResolvedAddress]:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
     async def play() -> None:
@@ -208,9 +208,9 @@ class Zone:
     def __init__(self) -> None:
         self.asked: list[bytes] = []
         self.alive = threading.Event()
-        self.found: Sequence[Address] | OSError = (HERE,)
+        self.found: Sequence[ResolvedAddress] | OSError = (HERE,)
 
-    def __call__(self, name: bytes, port: int) -> Sequence[Address]:
+    def __call__(self, name: bytes, port: int) -> Sequence[ResolvedAddress]:
         self.asked.append(name)
         if name.endswith(b".dead") and not self.alive.wait(timeout=10):
             raise TimeoutError

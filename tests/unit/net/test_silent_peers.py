@@ -60,7 +60,7 @@ def test_an_idle_peer_is_asked_whether_it_is_there(
 def test_what_the_kernel_says_of_a_peer_that_is_gone(
     retransmits: int, probes: int, silent: int, expected: bool
 ) -> None:
-    class Told(socket.socket):
+    class ReloadCallback(socket.socket):
         @override
         def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]  # of all its forms this one is called
             return (
@@ -70,7 +70,7 @@ def test_what_the_kernel_says_of_a_peer_that_is_gone(
                 + struct.pack("=I", silent)
             )
 
-    with Told() as sock:
+    with ReloadCallback() as sock:
         assert is_silent(sock) is expected
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from socks6.net.sockets import SocketListener, SocketStream, connect_socket, endpoint, probe_when_idle
-from socks6.net.stream import NOWHERE, Endpoint
+from socks6.net.stream import NO_ENDPOINT, Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 from tests.kit.streams import closing, turns
@@ -30,9 +30,9 @@ def listening() -> socket.socket:
     [
         (("127.0.0.1", 80), Endpoint("127.0.0.1", 80)),
         (("::1", 80, 0, 0), Endpoint("::1", 80)),
-        ("/tmp/socket", NOWHERE),
-        ("", NOWHERE),
-        (None, NOWHERE),
+        ("/tmp/socket", NO_ENDPOINT),
+        ("", NO_ENDPOINT),
+        (None, NO_ENDPOINT),
     ],
 )
 def test_an_address_of_any_family_is_an_endpoint(address: object, expected: Endpoint) -> None:
@@ -54,7 +54,7 @@ def test_a_peer_that_is_gone_has_no_address(run: Run) -> None:
         stream = SocketStream(left)
         await stream.aclose()
         right.close()
-        assert stream.local == stream.remote == NOWHERE
+        assert stream.local == stream.remote == NO_ENDPOINT
 
     run(play())
 
@@ -207,7 +207,7 @@ def test_closing_a_listener_is_idempotent(run: Run) -> None:
         await listener.aclose()
         await listener.aclose()
         assert closed == [1]
-        assert listener.local == NOWHERE
+        assert listener.local == NO_ENDPOINT
 
     run(play())
 

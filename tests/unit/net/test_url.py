@@ -1,76 +1,89 @@
 """URLs of proxies and listeners."""
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.errors import ConfigurationError
+from socks6.message.codes import Availability, Leg
 from socks6.message.dialect import GO_212
-from socks6.net.url import ProxyURL
+from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
+from socks6.net.url import ProxyUrl, QuicParameters
 
 
 def complaint(text: str) -> str:
     """Return what is wrong with a URL."""
     with pytest.raises(ConfigurationError) as raised:
-        ProxyURL.parse(text)
+        ProxyUrl.parse(text)
     return str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("socks6://example.com", ProxyURL(front="socks6", host="example.com", port=1080)),
-        ("SOCKS6://Example.COM.:1081/", ProxyURL(front="socks6", host="example.com.", port=1081)),
-        ("socks6://bücher.example", ProxyURL(front="socks6", host="xn--bcher-kva.example", port=1080)),
-        ("socks6://192.0.2.1:8000", ProxyURL(front="socks6", host="192.0.2.1", port=8000)),
-        ("socks6://[2001:DB8::1]", ProxyURL(front="socks6", host="2001:db8::1", port=1080)),
-        ("socks6://[::1]:1081", ProxyURL(front="socks6", host="::1", port=1081)),
-        ("socks5://example.com", ProxyURL(front="socks5", host="example.com", port=1080)),
-        ("mixed://example.com", ProxyURL(front="mixed", host="example.com", port=1080)),
-        ("http://example.com", ProxyURL(front="http", host="example.com", port=8080)),
-        ("socks6+unix:///run/socks6.sock", ProxyURL(front="socks6", path="/run/socks6.sock")),
-        ("http+unix:///a%20b%25%C3%BC", ProxyURL(front="http", path="/a b%ü")),
-        ("socks6+unix:///run/@socks6", ProxyURL(front="socks6", path="/run/@socks6")),
+        ("socks6://example.com", ProxyUrl(protocol="socks6", host="example.com", port=1080)),
+        ("SOCKS6://Example.COM.:1081/", ProxyUrl(protocol="socks6", host="example.com.", port=1081)),
+        ("socks6://bücher.example", ProxyUrl(protocol="socks6", host="xn--bcher-kva.example", port=1080)),
+        ("socks6://192.0.2.1:8000", ProxyUrl(protocol="socks6", host="192.0.2.1", port=8000)),
+        ("socks6://[2001:DB8::1]", ProxyUrl(protocol="socks6", host="2001:db8::1", port=1080)),
+        ("socks6://[::1]:1081", ProxyUrl(protocol="socks6", host="::1", port=1081)),
+        ("socks5://example.com", ProxyUrl(protocol="socks5", host="example.com", port=1080)),
+        ("mixed://example.com", ProxyUrl(protocol="mixed", host="example.com", port=1080)),
+        ("http://example.com", ProxyUrl(protocol="http", host="example.com", port=8080)),
+        (
+            "socks6+unix:///run/socks6.sock",
+            ProxyUrl(protocol="socks6", transport="unix", path="/run/socks6.sock"),
+        ),
+        ("http+unix:///a%20b%25%C3%BC", ProxyUrl(protocol="http", transport="unix", path="/a b%ü")),
+        ("socks6+unix:///run/@socks6", ProxyUrl(protocol="socks6", transport="unix", path="/run/@socks6")),
         (
             "socks6://alice:secret@example.com:1081",
-            ProxyURL(front="socks6", host="example.com", port=1081, username="alice", password="secret"),
+            ProxyUrl(protocol="socks6", host="example.com", port=1081, username="alice", password="secret"),
         ),
         (
             "socks6://alice@example.com",
-            ProxyURL(front="socks6", host="example.com", port=1080, username="alice"),
+            ProxyUrl(protocol="socks6", host="example.com", port=1080, username="alice"),
         ),
         (
             "socks6://alice:@example.com",
-            ProxyURL(front="socks6", host="example.com", port=1080, username="alice", password=""),
+            ProxyUrl(protocol="socks6", host="example.com", port=1080, username="alice", password=""),
         ),
         (
             "socks6://%C3%A5%3A%40:p%2Fw%3f:@x@[::1]",
-            ProxyURL(front="socks6", host="::1", port=1080, username="å:@", password="p/w?:@x"),
+            ProxyUrl(protocol="socks6", host="::1", port=1080, username="å:@", password="p/w?:@x"),
         ),
         (
             "socks6+unix://alice:secret@/run/socks6.sock",
-            ProxyURL(front="socks6", path="/run/socks6.sock", username="alice", password="secret"),
+            ProxyUrl(
+                protocol="socks6",
+                transport="unix",
+                path="/run/socks6.sock",
+                username="alice",
+                password="secret",
+            ),
         ),
     ],
 )
-def test_urls_of_proxies_are_read(text: str, url: ProxyURL) -> None:
-    assert ProxyURL.parse(text) == url
+def test_urls_of_proxies_are_read(text: str, url: ProxyUrl) -> None:
+    assert ProxyUrl.parse(text) == url
 
 
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("socks6://127.0.0.1:0", ProxyURL(front="socks6", host="127.0.0.1", port=0)),
-        ("mixed://[::1]", ProxyURL(front="mixed", host="::1", port=1080)),
-        ("http://localhost", ProxyURL(front="http", host="localhost", port=8080)),
-        ("socks5://:1080", ProxyURL(front="socks5", host="", port=1080)),
-        ("mixed+unix:///run/mixed", ProxyURL(front="mixed", path="/run/mixed")),
+        ("socks6://127.0.0.1:0", ProxyUrl(protocol="socks6", host="127.0.0.1", port=0)),
+        ("mixed://[::1]", ProxyUrl(protocol="mixed", host="::1", port=1080)),
+        ("http://localhost", ProxyUrl(protocol="http", host="localhost", port=8080)),
+        ("socks5://:1080", ProxyUrl(protocol="socks5", host="", port=1080)),
+        ("mixed+unix:///run/mixed", ProxyUrl(protocol="mixed", transport="unix", path="/run/mixed")),
     ],
 )
-def test_urls_of_listeners_are_read(text: str, url: ProxyURL) -> None:
-    assert ProxyURL.parse_listener(text) == url
+def test_urls_of_listeners_are_read(text: str, url: ProxyUrl) -> None:
+    assert ProxyUrl.parse_listener(text) == url
 
 
 @pytest.mark.parametrize(
@@ -86,17 +99,17 @@ def test_urls_of_listeners_are_read(text: str, url: ProxyURL) -> None:
     ],
 )
 def test_a_url_shows_no_password(url: str, text: str) -> None:
-    assert str(ProxyURL.parse(url)) == text
-    assert repr(ProxyURL.parse(url)) == f"<ProxyURL {text}>"
+    assert str(ProxyUrl.parse(url)) == text
+    assert repr(ProxyUrl.parse(url)) == f"<ProxyUrl {text}>"
 
 
 def test_a_listener_on_every_address_shows_no_host() -> None:
-    assert str(ProxyURL.parse_listener("socks6://:1080")) == "socks6://:1080"
+    assert str(ProxyUrl.parse_listener("socks6://:1080")) == "socks6://:1080"
 
 
 def test_the_scheme_tells_unix_sockets() -> None:
-    assert ProxyURL.parse("mixed://h").scheme == "mixed"
-    assert ProxyURL.parse("mixed+unix:///s").scheme == "mixed+unix"
+    assert ProxyUrl.parse("mixed://h").scheme == "mixed"
+    assert ProxyUrl.parse("mixed+unix:///s").scheme == "mixed+unix"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +129,7 @@ def test_the_scheme_tells_unix_sockets() -> None:
     ],
 )
 def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> None:
-    assert ProxyURL.parse_listener(text).is_local is local
+    assert ProxyUrl.parse_listener(text).is_local is local
 
 
 @pytest.mark.parametrize(
@@ -132,7 +145,7 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6+quick://h", "'socks6+quick://h': has an unknown scheme"),
         ("socks6://", "'socks6://': names no host"),
         ("socks6://:1080", "'socks6://:1080': names no host"),
-        ("socks6://h:0", "'socks6://h:0': port 0 is nobody's"),
+        ("socks6://h:0", "'socks6://h:0': port 0 cannot be connected to"),
         ("socks6://h:65536", "'socks6://h:65536': port 65536 is over 65535"),
         ("socks6://h:", "'socks6://h:': has no port number"),
         ("socks6://h:http", "'socks6://***': has no port number"),
@@ -145,7 +158,7 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6://[::1", "'socks6://***': has no port number"),
         ("socks6://127.1", "'socks6://127.1': b'127.1' is no host name"),
         ("socks6://h/path", "'socks6://h/path': has a path"),
-        ("socks6://h?sni=x", "'socks6://h?sni=x': has an unknown option 'sni'; there are tos, dscp, ttl"),
+        ("socks6://h?sni=x", "'socks6://h?sni=x': has an unknown option 'sni'; there are tos,"),
         ("socks6://h?dialect=7", "has dialect=7: write 6 or 212"),
         ("socks6://h?dialect=212&dialect=6", "has the option 'dialect' twice"),
         ("socks5://h?dialect=212", "has dialect=212, which is about SOCKS 6 alone"),
@@ -206,26 +219,26 @@ def test_no_complaint_shows_a_password(text: str) -> None:
     ],
 )
 def test_a_url_says_how_datagrams_travel(text: str) -> None:
-    url = ProxyURL.parse(text)
+    url = ProxyUrl.parse(text)
     assert url.udp == text.rpartition("=")[2]
     assert str(url) == text
 
 
 def test_a_listener_takes_no_path_of_datagrams() -> None:
     with pytest.raises(ConfigurationError, match="a listener's URL has no options"):
-        ProxyURL.parse_listener("socks6+tls://h?udp=dtls")
+        ProxyUrl.parse_listener("socks6+tls://h?udp=dtls")
 
 
 def test_a_listener_takes_no_users() -> None:
     with pytest.raises(ConfigurationError, match="a listener's users stand elsewhere") as raised:
-        ProxyURL.parse_listener("socks6://alice:hunter2@127.0.0.1")
+        ProxyUrl.parse_listener("socks6://alice:hunter2@127.0.0.1")
     assert "hunter2" not in str(raised.value)
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 URLS = st.builds(
-    ProxyURL,
-    front=st.sampled_from(["socks6", "mixed", "socks5", "http"]),
+    ProxyUrl,
+    protocol=st.sampled_from(["socks6", "mixed", "socks5", "http"]),
     host=st.one_of(st.ip_addresses().map(str), st.sampled_from(["h", "www.example.com"])),
     port=st.integers(1, 65535),
     username=TEXTS,
@@ -235,20 +248,20 @@ PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(URLS.filter(lambda url: ":ffff:" not in url.host))
-def test_a_url_survives_being_written(url: ProxyURL) -> None:
-    assert ProxyURL.parse(url.with_secrets()) == url
+def test_a_url_survives_being_written(url: ProxyUrl) -> None:
+    assert ProxyUrl.parse(url.with_secrets()) == url
 
 
 @given(PATHS.filter(lambda path: path != "/"))
 def test_a_path_survives_being_written(path: str) -> None:
-    url = ProxyURL(front="socks6", path="/" + path)
-    assert ProxyURL.parse(url.with_secrets()) == url
-    assert ProxyURL.parse_listener(str(url)) == url
+    url = ProxyUrl(protocol="socks6", transport="unix", path="/" + path)
+    assert ProxyUrl.parse(url.with_secrets()) == url
+    assert ProxyUrl.parse_listener(str(url)) == url
 
 
 @given(st.one_of(st.text(), st.text(alphabet="socks6+unix:/@[]#?%&.0").map("socks6://".__add__)))
 def test_every_text_is_a_url_or_a_configuration_error(text: str) -> None:
-    for parse in (ProxyURL.parse, ProxyURL.parse_listener):
+    for parse in (ProxyUrl.parse, ProxyUrl.parse_listener):
         with contextlib.suppress(ConfigurationError):
             parse(text)
 
@@ -257,9 +270,195 @@ def test_every_text_is_a_url_or_a_configuration_error(text: str) -> None:
     "text", ["socks6://h:1080?dialect=212", "socks6+tls://h:8389?sni=a.example&dialect=212"]
 )
 def test_a_proxy_may_be_of_the_older_dialect(text: str) -> None:
-    url = ProxyURL.parse(text)
+    url = ProxyUrl.parse(text)
     assert url.dialect == GO_212
     assert str(url) == text
-    assert ProxyURL.parse("socks6://h?dialect=6") == ProxyURL.parse("socks6://h")
+    assert ProxyUrl.parse("socks6://h?dialect=6") == ProxyUrl.parse("socks6://h")
     with pytest.raises(ConfigurationError, match="--dialect212"):
-        ProxyURL.parse_listener("socks6://:1080?dialect=212")
+        ProxyUrl.parse_listener("socks6://:1080?dialect=212")
+
+
+PIN = "A" * 43
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "said"),
+    [
+        ("socks6+tls://h", 8389, TLS_DEFAULTS),
+        ("socks6+tls://h:443", 443, TLS_DEFAULTS),
+        ("http+tls://h", 8389, TLS_DEFAULTS),
+        ("socks6+tls://h?sni=other.example", 8389, TlsParameters(sni="other.example")),
+        ("socks6+tls://h?ca=/etc/ca.pem", 8389, TlsParameters(ca="/etc/ca.pem")),
+        ("socks6+tls://h?ca=a%20b%40", 8389, TlsParameters(ca="a b@")),
+        (f"socks6+tls://h?pin-sha256={PIN}", 8389, TlsParameters(pins=(bytes(32),))),
+        (f"socks6+tls://h?pin-sha256={PIN},{'00' * 32}", 8389, TlsParameters(pins=(bytes(32), bytes(32)))),
+        (
+            "socks6+tls://h?cert=c&key=k&min-version=1.2",
+            8389,
+            TlsParameters(certificate="c", key="k", min_version="1.2"),
+        ),
+        ("socks6+tls://h?insecure-no-verification=1", 8389, TlsParameters(insecure=True)),
+    ],
+)
+def test_urls_of_proxies_tell_how_to_know_them(text: str, port: int, said: TlsParameters) -> None:
+    url = ProxyUrl.parse(text)
+    assert (url.transport, url.port, url.tls) == ("tls", port, said)
+    assert ProxyUrl.parse(url.with_secrets()) == url
+
+
+def test_urls_of_listeners_name_their_files() -> None:
+    url = ProxyUrl.parse_listener("mixed+tls://:0?cert=c&key=k&client-ca=a&min-version=1.3")
+    assert url.tls == TlsParameters(certificate="c", key="k", client_ca="a", min_version="1.3")
+    assert ProxyUrl.parse_listener(str(url)) == url
+    assert url.scheme == "mixed+tls"
+
+
+def test_stack_options_stand_beside() -> None:
+    url = ProxyUrl.parse("socks6+tls://h?ttl=7&sni=x")
+    assert len(url.options) == 1
+    assert str(url) == "socks6+tls://h:8389?ttl=7&sni=x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("socks6+tls://h?pin-sha256=x", "has pin-sha256=x: is no SHA-256 of a public key"),
+        ("socks6+tls://h?pin-sha256=", "is no SHA-256 of a public key"),
+        ("socks6+tls://h?min-version=1.1", "has min-version=1.1: write 1.2 or 1.3"),
+        ("socks6+tls://h?sni=", "has sni=: is no name of a host"),
+        ("socks6+tls://h?ca=", "has ca=: name a file"),
+        ("socks6+tls://h?sni=a&sni=b", "has the option 'sni' twice"),
+        ("socks6+tls://h?key=k", "has a key without cert"),
+        ("socks6+tls://h?insecure-no-verification=yes", "write 0 or 1"),
+        (f"socks6+tls://h?insecure-no-verification=1&pin-sha256={PIN}", "beside what is to be verified"),
+        ("socks6+tls://h?client-ca=x", "has an unknown option 'client-ca'"),
+        ("socks6+tls://h?insecure=1", "has an unknown option 'insecure'"),
+        ("socks6://h?ca=x", "has an unknown option 'ca'"),
+    ],
+)
+def test_what_is_wrong_about_tls_is_told(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        ProxyUrl.parse(text)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["sni", "ca", "pin-sha256", "insecure-no-verification"])
+def test_a_listener_takes_nothing_of_a_clients(key: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"has an unknown option '{key}'"):
+        ProxyUrl.parse_listener(f"socks6+tls://h?{key}=1")
+
+
+@given(PATHS, st.none() | PATHS, st.lists(st.binary(min_size=32, max_size=32), max_size=3))
+def test_tls_survives_being_written(certificate: str, ca: str | None, pins: list[bytes]) -> None:
+    said = TlsParameters(certificate=certificate, ca=ca, pins=tuple(pins))
+    url = ProxyUrl(protocol="socks6", host="h", port=1, transport="tls", tls=said)
+    assert ProxyUrl.parse(url.with_secrets()) == url
+
+
+def test_what_is_said_is_written_as_it_was_read() -> None:
+    for query, said in (
+        ("", QuicParameters()),
+        ("backend=aioquic", QuicParameters(backend="aioquic")),
+        ("stream-id=0", QuicParameters(stream_ids=False)),
+        ("backend=qh3&stream-id=0", QuicParameters(backend="qh3", stream_ids=False)),
+    ):
+        text = f"socks6+quic://proxy.example:8389{'?' + query if query else ''}"
+        url = ProxyUrl.parse(text)
+        assert url.quic == said
+        assert str(url) == text
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("backend=quiche", "write qh3 or aioquic"),
+        ("stream-id=2", "write 0 or 1"),
+        ("stream-id=0&stream-id=0", "twice"),
+    ],
+)
+def test_nonsense_about_quic_is_told(query: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        ProxyUrl.parse(f"socks6+quic://proxy.example?{query}")
+
+
+def test_listeners_have_fewer_keys() -> None:
+    assert ProxyUrl.parse_listener("socks6+quic://:8389?backend=qh3").quic.backend == "qh3"
+    with pytest.raises(ConfigurationError, match="stream-id"):
+        ProxyUrl.parse_listener("socks6+quic://:8389?stream-id=0")
+    with pytest.raises(ConfigurationError, match="here there are backend"):
+        ProxyUrl.parse_listener("socks6+quic://:8389?stream-id=0")
+
+
+def test_other_transports_have_none() -> None:
+    with pytest.raises(ConfigurationError, match="backend"):
+        ProxyUrl.parse("socks6+tls://proxy.example?backend=qh3")
+    with pytest.raises(ConfigurationError, match="unknown scheme"):
+        ProxyUrl.parse("socks5+quic://proxy.example")
+
+
+def test_auto_is_for_clients() -> None:
+    assert ProxyUrl.parse("socks6+auto://proxy.example").port == 8389
+    with pytest.raises(ConfigurationError, match="one each"):
+        ProxyUrl.parse_listener("socks6+auto://:8389")
+
+
+@pytest.mark.parametrize("parse", [ProxyUrl.parse, ProxyUrl.parse_listener])
+def test_quic_is_never_older_than_its_tls(parse: Callable[[str], ProxyUrl]) -> None:
+    with pytest.raises(ConfigurationError, match=r"nothing older than TLS 1\.3"):
+        parse("socks6+quic://localhost?min-version=1.2")
+    assert parse("socks6+quic://localhost?min-version=1.3").tls.min_version == "1.3"
+
+
+def test_where_tls_may_be_taken_instead_it_may_be_older() -> None:
+    assert ProxyUrl.parse("socks6+auto://localhost?min-version=1.2").tls.min_version == "1.2"
+
+
+REMOTE = Leg.PROXY_REMOTE
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ("", ()),
+        ("tos=0x10", (Tos(leg=REMOTE, tos=16),)),
+        ("dscp=ef", (Tos(leg=REMOTE, tos=46 << 2),)),
+        ("dscp=AF11&leg=both", (Tos(leg=Leg.BOTH, tos=10 << 2),)),
+        ("dscp=cs7", (Tos(leg=REMOTE, tos=56 << 2),)),
+        ("dscp=8", (Tos(leg=REMOTE, tos=32),)),
+        ("ttl=64&leg=client", (Ttl(leg=Leg.CLIENT_PROXY, ttl=64),)),
+        ("df=1", (NoFragmentation(leg=REMOTE, availability=Availability.YES),)),
+        ("happy-eyeballs=0", (HappyEyeballs(availability=Availability.NO),)),
+        ("tfo=1200&mptcp=1", (Tfo(payload_size=1200), Multipath(availability=Availability.YES))),
+    ],
+)
+def test_a_query_names_stack_options(query: str, options: tuple[StackOption, ...]) -> None:
+    url = ProxyUrl.parse(f"socks6://127.0.0.1:1080?{query}")
+    assert url.options == options
+    assert ProxyUrl.parse(url.with_secrets()) == url
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("speed=9", "unknown option 'speed'"),
+        ("ttl=1&ttl=2", "twice"),
+        ("ttl=0", "ttl"),
+        ("ttl=256", "ttl"),
+        ("ttl=many", "ttl=many"),
+        ("tos=256", "tos"),
+        ("tos=1&dscp=1", "same field"),
+        ("dscp=64", "dscp"),
+        ("dscp=af99", "af99"),
+        ("mptcp=yes", "write 0 or 1"),
+        ("ttl=3&leg=other", "none of client, remote, both"),
+        ("tfo=65536", "tfo"),
+    ],
+)
+def test_what_is_wrong_about_options_is_told(query: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        ProxyUrl.parse(f"socks6://127.0.0.1:1080?{query}")
+
+
+def test_a_listener_has_no_options() -> None:
+    with pytest.raises(ConfigurationError, match="no options"):
+        ProxyUrl.parse_listener("socks6://127.0.0.1:1080?ttl=3")

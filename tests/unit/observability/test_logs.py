@@ -11,11 +11,24 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from socks6.observability.logs import LogObserver, format_fields
-from socks6.telemetry import ConnectionSummary, Ending
+from socks6.telemetry import (
+    AcceptPaused,
+    CertificateRead,
+    ConnectionEnded,
+    ConnectionOpened,
+    DtlsUnavailable,
+    Ending,
+    EventHub,
+    LimitReached,
+    Listening,
+    RequestMade,
+    Stopping,
+    UnexpectedError,
+)
 
-SUMMARY = ConnectionSummary(
+SUMMARY = ConnectionEnded(
     id=7,
-    front="socks6",
+    inbound="socks6",
     source="203.0.113.5",
     user="alice",
     command="CONNECT",
@@ -58,7 +71,7 @@ def observed(
 def ended(*, log_destinations: bool = True, **changes: object) -> str:
     """Return the line for a connection that ended so."""
     observer, lines = observed(log_destinations=log_destinations)
-    observer.connection_ended(dataclasses.replace(SUMMARY, **changes))  # type: ignore[arg-type]  # any field
+    observer.observe(dataclasses.replace(SUMMARY, **changes))  # type: ignore[arg-type]  # any field
     ((level, line),) = lines
     assert level == "INFO"
     return line
@@ -66,7 +79,7 @@ def ended(*, log_destinations: bool = True, **changes: object) -> str:
 
 def test_a_connection_is_one_line_when_it_has_ended() -> None:
     assert ended() == (
-        "connection ended source=203.0.113.5 id=7 front=socks6 user=alice command=CONNECT host=example.com"
+        "connection ended source=203.0.113.5 id=7 inbound=socks6 user=alice command=CONNECT host=example.com"
         " port=443 ending=done reply=0 seconds=1.235 up=10 down=2000"
     )
 
@@ -132,19 +145,19 @@ def test_what_is_empty_is_left_out() -> None:
 
 def test_a_new_connection_is_for_debugging() -> None:
     observer, lines = observed()
-    observer.connection_opened(7, "203.0.113.5")
-    assert lines == [("DEBUG", "connection opened source=203.0.113.5 id=7")]
+    observer.observe(ConnectionOpened(id=7, source="203.0.113.5", inbound="socks6"))
+    assert lines == [("DEBUG", "connection opened id=7 source=203.0.113.5 inbound=socks6")]
 
 
 def test_clients_turned_away_are_told() -> None:
     observer, lines = observed()
-    observer.connection_turned_away("2001:db8::1", "too many connections")
+    observer.observe(LimitReached(source="2001:db8::1", reason="too many connections"))
     assert lines == [("INFO", 'turned away source=2001:db8::1 reason="too many connections"')]
 
 
 def test_a_pause_in_accepting_is_a_warning() -> None:
     observer, lines = observed()
-    observer.accept_paused("socks6://[::1]:1080", "Too many open files")
+    observer.observe(AcceptPaused(url="socks6://[::1]:1080", reason="Too many open files"))
     assert lines == [("WARNING", 'accept paused url=socks6://[::1]:1080 reason="Too many open files"')]
 
 
@@ -153,8 +166,8 @@ def test_pauses_that_follow_each_other_are_told_together() -> None:
     clock = iter([*moments, 50.0])
     observer, lines = observed(clock=lambda: next(clock))
     for _ in moments:
-        observer.accept_paused("socks6://[::1]:1080", "full")
-    observer.accept_paused("mixed://[::1]:1080", "full")
+        observer.observe(AcceptPaused(url="socks6://[::1]:1080", reason="full"))
+    observer.observe(AcceptPaused(url="mixed://[::1]:1080", reason="full"))
     assert [line.removeprefix("accept paused url=") for _, line in lines] == [
         "socks6://[::1]:1080 reason=full",
         "socks6://[::1]:1080 reason=full times=3",
@@ -166,7 +179,7 @@ def test_pauses_that_follow_each_other_are_told_together() -> None:
 
 def test_stopping_is_told() -> None:
     observer, lines = observed()
-    observer.stopping(3)
+    observer.observe(Stopping(connections=3))
     assert lines == [("INFO", "stopping connections=3")]
 
 
@@ -175,7 +188,7 @@ def test_a_fault_of_ours_comes_with_its_traceback() -> None:
     try:
         raise RuntimeError("oh\nauthentication failed source=192.0.2.1\x1b")
     except RuntimeError as error:
-        observer.unexpected_error("serving a client", error)
+        observer.observe(UnexpectedError(where="serving a client", error=error))
     ((level, line),) = lines
     first, *rest = line.splitlines()
     assert (level, first) == ("ERROR", 'unexpected error where="serving a client"')
@@ -186,21 +199,51 @@ def test_a_fault_of_ours_comes_with_its_traceback() -> None:
 
 def test_listening_is_told_by_the_command_itself() -> None:
     observer, lines = observed()
-    observer.listening("socks6://127.0.0.1:1080")
+    observer.observe(Listening(url="socks6://127.0.0.1:1080"))
     assert lines == []
 
 
 def test_a_quiet_logger_is_given_nothing() -> None:
     observer, lines = observed(level=logging.WARNING)
-    observer.connection_opened(7, "203.0.113.5")
-    observer.connection_ended(SUMMARY)
-    observer.stopping(0)
+    observer.observe(ConnectionOpened(id=7, source="203.0.113.5", inbound="socks6"))
+    observer.observe(SUMMARY)
+    observer.observe(Stopping(connections=0))
     assert lines == []
 
 
 def test_a_listener_without_dtls_is_told_with_what_would_help() -> None:
     observer, lines = observed()
-    observer.without_dtls("socks6+tls://h:8389", "DTLS needs an extra")
+    observer.observe(DtlsUnavailable(url="socks6+tls://h:8389", reason="DTLS needs an extra"))
     assert lines == [
         ("WARNING", 'no datagrams over UDP url=socks6+tls://h:8389 reason="DTLS needs an extra"')
     ]
+
+
+def test_debugging_shows_every_event_in_its_own_words() -> None:
+    observer, lines = observed()
+    observer.observe(RequestMade(id=7, user="alice", command="CONNECT", host="example.com", port=443))
+    assert lines == [("DEBUG", "request made id=7 user=alice command=CONNECT host=example.com port=443")]
+
+
+def test_destinations_are_hidden_in_every_event() -> None:
+    observer, lines = observed(log_destinations=False)
+    observer.observe(RequestMade(id=7, user="alice", command="CONNECT", host="example.com", port=443))
+    assert lines == [("DEBUG", "request made id=7 user=alice command=CONNECT")]
+
+
+def test_a_certificate_that_cannot_be_read_is_a_warning() -> None:
+    observer, lines = observed()
+    observer.observe(CertificateRead(path="/a.pem"))
+    observer.observe(CertificateRead(path="/a.pem", reason="gone"))
+    assert lines == [
+        ("INFO", "certificate read anew path=/a.pem"),
+        ("WARNING", "certificate not read path=/a.pem reason=gone"),
+    ]
+
+
+def test_events_below_the_loggers_level_are_not_even_made() -> None:
+    hub = EventHub([observed(level=logging.INFO)[0]])
+    assert ConnectionEnded in hub.wanted
+    assert RequestMade not in hub.wanted
+    assert ConnectionEnded not in EventHub([observed(level=logging.WARNING)[0]]).wanted
+    assert RequestMade in EventHub([observed()[0]]).wanted

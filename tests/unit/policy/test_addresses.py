@@ -2,7 +2,7 @@
 
 import pytest
 
-from socks6.policy.addresses import Address, AddressBlock, examine
+from socks6.policy.addresses import AddressBlock, NumericAddress, examine
 
 
 def name_of(address: str) -> str:
@@ -138,15 +138,15 @@ def test_wrappings_of_no_public_use_stay_special(wrapped: str) -> None:
 def test_a_mapped_address_is_the_same_host() -> None:
     facts = examine("::ffff:8.8.8.8")
     assert facts is not None
-    assert Address(4, 0x08080808) in facts.spellings
+    assert NumericAddress(4, 0x08080808) in facts.spellings
     assert facts.carried == ()
 
 
 def test_a_6to4_address_only_leads_to_the_other() -> None:
     facts = examine("2002:808:808::1")
     assert facts is not None
-    assert facts.spellings == (Address(6, 0x2002_0808_0808 << 80 | 1),)
-    assert facts.carried == (Address(4, 0x08080808),)
+    assert facts.spellings == (NumericAddress(6, 0x2002_0808_0808 << 80 | 1),)
+    assert facts.carried == (NumericAddress(4, 0x08080808),)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_what_is_no_literal_is_not_examined(text: str) -> None:
 
 def test_a_block_holds_its_first_and_last_address() -> None:
     block = AddressBlock.parse("10.0.0.0/8")
-    assert block.holds(Address(4, 0x0A00_0000))
-    assert block.holds(Address(4, 0x0AFF_FFFF))
-    assert not block.holds(Address(4, 0x0B00_0000))
-    assert not block.holds(Address(4, 0x09FF_FFFF))
+    assert block.holds(NumericAddress(4, 0x0A00_0000))
+    assert block.holds(NumericAddress(4, 0x0AFF_FFFF))
+    assert not block.holds(NumericAddress(4, 0x0B00_0000))
+    assert not block.holds(NumericAddress(4, 0x09FF_FFFF))
 
 
 def test_a_block_holds_no_address_of_the_other_family() -> None:
-    assert not AddressBlock.parse("::/0").holds(Address(4, 1))
+    assert not AddressBlock.parse("::/0").holds(NumericAddress(4, 1))
 
 
 def test_a_block_lies_within_itself_and_wider_ones() -> None:
@@ -187,7 +187,7 @@ def test_what_is_no_network_is_no_block(text: str) -> None:
 def test_an_isatap_address_carries_another_under_any_prefix(prefix: str, mark: str) -> None:
     facts = examine(f"{prefix}{mark}169.254.169.254")
     assert facts is not None
-    assert Address(4, 0xA9FE_A9FE) in facts.carried
+    assert NumericAddress(4, 0xA9FE_A9FE) in facts.carried
     assert name_of(f"{prefix}{mark}169.254.169.254") == "metadata"
 
 

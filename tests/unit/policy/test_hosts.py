@@ -2,18 +2,18 @@
 
 import pytest
 
-from socks6.policy.hosts import Host, canonical_name, is_name, read_host
+from socks6.policy.hosts import ParsedHost, canonical_name, is_name, parse_host
 
 
 @pytest.mark.parametrize(
     "name", ["example.com", "a", "xn--bcher-kva.example", "_dns.example", "1and1.example", "3com"]
 )
 def test_a_name_stays_a_name(name: str) -> None:
-    assert read_host(name) == Host(name, "")
+    assert parse_host(name) == ParsedHost(name, "")
 
 
 def test_case_and_the_roots_dot_do_not_matter() -> None:
-    assert read_host("EXAMPLE.com.") == Host("example.com", "")
+    assert parse_host("EXAMPLE.com.") == ParsedHost("example.com", "")
     assert canonical_name("EXAMPLE.com.") == "example.com"
 
 
@@ -29,21 +29,21 @@ def test_case_and_the_roots_dot_do_not_matter() -> None:
     ],
 )
 def test_fixed_names_need_no_resolving(name: str, address: str) -> None:
-    assert read_host(name) == Host(canonical_name(name), address)
+    assert parse_host(name) == ParsedHost(canonical_name(name), address)
 
 
 @pytest.mark.parametrize("name", ["notlocalhost", "localhost.example.com"])
 def test_names_that_only_look_local_are_names(name: str) -> None:
-    assert read_host(name) == Host(name, "")
+    assert parse_host(name) == ParsedHost(name, "")
 
 
 @pytest.mark.parametrize("literal", ["127.0.0.1", "93.184.216.34", "::1", "2606:4700::1111", "fe80::1%eth0"])
 def test_a_literal_is_its_own_address(literal: str) -> None:
-    assert read_host(literal) == Host(literal, literal)
+    assert parse_host(literal) == ParsedHost(literal, literal)
 
 
 def test_a_literal_may_end_in_a_dot() -> None:
-    assert read_host("127.0.0.1.") == Host("127.0.0.1", "127.0.0.1")
+    assert parse_host("127.0.0.1.") == ParsedHost("127.0.0.1", "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_literal_may_end_in_a_dot() -> None:
     ],
 )
 def test_numbers_are_read_as_the_c_library_reads_them(text: str, address: str) -> None:
-    assert read_host(text) == Host(canonical_name(text), address)
+    assert parse_host(text) == ParsedHost(canonical_name(text), address)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_numbers_are_read_as_the_c_library_reads_them(text: str, address: str) -
     ],
 )
 def test_what_can_be_neither_name_nor_address_is_nothing(text: str) -> None:
-    assert read_host(text) is None
+    assert parse_host(text) is None
 
 
 def test_a_number_at_the_end_makes_it_no_name() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from socks6.errors import ConfigurationError
-from socks6.policy.addresses import Address, AddressBlock
-from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, Hosts, NameMatcher, Ports
+from socks6.policy.addresses import AddressBlock, NumericAddress
+from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, HostMatcher, NameMatcher, PortMatcher
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_is_no_name_is_refused(pattern: str) -> None:
 
 
 def test_hosts_are_sorted_into_names_and_networks() -> None:
-    hosts = Hosts.parse(["example.com", "10.0.0.0/8", "::1"])
+    hosts = HostMatcher.parse(["example.com", "10.0.0.0/8", "::1"])
     assert hosts.names == (NameMatcher.parse("example.com"),)
     assert hosts.networks == (AddressBlock.parse("10.0.0.0/8"), AddressBlock.parse("::1"))
 
@@ -46,19 +46,19 @@ def test_no_hosts_means_every_name() -> None:
 
 
 def test_networks_mean_no_name() -> None:
-    assert not Hosts.parse(["10.0.0.0/8"]).match_name("example.com")
+    assert not HostMatcher.parse(["10.0.0.0/8"]).match_name("example.com")
 
 
 def test_one_matching_name_is_enough() -> None:
-    hosts = Hosts.parse(["a.example", "b.example"])
+    hosts = HostMatcher.parse(["a.example", "b.example"])
     assert hosts.match_name("b.example")
     assert not hosts.match_name("c.example")
 
 
 def test_networks_that_hold_an_address_are_told() -> None:
-    hosts = Hosts.parse(["10.0.0.0/8", "10.1.0.0/16", "fc00::/7"])
-    assert hosts.matching_networks((Address(4, 0x0A02_0001),)) == (AddressBlock.parse("10.0.0.0/8"),)
-    assert hosts.matching_networks((Address(6, 1), Address(4, 1))) == ()
+    hosts = HostMatcher.parse(["10.0.0.0/8", "10.1.0.0/16", "fc00::/7"])
+    assert hosts.matching_networks((NumericAddress(4, 0x0A02_0001),)) == (AddressBlock.parse("10.0.0.0/8"),)
+    assert hosts.matching_networks((NumericAddress(6, 1), NumericAddress(4, 1))) == ()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_networks_that_hold_an_address_are_told() -> None:
 )
 def test_bad_hosts_are_refused_with_a_reason(text: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
-        Hosts.parse([text])
+        HostMatcher.parse([text])
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_bad_hosts_are_refused_with_a_reason(text: str, complaint: str) -> None:
     ],
 )
 def test_ports_match_as_written(texts: list[str], port: int, meant: bool) -> None:
-    assert Ports.parse(texts).match(port) is meant
+    assert PortMatcher.parse(texts).match(port) is meant
 
 
 def test_no_ports_means_every_port() -> None:
@@ -101,4 +101,4 @@ def test_no_ports_means_every_port() -> None:
 )
 def test_what_is_no_port_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no"):
-        Ports.parse([text])
+        PortMatcher.parse([text])

@@ -4,10 +4,9 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.policy.decision import ALLOWED, Decision, refused
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.policy.matchers import Hosts, Ports
-from socks6.policy.rules import Action, Policy, Rule
+from socks6.policy.matchers import HostMatcher, PortMatcher
+from socks6.policy.rules import ALLOWED, Action, Decision, Policy, Rule, refused
 
 ALICE = Identity(name="alice")
 BOB = Identity(name="bob")
@@ -118,8 +117,8 @@ def test_a_rule_is_read_as_a_configuration_writes_it() -> None:
     assert rule == Rule(
         action=Action.ALLOW,
         users=frozenset({"alice"}),
-        hosts=Hosts.parse(["10.0.0.0/8"]),
-        ports=Ports.parse(["80"]),
+        hosts=HostMatcher.parse(["10.0.0.0/8"]),
+        ports=PortMatcher.parse(["80"]),
         commands=frozenset({Command.CONNECT}),
     )
 

@@ -3,9 +3,8 @@
 import pytest
 
 from socks6.message.codes import Command
-from socks6.policy.decision import ALLOWED, Decision, refused
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.policy.rules import Policy, Rule
+from socks6.policy.rules import ALLOWED, Decision, Policy, Rule, refused
 
 ALICE = Identity(name="alice")
 OURS = "93.184.216.34"

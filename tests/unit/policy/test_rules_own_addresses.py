@@ -4,11 +4,9 @@ import pytest
 from typing_extensions import override
 
 from socks6.message.codes import Command
-from socks6.policy.addresses import Address, examine
-from socks6.policy.decision import ALLOWED, Decision, refused
+from socks6.policy.addresses import NumericAddress, examine
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.policy.machine import Machine
-from socks6.policy.rules import Policy, Rule
+from socks6.policy.rules import ALLOWED, Decision, LocalMachine, Policy, Rule, refused
 
 OWN, OWN_V6 = "203.0.113.1", "2001:db8:1::1"
 ELSEWHERE = "203.0.113.2"
@@ -16,23 +14,23 @@ HERE = refused("an address of this machine")
 LISTENER = refused("a listener of this proxy")
 
 
-def number(host: str) -> Address:
+def number(host: str) -> NumericAddress:
     facts = examine(host)
     assert facts is not None
     return facts.spellings[0]
 
 
-class Scripted(Machine):
+class Scripted(LocalMachine):
     """Has two addresses, and its loopback ones; listens at port 1080 of all, and has bound 5000 for a client."""
 
     addresses = frozenset(map(number, (OWN, OWN_V6, "127.0.0.1", "10.0.0.5")))
 
     @override
-    def serves(self, command: int, address: Address, port: int) -> bool:
+    def serves(self, command: int, address: NumericAddress, port: int) -> bool:
         return port == 1080 and command == Command.CONNECT and address in self.addresses
 
     @override
-    def owns(self, command: int, address: Address, port: int) -> bool:
+    def owns(self, command: int, address: NumericAddress, port: int) -> bool:
         return port != 5000 and address in self.addresses
 
 

@@ -4,13 +4,13 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import TFO, TOS, TTL, HappyEyeballs, Multipath, StackOption
+from socks6.message.options import HappyEyeballs, Multipath, StackOption, Tfo, Tos, Ttl
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.stack import StackRule, permit_options
 
 ALICE = Identity(name="alice")
-LOW_TTL = TTL(leg=Leg.PROXY_REMOTE, ttl=3)
-EXPEDITED = TOS(leg=Leg.BOTH, tos=46 << 2 | 1)
+LOW_TTL = Ttl(leg=Leg.PROXY_REMOTE, ttl=3)
+EXPEDITED = Tos(leg=Leg.BOTH, tos=46 << 2 | 1)
 
 
 def permit(rule: StackRule, *options: StackOption, identity: Identity = ANONYMOUS) -> tuple[StackOption, ...]:
@@ -23,7 +23,7 @@ def test_without_rules_everything_is_applied() -> None:
 
 def test_a_forbidden_option_is_not_applied() -> None:
     rule = StackRule.parse(forbid=["tfo", "multipath"])
-    options = TFO(payload_size=9), LOW_TTL, Multipath(availability=Availability.YES)
+    options = Tfo(payload_size=9), LOW_TTL, Multipath(availability=Availability.YES)
     assert permit(rule, *options) == (LOW_TTL,)
 
 
@@ -36,8 +36,8 @@ def test_forbidden_happy_eyeballs_are_not_done() -> None:
 
 def test_a_ttl_under_the_floor_is_raised_to_it() -> None:
     rule = StackRule.parse(lowest_ttl=32)
-    assert permit(rule, LOW_TTL) == (TTL(leg=Leg.PROXY_REMOTE, ttl=32),)
-    assert permit(rule, TTL(leg=Leg.BOTH, ttl=32)) == (TTL(leg=Leg.BOTH, ttl=32),)
+    assert permit(rule, LOW_TTL) == (Ttl(leg=Leg.PROXY_REMOTE, ttl=32),)
+    assert permit(rule, Ttl(leg=Leg.BOTH, ttl=32)) == (Ttl(leg=Leg.BOTH, ttl=32),)
 
 
 def test_only_allowed_code_points_are_applied() -> None:

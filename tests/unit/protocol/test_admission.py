@@ -12,7 +12,14 @@ from socks6.message.options import (
     Option,
 )
 from socks6.message.userpass import UsernamePassword
-from socks6.protocol.admission import MAX_NEGOTIATION, Admission, Offered, Refused, Selected, Settled
+from socks6.protocol.admission import (
+    MAX_NEGOTIATION,
+    Admission,
+    AdmissionRefused,
+    CredentialsPending,
+    Granted,
+    MethodSelected,
+)
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials, UsernamePasswordServer
 from tests.kit import two_stage
@@ -29,8 +36,8 @@ def offer(name: str) -> AuthenticationData:
     )
 
 
-def offered(name: str) -> Offered:
-    return Offered(credentials=UsernamePasswordCredentials(username=name.encode(), password=b"pw"))
+def offered(name: str) -> CredentialsPending:
+    return CredentialsPending(credentials=UsernamePasswordCredentials(username=name.encode(), password=b"pw"))
 
 
 def advertise(*methods: int) -> AuthenticationMethodAdvertisement:
@@ -55,31 +62,31 @@ def test_the_banned_method_is_refused_at_once() -> None:
 
 
 def test_nothing_is_asked_where_nothing_is_required() -> None:
-    assert admission(required=False).begin(()) == Settled()
+    assert admission(required=False).begin(()) == Granted()
 
 
 def test_who_says_nothing_is_refused_where_something_is_required() -> None:
-    assert admission().begin(()) == Refused(options=(), reason="no credentials")
+    assert admission().begin(()) == AdmissionRefused(options=(), reason="no credentials")
 
 
 def test_right_credentials_settle_it() -> None:
     judge = admission()
     assert judge.begin((offer("alice"),)) == offered("alice")
-    assert judge.verified(accepted=True) == Settled()
+    assert judge.verified(accepted=True) == Granted()
     assert judge.reply_options(accepted=True) == (RIGHT,)
 
 
 def test_wrong_credentials_are_refused_with_the_methods_own_answer() -> None:
     judge = admission()
     judge.begin((offer("alice"),))
-    assert judge.verified(accepted=False) == Refused(options=(WRONG,), reason="wrong credentials")
+    assert judge.verified(accepted=False) == AdmissionRefused(options=(WRONG,), reason="wrong credentials")
 
 
 def test_of_several_offers_one_that_holds_is_enough() -> None:
     judge = admission()
     assert judge.begin((offer("alice"), offer("bob"))) == offered("alice")
     assert judge.verified(accepted=False) == offered("bob")
-    assert judge.verified(accepted=True) == Settled()
+    assert judge.verified(accepted=True) == Granted()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_an_offer_that_says_nothing_is_passed_over(useless: Option) -> None:
 
 def test_an_advertised_slow_method_is_selected() -> None:
     judge = admission()
-    assert judge.begin((advertise(2, NUMBER),)) == Selected(
+    assert judge.begin((advertise(2, NUMBER),)) == MethodSelected(
         options=(AuthenticationMethodSelection(method=NUMBER),), initial_data_length=7
     )
     assert judge.data_to_send() == FIRST
@@ -105,7 +112,9 @@ def test_an_advertised_slow_method_is_selected() -> None:
 
 def test_a_method_that_is_not_offered_here_cannot_be_selected() -> None:
     none = AuthenticationMethodSelection(method=Method.NO_ACCEPTABLE)
-    assert admission().begin((advertise(2, 9),)) == Refused(options=(none,), reason="no acceptable method")
+    assert admission().begin((advertise(2, 9),)) == AdmissionRefused(
+        options=(none,), reason="no acceptable method"
+    )
 
 
 def test_a_slow_exchange_ends_in_credentials() -> None:
@@ -116,12 +125,12 @@ def test_a_slow_exchange_ends_in_credentials() -> None:
     right = ChallengeCredentials(name=b"alice", right=True)
     assert judge.receive_data(answer(FIRST + SECOND) + b"GET") == right
     assert judge.unread() == b"GET"
-    assert judge.verified(accepted=True) == Settled()
+    assert judge.verified(accepted=True) == Granted()
     assert judge.reply_options(accepted=True) == ()
 
 
 def test_a_slow_exchange_that_proves_nothing_is_refused() -> None:
-    assert slow().verified(accepted=False) == Refused(options=(), reason="wrong credentials")
+    assert slow().verified(accepted=False) == AdmissionRefused(options=(), reason="wrong credentials")
 
 
 def test_bytes_that_cannot_be_the_methods_name_it() -> None:
@@ -149,12 +158,12 @@ def test_a_method_that_is_selected_goes_on_with_what_was_offered_and_may_answer_
     judge = Admission({2: UsernamePasswordServer, two_stage.NUMBER: two_stage.TwoStageServer}, required=True)
     told = AuthenticationData(method=two_stage.NUMBER, data=b"\x05alice\0\0")
     challenge = AuthenticationData(method=two_stage.NUMBER, data=two_stage.CHALLENGE)
-    assert judge.begin((told, advertise(two_stage.NUMBER))) == Selected(
+    assert judge.begin((told, advertise(two_stage.NUMBER))) == MethodSelected(
         options=(AuthenticationMethodSelection(method=two_stage.NUMBER), challenge), initial_data_length=7
     )
     proof = two_stage.answer(b"secret", two_stage.CHALLENGE)
     assert judge.receive_data(proof) == two_stage.TwoStageCredentials(name=b"alice", right=True)
-    assert judge.verified(accepted=True) == Settled()
+    assert judge.verified(accepted=True) == Granted()
     (closing,) = judge.reply_options(accepted=True)
     assert closing == AuthenticationData(
         method=two_stage.NUMBER, data=two_stage.counter_proof(b"secret", two_stage.CHALLENGE)

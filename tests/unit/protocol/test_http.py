@@ -222,3 +222,23 @@ def test_a_websocket_without_an_upgrade_or_within_tls_is_not(head: bytes) -> Non
     machine = fed(head)
     assert "CONNECT" in violation(machine)
     assert refusal(machine) == ("501 Not Implemented", True)
+
+
+def test_requests_and_statuses_can_be_traced_and_show_no_secrets() -> None:
+    seen: list[object] = []
+    machine = HttpConversation(lambda direction, message: seen.append((direction, message)))
+    machine.receive_data(
+        b"GET http://a.example/?password=1 HTTP/1.1\r\nHost: a.example\r\nCookie: secret\r\n\r\n", 0.0
+    )
+    assert machine.next_event() is not None
+    machine.send_failure(1)
+    assert machine.next_event() is None
+    machine.receive_data(b"CONNECT b.example:443 HTTP/1.1\r\nHost: b.example\r\n\r\n", 0.0)
+    assert machine.next_event() is not None
+    machine.send_established()
+    assert seen == [
+        ("<", "GET a.example:80"),
+        (">", 502),
+        ("<", "CONNECT b.example:443"),
+        (">", 200),
+    ]

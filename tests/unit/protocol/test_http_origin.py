@@ -4,7 +4,7 @@ import pytest
 
 from socks6.errors import LocalProtocolError
 from socks6.message.http import RequestHead, ResponseHead
-from socks6.protocol.events import Ended, Fault, Violation
+from socks6.protocol.events import Ended, Violation, ViolationKind
 from socks6.protocol.http import BodyEnded, BodyReceived
 from socks6.protocol.http_origin import (
     MAX_RESPONSE_HEAD_SIZE,
@@ -155,7 +155,7 @@ def test_a_switch_of_protocols() -> None:
 def test_a_switch_nobody_asked_for() -> None:
     assert events(asked(GET), SWITCH) == [
         Violation(
-            fault=Fault.MALFORMED,
+            kind=ViolationKind.MALFORMED,
             reason="the origin's response: Received server _SWITCH_UPGRADE event without a pending proposal",
         )
     ]
@@ -165,7 +165,7 @@ def test_a_switch_in_mid_request() -> None:
     machine = OriginConversation()
     machine.send_request(UPGRADE)
     assert events(machine, SWITCH) == [
-        Violation(fault=Fault.MALFORMED, reason="the origin switched protocols in mid-request")
+        Violation(kind=ViolationKind.MALFORMED, reason="the origin switched protocols in mid-request")
     ]
 
 
@@ -235,7 +235,7 @@ def test_an_origin_that_leaves_in_mid_response(data: bytes) -> None:
 @pytest.mark.parametrize("end", [False, True])
 def test_a_malformed_response(data: bytes, reason: str, end: bool) -> None:
     told = events(asked(GET), data, end=end)
-    assert told[-1] == Violation(fault=Fault.MALFORMED, reason=f"the origin's response: {reason}")
+    assert told[-1] == Violation(kind=ViolationKind.MALFORMED, reason=f"the origin's response: {reason}")
 
 
 def test_a_request_out_of_turn_is_our_callers_fault() -> None:
@@ -299,7 +299,7 @@ def test_the_limit_on_heads_is_exact(size: int, whole: bool, step: int) -> None:
 def test_a_head_without_an_end_is_refused_before_it_has_one() -> None:
     machine = asked(GET)
     assert events(machine, b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000) == [
-        Violation(fault=Fault.MALFORMED, reason="the origin's response: Receive buffer too long")
+        Violation(kind=ViolationKind.MALFORMED, reason="the origin's response: Receive buffer too long")
     ]
 
 

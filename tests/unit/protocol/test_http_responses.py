@@ -4,7 +4,7 @@ import pytest
 
 from socks6.errors import LocalProtocolError
 from socks6.message.http import ORIGIN_BROKE, ResponseHead
-from socks6.protocol.events import Ended, Fault, Violation
+from socks6.protocol.events import Ended, Violation, ViolationKind
 from socks6.protocol.http import BodyReceived, ForwardRequested, HttpConversation
 from tests.kit.http import GET, NOT_FOUND, fed, refusal, request, violation
 
@@ -169,7 +169,7 @@ def test_a_malformed_body_after_the_responses_start_gets_no_answer() -> None:
     machine.data_to_send()
     machine.receive_data(b"xyz\r\n", 0.0)
     event = machine.next_event()
-    assert event == Violation(fault=Fault.MALFORMED, reason="illegal chunk header")
+    assert event == Violation(kind=ViolationKind.MALFORMED, reason="illegal chunk header")
     assert machine.in_response
     assert machine.data_to_send() == b""
 

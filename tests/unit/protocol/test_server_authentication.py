@@ -12,7 +12,7 @@ from socks6.message.options import (
     AuthenticationMethodAdvertisement,
     Option,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
 )
 from socks6.message.replies import AuthenticationReply
 from socks6.message.requests import Request
@@ -23,8 +23,8 @@ from socks6.protocol.events import (
     AuthenticationRefused,
     CredentialsOffered,
     Ended,
-    Fault,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials, UsernamePasswordServer
@@ -221,7 +221,7 @@ def test_it_wants_what_the_method_wants() -> None:
 def test_a_methods_bad_bytes_end_it() -> None:
     scene = negotiated()
     scene >> received("00 00") << sent("06 01 0000")
-    scene << Violation(fault=Fault.MALFORMED, reason="method 128: empty name")
+    scene << Violation(kind=ViolationKind.MALFORMED, reason="method 128: empty name")
 
 
 class Endless(ChallengeServer):
@@ -262,7 +262,7 @@ def test_a_session_stands_for_credentials() -> None:
     scene = waiting(OFFER)
     scene.machine.accept_session()
     scene << Authenticated()
-    scene.machine.send_authenticated((SessionOK(),))
+    scene.machine.send_authenticated((SessionOk(),))
     scene << sent("06 00 0004", "0008 0004")
 
 
@@ -277,7 +277,7 @@ def test_a_request_may_be_refused_after_its_session_was_accepted() -> None:
     scene = waiting()
     scene.machine.accept_session()
     scene.machine.next_event()
-    scene.machine.refuse((SessionOK(),), reason="token spent")
+    scene.machine.refuse((SessionOk(),), reason="token spent")
     scene << sent("06 01 0004", "0008 0004")
 
 

@@ -4,18 +4,18 @@ import pytest
 
 from socks6.errors import LocalProtocolError
 from socks6.message.codes import Command
-from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, Datagram
+from socks6.message.datagrams import Datagram
 from socks6.message.dialect import DatagramLayout
-from socks6.message.options import AuthenticationMethodAdvertisement, Option, SessionID
+from socks6.message.options import AuthenticationMethodAdvertisement, Option, SessionId
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.protocol.events import (
-    MOST_IGNORED,
+    MAX_IGNORED_MESSAGES,
     AssociationMessageReceived,
     Ended,
-    Fault,
     MessagesIgnored,
     Violation,
+    ViolationKind,
 )
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ServerState
@@ -136,13 +136,6 @@ def associated(data: bytes = b"", initial: int = 0) -> Playbook[ServerConversati
     return scene
 
 
-def test_association_messages_go_out_over_the_stream() -> None:
-    scene = associated()
-    scene.machine.send_message(AssociationInitialization(association_id=ASSOCIATION))
-    scene.machine.send_message(AssociationConfirmation(association_id=ASSOCIATION))
-    scene << sent("06 01 000c 0102030405060708", "06 02 000c 0102030405060708")
-
-
 def test_datagrams_come_in_over_the_stream() -> None:
     scene = associated()
     whole = "06 03 0016 0102030405060708 01 00 0035 7f000001 6869"
@@ -185,7 +178,7 @@ def test_initial_data_of_an_association_is_dropped() -> None:
 
 def test_after_many_messages_that_are_no_datagrams_others_get_their_turn() -> None:
     scene = associated()
-    scene >> received(*["06 02 000c 0102030405060708"] * (2 * MOST_IGNORED + 1), "06 03")
+    scene >> received(*["06 02 000c 0102030405060708"] * (2 * MAX_IGNORED_MESSAGES + 1), "06 03")
     scene << MessagesIgnored() << MessagesIgnored() << nothing
     assert scene.machine.bytes_wanted() == 10
 
@@ -202,7 +195,7 @@ def test_an_association_ends_when_framing_is_lost() -> None:
     scene >> received("06 03 0003")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
     scene << nothing
 
 
@@ -210,13 +203,8 @@ def test_an_association_ends_with_its_stream() -> None:
     associated() >> eof << Ended(reason="the client closed its side")
 
 
-def test_messages_need_an_association() -> None:
-    with pytest.raises(LocalProtocolError):
-        operating(Command.CONNECT).machine.send_message(AssociationInitialization(association_id=1))
-
-
 def test_what_goes_with_success_stands_in_the_first_reply_only() -> None:
-    scene = operating(Command.BIND, with_success=(SessionID(id=b"abcd"),))
+    scene = operating(Command.BIND, with_success=(SessionId(id=b"abcd"),))
     scene.machine.send_reply(SUCCESS)
     scene << sent("06 00 0008 d431 00 01 7f000001  0006 0008 61626364")
     scene.machine.send_reply(SUCCESS)
@@ -224,6 +212,41 @@ def test_what_goes_with_success_stands_in_the_first_reply_only() -> None:
 
 
 def test_what_goes_with_success_does_not_go_with_failure() -> None:
-    scene = operating(Command.CONNECT, with_success=(SessionID(id=b"abcd"),))
+    scene = operating(Command.CONNECT, with_success=(SessionId(id=b"abcd"),))
     scene.machine.send_reply(OperationReply(code=5))
     scene << sent("06 05 0000 0000 00 01 00000000")
+
+
+def test_every_message_can_be_traced() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def trace(direction: str, message: object) -> None:
+        seen.append((direction, type(message).__name__))
+
+    machine = ServerConversation(methods={}, authentication_required=False, deadline=10.0, trace=trace)
+    machine.receive_data(bytes.fromhex("06 03 0000 0000 00 01 00000000"), 0.0)
+    machine.next_event()
+    machine.authenticate()
+    machine.next_event()
+    machine.send_authenticated()
+    machine.send_reply(OperationReply(code=0, host="127.0.0.1", port=1))
+    machine.receive_data(Datagram(association_id=1, host="192.0.2.1", port=1, data=b"").encode(), 0.0)
+    assert machine.next_event() is not None
+    assert seen == [
+        ("<", "Request"),
+        (">", "AuthenticationReply"),
+        (">", "OperationReply"),
+        ("<", "Datagram"),
+    ]
+
+
+def test_an_answer_to_rubbish_is_traced() -> None:
+    seen: list[object] = []
+    machine = ServerConversation(
+        methods={},
+        authentication_required=False,
+        deadline=10.0,
+        trace=lambda direction, message: seen.extend((direction, message)),
+    )
+    machine.receive_data(b"GET", 0.0)
+    assert seen == [">", b"\x06"]

@@ -7,7 +7,7 @@ from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import AuthenticationMethodAdvertisement
 from socks6.message.requests import Request
-from socks6.protocol.events import Ended, Fault, RequestReceived, Violation
+from socks6.protocol.events import Ended, RequestReceived, Violation, ViolationKind
 from socks6.protocol.methods.userpass import UsernamePasswordServer
 from socks6.protocol.server import ServerConversation
 from socks6.protocol.states import ServerState
@@ -64,7 +64,7 @@ def test_it_wants_no_more_than_the_request() -> None:
 def test_another_version_is_answered_with_ours() -> None:
     scene = play()
     scene >> received("05 01 00") << sent("06")
-    scene << Violation(fault=Fault.VERSION, reason="first byte 0x05") << nothing
+    scene << Violation(kind=ViolationKind.VERSION, reason="first byte 0x05") << nothing
     assert scene.machine.state is ServerState.CLOSING
 
 
@@ -87,7 +87,7 @@ def test_options_beyond_the_cap_are_refused_before_they_arrive() -> None:
     scene >> received("06 01 5004 0050 00 01 7f") << sent("06 01 0000")
     event = scene.machine.next_event()
     assert isinstance(event, Violation)
-    assert event.fault is Fault.MALFORMED
+    assert event.kind is ViolationKind.MALFORMED
 
 
 def test_an_option_shorter_than_its_header_is_refused() -> None:
@@ -118,7 +118,7 @@ def test_a_slow_client_gets_no_answer() -> None:
     assert scene.machine.next_timeout() == 10.0
     scene >> Elapsed(9.9) << nothing
     scene >> Elapsed(10.0)
-    scene << Violation(fault=Fault.DEADLINE, reason="the request was not complete in time") << nothing
+    scene << Violation(kind=ViolationKind.DEADLINE, reason="the request was not complete in time") << nothing
 
 
 def test_the_deadline_is_only_for_the_request() -> None:
@@ -144,7 +144,7 @@ def test_the_end_after_the_request_is_the_streams() -> None:
 def test_a_request_in_pieces_may_be_ignored() -> None:
     scene = play(whole_request=True)
     scene >> received("06 00 0000 0000 00 01")
-    scene << Violation(fault=Fault.FRAGMENTED, reason="the request came in pieces") << nothing
+    scene << Violation(kind=ViolationKind.FRAGMENTED, reason="the request came in pieces") << nothing
 
 
 def test_a_whole_request_passes_where_pieces_are_ignored() -> None:

@@ -3,11 +3,12 @@
 import pytest
 
 from socks6.errors import LocalProtocolError
-from socks6.message import socks4, socks5
 from socks6.message.codes import ReplyCode
-from socks6.protocol.events import CredentialsOffered, Ended, Fault, Violation
+from socks6.message.socks4 import Socks4Request
+from socks6.message.socks5 import Socks5Request
+from socks6.protocol.events import CredentialsOffered, Ended, Violation, ViolationKind
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
-from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, SocksRequestReceived, State
+from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5State, SocksRequestReceived
 from tests.kit.playbook import Playbook, eof, nothing, received, sent, unread
 
 GREETING_NONE = "05 01 00"
@@ -18,9 +19,9 @@ REQUEST5 = "05 01 00 03 09 612e6578616d706c65 0050"
 REQUEST4 = "04 01 0050 c0000201 6d65 00"
 REQUEST4A = "04 01 0050 00000001 00 612e6578616d706c65 00"
 
-ASKED5 = SocksRequestReceived(request=socks5.Request(command=1, host="a.example", port=80))
-ASKED4 = SocksRequestReceived(request=socks4.Request(command=1, host="192.0.2.1", port=80, user=b"me"))
-ASKED4A = SocksRequestReceived(request=socks4.Request(command=1, host="a.example", port=80))
+ASKED5 = SocksRequestReceived(request=Socks5Request(command=1, host="a.example", port=80))
+ASKED4 = SocksRequestReceived(request=Socks4Request(command=1, host="192.0.2.1", port=80, user=b"me"))
+ASKED4A = SocksRequestReceived(request=Socks4Request(command=1, host="a.example", port=80))
 OFFERED = CredentialsOffered(credentials=UsernamePasswordCredentials(username=b"me", password=b"123"))
 
 
@@ -29,7 +30,7 @@ def talk(*, required: bool = False) -> Playbook[Socks5Conversation]:
 
 
 def malformed(reason: str) -> Violation:
-    return Violation(fault=Fault.MALFORMED, reason=reason)
+    return Violation(kind=ViolationKind.MALFORMED, reason=reason)
 
 
 def test_socks5_without_authentication() -> None:
@@ -40,7 +41,7 @@ def test_socks5_without_authentication() -> None:
     play << ASKED5 << nothing
     play.machine.send_success("192.0.2.9", 4000)
     play << sent("05 00 00 01 c0000209 0fa0") << nothing
-    assert play.machine.state is State.STREAMING
+    assert play.machine.state is Socks5State.STREAMING
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_failures_are_told_in_socks5_codes(code: int, answer: str) -> None:
     play << sent("05 00") << ASKED5
     play.machine.send_failure(code)
     play << sent(f"05 {answer} 00 01 00000000 0000") << nothing
-    assert play.machine.state is State.CLOSING
+    assert play.machine.state is Socks5State.CLOSING
 
 
 def test_another_protocol_gets_no_answer() -> None:
@@ -224,7 +225,7 @@ def test_bytes_wanted_never_reach_past_the_message() -> None:
         assert len(taken) + wanted <= len(whole)
         machine.receive_data(whole[len(taken) : len(taken) + wanted], 0.0)
         taken = whole[: len(taken) + wanted]
-        if machine.state is State.VERIFYING:
+        if machine.state is Socks5State.VERIFYING:
             assert machine.bytes_wanted() == 0
             machine.verified(accepted=True)
     assert taken == whole
@@ -234,7 +235,7 @@ def test_nothing_is_ever_due() -> None:
     machine = Socks5Conversation(authentication_required=False)
     assert machine.next_timeout() is None
     machine.handle_timeout(1e9)
-    assert machine.state is State.AWAITING_GREETING
+    assert machine.state is Socks5State.AWAITING_GREETING
 
 
 def test_answers_out_of_turn_are_our_callers_fault() -> None:
@@ -274,7 +275,7 @@ def test_a_bind_is_answered_twice(request_: str, first: str, second: str) -> Non
     play >> received("6869") << nothing
     play.machine.send_success("192.0.2.1", 20)
     play << sent(second) << unread(b"hi")
-    assert play.machine.state is State.STREAMING
+    assert play.machine.state is Socks5State.STREAMING
     with pytest.raises(LocalProtocolError):
         play.machine.send_success("192.0.2.1", 20)
 
@@ -287,7 +288,7 @@ def test_a_bind_may_fail_before_and_after_listening(successes: int) -> None:
         play.machine.data_to_send()
     play.machine.send_failure(ReplyCode.CONNECTION_TIMED_OUT)
     play << sent("05 04 00 01 00000000 0000")
-    assert play.machine.state is State.CLOSING
+    assert play.machine.state is Socks5State.CLOSING
 
 
 def test_a_client_that_leaves_while_it_waits_for_a_peer_is_gone() -> None:
@@ -295,4 +296,20 @@ def test_a_client_that_leaves_while_it_waits_for_a_peer_is_gone() -> None:
     play.machine.send_success("192.0.2.9", 4000)
     play.machine.data_to_send()
     play >> eof << Ended(reason="the client closed its side") << nothing
-    assert play.machine.state is State.CLOSING
+    assert play.machine.state is Socks5State.CLOSING
+
+
+def test_every_message_can_be_traced() -> None:
+    seen: list[tuple[str, str]] = []
+    machine = Socks5Conversation(
+        authentication_required=False,
+        trace=lambda direction, message: seen.append((direction, type(message).__name__)),
+    )
+    machine.receive_data(bytes.fromhex("05 01 00 05 01 00 01 7f000001 0050"), 0.0)
+    machine.send_success("127.0.0.1", 1)
+    assert seen == [
+        ("<", "Socks5Greeting"),
+        (">", "Socks5MethodSelection"),
+        ("<", "Socks5Request"),
+        (">", "Socks5Reply"),
+    ]

@@ -1,4 +1,4 @@
-"""A place that stays bound, and the line for its peers."""
+"""What is bound for clients, and the queue for the peers of a place that stays bound."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from socks6.errors import GeneralFailure
-from socks6.net.stream import Accepted, Endpoint
-from socks6.proxy.backlog import BacklogListener
+from socks6.net.stream import AcceptedPeer, Endpoint
+from socks6.proxy.backlog import MAX_DRAWN, BacklogListener, BindingRegistry
+from socks6.proxy.settings import BindSettings
 from tests.kit.bindings import BOUND, ScriptedBinding
 from tests.kit.loops import Run
 
+ALICE, BOB, SOMEBODY = ("alice", ""), ("bob", ""), ("", "192.0.2.1")
 FIRST, SECOND, THIRD = (Endpoint("192.0.2.7", port) for port in (1, 2, 3))
 
 
@@ -32,7 +34,7 @@ def listening(
 
 @asynccontextmanager
 async def running(
-    listener: BacklogListener, announce: Callable[[Accepted], Awaitable[None]] | None = None
+    listener: BacklogListener, announce: Callable[[AcceptedPeer], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
     """Run a listener as whoever keeps its place does."""
     async with asyncio.TaskGroup() as group:
@@ -53,7 +55,7 @@ def test_peers_come_to_who_waits_in_order(run: Run) -> None:
         binding = ScriptedBinding(backlog=2)
         listener = listening(binding)
         async with running(listener):
-            first, second = listener.stand(), listener.stand()
+            first, second = listener.enqueue(), listener.enqueue()
             binding.arrive(FIRST)
             binding.arrive(SECOND)
             assert (await second.wait()).peer == SECOND
@@ -86,7 +88,7 @@ def test_announced_peers_are_accepted_ahead_but_no_more_than_the_backlog(run: Ru
             binding.arrive(peer)
         announced: list[Endpoint] = []
 
-        async def announce(accepted: Accepted) -> None:
+        async def announce(accepted: AcceptedPeer) -> None:
             announced.append(accepted.peer)
 
         async with running(listener, announce):
@@ -102,11 +104,11 @@ def test_announced_peers_are_accepted_ahead_but_no_more_than_the_backlog(run: Ru
 def test_the_line_is_no_longer_than_the_backlog(run: Run) -> None:
     async def scene() -> None:
         listener = listening()
-        turns = [listener.stand(), listener.stand()]
+        turns = [listener.enqueue(), listener.enqueue()]
         with pytest.raises(GeneralFailure, match="2 wait for peers already"):
-            listener.stand()
+            listener.enqueue()
         turns[0].leave()
-        listener.stand()
+        listener.enqueue()
         await listener.aclose()
 
     run(scene())
@@ -117,8 +119,8 @@ def test_who_leaves_the_line_gets_nobody(run: Run) -> None:
         binding = ScriptedBinding(backlog=2)
         listener = listening(binding)
         async with running(listener):
-            listener.stand().leave()
-            turn = listener.stand()
+            listener.enqueue().leave()
+            turn = listener.enqueue()
             binding.arrive(FIRST)
             assert (await turn.wait()).peer == FIRST
             turn.leave()
@@ -132,7 +134,7 @@ def test_a_peer_that_was_not_taken_is_the_next_ones(run: Run) -> None:
         binding = ScriptedBinding(backlog=2)
         listener = listening(binding)
         async with running(listener):
-            leaver, stayer = listener.stand(), listener.stand()
+            leaver, stayer = listener.enqueue(), listener.enqueue()
             binding.arrive(FIRST)
             await settle()
             leaver.leave()
@@ -165,7 +167,7 @@ def test_a_peer_meant_for_whoever_was_cancelled_goes_on_to_the_next(run: Run) ->
         listener = listening()
         waiting = asyncio.create_task(listener.accept())
         await settle()
-        stayer = listener.stand()
+        stayer = listener.enqueue()
         waiting.cancel()  # its future is cancelled, and it is still in line
         listener.give(await _peer())
         assert (await stayer.wait()).peer == FIRST
@@ -175,7 +177,7 @@ def test_a_peer_meant_for_whoever_was_cancelled_goes_on_to_the_next(run: Run) ->
     run(scene())
 
 
-async def _peer() -> Accepted:
+async def _peer() -> AcceptedPeer:
     binding = ScriptedBinding()
     binding.arrive(FIRST)
     return await binding.accept()
@@ -192,7 +194,7 @@ def test_closing_tells_who_waits_and_resets_who_came(run: Run) -> None:
         listener.give(await _peer())
         far = binding.arrive(SECOND)
         listener.give(await binding.accept())
-        taken = listener.stand()
+        taken = listener.enqueue()
         assert (await taken.wait()).peer == FIRST
         await listener.aclose()
         with pytest.raises(ConnectionResetError):
@@ -201,7 +203,7 @@ def test_closing_tells_who_waits_and_resets_who_came(run: Run) -> None:
             await listener.aclose()
             assert closed == [None]
             with pytest.raises(GeneralFailure, match="gone"):
-                listener.stand()
+                listener.enqueue()
         assert binding.closed
 
     run(scene())
@@ -210,7 +212,7 @@ def test_closing_tells_who_waits_and_resets_who_came(run: Run) -> None:
 def test_who_waits_when_it_closes_is_disappointed(run: Run) -> None:
     async def scene() -> None:
         listener = listening()
-        turn, other = listener.stand(), listener.stand()
+        turn, other = listener.enqueue(), listener.enqueue()
         await listener.aclose()
         with pytest.raises(GeneralFailure, match="gone"):
             await turn.wait()
@@ -227,7 +229,7 @@ def test_failing_to_listen_is_told_to_its_keeper(run: Run) -> None:
     async def scene() -> None:
         binding = ScriptedBinding(backlog=2)
         listener = listening(binding)
-        listener.stand()
+        listener.enqueue()
         binding.fail(GeneralFailure("no more"))
         with pytest.raises(GeneralFailure, match="no more"):
             await listener.run()
@@ -264,7 +266,7 @@ def test_who_calls_accept_waits_for_room_in_the_line(run: Run) -> None:
         binding = ScriptedBinding(backlog=2)
         listener = listening(binding)
         async with running(listener):
-            first, second = listener.stand(), listener.stand()
+            first, second = listener.enqueue(), listener.enqueue()
             over_and_over = asyncio.ensure_future(listener.accept())
             await settle()
             assert not over_and_over.done()
@@ -283,7 +285,7 @@ def test_it_wakes_when_somebody_leaves_the_line_or_there_is_none(run: Run, end: 
         binding = ScriptedBinding(backlog=2)
         listener = listening(binding)
         async with running(listener):
-            turns = [listener.stand(), listener.stand()]
+            turns = [listener.enqueue(), listener.enqueue()]
             waiting = asyncio.ensure_future(listener.accept())
             await settle()
             if end == "somebody leaves":
@@ -296,3 +298,58 @@ def test_it_wakes_when_somebody_leaves_the_line_or_there_is_none(run: Run, end: 
                 await waiting
 
     run(scene())
+
+
+def test_a_listener_is_found_by_its_place_until_it_goes(run: Run) -> None:
+    async def scene() -> None:
+        bindings = BindingRegistry(BindSettings())
+        one, other = (
+            BacklogListener(
+                ScriptedBinding(bound=Endpoint(host, 80), backlog=1),
+                owner=None,
+                bound=Endpoint(host, 80),
+                options=(),
+                backlog=2,
+                announces=False,
+                asked_for=host,
+                on_close=lambda: None,
+            )
+            for host in ("192.0.2.1", "2001:db8::1")
+        )
+        bindings.add(one)
+        bindings.add(other)
+        assert bindings.find(Endpoint("192.0.2.1", 80)) is one
+        assert bindings.find(Endpoint("2001:db8::1", 80)) is other
+        assert bindings.find(Endpoint("192.0.2.2", 80)) is None
+        assert bindings.find(Endpoint("192.0.2.1", 81)) is None
+        for _ in range(2):
+            bindings.remove(one)
+        assert bindings.find(Endpoint("192.0.2.1", 80)) is None
+        bindings.remove(other)
+        assert not bindings._by_port
+
+    run(scene())
+
+
+def test_a_backlog_is_what_an_option_can_say() -> None:
+    with pytest.raises(ValueError, match="backlog"):
+        BindSettings(backlog=65_536)
+
+
+def test_a_port_is_remembered_for_whom_it_was_drawn_and_for_a_while() -> None:
+    bindings = BindingRegistry(BindSettings())
+    bindings.remember(ALICE, 5000, 0.0)
+    assert bindings.remembers(ALICE, 5000, 599.0)
+    assert not bindings.remembers(BOB, 5000, 0.0)
+    assert not bindings.remembers(ALICE, 5001, 0.0)
+    bindings.remember(ALICE, 5000, 500.0)
+    assert bindings.remembers(ALICE, 5000, 1099.0)
+    assert not bindings.remembers(ALICE, 5000, 1100.0)
+
+
+def test_only_so_many_ports_are_remembered() -> None:
+    bindings = BindingRegistry(BindSettings())
+    for number in range(MAX_DRAWN + 1):
+        bindings.remember(SOMEBODY, number, 0.0)
+    assert not bindings.remembers(SOMEBODY, 0, 1.0)
+    assert bindings.remembers(SOMEBODY, 1, 1.0)

@@ -48,3 +48,13 @@ def test_zero_is_no_limit() -> None:
     for _ in range(100):
         counted.enter(ALICE, "192.0.2.1")
     assert counted.count == 100
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", ""])
+def test_this_machines_own_clients_can_be_limited_too(source: str) -> None:
+    counted = HolderLimits("listeners", total=0, per_holder=1, local_clients_too=True)
+    held = counted.enter(ANONYMOUS, source)
+    with pytest.raises(GeneralFailure, match="1 listeners of this machine already"):
+        counted.enter(ANONYMOUS, source)
+    counted.leave(held)
+    counted.enter(ANONYMOUS, source)

@@ -9,19 +9,19 @@ import pytest
 from typing_extensions import override
 
 from socks6.net.stream import (
-    NOWHERE,
-    Accepted,
+    NO_ENDPOINT,
+    AcceptedPeer,
     ByteStream,
     Endpoint,
     FrameSink,
     MultiplexedConnection,
     Protection,
 )
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import ANONYMOUS, Identity
-from socks6.proxy.multiplexed import MultiplexedVisit
+from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 
 
 class Idle(MultiplexedConnection):
@@ -53,7 +53,7 @@ class Idle(MultiplexedConnection):
         raise OSError("the peer allows none")
 
     @override
-    async def proven(self) -> None:
+    async def wait_handshake_confirmed(self) -> None:
         """It is."""
 
     @override
@@ -61,15 +61,15 @@ class Idle(MultiplexedConnection):
         return False
 
     @override
-    async def frame_room(self) -> None:
+    async def wait_frame_room(self) -> None:
         """There is none to wait for."""
 
     @override
-    def want_streams(self, wanted: bool) -> None:
+    def allow_peer_streams(self, wanted: bool) -> None:
         """None come that are not wanted."""
 
     @override
-    def take_frames(self, sink: FrameSink | None) -> None:
+    def set_frame_sink(self, sink: FrameSink | None) -> None:
         """None come."""
 
     @override
@@ -79,14 +79,14 @@ class Idle(MultiplexedConnection):
 
 
 @asynccontextmanager
-async def visited(seconds: float) -> AsyncIterator[tuple[Idle, MultiplexedVisit]]:
+async def visited(seconds: float) -> AsyncIterator[tuple[Idle, QuicConnectionContext]]:
     """Give a connection that is served, and what its streams have in common."""
 
     async def serve(*_: object) -> None:
         """Nobody is pushed."""
 
     connection = Idle()
-    shared = MultiplexedVisit(connection, serve)
+    shared = QuicConnectionContext(connection, serve)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         shared.begin(group, seconds)
         try:
@@ -191,28 +191,28 @@ def test_two_that_are_let_in_at_a_time_after_a_reload_are_not_each_other(run: Ru
 
 def test_a_peer_whose_stream_the_client_refuses_is_reset_and_the_next_one_comes(run: Run) -> None:
     async def main() -> None:
-        served: list[Accepted] = []
+        served: list[AcceptedPeer] = []
 
-        async def serve(_: object, stream: ByteStream, accepted: Accepted) -> None:
+        async def serve(_: object, stream: ByteStream, accepted: AcceptedPeer) -> None:
             served.append(accepted)
             stream.abort()
 
         connection = Opening()
-        shared = MultiplexedVisit(connection, serve)
+        shared = QuicConnectionContext(connection, serve)
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             shared.begin(group, 1000)
             near, far = memory_stream_pair()
-            await shared.push(Accepted(stream=near, peer=NOWHERE), b"reply")
+            await shared.push(AcceptedPeer(stream=near, peer=NO_ENDPOINT), b"reply")
             with pytest.raises(ConnectionError):
                 await far.receive()
-            next_one = Accepted(stream=memory_stream_pair()[0], peer=NOWHERE)
+            next_one = AcceptedPeer(stream=memory_stream_pair()[0], peer=NO_ENDPOINT)
             await shared.push(next_one, b"reply")
             await asyncio.sleep(0)
             assert served == [next_one]
             connection.over = True
             near, far = memory_stream_pair()
             with pytest.raises(ConnectionError):
-                await shared.push(Accepted(stream=near, peer=NOWHERE), b"reply")
+                await shared.push(AcceptedPeer(stream=near, peer=NO_ENDPOINT), b"reply")
             with pytest.raises(ConnectionError):
                 await far.receive()
             shared.leave()

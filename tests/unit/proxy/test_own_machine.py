@@ -3,16 +3,16 @@
 import pytest
 
 from socks6.message.codes import Command
-from socks6.net.stream import NOWHERE, Endpoint
-from socks6.policy.addresses import Address, examine
-from socks6.proxy.own_machine import OwnMachine, Places
+from socks6.net.stream import NO_ENDPOINT, Endpoint
+from socks6.policy.addresses import NumericAddress, examine
+from socks6.proxy.own_machine import LocalEndpoints, OwnMachine
 
 OWN, OTHER, OWN_V6 = "203.0.113.1", "203.0.113.2", "2001:db8:1::1"
 ADVERTISED = "198.51.100.1"
 TCP, UDP = Command.CONNECT, Command.UDP_ASSOCIATE
 
 
-def number(host: str) -> Address:
+def number(host: str) -> NumericAddress:
     facts = examine(host)
     assert facts is not None
     return facts.spellings[0]
@@ -25,7 +25,7 @@ LOCAL = {number(host) for host in (OWN, OWN_V6, "127.0.0.1", "::1")}
 def machine() -> OwnMachine:
     """Give one with two addresses, that is called by a third, and by a name."""
     return OwnMachine(
-        lambda packed: Address(4 if len(packed) == 4 else 6, int.from_bytes(packed)) in LOCAL,
+        lambda packed: NumericAddress(4 if len(packed) == 4 else 6, int.from_bytes(packed)) in LOCAL,
         [ADVERTISED, "proxy.example"],
     )
 
@@ -90,12 +90,12 @@ def test_a_wildcard_listener_serves_at_every_address_of_the_machine(machine: Own
 
 
 def test_places_are_kept_as_often_as_they_were_added() -> None:
-    places = Places()
+    places = LocalEndpoints()
     for _ in range(2):
         places.add(Endpoint(OWN, 5000), udp=False)
     places.add(Endpoint("0.0.0.0", 5000), udp=False)
-    places.add(NOWHERE, udp=False)  # a Unix socket
-    places.remove(NOWHERE, udp=False)
+    places.add(NO_ENDPOINT, udp=False)  # a Unix socket
+    places.remove(NO_ENDPOINT, udp=False)
     places.remove(Endpoint(OWN, 5000), udp=False)
     assert set(places.at(5000, udp=False)) == {number(OWN), number("0.0.0.0")}
     places.remove(Endpoint(OWN, 5000), udp=False)

@@ -9,21 +9,21 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.net.resolve import Address
+from socks6.net.resolve import ResolvedAddress
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.unix import connect_unix
-from socks6.net.url import ProxyURL
+from socks6.net.url import ProxyUrl
 from socks6.policy import addresses as policy_addresses
 from socks6.policy.identity import ANONYMOUS
 from socks6.policy.rules import Policy
 from socks6.proxy import service
-from socks6.proxy.authentication.none import NoAuthentication
+from socks6.proxy.authentication.base import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.settings import BindSettings, Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import Ending
+from socks6.telemetry import DtlsUnavailable, Ending, Listening
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder, ScriptedOutbound
@@ -35,15 +35,15 @@ CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
 LOOPBACK = "socks6://127.0.0.1:0"
 
 
-def numbered(host: str) -> policy_addresses.Address:
-    return policy_addresses.Address(4, int.from_bytes(socket.inet_aton(host)))
+def numbered(host: str) -> policy_addresses.NumericAddress:
+    return policy_addresses.NumericAddress(4, int.from_bytes(socket.inet_aton(host)))
 
 
 LOCALHOST = numbered("127.0.0.1")
 
 
 async def dial(url: str) -> ByteStream:
-    place = ProxyURL.parse(url)
+    place = ProxyUrl.parse(url)
     return await connect_unix(place.path) if place.path else await connect_tcp(place.host, place.port)
 
 
@@ -67,13 +67,13 @@ def test_without_the_extra_tls_goes_without_dtls(run: Run, monkeypatch: pytest.M
         log = Recorder()
         with certificate() as files:
             listen = f"socks6+tls://127.0.0.1:0?{files.listener_query}"
-            async with Server([listen], ServerWorker(observer=log)) as server:
+            async with Server([listen], ServerWorker(observers=[log])) as server:
                 assert len(server.urls) == 1
-                assert [reason for _, reason in log.without] == [
+                assert [event.reason for event in log.of(DtlsUnavailable)] == [
                     "DTLS needs an extra: pip install socks6[dtls]"
                 ]
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
-                    nobody.bind(("127.0.0.1", ProxyURL.parse(server.urls[0]).port))  # the UDP port is free
+                    nobody.bind(("127.0.0.1", ProxyUrl.parse(server.urls[0]).port))  # the UDP port is free
 
     monkeypatch.setitem(sys.modules, "OpenSSL", None)
     run(scene())
@@ -82,8 +82,8 @@ def test_without_the_extra_tls_goes_without_dtls(run: Run, monkeypatch: pytest.M
 def test_it_serves_where_it_says_that_it_listens(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        async with Server([LOOPBACK, "mixed://[::1]:0"], ServerWorker(observer=log)) as server:
-            assert list(server.urls) == log.urls
+        async with Server([LOOPBACK, "mixed://[::1]:0"], ServerWorker(observers=[log])) as server:
+            assert list(server.urls) == [event.url for event in log.of(Listening)]
             assert len(server.urls) == 2
             for url in server.urls:
                 client = await dial(url)
@@ -145,19 +145,19 @@ def test_stopping_lets_connections_finish(run: Run) -> None:
     async def scene() -> None:
         outbound = ScriptedOutbound()
         log = Recorder()
-        async with Server([LOOPBACK], ServerWorker(outbound=outbound, observer=log)) as server:
+        async with Server([LOOPBACK], ServerWorker(outbound=outbound, observers=[log])) as server:
             client = await connected(server.urls[0])
             server.stop()
             await asyncio.sleep(0.05)
             with pytest.raises(OSError, match=r"."):
                 await dial(server.urls[0])
-            assert server.connections == 1
+            assert len(server.connections) == 1
             await outbound.far.send(b"still here")
             assert await receive(client, 10) == b"still here"
             await client.aclose()
             await outbound.far.aclose()
             await server.serve_forever()
-        assert server.connections == 0
+        assert len(server.connections) == 0
         assert outbound.closed
 
     run(scene())
@@ -167,7 +167,7 @@ def test_connections_that_outstay_the_drain_time_are_ended(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
         worker = ServerWorker(
-            outbound=ScriptedOutbound(), observer=log, settings=Settings(drain_timeout=0.05)
+            outbound=ScriptedOutbound(), observers=[log], settings=Settings(drain_timeout=0.05)
         )
         async with Server([LOOPBACK], worker) as server:
             client = await connected(server.urls[0])
@@ -225,7 +225,7 @@ def test_where_it_listens_leads_nowhere_while_it_does(run: Run) -> None:
     async def scene() -> None:
         worker = ServerWorker()
         async with Server([LOOPBACK], worker) as server:
-            port = ProxyURL.parse(server.urls[0]).port
+            port = ProxyUrl.parse(server.urls[0]).port
             for command in (Command.CONNECT, Command.UDP_ASSOCIATE):  # there is a UDP port beside it
                 assert worker.machine.serves(command, LOCALHOST, port)
             worker.replace(authenticator=NoAuthentication(), policy=Policy(allow_private=True))
@@ -240,10 +240,10 @@ def test_where_it_listens_leads_nowhere_while_it_does(run: Run) -> None:
 def test_addresses_of_advertised_names_are_known_while_it_runs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look_up(name: str, port: int) -> tuple[Address, ...]:
+    async def look_up(name: str, port: int) -> tuple[ResolvedAddress, ...]:
         if name == "gone.example":
             raise OSError("no address")
-        return (Address(socket.AF_INET, ("198.51.100.7", port)),)
+        return (ResolvedAddress(socket.AF_INET, ("198.51.100.7", port)),)
 
     async def scene() -> None:
         monkeypatch.setattr(service, "addresses_of", look_up)

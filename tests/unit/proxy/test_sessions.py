@@ -1,4 +1,4 @@
-"""Sessions, and the store that keeps them."""
+"""Sessions, the store that keeps them, and the membership of connections."""
 
 import asyncio
 import gc
@@ -10,16 +10,23 @@ import pytest
 
 from socks6.net.stream import Protection
 from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.proxy.authentication.hashes import PasswordHash
+from socks6.proxy.authentication.penalty import FailurePenalties
+from socks6.proxy.authentication.table import UserTable, plain_entries
 from socks6.proxy.sessions import (
     ID_SIZE,
     REMEMBERED_IDS,
     SESSION_BYTES,
     MemorySessionStore,
-    Opened,
+    OpenedSession,
     Session,
+    SessionManager,
+    SessionMembership,
     SessionSettings,
 )
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
+from tests.kit.session_scene import Placed
 
 ALICE = Identity(name="alice")
 BOB = Identity(name="bob")
@@ -44,15 +51,15 @@ class Clients:
         self.store = MemorySessionStore(self.settings)
         self.now = 0.0
 
-    def try_open(self, identity: Identity = ALICE, source: str = "192.0.2.1") -> Opened | None:
+    def try_open(self, identity: Identity = ALICE, source: str = "192.0.2.1") -> OpenedSession | None:
         return self.store.create(identity, source=source, protection=CLEAR, now=self.now)
 
-    def open(self, identity: Identity = ALICE, source: str = "192.0.2.1") -> Opened:
+    def open(self, identity: Identity = ALICE, source: str = "192.0.2.1") -> OpenedSession:
         opened = self.try_open(identity, source)
         assert opened is not None
         return opened
 
-    def lives(self, opened: Opened) -> bool:
+    def lives(self, opened: OpenedSession) -> bool:
         return self.store.find(opened.id, CLEAR, self.now) is opened.session
 
 
@@ -92,7 +99,7 @@ def test_a_callback_that_fails_keeps_no_other_from_being_called_nor_reaches_who_
     told: list[str] = []
     session = Session(ALICE, CLEAR)
     member = Connection()
-    session.join(member)
+    session.join(member, member.session_ended)
 
     def fail() -> None:
         raise RuntimeError("ours")
@@ -117,8 +124,8 @@ def test_a_callback_that_fails_keeps_no_other_from_being_called_nor_reaches_who_
 def test_a_session_takes_its_connections_along_if_told_to(close: bool) -> None:
     session = Session(ALICE, CLEAR)
     stays, left = Connection(), Connection()
-    session.join(stays)
-    session.join(left)
+    session.join(stays, stays.session_ended)
+    session.join(left, left.session_ended)
     session.leave(left, 0.0)
     session.end(close=close)
     assert (stays.closed, left.closed) == (int(close), 0)
@@ -214,7 +221,7 @@ def test_at_the_cap_of_a_user_his_least_recently_used_session_gives_way() -> Non
     others = clients.open(BOB)
     first, second = clients.open(), clients.open()
     member = Connection()
-    first.session.join(member)  # used again, and left
+    first.session.join(member, member.session_ended)  # used again, and left
     first.session.leave(member, 0.0)
     third = clients.open()
     assert [clients.lives(each) for each in (others, first, second, third)] == [True, True, False, True]
@@ -224,7 +231,7 @@ def test_a_session_with_a_connection_does_not_give_way() -> None:
     clients = Clients(per_user=1)
     opened = clients.open()
     member = Connection()
-    opened.session.join(member)
+    opened.session.join(member, member.session_ended)
     assert clients.try_open() is None
     assert clients.lives(opened)
     opened.session.leave(member, 0.0)
@@ -236,7 +243,7 @@ def test_where_one_cap_refuses_nothing_has_given_way_at_another() -> None:
     clients = Clients(per_user=1, per_source=1)
     mine = clients.open(ALICE, "192.0.2.1")
     busy = clients.open(BOB, "192.0.2.2")
-    busy.session.join(Connection())
+    busy.session.join(Connection(), lambda: None)
     assert clients.try_open(ALICE, "192.0.2.2") is None
     assert clients.lives(mine)
 
@@ -282,7 +289,7 @@ def test_idle_sessions_end_in_their_order_and_busy_ones_do_not() -> None:
     first = clients.open()
     clients.now = 100.0
     second, busy = clients.open(), clients.open()
-    busy.session.join(Connection())
+    busy.session.join(Connection(), lambda: None)
     assert clients.store.expire(599.9) == 600.0
     assert clients.store.expire(600.0) == 700.0
     assert (first.session.ended, second.session.ended) == (True, False)
@@ -296,8 +303,8 @@ def test_a_session_is_idle_from_its_last_connections_end() -> None:
     clients = Clients(idle_timeout=600.0)
     opened = clients.open()
     first, second = Connection(), Connection()
-    opened.session.join(first)
-    opened.session.join(second)
+    opened.session.join(first, first.session_ended)
+    opened.session.join(second, second.session_ended)
     opened.session.leave(first, 50.0)
     assert clients.store.expire(5000.0) is None
     opened.session.leave(second, 5000.0)
@@ -310,10 +317,10 @@ def test_a_connection_that_outlives_its_session_leaves_no_trace() -> None:
     clients = Clients()
     opened = clients.open()
     member = Connection()
-    opened.session.join(member)
+    opened.session.join(member, member.session_ended)
     clients.store.tear_down(opened.session, close=False)
     opened.session.leave(member, 1.0)
-    opened.session.join(member)
+    opened.session.join(member, member.session_ended)
     opened.session.leave(member, 1.0)
     assert clients.store.expire(1e9) is None
 
@@ -361,7 +368,7 @@ def test_sessions_take_no_more_memory_than_they_may(count: int) -> None:
         opened.session.grant(2048)
         clients.store.spend(opened.session, 1023)  # the highest of the lower half
         member = Connection()
-        opened.session.join(member)
+        opened.session.join(member, member.session_ended)
         opened.session.leave(member, 0.0)
     del opened, member
     used, _ = tracemalloc.get_traced_memory()
@@ -373,3 +380,171 @@ def test_sessions_take_no_more_memory_than_they_may(count: int) -> None:
     assert len(clients.store) == 0
     assert not clients.store._users
     assert not clients.store._sources
+
+
+# Of connections.
+
+
+SOURCE = "198.51.100.7"
+ENTRIES = plain_entries({"alice": "123456"})
+USERS = UserTable(ENTRIES)
+
+
+class Managed:
+    """A session manager, and connections that come to it."""
+
+    def __init__(self, **settings: float) -> None:
+        self.settings = SessionSettings(**settings)  # type: ignore[arg-type]  # names are the test's
+        self.penalties = FailurePenalties(limit=2)
+        self.store = MemorySessionStore(self.settings)
+        self.manager = SessionManager(self.store, self.settings, self.penalties, USERS)
+
+    def come(self, session: Session | None = None, source: str = SOURCE) -> SessionMembership:
+        stream = Placed(memory_stream_pair()[0], source, Protection.CLEAR)
+        return SessionMembership(self.manager, stream, USERS, lambda: None, lambda *_: None, session=session)
+
+    def come_certified(self, name: str) -> SessionMembership:
+        stream = Placed(memory_stream_pair()[0], SOURCE, Protection.ENCRYPTED)
+        return SessionMembership(
+            self.manager, stream, USERS, lambda: None, lambda *_: None, certified=Identity(name=name)
+        )
+
+    def open(self) -> tuple[SessionMembership, bytes]:
+        member = self.come()
+        opened = member.open(ALICE)
+        assert opened is not None
+        return member, opened
+
+
+def test_who_opens_a_session_belongs_to_it_until_he_leaves(run: Run) -> None:
+    async def scene() -> None:
+        managed = Managed()
+        member, session_id = managed.open()
+        assert member.session is not None
+        assert (member.note, member.session.connections) == ("new", 1)
+        member.leave()
+        member.leave()
+        assert member.session.connections == 0
+        assert managed.come().find(session_id) is member.session
+        managed.manager.close()
+
+    run(scene())
+
+
+def test_a_session_given_from_outside_needs_no_store(run: Run) -> None:
+    async def scene() -> None:
+        session = Session(ALICE, Protection.ENCRYPTED)
+        member = Managed().come(session)
+        assert (member.session, member.note, session.connections) == (session, "yes", 1)
+        member.leave()
+        assert session.connections == 0
+
+    run(scene())
+
+
+def test_idle_sessions_end_by_one_timer(run: Run) -> None:
+    async def scene() -> None:
+        managed = Managed(idle_timeout=0.02)
+        ends = []
+        for _ in range(3):
+            member, _ = managed.open()
+            assert member.session is not None
+            ends.append(asyncio.Event())
+            member.session.on_end(ends[-1].set)
+            member.leave()
+        for end in ends:
+            await end.wait()
+        assert len(managed.store) == 0
+        managed.manager.close()
+
+    run(scene())
+
+
+def test_a_desk_that_closes_ends_all_sessions(run: Run) -> None:
+    async def scene() -> None:
+        managed = Managed()
+        idle, _ = managed.open()
+        idle.leave()
+        busy, _ = managed.open()
+        managed.manager.close()
+        managed.manager.close()
+        assert idle.session is not None
+        assert busy.session is not None
+        assert idle.session.ended
+        assert busy.session.ended
+
+    run(scene())
+
+
+def test_new_guesses_count_as_failures_and_the_same_id_does_once(run: Run) -> None:
+    async def scene() -> None:
+        managed = Managed()
+        now = asyncio.get_running_loop().time()
+        for _ in range(100):
+            assert managed.come().find(b"a session that a restart has lost") is None
+        assert not managed.penalties.blocked(SOURCE, now)
+        for number in range(30):
+            managed.come().find(number.to_bytes(16, "big"))
+        assert not managed.penalties.blocked(SOURCE, now)  # so many clients behind one address are honest
+        managed.come().find(b"one more")
+        assert managed.penalties.blocked(SOURCE, now)
+
+    run(scene())
+
+
+def test_an_outlived_id_is_no_guess(run: Run) -> None:
+    async def scene() -> None:
+        managed = Managed(per_user=1)
+        for _ in range(100):
+            member, session_id = managed.open()
+            member.leave()
+            assert member.session is not None
+            member.tear_down(member.session)
+            assert managed.come().find(session_id) is None
+        assert not managed.penalties.blocked(SOURCE, asyncio.get_running_loop().time())
+        managed.manager.close()
+
+    run(scene())
+
+
+NEW_PASSWORD = plain_entries({"alice": "654321"})
+
+
+@pytest.mark.parametrize(
+    ("now", "gets"), [(ENTRIES, True), (NEW_PASSWORD, False), ({}, False)], ids=["same", "changed", "gone"]
+)
+def test_who_was_let_in_before_a_reload_gets_a_session_if_his_password_stands(
+    run: Run, now: dict[str, PasswordHash], gets: bool
+) -> None:
+    async def scene() -> None:
+        managed = Managed()
+        member = managed.come()
+        managed.manager.replace(UserTable(now))
+        assert (member.open(ALICE) is not None) is gets
+        managed.manager.close()
+
+    run(scene())
+
+
+def test_the_same_users_again_change_nothing(run: Run) -> None:
+    async def scene() -> None:
+        managed = Managed()
+        member, _ = managed.open()
+        managed.manager.replace(USERS)
+        assert member.session is not None
+        assert not member.session.ended
+
+    run(scene())
+
+
+def test_whose_certificate_names_him_has_no_session_of_anybody_else(run: Run) -> None:
+    async def scene() -> None:
+        managed = Managed()
+        member, session_id = managed.open()
+        assert managed.come_certified("alice").find(session_id) is member.session
+        thief = managed.come_certified("bob")
+        assert thief.find(session_id) is None
+        assert thief.note == "invalid"
+        managed.manager.close()
+
+    run(scene())

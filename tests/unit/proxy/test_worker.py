@@ -7,21 +7,19 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError, ConnectionRefused
 from socks6.message.codes import Command
-from socks6.net.shares import Shares
-from socks6.net.stream import ByteStream, Endpoint, Protection
-from socks6.net.transports.memory import memory_stream_pair
-from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.net.stream import ByteStream, Endpoint
+from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.fronts.base import Engine, Front, Tunnel
-from socks6.proxy.sessions import Member, Session
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Inbound, Tunnel
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionSummary, Ending
+from socks6.telemetry import ConnectionEnded, Ending, Event
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
-from tests.kit.streams import receive_exactly
 
 CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
 PASSWORD = bytes.fromhex("0004 0014 02 01 05 616c696365 06 313233343536 00")
@@ -76,12 +74,12 @@ async def talk(worker: ServerWorker, outbound: ScriptedOutbound, request: bytes)
 def test_a_connect_is_relayed_both_ways_with_half_close(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log)
+        worker = ServerWorker(outbound=outbound, observers=[log])
         assert await talk(worker, outbound, CONNECT) == (CONNECTED + b"down", b"up")
         (summary,) = log.summaries
         assert (summary.command, summary.host, summary.port) == ("CONNECT", "example.com", 80)
         assert (summary.bytes_up, summary.bytes_down) == (2, 4)
-        assert (summary.ending, summary.reply, summary.front) == (Ending.DONE, 0, "socks6")
+        assert (summary.ending, summary.reply, summary.inbound) == (Ending.DONE, 0, "socks6")
 
     run(scene())
 
@@ -89,7 +87,7 @@ def test_a_connect_is_relayed_both_ways_with_half_close(run: Run) -> None:
 def test_data_that_went_ahead_is_not_sent_twice(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(sent=1), Recorder()
-        assert (await talk(ServerWorker(outbound=outbound, observer=log), outbound, CONNECT))[1] == b"p"
+        assert (await talk(ServerWorker(outbound=outbound, observers=[log]), outbound, CONNECT))[1] == b"p"
         assert log.summaries[0].bytes_up == 2
 
     run(scene())
@@ -108,7 +106,7 @@ def test_the_outbound_is_asked_for_what_the_client_asked(run: Run) -> None:
 def test_a_failure_is_answered_with_its_code_and_logged(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(ConnectionRefused("nobody listens")), Recorder()
-        answer, _ = await talk(ServerWorker(outbound=outbound, observer=log), outbound, CONNECT)
+        answer, _ = await talk(ServerWorker(outbound=outbound, observers=[log]), outbound, CONNECT)
         assert answer == bytes.fromhex("06 00 0000  06 05 0000 0000 00 01 00000000")
         (summary,) = log.summaries
         assert (summary.ending, summary.reply, summary.reason) == (Ending.FAILED, 5, "nobody listens")
@@ -119,7 +117,7 @@ def test_a_failure_is_answered_with_its_code_and_logged(run: Run) -> None:
 def test_the_rules_judge_the_name_before_anybody_resolves_it(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log, policy=Policy())
+        worker = ServerWorker(outbound=outbound, observers=[log], policy=Policy())
         request = bytes.fromhex("06 01 0000 0050 00 01 7f000001")
         answer, _ = await talk(worker, outbound, request)
         assert answer[4:6] == b"\x06\x02"
@@ -141,7 +139,7 @@ def test_the_rules_judge_each_address_that_a_name_leads_to(run: Run) -> None:
 def test_the_right_password_names_the_user(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log, authenticator=OnlyAlice())
+        worker = ServerWorker(outbound=outbound, observers=[log], authenticator=OnlyAlice())
         answer, _ = await talk(worker, outbound, CONNECT_AS_ALICE)
         assert answer.startswith(bytes.fromhex("06 00 0008 0004 0008 02 0100 00"))
         assert log.summaries[0].user == "alice"
@@ -152,7 +150,7 @@ def test_the_right_password_names_the_user(run: Run) -> None:
 def test_without_a_password_nothing_is_dialled(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log, authenticator=OnlyAlice())
+        worker = ServerWorker(outbound=outbound, observers=[log], authenticator=OnlyAlice())
         assert await talk(worker, outbound, CONNECT) == (bytes.fromhex("06 01 0000"), b"")
         assert outbound.dialled == []
         assert log.summaries[0].ending is Ending.UNAUTHENTICATED
@@ -190,7 +188,7 @@ def test_guessing_too_often_is_not_even_checked(run: Run) -> None:
 def test_a_noop_is_answered(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log)
+        worker = ServerWorker(outbound=outbound, observers=[log])
         answer, _ = await talk(worker, outbound, bytes.fromhex("06 00 0000 0000 00 01 00000000"))
         assert answer == bytes.fromhex("06 00 0000  06 00 0000 0000 00 01 00000000")
         assert log.summaries[0].command == "NOOP"
@@ -202,7 +200,7 @@ def test_a_noop_is_answered(run: Run) -> None:
 def test_other_commands_are_not_supported(run: Run, command: int) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=log)
+        worker = ServerWorker(outbound=outbound, observers=[log])
         request = bytes([6, command]) + bytes.fromhex("0000 0000 00 01 00000000")
         answer, _ = await talk(worker, outbound, request)
         assert answer == bytes.fromhex("06 00 0000  06 07 0000 0000 00 01 00000000")
@@ -214,7 +212,7 @@ def test_other_commands_are_not_supported(run: Run, command: int) -> None:
 def test_a_silent_client_is_sent_away_without_an_answer(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        worker = ServerWorker(observer=log, settings=Settings(handshake_timeout=0.05))
+        worker = ServerWorker(observers=[log], settings=Settings(handshake_timeout=0.05))
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))
@@ -226,20 +224,20 @@ def test_a_silent_client_is_sent_away_without_an_answer(run: Run) -> None:
     run(scene())
 
 
-class Faulty(Front):
+class Faulty(Inbound):
     """Has a fault of ours."""
 
     name = "faulty"
 
     @override
-    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         raise ZeroDivisionError
 
 
 def test_a_fault_of_ours_stays_in_its_connection(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        worker = ServerWorker(observer=log, fronts={"faulty": Faulty()})
+        worker = ServerWorker(observers=[log], inbounds={"faulty": Faulty()})
         client, server = memory_stream_pair()
         await worker.serve_stream(server, "faulty")
         assert isinstance(log.errors[0], ZeroDivisionError)
@@ -249,22 +247,22 @@ def test_a_fault_of_ours_stays_in_its_connection(run: Run) -> None:
     run(scene())
 
 
-class Patient(Front):
-    """Waits for ever, as a front without a deadline of its own would."""
+class Patient(Inbound):
+    """Waits for ever, as an inbound without a deadline of its own would."""
 
     name = "patient"
 
     @override
-    async def serve(self, stream: ByteStream, first: bytes, engine: Engine) -> Tunnel | None:
-        await stream.receive()
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
+        await connection.stream.receive()
         return None
 
 
-def test_the_worker_keeps_the_deadline_for_every_front(run: Run) -> None:
+def test_the_worker_keeps_the_deadline_for_every_inbound(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
         settings = Settings(handshake_timeout=0.05)
-        worker = ServerWorker(observer=log, settings=settings, fronts={"patient": Patient()})
+        worker = ServerWorker(observers=[log], settings=settings, inbounds={"patient": Patient()})
         _client, server = memory_stream_pair()
         await worker.serve_stream(server, "patient")
         assert log.summaries[0].ending is Ending.NO_REQUEST
@@ -276,7 +274,7 @@ def test_the_worker_keeps_the_deadline_for_every_front(run: Run) -> None:
 def test_a_cancelled_connection_is_logged_as_stopped(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()
-        worker = ServerWorker(observer=log)
+        worker = ServerWorker(observers=[log])
         _client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             task = group.create_task(worker.serve_stream(server))
@@ -287,9 +285,9 @@ def test_a_cancelled_connection_is_logged_as_stopped(run: Run) -> None:
     run(scene())
 
 
-def test_an_unknown_front_is_a_configuration_error() -> None:
+def test_an_unknown_inbound_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="socks6, socks5, http, mixed"):
-        ServerWorker().front("gopher")
+        ServerWorker().inbound("gopher")
 
 
 def test_closing_closes_the_way_out(run: Run) -> None:
@@ -305,9 +303,10 @@ class Raising(Recorder):
     """An observer that raises when it is told of an end."""
 
     @override
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        super().connection_ended(summary)
-        raise ZeroDivisionError
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if isinstance(event, ConnectionEnded):
+            raise ZeroDivisionError
 
 
 def test_what_an_observer_raises_ends_nothing(run: Run) -> None:
@@ -317,7 +316,7 @@ def test_what_an_observer_raises_ends_nothing(run: Run) -> None:
             lambda _, context: told.append(context.get("exception"))
         )
         observer = Raising()
-        worker = ServerWorker(observer=observer, outbound=ScriptedOutbound())
+        worker = ServerWorker(observers=[observer], outbound=ScriptedOutbound())
         for _ in range(2):
             client, server = memory_stream_pair()
             await client.send_eof()
@@ -327,20 +326,20 @@ def test_what_an_observer_raises_ends_nothing(run: Run) -> None:
     run(scene())
 
 
-def test_a_session_that_cannot_be_left_leaves_the_log_line_due(run: Run) -> None:
-    class Stuck(Session):
-        @override
-        def leave(self, member: Member, now: float) -> None:
-            raise ZeroDivisionError
+def test_a_connection_that_cannot_be_closed_leaves_the_log_line_due(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
 
     async def scene() -> None:
-        observer, outbound = Recorder(), ScriptedOutbound()
-        worker = ServerWorker(observer=observer, outbound=outbound)
+        observer = Recorder()
+        worker = ServerWorker(observers=[observer], outbound=ScriptedOutbound(), authenticator=OnlyAlice())
+        monkeypatch.setattr(worker.user_connections, "leave", fail)
         client, server = memory_stream_pair()
-        session = Stuck(Identity(name="alice"), Protection.CLEAR)
         async with asyncio.TaskGroup() as group:
-            group.create_task(worker.serve_stream(server, session=session))
-            await client.send(CONNECT)
+            group.create_task(worker.serve_stream(server))
+            await client.send(CONNECT_AS_ALICE)
             await client.receive()
             client.abort()
         assert [repr(error) for error in observer.errors] == ["ZeroDivisionError()"]
@@ -349,69 +348,18 @@ def test_a_session_that_cannot_be_left_leaves_the_log_line_due(run: Run) -> None
     run(scene())
 
 
-def test_a_user_has_so_many_connections_and_others_their_own(run: Run) -> None:
-    async def scene() -> None:
-        outbound, observer = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=observer, settings=Settings(connections_per_user=2))
-        alice, bob = Identity(name="alice"), Identity(name="bob")
-        codes: list[int] = []
-        clients: list[ByteStream] = []
-        async with asyncio.TaskGroup() as group:
-            for identity in (alice, alice, alice, bob, ANONYMOUS, ANONYMOUS, ANONYMOUS):
-                client, server = memory_stream_pair()
-                clients.append(client)
-                session = Session(identity, Protection.CLEAR)
-                group.create_task(worker.serve_stream(server, session=session))
-                await client.send(CONNECT)
-                codes.append((await receive_exactly(client, 8))[5])
-            for client in clients:
-                client.abort()
-        assert codes == [0, 0, 1, 0, 0, 0, 0]
-        assert worker.seats.count == 0
-        refused = [summary.reason for summary in observer.summaries if summary.reply == 1]
-        assert refused == ["2 connections of alice already"]
-
-    run(scene())
-
-
-def test_one_user_leaves_descriptors_to_others(run: Run) -> None:
-    async def scene() -> None:
-        outbound, observer = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, observer=observer)
-        worker.descriptors = Shares(4)
-        alice, bob = Identity(name="alice"), Identity(name="bob")
-        codes: list[int] = []
-        clients: list[ByteStream] = []
-        async with asyncio.TaskGroup() as group:
-            for identity in (alice, alice, alice, bob, ANONYMOUS, ANONYMOUS):
-                client, server = memory_stream_pair()
-                clients.append(client)
-                session = Session(identity, Protection.CLEAR)
-                group.create_task(worker.serve_stream(server, session=session))
-                await client.send(CONNECT)
-                codes.append((await receive_exactly(client, 8))[5])
-            for client in clients:
-                client.abort()
-        assert codes == [0, 0, 1, 0, 0, 0]
-        assert worker.descriptors.count == 0
-        refused = [summary.reason for summary in observer.summaries if summary.reply == 1]
-        assert refused == ["alice has its share of the descriptors that there are"]
-
-    run(scene())
-
-
 def test_whoever_wants_to_know_is_told_of_a_client_that_was_let_in(run: Run) -> None:
     async def scene() -> None:
         outbound = ScriptedOutbound()
         worker = ServerWorker(outbound=outbound, authenticator=OnlyAlice())
-        known: list[ByteStream] = []
+        on_admitted: list[ByteStream] = []
         for request, count in ((CONNECT, 0), (CONNECT_AS_ALICE, 1)):
             client, server = memory_stream_pair()
             async with asyncio.TaskGroup() as group:
-                group.create_task(worker.serve_stream(server, known=known.append))
+                group.create_task(worker.serve_stream(server, on_admitted=on_admitted.append))
                 await client.send(request)
                 await client.receive()
                 client.abort()
-            assert len(known) == count
+            assert len(on_admitted) == count
 
     run(scene())

@@ -9,7 +9,6 @@ from typing_extensions import override
 
 from socks6.errors import AuthenticationBusy
 from socks6.net.sockets import RESET_ON_CLOSE, SocketStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
@@ -17,6 +16,7 @@ from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_all
 from tests.kit.streams import until
@@ -59,20 +59,20 @@ class Users(Authenticator):
 
 
 async def answer_to(
-    front: str, request: bytes, users: Users, timeout: float = 10.0
+    inbound: str, request: bytes, users: Users, timeout: float = 10.0
 ) -> tuple[bytes, Recorder]:
     """Return the answer to a client that says this and no more."""
     log = Recorder()
     worker = ServerWorker(
         authenticator=users,
         outbound=ScriptedOutbound(),
-        observer=log,
+        observers=[log],
         settings=Settings(handshake_timeout=timeout),
     )
     client, server = memory_stream_pair()
     await client.send(request)
     await client.send_eof()
-    await worker.serve_stream(server, front)
+    await worker.serve_stream(server, inbound)
     return await receive_all(client), log
 
 
@@ -87,23 +87,23 @@ BUSY = [
 ]
 
 
-@pytest.mark.parametrize(("front", "request_", "answer"), BUSY)
-def test_busy_is_not_wrong(run: Run, front: str, request_: bytes, answer: bytes) -> None:
+@pytest.mark.parametrize(("inbound", "request_", "answer"), BUSY)
+def test_busy_is_not_wrong(run: Run, inbound: str, request_: bytes, answer: bytes) -> None:
     async def scene() -> None:
-        told, log = await answer_to(front, request_, Users())
+        told, log = await answer_to(inbound, request_, Users())
         assert told.startswith(answer)
-        assert front == "http" or told == answer
+        assert inbound == "http" or told == answer
         assert (log.summaries[0].ending, log.summaries[0].reason) == (Ending.FAILED, "too much to do")
 
     run(scene())
 
 
-@pytest.mark.parametrize(("front", "request_", "answer"), BUSY)
+@pytest.mark.parametrize(("inbound", "request_", "answer"), BUSY)
 def test_who_waits_too_long_for_its_turn_is_told_so(
-    run: Run, front: str, request_: bytes, answer: bytes
+    run: Run, inbound: str, request_: bytes, answer: bytes
 ) -> None:
     async def scene() -> None:
-        told, _ = await answer_to(front, request_, Users(hangs=True), 0.1)
+        told, _ = await answer_to(inbound, request_, Users(hangs=True), 0.1)
         assert told.startswith(answer)
 
     run(scene())
@@ -121,7 +121,7 @@ def connected_pair() -> tuple[socket.socket, socket.socket]:
 def test_a_client_that_has_reset_is_not_looked_at(run: Run) -> None:
     async def scene() -> None:
         users, log = Users(hangs=True), Recorder()
-        worker = ServerWorker(authenticator=users, observer=log)
+        worker = ServerWorker(authenticator=users, observers=[log])
         (first, _), (second, _) = pairs = [connected_pair() for _ in range(2)]
         async with asyncio.TaskGroup() as group:
             for client, server in pairs:

@@ -8,16 +8,16 @@ from typing_extensions import override
 
 from socks6.message.options import SessionInvalid
 from socks6.net.stream import ByteStream
-from socks6.net.transports.memory import memory_stream_pair
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy, Rule
 from socks6.protocol.methods.base import Credentials
-from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.base import Authenticator, NoAuthentication
 from socks6.proxy.authentication.hashes import PasswordHash, PlainSecret
-from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import ConnectionOpened, Event
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.reading import receive_exactly
 from tests.kit.session_scene import Scene
@@ -26,7 +26,7 @@ from tests.kit.streams import until
 CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
 CONNECTED = bytes.fromhex("06 00 0000  06 00 0000 1267 00 01 c0000201")
 FORBIDDEN = bytes.fromhex("06 00 0000  06 02 0000 0000 00 01 00000000")
-NOWHERE = Policy(rules=(Rule.parse("deny"),))
+NO_ENDPOINT = Policy(rules=(Rule.parse("deny"),))
 
 
 class Waiting(Recorder):
@@ -37,9 +37,10 @@ class Waiting(Recorder):
         self.opened = asyncio.Event()
 
     @override
-    def connection_opened(self, connection_id: int, source: str) -> None:
-        super().connection_opened(connection_id, source)
-        self.opened.set()
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if isinstance(event, ConnectionOpened):
+            self.opened.set()
 
 
 async def answer_to(client: ByteStream, request: bytes) -> bytes:
@@ -53,12 +54,12 @@ async def answer_to(client: ByteStream, request: bytes) -> bytes:
 def test_a_request_meets_the_policy_that_holds_when_it_comes(run: Run) -> None:
     async def scene() -> None:
         log = Waiting()
-        worker = ServerWorker(outbound=ScriptedOutbound(), observer=log)
+        worker = ServerWorker(outbound=ScriptedOutbound(), observers=[log])
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))
             await log.opened.wait()
-            worker.replace(authenticator=NoAuthentication(), policy=NOWHERE)
+            worker.replace(authenticator=NoAuthentication(), policy=NO_ENDPOINT)
             assert await answer_to(client, CONNECT) == FORBIDDEN
             client.abort()
 
@@ -68,7 +69,7 @@ def test_a_request_meets_the_policy_that_holds_when_it_comes(run: Run) -> None:
 def test_who_comes_later_meets_the_new_policy(run: Run) -> None:
     async def scene() -> None:
         worker = ServerWorker(outbound=ScriptedOutbound())
-        worker.replace(authenticator=NoAuthentication(), policy=NOWHERE)
+        worker.replace(authenticator=NoAuthentication(), policy=NO_ENDPOINT)
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))
@@ -116,7 +117,7 @@ def test_a_policy_alone_ends_no_session(run: Run) -> None:
     async def scene() -> None:
         proxy = Scene()
         session_id = await proxy.open()
-        proxy.worker.replace(authenticator=proxy.worker.authenticator, policy=NOWHERE)
+        proxy.worker.replace(authenticator=proxy.worker.authenticator, policy=NO_ENDPOINT)
         assert (await proxy.ask(session_id)).summary.reply == 0
 
     run(scene())
@@ -143,8 +144,8 @@ class HeldBack(Authenticator):
         return identity
 
     @override
-    def standing(self, identity: Identity) -> object:
-        return self.table.standing(identity)
+    def credential_version(self, identity: Identity) -> object:
+        return self.table.credential_version(identity)
 
 
 ALICE, BOB = PlainSecret.of(b"123456"), PlainSecret.of(b"654321")
@@ -175,7 +176,7 @@ def test_a_reload_during_a_check_does_not_slip_through(run: Run, left: dict[str,
 def test_who_proved_it_before_a_reload_asks_for_nothing_after_it(run: Run) -> None:
     async def scene() -> None:
         outbound, log = ScriptedOutbound(), Recorder()
-        worker = ServerWorker(outbound=outbound, authenticator=UserTable({"alice": ALICE}), observer=log)
+        worker = ServerWorker(outbound=outbound, authenticator=UserTable({"alice": ALICE}), observers=[log])
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server, "socks5"))
@@ -194,7 +195,7 @@ def test_who_proved_it_before_a_reload_asks_for_nothing_after_it(run: Run) -> No
 def test_an_anonymous_client_is_not_let_in_by_a_reload_that_brings_users(run: Run) -> None:
     async def scene() -> None:
         log = Waiting()
-        worker = ServerWorker(outbound=ScriptedOutbound(), observer=log)
+        worker = ServerWorker(outbound=ScriptedOutbound(), observers=[log])
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))
@@ -212,7 +213,7 @@ def test_an_anonymous_client_is_not_let_in_by_a_reload_that_brings_users(run: Ru
     [
         (UserTable({"bob": BOB}), Policy(), b"407"),
         (UserTable({"alice": PlainSecret.of(b"another")}), Policy(), b"407"),
-        (UserTable({"alice": ALICE}), NOWHERE, b"403"),
+        (UserTable({"alice": ALICE}), NO_ENDPOINT, b"403"),
         (UserTable({"alice": ALICE, "bob": BOB}), Policy(), b"200"),
     ],
 )

@@ -11,7 +11,7 @@ from socks6.client.client import Client
 from socks6.client.options import StackOptions
 from socks6.client.outbound import Socks6Outbound
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import TFO, TOS, TTL, Multipath, NoFragmentation, StackOption
+from socks6.message.options import Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.net.stackopts.received import received_tos
 from socks6.policy.rules import Policy
 from socks6.policy.stack import StackRule
@@ -55,11 +55,11 @@ def test_every_option_is_answered_with_what_is_in_force(run: Run, host: str) -> 
     async def scene() -> None:
         asked = StackOptions(tos=0x48, ttl=33, no_fragmentation=True, multipath=False, tfo=0)
         assert set(await answers(asked, host=host)) == {
-            TOS(leg=Leg.PROXY_REMOTE, tos=0x48),
-            TTL(leg=Leg.PROXY_REMOTE, ttl=33),
+            Tos(leg=Leg.PROXY_REMOTE, tos=0x48),
+            Ttl(leg=Leg.PROXY_REMOTE, ttl=33),
             NoFragmentation(leg=Leg.PROXY_REMOTE, availability=Availability.YES),
             Multipath(availability=Availability.NO),
-            TFO(payload_size=0),
+            Tfo(payload_size=0),
         }
 
     run(scene())
@@ -67,7 +67,7 @@ def test_every_option_is_answered_with_what_is_in_force(run: Run, host: str) -> 
 
 def test_one_answer_serves_both_legs_where_they_agree(run: Run) -> None:
     async def scene() -> None:
-        assert await answers(StackOptions(tos=0x20, leg=Leg.BOTH)) == (TOS(leg=Leg.BOTH, tos=0x20),)
+        assert await answers(StackOptions(tos=0x20, leg=Leg.BOTH)) == (Tos(leg=Leg.BOTH, tos=0x20),)
 
     run(scene())
 
@@ -76,8 +76,8 @@ def test_each_leg_has_its_own_answer_where_they_differ(run: Run) -> None:
     async def scene() -> None:
         near = StackOptions(ttl=11, leg=Leg.CLIENT_PROXY)
         assert set(await answers(near, StackOptions(ttl=22))) == {
-            TTL(leg=Leg.CLIENT_PROXY, ttl=11),
-            TTL(leg=Leg.PROXY_REMOTE, ttl=22),
+            Ttl(leg=Leg.CLIENT_PROXY, ttl=11),
+            Ttl(leg=Leg.PROXY_REMOTE, ttl=22),
         }
 
     run(scene())
@@ -96,7 +96,7 @@ def test_what_is_forbidden_is_answered_with_what_is_in_force(run: Run) -> None:
         with socket.socket() as fresh:
             usual = fresh.getsockopt(socket.IPPROTO_IP, socket.IP_TTL)
         told = await answers(StackOptions(ttl=5, tfo=100), stack=[rule])
-        assert set(told) == {TTL(leg=Leg.PROXY_REMOTE, ttl=usual), TFO(payload_size=0)}
+        assert set(told) == {Ttl(leg=Leg.PROXY_REMOTE, ttl=usual), Tfo(payload_size=0)}
 
     run(scene())
 
@@ -104,14 +104,14 @@ def test_what_is_forbidden_is_answered_with_what_is_in_force(run: Run) -> None:
 def test_a_ttl_under_the_floor_is_answered_with_the_floor(run: Run) -> None:
     async def scene() -> None:
         told = await answers(StackOptions(ttl=5), stack=[StackRule.parse(lowest_ttl=40)])
-        assert told == (TTL(leg=Leg.PROXY_REMOTE, ttl=40),)
+        assert told == (Ttl(leg=Leg.PROXY_REMOTE, ttl=40),)
 
     run(scene())
 
 
 def test_the_urls_options_go_with_every_request(run: Run) -> None:
     async def scene() -> None:
-        assert await answers(query="?ttl=50&leg=both") == (TTL(leg=Leg.BOTH, ttl=50),)
+        assert await answers(query="?ttl=50&leg=both") == (Ttl(leg=Leg.BOTH, ttl=50),)
 
     run(scene())
 
@@ -119,8 +119,8 @@ def test_the_urls_options_go_with_every_request(run: Run) -> None:
 def test_a_calls_options_go_before_the_urls(run: Run) -> None:
     async def scene() -> None:
         assert set(await answers(StackOptions(ttl=9), query="?ttl=50&leg=both")) == {
-            TTL(leg=Leg.CLIENT_PROXY, ttl=50),
-            TTL(leg=Leg.PROXY_REMOTE, ttl=9),
+            Ttl(leg=Leg.CLIENT_PROXY, ttl=50),
+            Ttl(leg=Leg.PROXY_REMOTE, ttl=9),
         }
 
     run(scene())
@@ -154,7 +154,7 @@ def test_no_option_leaks_from_one_connection_to_another(run: Run) -> None:
             client = Client(server.urls[0])
             marked = await client.connect("127.0.0.1", port, options=StackOptions(tos=0x40, leg=Leg.BOTH))
             plain = await client.connect("127.0.0.1", port, options=(StackOptions(multipath=False),))
-            assert marked.options == (TOS(leg=Leg.BOTH, tos=0x40),)
+            assert marked.options == (Tos(leg=Leg.BOTH, tos=0x40),)
             assert plain.options == (Multipath(availability=Availability.NO),)
             await marked.aclose()
             await plain.aclose()
@@ -171,6 +171,6 @@ def test_a_chain_tells_of_its_last_leg(run: Run) -> None:
             async with Server([LOOPBACK], near) as first:
                 client = Client(first.urls[0])
                 async with await client.connect("127.0.0.1", port, options=StackOptions(ttl=7)) as stream:
-                    assert stream.options == (TTL(leg=Leg.PROXY_REMOTE, ttl=7),)
+                    assert stream.options == (Ttl(leg=Leg.PROXY_REMOTE, ttl=7),)
 
     run(scene())

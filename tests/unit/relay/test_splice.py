@@ -14,36 +14,50 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("only Linux splices", allow_module_level=True)
 
+from socks6.net.poller import Poller
 from socks6.net.sockets import SocketStream
-from socks6.relay.splice import PIECE, Kernel, SendingFailed, Splice
+from socks6.relay.joined import SendingFailed
+from socks6.relay.pipes import Pipes
+from socks6.relay.polled import PIECE_BYTES
+from socks6.relay.splice import SpliceDirection, splice_streams
 from socks6.telemetry import Ending
 from tests.kit.joined import tcp_pair
 from tests.kit.loops import Run
 from tests.kit.streams import BULK, receive_exactly, turns, until
 
 
-class Joint:
+class AssociationRelay:
     """Two joined sockets and the peers at either end."""
 
     def __init__(self, most_pipes: int = 4) -> None:
-        self.kernel = Kernel(most_pipes)
+        self.poller = Poller()
+        self.pipes = Pipes(most_pipes)
         self.client, ours = tcp_pair()
         theirs, self.remote = tcp_pair()
         self.streams = [self.client, ours, theirs, self.remote]
         assert ours.raw_socket is not None
         assert theirs.raw_socket is not None
-        self.splice = Splice(ours.raw_socket, theirs.raw_socket, self.kernel)
+        self.splice = splice_streams(ours.raw_socket, theirs.raw_socket, self.poller, self.pipes)
+        self.over = asyncio.Event()
+        self.splice.end_with(self.over.set)
+
+    @property
+    def up(self) -> SpliceDirection:
+        """From the client to the remote."""
+        assert isinstance(self.splice.up, SpliceDirection)
+        return self.splice.up
 
 
 @asynccontextmanager
-async def joint(most_pipes: int = 4, first: bytes = b"") -> AsyncIterator[Joint]:
+async def joint(most_pipes: int = 4, first: bytes = b"") -> AsyncIterator[AssociationRelay]:
     """Join two sockets; in the end nothing may be left in the stock of pipes."""
-    scene = Joint(most_pipes)
-    _ = scene.splice.run(first)
+    scene = AssociationRelay(most_pipes)
+    scene.splice.start(first)
     yield scene
     scene.splice.stop()
-    scene.kernel.close()
-    assert scene.kernel.pipes.made == 0
+    scene.poller.close()
+    scene.pipes.close()
+    assert scene.pipes.made == 0
     for stream in scene.streams:
         stream.abort()
 
@@ -63,9 +77,9 @@ def test_small_pieces_need_no_pipe(run: Run) -> None:
     async def play() -> None:
         async with joint() as scene:
             for _ in range(10):
-                await scene.client.send(bytes(PIECE - 1))
-                await receive_exactly(scene.remote, PIECE - 1)
-            assert scene.kernel.pipes.made == 0
+                await scene.client.send(bytes(PIECE_BYTES - 1))
+                await receive_exactly(scene.remote, PIECE_BYTES - 1)
+            assert scene.pipes.made == 0
 
     run(play())
 
@@ -75,8 +89,8 @@ def test_bulk_is_spliced(run: Run) -> None:
         async with joint() as scene, asyncio.TaskGroup() as group:
             group.create_task(scene.client.send(BULK))
             assert await receive_exactly(scene.remote, len(BULK)) == BULK
-            assert scene.kernel.pipes.made == 1
-            assert scene.splice.up.count == len(BULK)
+            assert scene.pipes.made == 1
+            assert scene.up.bytes_moved == len(BULK)
 
     run(play())
 
@@ -88,9 +102,9 @@ def test_a_relay_that_rests_holds_no_pipe(run: Run) -> None:
                 group.create_task(scene.client.send(BULK))
                 await receive_exactly(scene.remote, len(BULK))
             await turns()
-            assert scene.splice.up.pipe is None
-            scene.kernel.pipes.close()
-            assert scene.kernel.pipes.made == 0
+            assert scene.up.pipe is None
+            scene.pipes.close()
+            assert scene.pipes.made == 0
 
     run(play())
 
@@ -100,10 +114,10 @@ def test_a_receiver_that_takes_nothing_holds_one_pipe_and_gives_it_back(run: Run
         async with joint() as scene:
             async with asyncio.TaskGroup() as group:
                 group.create_task(scene.client.send(BULK))
-                await until(lambda: scene.splice.up.pipe is not None)
+                await until(lambda: scene.up.pipe is not None)
                 assert await receive_exactly(scene.remote, len(BULK)) == BULK
             await turns()
-            assert scene.splice.up.pipe is None
+            assert scene.up.pipe is None
 
     run(play())
 
@@ -112,10 +126,10 @@ def test_a_relay_that_ends_with_bytes_in_its_pipe_leaves_no_pipe(run: Run) -> No
     async def play() -> None:
         async with joint() as scene, asyncio.TaskGroup() as group:
             sending = group.create_task(scene.client.send(BULK))
-            await until(lambda: scene.splice.up.pipe is not None)
+            await until(lambda: scene.up.pipe is not None)
             sending.cancel()
             scene.splice.stop()
-            assert scene.kernel.pipes.made == 0
+            assert scene.pipes.made == 0
 
     run(play())
 
@@ -127,7 +141,7 @@ def test_without_descriptors_for_a_pipe_bulk_is_copied(run: Run) -> None:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(scene.client.send(BULK))
                     assert await receive_exactly(scene.remote, len(BULK)) == BULK
-            assert scene.kernel.pipes.made == 0
+            assert scene.pipes.made == 0
 
     run(play())
 
@@ -174,23 +188,26 @@ class Unspliceable:
 @pytest.mark.parametrize("which", ["source", "sink"])
 def test_sockets_that_cannot_be_spliced_are_copied(run: Run, which: str) -> None:
     async def play() -> None:
-        kernel = Kernel(4)
+        poller, pipes = Poller(), Pipes(4)
         (client, ours), (theirs, remote) = tcp_pair(), tcp_pair()
         ends = [ours.raw_socket, theirs.raw_socket]
         index = ["source", "sink"].index(which)
         odd = Unspliceable(ends[index])  # type: ignore[arg-type]  # it is a socket
         ends[index] = odd  # type: ignore[call-overload]  # behaves like one
-        splice = Splice(ends[0], ends[1], kernel)  # type: ignore[arg-type]
-        splice.up.bulk = True
+        splice = splice_streams(ends[0], ends[1], poller, pipes)  # type: ignore[arg-type]
+        up = splice.up
+        assert isinstance(up, SpliceDirection)
+        up.bulk = True
         await client.send(b"hello")
-        splice.up.go_on()
+        up.go_on()
         assert await receive_exactly(remote, 5) == b"hello"
-        assert not splice.splicing
-        assert splice.up.count == 5
-        assert splice.up.pipe is None
+        assert up._copies_only
+        assert up.bytes_moved == 5
+        assert up.pipe is None
         os.close(odd.eventfd)
-        kernel.close()
-        assert kernel.pipes.made == 0
+        poller.close()
+        pipes.close()
+        assert pipes.made == 0
         for stream in (client, ours, theirs, remote):
             stream.abort()
 
@@ -200,8 +217,8 @@ def test_sockets_that_cannot_be_spliced_are_copied(run: Run, which: str) -> None
 def test_a_fault_of_ours_ends_the_relay_as_such(run: Run) -> None:
     async def play() -> None:
         async with joint() as scene:
-            scene.splice.up.fail(ZeroDivisionError("ours"))
-            await scene.splice.done
+            scene.up.fail(ZeroDivisionError("ours"))
+            await scene.over.wait()
             assert scene.splice.ending is Ending.ERROR
             assert "ours" in scene.splice.reason
 
@@ -212,7 +229,7 @@ def test_the_first_word_about_the_ending_counts(run: Run) -> None:
     async def play() -> None:
         async with joint() as scene:
             scene.splice.expire("idle")
-            scene.splice.up.fail(ConnectionResetError(104, "reset"))
+            scene.up.fail(ConnectionResetError(104, "reset"))
             assert (scene.splice.ending, scene.splice.reason) == (Ending.IDLE, "idle")
 
     run(play())
@@ -222,7 +239,7 @@ def test_a_remote_that_is_gone_is_named(run: Run) -> None:
     async def play() -> None:
         async with joint() as scene:
             scene.remote.abort()
-            await scene.splice.done
+            await scene.over.wait()
             assert scene.splice.reason.startswith("remote: ")
 
     run(play())
@@ -231,9 +248,9 @@ def test_a_remote_that_is_gone_is_named(run: Run) -> None:
 def test_a_client_that_resets_while_it_is_spliced_is_named(run: Run) -> None:
     async def play() -> None:
         async with joint() as scene:
-            scene.splice.up.bulk = True
+            scene.up.bulk = True
             scene.client.abort()
-            await scene.splice.done
+            await scene.over.wait()
             assert scene.splice.reason.startswith("client: ")
 
     run(play())
@@ -243,9 +260,9 @@ def test_a_remote_that_resets_with_bytes_in_its_pipe_is_named(run: Run) -> None:
     async def play() -> None:
         async with joint() as scene, asyncio.TaskGroup() as group:
             sending = group.create_task(scene.client.send(BULK))
-            await until(lambda: scene.splice.up.pipe is not None)
+            await until(lambda: scene.up.pipe is not None)
             scene.remote.abort()
-            await scene.splice.done
+            await scene.over.wait()
             sending.cancel()
             assert scene.splice.reason.startswith("remote: ")
 
@@ -255,13 +272,13 @@ def test_a_remote_that_resets_with_bytes_in_its_pipe_is_named(run: Run) -> None:
 def test_a_side_that_can_be_told_nothing_more_is_broken(run: Run) -> None:
     async def play() -> None:
         async with joint() as scene:
-            up = scene.splice.up
+            up = scene.up
             scene.splice.stop()
             up.sink.close()
             with pytest.raises(SendingFailed):
                 up.put(b"x")
             with pytest.raises(SendingFailed):
-                up._finish()
+                up.finish()
 
     run(play())
 
@@ -270,10 +287,10 @@ def test_a_direction_that_waits_for_its_turn_does_not_outlive_the_relay(run: Run
     async def play() -> None:
         async with joint() as scene:
             await scene.client.send(b"too late")
-            scene.kernel.poller.later(scene.splice.up)
+            scene.poller.later(scene.up)
             scene.splice.expire("idle")
             await turns()
-            assert scene.splice.up.count == 0
+            assert scene.up.bytes_moved == 0
 
     run(play())
 
@@ -282,20 +299,21 @@ def test_unix_sockets_are_read_to_the_end_of_what_is_there(run: Run) -> None:
     """A piece with a descriptor in it is delivered apart from what follows: short, but not the last."""
 
     async def play() -> None:
-        kernel = Kernel(4)
+        poller, pipes = Poller(), Pipes(4)
         pairs = [socket.socketpair() for _ in range(2)]
         client, remote = pairs[0][0], SocketStream(pairs[1][1])
         for pair in pairs:
             for sock in pair:
                 sock.setblocking(False)
-        splice = Splice(pairs[0][1], pairs[1][0], kernel)
+        splice = splice_streams(pairs[0][1], pairs[1][0], poller, pipes)
         client.send(b"one ")
         socket.send_fds(client, [b"two "], [client.fileno()])
         client.send(b"three")
-        _ = splice.run(b"")
+        splice.start()
         assert await receive_exactly(remote, 13) == b"one two three"
         splice.stop()
-        kernel.close()
+        poller.close()
+        pipes.close()
         remote.abort()
         for pair in pairs:
             for sock in pair:

@@ -9,7 +9,13 @@ from typing_extensions import override
 
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
-from socks6.message.options.base import MAX_BODY_LENGTH, Option, check_range
+from socks6.message.options.base import (
+    IN_AUTHENTICATION_REPLY,
+    IN_REQUEST,
+    MAX_BODY_LENGTH,
+    Option,
+    check_range,
+)
 
 MAX_INITIAL_DATA: Final = 2**14  # § Authentication Method options
 
@@ -20,12 +26,13 @@ _U16: Final = Struct("!H")
 class AuthenticationMethodAdvertisement(Option):
     """The methods that a client can carry out after its request, and how much data comes before them.
 
-    Method 0 is never among `methods`: every client supports it, and it cannot be told from padding.
+    Method 0 is never among `methods`: every client supports it, and it cannot be distinguished from padding.
     `initial_data_length` may be greater than MAX_INITIAL_DATA when a client wrote so, which fails the
     whole request; we never write such a number.
     """
 
     kind = OptionKind.AUTHENTICATION_METHOD_ADVERTISEMENT.value
+    places = IN_REQUEST
 
     methods: tuple[int, ...]
     initial_data_length: int = 0
@@ -55,6 +62,7 @@ class AuthenticationMethodSelection(Option):
     """The method that must proceed; 0xFF when none is acceptable."""
 
     kind = OptionKind.AUTHENTICATION_METHOD_SELECTION.value
+    places = IN_AUTHENTICATION_REPLY
 
     method: int
 
@@ -73,9 +81,10 @@ class AuthenticationMethodSelection(Option):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticationData(Option):
-    """What a method says without a round trip; as decoded, `data` may end in the option's padding."""
+    """A method's data that needs no round trip; as decoded, `data` may end in the option's padding."""
 
     kind = OptionKind.AUTHENTICATION_DATA.value
+    places = IN_REQUEST | IN_AUTHENTICATION_REPLY
 
     method: int
     data: bytes = field(repr=False)

@@ -21,12 +21,16 @@ MAX_BODY_LENGTH: Final = MAX_OPTIONS_LENGTH - HEADER.size
 OptionT = TypeVar("OptionT", bound="Option")
 
 
-class Place(Enum):
+class HandshakeMessage(Enum):
     """A message that carries options."""
 
     REQUEST = "request"
     AUTHENTICATION_REPLY = "authentication reply"
     OPERATION_REPLY = "operation reply"
+
+
+IN_REQUEST: Final = frozenset((HandshakeMessage.REQUEST,))
+IN_AUTHENTICATION_REPLY: Final = frozenset((HandshakeMessage.AUTHENTICATION_REPLY,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class Option:
         @dataclass(frozen=True, slots=True, kw_only=True)
         class Greeting(Option):
             kind = 0xFE01
+            places = frozenset((HandshakeMessage.REQUEST,))
             text: bytes
 
             @classmethod
@@ -50,10 +55,17 @@ class Option:
             def encode_body(self) -> bytes:
                 return self.text
 
-        table = STANDARD.extended(Rule(Greeting, Place.REQUEST))
+        table = STANDARD.extended(Greeting)
     """
 
     kind: ClassVar[int]
+    places: ClassVar[frozenset[HandshakeMessage]] = frozenset(HandshakeMessage)  # that may carry it
+
+    @classmethod
+    def table_key(cls) -> int:
+        """Return the option's key in a table: its kind, unless options share one."""
+        check_range("option kind", cls.kind, 0xFFFF)
+        return cls.kind
 
     @classmethod
     def decode_body(cls, body: Reader) -> Self:
@@ -68,7 +80,7 @@ class Option:
         raise NotImplementedError(f"{type(self).__name__} is never encoded")
 
     def claims(self) -> tuple[Hashable, ...]:
-        """Return what the option settles: of two options with a claim in common, the first counts."""
+        """Return what the option claims: of two options with a claim in common, the first counts."""
         return (self.kind,)
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
-from socks6.message.options.base import Option, check_range
+from socks6.message.options.base import IN_AUTHENTICATION_REPLY, IN_REQUEST, Option, check_range
 from socks6.message.options.session import EmptyOption
 
 MAX_WINDOW_SIZE: Final = 2**31 - 1
@@ -28,6 +28,7 @@ class IdempotenceRequest(Option):
     """A client asks for a window of so many tokens; any number may be asked for."""
 
     kind = OptionKind.IDEMPOTENCE_REQUEST.value
+    places = IN_REQUEST
 
     size: int
 
@@ -49,6 +50,7 @@ class IdempotenceWindow(Option):
     """The tokens that may be spent: `size` of them from `base` on, modulo 2^32."""
 
     kind = OptionKind.IDEMPOTENCE_WINDOW.value
+    places = IN_AUTHENTICATION_REPLY
 
     base: int
     size: int
@@ -72,6 +74,7 @@ class IdempotenceExpenditure(Option):
     """The token that a request spends."""
 
     kind = OptionKind.IDEMPOTENCE_EXPENDITURE.value
+    places = IN_REQUEST
 
     token: int
 
@@ -93,6 +96,7 @@ class IdempotenceAccepted(EmptyOption):
     """The token was good, and is spent."""
 
     kind = OptionKind.IDEMPOTENCE_ACCEPTED.value
+    places = IN_AUTHENTICATION_REPLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,7 @@ class IdempotenceRejected(EmptyOption):
     """The token was not good."""
 
     kind = OptionKind.IDEMPOTENCE_REJECTED.value
+    places = IN_AUTHENTICATION_REPLY
 
     @override
     def claims(self) -> tuple[Hashable, ...]:

@@ -1,19 +1,29 @@
-"""Options about sessions (§ Session options)."""
+"""Options about sessions (§ Session options), and about the streams of one connection (the QUIC extension)."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Self
+from struct import Struct
+from typing import Final, Self
 
 from typing_extensions import override
 
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
-from socks6.message.options.base import MAX_BODY_LENGTH, Option, check_range
+from socks6.message.options.base import (
+    IN_AUTHENTICATION_REPLY,
+    IN_REQUEST,
+    MAX_BODY_LENGTH,
+    HandshakeMessage,
+    Option,
+    check_range,
+)
+
+_U32: Final = Struct("!I")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmptyOption(Option):
-    """The root of options that say all by being there."""
+    """The root of options without a body."""
 
     @override
     @classmethod
@@ -30,10 +40,11 @@ class SessionRequest(EmptyOption):
     """A client asks for a session."""
 
     kind = OptionKind.SESSION_REQUEST.value
+    places = IN_REQUEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionID(Option):
+class SessionId(Option):
     """The session that a request belongs to, or has opened.
 
     As decoded, `id` may be empty or (from dialects with unaligned options) no multiple of 4 bytes: no
@@ -61,10 +72,11 @@ class SessionID(Option):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOK(EmptyOption):
+class SessionOk(EmptyOption):
     """The request belongs to its session."""
 
     kind = OptionKind.SESSION_OK.value
+    places = IN_AUTHENTICATION_REPLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +84,11 @@ class SessionInvalid(EmptyOption):
     """There is no such session."""
 
     kind = OptionKind.SESSION_INVALID.value
+    places = IN_AUTHENTICATION_REPLY
 
     @override
     def claims(self) -> tuple[Hashable, ...]:
-        return (SessionOK.kind,)  # they contradict each other
+        return (SessionOk.kind,)  # they contradict each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +96,26 @@ class SessionTeardown(EmptyOption):
     """A client needs its session no more."""
 
     kind = OptionKind.SESSION_TEARDOWN.value
+    places = IN_REQUEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamId(Option):
+    """Which BIND of a multiplexed connection a stream belongs to; a number unique in that connection."""
+
+    kind = OptionKind.STREAM_ID.value
+    places = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
+
+    id: int
+
+    def __post_init__(self) -> None:
+        check_range("stream id", self.id, 0xFFFFFFFF)
+
+    @override
+    @classmethod
+    def decode_body(cls, body: Reader) -> Self:
+        return cls(id=body.u32())
+
+    @override
+    def encode_body(self) -> bytes:
+        return _U32.pack(self.id)

@@ -1,284 +1,244 @@
-"""Stack options: how the protocols below SOCKS are to behave, and do behave (§ Stack options)."""
+"""Stack options: how the protocols below SOCKS are to behave, and do behave (§ Stack options).
 
+The class of a stack option is its whole description: level and code, the numbers of its body and their bounds, what
+policies and URLs call it, and, for an option of a user's own, its socket adapter. Codec, `StackOptions`, URL
+queries, policies and the reference page are made from it; `net.stackopts` has the socket adapters of the standard ones.
+"""
+
+import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from struct import Struct
-from typing import ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, Self
 
 from typing_extensions import override
 
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.message.codes import Availability, Leg, Level, OptionKind, Parity
-from socks6.message.options.base import Option, check_range
+from socks6.message.options.base import HandshakeMessage, Option, check_range
+
+if TYPE_CHECKING:
+    import socket
 
 _REMOTE: Final = Leg.PROXY_REMOTE.value
 _BOTH: Final = Leg.BOTH.value
-_NO: Final = Availability.NO.value
-_YES: Final = Availability.YES.value
-_SHORT: Final = Struct("!BBB")  # leg and level, code, one byte
-_LONG: Final = Struct("!BBH")  # leg and level, code, two bytes
+
+
+class Number(NamedTuple):
+    """One number in a stack option's body: the field that holds it, its bounds, its size in bytes."""
+
+    field: str
+    high: int = 0xFF
+    low: int = 0
+    size: int = 1
+
+
+SWITCH: Final = Number("availability", high=Availability.YES.value, low=Availability.NO.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectFacts:
+    """How a connection came to be, as far as its socket does not show it."""
+
+    raced: bool | None = None  # whether its addresses were raced; None where that is no question
+    syn_bytes: int = 0  # bytes that went into its SYN
+
+
+UNKNOWN_FACTS: Final = ConnectFacts()
+
+
+class SocketAdapter(Protocol):
+    """How a stack option is set on a socket and read back; `net.stackopts.adapter` has adapters to make use of."""
+
+    def write(self, sock: "socket.socket", value: int) -> None:
+        """Set it. Raises OSError where the system refuses."""
+
+    def read(self, sock: "socket.socket", facts: ConnectFacts = UNKNOWN_FACTS) -> int | None:
+        """Return the value in force; None where the socket has no such thing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOption(Option):
-    """The root of all stack options; `leg` says which part of the path it is about."""
+    """The root of all stack options; `leg` says which part of the path it is about. Users may add their own.
+
+    ::
+
+        @dataclass(frozen=True, slots=True, kw_only=True)
+        class Priority(StackOption):
+            '''The queue that packets wait in (SO_PRIORITY).'''
+
+            level, code, name = Level.IP.value, 0xF0, "priority"
+            numbers = (Number("priority", high=6),)
+            adapter = SocketOption(socket.SOL_SOCKET, socket.SO_PRIORITY)
+            priority: int
+
+        table = STANDARD.extended(Priority)  # for Client and ServerWorker
+    """
 
     kind = OptionKind.STACK.value
+    places = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
     level: ClassVar[int]
     code: ClassVar[int]
+    name: ClassVar[str]  # in policies; with underscores, in `StackOptions`
+    numbers: ClassVar[tuple[Number, ...]]  # of the body; the first is what a socket gets
+    url_key: ClassVar[str] = ""  # in a proxy's URL; "" for none
+    remote_only: ClassVar[bool] = False  # about the proxy-remote leg alone
+    datagrams: ClassVar[bool] = True  # about datagrams, too
+    adapter: ClassVar[SocketAdapter | None] = None  # None: the standard one, if there is one
 
     leg: int
 
     def __post_init__(self) -> None:
         check_range("leg", self.leg, _BOTH, 1)
+        for number in self.numbers:
+            check_range(number.field.replace("_", " "), getattr(self, number.field), number.high, number.low)
+
+    @property
+    def value(self) -> int:
+        """The first number of the body, as the wire has it."""
+        value: int = getattr(self, self.numbers[0].field)
+        return value
+
+    @classmethod
+    def of(cls, value: int, leg: int = _REMOTE) -> Self:
+        """Return the option with a value; of a switch, a bool. Raises ValueError for one out of range."""
+        number = cls.numbers[0]
+        numbers = {number.field: value + 1 if number is SWITCH else value}
+        return cls(**numbers) if cls.remote_only else cls(leg=leg, **numbers)
+
+    def replaced(self, value: int, leg: int) -> Self:
+        """Return the option with another value, as the wire has it, about a leg that it is about."""
+        changes = {self.numbers[0].field: value}
+        return dataclasses.replace(self, **changes if self.leg == leg else {**changes, "leg": leg})
+
+    @override
+    @classmethod
+    def table_key(cls) -> int:
+        check_range("level", cls.level, 0x3F)
+        check_range("code", cls.code, 0xFF)
+        return stack_key(cls.level << 8 | cls.code)
 
     @override
     def claims(self) -> tuple[Hashable, ...]:
         # § Stack options: no contradictions, no duplicates. Leg 3 is both others.
         return ((type(self), 1), (type(self), 2)) if self.leg == _BOTH else ((type(self), self.leg),)
 
-    def leg_and_level(self) -> int:
-        """Return the body's first byte."""
-        return self.leg << 6 | self.level
+    @override
+    @classmethod
+    def decode_body(cls, body: Reader) -> Self:
+        leg = body.u16() >> 14  # the table has looked at level and code
+        numbers = {number.field: int.from_bytes(body.take(number.size)) for number in cls.numbers}
+        if not cls.remote_only:
+            return cls(leg=leg, **numbers)
+        if leg != _REMOTE:
+            raise DecodeError(f"leg {leg} in an option about the proxy-remote leg")
+        return cls(**numbers)
+
+    @override
+    def encode_body(self) -> bytes:
+        numbers = [getattr(self, number.field).to_bytes(number.size) for number in self.numbers]
+        return bytes((self.leg << 6 | self.level, self.code)) + b"".join(numbers)
+
+
+def stack_key(start: int) -> int:
+    """Return the table's key for the first two bytes of a stack option's body: leg, which does not count, level, code."""
+    return 0x10000 | start & 0x3FFF  # above all kinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteStackOption(StackOption):
     """A stack option that is about the proxy-remote leg alone."""
 
+    remote_only = True
     leg: int = field(default=_REMOTE, init=False)
 
 
-def read_leg(body: Reader) -> int:
-    """Read what every stack option begins with; the table has looked at level and code."""
-    return body.u16() >> 14
-
-
-def read_remote_leg(body: Reader) -> None:
-    """Read what every stack option begins with; DecodeError unless it says the proxy-remote leg."""
-    leg = read_leg(body)
-    if leg != _REMOTE:
-        raise DecodeError(f"leg {leg} in an option about the proxy-remote leg")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TOS(StackOption):
+class Tos(StackOption):
     """The IP TOS field, or IPv6's traffic class (§ IP TOS options)."""
 
-    level = Level.IP.value
-    code = 1
-
+    level, code, name, url_key = Level.IP.value, 1, "tos", "tos"
+    numbers = (Number("tos"),)
     tos: int
-
-    @override
-    def __post_init__(self) -> None:
-        check_range("leg", self.leg, _BOTH, 1)
-        check_range("TOS", self.tos, 0xFF)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(leg=read_leg(body), tos=body.u8())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _SHORT.pack(self.leg_and_level(), self.code, self.tos)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HappyEyeballs(RemoteStackOption):
     """Whether to race addresses of both families (§ Happy Eyeballs options)."""
 
-    level = Level.IP.value
-    code = 2
-
+    level, code, name, url_key = Level.IP.value, 2, "happy-eyeballs", "happy-eyeballs"
+    datagrams = False
+    numbers = (SWITCH,)
     availability: int
-
-    @override
-    def __post_init__(self) -> None:
-        _check_availability(self.availability)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        read_remote_leg(body)
-        return cls(availability=body.u8())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _SHORT.pack(self.leg_and_level(), self.code, self.availability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TTL(StackOption):
+class Ttl(StackOption):
     """The IP TTL, or IPv6's hop limit (§ TTL options); 0 would never leave the machine."""
 
-    level = Level.IP.value
-    code = 3
-
+    level, code, name, url_key = Level.IP.value, 3, "ttl", "ttl"
+    numbers = (Number("ttl", low=1),)
     ttl: int
-
-    @override
-    def __post_init__(self) -> None:
-        check_range("leg", self.leg, _BOTH, 1)
-        check_range("TTL", self.ttl, 0xFF, 1)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(leg=read_leg(body), ttl=body.u8())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _SHORT.pack(self.leg_and_level(), self.code, self.ttl)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoFragmentation(StackOption):
     """Whether packets must stay whole (§ No Fragmentation options)."""
 
-    level = Level.IP.value
-    code = 4
-
+    level, code, name, url_key = Level.IP.value, 4, "no-fragmentation", "df"
+    numbers = (SWITCH,)
     availability: int
-
-    @override
-    def __post_init__(self) -> None:
-        check_range("leg", self.leg, _BOTH, 1)
-        _check_availability(self.availability)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(leg=read_leg(body), availability=body.u8())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _SHORT.pack(self.leg_and_level(), self.code, self.availability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TFO(RemoteStackOption):
+class Tfo(RemoteStackOption):
     """TCP Fast Open, and how much the SYN may carry at most; 0 is any amount (§ TFO options)."""
 
-    level = Level.TCP.value
-    code = 1
-
+    level, code, name, url_key = Level.TCP.value, 1, "tfo", "tfo"
+    datagrams = False
+    numbers = (Number("payload_size", high=0xFFFF, size=2),)
     payload_size: int
-
-    @override
-    def __post_init__(self) -> None:
-        check_range("payload size", self.payload_size, 0xFFFF)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        read_remote_leg(body)
-        return cls(payload_size=body.u16())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _LONG.pack(self.leg_and_level(), self.code, self.payload_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Multipath(RemoteStackOption):
     """Whether to use MPTCP (§ Multipath options)."""
 
-    level = Level.TCP.value
-    code = 2
-
+    level, code, name, url_key = Level.TCP.value, 2, "multipath", "mptcp"
+    datagrams = False
+    numbers = (SWITCH,)
     availability: int
-
-    @override
-    def __post_init__(self) -> None:
-        _check_availability(self.availability)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        read_remote_leg(body)
-        return cls(availability=body.u8())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _SHORT.pack(self.leg_and_level(), self.code, self.availability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenBacklog(RemoteStackOption):
     """How many peers a BIND may keep waiting; 0 in a reply: a plain BIND (§ Listen Backlog options)."""
 
-    level = Level.TCP.value
-    code = 3
-
+    level, code, name = Level.TCP.value, 3, "backlog"
+    datagrams = False
+    numbers = (Number("backlog", high=0xFFFF, size=2),)
     backlog: int
-
-    @override
-    def __post_init__(self) -> None:
-        check_range("backlog", self.backlog, 0xFFFF)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        read_remote_leg(body)
-        return cls(backlog=body.u16())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _LONG.pack(self.leg_and_level(), self.code, self.backlog)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UDPError(RemoteStackOption):
+class UdpError(RemoteStackOption):
     """Whether ICMP errors are reported to the client (§ UDP Error options)."""
 
-    level = Level.UDP.value
-    code = 1
-
+    level, code, name = Level.UDP.value, 1, "udp-error"
+    numbers = (SWITCH,)
     availability: int
-
-    @override
-    def __post_init__(self) -> None:
-        _check_availability(self.availability)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        read_remote_leg(body)
-        return cls(availability=body.u8())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _SHORT.pack(self.leg_and_level(), self.code, self.availability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortParity(RemoteStackOption):
     """An even or odd UDP port, and whether to reserve its counterpart, 0 or 1 (§ Port Parity options)."""
 
-    level = Level.UDP.value
-    code = 2
-
+    level, code, name = Level.UDP.value, 2, "port-parity"
+    numbers = (Number("parity", high=Parity.ODD.value), Number("reserve", high=1))
     parity: int
     reserve: int = 0
 
-    @override
-    def __post_init__(self) -> None:
-        check_range("parity", self.parity, Parity.ODD)
-        check_range("reserve", self.reserve, 1)
 
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        read_remote_leg(body)
-        return cls(parity=body.u8(), reserve=body.u8())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _LONG.pack(self.leg_and_level(), self.code, self.parity << 8 | self.reserve)
-
-
-def _check_availability(availability: int) -> None:
-    check_range("availability", availability, _YES, _NO)
+STACK_OPTIONS: Final[tuple[type[StackOption], ...]] = (
+    Tos, HappyEyeballs, Ttl, NoFragmentation, Tfo, Multipath, ListenBacklog, UdpError, PortParity,
+)  # fmt: skip

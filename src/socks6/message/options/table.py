@@ -16,12 +16,10 @@ from socks6.message.options.base import (
     HEADER,
     MAX_OPTIONS,
     MAX_PADDING,
+    HandshakeMessage,
     Option,
-    Place,
     UnknownOption,
-    check_range,
 )
-from socks6.message.options.experimental import StreamID
 from socks6.message.options.idempotence import (
     IdempotenceAccepted,
     IdempotenceExpenditure,
@@ -30,70 +28,45 @@ from socks6.message.options.idempotence import (
     IdempotenceWindow,
 )
 from socks6.message.options.session import (
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
+    StreamId,
 )
-from socks6.message.options.stack import (
-    TFO,
-    TOS,
-    TTL,
-    HappyEyeballs,
-    ListenBacklog,
-    Multipath,
-    NoFragmentation,
-    PortParity,
-    StackOption,
-    UDPError,
-)
+from socks6.message.options.stack import STACK_OPTIONS, stack_key
 
 _STACK: Final = OptionKind.STACK.value
 
 
-class Rule:
-    """One row of the table: an option, and the messages that may carry it."""
-
-    __slots__ = ("option", "places")
-
-    def __init__(self, option: type[Option], *places: Place) -> None:
-        check_range("option kind", option.kind, 0xFFFF)
-        self.option: Final = option
-        self.places: Final = frozenset(places)
-
-    @property
-    def key(self) -> int:
-        """What tells the option from others: its kind; a stack option's level and code too."""
-        if issubclass(self.option, StackOption):
-            return _stack_key(self.option.level << 8 | self.option.code)
-        return self.option.kind
-
-
 class OptionTable:
-    """An immutable set of rules; what they do not allow is not acted upon."""
+    """An immutable set of options, each with the messages that may carry it; any other is not acted upon."""
 
-    __slots__ = ("_by_place", "rules")
+    __slots__ = ("_by_message", "options")
 
-    def __init__(self, *rules: Rule) -> None:
-        keys = [rule.key for rule in rules]
+    def __init__(self, *options: type[Option]) -> None:
+        keys = [option.table_key() for option in options]
         if len(set(keys)) != len(keys):
-            raise ValueError(f"two rules for one option: {sorted(keys)}")
-        self.rules: Final = rules
-        self._by_place: Final = {
-            place: {rule.key: rule.option for rule in rules if place in rule.places} for place in Place
+            raise ValueError(f"two options of one number: {sorted(keys)}")
+        self.options: Final = options
+        self._by_message: Final = {
+            message: {
+                key: option for key, option in zip(keys, options, strict=True) if message in option.places
+            }
+            for message in HandshakeMessage
         }
 
-    def extended(self, *rules: Rule) -> "OptionTable":
-        """Return a new table that has these rules too; ValueError if it knows one of the options already."""
-        return OptionTable(*self.rules, *rules)
+    def extended(self, *options: type[Option]) -> "OptionTable":
+        """Return a new table that has these options too; ValueError if it has one of the same number already."""
+        return OptionTable(*self.options, *options)
 
-    def decode(self, reader: Reader, place: Place, dialect: Dialect) -> tuple[Option, ...]:
+    def decode(self, reader: Reader, message: HandshakeMessage, dialect: Dialect) -> tuple[Option, ...]:
         """Return all options in `reader`; DecodeError if one's length cannot be, or they are too many.
 
         What is unknown, misplaced, a duplicate of an earlier one, or malformed becomes an UnknownOption.
         """
-        known = self._by_place[place]
+        known = self._by_message[message]
         claimed: set[Hashable] = set()
         options: list[Option] = []
         while reader.remaining:
@@ -109,19 +82,14 @@ class OptionTable:
 
 
 def _key(kind: int, body: bytes) -> int:
-    """Return the key of an option's rule."""
-    return _stack_key(int.from_bytes(body[:2])) if kind == _STACK else kind
-
-
-def _stack_key(start: int) -> int:
-    """Return the key for the first two bytes of a stack option's body: leg, which counts not, level, code."""
-    return 0x10000 | start & 0x3FFF  # above all kinds
+    """Return the key that an option has in the table."""
+    return stack_key(int.from_bytes(body[:2])) if kind == _STACK else kind
 
 
 def _decode_known(option: type[Option] | None, body: bytes, claimed: set[Hashable]) -> Option | None:
-    """Return an option of the class that its rule names, and note what it claims.
+    """Return an option of its class, and note what it claims.
 
-    None if there is no rule, the body is impossible, or an earlier option has claimed the same.
+    None if there is no such class, the body is impossible, or an earlier option has claimed the same.
     """
     if option is None:
         return None
@@ -137,32 +105,21 @@ def _decode_known(option: type[Option] | None, body: bytes, claimed: set[Hashabl
     return decoded
 
 
-# fmt: off
-# One row per option: the messages that may carry it. Each may be there once; Authentication Data once per
-# method, stack options once per leg (see their `claims`).
+# § Authentication Data options: one per method; § Stack options: one per leg; all others once (`Option.claims`).
 STANDARD: Final = OptionTable(
-    Rule(TOS,                               Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(HappyEyeballs,                     Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(TTL,                               Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(NoFragmentation,                   Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(TFO,                               Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(Multipath,                         Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(ListenBacklog,                     Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(UDPError,                          Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(PortParity,                        Place.REQUEST, Place.OPERATION_REPLY),
-    Rule(AuthenticationMethodAdvertisement, Place.REQUEST),
-    Rule(AuthenticationMethodSelection,     Place.AUTHENTICATION_REPLY),
-    Rule(AuthenticationData,                Place.REQUEST, Place.AUTHENTICATION_REPLY),
-    Rule(SessionRequest,                    Place.REQUEST),
-    Rule(SessionID,                         Place.REQUEST, Place.AUTHENTICATION_REPLY, Place.OPERATION_REPLY),
-    Rule(SessionOK,                         Place.AUTHENTICATION_REPLY),
-    Rule(SessionInvalid,                    Place.AUTHENTICATION_REPLY),
-    Rule(SessionTeardown,                   Place.REQUEST),
-    Rule(IdempotenceRequest,                Place.REQUEST),
-    Rule(IdempotenceWindow,                 Place.AUTHENTICATION_REPLY),
-    Rule(IdempotenceExpenditure,            Place.REQUEST),
-    Rule(IdempotenceAccepted,               Place.AUTHENTICATION_REPLY),
-    Rule(IdempotenceRejected,               Place.AUTHENTICATION_REPLY),
-    Rule(StreamID,                          Place.REQUEST, Place.OPERATION_REPLY),
+    *STACK_OPTIONS,
+    AuthenticationMethodAdvertisement,
+    AuthenticationMethodSelection,
+    AuthenticationData,
+    SessionRequest,
+    SessionId,
+    SessionOk,
+    SessionInvalid,
+    SessionTeardown,
+    IdempotenceRequest,
+    IdempotenceWindow,
+    IdempotenceExpenditure,
+    IdempotenceAccepted,
+    IdempotenceRejected,
+    StreamId,
 )
-# fmt: on

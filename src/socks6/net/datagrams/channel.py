@@ -1,12 +1,11 @@
 """A DatagramChannel with sockets of this machine: judged, filtered, over both families."""
 
 import asyncio
-import contextlib
 import errno
 import functools
 import socket
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from typing_extensions import override
 
@@ -16,50 +15,47 @@ from socks6.net.bind import unmapped
 from socks6.net.datagrams.filtering import RemoteFilter
 from socks6.net.datagrams.icmp import queued_reports
 from socks6.net.datagrams.names import NameCache
-from socks6.net.datagrams.ports import OpenedPort, Ports, is_multicast
-from socks6.net.datagrams.readiness import FAILED, READABLE, Readiness
-from socks6.net.resolve import Address, literal_address
+from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
+from socks6.net.datagrams.shared import read_error
+from socks6.net.resolve import ResolvedAddress, literal_address
 from socks6.net.sockets import SocketAddress
-from socks6.net.stackopts.reports import collect_reports
+from socks6.net.stackopts.icmp_errors import collect_icmp_errors
 from socks6.net.stream import (
     DatagramChannel,
     DatagramJudge,
+    DatagramRoute,
     DatagramSink,
     Endpoint,
     Packet,
+    ReceivedFrom,
 )
 
 ROUTE_SECONDS: Final = 15.0
-"""How long a way to a remote host, or from it, is used before policy, names and filter are asked again."""
+"""How long a route to a remote host, or a verdict about one, is used before policy, names and filter are asked again."""
 MAX_ROUTES: Final = 1024  # of one association, each way; beyond, all are forgotten and found again
-MAX_WAITING: Final = (
+MAX_WAITING_DATAGRAMS: Final = (
     64  # datagrams of one association that wait for names, so that others' names are found too
 )
-BATCH: Final = 64  # datagrams taken from a socket before the others have their turn
-LONGEST: Final = 65536
+MAX_READS: Final = 64  # datagrams taken from a socket before the others have their turn
+MAX_DATAGRAM_BYTES: Final = 65536
 FINAL: Final = frozenset((errno.EAGAIN, errno.EBADF, errno.EINVAL, errno.ENOBUFS))
 """Of this very datagram; other errors may be of one before."""
 
 
-def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress) -> bool:
-    """Send to a remote host; return False if it did not go."""
-    for _ in range(2):  # an ICMP error that came meanwhile is told instead of sending
+def send_datagram(sock: socket.socket, data: bytes, address: SocketAddress | None) -> bool:
+    """Send to a remote host, None on a connected socket; return False if it did not go."""
+    for _ in range(2):  # the kernel reports an earlier ICMP error instead of sending
         try:
-            sock.sendto(data, address)
+            if address is None:
+                sock.send(data)
+            else:
+                sock.sendto(data, address)
         except OSError as error:
             if error.errno in FINAL:
                 return False
             continue
         return True
     return False
-
-
-class Route(NamedTuple):
-    """A way to a remote host."""
-
-    sock: socket.socket
-    address: SocketAddress
-    until: float
 
 
 class DirectChannel(DatagramChannel):
@@ -70,9 +66,8 @@ class DirectChannel(DatagramChannel):
         port: OpenedPort,
         *,
         bound: Endpoint,
-        ports: Ports,
+        ports: PortAllocator,
         names: NameCache,
-        readiness: Readiness,
         remotes: RemoteFilter,
         judge: DatagramJudge,
         wanted: tuple[StackOption, ...] = (),
@@ -80,25 +75,24 @@ class DirectChannel(DatagramChannel):
         reports: bool = False,
         holder: Hashable = None,
     ) -> None:
-        """`wanted` is what sockets are set to, `options` what the client is told; `reports` collects ICMP errors."""
+        """`wanted` is set on sockets, `options` is in force on them; `reports` collects ICMP errors."""
         self._loop = asyncio.get_running_loop()
         self._port = port
         self._bound = bound
-        self._ports = ports
+        self._allocator = ports
         self._names = names
         self._holder = holder  # whose share of lookups its names take
-        self._readiness = readiness
         self._remotes = remotes
         self._judge = judge
         self._wanted = wanted
         self._options = options
-        self._reports = reports and collect_reports(port.sock)
+        self._reports = reports and collect_icmp_errors(port.sock)
         self._sockets: dict[int, socket.socket | None] = {port.sock.family: port.sock}  # None: cannot be had
-        self._routes: dict[tuple[str, int], Route] = {}
+        self._routes: dict[tuple[str, int], DatagramRoute] = {}
         self._sources: dict[tuple[str, int], float] = {}
         self._waiting = 0  # datagrams whose names are being looked up
         self._sink: DatagramSink | None = None
-        self._watch: Callable[[socket.socket], None] = self._read_later
+        self._watch: Callable[[socket.socket], None] = _nothing
         self._closed = False
         self.dropped = 0  # datagrams for remote hosts that did not go
 
@@ -113,15 +107,11 @@ class DirectChannel(DatagramChannel):
         return self._options
 
     @override
-    def start(self, sink: DatagramSink) -> None:
+    def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
         self._sink = sink
-        for sock in self.sockets:
-            self._watch(sock)
-
-    def hand_over(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
-        """Start, but let `watch` read every socket, and those that are made later, and `close_socket` be told."""
         self._watch = watch
-        self.start(sink)
+        for sock in self.sockets:
+            watch(sock)
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -138,11 +128,11 @@ class DirectChannel(DatagramChannel):
             if route is not None:
                 self._transmit(data, route)
 
-    def route(self, host: str, port: int) -> Route | None:
-        """Return the way to a remote host that datagrams take at present; None if there is none yet."""
+    @override
+    def route(self, host: str, port: int) -> DatagramRoute | None:
         return self._routes.get((host, port))
 
-    def admits(self, source: tuple[str, int], now: float) -> float:
+    def admitted_until(self, source: tuple[str, int], now: float) -> float:
         """Return until when an address may send to the client; 0 if it may not."""
         until = self._sources.get(source)
         if until is not None and now < until:
@@ -156,10 +146,16 @@ class DirectChannel(DatagramChannel):
         self._sources[source] = until = min(now + ROUTE_SECONDS, admitted)
         return until
 
-    def take_reports(self, sock: socket.socket) -> None:
-        """Hand on the ICMP errors that wait at one of the sockets."""
+    @override
+    def receive(self, data: bytes, source: SocketAddress) -> ReceivedFrom | None:
+        host, port = source[0].partition("%")[0], source[1]  # clients see no scope
+        until = self.admitted_until((host, port), self._loop.time())
+        return ReceivedFrom(data, host, port, source, until) if until else None
+
+    @override
+    def read_error_queue(self, sock: socket.socket) -> None:
         if not self._reports:
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            read_error(sock)
             return
         for report in queued_reports(sock):
             if self._sink is not None:
@@ -173,13 +169,12 @@ class DirectChannel(DatagramChannel):
         self._sink = None
         self._port.release()
         for sock in self.sockets:
-            self._readiness.remove(sock.fileno())
             sock.close()
         self._sockets = dict.fromkeys((socket.AF_INET, socket.AF_INET6))
 
     # Towards remote hosts.
 
-    def _find(self, data: bytes, host: str, port: int, now: float) -> Route | None:
+    def _find(self, data: bytes, host: str, port: int, now: float) -> DatagramRoute | None:
         """Return a way to a host; None where there is none, or not yet: the datagram follows by itself."""
         self._routes.pop((host, port), None)
         if self._closed:
@@ -197,13 +192,13 @@ class DirectChannel(DatagramChannel):
         return self._route_to(host, port, addresses, now)
 
     def _look_up(self, data: bytes, host: str, port: int) -> None:
-        if self._waiting >= MAX_WAITING:
+        if self._waiting >= MAX_WAITING_DATAGRAMS:
             self.dropped += 1
             return
         self._waiting += 1
         self._names.look_up(host, functools.partial(self._found, data, host, port), holder=self._holder)
 
-    def _found(self, data: bytes, host: str, port: int, addresses: tuple[Address, ...]) -> None:
+    def _found(self, data: bytes, host: str, port: int, addresses: tuple[ResolvedAddress, ...]) -> None:
         self._waiting -= 1
         if self._closed:
             return
@@ -211,7 +206,9 @@ class DirectChannel(DatagramChannel):
         if route is not None:
             self._transmit(data, route)
 
-    def _route_to(self, host: str, port: int, addresses: Sequence[Address], now: float) -> Route | None:
+    def _route_to(
+        self, host: str, port: int, addresses: Sequence[ResolvedAddress], now: float
+    ) -> DatagramRoute | None:
         for address in addresses:
             sock = self._socket_for(address, host, port)
             if sock is None:
@@ -219,14 +216,16 @@ class DirectChannel(DatagramChannel):
             if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
             place = address.socket_address
-            route = Route(sock, (place[0], port, *place[2:]), now + min(ROUTE_SECONDS, self._remotes.renewal))
+            route = DatagramRoute(
+                sock, (place[0], port, *place[2:]), now + min(ROUTE_SECONDS, self._remotes.renewal)
+            )
             self._routes[host, port] = route
             self._remotes.sent_to(address.host, port, now)
             return route
         self.dropped += 1
         return None
 
-    def _socket_for(self, address: Address, host: str, port: int) -> socket.socket | None:
+    def _socket_for(self, address: ResolvedAddress, host: str, port: int) -> socket.socket | None:
         """Return the socket for an address that may be reached; None for all others."""
         if port == 0 or is_unspecified(address.host):
             return None
@@ -239,42 +238,18 @@ class DirectChannel(DatagramChannel):
     def _open_other_family(self) -> socket.socket | None:
         if is_multicast(self._bound.host):
             return None  # a group is joined in its own family
-        sock = self._ports.open_other_family(self._port.sock, self._wanted)
+        sock = self._allocator.open_other_family(self._port.sock, self._wanted)
         if sock is not None:
             if self._reports:
-                collect_reports(sock)
+                collect_icmp_errors(sock)
             if self._sink is not None:
                 self._watch(sock)
         return sock
 
-    def _transmit(self, data: bytes, route: Route) -> None:
+    def _transmit(self, data: bytes, route: DatagramRoute) -> None:
         if not send_datagram(route.sock, data, route.address):
             self.dropped += 1
 
-    # From remote hosts.
 
-    def _read_later(self, sock: socket.socket) -> None:
-        self._readiness.add(sock.fileno(), functools.partial(self._on_ready, sock))
-
-    def _on_ready(self, sock: socket.socket, _: int, events: int) -> None:
-        if events & FAILED:
-            self.take_reports(sock)
-        if events & READABLE:
-            self._receive(sock)
-
-    def _receive(self, sock: socket.socket) -> None:
-        packets: list[Packet] = []
-        now = self._loop.time()
-        with contextlib.suppress(BlockingIOError):
-            for _ in range(BATCH):
-                try:
-                    data, address = sock.recvfrom(LONGEST)
-                except BlockingIOError:
-                    raise
-                except OSError:  # an ICMP error
-                    continue
-                source = address[0].partition("%")[0], address[1]  # a client is told of no scope
-                if self.admits(source, now):
-                    packets.append((data, *source))
-        if packets and self._sink is not None:
-            self._sink.datagrams_received(packets)
+def _nothing(sock: socket.socket) -> None:
+    """Do nothing: the channel has not been started."""

@@ -1,23 +1,21 @@
 """Opens associations' ports on this machine (§ Handling UDP ASSOCIATE)."""
 
-import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
 from socks6.errors import NotAllowed
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import PortParity, StackOption, UDPError, find
+from socks6.message.options import PortParity, StackOption, UdpError, find
 from socks6.net.bind import unmapped
 from socks6.net.datagrams.channel import DirectChannel
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering, RemoteFilter
 from socks6.net.datagrams.names import NameCache
-from socks6.net.datagrams.ports import OpenedPort, Ports
-from socks6.net.datagrams.readiness import Readiness
-from socks6.net.resolve import Address, Resolver
+from socks6.net.datagrams.ports import OpenedPort, PortAllocator
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.sockets import endpoint
-from socks6.net.stackopts import concerning, in_force
-from socks6.net.stackopts.reports import SUPPORTED
+from socks6.net.stackopts import effective_options, for_leg
+from socks6.net.stackopts.icmp_errors import SUPPORTED
 from socks6.net.stream import DatagramJudge
 
 
@@ -40,12 +38,11 @@ class DirectAssociations:
     resolver: Resolver
     settings: DatagramSettings = USUAL
     _names: NameCache = field(init=False)
-    _ports: Ports = field(init=False)
-    _readiness: Readiness | None = field(init=False, default=None)
+    _allocator: PortAllocator = field(init=False)
 
     def __post_init__(self) -> None:
         self._names = NameCache(self.resolver)
-        self._ports = Ports(multicast_interface=self.settings.multicast_interface)
+        self._allocator = PortAllocator(multicast_interface=self.settings.multicast_interface)
 
     async def open(
         self,
@@ -58,16 +55,15 @@ class DirectAssociations:
         holder: Hashable = None,
     ) -> DirectChannel:
         """See `Outbound.associate`. Raises OSError."""
-        wanted = concerning(options, Leg.PROXY_REMOTE)
+        wanted = for_leg(options, Leg.PROXY_REMOTE)
         address = await self._place(host, port, judge, owner=owner, holder=holder)
-        opened = self._ports.open(address, wanted, find(options, PortParity), owner)
+        opened = self._allocator.open(address, wanted, find(options, PortParity), owner)
         try:
             return DirectChannel(
                 opened,
                 bound=endpoint(opened.sock.getsockname()),
-                ports=self._ports,
+                ports=self._allocator,
                 names=self._names,
-                readiness=self._watch(),
                 remotes=RemoteFilter(self.settings.filtering, lifetime=self.settings.remote_timeout),
                 judge=judge,
                 wanted=wanted,
@@ -83,46 +79,32 @@ class DirectAssociations:
     async def aclose(self) -> None:
         """Free what the associations share. Idempotent."""
         await self._names.aclose()
-        self._ports.close()
-        if self._readiness is not None:
-            self._readiness.close()
-            self._readiness = None
+        self._allocator.close()
 
     async def _place(
         self, host: str, port: int, judge: DatagramJudge, *, owner: Hashable, holder: Hashable
-    ) -> Address:
+    ) -> ResolvedAddress:
         """Return where to bind."""
         for address in await self.resolver.resolve(unmapped(host), port, holder=holder):
             # a port that is held for its owner was drawn for it, as any free one is
-            held = self._ports.holds_for(owner, address)
+            held = self._allocator.holds_for(owner, address)
             if judge.judge_place(host, address.host, 0 if held else port):
                 return address
         raise NotAllowed(f"no address of {host} may be bound")
 
-    def _watch(self) -> Readiness:
-        if self._readiness is None:
-            self._readiness = Readiness(_complain)
-        return self._readiness
-
 
 def _wants_reports(options: tuple[StackOption, ...]) -> bool:
-    wish = find(options, UDPError)
+    wish = find(options, UdpError)
     return wish is not None and wish.availability == Availability.YES
 
 
 def _in_force(
     opened: OpenedPort, wanted: tuple[StackOption, ...], options: tuple[StackOption, ...]
 ) -> tuple[StackOption, ...]:
-    found = in_force(opened.sock, wanted, Leg.PROXY_REMOTE)
+    found = effective_options(opened.sock, wanted, Leg.PROXY_REMOTE)
     if opened.parity is not None:
         found = (*found, opened.parity)
-    if find(options, UDPError) is None:
+    if find(options, UdpError) is None:
         return found
     reported = SUPPORTED and _wants_reports(options)
-    return (*found, UDPError(availability=Availability.YES if reported else Availability.NO))
-
-
-def _complain(error: Exception) -> None:
-    asyncio.get_running_loop().call_exception_handler(
-        {"message": "a datagram's receiver failed", "exception": error}
-    )
+    return (*found, UdpError(availability=Availability.YES if reported else Availability.NO))

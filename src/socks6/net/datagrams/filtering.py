@@ -11,9 +11,9 @@ MAX_REMOTES: Final = 4096  # of one association; beyond, the one that was sent t
 
 
 class Filtering(Enum):
-    """Who may send to an association's port."""
+    """Which remote hosts may send to an association's port."""
 
-    ENDPOINT_INDEPENDENT = "endpoint-independent"  # anybody: "full cone"
+    ENDPOINT_INDEPENDENT = "endpoint-independent"  # all of them: "full cone"
     ADDRESS_DEPENDENT = "address-dependent"  # hosts that the client has sent to: "restricted cone"
     ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"  # their very ports: "port restricted cone"
 
@@ -36,7 +36,7 @@ class RemoteFilter:
 
     @property
     def renewal(self) -> float:
-        """How often at least `sent_to` must be told of a remote that the client goes on sending to."""
+        """The longest time in seconds between calls of `sent_to` for a remote that the client goes on sending to."""
         return inf if self._filtering is Filtering.ENDPOINT_INDEPENDENT else self._lifetime / 2
 
     def sent_to(self, host: str, port: int, now: float) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from socks6.message.codes import DatagramErrorCode
-from socks6.net.stackopts.reports import (
+from socks6.net.stackopts.adapter import SocketOption
+from socks6.net.stackopts.icmp_errors import (
+    ERROR_QUEUE_BYTES,
     EXTENDED_ERROR,
     FROM_ICMP,
     FROM_ICMP6,
@@ -15,13 +17,11 @@ from socks6.net.stackopts.reports import (
     IPV6_REPORTER,
     MSG_ERRQUEUE,
     RECEIVE_ERRORS,
-    ROOM,
 )
-from socks6.net.stackopts.row import Setting
 from socks6.net.stream import DatagramReport
 
 FROM_HERE: Final = 1  # SO_EE_ORIGIN_LOCAL
-MOST: Final = 64  # taken from a queue at a time
+MAX_REPORTS: Final = 64  # taken from a queue at a time
 CODES: Final = {  # by origin, ICMP type and code (§ Reporting ICMP Errors); what is absent is not reported
     (FROM_ICMP, 3, 0): DatagramErrorCode.NETWORK_UNREACHABLE,
     (FROM_ICMP, 3, 1): DatagramErrorCode.HOST_UNREACHABLE,
@@ -34,19 +34,19 @@ CODES: Final = {  # by origin, ICMP type and code (§ Reporting ICMP Errors); wh
 
 
 def queued_reports(sock: socket.socket) -> Iterator[DatagramReport]:
-    """Take what waits in the error queue of a socket that collects, as far as clients are told of it.
+    """Take what waits in the error queue of a socket that collects errors; yield what clients may learn of.
 
     Over IPv6 the kernel itself finds datagrams too big for a path that it knows already: then this machine is
-    the reporter. It says so for each attempt to send; the same twice in a row is told once.
+    the reporter. It reports that for each attempt to send; the same twice in a row is yielded once.
     """
     last: DatagramReport | None = None
-    for _ in range(MOST):
+    for _ in range(MAX_REPORTS):
         try:
-            _, control, _, destination = sock.recvmsg(0, ROOM, MSG_ERRQUEUE)
+            _, control, _, destination = sock.recvmsg(0, ERROR_QUEUE_BYTES, MSG_ERRQUEUE)
         except OSError:  # nothing is left, or the socket is closed
             return
         for level, name, data in control:
-            if Setting(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
+            if SocketOption(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
                 report = _parsed(data, destination, sock.family)
                 if report is not None and not (report == last and report.code == DatagramErrorCode.TOO_BIG):
                     yield report

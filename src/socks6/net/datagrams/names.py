@@ -1,11 +1,11 @@
-"""Names that datagrams are for: looked up once in a while, none of the other datagrams waiting for it."""
+"""DNS cache for datagram destinations; a lookup never delays datagrams to other hosts."""
 
 import asyncio
 import socket
 from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.shares import Shares
 
 KEPT_SECONDS: Final = 15.0  # answers are used again for so long
@@ -13,18 +13,20 @@ FAILED_SECONDS: Final = 5.0  # and failures
 MAX_NAMES: Final = (
     1024  # remembered, beyond which the oldest is forgotten; and looked up, by all holders together
 )
-MAX_WAITING: Final = 32  # datagrams of one holder that wait for one name; beyond, the oldest is dropped
+MAX_WAITING_DATAGRAMS: Final = (
+    32  # datagrams of one holder that wait for one name; beyond, the oldest is dropped
+)
 
-Waiter = Callable[[tuple[Address, ...]], None]
+Waiter = Callable[[tuple[ResolvedAddress, ...]], None]
 
 
 class _Answer(NamedTuple):
-    addresses: tuple[Address, ...]  # none: the name leads nowhere
+    addresses: tuple[ResolvedAddress, ...]  # none: the name leads nowhere
     until: float
 
 
 class NameCache:
-    """Answers for a short time, and who waits for one; within limits on everything."""
+    """Keeps answers for a short time, and datagrams that wait for one; everything is bounded."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
@@ -33,7 +35,7 @@ class NameCache:
         self._waiting: dict[tuple[Hashable, str], list[Waiter]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def known(self, name: str, now: float) -> tuple[Address, ...] | None:
+    def known(self, name: str, now: float) -> tuple[ResolvedAddress, ...] | None:
         """Return the addresses of a name, none if it has none; None if it must be looked up first."""
         answer = self._answers.get(name)
         if answer is None or now >= answer.until:
@@ -41,9 +43,9 @@ class NameCache:
         return answer.addresses
 
     def look_up(self, name: str, waiter: Waiter, *, holder: Hashable = None) -> None:
-        """Have `waiter` told the addresses of a name, some time later; none if it has none, or too many wait.
+        """Look a name up, and call `waiter` with its addresses later; with none if it has none, or too many wait.
 
-        What a holder has looked up keeps nobody else's names waiting, not even the same ones.
+        A holder's lookups delay no other holder's, not even of the same names.
         """
         waiting = self._waiting.get((holder, name))
         if waiting is None:
@@ -57,7 +59,7 @@ class NameCache:
             task.add_done_callback(self._tasks.discard)
             return
         waiting.append(waiter)
-        if len(waiting) > MAX_WAITING:
+        if len(waiting) > MAX_WAITING_DATAGRAMS:
             waiting.pop(0)(())
 
     async def aclose(self) -> None:
@@ -68,7 +70,7 @@ class NameCache:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _resolve(self, name: str, holder: Hashable) -> None:
-        addresses: tuple[Address, ...] = ()
+        addresses: tuple[ResolvedAddress, ...] = ()
         seconds = 0.0
         try:
             addresses = await self._resolver.resolve(name, 0, holder=holder)
@@ -76,7 +78,7 @@ class NameCache:
         except (socket.gaierror, TimeoutError):
             seconds = FAILED_SECONDS  # the name leads nowhere, for now
         except OSError:
-            pass  # it was not looked up, which says nothing about the name
+            pass  # the lookup was not made: nothing is known about the name
         finally:
             waiting = self._waiting.pop((holder, name))
             self._shares.give_back(holder)
@@ -84,7 +86,7 @@ class NameCache:
         for waiter in waiting:
             waiter(addresses)
 
-    def _remember(self, name: str, addresses: tuple[Address, ...], seconds: float) -> None:
+    def _remember(self, name: str, addresses: tuple[ResolvedAddress, ...], seconds: float) -> None:
         if not seconds:
             return
         self._answers.pop(name, None)

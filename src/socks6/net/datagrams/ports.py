@@ -11,8 +11,8 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption
 from socks6.net.bind import ANYWHERE
-from socks6.net.resolve import Address
-from socks6.net.stackopts import prepare
+from socks6.net.resolve import ResolvedAddress
+from socks6.net.stackopts import apply_options
 
 ATTEMPTS: Final = 64  # to find a free pair of ports
 RECEIVE_BUFFER: Final = 1 << 20  # bytes; the kernel lowers it to net.core.rmem_max
@@ -25,7 +25,7 @@ PARITIES: Final = {Parity.EVEN.value: 0, Parity.ODD.value: 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedPort:
-    """A bound socket, and what came of the wish for parity; `release` gives up the counterpart held for it."""
+    """A bound socket, and the parity that it has of the one requested; `release` gives up the reserved counterpart."""
 
     sock: socket.socket
     parity: PortParity | None
@@ -38,7 +38,7 @@ class _Reservation:
     sock: socket.socket
 
 
-class Ports:
+class PortAllocator:
     """Opens the ports of one machine's associations, and holds those that are reserved."""
 
     def __init__(self, *, multicast_interface: str = "") -> None:
@@ -53,12 +53,12 @@ class Ports:
 
     def open(
         self,
-        address: Address,
+        address: ResolvedAddress,
         options: Iterable[StackOption],
         parity: PortParity | None = None,
         owner: Hashable = None,
     ) -> OpenedPort:
-        """Bind a socket to an address, a group of multicast perhaps; port 0 is any, with the parity wished for.
+        """Bind a socket to an address, a group of multicast perhaps; port 0 is any, with the parity requested.
 
         Raises OSError, NotAllowed for a port that is reserved for another owner.
         """
@@ -69,11 +69,11 @@ class Ports:
         nothing = None if parity is None else PortParity(parity=Parity.ANY)
         claimed = self._claim(family, port, owner)
         if claimed is not None:
-            prepare(claimed, options, Leg.PROXY_REMOTE)
+            apply_options(claimed, options, Leg.PROXY_REMOTE)
             return OpenedPort(sock=claimed, parity=nothing, release=_nothing)
         return OpenedPort(sock=self._bound(address, options), parity=nothing, release=_nothing)
 
-    def holds_for(self, owner: Hashable, address: Address) -> bool:
+    def holds_for(self, owner: Hashable, address: ResolvedAddress) -> bool:
         """Return whether the port of an address is reserved, and for this owner."""
         reservation = self._reserved.get((address.family, address.socket_address[1]))
         return reservation is not None and owner is not None and reservation.owner == owner
@@ -108,14 +108,18 @@ class Ports:
         return reservation.sock
 
     def _open_pair(
-        self, address: Address, options: tuple[StackOption, ...], wish: PortParity, owner: Hashable
+        self,
+        address: ResolvedAddress,
+        options: tuple[StackOption, ...],
+        requested: PortParity,
+        owner: Hashable,
     ) -> OpenedPort:
         for _ in range(ATTEMPTS):
             sock = self._bound(address, options)
             port = sock.getsockname()[1]
-            fits = PARITIES.get(wish.parity, port % 2) == port % 2
-            if fits and not wish.reserve:
-                return OpenedPort(sock=sock, parity=wish, release=_nothing)
+            fits = PARITIES.get(requested.parity, port % 2) == port % 2
+            if fits and not requested.reserve:
+                return OpenedPort(sock=sock, parity=requested, release=_nothing)
             # an even port's counterpart is the next higher one, an odd one's the next lower
             other = self._bound_quietly(_with_port(address, port ^ 1), options)
             if other is None:
@@ -123,10 +127,10 @@ class Ports:
                 continue
             if not fits:
                 sock, other = other, sock
-            if not wish.reserve:
+            if not requested.reserve:
                 other.close()
-                return OpenedPort(sock=sock, parity=wish, release=_nothing)
-            return OpenedPort(sock=sock, parity=wish, release=self._reserve(other, owner))
+                return OpenedPort(sock=sock, parity=requested, release=_nothing)
+            return OpenedPort(sock=sock, parity=requested, release=self._reserve(other, owner))
         nothing = PortParity(parity=Parity.ANY)
         return OpenedPort(sock=self._bound(address, options), parity=nothing, release=_nothing)
 
@@ -142,19 +146,21 @@ class Ports:
 
         return release
 
-    def _bound_quietly(self, address: Address, options: tuple[StackOption, ...]) -> socket.socket | None:
+    def _bound_quietly(
+        self, address: ResolvedAddress, options: tuple[StackOption, ...]
+    ) -> socket.socket | None:
         with contextlib.suppress(OSError, OverflowError):
             return self._bound(address, options)
         return None
 
-    def _bound(self, address: Address, options: tuple[StackOption, ...]) -> socket.socket:
+    def _bound(self, address: ResolvedAddress, options: tuple[StackOption, ...]) -> socket.socket:
         sock = socket.socket(address.family, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
             _set_where_known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             if address.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            prepare(sock, options, Leg.PROXY_REMOTE)
+            apply_options(sock, options, Leg.PROXY_REMOTE)
             group = is_multicast(address.host)
             if group:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # others may have joined as well
@@ -177,7 +183,7 @@ class Ports:
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
 
-    def _join(self, sock: socket.socket, address: Address) -> None:
+    def _join(self, sock: socket.socket, address: ResolvedAddress) -> None:
         index = socket.if_nametoindex(self._interface) if self._interface else 0
         group = socket.inet_pton(address.family, address.host)
         if address.family == socket.AF_INET:
@@ -202,14 +208,14 @@ def _set_where_known(sock: socket.socket, level: int, name: int, value: int) -> 
         sock.setsockopt(level, name, value)
 
 
-def _wildcard(family: int, port: int) -> Address:
+def _wildcard(family: int, port: int) -> ResolvedAddress:
     host = ANYWHERE[socket.AddressFamily(family)]
-    return Address(family, (host, port) if family == socket.AF_INET else (host, port, 0, 0))
+    return ResolvedAddress(family, (host, port) if family == socket.AF_INET else (host, port, 0, 0))
 
 
-def _with_port(address: Address, port: int) -> Address:
+def _with_port(address: ResolvedAddress, port: int) -> ResolvedAddress:
     place = address.socket_address
-    return Address(address.family, (place[0], port, *place[2:]))
+    return ResolvedAddress(address.family, (place[0], port, *place[2:]))
 
 
 def _nothing() -> None:

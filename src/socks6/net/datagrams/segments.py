@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from socks6.net.datagrams.arrival import Control
+from socks6.net.datagrams.packet_info import Control
 from socks6.net.sockets import SocketAddress
 
-WAITING: Final = (
+MAX_WAITING_BYTES: Final = (
     1 << 20
 )  # bytes that wait for the kernel to take them; what comes then is dropped, as networks do
-SEGMENTS: Final = 64  # that the kernel sends with one call
-SEGMENTED: Final = 65_000  # and their bytes
+MAX_SEGMENTS: Final = 64  # that the kernel sends with one call
+MAX_SEGMENTED_BYTES: Final = 65_000  # and their bytes
 SOL_UDP: Final = 17
 UDP_SEGMENT: Final = 103  # linux/udp.h
 UDP_GRO: Final = 104
@@ -36,7 +36,7 @@ class SegmentSender:
     def __init__(
         self, sock: socket.socket, *, on_error: Callable[[OSError], None] = lambda _error: None
     ) -> None:
-        """`on_error` is told why the kernel did not take a datagram, which is dropped then."""
+        """`on_error` is called with the reason when the kernel takes no datagram, which is then dropped."""
         self._socket = sock
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
@@ -96,7 +96,7 @@ class SegmentSender:
             self._socket.sendmsg((data,), control, 0, remote)
 
     def _wait(self, data: bytes, remote: SocketAddress | None, control: Control) -> None:
-        if self._size + len(data) > WAITING:
+        if self._size + len(data) > MAX_WAITING_BYTES:
             self.dropped += 1
             return
         if not self._waiting:
@@ -123,7 +123,7 @@ class SegmentSender:
 
 
 def ask_for_segments(sock: socket.socket) -> None:
-    """Have the kernel hand over several datagrams of one flow as one piece, if it can."""
+    """Ask the kernel to hand over several datagrams of one flow as one piece, if it can."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             sock.setsockopt(SOL_UDP, UDP_GRO, 1)
@@ -150,5 +150,5 @@ def segment_groups(datagrams: Sequence[bytes]) -> list[list[bytes]]:
         else:
             groups.append([datagram])
             size = length
-            most = min(SEGMENTS, SEGMENTED // max(1, size))
+            most = min(MAX_SEGMENTS, MAX_SEGMENTED_BYTES // max(1, size))
     return groups

@@ -5,21 +5,21 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from socks6.message.address import is_unspecified
-from socks6.net.datagrams.arrival import (
-    ROOM,
-    answer_control,
-    ask_for_local_addresses,
-    local_address,
+from socks6.net.datagrams.packet_info import (
+    ANCILLARY_BYTES,
+    destination_address,
+    reply_control,
+    request_packet_info,
 )
-from socks6.net.datagrams.readiness import FAILED, Readiness
+from socks6.net.datagrams.poller import FAILED, DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
 from socks6.net.sockets import SocketAddress
 
 DTLS_BYTES: Final = range(20, 64)
 QUIC_BYTES: Final = range(64, 256)
-BATCH: Final = 64  # datagrams taken before others have their turn
-LONGEST: Final = 65536
-BUFFER: Final = 1 << 22  # bytes asked of the kernel, each way; it lowers them to its own limit
+MAX_READS: Final = 64  # datagrams taken before others have their turn
+MAX_DATAGRAM_BYTES: Final = 65536
+SOCKET_BUFFER_BYTES: Final = 1 << 22  # bytes asked of the kernel, each way; it lowers them to its own limit
 
 
 class Arrival(NamedTuple):
@@ -31,7 +31,7 @@ class Arrival(NamedTuple):
     size: int  # of each in a row, but for the last, which may be shorter; of the one
 
 
-class Receiver(Protocol):
+class ArrivalReceiver(Protocol):
     """Speaks one of the protocols."""
 
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
@@ -41,25 +41,27 @@ class Receiver(Protocol):
 class SharedPort:
     """A socket that no protocol owns; what none of them claims is dropped and counted."""
 
-    def __init__(self, host: str, port: int, readiness: Readiness) -> None:
+    def __init__(self, host: str, port: int, poller: DatagramPoller) -> None:
         """Bind it. Raises OSError."""
-        self.sock: Final = udp_socket(host, port)
-        self.dropped = 0  # claimed by nobody, or not taken by the kernel
-        self._readiness = readiness
+        self.sock: Final = udp_socket((host, port))
+        self.dropped = 0  # of no protocol, or not taken by the kernel
+        self._poller = poller
         self._holders = 1
-        self._receivers: list[Receiver | None] = [None] * 256
+        self._receivers: list[ArrivalReceiver | None] = [None] * 256
         self._sender = SegmentSender(self.sock)
-        self._in_rows: set[Receiver] = set()
+        self._in_rows: set[ArrivalReceiver] = set()
         ask_for_segments(self.sock)
         try:
             self.number: Final[int] = self.sock.getsockname()[1]
-            readiness.add(self.sock.fileno(), self._ready)
+            poller.add(self.sock.fileno(), self._ready)
         except BaseException:
             self.sock.close()
             raise
 
-    def speak(self, first_bytes: Iterable[int], receiver: Receiver, *, in_rows: bool = False) -> None:
-        """Have datagrams that begin with one of these bytes go to `receiver`.
+    def register(
+        self, first_bytes: Iterable[int], receiver: ArrivalReceiver, *, in_rows: bool = False
+    ) -> None:
+        """Give datagrams that begin with one of these bytes to `receiver`.
 
         One by one, or `in_rows`: as many at a time as the kernel hands over.
         """
@@ -78,7 +80,7 @@ class SharedPort:
         """Send to where something came from, at once or not at all; return whether it went."""
         try:
             if local or control:
-                self.sock.sendmsg((data,), [*answer_control(source, local), *control], 0, source)
+                self.sock.sendmsg((data,), [*reply_control(source, local), *control], 0, source)
             else:
                 self.sock.sendto(data, source)
         except OSError:
@@ -88,27 +90,27 @@ class SharedPort:
 
     def send_many(self, datagrams: Sequence[bytes], source: SocketAddress, local: bytes = b"") -> None:
         """Send datagrams to where something came from; what the kernel does not take at once waits a little."""
-        self._sender.send(datagrams, source, answer_control(source, local))
+        self._sender.send(datagrams, source, reply_control(source, local))
 
     def hold(self) -> None:
-        """Have it stay open until `close` is called once more."""
+        """Keep it open until `close` has been called once more."""
         self._holders += 1
 
     def close(self) -> None:
-        """Take nothing any more, if everybody who holds it has called this."""
+        """Close the port when every holder has called this."""
         self._holders -= 1
         if self._holders <= 0 and self.sock.fileno() >= 0:
             self._sender.close()
-            self._readiness.remove(self.sock.fileno())
+            self._poller.remove(self.sock.fileno())
             self.sock.close()
 
     def _ready(self, _: int, events: int) -> None:
         if events & FAILED:
-            self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # a peer that is gone: no news here
-        batches: dict[Receiver, list[Arrival]] = {}
-        for _ in range(BATCH):
+            read_error(self.sock)
+        batches: dict[ArrivalReceiver, list[Arrival]] = {}
+        for _ in range(MAX_READS):
             try:
-                data, control, _, source = self.sock.recvmsg(LONGEST, ROOM)
+                data, control, _, source = self.sock.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
             except BlockingIOError:
                 break
             except OSError:
@@ -117,7 +119,7 @@ class SharedPort:
             if receiver is None:
                 self.dropped += 1
                 continue
-            arrival = Arrival(data, source, local_address(control), segment_size(control) or len(data))
+            arrival = Arrival(data, source, destination_address(control), segment_size(control) or len(data))
             whole = receiver in self._in_rows or arrival.size >= len(data)
             batches.setdefault(receiver, []).extend((arrival,) if whole else _single(arrival))
         for receiver, arrivals in batches.items():
@@ -127,17 +129,17 @@ class SharedPort:
 class SharedPorts:
     """Opens each port once, for however many protocols."""
 
-    def __init__(self, readiness: Readiness) -> None:
-        self._readiness = readiness
+    def __init__(self, poller: DatagramPoller) -> None:
+        self._poller = poller
         self._ports: dict[tuple[str, int], SharedPort] = {}
 
     def open(self, host: str, port: int) -> SharedPort:
-        """Return a port, which everybody who gets it must close. Raises OSError."""
+        """Return a port; each caller must close it. Raises OSError."""
         shared = self._ports.get((host, port))
         if shared is not None and shared.sock.fileno() >= 0:
             shared.hold()
             return shared
-        shared = SharedPort(host, port, self._readiness)
+        shared = SharedPort(host, port, self._poller)
         self._ports[host, shared.number] = shared
         return shared
 
@@ -149,20 +151,33 @@ def _single(row: Arrival) -> Iterable[Arrival]:
         yield row._replace(data=data, size=len(data))
 
 
-def udp_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def udp_socket(
+    address: SocketAddress,
+    *,
+    remote: SocketAddress | None = None,
+    buffer_bytes: int = SOCKET_BUFFER_BYTES,
+    only_ipv6: bool = True,
+) -> socket.socket:
+    """Return a socket that is bound, and connected to `remote` if there is one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-        if family == socket.AF_INET6:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
+        if family == socket.AF_INET6 and only_ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if is_unspecified(host):
-            ask_for_local_addresses(sock)
-        sock.bind((host, port))
+        if is_unspecified(address[0]):
+            request_packet_info(sock)
+        sock.bind(address)
+        if remote is not None:
+            sock.connect(remote)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def read_error(sock: socket.socket) -> None:
+    """Take an error off a socket: that a peer is gone changes nothing for the others."""
+    sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

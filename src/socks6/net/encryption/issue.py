@@ -105,7 +105,7 @@ def _made(hosts: Sequence[str], now: dt.datetime, days: int) -> tuple[bytes, byt
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that must not be there yet, readable by nobody else before it should be."""
+    """Write a file that must not exist yet, with its mode from the beginning."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with opened_for_writing(descriptor) as file:

@@ -1,19 +1,24 @@
-"""Stack options on real sockets: setting them, and telling truthfully what came of it."""
+"""Stack options on real sockets: setting them, and reading back what is in force."""
 
-from socks6.net.stackopts.connecting import Dialled, connect_prepared, prepared_socket
-from socks6.net.stackopts.row import UNKNOWN_ORIGIN, Origin
-from socks6.net.stackopts.table import accept_fast_open, concerning, in_force, merge, prepare, supported
+from socks6.message.options.stack import UNKNOWN_FACTS, ConnectFacts
+from socks6.net.stackopts.connecting import ConnectedSocket, connect_with_options, socket_with_options
+from socks6.net.stackopts.table import (
+    accept_fast_open,
+    apply_options,
+    effective_options,
+    for_leg,
+    merge_legs,
+)
 
 __all__ = [
-    "UNKNOWN_ORIGIN",
-    "Dialled",
-    "Origin",
+    "UNKNOWN_FACTS",
+    "ConnectFacts",
+    "ConnectedSocket",
     "accept_fast_open",
-    "concerning",
-    "connect_prepared",
-    "in_force",
-    "merge",
-    "prepare",
-    "prepared_socket",
-    "supported",
+    "apply_options",
+    "connect_with_options",
+    "effective_options",
+    "for_leg",
+    "merge_legs",
+    "socket_with_options",
 ]

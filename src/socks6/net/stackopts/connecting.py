@@ -1,4 +1,4 @@
-"""Connecting a socket with stack options: what has to be said before, and what only the connecting shows."""
+"""Connecting a socket with stack options."""
 
 import contextlib
 import errno
@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from socks6.message.codes import Availability, Leg
-from socks6.message.options import TTL, Multipath, StackOption
+from socks6.message.options import Multipath, StackOption, Ttl
 from socks6.net.sockets import SocketAddress, finish_connecting, stream_socket
-from socks6.net.stackopts.linux import IPPROTO_MPTCP
-from socks6.net.stackopts.reports import collect_reports, drop_reports, next_report
-from socks6.net.stackopts.table import concerning, holds, prepare, write
+from socks6.net.stackopts.adapter import IPPROTO_MPTCP
+from socks6.net.stackopts.icmp_errors import collect_icmp_errors, next_icmp_error, stop_icmp_errors
+from socks6.net.stackopts.table import apply_options, for_leg, holds, write
 
 TCP_FASTOPEN_CONNECT: Final = 30  # linux/tcp.h; Python's socket module lacks it
 
 
-class Dialled(NamedTuple):
+class ConnectedSocket(NamedTuple):
     """A connected socket, and how many bytes went into its SYN."""
 
     sock: socket.socket
     syn_bytes: int
 
 
-async def connect_prepared(
+async def connect_with_options(
     family: int,
     address: SocketAddress,
     wanted: Sequence[StackOption],
@@ -32,16 +32,16 @@ async def connect_prepared(
     leg: Leg,
     syn_data: bytes | None = None,
     deadline: float | None = None,
-) -> Dialled:
+) -> ConnectedSocket:
     """Connect to a numeric address with the options wanted of `leg`.
 
     `syn_data` goes with the SYN, as much as fits, if the kernel has the host's cookie; else it asks for one,
-    also when it is empty. None: no TCP Fast Open. Raises OSError, TTLExpired with a router's address.
+    also when it is empty. None: no TCP Fast Open. Raises OSError, TtlExpired with a router's address.
     """
-    wanted = concerning(wanted, leg)
-    sock = prepared_socket(family, wanted, leg)
+    wanted = for_leg(wanted, leg)
+    sock = socket_with_options(family, wanted, leg)
     try:
-        reported = any(isinstance(option, TTL) for option in wanted) and collect_reports(sock)
+        reported = any(isinstance(option, Ttl) for option in wanted) and collect_icmp_errors(sock)
         error, sent = _begin(sock, address, syn_data)
         if reported:
             await _finish_reported(sock, address, error, deadline)
@@ -50,24 +50,24 @@ async def connect_prepared(
     except BaseException:
         sock.close()
         raise
-    return Dialled(sock, sent)
+    return ConnectedSocket(sock, sent)
 
 
-def prepared_socket(family: int, wanted: Sequence[StackOption], leg: Leg) -> socket.socket:
+def socket_with_options(family: int, wanted: Sequence[StackOption], leg: Leg) -> socket.socket:
     """Return a TCP socket with the options wanted of `leg`, MPTCP if that is wanted and can be. Raises OSError."""
     if any(isinstance(option, Multipath) and option.availability == Availability.YES for option in wanted):
         sock = _multipath_socket(family, wanted)
         if sock is not None:
             return sock
     sock = stream_socket(family, socket.IPPROTO_TCP)
-    prepare(sock, wanted, leg)
+    apply_options(sock, wanted, leg)
     return sock
 
 
 def _multipath_socket(family: int, wanted: Sequence[StackOption]) -> socket.socket | None:
     """Return an MPTCP socket, if there is MPTCP and such a socket can have all that is wanted.
 
-    Linux refuses a TTL and the like on it: who asks for one exact value and for MPTCP gets the value.
+    Linux refuses a TTL and the like on it: a request for both an exact value and MPTCP gets the value.
     """
     try:
         sock = stream_socket(family, IPPROTO_MPTCP)
@@ -102,25 +102,25 @@ def _begin(sock: socket.socket, address: SocketAddress, syn_data: bytes | None) 
 async def _finish_reported(
     sock: socket.socket, address: SocketAddress, error: int, deadline: float | None
 ) -> None:
-    """Wait for the connection, or for a router to say that there is no way to it."""
+    """Wait for the connection, or for a router's report that the host cannot be reached."""
     while True:
         try:
             await finish_connecting(sock, address, error, deadline)
         except OSError as failure:
-            raise _told(sock) or failure from None
+            raise _reported(sock) or failure from None
         if _connected(sock):
-            drop_reports(sock)
+            stop_icmp_errors(sock)
             return
         # Woken by a report. Linux tries on when it comes while the socket is in use; there is no need to.
-        if told := _told(sock):
-            raise told
+        if reported := _reported(sock):
+            raise reported
         if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # the connection is over already
             raise OSError(error, os.strerror(error))
         error = errno.EINPROGRESS
 
 
-def _told(sock: socket.socket) -> OSError | None:
-    report = next_report(sock)
+def _reported(sock: socket.socket) -> OSError | None:
+    report = next_icmp_error(sock)
     return None if report is None else report.as_error()
 
 

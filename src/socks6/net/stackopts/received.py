@@ -1,4 +1,4 @@
-"""What the peer's packets say: the TOS that a TCP client sends with, whether its SYN brought data."""
+"""What the peer's packets show: the TOS that a TCP client sends with, whether its SYN carried data."""
 
 import socket
 import sys
@@ -14,7 +14,7 @@ SYN_DATA: Final = 32  # TCPI_OPT_SYN_DATA
 
 
 class _Names(NamedTuple):
-    """What Linux calls it (linux/in.h, in6.h): level, "tell me", "what is there", the answer's type."""
+    """Linux's numbers (linux/in.h, in6.h): level, the option to switch it on and the one to read, the answer's type."""
 
     level: int
     receive: int
@@ -29,7 +29,7 @@ NAMES: Final = {
 
 
 def received_tos(sock: socket.socket) -> int | None:
-    """Return the TOS of the packets that a connected TCP socket receives; None where nobody can tell."""
+    """Return the TOS of the packets that a connected TCP socket receives; None where the system does not show it."""
     names = NAMES.get(sock.family)
     if names is None or sys.platform != "linux":
         return None
@@ -47,7 +47,7 @@ def received_tos(sock: socket.socket) -> int | None:
 def syn_brought_data(sock: socket.socket) -> bool:
     """Return whether a connection that was accepted began with data in its SYN (TCP Fast Open), which may come twice.
 
-    False where nobody can tell.
+    False where the system does not show it.
     """
     if sys.platform != "linux":
         return False

@@ -1,61 +1,54 @@
-"""Stack options on a socket: set what can be set, tell what is in force, answer for both legs.
-
-One row an option, of the system that this is: linux.py, fallback.py. No row: the option is not supported, and
-left out of answers.
-"""
+"""Stack options on a socket: set what can be set, read back what is in force, answer for both legs."""
 
 import contextlib
 import dataclasses
 import socket
-import sys
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable
 
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
-from socks6.net.stackopts import fallback, linux
-from socks6.net.stackopts.row import UNKNOWN_ORIGIN, Origin, Row
-
-ROWS: Final[Mapping[type[StackOption], Row]] = linux.ROWS if sys.platform == "linux" else fallback.ROWS
+from socks6.message.options.stack import UNKNOWN_FACTS, ConnectFacts, SocketAdapter
+from socks6.net.stackopts.adapter import ADAPTERS, ReadOnly
 
 
-def supported(option: StackOption) -> bool:
-    """Return whether this system has what the option is about."""
-    return type(option) in ROWS
+def adapter_of(option: StackOption) -> SocketAdapter | None:
+    """Return how an option is set and read on this system; None if it is not supported."""
+    return option.adapter or ADAPTERS.get(type(option))
 
 
-def concerning(options: Iterable[StackOption], leg: Leg) -> tuple[StackOption, ...]:
+def for_leg(options: Iterable[StackOption], leg: Leg) -> tuple[StackOption, ...]:
     """Return the supported options that are about `leg`, or about both."""
-    return tuple(option for option in options if option.leg & leg and supported(option))
+    return tuple(option for option in options if option.leg & leg and adapter_of(option) is not None)
 
 
-def prepare(sock: socket.socket, wanted: Iterable[StackOption], leg: Leg) -> None:
-    """Set on `sock` what is wanted of `leg`; what the kernel refuses is not in force, and no error."""
-    for option in concerning(wanted, leg):
+def apply_options(sock: socket.socket, wanted: Iterable[StackOption], leg: Leg) -> None:
+    """Set on `sock` what is wanted of `leg`; what the kernel refuses is not in force, and raises nothing."""
+    for option in for_leg(wanted, leg):
         with contextlib.suppress(OSError):
             write(sock, option)
 
 
-def in_force(
-    sock: socket.socket, wanted: Iterable[StackOption], leg: Leg, origin: Origin = UNKNOWN_ORIGIN
+def effective_options(
+    sock: socket.socket, wanted: Iterable[StackOption], leg: Leg, facts: ConnectFacts = UNKNOWN_FACTS
 ) -> tuple[StackOption, ...]:
-    """Return the truth about each wanted option of `leg` that is supported, read back from a connected socket.
+    """Return what is in force of each wanted option of `leg` that is supported, read back from a connected socket.
 
-    Left out is what the socket has no notion of, as Unix sockets have none of a TTL. `origin` is what only
-    who connected the socket can tell.
+    Options that the socket has no notion of, such as a TTL of a Unix socket, are left out.
     """
     found = []
-    for option in concerning(wanted, leg):
-        value = ROWS[type(option)].read(sock, origin)
-        if value is not None:
-            found.append(_changed(option, leg, value))
+    for option in wanted:
+        adapter = adapter_of(option)
+        if adapter is not None and option.leg & leg:
+            value = adapter.read(sock, facts)
+            if value is not None:
+                found.append(option.replaced(value, leg.value))
     return tuple(found)
 
 
-def merge(near: Iterable[StackOption], far: Iterable[StackOption]) -> tuple[StackOption, ...]:
+def merge_legs(near: Iterable[StackOption], far: Iterable[StackOption]) -> tuple[StackOption, ...]:
     """Return one answer for the options in force on the client's leg and on the remote's.
 
-    Where both legs agree, one option says so for both (§ Stack options: nothing twice).
+    Where both legs agree, one option stands for both (§ Stack options: nothing twice).
     """
     left = list(far)
     merged = []
@@ -70,29 +63,22 @@ def merge(near: Iterable[StackOption], far: Iterable[StackOption]) -> tuple[Stac
 
 
 def write(sock: socket.socket, option: StackOption) -> None:
-    """Set one supported option. Raises OSError when the kernel refuses."""
-    row = ROWS[type(option)]
-    if row.write is not None:
-        row.write(sock, getattr(option, row.value))
+    """Set an option, if it is supported. Raises OSError when the kernel refuses."""
+    adapter = adapter_of(option)
+    if adapter is not None:
+        adapter.write(sock, option.value)
 
 
 def holds(sock: socket.socket, option: StackOption) -> bool:
-    """Return whether a supported option has the value on `sock` that it asks for."""
-    row = ROWS[type(option)]
-    return row.write is None or row.read(sock, UNKNOWN_ORIGIN) == getattr(option, row.value)
+    """Return whether an option has the value on `sock` that it asks for, if a socket can have it at all."""
+    adapter = adapter_of(option)
+    return adapter is None or isinstance(adapter, ReadOnly) or adapter.read(sock) == option.value
 
 
 def accept_fast_open(sock: socket.socket, waiting: int) -> None:
-    """Have a listening socket accept data in SYNs, from so many clients at a time whose handshake goes on.
+    """Let a listening socket accept data in SYNs, from at most `waiting` clients whose handshake is under way.
 
     Nothing happens where the system has no such thing or the administrator allows none (net.ipv4.tcp_fastopen).
     """
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, waiting)
-
-
-def _changed(option: StackOption, leg: Leg, value: int) -> StackOption:
-    changes = {ROWS[type(option)].value: value}
-    if option.leg != leg:  # options about the remote leg alone cannot be about another
-        changes["leg"] = leg.value
-    return dataclasses.replace(option, **changes)

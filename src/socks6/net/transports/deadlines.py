@@ -10,7 +10,7 @@ ItemT = TypeVar("ItemT", bound=Hashable)
 
 
 class Deadlines(Generic[ItemT]):
-    """Tells when an item's time has come. The loop's timer runs only while there is a deadline."""
+    """Calls back when an item's time has come. The loop's timer runs only while there is a deadline."""
 
     def __init__(self, due: Callable[[ItemT], None]) -> None:
         """`due` is called with each item once, when its time has come. To be made within the loop."""
@@ -42,13 +42,13 @@ class Deadlines(Generic[ItemT]):
         self._wind()
 
     def drop(self, item: ItemT) -> None:
-        """Have an item no deadline any more. Idempotent."""
+        """Remove an item's deadline. Idempotent."""
         entry = self._times.pop(item, None)
         if entry is not None:
             del self._items[entry[1]]
 
     def close(self) -> None:
-        """Call nobody any more. Idempotent."""
+        """Call back no more. Idempotent."""
         self._times.clear()
         self._items.clear()
         self._heap.clear()
@@ -57,7 +57,7 @@ class Deadlines(Generic[ItemT]):
             self._timer = None
 
     def _wind(self) -> None:
-        """Have the timer run until the first deadline."""
+        """Set the timer for the first deadline."""
         first = self._heap[0][0] if self._heap else None
         if self._timer is not None:
             if first is not None and self._rings_at <= first:

@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
-from socks6.net.encryption.contexts import ALPN, FileContexts, Told
-from socks6.net.encryption.failures import ABSENT, words_for, words_for_certificate
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import (
+    ABSENT,
+    ALPN,
+    ReloadCallback,
+    ReloadingContext,
+    TlsParameters,
+    words_for,
+    words_for_certificate,
+)
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
 
-DtlsContexts: TypeAlias = "FileContexts[SSL.Context]"
+DtlsContexts: TypeAlias = "ReloadingContext[SSL.Context]"
 
 NO_EXTRA: Final = "DTLS needs an extra: pip install socks6[dtls]"
 DTLS_1_2: Final = 0xFEFD
@@ -32,16 +38,16 @@ def available() -> bool:
     return True
 
 
-def obstacle(said: TlsParameters) -> str:
+def obstacle(parameters: TlsParameters) -> str:
     """Return why a listener with these files cannot have DTLS beside TLS; "" for nothing."""
     if not available():
         return NO_EXTRA
     try:
-        server_context(said)
+        server_context(parameters)
     except WrongKind as error:
         return str(error)
     except ConfigurationError:
-        pass  # what is wrong with the files is told where they are needed
+        pass  # faults of the files are raised where they are needed
     return ""
 
 
@@ -49,47 +55,49 @@ class WrongKind(ConfigurationError):
     """A key that is good for TLS, but not for DTLS."""
 
 
-def server_contexts(said: TlsParameters, told: Told = lambda _path, _fault: None) -> DtlsContexts:
+def server_contexts(
+    parameters: TlsParameters, on_reload: ReloadCallback = lambda _path, _fault: None
+) -> DtlsContexts:
     """Return the contexts of a listener, made anew when its files change. Raises ConfigurationError."""
-    return FileContexts(said, server_context, told=told)
+    return ReloadingContext(parameters, server_context, on_reload=on_reload)
 
 
-def server_context(said: TlsParameters) -> "SSL.Context":
+def server_context(parameters: TlsParameters) -> "SSL.Context":
     """Return what a listener's connections are made with. Raises ConfigurationError."""
-    context = _context(said)
+    context = _context(parameters)
     from OpenSSL import SSL  # noqa: PLC0415 - an extra, which is there by now
 
-    # Who comes this far has sent a cookie of ours back; OpenSSL itself needs no other.
+    # A client that comes this far has returned our cookie; OpenSSL needs no other.
     context.set_cookie_generate_callback(lambda _: b"-")
     context.set_cookie_verify_callback(lambda _connection, _cookie: True)
     context.set_alpn_select_callback(_chosen)
     context.set_session_id(ALPN.encode())
-    if said.client_ca is None:
+    if parameters.client_ca is None:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # clients keep what is to be kept, in tickets
     else:
-        _load_authorities(context, said.client_ca)
+        _load_authorities(context, parameters.client_ca)
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         # A ticket would hold the client's certificate: the hello that brings it back would be too long for a packet.
         context.set_options(SSL.OP_NO_TICKET)
     return context
 
 
-def client_context(said: TlsParameters) -> "SSL.Context":
+def client_context(parameters: TlsParameters) -> "SSL.Context":
     """Return what a client's connections are made with. Raises ConfigurationError.
 
-    Names and pins are left for the caller to check; where pins are all that was asked for, anybody is trusted.
+    Names and pins are left for the caller to check; where only pins are given, any issuer is accepted.
     """
-    context = _context(said)
+    context = _context(parameters)
     from OpenSSL import SSL  # noqa: PLC0415 - an extra, which is there by now
 
     context.set_alpn_protos([ALPN.encode()])
     context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT | SSL.SESS_CACHE_NO_INTERNAL)
-    if not said.trusts_anybody:
+    if not parameters.skips_verification:
         context.set_verify(SSL.VERIFY_PEER, _verified)
-        if said.ca is None:
+        if parameters.ca is None:
             context.set_default_verify_paths()
         else:
-            _load_authorities(context, said.ca)
+            _load_authorities(context, parameters.ca)
     return context
 
 
@@ -103,7 +111,7 @@ def failure_of(error: "SSL.Error", fault: int = 0) -> TlsFailed:
     return TlsFailed(f"DTLS failed: {words_for(reason)}")
 
 
-def _context(said: TlsParameters) -> "SSL.Context":
+def _context(parameters: TlsParameters) -> "SSL.Context":
     try:
         from OpenSSL import SSL  # noqa: PLC0415 - an extra
     except ImportError:
@@ -112,8 +120,8 @@ def _context(said: TlsParameters) -> "SSL.Context":
     context.set_min_proto_version(DTLS_1_2)
     context.set_cipher_list(CIPHERS)
     context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
-    if said.certificate is not None:
-        _load_certificate(context, said.certificate, said.key or said.certificate)
+    if parameters.certificate is not None:
+        _load_certificate(context, parameters.certificate, parameters.key or parameters.certificate)
     return context
 
 

@@ -1,6 +1,9 @@
-"""The server's side of DTLS: any number of clients on one port, and nothing kept of who did not send a cookie back."""
+"""The server's side of DTLS: any number of clients on one port, and no state for one that has not returned its cookie."""
 
 import asyncio
+import hashlib
+import hmac
+import secrets
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,26 +11,64 @@ from typing import Final, TypeAlias
 
 from typing_extensions import override
 
-from socks6.net.datagrams.arrival import Control
-from socks6.net.datagrams.shared import Arrival, Receiver, SharedPort
-from socks6.net.serve import ConnectionLimits
+from socks6.net.accept import ConnectionLimits
+from socks6.net.datagrams.packet_info import Control
+from socks6.net.datagrams.shared import Arrival, ArrivalReceiver, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.deadlines import Deadlines
-from socks6.net.transports.dtls import DtlsConversation
-from socks6.net.transports.dtls_contexts import DtlsContexts
-from socks6.net.transports.dtls_cookies import Cookies
-from socks6.net.transports.dtls_records import (
+from socks6.net.transports.dtls import (
     HANDSHAKE,
-    MOST_DATA,
+    MAX_RECORD_BYTES,
     ClientHello,
+    DtlsConversation,
     hello_verify_request,
     is_clear,
     read_client_hello,
 )
+from socks6.net.transports.dtls_contexts import DtlsContexts
 
-Place: TypeAlias = tuple[SocketAddress, bytes]  # where a client sends from, and to
-Lost: TypeAlias = Callable[[str], None]
-Refused: TypeAlias = Callable[[str, str], None]
+COOKIE_SECONDS: Final = 60.0  # seconds; a cookie is good for at least so long, at most for twice that
+SECRET_BYTES: Final = 32
+
+
+class Cookies:
+    """Makes and verifies cookies without state for each client: two secrets are all there is."""
+
+    def __init__(self, now: float, *, new_secret: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        self._new_secret = new_secret
+        self._secret = self._last = new_secret(SECRET_BYTES)
+        self._since = now
+
+    def make(self, source: SocketAddress, random: bytes, now: float) -> bytes:
+        """Return the cookie for a source's ClientHello, which keeps its random when it comes again."""
+        self._renew(now)
+        return _cookie(self._secret, source, random)
+
+    def holds(self, cookie: bytes, source: SocketAddress, random: bytes, now: float) -> bool:
+        """Return whether a cookie was made for this source and random of late."""
+        if not cookie:
+            return False
+        self._renew(now)
+        return any(
+            hmac.compare_digest(cookie, _cookie(secret, source, random))
+            for secret in (self._secret, self._last)
+        )
+
+    def _renew(self, now: float) -> None:
+        age = now - self._since
+        if age >= COOKIE_SECONDS:
+            self._last = self._secret if age < 2 * COOKIE_SECONDS else self._new_secret(SECRET_BYTES)
+            self._secret = self._new_secret(SECRET_BYTES)
+            self._since = now
+
+
+def _cookie(secret: bytes, source: SocketAddress, random: bytes) -> bytes:
+    return hmac.digest(secret, repr(source).encode() + random, hashlib.sha256)
+
+
+DtlsPeerKey: TypeAlias = tuple[SocketAddress, bytes]  # where a client sends from, and to
+OnLost: TypeAlias = Callable[[str], None]
+OnRefused: TypeAlias = Callable[[str, str], None]
 """Called with a client's address and why it gets no connection."""
 
 
@@ -36,34 +77,26 @@ class DtlsSettings:
     """How long DTLS connections are waited for, in seconds."""
 
     handshake_timeout: float = 30.0  # lost flights are sent again after 1, 2, 4, ... seconds
-    idle_timeout: float = 30.0  # without an association: whoever shakes hands opens one at once
+    idle_timeout: float = 30.0  # without an association: clients open one right after the handshake
 
 
 class DtlsPeer:
     """A client's DTLS connection: the path of associations, however many datagrams it carries."""
 
     __slots__ = (
-        "_lost",
-        "_server",
-        "conversation",
-        "ended",
-        "place",
-        "random",
-        "started",
-        "successor",
-        "user",
-    )
+        "_lost", "_server", "conversation", "ended", "place", "random", "started", "successor", "user",
+    )  # fmt: skip
 
     def __init__(
         self,
         server: "DtlsServer",
-        place: Place,
+        place: DtlsPeerKey,
         hello: ClientHello,
         conversation: DtlsConversation,
         now: float,
     ) -> None:
         self._server = server
-        self._lost: list[Lost] = []
+        self._lost: list[OnLost] = []
         self.place = place
         self.random = hello.random
         self.conversation = conversation
@@ -74,17 +107,14 @@ class DtlsPeer:
 
     @property
     def port(self) -> socket.socket:
-        """See `ClientPath.port`."""
         return self._server.port.sock
 
     @property
     def source(self) -> SocketAddress:
-        """See `ClientPath.source`."""
         return self.place[0]
 
     @property
     def local(self) -> bytes:
-        """See `ClientPath.local`."""
         return self.place[1]
 
     @property
@@ -93,22 +123,19 @@ class DtlsPeer:
         return bool(self._lost)
 
     def send(self, message: bytes, control: Control) -> bool:
-        """See `ClientPath.send`. Messages that no record can hold do not go."""
-        if len(message) > MOST_DATA:
+        if len(message) > MAX_RECORD_BYTES:
             return False
         encrypted = self.conversation.encrypt(message)
         return bool(encrypted) and self._server.port.send(encrypted, self.place[0], control=control)
 
-    def join(self, user: str, lost: Lost) -> bool:
-        """See `ClientPath.join`: it must be the same user's, and still there."""
+    def join(self, user: str, lost: OnLost) -> bool:
         if self.ended or user != self.user:
             return False
         self._lost.append(lost)
         self._server.in_use(self)
         return True
 
-    def leave(self, lost: Lost) -> None:
-        """See `ClientPath.leave`."""
+    def leave(self, lost: OnLost) -> None:
         if lost in self._lost:
             self._lost.remove(lost)
             if not self.joined and not self.ended:
@@ -119,13 +146,13 @@ class DtlsPeer:
         self._server.end(self, "it gave way to others: there are too many DTLS connections")
 
     def tell_lost(self, reason: str) -> None:
-        """Tell the associations that there is no connection any more."""
+        """Notify the associations that the connection is lost."""
         lost, self._lost = self._lost, []
         for callback in lost:
             callback(reason)
 
 
-class DtlsServer(Receiver):
+class DtlsServer(ArrivalReceiver):
     """Serves DTLS on a port that it shares. To be made within the loop."""
 
     def __init__(
@@ -135,7 +162,7 @@ class DtlsServer(Receiver):
         *,
         deliver: Callable[[DtlsPeer, bytes], None],
         limits: ConnectionLimits,
-        refused: Refused = lambda _source, _reason: None,
+        refused: OnRefused = lambda _source, _reason: None,
         wants_certificate: bool = False,
         settings: DtlsSettings | None = None,
     ) -> None:
@@ -150,7 +177,7 @@ class DtlsServer(Receiver):
         self._settings = settings or DtlsSettings()
         self._loop = asyncio.get_running_loop()
         self._cookies = Cookies(self._loop.time())
-        self._peers: dict[Place, DtlsPeer] = {}
+        self._peers: dict[DtlsPeerKey, DtlsPeer] = {}
         self._deadlines: Deadlines[DtlsPeer] = Deadlines(self._overdue)
 
     @property
@@ -175,12 +202,12 @@ class DtlsServer(Receiver):
 
     def wait_for_use(self, peer: DtlsPeer) -> None:
         """End a connection if no association uses it soon, or sooner if places are short."""
-        self._limits.unsettle(peer, peer.give_way)
+        self._limits.mark_unknown(peer, peer.give_way)
         self._deadlines.set(peer, self._loop.time() + self._settings.idle_timeout)
 
     def in_use(self, peer: DtlsPeer) -> None:
-        """Note that an association, and so somebody who is known, uses a connection."""
-        self._limits.settle(peer)
+        """Note that an association, and so an admitted client, uses a connection."""
+        self._limits.mark_known(peer)
 
     def end(self, peer: DtlsPeer, reason: str) -> None:
         """End a connection. Idempotent."""
@@ -200,7 +227,7 @@ class DtlsServer(Receiver):
             self.end(peer, "the server stopped")
         self._deadlines.close()
 
-    def _meet(self, place: Place, data: bytes, now: float) -> None:
+    def _meet(self, place: DtlsPeerKey, data: bytes, now: float) -> None:
         """Answer who is not known here: with a cookie, or a connection for who has one."""
         hello = read_client_hello(data)
         if hello is None:
@@ -211,11 +238,11 @@ class DtlsServer(Receiver):
         else:
             self._begin(place, hello, data, now)
 
-    def _begin(self, place: Place, hello: ClientHello, data: bytes, now: float) -> None:
-        """Have a connection begin; one that is there stays until the new one stands (§4.2.8)."""
+    def _begin(self, place: DtlsPeerKey, hello: ClientHello, data: bytes, now: float) -> None:
+        """Begin a connection; an earlier one stays until the new handshake is done (§4.2.8)."""
         conversation = DtlsConversation.answering(self._contexts.current(), data)
         peer = DtlsPeer(self, place, hello, conversation, now)
-        refusal = self._limits.take(peer, place[0][0], peer.give_way)
+        refusal = self._limits.admit(peer, place[0][0], peer.give_way)
         if refusal:
             self._refused(place[0][0], refusal)
             return
@@ -240,16 +267,16 @@ class DtlsServer(Receiver):
             self._feed(peer, data, now)
 
     def _feed_either(self, peer: DtlsPeer, heir: DtlsPeer, data: bytes, now: float) -> None:
-        """Take a datagram that only keys can tell whose it is."""
+        """Take a datagram that may be of either connection: only the keys tell."""
         if not self._feed(peer, data, now) and not heir.ended:
             self._feed(heir, data, now)
 
     def _feed(self, peer: DtlsPeer, data: bytes, now: float) -> bool:
-        """Have a conversation take a datagram; return whether there was data in it."""
+        """Give a datagram to a conversation; return whether there was data in it."""
         conversation = peer.conversation
         was_established = conversation.established
         messages = conversation.receive(data)
-        if conversation.talks or conversation.over or not was_established:
+        if conversation.has_output or conversation.over or not was_established:
             self._went_on(peer, now, settled=was_established)
         if not peer.ended or conversation.failure is None:
             for message in messages:
@@ -257,7 +284,6 @@ class DtlsServer(Receiver):
         return bool(messages)
 
     def _went_on(self, peer: DtlsPeer, now: float, *, settled: bool = False) -> None:
-        """See how far a conversation has come."""
         conversation = peer.conversation
         self._flush(peer)
         if conversation.failure is not None:
@@ -300,13 +326,13 @@ class DtlsServer(Receiver):
             self._went_on(peer, now)
 
     def _flush(self, peer: DtlsPeer) -> None:
-        if peer.conversation.talks:
+        if peer.conversation.has_output:
             for datagram in peer.conversation.datagrams_to_send():
                 self.port.send(datagram, *peer.place)
 
     def _forget(self, peer: DtlsPeer) -> None:
         self._deadlines.drop(peer)
-        self._limits.give_back(peer)
+        self._limits.release(peer)
         known = self._peers.get(peer.place)
         if known is peer:
             del self._peers[peer.place]

@@ -7,44 +7,68 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from typing_extensions import override
+
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
-from socks6.net.dial import Dialler, happy_eyeballs, interleaved, known_or_newer
-from socks6.net.resolve import Address, Resolver, literal_address
+from socks6.net.datagrams.shared import SharedPorts
+from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
+from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stackopts import accept_fast_open, concerning
+from socks6.net.stackopts import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint
+from socks6.net.transports.base import (
+    Connector,
+    ConnectParameters,
+    ListenParameters,
+    OpenListeners,
+    StreamRequest,
+)
 
 __all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
 
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
 KEEPALIVE_SECONDS: Final = 600  # a client silent for so long is asked whether it is still there
 EVERYWHERE: Final = (  # what the empty host stands for
-    Address(socket.AF_INET, (UNSPECIFIED_IPV4, 0)),
-    Address(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
+    ResolvedAddress(socket.AF_INET, (UNSPECIFIED_IPV4, 0)),
+    ResolvedAddress(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
 )
 NO_SUCH_FAMILY: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
 
+def listen(place: ListenParameters) -> OpenListeners:
+    """Return what listens with TCP."""
+
+    async def open_listeners(_: SharedPorts) -> list[SocketListener]:
+        return await listen_tcp(place.host, place.port, fast_open=place.fast_open, scheme=place.scheme)
+
+    return open_listeners
+
+
+class TcpConnector(Connector):
+    """Reaches one proxy over TCP."""
+
+    def __init__(self, proxy: ConnectParameters) -> None:
+        self._proxy = proxy
+
+    @override
+    async def open(self, request: StreamRequest) -> SocketStream:
+        return await connect_tcp(
+            self._proxy.host,
+            self._proxy.port,
+            options=request.client_leg_options,
+            fast_open=request.early_data,
+            resolver=self._proxy.resolver,
+        )
+
+
 async def listen_tcp(
-    host: str,
-    port: int,
-    *,
-    backlog: int = BACKLOG,
-    reuse_port: bool = False,
-    defer_accept: int = 0,
-    fast_open: int = 0,
-    scheme: str = "tcp",
+    host: str, port: int, *, fast_open: int = 0, scheme: str = "tcp"
 ) -> list[SocketListener]:
     """Listen on every address of `host`, "" being every address of this machine. Raises OSError.
 
-    With port 0 all get the same free port. `reuse_port` lets several processes listen on one port; the
-    kernel spreads clients among them. `scheme` begins the listeners' URLs.
-
-    For `defer_accept` seconds the kernel holds back a client that has sent nothing (Linux only). A proxy's
-    clients speak first, so that saves a wait for each; but a silent one is neither seen nor counted
-    meanwhile, and its handshake deadline starts that much later. So it is off unless asked for.
+    With port 0 all get the same free port. `scheme` begins the listeners' URLs.
 
     With `fast_open`, clients may send data in their SYN (TCP Fast Open), so many at a time; the administrator
     has to allow it (net.ipv4.tcp_fastopen). Such data may come twice.
@@ -55,7 +79,7 @@ async def listen_tcp(
     try:
         for address in addresses:
             try:
-                sock = _socket(address, port, reuse_port=reuse_port, defer_accept=defer_accept)
+                sock = _socket(address, port)
             except OSError as error:
                 refusals.append(error)
                 continue
@@ -63,8 +87,8 @@ async def listen_tcp(
             port = sock.getsockname()[1]
             if fast_open:
                 accept_fast_open(sock, fast_open)
-            sock.listen(backlog)
-        _check(refusals, listeners)
+            sock.listen(BACKLOG)
+        raise_unless_listening(refusals, listeners)
     except BaseException:
         for listener in listeners:
             await listener.aclose()
@@ -72,7 +96,7 @@ async def listen_tcp(
     return listeners
 
 
-async def listening_addresses(host: str) -> tuple[Address, ...]:
+async def listening_addresses(host: str) -> tuple[ResolvedAddress, ...]:
     """Return where to listen for a host, "" being every address of this machine, of either family. Raises OSError."""
     return await addresses_of(host, 0) if host else EVERYWHERE
 
@@ -88,7 +112,7 @@ async def connect_tcp(
 ) -> SocketStream:
     """Connect to the first address of `host` that answers, with the options about the client's leg. Raises OSError.
 
-    Whoever connects again and again has a `resolver`, which remembers the addresses; where none of these answers, it
+    With a `resolver`, addresses are remembered from call to call; where none of these answers, it
     is asked whether there are others by now.
 
     `fast_open` is sent first, within the SYN if the system has the host's TCP Fast Open cookie. If not, it
@@ -96,7 +120,7 @@ async def connect_tcp(
     Open on the Client-Proxy Leg says when that is no harm).
     """
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    wanted = concerning(options, Leg.CLIENT_PROXY)
+    wanted = for_leg(options, Leg.CLIENT_PROXY)
     dialler = Dialler(wanted, leg=Leg.CLIENT_PROXY, syn_data=fast_open, deadline=deadline)
     sock = await _dial(Endpoint(host, port), dialler, resolver, deadline)
     stream = SocketStream(sock)
@@ -118,21 +142,21 @@ async def _dial(
     if literal_address(*place):
         return await happy_eyeballs(addresses, dialler.dial, deadline=deadline)
 
-    async def newer() -> Sequence[Address]:
+    async def newer() -> Sequence[ResolvedAddress]:
         async with asyncio.timeout_at(deadline):
             return await resolver.newer(*place, addresses)
 
-    async def reach(some: Sequence[Address]) -> socket.socket:
+    async def reach(some: Sequence[ResolvedAddress]) -> socket.socket:
         return await happy_eyeballs(interleaved(some), dialler.dial, deadline=deadline)
 
     try:
-        return await known_or_newer(addresses, newer, reach, socket.socket.close)
+        return await reach_known_or_fresh(addresses, newer, reach, socket.socket.close)
     except asyncio.CancelledError:
-        resolver.doubt(place.host)  # perhaps it took too long for whoever waited
+        resolver.doubt(place.host)  # the caller may have given up because it took too long
         raise
 
 
-async def _asked_of_the_loop(place: Endpoint) -> Sequence[Address]:
+async def _asked_of_the_loop(place: Endpoint) -> Sequence[ResolvedAddress]:
     """Return the addresses of a host, asked for in one of the few threads of the loop's executor. Raises OSError."""
     if address := literal_address(*place):
         return (address,)
@@ -140,7 +164,7 @@ async def _asked_of_the_loop(place: Endpoint) -> Sequence[Address]:
         *place, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
     )
     # an address of another shape comes only from a Python built without IPv6
-    return [Address(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
+    return [ResolvedAddress(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
 
 
 async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | None) -> None:
@@ -153,7 +177,7 @@ async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | N
         raise
 
 
-async def addresses_of(host: str, port: int) -> tuple[Address, ...]:
+async def addresses_of(host: str, port: int) -> tuple[ResolvedAddress, ...]:
     """Return the addresses of a host. Raises OSError."""
     resolver = Resolver()
     try:
@@ -162,14 +186,14 @@ async def addresses_of(host: str, port: int) -> tuple[Address, ...]:
         await resolver.aclose()
 
 
-def _check(refusals: list[OSError], listeners: list[SocketListener]) -> None:
+def raise_unless_listening(refusals: Iterable[OSError], listeners: Sequence[object]) -> None:
     """Let a family pass that this machine does not have, if there is another. Raises OSError."""
     for refusal in refusals:
         if refusal.errno not in NO_SUCH_FAMILY or not listeners:
             raise refusal
 
 
-def _socket(address: Address, port: int, *, reuse_port: bool, defer_accept: int) -> socket.socket:
+def _socket(address: ResolvedAddress, port: int) -> socket.socket:
     """Return a bound socket whose options accepted sockets inherit, which saves three calls for each."""
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -178,12 +202,8 @@ def _socket(address: Address, port: int, *, reuse_port: bool, defer_accept: int)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 clients have IPv4 addresses
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if sys.platform == "linux":
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
-            if defer_accept:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, defer_accept)
         sock.bind((address.socket_address[0], port, *address.socket_address[2:]))
     except BaseException:
         sock.close()

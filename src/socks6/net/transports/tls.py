@@ -1,4 +1,4 @@
-"""TLS over TCP.
+"""TLS over any stream that can be asked without waiting.
 
 OpenSSL works on buffers in memory; the bytes come and go by a stream of ours. So many records cross in one
 system call, what is there is read without waiting, and the event loop's own TLS plays no part.
@@ -6,39 +6,119 @@ system call, what is there is read without waiting, and the event loop's own TLS
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
-from socks6.errors import LocalProtocolError, TlsFailed
-from socks6.net.encryption.client_hello import MOST_HELLO, offered_protocols
-from socks6.net.encryption.contexts import ServerContexts
-from socks6.net.encryption.failures import failure_of
-from socks6.net.encryption.names import user_of
-from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stream import SENDS_ALREADY, Endpoint, Protection
+from typing_extensions import override
+
+from socks6.errors import DecodeError, LocalProtocolError, TlsFailed
+from socks6.message.address import without_trailing_dot
+from socks6.message.buffer import Reader
+from socks6.message.options import StackOption
+from socks6.net.datagrams.shared import SharedPorts
+from socks6.net.encryption.certificates import check_pin, user_of
+from socks6.net.encryption.contexts import (
+    ALPN,
+    TLS_DEFAULTS,
+    ReloadingContext,
+    TlsParameters,
+    client_context,
+    failure_of,
+    server_context,
+)
+from socks6.net.resolve import Resolver
+from socks6.net.stream import (
+    SENDS_ALREADY,
+    AttributeT,
+    ByteStream,
+    Endpoint,
+    Listener,
+    PollableStream,
+    Protection,
+)
+from socks6.net.transports.base import (
+    Connector,
+    ConnectParameters,
+    ListenParameters,
+    OpenListeners,
+    StreamRequest,
+    refuse_without_certificate,
+    send_first,
+)
+from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.turns import EVENT, Turns
+
+MAX_HELLO_BYTES: Final = (
+    32768  # bytes of the first records that are looked at; no client has a longer ClientHello
+)
+
+_HANDSHAKE: Final = 22  # RFC 8446 §5.1
+_CLIENT_HELLO: Final = 1  # §4
+_ALPN: Final = 16  # RFC 7301 §3.1
+
+
+def offered_protocols(data: bytes | bytearray) -> tuple[str, ...]:
+    """Return the protocols that the ClientHello at the start of `data` offers (ALPN); none where it does not say, or is none."""
+    try:
+        message = Reader(_handshake_bytes(data))
+        if message.u8() != _CLIENT_HELLO:
+            return ()
+        return _offered(message.section(int.from_bytes(message.take(3))))
+    except DecodeError:
+        return ()
+
+
+def _handshake_bytes(data: bytes | bytearray) -> bytes:
+    """Return what the records hold together: a message may take several."""
+    records, message = Reader(data), b""
+    while records.remaining and records.u8() == _HANDSHAKE:
+        records.u16()  # the version of the record layer
+        size = records.u16()
+        message += records.take(min(size, records.remaining))
+    return message
+
+
+def _offered(hello: Reader) -> tuple[str, ...]:
+    hello.take(2 + 32)  # version, random
+    hello.take(hello.u8())  # session id
+    hello.take(hello.u16())  # cipher suites
+    hello.take(hello.u8())  # compression methods
+    extensions = hello.section(hello.u16())
+    while extensions.remaining:
+        kind, body = extensions.u16(), extensions.section(extensions.u16())
+        if kind == _ALPN:
+            names = body.section(body.u16())
+            offered = []
+            while names.remaining:
+                offered.append(names.take(names.u8()).decode("ascii", "backslashreplace"))
+            return tuple(offered)
+    return ()
+
 
 # CPU seconds for a GB to encrypt and to decrypt, AES-256-GCM: with 64 KiB 0.46 and 0.52, with 16 KiB 0.58 and
 # 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0020).
-PIECE: Final = 65536
-RECORD: Final = 16384  # what OpenSSL gives at a time at the most
-RECORDS: Final = (
-    64  # decrypted at a time: 3 µs each, however short, so a peer's records of one byte cost 0.2 ms
+READ_BYTES: Final = 65536
+MAX_RECORD_BYTES: Final = 16384  # what OpenSSL gives at a time at the most
+MAX_RECORDS_PER_READ: Final = (
+    64  # decrypted at a time, at 3 µs each: records of one byte cost others 0.2 ms at the most
 )
-VAIN: Final = (
-    4  # pieces in a row that make no byte, but key updates and the like, before others get their turn
+MAX_EMPTY_READS: Final = (
+    4  # pieces in a row without a byte, but key updates and the like: then others have a turn
 )
-MOST_UNREAD: Final = 16  # pieces thrown away by a close, so that it does not reset the connection
-MOST_UNSENT: Final = 4 * PIECE  # that OpenSSL may have to say by itself while the peer takes nothing
+MAX_DISCARDED_READS: Final = 16  # pieces thrown away by a close, so that it does not reset the connection
+MAX_UNSENT_BYTES: Final = (
+    4 * READ_BYTES
+)  # that OpenSSL may have to say by itself while the peer takes nothing
 
 
-class TlsConversation:
-    """One connection's OpenSSL, and the two buffers that it works on."""
+class TlsSession:
+    """One connection's OpenSSL, the two buffers that it works on, and what it knows of the peer."""
 
-    __slots__ = ("incoming", "outgoing", "tls")
+    __slots__ = ("incoming", "outgoing", "refused_protocols", "tls")
 
     def __init__(
         self,
@@ -48,6 +128,7 @@ class TlsConversation:
         server_hostname: str | None = None,
         session: ssl.SSLSession | None = None,
     ) -> None:
+        self.refused_protocols: tuple[str, ...] = ()  # what a client offered (ALPN), if we speak none of it
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(
@@ -64,40 +145,68 @@ class TlsConversation:
             self.tls.do_handshake()
         return self.outgoing.read()
 
+    @property
+    def protocol(self) -> str:
+        """What the two sides agreed to speak (ALPN); "" if they said nothing of it."""
+        return self.tls.selected_alpn_protocol() or ""
+
+    @property
+    def version(self) -> str:
+        """The version of TLS; "" before the handshake."""
+        return self.tls.version() or ""
+
+    @property
+    def cipher(self) -> str:
+        """The name of the cipher suite; "" before the handshake."""
+        cipher = self.tls.cipher()
+        return "" if cipher is None else cipher[0]
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the connection goes on with an earlier one's keys."""
+        return bool(self.tls.session_reused)
+
+    @property
+    def ticket(self) -> ssl.SSLSession | None:
+        """What a later connection can go on with; TLS 1.3 has it only after something was received."""
+        return self.tls.session
+
+    @property
+    def wants_certificate(self) -> bool:
+        """Whether the peer had to show a certificate, and one that was checked."""
+        return self.tls.context.verify_mode is ssl.CERT_REQUIRED
+
+    @property
+    def certified_user(self) -> str:
+        """Whom the peer's certificate names; "" without one."""
+        return user_of(self.tls.getpeercert() or {})
+
+    @property
+    def certificate(self) -> bytes:
+        """The peer's certificate in DER; b"" without one."""
+        return self.tls.getpeercert(binary_form=True) or b""
+
 
 class TlsStream:
     """A ByteStream that TLS carries over a socket's stream, which it owns. `handshake` goes before all else.
 
-    An end of the socket's stream that TLS did not announce is an error: somebody may have cut it short.
+    An end of the stream beneath that TLS did not announce is an error: the connection may have been cut.
     """
 
     __slots__ = (
-        "_at_end",
-        "_closed",
-        "_conversation",
-        "_dry",
-        "_ended",
-        "_make",
-        "_plain",
-        "_raw",
-        "_sends",
-        "_short",
-        "_unsent",
-        "_unwanted",
-        "refused_protocols",
-        "turns",
-    )
+        "_accepted", "_at_end", "_closed", "_dry", "_ended", "_make", "_plain",
+        "_raw", "_sends", "_session", "_short", "_unsent", "_unwanted", "turns",
+    )  # fmt: skip
 
-    def __init__(
-        self, raw: SocketStream, conversation: TlsConversation | Callable[[], TlsConversation]
-    ) -> None:
-        """`conversation` may be what makes it: `handshake` calls that when the peer has said something."""
+    def __init__(self, raw: PollableStream, conversation: TlsSession | Callable[[], TlsSession]) -> None:
+        """`session` may be a factory: `handshake` calls it when the peer's first bytes are there."""
         self._raw = raw
-        self._make: Callable[[], TlsConversation] | None = None
-        if isinstance(conversation, TlsConversation):
-            self._conversation = conversation
+        self._make: Callable[[], TlsSession] | None = None
+        if isinstance(conversation, TlsSession):
+            self._session = conversation
         else:
             self._make = conversation
+        self._accepted = 0  # bytes that `send_nowait` has encrypted, but not yet returned as sent
         self._plain = b""  # decrypted before it was asked for, when we ended our direction
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
         self._short = False  # the last piece from the socket was not a whole one
@@ -107,8 +216,14 @@ class TlsStream:
         self._closed = False
         self._sends = False  # a call of `send` or `send_eof` is under way
         self.turns: Final[Turns] = raw.turns
-        self._unwanted = False  # nobody wants what comes
-        self.refused_protocols: tuple[str, ...] = ()  # what a client offered (ALPN), if we speak none of it
+        self._unwanted = False  # what comes is dropped
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        if isinstance(self, kind):
+            return self
+        if self._make is None and isinstance(self._session, kind):
+            return self._session
+        return self._raw.attribute(kind)
 
     @property
     def local(self) -> Endpoint:
@@ -127,57 +242,22 @@ class TlsStream:
         return None
 
     @property
-    def carrier_socket(self) -> socket.socket | None:
-        """The socket that carries the encrypted bytes."""
-        return self._raw.raw_socket
-
-    @property
     def unacknowledged(self) -> int:
         """How many encrypted bytes that were sent the peer has not acknowledged, as far as the kernel tells."""
         return self._raw.unacknowledged
 
     @property
-    def beneath(self) -> SocketStream:
+    def session(self) -> TlsSession:
+        """What OpenSSL knows; to be asked for after `handshake`."""
+        return self._session
+
+    @property
+    def beneath(self) -> PollableStream:
         """The stream of encrypted bytes."""
         return self._raw
 
     @property
-    def protocol(self) -> str:
-        """What the two sides agreed to speak (ALPN); "" if they said nothing of it."""
-        return self._conversation.tls.selected_alpn_protocol() or ""
-
-    @property
-    def version(self) -> str:
-        """The version of TLS; "" before the handshake."""
-        return self._conversation.tls.version() or ""
-
-    @property
-    def resumed(self) -> bool:
-        """Whether the connection goes on with an earlier one's keys."""
-        return bool(self._conversation.tls.session_reused)
-
-    @property
-    def session(self) -> ssl.SSLSession | None:
-        """What a later connection can go on with; TLS 1.3 has it only after something was received."""
-        return self._conversation.tls.session
-
-    @property
-    def wants_certificate(self) -> bool:
-        """Whether the peer had to show a certificate, and one that was checked."""
-        return self._conversation.tls.context.verify_mode is ssl.CERT_REQUIRED
-
-    @property
-    def certified_user(self) -> str:
-        """Whom the peer's certificate names; "" without one."""
-        return user_of(self._conversation.tls.getpeercert() or {})
-
-    @property
-    def certificate(self) -> bytes:
-        """The peer's certificate in DER; b"" without one."""
-        return self._conversation.tls.getpeercert(binary_form=True) or b""
-
-    @property
-    def dry(self) -> bool:
+    def drained(self) -> bool:
         """Whether nothing of what was received is left, not even the end, and the socket had no more at the time."""
         return self._dry and self._short and not (self._plain or self._at_end or self._unwanted)
 
@@ -189,29 +269,29 @@ class TlsStream:
         hello: bytearray | None = None
         if self._make is not None:
             data = await self._heard()
-            self._conversation, self._make = self._make(), None
-            self._conversation.incoming.write(data)
+            self._session, self._make = self._make(), None
+            self._session.incoming.write(data)
             hello = bytearray(data)
         while True:
             try:
-                self._conversation.tls.do_handshake()
+                self._session.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
                 data = await self._heard()
-                self._conversation.incoming.write(data)
-                if hello is not None and len(hello) < MOST_HELLO:
+                self._session.incoming.write(data)
+                if hello is not None and len(hello) < MAX_HELLO_BYTES:
                     hello += data
             except ssl.SSLError as error:
                 raise (failure_of(error) if quiet else self._broken(error)) from error
             else:
-                if hello is not None and not self.protocol:
-                    self.refused_protocols = offered_protocols(hello)
+                if hello is not None and not self._session.protocol:
+                    self._session.refused_protocols = offered_protocols(hello)
                 await self._flush()
                 return
 
     async def _heard(self) -> bytes:
         """Return what the peer says next. Raises TlsFailed, OSError."""
-        data = await self._raw.receive(PIECE)
+        data = await self._raw.receive(READ_BYTES)
         if not data:
             raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
         return data
@@ -223,36 +303,35 @@ class TlsStream:
         if self._plain:
             ready, self._plain = self._plain[:max_bytes], self._plain[max_bytes:]
             return ready
-        for _ in range(VAIN):
+        for _ in range(MAX_EMPTY_READS):
             if (data := self._decrypted(max_bytes)) is not None:
                 return data
-            encrypted = self._raw.receive_nowait(PIECE)
+            encrypted = self._raw.receive_nowait(READ_BYTES)
             if encrypted is None:
                 self._short = True
                 return None
             if not encrypted:
                 raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
-            self._conversation.incoming.write(encrypted)
+            self._session.incoming.write(encrypted)
             self._dry = False
-            self._short = len(encrypted) < PIECE
+            self._short = len(encrypted) < READ_BYTES
         return self._decrypted(max_bytes)
 
-    async def receive(self, max_bytes: int = PIECE) -> bytes:
+    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
         if self.turns.left <= 0:
             await self.turns.take()
         while (data := self.receive_nowait(max_bytes)) is None:
-            if self._dry and self._short:
-                await self._raw.wait_readable()
-            else:
-                await self.turns.take()  # there is more, but what came made no byte
+            await self.wait_readable()
         self.turns.left -= EVENT + len(data)
         return data
 
     def stop_receiving(self) -> None:
-        """Want nothing more of what comes: `receive` gives b"" from now on, and whoever waits for it is woken."""
+        """Refuse what comes: `receive` gives b"" from now on, and a pending call ends."""
         self._unwanted = True
         carrier = self._raw.raw_socket
-        if carrier is not None:
+        if carrier is None:
+            self._raw.stop_receiving()
+        else:
             with contextlib.suppress(OSError):  # gone already
                 carrier.shutdown(socket.SHUT_RD)  # which the kernel keeps for itself
 
@@ -260,13 +339,33 @@ class TlsStream:
         self._begin_sending()
         try:
             await self._flush()  # what a cancelled call left
-            for start in range(0, len(data), PIECE):
-                self._encrypt(memoryview(data)[start : start + PIECE])
+            for start in range(0, len(data), READ_BYTES):
+                self._encrypt(memoryview(data)[start : start + READ_BYTES])
                 await self._flush()
         finally:
             self._sends = False
 
-    def send_nowait(self, data: bytes | memoryview) -> bool:
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if not self.flush_nowait():
+            return 0
+        if not self._accepted:
+            self._encrypt(piece := data[:READ_BYTES])
+            self._accepted = len(piece)  # it is encrypted once, and sent when it is taken whole beneath
+            if not self.flush_nowait():
+                return 0
+        sent, self._accepted = self._accepted, 0
+        return sent
+
+    async def wait_readable(self) -> None:
+        if not self._unwanted and self._dry and self._short:
+            await self._raw.wait_readable()
+        else:
+            await self.turns.take()  # there is more, but what came made no byte
+
+    async def wait_writable(self) -> None:
+        await self._raw.wait_writable()
+
+    def put_nowait(self, data: bytes | memoryview) -> bool:
         """Take all of `data`, a piece at most; return whether nothing of it is left to `flush_nowait`.
 
         Not to be called while anything is.
@@ -275,15 +374,15 @@ class TlsStream:
         return self.flush_nowait()
 
     def flush_nowait(self) -> bool:
-        """Have the socket take what it will; return whether nothing is left."""
+        """Send what the stream beneath takes; return whether nothing is left."""
         while True:
             if self._unsent:
                 self._unsent = self._unsent[self._raw.send_nowait(self._unsent) :]
                 if self._unsent:
                     return False
-            if not self._conversation.outgoing.pending:
+            if not self._session.outgoing.pending:
                 return True
-            self._unsent = memoryview(self._conversation.outgoing.read())
+            self._unsent = memoryview(self._session.outgoing.read())
 
     async def send_eof(self) -> None:
         self._begin_sending()
@@ -296,14 +395,14 @@ class TlsStream:
             self._sends = False
 
     def end_nowait(self) -> None:
-        """Have `flush_nowait` tell the peer that nothing more comes."""
+        """Queue our end of stream, which `flush_nowait` sends."""
         self._check_open()
         # OpenSSL then looks for the peer's own end and takes no bytes for an answer: so none must be there
-        while data := self._decrypted(PIECE):
+        while data := self._decrypted(READ_BYTES):
             self._plain += data
         self._ended = True
         with contextlib.suppress(ssl.SSLError):  # "want read", mostly: the peer has not ended
-            self._conversation.tls.unwrap()
+            self._session.tls.unwrap()
 
     async def aclose(self) -> None:
         if self._closed:
@@ -315,8 +414,8 @@ class TlsStream:
                 self.end_nowait()
             if self.flush_nowait():
                 await self._raw.send_eof()
-            for _ in range(MOST_UNREAD):  # a socket closed with bytes unread resets the connection
-                if not self._raw.receive_nowait(PIECE):
+            for _ in range(MAX_DISCARDED_READS):  # a socket closed with bytes unread resets the connection
+                if not self._raw.receive_nowait(READ_BYTES):
                     break
         except OSError:
             pass  # gone already
@@ -348,13 +447,13 @@ class TlsStream:
             while (
                 left > 0
                 and not self._dry
-                and len(pieces) < RECORDS
+                and len(pieces) < MAX_RECORDS_PER_READ
                 and (piece := self._decrypted_record(left))
             ):
                 pieces.append(piece)
                 left -= len(piece)
         except TlsFailed:
-            if not pieces:  # else it is told the next time
+            if not pieces:  # else it is raised the next time
                 raise
         if not pieces:
             return b"" if self._at_end else None
@@ -362,9 +461,9 @@ class TlsStream:
 
     def _decrypted_record(self, max_bytes: int) -> bytes:
         """Return at most a record's bytes; b"" if there are none now, or never will be."""
-        conversation = self._conversation
+        conversation = self._session
         try:
-            data = conversation.tls.read(min(max_bytes, RECORD))
+            data = conversation.tls.read(min(max_bytes, MAX_RECORD_BYTES))
         except ssl.SSLWantReadError:
             self._dry = True
             self._answer()
@@ -380,10 +479,10 @@ class TlsStream:
 
     def _answer(self) -> None:
         """Send what OpenSSL has to say by itself, as when the peer wants new keys."""
-        if self._conversation.outgoing.pending and not self._ended:
-            with contextlib.suppress(ConnectionError):  # the peer is gone: what it said before is still here
+        if self._session.outgoing.pending and not self._ended:
+            with contextlib.suppress(ConnectionError):  # the peer is gone; its earlier bytes are still here
                 self.flush_nowait()
-            if self._conversation.outgoing.pending > MOST_UNSENT:
+            if self._session.outgoing.pending > MAX_UNSENT_BYTES:
                 raise TlsFailed("the peer asks for new keys all the time")
 
     def _encrypt(self, data: bytes | memoryview) -> None:
@@ -392,7 +491,7 @@ class TlsStream:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if data:
             try:
-                self._conversation.tls.write(data)
+                self._session.tls.write(data)
             except ssl.SSLError as error:
                 raise self._broken(error) from error
 
@@ -404,9 +503,9 @@ class TlsStream:
             raise self._reason(error) from error
 
     def _reason(self, error: OSError) -> OSError:
-        """Return what the peer said before it broke the connection, if it did; else the error itself."""
+        """Return the peer's alert from before the connection broke, if there was one; else the error itself."""
         try:
-            if self._closed or self._plain or (data := self.receive_nowait(PIECE)) is None:
+            if self._closed or self._plain or (data := self.receive_nowait(READ_BYTES)) is None:
                 return error
             self._plain = data
         except TlsFailed as alert:
@@ -422,10 +521,17 @@ class TlsStream:
         return failure_of(error)
 
 
-class TlsListener:
-    """A Listener whose streams speak TLS; their `handshake` is left to whoever takes them."""
+class TlsCarrierListener(Listener, Protocol):
+    """A listener whose streams can carry TLS."""
 
-    def __init__(self, listener: SocketListener, contexts: ServerContexts) -> None:
+    @override
+    def accept_nowait(self) -> PollableStream | None: ...
+
+
+class TlsListener:
+    """A Listener whose streams speak TLS; the acceptor calls their `handshake`."""
+
+    def __init__(self, listener: TlsCarrierListener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
         self._listener = listener
         self._contexts = contexts
 
@@ -441,11 +547,109 @@ class TlsListener:
         raw = self._listener.accept_nowait()
         if raw is None:
             return None
-        # an SSL object takes 50 KB: who only connects has none
-        return TlsStream(raw, lambda: TlsConversation(self._contexts.current(), server_side=True))
+        # an SSL object takes 50 KB: none is made before the client's first bytes
+        return TlsStream(raw, lambda: TlsSession(self._contexts.current(), server_side=True))
 
     async def wait_readable(self) -> None:
         await self._listener.wait_readable()
 
     async def aclose(self) -> None:
         await self._listener.aclose()
+
+
+def listen(place: ListenParameters) -> OpenListeners:
+    """Return what listens with TLS over TCP, its context following the files. Raises ConfigurationError."""
+    if place.tls.certificate is None:
+        return refuse_without_certificate(place.url)
+    make = functools.partial(server_context, alpn=place.alpn)
+    contexts = ReloadingContext(place.tls, make, on_reload=place.on_reload)
+
+    async def open_listeners(_: SharedPorts) -> list[TlsListener]:
+        beneath = await listen_tcp(place.host, place.port, fast_open=place.fast_open, scheme=place.scheme)
+        return [TlsListener(listener, contexts) for listener in beneath]
+
+    return open_listeners
+
+
+def connect(proxy: ConnectParameters) -> "TlsConnector":
+    """Return what reaches a proxy over TLS. Raises ConfigurationError."""
+    return TlsConnector(
+        proxy.host,
+        proxy.port,
+        proxy.tls,
+        require_alpn=proxy.require_alpn,
+        fast_open=proxy.fast_open,
+        resolver=proxy.resolver,
+    )
+
+
+class TlsConnector(Connector):
+    """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        parameters: TlsParameters = TLS_DEFAULTS,
+        *,
+        alpn: str = ALPN,
+        require_alpn: bool = True,
+        fast_open: bool = False,
+        resolver: Resolver | None = None,
+    ) -> None:
+        """Read the files. Raises ConfigurationError.
+
+        `alpn` is always offered; unless `require_alpn`, a server that says nothing of it will do.
+        With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they hold nothing
+        of the application's (no early data).
+        """
+        self._fast_open = fast_open
+        self._resolver = resolver
+        self._host = host
+        self._port = port
+        self._server_name = without_trailing_dot(parameters.sni or host)  # RFC 6066 §3
+        self._parameters = parameters
+        self._alpn = alpn
+        self._requires_alpn = require_alpn and not parameters.alpn_optional
+        self._context = client_context(parameters, alpn=(alpn,) if alpn else ())
+        self._ticket: ssl.SSLSession | None = None
+
+    @override
+    async def open(self, request: StreamRequest) -> TlsStream:
+        stream = await self.connect(request.client_leg_options)
+        await send_first(stream, request.early_data)
+        return stream
+
+    @override
+    def answered(self, stream: ByteStream) -> None:
+        """Use this stream's keys for the next one, if it has got a ticket by now: they come ahead of the answers."""
+        session = stream.attribute(TlsSession)
+        if session is not None and (ticket := session.ticket) is not None and ticket.has_ticket:
+            self._ticket = ticket
+
+    async def connect(self, options: Iterable[StackOption] = ()) -> TlsStream:
+        """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError."""
+        session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
+        hello = session.begin()
+        raw = await connect_tcp(
+            self._host,
+            self._port,
+            options=options,
+            fast_open=hello if self._fast_open else None,
+            resolver=self._resolver,
+        )
+        stream = TlsStream(raw, session)
+        try:
+            if not self._fast_open:
+                await raw.send(hello)
+            await stream.handshake()
+            self._check(session)
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    def _check(self, session: TlsSession) -> None:
+        check_pin(session.certificate, self._parameters.pins)
+        if self._alpn and self._requires_alpn and session.protocol != self._alpn:
+            raise TlsFailed(f"there is TLS, but no {self._alpn} (ALPN)")

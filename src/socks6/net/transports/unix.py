@@ -8,11 +8,47 @@ import socket
 import stat
 from typing import Final
 
+from typing_extensions import override
+
+from socks6.message.codes import Leg
+from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.sockets import SocketListener, SocketStream, connect_socket
+from socks6.net.stackopts import apply_options
+from socks6.net.transports.base import (
+    Connector,
+    ConnectParameters,
+    ListenParameters,
+    OpenListeners,
+    StreamRequest,
+    send_first,
+)
 
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
-MODE: Final = 0o600  # whoever may write to the file may connect
-RETRY_SECONDS: Final = 0.01  # a full backlog refuses at once and tells nobody when there is room
+MODE: Final = 0o600  # users who may write to the file may connect
+RETRY_SECONDS: Final = 0.01  # a full backlog refuses at once, and no event tells of room
+
+
+def listen(place: ListenParameters) -> OpenListeners:
+    """Return what listens on a socket file."""
+
+    async def open_listeners(_: SharedPorts) -> list[SocketListener]:
+        return [await listen_unix(place.path, url=place.url)]
+
+    return open_listeners
+
+
+class UnixConnector(Connector):
+    """Reaches one proxy at a socket file."""
+
+    def __init__(self, proxy: ConnectParameters) -> None:
+        self._path = proxy.path
+
+    @override
+    async def open(self, request: StreamRequest) -> SocketStream:
+        stream = await connect_unix(self._path)
+        apply_options(stream.raw_socket, request.client_leg_options, Leg.CLIENT_PROXY)
+        await send_first(stream, request.early_data)
+        return stream
 
 
 async def listen_unix(
@@ -31,7 +67,7 @@ async def listen_unix(
         sock.close()
         raise
     try:
-        os.chmod(path, mode)  # nobody can have connected: the socket does not listen yet
+        os.chmod(path, mode)  # no client can have connected: the socket does not listen yet
         made = os.stat(path)
         sock.listen(backlog)
     except BaseException:

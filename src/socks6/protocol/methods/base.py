@@ -1,14 +1,14 @@
 """The shape of an authentication method on either side of a conversation.
 
-A method is a small machine. On the server it turns what a client offers into `Credentials` and is told
+A method is a small machine. On the server it turns what a client offers into `Credentials` and learns
 whether they hold; on the client it writes the offer and judges the answer. It may take several round trips
 ("slow" authentication, § Authentication Replies): then its bytes travel on the stream between the two
-Authentication Replies. What both sides have to say may also stand in Authentication Data options: of the request, of
+Authentication Replies. Data of both sides may also be in Authentication Data options: of the request, of
 the first reply beside the selection of the method, and of the closing reply (§ Authentication Data options). So a
 challenge in the first reply needs no framing of its own on the stream. Options are padded with zeros, so that a method's
 data has to show where it ends.
 
-Whoever writes a method inherits from these classes: what a method has no use for has an answer that does.
+Yours inherits from these classes; what it has no use for has a default.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ class Credentials:
 
     @property
     def subject(self) -> bytes | None:
-        """Whom it is to prove, for counting the proofs that fail; None where that is not told."""
+        """The user that it is to prove, for counting failures; None where that is not known."""
         return None
 
 
@@ -49,7 +49,7 @@ class ServerMethod(Protocol):
     def receive_offer(self, data: bytes) -> Credentials | None:
         """Take the body of an Authentication Data option; None if it proves nothing by itself.
 
-        If the method is selected then, it is this object that goes on, and may make use of what it was told. Raises
+        If the method is selected then, it is this object that goes on, and may use the offer. Raises
         DecodeError for what cannot be the method's: that is taken for none.
         """
 

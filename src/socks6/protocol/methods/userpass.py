@@ -24,7 +24,7 @@ class UsernamePasswordCredentials(Credentials):
         return self.username
 
 
-class ZeroRoundTrips:
+class NoExchangeMethod:
     """What every method without a slow exchange answers."""
 
     @property
@@ -45,7 +45,7 @@ class ZeroRoundTrips:
         return 0
 
 
-class UsernamePasswordServer(ZeroRoundTrips, ServerMethod):
+class UsernamePasswordServer(NoExchangeMethod, ServerMethod):
     """The proxy's side."""
 
     @property
@@ -71,7 +71,7 @@ class UsernamePasswordServer(ZeroRoundTrips, ServerMethod):
         return UsernamePasswordReply(status=0 if accepted else 1).encode()
 
 
-class UsernamePasswordClient(ZeroRoundTrips, ClientMethod):
+class UsernamePasswordClient(NoExchangeMethod, ClientMethod):
     """The client's side. Raises ValueError for a name or password that RFC 1929 cannot carry."""
 
     def __init__(self, credentials: UsernamePasswordCredentials) -> None:

@@ -1,17 +1,17 @@
-"""Who decides whether credentials hold."""
+"""What an authenticator is; the one that asks no client for credentials."""
 
 from typing import Final, Protocol
 
-from socks6.policy.identity import Identity
+from typing_extensions import override
+
+from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
 
-CONCURRENT: Final = (
-    64  # checks that an authenticator of somebody else's gets at a time, unless it says otherwise
-)
+DEFAULT_CONCURRENCY: Final = 64  # checks at a time
 
 
 class Verifier(Protocol):
-    """Tells who a client is."""
+    """Knows who a client is."""
 
     @property
     def required(self) -> bool:
@@ -21,42 +21,59 @@ class Verifier(Protocol):
         """Return who the credentials prove to be there; None if they prove nothing.
 
         Takes as long for an unknown user as for a known one. Never raises for what a client sent; raises
-        AuthenticationBusy where it cannot tell now, for want of room or time. May be cancelled, when the client
-        is gone or its time is up.
+        AuthenticationBusy if there is no room or time for a check. May be cancelled, when the client is gone or its
+        time is up.
         """
 
 
 class Authenticator(Verifier, Protocol):
     """Knows the users. Shared by all connections of a service.
 
-    Whoever writes one inherits from this class: all but `required` and `verify` has an answer that does.
+    Yours inherits from this class; `required` and `verify` are all that it must define.
     """
 
     @property
     def concurrency(self) -> int:
-        """How many checks are worth running at a time: the others wait for their turn, source by source."""
-        return CONCURRENT
+        """How many checks run at a time; the others wait for their turn, source by source."""
+        return DEFAULT_CONCURRENCY
 
-    def recall(self, credentials: Credentials) -> Identity | None:  # noqa: ARG002 - for those who remember
-        """Return who the same credentials were found to prove of late; None if that is not known at once."""
+    def cached_identity(self, credentials: Credentials) -> Identity | None:  # noqa: ARG002 - for caches
+        """Return the identity that the same credentials proved lately; None if that is not known at once."""
         return None
 
-    def standing(self, identity: Identity) -> object:  # noqa: ARG002 - for those who know better
-        """Return what an identity rests on: equal for as long as its credentials are, None if it is not known.
+    def credential_version(self, identity: Identity) -> object:  # noqa: ARG002 - for user tables
+        """Return a value that is equal for as long as an identity's credentials are; None if the user is not known.
 
-        After a reload, sessions and connections of a user serve new requests only if the user's standing is what
+        After a reload, sessions and connections of a user serve new requests only if this is what
         it was.
         """
         return None
 
-    def take_over(self, old: "Authenticator") -> None:  # noqa: ARG002 - for those who remember
-        """Learn what another has learnt that this one replaces, of users who are the same."""
+    def inherit(self, old: "Authenticator") -> None:  # noqa: ARG002 - for caches
+        """Take over what the authenticator that this one replaces has cached of users that are the same."""
         return
 
 
-def still_vouches(new: Authenticator, old: Authenticator, identity: Identity) -> bool:
-    """Return whether `new` says of an identity what `old` did, which let it in."""
+def same_credentials(new: Authenticator, old: Authenticator, identity: Identity) -> bool:
+    """Return whether `new` gives an identity the credential version that `old`, which let it in, gave it."""
     if new is old:
         return True
-    standing = new.standing(identity)
-    return standing is not None and standing == old.standing(identity)
+    credential_version = new.credential_version(identity)
+    return credential_version is not None and credential_version == old.credential_version(identity)
+
+
+class NoAuthentication(Authenticator):
+    """Takes every client, with whatever credentials, as anonymous."""
+
+    @property
+    @override
+    def required(self) -> bool:
+        return False
+
+    @override
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        return ANONYMOUS
+
+    @override
+    def credential_version(self, identity: Identity) -> object:
+        return True if identity == ANONYMOUS else None

@@ -40,7 +40,7 @@ class PasswordHash(Protocol):
 
     @property
     def cost(self) -> str:
-        """What a check costs: those that cost the same say the same; "" costs next to nothing."""
+        """What a check costs: equal for hashes that cost the same; "" is next to nothing."""
 
     def matches(self, password: bytes) -> bool:
         """Return whether this is the password, in a time that does not depend on the answer. Never raises.

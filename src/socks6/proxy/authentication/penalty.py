@@ -1,7 +1,7 @@
 """Penalties for sources that guess passwords."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -9,7 +9,7 @@ from socks6.policy.addresses import AddressFacts, examine
 
 LOOPBACK: Final = "loopback"
 
-# The networks that failures of one address count for, and how many times the bound each may have. Whoever has
+# The networks that failures of one address count for, and how many times the bound each may have. A subscriber with
 # one IPv6 address has its /64; many have a /56 or a /48, and one that is shared has more users.
 NETWORKS: Final[dict[int, tuple[tuple[int, int], ...]]] = {
     4: ((32, 1),),
@@ -48,8 +48,8 @@ class FailurePenalties:
     `name_limit` failures for one user's name, or `limit` for any, within `window` seconds cost `penalty` seconds:
     for that name, or for all; then the count begins anew. A source is one IPv4 address or one IPv6 /64; the /56
     and the /48 around it have bounds of their own, two and three times as large. This machine's own addresses and
-    sources without an address are exempt: behind them stand converters and reverse proxies whose users would
-    else lock each other out. A success forgives nothing, or whoever has one account could guess at the others.
+    sources without an address are exempt: converters and reverse proxies connect from there, whose users would
+    otherwise lock each other out. A success forgives nothing, or the owner of one account could guess at the others.
 
     Attempts that are under way are reserved ahead, so that many at once are no more guesses than one after the
     other. The table is bounded; when it is full, what has been quiet for longest is forgotten.
@@ -65,7 +65,9 @@ class FailurePenalties:
         window: float = 120.0,
         penalty: float = 60.0,
         table_size: int = 65536,
+        on_penalty: Callable[[str, bytes | None, float], None] = lambda _source, _name, _seconds: None,
     ) -> None:
+        """`on_penalty` is called with a source, a user's name or None for all, and the seconds of its penalty."""
         if min(limit, name_limit, table_size) < 1:
             raise ValueError("limits and table size must be at least 1")
         self._limit = limit
@@ -73,6 +75,7 @@ class FailurePenalties:
         self._window = window
         self._penalty = penalty
         self._table_size = table_size
+        self._on_penalty = on_penalty
         self._records: OrderedDict[_Key, _Record] = OrderedDict()
         self._reserved: Counter[_Key] = Counter()
 
@@ -81,7 +84,7 @@ class FailurePenalties:
         return len(self._records)
 
     def failed(self, source: str, now: float, *, name: bytes | None = None, weight: float = 1) -> None:
-        """Take note that a client at `source` failed to authenticate; `weight` is how much that says."""
+        """Record that a client at `source` failed to authenticate; `weight` is how much that counts."""
         for key, limit in self._keys(source, name):
             record = self._records.get(key)
             if record is None or now - record.since > self._window:
@@ -91,6 +94,7 @@ class FailurePenalties:
             record.failures += weight
             if record.failures >= limit:
                 record.failures, record.since, record.blocked_until = 0, now, now + self._penalty
+                self._on_penalty(source, key.name, self._penalty)
             self._records.move_to_end(key)
         while len(self._records) > self._table_size:
             self._records.popitem(last=False)

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import hmac
+import secrets
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,19 +19,61 @@ from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.hashes import PasswordHash, PlainSecret, encode_password
-from socks6.proxy.authentication.proofs import RecentProofs
 from socks6.proxy.authentication.users_file import check_name, read_users_file
 
 THREADS: Final = 2  # an argon2id check takes 64 MiB and a core for some 50 ms
-QUEUE: Final = 1024  # checks that wait for a thread; more are told that it is busy
+MAX_WAITING_CHECKS: Final = 1024  # checks that wait for a thread; more are refused as busy
 REMEMBERED_SECONDS: Final = 300.0
 REMEMBERED: Final = 4096
+KEY_SIZE: Final = 32
 
 
-class Checker:
-    """What tables that follow one another share: threads that hash, and proofs."""
+class CredentialCache:
+    """Remembers, for a while, which names and passwords were found to belong together: a slow hash is paid once.
 
-    def __init__(self, threads: int, proofs: RecentProofs, clock: Callable[[], float]) -> None:
+    What is kept is an HMAC under a key that never leaves this object. The trade-off: an attacker that can read the
+    memory of this process could try passwords against it quickly, for as long as it is remembered; but it could as
+    well read the passwords themselves when they arrive. In exchange a client that opens fifty connections costs one
+    hash, not fifty, and is still let in while others flood the proxy with guesses.
+
+    An entry holds for the hash that the password was checked against (`against`) alone: so it outlives a reload that
+    leaves the user's password as it was.
+    """
+
+    def __init__(self, *, seconds: float, size: int) -> None:
+        self._seconds = seconds
+        self._size = size
+        self._key = secrets.token_bytes(KEY_SIZE)
+        self._proofs: OrderedDict[bytes, tuple[float, object]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many are remembered, the outlived ones among them."""
+        return len(self._proofs)
+
+    def digest(self, name: bytes, password: bytes) -> bytes:
+        """Return what stands for a name with a password."""
+        return hmac.digest(self._key, len(name).to_bytes(4, "big") + name + password, "sha256")
+
+    def add(self, digest: bytes, now: float, *, against: object = None) -> None:
+        """Remember from now on; the oldest is forgotten when there are too many."""
+        self._proofs[digest] = now + self._seconds, against
+        self._proofs.move_to_end(digest)
+        if len(self._proofs) > self._size:
+            self._proofs.popitem(last=False)
+
+    def holds(self, digest: bytes, now: float, *, against: object = None) -> bool:
+        """Return whether it was added less than `seconds` ago, against the same hash."""
+        until, checked = self._proofs.get(digest, (now, None))
+        if now >= until or checked != against:
+            self._proofs.pop(digest, None)
+            return False
+        return True
+
+
+class PasswordChecker:
+    """What a table hands on to the one that replaces it: threads that hash, and the cache."""
+
+    def __init__(self, threads: int, proofs: CredentialCache, clock: Callable[[], float]) -> None:
         self.proofs: Final = proofs
         self.concurrency: Final = threads
         self._clock = clock
@@ -37,11 +81,11 @@ class Checker:
         self._free = asyncio.Semaphore(threads)
 
     def remembers(self, proof: bytes | None, hashed: PasswordHash) -> bool:
-        """Return whether a proof was found good of late."""
+        """Return whether a digest was found right lately."""
         return proof is not None and self.proofs.holds(proof, self._clock(), against=hashed)
 
     def remember(self, proof: bytes | None, hashed: PasswordHash) -> None:
-        """Take note of a proof that was found good, unless it is none."""
+        """Keep a digest that was found right, unless it is None."""
         if proof is not None:
             self.proofs.add(proof, self._clock(), against=hashed)
 
@@ -67,7 +111,7 @@ class Checker:
                 self._finish_later(job, hashed, proof)
 
     def _finish_later(self, job: "Future[bool]", hashed: PasswordHash, proof: bytes | None) -> None:
-        """Free the thread once it is done with a job that nobody waits for any more, and keep what it finds."""
+        """Free the thread once it is done with a job that was given up, and keep what it finds."""
         loop = asyncio.get_running_loop()
 
         def finish() -> None:
@@ -76,7 +120,7 @@ class Checker:
                 self.remember(proof, hashed)
 
         def done(_: "Future[bool]") -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(finish)
 
         job.add_done_callback(done)
@@ -86,13 +130,12 @@ class UserTable(Authenticator):
     """Verifies names and passwords.
 
     Slow hashes are checked in a few threads of its own, never on the event loop; those who wait are bounded.
-    A pair that was found right passes without a hash for five minutes: `RecentProofs` tells at what price.
-    A table that takes another's place (a reload) goes on with what that one remembers of users whose hashes are
-    the same, and with its threads.
+    A pair that was found right passes without a hash for five minutes: see `CredentialCache` for the price.
+    A table that replaces another (a reload) keeps its threads, and its cache for users whose hashes are the same.
 
     An unknown user is checked against a stand-in, one of the hashes that most users have, so that it takes as
     long as a known one. Where most hashes are slow, a wrong password for one of the quick secrets pays the
-    stand-in too. Only hashes of several slow kinds in one table can still be told from each other.
+    stand-in too. Only hashes of several slow kinds in one table can still be distinguished.
     """
 
     def __init__(
@@ -100,7 +143,7 @@ class UserTable(Authenticator):
         entries: Mapping[str, PasswordHash],
         *,
         threads: int = THREADS,
-        queue: int = QUEUE,
+        queue: int = MAX_WAITING_CHECKS,
         remembered_seconds: float = REMEMBERED_SECONDS,
         remembered: int = REMEMBERED,
         clock: Callable[[], float] = time.monotonic,
@@ -109,7 +152,9 @@ class UserTable(Authenticator):
         self._count = len(entries)
         self._stand_in = _most_usual(entries)
         self._room = queue
-        self.checker = Checker(threads, RecentProofs(seconds=remembered_seconds, size=remembered), clock)
+        self.checker = PasswordChecker(
+            threads, CredentialCache(seconds=remembered_seconds, size=remembered), clock
+        )
 
     @classmethod
     def from_plain(cls, passwords: Mapping[str, str]) -> "UserTable":
@@ -148,7 +193,7 @@ class UserTable(Authenticator):
         return identity
 
     @override
-    def recall(self, credentials: Credentials) -> Identity | None:
+    def cached_identity(self, credentials: Credentials) -> Identity | None:
         if not isinstance(credentials, UsernamePasswordCredentials):
             return None
         identity, hashed = self._find(credentials.username)
@@ -156,16 +201,16 @@ class UserTable(Authenticator):
         return identity if self.checker.remembers(proof, hashed) else None
 
     @override
-    def standing(self, identity: Identity) -> object:
+    def credential_version(self, identity: Identity) -> object:
         return self._users.get(identity.name)
 
     @override
-    def take_over(self, old: Authenticator) -> None:
+    def inherit(self, old: Authenticator) -> None:
         if isinstance(old, UserTable):
             self.checker = old.checker
 
     def _find(self, username: bytes) -> tuple[Identity | None, PasswordHash]:
-        """Return a user and its hash; nobody and the stand-in if there is no such user."""
+        """Return a user and its hash; None and the stand-in if there is no such user."""
         try:
             name = username.decode()
         except UnicodeDecodeError:
@@ -183,7 +228,7 @@ class UserTable(Authenticator):
         return right
 
     async def _check(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
-        """Check a slow hash in a thread, unless it has been found right of late. Raises AuthenticationBusy."""
+        """Check a slow hash in a thread, unless it was found right lately. Raises AuthenticationBusy."""
         if self.checker.remembers(proof, hashed):
             return True
         if self._room == 0:

@@ -9,7 +9,7 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.errors import ConfigurationError
-from socks6.net.files import alone_with, read_settled, write_at_once
+from socks6.net.files import locked_directory, read_stable, write_atomically
 from socks6.proxy.authentication.hashes import PasswordHash, parse_hash
 
 COMMENT: Final = "#"
@@ -47,16 +47,16 @@ class HashedUsers(Mapping[str, PasswordHash]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsersFile:
-    """What a users file says, and what its owner should know about it."""
+    """The users of a file, and warnings for its owner."""
 
     entries: Mapping[str, PasswordHash]
     warnings: tuple[str, ...] = ()
 
 
 def read_users_file(path: str | Path) -> UsersFile:
-    """Read a users file, once nobody writes it. Raises ConfigurationError, which names file and line and quotes no secret."""
+    """Read a users file, once no other process writes it. Raises ConfigurationError, which names file and line and quotes no secret."""
     try:
-        data, mode = read_settled(path)
+        data, mode = read_stable(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     if data and not data.endswith(b"\n"):
@@ -100,7 +100,7 @@ def parse_users(text: str, source: str) -> HashedUsers:
 
 
 def set_entry(path: str | Path, name: str, hashed: str) -> bool:
-    """Have a users file hold this line for a user, whole or not at all; return whether the user was there before.
+    """Write the line of a user into a users file, whole or not at all; return whether the user was there before.
 
     All other lines stay as they are, the user's becomes the last; a file that is not there is made, readable by its
     owner alone. Raises
@@ -108,15 +108,15 @@ def set_entry(path: str | Path, name: str, hashed: str) -> bool:
     """
     line = format_entry(name, hashed)
     try:
-        with alone_with(path):
+        with locked_directory(path):
             lines: list[str] = []
             if Path(path).exists():
                 known = set(read_users_file(path).entries)
-                lines = read_settled(path).data.decode("utf-8-sig").split("\n")[:-1]
+                lines = read_stable(path).data.decode("utf-8-sig").split("\n")[:-1]
             else:
                 known = set()
             kept = [old for old in lines if name not in known or _name_in(old) != name]
-            write_at_once(path, "".join(f"{entry}\n" for entry in (*kept, line)).encode())
+            write_atomically(path, "".join(f"{entry}\n" for entry in (*kept, line)).encode())
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     return name in known
@@ -158,5 +158,5 @@ def _warnings(path: str, mode: int, entries: Mapping[str, PasswordHash]) -> tupl
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         found.append(f"{path}: others than its owner can change it; try chmod go-w")
     if not entries:
-        found.append(f"{path}: holds no users, so that nobody can come in")
+        found.append(f"{path}: holds no users, so that no client can log in")
     return tuple(found)

@@ -1,9 +1,8 @@
-"""Whose credentials are checked when: a few at a time, source after source, and never for whoever is gone.
+"""The queue of credentials to be checked: a few at a time, source after source, and none for a client that is gone.
 
-A check may cost a good part of a second of a core, and whoever asks for one need not have an account. So each
-source has a queue of its own, the queues take turns, and what a source has under way counts against its penalty
-until it turns out to be right. Nobody is punished for having to wait: who cannot be served in time, or for want
-of room, is told that the proxy is busy.
+A check may cost a good part of a second of a core, and a client needs no account to ask for one. So each source has a
+queue of its own, the queues take turns, and checks under way count against the source's penalty until they succeed.
+Waiting is never punished: a client that cannot be served in time, or for want of room, learns that the proxy is busy.
 """
 
 import asyncio
@@ -15,28 +14,30 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from socks6.errors import AuthenticationBusy
-from socks6.net.serve import source_of
+from socks6.net.accept import source_of
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.penalty import FailurePenalties, Network, networks_of
 
-QUEUE: Final = 1024  # checks that wait for their turn
+MAX_WAITING_CHECKS: Final = 1024  # checks that wait for their turn
 CHECKS_PER_SOURCE: Final = 4  # under way at a time
-DURATIONS: Final = 64  # of wrong credentials, remembered to let the others that are refused take as long
+REMEMBERED_DURATIONS: Final = 64  # of checks of wrong credentials: a refusal without a check takes as long
 FIRST_DURATION: Final = 0.05  # seconds, as long as none is known
-KNOWN: Final = 8192  # users, by source
-KNOWN_SECONDS: Final = 300.0
-KNOWN_TRIES: Final = 100  # wrong passwords for a known user of a source that is shut out, in KNOWN_SECONDS
+MAX_RECENT_USERS: Final = 8192  # users, by source
+RECENT_SECONDS: Final = 300.0
+RECENT_USER_TRIES: Final = (
+    100  # wrong passwords for a recent user of a source that is shut out, in RECENT_SECONDS
+)
 
-Users: TypeAlias = Callable[[], Authenticator]
+GetAuthenticator: TypeAlias = Callable[[], Authenticator]
 
 
-def _everybody() -> bool:
+def _always() -> bool:
     return True
 
 
-class _Turn(Enum):
+class _CheckResult(Enum):
     """What becomes of a check that has waited."""
 
     GO = "it is to be carried out"
@@ -50,13 +51,13 @@ class _Turn(Enum):
 class _Check:
     """Credentials that wait for their turn."""
 
-    users: Users
+    get_authenticator: GetAuthenticator
     credentials: Credentials
     source: str
     present: Callable[[], bool]
     identity: Identity | None = None  # whom it is known to prove
-    turn: _Turn = _Turn.GONE
-    told: asyncio.Event = field(default_factory=asyncio.Event)
+    result: _CheckResult = _CheckResult.GONE
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def name(self) -> bytes | None:
@@ -64,7 +65,7 @@ class _Check:
 
 
 @dataclass(slots=True)
-class _Line:
+class _SourceChecks:
     """The checks of one source."""
 
     waiting: dict[_Check, None] = field(default_factory=dict)  # an ordered set
@@ -72,20 +73,24 @@ class _Line:
 
 
 class VerificationQueue:
-    """Has authenticators asked, fairly and within bounds. Belongs to a worker: it outlives reloads."""
+    """Asks authenticators, fairly and within bounds. Belongs to a worker: it outlives reloads."""
 
     def __init__(
-        self, penalties: FailurePenalties, *, queue: int = QUEUE, per_source: int = CHECKS_PER_SOURCE
+        self,
+        penalties: FailurePenalties,
+        *,
+        queue: int = MAX_WAITING_CHECKS,
+        per_source: int = CHECKS_PER_SOURCE,
     ) -> None:
         self._penalties = penalties
-        self._room = queue
+        self._max_waiting = queue
         self._per_source = per_source
-        self._lines: OrderedDict[str, _Line] = OrderedDict()  # whose turn is next comes first
+        self._sources: OrderedDict[str, _SourceChecks] = OrderedDict()  # the next one's turn comes first
         self._waiting = 0
         self._under_way = 0
         self._concurrency = 1  # what the authenticator says
-        self._durations: deque[float] = deque(maxlen=DURATIONS)
-        self._known = _KnownUsers()
+        self._durations: deque[float] = deque(maxlen=REMEMBERED_DURATIONS)
+        self._recent = _RecentUsers()
 
     def __len__(self) -> int:
         """Return how many checks wait for their turn."""
@@ -93,33 +98,37 @@ class VerificationQueue:
 
     async def verify(
         self,
-        users: Users,
+        get_authenticator: GetAuthenticator,
         credentials: Credentials,
         *,
         source: str = "",
         deadline: float | None = None,
-        present: Callable[[], bool] = _everybody,
+        present: Callable[[], bool] = _always,
     ) -> Identity | None:
         """Return who the credentials prove to be there; None if they prove nothing, or if the source is shut out.
 
-        `users` gives those who know the users when the turn has come. `present` tells whether the client is there
-        still. Raises AuthenticationBusy where there is no room, or no answer by the `deadline` (of the loop's
+        `get_authenticator` returns the authenticator in use when the turn has come; `present` returns whether the client
+        is still there. Raises AuthenticationBusy if there is no room, or no answer by the `deadline` (of the loop's
         clock); OSError when the client is gone.
         """
         began = _now()
         name = credentials.subject
-        self._concurrency = users().concurrency
+        self._concurrency = get_authenticator().concurrency
         shut_out = self._penalties.blocked(source, began, name=name)
-        if not shut_out or self._known.may_pass(source, name, began):
-            identity = users().recall(credentials)  # proofs go first, whatever others at the source do
+        if not shut_out or self._recent.may_pass(source, name, began):
+            identity = get_authenticator().cached_identity(
+                credentials
+            )  # goes first, whatever others at the source do
             if identity is not None:
-                self._known.came_in(source, name, began)
+                self._recent.note_login(source, name, began)
                 return identity
-        check = _Check(users=users, credentials=credentials, source=source, present=present)
+        check = _Check(
+            get_authenticator=get_authenticator, credentials=credentials, source=source, present=present
+        )
         try:
             async with asyncio.timeout_at(deadline) as time_limit:
-                turn = _Turn.SHUT_OUT if shut_out else await self._wait_for_turn(check)
-                return await self._answer(check, turn, began, time_limit)
+                result = _CheckResult.SHUT_OUT if shut_out else await self._wait_for_turn(check)
+                return await self._answer(check, result, began, time_limit)
         except TimeoutError:
             raise AuthenticationBusy("the credentials could not be checked in time") from None
 
@@ -128,143 +137,143 @@ class VerificationQueue:
         return self._penalties.blocked(source, _now(), name=credentials.subject)
 
     async def _answer(
-        self, check: _Check, turn: _Turn, began: float, time_limit: asyncio.Timeout
+        self, check: _Check, result: _CheckResult, began: float, time_limit: asyncio.Timeout
     ) -> Identity | None:
-        """Return what comes of a check whose wait is over."""
-        match turn:
-            case _Turn.GO:
+        """Return the identity that a check gives once its wait is over."""
+        match result:
+            case _CheckResult.GO:
                 identity = await self._carry_out(check, time_limit)
                 if identity is None:
                     self._durations.append(_now() - began)
-            case _Turn.KNOWN:
+            case _CheckResult.KNOWN:
                 identity = check.identity
-            case _Turn.SHUT_OUT:
-                # as long as a wrong password takes: nobody learns from the time that its guesses are not looked at
+            case _CheckResult.SHUT_OUT:
+                # as long as a wrong password takes: the time does not reveal that guesses are not looked at
                 await asyncio.sleep(began + self._usual_duration() - _now())
                 return None
-            case _Turn.GONE:
+            case _CheckResult.GONE:
                 raise ConnectionResetError(errno.ECONNRESET, "the client is gone")
-            case _Turn.BUSY:
+            case _CheckResult.BUSY:
                 raise AuthenticationBusy("too many credentials wait to be checked")
         if identity is not None:
-            self._known.came_in(check.source, check.name, _now())
+            self._recent.note_login(check.source, check.name, _now())
         return identity
 
     async def _carry_out(self, check: _Check, time_limit: asyncio.Timeout) -> Identity | None:
-        """Ask, now that it is the check's turn."""
-        failed = True  # who goes away while its check is under way has had its guess
+        """Ask the authenticator: it is the check's turn."""
+        failed = True  # a client that leaves while its check is under way has had its guess
         try:
-            identity = await check.users().verify(check.credentials)
+            identity = await check.get_authenticator().verify(check.credentials)
             failed = identity is None
         except AuthenticationBusy:
             failed = False
             raise
         except asyncio.CancelledError:
-            failed = not time_limit.expired()  # whose time is up has not gone away
+            failed = not time_limit.expired()  # a client whose time is up has not left
             raise
         finally:
             self._penalties.settle(check.source, _now(), name=check.name, failed=failed)
             self._leave(check)
         return identity
 
-    async def _wait_for_turn(self, check: _Check) -> _Turn:
+    async def _wait_for_turn(self, check: _Check) -> _CheckResult:
         """Wait in line."""
         key = source_of(check.source)
-        line = self._lines.setdefault(key, _Line())
-        if not line.waiting:  # it was not in the rotation, though a check of it may be under way
-            self._lines.move_to_end(key)
-        line.waiting[check] = None
+        checks = self._sources.setdefault(key, _SourceChecks())
+        if not checks.waiting:  # it was not in the rotation, though a check of it may be under way
+            self._sources.move_to_end(key)
+        checks.waiting[check] = None
         self._waiting += 1
         self._make_room()
         self._dispatch()
         try:
-            await check.told.wait()
+            await check.decided.wait()
         except asyncio.CancelledError:
-            if check in line.waiting:
-                self._end_wait(line, check, _Turn.GONE)
-                self._tidy(key, line)
-            elif check.turn is _Turn.GO:
+            if check in checks.waiting:
+                self._end_wait(checks, check, _CheckResult.GONE)
+                self._tidy(key, checks)
+            elif check.result is _CheckResult.GO:
                 self._penalties.settle(check.source, _now(), name=check.name, failed=False)
                 self._leave(check)
             raise
-        return check.turn
+        return check.result
 
     def _make_room(self) -> None:
-        """Turn away who came last at the source with most, if too many wait."""
-        if self._waiting > self._room:
-            key, longest = max(self._lines.items(), key=lambda item: len(item[1].waiting))
+        """Refuse the last check of the source that has most, if too many wait."""
+        if self._waiting > self._max_waiting:
+            key, longest = max(self._sources.items(), key=lambda item: len(item[1].waiting))
             check = next(reversed(longest.waiting))
-            self._end_wait(longest, check, _Turn.BUSY)
+            self._end_wait(longest, check, _CheckResult.BUSY)
             self._tidy(key, longest)
 
     def _dispatch(self) -> None:
-        """Let begin what may begin now: one check of each source, and then the next of each."""
+        """Start the checks that may start now: one of each source, and then the next of each."""
         going = True
         while going:
             going = False
-            for key, line in list(self._lines.items()):
+            for key, checks in list(self._sources.items()):
                 if self._under_way >= self._concurrency:
                     return
-                if self._advance(key, line):
-                    self._lines.move_to_end(key)
+                if self._advance(key, checks):
+                    self._sources.move_to_end(key)
                     going = True
-                self._tidy(key, line)
+                self._tidy(key, checks)
 
-    def _advance(self, key: str, line: _Line) -> bool:
-        """Let the first check of a line begin, if it may; return whether it has."""
-        self._answer_early(line)
-        if not line.waiting or (key and line.under_way >= self._per_source):
+    def _advance(self, key: str, checks: _SourceChecks) -> bool:
+        """Start the first check of a source, if it may start; return whether it has."""
+        self._answer_early(checks)
+        if not checks.waiting or (key and checks.under_way >= self._per_source):
             return False
-        check = next(iter(line.waiting))
+        check = next(iter(checks.waiting))
         if not self._penalties.reserve(check.source, _now(), name=check.name):
             return False
         self._under_way += 1
-        line.under_way += 1
-        self._end_wait(line, check, _Turn.GO)
+        checks.under_way += 1
+        self._end_wait(checks, check, _CheckResult.GO)
         return True
 
-    def _answer_early(self, line: _Line) -> None:
-        """Have those at the head of a line leave it that need not be looked at any more."""
-        while line.waiting:
-            check = next(iter(line.waiting))
-            turn = self._turn_of(check)
-            if turn is None:
+    def _answer_early(self, checks: _SourceChecks) -> None:
+        """Answer the first checks of a source that need not be carried out any more."""
+        while checks.waiting:
+            check = next(iter(checks.waiting))
+            result = self._early_result(check)
+            if result is None:
                 return
-            self._end_wait(line, check, turn)
+            self._end_wait(checks, check, result)
 
-    def _turn_of(self, check: _Check) -> _Turn | None:
-        """Return what a check can be told without being carried out."""
+    def _early_result(self, check: _Check) -> _CheckResult | None:
+        """Return the result that a check has without being carried out; None if there is none."""
         if not check.present():
-            return _Turn.GONE
-        check.identity = check.users().recall(check.credentials)
+            return _CheckResult.GONE
+        check.identity = check.get_authenticator().cached_identity(check.credentials)
         if check.identity is not None:
-            return _Turn.KNOWN
+            return _CheckResult.KNOWN
         if self._penalties.blocked(check.source, _now(), name=check.name):
-            return _Turn.SHUT_OUT
+            return _CheckResult.SHUT_OUT
         return None
 
-    def _end_wait(self, line: _Line, check: _Check, turn: _Turn) -> None:
-        del line.waiting[check]
+    def _end_wait(self, checks: _SourceChecks, check: _Check, result: _CheckResult) -> None:
+        del checks.waiting[check]
         self._waiting -= 1
-        check.turn = turn
-        check.told.set()
+        check.result = result
+        check.decided.set()
 
     def _leave(self, check: _Check) -> None:
-        """Count out a check that was under way; the next one's turn."""
+        """Count out a check that was under way, and start the next."""
         key = source_of(check.source)
-        line = self._lines[key]
-        line.under_way -= 1
+        checks = self._sources[key]
+        checks.under_way -= 1
         self._under_way -= 1
-        self._answer_early(line)
-        self._tidy(key, line)
+        self._answer_early(checks)
+        self._tidy(key, checks)
         self._dispatch()
 
-    def _tidy(self, key: str, line: _Line) -> None:
-        if not line.waiting and not line.under_way:
-            self._lines.pop(key, None)
+    def _tidy(self, key: str, checks: _SourceChecks) -> None:
+        if not checks.waiting and not checks.under_way:
+            self._sources.pop(key, None)
 
     def _usual_duration(self) -> float:
-        """Return how long wrong credentials took, each time as long as another time."""
+        """Return how long a check of wrong credentials took, each of the remembered ones in turn."""
         if not self._durations:
             return FIRST_DURATION
         self._durations.rotate()
@@ -272,45 +281,45 @@ class VerificationQueue:
 
 
 @dataclass(slots=True)
-class _Known:
-    """A user that has come in from a source."""
+class _RecentUser:
+    """A user that has logged in from a source."""
 
     until: float
     tries: int  # left
     tries_until: float
 
 
-class _KnownUsers:
-    """Which users have come in from which sources of late: others' guesses do not keep these out.
+class _RecentUsers:
+    """Which users have logged in from which sources lately: others' guesses do not keep these out.
 
-    As nothing else bounds guesses at a source that is shut out, a known user gets only so many tries.
+    As nothing else bounds guesses at a source that is shut out, a recent user gets only so many tries.
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Network, bytes | None], _Known] = OrderedDict()
+        self._recent: OrderedDict[tuple[Network, bytes | None], _RecentUser] = OrderedDict()
 
-    def came_in(self, source: str, name: bytes | None, now: float) -> None:
+    def note_login(self, source: str, name: bytes | None, now: float) -> None:
         """Remember a user."""
         network = next(networks_of(source), None)
         if network is None:
             return
         key = network[0], name
-        known = self._known.get(key)
-        if known is None or known.tries_until <= now:
-            known = _Known(now, KNOWN_TRIES, now + KNOWN_SECONDS)
-        known.until = now + KNOWN_SECONDS
-        self._known[key] = known
-        self._known.move_to_end(key)
-        if len(self._known) > KNOWN:
-            self._known.popitem(last=False)
+        recent = self._recent.get(key)
+        if recent is None or recent.tries_until <= now:
+            recent = _RecentUser(now, RECENT_USER_TRIES, now + RECENT_SECONDS)
+        recent.until = now + RECENT_SECONDS
+        self._recent[key] = recent
+        self._recent.move_to_end(key)
+        if len(self._recent) > MAX_RECENT_USERS:
+            self._recent.popitem(last=False)
 
     def may_pass(self, source: str, name: bytes | None, now: float) -> bool:
-        """Return whether what is remembered of a user's proofs is to be looked at; that is a try."""
+        """Return whether a user's cached credentials may be looked at; that counts as a try."""
         network = next(networks_of(source), None)
-        known = self._known.get((network[0], name)) if network is not None else None
-        if known is None or known.until <= now or known.tries <= 0:
+        recent = self._recent.get((network[0], name)) if network is not None else None
+        if recent is None or recent.until <= now or recent.tries <= 0:
             return False
-        known.tries -= 1
+        recent.tries -= 1
         return True
 
 

@@ -1,4 +1,4 @@
-"""The mover in C behind the mover's interface; importing this module fails where it was not compiled."""
+"""The forwarder in C behind the interface of `forwarder`; importing this fails where it was not compiled."""
 
 import contextlib
 import secrets
@@ -9,23 +9,30 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.message.datagrams import DatagramPrefix
-from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.net.datagrams.arrival import Control
+from socks6.message.framing import Framing
+from socks6.net.datagrams.packet_info import Control
 from socks6.net.sockets import SocketAddress
-from socks6.relay.datagrams import _mover
-from socks6.relay.datagrams.mover import ClientPath, FarEnd, Lane, LaneOwner, Mover, Path
+from socks6.relay.datagrams import _forwarder
+from socks6.relay.datagrams.forwarder import (
+    AssociationEntry,
+    ClientPath,
+    Counts,
+    DatagramForwarder,
+    FiveTuple,
+    SlowPath,
+    SocketHandle,
+)
 
 UDP_GRO: Final = 104  # linux/udp.h: several datagrams of one flow in one read
 SOCKADDR_IN: Final = Struct("=H2s4s8x")
 SOCKADDR_IN6: Final = Struct("=H2s4x16sI")
 
 
-class CompiledMover(Mover):
-    """The mover in C."""
+class CompiledForwarder(DatagramForwarder):
+    """The forwarder in C."""
 
     def __init__(self) -> None:
-        self._core = _mover.Core(secrets.randbits(64))
-        self._ports: dict[int, socket.socket] = {}
+        self._core = _forwarder.Forwarder(secrets.randbits(64))
 
     @property
     @override
@@ -33,12 +40,8 @@ class CompiledMover(Mover):
         return self._core.dropped
 
     @override
-    def open(self, association_id: int, dialect: Dialect, owner: LaneOwner) -> "CompiledLane":
-        draft = dialect.datagram_layout is DatagramLayout.DRAFT
-        lane = self._core.open(
-            association_id, owner, dialect.version, draft, dialect.domain_length_counts_itself
-        )
-        return CompiledLane(lane)
+    def open(self, client: Framing, remote: Framing, owner: SlowPath) -> "CompiledEntry":
+        return CompiledEntry(self._core.open(owner, client.native, remote.native))
 
     @override
     def prepare(self, sock: socket.socket) -> None:
@@ -46,68 +49,68 @@ class CompiledMover(Mover):
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
 
     @override
-    def pump_near(self, port: socket.socket, now: float) -> None:
-        for owner, data, source, local in self._core.pump_near(port.fileno(), now) or ():
-            assert isinstance(owner, LaneOwner)  # noqa: S101 - `open` got it
-            owner.missed_up(data, Path(port, _told(source), local))
+    def forward_port(self, port: socket.socket, now: float, strangers: SlowPath | None = None) -> None:
+        _hand_up(self._core.forward_port(port, port.fileno(), strangers, now))
 
     @override
-    def far_end(self, lane: Lane, sock: socket.socket) -> FarEnd:
-        assert isinstance(lane, CompiledLane)  # noqa: S101 - `open` made it
-        return lane.core, sock.fileno()
+    def handle(
+        self, entry: AssociationEntry, sock: socket.socket, *, from_client: bool = False
+    ) -> SocketHandle:
+        assert isinstance(entry, CompiledEntry)  # noqa: S101 - `open` made it
+        return entry.core, sock.fileno(), from_client, sock
 
     @override
-    def pump_far(self, ends: list[FarEnd], now: float) -> None:
-        for owner, data, source, _ in self._core.pump_far(ends, now) or ():
-            assert isinstance(owner, LaneOwner)  # noqa: S101
-            owner.missed_down(data, _told(source))
+    def forward_sockets(self, ready: list[SocketHandle], now: float) -> None:
+        _hand_up(self._core.forward_sockets(ready, now))
 
 
-class CompiledLane(Lane):
-    """A lane of the mover in C."""
+class CompiledEntry(AssociationEntry):
+    """An association of the forwarder in C."""
 
     __slots__ = ("core",)
 
-    def __init__(self, core: _mover.Lane) -> None:
+    def __init__(self, core: _forwarder.Association) -> None:
         self.core = core
 
-    @property
     @override
-    def up_datagrams(self) -> int:
-        return self.core.up_datagrams
-
-    @property
-    @override
-    def up_bytes(self) -> int:
-        return self.core.up_bytes
-
-    @property
-    @override
-    def down_datagrams(self) -> int:
-        return self.core.down_datagrams
-
-    @property
-    @override
-    def down_bytes(self) -> int:
-        return self.core.down_bytes
+    def counts(self) -> Counts:
+        return Counts(*self.core.counts())
 
     @override
-    def latch(self, path: ClientPath, layout: DatagramLayout, control: Control) -> None:
-        draft = layout is DatagramLayout.DRAFT
+    def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
         ancillary = b"".join(_ancillary(*part) for part in control)
-        self.core.latch(path.port.fileno(), _packed(path.source), path.local, ancillary, draft)
+        self.core.bind_client(framing.native, path.port.fileno(), _packed(path.source), path.local, ancillary)
 
     @override
-    def allow_to(self, key: bytes, sock: socket.socket, address: SocketAddress, until: float) -> None:
-        self.core.allow_to(key, sock.fileno(), _packed(address), until)
+    def add_route(
+        self,
+        key: bytes,
+        sock: socket.socket,
+        address: SocketAddress | None,
+        until: float,
+        prefix: DatagramPrefix = (b"", b""),
+    ) -> None:
+        packed = b"" if address is None else _packed(address)
+        self.core.add_route(True, key, sock.fileno(), packed, prefix[0] + prefix[1], until)
 
     @override
-    def allow_from(self, source: SocketAddress, prefix: DatagramPrefix, until: float) -> None:
-        self.core.allow_from(_packed(source), prefix[0] + prefix[1], until)
+    def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
+        packed = key if isinstance(key, bytes) else _packed(key)
+        self.core.add_route(False, packed, -1, b"", prefix[0] + prefix[1], until)
 
     @override
     def close(self) -> None:
         self.core.close()
+
+
+def _hand_up(misses: "list[_forwarder.Miss] | None") -> None:
+    for owner, sock, from_client, data, source, local in misses or ():
+        assert isinstance(owner, SlowPath)  # noqa: S101 - `open` got it
+        if from_client:
+            assert isinstance(sock, socket.socket)  # noqa: S101 - `handle` got it
+            owner.on_client_miss(data, FiveTuple(sock, _unpacked(source), local))
+        else:
+            owner.on_remote_miss(data, _unpacked(source))
 
 
 def _packed(address: SocketAddress) -> bytes:
@@ -119,7 +122,7 @@ def _packed(address: SocketAddress) -> bytes:
     return SOCKADDR_IN6.pack(socket.AF_INET6, port, host, address[3])
 
 
-def _told(address: bytes) -> SocketAddress:
+def _unpacked(address: bytes) -> SocketAddress:
     """Return an address as Python has it; a scope is in its number alone."""
     if len(address) == SOCKADDR_IN.size:
         _, port, host = SOCKADDR_IN.unpack(address)

@@ -8,13 +8,13 @@ from typing_extensions import override
 
 from socks6.message.buffer import Reader
 from socks6.message.options import (
-    TTL,
     AuthenticationData,
     IdempotenceAccepted,
     IdempotenceRejected,
     Option,
     SessionRequest,
     StackOption,
+    Ttl,
     UnknownOption,
     check_range,
     encode_options,
@@ -22,7 +22,7 @@ from socks6.message.options import (
     find_all,
 )
 
-NEAR, FAR = TTL(leg=1, ttl=1), TTL(leg=2, ttl=2)
+NEAR, FAR = Ttl(leg=1, ttl=1), Ttl(leg=2, ttl=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def test_no_options_are_no_bytes() -> None:
     "options",
     [
         (SessionRequest(), SessionRequest()),
-        (TTL(leg=3, ttl=1), TTL(leg=1, ttl=1)),
+        (Ttl(leg=3, ttl=1), Ttl(leg=1, ttl=1)),
         (IdempotenceAccepted(), IdempotenceRejected()),
         (AuthenticationData(method=2, data=b"a"), AuthenticationData(method=2, data=b"b")),
     ],
@@ -120,8 +120,8 @@ def test_an_unknown_option_is_not_decoded() -> None:
 
 
 def test_a_root_is_not_encoded() -> None:
-    with pytest.raises(NotImplementedError, match="StackOption"):
-        StackOption(leg=1).encode_body()
+    with pytest.raises(NotImplementedError, match="Option"):
+        Option().encode_body()
 
 
 def test_options_are_frozen() -> None:
@@ -130,7 +130,7 @@ def test_options_are_frozen() -> None:
 
 
 def test_find_returns_the_first() -> None:
-    assert find((SessionRequest(), FAR, NEAR), TTL) is FAR
+    assert find((SessionRequest(), FAR, NEAR), Ttl) is FAR
 
 
 def test_find_takes_a_root() -> None:

@@ -11,28 +11,28 @@ from socks6.message.buffer import Reader
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.message.options import (
     STANDARD,
-    TFO,
-    TOS,
-    TTL,
     AuthenticationData,
+    HandshakeMessage,
     IdempotenceAccepted,
     IdempotenceExpenditure,
     IdempotenceRejected,
     Multipath,
+    Number,
     Option,
     OptionTable,
-    Place,
-    Rule,
-    SessionID,
+    SessionId,
     SessionInvalid,
-    SessionOK,
+    SessionOk,
     SessionRequest,
     StackOption,
+    Tfo,
+    Tos,
+    Ttl,
     UnknownOption,
     find,
 )
 
-REQUEST, AUTHENTICATION_REPLY, OPERATION_REPLY = Place
+REQUEST, AUTHENTICATION_REPLY, OPERATION_REPLY = HandshakeMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ class Greeting(Option):
     """A user's option."""
 
     kind = 0xFE01
+    places = frozenset((REQUEST,))
     text: bytes
 
     @override
@@ -56,21 +57,14 @@ class Greeting(Option):
 class Congestion(StackOption):
     """A user's stack option."""
 
-    level = 4
-    code = 200
+    level, code, name = 4, 200, "congestion"
+    numbers = (Number("number", size=2, high=0xFFFF),)
 
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(leg=body.u16() >> 14)
-
-    @override
-    def encode_body(self) -> bytes:
-        return bytes((self.leg_and_level(), self.code))
+    number: int
 
 
 def decode(
-    text: str, place: Place = REQUEST, dialect: Dialect = DRAFT_12, table: OptionTable = STANDARD
+    text: str, place: HandshakeMessage = REQUEST, dialect: Dialect = DRAFT_12, table: OptionTable = STANDARD
 ) -> tuple[Option, ...]:
     return table.decode(Reader(bytes.fromhex(text)), place, dialect)
 
@@ -87,7 +81,7 @@ def test_options_come_out_in_their_order() -> None:
     assert decode("0005 0004 ffff 0004 0006 0008 61626364") == (
         SessionRequest(),
         unknown(0xFFFF),
-        SessionID(id=b"abcd"),
+        SessionId(id=b"abcd"),
     )
 
 
@@ -126,7 +120,7 @@ def test_an_unaligned_option_is_accepted_in_dialect_212(length: int) -> None:
 
 
 def test_a_fixed_size_option_without_padding_is_accepted_in_dialect_212() -> None:
-    assert decode("0001 0007 c1 01 10", dialect=GO_212) == (TOS(leg=3, tos=16),)
+    assert decode("0001 0007 c1 01 10", dialect=GO_212) == (Tos(leg=3, tos=16),)
 
 
 def test_256_options_are_the_most() -> None:
@@ -136,7 +130,7 @@ def test_256_options_are_the_most() -> None:
 
 
 @pytest.mark.parametrize("place", [AUTHENTICATION_REPLY, OPERATION_REPLY])
-def test_an_option_where_it_may_not_be_is_not_acted_upon(place: Place) -> None:
+def test_an_option_where_it_may_not_be_is_not_acted_upon(place: HandshakeMessage) -> None:
     assert decode("0005 0004", place) == (unknown(5),)
 
 
@@ -172,7 +166,7 @@ def test_an_option_with_an_impossible_body_is_not_acted_upon(kind: int, body: st
 
 
 def test_padding_is_not_read() -> None:
-    assert decode("0001 0008 c1 01 10 ff 0003 0008 02 ffffff") == (TOS(leg=3, tos=16), unknown(3, "02ffffff"))
+    assert decode("0001 0008 c1 01 10 ff 0003 0008 02 ffffff") == (Tos(leg=3, tos=16), unknown(3, "02ffffff"))
     selection = decode("0003 0008 02 ffffff", AUTHENTICATION_REPLY)
     assert selection == decode("0003 0008 02 000000", AUTHENTICATION_REPLY)
 
@@ -193,7 +187,7 @@ def test_a_malformed_expenditure_can_be_told_from_none() -> None:
 
 
 def test_one_leg_each_is_no_duplicate() -> None:
-    assert decode("0001 0008 41034000 0001 0008 81032000") == (TTL(leg=1, ttl=64), TTL(leg=2, ttl=32))
+    assert decode("0001 0008 41034000 0001 0008 81032000") == (Ttl(leg=1, ttl=64), Ttl(leg=2, ttl=32))
 
 
 @pytest.mark.parametrize(
@@ -201,11 +195,11 @@ def test_one_leg_each_is_no_duplicate() -> None:
 )
 def test_overlapping_legs_are_duplicates(first: str, second: str) -> None:
     options = decode(f"0001 0008 {first}034000 0001 0008 {second}032000")
-    assert [type(option) for option in options] == [TTL, UnknownOption]
+    assert [type(option) for option in options] == [Ttl, UnknownOption]
 
 
 def test_different_stack_options_are_no_duplicates() -> None:
-    assert decode("0001 0008 84010000 0001 0008 84020200") == (TFO(payload_size=0), Multipath(availability=2))
+    assert decode("0001 0008 84010000 0001 0008 84020200") == (Tfo(payload_size=0), Multipath(availability=2))
 
 
 def test_authentication_data_is_unique_per_method() -> None:
@@ -218,7 +212,7 @@ def test_authentication_data_is_unique_per_method() -> None:
 
 
 def test_of_contradictions_the_first_counts() -> None:
-    assert decode("0009 0004 0008 0004", AUTHENTICATION_REPLY) == (SessionInvalid(), unknown(SessionOK.kind))
+    assert decode("0009 0004 0008 0004", AUTHENTICATION_REPLY) == (SessionInvalid(), unknown(SessionOk.kind))
     assert decode("000f 0004 000e 0004", AUTHENTICATION_REPLY) == (
         IdempotenceRejected(),
         unknown(IdempotenceAccepted.kind),
@@ -226,48 +220,51 @@ def test_of_contradictions_the_first_counts() -> None:
 
 
 def test_an_empty_session_id_is_an_id() -> None:
-    assert decode("0006 0004") == (SessionID(id=b""),)
+    assert decode("0006 0004") == (SessionId(id=b""),)
 
 
 def test_an_unaligned_session_id_in_dialect_212_is_an_id() -> None:
-    assert decode("0006 0007 616263", dialect=GO_212) == (SessionID(id=b"abc"),)
+    assert decode("0006 0007 616263", dialect=GO_212) == (SessionId(id=b"abc"),)
 
 
 def test_a_users_option_is_known_to_the_extended_table() -> None:
-    table = STANDARD.extended(Rule(Greeting, REQUEST))
+    table = STANDARD.extended(Greeting)
     assert decode("fe01 0008 68692121", table=table) == (Greeting(text=b"hi!!"),)
 
 
 def test_a_users_option_has_its_places() -> None:
-    table = STANDARD.extended(Rule(Greeting, AUTHENTICATION_REPLY, OPERATION_REPLY))
+    class Reply(Greeting):
+        places = frozenset((AUTHENTICATION_REPLY, OPERATION_REPLY))
+
+    table = STANDARD.extended(Reply)
     assert decode("fe01 0004", table=table) == (unknown(0xFE01),)
-    assert decode("fe01 0004", OPERATION_REPLY, table=table) == (Greeting(text=b""),)
+    assert decode("fe01 0004", OPERATION_REPLY, table=table) == (Reply(text=b""),)
 
 
 def test_a_users_option_counts_once() -> None:
-    table = STANDARD.extended(Rule(Greeting, REQUEST))
+    table = STANDARD.extended(Greeting)
     assert decode("fe01 0004 fe01 0004", table=table) == (Greeting(text=b""), unknown(0xFE01))
 
 
 def test_a_users_stack_option_is_known_to_the_extended_table() -> None:
-    table = STANDARD.extended(Rule(Congestion, REQUEST))
-    assert decode("0001 0008 84c80000", table=table) == (Congestion(leg=2),)
+    table = STANDARD.extended(Congestion)
+    assert decode("0001 0008 84c80007", table=table) == (Congestion(leg=2, number=7),)
 
 
 def test_the_extended_table_knows_what_it_did() -> None:
-    table = STANDARD.extended(Rule(Greeting, REQUEST))
+    table = STANDARD.extended(Greeting)
     assert decode("0005 0004", table=table) == (SessionRequest(),)
 
 
 def test_extending_leaves_the_table_as_it_was() -> None:
-    STANDARD.extended(Rule(Greeting, REQUEST))
+    STANDARD.extended(Greeting)
     assert decode("fe01 0004") == (unknown(0xFE01),)
 
 
-@pytest.mark.parametrize("option", [TOS, SessionID])
-def test_an_option_has_one_rule(option: type[Option]) -> None:
-    with pytest.raises(ValueError, match="two rules for one option"):
-        STANDARD.extended(Rule(option, REQUEST))
+@pytest.mark.parametrize("option", [Tos, SessionId])
+def test_an_option_is_there_once(option: type[Option]) -> None:
+    with pytest.raises(ValueError, match="two options of one number"):
+        STANDARD.extended(option)
 
 
 def test_a_kind_has_two_bytes() -> None:
@@ -275,12 +272,19 @@ def test_a_kind_has_two_bytes() -> None:
         kind = 0x10000
 
     with pytest.raises(ValueError, match="option kind"):
-        Rule(TooGreat, REQUEST)
+        OptionTable(TooGreat)
+
+
+@pytest.mark.parametrize(("level", "code"), [(0x40, 1), (1, 0x100)])
+def test_a_level_has_six_bits_and_a_code_one_byte(level: int, code: int) -> None:
+    option = type("Greater", (Congestion,), {"level": level, "code": code})
+    with pytest.raises(ValueError, match=r"level is|code is"):
+        OptionTable(option)
 
 
 def test_the_greatest_kind() -> None:
     class Greatest(Greeting):
         kind = 0xFFFF
 
-    table = STANDARD.extended(Rule(Greatest, REQUEST))
+    table = STANDARD.extended(Greatest)
     assert decode("ffff 0004", table=table) == (Greatest(text=b""),)

@@ -1,4 +1,4 @@
-"""The channel with sockets of this machine, as those use it who have no lane for it."""
+"""The channel with sockets of this machine, as an association uses it that has no table entries."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,15 @@ from typing_extensions import override
 
 from socks6.errors import NotAllowed, OperationFailed
 from socks6.message.codes import DatagramErrorCode
-from socks6.message.options import TTL, NoFragmentation, PortParity, UDPError
-from socks6.net.datagrams.channel import MAX_ROUTES, MAX_WAITING, DirectChannel
+from socks6.message.options import NoFragmentation, PortParity, Ttl, UdpError
+from socks6.net.datagrams.channel import MAX_ROUTES, MAX_WAITING_DATAGRAMS, DirectChannel
 from socks6.net.datagrams.direct import DatagramSettings
 from socks6.net.datagrams.filtering import Filtering
 from socks6.net.direct import DirectOutbound
-from socks6.net.resolve import Address, Resolver
+from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.stream import DatagramJudge, DatagramReport, DatagramSink, Packet
-from tests.kit.lanes import everything, udp_socket
+from tests.kit.channels import ChannelReader
+from tests.kit.forwarding_scene import everything, udp_socket
 from tests.kit.loops import Run
 from tests.kit.netns import Namespace, needs_namespaces
 from tests.kit.streams import turns
@@ -85,14 +86,14 @@ class SlowResolver(Resolver):
         self.lookups = 0
 
     @override
-    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[ResolvedAddress, ...]:
         if host != "slow.example":
             return await super().resolve(host, port)
         self.lookups += 1
         await self.open.wait()
         return (
-            Address(socket.AF_INET6, ("::1", 0, 0, 0)),
-            Address(socket.AF_INET, ("127.0.0.1", 0)),
+            ResolvedAddress(socket.AF_INET6, ("::1", 0, 0, 0)),
+            ResolvedAddress(socket.AF_INET, ("127.0.0.1", 0)),
         )
 
 
@@ -105,7 +106,7 @@ class SilentResolver(Resolver):
         self.asked: list[str] = []
 
     @override
-    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[ResolvedAddress, ...]:
         if not host.endswith(".example"):
             return await super().resolve(host, port)
         self.asked.append(host)
@@ -120,18 +121,18 @@ async def channel(
     place: tuple[str, int] = ANY,
     resolver: Resolver | None = None,
     settings: DatagramSettings | None = None,
-    options: tuple[UDPError | TTL | PortParity | NoFragmentation, ...] = (),
+    options: tuple[UdpError | Ttl | PortParity | NoFragmentation, ...] = (),
 ) -> AsyncIterator[tuple[DirectChannel, Sink]]:
     """Open one, and start it."""
     way = DirectOutbound(resolver, datagrams=settings or DatagramSettings())
     opened = await way.associate(*place, judge=judge or Judge(), options=options)
     assert isinstance(opened, DirectChannel)
     sink = Sink()
+    reader = ChannelReader(opened, sink)
     try:
-        opened.start(sink)
         yield opened, sink
     finally:
-        await opened.aclose()
+        await reader.aclose()
         await opened.aclose()
         await way.aclose()
 
@@ -194,10 +195,10 @@ def test_one_association_keeps_no_others_names_from_being_found(run: Run) -> Non
         way = DirectOutbound(resolver)
         greedy, other = [await way.associate(*ANY, judge=Judge(), options=()) for _ in range(2)]
         assert isinstance(greedy, DirectChannel)
-        greedy.send([(b"x", f"n{number}.example", 9) for number in range(MAX_WAITING + 5)])
+        greedy.send([(b"x", f"n{number}.example", 9) for number in range(MAX_WAITING_DATAGRAMS + 5)])
         other.send(((b"x", "wanted.example", 9),))
         await turns()
-        assert (len(resolver.asked), resolver.asked[-1]) == (MAX_WAITING + 1, "wanted.example")
+        assert (len(resolver.asked), resolver.asked[-1]) == (MAX_WAITING_DATAGRAMS + 1, "wanted.example")
         assert greedy.dropped == 5
         resolver.open.set()
         await turns()
@@ -325,7 +326,7 @@ def test_what_is_remembered_is_bounded(run: Run) -> None:
             made.send([(b"", "127.0.0.1", 1 + number) for number in range(MAX_ROUTES + 10)])
             assert len(made._routes) <= MAX_ROUTES
             for number in range(MAX_ROUTES + 10):
-                made.admits(("192.0.2.1", number), 0.0)
+                made.admitted_until(("192.0.2.1", number), 0.0)
             assert len(made._sources) <= MAX_ROUTES
 
     run(play())
@@ -333,7 +334,7 @@ def test_what_is_remembered_is_bounded(run: Run) -> None:
 
 def test_icmp_errors_come_to_who_asked(run: Run) -> None:
     async def play() -> None:
-        wish = UDPError(availability=2)
+        wish = UdpError(availability=2)
         async with channel(options=(wish,)) as (made, sink):
             assert made.options == (wish,)
             with udp_socket() as peer:
@@ -351,7 +352,7 @@ def test_icmp_errors_come_to_who_asked(run: Run) -> None:
 
 def test_a_datagram_too_big_for_the_own_interface_is_reported_over_ipv6(run: Run) -> None:
     async def play() -> None:
-        options = (UDPError(availability=2), NoFragmentation(leg=2, availability=2))
+        options = (UdpError(availability=2), NoFragmentation(leg=2, availability=2))
         async with channel(options=options, place=("::", 0)) as (made, sink):
             made.send(((bytes(65_500), "::1", 9),))  # loopback's MTU is 65 536, with headers
             assert await sink.reports.get() == DatagramReport("::1", 9, DatagramErrorCode.TOO_BIG, "::1")
@@ -361,7 +362,7 @@ def test_a_datagram_too_big_for_the_own_interface_is_reported_over_ipv6(run: Run
 
 def test_no_error_option_no_reports(run: Run) -> None:
     async def play() -> None:
-        for options in ((), (UDPError(availability=1),)):
+        for options in ((), (UdpError(availability=1),)):
             async with channel(options=options) as (made, _):
                 assert made.options == options
                 assert made.sockets[0].getsockopt(socket.IPPROTO_IP, 11) == 0  # IP_RECVERR
@@ -371,8 +372,8 @@ def test_no_error_option_no_reports(run: Run) -> None:
 
 def test_options_are_those_in_force(run: Run) -> None:
     async def play() -> None:
-        async with channel(options=(TTL(leg=3, ttl=9), PortParity(parity=2))) as (made, _):
-            assert set(made.options) == {TTL(leg=2, ttl=9), PortParity(parity=2)}
+        async with channel(options=(Ttl(leg=3, ttl=9), PortParity(parity=2))) as (made, _):
+            assert set(made.options) == {Ttl(leg=2, ttl=9), PortParity(parity=2)}
             assert made.bound.port % 2 == 1
 
     run(play())

@@ -7,11 +7,11 @@ from collections.abc import Hashable, Sequence
 
 from typing_extensions import override
 
-from socks6.net.datagrams.names import MAX_NAMES, MAX_WAITING, NameCache
-from socks6.net.resolve import Address, Resolver
+from socks6.net.datagrams.names import MAX_NAMES, MAX_WAITING_DATAGRAMS, NameCache
+from socks6.net.resolve import ResolvedAddress, Resolver
 from tests.kit.loops import Run
 
-HERE = Address(socket.AF_INET, ("192.0.2.1", 0))
+HERE = ResolvedAddress(socket.AF_INET, ("192.0.2.1", 0))
 
 
 class Lookups(Resolver):
@@ -24,7 +24,7 @@ class Lookups(Resolver):
         self.refusal: OSError | None = None
 
     @override
-    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[Address, ...]:
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[ResolvedAddress, ...]:
         self.asked.append(host)
         await self.open.wait()
         if self.refusal is not None:
@@ -45,7 +45,7 @@ def test_who_waits_is_told_and_the_answer_is_used_again(run: Run) -> None:
     async def play() -> None:
         lookups = Lookups()
         names = NameCache(lookups)
-        told: list[Sequence[Address]] = []
+        told: list[Sequence[ResolvedAddress]] = []
         now = asyncio.get_running_loop().time()
         assert names.known("a.example", now) is None
         names.look_up("a.example", told.append)
@@ -65,7 +65,7 @@ def test_a_name_that_leads_nowhere_is_known_to(run: Run) -> None:
         lookups = Lookups()
         lookups.open.set()
         names = NameCache(lookups)
-        told: list[Sequence[Address]] = []
+        told: list[Sequence[ResolvedAddress]] = []
         names.look_up("nowhere", told.append)
         await settled(names)
         assert told == [()]
@@ -79,12 +79,12 @@ def test_only_so_many_wait_for_a_name_and_the_oldest_goes(run: Run) -> None:
         lookups = Lookups()
         names = NameCache(lookups)
         told: list[tuple[int, int]] = []
-        for number in range(MAX_WAITING + 3):
+        for number in range(MAX_WAITING_DATAGRAMS + 3):
             names.look_up("a.example", lambda found, number=number: told.append((number, len(found))))  # type: ignore[misc]
         assert told == [(0, 0), (1, 0), (2, 0)]
         lookups.open.set()
         await settled(names)
-        assert told[3:] == [(number, 1) for number in range(3, MAX_WAITING + 3)]
+        assert told[3:] == [(number, 1) for number in range(3, MAX_WAITING_DATAGRAMS + 3)]
 
     run(play())
 
@@ -95,7 +95,7 @@ def test_only_so_many_names_are_looked_up_and_remembered(run: Run) -> None:
         names = NameCache(lookups)
         for number in range(MAX_NAMES):
             names.look_up(f"n{number}", lambda _: None, holder=number)
-        told: list[tuple[Address, ...]] = []
+        told: list[tuple[ResolvedAddress, ...]] = []
         names.look_up("one too many", told.append, holder="another")
         assert told == [()]
         lookups.open.set()
@@ -126,7 +126,7 @@ def test_one_holder_leaves_room_for_the_names_of_others(run: Run) -> None:
     async def play() -> None:
         lookups = Lookups()
         names = NameCache(lookups)
-        told: list[tuple[Address, ...]] = []
+        told: list[tuple[ResolvedAddress, ...]] = []
         for number in range(MAX_NAMES):
             names.look_up(f"n{number}", lambda _: None, holder="mallory")
         names.look_up("a.example", told.append, holder="alice")
@@ -144,7 +144,7 @@ def test_what_was_not_looked_up_is_not_remembered_as_nowhere(run: Run) -> None:
         lookups = Lookups()
         lookups.open.set()
         names = NameCache(lookups)
-        told: list[tuple[Address, ...]] = []
+        told: list[tuple[ResolvedAddress, ...]] = []
         lookups.refusal = OSError(errno.EAGAIN, "too many")
         names.look_up("a.example", told.append)
         await settled(names)

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 import pytest
 
 from socks6.errors import NotAllowed
-from socks6.message.options import TTL, PortParity
-from socks6.net.datagrams.ports import OpenedPort, Ports, is_multicast
-from socks6.net.resolve import Address
+from socks6.message.options import PortParity, Ttl
+from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
+from socks6.net.resolve import ResolvedAddress
 
-ANY = Address(socket.AF_INET, ("0.0.0.0", 0))
-ANY6 = Address(socket.AF_INET6, ("::", 0, 0, 0))
+ANY = ResolvedAddress(socket.AF_INET, ("0.0.0.0", 0))
+ANY6 = ResolvedAddress(socket.AF_INET6, ("::", 0, 0, 0))
 PAIR = PortParity(parity=1, reserve=1)
 NOTHING = PortParity(parity=0)
 
 
 @pytest.fixture
-def ports() -> Iterator[Ports]:
+def ports() -> Iterator[PortAllocator]:
     """Give this machine's ports."""
-    made = Ports()
+    made = PortAllocator()
     yield made
     made.close()
     made.close()
@@ -28,9 +28,12 @@ def ports() -> Iterator[Ports]:
 
 @contextlib.contextmanager
 def opened(
-    ports: Ports, address: Address = ANY, parity: PortParity | None = None, owner: object = None
+    ports: PortAllocator,
+    address: ResolvedAddress = ANY,
+    parity: PortParity | None = None,
+    owner: object = None,
 ) -> Iterator[OpenedPort]:
-    port = ports.open(address, (TTL(leg=2, ttl=9),), parity, owner)
+    port = ports.open(address, (Ttl(leg=2, ttl=9),), parity, owner)
     try:
         yield port
     finally:
@@ -43,12 +46,12 @@ def number_of(port: OpenedPort) -> int:
     return int(port.sock.getsockname()[1])
 
 
-def at(port: int) -> Address:
-    return Address(socket.AF_INET, ("0.0.0.0", port))
+def at(port: int) -> ResolvedAddress:
+    return ResolvedAddress(socket.AF_INET, ("0.0.0.0", port))
 
 
 @pytest.mark.parametrize("address", [ANY, ANY6])
-def test_a_port_is_non_blocking_and_has_its_options(ports: Ports, address: Address) -> None:
+def test_a_port_is_non_blocking_and_has_its_options(ports: PortAllocator, address: ResolvedAddress) -> None:
     with opened(ports, address) as port:
         assert port.sock.gettimeout() == 0
         assert port.parity is None
@@ -60,7 +63,9 @@ def test_a_port_is_non_blocking_and_has_its_options(ports: Ports, address: Addre
 
 
 @pytest.mark.parametrize("address", [ANY, ANY6])
-def test_the_other_family_has_the_same_number_where_it_is_free(ports: Ports, address: Address) -> None:
+def test_the_other_family_has_the_same_number_where_it_is_free(
+    ports: PortAllocator, address: ResolvedAddress
+) -> None:
     with opened(ports, address) as port:
         other = ports.open_other_family(port.sock, ())
         assert other is not None
@@ -73,7 +78,7 @@ def test_the_other_family_has_the_same_number_where_it_is_free(ports: Ports, add
 
 @pytest.mark.parametrize(("parity", "rest"), [(1, 0), (2, 1)])
 @pytest.mark.parametrize("reserve", [0, 1])
-def test_parity_and_reservation(ports: Ports, parity: int, rest: int, reserve: int) -> None:
+def test_parity_and_reservation(ports: PortAllocator, parity: int, rest: int, reserve: int) -> None:
     wish = PortParity(parity=parity, reserve=reserve)
     for _ in range(8):  # the system's choice has either parity
         with opened(ports, ANY, wish) as port:
@@ -83,20 +88,20 @@ def test_parity_and_reservation(ports: Ports, parity: int, rest: int, reserve: i
         assert ports.reserved == 0
 
 
-def test_any_parity_may_be_reserved(ports: Ports) -> None:
+def test_any_parity_may_be_reserved(ports: PortAllocator) -> None:
     with opened(ports, ANY, PortParity(parity=0, reserve=1)) as port:
         assert port.parity == PortParity(parity=0, reserve=1)
         assert ports.reserved == 1
 
 
-def test_with_a_port_asked_for_parity_is_ignored_and_nothing_reserved(ports: Ports) -> None:
+def test_with_a_port_asked_for_parity_is_ignored_and_nothing_reserved(ports: PortAllocator) -> None:
     with opened(ports) as free:
         number = number_of(free)
     with opened(ports, at(number), PortParity(parity=2 - number % 2, reserve=1)) as port:
         assert (number_of(port), port.parity, ports.reserved) == (number, NOTHING, 0)
 
 
-def test_a_reservation_is_its_owners(ports: Ports) -> None:
+def test_a_reservation_is_its_owners(ports: PortAllocator) -> None:
     with opened(ports, ANY, PAIR, "alice") as port:
         counterpart = number_of(port) + 1
         for stranger in ("bob", None):
@@ -109,23 +114,23 @@ def test_a_reservation_is_its_owners(ports: Ports) -> None:
             assert claimed.sock.fileno() >= 0  # it is no reservation any more
 
 
-def test_nobodys_reservation_is_claimed_by_nobody(ports: Ports) -> None:
+def test_nobodys_reservation_is_claimed_by_nobody(ports: PortAllocator) -> None:
     with opened(ports, ANY, PAIR) as port, pytest.raises(NotAllowed):
         ports.open(at(number_of(port) + 1), (), None, None)
 
 
-def test_closing_gives_up_what_is_reserved(ports: Ports) -> None:
+def test_closing_gives_up_what_is_reserved(ports: PortAllocator) -> None:
     with opened(ports, ANY, PAIR) as port:
         ports.close()
         with opened(ports, at(number_of(port) + 1)):
             pass
 
 
-def test_what_cannot_be_bound_is_an_error(ports: Ports) -> None:
+def test_what_cannot_be_bound_is_an_error(ports: PortAllocator) -> None:
     with opened(ports) as port, pytest.raises(OSError, match="in use"):
         ports.open(at(number_of(port)), ())
     with pytest.raises(OSError, match="assign"):
-        ports.open(Address(socket.AF_INET, ("192.0.2.1", 0)), ())
+        ports.open(ResolvedAddress(socket.AF_INET, ("192.0.2.1", 0)), ())
 
 
 @pytest.mark.parametrize(
@@ -145,14 +150,14 @@ def test_groups(host: str, group: bool) -> None:
     assert is_multicast(host) is group
 
 
-def test_a_reserved_port_is_held_for_its_owner_alone(ports: Ports) -> None:
+def test_a_reserved_port_is_held_for_its_owner_alone(ports: PortAllocator) -> None:
     made = ports.open(ANY, (), PAIR, owner="alice")
     try:
         other = made.sock.getsockname()[1] ^ 1
-        assert ports.holds_for("alice", Address(socket.AF_INET, ("0.0.0.0", other)))
-        assert not ports.holds_for("bob", Address(socket.AF_INET, ("0.0.0.0", other)))
-        assert not ports.holds_for("alice", Address(socket.AF_INET6, ("::", other, 0, 0)))
-        assert not ports.holds_for(None, Address(socket.AF_INET, ("0.0.0.0", other)))
+        assert ports.holds_for("alice", ResolvedAddress(socket.AF_INET, ("0.0.0.0", other)))
+        assert not ports.holds_for("bob", ResolvedAddress(socket.AF_INET, ("0.0.0.0", other)))
+        assert not ports.holds_for("alice", ResolvedAddress(socket.AF_INET6, ("::", other, 0, 0)))
+        assert not ports.holds_for(None, ResolvedAddress(socket.AF_INET, ("0.0.0.0", other)))
     finally:
         made.release()
         made.sock.close()

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from socks6.net.datagrams.segments import SEGMENTS, WAITING, SegmentSender, segment_groups
+from socks6.net.datagrams.segments import MAX_SEGMENTS, MAX_WAITING_BYTES, SegmentSender, segment_groups
 from tests.kit.loops import Run
 
 
@@ -15,7 +15,7 @@ def test_groups_are_equally_long_but_for_the_last() -> None:
 
 
 def test_groups_are_no_longer_than_the_kernel_takes() -> None:
-    assert [len(group) for group in segment_groups([b"x"] * (SEGMENTS + 1))] == [SEGMENTS, 1]
+    assert [len(group) for group in segment_groups([b"x"] * (MAX_SEGMENTS + 1))] == [MAX_SEGMENTS, 1]
     assert [len(group) for group in segment_groups([bytes(1000)] * 70)] == [64, 6]
     assert [len(group) for group in segment_groups([bytes(2000)] * 40)] == [32, 8]
 
@@ -38,7 +38,7 @@ def test_what_the_kernel_does_not_take_waits_and_then_goes(run: Run) -> None:
                     got += len(theirs.recv(2000)) == 1000
                 except BlockingIOError:
                     await asyncio.sleep(0)
-        sender.send([bytes(1000)] * (WAITING // 1000 + 1000), None, [])
+        sender.send([bytes(1000)] * (MAX_WAITING_BYTES // 1000 + 1000), None, [])
         assert sender.dropped > 0
         sender.close()
         ours.close()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from socks6.net.datagrams.readiness import Readiness
+from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender
-from socks6.net.datagrams.shared import DTLS_BYTES, QUIC_BYTES, Arrival, Receiver, SharedPort
+from socks6.net.datagrams.shared import DTLS_BYTES, QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort
 from tests.kit.loops import Run
 
 
-class Collector(Receiver):
+class Collector(ArrivalReceiver):
     """Keeps what came, and tells when there is enough of it."""
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class Stage:
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.faults: list[Exception] = []
-        self.readiness = Readiness(self.faults.append)
-        self.port = SharedPort(host, 0, self.readiness)
+        self.poller = DatagramPoller(self.faults.append)
+        self.port = SharedPort(host, 0, self.poller)
         self.dtls, self.quic = Collector(), Collector()
-        self.port.speak(DTLS_BYTES, self.dtls)
-        self.port.speak(QUIC_BYTES, self.quic)
+        self.port.register(DTLS_BYTES, self.dtls)
+        self.port.register(QUIC_BYTES, self.quic)
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.client.settimeout(2)
         self.client.connect(("127.0.0.1", self.port.sock.getsockname()[1]))
@@ -42,7 +42,7 @@ class Stage:
     def close(self) -> None:
         self.port.close()
         self.port.close()
-        self.readiness.close()
+        self.poller.close()
         self.client.close()
         assert not self.faults
 
@@ -96,7 +96,7 @@ def test_what_the_kernel_does_not_take_is_counted(run: Run) -> None:
 def test_datagrams_come_in_rows_only_to_those_who_want_them(run: Run) -> None:
     async def main() -> None:
         stage = Stage()
-        stage.port.speak(QUIC_BYTES, stage.quic, in_rows=True)
+        stage.port.register(QUIC_BYTES, stage.quic, in_rows=True)
         sender = SegmentSender(stage.client)
         sender.send([b"\x16" + bytes(99)] * 3 + [b"\x16"], None, [])
         sender.send([b"\x40" + bytes(99)] * 3 + [b"\x40"], None, [])

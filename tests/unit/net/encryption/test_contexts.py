@@ -1,18 +1,76 @@
-"""Contexts, and certificates that change."""
+"""TLS's parameters, contexts and errors."""
 
 import errno
 import os
 import shutil
+import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from socks6.errors import ConfigurationError
-from socks6.net.encryption.contexts import ServerContexts, client_context, server_context
-from socks6.net.encryption.settings import TlsParameters
+from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
+from socks6.net.encryption.contexts import (
+    TLS_DEFAULTS,
+    ReloadingContext,
+    TlsParameters,
+    client_context,
+    failure_of,
+    server_context,
+)
 from tests.kit.certificates import write_certificate
 from tests.kit.failing import KINDS, Plan, failing
+
+
+def test_tls_1_3_is_the_least_unless_told() -> None:
+    assert TLS_DEFAULTS.minimum is ssl.TLSVersion.TLSv1_3
+    assert TlsParameters(min_version="1.2").minimum is ssl.TLSVersion.TLSv1_2
+
+
+def test_what_is_said_goes_before_the_rest() -> None:
+    below = TlsParameters(certificate="below.pem", client_ca="ca.pem", min_version="1.2")
+    said = TlsParameters(min_version="1.3").merged_over(below)
+    assert said == TlsParameters(certificate="below.pem", client_ca="ca.pem", min_version="1.3")
+
+
+def test_a_key_goes_with_its_certificate() -> None:
+    below = TlsParameters(certificate="below.pem", key="below.key")
+    assert TlsParameters(certificate="both.pem").merged_over(below) == TlsParameters(certificate="both.pem")
+    assert TLS_DEFAULTS.merged_over(below) == below
+
+
+def error(reason: str | None, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
+    made = kind(1, "[SSL] as OpenSSL says it")
+    if reason is not None:
+        made.reason = reason
+    return made
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("WRONG_VERSION_NUMBER", "TLS failed: the peer speaks no TLS"),
+        ("SOMETHING_NEW", "TLS failed: something new"),
+        ("", "TLS failed: [SSL] as OpenSSL says it"),
+    ],
+)
+def test_it_is_told_in_words(reason: str, words: str) -> None:
+    failure = failure_of(error(reason))
+    assert type(failure) is TlsFailed
+    assert words in str(failure)
+
+
+def test_an_absent_certificate_is_refused() -> None:
+    assert type(failure_of(error("PEER_DID_NOT_RETURN_A_CERTIFICATE"))) is CertificateRefused
+
+
+def test_a_certificate_that_does_not_hold_is_refused() -> None:
+    verification = error("CERTIFICATE_VERIFY_FAILED", ssl.SSLCertVerificationError)
+    assert isinstance(verification, ssl.SSLCertVerificationError)
+    verification.verify_message = "certificate has expired"
+    failure = failure_of(verification)
+    assert type(failure) is CertificateRefused
+    assert "certificate has expired" in str(failure)
 
 
 class Clock:
@@ -31,8 +89,11 @@ class Reloading:
         self.files = write_certificate(folder)
         self.clock = Clock()
         self.told: list[tuple[str, str]] = []
-        self.contexts = ServerContexts(
-            self.files.server, told=lambda *words: self.told.append(words), clock=self.clock
+        self.contexts = ReloadingContext(
+            self.files.server,
+            server_context,
+            on_reload=lambda *words: self.told.append(words),
+            clock=self.clock,
         )
 
     def renew(self) -> None:

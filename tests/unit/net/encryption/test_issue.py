@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.contexts import server_context
+from socks6.net.encryption.contexts import TlsParameters, server_context
 from socks6.net.encryption.issue import make_certificate, read_certificate
-from socks6.net.encryption.settings import TlsParameters
 
 NOW = dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
 

@@ -11,15 +11,15 @@ if sys.platform != "linux":
     pytest.skip("loopback of other systems differs", allow_module_level=True)
 
 from socks6.message.codes import Leg
-from socks6.message.options import TOS, TTL, Multipath, StackOption
+from socks6.message.options import Multipath, StackOption, Tos, Ttl
 from socks6.net.sockets import reset_on_close
-from socks6.net.stackopts import connect_prepared, in_force
+from socks6.net.stackopts import connect_with_options, effective_options
 from socks6.net.stackopts.connecting import _finish_reported
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 
 FAR = Leg.PROXY_REMOTE
-MANY = (TOS(leg=2, tos=8), TTL(leg=2, ttl=33), Multipath(availability=2))
+MANY = (Tos(leg=2, tos=8), Ttl(leg=2, ttl=33), Multipath(availability=2))
 
 
 @pytest.mark.parametrize("wanted", [(), MANY[:1], MANY[:2], MANY[2:], MANY])
@@ -29,7 +29,7 @@ def test_a_connection_is_made_whatever_is_asked(
 ) -> None:
     async def play() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
-            dialled = await connect_prepared(
+            dialled = await connect_with_options(
                 socket.AF_INET, server.getsockname(), wanted, leg=FAR, syn_data=syn_data
             )
             with dialled.sock:
@@ -37,7 +37,7 @@ def test_a_connection_is_made_whatever_is_asked(
                 assert dialled.sock.gettimeout() == 0
                 assert dialled.syn_bytes <= len(syn_data or b"")
                 asked = [option for option in wanted if not isinstance(option, Multipath)]
-                assert in_force(dialled.sock, asked, FAR) == tuple(asked)
+                assert effective_options(dialled.sock, asked, FAR) == tuple(asked)
 
     run(play())
 
@@ -52,7 +52,7 @@ def test_a_refusal_is_told_and_leaves_no_socket(
             closed.bind(("127.0.0.1", 0))
             before = Footprint.of().descriptors
             with pytest.raises(ConnectionRefusedError):
-                await connect_prepared(
+                await connect_with_options(
                     socket.AF_INET, closed.getsockname(), wanted, leg=FAR, syn_data=syn_data
                 )
             assert Footprint.of().descriptors == before
@@ -69,7 +69,7 @@ def test_a_dial_that_is_cancelled_leaves_no_socket(run: Run) -> None:
                 before = Footprint.of().descriptors
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.01):
-                        await connect_prepared(socket.AF_INET, full.getsockname(), MANY[1:2], leg=FAR)
+                        await connect_with_options(socket.AF_INET, full.getsockname(), MANY[1:2], leg=FAR)
                 assert Footprint.of().descriptors == before
 
     run(play())
@@ -92,8 +92,8 @@ def test_a_host_that_resets_at_once_is_told_not_waited_for(run: Run) -> None:
 def test_options_about_the_other_leg_are_not_set(run: Run) -> None:
     async def play() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
-            dialled = await connect_prepared(
-                socket.AF_INET, server.getsockname(), [TTL(leg=2, ttl=33)], leg=Leg.CLIENT_PROXY
+            dialled = await connect_with_options(
+                socket.AF_INET, server.getsockname(), [Ttl(leg=2, ttl=33)], leg=Leg.CLIENT_PROXY
             )
             with dialled.sock:
                 assert dialled.sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 64
@@ -105,6 +105,6 @@ def test_a_family_that_this_machine_lacks_is_told(run: Run) -> None:
     async def play() -> None:
         for wanted in ((), MANY[2:]):
             with pytest.raises(OSError, match="not supported"):
-                await connect_prepared(socket.AF_APPLETALK, ("127.0.0.1", 9), wanted, leg=FAR)
+                await connect_with_options(socket.AF_APPLETALK, ("127.0.0.1", 9), wanted, leg=FAR)
 
     run(play())

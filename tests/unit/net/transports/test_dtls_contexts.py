@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.transports.dtls_contexts import (
     NO_EXTRA,
     available,

@@ -1,18 +1,57 @@
-"""The server's side of DTLS, on a real port."""
+"""The server's side of DTLS, and its cookies."""
 
 import asyncio
+import itertools
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
-from socks6.net.encryption.settings import TlsParameters
-from socks6.net.serve import ConnectionLimits
-from socks6.net.transports.dtls_client import DtlsConnector
-from socks6.net.transports.dtls_records import MOST_DATA, read_client_hello
-from socks6.net.transports.dtls_server import DtlsPeer, DtlsSettings
+from socks6.net.accept import ConnectionLimits
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.transports.dtls import MAX_RECORD_BYTES, DtlsConnector, read_client_hello
+from socks6.net.transports.dtls_server import COOKIE_SECONDS, Cookies, DtlsPeer, DtlsSettings
 from tests.kit.certificates import certificate
 from tests.kit.dtls import PATIENCE, HandClient, Stage, dtls_stage
 from tests.kit.loops import Run
+
+SOURCE = ("192.0.2.1", 4000)
+RANDOM = bytes(32)
+
+
+def cookies() -> Cookies:
+    numbers = itertools.count()
+    return Cookies(100.0, new_secret=lambda size: next(numbers).to_bytes(size))
+
+
+def test_cookie_holds_for_its_source_and_random_alone() -> None:
+    jar = cookies()
+    cookie = jar.make(SOURCE, RANDOM, 100.0)
+    assert jar.holds(cookie, SOURCE, RANDOM, 101.0)
+    assert not jar.holds(cookie, ("192.0.2.1", 4001), RANDOM, 101.0)
+    assert not jar.holds(cookie, ("192.0.2.2", 4000), RANDOM, 101.0)
+    assert not jar.holds(cookie, SOURCE, b"\1" * 32, 101.0)
+    assert not jar.holds(cookie[:-1], SOURCE, RANDOM, 101.0)
+    assert not jar.holds(b"", SOURCE, RANDOM, 101.0)
+
+
+def test_cookie_is_good_for_a_lifetime_and_at_most_for_two() -> None:
+    jar = cookies()
+    cookie = jar.make(SOURCE, RANDOM, 100.0)
+    assert jar.holds(cookie, SOURCE, RANDOM, 100.0 + COOKIE_SECONDS)
+    assert jar.holds(cookie, SOURCE, RANDOM, 99.0 + 2 * COOKIE_SECONDS)
+    assert not jar.holds(cookie, SOURCE, RANDOM, 100.0 + 2 * COOKIE_SECONDS)
+
+
+def test_old_cookies_do_not_hold_after_a_long_silence() -> None:
+    jar = cookies()
+    cookie = jar.make(SOURCE, RANDOM, 100.0)
+    assert not jar.holds(cookie, SOURCE, RANDOM, 100.0 + 5 * COOKIE_SECONDS)
+    assert jar.holds(jar.make(SOURCE, RANDOM, 500.0), SOURCE, RANDOM, 500.0)
+
+
+def test_secrets_are_drawn_by_chance() -> None:
+    assert Cookies(0.0).make(SOURCE, RANDOM, 0.0) != Cookies(0.0).make(SOURCE, RANDOM, 0.0)
+
 
 FLOOD = 3_000
 
@@ -29,7 +68,7 @@ def test_data_come_and_go(run: Run) -> None:
         async with dtls_stage() as stage:
             client = await stage.connected()
             await client.exchange(b"hello")
-            await client.exchange(bytes(MOST_DATA))
+            await client.exchange(bytes(MAX_RECORD_BYTES))
             client.close()
             await until(lambda: stage.server.peers == 0)
 
@@ -318,7 +357,7 @@ def test_too_long_messages_do_not_go(run: Run) -> None:
             client = await stage.connected()
             await client.exchange(b"hello")
             peer = stage.messages[0][0]
-            assert not peer.send(bytes(MOST_DATA + 1), [])
+            assert not peer.send(bytes(MAX_RECORD_BYTES + 1), [])
             await client.exchange(b"still here")
             client.close()
 

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,17 +14,17 @@ import pytest
 from typing_extensions import override
 
 from socks6.errors import CertificateRefused, TlsFailed
-from socks6.net.encryption.contexts import ServerContexts
-from socks6.net.encryption.pins import pin_of
-from socks6.net.encryption.settings import TlsParameters
+from socks6.net.encryption.certificates import pin_of
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream
-from socks6.net.stream import ByteStream, Protection, carrier_socket_of
+from socks6.net.stream import ByteStream, PollableStream, Protection
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
-from socks6.net.transports.tls import TlsConversation, TlsListener, TlsStream
-from socks6.net.transports.tls_connector import TlsConnector
+from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
 from tests.kit.certificates import Files, certificate
 from tests.kit.joined import tcp_pair, tls_conversations_to_be
 from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
+from tests.kit.quic import joined as quic_joined
 from tests.kit.streams import StreamConformance, accept, closing, receive_all, receive_exactly, turns
 
 ResultT = TypeVar("ResultT")
@@ -39,7 +40,8 @@ async def listening(
     min_version: str | None = None,
 ) -> AsyncIterator[tuple[TlsListener, int]]:
     """Give a listener with a certificate, and its port."""
-    contexts = ServerContexts(replace(files.server, client_ca=client_ca, min_version=min_version), alpn=alpn)
+    said = replace(files.server, client_ca=client_ca, min_version=min_version)
+    contexts = ReloadingContext(said, partial(server_context, alpn=alpn))
     raw = (await listen_tcp("127.0.0.1", 0))[0]
     listener = TlsListener(raw, contexts)
     try:
@@ -96,6 +98,64 @@ class TestTlsServer(StreamConformance):
                 yield server, client
 
 
+@asynccontextmanager
+async def nested(
+    files: Files, beneath: tuple[PollableStream, PollableStream]
+) -> AsyncIterator[tuple[TlsStream, TlsStream]]:
+    """Give both ends of TLS over a pair of streams."""
+    client_side = client_context(TlsParameters(ca=files.ca))
+    client = TlsStream(beneath[0], TlsSession(client_side, server_hostname="localhost"))
+    server = TlsStream(beneath[1], lambda: TlsSession(server_context(files.server), server_side=True))
+    async with closing(client, server):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(client.handshake())
+            group.create_task(server.handshake())
+        yield client, server
+
+
+class TestTlsOverMemory(StreamConformance):
+    """The common suite over streams without sockets."""
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with certificate() as files:
+            async with nested(files, memory_stream_pair()) as (client, server):
+                yield client, server
+
+
+class TestTlsOverTls(StreamConformance):
+    """The common suite over TLS."""
+
+    bulk = 2 * BULK
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with certificate() as files:
+            async with joined(files) as beneath, nested(files, beneath) as (client, server):
+                yield client, server
+
+
+class TestTlsOverQuic(StreamConformance):
+    """The common suite over a QUIC stream."""
+
+    bulk = 2 * BULK
+    enough = 1 << 22
+
+    @override
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+        with certificate() as files:
+            async with quic_joined("qh3", "qh3") as (connection, other):
+                left = await connection.open()
+                await left.send(b"!")
+                right = await other.accept()
+                assert await right.receive(1) == b"!"
+                async with nested(files, (left, right)) as (client, server):
+                    yield client, server
+
+
 def parameters(files: Files, **said: object) -> TlsParameters:
     return replace(TlsParameters(ca=files.ca), **said)  # type: ignore[arg-type]
 
@@ -135,9 +195,9 @@ def test_it_is_protected_and_its_socket_is_not_its_bytes(run: Run) -> None:
                 for stream in (client, server):
                     assert stream.protection is Protection.ENCRYPTED
                     assert stream.raw_socket is None
-                    assert carrier_socket_of(stream) is not None
-                    assert stream.version == "TLSv1.3"
-                    assert stream.protocol == "socks6"
+                    assert stream.attribute(socket.socket) is not None
+                    assert stream.session.version == "TLSv1.3"
+                    assert stream.session.protocol == "socks6"
 
     run(play())
 
@@ -178,7 +238,7 @@ def test_a_pin_is_enough_whatever_else_the_certificate_says(run: Run) -> None:
                 accepting = group.create_task(accepted(listener))
                 client = await TlsConnector("localhost", port, said).connect()
                 async with closing(client, await accepting):
-                    assert client.certificate == der
+                    assert client.session.certificate == der
 
     run(play())
 
@@ -209,7 +269,7 @@ def test_a_server_that_says_nothing_of_alpn_will_do_where_it_is_optional(run: Ru
                 accepting = group.create_task(accepted(listener))
                 client = await TlsConnector("localhost", port, said).connect()
                 async with closing(client, await accepting):
-                    assert accepting.result().refused_protocols == ("socks6",)
+                    assert accepting.result().session.refused_protocols == ("socks6",)
 
     run(play())
 
@@ -222,7 +282,7 @@ def test_tls_with_somebody_else_is_no_connection(run: Run, alpn: tuple[str, ...]
                 group.create_task(outcome_of(accepted(listener)))
                 found = await outcome_of(TlsConnector("localhost", port, parameters(files)).connect())
         assert type(found) is TlsFailed
-        assert "nobody who speaks socks6 (ALPN)" in str(found)
+        assert "no socks6 (ALPN)" in str(found)
 
     run(play())
 
@@ -250,9 +310,9 @@ def test_a_client_certificate_names_a_user(run: Run) -> None:
                 accepting = group.create_task(accepted(listener))
                 client = await TlsConnector("localhost", port, said).connect()
                 async with closing(client, server := await accepting):
-                    assert server.wants_certificate
-                    assert server.certified_user == "alice@example.com"
-                    assert client.certified_user  # the proxy's own, whatever it says
+                    assert server.session.wants_certificate
+                    assert server.session.certified_user == "alice@example.com"
+                    assert client.session.certified_user  # the proxy's own, whatever it says
 
     run(play())
 
@@ -269,7 +329,7 @@ def test_the_newest_version_of_both_is_spoken(run: Run, server: str, client: str
                     "localhost", port, parameters(files, min_version=client)
                 ).connect()
                 async with closing(stream, await accepting):
-                    assert stream.version == version
+                    assert stream.session.version == version
 
     run(play())
 
@@ -282,11 +342,11 @@ def test_tls_1_2_is_spoken_only_where_it_is_allowed(run: Run, min_version: str, 
                 old = ssl.create_default_context(cafile=files.ca)
                 old.maximum_version = ssl.TLSVersion.TLSv1_2
                 raw = await connect_tcp("127.0.0.1", port)
-                client = TlsStream(raw, TlsConversation(old, server_hostname="localhost"))
+                client = TlsStream(raw, TlsSession(old, server_hostname="localhost"))
                 async with asyncio.TaskGroup() as group:
                     accepting = group.create_task(outcome_of(accepted(listener)))
                     found = await outcome_of(client.handshake())
-                assert client.version == spoken or isinstance(found, TlsFailed)
+                assert client.session.version == spoken or isinstance(found, TlsFailed)
                 assert isinstance(accepting.result(), TlsStream) == bool(spoken)
                 for stream in (client, accepting.result()):
                     if isinstance(stream, TlsStream):
@@ -308,9 +368,9 @@ def test_a_later_connection_goes_on_with_the_keys_of_an_earlier_one(run: Run) ->
                     async with closing(client, server := accepting.result()):
                         await server.send(b"!")
                         await client.receive()
-                        connector.keep(client)
-                        assert client.resumed == server.resumed
-                        resumed.append(client.resumed)
+                        connector.answered(client)
+                        assert client.session.resumed == server.session.resumed
+                        resumed.append(client.session.resumed)
                 assert resumed == [False, True, True]
 
     run(play())
@@ -321,7 +381,7 @@ def test_an_end_that_tls_did_not_announce_is_an_error(run: Run) -> None:
         with certificate() as files:
             async with joined(files) as (client, server):
                 await client.send(b"half of it")
-                carrier = client.carrier_socket
+                carrier = client.attribute(socket.socket)
                 assert carrier is not None
                 carrier.shutdown(socket.SHUT_WR)  # as somebody on the way could
                 assert await server.receive() == b"half of it"
@@ -335,7 +395,7 @@ def test_bytes_changed_on_their_way_are_an_error(run: Run) -> None:
     async def play() -> None:
         with certificate() as files:
             async with joined(files) as (client, server):
-                carrier = client.carrier_socket
+                carrier = client.attribute(socket.socket)
                 assert carrier is not None
                 carrier.send(b"\x17\x03\x03\x00\x20" + bytes(32))
                 with pytest.raises(TlsFailed, match="changed on its way"):
@@ -402,9 +462,9 @@ def test_the_hello_can_go_out_within_the_syn(run: Run) -> None:
     async def play() -> None:
         with certificate() as files:
             async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
-                connector = TlsConnector("localhost", port, parameters(files))
+                connector = TlsConnector("localhost", port, parameters(files), fast_open=True)
                 accepting = group.create_task(accepted(listener))
-                client = await connector.connect(fast_open=True)
+                client = await connector.connect()
                 async with closing(client, server := await accepting):
                     await client.send(b"x")
                     assert await receive_exactly(server, 1) == b"x"
@@ -414,12 +474,12 @@ def test_the_hello_can_go_out_within_the_syn(run: Run) -> None:
 
 def test_who_only_connects_has_no_tls_object(run: Run) -> None:
     async def scene() -> None:
-        made: list[TlsConversation] = []
+        made: list[TlsSession] = []
         near, far = tcp_pair()
         assert isinstance(far, SocketStream)
         client, server = tls_conversations_to_be()
 
-        def make() -> TlsConversation:
+        def make() -> TlsSession:
             made.append(server)
             return server
 

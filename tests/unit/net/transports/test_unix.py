@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from typing_extensions import override
 
-from socks6.net.stream import NOWHERE, ByteStream, Protection
+from socks6.net.stream import NO_ENDPOINT, ByteStream, Protection
 from socks6.net.transports.unix import connect_unix, listen_unix
 from tests.kit.failing import KINDS, Plan, failing
 from tests.kit.loops import Run
@@ -50,7 +50,7 @@ def test_it_never_leaves_the_machine_and_has_no_address(run: Run, path: str) -> 
         async with closing(dialled := await connect_unix(path), accepted := await accept(listener)):
             for stream in (dialled, accepted):
                 assert stream.protection is Protection.MACHINE
-                assert stream.local == stream.remote == NOWHERE
+                assert stream.local == stream.remote == NO_ENDPOINT
         await listener.aclose()
 
     run(play())
@@ -60,7 +60,7 @@ def test_the_url_is_the_path_unless_told_otherwise(run: Run, path: str) -> None:
     async def play() -> None:
         listener = await listen_unix(path)
         assert listener.url == f"unix://{path}"
-        assert listener.local == NOWHERE
+        assert listener.local == NO_ENDPOINT
         await listener.aclose()
         listener = await listen_unix(path, url=f"socks6+unix://{path}")
         assert listener.url == f"socks6+unix://{path}"

@@ -100,7 +100,17 @@ def test_the_quietest_source_is_forgotten_first() -> None:
 @pytest.mark.parametrize("sizes", [{"limit": 0}, {"name_limit": 0}, {"table_size": 0}])
 def test_no_limit_is_no_setting(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        FailurePenalties(**{"limit": 1, "name_limit": 1, "table_size": 1, **sizes})
+        FailurePenalties(**{"limit": 1, "name_limit": 1, "table_size": 1, **sizes})  # type: ignore[arg-type]  # names are the test's
+
+
+def test_each_penalty_is_reported_once() -> None:
+    reported: list[tuple[str, bytes | None, float]] = []
+    penalties = FailurePenalties(
+        limit=3, name_limit=2, penalty=60.0, on_penalty=lambda *penalty: reported.append(penalty)
+    )
+    for _ in range(3):
+        penalties.failed("203.0.113.1", 0.0, name=b"alice")
+    assert reported == [("203.0.113.1", b"alice", 60.0), ("203.0.113.1", None, 60.0)]
 
 
 def test_guesses_at_one_name_shut_out_that_name_alone() -> None:

@@ -14,8 +14,8 @@ from socks6.errors import AuthenticationBusy, ConfigurationError
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
+from socks6.proxy.authentication.base import NoAuthentication
 from socks6.proxy.authentication.hashes import Argon2Hash, PasswordHash
-from socks6.proxy.authentication.none import NoAuthentication
 from socks6.proxy.authentication.table import UserTable, plain_entries
 from tests.kit.failing import KINDS, Plan, failing
 from tests.kit.loops import Run
@@ -310,10 +310,14 @@ def test_a_proof_is_recalled_without_a_hash(run: Run) -> None:
     async def scenario() -> None:
         for table in (UserTable({"alice": slow()}), UserTable.from_plain({"alice": "secret"})):
             right, wrong = offer(b"alice", b"secret"), offer(b"alice", b"wrong")
-            assert table.recall(right) is None
+            assert table.cached_identity(right) is None
             await table.verify(right)
             await table.verify(wrong)
-            assert (table.recall(right), table.recall(wrong), table.recall(Credentials())) == (
+            assert (
+                table.cached_identity(right),
+                table.cached_identity(wrong),
+                table.cached_identity(Credentials()),
+            ) == (
                 ALICE,
                 None,
                 None,
@@ -329,10 +333,10 @@ def test_proofs_outlive_a_reload_for_hashes_that_are_the_same(run: Run) -> None:
         for name in (b"alice", b"bob"):
             await old.verify(offer(name, b"secret"))
         new = UserTable({"alice": kept, "bob": slow(b"another"), "carol": slow()})
-        new.take_over(old)
-        new.take_over(NoAuthentication())
-        assert new.recall(offer(b"alice", b"secret")) == ALICE
-        assert new.recall(offer(b"bob", b"secret")) is None
+        new.inherit(old)
+        new.inherit(NoAuthentication())
+        assert new.cached_identity(offer(b"alice", b"secret")) == ALICE
+        assert new.cached_identity(offer(b"bob", b"secret")) is None
         assert await new.verify(offer(b"bob", b"secret")) is None
         assert await new.verify(offer(b"alice", b"secret")) == ALICE
         assert kept.checks == 1
@@ -367,7 +371,11 @@ def test_passwords_do_not_show() -> None:
 
 def test_a_user_stands_on_his_hash() -> None:
     first, same = Argon2Hash.parse(argon2.PasswordHasher().hash("a")), UserTable({})
-    assert same.standing(ALICE) is None
-    assert UserTable({"alice": first}).standing(ALICE) == UserTable({"alice": first}).standing(ALICE)
+    assert same.credential_version(ALICE) is None
+    assert UserTable({"alice": first}).credential_version(ALICE) == UserTable(
+        {"alice": first}
+    ).credential_version(ALICE)
     other = Argon2Hash.parse(argon2.PasswordHasher().hash("a"))
-    assert UserTable({"alice": first}).standing(ALICE) != UserTable({"alice": other}).standing(ALICE)
+    assert UserTable({"alice": first}).credential_version(ALICE) != UserTable(
+        {"alice": other}
+    ).credential_version(ALICE)

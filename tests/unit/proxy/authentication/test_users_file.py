@@ -130,7 +130,7 @@ def test_a_file_open_to_others_is_warned_of(tmp_path: Path, mode: int, warnings:
 
 def test_a_file_without_users_is_warned_of(tmp_path: Path) -> None:
     (warning,) = read_users_file(write(tmp_path, b"# nobody yet\n")).warnings
-    assert warning.endswith("users: holds no users, so that nobody can come in")
+    assert warning.endswith("users: holds no users, so that no client can log in")
 
 
 def test_a_file_that_ends_in_the_middle_of_a_line_is_refused(tmp_path: Path) -> None:

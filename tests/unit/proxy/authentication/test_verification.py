@@ -41,7 +41,7 @@ class Users(Authenticator):
         return self.at_once
 
     @override
-    def recall(self, credentials: Credentials) -> Identity | None:
+    def cached_identity(self, credentials: Credentials) -> Identity | None:
         return identity(credentials) if credentials in self.remembers else None
 
     @override
@@ -201,7 +201,7 @@ def test_who_is_shut_out_learns_as_late_as_who_is_wrong(run: Run) -> None:
 def test_proofs_go_first_also_from_a_source_that_is_shut_out(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "KNOWN_TRIES", 3)
+    monkeypatch.setattr(verification, "RECENT_USER_TRIES", 3)
 
     async def scene() -> None:
         async with asyncio.TaskGroup() as group:

@@ -1,52 +1,263 @@
-"""QUIC by aioquic, all of it Python: several times slower than qh3, but each stream has a flow control of its own."""
+"""QUIC by aioquic, all of it Python: several times slower than qh3, but each stream has a flow control of its own.
+
+aioquic's connection gets what is ours: more streams, credit that follows the reading, and a guard. It doubles a peer's
+credit by itself, however little has been read; here a stream, and the connection, may be a window ahead of the reader
+and no more. A client that is not let in yet has small windows. It walks through all pieces of a stream for each new
+one, and acts upon any number of frames: they are counted before it sees them (`guard`, docs/decisions/0038).
+"""
 
 import functools
 import logging
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from aioquic import tls
 from aioquic._crypto import CryptoError
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import (
+    MAX_STREAM_DATA_FRAME_CAPACITY,
+    Limit,
+    QuicConnection,
+    QuicConnectionState,
+    QuicReceiveContext,
+)
 from aioquic.quic.crypto import CryptoPair
-from aioquic.quic.packet import QuicProtocolVersion, encode_quic_retry
+from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import QuicFrameType, QuicProtocolVersion, encode_quic_retry
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.quic.stream import QuicStream
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.aioquic_connection import STRANGERS_WINDOW, AioquicConnection
-from socks6.net.transports.quic.core import (
-    CID_SIZE,
-    CONNECTION_WINDOW,
+from socks6.net.transports.quic.engine import (
+    CID_BYTES,
+    CONNECTION_WINDOW_BYTES,
     DATAGRAM_OVERHEAD,
-    MAX_FRAME,
-    PACKET,
-    STREAM_WINDOW,
-    Backend,
+    MAX_FRAME_BYTES,
+    MAX_STREAMS,
+    PACKET_BYTES,
+    STREAM_WINDOW_BYTES,
     CidIssued,
     CidRetired,
-    ClientTerms,
+    ClientParameters,
     Event,
     FrameArrived,
     HandshakeDone,
     PingAnswered,
-    QuicCore,
     ServerIdentity,
-    ServerTerms,
+    ServerParameters,
     StreamBytes,
     StreamReset,
     StreamStopped,
     Terminated,
 )
+from socks6.net.transports.quic.guard import EXCESSIVE_CODE, ExcessiveFrames, FrameGuard
+
+STRANGERS_WINDOW: Final = 1 << 18  # bytes of a connection, and half of it of a stream
+WORTH_TELLING: Final = 4  # new credit is sent when it is a fourth of the window
+
+
+class _Credit(Limit):
+    """The connection's: what was read, and a window more. aioquic's own idea of it is not taken."""
+
+    def __init__(self, window: int) -> None:
+        self._read = 0
+        self._window = self._granted = window
+        super().__init__(frame_type=QuicFrameType.MAX_DATA, name="max_data", value=window)
+
+    @property  # type: ignore[explicit-override]  # mypy does not see `override` within a property over an attribute
+    def value(self) -> int:
+        return self._granted
+
+    @value.setter
+    def value(self, value: int) -> None:
+        pass
+
+    def read(self, size: int) -> None:
+        """Count bytes that were read."""
+        self._read += size
+        if self._read + self._window - self._granted >= self._window // WORTH_TELLING:
+            self._granted = self._read + self._window
+
+    def widen(self, window: int) -> None:
+        """Let so much be on its way from now on."""
+        self._window = window
+        self.read(0)
+
+
+class AioquicConnection(QuicConnection):
+    """A connection whose peer gets credit when something is read."""
+
+    def prepare(self) -> None:
+        """Set what no configuration can say; to be called before anything else."""
+        self.guard = FrameGuard(0.0)
+        self._stream_window: int = self._configuration.max_stream_data
+        self._credit = _Credit(self._configuration.max_data)
+        self._local_max_data = self._credit
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = MAX_STREAMS
+        self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
+        self._read: WeakKeyDictionary[QuicStream, int] = WeakKeyDictionary()
+        self.released = False
+        self._given = 0  # bytes of streams that were to be sent
+
+    def tell_reset_token(self, token_of: Callable[[bytes], bytes]) -> None:
+        """Send the peer the token of our stateless resets."""
+        first = self._host_cids[0]
+        first.stateless_reset_token = token_of(first.cid)
+
+    def trust(self) -> None:
+        """Give the peer windows, and allow it frames, as one that has been let in."""
+        self.guard.trust()
+        self._stream_window = STREAM_WINDOW_BYTES
+        self._credit.widen(CONNECTION_WINDOW_BYTES)
+
+    @override
+    def _connect(self, now: float) -> None:
+        """Begin, perhaps anew after a Retry: then early data goes again, which aioquic would forget."""
+        lost = []
+        for space in self._loss.spaces:
+            lost += [
+                handler for packet in space.sent_packets.values() for handler in packet.delivery_handlers
+            ]
+            self._loss.discard_space(space)
+        super()._connect(now)
+        for delivered, arguments in lost:
+            delivered(QuicDeliveryState.LOST, *arguments)
+
+    @override
+    def _payload_received(
+        self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False
+    ) -> tuple[bool, bool]:
+        try:
+            self.guard.packet(context.epoch.value, plain, context.time)
+        except ExcessiveFrames as error:
+            self.close(error_code=EXCESSIVE_CODE, reason_phrase=str(error))
+            return False, False
+        if not self._remote_initial_source_connection_id:
+            plain = self.guard.without_empty_ids(plain) or plain
+        result: tuple[bool, bool] = super()._payload_received(context, plain, crypto_frame_required)
+        return result
+
+    def was_read(self, stream_id: int, size: int) -> None:
+        """Return credit for bytes of a stream that were read."""
+        self._credit.read(size)
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._read[stream] = self._read.get(stream, 0) + size
+
+    def give(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        """Send on a stream."""
+        self.send_stream_data(stream_id, data, ended)
+        self._given += len(data)
+
+    def take_back(self, stream_id: int, code: int) -> None:
+        """Reset a stream."""
+        self._given -= self.unsent(stream_id)
+        self.reset_stream(stream_id, code)
+
+    def unsent(self, stream_id: int | None = None) -> int:
+        """Return how many bytes of a stream, or of all, have not left yet."""
+        if stream_id is None:
+            return max(0, self._given - self._remote_max_data_used)
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else sum(part.stop - part.start for part in stream.sender._pending)  # noqa: SLF001
+
+    def unacknowledged(self, stream_id: int) -> int:
+        """Return how many bytes of a stream have not left, or were not acknowledged."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start  # noqa: SLF001
+
+    def open_stream(self) -> int | None:
+        """Return the id of a new stream; None if the peer allows no more."""
+        stream_id: int = self.get_next_available_stream_id()
+        if stream_id // 4 >= self._remote_max_streams_bidi:
+            return None
+        self._get_or_create_stream_for_send(stream_id)
+        return stream_id
+
+    def release(self) -> None:
+        """Forget streams, packets and keys; only the end of the connection is known then."""
+        self._set_state(QuicConnectionState.TERMINATED)
+        self.released = True
+        self._given = self._remote_max_data_used
+        for kept in (
+            self._streams, self._streams_queue, self._streams_blocked_bidi, self._streams_blocked_uni, self._events,
+            self._crypto_streams, self._crypto_buffers, self._cryptos, self._cryptos_initial, self._datagrams_pending,
+        ):  # fmt: skip
+            kept.clear()
+        for space in self._spaces.values():
+            space.sent_packets.clear()
+        for held in ("_QuicConnection__frame_handlers", "tls"):  # with bound methods, that is circles
+            self.__dict__.pop(held, None)
+
+    @property
+    def end(self) -> ConnectionTerminated | None:
+        """How the connection ended, as soon as either side has ended it."""
+        return self._close_event
+
+    @property
+    def quiet(self) -> bool:
+        """Whether everything that was sent has arrived."""
+        return not (self._loss.bytes_in_flight or self.unsent())
+
+    @property
+    def credit_blocked(self) -> bool:
+        """Whether bytes wait to leave though nothing is on its way."""
+        return not self._loss.bytes_in_flight and self.unsent() > 0
+
+    @property
+    def round_trip(self) -> float:
+        """How many seconds a round trip takes, smoothed; 0 before anything is known."""
+        smoothed: float = self._loss._rtt_smoothed  # noqa: SLF001
+        return smoothed
+
+    @property
+    def unanswered_probes(self) -> int:
+        """How many probes in a row the peer has left unanswered."""
+        return self._loss._pto_count  # noqa: SLF001
+
+    @property
+    def frames_waiting(self) -> int:
+        """How many DATAGRAM frames have not left yet."""
+        return len(self._datagrams_pending)
+
+    @property
+    def peers_largest_frame(self) -> int:
+        """How long a DATAGRAM frame the peer takes, itself included; 0 for none."""
+        return self._remote_max_datagram_frame_size or 0
+
+    @override
+    def _write_stream_limits(
+        self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
+    ) -> None:
+        window = self._stream_window
+        due = self._read.get(stream, 0) + window
+        if due - stream.max_stream_data_local >= window // WORTH_TELLING:
+            stream.max_stream_data_local = due
+        stream_id = stream.stream_id
+        if stream_id is not None and stream.max_stream_data_local_sent != stream.max_stream_data_local:
+            buffer = builder.start_frame(
+                QuicFrameType.MAX_STREAM_DATA,
+                capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
+                handler=self._on_max_stream_data_delivery,
+                handler_args=(stream,),
+            )
+            buffer.push_uint_var(stream_id)
+            buffer.push_uint_var(stream.max_stream_data_local)
+            stream.max_stream_data_local_sent = stream.max_stream_data_local
+
 
 FRAMES_FED: Final = 64  # DATAGRAM frames that the library may hold
 
 
-class AioquicCore(QuicCore):
+class AioquicEngine:
     """One connection by aioquic."""
 
     stalled = False
@@ -55,147 +266,118 @@ class AioquicCore(QuicCore):
         self._connection = connection
         connection.prepare()
         self._failed: Terminated | None = None
-        self._told = False  # that the connection is over
+        self._end_reported = False  # that the connection is over
 
     @property
-    @override
     def cid(self) -> bytes:
         cid: bytes = self._connection.host_cid
         return cid
 
     @property
-    @override
     def certificate(self) -> bytes:
         certificate = self._connection.tls._peer_certificate  # noqa: SLF001 - there is no other way
         return b"" if certificate is None else certificate.public_bytes(Encoding.DER)
 
     @property
-    @override
     def issuers(self) -> Sequence[bytes]:
         chain = self._connection.tls._peer_certificate_chain  # noqa: SLF001 - there is no other way
         return [issuer.public_bytes(Encoding.DER) for issuer in chain or ()]
 
     @property
-    @override
-    def unanswered(self) -> int:
-        return self._connection.unanswered
+    def unanswered_probes(self) -> int:
+        return self._connection.unanswered_probes
 
     @property
-    @override
     def quiet(self) -> bool:
         return self._connection.quiet
 
     @property
-    @override
-    def starved(self) -> bool:
-        return self._connection.starved
+    def credit_blocked(self) -> bool:
+        return self._connection.credit_blocked
 
     @property
-    @override
     def round_trip(self) -> float:
         return self._connection.round_trip
 
     @property
-    @override
     def largest_frame(self) -> int:
-        return max(0, min(self._connection.peers_largest_frame, PACKET - DATAGRAM_OVERHEAD))
+        return max(0, min(self._connection.peers_largest_frame, PACKET_BYTES - DATAGRAM_OVERHEAD))
 
     @property
-    @override
     def room_for_frames(self) -> bool:
         return self._connection.frames_waiting < FRAMES_FED
 
-    @override
     def connect(self, address: SocketAddress, now: float) -> None:
         self._connection.connect(address, now)
 
-    @override
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         for start in range(0, len(data), size):
             if self._connection.end is not None:
-                return  # it would go on to act upon packets until it has said so
+                return  # it would go on to act upon packets until the CONNECTION_CLOSE has left
             packet = data[start : start + size]
             self._guarded(functools.partial(self._connection.receive_datagram, packet, address, now))
 
-    @override
     def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
         packets: list[tuple[bytes, SocketAddress]] = []
         self._guarded(lambda: packets.extend(self._connection.datagrams_to_send(now)))
         return packets
 
-    @override
     def timer(self) -> float | None:
         return None if self._connection.released else self._connection.get_timer()
 
-    @override
     def handle_timer(self, now: float) -> None:
         self._guarded(lambda: self._connection.handle_timer(now))
 
-    @override
     def next_event(self) -> Event | None:
         while (event := self._connection.next_event()) is not None:
             translated = self._translate(event)
             if translated is not None:
                 return translated
         ending = self._connection.end
-        if ending is not None and not self._told:  # the library itself tells of it when all is over
+        if ending is not None and not self._end_reported:  # the library itself tells of it when all is over
             return self._translate(ending)
         failed, self._failed = self._failed, None
         return failed
 
-    @override
     def open_stream(self) -> int | None:
         return self._connection.open_stream()
 
-    @override
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
         self._or_gone(lambda: self._connection.give(stream_id, bytes(data), ended=ended))
 
-    @override
     def unsent(self, stream_id: int | None = None) -> int:
         return self._connection.unsent(stream_id)
 
-    @override
     def unacknowledged(self, stream_id: int) -> int:
         return self._connection.unacknowledged(stream_id)
 
-    @override
     def consumed(self, stream_id: int, size: int) -> None:
         self._connection.was_read(stream_id, size)
 
-    @override
     def reset(self, stream_id: int, code: int) -> None:
         self._or_gone(lambda: self._connection.take_back(stream_id, code))
 
-    @override
     def stop(self, stream_id: int, code: int) -> None:
         self._or_gone(lambda: self._connection.stop_stream(stream_id, code))
 
-    @override
     def send_frame(self, data: bytes) -> None:
         self._connection.send_datagram_frame(data)
 
-    @override
     def ping(self, number: int = 0) -> None:
         self._connection.send_ping(number)
 
-    @override
     def change_cid(self) -> None:
         self._connection.change_connection_id()
 
-    @override
     def close(self, code: int, reason: str) -> None:
         self._connection.close(error_code=code, reason_phrase=reason)
 
-    @override
     def trust(self) -> None:
         self._connection.trust()
 
-    @override
     def suspect(self) -> None:
         self._connection.guard.suspect()
 
-    @override
     def release(self) -> None:
         self._connection.release()
 
@@ -203,7 +385,7 @@ class AioquicCore(QuicCore):
         if isinstance(event, events.PingAcknowledged):
             return PingAnswered(event.uid)
         if isinstance(event, events.ConnectionTerminated):
-            told, self._told = self._told, True
+            told, self._end_reported = self._end_reported, True
             return None if told else Terminated(event.error_code, event.reason_phrase)
         if isinstance(event, events.StreamReset) or (
             isinstance(event, events.StreamDataReceived) and event.end_stream
@@ -212,7 +394,7 @@ class AioquicCore(QuicCore):
         return _translate(event)
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """Have a fault of the library end this connection alone."""
+        """Confine a fault of the library to this connection."""
         try:
             call()
         except Exception as error:  # noqa: BLE001 - it has asserts, and KeyErrors, of its own
@@ -225,8 +407,8 @@ class AioquicCore(QuicCore):
             raise ConnectionError(f"the stream is over: {error}") from error
 
 
-class AioquicBackend(Backend):
-    """aioquic. Its server asks for no client certificates, whatever is said."""
+class AioquicBackend:
+    """aioquic. Its server asks for no client certificates."""
 
     name = "aioquic"
     verifies_clients = False
@@ -234,50 +416,46 @@ class AioquicBackend(Backend):
     def __init__(self) -> None:
         logging.getLogger("quic").setLevel(logging.CRITICAL)  # it tells of every connection
 
-    @override
-    def client(self, terms: ClientTerms) -> AioquicCore:
+    def client(self, parameters: ClientParameters) -> AioquicEngine:
         configuration = QuicConfiguration(
             is_client=True,
-            alpn_protocols=[terms.alpn],
-            server_name=terms.server_name,
-            verify_mode=ssl.CERT_NONE,  # whoever calls does it, by OpenSSL
-            idle_timeout=terms.idle_timeout,
-            session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
+            alpn_protocols=[parameters.alpn],
+            server_name=parameters.server_name,
+            verify_mode=ssl.CERT_NONE,  # the caller does it, by OpenSSL
+            idle_timeout=parameters.idle_timeout,
+            session_ticket=parameters.ticket if isinstance(parameters.ticket, tls.SessionTicket) else None,
         )
         _size(configuration)
-        if terms.identity is not None:
-            _identify(configuration, terms.identity)
-        return AioquicCore(
-            AioquicConnection(configuration=configuration, session_ticket_handler=terms.on_ticket)
+        if parameters.identity is not None:
+            _identify(configuration, parameters.identity)
+        return AioquicEngine(
+            AioquicConnection(configuration=configuration, session_ticket_handler=parameters.on_ticket)
         )
 
-    @override
-    def server(self, terms: ServerTerms) -> AioquicCore:
+    def server(self, parameters: ServerParameters) -> AioquicEngine:
         configuration = QuicConfiguration(
-            is_client=False, alpn_protocols=[terms.alpn], idle_timeout=terms.idle_timeout
+            is_client=False, alpn_protocols=[parameters.alpn], idle_timeout=parameters.idle_timeout
         )
         _size(configuration)
-        _identify(configuration, terms.identity)
+        _identify(configuration, parameters.identity)
 
         def fetch(name: bytes) -> tls.SessionTicket | None:
-            ticket = terms.tickets.take(name)
+            ticket = parameters.tickets.take(name)
             return ticket if isinstance(ticket, tls.SessionTicket) else None
 
         connection = AioquicConnection(
             configuration=configuration,
-            original_destination_connection_id=terms.first_cid,
-            retry_source_connection_id=terms.retry_cid,
+            original_destination_connection_id=parameters.first_cid,
+            retry_source_connection_id=parameters.retry_cid,
             session_ticket_fetcher=fetch,
-            session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
+            session_ticket_handler=lambda ticket: parameters.tickets.put(ticket.ticket, ticket),
         )
-        connection.tell_reset_token(terms.reset_token)
-        return AioquicCore(connection)
+        connection.tell_reset_token(parameters.reset_token)
+        return AioquicEngine(connection)
 
-    @override
     def check(self, identity: ServerIdentity) -> None:
         _identify(QuicConfiguration(is_client=False), identity)
 
-    @override
     def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
         pair = CryptoPair()
         pair.setup_initial(destination, is_client=False, version=QuicProtocolVersion.VERSION_1)
@@ -287,7 +465,6 @@ class AioquicBackend(Backend):
             return False
         return True
 
-    @override
     def retry_packet(
         self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
     ) -> bytes:
@@ -295,12 +472,12 @@ class AioquicBackend(Backend):
 
 
 def _size(configuration: QuicConfiguration) -> None:
-    configuration.connection_id_length = CID_SIZE
+    configuration.connection_id_length = CID_BYTES
     client = configuration.is_client
-    configuration.max_data = CONNECTION_WINDOW if client else STRANGERS_WINDOW
-    configuration.max_stream_data = STREAM_WINDOW if client else STRANGERS_WINDOW // 2
-    configuration.max_datagram_frame_size = MAX_FRAME
-    configuration.max_datagram_size = PACKET
+    configuration.max_data = CONNECTION_WINDOW_BYTES if client else STRANGERS_WINDOW
+    configuration.max_stream_data = STREAM_WINDOW_BYTES if client else STRANGERS_WINDOW // 2
+    configuration.max_datagram_frame_size = MAX_FRAME_BYTES
+    configuration.max_datagram_size = PACKET_BYTES
     configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
 
 

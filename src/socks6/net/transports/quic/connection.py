@@ -1,4 +1,4 @@
-"""One QUIC connection on the event loop: its streams, its DATAGRAM frames, its packets, its timer."""
+"""One QUIC connection on the event loop: its streams, each a ByteStream, its DATAGRAM frames, its packets, its timer."""
 
 import asyncio
 import contextlib
@@ -9,79 +9,371 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from socks6.errors import LocalProtocolError
 from socks6.net.sockets import SocketAddress, endpoint
-from socks6.net.stream import Endpoint, FrameSink, Protection
-from socks6.net.transports.quic.core import (
-    UNREAD,
+from socks6.net.stream import (
+    RECEIVES_ALREADY,
+    SENDS_ALREADY,
+    AttributeT,
+    Endpoint,
+    FrameSink,
+    Protection,
+    Substream,
+    check_idle,
+)
+from socks6.net.transports.quic.engine import (
+    MAX_UNREAD_BYTES,
     CidIssued,
     CidRetired,
     Event,
     FrameArrived,
     HandshakeDone,
     PingAnswered,
-    QuicCore,
+    QuicEngine,
     StreamBytes,
     StreamReset,
     StreamStopped,
     Terminated,
 )
-from socks6.net.transports.quic.frames import HALF, FrameQueue, PeerIds
-from socks6.net.transports.quic.pump import Pump, Road
-from socks6.net.transports.quic.stalls import StallWatch
-from socks6.net.transports.quic.stream import GIVEN_UP, UNSENT, QuicStream
-from socks6.net.transports.quic.waiters import Waiters
-
-ALL_UNSENT: Final = 1 << 22  # bytes of all streams together that have not left yet: then all senders wait
-LINGER: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
-CROWDED: Final = UNREAD // 4  # bytes that nobody here has read: more, and streams may have to wait for others
-BLOCKED: Final = 0.1  # seconds without credit for bytes that want to leave: then new requests had better, too
-UNANSWERED: Final = (
-    3  # probes in a row, the last one from a new socket: then new requests had better go elsewhere
+from socks6.net.transports.quic.pump import (
+    HALF_QUEUED_BYTES,
+    Condition,
+    FrameQueue,
+    PacketTransport,
+    PeerStreamIds,
+    Pump,
 )
-GONE: Final = 10.0  # seconds of silence, and so many probes unanswered: then the peer is not there any more
+from socks6.net.turns import EVENT, Turns
+
+CHUNK_BYTES: Final = 65_536  # given to the connection at a time
+MAX_STREAM_UNSENT_BYTES: Final = 131_072  # bytes of a stream that have not left yet: then its sender waits
+MAX_BYTES_AFTER_RESET: Final = 1 << 18  # bytes that can be read of a stream that was reset
+ABORTED_CODE: Final = 1  # the code of streams that were aborted
+STREAM_CLOSED_CODE: Final = 0  # the code of what is stopped because the stream was closed in order
+MAX_UNSENT_BYTES: Final = (
+    1 << 22
+)  # bytes of all streams together that have not left yet: then all senders wait
+LINGER_SECONDS: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
+CROWDED_BYTES: Final = MAX_UNREAD_BYTES // 4  # unread bytes beyond which streams may have to wait for others
+BLOCKED_SECONDS: Final = (
+    0.1  # seconds without credit for bytes that want to leave: then new requests had better, too
+)
+UNANSWERED_PROBES: Final = 3  # probes in a row, the last from a new socket: then new requests go elsewhere
+GONE_SECONDS: Final = (
+    10.0  # seconds of silence, and so many probes unanswered: then the peer is not there any more
+)
 ANSWER_SECONDS: Final = 2.0  # that the peer gets to show that it is there
-INTERNAL: Final = 2  # the code of a fault of ours
-CLOSED: Final = 0  # the code of connections that are closed in order
+INTERNAL_CODE: Final = 2  # the code of a fault of ours
+CLOSED_CODE: Final = 0  # the code of connections that are closed in order
+STALL_SECONDS: Final = 30.0  # for which an unread stream may hold up the others
+
+
+class QuicStream:
+    """A stream. FIN is the end of a direction, RESET_STREAM and STOP_SENDING are a reset."""
+
+    __slots__ = (
+        "_at_end",
+        "_closed",
+        "_ended",
+        "_failure",
+        "_pieces",
+        "_receiver",
+        "_sender",
+        "_sending_failure",
+        "_sends",
+        "_settled",
+        "_unwanted",
+        "connection",
+        "heard",
+        "id",
+        "turns",
+        "unread",
+    )  # fmt: skip
+
+    def __init__(self, connection: "QuicConnection", stream_id: int) -> None:
+        self.id: Final = stream_id
+        self.heard = False  # something about it has come from the peer
+        self.unread = 0
+        self.turns: Final = Turns()
+        self.connection: Final = connection
+        self._pieces: deque[bytes] = deque()
+        self._at_end = False  # the peer sends nothing more
+        self._ended = False  # we send nothing more
+        self._closed = False
+        self._settled = False  # the peer has credit for what is unread, too
+        self._failure: OSError | None = None  # of receiving
+        self._sending_failure: OSError | None = None
+        self._receiver: asyncio.Future[None] | None = None
+        self._sender: asyncio.Future[None] | None = None
+        self._sends = False  # a call of `send` is under way
+        self._unwanted = False  # what comes is dropped
+
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        substream = Substream(self.connection)
+        if isinstance(substream, kind):
+            return substream
+        return self if isinstance(self, kind) else None
+
+    @property
+    def local(self) -> Endpoint:
+        return self.connection.local
+
+    @property
+    def remote(self) -> Endpoint:
+        return self.connection.remote
+
+    @property
+    def protection(self) -> Protection:
+        return Protection.ENCRYPTED
+
+    @property
+    def raw_socket(self) -> socket.socket | None:
+        return None
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes the peer has not acknowledged: at least 1 while there may be some, 0 if it wants none."""
+        if self._closed or self._sending_failure is not None:
+            return 0
+        return self.connection.unacknowledged(self.id)
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        self._check_open()
+        if not self._pieces:
+            if self._failure is not None:
+                raise _again(self._failure)
+            return b"" if self._at_end else None
+        taken: list[bytes] = []
+        left = max_bytes
+        while self._pieces and left > 0:
+            piece = self._pieces.popleft()
+            if len(piece) > left:
+                self._pieces.appendleft(piece[left:])
+                piece = piece[:left]
+            taken.append(piece)
+            left -= len(piece)
+        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        self.unread -= len(data)
+        if not self._settled:
+            self.connection.was_read(self.id, len(data))
+        return data
+
+    async def receive(self, max_bytes: int = CHUNK_BYTES) -> bytes:
+        if self.turns.left <= 0:
+            await self.turns.take()
+        while (data := self.receive_nowait(max_bytes)) is None:
+            await self.wait_readable()
+        self.turns.left -= EVENT + len(data)
+        return data
+
+    async def send(self, data: bytes | memoryview) -> None:
+        self._check_nobody_sends()
+        self._check_sendable()
+        self._sends = True
+        try:
+            for start in range(0, len(data), CHUNK_BYTES):
+                while self.connection.is_full(self.id):
+                    await self._room()
+                    self._check_sendable()
+                self._give(data[start : start + CHUNK_BYTES], ended=False)
+        finally:
+            self._sends = False
+
+    async def wait_readable(self) -> None:
+        if not (self._pieces or self._at_end or self._failure or self._closed):
+            check_idle(self._receiver, RECEIVES_ALREADY)
+            self._receiver = asyncio.get_running_loop().create_future()
+            await self._receiver
+            self.turns.waited()
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self._check_sendable()
+        if self.connection.is_full(self.id):
+            return 0
+        piece = data[:CHUNK_BYTES]
+        self._give(piece, ended=False)
+        return len(piece)
+
+    async def wait_writable(self) -> None:
+        if self._sending_failure is None and not self._closed and self.connection.is_full(self.id):
+            await self._room()
+
+    async def _room(self) -> None:
+        """Wait until the connection calls `writable`."""
+        self._sender = asyncio.get_running_loop().create_future()
+        await self._sender
+
+    async def send_eof(self) -> None:
+        self._check_nobody_sends()
+        self._check_open()
+        if not self._ended:
+            self._check_sendable()
+            self._ended = True
+            self._give(b"", ended=True)
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        if not self._ended and self._sending_failure is None:
+            self._ended = True
+            with contextlib.suppress(OSError):  # gone already
+                self._give(b"", ended=True)
+        self._leave(reset=False)
+
+    def stop_receiving(self) -> None:
+        """Want nothing more of what comes: `receive` gives b"" from now on, and the peer is told."""
+        if self._closed or self._at_end or self._failure is not None:
+            return
+        self._unwanted = self._at_end = True
+        self._drop()
+        self.connection.stop(self.id, STREAM_CLOSED_CODE)
+        _wake(self._receiver)
+
+    def abort(self) -> None:
+        if not self._closed:
+            self._leave(reset=True)
+
+    def was_reset(self) -> bool:
+        """Return whether the peer has given the stream up, or the connection is over."""
+        return self._closed or self._failure is not None
+
+    # What the connection tells of.
+
+    def arrived(self, data: bytes, *, ended: bool) -> None:
+        """Take bytes from the peer."""
+        self.heard = True
+        if data:
+            self._pieces.append(data)
+            self.unread += len(data)
+        if self._unwanted:
+            self._drop()
+        self._at_end = self._at_end or ended
+        _wake(self._receiver)
+
+    def reset_by_peer(self) -> None:
+        """Accept no more bytes; those that are here can still be read, as with TCP.
+
+        They take no credit from other streams; of very many the last are forgotten.
+        """
+        self.heard = True
+        if not self._at_end:
+            self._failure = ConnectionResetError(errno.ECONNRESET, "the peer gave the stream up")
+            self._settle()
+            while self.unread > MAX_BYTES_AFTER_RESET:
+                self.unread -= len(self._pieces.pop())
+        _wake(self._receiver)
+
+    def stopped_by_peer(self, code: int) -> None:
+        """Fail the sender: the peer wants no more bytes."""
+        self.heard = True
+        number = errno.EPIPE if code == STREAM_CLOSED_CODE else errno.ECONNRESET
+        self._sending_failure = OSError(number, os.strerror(number))
+        _wake(self._sender)
+
+    def failed(self, failure: OSError) -> None:
+        """Fail both directions: the connection is over. What has come can still be read."""
+        if not self._at_end:
+            self._failure = self._failure or failure
+        self._sending_failure = self._sending_failure or failure
+        _wake(self._receiver)
+        _wake(self._sender)
+
+    def writable(self) -> None:
+        """Wake the sender."""
+        _wake(self._sender)
+
+    # Inside.
+
+    def _give(self, data: bytes | memoryview, *, ended: bool) -> None:
+        try:
+            self.connection.send_on(self.id, data, ended=ended)
+        except ConnectionError:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+
+    def _leave(self, *, reset: bool) -> None:
+        self._closed = True
+        self._drop()
+        stop = None if self._at_end or self._failure else (ABORTED_CODE if reset else STREAM_CLOSED_CODE)
+        self.connection.left(self.id, reset=reset, stop=stop)
+        _wake(self._receiver)
+        _wake(self._sender)
+
+    def _drop(self) -> None:
+        """Forget what will not be read."""
+        self._settle()
+        self._pieces.clear()
+        self.unread = 0
+
+    def _settle(self) -> None:
+        """Give the peer credit for all that is here, read or not; none of it is for this stream."""
+        if self.unread and not self._settled:
+            self.connection.was_read(self.id, self.unread)
+        self._settled = True
+
+    def _check_nobody_sends(self) -> None:
+        if self._sends:
+            raise LocalProtocolError(SENDS_ALREADY)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the stream was closed")
+
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self._sending_failure is not None:
+            raise _again(self._sending_failure)
+        if self._ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def _again(failure: OSError) -> OSError:
+    """Return an error anew: one object raised over and over would collect all tracebacks."""
+    return type(failure)(*failure.args)
+
+
+def _wake(waiter: "asyncio.Future[None] | None") -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 class QuicConnection:
     """A connection; `MultiplexedConnection` says what it gives.
 
-    Everything happens in callbacks of the loop: its owner hands packets in and calls `turn_ended`.
+    Everything happens in callbacks of the loop: its owner hands packets in and calls `batch_ended`.
     """
 
-    def __init__(self, core: QuicCore, road: Road, remote: SocketAddress, *, is_client: bool) -> None:
-        self.core: Final = core
+    def __init__(
+        self, engine: QuicEngine, packet_transport: PacketTransport, remote: SocketAddress, *, is_client: bool
+    ) -> None:
+        self.engine: Final = engine
         self._loop = asyncio.get_running_loop()
-        self._road = road
-        self._pump = Pump(core, road, remote, self)
+        self._packet_transport = packet_transport
+        self._pump = Pump(engine, packet_transport, remote, self)
         self._is_client = is_client
-        self._peer_ids = PeerIds(1 if is_client else 0)
+        self._peer_ids = PeerStreamIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
         self._arrived: deque[QuicStream] = deque()
-        self._full: dict[
-            int, tuple[int, float]
-        ] = {}  # streams whose senders wait: unsent bytes, and since when
+        self._full: dict[int, tuple[int, float]] = {}  # whose senders wait: unsent bytes, and since when
         self._starved_since: float | None = None
-        self._frames = FrameQueue(core)
-        self._frame_room = Waiters()
+        self._frames = FrameQueue(engine)
+        self._frame_room = Condition()
         self._refusing = False
         self._unread = 0
         self._sink: FrameSink | None = None
-        self._watchers = Waiters()  # of streams that come, of the handshake
-        self._quiet = Waiters()  # who wait for everything to have arrived
-        self._signs = Waiters()  # who wait for the peer to show whether it is there
-        self._pings = 0  # that somebody waits for the answers to
+        self._watchers = Condition()  # of streams that come, of the handshake
+        self._quiet = Condition()  # waiters for everything to have arrived
+        self._signs = Condition()  # waiters for a sign that the peer is there, or not
+        self._pings = 0  # sent, whose answers are waited for
         self._pinged = 0  # of these, the last that was answered
         self._doubters: set[Callable[[], None]] = set()
         self._unused_by: float | None = None
-        self._openers = Waiters()  # who wait for the peer to allow a stream
-        self._stalls = StallWatch(core)
+        self._openers = Condition()  # waiters for the peer to allow a stream
+        self._stalled_since: float | None = None
         self._look_at: float | None = None
         self.handshake: HandshakeDone | None = None
         self.over: OSError | None = None
         self.terminated: Terminated | None = None
-        self.ended_here = False  # it was us who ended it
+        self.ended_here = False  # this side ended it
         self.started = self.last_used = self._loop.time()
         self.judge: Callable[[HandshakeDone], OSError | None] = lambda _done: None
         self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _issued: None
@@ -92,7 +384,7 @@ class QuicConnection:
     @property
     def local(self) -> Endpoint:
         """Our end, wherever it has moved to."""
-        return self._road.local
+        return self._packet_transport.local
 
     @property
     def remote(self) -> Endpoint:
@@ -100,18 +392,11 @@ class QuicConnection:
         return endpoint(self._pump.remote)
 
     @property
-    def remote_address(self) -> SocketAddress:
-        """The same, as the kernel tells it."""
-        return self._pump.remote
-
-    @property
     def carrier_socket(self) -> socket.socket:
-        """See MultiplexedConnection."""
-        return self._road.sock
+        return self._packet_transport.sock
 
     @property
     def protection(self) -> Protection:
-        """See ByteStream."""
         return Protection.ENCRYPTED
 
     @property
@@ -121,22 +406,22 @@ class QuicConnection:
 
     @property
     def unused(self) -> bool:
-        """Whether nobody here has a stream: one that the peer opened and nobody accepted is nobody's."""
+        """Whether no stream is in use here: one that the peer opened and was not accepted does not count."""
         return len(self._streams) <= len(self._arrived)
 
     @property
     def usable(self) -> bool:
         """Whether a new stream is likely to get through, and not to wait for others."""
-        return self.answers and self._unread < CROWDED and not self.blocked
+        return self.answers and self._unread < CROWDED_BYTES and not self.blocked
 
     @property
     def answers(self) -> bool:
         """Whether the peer seems to be there."""
-        return self.over is None and self.core.unanswered < UNANSWERED
+        return self.over is None and self.engine.unanswered_probes < UNANSWERED_PROBES
 
     @contextlib.contextmanager
     def watched(self, doubt: Callable[[], None]) -> Iterator[None]:
-        """Have `doubt` called, again and again perhaps, while probes stay unanswered."""
+        """Call `doubt`, perhaps repeatedly, while probes stay unanswered."""
         self._doubters.add(doubt)
         try:
             yield
@@ -144,11 +429,11 @@ class QuicConnection:
             self._doubters.discard(doubt)
 
     @property
-    def heard_at(self) -> float:
+    def last_received_at(self) -> float:
         """When something has come from the peer, on the loop's clock."""
-        return self._pump.heard_at
+        return self._pump.last_received_at
 
-    async def is_there(self) -> bool:
+    async def is_alive(self) -> bool:
         """Ask the peer; return whether it answered before there was reason for doubt."""
         self._pings += 1
         number = self._pings
@@ -163,23 +448,21 @@ class QuicConnection:
     def blocked(self) -> bool:
         """Whether bytes of some stream have waited for the peer's credit for a while.
 
-        A peer may give credit by stream, or let one that it does not read hold up all others: nobody can tell.
+        A peer may give credit by stream, or let one that it does not read hold up all others: this side cannot tell which.
         """
         now = self._loop.time()
-        if self._starved_since is not None and now - self._starved_since >= BLOCKED:
+        if self._starved_since is not None and now - self._starved_since >= BLOCKED_SECONDS:
             return True
-        patience = max(BLOCKED, 2 * self.core.round_trip)
+        patience = max(BLOCKED_SECONDS, 2 * self.engine.round_trip)
         return any(now - since >= patience for _, since in self._full.values())
 
     @property
     def largest_frame(self) -> int:
-        """See MultiplexedConnection."""
-        return self.core.largest_frame
+        return self.engine.largest_frame
 
     # Streams.
 
     async def accept(self) -> QuicStream:
-        """See MultiplexedConnection."""
         while not self._arrived:
             self._check_open()
             await self._watchers.wait()
@@ -188,7 +471,7 @@ class QuicConnection:
     def open_nowait(self) -> QuicStream | None:
         """Open a stream; None if the peer allows no more for now. Raises OSError."""
         self._check_open()
-        stream_id = self.core.open_stream()
+        stream_id = self.engine.open_stream()
         if stream_id is None:
             return None
         self.last_used = self._loop.time()
@@ -196,7 +479,6 @@ class QuicConnection:
         return stream
 
     async def open(self) -> QuicStream:
-        """See MultiplexedConnection."""
         while (stream := self.open_nowait()) is None:
             await self._openers.wait()
         return stream
@@ -205,73 +487,62 @@ class QuicConnection:
         """Let the peer open no more streams; those that there are go on."""
         self._refusing = True
 
-    def want_streams(self, wanted: bool) -> None:
-        """See MultiplexedConnection."""
+    def allow_peer_streams(self, wanted: bool) -> None:
         self._refusing = not wanted
         while self._refusing and self._arrived:
             self._arrived.popleft().abort()
 
-    async def proven(self) -> None:
-        """See MultiplexedConnection."""
+    async def wait_handshake_confirmed(self) -> None:
         while self.handshake is None:
             self._check_open()
             await self._watchers.wait()
 
     # DATAGRAM frames.
 
-    def take_frames(self, sink: FrameSink | None) -> None:
-        """See MultiplexedConnection."""
+    def set_frame_sink(self, sink: FrameSink | None) -> None:
         self._sink = sink
 
     def send_frame(self, data: bytes) -> bool:
-        """See MultiplexedConnection."""
         if self.over is not None or not self._frames.put(data):
             return False
         self._pump.flush_soon()
         return True
 
-    async def frame_room(self) -> None:
-        """See MultiplexedConnection."""
-        while self._frames.size > HALF or self.over is not None:
+    async def wait_frame_room(self) -> None:
+        while self._frames.size > HALF_QUEUED_BYTES or self.over is not None:
             self._check_open()
             await self._frame_room.wait()
-
-    @property
-    def frames_dropped(self) -> int:
-        """How many DATAGRAM frames were dropped here for want of room, or being too long."""
-        return self._frames.dropped
 
     # Its end.
 
     def abandon(self) -> None:
-        """Close now if nothing is on its way, else as `close_when_unused`; nobody waits for that. Idempotent."""
+        """Close now if nothing is on its way, else as `close_when_unused`, without waiting. Idempotent."""
         if self.over is None:
             # RFC 9000, section 10.2.3: the peer may be unable to read our last word before our part of the handshake
             self._pump.flush()
-        if not self.unused or (self.handshake is not None and not self.core.quiet):
+        if not self.unused or (self.handshake is not None and not self.engine.quiet):
             self.close_when_unused()
         else:
             self.close()
 
-    def close(self, code: int = CLOSED, reason: str = "") -> None:
-        """See MultiplexedConnection."""
+    def close(self, code: int = CLOSED_CODE, reason: str = "") -> None:
         if self.over is None:
             self.ended_here = True
-            self.core.close(code, reason)
+            self.engine.close(code, reason)
             self._end(Terminated(code, reason or "closed"))
             self._pump.flush()
 
     def close_when_unused(self) -> None:
         """Close in order once no stream is open here and what was sent has arrived, or soon after. Idempotent."""
         if self._unused_by is None and self.over is None:
-            self._unused_by = self._loop.time() + LINGER
+            self._unused_by = self._loop.time() + LINGER_SECONDS
             self._pump.flush_soon()
 
     async def aclose(self) -> None:
         """Close in order: have what was sent arrive, for a moment; then close. Idempotent."""
         try:
-            async with asyncio.timeout(LINGER):
-                while not (self.core.quiet or self.over is not None):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not (self.engine.quiet or self.over is not None):
                     await self._quiet.wait()
         except TimeoutError:
             pass
@@ -279,56 +550,55 @@ class QuicConnection:
 
     def abort(self) -> None:
         """Close at once. Idempotent."""
-        self.close(GIVEN_UP, "given up")
+        self.close(ABORTED_CODE, "given up")
 
-    def refused(self, number: int) -> None:
-        """Take note that nobody is there, as an ICMP error says."""
-        self._end(Terminated(GIVEN_UP, os.strerror(number)), OSError(number, os.strerror(number)))
+    def fail_unreachable(self, number: int) -> None:
+        """End: an ICMP error says that the peer is unreachable."""
+        self._end(Terminated(ABORTED_CODE, os.strerror(number)), OSError(number, os.strerror(number)))
 
     def fail(self, reason: str) -> None:
         """End for a fault of ours."""
-        self.close(INTERNAL, reason)
+        self.close(INTERNAL_CODE, reason)
 
     def trust(self) -> None:
-        """See MultiplexedConnection."""
-        self.core.trust()
+        self.engine.trust()
         self._pump.flush_soon()
 
     # For its streams.
 
     def send_on(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
-        """See Carrier."""
-        self.core.send(stream_id, data, ended=ended)
+        """Send on a stream. Raises ConnectionError when it, or the connection, is over."""
+        self.engine.send(stream_id, data, ended=ended)
         self._pump.flush_soon()
 
     def is_full(self, stream_id: int) -> bool:
-        """See Carrier."""
-        unsent = self.core.unsent(stream_id)
-        if unsent < UNSENT and self.core.unsent() < ALL_UNSENT:
+        """Return whether a stream's sender is to wait; `QuicStream.writable` is called when it may go on."""
+        unsent = self.engine.unsent(stream_id)
+        if unsent < MAX_STREAM_UNSENT_BYTES and self.engine.unsent() < MAX_UNSENT_BYTES:
             return False
         if self._full.get(stream_id, (-1, 0.0))[0] != unsent:
             self._full[stream_id] = (unsent, self._loop.time())
         return True
 
     def unacknowledged(self, stream_id: int) -> int:
-        """See Carrier."""
-        return 0 if self.over is not None else self.core.unacknowledged(stream_id)
+        """Return how many bytes of a stream the peer has not acknowledged; at least 1 while there may be some."""
+        return 0 if self.over is not None else self.engine.unacknowledged(stream_id)
 
     def was_read(self, stream_id: int, size: int) -> None:
-        """See Carrier."""
+        """Return credit for bytes of a stream that were read."""
         self._unread -= size
-        self.core.consumed(stream_id, size)
+        self.engine.consumed(stream_id, size)
         self._pump.flush_soon()
 
     def stop(self, stream_id: int, code: int) -> None:
-        """See Carrier."""
+        """Ask the peer to send nothing more on a stream."""
         if self.over is None:
             with contextlib.suppress(ConnectionError):  # it was over
-                self.core.stop(stream_id, code)
+                self.engine.stop(stream_id, code)
             self._pump.flush_soon()
 
     def left(self, stream_id: int, *, reset: bool, stop: int | None) -> None:
-        """See Carrier."""
+        """Forget a stream that is closed here; `stop` is the code to stop the peer with, if at all."""
         self._streams.pop(stream_id, None)
         self._full.pop(stream_id, None)
         self.last_used = self._loop.time()
@@ -336,38 +606,38 @@ class QuicConnection:
             return
         with contextlib.suppress(ConnectionError):  # it was over
             if stop is not None:
-                self.core.stop(stream_id, stop)
+                self.engine.stop(stream_id, stop)
         with contextlib.suppress(ConnectionError):
             if reset:
-                self.core.reset(stream_id, GIVEN_UP)
+                self.engine.reset(stream_id, ABORTED_CODE)
         self._pump.flush_soon()
 
     # Packets and time.
 
     def connect(self) -> None:
         """Begin, as the client."""
-        self.core.connect(self._pump.remote, self._loop.time())
+        self.engine.connect(self._pump.remote, self._loop.time())
         self._pump.flush()
 
-    def moved(self) -> None:
-        """Take note that our packets leave from another address now, and have the peer learn of it (RFC 9000 §9.2)."""
+    def path_changed(self) -> None:
+        """Make the peer learn that our packets leave from another address now (RFC 9000 §9.2)."""
         if self.over is None:
-            self.core.change_cid()
+            self.engine.change_cid()
             self.ask()
 
     def ask(self, number: int = 0) -> None:
-        """Have the peer answer, to see whether what is sent gets through."""
+        """Probe whether what is sent gets through."""
         if self.over is None:
             with contextlib.suppress(ConnectionError):  # just now it was over
-                self.core.ping(number)
+                self.engine.ping(number)
             self._pump.flush_soon()
 
-    def packets_arrived(self, data: bytes, size: int, source: SocketAddress) -> None:
-        """Take a packet, or several of `size` bytes each; `turn_ended` must follow."""
+    def packets_received(self, data: bytes, size: int, source: SocketAddress) -> None:
+        """Take a packet, or several of `size` bytes each; `batch_ended` must follow."""
         self._pump.heard()
-        self.core.receive(data, size, source, self._loop.time())
+        self.engine.receive(data, size, source, self._loop.time())
 
-    def turn_ended(self) -> None:
+    def batch_ended(self) -> None:
         """Act upon what came, and answer once those who wait for it have had their turn."""
         self._take_events()
         self._openers.wake()
@@ -377,30 +647,26 @@ class QuicConnection:
 
     @property
     def kept_alive(self) -> bool:
-        """See Owner."""
         return bool(self._streams) and self.over is None
 
     @property
     def wanted_at(self) -> float | None:
-        """See Owner."""
         times = [time for time in (self._unused_by, self._look_at, self._gone_at) if time is not None]
         return min(times, default=None)
 
     def before_packets(self) -> None:
-        """See Owner."""
         self._frames.feed()
-        if self._frame_room and self._frames.size <= HALF:
+        if self._frame_room and self._frames.size <= HALF_QUEUED_BYTES:
             self._frame_room.wake()
 
     def after_packets(self, now: float, *, sent: bool) -> None:
-        """See Owner."""
-        if sent and self._frames.size and self.core.room_for_frames:
+        if sent and self._frames.size and self.engine.room_for_frames:
             self._pump.flush_soon()
         self._take_events()
         if self.over is None:
             self._voice_doubts()
             self._wake_senders(now)
-            self._look_at = self._stalls.look(self._streams.values(), now)
+            self._look_at = self._reset_stalled(now)
             self._close_if_unused(now)
             self._end_if_gone(now)
 
@@ -413,53 +679,77 @@ class QuicConnection:
                 doubt()
 
     def _wake_senders(self, now: float) -> None:
-        if not self.core.starved:
+        if not self.engine.credit_blocked:
             self._starved_since = None
         elif self._starved_since is None:
             self._starved_since = now
         if not self._full:
             return
-        room = self.core.unsent() < ALL_UNSENT
+        room = self.engine.unsent() < MAX_UNSENT_BYTES
         for stream_id, (before, _) in list(self._full.items()):
-            unsent = self.core.unsent(stream_id)
-            if room and unsent < UNSENT:
+            unsent = self.engine.unsent(stream_id)
+            if room and unsent < MAX_STREAM_UNSENT_BYTES:
                 del self._full[stream_id]
                 self._streams[stream_id].writable()
             elif unsent != before:
                 self._full[stream_id] = (unsent, now)
 
+    def _reset_stalled(self, now: float) -> float | None:
+        """Reset unread streams that hold up others for long, those with most first; return when to look again.
+
+        A connection's only stream is left alone: it holds up no other, as with TCP. Libraries with credit by stream never
+        stall (`QuicEngine.stalled`).
+        """
+        if not self.engine.stalled:
+            self._stalled_since = None
+            return None
+        if self._stalled_since is None:
+            self._stalled_since = now
+        if now < self._stalled_since + STALL_SECONDS or len(self._streams) == 1:
+            return self._stalled_since + STALL_SECONDS if len(self._streams) > 1 else None
+        self._stalled_since = None
+        left = sum(stream.unread for stream in self._streams.values()) - MAX_UNREAD_BYTES // 2
+        for stream in sorted(self._streams.values(), key=lambda stream: -stream.unread):
+            if left <= 0:
+                break
+            left -= stream.unread
+            stream.reset_by_peer()
+            with contextlib.suppress(ConnectionError):  # just now it was over
+                self.engine.stop(stream.id, ABORTED_CODE)
+        return None
+
     def _close_if_unused(self, now: float) -> None:
         if not self._quiet and self._unused_by is None:
             return
-        quiet = self.core.quiet
+        quiet = self.engine.quiet
         if quiet:
             self._quiet.wake()
         if self._unused_by is not None and self.unused:
             if quiet or now >= self._unused_by:
                 self.close()
         elif self._unused_by is not None:
-            self._unused_by = now + LINGER
+            self._unused_by = now + LINGER_SECONDS
 
     @property
     def _gone_at(self) -> float | None:
-        """When the peer is taken for dead, as far as that can be said now."""
-        if self.handshake is None or self.core.unanswered < UNANSWERED:
+        """When the peer is to be taken for dead; None while it answers."""
+        if self.handshake is None or self.engine.unanswered_probes < UNANSWERED_PROBES:
             return None
-        return self._pump.heard_at + GONE
+        return self._pump.last_received_at + GONE_SECONDS
 
     def _end_if_gone(self, now: float) -> None:
         """End a connection whose peer has died without a word, well before the idle time-out."""
         if self.over is None and self._gone_at is not None and self._gone_at <= now:
-            self.core.close(GIVEN_UP, "no answer")  # it may be only the way back that is broken
+            self.engine.close(ABORTED_CODE, "no answer")  # it may be only the way back that is broken
             reason = os.strerror(errno.ETIMEDOUT)
-            self._end(Terminated(GIVEN_UP, reason), TimeoutError(errno.ETIMEDOUT, reason))
+            self._end(Terminated(ABORTED_CODE, reason), TimeoutError(errno.ETIMEDOUT, reason))
 
     def _check_open(self) -> None:
         if self.over is not None:
             raise type(self.over)(*self.over.args)
 
     def _take_events(self) -> None:
-        while (event := self.core.next_event()) is not None:
+        while (event := self.engine.next_event()) is not None:
             self._take(event)
 
     def _take(self, event: Event) -> None:
@@ -488,8 +778,8 @@ class QuicConnection:
     def _judge(self, done: HandshakeDone) -> None:
         """Go on with the peer that is there, or not: nothing was sent to it since."""
         if (refusal := self.judge(done)) is not None:
-            self.core.close(GIVEN_UP, "given up")
-            self._end(Terminated(GIVEN_UP, str(refusal)), refusal)
+            self.engine.close(ABORTED_CODE, "given up")
+            self._end(Terminated(ABORTED_CODE, str(refusal)), refusal)
             return
         self.handshake = done
         if self._is_client:  # the peer is the right one
@@ -502,7 +792,7 @@ class QuicConnection:
             self._unread += len(event.data)
             stream.arrived(event.data, ended=event.ended)
         elif event.data:
-            self.core.consumed(event.stream_id, len(event.data))
+            self.engine.consumed(event.stream_id, len(event.data))
 
     def _given_up(self, event: StreamReset | StreamStopped) -> None:
         stream = self._stream(event.stream_id)
@@ -520,10 +810,10 @@ class QuicConnection:
         if stream is not None or not self._peer_ids.begins(stream_id):
             return stream
         if self._refusing:
-            self.left(stream_id, reset=True, stop=GIVEN_UP)
+            self.left(stream_id, reset=True, stop=ABORTED_CODE)
             return None
         self.last_used = self._loop.time()
-        stream = QuicStream(self, stream_id, early=self.handshake is None)
+        stream = QuicStream(self, stream_id)
         self._streams[stream_id] = stream
         self._arrived.append(stream)
         self._watchers.wake()
@@ -540,12 +830,12 @@ class QuicConnection:
         self._full.clear()
         self._frames.clear()
         self._pump.stop()
-        self._pump.flush_soon()  # what says so to the peer, and then no more
+        self._pump.flush_soon()  # the CONNECTION_CLOSE, and then no more
         self._watchers.wake()
         self._openers.wake()
         self._quiet.wake()
         self._signs.wake()
         self._frame_room.wake()
         if self._sink is not None:
-            self._sink.connection_over()
+            self._sink.connection_lost()
         self.on_over()

@@ -3,11 +3,11 @@
 QUIC lets a peer send much that costs it six bytes and a library a hundred, or a walk over all it has seen before: pieces
 of a stream with gaps between them, new connection ids, streams reset or stopped over and over. Neither library bounds
 these. `FrameGuard` reads the plain text of packets and keeps two accounts, which time and useful bytes fill again: of
-frames, and of pieces that came out of order. Who overdraws one is closed (`ExcessiveFrames`). A peer that nobody has let
+frames, and of pieces that came out of order. A connection that overdraws one is closed (`ExcessiveFrames`). A peer that was not let
 in yet has small accounts.
 
 One packet in a few may be looked at instead of all. What stays in memory then counts for those that were not (`weight`);
-frames do not, since honest ones come in bursts: whoever samples looks at all packets for a while after a `dense` one.
+frames do not, since honest ones come in bursts: a sampling caller looks at all packets for a while after a `dense` one.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-EXCESSIVE: Final = (
-    0x10  # the code of connections that are closed for it: none of RFC 9000 §20.1, so an application's
+EXCESSIVE_CODE: Final = (
+    0x10  # the code of connections that are closed for it: an application's (RFC 9000 §20.1)
 )
 INITIAL: Final = 0  # the kinds of packets, as both libraries number them
 HANDSHAKE: Final = 2
@@ -26,11 +26,15 @@ APPLICATION: Final = 3
 CRYPTO_BYTES: Final[Mapping[int, int]] = {INITIAL: 1 << 15, HANDSHAKE: 1 << 17, APPLICATION: 1 << 18}
 EACH_PACKET: Final = 4  # frames that each packet may bring without being charged for them
 BYTES_WORTH: Final = 8  # useful bytes that pay for a frame
-DENSE: Final = 64  # frames in a packet, as they are charged: more is seldom honest
-WHOLE: Final = 256  # bytes from which on a piece out of order is none that is held against its sender
+DENSE_COST: Final = 64  # frames in a packet, as they are charged: more is seldom honest
+WHOLE_PIECE_BYTES: Final = (
+    256  # bytes from which on a piece out of order is none that is held against its sender
+)
 ACK_RANGES: Final = 64  # of one ACK frame that are not charged for
-TRACKED: Final = 4_096  # streams whose order is known; the one that was silent longest is forgotten
-WAITING: Final = 32_768  # pieces of all streams that wait for others, whole ones too
+MAX_TRACKED_STREAMS: Final = (
+    4_096  # streams whose order is known; the one that was silent longest is forgotten
+)
+MAX_WAITING_PIECES: Final = 32_768  # pieces of all streams that wait for others, whole ones too
 
 
 class ExcessiveFrames(Exception):
@@ -48,16 +52,15 @@ class Allowance:
 
 
 STRANGER: Final = Allowance(frames=1_024, frames_a_second=128, pieces=256, ids=32)
-SUSPECT: Final = Allowance(
-    frames=192, frames_a_second=64, pieces=64, ids=16
-)  # a stranger, enough to be let in
+# a stranger from an offender's source: enough to be let in
+SUSPECT: Final = Allowance(frames=192, frames_a_second=64, pieces=64, ids=16)
 TRUSTED: Final = Allowance(frames=16_384, frames_a_second=1_024, pieces=4_096, ids=1_024)
 
-OFFENCES: Final = (
-    3  # connections of one source that were closed for their frames: then its strangers may less
+OFFENCES_OF_OFFENDER: Final = (
+    3  # connections of one source closed for their frames: then its strangers may do less
 )
 OFFENDED_SECONDS: Final = 30.0  # and for how long, from the last one on
-OFFENDERS: Final = 1_024  # sources that are remembered
+MAX_OFFENDERS: Final = 1_024  # sources that are remembered
 
 ACKS: Final = frozenset((0x02, 0x03))
 CRYPTO: Final = 0x06
@@ -85,8 +88,8 @@ PLAIN: Final[Mapping[int, tuple[int, int, int]]] = {
     0x1B: (1, 0, 8),  # PATH_RESPONSE
     0x1E: (1, 0, 0),  # HANDSHAKE_DONE
 }
-IDS_COST: Final = 16
-BEGINNING: Final = 8  # what a stream costs that begins
+NEW_ID_COST: Final = 16
+NEW_STREAM_COST: Final = 8  # what a stream costs that begins
 
 
 class _Order:
@@ -100,7 +103,7 @@ class _Order:
         self.waiting: list[tuple[int, int]] = []  # a heap of the pieces beyond
 
     def reach(self, edge: int) -> int:
-        """Take note that everything before `edge` is there; return how many pieces need wait no more."""
+        """Advance to `edge`, all before which is there; return how many pieces need wait no more."""
         waiting = self.waiting
         before = len(waiting)
         while waiting and waiting[0][0] <= edge:
@@ -135,7 +138,7 @@ class FrameGuard:
     @property
     def dense(self) -> bool:
         """Whether the last packet cost much."""
-        return self._cost > DENSE
+        return self._cost > DENSE_COST
 
     def trust(self) -> None:
         """Allow more from now on: the peer has been let in. Idempotent."""
@@ -165,7 +168,7 @@ class FrameGuard:
         return bytes(frames)
 
     def delivered(self, stream_id: int, size: int, *, ended: bool) -> None:
-        """Take note of what a library has handed out in order; needed where not every packet is looked at."""
+        """Account for what a library has handed out in order; needed where packets are sampled."""
         if ended:
             self._forget(stream_id)
             return
@@ -243,7 +246,7 @@ class FrameGuard:
             self._cost += 1 - size / BYTES_WORTH if self.trusted else 1
             return at + size
         if frame == NEW_CONNECTION_ID:
-            self._cost += IDS_COST
+            self._cost += NEW_ID_COST
             self._new_ids = self._count_ids(self._new_ids)
             start = at - 1
             _, at = _number(payload, at)
@@ -285,13 +288,13 @@ class FrameGuard:
         if frame & 0x02:
             size, at = _number(payload, at)
         if stream_id not in self._orders:
-            self._cost += BEGINNING
-        useful = self._piece(stream_id, start, start + size, whole=size >= WHOLE)
+            self._cost += NEW_STREAM_COST
+        useful = self._piece(stream_id, start, start + size, whole=size >= WHOLE_PIECE_BYTES)
         self._cost += 1 - (size / BYTES_WORTH if useful else 0)
         return at + size
 
     def _piece(self, stream_id: int, start: int, end: int, *, whole: bool) -> bool:
-        """Take note of a piece of a stream; return whether it brings anything."""
+        """Account for a piece of a stream; return whether it brings anything."""
         order = self._order(stream_id)
         if start <= order.edge:
             if end <= order.edge:
@@ -299,11 +302,11 @@ class FrameGuard:
             self._waiting -= order.reach(end)
             return True
         if not whole:
-            self._pieces -= (1 - (end - start) / WHOLE if stream_id >= 0 else 1) * self._weight
+            self._pieces -= (1 - (end - start) / WHOLE_PIECE_BYTES if stream_id >= 0 else 1) * self._weight
             if self._pieces < 0:
                 raise ExcessiveFrames("too many pieces out of order")
         self._waiting += 1
-        if self._waiting > WAITING:
+        if self._waiting > MAX_WAITING_PIECES:
             raise ExcessiveFrames("too many pieces out of order")
         heapq.heappush(order.waiting, (start, end))
         return True
@@ -314,7 +317,7 @@ class FrameGuard:
             self._orders.move_to_end(stream_id)
             return order
         order = self._orders[stream_id] = _Order()
-        if len(self._orders) > TRACKED:
+        if len(self._orders) > MAX_TRACKED_STREAMS:
             self._forget(next(iter(self._orders)))
         return order
 
@@ -337,16 +340,16 @@ class Offenders:
         self._sources: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def note(self, source: str, now: float) -> None:
-        """Take note of such a connection. Its source must have proven its address: else anybody accuses anybody."""
+        """Count such a connection. Its source must have proven its address, or others could be accused."""
         count, _ = self._recent(source, now)
         self._sources[source] = (count + 1, now)
         self._sources.move_to_end(source)
-        if len(self._sources) > OFFENDERS:
+        if len(self._sources) > MAX_OFFENDERS:
             self._sources.popitem(last=False)
 
     def has(self, source: str, now: float) -> bool:
         """Return whether a source is one of them."""
-        return bool(self._sources) and self._recent(source, now)[0] >= OFFENCES
+        return bool(self._sources) and self._recent(source, now)[0] >= OFFENCES_OF_OFFENDER
 
     def _recent(self, source: str, now: float) -> tuple[int, float]:
         count, last = self._sources.get(source, (0, now))

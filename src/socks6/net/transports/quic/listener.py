@@ -9,41 +9,116 @@ from typing import Final
 
 from typing_extensions import override
 
-from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, Receiver, SharedPort
-from socks6.net.places import Places
-from socks6.net.serve import source_of
+from socks6.errors import ConfigurationError
+from socks6.net.accept import source_of
+from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort, SharedPorts
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters
+from socks6.net.eviction import ClientsByNetwork
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
+from socks6.net.transports.base import ListenParameters, OpenConnectionListeners, refuse_without_certificate
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import (
+from socks6.net.transports.quic.engine import (
     ALPN,
-    CID_SIZE,
+    CID_BYTES,
+    DEFAULT,
+    EXTRAS,
     Backend,
-    QuicCore,
+    QuicEngine,
     ServerIdentity,
-    ServerTerms,
+    ServerParameters,
+    TicketStore,
+    load_backend,
+    read_identity,
+    unvetted_version,
 )
-from socks6.net.transports.quic.guard import EXCESSIVE, Offenders
-from socks6.net.transports.quic.header import (
+from socks6.net.transports.quic.guard import EXCESSIVE_CODE, Offenders
+from socks6.net.transports.quic.packets import (
     SMALLEST_INITIAL,
     VERSIONS,
     Header,
+    RetryTokenPayload,
+    RetryTokens,
+    StatelessResets,
     read_header,
     split_by_destination,
     version_negotiation,
 )
-from socks6.net.transports.quic.pump import Road
-from socks6.net.transports.quic.resets import StatelessResets
-from socks6.net.transports.quic.retry import Known, RetryTokens
-from socks6.net.transports.quic.tickets import SingleUseTickets
+from socks6.net.transports.tcp import listening_addresses, raise_unless_listening
 
 HANDSHAKE_SECONDS: Final = 10.0
 RETRY_FROM: Final = 64  # handshakes at the same time; then clients first prove their address
-MAX_HANDSHAKES: Final = 1_000  # then who comes takes the place of one whose source has many
+MAX_HANDSHAKES: Final = 1_000  # beyond, a newcomer replaces one of the source with the most
 BUSY: Final = 0x2  # CONNECTION_REFUSED
 
 
-class QuicListener(Receiver):
+def listen(place: ListenParameters) -> OpenConnectionListeners:
+    """Return what listens with QUIC, its identity following the files. Raises ConfigurationError."""
+    backend = backend_for(place)
+    if place.tls.certificate is None:
+        return refuse_without_certificate(place.url)
+
+    def read(tls: TlsParameters) -> ServerIdentity:
+        identity = read_identity(tls)
+        backend.check(identity)
+        return identity
+
+    files = ReloadingContext(place.tls, read, on_reload=place.on_reload)
+
+    async def open_listeners(ports: SharedPorts) -> list[QuicListener]:
+        listeners: list[QuicListener] = []
+        refusals: list[OSError] = []
+        port = place.port
+        try:
+            for address in await listening_addresses(place.host):
+                try:
+                    shared = ports.open(str(address.socket_address[0]), port)
+                except OSError as error:
+                    refusals.append(error)
+                    continue
+                listeners.append(_listener(place.scheme, shared, backend, files.current))
+                port = shared.number
+            raise_unless_listening(refusals, listeners)
+        except BaseException:
+            for listener in listeners:
+                await listener.aclose()
+            raise
+        return listeners
+
+    return open_listeners
+
+
+def backend_for(place: ListenParameters) -> Backend:
+    """Return the library for a listener. Raises ConfigurationError for one that cannot do what is asked."""
+    backend = load_backend(place.quic_backend or DEFAULT)
+    if place.tls.client_ca is not None and not backend.verifies_clients:
+        raise ConfigurationError(
+            f"{place.url}: client certificates are asked for, and {backend.name} does not check them:"
+            " leave them to a listener with TLS, and have QUIC clients give a password"
+        )
+    if not place.is_local and (version := unvetted_version(backend.name)):
+        raise ConfigurationError(
+            f"{place.url} can be reached by others, and what strangers can do to {backend.name} {version} is not known:"
+            f" pip install --upgrade socks6[{EXTRAS[backend.name]}], choose the other library (backend=), or listen"
+            " on loopback"
+        )
+    return backend
+
+
+def _listener(
+    scheme: str, port: SharedPort, backend: Backend, identity: Callable[[], ServerIdentity]
+) -> "QuicListener":
+    """Return a listener that owns the port, which is closed if there is none."""
+    try:
+        host, number = port.sock.getsockname()[:2]
+        address = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        return QuicListener(port, backend, identity, url=f"{scheme}://{address}")
+    except BaseException:
+        port.close()
+        raise
+
+
+class QuicListener(ArrivalReceiver):
     """Gives connections from the moment that their first stream comes, or their handshake is done."""
 
     def __init__(
@@ -66,20 +141,20 @@ class QuicListener(Receiver):
         self._loop = asyncio.get_running_loop()
         self._tokens = RetryTokens()
         self._resets = StatelessResets(identity().key)
-        self._tickets = SingleUseTickets()
-        self._by_cid: dict[bytes, _Guest] = {}
-        self._guests: dict[_Guest, None] = {}
-        self._handshakes: Places[_Guest] = Places(MAX_HANDSHAKES)
+        self._tickets = TicketStore()
+        self._by_cid: dict[bytes, _AcceptedConnection] = {}
+        self._connections: dict[_AcceptedConnection, None] = {}
+        self._handshakes: ClientsByNetwork[_AcceptedConnection] = ClientsByNetwork()
         self._ready: deque[QuicConnection] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self.closed = False  # nobody gets in any more
+        self.closed = False  # no more connections are accepted
         self._over = False
         self.retries = 0
         self._offenders = Offenders()
         self.on_refused: Callable[[str, str], None] = lambda _source, _reason: None  # that came to nothing
         self.noise = 0  # packets that only looked like a connection's first
-        port.speak(QUIC_BYTES, self, in_rows=True)
+        port.register(QUIC_BYTES, self, in_rows=True)
 
     @property
     def local(self) -> Endpoint:
@@ -89,7 +164,7 @@ class QuicListener(Receiver):
     @property
     def connections(self) -> int:
         """How many connections there are, those that are shaking hands included."""
-        return len(self._guests)
+        return len(self._connections)
 
     async def accept(self) -> QuicConnection:
         """Wait for the next connection. Raises OSError once the listener is closed."""
@@ -102,12 +177,12 @@ class QuicListener(Receiver):
         return self._ready.popleft()
 
     def stop(self) -> None:
-        """Accept nobody any more; those who are here stay. Idempotent."""
+        """Accept no more connections; those that are there stay. Idempotent."""
         self.closed = True
-        for guest in list(self._handshakes):
-            guest.connection.abort()
-        for guest in self._guests:
-            guest.connection.refuse_streams()
+        for accepted in list(self._handshakes):
+            accepted.connection.abort()
+        for accepted in self._connections:
+            accepted.connection.refuse_streams()
         self._wake()
 
     async def aclose(self) -> None:
@@ -117,39 +192,38 @@ class QuicListener(Receiver):
             return
         self._over = True
         async with asyncio.TaskGroup() as group:
-            for guest in list(self._guests):
-                group.create_task(guest.connection.aclose())
+            for accepted in list(self._connections):
+                group.create_task(accepted.connection.aclose())
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.port.close()
 
     @override
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
-        """See Receiver."""
-        touched: dict[_Guest, None] = {}
+        touched: dict[_AcceptedConnection, None] = {}
         for arrival in arrivals:
             for part in _by_connection(arrival):
-                guest = self._hand_in(part)
-                if guest is not None:
-                    touched[guest] = None
-        for guest in touched:
-            guest.connection.turn_ended()
-            self._look_at(guest)
+                accepted = self._hand_in(part)
+                if accepted is not None:
+                    touched[accepted] = None
+        for accepted in touched:
+            accepted.connection.batch_ended()
+            self._look_at(accepted)
 
-    def _hand_in(self, arrival: Arrival) -> "_Guest | None":
+    def _hand_in(self, arrival: Arrival) -> "_AcceptedConnection | None":
         """Give a connection its packets; return whose they were."""
         header = read_header(arrival.data)
         if header is None:
             return None
-        guest = self._by_cid.get(header.destination) or self._admit(header, arrival)
-        if guest is not None:
-            guest.local_address = arrival.local
-            guest.connection.packets_arrived(arrival.data, arrival.size, arrival.source)
-        return guest
+        accepted = self._by_cid.get(header.destination) or self._admit(header, arrival)
+        if accepted is not None:
+            accepted.local_address = arrival.local
+            accepted.connection.packets_received(arrival.data, arrival.size, arrival.source)
+        return accepted
 
-    # Who comes.
+    # New connections.
 
-    def _admit(self, header: Header, arrival: Arrival) -> "_Guest | None":
+    def _admit(self, header: Header, arrival: Arrival) -> "_AcceptedConnection | None":
         """Let a new client in, have it prove its address first, or ignore it."""
         first_size = min(arrival.size, len(arrival.data))
         if header.version is None:
@@ -164,31 +238,31 @@ class QuicListener(Receiver):
             return None
         return self._welcome(header, arrival) if header.initial else None
 
-    def _welcome(self, header: Header, arrival: Arrival) -> "_Guest | None":
+    def _welcome(self, header: Header, arrival: Arrival) -> "_AcceptedConnection | None":
         """Begin a connection with its first packet, if that is one."""
         now = self._loop.time()
-        known = (
+        token = (
             self._tokens.read(header.token, header.destination, arrival.source, now) if header.token else None
         )
-        if known is None and len(self._handshakes) >= self._retry_from:
+        if token is None and len(self._handshakes) >= self._retry_from:
             self._send_retry(header, arrival)
             return None
         if not self._backend.is_genuine(arrival.data[: header.end], header.destination, header.number_at):
             self.noise += 1
             return None
-        if known is not None and not self._tokens.spend(known, now):
+        if token is not None and not self._tokens.spend(token, now):
             return None
-        return self._let_in(header, arrival, known)
+        return self._let_in(header, arrival, token)
 
     def _reset(self, header: Header, arrival: Arrival, size: int) -> None:
-        """Tell a client whose connection is unknown here, since the server was started anew."""
+        """Send a stateless reset for a connection of before a restart."""
         packet = self._resets.answer(header.destination, size)
         if packet is not None:
             self.port.send(packet, arrival.source, arrival.local)
 
     def _send_retry(self, header: Header, arrival: Arrival) -> None:
         self.retries += 1
-        retry_cid = secrets.token_bytes(CID_SIZE)
+        retry_cid = secrets.token_bytes(CID_BYTES)
         packet = self._backend.retry_packet(
             version=header.version or VERSIONS[0],
             source_cid=retry_cid,
@@ -198,31 +272,33 @@ class QuicListener(Receiver):
         )
         self.port.send(packet, arrival.source, arrival.local)
 
-    def _make(self, header: Header, arrival: Arrival, known: Known | None) -> QuicCore:
-        core = self._backend.server(
-            ServerTerms(
+    def _make(self, header: Header, arrival: Arrival, token: RetryTokenPayload | None) -> QuicEngine:
+        engine = self._backend.server(
+            ServerParameters(
                 identity=self._identity(),
                 tickets=self._tickets,
-                first_cid=known.first_cid if known else header.destination,
-                retry_cid=known.retry_cid if known else None,
+                first_cid=token.first_cid if token else header.destination,
+                retry_cid=token.retry_cid if token else None,
                 reset_token=self._resets.token,
                 alpn=self._alpn,
             )
         )
         if self._offenders.has(source_of(arrival.source[0]), self._loop.time()):
-            core.suspect()
-        return core
+            engine.suspect()
+        return engine
 
-    def _let_in(self, header: Header, arrival: Arrival, known: Known | None) -> "_Guest":
-        core = self._make(header, arrival, known)
-        guest = _Guest(self.port, arrival.local)
-        connection = guest.connection = QuicConnection(core, guest, arrival.source, is_client=False)
-        cids = {header.destination, core.cid}
+    def _let_in(
+        self, header: Header, arrival: Arrival, token: RetryTokenPayload | None
+    ) -> "_AcceptedConnection":
+        engine = self._make(header, arrival, token)
+        accepted = _AcceptedConnection(self.port, arrival.local)
+        connection = accepted.connection = QuicConnection(engine, accepted, arrival.source, is_client=False)
+        cids = {header.destination, engine.cid}
 
         def on_cid(cid: bytes, issued: bool) -> None:
             if issued:
                 cids.add(cid)
-                self._by_cid[cid] = guest
+                self._by_cid[cid] = accepted
             elif len(cids) > 1:
                 cids.discard(cid)
                 self._by_cid.pop(cid, None)
@@ -230,38 +306,40 @@ class QuicListener(Receiver):
         def on_over() -> None:
             for cid in cids:
                 self._by_cid.pop(cid, None)
-            self._left(guest)
+            self._left(accepted)
 
         connection.on_cid = on_cid
         connection.on_over = on_over
-        self._guests[guest] = None
+        self._connections[accepted] = None
         for cid in cids:
-            self._by_cid[cid] = guest
-        loser = self._handshakes.enter(guest, arrival.source[0])
+            self._by_cid[cid] = accepted
+        loser = self._handshakes.next_to_evict() if len(self._handshakes) >= MAX_HANDSHAKES else None
+        self._handshakes.add(accepted, arrival.source[0])
         if loser is not None:
+            self._handshakes.discard(loser)
             loser.connection.close(BUSY, "too many handshakes at the same time")
         self._sweep_later()
-        return guest
+        return accepted
 
-    def _left(self, guest: "_Guest") -> None:
-        """Forget a connection that is over, and tell of one that came to nothing."""
-        self._guests.pop(guest, None)
-        self._handshakes.leave(guest)
-        end = guest.connection.terminated
-        if end is not None and (guest.connection.handshake is None or end.code == EXCESSIVE):
-            if guest.connection.handshake is not None:
-                self._offenders.note(source_of(guest.connection.remote.host), self._loop.time())
-            self.on_refused(guest.connection.remote.host, end.reason or f"code {end.code:#x}")
+    def _left(self, accepted: "_AcceptedConnection") -> None:
+        """Forget a connection that is over, and report one that came to nothing."""
+        self._connections.pop(accepted, None)
+        self._handshakes.discard(accepted)
+        end = accepted.connection.terminated
+        if end is not None and (accepted.connection.handshake is None or end.code == EXCESSIVE_CODE):
+            if accepted.connection.handshake is not None:
+                self._offenders.note(source_of(accepted.connection.remote.host), self._loop.time())
+            self.on_refused(accepted.connection.remote.host, end.reason or f"code {end.code:#x}")
 
-    def _look_at(self, guest: "_Guest") -> None:
+    def _look_at(self, accepted: "_AcceptedConnection") -> None:
         """Give a connection out that is worth it by now."""
-        connection = guest.connection
+        connection = accepted.connection
         if connection.handshake is not None:
-            self._handshakes.leave(guest)
-        if connection.over is not None or guest.given:
+            self._handshakes.discard(accepted)
+        if connection.over is not None or accepted.given:
             return
         if connection.handshake is not None or connection.streams:
-            guest.given = True
+            accepted.given = True
             self._ready.append(connection)
             self._wake()
 
@@ -278,11 +356,11 @@ class QuicListener(Receiver):
         """End handshakes that take too long."""
         self._sweeper = None
         begun_before = self._loop.time() - HANDSHAKE_SECONDS
-        for guest in list(self._handshakes):
-            if guest.connection.started > begun_before:
+        for accepted in list(self._handshakes):
+            if accepted.connection.started > begun_before:
                 break
-            guest.connection.abort()
-            self._handshakes.leave(guest)
+            accepted.connection.abort()
+            self._handshakes.discard(accepted)
         self._sweep_later()
 
 
@@ -296,7 +374,7 @@ def _by_connection(row: Arrival) -> Iterable[Arrival]:
     return [row._replace(data=row.data[begin:end], size=min(row.size, end - begin)) for begin, end in parts]
 
 
-class _Guest(Road):
+class _AcceptedConnection:
     """One connection at the port."""
 
     __slots__ = ("_port", "connection", "given", "local_address")
@@ -310,7 +388,6 @@ class _Guest(Road):
         self.local_address = local_address
 
     @property
-    @override
     def local(self) -> Endpoint:
         listening = endpoint(self._port.sock.getsockname())
         if not self.local_address:
@@ -319,11 +396,9 @@ class _Guest(Road):
         return Endpoint(socket.inet_ntop(family, self.local_address), listening.port)
 
     @property
-    @override
     def sock(self) -> socket.socket:
         return self._port.sock
 
-    @override
     def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
         if self._port.sock.fileno() >= 0:
             self._port.send_many(packets, remote, self.local_address)

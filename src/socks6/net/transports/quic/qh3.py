@@ -11,41 +11,36 @@ from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnectionError
 from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
-from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.core import (
-    CID_SIZE,
-    CONNECTION_WINDOW,
+from socks6.net.transports.quic.engine import (
+    CID_BYTES,
+    CONNECTION_WINDOW_BYTES,
     DATAGRAM_OVERHEAD,
-    MAX_FRAME,
-    PACKET,
-    STREAM_WINDOW,
-    UNREAD,
-    UNREAD_FOR_OTHERS,
-    Backend,
+    MAX_FRAME_BYTES,
+    MAX_UNREAD_BYTES,
+    MAX_UNREAD_FOR_OTHERS_BYTES,
+    PACKET_BYTES,
+    STREAM_WINDOW_BYTES,
     CidIssued,
     CidRetired,
-    ClientTerms,
+    ClientParameters,
     Event,
     FrameArrived,
     HandshakeDone,
     PingAnswered,
-    QuicCore,
     ServerIdentity,
-    ServerTerms,
+    ServerParameters,
     StreamBytes,
     StreamReset,
     StreamStopped,
     Terminated,
 )
-from socks6.net.transports.quic.guard import EXCESSIVE, ExcessiveFrames
+from socks6.net.transports.quic.guard import EXCESSIVE_CODE, ExcessiveFrames
 from socks6.net.transports.quic.qh3_connection import Qh3Connection, opens_initial
 
-CULPRITS: Final = (
-    4  # streams that may have so much unread that giving one up frees more than the news of it brings
-)
+CULPRITS: Final = 4  # streams with so much unread that giving one up frees more than its news brings
 FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
 SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where left alone qh3 takes no Ed25519
     tls.SignatureAlgorithm.ECDSA_SECP256R1_SHA256,
@@ -57,7 +52,7 @@ SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where le
 )
 
 
-class Qh3Core(QuicCore):
+class Qh3Engine:
     """One connection by qh3."""
 
     def __init__(self, connection: Qh3Connection) -> None:
@@ -66,62 +61,51 @@ class Qh3Core(QuicCore):
         connection.prepare()
         self._unread = 0
         self._unread_of: dict[int, int] = {}  # by stream
-        self._watched: set[int] = (
-            set()
-        )  # who gives one of these up, which much is unread of, stops us sending
+        self._watched: set[int] = set()  # with much unread: a peer that gives one up stops us sending on it
         self._fed = 0
         self._failed: Terminated | None = None
-        self._told = False  # that the connection is over
+        self._end_reported = False  # that the connection is over
         self._released = False
         self._flights: dict[int, tuple[int, int]] = {}  # see `unacknowledged`
 
     @property
-    @override
     def cid(self) -> bytes:
         return self._connection.host_cid
 
     @property
-    @override
     def certificate(self) -> bytes:
         certificate = self._connection.get_peercert()
         return b"" if certificate is None else certificate.public_bytes()
 
     @property
-    @override
     def issuers(self) -> Sequence[bytes]:
         return [issuer.public_bytes() for issuer in self._connection.get_issuercerts()]
 
     @property
-    @override
     def stalled(self) -> bool:
         return self._connection.held and self._connection.has_news
 
     @property
-    @override
-    def unanswered(self) -> int:
+    def unanswered_probes(self) -> int:
         core = self._connection.native
         return 0 if core is None else core.pto_count
 
     @property
-    @override
     def quiet(self) -> bool:
         core = self._connection.native
         return core is None or not (core.bytes_in_flight or self.unsent())
 
     @property
-    @override
-    def starved(self) -> bool:
+    def credit_blocked(self) -> bool:
         core = self._connection.native
         return core is not None and not core.bytes_in_flight and self.unsent() > 0
 
     @property
-    @override
     def round_trip(self) -> float:
         core = self._connection.native
         return (core.smoothed_rtt or 0.0) if core is not None else 0.0
 
     @property
-    @override
     def largest_frame(self) -> int:
         allowed = self._connection.peers_largest_frame
         core = self._connection.native
@@ -129,20 +113,16 @@ class Qh3Core(QuicCore):
         return max(0, min(allowed, size - DATAGRAM_OVERHEAD))
 
     @property
-    @override
     def room_for_frames(self) -> bool:
         return self._fed < FRAMES_FED
 
-    @override
     def connect(self, address: SocketAddress, now: float) -> None:
         self._guarded(lambda: self._connection.connect(address, now))
 
-    @override
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         if not self._released and self._connection.end is None:
             self._guarded(lambda: self._connection.take(data, size, address, now))
 
-    @override
     def to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
         try:
             packets = self._connection.datagrams_to_send(now)
@@ -153,44 +133,37 @@ class Qh3Core(QuicCore):
             self._fed = max(0, self._fed - sum(len(data) for data, _ in packets))
         return packets
 
-    @override
     def timer(self) -> float | None:
         return self._connection.get_timer()
 
-    @override
     def handle_timer(self, now: float) -> None:
         self._fed = 0  # whatever the estimate was
         self._guarded(lambda: self._connection.handle_timer(now))
 
-    @override
     def next_event(self) -> Event | None:
         while (event := self._connection.next_event()) is not None:
             translated = self._translate(event)
             if translated is not None:
                 return translated
         closing = self._connection.end
-        if closing is not None and not self._told:  # the library itself tells of it when all is over
+        if closing is not None and not self._end_reported:  # the library itself tells of it when all is over
             return self._translate(closing)
         failed, self._failed = self._failed, None
         return failed
 
-    @override
     def open_stream(self) -> int | None:
         return self._connection.open_stream()
 
-    @override
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
         if ended:
             self._watched.discard(stream_id)
         self._or_gone(lambda: self._connection.send_stream_data(stream_id, data, ended))
 
-    @override
     def unsent(self, stream_id: int | None = None) -> int:
         return self._connection.get_send_buffer_size(stream_id)
 
-    @override
     def unacknowledged(self, stream_id: int) -> int:
-        """See QuicCore. The library tells nothing of one stream; so it is once the packets are that carried its last byte.
+        """See QuicEngine. The library reports no single stream: acknowledged are its bytes once the packets of its last one are.
 
         A loss meanwhile may be of these bytes, which then leave once more, so that counting starts anew.
         """
@@ -206,7 +179,6 @@ class Qh3Core(QuicCore):
             return 1
         return 1 if min(flying)[0] <= last else 0
 
-    @override
     def consumed(self, stream_id: int, size: int) -> None:
         self._unread -= size
         left = self._unread_of.get(stream_id, 0) - size
@@ -214,47 +186,38 @@ class Qh3Core(QuicCore):
             self._unread_of[stream_id] = left
         else:
             self._unread_of.pop(stream_id, None)
-        if self._connection.held and self._unread <= UNREAD // 2:
+        if self._connection.held and self._unread <= MAX_UNREAD_BYTES // 2:
             self._connection.held = False
             self._watched.clear()
             self._guarded(self._connection.drain)
 
-    @override
     def reset(self, stream_id: int, code: int) -> None:
         self._flights.pop(stream_id, None)
         self._or_gone(lambda: self._connection.reset_stream(stream_id, code))
 
-    @override
     def stop(self, stream_id: int, code: int) -> None:
         self._or_gone(lambda: self._connection.stop_stream(stream_id, code))
 
-    @override
     def send_frame(self, data: bytes) -> None:
         self._fed += len(data) + DATAGRAM_OVERHEAD
         self._or_gone(lambda: self._connection.send_datagram_frame(data))
 
-    @override
     def ping(self, number: int = 0) -> None:
         self._or_gone(lambda: self._connection.send_ping(number))
 
-    @override
     def change_cid(self) -> None:
         with contextlib.suppress(QuicConnectionError):  # there is no other
             self._connection.change_connection_id()
 
-    @override
     def close(self, code: int, reason: str) -> None:
         self._guarded(lambda: self._connection.close(error_code=code, reason_phrase=reason))
 
-    @override
     def trust(self) -> None:
         self._connection.guard.trust()
 
-    @override
     def suspect(self) -> None:
         self._connection.guard.suspect()
 
-    @override
     def release(self) -> None:
         self._released = True
         self._connection.release()
@@ -264,14 +227,14 @@ class Qh3Core(QuicCore):
             self._took(event.stream_id, len(event.data))
             return StreamBytes(event.stream_id, event.data, event.end_stream)
         if isinstance(event, events.ConnectionTerminated):
-            told, self._told = self._told, True
+            told, self._end_reported = self._end_reported, True
             return None if told else Terminated(event.error_code, event.reason_phrase)
         return _translate(event)
 
     def _took(self, stream_id: int, size: int) -> None:
         self._unread += size
         self._unread_of[stream_id] = self._unread_of.get(stream_id, 0) + size
-        if self._unread > UNREAD and not self._connection.held:
+        if self._unread > MAX_UNREAD_BYTES and not self._connection.held:
             self._connection.hold()
             native = self._connection.native
             self._watched = {
@@ -286,16 +249,16 @@ class Qh3Core(QuicCore):
         stopped tells of, frees as much as may come along.
         """
         native = self._connection.native
-        return self._unread < UNREAD_FOR_OTHERS or (
+        return self._unread < MAX_UNREAD_FOR_OTHERS_BYTES or (
             native is not None and any(not native.can_send_stream(stream_id) for stream_id in self._watched)
         )
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """Have a fault of the library, or of the peer's packets, end this connection alone."""
+        """Confine a fault of the library, or of the peer's packets, to this connection."""
         try:
             call()
         except ExcessiveFrames as error:
-            self._connection.close(error_code=EXCESSIVE, reason_phrase=str(error))
+            self._connection.close(error_code=EXCESSIVE_CODE, reason_phrase=str(error))
         except QuicConnectionError as error:
             self._fail(error)
         except (tls.Alert, ValueError, AssertionError, RuntimeError) as error:
@@ -311,68 +274,61 @@ class Qh3Core(QuicCore):
             raise ConnectionError(f"the stream is over: {error}") from error
 
 
-class Qh3Backend(Backend):
-    """qh3. Its server ignores what is said about client certificates."""
+class Qh3Backend:
+    """qh3. Its server ignores client certificates."""
 
     name = "qh3"
     verifies_clients = False
 
     def __init__(self) -> None:
-        logging.getLogger("quic").setLevel(
-            logging.CRITICAL
-        )  # it warns of every connection that a peer closes
+        logging.getLogger("quic").setLevel(logging.CRITICAL)  # it warns of each connection that a peer closes
 
-    @override
-    def client(self, terms: ClientTerms) -> Qh3Core:
+    def client(self, parameters: ClientParameters) -> Qh3Engine:
         configuration = QuicConfiguration(
             is_client=True,
-            alpn_protocols=[terms.alpn],
-            server_name=terms.server_name,
-            verify_mode=ssl.CERT_NONE,  # whoever calls does it, by OpenSSL
+            alpn_protocols=[parameters.alpn],
+            server_name=parameters.server_name,
+            verify_mode=ssl.CERT_NONE,  # the caller does it, by OpenSSL
             signature_algorithms=list(SIGNATURES),
-            idle_timeout=terms.idle_timeout,
-            session_ticket=terms.ticket if isinstance(terms.ticket, tls.SessionTicket) else None,
+            idle_timeout=parameters.idle_timeout,
+            session_ticket=parameters.ticket if isinstance(parameters.ticket, tls.SessionTicket) else None,
         )
         _size(configuration)
-        if terms.identity is not None:
-            _identify(configuration, terms.identity)
-        connection = Qh3Connection(configuration=configuration, session_ticket_handler=terms.on_ticket)
-        return Qh3Core(connection)
+        if parameters.identity is not None:
+            _identify(configuration, parameters.identity)
+        connection = Qh3Connection(configuration=configuration, session_ticket_handler=parameters.on_ticket)
+        return Qh3Engine(connection)
 
-    @override
-    def server(self, terms: ServerTerms) -> Qh3Core:
+    def server(self, parameters: ServerParameters) -> Qh3Engine:
         configuration = QuicConfiguration(
             is_client=False,
-            alpn_protocols=[terms.alpn],
-            idle_timeout=terms.idle_timeout,
-            max_datagram_size=PACKET,
+            alpn_protocols=[parameters.alpn],
+            idle_timeout=parameters.idle_timeout,
+            max_datagram_size=PACKET_BYTES,
         )
         _size(configuration)
-        _identify(configuration, terms.identity)
+        _identify(configuration, parameters.identity)
 
         def fetch(name: bytes) -> tls.SessionTicket | None:
-            ticket = terms.tickets.take(name)
+            ticket = parameters.tickets.take(name)
             return ticket if isinstance(ticket, tls.SessionTicket) else None
 
         connection = Qh3Connection(
             configuration=configuration,
-            original_destination_connection_id=terms.first_cid,
-            retry_source_connection_id=terms.retry_cid,
+            original_destination_connection_id=parameters.first_cid,
+            retry_source_connection_id=parameters.retry_cid,
             session_ticket_fetcher=fetch,
-            session_ticket_handler=lambda ticket: terms.tickets.put(ticket.ticket, ticket),
+            session_ticket_handler=lambda ticket: parameters.tickets.put(ticket.ticket, ticket),
         )
-        connection.reset_token = terms.reset_token(connection.host_cid)
-        return Qh3Core(connection)
+        connection.reset_token = parameters.reset_token(connection.host_cid)
+        return Qh3Engine(connection)
 
-    @override
     def check(self, identity: ServerIdentity) -> None:
         _identify(QuicConfiguration(is_client=False), identity)
 
-    @override
-    def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
+    def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:  # noqa: ARG002 - aioquic needs it
         return opens_initial(packet, destination)
 
-    @override
     def retry_packet(
         self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
     ) -> bytes:
@@ -380,10 +336,10 @@ class Qh3Backend(Backend):
 
 
 def _size(configuration: QuicConfiguration) -> None:
-    configuration.connection_id_length = CID_SIZE
-    configuration.max_data = CONNECTION_WINDOW
-    configuration.max_stream_data = STREAM_WINDOW
-    configuration.max_datagram_frame_size = MAX_FRAME
+    configuration.connection_id_length = CID_BYTES
+    configuration.max_data = CONNECTION_WINDOW_BYTES
+    configuration.max_stream_data = STREAM_WINDOW_BYTES
+    configuration.max_datagram_frame_size = MAX_FRAME_BYTES
     configuration.active_connection_id_limit = 8
     configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
 

@@ -5,9 +5,9 @@ parameters are overridden here. It gives the peer new credit for a stream at the
 the native core, in the order in which they came: so nothing is taken out while too much is unread, unless something
 else has come than more of the same (docs/decisions/0027, 0042).
 
-The native core shows frames to nobody, and keeps any number of what they bring. So packets are opened here before it
-gets them, and their frames are counted (`guard`): every packet of a peer that nobody has let in, and while nothing is
-taken out; later one in `SAMPLED` (docs/decisions/0038).
+The native core exposes no frames, and keeps any number of what they bring. So packets are opened here before it
+gets them, and their frames are counted (`guard`): every packet of a peer that is not admitted, and while nothing is
+taken out; later one in `SAMPLE_EVERY` (docs/decisions/0038).
 
 It sends to the id that a client first made up if the client calls itself nothing, which is what RFC 9000 §5.1 lets it
 do. Its core is then made with an empty id, and gets the keys of Initial packets, and these packets under its own id.
@@ -33,7 +33,7 @@ from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsTrafficSecret
 from typing_extensions import override
 
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.core import MAX_STREAMS, PACKET
+from socks6.net.transports.quic.engine import MAX_STREAMS, PACKET_BYTES
 from socks6.net.transports.quic.guard import ExcessiveFrames, FrameGuard
 from socks6.net.transports.quic.qh3_opener import LONG, PacketOpener, initial_secret
 
@@ -42,11 +42,15 @@ REPORT: Final = (
     6  # numbers that the core tells of a packet received: the second is bytes, the last is new events
 )
 NO_ROOM: Final = "packet builder capacity exhausted"
-SAMPLED: Final = 16  # packets of a peer that was let in, of which one is looked at
-WATCH: Final = 64  # packets that are all looked at after one with many frames; each time as many again
-LONGEST_WATCH: Final = 65_536
-UNREADABLE: Final = 3  # of these in a row that the native core can open and we cannot
-HELD_FRAMES: Final = 1 << 20  # bytes of DATAGRAM frames that wait while nothing is taken out: more are lost
+SAMPLE_EVERY: Final = 16  # packets of a peer that was let in, of which one is looked at
+MIN_WATCH_PACKETS: Final = (
+    64  # packets that are all looked at after one with many frames; each time as many again
+)
+MAX_WATCH_PACKETS: Final = 65_536
+MAX_UNREADABLE_PACKETS: Final = 3  # of these in a row that the native core can open and we cannot
+MAX_HELD_FRAME_BYTES: Final = (
+    1 << 20
+)  # bytes of DATAGRAM frames that wait while nothing is taken out: more are lost
 SMALLEST_FIRST: Final = 1200  # bytes of the first datagram of a client (RFC 9000 §14.1)
 EMPTY_ID: Final = "the peer's connection id is empty, which qh3 cannot serve as a client: backend=aioquic can"
 EPOCHS: Final = {
@@ -95,7 +99,7 @@ class Qh3Connection(QuicConnection):
     _peers_cid: bytes | None = None  # a client's, before anything else is known of it
     _skip = 0  # packets that come before the next one that is looked at
     _watched = 0  # packets that are all looked at, from here
-    _watch = WATCH
+    _watch = MIN_WATCH_PACKETS
     _unreadable = 0
     _held_frames = 0
 
@@ -198,7 +202,7 @@ class Qh3Connection(QuicConnection):
         """Return whether a packet with so many bytes of DATAGRAM frames is not taken, since others wait already."""
         if not self.held or not frames:
             return False
-        if self._held_frames + frames > HELD_FRAMES:
+        if self._held_frames + frames > MAX_HELD_FRAME_BYTES:
             self.guard.take_back()
             return True
         self._held_frames += frames
@@ -212,7 +216,7 @@ class Qh3Connection(QuicConnection):
             self._pass_on(data[done * size : at * size], size, address, now)
             self._sample(data[at * size : (at + 1) * size], address, now)
             done = at + 1
-            self._skip = random.randrange(2 * SAMPLED - 1)  # noqa: S311 - who guesses it gains one packet
+            self._skip = random.randrange(2 * SAMPLE_EVERY - 1)  # noqa: S311 - a guess gains one packet
         if self._watched:
             if done < count:
                 self.take(data[done * size :], size, address, now)
@@ -233,10 +237,10 @@ class Qh3Connection(QuicConnection):
         if not packet[0] & LONG:
             payload = self._opener.open_short(packet)
             if payload is not None:
-                self.guard.packet(tls.Epoch.ONE_RTT, payload, now, weight=SAMPLED)
+                self.guard.packet(tls.Epoch.ONE_RTT, payload, now, weight=SAMPLE_EVERY)
                 if self.guard.dense:
                     self._watched = self._watch
-                    self._watch = min(2 * self._watch, LONGEST_WATCH)
+                    self._watch = min(2 * self._watch, MAX_WATCH_PACKETS)
         report = self._call_core(core.receive_datagram, packet, address, now, len(packet))
         if payload is not None:
             self._unreadable = 0
@@ -244,7 +248,7 @@ class Qh3Connection(QuicConnection):
                 self.guard.take_back()
         elif report[2]:
             self._unreadable += 1
-            if self._unreadable >= UNREADABLE:
+            if self._unreadable >= MAX_UNREADABLE_PACKETS:
                 raise ExcessiveFrames("packets that cannot be looked at")
         self._drain_core()
 
@@ -269,7 +273,7 @@ class Qh3Connection(QuicConnection):
         return result
 
     def _note(self, size: int, added: int) -> None:
-        """Take note of a packet that has come while nothing is taken, and of how many events it has made.
+        """Account for a packet that came while nothing is taken, and for the events that it made.
 
         More of the same comes in packets of full size, and makes an event every 64 KiB.
         """
@@ -340,7 +344,7 @@ class Qh3Connection(QuicConnection):
 
     @property
     def end(self) -> events.ConnectionTerminated | None:
-        """How the connection ended, as soon as either side said so."""
+        """How the connection ended, as soon as either side has ended it."""
         return self._close_event
 
     @property
@@ -359,7 +363,7 @@ class Qh3Connection(QuicConnection):
             return None
 
     def _open_early_ones(self) -> None:
-        """Have the core know of streams that were opened with early data, but have sent none: it counts by itself."""
+        """Open streams in the core that were opened with early data, but have sent none: it counts by itself."""
         if self._handshake_complete and self._core is not None:
             for _ in range(self._next_stream_id_bidi // 4 - self._core.stream_limits[2]):
                 self._call_core(self._core.open_stream, False)
@@ -448,7 +452,7 @@ def opens_initial(packet: bytes, destination: bytes) -> bool:
         destination_cid=destination,
         peer_address_validated=False,
         active_connection_id_limit=2,
-        max_datagram_size=PACKET,
+        max_datagram_size=PACKET_BYTES,
         probe_datagram_size=False,
         idle_timeout=None,
         ack_delay_exponent=3,
@@ -470,7 +474,7 @@ def opens_initial(packet: bytes, destination: bytes) -> bool:
         initial_time=0.0,
     )
     try:
-        core.receive_datagram(packet, ("0.0.0.0", 0), 0.0, PACKET)  # noqa: S104 - its datagram is long enough
+        core.receive_datagram(packet, ("0.0.0.0", 0), 0.0, PACKET_BYTES)  # noqa: S104 - its datagram is long enough
     except (RuntimeError, ValueError):
         return False
     return core.received_authenticated_packet

@@ -1,4 +1,4 @@
-"""Opens a connection's packets a second time, beside qh3's native core, which shows their frames to nobody.
+"""Opens a connection's packets a second time, beside qh3's native core, which exposes no frames.
 
 TLS's secrets pass through qh3's Python part (`install`), and qh3 has the ciphers; header protection is cryptography's
 (RFC 9001 §5.4). Client's packets can also be closed again for another destination id (`reseal`).
@@ -26,10 +26,7 @@ PHASE: Final = 0x04
 SAMPLE: Final = 4  # bytes after the beginning of the packet number where the sample is, however long that is
 SAMPLE_SIZE: Final = 16
 TAG: Final = 16
-MASKS: Final = {
-    True: 0x0F,
-    False: 0x1F,
-}  # what is protected of the first byte, of long headers and of short ones
+MASKS: Final = {True: 0x0F, False: 0x1F}  # what is protected of the first byte of long and of short headers
 
 Aead: TypeAlias = AeadAes128Gcm | AeadAes256Gcm | AeadChaCha20Poly1305
 AEADS: Final[dict[tls.CipherSuite, Callable[[bytes, bytes], Aead]]] = {
@@ -93,7 +90,7 @@ class PacketOpener:
         self._keys.pop(kind, None)
 
     def passed(self, packets: int) -> None:
-        """Take note of packets that were not opened here."""
+        """Count packets that were not opened here."""
         self._expected += packets
 
     def open_short(self, packet: bytes) -> bytes | None:

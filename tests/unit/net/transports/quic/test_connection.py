@@ -13,19 +13,18 @@ from socks6.net.datagrams.segments import SegmentSender
 from socks6.net.stream import FrameSink
 from socks6.net.transports.quic import connection as module
 from socks6.net.transports.quic import pump
-from socks6.net.transports.quic.aioquic import AioquicCore
-from socks6.net.transports.quic.backends import backend_named
-from socks6.net.transports.quic.client_socket import ClientSocket
-from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import (
-    CONNECTION_WINDOW,
-    STREAM_WINDOW,
-    UNREAD,
-    UNREAD_FOR_OTHERS,
+from socks6.net.transports.quic.aioquic import AioquicEngine
+from socks6.net.transports.quic.client import ClientSocket
+from socks6.net.transports.quic.connection import MAX_BYTES_AFTER_RESET, QuicConnection, QuicStream
+from socks6.net.transports.quic.engine import (
+    CONNECTION_WINDOW_BYTES,
+    MAX_UNREAD_BYTES,
+    MAX_UNREAD_FOR_OTHERS_BYTES,
+    STREAM_WINDOW_BYTES,
+    load_backend,
 )
-from socks6.net.transports.quic.frames import BYTES
-from socks6.net.transports.quic.qh3 import Qh3Core
-from socks6.net.transports.quic.stream import LAST_WORDS, QuicStream
+from socks6.net.transports.quic.pump import MAX_QUEUED_BYTES
+from socks6.net.transports.quic.qh3 import Qh3Engine
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, joined, listening
@@ -51,7 +50,7 @@ class Frames(FrameSink):
         self.came.set()
 
     @override
-    def connection_over(self) -> None:
+    def connection_lost(self) -> None:
         self.over = True
 
 
@@ -112,7 +111,7 @@ def test_frames_go_both_ways(run: Run, client: str, server: str) -> None:
         async with joined(client, server) as (near, far):
             for one, other in ((near, far), (far, near)):
                 sink = Frames()
-                other.take_frames(sink)
+                other.set_frame_sink(sink)
                 assert one.send_frame(b"a")
                 assert one.send_frame(bytes(one.largest_frame))
                 while len(sink.data) < 2:
@@ -131,7 +130,7 @@ def test_a_frame_that_is_too_long_is_dropped_and_kills_nobody(run: Run, client: 
         async with joined(client, server) as (near, far):
             for one, other in ((near, far), (far, near)):
                 assert not one.send_frame(bytes(one.largest_frame + 1))
-                assert one.frames_dropped == 1
+                assert one._frames.dropped == 1
                 await opened(one, other)
 
     run(main())
@@ -142,13 +141,13 @@ def test_of_too_many_frames_the_oldest_are_dropped(run: Run, library: str) -> No
     async def main() -> None:
         async with joined(library, library) as (near, far):
             sink = Frames()
-            far.take_frames(sink)
+            far.set_frame_sink(sink)
             size = 1000
-            count = 4 * BYTES // size
+            count = 4 * MAX_QUEUED_BYTES // size
             for number in range(count):
                 near.send_frame(number.to_bytes(4, "big") * (size // 4))
-            assert near.frames_dropped >= count - BYTES // size - 1
-            await near.frame_room()
+            assert near._frames.dropped >= count - MAX_QUEUED_BYTES // size - 1
+            await near.wait_frame_room()
             while not sink.data or int.from_bytes(sink.data[-1][:4], "big") < count - 1:
                 await sink.came.wait()
                 sink.came.clear()
@@ -174,8 +173,8 @@ def test_who_does_not_read_is_sent_no_more_than_the_windows(run: Run, client: st
         async with joined(client, server) as (near, far):
             left, right = await opened(near, far)
             sent = await flood(left)
-            assert right.unread <= UNREAD + CONNECTION_WINDOW
-            assert sent <= UNREAD + 2 * CONNECTION_WINDOW
+            assert right.unread <= MAX_UNREAD_BYTES + CONNECTION_WINDOW_BYTES
+            assert sent <= MAX_UNREAD_BYTES + 2 * CONNECTION_WINDOW_BYTES
             got = 0
             while got < sent:  # and once it reads, nothing was lost
                 got += len(await right.receive())
@@ -189,7 +188,7 @@ def test_with_credit_by_stream_the_others_go_on(run: Run) -> None:
         async with joined("aioquic", "aioquic") as (near, far):
             left, right = await opened(near, far)
             await flood(left)
-            assert right.unread <= STREAM_WINDOW
+            assert right.unread <= STREAM_WINDOW_BYTES
             other, theirs = await opened(near, far)
             await other.send(b"goes on")
             assert await theirs.receive() == b"goes on"
@@ -236,9 +235,9 @@ def test_giving_a_stream_up_that_waits_for_credit_frees_the_others(
                 await flood(left)
                 left.abort()
                 await until(lambda one=one: one.usable)  # type: ignore[misc]
-                await until(lambda right=right: right.unread <= LAST_WORDS)  # type: ignore[misc]
+                await until(lambda right=right: right.unread <= MAX_BYTES_AFTER_RESET)  # type: ignore[misc]
                 with pytest.raises(ConnectionResetError):
-                    await receive_exactly(right, LAST_WORDS + 1)
+                    await receive_exactly(right, MAX_BYTES_AFTER_RESET + 1)
                 again, theirs = await opened(one, other)
                 await again.send(b"goes on")
                 assert await theirs.receive() == b"goes on"
@@ -276,9 +275,9 @@ def test_what_others_bring_along_is_bounded(run: Run) -> None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.05):
                         await opened(near, far)
-            assert UNREAD < right.unread <= UNREAD_FOR_OTHERS + CONNECTION_WINDOW
+            assert MAX_UNREAD_BYTES < right.unread <= MAX_UNREAD_FOR_OTHERS_BYTES + CONNECTION_WINDOW_BYTES
             left.abort()  # however much it was
-            await until(lambda: right.unread <= LAST_WORDS)
+            await until(lambda: right.unread <= MAX_BYTES_AFTER_RESET)
             await opened(near, far)
 
     run(main())
@@ -288,17 +287,17 @@ def test_what_others_bring_along_is_bounded(run: Run) -> None:
 def test_a_peer_that_dies_without_a_word_is_missed(
     run: Run, client: str, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump, "UNHEARD", 0.05)
-    monkeypatch.setattr(module, "GONE", 0.2)
-    monkeypatch.setattr(module, "UNANSWERED", 2)
+    monkeypatch.setattr(pump, "UNHEARD_SECONDS", 0.05)
+    monkeypatch.setattr(module, "GONE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "UNANSWERED_PROBES", 2)
 
     async def main() -> None:
         async with joined(client, server) as (near, far):
             _, right = await opened(near, far)
-            road = near._road
-            assert isinstance(road, ClientSocket)
+            packet_transport = near._packet_transport
+            assert isinstance(packet_transport, ClientSocket)
             near._pump.stop()  # as if it had been killed, and its machine said nothing of it
-            road._readiness.remove(road._socket.fileno())
+            packet_transport._poller.remove(packet_transport._socket.fileno())
             with pytest.raises(TimeoutError):
                 await right.receive()
             with pytest.raises(TimeoutError):
@@ -313,12 +312,12 @@ def test_a_client_may_move(run: Run, client: str, server: str) -> None:
         async with joined(client, server) as (near, far):
             left, right = await opened(near, far)
             before = far.remote.port
-            road = near._road
+            packet_transport = near._packet_transport
             moved = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             moved.setblocking(False)
-            moved.connect(near.remote_address)
+            moved.connect(near._pump.remote)
             old = near.carrier_socket
-            _swap(road, moved)
+            _swap(packet_transport, moved)
             try:
                 for number in range(20):
                     await left.send(b"%02d" % number)
@@ -332,21 +331,21 @@ def test_a_client_may_move(run: Run, client: str, server: str) -> None:
     run(main())
 
 
-def _swap(road: object, moved: socket.socket) -> None:
+def _swap(packet_transport: object, moved: socket.socket) -> None:
     """Have a client's packets leave from another port, as behind a NAT that forgot it."""
-    assert isinstance(road, ClientSocket)
-    road._readiness.remove(road._socket.fileno())
-    road._socket = moved
-    road._sender = SegmentSender(moved)
-    road._readiness.add(moved.fileno(), road._ready)
+    assert isinstance(packet_transport, ClientSocket)
+    packet_transport._poller.remove(packet_transport._socket.fileno())
+    packet_transport._socket = moved
+    packet_transport._sender = SegmentSender(moved)
+    packet_transport._poller.add(moved.fileno(), packet_transport._ready)
 
 
 @PAIRS
 def test_under_load_clients_prove_their_address_first(run: Run, client: str, server: str) -> None:
     async def main() -> None:
         with certificate() as files:
-            async with listening(files, backend_named(server), retry_from=0) as listener:
-                near, far = await connected(connector(files, backend_named(client)), listener)
+            async with listening(files, load_backend(server), retry_from=0) as listener:
+                near, far = await connected(connector(files, load_backend(client)), listener)
                 assert listener.retries == 1
                 await opened(near, far)
                 near.close()
@@ -385,9 +384,9 @@ def test_a_connection_that_ended_holds_nothing_of_the_library(run: Run, library:
             async with joined(library, library) as (near, far):
                 left, right = await opened(near, far)
                 held = [
-                    weakref.ref(core._connection.tls)
-                    for core in (near.core, far.core)
-                    if isinstance(core, Qh3Core | AioquicCore)
+                    weakref.ref(engine._connection.tls)
+                    for engine in (near.engine, far.engine)
+                    if isinstance(engine, Qh3Engine | AioquicEngine)
                 ]
                 assert [alive() is None for alive in held] == [False, False]
                 near.close()
@@ -397,7 +396,11 @@ def test_a_connection_that_ended_holds_nothing_of_the_library(run: Run, library:
                 with pytest.raises(OSError, match="over"):
                     await left.send(b"!")
                 far.close()
-                assert (near.core.timer(), near.core.to_send(0.0), near.core.next_event()) == (None, [], None)
+                assert (near.engine.timer(), near.engine.to_send(0.0), near.engine.next_event()) == (
+                    None,
+                    [],
+                    None,
+                )
         finally:
             gc.enable()
 
@@ -420,13 +423,13 @@ def test_streams_that_are_not_wanted_are_refused_also_if_they_have_come(
             early = await far.open()
             await early.send(b"!")
             await until(lambda: near.streams)
-            near.want_streams(False)
+            near.allow_peer_streams(False)
             late = await far.open()
             await late.send(b"!")
             for stream in (early, late):
                 with pytest.raises(ConnectionResetError):
                     await stream.receive()
-            near.want_streams(True)
+            near.allow_peer_streams(True)
             left, right = await opened(far, near)
             await right.send(b"welcome")
             assert await receive_exactly(left, 7) == b"welcome"
@@ -459,8 +462,8 @@ def test_a_server_can_read_the_last_word_of_a_client_that_gives_up_in_the_handsh
 
     async def main() -> None:
         with certificate() as files:
-            async with asyncio.timeout(5), listening(files, backend_named(library)) as listener:
-                client = connector(files, backend_named(library)).begin(("127.0.0.1", listener.local.port))
+            async with asyncio.timeout(5), listening(files, load_backend(library)) as listener:
+                client = connector(files, load_backend(library)).begin(("127.0.0.1", listener.local.port))
                 await until(lambda: client.handshake)
                 client.abandon()
                 await until(lambda: not listener.connections)

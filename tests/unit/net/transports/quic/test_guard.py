@@ -13,13 +13,13 @@ from socks6.net.transports.quic.guard import (
     EACH_PACKET,
     HANDSHAKE,
     INITIAL,
-    OFFENCES,
+    MAX_OFFENDERS,
+    MAX_WAITING_PIECES,
+    OFFENCES_OF_OFFENDER,
     OFFENDED_SECONDS,
-    OFFENDERS,
     STRANGER,
     SUSPECT,
     TRUSTED,
-    WAITING,
     ExcessiveFrames,
     FrameGuard,
     Offenders,
@@ -141,7 +141,7 @@ def test_whole_pieces_wait_in_bounds() -> None:
     guard = FrameGuard(0.0)
     piece = stream_frame(0, 5_000, bytes(300))
     with pytest.raises(ExcessiveFrames, match="order"):
-        charge(guard, [piece] * (WAITING + 1))
+        charge(guard, [piece] * (MAX_WAITING_PIECES + 1))
 
 
 def test_a_handshake_in_pieces_is_taken_and_an_endless_one_is_not() -> None:
@@ -199,7 +199,7 @@ def test_ids_that_are_empty_can_be_left_out() -> None:
 
 def test_strangers_of_a_source_that_offends_again_and_again_may_less_for_a_while() -> None:
     offenders = Offenders()
-    for _ in range(OFFENCES):
+    for _ in range(OFFENCES_OF_OFFENDER):
         assert not offenders.has("192.0.2.1", 5.0)
         offenders.note("192.0.2.1", 5.0)
     assert offenders.has("192.0.2.1", 5.0)
@@ -207,9 +207,9 @@ def test_strangers_of_a_source_that_offends_again_and_again_may_less_for_a_while
     assert not offenders.has("192.0.2.1", 5.0 + OFFENDED_SECONDS)
     offenders.note("192.0.2.1", 5.0 + OFFENDED_SECONDS)
     assert not offenders.has("192.0.2.1", 5.0 + OFFENDED_SECONDS)
-    for other in range(OFFENDERS):
+    for other in range(MAX_OFFENDERS):
         offenders.note(str(other), 6.0)
-    assert len(offenders._sources) == OFFENDERS
+    assert len(offenders._sources) == MAX_OFFENDERS
 
 
 def test_a_suspect_may_less_until_it_is_let_in() -> None:

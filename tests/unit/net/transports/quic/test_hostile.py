@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from socks6.net.transports.quic.backends import backend_named
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.guard import EXCESSIVE, OFFENCES, SUSPECT
+from socks6.net.transports.quic.engine import load_backend
+from socks6.net.transports.quic.guard import EXCESSIVE_CODE, OFFENCES_OF_OFFENDER, SUSPECT
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, connected, connector, joined, listening
@@ -44,7 +44,7 @@ async def asyncio_turns() -> None:
 
 def assert_closed(victim: QuicConnection) -> None:
     assert victim.terminated is not None
-    assert victim.terminated.code in {EXCESSIVE, CONNECTION_ID_LIMIT}
+    assert victim.terminated.code in {EXCESSIVE_CODE, CONNECTION_ID_LIMIT}
     assert victim.terminated.reason in ENDS
 
 
@@ -53,9 +53,9 @@ def assert_closed(victim: QuicConnection) -> None:
 def test_a_server_closes_a_client_that_storms(library: str, name: str) -> None:
     async def main() -> None:
         with certificate() as files:
-            async with asyncio.timeout(20), listening(files, backend_named(library)) as listener:
-                honest, its_end = await connected(connector(files, backend_named(library)), listener)
-                attacker, victim = await connected(connector(files, backend_named("aioquic")), listener)
+            async with asyncio.timeout(20), listening(files, load_backend(library)) as listener:
+                honest, its_end = await connected(connector(files, load_backend(library)), listener)
+                attacker, victim = await connected(connector(files, load_backend("aioquic")), listener)
                 assert await storm(attacker, victim, name) < 60
                 assert_closed(victim)
                 stream = await honest.open()
@@ -70,18 +70,18 @@ def test_a_server_closes_a_client_that_storms(library: str, name: str) -> None:
 def test_a_source_that_storms_again_and_again_may_less_and_is_still_served(run: Run, library: str) -> None:
     async def main() -> None:
         with certificate() as files:
-            async with asyncio.timeout(20), listening(files, backend_named(library)) as listener:
+            async with asyncio.timeout(20), listening(files, load_backend(library)) as listener:
                 told: list[tuple[str, str]] = []
                 listener.on_refused = lambda source, reason: told.append((source, reason))
-                for _ in range(OFFENCES):
-                    attacker, victim = await connected(connector(files, backend_named("aioquic")), listener)
+                for _ in range(OFFENCES_OF_OFFENDER):
+                    attacker, victim = await connected(connector(files, load_backend("aioquic")), listener)
                     await storm(attacker, victim, "pings")
-                assert told == [("127.0.0.1", "too many frames for what they bring")] * OFFENCES
-                attacker, victim = await connected(connector(files, backend_named("aioquic")), listener)
+                assert told == [("127.0.0.1", "too many frames for what they bring")] * OFFENCES_OF_OFFENDER
+                attacker, victim = await connected(connector(files, load_backend("aioquic")), listener)
                 send_by_hand(attacker, b"\x01" * SUSPECT.frames * 2)  # what any other stranger may
                 await until(lambda: victim.over is not None)
                 assert_closed(victim)
-                client, server = await connected(connector(files, backend_named(library)), listener)
+                client, server = await connected(connector(files, load_backend(library)), listener)
                 streams = [await client.open() for _ in range(50)]
                 for stream in streams:
                     await stream.send(bytes(60))
@@ -110,7 +110,7 @@ def test_a_client_closes_a_proxy_that_storms(library: str, name: str) -> None:
 def test_a_handshake_in_pieces_that_never_fit_is_ended(run: Run, library: str) -> None:
     async def main() -> None:
         with certificate() as files:
-            async with asyncio.timeout(20), listening(files, backend_named(library)) as listener:
+            async with asyncio.timeout(20), listening(files, load_backend(library)) as listener:
                 told: list[str] = []
                 listener.on_refused = lambda _source, reason: told.append(reason)
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -136,7 +136,7 @@ def test_clients_whose_connection_id_is_empty_are_served(
 
     async def main() -> None:
         with certificate() as files:
-            backend = backend_named(library)
+            backend = load_backend(library)
             async with asyncio.timeout(20), listening(files, backend, retry_from=retry_from) as listener:
                 dialler = connector(files, NamelessBackend(sends_empty_ids=not strict))
                 client, server = await connected(dialler, listener)

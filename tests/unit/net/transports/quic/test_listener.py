@@ -7,41 +7,44 @@ from contextlib import asynccontextmanager
 import pytest
 from typing_extensions import override
 
-from socks6.net.datagrams.readiness import Readiness
+from socks6.errors import ConfigurationError
+from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import Arrival, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
+from socks6.net.transports.base import ListenParameters
 from socks6.net.transports.quic import listener as module
-from socks6.net.transports.quic.backends import backend_named
-from socks6.net.transports.quic.core import (
+from socks6.net.transports.quic.engine import (
     Backend,
-    ClientTerms,
+    ClientParameters,
     Event,
-    QuicCore,
+    QuicEngine,
     ServerIdentity,
-    ServerTerms,
+    ServerParameters,
+    load_backend,
 )
-from socks6.net.transports.quic.header import read_header
-from socks6.net.transports.quic.listener import QuicListener
+from socks6.net.transports.quic.listener import QuicListener, backend_for
+from socks6.net.transports.quic.packets import read_header
 from tests.kit.loops import Run
+from tests.kit.quic import BACKENDS
 from tests.kit.streams import until
 
 NEAR: SocketAddress = ("127.0.0.1", 9)
 
 
-class Core(QuicCore):
+class Core(QuicEngine):
     """Keeps what it is given, and does nothing."""
 
     certificate = b""
     stalled = False
-    starved = False
+    credit_blocked = False
     round_trip = 0.0
-    unanswered = 0
+    unanswered_probes = 0
     quiet = True
     largest_frame = 0
     room_for_frames = True
 
-    def __init__(self, terms: ServerTerms, number: int) -> None:
+    def __init__(self, terms: ServerParameters, number: int) -> None:
         self.terms = terms
         self._cid = number.to_bytes(8, "big")
         self.got: list[tuple[bytes, int]] = []
@@ -88,14 +91,14 @@ class Library(Backend):
         self.tokens: list[tuple[bytes, bytes]] = []
 
     @override
-    def client(self, terms: ClientTerms) -> QuicCore:
+    def client(self, terms: ClientParameters) -> QuicEngine:
         raise AssertionError("nobody dials")
 
     @override
-    def server(self, terms: ServerTerms) -> QuicCore:
-        core = Core(terms, len(self.cores) + 1)  # type: ignore[abstract]  # nobody calls the rest
-        self.cores.append(core)
-        return core
+    def server(self, terms: ServerParameters) -> QuicEngine:
+        engine = Core(terms, len(self.cores) + 1)  # type: ignore[abstract]  # nobody calls the rest
+        self.cores.append(engine)
+        return engine
 
     @override
     def check(self, identity: ServerIdentity) -> None:
@@ -127,15 +130,15 @@ def arrival(*datagrams: bytes, source: SocketAddress = NEAR) -> Arrival:
 async def listening(retry_from: int = 1000) -> AsyncIterator[tuple[QuicListener, Library]]:
     """Give a listener whose packets come by hand."""
     library = Library()
-    readiness = Readiness(lambda error: None)
-    port = SharedPort("127.0.0.1", 0, readiness)
+    poller = DatagramPoller(lambda error: None)
+    port = SharedPort("127.0.0.1", 0, poller)
     identity = ServerIdentity(certificates=b"", key=b"key")
     listener = QuicListener(port, library, lambda: identity, url="test", retry_from=retry_from)
     try:
         yield listener, library
     finally:
         await listener.aclose()
-        readiness.close()
+        poller.close()
 
 
 def test_a_row_of_two_connections_goes_to_both(run: Run) -> None:
@@ -143,9 +146,9 @@ def test_a_row_of_two_connections_goes_to_both(run: Run) -> None:
         async with listening() as (listener, library):
             one, other = initial(b"AAAAAAAA"), initial(b"BBBBBBBB")
             listener.datagrams_received([arrival(one, other)])
-            assert [core.got for core in library.cores] == [[(one, 1200)], [(other, 1200)]]
+            assert [engine.got for engine in library.cores] == [[(one, 1200)], [(other, 1200)]]
             first, second = library.cores
-            mine, its = (b"\x40" + core.cid + bytes(20) for core in library.cores)
+            mine, its = (b"\x40" + engine.cid + bytes(20) for engine in library.cores)
             listener.datagrams_received([arrival(mine, mine, its, its, mine[:-1])])
             assert first.got[1:] == [(mine + mine, 29), (mine[:-1], 28)]
             assert second.got[1:] == [(its + its, 29)]
@@ -181,9 +184,9 @@ def test_a_token_brings_one_connection_in_under_the_id_that_it_was_made_with(run
             listener.datagrams_received([arrival(initial(cid, token, b"noise"))])
             assert not library.cores  # but the token is as good as before
             listener.datagrams_received([arrival(initial(cid, token))])
-            assert [core.terms.first_cid for core in library.cores] == [b"AAAAAAAA"]
-            assert [core.terms.retry_cid for core in library.cores] == [cid]
-            for connection in [guest.connection for guest in listener._guests]:
+            assert [engine.terms.first_cid for engine in library.cores] == [b"AAAAAAAA"]
+            assert [engine.terms.retry_cid for engine in library.cores] == [cid]
+            for connection in [guest.connection for guest in listener._connections]:
                 connection.abort()
             listener.datagrams_received([arrival(initial(cid, token))])
             assert len(library.cores) == 1
@@ -198,10 +201,10 @@ def test_the_biggest_sources_oldest_gives_way(run: Run, monkeypatch: pytest.Monk
         async with listening() as (listener, library):
             for number, host in enumerate(("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1", "192.0.2.3")):
                 listener.datagrams_received([arrival(initial(bytes((number,)) * 8), source=(host, 9))])
-            assert [core.closed for core in library.cores] == [module.BUSY, 0, 0, 0, 0]
+            assert [engine.closed for engine in library.cores] == [module.BUSY, 0, 0, 0, 0]
             assert listener.connections == 4
             listener.datagrams_received([arrival(initial(b"AAAAAAAA"), source=("192.0.2.1", 9))])
-            assert [core.closed for core in library.cores] == [module.BUSY, 0, module.BUSY, 0, 0, 0]
+            assert [engine.closed for engine in library.cores] == [module.BUSY, 0, module.BUSY, 0, 0, 0]
 
     run(main())
 
@@ -220,14 +223,14 @@ def test_handshakes_that_nobody_ends_are_swept_away(run: Run, monkeypatch: pytes
 
 @pytest.mark.parametrize("library", ["qh3", "aioquic"])
 def test_libraries_know_a_first_packet_from_noise(library: str) -> None:
-    backend = backend_named(library)
-    client = backend.client(ClientTerms(server_name="localhost"))
+    backend = load_backend(library)
+    client = backend.client(ClientParameters(server_name="localhost"))
     client.connect(NEAR, 0.0)
     packet = client.to_send(0.0)[0][0]
     header = read_header(packet)
     assert header is not None
     for name in ("qh3", "aioquic"):
-        genuine = backend_named(name).is_genuine
+        genuine = load_backend(name).is_genuine
         assert genuine(packet[: header.end], header.destination, header.number_at)
         assert not genuine(packet[: header.end], b"AAAAAAAA", header.number_at)
         assert not genuine(packet[: header.number_at], header.destination, header.number_at)
@@ -245,7 +248,25 @@ def test_a_connection_knows_by_which_address_it_arrived(run: Run, local: bytes, 
     async def main() -> None:
         async with listening() as (listener, _):
             listener.datagrams_received([arrival(initial(b"AAAAAAAA"))._replace(local=local)])
-            (guest,) = listener._guests
+            (guest,) = listener._connections
             assert guest.connection.local == Endpoint(host, listener.local.port)
 
     run(main())
+
+
+@pytest.mark.parametrize("library", BACKENDS)
+def test_a_version_that_was_not_examined_listens_on_loopback_only(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    near, far = (
+        ListenParameters(url="socks6+quic://x", scheme="socks6+quic", quic_backend=library, is_local=local)
+        for local in (True, False)
+    )
+    for place in (near, far):
+        assert backend_for(place).name == library
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")
+    assert backend_for(near).name == library
+    with pytest.raises(
+        ConfigurationError, match=rf"{library} 9\.9 is not known: pip install --upgrade socks6\["
+    ):
+        backend_for(far)

@@ -11,19 +11,19 @@ from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic import pump as module
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.core import Event, QuicCore, StreamBytes, Terminated
-from socks6.net.transports.quic.pump import Road
+from socks6.net.transports.quic.engine import Event, QuicEngine, StreamBytes, Terminated
+from socks6.net.transports.quic.pump import PacketTransport
 from tests.kit.loops import Run
 
 NEAR: SocketAddress = ("127.0.0.1", 9)
 
 
-class Ending(QuicCore):
+class Ending(QuicEngine):
     """A connection that is over when its timer fires, which it says in its events, and by refusing all else."""
 
     certificate = cid = b""
-    stalled = starved = False
-    unanswered = 0
+    stalled = credit_blocked = False
+    unanswered_probes = 0
     round_trip = 0.0
     quiet = room_for_frames = True
     largest_frame = 100
@@ -75,7 +75,7 @@ class Ending(QuicCore):
             raise ConnectionError("connection is closed")
 
 
-class Nowhere(Road):
+class Nowhere(PacketTransport):
     """Sends nothing."""
 
     local = Endpoint("127.0.0.1", 1)
@@ -94,20 +94,20 @@ class Nowhere(Road):
 def test_a_timer_that_ends_the_connection_asks_nothing_more_of_it(
     run: Run, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
-    monkeypatch.setattr(module, "KEEP_ALIVE", 0.0)
+    monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.0)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         faults: list[object] = []
         loop.set_exception_handler(lambda _, context: faults.append(context))
-        core = Ending()  # type: ignore[abstract]  # nobody calls the rest
-        connection = QuicConnection(core, Nowhere(), NEAR, is_client=True)
+        engine = Ending()  # type: ignore[abstract]  # nobody calls the rest
+        connection = QuicConnection(engine, Nowhere(), NEAR, is_client=True)
         connection._take_events()
         for _ in range(frames):
             assert connection.send_frame(b"frame")
         connection._pump._on_timer()
         assert connection.over is not None
-        await core.released.wait()
+        await engine.released.wait()
         assert not faults
 
     run(main())

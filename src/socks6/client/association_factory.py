@@ -1,0 +1,287 @@
+"""Opens UDP associations: finds the path to the proxy that its datagrams can take, and has it confirmed."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from socks6.client.association import Association
+from socks6.client.paths import StreamPath, UdpPath, socket_beside
+from socks6.client.quic_path import DatagramDemux
+from socks6.client.requester import GrantedRequest, RequestFunction, error_for
+from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
+from socks6.message.codes import Leg
+from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, AssociationMessage
+from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.message.framing import Socks6Framing
+from socks6.message.options import StackOption, find_all
+from socks6.message.requests import Request
+from socks6.net.machine_io import next_event
+from socks6.net.stackopts import apply_options
+from socks6.net.stream import Endpoint, Substream
+from socks6.net.transports import dtls_contexts
+from socks6.net.transports.tls import TlsSession
+from socks6.net.url import ProxyUrl
+from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
+
+if TYPE_CHECKING:
+    from socks6.client.dtls_path import DtlsPath
+    from socks6.net.transports.dtls import DtlsConnector
+
+UdpPathChoice: TypeAlias = Literal["datagram", "stream", "auto"]
+
+# Seconds to wait for the confirmation before the opening datagram is sent again (§ Proxying UDP servers).
+FIRST_WAITS: Final = (0.2, 0.4, 0.8, 1.6)  # after these, "auto" takes the stream
+LATER_WAIT: Final = 3.0
+HANDSHAKE_SECONDS: Final = 4.0  # what DTLS gets before "auto" takes the stream: a flight may be lost
+BLOCKED_SECONDS: Final = 300.0  # for so long "auto" takes the stream at once, where UDP did not get through
+END_SECONDS: Final = 2.0  # what the proxy gets to end an association that was not confirmed
+
+
+class AssociationFactory:
+    """Opens associations at one proxy, by requests that `ask` makes; knows whether its UDP gets through."""
+
+    def __init__(
+        self,
+        ask: RequestFunction,
+        dialect: Dialect,
+        *,
+        url: ProxyUrl | None = None,
+        waits: tuple[float, ...] = FIRST_WAITS,
+    ) -> None:
+        """`url` names the proxy and its certificates, where it is reached over TLS."""
+        self._ask = ask
+        self._dialect = dialect
+        self._url = url
+        self._waits = waits
+        self._blocked_until = 0.0
+        self._demux = DatagramDemux()
+        self._dtls: DtlsConnector | None = None
+
+    async def open(
+        self, request: Request, *, udp: UdpPathChoice, layout: DatagramLayout | None
+    ) -> Association:
+        """Return a confirmed association. Raises as `Client.associate` does."""
+        attempt = await self._begin(request, layout)
+        over_stream = udp == "stream" or (udp == "auto" and self._blocked())
+        try:
+            if over_stream or not self._setup_udp_path(attempt, required=udp == "datagram"):
+                return await attempt.over_stream()
+            if await attempt.over_udp(self._waits_for(udp), required=udp == "datagram"):
+                return attempt.association
+            if udp == "datagram":
+                raise ProxyUnreachable("the proxy takes no datagrams: its UDP port is closed")
+            await attempt.end()
+        except BaseException:
+            attempt.association.abort()
+            raise
+        self._blocked_until = asyncio.get_running_loop().time() + BLOCKED_SECONDS
+        return await self.open(request, udp="stream", layout=layout)
+
+    def _setup_udp_path(self, attempt: "_UnconfirmedAssociation", *, required: bool) -> bool:
+        """Return whether the proxy can be sent datagrams, as safely as what is on the stream.
+
+        Raises LocalProtocolError, or ConfigurationError, if that must be and cannot.
+        """
+        if not attempt.within_tls:
+            return attempt.setup_udp_path(required=required)
+        if self._dtls is None:
+            try:
+                self._dtls = self._connector()
+            except ConfigurationError:
+                if required:
+                    raise
+                return False
+        return attempt.setup_udp_path(required=required, dtls=self._dtls)
+
+    def _connector(self) -> "DtlsConnector":
+        if self._url is None or not dtls_contexts.available():
+            raise ConfigurationError(dtls_contexts.NO_EXTRA)
+        from socks6.net.transports.dtls import DtlsConnector  # noqa: PLC0415 - needs an extra
+
+        return DtlsConnector(self._url.host, self._url.tls)
+
+    def _blocked(self) -> bool:
+        return asyncio.get_running_loop().time() < self._blocked_until
+
+    def _waits_for(self, udp: UdpPathChoice) -> Iterator[float]:
+        return iter(self._waits) if udp == "auto" else chain(self._waits, repeat(LATER_WAIT))
+
+    async def _begin(self, request: Request, layout: DatagramLayout | None) -> "_UnconfirmedAssociation":
+        """Ask for an association, and wait for its id."""
+        granted = await self._ask(request)
+        try:
+            message = await _next_message(granted)
+            while not isinstance(message, AssociationInitialization):
+                message = await _next_message(granted)
+        except BaseException:
+            granted.abort()
+            raise
+        framing = Socks6Framing(
+            message.association_id, self._dialect, layout or self._dialect.datagram_layout
+        )
+        association = Association(
+            granted.stream,
+            granted.conversation,
+            framing=framing,
+            bound=Endpoint(granted.reply.host, granted.reply.port),
+            options=tuple(find_all(granted.reply.options, StackOption)),
+            lease=granted.lease,
+        )
+        near = tuple(
+            option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
+        )
+        return _UnconfirmedAssociation(granted, association, message.association_id, near, self._demux)
+
+
+class _UnconfirmedAssociation:
+    """An association that is not confirmed yet."""
+
+    def __init__(
+        self,
+        granted: GrantedRequest,
+        association: Association,
+        association_id: int,
+        near: tuple[StackOption, ...],
+        demux: DatagramDemux,
+    ) -> None:
+        self.association = association
+        self._granted = granted
+        self._id = association_id
+        self._near = near  # options about our leg
+        self._demux = demux
+        self._limit: asyncio.Timeout | None = None
+        self._refused = False
+        self._dtls: DtlsPath | None = None
+
+    @property
+    def within_tls(self) -> bool:
+        """Whether the association was asked for within TLS."""
+        return self._granted.stream.attribute(TlsSession) is not None
+
+    def setup_udp_path(self, *, required: bool, dtls: "DtlsConnector | None" = None) -> bool:
+        """Return whether the proxy can be sent datagrams; raises LocalProtocolError if it must and cannot."""
+        stream = self._granted.stream
+        substream = stream.attribute(Substream)
+        if substream is not None:
+            self.association.set_path(
+                self._demux.path(substream.connection, self._id, self.association.on_packets)
+            )
+            return True
+        try:
+            sock = socket_beside(stream.raw_socket if dtls is None else stream.attribute(socket.socket))
+        except OSError as error:
+            raise ProxyUnreachable(f"no UDP socket to the proxy: {error}") from error
+        if sock is None:
+            if required:
+                raise LocalProtocolError('there is no UDP beside this way to the proxy: use udp="stream"')
+            return False
+        apply_options(sock, self._near, Leg.CLIENT_PROXY)
+        if dtls is None:
+            self.association.set_path(
+                UdpPath(sock, on_packets=self.association.on_packets, refused=self._on_refused)
+            )
+            return True
+        from socks6.client.dtls_path import DtlsPath  # noqa: PLC0415 - needs an extra
+
+        self._dtls = DtlsPath(sock, dtls, on_packets=self.association.on_packets, refused=self._on_refused)
+        self.association.set_path(self._dtls)
+        return True
+
+    async def over_udp(self, waits: Iterator[float], *, required: bool) -> bool:
+        """Send the opening datagram again and again; return whether the association was confirmed meanwhile.
+
+        Within DTLS, if that is the way: raises TlsFailed where it is required and cannot be had.
+        """
+        if self._dtls is not None and not await self._secured(self._dtls, required=required):
+            return False
+        opening = self.association.opening()
+        for seconds in waits:
+            with contextlib.suppress(OSError):  # whatever the network has against it may pass
+                self.association.send_message(opening)
+            if await self._confirmed_within(seconds):
+                return True
+            if self._refused:
+                return False
+        return False
+
+    async def _secured(self, path: "DtlsPath", *, required: bool) -> bool:
+        """Shake hands; return whether that went well, and in time where there is another way."""
+        try:
+            async with asyncio.timeout(None if required else HANDSHAKE_SECONDS) as limit:
+                self._limit = limit
+                await path.handshake()
+        except TimeoutError:
+            if limit.expired():
+                return False
+            raise
+        except TlsFailed as error:
+            if required:
+                raise type(error)(f"no DTLS with the proxy: {error}") from error
+            return False
+        finally:
+            self._limit = None
+        return True
+
+    async def over_stream(self) -> Association:
+        """Return the association, confirmed to travel on the stream."""
+        path = StreamPath(self._granted.stream)
+        self.association.set_path(path)
+        try:
+            await self._granted.stream.send(self.association.opening())
+        except OSError as error:
+            raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
+        await self._confirmed()
+        return self.association
+
+    async def end(self) -> None:
+        """End the association at the proxy too, so that its port is free again."""
+        stream = self._granted.stream
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(END_SECONDS):
+                await stream.send_eof()
+                while await stream.receive():
+                    pass
+        self.association.abort()
+
+    async def _confirmed_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                self._limit = limit
+                await self._confirmed()
+        except TimeoutError:
+            if limit.expired():
+                return False
+            raise
+        finally:
+            self._limit = None
+        return True
+
+    async def _confirmed(self) -> None:
+        """Wait for the confirmation; what else comes is the association's."""
+        while True:
+            message = await _next_message(self._granted)
+            if isinstance(message, AssociationConfirmation) and message.association_id == self._id:
+                return
+            self.association.on_message(message)
+
+    def _on_refused(self) -> None:
+        """Wait no longer: an ICMP error reports that the proxy's UDP port is closed."""
+        self._refused = True
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
+
+
+async def _next_message(granted: GrantedRequest) -> AssociationMessage:
+    """Return the next message on the stream. Raises what anything else means."""
+    try:
+        event: ClientEvent | None = MessagesIgnored()
+        while isinstance(event, MessagesIgnored):
+            event = await next_event(granted.conversation, granted.stream)
+    except OSError as error:
+        raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
+    if not isinstance(event, AssociationMessageReceived):
+        raise error_for(event)
+    return event.message

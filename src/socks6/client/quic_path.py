@@ -1,0 +1,146 @@
+"""An association's messages as DATAGRAM frames of its QUIC connection."""
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.client.paths import CLOSED, LINGER_SECONDS, DatagramPath, PacketCallback
+from socks6.net.stream import FrameSink, MultiplexedConnection
+
+HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
+
+
+class DatagramDemux:
+    """Gives frames to the paths that they are for: by connection, and by association."""
+
+    def __init__(self) -> None:
+        self._demuxes: dict[MultiplexedConnection, _ConnectionDemux] = {}
+
+    def path(
+        self, connection: MultiplexedConnection, association_id: int, on_packets: PacketCallback
+    ) -> "QuicPath":
+        """Return an association's path; its frames go to `on_packets` from now on, until it is closed."""
+        demux = self._demuxes.get(connection)
+        if demux is None:
+            demux = self._demuxes[connection] = _ConnectionDemux(self._demuxes, connection)
+        path = QuicPath(demux, connection, association_id, on_packets)
+        demux.paths[association_id] = path
+        return path
+
+
+class _ConnectionDemux(FrameSink):
+    """The frames of one connection."""
+
+    def __init__(
+        self, demuxes: "dict[MultiplexedConnection, _ConnectionDemux]", connection: MultiplexedConnection
+    ) -> None:
+        self._demuxes = demuxes
+        self._connection = connection
+        self.paths: dict[int, QuicPath] = {}
+        connection.set_frame_sink(self)
+
+    def forget(self, association_id: int) -> None:
+        """Give an association no frames any more. Idempotent."""
+        self.paths.pop(association_id, None)
+        if not self.paths and self._demuxes.get(self._connection) is self:
+            del self._demuxes[self._connection]
+            self._connection.set_frame_sink(None)
+
+    @override
+    def frame_received(self, data: bytes) -> None:
+        path = self.paths.get(HEAD.unpack_from(data)[0]) if len(data) >= HEAD.size else None
+        if path is not None:
+            path.on_packets((data,))
+
+    @override
+    def connection_lost(self) -> None:
+        for path in self.paths.values():
+            path.finish()
+
+
+class QuicPath(DatagramPath):
+    """Frames get lost as UDP datagrams do; none is ever fragmented."""
+
+    name: Final = "datagram"
+
+    def __init__(
+        self,
+        demux: _ConnectionDemux,
+        connection: MultiplexedConnection,
+        association_id: int,
+        on_packets: PacketCallback,
+    ) -> None:
+        self._demux = demux
+        self._connection = connection
+        self._id = association_id
+        self._on_packets = on_packets
+        self._finished = asyncio.Event()
+        self._dropped = 0
+        self._closed = False
+        self._waits: set[asyncio.Timeout] = set()  # of tasks that send
+
+    @property
+    @override
+    def largest(self) -> int:
+        return self._connection.largest_frame
+
+    @property
+    @override
+    def unfragmented(self) -> int:
+        return self.largest
+
+    @property
+    @override
+    def dropped(self) -> int:
+        return self._dropped
+
+    @override
+    def send_nowait(self, message: bytes) -> None:
+        self._check_open()
+        if not self._connection.send_frame(message):
+            self._dropped += 1
+
+    @override
+    async def send(self, message: bytes) -> None:
+        self._check_open()
+        try:
+            async with asyncio.timeout(None) as wait:  # others' frames may keep the room: `close` ends it
+                self._waits.add(wait)
+                await self._connection.wait_frame_room()
+        except TimeoutError:
+            if not wait.expired():
+                raise
+        finally:
+            self._waits.discard(wait)
+        self.send_nowait(message)
+
+    @override
+    def finish(self) -> None:
+        self._finished.set()
+
+    @override
+    async def run(self) -> None:
+        await self._finished.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._connection.wait_frame_room()
+
+    @override
+    def close(self) -> None:
+        self._demux.forget(self._id)
+        self._closed = True
+        while self._waits:
+            self._waits.pop().reschedule(0.0)
+
+    def on_packets(self, packets: Sequence[bytes]) -> None:
+        """Take what came."""
+        self._on_packets(packets)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, CLOSED)

@@ -1,0 +1,394 @@
+"""Makes a client's requests: each on a stream of its own to the proxy, within the session where there is one.
+
+The road of a request: `Client` limits its time, `Requester.request` repeats what the proxy refused for its session or its
+token, `_attempt` what was lost with its connection, `_exchange` writes the request and reads the replies. `ClientSession`
+decides about credentials, session and token; `ProxyConnector` opens the stream.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeAlias
+
+from socks6.client.connector import ProxyConnector
+from socks6.client.session import ClientSession, RefusalReason, RequestSessionState, SessionLease
+from socks6.errors import (
+    AuthenticationFailed,
+    OperationFailed,
+    ProxyUnreachable,
+    RemoteProtocolError,
+    Socks6Error,
+    TlsFailed,
+    TokenRejected,
+    TtlExpired,
+    VersionMismatch,
+    operation_failure,
+)
+from socks6.message.address import is_literal, is_unspecified
+from socks6.message.codes import Command, Leg, ReplyCode
+from socks6.message.dialect import Dialect
+from socks6.message.options import (
+    IdempotenceRejected,
+    ListenBacklog,
+    Option,
+    OptionTable,
+    SessionInvalid,
+    StackOption,
+    StreamId,
+    find,
+    find_all,
+)
+from socks6.message.replies import OperationReply
+from socks6.message.requests import MAX_INITIAL_DATA, Request
+from socks6.net.machine_io import next_event
+from socks6.net.stream import ByteStream
+from socks6.net.transports.base import StreamRequest
+from socks6.net.transports.quic.pool import NotAnswered, first_answer
+from socks6.net.wire_log import wire_trace
+from socks6.protocol.client import ClientConversation
+from socks6.protocol.events import (
+    AuthenticationAccepted,
+    AuthenticationRefused,
+    ClientEvent,
+    Ended,
+    OperationAnswered,
+    PeerConnected,
+    Violation,
+    ViolationKind,
+)
+from socks6.protocol.methods.base import ClientMethod
+
+TEARDOWN_SECONDS: Final = 2.0
+MAYBE_CARRIED_OUT: Final = (
+    "the proxy rejected the request's token: the network may have doubled the request, and the other copy may"
+    " have been carried out"
+)
+
+MethodFactory: TypeAlias = Callable[[], ClientMethod]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantedRequest:
+    """A request that the proxy has granted, with the state of its conversation.
+
+    `lease` keeps its session; the owner of the stream releases it when the stream is closed.
+    """
+
+    conversation: ClientConversation
+    stream: ByteStream
+    reply: OperationReply
+    lease: SessionLease | None = None
+
+    async def aclose(self) -> None:
+        """Close the stream, and release the session. Idempotent; when cancelled, it aborts."""
+        try:
+            await self.stream.aclose()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Abort the stream, and release the session. Idempotent."""
+        self.stream.abort()
+        if self.lease is not None:
+            self.lease.release()
+
+
+class RequestFunction(Protocol):
+    """Makes a request of the proxy on a stream of its own; see `Requester.request`."""
+
+    def __call__(
+        self, request: Request, *, needs_session: bool = False, within: GrantedRequest | None = None
+    ) -> Awaitable[GrantedRequest]:
+        """Return it granted. Raises Socks6Error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RefusedRequest:
+    """A request that the proxy did not carry out."""
+
+    reason: RefusalReason
+    error: Socks6Error
+    maybe_doubled: bool  # the refused request may have been the second copy of it
+
+
+class Requester:
+    """Makes requests of one proxy. Any number may be under way at the same time."""
+
+    def __init__(
+        self,
+        connector: ProxyConnector,
+        *,
+        methods: Sequence[MethodFactory],
+        dialect: Dialect,
+        option_table: OptionTable,
+        session: ClientSession,
+    ) -> None:
+        self.session: Final = session
+        self._connector: Final = connector
+        self._methods: Final = tuple(methods)
+        self._dialect: Final = dialect
+        self._option_table: Final = option_table
+
+    async def request(
+        self,
+        request: Request,
+        initial_data: bytes = b"",
+        *,
+        idempotent: bool = False,
+        ask_session: bool = False,
+        needs_session: bool = False,
+        within: GrantedRequest | None = None,
+    ) -> GrantedRequest:
+        """Make a request on a stream of its own; return it once the proxy has granted it.
+
+        A request that the proxy refuses for its session or token was not carried out, and is repeated once for
+        either reason; but where the network may have doubled a request whose token is rejected, this raises
+        TokenRejected. `ask_session` asks for a session also soon after the proxy gave none; `needs_session` asks for
+        one though the client has none; `within` puts the request into the session of another one, which is open.
+
+        Raises AuthenticationFailed, TokenRejected, OperationFailed, VersionMismatch, RemoteProtocolError,
+        ProxyUnreachable; ValueError for a request that cannot be written.
+        """
+        self._check_initial_data(initial_data)
+        if idempotent:
+            await self._fetch_tokens()
+        repeatable = set() if within else {RefusalReason.SESSION, RefusalReason.TOKEN}
+        anew = False
+        while True:
+            if within is not None:
+                state = self.session.join(within.lease, _now())
+            else:
+                state = self.session.begin(
+                    _now(), spend=idempotent, anew=anew, ask=ask_session and not anew, need=needs_session
+                )
+            answer = await self._attempt(request, initial_data, state, idempotent)
+            if isinstance(answer, GrantedRequest):
+                return answer
+            if answer.reason is RefusalReason.TOKEN and answer.maybe_doubled:
+                raise TokenRejected(MAYBE_CARRIED_OUT)
+            if answer.reason not in repeatable:
+                raise answer.error
+            repeatable.remove(answer.reason)
+            anew = answer.reason is RefusalReason.SESSION
+
+    async def open_session(self) -> bool:
+        """Open a session, and fetch tokens, with a NOOP; return whether there is a session. Raises as `request`."""
+        session = self.session
+        while session.is_opening and not session.is_open:
+            opened = asyncio.Event()
+            session.call_when_opened(opened.set)
+            await opened.wait()
+        if session.enabled and not session.is_open:
+            await (await self.request(_noop_request(), ask_session=True)).aclose()
+        return session.is_open
+
+    def close_idle(self) -> None:
+        """Close connections that no stream uses. Idempotent."""
+        self._connector.close()
+
+    async def aclose(self) -> None:
+        """Tear the session down unless that would cut streams off (§ Session teardown), and close. Raises nothing.
+
+        When cancelled, it closes without waiting; the session then ends by the proxy's own time-out.
+        """
+        try:
+            await self._tear_down()
+            await self._connector.aclose()
+        finally:
+            self._connector.abandon()
+
+    def abandon(self) -> None:
+        """Close idle connections without waiting; the session ends by the proxy's own time-out. Idempotent."""
+        self._connector.abandon()
+
+    async def _tear_down(self) -> None:
+        options = self.session.leave(_now())
+        if not options:
+            return
+        conversation = ClientConversation(
+            _noop_request(options), dialect=self._dialect, trace=wire_trace(self._connector.url)
+        )
+        with contextlib.suppress(OSError, Socks6Error):
+            async with asyncio.timeout(TEARDOWN_SECONDS):
+                stream = await self._connector.connect(StreamRequest(Command.NOOP))
+                try:
+                    await _receive_verdict(conversation, stream)  # whichever: the session is over by then
+                finally:
+                    stream.abort()
+
+    async def _fetch_tokens(self) -> None:
+        """Fetch tokens with one NOOP if there are none to spend and the proxy may give some; one NOOP at a time."""
+        if not self.session.begin_fetching(_now()):
+            return
+        try:
+            await (await self.request(_noop_request())).aclose()
+        finally:
+            self.session.end_fetching(_now())
+
+    async def _attempt(
+        self, request: Request, initial_data: bytes, state: RequestSessionState, idempotent: bool
+    ) -> GrantedRequest | _RefusedRequest:
+        """Make a request, once more if its connection is lost before any answer and a second copy does no harm.
+
+        The condition is that of § TCP Fast Open on the Client-Proxy Leg: the request has a token, so that no proxy
+        carries it out twice, or it has no initial data and the caller did not ask for idempotence.
+        """
+        doubling_is_safe = state.token is not None or not (initial_data or idempotent)
+        answer: GrantedRequest | _RefusedRequest | None = None
+        try:
+            try:
+                answer = await self._exchange(request, initial_data, state, doubling_is_safe)
+            except NotAnswered:
+                self._connector.doubt()
+                answer = await self._exchange(request, initial_data, state, doubling_is_safe, again=True)
+            return answer
+        finally:
+            self.session.end(state)
+            if state.lease is not None and not isinstance(answer, GrantedRequest):
+                state.lease.release()
+
+    async def _exchange(
+        self,
+        request: Request,
+        initial_data: bytes,
+        state: RequestSessionState,
+        doubling_is_safe: bool,
+        *,
+        again: bool = False,
+    ) -> GrantedRequest | _RefusedRequest:
+        """Write a request and read its replies. Raises NotAnswered where it may be made again: not `again`."""
+        backlog = find(request.options, ListenBacklog) is not None
+        conversation = ClientConversation(
+            replace(request, options=(*request.options, *state.options)),
+            methods=[make() for make in self._methods] if state.authenticates else (),
+            initial_data=initial_data,
+            dialect=self._dialect,
+            table=self._option_table,
+            announcements=backlog,
+            trace=wire_trace(self._connector.url),
+        )
+        # § TCP Fast Open on the Client-Proxy Leg: data in the SYN, and 0-RTT data, may arrive twice
+        early = self._connector.may_send_early(
+            has_token=state.token is not None, doubling_is_safe=doubling_is_safe
+        )
+        repeatable = doubling_is_safe and not again
+        stream = await self._connector.connect(
+            StreamRequest(
+                request.command,
+                tuple(
+                    option
+                    for option in find_all(request.options, StackOption)
+                    if option.leg & Leg.CLIENT_PROXY
+                ),
+                conversation.data_to_send() if early else None,
+                new_connection=backlog and find(request.options, StreamId) is None,
+                repeatable=repeatable,
+            )
+        )
+        try:
+            verdict = await first_answer(
+                stream, _receive_verdict(conversation, stream), repeatable=repeatable
+            )
+            if isinstance(verdict, AuthenticationRefused):
+                stream.abort()
+                reason = self.session.refused(state, verdict.reply, _now())
+                return _RefusedRequest(reason=reason, error=error_for(verdict), maybe_doubled=early)
+            self.session.authenticated(state, verdict.reply, _now())
+            reply = await receive_reply(conversation, stream, OperationAnswered)
+            self.session.operated(state, reply, _now())
+            self._connector.answered(stream)
+        except BaseException:
+            stream.abort()
+            raise
+        return GrantedRequest(
+            conversation=conversation,
+            stream=stream,
+            reply=reply,
+            lease=state.lease,
+        )
+
+    def _check_initial_data(self, initial_data: bytes) -> None:
+        """Raise ValueError for more initial data than a negotiation allows, whether a session spares it or not."""
+        too_long = len(initial_data) > MAX_INITIAL_DATA
+        if too_long and any(self._dialect.advertises_offers or make().slow for make in self._methods):
+            raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
+
+
+async def receive_reply(
+    conversation: ClientConversation, stream: ByteStream, kind: type[OperationAnswered | PeerConnected]
+) -> OperationReply:
+    """Return the successful reply to an operation, or BIND's second one, which names the peer (§ Handling BIND).
+
+    Reads not one byte more than the reply, and may be cancelled and called again: bytes that have come of it are
+    kept. Raises OperationFailed for another reply code, and other Socks6Errors.
+    """
+    event = await _next_event(conversation, stream)
+    if not isinstance(event, kind):
+        raise error_for(event)
+    if event.reply.code != ReplyCode.SUCCEEDED:
+        raise failure_of(event.reply)
+    return event.reply
+
+
+def failure_of(reply: OperationReply) -> OperationFailed:
+    """Return the exception for an Operation Reply that is no success."""
+    try:
+        words = f", {ReplyCode(reply.code).name.lower().replace('_', ' ')}"
+    except ValueError:
+        words = ""
+    reason = f"the proxy replied {reply.code:02X}{words}"
+    if reply.code == ReplyCode.TTL_EXPIRED and is_literal(reply.host) and not is_unspecified(reply.host):
+        return TtlExpired(f"{reason} at {reply.host}", reporter=reply.host)
+    return operation_failure(reply.code, reason)
+
+
+def error_for(event: ClientEvent | None) -> Socks6Error:
+    """Return the exception for an event other than the expected one."""
+    match event:
+        case AuthenticationRefused() if find(event.reply.options, IdempotenceRejected) is not None:
+            return TokenRejected("the proxy rejected the request's token")
+        case AuthenticationRefused() if find(event.reply.options, SessionInvalid) is not None:
+            return AuthenticationFailed("the proxy knows no such session")
+        case AuthenticationRefused():
+            return AuthenticationFailed(f"the proxy refused the credentials: {event.reason}")
+        case Violation(kind=ViolationKind.VERSION):
+            return VersionMismatch(event.reason)
+        case Violation():
+            return RemoteProtocolError(event.reason)
+        case Ended():
+            return ProxyUnreachable(event.reason)
+        case _:
+            return RemoteProtocolError(f"unexpected {event}")
+
+
+async def _receive_verdict(
+    conversation: ClientConversation, stream: ByteStream
+) -> AuthenticationAccepted | AuthenticationRefused:
+    """Write what the conversation has to send; return how authentication ended. Raises Socks6Error."""
+    event = await _next_event(conversation, stream)
+    if isinstance(event, AuthenticationAccepted | AuthenticationRefused):
+        return event
+    raise error_for(event)
+
+
+async def _next_event(conversation: ClientConversation, stream: ByteStream) -> ClientEvent | None:
+    try:
+        return await next_event(conversation, stream, exact=True)
+    except TlsFailed:  # over TLS 1.3 a client learns only now that its certificate was refused
+        raise
+    except OSError as error:
+        # § Version Mismatch Replies: a proxy that closes with our request unread resets the connection
+        conversation.receive_eof(_now())
+        event = conversation.next_event()
+        if isinstance(event, Violation) and event.kind is ViolationKind.VERSION:
+            return event
+        raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
+
+
+def _noop_request(options: tuple[Option, ...] = ()) -> Request:
+    return Request(command=Command.NOOP, host="0.0.0.0", port=0, options=options)  # noqa: S104 - zeros, on the wire
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

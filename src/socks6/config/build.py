@@ -1,0 +1,104 @@
+"""Makes a server, and what it consists of, from its configuration; finds what a server would refuse."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from socks6.config.faults import Fault
+from socks6.config.server import ServerConfig
+from socks6.errors import ConfigurationError
+from socks6.message.address import without_trailing_dot
+from socks6.net.datagrams.direct import DatagramSettings
+from socks6.net.direct import CONNECT_SECONDS, DirectOutbound
+from socks6.net.encryption.contexts import check_server_files
+from socks6.net.resolve import Resolver
+from socks6.net.stream import Outbound
+from socks6.net.url import ProxyUrl
+from socks6.proxy.service import Server
+from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import Observer
+
+if TYPE_CHECKING:
+    from socks6.client.client import Client
+
+
+def build_client(config: ServerConfig) -> "Client | None":
+    """Return the client of the proxy to go through, if there is one."""
+    if config.upstream is None:
+        return None
+    from socks6.client.client import DEFAULT_TIMEOUT, Client  # noqa: PLC0415 - 60 ms that a server need not spend
+
+    return Client(
+        config.upstream,
+        timeout=config.connect_timeout or DEFAULT_TIMEOUT,
+        fast_open=config.via_fast_open,
+        session=config.via_session,
+    )
+
+
+def build_outbound(config: ServerConfig) -> Outbound:
+    """Return the way to the world."""
+    if client := build_client(config):
+        from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415 - as above
+
+        return Socks6Outbound(client)
+    udp = config.settings.udp
+    return DirectOutbound(
+        Resolver(timeout=config.lookup_timeout),
+        connect_timeout=config.connect_timeout or CONNECT_SECONDS,
+        attempt_delay=config.attempt_delay,
+        first_family=config.first_family,
+        racing=config.racing,
+        bind_ports=config.settings.bind.ports,
+        datagrams=DatagramSettings(
+            filtering=udp.filtering,
+            remote_timeout=udp.remote_timeout,
+            multicast_interface=udp.multicast_interface,
+        ),
+    )
+
+
+def build_worker(config: ServerConfig, observers: Sequence[Observer] = ()) -> ServerWorker:
+    """Return what serves the clients."""
+    return ServerWorker(
+        authenticator=config.authenticator(),
+        policy=config.policy,
+        outbound=build_outbound(config),
+        settings=config.settings,
+        observers=observers,
+    )
+
+
+def build_server(config: ServerConfig, worker: ServerWorker) -> Server:
+    """Return the server. Raises ConfigurationError for a listener that must not be."""
+    return Server(config.listen, worker, open_to_all=config.open_to_all)
+
+
+def find_faults(config: ServerConfig) -> Iterator[Fault]:
+    """Return all that a server refuses, each with the key to blame. Reads the files that listeners need."""
+    via = config.upstream
+    if via is not None and _place(via) in map(_place, config.listen):
+        yield Fault(
+            key=("via",) if config.via else ("via-file",),
+            what=f"{via} would be its own way out: listen elsewhere, or go out --direct",
+        )
+    tls = config.settings.tls
+    if tls.key is not None and tls.certificate is None:
+        yield Fault(key=("tls", "key"), what="there is a key of TLS, but not its certificate")
+    reported = ""
+    try:
+        check_server_files(tls)
+    except ConfigurationError as error:
+        reported = str(error)
+        yield Fault(key=("tls",), what=reported)
+    worker = build_worker(dataclasses.replace(config, direct=True))
+    for index, url in enumerate(config.listen):
+        try:
+            Server([url], worker, open_to_all=config.open_to_all)
+        except ConfigurationError as error:
+            if str(error) != reported:
+                yield Fault(key=("listen", index), what=str(error))
+
+
+def _place(url: ProxyUrl) -> tuple[str, int, str]:
+    return without_trailing_dot(url.host), url.port, url.path

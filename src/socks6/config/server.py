@@ -1,0 +1,307 @@
+"""All that can be set about a server or a converter: the root of the settings, and the tables of its policy.
+
+`Settings` and the dataclasses within it, which stand beside the code that uses them, are the rest. A new setting is
+one line in any of them; `socks6.setting` says what follows from it.
+"""
+
+import socket
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from socks6.config.upstream import UPSTREAM_VARIABLE, parse_upstream, read_url_file
+from socks6.errors import ConfigurationError
+from socks6.net.dial import ATTEMPT_DELAY
+from socks6.net.resolve import LOOKUP_SECONDS
+from socks6.net.url import DSCP, ProxyUrl
+from socks6.policy.rules import Policy, Rule
+from socks6.policy.stack import HIGHEST_DSCP, HIGHEST_TTL, OPTION_NAMES, StackRule
+from socks6.proxy.authentication.base import Authenticator, NoAuthentication
+from socks6.proxy.authentication.hashes import PasswordHash
+from socks6.proxy.authentication.table import UserTable, plain_entries
+from socks6.proxy.authentication.users_file import UsersFile, read_users_file
+from socks6.proxy.settings import Settings
+from socks6.setting import TABLE, DeclaredSetting, setting, settings_of
+
+SERVER_LISTEN: Final = "socks6://127.0.0.1:1080"
+CLIENT_LISTEN: Final = "mixed://127.0.0.1:1080"
+USERS_VARIABLE: Final = "SOCKS6_USERS"
+LOOPS: Final = ("auto", "asyncio", "uvloop")
+MAX_VERBOSITY: Final = 3
+FAMILIES: Final[Mapping[str, int | None]] = {"auto": None, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+
+TABLES: Final[Mapping[str, str]] = {
+    "": "serving",
+    "users": "who may come in",
+    "policy": "where clients may go",
+    "happy-eyeballs": "names with several addresses (RFC 8305)",
+    "tls": "encryption of listeners such as socks6+tls://HOST, socks6+quic://HOST",
+    "quic": "listeners such as socks6+quic://HOST",
+    "limits": "how many clients may be there at a time",
+    "sessions": "sessions of SOCKS 6 clients",
+    "bind": "listening for clients (BIND)",
+    "udp": "datagrams of SOCKS 6 clients",
+    "timeouts": "time-outs",
+}
+"""What each table of a configuration file is about."""
+
+
+def by_table(root: type) -> dict[str, list[DeclaredSetting]]:
+    """Return the settings of each table, in the order of TABLES; those above all tables come first."""
+    tables: dict[str, list[DeclaredSetting]] = {name: [] for name in TABLES}
+    for declared in settings_of(root):
+        tables.setdefault(declared.table, []).append(declared)
+    return {name: settings for name, settings in tables.items() if settings}
+
+
+def _checked(name: str) -> Callable[[str], str]:
+    """Return a parser that raises what `Rule.parse` raises for one text of a rule's list, and returns the text."""
+
+    def parse(text: str) -> str:
+        Rule.parse("allow", **{name: (text,)})
+        return text
+
+    return parse
+
+
+def _parse_option_name(text: str) -> str:
+    StackRule.parse(forbid=(text,))
+    return text
+
+
+def _parse_dscp(text: str) -> int:
+    """Return a code point by its number or name. Raises ConfigurationError."""
+    value = int(text) if text.isascii() and text.isdigit() else DSCP.get(text.lower(), -1)
+    if not 0 <= value <= HIGHEST_DSCP:
+        raise ConfigurationError(
+            f"{text!r} is no code point: write 0 to {HIGHEST_DSCP}, or a name such as ef"
+        )
+    return value
+
+
+def _parse_user(name: str, password: str) -> PasswordHash:
+    return plain_entries({name: password})[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleTable:
+    """[[policy.rules]]: the first rule that matches decides; what is left out matches everything."""
+
+    action: str = setting(
+        "", "what the rule says", values={"allow": "allow", "deny": "deny"}, required=True, example='"deny"'
+    )
+    users: tuple[str, ...] = setting((), "names of users", unit="NAME", many=True, example='["alice"]')
+    hosts: tuple[str, ...] = setting(
+        (),
+        "names, .domain (it and all below), *.domain (all below), addresses and networks",
+        unit="HOST",
+        many=True,
+        parse=_checked("hosts"),
+        example='["10.1.0.0/16", "*.example.com"]',
+    )
+    ports: tuple[str, ...] = setting(
+        (),
+        "ports and ranges of ports",
+        unit="PORT",
+        many=True,
+        numbers=True,
+        parse=_checked("ports"),
+        example='[25, "6881-6999"]',
+    )
+    commands: tuple[str, ...] = setting(
+        (),
+        "noop, connect, bind, udp, and peer: a connection to a port that a client has bound",
+        unit="COMMAND",
+        many=True,
+        parse=_checked("commands"),
+        example='["connect"]',
+    )
+
+    def build(self) -> Rule:
+        """Return the rule."""
+        return Rule.parse(
+            self.action, users=self.users, hosts=self.hosts, ports=self.ports, commands=self.commands
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackTable:
+    """[[stack]]: bounds of stack options; the first table that is about the user decides alone."""
+
+    users: tuple[str, ...] = setting(
+        (), "names of users", unit="NAME", many=True, default_text="everybody's", example='["alice"]'
+    )
+    forbid: tuple[str, ...] = setting(
+        (),
+        f"options that are not applied: {', '.join(OPTION_NAMES)}",
+        unit="OPTION",
+        many=True,
+        parse=_parse_option_name,
+        example='["multipath", "tfo"]',
+    )
+    lowest_ttl: int = setting(1, "lower ones are raised to it", positive=True, maximum=HIGHEST_TTL)
+    dscp: tuple[int, ...] | None = setting(
+        None,
+        f"code points that a TOS may carry: 0 to {HIGHEST_DSCP}, or names such as ef, af11, cs1",
+        unit="DSCP",
+        many=True,
+        numbers=True,
+        parse=_parse_dscp,
+        default_text="any",
+        example='["cs0", "af11", 46]',
+    )
+
+    def build(self) -> StackRule:
+        """Return the bounds."""
+        return StackRule.parse(
+            users=self.users, forbid=self.forbid, lowest_ttl=self.lowest_ttl, dscp=self.dscp
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """All that a server is made of. Times are seconds."""
+
+    listen: tuple[ProxyUrl, ...] = setting(
+        (ProxyUrl.parse_listener(SERVER_LISTEN),),
+        "where clients come in: socks6://HOST:PORT, mixed:// (SOCKS 4, 4a, 5, 6 and HTTP on one port), socks5://, http://,"
+        " each also encrypted, as socks6+tls://HOST, or on a Unix socket, socks6+unix:///PATH; SOCKS 6 over QUIC,"
+        " socks6+quic://HOST; port 0 is any free one; repeatable",
+        unit="URL",
+        many=True,
+        parse=ProxyUrl.parse_listener,
+    )
+    via: ProxyUrl | None = setting(
+        None,
+        "go out through this SOCKS 6 proxy; if it has a password, SOCKS6_PROXY or --via-file is a better place than the"
+        " command line, which every user of this machine can read",
+        unit="URL",
+        environment=UPSTREAM_VARIABLE,
+        parse=parse_upstream,
+        example='"socks6://proxy.example:1080"',
+    )
+    via_file: ProxyUrl | None = setting(
+        None, "read that URL from a file", unit="FILE", parse=read_url_file, example='"upstream.url"'
+    )
+    direct: bool = setting(False, "go out through no proxy, whatever is set elsewhere")
+    via_fast_open: bool = setting(
+        False,
+        "send requests to that proxy within the SYN (TCP Fast Open), with the client's first data where the proxy gives"
+        " tokens against doubled ones",
+    )
+    via_session: bool | None = setting(
+        None,
+        "keep a session with that proxy, so that the password goes there once",
+        default_text="where there is a password",
+        example="false",
+    )
+    open_to_all: bool = setting(
+        False, "let every client in, even on addresses that others can reach", key="open"
+    )
+    settings: Settings = field(default_factory=Settings, metadata={TABLE: ""})
+    verbosity: int = setting(
+        0,
+        "1, or -v, logs each connection on standard error; 2, or -vv, every event; 3, or -vvv, every message, decoded (its secrets are masked; destinations are not)",
+        key="verbose",
+        short="-v",
+        maximum=MAX_VERBOSITY,
+    )
+    log_destinations: bool = setting(False, "log where connections go")
+    loop: str = setting(
+        "auto", "the event loop; auto is uvloop if it is installed", values={name: name for name in LOOPS}
+    )
+    stack: tuple[StackRule, ...] = setting((), "bounds of stack options", items=StackTable, reload=True)
+
+    users_file: UsersFile | None = setting(
+        None,
+        "let the users of a file in; `socks6 passwd` makes its lines",
+        key="users.file",
+        flag="--users",
+        unit="FILE",
+        parse=read_users_file,
+        secret=True,
+        reload=True,
+        example='"users"',
+    )
+    users: Mapping[str, PasswordHash] | None = setting(
+        None,
+        "let this user in; repeatable. SOCKS6_USERS (one a line) and --users are better places for passwords",
+        key="users.plain",
+        flag="--user",
+        environment=USERS_VARIABLE,
+        unit="NAME:PASSWORD",
+        entry=_parse_user,
+        secret=True,
+        reload=True,
+        example='{ alice = "correct horse battery" }',
+    )
+    allow_private: bool | None = setting(
+        None,
+        "let clients reach private networks and this machine",
+        key="policy.allow-private",
+        flag="--allow-private",
+        default_text="only where every listener is a loopback address or a Unix socket",
+        example="true",
+        reload=True,
+    )
+    rules: tuple[Rule, ...] = setting(
+        (), "rules of what clients may do", key="policy.rules", items=RuleTable, reload=True
+    )
+
+    racing: bool = setting(
+        True,
+        "race the addresses of a name when the client does not say whether to",
+        key="happy-eyeballs.race",
+        flag="--happy-eyeballs",
+    )
+    first_family: int | None = setting(
+        None,
+        "the addresses of a name that are tried first; auto is the system's order",
+        key="happy-eyeballs.first-family",
+        flag="--first-family",
+        values=FAMILIES,
+    )
+    attempt_delay: float = setting(
+        ATTEMPT_DELAY,
+        "seconds after which a race tries the next address",
+        key="happy-eyeballs.delay",
+        flag="--attempt-delay",
+        positive=True,
+    )
+    lookup_timeout: float = setting(
+        LOOKUP_SECONDS,
+        "seconds to find the address of a name",
+        key="timeouts.lookup",
+        flag="--lookup-timeout",
+        positive=True,
+    )
+    connect_timeout: float | None = setting(
+        None,
+        "seconds to reach a destination",
+        key="timeouts.connect",
+        flag="--connect-timeout",
+        positive=True,
+        default_text="30; 60 through another proxy",
+        example="30",
+    )
+
+    @property
+    def upstream(self) -> ProxyUrl | None:
+        """The proxy to go through; None for none."""
+        return None if self.direct else self.via or self.via_file
+
+    @property
+    def policy(self) -> Policy:
+        """Who may do what."""
+        allow_private = self.allow_private
+        if allow_private is None:
+            allow_private = all(url.is_local for url in self.listen)
+        return Policy(allow_private=allow_private, rules=self.rules, stack=self.stack)
+
+    def authenticator(self) -> Authenticator:
+        """Return a new authenticator; a user of both kinds has the plain password."""
+        if self.users is None and self.users_file is None:
+            return NoAuthentication()
+        in_file = self.users_file.entries if self.users_file else {}
+        return UserTable(ChainMap(dict(self.users), in_file) if self.users else in_file)  # type: ignore[arg-type]  # it is only read

@@ -1,0 +1,290 @@
+"""Accepting streams: within limits, and without ever stopping for good."""
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from socks6.net.eager import EagerTaskGroup
+from socks6.net.eviction import MAPPED, ClientsByNetwork
+from socks6.net.sockets import SocketStream
+from socks6.net.stream import ByteStream, Listener
+from socks6.telemetry import AcceptPaused, LimitReached, Observer, UnexpectedError
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
+
+ACCEPTS_PER_TURN: Final = 64  # accepted in one go, before those accepted get their turn
+SHORTAGE_PAUSE_SECONDS: Final = 1.0
+SHORTAGE_ERRORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+CLOSED_ERRORS: Final = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK))
+# accept(2) tells of what befell the one connection that it would have returned
+CLIENT_GONE_ERRORS: Final = frozenset((
+    errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH,
+    errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT,
+))  # fmt: skip
+
+RESERVED_SHARE: Final = 4  # one place in so many is kept for those who are known
+CROWDED_SHARE: Final = (
+    8  # from one in so many of the strangers that there may be on, it is known who goes first
+)
+PRESSURE_SECONDS: Final = 2.5  # what strangers get to become known while they hold half of what they may
+
+Handler: TypeAlias = Callable[[ByteStream], Coroutine[Any, Any, None]]
+
+
+class ConnectionLimits:
+    """Counts connections, in all and by source; 0 sets no limit.
+
+    An IPv6 source is its /64, what one subscriber has. The table holds only sources that are connected, so
+    it is no longer than there are connections. This machine's own clients (loopback, Unix sockets) count in
+    all alone: whatever else listens here, another proxy perhaps, speaks for many.
+
+    With `evict_unknown`, whoever `admit`s a place and has not `mark_known`d may lose it: strangers have three
+    quarters of all places at the most, and where these, or all, are taken, those of the most crowded network go,
+    the oldest first. Where they become many, none of them stays for longer than `pressure_seconds`.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: int = 0,
+        per_source: int = 0,
+        evict_unknown: bool = False,
+        pressure_seconds: float = PRESSURE_SECONDS,
+    ) -> None:
+        self._total = total
+        self._pressure_seconds = pressure_seconds
+        self._max_unknown = total - total // RESERVED_SHARE if evict_unknown else 0
+        self._places: dict[object, str] = {}  # hosts of who took a place
+        self._unknown: dict[object, _UnknownClient] = {}  # the oldest first
+        self._by_network: ClientsByNetwork[object] | None = None  # of them, while they are many
+        self._per_source = per_source
+        self._count = 0
+        self._sources: dict[str, int] = {}
+        self._freed = asyncio.Event()
+
+    @property
+    def count(self) -> int:
+        """How many connections there are."""
+        return self._count
+
+    def enter(self, host: str) -> str:
+        """Count a connection from `host` in and return ""; or return why it must be turned away."""
+        if self._total and self._count >= self._total:
+            return f"{self._count} connections already"
+        if self._per_source and (source := source_of(host)):
+            count = self._sources.get(source, 0)
+            if count >= self._per_source:
+                return f"{count} connections from {source} already"
+            self._sources[source] = count + 1
+        self._count += 1
+        return ""
+
+    def leave(self, host: str) -> None:
+        """Count out a connection that was counted in."""
+        self._count -= 1
+        self._freed.set()
+        if self._per_source and (source := source_of(host)):
+            left = self._sources[source] - 1
+            if left:
+                self._sources[source] = left
+            else:
+                del self._sources[source]
+
+    def admit(self, key: object, host: str, on_evicted: Callable[[], None]) -> str:
+        """Count in whom `key` stands for, and return ""; or return why it must be turned away.
+
+        `on_evicted` is called should it lose its place, which is free by then.
+        """
+        if self._max_unknown:
+            self._make_room()
+        if refusal := self.enter(host):
+            return refusal
+        self._places[key] = host
+        self._add_unknown(key, host, on_evicted)
+        return ""
+
+    def mark_known(self, key: object) -> None:
+        """Note that whoever took a place is known, and gives way to nobody. Idempotent."""
+        self._drop_unknown(key)
+
+    def mark_unknown(self, key: object, on_evicted: Callable[[], None]) -> None:
+        """Note that whoever took a place has no claim to it any more."""
+        if key in self._places:
+            self._drop_unknown(key)  # it may never have been settled
+            self._add_unknown(key, self._places[key], on_evicted)
+
+    def release(self, key: object) -> None:
+        """Count out whoever took a place, if it has not lost it. Idempotent."""
+        self._drop_unknown(key)
+        host = self._places.pop(key, None)
+        if host is not None:
+            self.leave(host)
+
+    def _add_unknown(self, key: object, host: str, on_evicted: Callable[[], None]) -> None:
+        if self._max_unknown:
+            now = asyncio.get_running_loop().time()
+            self._unknown[key] = _UnknownClient(host, now, on_evicted)
+            if self._by_network is not None:
+                self._by_network.add(key, host)
+
+    def _drop_unknown(self, key: object) -> None:
+        if self._unknown.pop(key, None) is not None and self._by_network is not None:
+            self._by_network.discard(key)
+            if len(self._by_network) * CROWDED_SHARE * 2 < self._max_unknown:  # no need to keep it up
+                self._by_network = None
+
+    def _make_room(self) -> None:
+        """Have strangers give way where places are short, or about to be."""
+        unknown = self._unknown
+        if len(unknown) * 2 >= self._max_unknown:
+            too_old = asyncio.get_running_loop().time() - self._pressure_seconds
+            late = itertools.takewhile(lambda entry: entry[1].since < too_old, unknown.items())
+            for key, _ in list(itertools.islice(late, ACCEPTS_PER_TURN)):
+                self._evict(key)
+        if len(unknown) * CROWDED_SHARE >= self._max_unknown:
+            self._unknown_by_network()
+        if unknown and (len(unknown) >= self._max_unknown or self._count >= self._total):
+            self._evict(self._unknown_by_network().next_to_evict())
+
+    def _unknown_by_network(self) -> ClientsByNetwork[object]:
+        """Return the strangers by their networks, which is kept up as long as they are many."""
+        if self._by_network is None:
+            self._by_network = ClientsByNetwork()
+            for key, stranger in self._unknown.items():
+                self._by_network.add(key, stranger.host)
+        return self._by_network
+
+    def _evict(self, key: object) -> None:
+        stranger = self._unknown.get(key)
+        if stranger is not None:  # else it went with another
+            self.release(key)
+            stranger.on_evicted()
+
+    async def wait_for_leave(self) -> None:
+        """Wait until a connection is counted out."""
+        self._freed.clear()
+        await self._freed.wait()
+
+
+def source_of(host: str) -> str:
+    """Return what counts as one source: an IPv4 address, also a mapped one, or an IPv6 /64; "" if none does."""
+    if ":" not in host:
+        return "" if host.startswith("127.") else host
+    if host == "::1":
+        return ""
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    if packed.startswith(MAPPED):
+        return source_of(socket.inet_ntop(socket.AF_INET, packed[12:]))
+    return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8)) + "/64"
+
+
+async def accept_streams(
+    listener: Listener,
+    handler: Handler,
+    *,
+    limits: ConnectionLimits,
+    observer: Observer,
+    group: EagerTaskGroup,
+    poller: "Poller | None" = None,
+    pause: float = SHORTAGE_PAUSE_SECONDS,
+) -> None:
+    """Run `handler` for each stream that arrives, in an eager task of `group`, until the listener is closed.
+
+    When it is known who a stream's client is, `limits.mark_known` is to be called with the stream as its key.
+
+    The streams wait for bytes by `poller`, if there is one. A handler's exception goes to the observer and ends its stream, nothing else. Out of descriptors or
+    memory, accepting pauses until a connection ends, or for `pause` seconds.
+    """
+    async with EagerTaskGroup() as accepting:
+        accepting.start(_Acceptor(listener, handler, limits, observer, group, poller).run(pause))
+
+
+class _UnknownClient(NamedTuple):
+    """Who took a place and is not known."""
+
+    host: str
+    since: float
+    on_evicted: Callable[[], None]
+
+
+class _Acceptor:
+    """What one accept loop works with."""
+
+    __slots__ = ("_group", "_handler", "_limits", "_listener", "_observer", "_poller")
+
+    def __init__(  # noqa: PLR0917 - as `accept_streams`
+        self,
+        listener: Listener,
+        handler: Handler,
+        limits: ConnectionLimits,
+        observer: Observer,
+        group: EagerTaskGroup,
+        poller: "Poller | None",
+    ) -> None:
+        self._listener = listener
+        self._handler = handler
+        self._limits = limits
+        self._observer = observer
+        self._group = group
+        self._poller = poller
+
+    async def run(self, pause: float) -> None:
+        """Accept until the listener is closed."""
+        while True:
+            try:
+                await self._listener.wait_readable()
+                self.accept_batch()
+            except OSError as error:
+                if error.errno in CLOSED_ERRORS:
+                    return
+                await self.pause(error, pause)
+
+    def accept_batch(self) -> None:
+        """Accept what has arrived, up to a limit. Raises OSError when there is no way to accept more."""
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                stream = self._listener.accept_nowait()
+            except OSError as error:
+                if error.errno not in CLIENT_GONE_ERRORS:
+                    raise
+                continue
+            if stream is None:
+                return
+            self._admit(stream)
+
+    async def pause(self, error: OSError, seconds: float) -> None:
+        """Wait until a connection ends; trying on at once would only burn the processor."""
+        if error.errno in SHORTAGE_ERRORS:
+            self._observer.observe(AcceptPaused(url=self._listener.url, reason=error.strerror or str(error)))
+        else:
+            self._observer.observe(UnexpectedError(where=f"accepting at {self._listener.url}", error=error))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._limits.wait_for_leave()
+
+    def _admit(self, stream: ByteStream) -> None:
+        source = stream.remote.host
+        if refusal := self._limits.admit(stream, source, stream.abort):
+            self._observer.observe(LimitReached(source=source, reason=refusal))
+            stream.abort()
+            return
+        if self._poller is not None and (raw := stream.attribute(SocketStream)) is not None:
+            raw.poll_with(self._poller)
+        self._group.start(self._serve(stream, source))
+
+    async def _serve(self, stream: ByteStream, source: str) -> None:
+        try:
+            await self._handler(stream)
+        except Exception as error:  # noqa: BLE001 - the edge of a connection: its fault stays its own
+            self._observer.observe(
+                UnexpectedError(where=f"serving {source or 'a local client'}", error=error)
+            )
+        finally:
+            stream.abort()
+            self._limits.release(stream)

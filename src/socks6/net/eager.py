@@ -1,0 +1,250 @@
+"""Tasks that start at once and end without the loop: a coroutine that never waits is over when it has been started.
+
+`asyncio.Task` takes a turn of the loop to start, another for each wake-up, and a future to wait for. Here the code
+that causes something to happen runs the coroutine on, as a callback would be run: most clients' connections are
+served by a handful of callbacks of the poller, and all that waits longer (credentials, a lookup, a remote, a slow
+client) is the same coroutine, suspended. An `EagerTask` is `asyncio.current_task()` while it runs, as the documentation
+of asyncio, "Extending", has it, so that futures, time-outs and task groups work within. (Tasks of Python 3.12 can start
+eagerly, too; they still wait for futures and turns.)
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Final
+
+CancelledError: Final = asyncio.CancelledError
+
+
+class Signal:
+    """An event that one task at a time waits for, and that is over with the wait.
+
+    An eager task goes on within `set`, unless another task runs; any other one in the next turn of the loop.
+    """
+
+    __slots__ = ("_happened", "_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._happened = False
+        self._waiting: EagerTask | asyncio.Future[None] | None = None
+
+    @property
+    def has_waiter(self) -> bool:
+        """Whether a task waits."""
+        return self._waiting is not None
+
+    def set(self) -> None:
+        """Let the task that waits, or the next one that will, go on."""
+        self._happened = True
+        waiting = self._waiting
+        if isinstance(waiting, EagerTask):
+            waiting.resume()
+        elif waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Wait until it happens; return at once if it has."""
+        try:
+            while not self._happened:
+                task: object = asyncio.current_task(self._loop)
+                if isinstance(task, EagerTask):
+                    self._waiting = task
+                    yield self
+                else:
+                    self._waiting = self._loop.create_future()
+                    yield from self._waiting
+        finally:
+            self._waiting = None
+        self._happened = False
+
+
+class EagerTask:
+    """Runs a coroutine that returns nothing, as `asyncio.Task` does, from now on.
+
+    `on_end` is called once when it has ended, with the exception that it raised, if it did.
+    """
+
+    __slots__ = (
+        "_cancelling", "_context", "_coroutine", "_interrupt", "_loop", "_on_end", "_running",
+        "_waiting_for",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        loop: asyncio.AbstractEventLoop,
+        on_end: Callable[["EagerTask", BaseException | None], None],
+    ) -> None:
+        self._coroutine = coroutine
+        self._loop = loop
+        self._on_end = on_end
+        self._context = contextvars.copy_context()
+        self._cancelling = 0
+        self._interrupt = False  # by CancelledError, as soon as it runs
+        self._running = False
+        self._waiting_for: asyncio.Future[Any] | None = None
+
+    def start(self) -> None:
+        """Run until it waits for the first time, also within another task."""
+        loop = self._loop
+        outer = asyncio.current_task(loop)
+        if outer is None:
+            self._run(None)
+            return
+        asyncio._leave_task(loop, outer)  # noqa: SLF001 - see the module's docstring
+        try:
+            self._run(None)
+        finally:
+            asyncio._enter_task(loop, outer)  # noqa: SLF001
+
+    # What asyncio asks of tasks.
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that it belongs to."""
+        return self._loop
+
+    def get_coro(self) -> Coroutine[Any, Any, None]:
+        """Return the coroutine."""
+        return self._coroutine
+
+    def get_name(self) -> str:
+        """Return a name for debugging."""
+        return getattr(self._coroutine, "__qualname__", "eager task")
+
+    def done(self) -> bool:
+        """Return whether it has ended."""
+        return self._coroutine.cr_frame is None  # type: ignore[attr-defined]  # a coroutine's own
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - as asyncio calls it
+        """Have CancelledError raised where it waits, in the next turn of the loop; return whether it has not ended."""
+        if self.done():
+            return False
+        self._cancelling += 1
+        if self._waiting_for is not None and self._waiting_for.cancel():
+            return True  # the future wakes it
+        if not self._interrupt:
+            self._interrupt = True
+            self._loop.call_soon(self._deliver_interrupt)
+        return True
+
+    def cancelling(self) -> int:
+        """Return how often it was cancelled, less what `uncancel` took back."""
+        return self._cancelling
+
+    def uncancel(self) -> int:
+        """Take one `cancel` back; return how many are left."""
+        self._cancelling = max(0, self._cancelling - 1)
+        return self._cancelling
+
+    # Running.
+
+    def resume(self) -> None:
+        """Run on after a Signal; in the next turn of the loop, if another task runs right now."""
+        self._run(None)
+
+    def _run(self, future: "asyncio.Future[Any] | None") -> None:
+        """Run until it waits or ends; `future` is what it waited for, if that wakes it."""
+        if self._waiting_for is not future or self._running or self.done():
+            return
+        loop, coroutine = self._loop, self._coroutine
+        try:
+            asyncio._enter_task(loop, self)  # type: ignore[arg-type]  # noqa: SLF001
+        except RuntimeError:  # another task runs
+            loop.call_soon(self._run, future)
+            return
+        self._waiting_for = None
+        self._running = True
+        error: BaseException | None = None
+        try:
+            if self._interrupt:
+                self._interrupt = False
+                yielded = self._context.run(coroutine.throw, CancelledError())
+            else:
+                yielded = self._context.run(coroutine.send, None)
+        except StopIteration:
+            pass
+        except (Exception, CancelledError) as raised:  # noqa: BLE001 - whoever owns the task learns of it
+            error = raised
+        else:
+            self._wait(yielded)
+            return
+        finally:
+            self._running = False
+            asyncio._leave_task(loop, self)  # type: ignore[arg-type]  # noqa: SLF001
+        self._on_end(self, error)
+
+    def _wait(self, yielded: object) -> None:
+        """Wait for what the coroutine yielded: a Signal knows whom to wake, a future is to be told, None is a turn."""
+        if isinstance(yielded, Signal):
+            return
+        if yielded is None:
+            self._loop.call_soon(self._run, None)
+            return
+        if not asyncio.isfuture(yielded):
+            raise TypeError(f"an eager task cannot wait for {yielded!r}")
+        yielded._asyncio_future_blocking = False  # noqa: SLF001 - part of the protocol between futures and tasks
+        self._waiting_for = yielded
+        yielded.add_done_callback(self._run)
+        if self._interrupt and yielded.cancel():
+            self._interrupt = False
+
+    def _deliver_interrupt(self) -> None:
+        if self._interrupt and not self.done():
+            self._run(self._waiting_for)
+
+
+class EagerTaskGroup:
+    """Owns eager tasks: leaving it waits for them, and cancels them where it is left by an exception."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[EagerTask] = set()
+        self._empty = asyncio.Event()
+        self._over = False
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine, at once until it waits. What it raises is reported to the loop.
+
+        Raises RuntimeError once the group is over: nothing would wait for the coroutine or cancel it.
+        """
+        if self._over:
+            coroutine.close()
+            raise RuntimeError("the group of tasks is over")
+        task = EagerTask(coroutine, self._loop, self._ended)
+        self._tasks.add(task)
+        task.start()
+
+    async def __aenter__(self) -> "EagerTaskGroup":
+        """Return this group."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait until every task has ended."""
+        if kind is not None:
+            self._cancel_all()
+        interrupted = False
+        while self._tasks:
+            self._empty.clear()
+            try:
+                await self._empty.wait()
+            except CancelledError:
+                interrupted = True
+                self._cancel_all()
+        self._over = True
+        if interrupted:
+            raise CancelledError
+
+    def _cancel_all(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    def _ended(self, task: EagerTask, error: BaseException | None) -> None:
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._empty.set()
+        if isinstance(error, Exception):
+            self._loop.call_exception_handler({"message": "unhandled in an eager task", "exception": error})

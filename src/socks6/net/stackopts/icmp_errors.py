@@ -1,0 +1,84 @@
+"""ICMP errors of a socket, from the kernel's error queue (ip(7), IP_RECVERR)."""
+
+import contextlib
+import os
+import socket
+import sys
+from struct import Struct
+from typing import Final, NamedTuple
+
+from socks6.errors import TtlExpired
+from socks6.net.stackopts.adapter import IpSocketOption, SocketOption
+
+SUPPORTED: Final = sys.platform == "linux"
+RECEIVE_ERRORS: Final = IpSocketOption(
+    ipv4=SocketOption(socket.IPPROTO_IP, 11),  # IP_RECVERR
+    ipv6=SocketOption(socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
+)
+MSG_ERRQUEUE: Final = 0x2000
+EXTENDED_ERROR: Final = Struct("=IBBBxII")  # struct sock_extended_err: errno, origin, type, code, info, data
+IPV4_REPORTER: Final = Struct("=4x4s")  # struct sockaddr_in
+IPV6_REPORTER: Final = Struct("=8x16s")  # struct sockaddr_in6
+ERROR_QUEUE_BYTES: Final = 256  # more than an error and a reporter take
+FROM_ICMP, FROM_ICMP6 = 2, 3  # SO_EE_ORIGIN_*
+TTL_EXPIRED: Final = frozenset(((FROM_ICMP, 11, 0), (FROM_ICMP6, 3, 0)))  # origin, type, code
+
+
+class IcmpError(NamedTuple):
+    """An ICMP message about a packet of ours, and who sent it."""
+
+    error: int  # an errno
+    origin: int
+    type: int
+    code: int
+    reporter: str
+
+    def as_error(self) -> OSError:
+        """Return what to raise."""
+        if (self.origin, self.type, self.code) in TTL_EXPIRED:
+            return TtlExpired(f"the TTL expired at {self.reporter}", reporter=self.reporter)
+        return OSError(self.error, f"{os.strerror(self.error)}, says {self.reporter}")
+
+
+def collect_icmp_errors(sock: socket.socket) -> bool:
+    """Let the kernel queue ICMP errors for the socket; return whether it does."""
+    try:
+        if SUPPORTED:
+            RECEIVE_ERRORS.write(sock, 1)
+    except OSError:
+        return False
+    return SUPPORTED
+
+
+def stop_icmp_errors(sock: socket.socket) -> None:
+    """Let the kernel queue no more of them, and drop the queue.
+
+    On a connected TCP socket that collects, any ICMP error would end the connection.
+    """
+    with contextlib.suppress(OSError):
+        RECEIVE_ERRORS.write(sock, 0)
+
+
+def next_icmp_error(sock: socket.socket) -> IcmpError | None:
+    """Return the next ICMP error, None if there is none; errors from elsewhere are passed over."""
+    try:
+        while True:
+            _, control, _, _ = sock.recvmsg(1, ERROR_QUEUE_BYTES, MSG_ERRQUEUE)
+            for level, name, data in control:
+                if SocketOption(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
+                    report = _parsed(data)
+                    if report is not None:
+                        return report
+    except OSError:
+        return None
+
+
+def _parsed(data: bytes) -> IcmpError | None:
+    error, origin, kind, code, _, _ = EXTENDED_ERROR.unpack_from(data)
+    if origin == FROM_ICMP:
+        (address,) = IPV4_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
+        return IcmpError(error, origin, kind, code, socket.inet_ntop(socket.AF_INET, address))
+    if origin == FROM_ICMP6:
+        (address,) = IPV6_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
+        return IcmpError(error, origin, kind, code, socket.inet_ntop(socket.AF_INET6, address))
+    return None

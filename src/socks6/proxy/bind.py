@@ -1,0 +1,306 @@
+"""BIND: the rules judge the place, the outbound binds it, the rules judge who connects (§ Handling BIND)."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
+from socks6.message.address import is_literal, is_unspecified
+from socks6.message.codes import Leg
+from socks6.message.options import ListenBacklog, StackOption, find, find_all
+from socks6.net.bind import LOOPBACK, family_of, unmapped
+from socks6.net.local_addresses import interface_addresses
+from socks6.net.stackopts import apply_options, effective_options
+from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint, Outbound
+from socks6.policy.rules import Policy
+from socks6.policy.stack import permit_options
+from socks6.proxy.backlog import BacklogListener, BindingRegistry
+from socks6.proxy.commands import (
+    ProxyRequest,
+    default_host,
+    judge_host,
+    listening_option_answers,
+    option_answers,
+    options_of,
+    reachable,
+)
+from socks6.proxy.limits import holder_of
+from socks6.proxy.settings import BindSettings
+
+MAX_BIND_ADDRESSES: Final = 32  # sockets of one BIND; a machine with more has one for all of them
+
+
+async def bind(
+    request: ProxyRequest,
+    *,
+    policy: Policy,
+    outbound: Outbound,
+    client: ByteStream,
+    bindings: BindingRegistry,
+    settings: BindSettings,
+) -> Binding:
+    """Carry out a BIND, with what the policy permits of its stack options. Raises OperationFailed.
+
+    Return a BacklogListener where a backlog is granted, which the caller then runs; else a binding for one peer, either
+    at a place of its own, or at a BacklogListener's. `client` is the client's connection.
+    """
+    operation = _BindOperation(
+        request, policy=policy, outbound=outbound, client=client, bindings=bindings, settings=settings
+    )
+    if operation.client_socket is not None:
+        apply_options(operation.client_socket, operation.permitted, Leg.CLIENT_PROXY)
+    listener = bindings.find(Endpoint(request.host, request.port)) if request.port else None
+    return await operation.listen() if listener is None else operation.wait_at(listener)
+
+
+def places_instead(host: str, advertised: tuple[str, ...], local: str) -> tuple[tuple[str, ...], ...]:
+    """Return what to bind for an unspecified host: what is advertised, else every address but loopback.
+
+    Behind NAT this machine does not have what is advertised, and then its own addresses are bound, too: all of them, as
+    what reaches others from one of them is to come back there (active FTP). Only a client that came in by
+    loopback gets that as well.
+    """
+    if not is_unspecified(host):
+        return ()
+    family = family_of(host)
+    loopback = (LOOPBACK[family],) if _is_loopback(unmapped(local)) else ()
+    try:
+        own = _distinct(default_host(family, local), *interface_addresses(family), *loopback)
+    except OSError:
+        return ()
+    if len(own) > MAX_BIND_ADDRESSES:
+        return ()
+    literal = (one for one in advertised if is_literal(one) and family_of(one) == family)
+    return (_distinct(*literal, *loopback), own) if advertised else (own,)
+
+
+def _distinct(*hosts: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(hosts))
+
+
+def _is_loopback(literal: str) -> bool:
+    return literal == "::1" or literal.startswith("127.")
+
+
+class _BindOperation:
+    """A BIND that is being carried out."""
+
+    def __init__(
+        self,
+        request: ProxyRequest,
+        *,
+        policy: Policy,
+        outbound: Outbound,
+        client: ByteStream,
+        bindings: BindingRegistry,
+        settings: BindSettings,
+    ) -> None:
+        self.permitted: Final = permit_options(policy.stack, request.identity, request.options)
+        self.client_socket: Final = client.attribute(socket.socket)
+        self._request = request
+        self._policy = policy
+        self._outbound = outbound
+        self._client = client
+        self._bindings = bindings
+        self._settings = settings
+        self._holder = holder_of(request.identity, client.remote.host)
+        # Whose listener it is: the session's, or, where the draft's condition is waived, the user's.
+        self._owner: object = request.session or self._holder
+        drawn = bindings.remembers(self._holder, request.port, asyncio.get_running_loop().time())
+        # The port that the client has chosen; 0 for none, or one that was drawn for it before.
+        self._named_port = 0 if drawn else request.port
+
+    def wait_at(self, listener: BacklogListener) -> Binding:
+        """Return what waits for a peer of a listener of the same session. Raises OperationFailed."""
+        if listener.owner != self._owner:
+            raise NotAllowed("a listener of another session")
+        waiter = listener.enqueue()
+        backlogs = find_all(self._request.options, ListenBacklog)
+        kinds = {type(option) for option in self._request.options} - {ListenBacklog}
+        options = tuple(option for option in listener.options if type(option) in kinds)
+
+        async def leave() -> None:
+            waiter.leave()
+
+        return _SinglePeerBinding(
+            bound=listener.bound,
+            options=(*options, *(replace(option, backlog=0) for option in backlogs)),
+            wait=waiter.wait,
+            leave=leave,
+            peer_options=self._peer_options_at_listener,
+        )
+
+    async def listen(self) -> Binding:
+        """Bind a place of its own. Raises OperationFailed."""
+        request, bindings = self._request, self._bindings
+        resolves = self._outbound.resolves
+        judge_host(replace(request, port=self._named_port), self._policy, final=not resolves)
+        instead: tuple[tuple[str, ...], ...] = ()
+        if resolves:
+            host, advertised = unmapped(request.host), self._settings.advertise
+            instead = places_instead(host, advertised, self._client.local.host)
+        bindings.limits.enter(request.identity, self._client.remote.host)
+        try:
+            binding = await self._outbound.bind(
+                request.host,
+                request.port,
+                judge=self._judge,
+                judge_peer=self._judge_peer,
+                options=tuple(
+                    option
+                    for option in options_of(self.permitted, Leg.PROXY_REMOTE)
+                    if not isinstance(option, ListenBacklog)
+                ),
+                backlog=self._backlog(),
+                holder=self._holder,
+                instead=instead,
+            )
+        except BaseException:
+            bindings.limits.leave(self._holder)
+            raise
+        leave = bindings.hold(binding, self._holder, drawn=not self._named_port, on_this_machine=resolves)
+
+        async def close() -> None:
+            leave()
+            await binding.aclose()
+
+        try:
+            if self._granted(binding):
+                return self._backlog_listener(binding, leave)
+            return _SinglePeerBinding(
+                bound=self._reachable(binding),
+                options=self._listening_options(binding),
+                wait=binding.accept,
+                leave=close,
+                peer_options=self._peer_options,
+                seconds=self._settings.accept_timeout,
+            )
+        except OSError as error:  # out of descriptors, for instance, while it is asked what is in force
+            await close()
+            raise GeneralFailure(f"after binding: {error.strerror or error}") from error
+        except BaseException:
+            await close()
+            raise
+
+    def _backlog_listener(self, binding: Binding, leave: Callable[[], None]) -> Binding:
+        session = self._request.session
+
+        def closed() -> None:
+            leave()
+            self._bindings.remove(listener)
+            if session is not None:
+                session.remove_on_end(self._client.abort)
+
+        listener = BacklogListener(
+            binding,
+            owner=self._owner,
+            bound=self._reachable(binding),
+            options=self._listening_options(binding),
+            backlog=self._granted(binding),
+            announces=self._settings.announce,
+            asked_for=self._request.host,
+            on_close=closed,
+        )
+        if session is not None:
+            session.on_end(self._client.abort)  # the listener's own connection keeps it open
+        self._bindings.add(listener)
+        return listener
+
+    def _judge(self, address: str, port: int) -> bool:
+        request = self._request
+        port = port and self._named_port
+        return self._policy.judge_address(
+            request.identity, request.command, request.host, address, port
+        ).allowed
+
+    def _judge_peer(self, address: str, port: int) -> bool:
+        only = self._request.only_peer
+        if only and unmapped(address) != unmapped(only):
+            return False
+        return self._policy.judge_peer(self._request.identity, address, port).allowed
+
+    def _backlog(self) -> int:
+        """Return how many peers may wait (§ Listen Backlog options: 0 outside a session)."""
+        asked = find(self.permitted, ListenBacklog)
+        if asked is None or (self._request.session is None and not self._settings.backlog_without_session):
+            return 0
+        return min(asked.backlog, self._settings.backlog)
+
+    def _granted(self, binding: Binding) -> int:
+        """Return the same, once it is bound: an upstream may have granted less, or, wrongly, more."""
+        return min(binding.backlog, self._backlog())
+
+    def _reachable(self, binding: Binding) -> Endpoint:
+        if not self._outbound.resolves:
+            return binding.bound  # another proxy knows better
+        return reachable(binding.bound, self._settings.advertise, self._client.local.host)
+
+    def _listening_options(self, binding: Binding) -> tuple[StackOption, ...]:
+        """Return what is in force before a peer has come."""
+        asked = self._request.options
+        if not asked:
+            return ()
+        options = listening_option_answers(
+            asked,
+            self.permitted,
+            binding.options,
+            client=self.client_socket,
+            family=family_of(binding.bound.host) if self._outbound.resolves else None,
+        )
+        if find(asked, ListenBacklog) is None:
+            return options
+        return (*options, ListenBacklog(backlog=self._granted(binding)))
+
+    def _peer_options(self, accepted: AcceptedPeer) -> tuple[StackOption, ...]:
+        """Return what is in force once a peer has come."""
+        remote = accepted.stream.raw_socket if self._outbound.resolves else None
+        return option_answers(
+            self._request.options, self.permitted, accepted.options, client=self.client_socket, remote=remote
+        )
+
+    def _peer_options_at_listener(self, accepted: AcceptedPeer) -> tuple[StackOption, ...]:
+        """Return the same for a peer of a listener that was bound with options of its own."""
+        remote = accepted.stream.raw_socket
+        if remote is None or not self._outbound.resolves:
+            return self._peer_options(accepted)
+        apply_options(remote, self.permitted, Leg.PROXY_REMOTE)
+        options = effective_options(remote, self.permitted, Leg.PROXY_REMOTE)
+        return self._peer_options(replace(accepted, options=options))
+
+
+@dataclass(slots=True, kw_only=True)
+class _SinglePeerBinding(Binding):
+    """Waits for one peer: `wait` does, for so many `seconds` at most; `leave` stops waiting."""
+
+    bound: Endpoint
+    options: tuple[StackOption, ...]
+    wait: Callable[[], Awaitable[AcceptedPeer]]
+    leave: Callable[[], Awaitable[None]]
+    peer_options: Callable[[AcceptedPeer], tuple[StackOption, ...]]
+    seconds: float | None = None
+    backlog: int = 0
+
+    @override
+    async def accept(self) -> AcceptedPeer:
+        """See `Binding.accept`. Raises ConnectionTimedOut."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                accepted = await self.wait()
+        except TimeoutError as error:
+            raise ConnectionTimedOut("no peer connected in time") from error
+        try:
+            return replace(accepted, options=self.peer_options(accepted))
+        except OSError as error:
+            accepted.stream.abort()
+            raise GeneralFailure(f"after accepting: {error.strerror or error}") from error
+        except BaseException:
+            accepted.stream.abort()
+            raise
+
+    @override
+    async def aclose(self) -> None:
+        await self.leave()

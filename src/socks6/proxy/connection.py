@@ -1,0 +1,550 @@
+"""One client's connection, or one stream of a QUIC connection: its state, its log record, and what it may do.
+
+An inbound turns the client's bytes into a `ProxyRequest` and awaits `connect`, `bind` or `associate`, which judge the
+request, count it against the limits, carry it out (`commands`, `bind`) and return what came of it, or raise
+OperationFailed, whose code is the reply. Everything that decides or records is a plain method, so that a CONNECT can
+also be driven by callbacks: `begin`, `admit`, `commands.judge_host`, then `connected` or `failed`, `relayed`, `close`.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from socks6.errors import CertificateRefused, GeneralFailure, NotAllowed, OperationFailed, TlsFailed
+from socks6.message.address import without_trailing_dot
+from socks6.message.codes import Command, Leg, ReplyCode
+from socks6.message.options import Tos, find
+from socks6.net.accept import source_of
+from socks6.net.stackopts.received import received_tos
+from socks6.net.stream import Binding, ByteStream, ConnectResult, Endpoint
+from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.protocol.methods.base import Credentials
+from socks6.proxy.authentication.base import same_credentials
+from socks6.proxy.bind import bind
+from socks6.proxy.commands import OpenedAssociation, ProxyRequest, associate, connect
+from socks6.proxy.context import ProxyContext
+from socks6.proxy.limits import Holder, holder_of
+from socks6.proxy.live import ConnectionInfo, Traffic
+from socks6.proxy.multiplexed import QuicConnectionContext
+from socks6.proxy.sessions import Session, SessionMembership
+from socks6.relay.datagrams.client_ports import ClientPort
+from socks6.relay.streams import RelayResult
+from socks6.telemetry import (
+    AssociationOpened,
+    BindingOpened,
+    ConnectionEnded,
+    ConnectionOpened,
+    Ending,
+    LimitReached,
+    PeerAccepted,
+    RemoteConnected,
+    RequestMade,
+    SessionOpened,
+    SessionTornDown,
+    StreamPushed,
+    TokenSpent,
+    UserAuthenticated,
+)
+
+COMMAND_NAMES: Final = {command.value: command.name for command in Command}
+ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for telling a client that the proxy is busy
+
+
+class ClientConnection:
+    """One client's connection, from accept to the end. Belongs to one task, or to the callbacks that drive it."""
+
+    __slots__ = (
+        "_associated", "_authenticator", "_cancellations", "_descriptor", "_has_request", "_held_association",
+        "_interruption", "_membership", "_on_admitted", "_task", "_user_connection", "bytes_down", "bytes_up",
+        "certified", "client_port", "command", "deadline", "ending", "host", "id", "inbound", "peer", "port", "proxy",
+        "reason", "reply", "shared", "source", "started", "stream", "traffic", "user",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        proxy: ProxyContext,
+        stream: ByteStream,
+        inbound: str,
+        connection_id: int,
+        *,
+        client_port: ClientPort | None = None,
+        shared: QuicConnectionContext | None = None,
+        on_admitted: Callable[[ByteStream], None] | None = None,
+    ) -> None:
+        """`inbound` is the name of the protocol that the client speaks; `client_port` takes its datagrams over UDP.
+
+        `shared` is what the streams of a QUIC connection have in common. `on_admitted` is called with the stream once a
+        request was let in.
+        """
+        self.proxy: Final = proxy
+        self.stream = stream
+        self.inbound: Final = inbound
+        self.id: Final = connection_id
+        self.shared: Final = shared
+        self.client_port: Final = client_port if shared is None else shared.port
+        self.source: Final = stream.remote.host
+        self.started: Final = asyncio.get_running_loop().time()
+        self.deadline: Final = self.started + proxy.settings.handshake_timeout  # of the handshake
+        self.certified: Identity | None = None  # whom the client's certificate names
+        self._on_admitted = on_admitted
+        self._authenticator = proxy.authenticator  # which let the client in, or would
+        self._has_request = False
+        self._membership: SessionMembership | None = None
+        # what is given back at the end
+        self._user_connection: Holder | None = None
+        self._descriptor: Holder | None = None
+        self._held_association: Holder | None = None
+        self._associated: Endpoint | None = None  # the association's port on this machine
+        # the task that serves it, and who cancels that
+        self._task = asyncio.current_task()
+        self._cancellations = self._task.cancelling() if self._task else 0  # that are not `interrupt`'s
+        self._interruption: tuple[Ending, str] | None = None
+        # the record
+        self.user = ""
+        self.command = ""
+        self.host = ""
+        self.port = 0
+        self.peer = ""
+        self.bytes_up = 0  # but for those that `traffic` counts
+        self.bytes_down = 0
+        self.traffic: Traffic | None = None  # the relay at work, which counts for itself
+        self.reply = -1
+        self.ending = Ending.DONE
+        self.reason = ""
+
+    # Who the client is.
+
+    @property
+    def authentication_required(self) -> bool:
+        """Whether the client must authenticate: not if its certificate does."""
+        return self.proxy.authenticator.required and self.certified is None
+
+    @property
+    def default_identity(self) -> Identity:
+        """Who the client is if it offers no credentials."""
+        return self.certified or ANONYMOUS
+
+    async def verify(self, credentials: Credentials) -> Identity | None:
+        """Have the credentials checked when it is this source's turn; a certificate settles it.
+
+        Raises AuthenticationBusy where there is no answer in time, OSError when the client is gone.
+        """
+        if self.certified is not None:
+            return self.certified
+        proxy = self.proxy
+        deadline = self._verification_deadline()
+        while True:
+            authenticator = proxy.authenticator
+            with self._watching_client():
+                identity = await proxy.verifications.verify(
+                    lambda: proxy.authenticator,
+                    credentials,
+                    source=self.source,
+                    deadline=deadline,
+                    present=lambda: not self.stream.was_reset(),
+                )
+            if authenticator is proxy.authenticator:  # else a reload came between
+                break
+        self._authenticator = authenticator
+        if identity is None and proxy.verifications.shuts_out(credentials, self.source):
+            self.reason = "too many failed attempts"
+        return identity
+
+    def still_vouched(self, identity: Identity) -> bool:
+        """Return whether a client that was let in on this connection would be now, after any reload."""
+        if self.certified is not None:
+            return True
+        return same_credentials(self.proxy.authenticator, self._authenticator, identity)
+
+    def admitted(self, identity: Identity, session: Session | None) -> Session | None:
+        """Note that a request was authenticated, `session` being its own; return the session that it belongs to."""
+        if session is not None or self.session is not None:
+            self._authenticator = self.proxy.authenticator  # a reload ends the sessions of users that changed
+        if self.shared is None or not self.still_vouched(identity):
+            return session
+        return self.shared.admitted(identity, session)
+
+    async def wait_confirmed(self) -> None:
+        """Wait until what the client sent is known to be no replay of an earlier connection. Raises OSError."""
+        if self.shared is not None:
+            await self.shared.connection.wait_handshake_confirmed()
+
+    @property
+    def session(self) -> Session | None:
+        """The session that every request belongs to without naming it: that of a QUIC connection."""
+        return None if self.shared is None else self.shared.session
+
+    def membership(self) -> SessionMembership | None:
+        """Return this connection's membership in sessions, always the same; None where there are no sessions."""
+        if self._membership is None and self.proxy.sessions is not None:
+            self._membership = SessionMembership(
+                self.proxy.sessions,
+                self.stream,
+                self._authenticator,
+                self._session_ended,
+                self._session_event,
+                session=self.session,
+                certified=self.certified,
+            )
+        return self._membership
+
+    # What it may do: decisions and records, none of which waits.
+
+    def begin(self, request: ProxyRequest) -> None:
+        """Note a request, which ends the handshake: its client is known, and gives way to no stranger."""
+        is_new = not (self._has_request and self.user == request.identity.name)
+        self._has_request = True
+        self.proxy.monitor.end_handshake(self.id)
+        on_admitted, self._on_admitted = self._on_admitted, None
+        if on_admitted is not None:
+            on_admitted(self.stream)
+        self._note(request)
+        self._report_request(is_new=is_new)
+
+    def admit(self, request: ProxyRequest) -> None:
+        """Count a request against the limits of its user or source. Raises OperationFailed.
+
+        NotAllowed, too, if a reload came since the client was let in, and it would not be now.
+        """
+        identity = request.identity
+        if not self.still_vouched(identity):
+            raise NotAllowed("the user is gone, or has another password, since a reload")
+        try:
+            self._count(request.command, identity)
+        except GeneralFailure as failure:
+            if LimitReached in self.proxy.events.wanted:
+                self.proxy.events.observe(
+                    LimitReached(id=self.id, source=self.source or "unix", reason=failure.reason)
+                )
+            raise
+
+    def _count(self, command: int, identity: Identity) -> None:
+        if self._user_connection is None or self._user_connection[0] != identity.name:
+            self._give_back_user_connection()
+            if identity.name:
+                self._user_connection = self.proxy.user_connections.enter(identity, self.source)
+        if command == Command.CONNECT:
+            self._take_descriptor(identity)
+        elif command == Command.UDP_ASSOCIATE:
+            self._held_association = self.proxy.associations.enter(identity, self.source)
+
+    def connected(self, bound: Endpoint, bytes_sent: int = 0) -> None:
+        """Record a CONNECT that succeeded, `bytes_sent` of its initial data being on their way already."""
+        if RemoteConnected in self.proxy.events.wanted:
+            self.proxy.events.observe(RemoteConnected(id=self.id, host=bound.host, port=bound.port))
+        self.reply = 0
+        self.bytes_up += bytes_sent
+        self.ending, self.reason = Ending.DONE, ""  # whatever befell an earlier request of the same client
+
+    def failed(self, request: ProxyRequest, failure: OperationFailed) -> None:
+        """Record a request that failed."""
+        self.answered(request, failure.code, failure.reason)
+
+    def answered(self, request: ProxyRequest, code: int, reason: str = "") -> None:
+        """Record a request that was answered with a reply code."""
+        self._note(request)
+        if not self._has_request:  # answered at once
+            self._report_request(is_new=True)
+        self.reply = int(code)
+        self.reason = reason
+        if code:
+            self.ending = Ending.REFUSED if code == ReplyCode.NOT_ALLOWED else Ending.FAILED
+
+    def refused(self, ending: Ending, reason: str) -> None:
+        """Record why the client was sent away without a request."""
+        self.ending = ending
+        self.reason = self.reason or reason
+
+    def peer_connected(self, peer: Endpoint) -> None:
+        """Record the peer that connected to the place that was bound."""
+        self.peer = f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
+        if PeerAccepted in self.proxy.events.wanted:
+            self.proxy.events.observe(PeerAccepted(id=self.id, peer=self.peer))
+
+    def pushed(self, peer: Endpoint) -> None:
+        """Record that the stream was opened for a peer of an earlier BIND."""
+        self.command = Command.BIND.name
+        self.reply = 0
+        self.user = self.session.identity.name if self.session else ""
+        self.peer_connected(peer)
+        if StreamPushed in self.proxy.events.wanted:
+            self.proxy.events.observe(StreamPushed(id=self.id, peer=self.peer))
+
+    def carried(self, bytes_up: int, bytes_down: int) -> None:
+        """Count bytes of the stream, instead of `traffic` if there is any."""
+        self.traffic = None
+        self.bytes_up += bytes_up
+        self.bytes_down += bytes_down
+
+    def relaying(self, traffic: Traffic) -> None:
+        """Let the live table read the counts of the relay at work; `carried` or `relayed` follows."""
+        self.traffic = traffic
+
+    def relayed(self, result: RelayResult) -> None:
+        """Record how the relay went."""
+        self.carried(result.bytes_up, result.bytes_down)
+        self.ending = result.ending
+        self.reason = result.reason
+
+    def broke(self, error: OSError) -> None:
+        """Record that the client's stream broke during the handshake, unless an ending is recorded already."""
+        if self.ending is Ending.DONE:
+            self.ending = _ending_for(error)
+            self.reason = str(error)
+
+    # What is done for it.
+
+    async def connect(self, request: ProxyRequest) -> ConnectResult:
+        """Judge and carry out a CONNECT. Raises OperationFailed, whose code is the reply to send."""
+        proxy = self.proxy
+        self.begin(request)
+        try:
+            self.admit(request)
+            proxy.monitor.watch(self.id, self.stream, self._client_gone)
+            connection = await connect(
+                self._with_received_tos(request),
+                policy=proxy.policy,
+                outbound=proxy.outbound,
+                client=self.stream.attribute(socket.socket),
+                holder=holder_of(request.identity, self.source),
+            )
+        except OperationFailed as failure:
+            self.failed(request, failure)
+            raise
+        finally:
+            proxy.monitor.forget(self.id)
+        self.connected(connection.bound, connection.first_data_sent)
+        return connection
+
+    async def associate(self, request: ProxyRequest) -> OpenedAssociation:
+        """Judge and carry out an UDP ASSOCIATE. Raises OperationFailed."""
+        proxy = self.proxy
+        with self._carrying_out(request):
+            association = await associate(
+                self._with_received_tos(request),
+                policy=proxy.policy,
+                outbound=proxy.outbound,
+                client=self.stream,
+                advertised=proxy.settings.bind.advertise,
+                owner=request.session or (request.identity.name, self.source),
+                holder=holder_of(request.identity, self.source),
+            )
+        if proxy.outbound.resolves:
+            self._associated = association.channel.bound
+            proxy.machine.bound.add(self._associated, udp=True)
+        self.reply = 0
+        self.host, self.port = association.bound
+        if AssociationOpened in proxy.events.wanted:
+            proxy.events.observe(AssociationOpened(id=self.id, host=self.host, port=self.port))
+        return association
+
+    async def bind(self, request: ProxyRequest) -> Binding:
+        """Judge and carry out a BIND; the host and port are the place. Raises OperationFailed.
+
+        A request with a backlog may get a BacklogListener, to be run as long as the client stays.
+        """
+        with self._carrying_out(request):
+            binding = await bind(
+                self._with_received_tos(request),
+                policy=self.proxy.policy,
+                outbound=self.proxy.outbound,
+                client=self.stream,
+                bindings=self.proxy.bindings,
+                settings=self.proxy.settings.bind,
+            )
+        self.reply = 0
+        self.host, self.port = binding.bound
+        if BindingOpened in self.proxy.events.wanted:
+            self.proxy.events.observe(BindingOpened(id=self.id, host=self.host, port=self.port))
+        return binding
+
+    @contextlib.contextmanager
+    def _carrying_out(self, request: ProxyRequest) -> Iterator[None]:
+        """Begin and admit a request, record its failure, and give it up should the client be gone."""
+        self.begin(request)
+        try:
+            self.admit(request)
+            with self._watching_client():
+                yield
+        except OperationFailed as failure:
+            self.failed(request, failure)
+            raise
+
+    @contextlib.contextmanager
+    def _watching_client(self) -> Iterator[None]:
+        self.proxy.monitor.watch(self.id, self.stream, self._client_gone)
+        try:
+            yield
+        finally:
+            self.proxy.monitor.forget(self.id)
+
+    # How it begins and ends.
+
+    def opened(self) -> None:
+        """Let observers know that the connection is there."""
+        if ConnectionOpened in self.proxy.events.wanted:
+            source = self.source or "unix"
+            self.proxy.events.observe(ConnectionOpened(id=self.id, source=source, inbound=self.inbound))
+
+    def ended(self) -> None:
+        """Let observers know that it is over, and how it went."""
+        if ConnectionEnded in self.proxy.events.wanted:
+            self.proxy.events.observe(self.summary())
+
+    def expire(self) -> None:
+        """End a handshake that takes too long."""
+        self.ending = Ending.NO_REQUEST
+        self.reason = "the handshake took too long"
+        self.stream.abort()
+
+    def interrupt(self, ending: Ending, reason: str) -> None:
+        """Cancel the task that serves the connection; `was_interrupted` then records why."""
+        if self._interruption is None and self._task is not None:
+            self._interruption = ending, reason
+            self._task.cancel()
+
+    def was_interrupted(self) -> bool:
+        """Return, within the cancelled task, whether `interrupt` alone cancelled it, and record the reason."""
+        if self._interruption is None or self._task is None or self._task.uncancel() > self._cancellations:
+            return False
+        if self.ending is Ending.DONE or self._interruption[0] is Ending.STOPPED:
+            self.ending, self.reason = self._interruption
+        return True
+
+    def close(self) -> None:
+        """Leave the session and give back what is held. Idempotent."""
+        self._task = None
+        self._give_back_user_connection()
+        if self._descriptor is not None:
+            self.proxy.descriptors.give_back(self._descriptor)
+            self._descriptor = None
+        if self._held_association is not None:
+            self.proxy.associations.leave(self._held_association)
+            self._held_association = None
+        if self._associated is not None:
+            self.proxy.machine.bound.remove(self._associated, udp=True)
+            self._associated = None
+        if self._membership is not None:
+            self._membership.leave()
+
+    def summary(self) -> ConnectionEnded:
+        """Return the record."""
+        membership = self._membership
+        return ConnectionEnded(
+            id=self.id,
+            inbound=self.inbound,
+            source=self.source or "unix",
+            user=self.user or (membership.user if membership else ""),
+            command=self.command,
+            host=without_trailing_dot(self.host),
+            port=self.port,
+            peer=self.peer,
+            ending=self.ending,
+            reply=self.reply,
+            reason=self.reason,
+            seconds=asyncio.get_running_loop().time() - self.started,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            session=membership.note if membership else "",
+            token=membership.token if membership else "",
+        )
+
+    def info(self) -> ConnectionInfo:
+        """Return what there is to know now."""
+        traffic = self.traffic
+        return ConnectionInfo(
+            id=self.id,
+            inbound=self.inbound,
+            source=self.source or "unix",
+            user=self.user,
+            command=self.command,
+            host=without_trailing_dot(self.host),
+            port=self.port,
+            peer=self.peer,
+            established=self.reply == 0,
+            seconds=asyncio.get_running_loop().time() - self.started,
+            bytes_up=self.bytes_up + (traffic.bytes_up if traffic is not None else 0),
+            bytes_down=self.bytes_down + (traffic.bytes_down if traffic is not None else 0),
+        )
+
+    def _client_gone(self) -> None:
+        self.interrupt(Ending.RESET, "the client was gone before it had its answer")
+
+    def _session_event(self, note: str, user: str) -> None:
+        events = self.proxy.events
+        match note:
+            case "new" if SessionOpened in events.wanted:
+                events.observe(SessionOpened(id=self.id, user=user))
+            case "ended" if SessionTornDown in events.wanted:
+                events.observe(SessionTornDown(id=self.id, user=user))
+            case "accepted" | "rejected" if TokenSpent in events.wanted:
+                events.observe(TokenSpent(id=self.id, user=user, accepted=note == "accepted"))
+            case _:
+                pass
+
+    def _session_ended(self) -> None:
+        self.interrupt(Ending.STOPPED, "its session was torn down")
+
+    def _verification_deadline(self) -> float:
+        """Return by when credentials have to be checked so that the answer can still be sent."""
+        seconds = self.proxy.settings.handshake_timeout
+        begun = asyncio.get_running_loop().time() if self._has_request else self.started
+        return begun + seconds - min(ANSWER_SECONDS, seconds / 10)
+
+    def _take_descriptor(self, identity: Identity) -> None:
+        """Take of the user's, or source's, share of the descriptors. Raises GeneralFailure when there is none left.
+
+        This machine's own nameless clients have all that there are, as with connections.
+        """
+        if self._descriptor is not None or not (identity.name or source_of(self.source)):
+            return
+        holder = holder_of(identity, self.source)
+        if not self.proxy.descriptors.may_take(holder):
+            raise GeneralFailure(f"{holder[0] or holder[1]} has its share of the descriptors that there are")
+        self.proxy.descriptors.take(holder)
+        self._descriptor = holder
+
+    def _give_back_user_connection(self) -> None:
+        holder, self._user_connection = self._user_connection, None
+        if holder is not None:
+            self.proxy.user_connections.leave(holder)
+
+    def _with_received_tos(self, request: ProxyRequest) -> ProxyRequest:
+        """Return the request with the TOS that the client itself sends with, if that is to be copied."""
+        raw = self.stream.attribute(socket.socket)
+        if not self.proxy.settings.copy_tos or raw is None or find(request.options, Tos):
+            return request
+        tos = received_tos(raw)
+        if tos is None:
+            return request
+        return dataclasses.replace(request, options=(*request.options, Tos(leg=Leg.BOTH, tos=tos)))
+
+    def _report_request(self, *, is_new: bool) -> None:
+        """Let observers know of the request, and of its user if that is new."""
+        events = self.proxy.events
+        if is_new and UserAuthenticated in events.wanted:
+            events.observe(UserAuthenticated(id=self.id, user=self.user))
+        if RequestMade in events.wanted:
+            events.observe(
+                RequestMade(id=self.id, user=self.user, command=self.command, host=self.host, port=self.port)
+            )
+
+    def _note(self, request: ProxyRequest) -> None:
+        """Keep what the record says of a request, not the request: its initial data may be long."""
+        self.user = request.identity.name
+        self.command = COMMAND_NAMES.get(request.command, str(request.command))
+        self.host = request.host
+        self.port = request.port
+
+
+def _ending_for(error: OSError) -> Ending:
+    match error:
+        case CertificateRefused():
+            return Ending.UNAUTHENTICATED
+        case TlsFailed():
+            return Ending.MALFORMED
+        case _:
+            return Ending.RESET

@@ -1,0 +1,157 @@
+"""The HTTP inbound: CONNECT, and requests for plain http."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.errors import AuthenticationBusy
+from socks6.message.codes import Command
+from socks6.message.http import BUSY
+from socks6.net.machine_io import flush, next_event
+from socks6.net.wire_log import wire_trace
+from socks6.policy.identity import Identity
+from socks6.protocol.events import Ended, Violation
+from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, TunnelRequested
+from socks6.protocol.methods.userpass import UsernamePasswordCredentials
+from socks6.proxy.commands import ProxyRequest
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Inbound, Tunnel, open_tunnel
+from socks6.proxy.inbounds.http_forward import Forwarder
+from socks6.telemetry import Ending
+
+MAX_UNAUTHENTICATED: Final = 8  # requests in a row without good credentials; the last answer closes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """How the HTTP inbound serves. Times are seconds."""
+
+    keep_alive_timeout: float = 60.0  # from a response's end to the next request's head
+    idle_timeout: float = 300.0  # without a byte of a request or response that is under way
+    fin_timeout: float = 30.0  # the same, once the client has closed its side
+    optimistic: bool = False  # answer CONNECT before the remote has, and reset the client if that fails
+
+
+class HttpInbound(Inbound):
+    """Serves HTTP/1.1 clients that use a proxy."""
+
+    name = "http"
+    alpn = ("http/1.1",)
+
+    def __init__(self, settings: HttpSettings | None = None) -> None:
+        self._settings = settings or HttpSettings()
+
+    @override
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
+        """See `Inbound.serve`."""
+        return await _HttpClient(connection, self._settings).serve(initial_data)
+
+
+class _HttpClient:
+    """One client: its requests, one after another."""
+
+    def __init__(self, connection: ClientConnection, settings: HttpSettings) -> None:
+        self._connection = connection
+        self._stream = connection.stream
+        self._settings = settings
+        self._conversation = HttpConversation(wire_trace(connection.source))
+        self._forwarder = Forwarder(
+            self._conversation,
+            connection,
+            idle_timeout=settings.idle_timeout,
+            fin_timeout=settings.fin_timeout,
+        )
+        self._requests = 0
+        self._unauthenticated = 0  # requests in a row
+        self._refusal = ""
+        self._ending = Ending.UNAUTHENTICATED
+        self._proven: tuple[UsernamePasswordCredentials, Identity] | None = None
+
+    async def serve(self, initial_data: bytes) -> Tunnel | None:
+        """Serve requests until the connection ends or becomes a tunnel."""
+        conversation = self._conversation
+        if initial_data:
+            conversation.receive_data(initial_data, asyncio.get_running_loop().time())
+        try:
+            while True:
+                event = await self._next_request()
+                match event:
+                    case TunnelRequested() | ForwardRequested():
+                        if (tunnel := await self._answer(event)) is not None:
+                            return tunnel
+                        await flush(conversation, self._stream)  # before a request that is here already
+                    case _:
+                        self._record_end(event)
+                        await flush(conversation, self._stream)
+                        return None
+        finally:
+            await self._forwarder.aclose()
+
+    async def _next_request(self) -> HttpEvent | None:
+        """Return the next request; the first one has the handshake's deadline, the others have ours."""
+        limit = self._settings.keep_alive_timeout if self._requests else None
+        try:
+            async with asyncio.timeout(limit):
+                return await next_event(self._conversation, self._stream)
+        except TimeoutError:
+            return None
+
+    async def _answer(self, request: TunnelRequested | ForwardRequested) -> Tunnel | None:
+        """Authenticate a request's client and carry the request out."""
+        try:
+            identity = await self._identify(request.credentials)
+        except AuthenticationBusy as busy:
+            self._refusal = str(busy)
+            self._ending = Ending.FAILED
+            self._conversation.send_failure(BUSY)
+            return None
+        if identity is None:
+            self._ending = Ending.UNAUTHENTICATED
+            self._refusal = "no credentials" if request.credentials is None else "wrong credentials"
+            self._unauthenticated += 1
+            self._conversation.demand_credentials(close=self._unauthenticated >= MAX_UNAUTHENTICATED)
+            return None
+        self._unauthenticated = 0
+        self._requests += 1
+        if isinstance(request, ForwardRequested):
+            return await self._forwarder.forward(request, identity)
+        conversation = self._conversation
+        return await open_tunnel(
+            conversation,
+            self._connection,
+            ProxyRequest(
+                command=Command.CONNECT,
+                host=request.host,
+                port=request.port,
+                identity=identity,
+                initial_data=conversation.unread(),
+            ),
+            succeed=lambda _: conversation.send_established(),
+            fail=conversation.send_failure,
+            optimistic=self._settings.optimistic,
+        )
+
+    async def _identify(self, credentials: UsernamePasswordCredentials | None) -> Identity | None:
+        """Return the client's identity; verified credentials are good for the connection, or until a reload."""
+        if not self._connection.authentication_required:
+            return self._connection.default_identity
+        if credentials is None:
+            return None
+        if self._proven is not None and self._proven[0] == credentials:
+            identity = self._proven[1]
+            if self._connection.still_vouched(identity):
+                return identity
+        verified = await self._connection.verify(credentials)
+        self._proven = None if verified is None else (credentials, verified)
+        return verified
+
+    def _record_end(self, event: HttpEvent | None) -> None:
+        """Record why a client goes without a request, or that it broke the protocol."""
+        if isinstance(event, Violation):
+            self._connection.refused(Ending.MALFORMED, event.reason)
+        elif self._requests == 0 and self._refusal:
+            self._connection.refused(self._ending, self._refusal)
+        elif self._requests == 0 and isinstance(event, Ended):
+            self._connection.refused(Ending.NO_REQUEST, event.reason)

@@ -1,0 +1,75 @@
+"""The inbounds of a proxy by name, and the mixed one: one port for every protocol, told apart by the first byte."""
+
+import string
+from collections.abc import Mapping
+from typing import Final
+
+from typing_extensions import override
+
+from socks6.message import socks4, socks5
+from socks6.message.options import STANDARD, OptionTable
+from socks6.proxy.connection import ClientConnection
+from socks6.proxy.inbounds.base import Inbound, Tunnel
+from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
+from socks6.proxy.inbounds.socks6 import Socks6Inbound
+from socks6.proxy.settings import Settings
+from socks6.telemetry import Ending
+
+NEVER: Final = 3e8  # seconds, ten years: what loops' timers can still count
+
+# All other first bytes are SOCKS 6, which has an answer even to rubbish (§ Version Mismatch Replies).
+INBOUND_FOR_FIRST_BYTE: Final[Mapping[int, str]] = {
+    socks4.VERSION: "socks5",
+    socks5.VERSION: "socks5",
+    **dict.fromkeys(string.ascii_letters.encode(), "http"),
+}
+DEFAULT: Final = "socks6"
+
+
+def standard_inbounds(settings: Settings, option_table: OptionTable = STANDARD) -> dict[str, Inbound]:
+    """Return every inbound by its name."""
+    inbounds: tuple[Inbound, ...] = (
+        Socks6Inbound(
+            dialects=settings.dialects,
+            option_table=option_table,
+            quiet=settings.quiet,
+            ignore_fragmented=settings.ignore_fragmented,
+            tfo_without_token=settings.tfo_without_token,
+        ),
+        Socks5Inbound(optimistic=settings.optimistic),
+        HttpInbound(
+            HttpSettings(
+                idle_timeout=settings.relay.idle_timeout or NEVER,
+                fin_timeout=settings.relay.fin_timeout or NEVER,
+                optimistic=settings.optimistic,
+            )
+        ),
+    )
+    by_name = {inbound.name: inbound for inbound in inbounds}
+    return {**by_name, "mixed": MixedInbound(by_name)}
+
+
+class MixedInbound(Inbound):
+    """Hands each client to the one of `inbounds`, by their names, whose protocol it speaks."""
+
+    name: Final = "mixed"
+
+    def __init__(self, inbounds: Mapping[str, Inbound]) -> None:
+        self._inbounds = dict(inbounds)
+        self.alpn = tuple(dict.fromkeys(name for inbound in inbounds.values() for name in inbound.alpn))
+        self.datagrams = any(inbound.datagrams for inbound in inbounds.values())
+
+    @override
+    async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
+        """See `Inbound.serve`."""
+        data = initial_data or await connection.stream.receive()
+        name = INBOUND_FOR_FIRST_BYTE.get(data[0], DEFAULT) if data else DEFAULT
+        inbound = self._inbounds.get(name, self._inbounds.get(DEFAULT))
+        if inbound is None and not data:
+            connection.refused(Ending.NO_REQUEST, "the client closed its side")
+            return None
+        if inbound is None:
+            connection.refused(Ending.MALFORMED, f"first byte {data[0]:#04x}: no inbound for it")
+            return None
+        return await inbound.serve(connection, data)

@@ -1,0 +1,110 @@
+"""The live table: the connections, associations, bindings and sessions that there are now.
+
+It costs nothing until it is read: reading makes a value of each connection, with the relay's own byte counts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from socks6.message.codes import Command
+from socks6.proxy.sessions import SessionStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionInfo:
+    """What there is to know now of a client's connection, or of one stream of its QUIC connection."""
+
+    id: int  # as in the events
+    inbound: str
+    source: str
+    user: str  # "" when anonymous, or not authenticated yet
+    command: str  # "" before a request
+    host: str  # of a BIND or UDP ASSOCIATE that succeeded, the place that is bound
+    port: int
+    peer: str  # of a BIND, as host:port
+    established: bool  # whether the request succeeded
+    seconds: float
+    bytes_up: int
+    bytes_down: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """What there is to know now of a session; never its id."""
+
+    user: str
+    connections: int
+    window: int  # tokens that it has at a time
+
+
+class Traffic(Protocol):
+    """A relay that is at work, and counts what it moves."""
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes from client to remote."""
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes from remote to client."""
+
+
+class LiveConnection(Protocol):
+    """A `ClientConnection`, as far as the table goes."""
+
+    @property
+    def id(self) -> int:
+        """Its number."""
+
+    def info(self) -> ConnectionInfo:
+        """Return what there is to know now."""
+
+
+class LiveTable:
+    """The connections of a proxy, from accept to their ends; each that is read is a new `ConnectionInfo`."""
+
+    def __init__(self, sessions: SessionStore | None) -> None:
+        self._connections: Final[dict[int, LiveConnection]] = {}
+        self._sessions: Final = sessions
+
+    def __len__(self) -> int:
+        """Return how many connections there are."""
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[ConnectionInfo]:
+        """Return an iterator over them, the oldest first; what comes or goes meanwhile does no harm."""
+        return (connection.info() for connection in tuple(self._connections.values()))
+
+    @property
+    def associations(self) -> list[ConnectionInfo]:
+        """The connections that hold a UDP association; bytes are those of its datagrams."""
+        return self._established(Command.UDP_ASSOCIATE)
+
+    @property
+    def bindings(self) -> list[ConnectionInfo]:
+        """The connections that hold a binding, or that its peer came to."""
+        return self._established(Command.BIND)
+
+    @property
+    def sessions(self) -> list[SessionInfo]:
+        """The sessions that are kept in this process."""
+        return [
+            SessionInfo(
+                user=session.identity.name,
+                connections=session.connections,
+                window=session.window.size if session.window else 0,
+            )
+            for session in (self._sessions.sessions() if self._sessions is not None else ())
+        ]
+
+    def add(self, connection: LiveConnection) -> None:
+        """Enter a connection."""
+        self._connections[connection.id] = connection
+
+    def discard(self, connection: LiveConnection) -> None:
+        """Remove a connection. Idempotent."""
+        self._connections.pop(connection.id, None)
+
+    def _established(self, command: Command) -> list[ConnectionInfo]:
+        return [info for info in self if info.command == command.name and info.established]

@@ -1,0 +1,111 @@
+"""The two sides of a relay that `relay.pump` copies between: what reads and writes without waiting."""
+
+import socket as sockets
+from typing import Protocol
+
+from socks6.net.stream import ByteStream
+from socks6.net.transports.tls import TlsStream
+
+
+class RelayEndpoint(Protocol):
+    """One side. Belongs to the relay; the stream that it stands for belongs to the relay's caller."""
+
+    socket: sockets.socket  # for its events and its errors
+    announces_end: bool  # the stream says that it ends, so that an end is none where its socket broke
+
+    @property
+    def drained(self) -> bool:
+        """Whether the last `receive` took all that the socket had, as far as one can know."""
+
+    def receive(self, max_bytes: int) -> bytes | None:
+        """Return what is there; b"" at the end, None for nothing yet. Raises OSError."""
+
+    def put(self, data: bytes) -> bool:
+        """Take all of `data`; return whether the socket did, too. If not, `flush` goes first. Raises OSError."""
+
+    def flush(self) -> bool:
+        """Have the socket take what it did not; return whether nothing is left. Raises OSError."""
+
+    def end(self) -> bool:
+        """Say that nothing more comes; return as `flush` does. Raises OSError."""
+
+
+class SocketEndpoint:
+    """A socket whose bytes are the stream's own."""
+
+    __slots__ = ("_knows", "_rest", "announces_end", "drained", "socket")
+
+    def __init__(self, sock: sockets.socket) -> None:
+        self.socket = sock
+        self.drained = False
+        self._knows = sock.proto == sockets.IPPROTO_TCP  # others may give a short piece and have more
+        self._rest = memoryview(b"")
+        self.announces_end = False
+
+    def receive(self, max_bytes: int) -> bytes | None:
+        try:
+            data = self.socket.recv(max_bytes)
+        except BlockingIOError:
+            self.drained = True
+            return None
+        self.drained = self._knows and len(data) < max_bytes
+        return data
+
+    def put(self, data: bytes) -> bool:
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return True
+        self._rest = memoryview(data)[sent:]
+        return False
+
+    def flush(self) -> bool:
+        try:
+            self._rest = self._rest[self.socket.send(self._rest) :]
+        except BlockingIOError:
+            return False
+        return not self._rest
+
+    def end(self) -> bool:
+        self.socket.shutdown(sockets.SHUT_WR)
+        return True
+
+
+class TlsEndpoint:
+    """A stream over TLS."""
+
+    __slots__ = ("_stream", "announces_end", "socket")
+
+    def __init__(self, stream: TlsStream, carrier: sockets.socket) -> None:
+        self.socket = carrier
+        self.announces_end = True
+        self._stream = stream
+
+    @property
+    def drained(self) -> bool:
+        return self._stream.drained
+
+    def receive(self, max_bytes: int) -> bytes | None:
+        return self._stream.receive_nowait(max_bytes)
+
+    def put(self, data: bytes) -> bool:
+        return self._stream.put_nowait(data)
+
+    def flush(self) -> bool:
+        return self._stream.flush_nowait()
+
+    def end(self) -> bool:
+        self._stream.end_nowait()
+        return self._stream.flush_nowait()
+
+
+def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:
+    """Return the end that a stream makes, None for streams that the relay's epoll cannot watch."""
+    raw = stream.raw_socket
+    if raw is not None:
+        return SocketEndpoint(raw)
+    tls = stream.attribute(TlsStream)
+    carrier = None if tls is None else tls.beneath.raw_socket
+    return None if tls is None or carrier is None else TlsEndpoint(tls, carrier)

@@ -1,0 +1,167 @@
+"""Joins two streams by the best mover for them, and closes them when they are through."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from socks6.net.stream import ByteStream
+from socks6.relay.copy import CopiedStreams
+from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
+from socks6.relay.idle import IdleMonitor
+from socks6.relay.joined import JoinedStreams
+from socks6.setting import setting
+from socks6.telemetry import Ending
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
+    from socks6.relay.endpoints import endpoint_of
+    from socks6.relay.pipes import Pipes
+    from socks6.relay.pump import pump_streams
+    from socks6.relay.splice import splice_streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """How streams are joined. Times are seconds of silence in both directions, 0 for never.
+
+    The idle time-out is what RFC 5382 (REQ-5) asks of NATs, since a proxy's clients keep their connections
+    alive as if behind one: an idle SSH session or WebSocket may live. Dead peers are found sooner, by TCP's
+    keep-alive. The fin time-out counts once a direction has ended: a long answer to a half-closed request
+    goes on for as long as it moves.
+    """
+
+    idle_timeout: float = setting(
+        7440.0,
+        "seconds without a byte either way, then a connection is closed; 0 for never",
+        key="timeouts.idle",
+        flag="--idle-timeout",
+    )
+    fin_timeout: float = setting(
+        60.0,
+        "seconds without a byte, once one side has ended; 0 for never",
+        key="timeouts.fin",
+        flag="--fin-timeout",
+    )
+    splice: bool = True  # let the kernel move bulk where it can
+    pipes: int = 256  # of 1 MiB, and two descriptors; beyond, bulk is copied. Only slow sides occupy them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayResult:
+    """How it went. The byte counts are what the receiving sides took."""
+
+    bytes_up: int  # client to remote
+    bytes_down: int
+    ending: Ending  # DONE, RESET, IDLE or ERROR
+    reason: str  # "" when done
+
+
+class StreamRelay:
+    """What the relays of one event loop share. Any number of `relay` calls may run at the same time."""
+
+    def __init__(self, settings: RelaySettings | None = None) -> None:
+        self._settings = settings or RelaySettings()
+        self._idle = IdleMonitor(
+            idle_timeout=self._settings.idle_timeout, fin_timeout=self._settings.fin_timeout
+        )
+        self._poller: Poller | None = None  # both made when they are first needed, within the loop
+        self._pipes: Pipes | None = None
+
+    async def relay(
+        self,
+        client: ByteStream,
+        remote: ByteStream,
+        *,
+        first: bytes = b"",
+        on_joined: Callable[[JoinedStreams], None] | None = None,
+    ) -> RelayResult:
+        """Join two streams until both directions have ended; `first` goes to the remote first.
+
+        Closes both streams once what was sent on them has arrived, by a reset unless all went well; so they are
+        closed, too, should this process be killed meanwhile. `on_joined` gets what counts the bytes meanwhile. Never raises
+        OSError.
+        """
+        reset_if_killed(client, remote)
+        joined = self._join(client, remote)
+        if on_joined is not None:
+            on_joined(joined)
+        self._idle.add(joined)
+        try:
+            running = joined.run(first)
+            del first  # it may be long, and this frame lives as long as the relay
+            await running
+            if joined.ending is Ending.DONE:
+                await _close(client)
+                await _close(remote)
+            elif joined.up.ended and joined.down.ended:
+                self._idle.remove(joined)
+                await _close_broken((client, joined.down.complete), (remote, joined.up.complete))
+        finally:
+            self._idle.remove(joined)
+            if not joined.over:
+                joined.stop()
+            client.abort()
+            remote.abort()
+            joined.dissolve()
+        return RelayResult(
+            bytes_up=joined.bytes_up, bytes_down=joined.bytes_down, ending=joined.ending, reason=joined.reason
+        )
+
+    def close(self) -> None:
+        """Free what the relays shared; to be called when none runs any more. Idempotent."""
+        self._idle.close()
+        if self._poller is not None:
+            self._poller.close()
+            self._poller = None
+        if self._pipes is not None:
+            self._pipes.close()
+
+    def _join(self, client: ByteStream, remote: ByteStream) -> JoinedStreams:
+        """Return the two streams joined by the best mover that there is for them."""
+        return (self._polled(client, remote) if sys.platform == "linux" else None) or CopiedStreams(
+            client, remote
+        )
+
+    def _polled(self, client: ByteStream, remote: ByteStream) -> JoinedStreams | None:
+        """Return the two streams joined on the relay's epoll, None where there is no such thing."""
+        raw = client.raw_socket, remote.raw_socket
+        if self._settings.splice and raw[0] is not None and raw[1] is not None:
+            if (poller := self.shared_poller()) is None:
+                return None
+            pipes = self._pipes = self._pipes or Pipes(self._settings.pipes)
+            return splice_streams(raw[0], raw[1], poller, pipes)
+        sides = endpoint_of(client), endpoint_of(remote)
+        if sides[0] is None or sides[1] is None or (poller := self.shared_poller()) is None:
+            return None
+        return pump_streams(sides[0], sides[1], poller)
+
+    def shared_poller(self) -> "Poller | None":
+        """Return the poller of all relays, within whose loop this is called; None where there is none to be had."""
+        if sys.platform == "linux" and self._poller is None:
+            try:
+                self._poller = Poller()
+            except OSError:  # it needs a descriptor; the next relay may get one
+                return None
+        return self._poller
+
+
+async def _close(stream: ByteStream) -> None:
+    """Close in order."""
+    end_in_order(stream)
+    try:
+        await stream.aclose()
+    except OSError:  # which changes nothing any more
+        return
+
+
+async def _close_broken(*sides: tuple[ByteStream, bool]) -> None:
+    """Close streams of a relay that broke, once they have delivered; in order where their peers got a whole stream.
+
+    A reset before would take back what the broken side had sent.
+    """
+    for stream, whole in sorted(sides, key=lambda side: side[0].unacknowledged):  # the broken one first
+        await deliver(stream)
+        if whole:
+            await _close(stream)
+        else:
+            stream.abort()

@@ -1,0 +1,99 @@
+"""Values of flags."""
+
+import argparse
+from collections.abc import Callable
+
+import pytest
+
+from socks6.cli.argument_types import (
+    any_port,
+    place,
+    place_here,
+    place_to_bind,
+    port,
+    positive_seconds,
+    seconds,
+    whole,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (seconds, "0", 0),
+        (seconds, "1.5", 1.5),
+        (positive_seconds, "1e-3", 0.001),
+        (whole(0), "0", 0),
+        (whole(1), "12", 12),
+        (port, "65535", 65535),
+        (any_port, "65535", 65535),
+        (whole(1, 255), "255", 255),
+    ],
+)
+def test_values_that_may_be(kind: Callable[[str], float], text: str, value: float) -> None:
+    assert kind(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        *((kind, text) for kind in (seconds, positive_seconds) for text in ("-1", "inf", "nan", "1s", "")),
+        (positive_seconds, "0"),
+        *(
+            (kind, text)
+            for kind in (whole(0), port, whole(1, 255))
+            for text in ("-1", "1.0", "x", "", "²", "१")
+        ),
+        (whole(1), "0"),
+        (port, "0"),
+        (port, "65536"),
+        (any_port, "65536"),
+        (whole(1, 255), "0"),
+        (whole(1, 255), "256"),
+    ],
+)
+def test_values_that_may_not(kind: Callable[[str], float], text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        kind(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a.example:80", ("a.example", 80)), ("[::1]:443", ("[::1]", 443)), ("192.0.2.1:1", ("192.0.2.1", 1))],
+)
+def test_places_that_may_be(text: str, value: tuple[str, int]) -> None:
+    assert place(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", ":80", "host:0", "host:http", "::1", "fd00::1:80"])
+def test_places_that_may_not(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        place(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(":0", ("", 0)), ("a.example:80", ("a.example", 80)), ("[::]:443", ("[::]", 443))],
+)
+def test_places_that_may_be_bound(text: str, value: tuple[str, int]) -> None:
+    assert place_to_bind(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "80", "host", "host:", "host:65536", "::1", "fd00::1:80"])
+def test_places_that_may_not_be_bound(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        place_to_bind(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", ("127.0.0.1", 0)), ("a.example:80", ("a.example", 80)), ("[::]:443", ("[::]", 443))],
+)
+def test_places_of_this_machine(text: str, value: tuple[str, int]) -> None:
+    assert place_here(text) == value
+
+
+@pytest.mark.parametrize("text", ["", ":80", "host:65536", "::1", "x"])
+def test_what_is_no_place_of_this_machine(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        place_here(text)

@@ -1,0 +1,104 @@
+"""What several commands share."""
+
+import asyncio
+import logging
+import resource
+import socket
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from socks6.cli.common import (
+    loop_factory,
+    named_client,
+    named_host,
+    notify,
+    raise_descriptor_limit,
+    run_loop,
+    set_up_logging,
+)
+from socks6.errors import ConfigurationError
+
+
+async def kind_of_loop() -> type[asyncio.AbstractEventLoop]:
+    return type(asyncio.get_running_loop())
+
+
+@pytest.mark.parametrize("name", ["auto", "uvloop"])
+def test_uvloop_where_it_is_installed(name: str) -> None:
+    assert run_loop(kind_of_loop(), name) is uvloop.Loop
+
+
+def test_asyncio_where_it_is_wanted() -> None:
+    assert run_loop(kind_of_loop()) is not uvloop.Loop
+
+
+def test_asyncio_where_uvloop_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert loop_factory("auto") is None
+
+
+def test_uvloop_that_is_wanted_and_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(ConfigurationError, match=r"pip install socks6\[server\]"):
+        run_loop(kind_of_loop(), "uvloop")
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_is_notified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, abstract: bool
+) -> None:
+    name = f"{'@' if abstract else ''}{tmp_path}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0"))
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        notify("READY=1")
+        assert manager.recv(64) == b"READY=1"
+
+
+@pytest.mark.parametrize("name", ["", "relative", "/nowhere/at/all"])
+def test_without_a_manager_nothing_happens(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", name)
+    notify("READY=1")
+
+
+def test_the_limit_of_descriptors_is_raised_to_the_hard_one() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "level"), [(0, logging.WARNING), (1, logging.INFO), (3, logging.DEBUG)]
+)
+def test_each_v_logs_more(verbosity: int, level: int) -> None:
+    logger = logging.getLogger("socks6")
+    before = logger.handlers, logger.level
+    try:
+        assert set_up_logging(verbosity).level == level
+    finally:
+        logger.handlers, _ = before
+        logger.setLevel(before[1])
+
+
+def test_a_client_is_named_by_flags_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOCKS6_PROXY", "socks6://other.example")
+    flags = {"via_file": None, "dialect_212": False, "timeout": 5.0}
+    assert named_client(Namespace(via="socks6://proxy.example", **flags), "").url.host == "proxy.example"
+    assert named_client(Namespace(via=None, **flags), "").url.host == "other.example"
+    monkeypatch.delenv("SOCKS6_PROXY")
+    with pytest.raises(ConfigurationError, match="no proxy"):
+        named_client(Namespace(via=None, **flags), "no proxy")
+
+
+def test_a_host_that_is_none_is_blamed_on_its_argument() -> None:
+    assert named_host("HOST", "EXAMPLE.com") == "example.com"
+    with pytest.raises(ConfigurationError, match=r"^HOST: "):
+        named_host("HOST", "a b")

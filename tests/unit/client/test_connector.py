@@ -1,0 +1,201 @@
+"""How a client reaches its proxy."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from socks6.client.client import Client
+from socks6.client.connector import ProxyConnector
+from socks6.errors import ProxyUnreachable
+from socks6.message.codes import Command
+from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
+from socks6.net.stream import ByteStream
+from socks6.net.transports.base import StreamRequest
+from socks6.net.transports.tls import TlsSession
+from socks6.net.url import ProxyUrl
+from socks6.proxy.service import Server
+from tests.kit.certificates import write_certificate
+from tests.kit.loops import Run
+from tests.kit.memory import MemoryStream, memory_stream_pair
+from tests.kit.origins import silent_place
+from tests.kit.proxied import as_alice, echoing, local_worker
+from tests.kit.streams import turns, until
+
+
+def test_over_tls_a_clients_later_connections_go_on_with_the_keys_of_the_earlier(
+    run: Run, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        files = write_certificate(tmp_path)
+        listen = f"socks6+tls://127.0.0.1:0?{files.listener_query}"
+        async with echoing() as port, Server([listen], local_worker()) as server:
+            client = Client(f"{as_alice(server)}?ca={files.ca}")
+            resumed = []
+            for _ in range(3):
+                async with await client.connect("127.0.0.1", port) as stream:
+                    assert await stream.receive() == b"hello "
+                    tls = stream.attribute(TlsSession)
+                    assert tls is not None
+                    resumed.append(tls.resumed)
+            assert resumed == [False, True, True]
+
+    run(scene())
+
+
+class Names:
+    """Names of one host, looked up slowly."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.found = hosts
+        self.asked = 0
+        self.threads: set[str] = set()
+
+    def __call__(self, name: bytes, port: int) -> list[ResolvedAddress]:
+        self.asked += 1
+        self.threads.add(threading.current_thread().name)
+        return [ResolvedAddress(socket.AF_INET, (host, port)) for host in self.found]
+
+
+TRANSPORTS = pytest.mark.parametrize("transport", ["", "+tls", "+quic"])
+
+
+@contextlib.asynccontextmanager
+async def named(
+    tmp_path: Path, transport: str, names: Names
+) -> AsyncIterator[tuple[ProxyConnector, Resolver]]:
+    """Run a proxy at 127.0.0.1; yield a way to it, by the name `proxy.example`."""
+    files = write_certificate(tmp_path)
+    query = f"?{files.listener_query}" if transport else ""
+    async with Server([f"socks6{transport}://127.0.0.1:0{query}"], local_worker()) as server:
+        port = server.urls[0].rpartition(":")[2].partition("?")[0]
+        query = f"?ca={files.ca}&sni=localhost" if transport else ""
+        url = ProxyUrl.parse(f"socks6{transport}://proxy.example:{port}{query}")
+        resolver = Resolver(lookup=names, lifetimes=FOR_ONE_NAME)
+        way = ProxyConnector(url, dial=None, fast_open=False, resolver=resolver)
+        try:
+            yield way, resolver
+        finally:
+            await way.aclose()
+
+
+@TRANSPORTS
+def test_a_proxys_name_is_looked_up_once_for_all_requests(
+    run: Run, tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socks6.net.dial.STALE_GRACE_SECONDS", 30.0)  # a busy machine is no silent proxy
+
+    async def scene() -> None:
+        names = Names("127.0.0.1")
+        async with named(tmp_path, transport, names) as (way, _):
+            for _ in range(2):
+                calls = [
+                    way.connect(StreamRequest(Command.NOOP, new_connection=number < 3))
+                    for number in range(20)
+                ]
+                for stream in await asyncio.gather(*calls):
+                    stream.abort()
+        assert names.asked == 1
+
+    run(scene())
+
+
+@TRANSPORTS
+def test_a_proxy_that_moved_is_found_by_the_next_request(run: Run, tmp_path: Path, transport: str) -> None:
+    async def scene() -> None:
+        names = Names("127.0.0.9")  # nobody is there
+        async with named(tmp_path, transport, names) as (way, resolver):
+            with pytest.raises(ProxyUnreachable):
+                await way.connect(StreamRequest(Command.NOOP))
+            names.found = ("127.0.0.9", "127.0.0.1")
+            resolver._answers[b"proxy.example"].since -= 10.0
+            (await way.connect(StreamRequest(Command.NOOP))).abort()
+            assert names.asked == 2
+            (await way.connect(StreamRequest(Command.NOOP))).abort()
+            assert names.asked == 2
+
+    run(scene())
+
+
+@contextlib.contextmanager
+def silence(host: str, port: int) -> Iterator[None]:
+    """Have nobody answer at an address, over TCP or UDP, nor anything say so."""
+    with contextlib.ExitStack() as held:
+        datagrams = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        datagrams.bind((host, port))
+        listening = held.enter_context(socket.socket())
+        listening.bind((host, port))
+        listening.listen(0)
+        for _ in range(2):  # its queue is full then
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((host, port))
+        yield
+
+
+@TRANSPORTS
+def test_a_proxy_that_left_silence_behind_is_found_too(run: Run, tmp_path: Path, transport: str) -> None:
+    async def scene() -> None:
+        names = Names("127.0.0.9")
+        async with named(tmp_path, transport, names) as (way, resolver):
+            await resolver.resolve("proxy.example", 1)
+            resolver._answers[b"proxy.example"].since -= 10.0
+            names.found = ("127.0.0.1",)
+            with silence("127.0.0.9", way.url.port):
+                (await way.connect(StreamRequest(Command.NOOP))).abort()
+
+    run(scene())
+
+
+def test_a_request_that_was_given_up_has_the_name_looked_up_again(run: Run) -> None:
+    async def scene() -> None:
+        names = Names("127.0.0.1")
+        resolver = Resolver(lookup=names, lifetimes=FOR_ONE_NAME)
+        with silent_place() as place:
+            url = ProxyUrl.parse(f"socks6://proxy.example:{place.port}")
+            way = ProxyConnector(url, dial=None, fast_open=False, resolver=resolver)
+            for _ in range(2):
+                task = asyncio.create_task(way.connect(StreamRequest(Command.NOOP)))
+                await until(lambda: b"proxy.example" in resolver._answers)
+                await turns()
+                task.cancel()
+                await asyncio.wait((task,))
+            await until(lambda: names.asked == 2)
+            await way.aclose()
+
+    run(scene())
+
+
+class Breaking(MemoryStream):
+    """A stream on which nothing can be sent."""
+
+    __slots__ = ()
+
+    def __init__(self, stream: ByteStream) -> None:
+        assert isinstance(stream, MemoryStream)
+        super().__init__(incoming=stream._incoming, outgoing=stream._outgoing)
+
+    @override
+    async def send(self, data: bytes | memoryview) -> None:
+        raise BrokenPipeError("broken")
+
+
+def test_a_stream_that_breaks_at_the_first_bytes_is_aborted_and_no_password_is_told(run: Run) -> None:
+    async def scene() -> None:
+        near, far = memory_stream_pair()
+
+        async def dial() -> ByteStream:
+            return Breaking(near)
+
+        way = ProxyConnector(ProxyUrl.parse("socks6://alice:secret@memory"), dial=dial, fast_open=False)
+        with pytest.raises(ProxyUnreachable, match=r"cannot reach the proxy socks6://alice:\*\*\*@memory"):
+            await way.connect(StreamRequest(Command.NOOP, early_data=b"hello"))
+        with pytest.raises(ConnectionResetError):
+            await far.receive()
+
+    run(scene())

@@ -1,0 +1,77 @@
+"""From a configuration to a server."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from socks6.client.outbound import Socks6Outbound
+from socks6.config.build import build_client, build_outbound, build_server, build_worker, find_faults
+from socks6.config.server import ServerConfig
+from socks6.errors import ConfigurationError
+from socks6.net.direct import DirectOutbound
+from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.url import ProxyUrl
+from socks6.proxy.settings import Settings
+
+PUBLIC: Final = ProxyUrl.parse_listener("socks6://:1080")
+LOCAL: Final = ProxyUrl.parse_listener("socks6://127.0.0.1:0")
+UPSTREAM: Final = ProxyUrl.parse("socks6://proxy.example")
+
+
+def faults_of(config: ServerConfig) -> list[tuple[tuple[str | int, ...], str]]:
+    return [(fault.key, fault.what) for fault in find_faults(config)]
+
+
+def test_without_a_proxy_to_go_through_there_is_no_client_of_one() -> None:
+    assert build_client(ServerConfig()) is None
+    assert isinstance(build_outbound(ServerConfig()), DirectOutbound)
+
+
+def test_a_way_out_through_another_proxy() -> None:
+    assert isinstance(build_outbound(ServerConfig(via=UPSTREAM)), Socks6Outbound)
+
+
+@pytest.mark.parametrize("name", ["via", "via_file"])
+@pytest.mark.parametrize(
+    ("listen", "via"),
+    [
+        ("mixed://localhost:1080", "socks6://alice:secret@localhost"),
+        ("socks6+unix:///run/socks6", "socks6+unix:///run/socks6"),
+    ],
+)
+def test_a_server_is_not_its_own_way_out(name: str, listen: str, via: str) -> None:
+    config = ServerConfig(listen=(ProxyUrl.parse_listener(listen),), **{name: ProxyUrl.parse(via)})  # type: ignore[arg-type]  # by name
+    ((key, why),) = faults_of(config)
+    assert key == (name.replace("_", "-"),)
+    assert "own way out" in why
+    assert faults_of(replace(config, direct=True)) == []
+
+
+def test_a_listener_that_others_reach_needs_users_or_must_be_open() -> None:
+    config = ServerConfig(listen=(LOCAL, PUBLIC))
+    ((key, why),) = faults_of(config)
+    assert key == ("listen", 1)
+    assert "asks for no password" in why
+    assert faults_of(replace(config, open_to_all=True)) == []
+
+
+def test_a_key_needs_its_certificate() -> None:
+    config = ServerConfig(settings=Settings(tls=TlsParameters(key="b.key")))
+    assert faults_of(config) == [(("tls", "key"), "there is a key of TLS, but not its certificate")]
+
+
+def test_files_of_tls_are_read(tmp_path: Path) -> None:
+    config = ServerConfig(settings=Settings(tls=TlsParameters(certificate=f"{tmp_path}/nowhere.pem")))
+    assert faults_of(config) == [(("tls",), f"{tmp_path}/nowhere.pem: No such file or directory")]
+
+
+def test_worker_and_server_are_what_the_configuration_says() -> None:
+    config = ServerConfig(listen=(LOCAL,), settings=Settings(connections=7))
+    worker = build_worker(config)
+    assert worker.policy == config.policy
+    assert worker.settings is config.settings
+    build_server(config, worker)
+    with pytest.raises(ConfigurationError, match="asks for no password"):
+        build_server(replace(config, listen=(PUBLIC,)), worker)

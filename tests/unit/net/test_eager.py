@@ -1,0 +1,247 @@
+"""Eager tasks: started at once, resumed by what they wait for, and tasks to asyncio."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from socks6.net.eager import EagerTask, EagerTaskGroup, Signal
+from tests.kit.loops import Run
+from tests.kit.streams import turns, until
+
+
+class Ends:
+    """Keeps how a task ended."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException | None] = []
+
+    def __call__(self, _: EagerTask, error: BaseException | None) -> None:
+        self.errors.append(error)
+
+
+def started(coroutine: Coroutine[Any, Any, None], ends: Ends) -> EagerTask:
+    task = EagerTask(coroutine, asyncio.get_running_loop(), ends)
+    task.start()
+    return task
+
+
+def test_what_never_waits_is_over_at_once(run: Run) -> None:
+    async def play() -> None:
+        async def work() -> None:
+            assert isinstance(asyncio.current_task(), EagerTask)
+
+        outer = asyncio.current_task()
+        task = started(work(), ends := Ends())
+        assert task.done()
+        assert ends.errors == [None]
+        assert asyncio.current_task() is outer
+
+    run(play())
+
+
+def test_a_signal_resumes_at_once_outside_of_tasks_and_soon_within_one(run: Run) -> None:
+    async def play() -> None:
+        signal = Signal(asyncio.get_running_loop())
+        seen: list[int] = []
+
+        async def work() -> None:
+            for number in range(3):
+                await signal
+                seen.append(number)
+
+        started(work(), ends := Ends())
+        signal.set()
+        assert seen == []  # this task runs
+        await turns()
+        assert seen == [0]
+
+        def cause() -> None:
+            signal.set()
+            seen.append(10)
+
+        asyncio.get_running_loop().call_soon(cause)
+        await turns()
+        assert seen == [0, 1, 10]
+        signal.set()
+        await turns()
+        assert ends.errors == [None]
+
+    run(play())
+
+
+def test_a_signal_is_kept_for_who_waits_later_and_wakes_ordinary_tasks(run: Run) -> None:
+    async def play() -> None:
+        signal = Signal(asyncio.get_running_loop())
+        signal.set()
+        await signal
+        waiting = asyncio.ensure_future(waits(signal))
+        await turns()
+        assert signal.has_waiter
+        signal.set()
+        await waiting
+        assert not signal.has_waiter
+
+    async def waits(signal: Signal) -> None:
+        await signal
+
+    run(play())
+
+
+def test_futures_timeouts_and_groups_work_within(run: Run) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
+        done: list[object] = []
+
+        async def work() -> None:
+            done.append(await future)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await Signal(loop)
+            await asyncio.sleep(0)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(0))
+            with pytest.raises(ExceptionGroup):
+                await group_that_fails()
+            done.append("all")
+
+        task = started(work(), ends := Ends())
+        future.set_result("answer")
+        await until(task.done)
+        assert done == ["answer", "all"]
+        assert ends.errors == [None]
+
+    async def group_that_fails() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+            await Signal(asyncio.get_running_loop())
+
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    run(play())
+
+
+@pytest.mark.parametrize("waits_for", ["signal", "future", "turn"])
+def test_cancelling_is_raised_where_it_waits(run: Run, waits_for: str) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        cleaned: list[bool] = []
+
+        async def work() -> None:
+            try:
+                if waits_for == "signal":
+                    await Signal(loop)
+                elif waits_for == "future":
+                    await loop.create_future()
+                else:
+                    for _ in range(1000):
+                        await asyncio.sleep(0)
+            finally:
+                cleaned.append(True)
+
+        task = started(work(), ends := Ends())
+        assert task.cancel()
+        assert task.cancelling() == 1
+        await until(task.done)
+        assert cleaned == [True]
+        assert isinstance(ends.errors[0], asyncio.CancelledError)
+        assert not task.cancel()
+
+    run(play())
+
+
+def test_one_that_was_cancelled_and_goes_on_waits_for_its_next_signal(run: Run) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        first, second = Signal(loop), Signal(loop)
+        reached: list[str] = []
+
+        async def work() -> None:
+            task: object = asyncio.current_task()
+            assert isinstance(task, EagerTask)
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert task.uncancel() == 0
+            await second
+            reached.append("second")
+
+        task = started(work(), Ends())
+        first.set()  # it runs on soon: too late for the one, too early for the other
+        task.cancel()
+        await turns()
+        if not task.done():
+            second.set()
+            await until(task.done)
+
+    run(play())
+
+
+def test_a_group_waits_for_its_tasks_and_cancels_them_when_it_fails(run: Run) -> None:
+    async def play() -> None:
+        signal = Signal(asyncio.get_running_loop())
+        ended: list[str] = []
+
+        async def work() -> None:
+            try:
+                await signal
+                ended.append("done")
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+
+        async with EagerTaskGroup() as group:
+            group.start(work())
+            asyncio.get_running_loop().call_soon(signal.set)
+        assert ended == ["done"]
+        with pytest.raises(ZeroDivisionError):
+            await start_and_fail(work())
+        assert ended == ["done", "cancelled"]
+
+    run(play())
+
+
+async def start_and_fail(work: Coroutine[Any, Any, None]) -> None:
+    async with EagerTaskGroup() as group:
+        group.start(work)
+        raise ZeroDivisionError
+
+
+def test_cancelling_the_owner_of_a_group_cancels_its_tasks(run: Run) -> None:
+    async def play() -> None:
+        cancelled: list[bool] = []
+
+        async def work() -> None:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                cancelled.append(True)
+                raise
+
+        async def own() -> None:
+            async with EagerTaskGroup() as group:
+                group.start(work())
+
+        owner = asyncio.ensure_future(own())
+        await turns()
+        owner.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await owner
+        assert cancelled == [True]
+
+    run(play())
+
+
+def test_a_group_that_is_over_starts_nothing(run: Run) -> None:
+    async def nothing() -> None:
+        raise AssertionError("it was started")
+
+    async def scene() -> None:
+        async with EagerTaskGroup() as group:
+            pass
+        with pytest.raises(RuntimeError, match="is over"):
+            group.start(nothing())
+
+    run(scene())

@@ -1,0 +1,53 @@
+"""Libraries by name."""
+
+import sys
+
+import pytest
+
+from socks6.errors import ConfigurationError
+from socks6.net.transports.quic.engine import load_backend, unvetted_version
+from tests.kit.quic import BACKENDS
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_each_is_found_by_its_name(name: str) -> None:
+    assert load_backend(name).name == name
+    assert not load_backend(name).verifies_clients
+
+
+def test_an_unknown_one_is_told_of() -> None:
+    with pytest.raises(ConfigurationError, match="one of qh3, aioquic"):
+        load_backend("quiche")
+
+
+@pytest.mark.parametrize(("name", "extra"), [("qh3", "quic"), ("aioquic", "quic-aioquic")])
+def test_one_that_is_not_installed_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, name: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, f"socks6.net.transports.quic.{name}", None)
+    with pytest.raises(ConfigurationError, match=rf"pip install socks6\[{extra}\]"):
+        load_backend(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "told"),
+    [
+        ("qh3", "2.1.0", ""),
+        ("qh3", "2.99", ""),
+        ("qh3", "2.0.4", "2.0.4"),
+        ("qh3", "3.0.0rc1", "3.0.0rc1"),
+        ("aioquic", "1.7.2", ""),
+        ("aioquic", "1.6.1", "1.6.1"),
+        ("aioquic", "2.0", "2.0"),
+    ],
+)
+def test_a_version_that_nobody_has_examined_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, version: str, told: str
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", {name: version}.__getitem__)
+    assert unvetted_version(name) == told
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_those_that_the_extras_install_have_been_examined(name: str) -> None:
+    assert unvetted_version(name) == ""

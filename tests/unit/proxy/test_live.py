@@ -1,0 +1,87 @@
+"""The live table."""
+
+from socks6.net.stream import Protection
+from socks6.policy.identity import Identity
+from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo
+from socks6.proxy.sessions import MemorySessionStore
+
+
+class Listed:
+    """A connection of which each reading shows one byte more."""
+
+    def __init__(self, number: int, command: str = "CONNECT", *, established: bool = True) -> None:
+        self.id = number
+        self._command = command
+        self._established = established
+        self.readings = 0
+
+    def info(self) -> ConnectionInfo:
+        self.readings += 1
+        return ConnectionInfo(
+            id=self.id,
+            inbound="socks6",
+            source="192.0.2.1",
+            user="alice",
+            command=self._command,
+            host="example.com",
+            port=443,
+            peer="",
+            established=self._established,
+            seconds=1.0,
+            bytes_up=self.readings,
+            bytes_down=0,
+        )
+
+
+def test_nothing_is_read_before_it_is_asked_for() -> None:
+    table = LiveTable(None)
+    connection = Listed(1)
+    table.add(connection)
+    assert len(table) == 1
+    assert connection.readings == 0
+    assert [info.bytes_up for info in table] == [1]
+    assert [info.bytes_up for info in table] == [2]
+
+
+def test_what_has_ended_is_not_in_it() -> None:
+    table = LiveTable(None)
+    connection = Listed(1)
+    table.add(connection)
+    table.discard(connection)
+    table.discard(connection)
+    assert list(table) == []
+
+
+def test_connections_may_end_while_it_is_read() -> None:
+    table = LiveTable(None)
+    connections = [Listed(number) for number in range(3)]
+    for connection in connections:
+        table.add(connection)
+    seen = []
+    for info in table:
+        seen.append(info.id)
+        for connection in connections:
+            table.discard(connection)
+    assert seen == [0, 1, 2]
+
+
+def test_bindings_and_associations_are_those_that_are_there() -> None:
+    table = LiveTable(None)
+    for connection in (
+        Listed(1),
+        Listed(2, "BIND"),
+        Listed(3, "BIND", established=False),
+        Listed(4, "UDP_ASSOCIATE"),
+    ):
+        table.add(connection)
+    assert [info.id for info in table.bindings] == [2]
+    assert [info.id for info in table.associations] == [4]
+
+
+def test_sessions_are_shown_without_their_ids() -> None:
+    store = MemorySessionStore()
+    opened = store.create(Identity(name="alice"), source="192.0.2.1", protection=Protection.CLEAR, now=0.0)
+    assert opened is not None
+    opened.session.grant(5)
+    assert LiveTable(store).sessions == [SessionInfo(user="alice", connections=0, window=5)]
+    assert LiveTable(None).sessions == []

@@ -1,0 +1,48 @@
+"""The documents name only what there is: their links, and the modules and classes of the architecture and the glossary."""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import socks6
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGES: Final = {path.stem for path in Path(socks6.__file__).parent.iterdir() if path.suffix in {"", ".py"}}
+DOCUMENTS: Final = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"))
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text()
+    links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", text)
+    assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md"])
+def test_names_of_code_are_names_of_code(document: str) -> None:
+    ticked = re.findall(r"`([a-z_]\w*(?:\.\w+)+)`", (ROOT / document).read_text())
+    named = [
+        name for name in ticked if name.partition(".")[0] in PACKAGES and not name.endswith((".py", ".md"))
+    ]
+    assert [name for name in named if not is_there(name)] == []
+
+
+def is_there(name: str) -> bool:
+    """Return whether a dotted name is a module of ours, or something in one."""
+    module, _, attribute = f"socks6.{name}".rpartition(".")
+    try:
+        importlib.import_module(f"socks6.{name}")
+    except ModuleNotFoundError:
+        if module == "socks6":
+            return False
+        try:
+            return hasattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError:  # an attribute of a class
+            return is_there(name.rpartition(".")[0])
+    return True
