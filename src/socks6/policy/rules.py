@@ -140,7 +140,7 @@ class Policy:
     )  # where destinations are reached from; None: none of them is its own
     _judged: dict[tuple[str, int, str, str, int, bool], "_Judged"] = field(
         default_factory=dict, init=False, repr=False, compare=False
-    )  # 12 us of each CONNECT; a reload makes another policy
+    )  # a reload makes another policy
 
     def judge_name(
         self, identity: Identity, command: int, host: str, port: int, *, final: bool = False

@@ -4,6 +4,7 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
+from socks6.policy import rules
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.matchers import HostMatcher, PortMatcher
 from socks6.policy.rules import ALLOWED, Action, Decision, Policy, Rule, refused
@@ -232,3 +233,15 @@ def test_a_denied_network_stays_shut_when_private_networks_are_open() -> None:
     policy = Policy(allow_private=True, rules=(deny("10.0.0.0/8"),))
     assert judge_address(policy, "10.0.0.1") == refused("denied by rule 1")
     assert judge_address(policy, "192.168.0.1") == ALLOWED
+
+
+def test_decisions_are_remembered_for_what_was_asked_alone_and_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rules, "CACHED_DECISIONS", 3)
+    policy = Policy(rules=(Rule.parse("deny", users=["bob"], hosts=["93.184.0.0/16"], ports=["443"]),))
+    asked = ((ALICE, 443, ALLOWED), (BOB, 443, refused("denied by rule 1")), (BOB, 80, ALLOWED))
+    for who, port, decision in asked:
+        for address in (PUBLIC, PUBLIC, "93.184.1.1", PUBLIC):
+            assert policy.judge_address(who, Command.CONNECT, "", address, port) == decision
+            assert 0 < len(policy._judged) <= 3
