@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from socks6 import Client, NotAllowed, Policy, Rule, Server, ServerWorker
 from socks6.proxy.settings import BindSettings, Settings
 from tests.kit.loops import Run
-from tests.kit.netns import Namespace, needs_namespaces
+from tests.kit.netns import Namespace, needs_namespaces, wait_for_own_route
 
 pytestmark = [pytest.mark.e2e, needs_namespaces]
 
@@ -30,14 +29,6 @@ def machine() -> Iterator[Namespace]:
             yield namespace
     finally:
         namespace.close()
-
-
-def wait_for_own_route(host: str) -> None:
-    """Wait for the route to an IPv6 address of ours, which Linux adds only after it has said that the address is there."""
-    deadline = time.monotonic() + 5.0
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        while sock.connect_ex((host, 9)) and time.monotonic() < deadline:
-            time.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,21 @@ def road(*, routers: int = 0, join: Join = veth) -> Iterator[Road]:
         for index, host in enumerate(hosts):
             if routes := list(_routes(index, len(hosts) - 1)):
                 host.configure(*routes)
-        yield Road(hosts=hosts)
+        made = Road(hosts=hosts)
+        for index, host in enumerate(hosts):
+            with host.entered():
+                wait_for_own_route(made.own_address(index, socket.AF_INET6))
+                if 0 < index < len(hosts) - 1:
+                    wait_for_own_route(_address(index, 1, socket.AF_INET6))
+        yield made
+
+
+def wait_for_own_route(host: str) -> None:
+    """Wait for the route to an IPv6 address of ours, which Linux adds only after it has said that the address is there."""
+    deadline = time.monotonic() + 5.0
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        while sock.connect_ex((host, 9)) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
 
 def _interface(name: str, link: int, end: int) -> Iterator[str]:

@@ -88,7 +88,7 @@ def test_whichever_call_fails_there_are_both_files_or_none(tmp_path: Path) -> No
         files = os.listdir(tmp_path / "state") if (tmp_path / "state").exists() else []
         assert isinstance(error, ConfigurationError if what else NoneType), what
         assert len(files) == (0 if error else 2), what
-        assert len(os.listdir("/dev/fd")) == held, what
+        assert len(os.listdir("/dev/fd")) <= held, what  # fewer, if what an earlier test left was collected
         for name in files:
             (tmp_path / "state" / name).unlink()
 
