@@ -69,8 +69,8 @@ if TYPE_CHECKING:
     from socks6.proxy.worker import ServerWorker
     from socks6.relay.streams import RelayResult, RelaySettings
     from socks6.telemetry import (
-        AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded, ConnectionOpened,
-        ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached, Listening, Observer, PeerAccepted,
+        AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded, ConnectionEvent,
+        ConnectionOpened, ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached, Listening, Observer, PeerAccepted,
         Reloaded, RemoteConnected, RequestMade, SessionOpened, SessionTornDown, SourcePenalized, Stopping,
         StreamPushed, TokenSpent, UnexpectedError, UpstreamDown, UpstreamUp, UserAuthenticated
     )
@@ -82,8 +82,8 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "AuthenticationBusy", "AuthenticationFailed", "Authenticator", "BindListener", "BindServer",
     "BindSettings", "Binding", "BindingOpened", "ByteStream", "CertificateRead", "CertificateRefused",
     "Client", "ClientConnection", "CommandNotSupported", "ConfigurationError", "ConnectParameters",
-    "ConnectResult", "ConnectedCallback", "ConnectionEnded", "ConnectionInfo", "ConnectionLimits",
-    "ConnectionListener", "ConnectionOpened", "ConnectionRefused", "ConnectionSecured",
+    "ConnectResult", "ConnectedCallback", "ConnectionEnded", "ConnectionEvent", "ConnectionInfo",
+    "ConnectionLimits", "ConnectionListener", "ConnectionOpened", "ConnectionRefused", "ConnectionSecured",
     "ConnectionTimedOut", "Connector", "DRAFT_12", "DatagramChannel", "DatagramFailed", "DatagramJudge",
     "DatagramLayout", "DatagramReceiver", "DatagramReport", "DatagramRoute", "DatagramSettings",
     "DatagramSink", "DatagramTooLarge", "DecodeError", "DialFunction", "Dialect", "DirectOutbound",
@@ -165,8 +165,8 @@ _MODULES: Final = {
     "socks6.proxy.worker": "ServerWorker",
     "socks6.relay.streams": "RelayResult RelaySettings",
     "socks6.telemetry": (
-        "AcceptPaused AssociationOpened BindingOpened CertificateRead ConnectionEnded ConnectionOpened "
-        "ConnectionSecured DtlsUnavailable Ending Event LimitReached Listening Observer PeerAccepted "
+        "AcceptPaused AssociationOpened BindingOpened CertificateRead ConnectionEnded ConnectionEvent "
+        "ConnectionOpened ConnectionSecured DtlsUnavailable Ending Event LimitReached Listening Observer PeerAccepted "
         "Reloaded RemoteConnected RequestMade SessionOpened SessionTornDown SourcePenalized Stopping "
         "StreamPushed TokenSpent UnexpectedError UpstreamDown UpstreamUp UserAuthenticated"
     ),

@@ -1,7 +1,8 @@
 """What happens in a proxy, as events: one frozen value each, given to any number of observers.
 
-An observer names the events it wants; an event that none wants is not even made. Connection events carry the connection's
-`id`, by which an observer puts them together. No event carries credentials, tokens or session ids. Times are seconds.
+An observer names the events it wants; an event that none wants is not even made. What happens in one connection is a
+`ConnectionEvent`, whose `id` lets an observer group them. No event carries credentials, tokens or session ids. Times
+are seconds.
 """
 
 import asyncio
@@ -35,37 +36,40 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionOpened(Event):
-    """A client connected, or opened a stream of its QUIC connection."""
+class ConnectionEvent(Event):
+    """The root of what happens in one connection, which `id` numbers."""
 
     id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(ConnectionEvent):
+    """A client connected, or opened a stream of its QUIC connection."""
+
     source: str  # the client's address, "unix" without one
     inbound: str  # "socks6", "socks5", "http", ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionSecured(Event):
+class ConnectionSecured(ConnectionEvent):
     """A client has shaken hands over TLS."""
 
-    id: int
     version: str  # "TLSv1.3"
     cipher: str
     user: str  # of its certificate, "" without one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UserAuthenticated(Event):
+class UserAuthenticated(ConnectionEvent):
     """A client was let in."""
 
-    id: int
     user: str  # "" when anonymous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestMade(Event):
+class RequestMade(ConnectionEvent):
     """A client asks for something, and the policy has not been asked yet."""
 
-    id: int
     user: str
     command: str  # "CONNECT"
     host: str
@@ -73,78 +77,69 @@ class RequestMade(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteConnected(Event):
+class RemoteConnected(ConnectionEvent):
     """A CONNECT succeeded: the proxy's end of the connection."""
 
-    id: int
     host: str
     port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BindingOpened(Event):
+class BindingOpened(ConnectionEvent):
     """A BIND succeeded: the place where peers may connect."""
 
-    id: int
     host: str
     port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeerAccepted(Event):
+class PeerAccepted(ConnectionEvent):
     """A peer connected to a client's binding."""
 
-    id: int
     peer: str  # as host:port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamPushed(Event):
+class StreamPushed(ConnectionEvent):
     """A stream was opened to a client for a peer of its binding (QUIC)."""
 
-    id: int
     peer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationOpened(Event):
+class AssociationOpened(ConnectionEvent):
     """A UDP ASSOCIATE succeeded: where remote hosts reach the association."""
 
-    id: int
     host: str
     port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOpened(Event):
+class SessionOpened(ConnectionEvent):
     """A client opened a session."""
 
-    id: int
     user: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionTornDown(Event):
+class SessionTornDown(ConnectionEvent):
     """A client tore down a session of its own."""
 
-    id: int
     user: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenSpent(Event):
+class TokenSpent(ConnectionEvent):
     """A request spent an idempotence token, or tried to."""
 
-    id: int
     user: str
     accepted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionEnded(Event):
+class ConnectionEnded(ConnectionEvent):
     """A client's connection is over. Byte counts are those of the relayed stream, without SOCKS messages."""
 
-    id: int
     inbound: str
     source: str
     user: str
@@ -270,7 +265,7 @@ class Observer:
 EVENTS: Final[tuple[type[Event], ...]] = tuple(
     value
     for value in tuple(globals().values())
-    if isinstance(value, type) and issubclass(value, Event) and value is not Event
+    if isinstance(value, type) and issubclass(value, Event) and value not in {Event, ConnectionEvent}
 )
 
 

@@ -1,6 +1,5 @@
 """Flags, and the configuration that they, the environment and a file make."""
 
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -12,58 +11,18 @@ from socks6.cli.parser import parse
 from socks6.config.reading import ConfigValues
 from socks6.config.server import CLIENT_LISTEN, SERVER_LISTEN, ServerConfig
 from socks6.errors import ConfigurationError
-from socks6.message.dialect import DRAFT_12, GO_212
-from socks6.net.datagrams.filtering import Filtering
 from socks6.net.url import ProxyUrl
 from socks6.proxy.authentication.hashes import ScryptHash
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import DeclaredSetting, build, settings_of
+from tests.kit.settings import SPECIFIED
 
 EVERYTHING: Final[dict[str, object]] = {
-    "listen": (
-        ProxyUrl(protocol="socks6", host="127.0.0.1", port=1080),
-        ProxyUrl(protocol="mixed", transport="unix", path="/run/mixed.sock"),
-    ),
-    "via": ProxyUrl(protocol="socks6", host="proxy.example", port=1080),
-    "via-fast-open": True,
-    "via-session": False,
-    "open": True,
-    "policy.allow-private": True,
-    "limits.connections": 5,
-    "limits.connections-per-source": 0,
-    "limits.connections-per-user": 6,
-    "sessions.enabled": False,
-    "sessions.total": 9,
-    "sessions.idle": 8,
-    "timeouts.handshake": 1,
-    "timeouts.lookup": 2,
-    "timeouts.connect": 3.5,
-    "timeouts.idle": 0,
-    "timeouts.fin": 5,
-    "timeouts.drain": 6,
-    "dialect-212": (DRAFT_12, GO_212),
-    "quiet-failures": True,
-    "ignore-fragmented": True,
-    "optimistic": True,
-    "copy-tos": True,
-    "fast-open": 7,
-    "tfo-without-token": False,
-    "happy-eyeballs.race": False,
-    "happy-eyeballs.first-family": socket.AF_INET6,
-    "happy-eyeballs.delay": 0.5,
+    **SPECIFIED,
     "tls.certificate": "/etc/proxy.pem",
     "tls.key": "/etc/proxy.key",
-    "tls.client-ca": "/etc/ca.pem",
-    "tls.min-version": "1.2",
-    "quic.backend": "aioquic",
     "bind.advertise": ("198.51.100.1", "proxy.example"),
-    "bind.ports": range(20000, 21000),
-    "udp.enabled": False,
-    "udp.filtering": Filtering.ADDRESS_DEPENDENT,
     "udp.associations": 4,
-    "verbose": 2,
-    "log-destinations": True,
-    "loop": "asyncio",
 }
 MANY_FLAGS = """
 --listen socks6://127.0.0.1:1080 --listen mixed+unix:///run/mixed.sock --via socks6://proxy.example --via-fast-open

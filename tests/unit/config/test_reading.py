@@ -1,6 +1,5 @@
 """Configuration files, and everything that can be wrong with them."""
 
-import socket
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +9,6 @@ from socks6.config.faults import InvalidConfiguration
 from socks6.config.reading import ConfigurationFile, ConfigValues, read_configuration, read_texts
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
-from socks6.message.dialect import DRAFT_12, GO_212
-from socks6.net.datagrams.filtering import Filtering
 from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.url import ProxyUrl, schemes
 from socks6.policy.rules import Rule
@@ -19,69 +16,31 @@ from socks6.policy.stack import OPTION_NAMES, StackRule
 from socks6.proxy.authentication.hashes import ScryptHash
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import settings_of
+from tests.kit.settings import SPECIFIED
 
 EVERYTHING: Final[dict[str, object]] = {
-    "listen": (
-        ProxyUrl(protocol="socks6", host="127.0.0.1", port=1080),
-        ProxyUrl(protocol="mixed", transport="unix", path="/run/mixed.sock"),
-    ),
-    "via": ProxyUrl(protocol="socks6", host="proxy.example", port=1080),
+    **SPECIFIED,
     "direct": False,
-    "via-fast-open": True,
-    "via-session": False,
-    "open": True,
-    "policy.allow-private": True,
-    "limits.connections": 5,
-    "limits.connections-per-source": 0,
-    "limits.connections-per-user": 6,
-    "sessions.enabled": False,
-    "sessions.total": 9,
-    "sessions.idle": 8,
     "sessions.per-user": 1,
     "sessions.per-source": 2,
     "sessions.window": 16,
     "sessions.anonymous": True,
     "sessions.close-connections": False,
     "bind.advertise": ("198.51.100.1", "2001:db8::1", "proxy.example"),
-    "bind.ports": range(20000, 21000),
     "bind.accept-timeout": 5,
     "bind.listeners": 6,
     "bind.listeners-per-user": 0,
     "bind.backlog": 7,
     "bind.backlog-without-session": True,
     "bind.announce": True,
-    "udp.enabled": False,
     "udp.associations": 1,
     "udp.associations-per-user": 2,
     "udp.first-timeout": 3,
     "udp.idle-timeout": 4,
-    "udp.filtering": Filtering.ADDRESS_DEPENDENT,
     "udp.remote-timeout": 5,
     "udp.multicast-interface": "lo",
     "tls.certificate": "/etc/a.pem",
     "tls.key": "/b.key",
-    "tls.client-ca": "/etc/ca.pem",
-    "tls.min-version": "1.2",
-    "quic.backend": "aioquic",
-    "timeouts.handshake": 1,
-    "timeouts.lookup": 2,
-    "timeouts.connect": 3.5,
-    "timeouts.idle": 0,
-    "timeouts.fin": 5,
-    "timeouts.drain": 6,
-    "dialect-212": (DRAFT_12, GO_212),
-    "quiet-failures": True,
-    "ignore-fragmented": True,
-    "optimistic": True,
-    "copy-tos": True,
-    "fast-open": 7,
-    "tfo-without-token": False,
-    "happy-eyeballs.race": False,
-    "happy-eyeballs.first-family": socket.AF_INET6,
-    "happy-eyeballs.delay": 0.5,
-    "verbose": 2,
-    "log-destinations": True,
-    "loop": "asyncio",
 }
 EVERY_KEY = """
 listen = ["socks6://127.0.0.1:1080", "mixed+unix:///run/mixed.sock"]

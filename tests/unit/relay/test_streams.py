@@ -239,40 +239,28 @@ async def say_and_reset(stream: ByteStream, data: bytes) -> None:
     stream.abort()
 
 
+@pytest.mark.parametrize("resetting", ["remote", "client"])
 @pytest.mark.parametrize("size", [18, 1 << 20])
 @pytest.mark.parametrize("path", RESETTING)
-def test_what_a_remote_says_before_it_resets_an_upload_reaches_the_client(
-    run: Run, path: str, size: int
+def test_what_a_side_says_before_it_resets_what_the_other_sends_arrives(
+    run: Run, path: str, size: int, resetting: str
 ) -> None:
     """RFC 9112 §9.5: a server may answer early and close; the client had better read that."""
 
     async def play() -> None:
-        async with joined(path) as scene, uploading(scene.client), asyncio.TaskGroup() as group:
-            group.create_task(say_and_reset(scene.remote, BULK[:size]))
-            assert await receive_exactly(scene.client, size) == BULK[:size]
-            with pytest.raises(ConnectionResetError):
-                await scene.client.receive()
-            result = await scene.result()
-            assert (result.ending, result.bytes_down) == (Ending.RESET, size)
-            assert result.reason.startswith("remote: ")
-
-    run(play())
-
-
-@pytest.mark.parametrize("size", [18, 1 << 20])
-@pytest.mark.parametrize("path", RESETTING)
-def test_what_a_client_says_before_it_resets_a_download_reaches_the_remote(
-    run: Run, path: str, size: int
-) -> None:
-    async def play() -> None:
-        async with joined(path) as scene, uploading(scene.remote), asyncio.TaskGroup() as group:
-            group.create_task(say_and_reset(scene.client, BULK[:size]))
-            assert await receive_exactly(scene.remote, size) == BULK[:size]
-            with pytest.raises(ConnectionResetError):
-                await scene.remote.receive()
-            result = await scene.result()
-            assert (result.ending, result.bytes_up) == (Ending.RESET, size)
-            assert result.reason.startswith("client: ")
+        async with joined(path) as scene:
+            early, sender = scene.remote, scene.client
+            if resetting == "client":
+                early, sender = sender, early
+            async with uploading(sender), asyncio.TaskGroup() as group:
+                group.create_task(say_and_reset(early, BULK[:size]))
+                assert await receive_exactly(sender, size) == BULK[:size]
+                with pytest.raises(ConnectionResetError):
+                    await sender.receive()
+                result = await scene.result()
+            passed_on = result.bytes_down if resetting == "remote" else result.bytes_up
+            assert (result.ending, passed_on) == (Ending.RESET, size)
+            assert result.reason.startswith(f"{resetting}: ")
 
     run(play())
 
