@@ -86,7 +86,7 @@ class RemoteConnected(ConnectionEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingOpened(ConnectionEvent):
-    """A BIND succeeded: the place where peers may connect."""
+    """A BIND succeeded: where peers may connect."""
 
     host: str
     port: int
@@ -144,9 +144,9 @@ class ConnectionEnded(ConnectionEvent):
     source: str
     user: str
     command: str  # "" when none was understood
-    host: str  # of BIND the place that was bound, or was to be
+    host: str  # of BIND what was bound, or was to be
     port: int
-    peer: str = ""  # who connected there, as host:port
+    peer: str = ""  # that connected there, as host:port
     ending: Ending
     reply: int  # reply code in SOCKS 6 terms, 0 on success, -1 when none was sent
     reason: str  # "" on success

@@ -77,7 +77,7 @@ async def _publish(client: Client, publisher: "Publisher") -> None:
 
 
 class Publisher:
-    """Keeps a service published until it is stopped. `place` is where the proxy shall listen, "" and 0 anywhere.
+    """Keeps a service published until it is stopped. `endpoint` is where the proxy shall listen, "" and 0 anywhere.
 
     `run` raises the error of a failed first attempt, while a user is still watching. Later attempts are repeated,
     since the proxy may be restarting; they ask for the same port again.

@@ -61,7 +61,7 @@ class UdpPortForwarder(SlowPath):
         self._group: asyncio.TaskGroup
 
     async def run(self, local: Endpoint, listening: Callable[[Endpoint], None]) -> None:
-        """Forward until cancelled; `listening` is called with the place. Raises OSError if it cannot listen there."""
+        """Forward until cancelled; `listening` is called with the endpoint. Raises OSError if it cannot listen there."""
         sock = await _bound_socket(local)
         self.relay = DatagramRelay(
             settings=AssociationSettings(idle_timeout=0), forwarder=best_forwarder(), on_fault=_complain
@@ -169,7 +169,7 @@ class _Peer:
 
 
 async def _bound_socket(local: Endpoint) -> socket.socket:
-    """Return a UDP socket at a local place. Raises OSError."""
+    """Return a UDP socket at a local endpoint. Raises OSError."""
     resolver = Resolver()
     try:
         address = (await resolver.resolve(*local))[0]

@@ -32,7 +32,7 @@ Answers: TypeAlias = Mapping[tuple[type[StackOption], Leg], int]
 
 
 async def show_options(client: Client, target: tuple[str, int] | None) -> int:
-    """Print a table of what becomes of each option on the way to a host.
+    """Print a table of what becomes of each option on the path to a host.
 
     If none is named it is the proxy itself, or else, since a proxy may refuse that, a port that it binds for us.
     """
@@ -70,7 +70,7 @@ def _show(client: Client, place: Endpoint | None, answers: Answers, *, sent: boo
         where = f"{f'[{place.host}]' if ':' in place.host else place.host}:{place.port}"
     print(f"options of {client.url}, on the way to {where}")
     to_address = place is None or is_literal(place.host)
-    # to a proxy one may say something, so that there is something to go into the SYN
+    # a proxy may be sent something, so that there is something to go into the SYN
     print(*table(answers, to_address=to_address, sent=sent), sep="\n", flush=True)
 
 

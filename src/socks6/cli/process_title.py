@@ -1,7 +1,7 @@
-"""Takes passwords out of the process list, where everybody on the machine can read a command line.
+"""Takes passwords out of the process list, where every user of the machine can read a command line.
 
 The kernel shows what is in a part of the process's own memory, so that this can be rewritten: on Linux and macOS.
-Between the start of the process and then the password stands there; only an environment variable or a file keeps it off.
+From the start of the process until then the password is visible; only an environment variable or a file avoids that.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from typing import Final
 
 HIDDEN: Final = b"***"
 WARNING: Final = (
-    "warning: a password on the command line could be read by everybody on this machine for a moment, and may be in"
+    "warning: a password on the command line could be read by every user of this machine for a moment, and may be in"
     " your shell's history: better name the proxy by SOCKS6_PROXY or --via-file, and users by SOCKS6_USERS or --users"
 )
 

@@ -52,8 +52,8 @@ def background_standard_error() -> Iterator[None]:
 class BackgroundWriter(io.TextIOBase):
     """A text stream whose `write` queues for a thread, which writes to `stream`. It raises nothing.
 
-    What finds no room in the queue, and what the stream refuses, is dropped; once the stream takes something again it is
-    told in a line of its own how many pieces were lost.
+    What finds no room in the queue, and what the stream refuses, is dropped; once the stream takes something again, a
+    line of its own says how many pieces were lost.
     """
 
     def __init__(self, stream: TextIO, *, capacity: int = QUEUED_CHARACTERS) -> None:

@@ -110,7 +110,7 @@ class Association:
         return self._limit(normalize_host(host), self._path.largest)
 
     def unfragmented_data(self, host: str) -> int:
-        """Return how many it can hold to reach the proxy in one packet, as far as the way to it is known."""
+        """Return how many it can hold to reach the proxy in one packet, as far as the path to it is known."""
         return self._limit(normalize_host(host), self._path.unfragmented)
 
     async def send(self, data: bytes, destination: tuple[str, int]) -> None:
@@ -157,7 +157,7 @@ class Association:
         else:
             self.abort()
         cancelled = isinstance(error, asyncio.CancelledError)
-        # any other exception is the caller's own: it goes its way without a group around it
+        # any other exception is the caller's own: it is raised without a group around it
         await (group.__aexit__(kind, error, trace) if cancelled else group.__aexit__(None, None, None))
 
     # For callers that run associations by themselves.

@@ -176,7 +176,7 @@ class _UnconfirmedAssociation:
             raise ProxyUnreachable(f"no UDP socket to the proxy: {error}") from error
         if sock is None:
             if required:
-                raise LocalProtocolError('there is no UDP beside this way to the proxy: use udp="stream"')
+                raise LocalProtocolError('there is no UDP beside this transport: use udp="stream"')
             return False
         apply_options(sock, self._near, Leg.CLIENT_PROXY)
         if dtls is None:
@@ -208,7 +208,7 @@ class _UnconfirmedAssociation:
         return False
 
     async def _secured(self, path: "DtlsPath", *, required: bool) -> bool:
-        """Shake hands; return whether that went well, and in time where there is another way."""
+        """Shake hands; return whether that went well, and in time where there is another path."""
         try:
             async with asyncio.timeout(None if required else HANDSHAKE_SECONDS) as limit:
                 self._limit = limit

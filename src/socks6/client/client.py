@@ -69,7 +69,7 @@ class Client:
 
     **The proxy.** `proxy` is a URL: socks6://[USER[:PASSWORD]@]HOST[:1080], socks6+tls://HOST[:8389], socks6+quic://,
     socks6+auto:// (QUIC, with TLS as the fallback) or socks6+unix:///PATH. The system resolves the proxy's name, from
-    time to time and not for each request. `dial` reaches the proxy in any other way: it returns a new `ByteStream`
+    time to time and not for each request. `dial` reaches the proxy by any other means: it returns a new `ByteStream`
     for each request. `methods` make the client's side of further authentication methods (§ Authentication Method
     options). `dialect` and `option_table` replace what the URL and the draft define.
 

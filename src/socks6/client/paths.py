@@ -301,7 +301,7 @@ class StreamPath(DatagramPath):
 def socket_beside(raw: socket.socket | None) -> socket.socket | None:
     """Return a UDP socket connected to the host and port that a TCP socket leads to, from the same address.
 
-    None where there is no such place: no socket, or none of TCP. Raises OSError.
+    None where there is no such endpoint: no socket, or none of TCP. Raises OSError.
     """
     if raw is None or raw.family not in _LARGEST:
         return None

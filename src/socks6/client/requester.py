@@ -1,6 +1,6 @@
 """Makes a client's requests: each on a stream of its own to the proxy, within the session where there is one.
 
-The road of a request: `Client` limits its time, `Requester.request` repeats what the proxy refused for its session or its
+How a request is made: `Client` limits its time, `Requester.request` repeats what the proxy refused for its session or its
 token, `_attempt` what was lost with its connection, `_exchange` writes the request and reads the replies. `ClientSession`
 decides about credentials, session and token; `ProxyConnector` opens the stream.
 """

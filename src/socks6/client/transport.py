@@ -85,7 +85,7 @@ class TransportFactory:
             )
         if not self._users:
             stream.abort()
-            raise LocalProtocolError(f"over this way to the proxy, {OUTSIDE_OF_BLOCK}")
+            raise LocalProtocolError(f"over this transport, {OUTSIDE_OF_BLOCK}")
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         near = _SocketPairEnd(theirs)

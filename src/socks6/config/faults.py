@@ -41,7 +41,7 @@ def collect_error(key: Key, faults: list[Fault]) -> Iterator[None]:
 
 @contextmanager
 def error_prefix(where: str) -> Iterator[None]:
-    """Put a place before the message of a ConfigurationError."""
+    """Prefix the message of a ConfigurationError with where it stands."""
     try:
         yield
     except ConfigurationError as error:

@@ -130,7 +130,7 @@ class StackTable:
     """[[stack]]: bounds of stack options; the first table that is about the user decides alone."""
 
     users: tuple[str, ...] = setting(
-        (), "names of users", unit="NAME", many=True, default_text="everybody's", example='["alice"]'
+        (), "names of users", unit="NAME", many=True, default_text="all users", example='["alice"]'
     )
     forbid: tuple[str, ...] = setting(
         (),

@@ -22,16 +22,14 @@ ACCEPTS_PER_TURN: Final = 64  # accepted in one go, before those accepted get th
 SHORTAGE_PAUSE_SECONDS: Final = 1.0
 SHORTAGE_ERRORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 CLOSED_ERRORS: Final = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK))
-# accept(2) tells of what befell the one connection that it would have returned
+# accept(2) fails with these for the one connection that it would have returned; the listener is sound
 CLIENT_GONE_ERRORS: Final = frozenset((
     errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH,
     errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT,
 ))  # fmt: skip
 
-RESERVED_SHARE: Final = 4  # one place in so many is kept for those who are known
-CROWDED_SHARE: Final = (
-    8  # from one in so many of the strangers that there may be on, it is known who goes first
-)
+RESERVED_SHARE: Final = 4  # one slot in so many is kept for known clients
+CROWDED_SHARE: Final = 8  # strangers are kept by network once there is one for so many that there may be
 PRESSURE_SECONDS: Final = 2.5  # what strangers get to become known while they hold half of what they may
 
 Handler: TypeAlias = Callable[[ByteStream], Coroutine[Any, Any, None]]
@@ -44,9 +42,9 @@ class ConnectionLimits:
     it is no longer than there are connections. This machine's own clients (loopback, Unix sockets) count in
     all alone: whatever else listens here, another proxy perhaps, speaks for many.
 
-    With `evict_unknown`, whoever `admit`s a place and has not `mark_known`d may lose it: strangers have three
-    quarters of all places at the most, and where these, or all, are taken, those of the most crowded network go,
-    the oldest first. Where they become many, none of them stays for longer than `pressure_seconds`.
+    With `evict_unknown`, a client that was admitted (`admit`) and is not known yet (`mark_known`) may be evicted:
+    strangers have at most three quarters of all slots, and where these, or all, are taken, the oldest stranger of the
+    network with most of them is evicted. Where they become many, none stays for longer than `pressure_seconds`.
     """
 
     def __init__(
@@ -60,7 +58,7 @@ class ConnectionLimits:
         self._total = total
         self._pressure_seconds = pressure_seconds
         self._max_unknown = total - total // RESERVED_SHARE if evict_unknown else 0
-        self._places: dict[object, str] = {}  # hosts of who took a place
+        self._hosts: dict[object, str] = {}  # of admitted clients, by key
         self._unknown: dict[object, _UnknownClient] = {}  # the oldest first
         self._by_network: ClientsByNetwork[object] | None = None  # of them, while they are many
         self._per_source = per_source
@@ -74,7 +72,7 @@ class ConnectionLimits:
         return self._count
 
     def enter(self, host: str) -> str:
-        """Count a connection from `host` in and return ""; or return why it must be turned away."""
+        """Count a connection from `host` and return ""; or return why it is refused."""
         if self._total and self._count >= self._total:
             return f"{self._count} connections already"
         if self._per_source and (source := source_of(host)):
@@ -97,32 +95,32 @@ class ConnectionLimits:
                 del self._sources[source]
 
     def admit(self, key: object, host: str, on_evicted: Callable[[], None]) -> str:
-        """Count in whom `key` stands for, and return ""; or return why it must be turned away.
+        """Count the client that `key` stands for and return ""; or return why it is refused.
 
-        `on_evicted` is called should it lose its place, which is free by then.
+        `on_evicted` is called if the client is evicted; its slot is free by then.
         """
         if self._max_unknown:
             self._make_room()
         if refusal := self.enter(host):
             return refusal
-        self._places[key] = host
+        self._hosts[key] = host
         self._add_unknown(key, host, on_evicted)
         return ""
 
     def mark_known(self, key: object) -> None:
-        """Note that whoever took a place is known, and gives way to nobody. Idempotent."""
+        """Note that an admitted client is known: it is never evicted. Idempotent."""
         self._drop_unknown(key)
 
     def mark_unknown(self, key: object, on_evicted: Callable[[], None]) -> None:
-        """Note that whoever took a place has no claim to it any more."""
-        if key in self._places:
+        """Note that an admitted client may be evicted again."""
+        if key in self._hosts:
             self._drop_unknown(key)  # it may never have been settled
-            self._add_unknown(key, self._places[key], on_evicted)
+            self._add_unknown(key, self._hosts[key], on_evicted)
 
     def release(self, key: object) -> None:
-        """Count out whoever took a place, if it has not lost it. Idempotent."""
+        """Stop counting an admitted client, unless it was evicted. Idempotent."""
         self._drop_unknown(key)
-        host = self._places.pop(key, None)
+        host = self._hosts.pop(key, None)
         if host is not None:
             self.leave(host)
 
@@ -140,7 +138,7 @@ class ConnectionLimits:
                 self._by_network = None
 
     def _make_room(self) -> None:
-        """Have strangers give way where places are short, or about to be."""
+        """Evict strangers where slots are short, or about to be."""
         unknown = self._unknown
         if len(unknown) * 2 >= self._max_unknown:
             too_old = asyncio.get_running_loop().time() - self._pressure_seconds
@@ -206,7 +204,7 @@ async def accept_streams(
 
 
 class _UnknownClient(NamedTuple):
-    """Who took a place and is not known."""
+    """An admitted client that is not known."""
 
     host: str
     since: float
@@ -246,7 +244,7 @@ class _Acceptor:
                 await self.pause(error, pause)
 
     def accept_batch(self) -> None:
-        """Accept what has arrived, up to a limit. Raises OSError when there is no way to accept more."""
+        """Accept what has arrived, up to a limit. Raises OSError when no more can be accepted."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 stream = self._listener.accept_nowait()

@@ -23,7 +23,10 @@ from socks6.net.stream import AcceptedPeer, Binding, Endpoint, Judge
 
 ANYWHERE: Final = {socket.AF_INET: UNSPECIFIED_IPV4, socket.AF_INET6: UNSPECIFIED_IPV6}
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # nobody's: RFC 5737, 3849
+ELSEWHERE: Final = {
+    socket.AF_INET: "192.0.2.1",
+    socket.AF_INET6: "2001:db8::1",
+}  # for documentation: RFC 5737, 3849
 ANY_PORT: Final = range(1)  # 0: the system chooses
 DRAWS: Final = 16  # of the system's, until a port is free at several addresses
 # not this machine's, or of a link that was not named
@@ -33,7 +36,7 @@ STRANGERS: Final = 16  # with room for one peer only, so many others may come fi
 
 
 class DirectBinding(Binding):
-    """Sockets that listen at the same port, and who may connect to them."""
+    """Sockets that listen at the same port, and which peers may connect to them."""
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class DirectBinding(Binding):
     ) -> None:
         """Take over sockets that listen; if this raises, they are still the caller's.
 
-        `host` is the place as it was asked for, "" for the very address of the first socket. Out of descriptors,
+        `host` is the host that was asked for, "" for the very address of the first socket. Out of descriptors,
         trying again waits for `pause` seconds.
         """
         self._options = effective_options(socks[0], wanted, Leg.PROXY_REMOTE)
@@ -107,7 +110,7 @@ class DirectBinding(Binding):
             await listener.aclose()
 
     async def _next_stream(self) -> SocketStream:
-        """Wait for somebody; out of descriptors or memory, try again after a pause. Raises OSError when closed."""
+        """Wait for a peer; out of descriptors or memory, try again after a pause. Raises OSError when closed."""
         while True:
             try:
                 for listener in self._listeners:
@@ -121,15 +124,17 @@ class DirectBinding(Binding):
                     raise
 
     async def _wait_readable(self) -> None:
-        """Wait until somebody is at one of the sockets. Raises OSError when they are closed."""
+        """Wait until a peer is at one of the sockets. Raises OSError when they are closed."""
         if len(self._listeners) == 1:
             await self._listeners[0].wait_readable()
             return
-        news = asyncio.Event()
+        readable = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_tell(news, listener)) for listener in self._listeners]
-                await news.wait()
+                tasks = [
+                    group.create_task(_set_when_readable(readable, listener)) for listener in self._listeners
+                ]
+                await readable.wait()
                 for task in tasks:
                     task.cancel()
         except* OSError as closed:
@@ -147,10 +152,10 @@ class DirectBinding(Binding):
             return None
 
 
-async def _tell(news: asyncio.Event, listener: SocketListener) -> None:
-    """Wait until somebody is at a listener, and say so. Raises OSError when it is closed."""
+async def _set_when_readable(readable: asyncio.Event, listener: SocketListener) -> None:
+    """Wait until a peer is at a listener, and set the event. Raises OSError when it is closed."""
     await listener.wait_readable()
-    news.set()
+    readable.set()
 
 
 async def bind_directly(
@@ -233,7 +238,7 @@ def _first_listening(
                 return _listening_at_one_port(together, ports, wanted, backlog), anywhere
             except OSError as error:
                 errors.append(error)
-                if error.errno == errno.EADDRINUSE:  # elsewhere nobody would look for it
+                if error.errno == errno.EADDRINUSE:  # peers look for it at this port alone
                     break
     raise most_informative(errors)
 

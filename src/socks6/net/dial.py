@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 ATTEMPT_DELAY: Final = 0.25  # RFC 8305 §5: the recommended Connection Attempt Delay
-MAX_ADDRESSES: Final = 8  # of a name are tried; whoever owns a name may give it any number of silent ones
+MAX_ADDRESSES: Final = 8  # of a name are tried; the owner of a name may give it any number of silent ones
 MAX_ATTEMPTS: Final = 4  # of a race at a time, each with a descriptor and SYNs of its own
 STALE_GRACE_SECONDS: Final = 0.5  # seconds that remembered addresses get before the name is looked up anew
 FRESH_LOOKUP_SECONDS: Final = 1.0  # seconds between two such lookups while they are silent
-ATTEMPT_SECONDS: Final = 10.0  # what an attempt gets where others wait for its place and there is no deadline
+ATTEMPT_SECONDS: Final = 10.0  # what an attempt gets where others wait and there is no deadline
 
 # § Operation Replies; what is absent is a general failure
 REPLY_FOR_ERRNO: Final[dict[int, ReplyCode]] = {
@@ -57,8 +57,8 @@ REPLY_FOR_LOOKUP: Final[dict[int, ReplyCode]] = {
     socket.EAI_ADDRFAMILY: ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED,
     socket.EAI_FAMILY: ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED,
 }
-# Of the failures of several addresses the one that tells most: first what a host said, then what we found
-# out by waiting, last what is a fault of this side.
+# Of the failures of several addresses the most informative one: first what a host answered, then what waiting
+# showed, last what is a fault of this side.
 MOST_INFORMATIVE: Final[tuple[int, ...]] = (
     ReplyCode.CONNECTION_REFUSED,
     ReplyCode.HOST_UNREACHABLE,
@@ -77,7 +77,7 @@ Dial: TypeAlias = Callable[[ResolvedAddress], Awaitable[socket.socket]]
 
 
 def reply_for(error: OSError) -> int:
-    """Return the reply code that tells of `error`."""
+    """Return the reply code for `error`."""
     match error:
         case OperationFailed():
             return error.code
@@ -128,9 +128,9 @@ async def happy_eyeballs(
     """Return the socket of the first address that answers (RFC 8305 §5).
 
     An attempt starts when the one before has failed or `delay` seconds after it; losers are cancelled. At most four
-    are under way: a silent one gives its place to the next address after its part of the time until `deadline`.
-    While `room` says that there is none, there is one attempt at a time. Raises the most telling OSError when all
-    fail.
+    are under way: a silent one is replaced by the next address after its part of the time until `deadline`.
+    While `room` says that there is none, there is one attempt at a time. Raises the most informative OSError when
+    all fail.
     """
     if len(addresses) == 1:
         return await dial(addresses[0])
@@ -204,13 +204,15 @@ class _FreshAddressRace(Generic[ReachedT]):
     def result(self) -> ReachedT:
         if self._reached:
             return self._reached[0]
-        raise self._telling() or most_informative([one for one in self._failures if isinstance(one, OSError)])
+        raise self._decisive_failure() or most_informative(
+            [one for one in self._failures if isinstance(one, OSError)]
+        )
 
     def _is_settled(self) -> bool:
-        return bool(self._reached or self._telling())
+        return bool(self._reached or self._decisive_failure())
 
-    def _telling(self) -> OSError | ConfigurationError | None:
-        """Return a failure that is not to be got around elsewhere: somebody is there, but not the right one."""
+    def _decisive_failure(self) -> OSError | ConfigurationError | None:
+        """Return a failure that no other address can mend: a server answers, but not the right one."""
         return next((one for one in self._failures if isinstance(one, TlsFailed | ConfigurationError)), None)
 
     async def _attempt_known(self) -> None:
@@ -221,7 +223,7 @@ class _FreshAddressRace(Generic[ReachedT]):
             self._news.set()
 
     async def _attempt_newer(self) -> None:
-        """Look the name up, again and again while nobody answers at the known addresses."""
+        """Look the name up, again and again while no host answers at the known addresses."""
         try:
             with contextlib.suppress(OSError):  # there is nothing newer to be had
                 while not (newer := await self._newer()) and not self._known_over.is_set():
@@ -251,7 +253,7 @@ async def connect_in_turn(
     """Return the socket of the first address that answers, each being tried when the one before has failed.
 
     Those left share the time until `deadline` evenly, so that a silent one does not use it all up. Raises the
-    most telling OSError when all fail.
+    most informative OSError when all fail.
     """
     if len(addresses) == 1:
         return await dial(addresses[0])
@@ -314,7 +316,7 @@ class Dialler:
 
 
 def most_informative(errors: Sequence[OSError]) -> OSError:
-    """Return the one of several failures to tell of."""
+    """Return the most informative of several failures."""
     return min(errors, key=lambda error: MOST_INFORMATIVE.index(reply_for(error)))
 
 

@@ -52,7 +52,7 @@ class DirectOutbound(Outbound):
     family of the address that the system prefers. `racing` says whether addresses are raced (Happy Eyeballs)
     when the client says nothing about it. `dns_server` carries out the draft's DNS service.
     `bind_ports` are those that a BIND gets which asks for none in particular. `descriptors` is how many sockets may
-    be connecting at a time, in shares by holder; half of what the process may have when nothing is said.
+    be connecting at a time, in shares by holder; by default half of what the process may have.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ def _in_force(
         wanted = (
             *wanted,
             HappyEyeballs(availability=Availability.YES),
-        )  # nobody asked, so it is worth telling
+        )  # the client did not ask for it, so the reply says so
     return effective_options(sock, wanted, Leg.PROXY_REMOTE, origin)
 
 

@@ -118,7 +118,7 @@ class EagerTask:
         return self._coroutine.cr_frame is None  # type: ignore[attr-defined]  # a coroutine's own
 
     def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - as asyncio calls it
-        """Have CancelledError raised where it waits, in the next turn of the loop; return whether it has not ended."""
+        """Raise CancelledError where it waits, in the next turn of the loop; return whether it has not ended."""
         if self.done():
             return False
         self._cancelling += 1
@@ -165,7 +165,7 @@ class EagerTask:
                 yielded = self._context.run(coroutine.send, None)
         except StopIteration:
             pass
-        except (Exception, CancelledError) as raised:  # noqa: BLE001 - whoever owns the task learns of it
+        except (Exception, CancelledError) as raised:  # noqa: BLE001 - the owner of the task gets it
             error = raised
         else:
             self._wait(yielded)
@@ -176,7 +176,7 @@ class EagerTask:
         self._on_end(self, error)
 
     def _wait(self, yielded: object) -> None:
-        """Wait for what the coroutine yielded: a Signal knows whom to wake, a future is to be told, None is a turn."""
+        """Wait for what the coroutine yielded: a Signal knows its waiter, a future gets a callback, None is one turn."""
         if isinstance(yielded, Signal):
             return
         if yielded is None:

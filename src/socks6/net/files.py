@@ -66,7 +66,7 @@ def write_atomically(path: str | Path, data: bytes, *, private: bool = False) ->
             os.fsync(file.fileno())
         Path(name).replace(target)
     except BaseException:
-        with contextlib.suppress(OSError):  # the first failure is the one to tell of
+        with contextlib.suppress(OSError):  # the first failure is the one to report
             Path(name).unlink()
         raise
 

@@ -59,7 +59,7 @@ class LocalAddresses:
         self._refused = False
 
     def holds(self, packed: bytes) -> bool:
-        """Return whether an address, 4 or 16 bytes, is this machine's. Where nobody can tell, it is not."""
+        """Return whether an address, 4 or 16 bytes, is this machine's. Where the kernel cannot be asked, it is not."""
         if not self._refused:
             try:
                 return self._ask_kernel(packed)
@@ -125,7 +125,7 @@ def leads_here(answer: bytes) -> bool:
 def interface_addresses(family: int) -> list[str]:
     """Return this machine's addresses of a family that others can reach: none of loopback or of a link alone.
 
-    Raises OSError where the kernel does not tell.
+    Raises OSError where the kernel does not answer.
     """
     found: list[str] = []
     with _netlink_socket() as netlink:
@@ -171,7 +171,7 @@ def _netlink_socket() -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "netlink is Linux's")
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
     try:
-        sock.connect((0, 0))  # the kernel; nobody else is heard
+        sock.connect((0, 0))  # the kernel; no other sender is heard
     except BaseException:
         sock.close()
         raise

@@ -74,7 +74,7 @@ async def flush(machine: Machine[EventT], stream: ByteStream) -> None:
 
 
 class DeferredWrite:
-    """What a machine has to send, held back for company until the loop's next turn.
+    """What a machine has to send, held back until the loop's next turn so that more may join it.
 
     An answer whose continuation is worked out without waiting leaves with it in one packet (8 % of the CPU of
     a CONNECT; benchmarks/load, suite connect); one whose continuation takes time leaves at once all the same.
@@ -112,7 +112,7 @@ class DeferredWrite:
         data = self._machine.data_to_send()
         try:
             sent = raw.send(data)
-        except OSError:  # the socket takes nothing now, or never will: who flushes learns which
+        except OSError:  # the socket takes nothing now, or never will: flushing shows which
             sent = 0
         self._rest = data[sent:]
 

@@ -1,7 +1,7 @@
-"""Tells when this machine's addresses, routes or links change (Linux: the groups of rtnetlink).
+"""Reports when this machine's addresses, routes or links change (Linux: the groups of rtnetlink).
 
-What changed is not read: whoever is told asks the kernel what holds now, so that nothing is missed where the kernel
-had more to tell than there was room for.
+What changed is not read: the callback asks the kernel for the present state, so that nothing is missed where the kernel
+had more messages than there was room for.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ class NetworkChanges:
     """Calls back, on the running event loop, soon after something has changed; after many changes once."""
 
     def __init__(self, callback: Callable[[], None], readiness: DatagramPoller) -> None:
-        """Where the system does not tell, nothing is ever called.
+        """Where the system has no such report, nothing is ever called.
 
-        `readiness` watches its socket, on which errors are everyday news: the kernel had no room for more.
+        `readiness` watches its socket, on which errors are usual: the kernel had no room for more.
         """
         self._callback = callback
         self._poller = readiness
@@ -60,7 +60,7 @@ class NetworkChanges:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # that is: more has changed than was told
+                if error.errno != errno.ENOBUFS:  # that is: more has changed than was reported
                     self.close()
                     return
         if self._timer is None:

@@ -88,7 +88,7 @@ class Poller:
         self._epoll.modify(fd, INTEREST | WRITABLE)
 
     def later(self, handler: EventHandler) -> None:
-        """Have `handler` go on when the others had their turn."""
+        """Call `handler` again after the others had their turn."""
         if not self._later:
             self._loop.call_soon(self._turn)
         self._later.append(handler)

@@ -3,12 +3,12 @@
 Names are asked of the system (getaddrinfo), in threads: it alone knows hosts files, nsswitch.conf, search domains,
 multicast DNS and the name servers of each network (docs/decisions/0030). A call of it cannot be interrupted, and one
 for a name whose servers are dead takes as long as the C library has patience for. So threads are what is short here,
-and nobody may have all of them:
+and no single holder may have all of them:
 
-* one lookup serves all who ask for its name, and its answer, or its failure, is remembered for a while;
+* one lookup serves all requests for its name, and its answer, or its failure, is remembered for a while;
 * each holder (a user, or a source) has a share of the threads (`Shares`), and a queue of its own for what is beyond;
-* a lookup that takes too long is a time-out for all who wait, at once for those who come later. Its thread counts for
-  whoever had it started until the system gives up; others get threads that are free, or new ones up to the bound.
+* a lookup that takes too long is a time-out for all that wait, at once for those that come later. Its thread counts for
+  the holder that started it until the system gives up; others get threads that are free, or new ones up to the bound.
 """
 
 import asyncio
@@ -26,7 +26,9 @@ from socks6.net.shares import Shares
 from socks6.net.sockets import SocketAddress
 
 THREADS: Final = 64  # lookups at a time: two queries each, below the 150 that dnsmasq forwards at a time
-WAITING: Final = 1024  # who waits for a thread; beyond its share of these a holder's lookups fail at once
+WAITING: Final = (
+    1024  # lookups that wait for a thread; beyond its share of these a holder's lookups fail at once
+)
 LOOKUP_SECONDS: Final = 5.0  # as long as the C library waits for its first name server
 REMEMBERED: Final = 1024  # names whose answers are remembered; beyond, the oldest is forgotten
 NO_NAME_SECONDS: Final = 5.0  # that a name does not exist is believed for so long
@@ -69,7 +71,7 @@ Lookup: TypeAlias = Callable[[bytes, int], Sequence[ResolvedAddress]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetimes:
-    """How long answers are used again: the system tells addresses, not for how long they hold (no TTL)."""
+    """How long answers are used again: the system gives addresses without a TTL."""
 
     fresh: float  # seconds that an answer is used as it is
     stale: float  # seconds that it is still used, while the name is looked up again in the background
@@ -126,9 +128,9 @@ class Resolver:
     async def newer(
         self, host: str, port: int, known: Sequence[ResolvedAddress]
     ) -> tuple[ResolvedAddress, ...]:
-        """Return the addresses of a name that are not among `known`, where nobody answers; none if there are none.
+        """Return the addresses of a name that are not among `known`, at which no host answers; none if there are none.
 
-        Asks the system, unless it has just been asked; what it cannot tell is not there.
+        Asks the system, unless it has just been asked; a failed lookup counts as no addresses.
         """
         if literal_address(host, port):
             return ()
@@ -144,7 +146,7 @@ class Resolver:
         return tuple(address for address in (one.at(port) for one in found) if address not in known)
 
     def doubt(self, host: str) -> None:
-        """Have the name looked up again, in the background, when it is next asked for: its addresses may be old."""
+        """Note that a name's addresses may be old: when next asked for, it is looked up again in the background."""
         answer = self._answers.get(host.encode("ascii", "replace"))
         if answer is not None:
             answer.refresh = min(answer.refresh, _now())
@@ -224,7 +226,7 @@ class Resolver:
         return lookup if lookup is not None and lookup.loop is asyncio.get_running_loop() else None
 
     def _enter(self, waiter: "_Waiter") -> None:
-        """Have a lookup started now, or in its turn. Raises OSError."""
+        """Start a lookup now, or queue it. Raises OSError."""
         lookup, holder = waiter.lookup, waiter.holder
         if holder not in self._queues and self._may_start(holder):
             self._start(lookup, holder)
@@ -240,7 +242,7 @@ class Resolver:
         line[lookup] = line.get(lookup, 0) + 1
 
     def _leave(self, waiter: "_Waiter") -> None:
-        """Have one less wait; what nobody waits for any more is not begun."""
+        """Remove a waiter; a queued lookup without waiters is not begun."""
         lookup = waiter.lookup
         lookup.waiters.discard(waiter)
         self._unqueue(waiter)
@@ -264,7 +266,7 @@ class Resolver:
         return self._running.may_take(holder) and self._threads.reserve()
 
     def _start(self, lookup: "_Lookup", holder: Hashable) -> None:
-        """Give a lookup to the thread that was reserved; all the time it may take begins now, for all who wait."""
+        """Give a lookup to the thread that was reserved; all the time it may take begins now, for every waiter."""
         lookup.started = _now()
         lookup.holder = holder
         self._lookups[lookup.name] = lookup
@@ -276,14 +278,14 @@ class Resolver:
         self._threads.give(_Job(lookup, self._back, self._notice))
 
     def _notice(self) -> None:
-        """Take what threads brought, tell who waits, and start what was waiting for a thread."""
+        """Take the threads' results, wake the waiters, and start what was waiting for a thread."""
         while self._back:
             lookup = self._back.popleft()
             self._running.give_back(lookup.holder)
             if self._lookups.get(lookup.name) is lookup:
                 del self._lookups[lookup.name]
             self._remember(lookup)
-            lookup.tell()
+            lookup.wake_waiters()
         self._start_in_turn()
 
     def _start_in_turn(self) -> None:
@@ -331,7 +333,7 @@ class _Answer:
 
 @dataclass(slots=True, eq=False)
 class _Lookup:
-    """One question to the system, and all who wait for the answer."""
+    """One question to the system, and its waiters."""
 
     name: bytes
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
@@ -350,10 +352,10 @@ class _Lookup:
         except Exception as error:  # noqa: BLE001 - carried to the loop, raised there
             self.failure = error
 
-    def tell(self) -> None:
-        """Tell all who wait."""
+    def wake_waiters(self) -> None:
+        """Give the result to every waiter."""
         if self.loop is not asyncio.get_running_loop():
-            return  # it was closed: nobody waits
+            return  # that loop was closed: nothing waits
         for waiter in self.waiters:
             if waiter.answer.done():
                 continue
@@ -385,7 +387,7 @@ class _Job(NamedTuple):
     notice: Callable[[], None]  # on the lookup's loop
 
     def hand_back(self) -> bool:
-        """Have the loop take note; return False if it is gone: whoever asks next does. Runs in a thread."""
+        """Notify the loop; return False if it is gone: the next lookup takes the result then. Runs in a thread."""
         self.back.append(self.lookup)
         try:
             self.lookup.loop.call_soon_threadsafe(self.notice)
@@ -405,7 +407,7 @@ class _Threads:
         self._closed = False
 
     def reserve(self) -> bool:
-        """Have a thread for what will be given next; return False if the system has none left."""
+        """Reserve a thread for the next job; return False if the system has none left."""
         with self._lock:
             if self._idle:
                 self._idle -= 1
@@ -417,11 +419,11 @@ class _Threads:
         return True
 
     def give(self, job: _Job) -> None:
-        """Have the thread that was reserved carry out a job."""
+        """Give a job to the thread that was reserved."""
         self._jobs.put(job)
 
     def close(self) -> None:
-        """Have each thread end once it has nothing to do. Idempotent."""
+        """End each thread once it has nothing to do. Idempotent."""
         with self._lock:
             self._closed = True
             for _ in range(self._idle):

@@ -1,4 +1,4 @@
-"""A bound that many share, of which nobody can take all."""
+"""A bound that many holders share, of which no single one can take all."""
 
 import resource
 from collections import Counter
@@ -9,11 +9,11 @@ MOST_DESCRIPTORS: Final = 1 << 20  # what is counted on where the system sets no
 
 
 class Shares:
-    """Counts what is held of `total`, and by whom.
+    """Counts what is held of `total`, by holder.
 
     A holder may take one more while it holds less than what is free: a dynamic threshold (Choudhury and Hahne,
     "Dynamic Queue Length Thresholds", 1998). One that is alone gets half; n that take all they can get have
-    1/(n + 1) each, and as much is left for whoever comes next. So a newcomer finds something free as long as fewer
+    1/(n + 1) each, and as much is left for the next one. So a newcomer finds something free as long as fewer
     than `total` others hold anything. Nothing has to be set for each holder.
     """
 

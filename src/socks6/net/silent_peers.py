@@ -33,7 +33,7 @@ class SilentPeers:
         self._loop: asyncio.AbstractEventLoop | None = None  # of the timer, which is set while there are any
 
     def watch(self, sock: socket.socket) -> None:
-        """Have a connection end with ETIMEDOUT when its peer is gone; any other socket is left alone."""
+        """Make a connection end with ETIMEDOUT when its peer is gone; any other socket is left alone."""
         if sys.platform != "linux" or sock.family == socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
             return
         probe_when_idle(sock, IDLE_SECONDS)

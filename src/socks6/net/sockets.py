@@ -26,7 +26,7 @@ from socks6.net.stream import (
     Protection,
     check_idle,
 )
-from socks6.net.stream import SocketAddress as SocketAddress  # noqa: PLC0414 - it is at home here too
+from socks6.net.stream import SocketAddress as SocketAddress  # noqa: PLC0414 - it is imported from here too
 from socks6.net.turns import EVENT, Turns
 
 if sys.platform == "linux":
@@ -46,7 +46,7 @@ CONNECTED: Final = frozenset((0, errno.EISCONN))
 
 
 def endpoint(address: object) -> Endpoint:
-    """Return a socket address as the kernel tells it as an Endpoint; NOWHERE for Unix sockets."""
+    """Return the kernel's socket address as an Endpoint; NO_ENDPOINT for Unix sockets."""
     return Endpoint(address[0], address[1]) if isinstance(address, tuple) else NO_ENDPOINT
 
 
@@ -54,9 +54,9 @@ class SocketStream:
     """A ByteStream over a connected stream socket, which it owns.
 
     A kernel that closes a socket with unread bytes resets the connection, and what was sent last may be lost:
-    who closes with an answer that matters says `send_eof` and receives to the end first.
+    where an answer must arrive, call `send_eof` and receive to the end before closing.
 
-    The loop watches the socket only while somebody waits. uvloop forgets a socket once it has reported an
+    The loop watches the socket only while a task waits. uvloop forgets a socket once it has reported an
     error on it, so a registration that outlives its wait could not be relied upon.
     """
 
@@ -81,7 +81,7 @@ class SocketStream:
         remote: object = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """`remote` is the peer's address as the kernel told it, where that is known already."""
+        """`remote` is the peer's address in the kernel's form, where that is known already."""
         self._socket = sock
         self._loop = loop or asyncio.get_running_loop()
         self._remote = remote
@@ -90,7 +90,7 @@ class SocketStream:
         self._receiving: asyncio.Future[None] | None = None
         self._sending: asyncio.Future[None] | None = None
         self._sends = False  # a call of `send` waits for room now and then
-        self._ended = False  # we said that we send nothing more
+        self._ended = False  # our side has ended: nothing more is sent
         self.turns: Final = Turns()
         self._failure: OSError | None = None  # how the connection broke, when it was sending that learned it
         if sock.gettimeout() != 0:
@@ -203,7 +203,7 @@ class SocketStream:
 
     @property
     def unacknowledged(self) -> int:
-        """How many bytes that were sent the peer has not acknowledged, as far as the kernel tells."""
+        """How many bytes that were sent the peer has not acknowledged, as far as the kernel reports it."""
         return unacknowledged_by(self._socket)
 
     async def wait_writable(self) -> None:
@@ -226,7 +226,7 @@ class SocketStream:
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            if error.errno != errno.ENOTCONN:  # gone already: receiving will tell how
+            if error.errno != errno.ENOTCONN:  # gone already: receiving reports how
                 raise
         self._ended = True
 
@@ -250,7 +250,7 @@ class SocketStream:
         if self._socket.fileno() < 0:
             return True
         poll = select.poll()
-        poll.register(self._socket, 0)  # errors and the end of both directions are told of in any case
+        poll.register(self._socket, 0)  # errors and the end of both directions are reported in any case
         return bool(poll.poll(0))
 
     def stop_receiving(self) -> None:
@@ -278,7 +278,7 @@ class SocketStream:
             _wake(waiter, error)
 
     def _break_off(self) -> None:
-        """Have pending calls fail, and the loop forget the socket: always before it is closed."""
+        """Fail pending calls, and take the socket from the loop: always before it is closed."""
         if self._poller is not None:
             self._poller.forget(self._socket.fileno(), self)
         if self._receiving is not None or self._sending is not None:
@@ -295,7 +295,7 @@ class SocketStream:
 class SocketListener:
     """A Listener over a listening stream socket, which it owns.
 
-    The loop watches it all the time, as long as somebody accepts: on uvloop every registration costs ten
+    The loop watches it all the time while a task accepts: on uvloop every registration costs ten
     system calls, half as much as all the rest of accepting (benchmarks/load, CONNECT rate).
     """
 
@@ -309,7 +309,7 @@ class SocketListener:
         self._on_close = on_close
         self._arrival = Signal(self._loop)
         self._watched = False
-        self._missed = 0  # times that the loop told of arrivals and nobody waited
+        self._missed = 0  # times that the loop reported arrivals while no task waited
         sock.setblocking(False)
 
     @property
@@ -364,7 +364,7 @@ class SocketListener:
         if self._arrival.has_waiter:
             self._arrival.set()
             return
-        # asyncio polls once more before whoever waited gets to run; more often means that nobody accepts
+        # asyncio polls once more before the waiting task runs; more often means that no task accepts
         self._missed += 1
         if self._missed > 1:
             self._unwatch()
@@ -422,7 +422,7 @@ async def finish_connecting(
 
 
 def probe_when_idle(sock: socket.socket, seconds: int) -> None:
-    """Have the kernel ask a silent peer whether it is still there, and give it up after four times `seconds`."""
+    """Let the kernel probe a silent peer (keepalive), and break the connection after four times `seconds`."""
     if sys.platform != "linux" or sock.family == socket.AF_UNIX:
         return
     with contextlib.suppress(OSError):  # gone already
@@ -433,7 +433,7 @@ def probe_when_idle(sock: socket.socket, seconds: int) -> None:
 
 
 def reset_on_close(sock: socket.socket) -> None:
-    """Have the peer see a reset when `sock` is closed; no matter if the connection is gone already."""
+    """Make closing `sock` reset the connection; no matter if it is gone already."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     except OSError:
@@ -441,7 +441,7 @@ def reset_on_close(sock: socket.socket) -> None:
 
 
 def close_in_order(sock: socket.socket) -> None:
-    """Have closing `sock` be the end of its stream again, after `reset_on_close`."""
+    """Make closing `sock` end its stream in order again, after `reset_on_close`."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ORDERLY_CLOSE)
     except OSError:
@@ -451,9 +451,9 @@ def close_in_order(sock: socket.socket) -> None:
 def breaks_receiving(error: OSError) -> bool:
     """Return whether an error of sending means that the end of what is received is a break.
 
-    The kernel tells each error once: after a reset that `send` has told of, `recv` returns what came before it and
-    then b"", as if the peer had ended its stream. EPIPE is what sending to a peer that has ended, or to a connection
-    whose error was told already, gives.
+    The kernel reports each error once: after a reset that `send` has reported, `recv` returns what came before it and
+    then b"", as if the peer had ended its stream. EPIPE comes of sending to a peer that has ended, or to a connection
+    whose error was reported already.
     """
     return error.errno != errno.EPIPE
 
@@ -464,7 +464,7 @@ def same_error(error: OSError) -> OSError:
 
 
 def unacknowledged_by(sock: socket.socket) -> int:
-    """Return how many bytes sent on a stream socket the peer's kernel has not acknowledged; 0 where nothing tells.
+    """Return how many bytes sent on a stream socket the peer's kernel has not acknowledged; 0 where that is unknown.
 
     What was sent on a Unix socket is with its peer already. A connection that is over has nothing to wait for.
     """

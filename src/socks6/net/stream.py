@@ -1,4 +1,4 @@
-"""What every transport gives and every layer above takes: streams, listeners, ways out."""
+"""What every transport gives and every layer above takes: streams, listeners, outbounds."""
 
 import asyncio
 import socket
@@ -46,7 +46,7 @@ class ByteStream(Protocol):
     One task may receive while another sends. While one waits, a second call of the same kind raises
     LocalProtocolError at once. After `aclose` or `abort`, a pending call and every later one raise OSError.
 
-    Classes of your own derive from this one: what has a body here is the answer of streams that cannot tell.
+    Classes of your own derive from this one: a method with a body here has the answer of streams that have no such fact.
     """
 
     def attribute(self, kind: type[AttributeT]) -> AttributeT | None:  # noqa: ARG002 - of streams without any
@@ -209,7 +209,7 @@ class Substream:
 
 
 class Listener(Protocol):
-    """A place where streams arrive."""
+    """Accepts streams."""
 
     @property
     def url(self) -> str:
@@ -248,7 +248,7 @@ class ConnectResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedPeer:
-    """A peer that came to a place that was bound."""
+    """A peer that connected to a binding."""
 
     stream: ByteStream
     peer: Endpoint
@@ -256,7 +256,7 @@ class AcceptedPeer:
 
 
 class Binding(Protocol):
-    """A place that was bound for a client (§ Handling BIND); its holder closes it."""
+    """What was bound for a client (§ Handling BIND); its holder closes it."""
 
     @property
     def bound(self) -> Endpoint:
@@ -282,7 +282,7 @@ class Binding(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Free the place at once; peers that wait are reset, those accepted live on. Idempotent."""
+        """Stop listening at once; waiting peers are reset, accepted ones stay connected. Idempotent."""
 
 
 Packet: TypeAlias = tuple[bytes, str, int]
@@ -366,7 +366,7 @@ class DatagramChannel(Protocol):
         """Begin to receive. What arrives before is kept within the bounds of a socket's buffer.
 
         `watch` is called with each UDP socket of the channel, also with those made later: it is to read them until
-        `aclose`, and to ask `receive` about what came. What comes by other ways goes to `sink` alone.
+        `aclose`, and to ask `receive` about what came. Whatever else arrives goes to `sink` alone.
         """
 
     def route(self, host: str, port: int) -> DatagramRoute | None:  # noqa: ARG002 - of channels on sockets
@@ -393,7 +393,7 @@ class DatagramChannel(Protocol):
 
 
 class Outbound(Protocol):
-    """A way to reach the world: directly, or through another proxy."""
+    """How remotes are reached: directly, or through another proxy."""
 
     @property
     def resolves(self) -> bool:

@@ -266,7 +266,7 @@ class ProxyUrl:
 
     @classmethod
     def parse_listener(cls, text: str, transports: Mapping[str, Transport] = TRANSPORTS) -> "ProxyUrl":
-        """Read the URL of a place to listen. Raises ConfigurationError.
+        """Read the URL of a listener. Raises ConfigurationError.
 
         Port 0 is any free port; no host, as in "socks6://:1080", is every address of this machine.
         """

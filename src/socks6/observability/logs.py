@@ -36,7 +36,7 @@ from socks6.telemetry import (
 # The level and the words of an event; all others are for DEBUG, their words being their class's.
 LINES: Final[Mapping[type[Event], tuple[int, str]]] = {
     ConnectionEnded: (logging.INFO, "connection ended"),
-    LimitReached: (logging.INFO, "turned away"),
+    LimitReached: (logging.INFO, "limit reached"),
     SourcePenalized: (logging.WARNING, "shut out"),
     UpstreamDown: (logging.WARNING, "upstream down"),
     UpstreamUp: (logging.INFO, "upstream up"),

@@ -47,7 +47,7 @@ class Action(Enum):
     DENY = "deny"
 
 
-PEER: Final = 0x100  # on no wire: a peer connects to a place that a client has bound
+PEER: Final = 0x100  # on no wire: a peer connects to a client's binding
 COMMANDS: Final[dict[str, int]] = {
     "noop": Command.NOOP,
     "connect": Command.CONNECT,
@@ -93,7 +93,7 @@ class Rule:
         )
 
     def applies(self, identity: Identity, command: int, port: int) -> bool:
-        """Return whether the rule is about such a call, as far as one can tell without the host."""
+        """Return whether the rule is about such a call, as far as can be known without the host."""
         if self.users and identity.name not in self.users:
             return False
         if self.commands and command not in self.commands:
@@ -124,7 +124,7 @@ class Policy:
     For BIND, host and port are those to be bound. An unspecified address ("0.0.0.0", "::") is not special
     there. A port that a client names needs an allowing rule about "bind" that names it, or is one of
     `bind_ports`: any other might be that of a service of this machine which is just being started anew. A peer that connects to a
-    bound place is judged as the command "peer", by rules alone: an inbound connection gives the client no access. A UDP
+    binding is judged as the command "peer", by rules alone: an inbound connection gives the client no access. A UDP
     port that a client asks for is bound as well, and a host that sends to an association is a peer.
 
     IPv6 addresses that carry IPv4 addresses (mapped, NAT64, 6to4, Teredo, ...) are judged by these as well:
@@ -205,7 +205,7 @@ class Policy:
         return ALLOWED
 
     def judge_peer(self, identity: Identity, address: str, port: int) -> Decision:
-        """Judge a peer that connects to a place that a client has bound."""
+        """Judge a peer that connects to a client's binding."""
         facts = examine(address)
         if facts is None:
             return refused("not an address")
@@ -240,7 +240,7 @@ class Policy:
     def _judge_named_port(
         self, found: "_Match | None", facts: AddressFacts, port: int, *, final: bool
     ) -> Decision:
-        """Judge a place to bind whose port no rule opens."""
+        """Judge an endpoint to bind whose port no rule opens."""
         if port < LOWEST_PORT and port not in self.bind_ports:
             return refused(f"a port below {LOWEST_PORT}")
         decision = self._judge_found(found, facts, Command.BIND)
@@ -335,5 +335,5 @@ def _opens_port(rule: Rule) -> bool:
 
 
 def _means_anywhere(facts: AddressFacts, command: int) -> bool:
-    """Tell whether a place to bind is every address of this machine (§ Requests: no certain one is zeros)."""
+    """Return whether an endpoint to bind is every address of this machine (§ Requests: no certain one is zeros)."""
     return command == Command.BIND and any(address.value == 0 for address in facts.spellings)

@@ -29,7 +29,7 @@ class HttpLeg:
         self._pending += data
 
     def receive_eof(self, now: float) -> None:  # noqa: ARG002
-        """Take the news that the peer will send nothing more."""
+        """Note that the peer will send nothing more."""
         self._ended = True
 
     def next_timeout(self) -> float | None:

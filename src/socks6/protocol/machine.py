@@ -20,7 +20,7 @@ class Machine(Protocol[EventT_co]):
         """Take bytes that arrived. Never raises on bad bytes: they become an event."""
 
     def receive_eof(self, now: float) -> None:
-        """Take the news that the peer will send nothing more."""
+        """Note that the peer will send nothing more."""
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`; nothing if nothing is."""

@@ -243,7 +243,7 @@ class ServerConversation:
         received = self._received
         dialect = next((known for known in self._dialects if known.version == received[0]), None)
         if dialect is None:
-            # § Version Mismatch Replies: answered with our version, even to rubbish
+            # § Version Mismatch Replies: answered with our version, even to garbage
             self._violate(ViolationKind.VERSION, f"first byte {received[0]:#04x}", VERSION_MISMATCH)
             return
         self._dialect = dialect

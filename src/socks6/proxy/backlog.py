@@ -1,4 +1,4 @@
-"""The places that are bound for clients, and those that stay bound, where requests wait for peers (§ Listen Backlog options)."""
+"""Bindings of clients, and those that stay bound, where requests wait for peers (§ Listen Backlog options)."""
 
 import asyncio
 from collections import deque
@@ -92,7 +92,7 @@ class BindingRegistry:
             self._by_port.pop(listener.port, None)
 
     def find(self, place: Endpoint) -> "BacklogListener | None":
-        """Return the listener at a place, under any of its names."""
+        """Return the listener at an endpoint, under any of its names."""
         there = self._by_port.get(place.port, ())
         return next((listener for listener in there if listener.is_at(place.host)), None)
 
@@ -158,7 +158,7 @@ class BacklogListener(Binding):
         return self._binding.bound.port
 
     def is_at(self, host: str) -> bool:
-        """Return whether `host` is one of the names that the place has."""
+        """Return whether `host` is one of the names that the binding has."""
         return _canonical(host) in self._hosts
 
     def enqueue(self) -> "AcceptWaiter":
@@ -274,6 +274,6 @@ def _canonical(host: str) -> str:
 
 
 def _spellings(*hosts: str) -> frozenset[str]:
-    """Return what a place may be called: its addresses and names, and the unspecified address of its family."""
+    """Return what a binding may be called: its addresses and names, and the unspecified address of its family."""
     known = frozenset(map(_canonical, hosts))
     return known | {ANYWHERE[family_of(host)] for host in known if is_literal(host)}

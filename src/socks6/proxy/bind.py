@@ -1,4 +1,4 @@
-"""BIND: the rules judge the place, the outbound binds it, the rules judge who connects (§ Handling BIND)."""
+"""BIND: the rules judge the endpoint, the outbound binds it, the rules judge each peer (§ Handling BIND)."""
 
 import asyncio
 import socket
@@ -46,7 +46,7 @@ async def bind(
     """Carry out a BIND, with what the policy permits of its stack options. Raises OperationFailed.
 
     Return a BacklogListener where a backlog is granted, which the caller then runs; else a binding for one peer, either
-    at a place of its own, or at a BacklogListener's. `client` is the client's connection.
+    at a binding of its own, or at a BacklogListener's. `client` is the client's connection.
     """
     operation = _BindOperation(
         request, policy=policy, outbound=outbound, client=client, bindings=bindings, settings=settings
@@ -135,7 +135,7 @@ class _BindOperation:
         )
 
     async def listen(self) -> Binding:
-        """Bind a place of its own. Raises OperationFailed."""
+        """Open a binding of its own. Raises OperationFailed."""
         request, bindings = self._request, self._bindings
         resolves = self._outbound.resolves
         judge_host(replace(request, port=self._named_port), self._policy, final=not resolves)

@@ -43,9 +43,9 @@ class ProxyRequest:
     options: tuple[StackOption, ...] = ()
     session: Session | None = None
     only_peer: str = ""  # BIND: the one host that may connect; empty for any
-    stream_id: int | None = None  # BIND: by which a client tells the peers of one place from those of others
+    stream_id: int | None = None  # BIND: by which a client distinguishes the peers of its bindings
     initial_data: bytes = (
-        b""  # bytes of the stream that came along; `ConnectResult.first_data_sent` tells what went
+        b""  # bytes of the stream that came along; `ConnectResult.first_data_sent` is how many went
     )
 
 
@@ -171,7 +171,7 @@ class _DatagramRules(DatagramJudge):
 
     @override
     def judge_place(self, host: str, address: str, port: int) -> bool:
-        # a place to bind, whatever will come there: the rules about BIND apply
+        # an endpoint to bind, whatever will arrive there: the rules about BIND apply
         return self.policy.judge_address(self.request.identity, Command.BIND, host, address, port).allowed
 
     @override
@@ -190,7 +190,7 @@ class _DatagramRules(DatagramJudge):
 
 
 def reachable(bound: Endpoint, advertised: tuple[str, ...], local: str) -> Endpoint:
-    """Return where remotes reach a place that was bound, never an unspecified host.
+    """Return where remotes reach a bound endpoint, never an unspecified host.
 
     That is what the operator advertises for the family; else the address at which the client itself reached this machine;
     else that from which this machine would reach the world.

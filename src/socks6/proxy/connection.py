@@ -50,7 +50,7 @@ from socks6.telemetry import (
 )
 
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
-ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for telling a client that the proxy is busy
+ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for answering that the proxy is busy
 
 
 class ClientConnection:
@@ -128,7 +128,7 @@ class ClientConnection:
         return self.certified or ANONYMOUS
 
     async def verify(self, credentials: Credentials) -> Identity | None:
-        """Have the credentials checked when it is this source's turn; a certificate settles it.
+        """Check the credentials when it is this source's turn; a certificate's identity needs no check.
 
         Raises AuthenticationBusy where there is no answer in time, OSError when the client is gone.
         """
@@ -194,7 +194,7 @@ class ClientConnection:
     # What it may do: decisions and records, none of which waits.
 
     def begin(self, request: ProxyRequest) -> None:
-        """Note a request, which ends the handshake: its client is known, and gives way to no stranger."""
+        """Note a request, which ends the handshake: its client is known, and is evicted for no stranger."""
         is_new = not (self._has_request and self.user == request.identity.name)
         self._has_request = True
         self.proxy.monitor.end_handshake(self.id)
@@ -237,7 +237,7 @@ class ClientConnection:
             self.proxy.events.observe(RemoteConnected(id=self.id, host=bound.host, port=bound.port))
         self.reply = 0
         self.bytes_up += bytes_sent
-        self.ending, self.reason = Ending.DONE, ""  # whatever befell an earlier request of the same client
+        self.ending, self.reason = Ending.DONE, ""  # however an earlier request of the same client ended
 
     def failed(self, request: ProxyRequest, failure: OperationFailed) -> None:
         """Record a request that failed."""
@@ -259,7 +259,7 @@ class ClientConnection:
         self.reason = self.reason or reason
 
     def peer_connected(self, peer: Endpoint) -> None:
-        """Record the peer that connected to the place that was bound."""
+        """Record the peer that connected to the binding."""
         self.peer = f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
         if PeerAccepted in self.proxy.events.wanted:
             self.proxy.events.observe(PeerAccepted(id=self.id, peer=self.peer))
@@ -342,7 +342,7 @@ class ClientConnection:
         return association
 
     async def bind(self, request: ProxyRequest) -> Binding:
-        """Judge and carry out a BIND; the host and port are the place. Raises OperationFailed.
+        """Judge and carry out a BIND; the host and port are where. Raises OperationFailed.
 
         A request with a backlog may get a BacklogListener, to be run as long as the client stays.
         """

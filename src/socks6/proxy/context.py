@@ -1,4 +1,4 @@
-"""What all connections of one proxy share: rules, users, the way out, limits, and the timer that looks after clients."""
+"""What all connections of one proxy share: rules, users, the outbound, limits, and the timer that looks after clients."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""How many things each user may have at a time: connections, associations, places bound for it."""
+"""How many things each user may have at a time: connections, associations, bindings."""
 
 from typing import Final, TypeAlias
 
@@ -10,7 +10,7 @@ Holder: TypeAlias = tuple[str, str]  # a user's name; or "", and a source
 
 
 def holder_of(identity: Identity, source: str) -> Holder:
-    """Return who holds what a client has: its user, or its source where it has no name."""
+    """Return the holder of what a client has: its user, or its source where it has no name."""
     return identity.name, "" if identity.name else source_of(source) or source
 
 

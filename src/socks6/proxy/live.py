@@ -20,7 +20,7 @@ class ConnectionInfo:
     source: str
     user: str  # "" when anonymous, or not authenticated yet
     command: str  # "" before a request
-    host: str  # of a BIND or UDP ASSOCIATE that succeeded, the place that is bound
+    host: str  # of a BIND or UDP ASSOCIATE that succeeded, what is bound
     port: int
     peer: str  # of a BIND, as host:port
     established: bool  # whether the request succeeded

@@ -111,7 +111,7 @@ class QuicConnectionContext:
         self._open_gate()
 
     def claim_bind(self, stream_id: int | None) -> None:
-        """Take the id that tells the peers of a BIND from those of others. Raises GeneralFailure if it is taken."""
+        """Reserve the StreamID that marks the peers of a BIND. Raises GeneralFailure if it is taken."""
         if stream_id in self._binds:
             if stream_id is None:
                 raise GeneralFailure("there is a BIND with a backlog already, and neither has a StreamID")

@@ -46,7 +46,7 @@ ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Listening:
-    """A place where clients come, and where those that did may send datagrams."""
+    """A listener with its inbound, and the port for datagrams of its clients."""
 
     listener: Listener
     inbound: str
@@ -213,7 +213,7 @@ class Server:
             if kind is not None:
                 self.abort()
             cancelled = isinstance(error, asyncio.CancelledError)
-            # any other exception is the caller's own: it goes its way without a group around it
+            # any other exception is the caller's own: it is raised without a group around it
             await (
                 running.__aexit__(kind, error, trace) if cancelled else running.__aexit__(None, None, None)
             )
@@ -234,7 +234,7 @@ class Server:
             self._patience.reschedule(asyncio.get_running_loop().time())
 
     async def _run(self) -> None:
-        """Accept until told to stop, then drain."""
+        """Accept until `stop` is called, then drain."""
         try:
             async with asyncio.TaskGroup() as clients, EagerTaskGroup() as eager_clients:
                 await self._accept_until_stopped(clients, eager_clients)
@@ -288,11 +288,11 @@ class Server:
                 task.cancel()
 
     async def _follow_names(self, names: Sequence[str]) -> None:
-        """Keep known which addresses the names lead to by which remotes are told to reach this machine."""
+        """Keep the addresses up to date of the names that are advertised to remotes."""
         while True:
             found: list[str] = []
             for name in names:
-                with contextlib.suppress(OSError):  # a name without an address leads nobody here
+                with contextlib.suppress(OSError):  # a name without an address leads no peer here
                     found += [address.host for address in await addresses_of(name, 0)]
             self._worker.machine.advertised_names_led_to(found)
             await asyncio.sleep(LOOKUP_AGAIN)
@@ -389,15 +389,15 @@ class Server:
             return None
         if beside == "datagram":
             return worker.datagrams.open_port
-        said = self._tls_of(address)
-        if why := dtls.obstacle(said):
+        parameters = self._tls_of(address)
+        if why := dtls.obstacle(parameters):
             worker.events.observe(DtlsUnavailable(url=str(address), reason=why))
             return None
         return functools.partial(
             self._open_secured,
             ports,
-            dtls.server_contexts(said),
-            wants_certificate=said.client_ca is not None,
+            dtls.server_contexts(parameters),
+            wants_certificate=parameters.client_ca is not None,
         )
 
     def _open_secured(

@@ -337,7 +337,7 @@ class MemorySessionStore(SessionStore, SessionWatcher):
         return tuple(owners)
 
     def _make_room(self, owners: tuple[_Owner, ...]) -> bool:
-        """End what must give way for one more session; False, and nothing ended, if there is no room."""
+        """Evict what one more session needs evicted; False, and nothing ended, if there is no room."""
         full = [owner for owner in owners if owner.full]
         leaving = [next(iter(owner.idle), None) for owner in full]
         if not full and len(self._sessions) >= self._settings.total:

@@ -29,7 +29,7 @@ class CopyDirection(Direction):
     async def _run(self, first: bytes) -> None:
         try:
             await self.copy(first)
-        except Exception as error:  # noqa: BLE001 - `fail` tells them apart
+        except Exception as error:  # noqa: BLE001 - `fail` distinguishes them
             self.fail(error)
             if (
                 not self.joined.over

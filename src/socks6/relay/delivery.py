@@ -11,14 +11,14 @@ from socks6.net.stream import ByteStream
 
 SILENCE_SECONDS: Final = 10.0  # without one more byte acknowledged: then the rest is given up
 MAX_SECONDS: Final = 60.0
-FIRST_PAUSE: Final = 0.001  # seconds between two looks, doubled each time: no event tells of acknowledgements
+FIRST_PAUSE: Final = 0.001  # seconds between two looks, doubled each time: no event reports acknowledgements
 MAX_PAUSE: Final = 0.1
 PIECE_BYTES: Final = 65536
 PIECES_PER_CHECK: Final = 16  # pieces dropped in one look
 
 
 async def deliver(stream: ByteStream) -> None:
-    """Wait until the peer has acknowledged all that was sent, as far as anything tells; a bounded time.
+    """Wait until the peer has acknowledged all that was sent, as far as that is known; a bounded time.
 
     To be called before a stream is closed whose peer may still send, or reset: both throw away what has not arrived
     (RFC 9112 §9.6). What the peer sends meanwhile is dropped, since it may read nothing before it is through.
@@ -48,7 +48,7 @@ _type_of: Final[Callable[[socket.socket], int]] = socket.SocketType.type.__get__
 
 
 def reset_if_killed(*streams: ByteStream) -> None:
-    """Have the peers see a reset if this process dies: the kernel would close the sockets as if all had been said.
+    """Make the kernel reset the streams if this process dies: else it would close them as if all had been sent.
 
     `aclose` of such a stream resets it, too, until `end_in_order`.
     """
@@ -58,7 +58,7 @@ def reset_if_killed(*streams: ByteStream) -> None:
 
 
 def end_in_order(*streams: ByteStream) -> None:
-    """Take `reset_if_killed` back: everything has been said."""
+    """Undo `reset_if_killed`: everything has been sent."""
     for stream in streams:
         if (sock := _tcp_socket_of(stream)) is not None:
             close_in_order(sock)

@@ -24,7 +24,7 @@ class RelayEndpoint(Protocol):
         """Take all of `data`; return whether the socket did, too. If not, `flush` goes first. Raises OSError."""
 
     def flush(self) -> bool:
-        """Have the socket take what it did not; return whether nothing is left. Raises OSError."""
+        """Send what the socket did not take; return whether nothing is left. Raises OSError."""
 
     def end(self) -> bool:
         """Say that nothing more comes; return as `flush` does. Raises OSError."""

@@ -7,8 +7,8 @@ sockets). Each direction goes from its source to its sink and is in one of five 
        | \\--the source broke--> CUT            (both directions: nothing reaches the source either)
        \\--the sink broke-----> DROPPING        (this direction alone)
 
-A direction whose sink takes no more ends alone: a host that refuses an upload and resets has mostly said why
-(RFC 9112 §9.5), and that is in our socket's buffer still. The source of a DROPPING direction is read on, and its bytes
+A direction whose sink takes no more ends alone: a host that refuses an upload and resets has mostly answered why
+(RFC 9112 §9.5), and that answer is in our socket's buffer still. The source of a DROPPING direction is read on, and its bytes
 are dropped, since a peer may read nothing before all that it sends is taken.
 
 The relay is over once both directions are: DONE if no side broke, else RESET. It also ends when it is idle for too
@@ -125,7 +125,7 @@ class Direction:
 
 
 class JoinedStreams:
-    """A relay under way. The two sides belong to the caller, who closes them afterwards."""
+    """A relay under way. The two sides belong to the caller, which closes them afterwards."""
 
     __slots__ = ("_on_end", "down", "ending", "over", "quiet_since", "reason", "seen", "up")
 

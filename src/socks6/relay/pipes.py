@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 PIPE_SIZE: Final = 1 << 20  # CPU time for a GB: 0.22 s; with 256 KiB 0.26, with 64 KiB 0.31 (benchmarks/load)
 SMALLEST: Final = 1 << 16  # a smaller pipe moves less at a time than copying does
-SPARE: Final = 8  # kept open while nobody uses them
+SPARE: Final = 8  # kept open while unused
 
 
 class Pipe(NamedTuple):
@@ -56,7 +56,7 @@ class Pipes:
         os.close(pipe.write_end)
 
     def close(self) -> None:
-        """Keep no pipe that nobody uses, from now on. Idempotent."""
+        """Keep no unused pipe from now on. Idempotent."""
         self._keep = 0
         while self._spare:
             self.discard(self._spare.pop())

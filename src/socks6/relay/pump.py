@@ -31,7 +31,7 @@ class PumpDirection(PolledDirection):
     @override
     def watch(self) -> None:
         super().watch()
-        self.wake()  # the source may hold bytes that no socket tells of
+        self.wake()  # the source may hold bytes that no socket reports
 
     @override
     def source_failed(self, error: OSError) -> None:

@@ -130,7 +130,7 @@ class SpliceDirection(PolledDirection):
 
     @override
     def end_sink(self) -> bool:
-        if self.reverse.state is not FINISHED:  # else closing the sockets tells the sink
+        if self.reverse.state is not FINISHED:  # else closing the sockets ends it for the sink
             self.sink.shutdown(socket.SHUT_WR)
         return True
 

@@ -85,7 +85,7 @@ def _be_prompt() -> None:
 def main() -> None:
     """Carry until standard input ends, then tell what became of the packets.
 
-    Arguments: both devices' descriptors, both directions' conditions, the seed; all JSON.
+    Arguments: both devices' descriptors, both directions' conditions, the random seed; all JSON.
     """
     devices, conditions, seed = map(json.loads, sys.argv[1:])
     low = [os.dup(device) for device in devices]  # select() knows none above 1023

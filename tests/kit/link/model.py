@@ -44,8 +44,8 @@ class Counts:
 class Direction:
     """Decides on each packet of one direction, in the order of their coming.
 
-    The n-th packet's luck depends on the seed and n alone: the same whatever the conditions are, and however
-    long it all takes.
+    What happens to the n-th packet depends on the random seed and n alone: it is the same whatever the conditions are,
+    and however long it all takes.
     """
 
     def __init__(self, conditions: Conditions, seed: object) -> None:

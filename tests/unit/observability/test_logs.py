@@ -152,7 +152,7 @@ def test_a_new_connection_is_for_debugging() -> None:
 def test_clients_turned_away_are_told() -> None:
     observer, lines = observed()
     observer.observe(LimitReached(source="2001:db8::1", reason="too many connections"))
-    assert lines == [("INFO", 'turned away source=2001:db8::1 reason="too many connections"')]
+    assert lines == [("INFO", 'limit reached source=2001:db8::1 reason="too many connections"')]
 
 
 def test_a_pause_in_accepting_is_a_warning() -> None:

@@ -1,1 +1,1 @@
-"""Datagrams with real sockets of this machine: ports, ways to remote hosts, filtering, ICMP errors."""
+"""Datagrams with real sockets of this machine: ports, routes to remote hosts, filtering, ICMP errors."""

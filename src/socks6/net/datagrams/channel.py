@@ -175,7 +175,7 @@ class DirectChannel(DatagramChannel):
     # Towards remote hosts.
 
     def _find(self, data: bytes, host: str, port: int, now: float) -> DatagramRoute | None:
-        """Return a way to a host; None where there is none, or not yet: the datagram follows by itself."""
+        """Return a route to a host; None where there is none, or not yet: the datagram then follows by itself."""
         self._routes.pop((host, port), None)
         if self._closed:
             return None

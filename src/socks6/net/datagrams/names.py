@@ -20,7 +20,7 @@ MAX_WAITING_DATAGRAMS: Final = (
 Waiter = Callable[[tuple[ResolvedAddress, ...]], None]
 
 
-class _Answer(NamedTuple):
+class _CachedName(NamedTuple):
     addresses: tuple[ResolvedAddress, ...]  # none: the name leads nowhere
     until: float
 
@@ -30,7 +30,7 @@ class NameCache:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._answers: dict[str, _Answer] = {}
+        self._answers: dict[str, _CachedName] = {}
         self._shares = Shares(MAX_NAMES)  # of names that are looked up
         self._waiting: dict[tuple[Hashable, str], list[Waiter]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,4 +92,4 @@ class NameCache:
         self._answers.pop(name, None)
         if len(self._answers) >= MAX_NAMES:
             del self._answers[next(iter(self._answers))]
-        self._answers[name] = _Answer(addresses, asyncio.get_running_loop().time() + seconds)
+        self._answers[name] = _CachedName(addresses, asyncio.get_running_loop().time() + seconds)

@@ -46,7 +46,7 @@ class SegmentSender:
         self.dropped = 0
 
     def send(self, datagrams: Sequence[bytes], remote: SocketAddress | None, control: Control) -> None:
-        """Send datagrams to one place; None on a connected socket."""
+        """Send datagrams to one address; None on a connected socket."""
         if not self._segments:
             self._send_singly(datagrams, remote, control)
             return

@@ -1,4 +1,4 @@
-"""A UDP port where several protocols are spoken, told apart by a datagram's first byte (RFC 7983, RFC 9443)."""
+"""A UDP port where several protocols are spoken, distinguished by a datagram's first byte (RFC 7983, RFC 9443)."""
 
 import socket
 from collections.abc import Iterable, Sequence

@@ -1,1 +1,1 @@
-"""Ways to carry a byte stream."""
+"""What carries byte streams: TCP, Unix sockets, TLS, QUIC; and datagrams beside them: DTLS."""

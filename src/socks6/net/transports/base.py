@@ -18,7 +18,7 @@ from socks6.net.stream import ByteStream, Endpoint, Listener, MultiplexedConnect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectParameters:
-    """Where a client's proxy is, and what its URL says about the way there."""
+    """Where a client's proxy is, and what its URL says about reaching it."""
 
     host: str = ""
     port: int = 0
@@ -81,7 +81,7 @@ class ListenParameters:
 
 
 class ConnectionListener(Protocol):
-    """A place where connections of many streams arrive."""
+    """Accepts connections of many streams."""
 
     on_refused: Callable[[str, str], None]
     """Called with the source of a connection that came to nothing, and why."""

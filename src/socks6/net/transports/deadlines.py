@@ -21,7 +21,7 @@ class Deadlines(Generic[ItemT]):
         self._items: dict[int, ItemT] = {}  # by the second of these: the heap keeps no item that was dropped
         self._heap: list[tuple[float, int]] = []
         self._timer: asyncio.Handle | None = None
-        self._rings_at = 0.0  # uvloop's handles do not tell it where the time was past already
+        self._rings_at = 0.0  # uvloop's handles do not report it where the time was past already
 
     def __len__(self) -> int:
         """Return how many items have a deadline."""

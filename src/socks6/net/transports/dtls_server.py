@@ -143,7 +143,7 @@ class DtlsPeer:
 
     def give_way(self) -> None:
         """End, for others."""
-        self._server.end(self, "it gave way to others: there are too many DTLS connections")
+        self._server.end(self, "evicted: there are too many DTLS connections")
 
     def tell_lost(self, reason: str) -> None:
         """Notify the associations that the connection is lost."""
@@ -201,7 +201,7 @@ class DtlsServer(ArrivalReceiver):
                 self._feed(peer, data, now)
 
     def wait_for_use(self, peer: DtlsPeer) -> None:
-        """End a connection if no association uses it soon, or sooner if places are short."""
+        """End a connection if no association uses it soon, or sooner if slots are short."""
         self._limits.mark_unknown(peer, peer.give_way)
         self._deadlines.set(peer, self._loop.time() + self._settings.idle_timeout)
 
@@ -228,7 +228,7 @@ class DtlsServer(ArrivalReceiver):
         self._deadlines.close()
 
     def _meet(self, place: DtlsPeerKey, data: bytes, now: float) -> None:
-        """Answer who is not known here: with a cookie, or a connection for who has one."""
+        """Answer an unknown client: with a cookie, or a connection if it has one."""
         hello = read_client_hello(data)
         if hello is None:
             self.dropped += 1
@@ -267,7 +267,7 @@ class DtlsServer(ArrivalReceiver):
             self._feed(peer, data, now)
 
     def _feed_either(self, peer: DtlsPeer, heir: DtlsPeer, data: bytes, now: float) -> None:
-        """Take a datagram that may be of either connection: only the keys tell."""
+        """Take a datagram that may be of either connection: only the keys distinguish them."""
         if not self._feed(peer, data, now) and not heir.ended:
             self._feed(heir, data, now)
 

@@ -1,4 +1,4 @@
-"""All transports, one row each: the only place that distinguishes transports."""
+"""All transports, one row each: the only module that distinguishes transports."""
 
 from collections.abc import Mapping
 from typing import Final

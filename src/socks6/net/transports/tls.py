@@ -147,7 +147,7 @@ class TlsSession:
 
     @property
     def protocol(self) -> str:
-        """What the two sides agreed to speak (ALPN); "" if they said nothing of it."""
+        """What the two sides agreed to speak (ALPN); "" if they negotiated none."""
         return self.tls.selected_alpn_protocol() or ""
 
     @property
@@ -243,7 +243,7 @@ class TlsStream:
 
     @property
     def unacknowledged(self) -> int:
-        """How many encrypted bytes that were sent the peer has not acknowledged, as far as the kernel tells."""
+        """How many encrypted bytes that were sent the peer has not acknowledged, as far as the kernel reports it."""
         return self._raw.unacknowledged
 
     @property
@@ -264,7 +264,7 @@ class TlsStream:
     async def handshake(self, *, quiet: bool = False) -> None:
         """Agree with the peer on keys. Raises TlsFailed, CertificateRefused, and OSError of the socket.
 
-        With `quiet` the peer is not told why it failed.
+        With `quiet` no alert tells the peer why it failed.
         """
         hello: bytearray | None = None
         if self._make is not None:

@@ -25,7 +25,7 @@ from socks6.net.transports.base import (
 
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
 MODE: Final = 0o600  # users who may write to the file may connect
-RETRY_SECONDS: Final = 0.01  # a full backlog refuses at once, and no event tells of room
+RETRY_SECONDS: Final = 0.01  # a full backlog refuses at once, and no event reports room
 
 
 def listen(place: ListenParameters) -> OpenListeners:

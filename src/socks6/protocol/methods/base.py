@@ -89,9 +89,9 @@ class ClientMethod(Protocol):
     def receive_reply_data(self, data: bytes | None, *, accepted: bool | None) -> None:  # noqa: ARG002 - for some
         """Take the body of an Authentication Data option of a reply.
 
-        `accepted` is None in the reply that selects the method, before `begin`; in the closing reply it tells the
+        `accepted` is None in the reply that selects the method, before `begin`; in the closing reply it is the
         verdict. `data` is None where the reply of a proxy that has selected the method carries none. Raises DecodeError
-        for what the method does not put up with: that ends the conversation, as a false proof of the proxy must.
+        for what the method does not accept: that ends the conversation, as a false proof of the proxy must.
         """
         return
 

@@ -129,7 +129,7 @@ class PasswordChecker:
 class UserTable(Authenticator):
     """Verifies names and passwords.
 
-    Slow hashes are checked in a few threads of its own, never on the event loop; those who wait are bounded.
+    Slow hashes are checked in a few threads of its own, never on the event loop; the queue is bounded.
     A pair that was found right passes without a hash for five minutes: see `CredentialCache` for the price.
     A table that replaces another (a reload) keeps its threads, and its cache for users whose hashes are the same.
 

@@ -156,7 +156,7 @@ async def accept_peer(
 
 
 def at_place(request: ProxyRequest, binding: Binding) -> ProxyRequest:
-    """Return a request as the record has it once a place is bound."""
+    """Return a request as the record has it once it is bound."""
     return replace(request, host=binding.bound.host, port=binding.bound.port)
 
 

@@ -210,7 +210,7 @@ class Forwarder:
             self._conversation.receive_data(data, now)
         else:
             self._conversation.receive_eof(now)
-            # it may only listen from now on, or be gone: nothing tells
+            # it may only receive from now on, or be gone: the two look alike
             self._idle_timeout = self._fin_timeout
             self._progress()
 

@@ -1,4 +1,4 @@
-"""The inbounds of a proxy by name, and the mixed one: one port for every protocol, told apart by the first byte."""
+"""The inbounds of a proxy by name, and the mixed one: one port for every protocol, distinguished by the first byte."""
 
 import string
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from socks6.telemetry import Ending
 
 NEVER: Final = 3e8  # seconds, ten years: what loops' timers can still count
 
-# All other first bytes are SOCKS 6, which has an answer even to rubbish (§ Version Mismatch Replies).
+# All other first bytes are SOCKS 6, which answers even garbage (§ Version Mismatch Replies).
 INBOUND_FOR_FIRST_BYTE: Final[Mapping[int, str]] = {
     socks4.VERSION: "socks5",
     socks5.VERSION: "socks5",

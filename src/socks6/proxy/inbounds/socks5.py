@@ -137,7 +137,7 @@ async def _verify(credentials: Credentials, connection: ClientConnection) -> Ide
 async def _bind(
     conversation: Socks5Conversation, connection: ClientConnection, request: ProxyRequest
 ) -> Tunnel | None:
-    """Bind, answer with the place, wait for the peer, answer with its address; None when there is nothing to relay."""
+    """Bind, answer with the endpoint, wait for the peer, answer with its address; None when there is nothing to relay."""
     try:
         binding = await connection.bind(_place(request))
     except OperationFailed as failure:
@@ -159,7 +159,7 @@ async def _bind(
 
 
 def _place(request: ProxyRequest) -> ProxyRequest:
-    """Return the request for a place to bind.
+    """Return the request to bind an endpoint.
 
     What a BIND of SOCKS 4 or 5 names is the host that will connect, to which the client has a connection already.
     Only an unspecified address leaves that open, and then the port is the one to bind. So does a name, since it is not

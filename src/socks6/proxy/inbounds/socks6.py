@@ -95,7 +95,7 @@ NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - "nowhere", on the wire
 class Socks6Inbound(Inbound):
     """Serves SOCKS 6, and those of its older dialects that are enabled.
 
-    `methods` are the authentication methods that it offers, each with a way to make one for a client. Unless
+    `methods` are the authentication methods that it offers, each with a factory that makes one for a client. Unless
     `tfo_without_token`, what the network may double is refused (§ TCP Fast Open on the Client-Proxy Leg).
     """
 
@@ -369,7 +369,7 @@ class Operation:
 
 
 def _may_come_twice(operation: Operation) -> bool:
-    """Return whether data of the application came within the SYN, or so soon after it that nothing can tell."""
+    """Return whether data of the application came within the SYN, or so soon after it that it looks the same."""
     raw, request = operation.connection.stream.raw_socket, operation.request
     brings_data = request.command == Command.CONNECT and bool(request.initial_data)
     return brings_data and raw is not None and syn_brought_data(raw)
@@ -403,7 +403,7 @@ async def _connect(operation: Operation) -> Tunnel | None:
 def _refusal(failure: OperationFailed, request: ProxyRequest) -> OperationReply:
     """Return the reply for a failure: no address, but for the router that a client's TTL asked about.
 
-    An extension of ours (docs/decisions/0008): it lets a client trace the way from the proxy.
+    An extension of ours (docs/decisions/0008): it lets a client trace the route from the proxy.
     """
     match failure:
         case TtlExpired(reporter=str() as router) if any(
@@ -424,7 +424,7 @@ def _success(
 
 
 async def _bind(operation: Operation) -> Tunnel | None:
-    """Bind a place, answer, and wait for a peer; or keep the place open for later requests' peers (§ Handling BIND)."""
+    """Bind, answer, and wait for a peer; or keep the binding open for later requests' peers (§ Handling BIND)."""
     conversation, connection = operation.conversation, operation.connection
     answer = await DeferredWrite(conversation, connection.stream).begin()
     try:
@@ -452,7 +452,7 @@ async def _bind(operation: Operation) -> Tunnel | None:
 
 
 async def _keep_listening(operation: Operation, listener: BacklogListener, answer: DeferredWrite) -> None:
-    """Keep the place as long as the client stays; what it sends here is dropped (§ Listen Backlog options)."""
+    """Keep the binding as long as the client stays; what it sends here is dropped (§ Listen Backlog options)."""
     conversation, shared = operation.conversation, operation.connection.shared
     stream_id = operation.request.stream_id
     if shared is None:

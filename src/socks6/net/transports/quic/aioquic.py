@@ -334,7 +334,7 @@ class AioquicEngine:
             if translated is not None:
                 return translated
         ending = self._connection.end
-        if ending is not None and not self._end_reported:  # the library itself tells of it when all is over
+        if ending is not None and not self._end_reported:  # the library itself reports it when all is over
             return self._translate(ending)
         failed, self._failed = self._failed, None
         return failed
@@ -385,8 +385,8 @@ class AioquicEngine:
         if isinstance(event, events.PingAcknowledged):
             return PingAnswered(event.uid)
         if isinstance(event, events.ConnectionTerminated):
-            told, self._end_reported = self._end_reported, True
-            return None if told else Terminated(event.error_code, event.reason_phrase)
+            reported, self._end_reported = self._end_reported, True
+            return None if reported else Terminated(event.error_code, event.reason_phrase)
         if isinstance(event, events.StreamReset) or (
             isinstance(event, events.StreamDataReceived) and event.end_stream
         ):
@@ -414,7 +414,7 @@ class AioquicBackend:
     verifies_clients = False
 
     def __init__(self) -> None:
-        logging.getLogger("quic").setLevel(logging.CRITICAL)  # it tells of every connection
+        logging.getLogger("quic").setLevel(logging.CRITICAL)  # it logs every connection
 
     def client(self, parameters: ClientParameters) -> AioquicEngine:
         configuration = QuicConfiguration(

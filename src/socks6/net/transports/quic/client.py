@@ -2,7 +2,7 @@
 
 A client's UDP socket is connected, so that it takes packets of the server only, and reports ICMP errors. But then it keeps the
 address that it was given at first, though that may be gone, or packets from there get lost. So there is a new one when
-the kernel would choose another address by now, which is looked at when the kernel tells of a change or will not send;
+the kernel would choose another address by now, which is checked when the kernel reports a change or will not send;
 and when probes stay unanswered, as the path may be lost without notice. The connection goes on: its
 peer finds it by its id, and has us prove the new address before it sends much there.
 """
@@ -44,11 +44,11 @@ PROBES_BEFORE_BELIEVING_ICMP: Final = (
 )
 PROBES_BEFORE_MOVING: Final = (2, 4)  # probes in a row without an answer: then another socket is tried
 LOOK_AGAIN_SECONDS: Final = 0.25  # seconds, while the kernel does not send
-NO_ROUTE_ERRNOS: Final = frozenset((  # why it does not: there is no way from our address, or the address is gone
+NO_ROUTE_ERRNOS: Final = frozenset((  # why it does not: there is no route from our address, or the address is gone
     errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV,
     errno.EPERM, errno.EACCES,
 ))  # fmt: skip
-NETWORK_CHANGED: Final = errno.ENETRESET  # of a connection whose way is lost while it begins
+NETWORK_CHANGED: Final = errno.ENETRESET  # of a connection whose path is lost while it begins
 
 
 class ClientSocket:
@@ -106,7 +106,7 @@ class ClientSocket:
         unsendable, self._unsendable = self._unsendable, False
         try:
             sock = _connected(self._address)
-        except OSError:  # there is no way at all for now
+        except OSError:  # there is no route at all for now
             if unsendable:
                 self._look_later(LOOK_AGAIN_SECONDS)
             return
@@ -118,7 +118,7 @@ class ClientSocket:
             self._ask()  # its answer, or that it cannot be sent either, shows whether this one will do
 
     def _cannot_send(self, error: OSError) -> None:
-        """Look soon why the kernel did not take a packet, if that may be the way's fault."""
+        """Check soon why the kernel did not take a packet, if the route may be the cause."""
         if error.errno not in NO_ROUTE_ERRNOS:
             return
         self._look_later(LOOK_AGAIN_SECONDS if self._unsendable else 0.0)

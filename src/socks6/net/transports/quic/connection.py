@@ -221,7 +221,7 @@ class QuicStream:
         self._leave(reset=False)
 
     def stop_receiving(self) -> None:
-        """Want nothing more of what comes: `receive` gives b"" from now on, and the peer is told."""
+        """Stop receiving: `receive` returns b"" from now on, and the peer is asked to send no more."""
         if self._closed or self._at_end or self._failure is not None:
             return
         self._unwanted = self._at_end = True
@@ -237,7 +237,7 @@ class QuicStream:
         """Return whether the peer has given the stream up, or the connection is over."""
         return self._closed or self._failure is not None
 
-    # What the connection tells of.
+    # Called by the connection.
 
     def arrived(self, data: bytes, *, ended: bool) -> None:
         """Take bytes from the peer."""
@@ -448,7 +448,7 @@ class QuicConnection:
     def blocked(self) -> bool:
         """Whether bytes of some stream have waited for the peer's credit for a while.
 
-        A peer may give credit by stream, or let one that it does not read hold up all others: this side cannot tell which.
+        A peer may give credit by stream, or let one that it does not read hold up all others: this side cannot distinguish them.
         """
         now = self._loop.time()
         if self._starved_since is not None and now - self._starved_since >= BLOCKED_SECONDS:
@@ -740,7 +740,7 @@ class QuicConnection:
     def _end_if_gone(self, now: float) -> None:
         """End a connection whose peer has died without a word, well before the idle time-out."""
         if self.over is None and self._gone_at is not None and self._gone_at <= now:
-            self.engine.close(ABORTED_CODE, "no answer")  # it may be only the way back that is broken
+            self.engine.close(ABORTED_CODE, "no answer")  # perhaps only the path back is broken
             reason = os.strerror(errno.ETIMEDOUT)
             self._end(Terminated(ABORTED_CODE, reason), TimeoutError(errno.ETIMEDOUT, reason))
 

@@ -123,7 +123,7 @@ class QuicEngine(Protocol):
 
     @property
     def issuers(self) -> Sequence[bytes]:
-        """What the peer showed beside it, in DER: those that issued it, it says."""
+        """The certificates that the peer sent with its own, in DER: its issuers, unverified."""
 
     @property
     def stalled(self) -> bool:
@@ -320,7 +320,7 @@ def read_identity(parameters: TlsParameters) -> ServerIdentity:
 
 
 def read_own(parameters: TlsParameters) -> ServerIdentity | None:
-    """Return the certificate and key that a client shows to who asks for them; None without. Raises ConfigurationError."""
+    """Return the certificate and key that a client shows to a server that asks; None without. Raises ConfigurationError."""
     client_context(parameters)  # as above
     return None if parameters.certificate is None else _identity(parameters)
 

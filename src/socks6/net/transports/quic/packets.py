@@ -102,7 +102,7 @@ def version_negotiation(header: Header, first: int) -> bytes:
 
 
 def _destination(row: bytes, at: int) -> bytes:
-    """Return whose the datagram at a place is; for one that is cut off, whatever is there."""
+    """Return the connection id of the datagram at an offset; for one that is cut off, whatever is there."""
     if not row[at] & LONG:
         return row[at + 1 : at + 1 + CID_BYTES]
     return row[at + 6 : at + 6 + row[at + 5]] if at + 5 < len(row) else b""
@@ -123,7 +123,7 @@ LARGEST: Final = 42
 
 
 class StatelessResets:
-    """Makes them from the server's private key: who starts again with the same one knows the tokens that it gave."""
+    """Makes them from the server's private key: a server restarted with the same key recognises the tokens that it gave."""
 
     def __init__(self, key: bytes) -> None:
         self._key = blake2b(key, person=b"socks6 resets").digest()
@@ -133,7 +133,7 @@ class StatelessResets:
         return blake2b(cid, key=self._key, digest_size=TOKEN_SIZE).digest()
 
     def answer(self, cid: bytes, size: int) -> bytes | None:
-        """Return the answer to a packet; None to a short one: who answers with less each time comes to an end."""
+        """Return the answer to a packet; None to a short one. Each answer is shorter than the packet, so that two resetting sides stop."""
         length = min(LARGEST, size - 1)
         if length < SMALLEST:
             return None

@@ -99,7 +99,7 @@ class QuicConnectionPool(Connector):
 
     @override
     def abandon(self) -> None:
-        """As `aclose`, for one who cannot wait: what is on its way has a moment to arrive. Idempotent."""
+        """As `aclose`, without waiting: what is on its way has a moment to arrive. Idempotent."""
         pool, self._pool = self._pool, []
         for pooled in pool:
             if pooled.loop is _loop():

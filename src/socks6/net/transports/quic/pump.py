@@ -128,7 +128,7 @@ class PacketTransport(Protocol):
         """The socket that they leave by."""
 
     def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
-        """Send packets to one place."""
+        """Send packets to one address."""
 
 
 class PumpDelegate(Protocol):

@@ -40,7 +40,7 @@ from socks6.net.transports.quic.engine import (
 from socks6.net.transports.quic.guard import EXCESSIVE_CODE, ExcessiveFrames
 from socks6.net.transports.quic.qh3_connection import Qh3Connection, opens_initial
 
-CULPRITS: Final = 4  # streams with so much unread that giving one up frees more than its news brings
+CULPRITS: Final = 4  # streams with so much unread that giving one up frees more than its events add
 FRAMES_FED: Final = 65_536  # bytes of DATAGRAM frames that the library may hold
 SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where left alone qh3 takes no Ed25519
     tls.SignatureAlgorithm.ECDSA_SECP256R1_SHA256,
@@ -146,7 +146,7 @@ class Qh3Engine:
             if translated is not None:
                 return translated
         closing = self._connection.end
-        if closing is not None and not self._end_reported:  # the library itself tells of it when all is over
+        if closing is not None and not self._end_reported:  # the library itself reports it when all is over
             return self._translate(closing)
         failed, self._failed = self._failed, None
         return failed
@@ -227,8 +227,8 @@ class Qh3Engine:
             self._took(event.stream_id, len(event.data))
             return StreamBytes(event.stream_id, event.data, event.end_stream)
         if isinstance(event, events.ConnectionTerminated):
-            told, self._end_reported = self._end_reported, True
-            return None if told else Terminated(event.error_code, event.reason_phrase)
+            reported, self._end_reported = self._end_reported, True
+            return None if reported else Terminated(event.error_code, event.reason_phrase)
         return _translate(event)
 
     def _took(self, stream_id: int, size: int) -> None:
@@ -245,8 +245,8 @@ class Qh3Engine:
     def _may_take(self) -> bool:
         """Return whether what waits behind unread bytes may be taken, and these with it.
 
-        That is bounded, but for a stream with so much unread that its being given up, which is what its having been
-        stopped tells of, frees as much as may come along.
+        That is bounded, except after the peer has stopped a stream with much unread: it has given that stream up, and
+        dropping it frees as much as may come along.
         """
         native = self._connection.native
         return self._unread < MAX_UNREAD_FOR_OTHERS_BYTES or (

@@ -39,7 +39,7 @@ from socks6.net.transports.quic.qh3_opener import LONG, PacketOpener, initial_se
 
 EVENT_BYTES: Final = 60_000  # of packets that bring more of one stream: the core keeps it in pieces of 64 KiB
 REPORT: Final = (
-    6  # numbers that the core tells of a packet received: the second is bytes, the last is new events
+    6  # numbers that the core reports of a packet received: the second is bytes, the last is new events
 )
 NO_ROOM: Final = "packet builder capacity exhausted"
 SAMPLE_EVERY: Final = 16  # packets of a peer that was let in, of which one is looked at

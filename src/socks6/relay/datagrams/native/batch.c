@@ -33,7 +33,7 @@ int batch_receive(Batch *batch, int fd, int first)
         message->msg_controllen = MAX_ANCILLARY;
         message->msg_flags = 0;
     }
-    for (int again = 0; again < 3; again++) { /* ICMP errors are told instead of receiving */
+    for (int again = 0; again < 3; again++) { /* ICMP errors are reported instead of receiving */
         int count = recvmmsg(fd, batch->received + first, (unsigned)(MAX_RECEIVED - first), MSG_DONTWAIT, NULL);
         if (count >= 0)
             return first + count;
@@ -153,7 +153,7 @@ static void send_run(Batch *batch, int fd, Group **groups, int number)
                 batch->dropped += (unsigned)groups[at]->count;
             return;
         }
-        if (!again++) /* an ICMP error that came meanwhile is told instead of sending */
+        if (!again++) /* an ICMP error that came meanwhile is reported instead of sending */
             continue;
         if (groups[at]->count > 1) { /* longer than the path takes, or no device to cut it */
             int too_long = errno == EMSGSIZE || errno == EINVAL;
