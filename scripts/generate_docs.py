@@ -58,7 +58,7 @@ def options() -> str:
             number = f"{number}, level {option.level}, code {option.code}"
             names = f"`{option.name}`" + (f", `?{option.url_key}=`" if option.url_key else "")
         places = ", ".join(
-            place.name.lower().replace("_", " ") for place in HandshakeMessage if place in option.places
+            place.name.lower().replace("_", " ") for place in HandshakeMessage if place in option.messages
         )
         subject = inspect.cleandoc(option.__doc__ or "").partition("\n")[0]
         rows.append(f"| {number} | `{option.__name__}` | {places} | {subject} | {names} |")

@@ -97,12 +97,13 @@ class MaskedListener:
         await self._listener.aclose()
 
 
-def listen(place: ListenParameters) -> OpenListeners:
+def listen(parameters: ListenParameters) -> OpenListeners:
     """Return what listens with masked TCP."""
 
     async def open_listeners(_: SharedPorts) -> Sequence[Listener]:
         return [
-            MaskedListener(wire) for wire in await listen_tcp(place.host, place.port, scheme=place.scheme)
+            MaskedListener(wire)
+            for wire in await listen_tcp(parameters.host, parameters.port, scheme=parameters.scheme)
         ]
 
     return open_listeners

@@ -118,7 +118,7 @@ UNKNOWN_OPTIONS: Final = st.builds(
     body=st.just(b"") | _ALIGNED_BYTES,
 )
 CLASSES_BY_PLACE: Final[dict[HandshakeMessage, list[type[Option]]]] = {
-    place: [option for option in STANDARD.options if place in option.places] for place in HandshakeMessage
+    place: [option for option in STANDARD.options if place in option.messages] for place in HandshakeMessage
 }
 
 

@@ -56,7 +56,7 @@ def test_options(kind: type[Option], data: st.DataObject, dialect: Dialect) -> N
     assert len(encoded) % 4 == 0
     for place in HandshakeMessage:
         unknown = UnknownOption(kind=option.kind, body=encoded[4:])
-        expected = option if place in kind.places else unknown
+        expected = option if place in kind.messages else unknown
         assert STANDARD.decode(Reader(encoded), place, dialect) == (expected,)
 
 

@@ -66,7 +66,7 @@ def table_07() -> OptionTable:
         if issubclass(option, StackOption):
             older = Multipath07 if option is Multipath else option
             options.append(
-                type(option.__name__, (older,), {"places": frozenset(HandshakeMessage), "__slots__": ()})
+                type(option.__name__, (older,), {"messages": frozenset(HandshakeMessage), "__slots__": ()})
             )
         else:
             options.append(option)

@@ -233,7 +233,7 @@ def test_these_bytes_become_an_option_where_it_may_be(vector: Vector) -> None:
     for place in HandshakeMessage:
         decoded = STANDARD.decode(Reader(wire(vector)), place, DRAFT_12)
         unknown = UnknownOption(kind=option.kind, body=wire(vector)[4:])
-        assert decoded == ((option if place in option.places else unknown),)
+        assert decoded == ((option if place in option.messages else unknown),)
 
 
 @pytest.mark.parametrize("vector", of({"version_mismatch"}))

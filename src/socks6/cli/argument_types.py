@@ -40,7 +40,7 @@ port = whole(1, MAX_PORT, "port")
 any_port = whole(0, MAX_PORT, "port")  # 0: one that the system chooses
 
 
-def place(text: str) -> tuple[str, int]:
+def endpoint(text: str) -> tuple[str, int]:
     """Return a host and a port; IPv6 addresses stand in brackets."""
     host, colon, number = text.rpartition(":")
     if not (colon and host) or _is_bare_ipv6(host):
@@ -48,7 +48,7 @@ def place(text: str) -> tuple[str, int]:
     return host, port(number)
 
 
-def place_to_bind(text: str) -> tuple[str, int]:
+def endpoint_to_bind(text: str) -> tuple[str, int]:
     """Return a host, or "" for any, and a port, 0 for any; IPv6 addresses stand in brackets."""
     host, colon, number = text.rpartition(":")
     if not colon or _is_bare_ipv6(host):
@@ -56,8 +56,8 @@ def place_to_bind(text: str) -> tuple[str, int]:
     return host, any_port(number)
 
 
-def place_here(text: str) -> tuple[str, int]:
-    """Return a place of this machine to listen at: without a host its loopback address; port 0 is any."""
+def local_endpoint(text: str) -> tuple[str, int]:
+    """Return an endpoint of this machine to listen at: without a host its loopback address; port 0 is any."""
     host, colon, number = text.rpartition(":")
     if (colon and not host) or _is_bare_ipv6(host):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form [HOST:]PORT")

@@ -55,7 +55,7 @@ def run(arguments: Namespace) -> int:
     host, port = arguments.listen_on
     publisher = Publisher(
         client,
-        place=Endpoint(named_host("--listen-on", host) if host else "", port),
+        endpoint=Endpoint(named_host("--listen-on", host) if host else "", port),
         target=Endpoint(named_host("TARGET", arguments.target[0]), arguments.target[1]),
         backlog=arguments.backlog,
         connections=arguments.max_connections,
@@ -87,7 +87,7 @@ class Publisher:
         self,
         client: Client,
         *,
-        place: Endpoint,
+        endpoint: Endpoint,
         target: Endpoint,
         backlog: int,
         connections: int,
@@ -95,7 +95,7 @@ class Publisher:
         drain_timeout: float,
     ) -> None:
         self._client = client
-        self._place = place
+        self._endpoint = endpoint
         self._target = target
         self._backlog = backlog
         self._room = asyncio.Semaphore(connections)
@@ -156,17 +156,17 @@ class Publisher:
 
     async def _bind_first(self) -> BindListener:
         try:
-            return await self._bind(self._place)
+            return await self._bind(self._endpoint)
         except NotAllowed:
-            if self._place.port:
+            if self._endpoint.port:
                 complain(
-                    f"clients of the proxy may not name port {self._place.port}: it takes --bind-ports there, or a"
+                    f"clients of the proxy may not name port {self._endpoint.port}: it takes --bind-ports there, or a"
                     " rule that allows bind and names the port; without a port (--listen-on) the proxy chooses one"
                 )
             raise
 
-    async def _bind(self, place: Endpoint) -> BindListener:
-        listener = await self._client.bind(place.host or None, place.port, backlog=self._backlog)
+    async def _bind(self, endpoint: Endpoint) -> BindListener:
+        listener = await self._client.bind(endpoint.host or None, endpoint.port, backlog=self._backlog)
         public = self._reachable(listener.bound)
         if public != self._public:
             self._public = public
@@ -176,7 +176,9 @@ class Publisher:
 
     async def _bind_again(self, error: Exception, pause: float) -> tuple[BindListener, float]:
         """Bind, however long it takes; return also the pause before the next attempt."""
-        asked = Endpoint(self._place.host, self._place.port or (self._public.port if self._public else 0))
+        asked = Endpoint(
+            self._endpoint.host, self._endpoint.port or (self._public.port if self._public else 0)
+        )
         while True:
             complain(f"{describe(error)}; publishing again in {pause:g} s")
             await asyncio.sleep(pause)
@@ -186,7 +188,7 @@ class Publisher:
             except PERMANENT_ERRORS:
                 raise
             except OperationFailed as refusal:  # the proxy is there: that port is in other use by now
-                error, asked = refusal, self._place
+                error, asked = refusal, self._endpoint
             except Socks6Error as trouble:
                 error = trouble
             else:

@@ -49,9 +49,9 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def listening(place: Endpoint) -> None:
+def listening(endpoint: Endpoint) -> None:
     """Print where it listens, with the real port."""
-    host, port = place
+    host, port = endpoint
     print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)
 
 

@@ -64,18 +64,18 @@ async def _show_by_binding(client: Client, failure: OperationFailed) -> int:
     return 0
 
 
-def _show(client: Client, place: Endpoint | None, answers: Answers, *, sent: bool) -> None:
+def _show(client: Client, target: Endpoint | None, answers: Answers, *, sent: bool) -> None:
     where = "a port that it bound for us"
-    if place is not None:
-        where = f"{f'[{place.host}]' if ':' in place.host else place.host}:{place.port}"
+    if target is not None:
+        where = f"{f'[{target.host}]' if ':' in target.host else target.host}:{target.port}"
     print(f"options of {client.url}, on the way to {where}")
-    to_address = place is None or is_literal(place.host)
+    to_address = target is None or is_literal(target.host)
     # a proxy may be sent something, so that there is something to go into the SYN
     print(*table(answers, to_address=to_address, sent=sent), sep="\n", flush=True)
 
 
-def _always(place: Endpoint) -> Callable[[], AbstractAsyncContextManager[Endpoint]]:
-    return lambda: nullcontext(place)
+def _always(target: Endpoint) -> Callable[[], AbstractAsyncContextManager[Endpoint]]:
+    return lambda: nullcontext(target)
 
 
 @asynccontextmanager
@@ -86,15 +86,15 @@ async def _bound_port(client: Client) -> AsyncIterator[Endpoint]:
 
 
 async def ask(
-    client: Client, place: Callable[[], AbstractAsyncContextManager[Endpoint]], data: bytes
+    client: Client, target: Callable[[], AbstractAsyncContextManager[Endpoint]], data: bytes
 ) -> Answers:
-    """Connect with every option, each time to what `place` gives; return what is in force of each on each leg.
+    """Connect with every option, each time to what `target` gives; return what is in force of each on each leg.
 
     Raises Socks6Error.
     """
     answers: dict[tuple[type[StackOption], Leg], int] = {}
     for options in ROUNDS:
-        async with place() as (host, port):
+        async with target() as (host, port):
             stream = await client.connect(host, port, initial_data=data, options=options)
             await stream.aclose()
         for option in stream.options:

@@ -5,7 +5,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, NoReturn
 
-from socks6.cli.argument_types import place, place_here, place_to_bind, port, positive_seconds, seconds, whole
+from socks6.cli.argument_types import (
+    endpoint,
+    endpoint_to_bind,
+    local_endpoint,
+    port,
+    positive_seconds,
+    seconds,
+    whole,
+)
 
 DESCRIPTION: Final = "SOCKS version 6: a server, a converter for SOCKS 4, 4a, 5 and HTTP clients, and tools."
 EXAMPLES: Final = """\
@@ -146,7 +154,7 @@ def _ping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="HOST:PORT",
-        type=place,
+        type=endpoint,
         help="where --options has the proxy connect to (default: to itself, or a port that it binds)",
     )
     _add_dialect(parser)
@@ -185,12 +193,12 @@ def _connect(parser: argparse.ArgumentParser) -> None:
 def _bind(parser: argparse.ArgumentParser) -> None:
     _add_upstream_flags(parser)
     parser.add_argument(
-        "target", metavar="TARGET_HOST:TARGET_PORT", type=place, help="the service to publish"
+        "target", metavar="TARGET_HOST:TARGET_PORT", type=endpoint, help="the service to publish"
     )
     parser.add_argument(
         "--listen-on",
         metavar="HOST:PORT",
-        type=place_to_bind,
+        type=endpoint_to_bind,
         default=("", 0),
         help="where the proxy shall listen: an address of its own, or none as in :8080 for any; port 0 is any free"
         " one; [::]:0 is IPv6 (default: :0)",
@@ -223,11 +231,11 @@ def _forward(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "local",
         metavar="[HOST:]PORT",
-        type=place_here,
+        type=local_endpoint,
         help="where to listen on this machine: 127.0.0.1 unless named; port 0 is any free one",
     )
     parser.add_argument(
-        "remote", metavar="HOST:PORT", type=place, help="where it leads to, as the proxy sees it"
+        "remote", metavar="HOST:PORT", type=endpoint, help="where it leads to, as the proxy sees it"
     )
     parser.add_argument("--udp", action="store_true", help="forward datagrams instead of TCP connections")
     parser.add_argument(

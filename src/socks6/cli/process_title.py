@@ -78,7 +78,7 @@ def _rewrite_darwin() -> None:
     argv, argc = library["_NSGetArgv"], library["_NSGetArgc"]
     argv.restype = ctypes.POINTER(ctypes.POINTER(ctypes.c_void_p))
     argc.restype = ctypes.POINTER(ctypes.c_int)
-    places = argv()[0][: argc()[0]]
-    arguments = [ctypes.string_at(place) for place in places]
-    for place, old, new in zip(places, arguments, without_passwords(arguments), strict=True):
-        ctypes.memmove(place, new.ljust(len(old), b"\0")[: len(old)], len(old))
+    pointers = argv()[0][: argc()[0]]
+    arguments = [ctypes.string_at(pointer) for pointer in pointers]
+    for pointer, old, new in zip(pointers, arguments, without_passwords(arguments), strict=True):
+        ctypes.memmove(pointer, new.ljust(len(old), b"\0")[: len(old)], len(old))

@@ -573,7 +573,7 @@ class BindServer(asyncio.AbstractServer):
 
 async def open_listener(
     make_request: RequestFunction,
-    place: Endpoint,
+    endpoint: Endpoint,
     options: tuple[Option, ...],
     backlog: int,
     *,
@@ -587,7 +587,7 @@ async def open_listener(
     """
     numbered = push_router.next_id() if push_router else ()
     wanted = (*options, ListenBacklog(backlog=backlog), *numbered) if backlog else options
-    request = Request(command=Command.BIND, host=place.host, port=place.port, options=wanted)
+    request = Request(command=Command.BIND, host=endpoint.host, port=endpoint.port, options=wanted)
     # § Listen Backlog options: provided that the request is part of a session
     granted = await make_request(request, needs_session=backlog > 0 and dialect.backlog_needs_session)
     answer = find(granted.reply.options, ListenBacklog)
@@ -596,7 +596,7 @@ async def open_listener(
         if push_router is not None and substream is not None:
             return push_router.open(granted, substream.connection, answer.backlog)
         return BacklogBind(make_request, granted, options, answer.backlog, at_a_time=dialect.accept_binds)
-    listener = SinglePeerBind(make_request, granted, place.host, options, eager=eager and backlog > 0)
+    listener = SinglePeerBind(make_request, granted, endpoint.host, options, eager=eager and backlog > 0)
     if backlog:
         logging.getLogger("socks6").warning(
             "the proxy keeps no backlog bound=%s port=%d asked=%d: it takes one peer after the other,"

@@ -322,10 +322,10 @@ class Client:
         for the proxy to begin to listen. Raises what every call does.
         """
         wire = with_defaults(flatten(options), self.url.options)
-        place = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
+        endpoint = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
         ask = partial(self._request, timeout=timeout)
         return await open_listener(
-            ask, place, wire, backlog, eager=eager, push_router=self._push_router, dialect=self._dialect
+            ask, endpoint, wire, backlog, eager=eager, push_router=self._push_router, dialect=self._dialect
         )
 
     async def start_server(

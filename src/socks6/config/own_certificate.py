@@ -67,9 +67,9 @@ def with_certificate(config: ServerConfig, environment: Mapping[str, str]) -> tu
                 now=dt.datetime.now(dt.UTC),
             )
     except OSError as error:
-        place = error.filename or certificate
+        path = error.filename or certificate
         raise ConfigurationError(
-            f"cannot make a certificate, {place}: {error.strerror}: name one (--tls-cert, cert=)"
+            f"cannot make a certificate, {path}: {error.strerror}: name one (--tls-cert, cert=)"
         ) from error
     settings = dataclasses.replace(config.settings, tls=tls.merged_over(own))
     return dataclasses.replace(config, settings=settings), str(certificate), made

@@ -23,7 +23,7 @@ def encode_addressed(code: int, host: str, port: int, options: tuple[Option, ...
 
 
 def decode_addressed(
-    data: bytes, place: HandshakeMessage, dialect: Dialect, table: OptionTable
+    data: bytes, message: HandshakeMessage, dialect: Dialect, table: OptionTable
 ) -> tuple[int, str, int, tuple[Option, ...]]:
     """Return code, host, port and options of exactly one whole message."""
     reader = Reader(data)
@@ -32,7 +32,7 @@ def decode_addressed(
     host = decode_address(kind, reader, dialect)
     if reader.remaining != options_length:
         raise DecodeError(f"{reader.remaining} bytes of options, not {options_length}")
-    options = table.decode(reader, place, dialect) if options_length else ()
+    options = table.decode(reader, message, dialect) if options_length else ()
     return code, host, port, options
 
 

@@ -54,8 +54,8 @@ class DirectBinding(Binding):
         """
         self._options = effective_options(socks[0], wanted, Leg.PROXY_REMOTE)
         self._listeners = tuple(SocketListener(sock, url="tcp://bind") for sock in socks)
-        self._places = tuple(listener.local for listener in self._listeners)
-        self._bound = Endpoint(host or self._places[0].host, self._places[0].port)
+        self._endpoints = tuple(listener.local for listener in self._listeners)
+        self._bound = Endpoint(host or self._endpoints[0].host, self._endpoints[0].port)
         self._wanted = wanted
         self._judge_peer = judge_peer
         self._backlog = backlog
@@ -68,8 +68,8 @@ class DirectBinding(Binding):
 
     @property
     @override
-    def places(self) -> tuple[Endpoint, ...]:
-        return self._places
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return self._endpoints
 
     @property
     @override
@@ -160,7 +160,7 @@ async def _set_when_readable(readable: asyncio.Event, listener: SocketListener) 
 
 async def bind_directly(
     resolver: Resolver,
-    place: Endpoint,
+    asked: Endpoint,
     wanted: tuple[StackOption, ...],
     *,
     judge: Judge,
@@ -170,14 +170,14 @@ async def bind_directly(
     holder: Hashable = None,
     instead: Sequence[Sequence[str]] = (),
 ) -> DirectBinding:
-    """Listen at the first address of `place` that may be bound and can be. Raises OSError.
+    """Listen at the first address of `asked` that may be bound and can be. Raises OSError.
 
     Where any port will do, it is one of `free_ports`. Where any address will do, it is those of the first of
     `instead` of which this machine has one; every address of the family if it has none.
 
     What is not an address of this machine, or taken, is a general failure (01): the draft has no code for it.
     """
-    host, port = unmapped(place.host), place.port
+    host, port = unmapped(asked.host), asked.port
     found = await resolver.resolve(host, port, holder=holder)
     allowed = [address for address in found if judge(address.host, port)]
     if not allowed:

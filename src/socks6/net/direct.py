@@ -156,13 +156,13 @@ class DirectOutbound(Outbound):
 
     async def _connect(
         self,
-        place: Endpoint,
+        asked: Endpoint,
         judge: Judge,
         wanted: tuple[StackOption, ...],
         first_data: bytes,
         holder: Hashable,
     ) -> ConnectResult:
-        host, port = place
+        host, port = asked
         if port == 0:
             raise ConnectionRefused("nothing listens on port 0")
         deadline = asyncio.get_running_loop().time() + self._connect_timeout

@@ -263,7 +263,7 @@ class Binding(Protocol):
         """Where peers connect to; an unspecified host where no certain address of its family was asked for."""
 
     @property
-    def places(self) -> tuple[Endpoint, ...]:
+    def endpoints(self) -> tuple[Endpoint, ...]:
         """Where it listens: each address of its own, or an unspecified one."""
         return (self.bound,)
 

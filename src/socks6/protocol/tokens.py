@@ -36,14 +36,14 @@ class TokenWindow:
 
     def spend(self, token: int) -> bool:
         """Spend a token, for good; False if it is out of the window or spent."""
-        place = (token - self.base) & MAX_TOKEN
-        if place >= self.size or self._spent >> place & 1:
+        offset = (token - self.base) & MAX_TOKEN
+        if offset >= self.size or self._spent >> offset & 1:
             return False
-        self._spent |= 1 << place
+        self._spent |= 1 << offset
         lower_half = (self.size + 1) // 2
-        if place >= lower_half:
+        if offset >= lower_half:
             unspent = ~self._spent & ((1 << self.size) - 1)
-            self._shift(min(place - lower_half + 1, unspent.bit_length() - 1 if unspent else self.size))
+            self._shift(min(offset - lower_half + 1, unspent.bit_length() - 1 if unspent else self.size))
         self._shift((~self._spent & (self._spent + 1)).bit_length() - 1)  # the run of spent ones at the base
         return True
 

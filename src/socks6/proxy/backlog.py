@@ -27,9 +27,9 @@ Announce: TypeAlias = Callable[[AcceptedPeer], Awaitable[None]]  # announces a p
 class BindingRegistry:
     """Counts what is bound, in all and by holder; finds the listeners that stay bound."""
 
-    def __init__(self, settings: BindSettings, places: LocalEndpoints | None = None) -> None:
-        """`places` collects what is bound on this machine."""
-        self.places: Final = LocalEndpoints() if places is None else places
+    def __init__(self, settings: BindSettings, endpoints: LocalEndpoints | None = None) -> None:
+        """`endpoints` collects what is bound on this machine."""
+        self.endpoints: Final = LocalEndpoints() if endpoints is None else endpoints
         self.limits: Final = HolderLimits(
             "listeners",
             total=settings.listeners,
@@ -46,7 +46,7 @@ class BindingRegistry:
 
         `drawn` is whether its port was not the client's choice.
         """
-        places = binding.places if on_this_machine else ()
+        endpoints = binding.endpoints if on_this_machine else ()
         left = False
 
         def remember() -> None:
@@ -60,12 +60,12 @@ class BindingRegistry:
             left = True
             remember()
             self.limits.leave(holder)
-            for place in places:
-                self.places.remove(place, udp=False)
+            for endpoint in endpoints:
+                self.endpoints.remove(endpoint, udp=False)
 
         remember()
-        for place in places:
-            self.places.add(place, udp=False)
+        for endpoint in endpoints:
+            self.endpoints.add(endpoint, udp=False)
         return leave
 
     def remember(self, holder: Holder, port: int, now: float) -> None:
@@ -91,10 +91,10 @@ class BindingRegistry:
         if not there:
             self._by_port.pop(listener.port, None)
 
-    def find(self, place: Endpoint) -> "BacklogListener | None":
+    def find(self, endpoint: Endpoint) -> "BacklogListener | None":
         """Return the listener at an endpoint, under any of its names."""
-        there = self._by_port.get(place.port, ())
-        return next((listener for listener in there if listener.is_at(place.host)), None)
+        there = self._by_port.get(endpoint.port, ())
+        return next((listener for listener in there if listener.is_at(endpoint.host)), None)
 
 
 class BacklogListener(Binding):
@@ -233,7 +233,7 @@ class BacklogListener(Binding):
 
 
 class AcceptWaiter:
-    """One request's place in a listener's queue for a peer."""
+    """One request's turn in a listener's queue for a peer."""
 
     def __init__(self, listener: BacklogListener) -> None:
         self._listener = listener

@@ -173,7 +173,7 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """Where the server listens, with real ports; empty before it started."""
-        tcp = (place.listener.url for place in self._listeners)
+        tcp = (listening.listener.url for listening in self._listeners)
         return (*tcp, *(acceptor.listener.url for acceptor in self._acceptors))
 
     @property
@@ -255,11 +255,11 @@ class Server:
             tasks = [
                 acceptors.create_task(
                     accept_streams(
-                        place.listener,
+                        listening.listener,
                         functools.partial(
                             self._worker.serve_stream,
-                            inbound=place.inbound,
-                            client_port=place.port,
+                            inbound=listening.inbound,
+                            client_port=listening.port,
                             on_admitted=self._limits.mark_known,
                         ),
                         limits=self._limits,
@@ -267,9 +267,9 @@ class Server:
                         group=eager_clients,
                         poller=self._worker.relay.shared_poller(),
                     ),
-                    name=f"accept {place.listener.url}",
+                    name=f"accept {listening.listener.url}",
                 )
-                for place in self._listeners
+                for listening in self._listeners
             ]
             limits = self._limits, self._quic_limits
             tasks += [
@@ -299,11 +299,11 @@ class Server:
 
     def _guard_listeners(self) -> None:
         """Keep clients from being connected to our own listeners."""
-        served = [place for listening in self._listeners for place in listening.endpoints]
+        served = [address for listening in self._listeners for address in listening.endpoints]
         served += [(acceptor.listener.local, True) for acceptor in self._acceptors]
-        for place, udp in served:
-            self._worker.machine.listeners.add(place, udp=udp)
-            self._served.append((place, udp))
+        for address, udp in served:
+            self._worker.machine.listeners.add(address, udp=udp)
+            self._served.append((address, udp))
 
     async def _drained(self) -> bool:
         """Give the running connections their time; return whether all ended within it."""
@@ -422,8 +422,8 @@ class Server:
         while self._served:
             served, udp = self._served.pop()
             self._worker.machine.listeners.remove(served, udp=udp)
-        for place in self._listeners:
-            await place.listener.aclose()
+        for listening in self._listeners:
+            await listening.listener.aclose()
         for acceptor in self._acceptors:
             acceptor.listener.stop()
 
@@ -432,9 +432,9 @@ class Server:
             await acceptor.listener.aclose()
 
     def _close_ports(self) -> None:
-        for place in self._listeners:
-            if place.port is not None:
-                place.port.close()
+        for listening in self._listeners:
+            if listening.port is not None:
+                listening.port.close()
 
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:

@@ -7,9 +7,9 @@ import pytest
 
 from socks6.cli.argument_types import (
     any_port,
-    place,
-    place_here,
-    place_to_bind,
+    endpoint,
+    endpoint_to_bind,
+    local_endpoint,
     port,
     positive_seconds,
     seconds,
@@ -62,13 +62,13 @@ def test_values_that_may_not(kind: Callable[[str], float], text: str) -> None:
     [("a.example:80", ("a.example", 80)), ("[::1]:443", ("[::1]", 443)), ("192.0.2.1:1", ("192.0.2.1", 1))],
 )
 def test_places_that_may_be(text: str, value: tuple[str, int]) -> None:
-    assert place(text) == value
+    assert endpoint(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:", ":80", "host:0", "host:http", "::1", "fd00::1:80"])
 def test_places_that_may_not(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        place(text)
+        endpoint(text)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_places_that_may_not(text: str) -> None:
     [(":0", ("", 0)), ("a.example:80", ("a.example", 80)), ("[::]:443", ("[::]", 443))],
 )
 def test_places_that_may_be_bound(text: str, value: tuple[str, int]) -> None:
-    assert place_to_bind(text) == value
+    assert endpoint_to_bind(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "80", "host", "host:", "host:65536", "::1", "fd00::1:80"])
 def test_places_that_may_not_be_bound(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        place_to_bind(text)
+        endpoint_to_bind(text)
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_places_that_may_not_be_bound(text: str) -> None:
     [("0", ("127.0.0.1", 0)), ("a.example:80", ("a.example", 80)), ("[::]:443", ("[::]", 443))],
 )
 def test_places_of_this_machine(text: str, value: tuple[str, int]) -> None:
-    assert place_here(text) == value
+    assert local_endpoint(text) == value
 
 
 @pytest.mark.parametrize("text", ["", ":80", "host:65536", "::1", "x"])
 def test_what_is_no_place_of_this_machine(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        place_here(text)
+        local_endpoint(text)

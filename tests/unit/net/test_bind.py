@@ -404,10 +404,10 @@ class TestNoAddressInParticular:
             )
             port = binding.bound.port
             assert binding.bound.host == "0.0.0.0"
-            assert binding.places == (Endpoint("127.0.0.2", port), Endpoint("127.0.0.3", port))
+            assert binding.endpoints == (Endpoint("127.0.0.2", port), Endpoint("127.0.0.3", port))
             assert refused(Endpoint("127.0.0.1", port))
             assert refused(Endpoint("127.0.0.4", port))
-            for place in reversed(binding.places):
+            for place in reversed(binding.endpoints):
                 waiting = asyncio.ensure_future(binding.accept())
                 await asyncio.sleep(0)
                 with calling(place) as peer:
@@ -415,7 +415,7 @@ class TestNoAddressInParticular:
                     assert accepted.peer == Endpoint(*peer.getsockname()[:2])
                     accepted.stream.abort()
             await binding.aclose()
-            assert all(map(refused, binding.places))
+            assert all(map(refused, binding.endpoints))
 
         playing(run, play)
 
@@ -432,7 +432,7 @@ class TestNoAddressInParticular:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await binding.accept()
-            with calling(binding.places[1]):
+            with calling(binding.endpoints[1]):
                 (await binding.accept()).stream.abort()
             waiting = asyncio.ensure_future(binding.accept())
             await asyncio.sleep(0)
@@ -451,7 +451,7 @@ class TestNoAddressInParticular:
                 judge_peer=anybody,
                 instead=((), ("192.0.2.77", "proxy.example"), ("192.0.2.78",)),
             )
-            assert binding.places == (binding.bound,)
+            assert binding.endpoints == (binding.bound,)
             with calling(Endpoint("127.0.0.1", binding.bound.port)):
                 (await binding.accept()).stream.abort()
 

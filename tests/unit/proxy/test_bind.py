@@ -455,7 +455,7 @@ def test_a_bind_whose_answer_cannot_be_worked_out_leaves_nothing_behind(
             session.end(close=False)
         assert desk.client.receive_nowait(1) is None  # the session does not end its connection
         assert desk.bindings.limits.count == 0
-        assert len(desk.bindings.places) == 0
+        assert len(desk.bindings.endpoints) == 0
         assert Footprint.of().descriptors == before
 
     run(scene())

@@ -32,7 +32,7 @@ class AuthenticationMethodAdvertisement(Option):
     """
 
     kind = OptionKind.AUTHENTICATION_METHOD_ADVERTISEMENT.value
-    places = IN_REQUEST
+    messages = IN_REQUEST
 
     methods: tuple[int, ...]
     initial_data_length: int = 0
@@ -62,7 +62,7 @@ class AuthenticationMethodSelection(Option):
     """The method that must proceed; 0xFF when none is acceptable."""
 
     kind = OptionKind.AUTHENTICATION_METHOD_SELECTION.value
-    places = IN_AUTHENTICATION_REPLY
+    messages = IN_AUTHENTICATION_REPLY
 
     method: int
 
@@ -84,7 +84,7 @@ class AuthenticationData(Option):
     """A method's data that needs no round trip; as decoded, `data` may end in the option's padding."""
 
     kind = OptionKind.AUTHENTICATION_DATA.value
-    places = IN_REQUEST | IN_AUTHENTICATION_REPLY
+    messages = IN_REQUEST | IN_AUTHENTICATION_REPLY
 
     method: int
     data: bytes = field(repr=False)

@@ -45,7 +45,7 @@ class Option:
         @dataclass(frozen=True, slots=True, kw_only=True)
         class Greeting(Option):
             kind = 0xFE01
-            places = frozenset((HandshakeMessage.REQUEST,))
+            messages = frozenset((HandshakeMessage.REQUEST,))
             text: bytes
 
             @classmethod
@@ -59,7 +59,7 @@ class Option:
     """
 
     kind: ClassVar[int]
-    places: ClassVar[frozenset[HandshakeMessage]] = frozenset(HandshakeMessage)  # that may carry it
+    messages: ClassVar[frozenset[HandshakeMessage]] = frozenset(HandshakeMessage)  # that may carry it
 
     @classmethod
     def table_key(cls) -> int:

@@ -28,7 +28,7 @@ class IdempotenceRequest(Option):
     """A client asks for a window of so many tokens; any number may be asked for."""
 
     kind = OptionKind.IDEMPOTENCE_REQUEST.value
-    places = IN_REQUEST
+    messages = IN_REQUEST
 
     size: int
 
@@ -50,7 +50,7 @@ class IdempotenceWindow(Option):
     """The tokens that may be spent: `size` of them from `base` on, modulo 2^32."""
 
     kind = OptionKind.IDEMPOTENCE_WINDOW.value
-    places = IN_AUTHENTICATION_REPLY
+    messages = IN_AUTHENTICATION_REPLY
 
     base: int
     size: int
@@ -74,7 +74,7 @@ class IdempotenceExpenditure(Option):
     """The token that a request spends."""
 
     kind = OptionKind.IDEMPOTENCE_EXPENDITURE.value
-    places = IN_REQUEST
+    messages = IN_REQUEST
 
     token: int
 
@@ -96,7 +96,7 @@ class IdempotenceAccepted(EmptyOption):
     """The token was good, and is spent."""
 
     kind = OptionKind.IDEMPOTENCE_ACCEPTED.value
-    places = IN_AUTHENTICATION_REPLY
+    messages = IN_AUTHENTICATION_REPLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class IdempotenceRejected(EmptyOption):
     """The token was not good."""
 
     kind = OptionKind.IDEMPOTENCE_REJECTED.value
-    places = IN_AUTHENTICATION_REPLY
+    messages = IN_AUTHENTICATION_REPLY
 
     @override
     def claims(self) -> tuple[Hashable, ...]:

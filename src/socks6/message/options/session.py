@@ -40,7 +40,7 @@ class SessionRequest(EmptyOption):
     """A client asks for a session."""
 
     kind = OptionKind.SESSION_REQUEST.value
-    places = IN_REQUEST
+    messages = IN_REQUEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class SessionOk(EmptyOption):
     """The request belongs to its session."""
 
     kind = OptionKind.SESSION_OK.value
-    places = IN_AUTHENTICATION_REPLY
+    messages = IN_AUTHENTICATION_REPLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class SessionInvalid(EmptyOption):
     """There is no such session."""
 
     kind = OptionKind.SESSION_INVALID.value
-    places = IN_AUTHENTICATION_REPLY
+    messages = IN_AUTHENTICATION_REPLY
 
     @override
     def claims(self) -> tuple[Hashable, ...]:
@@ -96,7 +96,7 @@ class SessionTeardown(EmptyOption):
     """A client needs its session no more."""
 
     kind = OptionKind.SESSION_TEARDOWN.value
-    places = IN_REQUEST
+    messages = IN_REQUEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class StreamId(Option):
     """Which BIND of a multiplexed connection a stream belongs to; a number unique in that connection."""
 
     kind = OptionKind.STREAM_ID.value
-    places = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
+    messages = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
 
     id: int
 

@@ -76,7 +76,7 @@ class StackOption(Option):
     """
 
     kind = OptionKind.STACK.value
-    places = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
+    messages = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
     level: ClassVar[int]
     code: ClassVar[int]
     name: ClassVar[str]  # in policies; with underscores, in `StackOptions`

@@ -52,7 +52,7 @@ class OptionTable:
         self.options: Final = options
         self._by_message: Final = {
             message: {
-                key: option for key, option in zip(keys, options, strict=True) if message in option.places
+                key: option for key, option in zip(keys, options, strict=True) if message in option.messages
             }
             for message in HandshakeMessage
         }

@@ -215,9 +215,9 @@ class DirectChannel(DatagramChannel):
                 continue
             if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
-            place = address.socket_address
+            target = address.socket_address
             route = DatagramRoute(
-                sock, (place[0], port, *place[2:]), now + min(ROUTE_SECONDS, self._remotes.renewal)
+                sock, (target[0], port, *target[2:]), now + min(ROUTE_SECONDS, self._remotes.renewal)
             )
             self._routes[host, port] = route
             self._remotes.sent_to(address.host, port, now)

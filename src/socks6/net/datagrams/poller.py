@@ -33,7 +33,7 @@ class DatagramPoller:
         self._on_fault = on_fault
         self._epoll = select.epoll() if own_epoll else None
         self._readers: dict[int, Reader] = {}
-        self._places: dict[int, tuple[list[object], object]] = {}
+        self._collected: dict[int, tuple[list[object], object]] = {}
         self._each_turn: list[Callable[[], None]] = []
         if self._epoll is not None:
             self._loop.add_reader(self._epoll.fileno(), self._turn)
@@ -46,13 +46,13 @@ class DatagramPoller:
             self._epoll.register(fd, READABLE)
         self._readers[fd] = reader
 
-    def collect(self, fd: int, place: list[ItemT], item: ItemT, reader: Reader) -> None:
-        """Append `item` to `place` whenever there is something to read, and call `reader` for other events.
+    def collect(self, fd: int, ready: list[ItemT], item: ItemT, reader: Reader) -> None:
+        """Append `item` to `ready` whenever there is something to read, and call `reader` for other events.
 
         Of a hundred sockets with something to read, each costs a third of what a call would. Raises OSError.
         """
         self.add(fd, reader)
-        self._places[fd] = place, item  # type: ignore[assignment] # `item` is of the kind that `place` holds
+        self._collected[fd] = ready, item  # type: ignore[assignment] # `item` is of the kind that `ready` holds
 
     def on_turn_end(self, callback: Callable[[], None]) -> None:
         """Call `callback` at the end of each turn in which something was readable."""
@@ -60,7 +60,7 @@ class DatagramPoller:
 
     def remove(self, fd: int) -> None:
         """Watch `fd` no longer; to be called before it is closed. Idempotent."""
-        self._places.pop(fd, None)
+        self._collected.pop(fd, None)
         if self._readers.pop(fd, None) is None:
             return
         if self._epoll is None:
@@ -80,9 +80,9 @@ class DatagramPoller:
     def _turn(self) -> None:
         if self._epoll is None or self._epoll.closed:
             return
-        places = self._places
+        collected = self._collected
         for fd, events in self._epoll.poll(0, EVENTS):
-            if events == READABLE and (found := places.get(fd)) is not None:
+            if events == READABLE and (found := collected.get(fd)) is not None:
                 found[0].append(found[1])
                 continue
             reader = self._readers.get(fd)

@@ -214,8 +214,8 @@ def _wildcard(family: int, port: int) -> ResolvedAddress:
 
 
 def _with_port(address: ResolvedAddress, port: int) -> ResolvedAddress:
-    place = address.socket_address
-    return ResolvedAddress(address.family, (place[0], port, *place[2:]))
+    target = address.socket_address
+    return ResolvedAddress(address.family, (target[0], port, *target[2:]))
 
 
 def _nothing() -> None:

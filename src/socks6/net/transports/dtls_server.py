@@ -66,7 +66,7 @@ def _cookie(secret: bytes, source: SocketAddress, random: bytes) -> bytes:
     return hmac.digest(secret, repr(source).encode() + random, hashlib.sha256)
 
 
-DtlsPeerKey: TypeAlias = tuple[SocketAddress, bytes]  # where a client sends from, and to
+AddressPair: TypeAlias = tuple[SocketAddress, bytes]  # where a client sends from, and to
 OnLost: TypeAlias = Callable[[str], None]
 OnRefused: TypeAlias = Callable[[str, str], None]
 """Called with a client's address and why it gets no connection."""
@@ -84,26 +84,26 @@ class DtlsPeer:
     """A client's DTLS connection: the path of associations, however many datagrams it carries."""
 
     __slots__ = (
-        "_lost", "_server", "conversation", "ended", "place", "random", "started", "successor", "user",
+        "_lost", "_server", "addresses", "conversation", "ended", "random", "started", "successor", "user",
     )  # fmt: skip
 
     def __init__(
         self,
         server: "DtlsServer",
-        place: DtlsPeerKey,
+        addresses: AddressPair,
         hello: ClientHello,
         conversation: DtlsConversation,
         now: float,
     ) -> None:
         self._server = server
         self._lost: list[OnLost] = []
-        self.place = place
+        self.addresses = addresses
         self.random = hello.random
         self.conversation = conversation
         self.started = now
         self.ended = False
         self.user = ""  # whom its certificate names
-        self.successor: DtlsPeer | None = None  # shaking hands from the same place
+        self.successor: DtlsPeer | None = None  # shaking hands with the same addresses
 
     @property
     def port(self) -> socket.socket:
@@ -111,11 +111,11 @@ class DtlsPeer:
 
     @property
     def source(self) -> SocketAddress:
-        return self.place[0]
+        return self.addresses[0]
 
     @property
     def local(self) -> bytes:
-        return self.place[1]
+        return self.addresses[1]
 
     @property
     def joined(self) -> bool:
@@ -126,7 +126,7 @@ class DtlsPeer:
         if len(message) > MAX_RECORD_BYTES:
             return False
         encrypted = self.conversation.encrypt(message)
-        return bool(encrypted) and self._server.port.send(encrypted, self.place[0], control=control)
+        return bool(encrypted) and self._server.port.send(encrypted, self.addresses[0], control=control)
 
     def join(self, user: str, lost: OnLost) -> bool:
         if self.ended or user != self.user:
@@ -177,7 +177,7 @@ class DtlsServer(ArrivalReceiver):
         self._settings = settings or DtlsSettings()
         self._loop = asyncio.get_running_loop()
         self._cookies = Cookies(self._loop.time())
-        self._peers: dict[DtlsPeerKey, DtlsPeer] = {}
+        self._peers: dict[AddressPair, DtlsPeer] = {}
         self._deadlines: Deadlines[DtlsPeer] = Deadlines(self._overdue)
 
     @property
@@ -189,10 +189,10 @@ class DtlsServer(ArrivalReceiver):
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
         now = self._loop.time()
         for data, source, local, _ in arrivals:
-            place = source, local
-            peer = self._peers.get(place)
+            addresses = source, local
+            peer = self._peers.get(addresses)
             if peer is None:
-                self._meet(place, data, now)
+                self._meet(addresses, data, now)
             elif data[0] == HANDSHAKE and is_clear(data):
                 self._shake_hands(peer, data, now)
             elif peer.successor is not None:
@@ -227,26 +227,26 @@ class DtlsServer(ArrivalReceiver):
             self.end(peer, "the server stopped")
         self._deadlines.close()
 
-    def _meet(self, place: DtlsPeerKey, data: bytes, now: float) -> None:
+    def _meet(self, addresses: AddressPair, data: bytes, now: float) -> None:
         """Answer an unknown client: with a cookie, or a connection if it has one."""
         hello = read_client_hello(data)
         if hello is None:
             self.dropped += 1
-        elif not self._cookies.holds(hello.cookie, place[0], hello.random, now):
-            cookie = self._cookies.make(place[0], hello.random, now)
-            self.port.send(hello_verify_request(hello, cookie), *place)
+        elif not self._cookies.holds(hello.cookie, addresses[0], hello.random, now):
+            cookie = self._cookies.make(addresses[0], hello.random, now)
+            self.port.send(hello_verify_request(hello, cookie), *addresses)
         else:
-            self._begin(place, hello, data, now)
+            self._begin(addresses, hello, data, now)
 
-    def _begin(self, place: DtlsPeerKey, hello: ClientHello, data: bytes, now: float) -> None:
+    def _begin(self, addresses: AddressPair, hello: ClientHello, data: bytes, now: float) -> None:
         """Begin a connection; an earlier one stays until the new handshake is done (§4.2.8)."""
         conversation = DtlsConversation.answering(self._contexts.current(), data)
-        peer = DtlsPeer(self, place, hello, conversation, now)
-        refusal = self._limits.admit(peer, place[0][0], peer.give_way)
+        peer = DtlsPeer(self, addresses, hello, conversation, now)
+        refusal = self._limits.admit(peer, addresses[0][0], peer.give_way)
         if refusal:
-            self._refused(place[0][0], refusal)
+            self._refused(addresses[0][0], refusal)
             return
-        known = self._peers.setdefault(place, peer)
+        known = self._peers.setdefault(addresses, peer)
         if known is not peer:
             if known.successor is not None:
                 self.end(known.successor, "its client began anew")
@@ -262,7 +262,7 @@ class DtlsServer(ArrivalReceiver):
         elif heir is not None and hello.random == heir.random:
             self._feed(heir, data, now)
         elif hello.random != peer.random:
-            self._meet(peer.place, data, now)
+            self._meet(peer.addresses, data, now)
         else:
             self._feed(peer, data, now)
 
@@ -307,11 +307,11 @@ class DtlsServer(ArrivalReceiver):
                 self._refused(peer.source[0], "the client's certificate names no user")
                 self.end(peer, "no user")
                 return
-        known = self._peers.get(peer.place)
+        known = self._peers.get(peer.addresses)
         if known is not None and known is not peer:
             known.successor = None
             self.end(known, "its client began a new DTLS connection")
-        self._peers[peer.place] = peer
+        self._peers[peer.addresses] = peer
         self.wait_for_use(peer)
 
     def _overdue(self, peer: DtlsPeer) -> None:
@@ -328,15 +328,15 @@ class DtlsServer(ArrivalReceiver):
     def _flush(self, peer: DtlsPeer) -> None:
         if peer.conversation.has_output:
             for datagram in peer.conversation.datagrams_to_send():
-                self.port.send(datagram, *peer.place)
+                self.port.send(datagram, *peer.addresses)
 
     def _forget(self, peer: DtlsPeer) -> None:
         self._deadlines.drop(peer)
         self._limits.release(peer)
-        known = self._peers.get(peer.place)
+        known = self._peers.get(peer.addresses)
         if known is peer:
-            del self._peers[peer.place]
+            del self._peers[peer.addresses]
             if peer.successor is not None:
-                self._peers[peer.place] = peer.successor
+                self._peers[peer.addresses] = peer.successor
         elif known is not None and known.successor is peer:
             known.successor = None

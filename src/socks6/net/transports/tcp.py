@@ -37,11 +37,13 @@ EVERYWHERE: Final = (  # what the empty host stands for
 NO_SUCH_FAMILY: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
 
-def listen(place: ListenParameters) -> OpenListeners:
+def listen(parameters: ListenParameters) -> OpenListeners:
     """Return what listens with TCP."""
 
     async def open_listeners(_: SharedPorts) -> list[SocketListener]:
-        return await listen_tcp(place.host, place.port, fast_open=place.fast_open, scheme=place.scheme)
+        return await listen_tcp(
+            parameters.host, parameters.port, fast_open=parameters.fast_open, scheme=parameters.scheme
+        )
 
     return open_listeners
 
@@ -130,21 +132,21 @@ async def connect_tcp(
 
 
 async def _dial(
-    place: Endpoint, dialler: Dialler, resolver: Resolver | None, deadline: float | None
+    target: Endpoint, dialler: Dialler, resolver: Resolver | None, deadline: float | None
 ) -> socket.socket:
-    """Return the socket of the first address of a place that answers. Raises OSError."""
+    """Return the socket of the first address of an endpoint that answers. Raises OSError."""
     if resolver is None:
         async with asyncio.timeout_at(deadline):
-            addresses = await _asked_of_the_loop(place)
+            addresses = await _asked_of_the_loop(target)
         return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
     async with asyncio.timeout_at(deadline):
-        addresses = await resolver.resolve(*place)
-    if literal_address(*place):
+        addresses = await resolver.resolve(*target)
+    if literal_address(*target):
         return await happy_eyeballs(addresses, dialler.dial, deadline=deadline)
 
     async def newer() -> Sequence[ResolvedAddress]:
         async with asyncio.timeout_at(deadline):
-            return await resolver.newer(*place, addresses)
+            return await resolver.newer(*target, addresses)
 
     async def reach(some: Sequence[ResolvedAddress]) -> socket.socket:
         return await happy_eyeballs(interleaved(some), dialler.dial, deadline=deadline)
@@ -152,16 +154,16 @@ async def _dial(
     try:
         return await reach_known_or_fresh(addresses, newer, reach, socket.socket.close)
     except asyncio.CancelledError:
-        resolver.doubt(place.host)  # the caller may have given up because it took too long
+        resolver.doubt(target.host)  # the caller may have given up because it took too long
         raise
 
 
-async def _asked_of_the_loop(place: Endpoint) -> Sequence[ResolvedAddress]:
+async def _asked_of_the_loop(target: Endpoint) -> Sequence[ResolvedAddress]:
     """Return the addresses of a host, asked for in one of the few threads of the loop's executor. Raises OSError."""
-    if address := literal_address(*place):
+    if address := literal_address(*target):
         return (address,)
     found = await asyncio.get_running_loop().getaddrinfo(
-        *place, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        *target, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
     )
     # an address of another shape comes only from a Python built without IPv6
     return [ResolvedAddress(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]

@@ -557,15 +557,17 @@ class TlsListener:
         await self._listener.aclose()
 
 
-def listen(place: ListenParameters) -> OpenListeners:
+def listen(parameters: ListenParameters) -> OpenListeners:
     """Return what listens with TLS over TCP, its context following the files. Raises ConfigurationError."""
-    if place.tls.certificate is None:
-        return refuse_without_certificate(place.url)
-    make = functools.partial(server_context, alpn=place.alpn)
-    contexts = ReloadingContext(place.tls, make, on_reload=place.on_reload)
+    if parameters.tls.certificate is None:
+        return refuse_without_certificate(parameters.url)
+    make = functools.partial(server_context, alpn=parameters.alpn)
+    contexts = ReloadingContext(parameters.tls, make, on_reload=parameters.on_reload)
 
     async def open_listeners(_: SharedPorts) -> list[TlsListener]:
-        beneath = await listen_tcp(place.host, place.port, fast_open=place.fast_open, scheme=place.scheme)
+        beneath = await listen_tcp(
+            parameters.host, parameters.port, fast_open=parameters.fast_open, scheme=parameters.scheme
+        )
         return [TlsListener(listener, contexts) for listener in beneath]
 
     return open_listeners

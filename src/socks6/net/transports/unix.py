@@ -28,11 +28,11 @@ MODE: Final = 0o600  # users who may write to the file may connect
 RETRY_SECONDS: Final = 0.01  # a full backlog refuses at once, and no event reports room
 
 
-def listen(place: ListenParameters) -> OpenListeners:
+def listen(parameters: ListenParameters) -> OpenListeners:
     """Return what listens on a socket file."""
 
     async def open_listeners(_: SharedPorts) -> list[SocketListener]:
-        return [await listen_unix(place.path, url=place.url)]
+        return [await listen_unix(parameters.path, url=parameters.url)]
 
     return open_listeners
 

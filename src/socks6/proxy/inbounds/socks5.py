@@ -173,8 +173,8 @@ def _place(request: ProxyRequest) -> ProxyRequest:
     return replace(request, host=NO_ADDRESS, port=0)
 
 
-def _succeed(conversation: Socks5Conversation, place: Endpoint) -> None:
-    conversation.send_success(place.host or NO_ADDRESS, place.port)
+def _succeed(conversation: Socks5Conversation, bound: Endpoint) -> None:
+    conversation.send_success(bound.host or NO_ADDRESS, bound.port)
 
 
 # UDP ASSOCIATE (RFC 1928, sections 4 and 7): a UDP socket for the client, joined to an association.

@@ -415,11 +415,11 @@ def _refusal(failure: OperationFailed, request: ProxyRequest) -> OperationReply:
 
 
 def _success(
-    place: Endpoint, options: tuple[StackOption, ...], stream_id: int | None = None
+    bound: Endpoint, options: tuple[StackOption, ...], stream_id: int | None = None
 ) -> OperationReply:
     answered: tuple[Option, ...] = options if stream_id is None else (*options, StreamId(id=stream_id))
     return OperationReply(
-        code=ReplyCode.SUCCEEDED, host=place.host or NO_ADDRESS, port=place.port, options=answered
+        code=ReplyCode.SUCCEEDED, host=bound.host or NO_ADDRESS, port=bound.port, options=answered
     )
 
 

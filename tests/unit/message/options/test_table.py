@@ -40,7 +40,7 @@ class Greeting(Option):
     """A user's option."""
 
     kind = 0xFE01
-    places = frozenset((REQUEST,))
+    messages = frozenset((REQUEST,))
     text: bytes
 
     @override
@@ -234,7 +234,7 @@ def test_a_users_option_is_known_to_the_extended_table() -> None:
 
 def test_a_users_option_has_its_places() -> None:
     class Reply(Greeting):
-        places = frozenset((AUTHENTICATION_REPLY, OPERATION_REPLY))
+        messages = frozenset((AUTHENTICATION_REPLY, OPERATION_REPLY))
 
     table = STANDARD.extended(Reply)
     assert decode("fe01 0004", table=table) == (unknown(0xFE01),)

@@ -52,31 +52,31 @@ MAX_HANDSHAKES: Final = 1_000  # beyond, a newcomer replaces one of the source w
 BUSY: Final = 0x2  # CONNECTION_REFUSED
 
 
-def listen(place: ListenParameters) -> OpenConnectionListeners:
+def listen(parameters: ListenParameters) -> OpenConnectionListeners:
     """Return what listens with QUIC, its identity following the files. Raises ConfigurationError."""
-    backend = backend_for(place)
-    if place.tls.certificate is None:
-        return refuse_without_certificate(place.url)
+    backend = backend_for(parameters)
+    if parameters.tls.certificate is None:
+        return refuse_without_certificate(parameters.url)
 
     def read(tls: TlsParameters) -> ServerIdentity:
         identity = read_identity(tls)
         backend.check(identity)
         return identity
 
-    files = ReloadingContext(place.tls, read, on_reload=place.on_reload)
+    files = ReloadingContext(parameters.tls, read, on_reload=parameters.on_reload)
 
     async def open_listeners(ports: SharedPorts) -> list[QuicListener]:
         listeners: list[QuicListener] = []
         refusals: list[OSError] = []
-        port = place.port
+        port = parameters.port
         try:
-            for address in await listening_addresses(place.host):
+            for address in await listening_addresses(parameters.host):
                 try:
                     shared = ports.open(str(address.socket_address[0]), port)
                 except OSError as error:
                     refusals.append(error)
                     continue
-                listeners.append(_listener(place.scheme, shared, backend, files.current))
+                listeners.append(_listener(parameters.scheme, shared, backend, files.current))
                 port = shared.number
             raise_unless_listening(refusals, listeners)
         except BaseException:
@@ -88,17 +88,17 @@ def listen(place: ListenParameters) -> OpenConnectionListeners:
     return open_listeners
 
 
-def backend_for(place: ListenParameters) -> Backend:
+def backend_for(parameters: ListenParameters) -> Backend:
     """Return the library for a listener. Raises ConfigurationError for one that cannot do what is asked."""
-    backend = load_backend(place.quic_backend or DEFAULT)
-    if place.tls.client_ca is not None and not backend.verifies_clients:
+    backend = load_backend(parameters.quic_backend or DEFAULT)
+    if parameters.tls.client_ca is not None and not backend.verifies_clients:
         raise ConfigurationError(
-            f"{place.url}: client certificates are asked for, and {backend.name} does not check them:"
+            f"{parameters.url}: client certificates are asked for, and {backend.name} does not check them:"
             " leave them to a listener with TLS, and have QUIC clients give a password"
         )
-    if not place.is_local and (version := unvetted_version(backend.name)):
+    if not parameters.is_local and (version := unvetted_version(backend.name)):
         raise ConfigurationError(
-            f"{place.url} can be reached by others, and what strangers can do to {backend.name} {version} is not known:"
+            f"{parameters.url} can be reached by others, and what strangers can do to {backend.name} {version} is not known:"
             f" pip install --upgrade socks6[{EXTRAS[backend.name]}], choose the other library (backend=), or listen"
             " on loopback"
         )

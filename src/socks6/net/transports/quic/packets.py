@@ -197,5 +197,5 @@ class RetryTokens:
         return True
 
     def _seal(self, body: bytes, source: SocketAddress) -> bytes:
-        place = f"{source[0]} {source[1]}".encode()
-        return blake2b(body + place, key=self._key, digest_size=MAC_SIZE).digest()
+        address = f"{source[0]} {source[1]}".encode()
+        return blake2b(body + address, key=self._key, digest_size=MAC_SIZE).digest()

@@ -144,12 +144,12 @@ class QuicConnectionPool(Connector):
 
     async def _dial(self, ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection."""
-        place = self._proxy.host, self._proxy.port
-        addresses = await self._resolver.resolve(*place)
+        target = self._proxy.host, self._proxy.port
+        addresses = await self._resolver.resolve(*target)
         try:
             return await reach_known_or_fresh(
                 addresses,
-                lambda: self._resolver.newer(*place, addresses),
+                lambda: self._resolver.newer(*target, addresses),
                 lambda some: self._dial_one_of(interleaved(some), ask),
                 QuicStream.abort,
             )

@@ -206,14 +206,14 @@ class Pump:
 
     def _send(self, packets: list[tuple[bytes, SocketAddress]]) -> None:
         run: list[bytes] = []
-        place = packets[0][1]
+        address = packets[0][1]
         for data, remote in packets:
-            if remote != place:
-                self._packet_transport.send(run, place)
-                run, place = [], remote
+            if remote != address:
+                self._packet_transport.send(run, address)
+                run, address = [], remote
             run.append(data)
-        self._packet_transport.send(run, place)
-        self.remote = place
+        self._packet_transport.send(run, address)
+        self.remote = address
 
     def _set_timer(self, now: float) -> None:
         if self._stopped:
