@@ -66,9 +66,10 @@ class EagerTask:
     `on_end` is called once when it has ended, with the exception that it raised, if it did.
     """
 
+    # `_fut_waiter` and `_must_cancel` are what asyncio's tasks have: anyio reads them, and keeps weak references
     __slots__ = (
-        "_cancelling", "_context", "_coroutine", "_interrupt", "_loop", "_on_end", "_running",
-        "_waiting_for",
+        "__weakref__", "_cancel_message", "_cancelling", "_context", "_coroutine", "_fut_waiter", "_loop", "_must_cancel",
+        "_on_end", "_running",
     )  # fmt: skip
 
     def __init__(
@@ -82,9 +83,10 @@ class EagerTask:
         self._on_end = on_end
         self._context = contextvars.copy_context()
         self._cancelling = 0
-        self._interrupt = False  # by CancelledError, as soon as it runs
+        self._cancel_message: object = None
+        self._must_cancel = False  # by CancelledError, as soon as it runs
         self._running = False
-        self._waiting_for: asyncio.Future[Any] | None = None
+        self._fut_waiter: asyncio.Future[Any] | None = None  # what it waits for, unless a Signal
 
     def start(self) -> None:
         """Run until it waits for the first time, also within another task."""
@@ -117,16 +119,17 @@ class EagerTask:
         """Return whether it has ended."""
         return self._coroutine.cr_frame is None  # type: ignore[attr-defined]  # a coroutine's own
 
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - as asyncio calls it
+    def cancel(self, msg: object = None) -> bool:
         """Raise CancelledError where it waits, in the next turn of the loop; return whether it has not ended."""
         if self.done():
             return False
         self._cancelling += 1
-        if self._waiting_for is not None and self._waiting_for.cancel():
+        self._cancel_message = msg
+        if self._fut_waiter is not None and self._fut_waiter.cancel(msg=msg):
             return True  # the future wakes it
-        if not self._interrupt:
-            self._interrupt = True
-            self._loop.call_soon(self._deliver_interrupt)
+        if not self._must_cancel:
+            self._must_cancel = True
+            self._loop.call_soon(self._deliver_cancellation)
         return True
 
     def cancelling(self) -> int:
@@ -134,8 +137,10 @@ class EagerTask:
         return self._cancelling
 
     def uncancel(self) -> int:
-        """Take one `cancel` back; return how many are left."""
+        """Take one `cancel` back; return how many are left. With the last one goes what was not delivered yet."""
         self._cancelling = max(0, self._cancelling - 1)
+        if not self._cancelling:
+            self._must_cancel = False
         return self._cancelling
 
     # Running.
@@ -144,28 +149,33 @@ class EagerTask:
         """Run on after a Signal; in the next turn of the loop, if another task runs right now."""
         self._run(None)
 
-    def _run(self, future: "asyncio.Future[Any] | None") -> None:
-        """Run until it waits or ends; `future` is what it waited for, if that wakes it."""
-        if self._waiting_for is not future or self._running or self.done():
+    def _run(self, future: "asyncio.Future[Any] | None", thrown: Exception | None = None) -> None:
+        """Run until it waits or ends; `future` is what it waited for, if that wakes it.
+
+        `thrown`, if any, is raised where it waits. KeyboardInterrupt and SystemExit end the loop, too.
+        """
+        if self._fut_waiter is not future or self._running or self.done():
             return
         loop, coroutine = self._loop, self._coroutine
         try:
             asyncio._enter_task(loop, self)  # type: ignore[arg-type]  # noqa: SLF001
         except RuntimeError:  # another task runs
-            loop.call_soon(self._run, future)
+            loop.call_soon(self._run, future, thrown)
             return
-        self._waiting_for = None
+        self._fut_waiter = None
         self._running = True
         error: BaseException | None = None
         try:
-            if self._interrupt:
-                self._interrupt = False
-                yielded = self._context.run(coroutine.throw, CancelledError())
+            if self._must_cancel:
+                self._must_cancel = False
+                yielded = self._context.run(coroutine.throw, self._cancellation())
+            elif thrown is not None:
+                yielded = self._context.run(coroutine.throw, thrown)
             else:
                 yielded = self._context.run(coroutine.send, None)
         except StopIteration:
             pass
-        except (Exception, CancelledError) as raised:  # noqa: BLE001 - the owner of the task gets it
+        except BaseException as raised:  # noqa: BLE001 - the owner of the task gets it
             error = raised
         else:
             self._wait(yielded)
@@ -173,7 +183,8 @@ class EagerTask:
         finally:
             self._running = False
             asyncio._leave_task(loop, self)  # type: ignore[arg-type]  # noqa: SLF001
-        self._on_end(self, error)
+        self._end(error)
+        error = None  # it refers to this frame: no garbage for the collector
 
     def _wait(self, yielded: object) -> None:
         """Wait for what the coroutine yielded: a Signal knows its waiter, a future gets a callback, None is one turn."""
@@ -182,17 +193,28 @@ class EagerTask:
         if yielded is None:
             self._loop.call_soon(self._run, None)
             return
-        if not asyncio.isfuture(yielded):
-            raise TypeError(f"an eager task cannot wait for {yielded!r}")
+        if not asyncio.isfuture(yielded) or yielded.get_loop() is not self._loop:
+            error = RuntimeError(f"an eager task cannot wait for {yielded!r}")
+            self._loop.call_soon(self._run, None, error)
+            return
         yielded._asyncio_future_blocking = False  # noqa: SLF001 - part of the protocol between futures and tasks
-        self._waiting_for = yielded
+        self._fut_waiter = yielded
         yielded.add_done_callback(self._run)
-        if self._interrupt and yielded.cancel():
-            self._interrupt = False
+        if self._must_cancel and yielded.cancel(msg=self._cancel_message):
+            self._must_cancel = False
 
-    def _deliver_interrupt(self) -> None:
-        if self._interrupt and not self.done():
-            self._run(self._waiting_for)
+    def _deliver_cancellation(self) -> None:
+        if self._must_cancel and not self.done():
+            self._run(self._fut_waiter)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._on_end(self, error)
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+
+    def _cancellation(self) -> asyncio.CancelledError:
+        message = self._cancel_message
+        return CancelledError() if message is None else CancelledError(message)
 
 
 class EagerTaskGroup:

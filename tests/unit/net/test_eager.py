@@ -1,7 +1,8 @@
 """Eager tasks: started at once, resumed by what they wait for, and tasks to asyncio."""
 
 import asyncio
-from collections.abc import Coroutine
+import weakref
+from collections.abc import Coroutine, Generator
 from typing import Any
 
 import pytest
@@ -175,6 +176,95 @@ def test_one_that_was_cancelled_and_goes_on_waits_for_its_next_signal(run: Run) 
         if not task.done():
             second.set()
             await until(task.done)
+
+    run(play())
+
+
+def test_the_last_uncancel_takes_back_what_was_not_delivered(run: Run) -> None:
+    async def play() -> None:
+        signal = Signal(asyncio.get_running_loop())
+
+        async def work() -> None:
+            await signal
+
+        task = started(work(), ends := Ends())
+        task.cancel()
+        assert task.uncancel() == 0
+        await turns()
+        assert not task.done()
+        signal.set()
+        await until(task.done)
+        assert ends.errors == [None]
+
+    run(play())
+
+
+@pytest.mark.parametrize("waits_for", ["signal", "future"])
+def test_libraries_find_what_they_ask_of_tasks(run: Run, waits_for: str) -> None:
+    # anyio keeps weak references, reads these attributes, and knows its own cancellations by their messages
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        async def work() -> None:
+            await (Signal(loop) if waits_for == "signal" else future)
+
+        task = started(work(), ends := Ends())
+        assert weakref.ref(task)() is task
+        assert task._must_cancel is False
+        assert task._fut_waiter is (future if waits_for == "future" else None)
+        task.cancel("by a scope")
+        await until(task.done)
+        (error,) = ends.errors
+        assert isinstance(error, asyncio.CancelledError)
+        assert error.args == ("by a scope",)
+
+    run(play())
+
+
+class Nonsense:
+    """Waits for what no loop knows."""
+
+    def __await__(self) -> Generator[object, None, None]:
+        yield "nonsense"
+
+
+def test_what_cannot_be_waited_for_is_raised_where_it_was(run: Run) -> None:
+    elsewhere = asyncio.new_event_loop()
+
+    async def play() -> None:
+        caught: list[RuntimeError] = []
+
+        async def work() -> None:
+            for awaited in (Nonsense(), elsewhere.create_future()):
+                try:
+                    await awaited
+                except RuntimeError as error:
+                    caught.append(error)
+
+        task = started(work(), ends := Ends())
+        await until(task.done)
+        assert len(caught) == 2
+        assert ends.errors == [None]
+
+    try:
+        run(play())
+    finally:
+        elsewhere.close()
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_what_ends_the_loop_ends_the_task_too(run: Run, kind: type[BaseException]) -> None:
+    async def play() -> None:
+        async def work() -> None:
+            raise kind
+
+        outer = asyncio.current_task()
+        task = EagerTask(work(), asyncio.get_running_loop(), ends := Ends())
+        with pytest.raises(kind):
+            task.start()
+        assert asyncio.current_task() is outer
+        assert [type(error) for error in ends.errors] == [kind]
 
     run(play())
 
