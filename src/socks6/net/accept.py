@@ -151,7 +151,7 @@ class ConnectionLimits:
             self._evict(self._unknown_by_network().next_to_evict())
 
     def _unknown_by_network(self) -> ClientsByNetwork[object]:
-        """Return the strangers by their networks, which is kept up as long as they are many."""
+        """Return the strangers by their networks; this index is kept as long as they are many."""
         if self._by_network is None:
             self._by_network = ClientsByNetwork()
             for key, stranger in self._unknown.items():
@@ -196,8 +196,9 @@ async def accept_streams(
 
     When it is known who a stream's client is, `limits.mark_known` is to be called with the stream as its key.
 
-    The streams wait for bytes by `poller`, if there is one. A handler's exception goes to the observer and ends its stream, nothing else. Out of descriptors or
-    memory, accepting pauses until a connection ends, or for `pause` seconds.
+    The streams wait for bytes by `poller`, if there is one. A handler's exception goes to the observer and ends its
+    stream, nothing else. Out of descriptors or memory, or after a fault of ours, accepting pauses until a connection
+    ends, or for `pause` seconds.
     """
     async with EagerTaskGroup() as accepting:
         accepting.start(_Acceptor(listener, handler, limits, observer, group, poller).run(pause))
@@ -238,8 +239,8 @@ class _Acceptor:
             try:
                 await self._listener.wait_readable()
                 self.accept_batch()
-            except OSError as error:
-                if error.errno in CLOSED_ERRORS:
+            except Exception as error:  # noqa: BLE001 - one fault must not leave a listener that nobody accepts from
+                if isinstance(error, OSError) and error.errno in CLOSED_ERRORS:
                     return
                 await self.pause(error, pause)
 
@@ -256,9 +257,9 @@ class _Acceptor:
                 return
             self._admit(stream)
 
-    async def pause(self, error: OSError, seconds: float) -> None:
+    async def pause(self, error: Exception, seconds: float) -> None:
         """Wait until a connection ends; trying on at once would only burn the processor."""
-        if error.errno in SHORTAGE_ERRORS:
+        if isinstance(error, OSError) and error.errno in SHORTAGE_ERRORS:
             self._observer.observe(AcceptPaused(url=self._listener.url, reason=error.strerror or str(error)))
         else:
             self._observer.observe(UnexpectedError(where=f"accepting at {self._listener.url}", error=error))

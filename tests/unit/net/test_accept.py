@@ -54,6 +54,8 @@ class ScriptedListener(Listener):
             self.arrived.clear()
             return None
         arrival = self.arrivals.popleft()
+        if isinstance(arrival, Exception):
+            raise arrival
         if isinstance(arrival, int):
             raise OSError(arrival, os.strerror(arrival))
         return arrival  # type: ignore[return-value]  # a From, which behaves like one
@@ -171,6 +173,17 @@ def test_a_closed_listener_ends_it_and_running_handlers_go_on(run: Run) -> None:
             await entrance.listener.aclose()
             await entrance.accepting
             assert entrance.limits.count == 1
+
+    run(play())
+
+
+def test_a_fault_of_ours_pauses_accepting_and_does_not_end_it(run: Run) -> None:
+    async def play() -> None:
+        fault, stream = ZeroDivisionError(), From()
+        async with Entrance(fault, stream, pause=0.001) as entrance:
+            await entrance.entered.wait()
+            assert entrance.inside == [stream]
+            assert entrance.witness.errors == [fault]
 
     run(play())
 
