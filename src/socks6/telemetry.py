@@ -7,6 +7,7 @@ are seconds.
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -241,7 +242,7 @@ class UnexpectedError(Event):
     error: BaseException
 
 
-class Observer:
+class Observer(ABC):
     """Gets events. To be subclassed; an observer returns quickly, and what it raises is logged and goes no further.
 
     ::
@@ -257,9 +258,9 @@ class Observer:
         None  # None: every event. Read once, when the observer is put to use
     )
 
+    @abstractmethod
     def observe(self, event: Event) -> None:
         """Take note of an event."""
-        raise NotImplementedError
 
 
 EVENTS: Final[tuple[type[Event], ...]] = tuple(

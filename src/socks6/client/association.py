@@ -312,7 +312,7 @@ class Association:
                 await asyncio.wait((reading,))
 
     def _over(self, error: Socks6Error) -> None:
-        """Note the first reason why the association is over, and pass it on."""
+        """Record why the association is over, and report it to the receiver; only the first reason counts."""
         if self._end is None:
             self._end = error
             self._receiver.ended(error)

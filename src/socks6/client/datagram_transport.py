@@ -39,7 +39,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport, DatagramReceiver):
         self._closing = False
 
     def start(self) -> None:
-        """Tell the protocol of the transport, and of what has come already."""
+        """Call `connection_made` of the protocol, and then give it the datagrams that have come already."""
         try:
             self._protocol.connection_made(self)
         except Exception as error:  # noqa: BLE001 - a user's code: it costs this transport alone
@@ -112,7 +112,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport, DatagramReceiver):
 
     @override
     def ended(self, error: Socks6Error) -> None:
-        """Tell the protocol that all is over; None is what it gets when it wanted that itself."""
+        """Call `connection_lost` of the protocol soon: with the error, or with None if it has closed the transport."""
         reason = None if self._closing else error
         self._closing = True
         asyncio.get_running_loop().call_soon(self._protocol.connection_lost, reason)

@@ -166,7 +166,7 @@ class UdpPath(DatagramPath):
                     self._loop.remove_writer(self._socket.fileno())
 
     def _wake_senders(self) -> None:
-        """Let all senders try again; those that find no room wait again."""
+        """Wake all senders that wait; those that find no room wait again."""
         if self._senders:
             self._loop.remove_writer(self._socket.fileno())
         while self._senders:

@@ -66,7 +66,7 @@ class SessionLease:
         return self._session
 
     def release(self, *, unsettled_until: float = 0.0) -> None:
-        """Let the session be torn down after `unsettled_until`: until then bytes may be on their way. Idempotent."""
+        """Give the lease up. The session is not torn down before `unsettled_until`, as bytes may be on their way. Idempotent."""
         session, self._session = self._session, None
         if session is not None:
             session.leases -= 1

@@ -16,6 +16,7 @@ long (`relay.idle`), or by a fault of ours (ERROR). What was cut short must not 
 sink got, or is about to get, all that the source sent.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
 from typing import Final
@@ -124,7 +125,7 @@ class Direction:
         """Touch neither side any more. Idempotent."""
 
 
-class JoinedStreams:
+class JoinedStreams(ABC):
     """A relay under way. The two sides belong to the caller, which closes them afterwards."""
 
     __slots__ = ("_on_end", "down", "ending", "over", "quiet_since", "reason", "seen", "up")
@@ -156,9 +157,9 @@ class JoinedStreams:
         """Call `on_end` once, when the relay is over."""
         self._on_end = on_end
 
+    @abstractmethod
     async def run(self, first: bytes) -> None:
         """Move bytes both ways until the relay is over; `first` goes to the remote before anything else."""
-        raise NotImplementedError
 
     def note_broken(self, source: Direction, error: OSError) -> None:
         """Note that the side which is the source of this direction broke; the first reason counts."""

@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+from abc import ABC, abstractmethod
 from typing import Final
 
 from typing_extensions import override
@@ -25,7 +26,7 @@ PIECE_BYTES: Final = 65536  # read at a time, and held at most for a sink that t
 PIECES_PER_TURN: Final = 4  # then others have their turn; 1 to 16 cost the same
 
 
-class PolledDirection(Direction):
+class PolledDirection(Direction, ABC):
     """Handles the events of its source's socket, some of which are for the other direction, whose sink it is."""
 
     __slots__ = ("failure", "held", "left", "poller", "scheduled", "source_fd", "source_socket")
@@ -115,24 +116,24 @@ class PolledDirection(Direction):
 
     # What a mover does in its own way. Each may raise OSError, or SendingFailed where it is the sink that broke.
 
+    @abstractmethod
     def put(self, data: bytes) -> None:
         """Send to the sink; hold what it does not take."""
-        raise NotImplementedError
 
+    @abstractmethod
     def move(self, *, drain: bool) -> None:
         """Move bytes until the source has none, the sink takes none, or others have their turn.
 
         Unless `drain`, a piece shorter than asked for was the last: whatever follows is reported.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def resume(self) -> None:
         """Go on after the sink took nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end_sink(self) -> bool:
-        """Tell the sink that nothing follows; return whether it has everything, else hold."""
-        raise NotImplementedError
+        """End the sink's stream; return whether it has everything, else hold."""
 
 
 class PolledStreams(JoinedStreams):

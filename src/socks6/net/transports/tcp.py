@@ -189,7 +189,7 @@ async def addresses_of(host: str, port: int) -> tuple[ResolvedAddress, ...]:
 
 
 def raise_unless_listening(refusals: Iterable[OSError], listeners: Sequence[object]) -> None:
-    """Let a family pass that this machine does not have, if there is another. Raises OSError."""
+    """Raise the first refusal, but not for an address family that this machine lacks, if another one listens."""
     for refusal in refusals:
         if refusal.errno not in NO_SUCH_FAMILY or not listeners:
             raise refusal

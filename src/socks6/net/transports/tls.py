@@ -515,7 +515,7 @@ class TlsStream:
         return error
 
     def _broken(self, error: ssl.SSLError) -> OSError:
-        """Let the peer know, as far as the socket takes it at once; return what to raise."""
+        """Send the peer the alert, as far as the socket takes it at once; return what to raise."""
         with contextlib.suppress(OSError):
             self.flush_nowait()
         return failure_of(error)

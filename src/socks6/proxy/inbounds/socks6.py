@@ -207,7 +207,7 @@ class _Admission:
                     return None
 
     def _begin(self, request: Request) -> None:
-        """Let a request in on the strength of its session, or have its credentials judged."""
+        """Admit a request on the strength of its session, or judge its credentials."""
         self._negotiation = SessionNegotiation.of(request.options, self.connection)
         if self._negotiation is not None:
             self._negotiation.begin(self.conversation)
@@ -281,7 +281,7 @@ class SessionNegotiation:
         return None if membership is None else cls(options, membership)
 
     def begin(self, conversation: ServerConversation) -> None:
-        """Let the request in on the strength of its session, or have its own credentials judged, or refuse it."""
+        """Admit the request on the strength of its session, or judge its own credentials, or refuse it."""
         named = find(self._options, SessionId)
         if self.membership.session is not None:
             self._known = self.membership.session.identity

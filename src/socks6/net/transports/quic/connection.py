@@ -539,7 +539,7 @@ class QuicConnection:
             self._pump.flush_soon()
 
     async def aclose(self) -> None:
-        """Close in order: have what was sent arrive, for a moment; then close. Idempotent."""
+        """Close in order: wait a moment until what was sent has arrived; then close. Idempotent."""
         try:
             async with asyncio.timeout(LINGER_SECONDS):
                 while not (self.engine.quiet or self.over is not None):
