@@ -1,6 +1,7 @@
 """However much a peer sends, whatever reads it lets others run, and its deadline holds."""
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import repeat
@@ -9,6 +10,7 @@ from typing import TypeAlias
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import Buffer, override
 
 from socks6.errors import NotAllowed
 from socks6.message.codes import Command
@@ -38,6 +40,7 @@ from tests.kit.streams import until
 
 TURNS = 40  # of the loop, after which a reader that has not ended by itself is cancelled
 EVENTS = BUDGET // EVENT  # that one stream gives in one turn
+RECORDS = 64  # of TLS, that one of these is made of at the most
 DATAGRAM = Datagram(association_id=7, host="192.0.2.1", port=9, data=b"").encode()
 NONSENSE = bytes.fromhex("06 03 0014 0102030405060708 ee 00 0000 00000000")
 
@@ -163,6 +166,36 @@ def test_whoever_reads_a_stream_that_is_never_dry_lets_others_run(run: Run, name
     run(scene())
 
 
+class Records(ssl.SSLObject):
+    """OpenSSL; fails when too many records are decrypted within one turn."""
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self._tls = tls
+        self.seen = 0
+        self._in_this_turn = 0
+
+    @override
+    def read(self, len: int = 1024, buffer: Buffer | None = None) -> bytes:
+        data = self._tls.read(len)
+        if not self._in_this_turn:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self.seen += 1
+        self._in_this_turn += 1
+        assert self._in_this_turn <= (EVENTS + 1) * RECORDS, "others got no turn"
+        return data
+
+    @override
+    def pending(self) -> int:
+        return self._tls.pending()
+
+    @override
+    def unwrap(self) -> None:
+        self._tls.unwrap()
+
+    def _end_turn(self) -> None:
+        self._in_this_turn = 0
+
+
 @pytest.mark.parametrize(
     "name", ["receive, as much as there is", "a refused client", "a stranger to whom nothing is said"]
 )
@@ -171,6 +204,7 @@ def test_records_of_one_byte_let_others_run(run: Run, name: str) -> None:
 
     async def scene() -> None:
         ours, theirs = tls_conversations()
+        ours.tls = records = Records(ours.tls)
 
         def more() -> bytes:
             for _ in range(256):
@@ -180,6 +214,7 @@ def test_records_of_one_byte_let_others_run(run: Run, name: str) -> None:
         raw = EndlessStream(more)
         await watched(reader(TlsStream(raw, ours)), raw)
         assert raw.longest <= 2 * EVENTS + 1
+        assert (records.seen > 0) == (reader is read_pieces)  # what is thrown away is not decrypted
 
     run(scene())
 
