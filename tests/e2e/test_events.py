@@ -1,8 +1,10 @@
 """CONTRIBUTING, "An observer", followed: what a proxy does, as its observers and its live table show it."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from typing_extensions import override
@@ -11,9 +13,11 @@ from socks6 import (
     AssociationOpened,
     AuthenticationFailed,
     BindingOpened,
+    CertificateRead,
     Client,
     ConnectionEnded,
     ConnectionOpened,
+    ConnectionSecured,
     Event,
     Listening,
     NotAllowed,
@@ -33,11 +37,14 @@ from socks6 import (
     Socks6Outbound,
     SourcePenalized,
     Stopping,
+    StreamPushed,
     TokenSpent,
     UpstreamDown,
     UpstreamUp,
     UserAuthenticated,
 )
+from socks6.net.encryption import contexts
+from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.proxied import LOOPBACK, USERS, as_alice, echoing
 from tests.kit.streams import until
@@ -164,6 +171,48 @@ def test_bindings_associations_and_sessions_are_in_the_live_table(run: Run) -> N
                 await until(lambda: server.connections.associations[0].bytes_up == 5)
             await until(lambda: len(server.connections) == 0)
             assert {BindingOpened, PeerAccepted, AssociationOpened} <= set(diary.kinds)
+
+    run(scene())
+
+
+def test_what_encrypted_transports_do_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contexts, "LOOK_SECONDS", 0.0)
+
+    async def scene() -> None:
+        diary = Diary()
+        files = write_certificate(tmp_path)
+        mine = write_certificate(tmp_path, "alice@example.com", stem="mine")
+        listen = [
+            f"socks6+tls://127.0.0.1:0?{files.listener_query}&client-ca={files.ca}",
+            f"socks6+quic://127.0.0.1:0?{files.listener_query}",
+        ]
+        async with Server(listen, ServerWorker(policy=OPEN, observers=[diary])) as server:
+            tls, quic = (url.partition("?")[0] for url in server.urls)
+            asking = f"{tls}?ca={files.ca}&cert={mine.certificate}&key={mine.key}"
+            async with Client(asking) as client:
+                await client.noop()
+            (secured,) = (event for event in diary.events if isinstance(event, ConnectionSecured))
+            assert (secured.user, secured.version) == ("alice@example.com", "TLSv1.3")
+            assert secured.cipher.startswith("TLS_")
+            async with (
+                Client(f"{quic}?ca={files.ca}", session=True) as client,
+                await client.bind("127.0.0.1", backlog=2) as listener,
+            ):
+                _, writer = await asyncio.open_connection(*listener.bound)
+                async with await listener.accept() as stream:
+                    (pushed,) = (event for event in diary.events if isinstance(event, StreamPushed))
+                    assert pushed.peer == "{}:{}".format(*writer.get_extra_info("sockname"))
+                    assert pushed.id in {info.id for info in server.connections.bindings}
+                    await stream.send(b"!")
+                writer.close()
+            os.truncate(files.certificate, 0)
+            async with Client(asking) as client:
+                await client.noop()
+            (read,) = (event for event in diary.events if isinstance(event, CertificateRead))
+            assert read.path == files.certificate
+            assert read.reason
 
     run(scene())
 
