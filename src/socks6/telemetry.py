@@ -62,7 +62,7 @@ class ConnectionSecured(ConnectionEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserAuthenticated(ConnectionEvent):
-    """A client was let in."""
+    """A client was authenticated, or needed no authentication."""
 
     user: str  # "" when anonymous
 

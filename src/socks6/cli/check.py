@@ -20,7 +20,7 @@ def run(arguments: Namespace) -> int:
         print(schema_text(), end="")
         return 0
     if arguments.file is None:
-        raise ConfigurationError("name a FILE, or say --schema")
+        raise ConfigurationError("name a FILE, or use --schema")
     try:
         file = examine(arguments.file)
     except InvalidConfiguration as error:

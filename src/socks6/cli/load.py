@@ -1,6 +1,6 @@
 """The flags of the commands that serve, and the configuration that they, the environment and a file make together.
 
-Flags go before the environment, and the environment before the file. All three are read by what the settings say of
+Flags go before the environment, and the environment before the file. All three are read by what the settings declare about
 themselves (`socks6.setting`).
 """
 

@@ -30,7 +30,7 @@ def hides_passwords(words: Sequence[str]) -> bool:
     if without_passwords(arguments) == arguments:
         return False
     with contextlib.suppress(OSError, ImportError, ValueError, IndexError, AttributeError):
-        _rewrite()  # where it fails, the warning says what there is to say
+        _rewrite()  # where it fails, the warning is all that can be done
     return True
 
 

@@ -162,7 +162,7 @@ class Operator:
         before, after = _count_users(self._worker.authenticator), _count_users(authenticator)
         if before and not after:
             raise ConfigurationError(
-                f"no users are left of {before}, so that either no client or every client could come in;"
+                f"no users are left of {before}, so that either no client or every client would be admitted;"
                 " if that is meant, restart the server"
             )
         if after * 2 < before:

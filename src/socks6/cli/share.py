@@ -77,7 +77,7 @@ def _known_by(given: ProxyUrl, arguments: Namespace) -> TlsParameters:
     certificate = Path(arguments.cert) if arguments.cert else own_certificate(os.environ)[0]
     if not arguments.cert and not certificate.exists():
         raise ConfigurationError(
-            f"{certificate}: there is no certificate yet: start the server first, name one by --cert, or say --no-pin"
+            f"{certificate}: there is no certificate yet: start the server first, name one by --cert, or use --no-pin"
         )
     return TlsParameters(pins=(parse_pin(pin_in(certificate)),))
 

@@ -143,7 +143,7 @@ class Trace(ABC):
 
     @abstractmethod
     async def probe(self, ttl: int) -> Probe:
-        """Send a probe with a TTL. Raises Socks6Error where that says nothing about the way."""
+        """Send a probe with a TTL. Raises Socks6Error for a failure that is not the path's."""
 
 
 class ConnectionTrace(Trace):
@@ -151,7 +151,7 @@ class ConnectionTrace(Trace):
 
     @override
     async def probe(self, ttl: int) -> Probe:
-        """Connect with a TTL. Raises Socks6Error where that says nothing about the way."""
+        """Connect with a TTL. Raises Socks6Error for a failure that is not the path's."""
         options = StackOptions(ttl=ttl, leg=Leg.PROXY_REMOTE)
         started = time.monotonic()
         try:
@@ -185,7 +185,7 @@ class DatagramTrace(Trace):
 
     @override
     async def probe(self, ttl: int) -> Probe:
-        """Send a datagram with a TTL. Raises Socks6Error where that says nothing about the way."""
+        """Send a datagram with a TTL. Raises Socks6Error for a failure that is not the path's."""
         options = StackOptions(ttl=ttl, leg=Leg.PROXY_REMOTE)
         try:
             async with self.client.associate(self._place, options=options, errors=True) as udp:

@@ -33,7 +33,7 @@ FAMILIES: Final[Mapping[str, int | None]] = {"auto": None, "ipv4": socket.AF_INE
 
 TABLES: Final[Mapping[str, str]] = {
     "": "serving",
-    "users": "who may come in",
+    "users": "who may use the proxy",
     "policy": "where clients may go",
     "happy-eyeballs": "names with several addresses (RFC 8305)",
     "tls": "encryption of listeners such as socks6+tls://HOST, socks6+quic://HOST",
@@ -165,7 +165,7 @@ class ServerConfig:
 
     listen: tuple[ProxyUrl, ...] = setting(
         (ProxyUrl.parse_listener(SERVER_LISTEN),),
-        "where clients come in: socks6://HOST:PORT, mixed:// (SOCKS 4, 4a, 5, 6 and HTTP on one port), socks5://, http://,"
+        "where clients connect: socks6://HOST:PORT, mixed:// (SOCKS 4, 4a, 5, 6 and HTTP on one port), socks5://, http://,"
         " each also encrypted, as socks6+tls://HOST, or on a Unix socket, socks6+unix:///PATH; SOCKS 6 over QUIC,"
         " socks6+quic://HOST; port 0 is any free one; repeatable",
         unit="URL",

@@ -62,7 +62,7 @@ class _Scanner:
         return self._lines
 
     def _next(self) -> bool:
-        """Skip what says nothing; return whether anything follows."""
+        """Skip white space and comments; return whether anything follows."""
         self._skip(_BLANK)
         return self._at < len(self._text)
 

@@ -1,4 +1,4 @@
-"""Reaching a host: resolve its name, try its addresses, say truthfully what went wrong."""
+"""Reaching a host: resolve its name, try its addresses, report the failure that explains most."""
 
 import asyncio
 import contextlib

@@ -48,7 +48,7 @@ DISCARD_PORT: Final = 9  # nothing is sent there
 
 
 class LocalAddresses:
-    """Tells this machine's own addresses from all others. Keeps a socket open, once it was asked."""
+    """Distinguishes this machine's own addresses from all others. Keeps a socket open, once it was asked."""
 
     def __init__(self) -> None:
         self._netlink: weakref.finalize[[int], LocalAddresses] | None = (
@@ -74,7 +74,7 @@ class LocalAddresses:
             self._netlink = None
 
     def _ask_kernel(self, packed: bytes) -> bool:
-        """Return what the kernel says. Raises OSError where it does not."""
+        """Return what the kernel answers. Raises OSError where it does not."""
         self._sequence = self._sequence + 1 & 0xFFFF_FFFF
         descriptor = self._open()
         os.write(descriptor, route_question(packed, self._sequence))

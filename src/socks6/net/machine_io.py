@@ -46,7 +46,7 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
 
 
 def _feed(machine: Machine[EventT], data: bytes | None) -> None:
-    """Tell a machine of bytes, of the end, or with None that its time is up; also where bytes come too late."""
+    """Give a machine bytes, the end, or with None the time-out; the time-out also where bytes come too late."""
     now = asyncio.get_running_loop().time()
     deadline = machine.next_timeout()
     if data is None or (data and deadline is not None and deadline <= now):

@@ -80,7 +80,7 @@ class Lifetimes:
 FOR_MANY_NAMES: Final = Lifetimes(fresh=5.0, stale=0.0)
 """A server's: the system's own resolver remembers names by their TTL, this is about bursts."""
 FOR_ONE_NAME: Final = Lifetimes(fresh=30.0, stale=600.0)
-"""A client's: its proxy's name, for every request. Whoever reaches none of the addresses asks for `newer` ones."""
+"""A client's: its proxy's name, for every request. Where none of the addresses answers, `newer` is asked."""
 
 
 class Resolver:

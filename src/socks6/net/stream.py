@@ -170,7 +170,7 @@ class MultiplexedConnection(Protocol):
         """When its first packet came or left, on the loop's clock."""
 
     def trust(self) -> None:
-        """Allow the peer more, now that it has been let in: of what it may send, and of what may be on its way."""
+        """Allow the peer more, now that it has been admitted: of what it may send, and of what may be on its way."""
 
     async def accept(self) -> ByteStream:
         """Wait for the next stream that the peer opens. Raises OSError when the connection is over."""

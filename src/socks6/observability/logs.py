@@ -1,6 +1,6 @@
 """What happens, as log lines for operators: fixed words first, then key=value, one line for each event.
 
-Whatever a client can choose (names, hosts, reasons that quote them) is quoted and escaped wherever it is not
+Text that a client can choose (names, hosts, reasons that quote them) is quoted and escaped wherever it is not
 plain: it can neither begin a line, nor end one, nor look like another field. So a ban tool may rely on
 `authentication failed source=<HOST> ` at the start of the message.
 """

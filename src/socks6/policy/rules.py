@@ -16,7 +16,7 @@ from socks6.policy.stack import StackRule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a policy answers: yes or no; `reason` says why not, in words for the log that never name the destination."""
+    """What a policy answers: yes or no; `reason` is why not, for the log, and never names the destination."""
 
     allowed: bool
     reason: str
@@ -325,12 +325,12 @@ def _names_one_address(found: _Match) -> bool:
 
 
 def _is_special(facts: AddressFacts, name: str) -> bool:
-    """Tell whether an address has been judged by this row of the table of special networks."""
+    """Return whether an address has been judged by this row of the table of special networks."""
     return facts.special is not None and facts.special.name == name
 
 
 def _opens_port(rule: Rule) -> bool:
-    """Tell whether a rule about a port means it, and does not merely allow everything."""
+    """Return whether a rule about a port means it, and does not merely allow everything."""
     return rule.action is Action.ALLOW and Command.BIND in rule.commands and bool(rule.ports.ranges)
 
 

@@ -55,7 +55,7 @@ Verdict: TypeAlias = Granted | CredentialsPending | MethodSelected | AdmissionRe
 
 
 class Admission:
-    """Judges one request. `methods` are tried in their order; not `required` means that every client is let in.
+    """Judges one request. `methods` are tried in their order; not `required` means that every client is admitted.
 
     Raises ValueError for method 6 (§ SSL Authentication).
     """

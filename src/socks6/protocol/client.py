@@ -108,7 +108,7 @@ class ClientConversation:
         if trace is not None:
             trace(">", self._request)
 
-    # What comes in.
+    # Input.
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
         """Take bytes that arrived. Never raises on bad bytes."""

@@ -52,7 +52,7 @@ class ServerConversation:
     """A machine (see `protocol.machine`) that serves one request.
 
     The driver answers each event by the method that the event names; a call out of turn raises
-    LocalProtocolError. `methods` are tried in their order; None required means that every client is let in.
+    LocalProtocolError. `methods` are tried in their order; None required means that every client is admitted.
     `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces; `trace`
     sees every message.
     Raises ValueError for method 6 (§ SSL Authentication).
@@ -94,7 +94,7 @@ class ServerConversation:
         """The dialect that the client speaks; the first of ours before it has sent anything."""
         return self._dialect
 
-    # What comes in.
+    # Input.
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
         """Take bytes that arrived. Never raises on bad bytes."""
@@ -169,7 +169,7 @@ class ServerConversation:
         self._follow(Granted())
 
     def verified(self, *, accepted: bool) -> None:
-        """Say whether the offered credentials hold."""
+        """Answer whether the offered credentials are valid."""
         self._require(ServerState.VERIFYING)
         self._follow(self._admission.verified(accepted=accepted))
 

@@ -114,7 +114,7 @@ class Socks5Conversation:
     """A machine (see `protocol.machine`) that serves one SOCKS 4, 4a or 5 request.
 
     The driver answers each event by the method that the event names; a call out of turn raises
-    LocalProtocolError. Where authentication is not required, a client that can do without is let in at once,
+    LocalProtocolError. Where authentication is not required, a client that can do without is admitted at once,
     and credentials that others offer are for the driver to accept. `trace` sees every message.
     """
 
@@ -174,7 +174,7 @@ class Socks5Conversation:
         return data
 
     def verified(self, *, accepted: bool) -> None:
-        """Say whether the offered credentials hold."""
+        """Answer whether the offered credentials are valid."""
         self._move(Socks5Step.ACCEPT if accepted else Socks5Step.REJECT)
         self._send(ACCEPTED if accepted else REJECTED)
         self._advance()

@@ -77,7 +77,7 @@ class ClientConnection:
         """`inbound` is the name of the protocol that the client speaks; `client_port` takes its datagrams over UDP.
 
         `shared` is what the streams of a QUIC connection have in common. `on_admitted` is called with the stream once a
-        request was let in.
+        request was admitted.
         """
         self.proxy: Final = proxy
         self.stream = stream
@@ -154,7 +154,7 @@ class ClientConnection:
         return identity
 
     def still_vouched(self, identity: Identity) -> bool:
-        """Return whether a client that was let in on this connection would be now, after any reload."""
+        """Return whether a client that was admitted on this connection would be now, after any reload."""
         if self.certified is not None:
             return True
         return same_credentials(self.proxy.authenticator, self._authenticator, identity)
@@ -207,7 +207,7 @@ class ClientConnection:
     def admit(self, request: ProxyRequest) -> None:
         """Count a request against the limits of its user or source. Raises OperationFailed.
 
-        NotAllowed, too, if a reload came since the client was let in, and it would not be now.
+        NotAllowed, too, if a reload came since the client was admitted, and it would not be now.
         """
         identity = request.identity
         if not self.still_vouched(identity):

@@ -12,7 +12,7 @@ from socks6.proxy.sessions import Session
 from socks6.relay.datagrams.client_ports import QuicClientPort
 from socks6.telemetry import Ending
 
-REFUSED: Final = 1  # the code of connections whose first request was not let in
+REFUSED: Final = 1  # the code of connections whose first request was not admitted
 FAILURES: Final = frozenset((Ending.UNAUTHENTICATED, Ending.MALFORMED, Ending.NO_REQUEST))
 
 ServePushed: TypeAlias = Callable[
@@ -24,7 +24,7 @@ class QuicConnectionContext:
     """One connection. Its first request is authenticated, and the result holds for all streams.
 
     Streams that arrive meanwhile wait. All of them are one session: the one that the first request opened or
-    named, else one without an id, which lasts as long as the connection. A client that was not let in by the
+    named, else one without an id, which lasts as long as the connection. A client that was not admitted by the
     connection's one deadline is sent away, whatever its streams are about.
     """
 
@@ -44,14 +44,14 @@ class QuicConnectionContext:
         self._seconds = 0.0
 
     def begin(self, group: asyncio.TaskGroup, seconds: float) -> None:
-        """Start tasks in `group`; a client that is not let in within `seconds` is sent away."""
+        """Start tasks in `group`; a client that is not admitted within `seconds` is disconnected."""
         self._group = group
         self._seconds = seconds
         self._start_clock()
 
     @property
     def session(self) -> Session | None:
-        """The session of every stream; None before the client was let in."""
+        """The session of every stream; None before the client was admitted."""
         if self._session is not None and self._session.ended:  # torn down: the connection is not
             self._session = self._own_session = Session(self._session.identity, self.connection.protection)
         return self._session
@@ -62,12 +62,12 @@ class QuicConnectionContext:
             return False
         await self._gate.acquire()
         first = self.session is None
-        if not first:  # the client was let in meanwhile
+        if not first:  # the client was admitted meanwhile
             self._gate.release()
         return first
 
     def admitted(self, identity: Identity, session: Session | None) -> Session | None:
-        """Keep the identity that was let in first; return the session of the request."""
+        """Keep the identity that was admitted first; return the session of the request."""
         current = self.session
         if current is None:
             if session is None:
@@ -81,7 +81,7 @@ class QuicConnectionContext:
         return current if current.identity == identity else session
 
     def revoke(self, stands: Callable[[Identity], bool]) -> None:
-        """Authenticate the next request anew, if the client would not be let in now; what runs goes on.
+        """Authenticate the next request anew, if the client would not be admitted now; what runs goes on.
 
         What is tied to the connection's own session ends, as it does for any session.
         """
@@ -95,7 +95,7 @@ class QuicConnectionContext:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
-        """Count a stream that is served: as long as there are any, a connection that was let in once stays."""
+        """Count a stream that is served: as long as there are any, a connection that was admitted once stays."""
         self._streams += 1
         try:
             yield
@@ -142,7 +142,7 @@ class QuicConnectionContext:
             stream.abort()
             accepted.stream.abort()
             raise
-        assert self._group is not None  # noqa: S101 - the client was let in, so it has begun
+        assert self._group is not None  # noqa: S101 - the client was admitted, so it has begun
         self._group.create_task(self._serve_pushed(self, stream, accepted), name="socks6 pushed stream")
 
     def leave(self) -> None:
@@ -154,7 +154,7 @@ class QuicConnectionContext:
         self.connection.close()
 
     def _expire(self) -> None:
-        """Send a client away that was not let in; `admitted` stops the clock."""
+        """Disconnect a client that was not admitted; `admitted` stops the clock."""
         if self._revoked and self._streams:
             self._start_clock()
             return

@@ -155,7 +155,7 @@ class Server:
             if not (open_to_all or worker.authenticator.required or certified or address.is_local):
                 raise ConfigurationError(
                     f"{address} can be reached by others and asks for no password:"
-                    " name users, listen on loopback, or say that it is to be open (--open)"
+                    " name users, listen on loopback, or make it open (--open)"
                 )
         self._openers: Final = tuple(map(self._opener, self._addresses))
         self._limits: Final = _connection_limits(worker.settings)

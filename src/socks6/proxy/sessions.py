@@ -486,7 +486,7 @@ class SessionMembership:
     def open(self, identity: Identity) -> bytes | None:
         """Open a session and join it; return its id, None if no session can be had.
 
-        That is so, too, if a reload came since the client was let in, and its user is gone or has another password.
+        That is so, too, if a reload came since the client was admitted, and its user is gone or has another password.
         """
         if not same_credentials(self._manager.authenticator, self._authenticator, identity):
             return None

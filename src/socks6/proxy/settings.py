@@ -16,7 +16,7 @@ from socks6.proxy.sessions import SessionSettings
 from socks6.relay.streams import RelaySettings
 from socks6.setting import setting
 
-MAX_BACKLOG: Final = 65_535  # what a backlog option can say; more than any kernel queues
+MAX_BACKLOG: Final = 65_535  # what a backlog option can hold; more than any kernel queues
 
 
 def parse_advertised(text: str) -> str:

@@ -105,7 +105,7 @@ class ServerWorker(ProxyContext):
         """Serve one client to the end and close its stream. Raises nothing that a client can cause.
 
         `initial_data` is what was already read from the stream; `client_port` is where the client may send datagrams over
-        UDP. `on_admitted` is called with the stream once a request was let in.
+        UDP. `on_admitted` is called with the stream once a request was admitted.
         """
         connection = ClientConnection(
             self, stream, inbound, next(self._ids), client_port=client_port, on_admitted=on_admitted

@@ -27,7 +27,7 @@ class RelayEndpoint(Protocol):
         """Send what the socket did not take; return whether nothing is left. Raises OSError."""
 
     def end(self) -> bool:
-        """Say that nothing more comes; return as `flush` does. Raises OSError."""
+        """End the stream to this side; return as `flush` does. Raises OSError."""
 
 
 class SocketEndpoint:

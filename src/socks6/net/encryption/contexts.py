@@ -41,7 +41,7 @@ class TlsParameters:
     )
     client_ca: str | None = setting(
         None,
-        "let in only clients with certificates of these authorities: they are the users that these name",
+        "admit only clients with certificates of these authorities: they are the users that these name",
         unit="FILE",
         default_text="none",
         example='"users-ca.pem"',

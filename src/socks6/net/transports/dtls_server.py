@@ -256,20 +256,20 @@ class DtlsServer(ArrivalReceiver):
     def _shake_hands(self, peer: DtlsPeer, data: bytes, now: float) -> None:
         """Take a datagram with messages of a handshake, in clear, from where a client is known."""
         hello = read_client_hello(data)
-        heir = peer.successor
+        successor = peer.successor
         if hello is None:
-            self._feed(heir or peer, data, now)
-        elif heir is not None and hello.random == heir.random:
-            self._feed(heir, data, now)
+            self._feed(successor or peer, data, now)
+        elif successor is not None and hello.random == successor.random:
+            self._feed(successor, data, now)
         elif hello.random != peer.random:
             self._meet(peer.addresses, data, now)
         else:
             self._feed(peer, data, now)
 
-    def _feed_either(self, peer: DtlsPeer, heir: DtlsPeer, data: bytes, now: float) -> None:
+    def _feed_either(self, peer: DtlsPeer, successor: DtlsPeer, data: bytes, now: float) -> None:
         """Take a datagram that may be of either connection: only the keys distinguish them."""
-        if not self._feed(peer, data, now) and not heir.ended:
-            self._feed(heir, data, now)
+        if not self._feed(peer, data, now) and not successor.ended:
+            self._feed(successor, data, now)
 
     def _feed(self, peer: DtlsPeer, data: bytes, now: float) -> bool:
         """Give a datagram to a conversation; return whether there was data in it."""

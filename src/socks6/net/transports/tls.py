@@ -62,7 +62,7 @@ _ALPN: Final = 16  # RFC 7301 §3.1
 
 
 def offered_protocols(data: bytes | bytearray) -> tuple[str, ...]:
-    """Return the protocols that the ClientHello at the start of `data` offers (ALPN); none where it does not say, or is none."""
+    """Return the protocols that the ClientHello at the start of `data` offers (ALPN); none where it offers none, or is not one."""
     try:
         message = Reader(_handshake_bytes(data))
         if message.u8() != _CLIENT_HELLO:
@@ -110,9 +110,7 @@ MAX_EMPTY_READS: Final = (
     4  # pieces in a row without a byte, but key updates and the like: then others have a turn
 )
 MAX_DISCARDED_READS: Final = 16  # pieces thrown away by a close, so that it does not reset the connection
-MAX_UNSENT_BYTES: Final = (
-    4 * READ_BYTES
-)  # that OpenSSL may have to say by itself while the peer takes nothing
+MAX_UNSENT_BYTES: Final = 4 * READ_BYTES  # that OpenSSL may write by itself while the peer takes nothing
 
 
 class TlsSession:
@@ -290,7 +288,7 @@ class TlsStream:
                 return
 
     async def _heard(self) -> bytes:
-        """Return what the peer says next. Raises TlsFailed, OSError."""
+        """Return what the peer sends next. Raises TlsFailed, OSError."""
         data = await self._raw.receive(READ_BYTES)
         if not data:
             raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
@@ -478,7 +476,7 @@ class TlsStream:
         return data
 
     def _answer(self) -> None:
-        """Send what OpenSSL has to say by itself, as when the peer wants new keys."""
+        """Send what OpenSSL writes by itself, as when the peer wants new keys."""
         if self._session.outgoing.pending and not self._ended:
             with contextlib.suppress(ConnectionError):  # the peer is gone; its earlier bytes are still here
                 self.flush_nowait()
@@ -601,7 +599,7 @@ class TlsConnector(Connector):
     ) -> None:
         """Read the files. Raises ConfigurationError.
 
-        `alpn` is always offered; unless `require_alpn`, a server that says nothing of it will do.
+        `alpn` is always offered; unless `require_alpn`, a server that negotiates none will do.
         With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they hold nothing
         of the application's (no early data).
         """

@@ -88,7 +88,7 @@ class VerificationQueue:
         self._sources: OrderedDict[str, _SourceChecks] = OrderedDict()  # the next one's turn comes first
         self._waiting = 0
         self._under_way = 0
-        self._concurrency = 1  # what the authenticator says
+        self._concurrency = 1  # as the authenticator sets it
         self._durations: deque[float] = deque(maxlen=REMEMBERED_DURATIONS)
         self._recent = _RecentUsers()
 

@@ -178,7 +178,7 @@ class _Admission:
         return self._negotiation is not None and self._negotiation.membership.token_spent
 
     async def receive(self) -> ProxyRequest | None:
-        """Return the request once it was let in; None if the client was refused."""
+        """Return the request once it was admitted; None if the client was refused."""
         conversation, connection = self.conversation, self.connection
         request: Request | None = None
         identity = connection.default_identity
@@ -309,7 +309,7 @@ class SessionNegotiation:
             conversation.accept_session()
 
     def settle(self, conversation: ServerConversation, identity: Identity) -> Identity:
-        """Answer a request that was let in, or refuse it for its token; return its identity."""
+        """Answer a request that was admitted, or refuse it for its token; return its identity."""
         identity = self._known or identity
         new_id = self._open(identity)
         session = self.membership.session
@@ -356,7 +356,7 @@ def _token(options: tuple[Option, ...]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A request that was let in: its Authentication Reply is queued, and its Operation Reply is due."""
+    """A request that was admitted: its Authentication Reply is queued, and its Operation Reply is due."""
 
     conversation: ServerConversation
     connection: ClientConnection

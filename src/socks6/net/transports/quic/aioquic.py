@@ -2,7 +2,7 @@
 
 aioquic's connection gets what is ours: more streams, credit that follows the reading, and a guard. It doubles a peer's
 credit by itself, however little has been read; here a stream, and the connection, may be a window ahead of the reader
-and no more. A client that is not let in yet has small windows. It walks through all pieces of a stream for each new
+and no more. A client that is not admitted yet has small windows. It walks through all pieces of a stream for each new
 one, and acts upon any number of frames: they are counted before it sees them (`guard`, docs/decisions/0038).
 """
 
@@ -96,7 +96,7 @@ class AioquicConnection(QuicConnection):
     """A connection whose peer gets credit when something is read."""
 
     def prepare(self) -> None:
-        """Set what no configuration can say; to be called before anything else."""
+        """Set what no configuration can set; to be called before anything else."""
         self.guard = FrameGuard(0.0)
         self._stream_window: int = self._configuration.max_stream_data
         self._credit = _Credit(self._configuration.max_data)
@@ -113,7 +113,7 @@ class AioquicConnection(QuicConnection):
         first.stateless_reset_token = token_of(first.cid)
 
     def trust(self) -> None:
-        """Give the peer windows, and allow it frames, as one that has been let in."""
+        """Give the peer windows, and allow it frames, as one that has been admitted."""
         self.guard.trust()
         self._stream_window = STREAM_WINDOW_BYTES
         self._credit.widen(CONNECTION_WINDOW_BYTES)

@@ -56,7 +56,7 @@ MAX_UNSENT_BYTES: Final = (
 LINGER_SECONDS: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
 CROWDED_BYTES: Final = MAX_UNREAD_BYTES // 4  # unread bytes beyond which streams may have to wait for others
 BLOCKED_SECONDS: Final = (
-    0.1  # seconds without credit for bytes that want to leave: then new requests had better, too
+    0.1  # seconds without credit for bytes that want to leave: then new requests should go elsewhere
 )
 UNANSWERED_PROBES: Final = 3  # probes in a row, the last from a new socket: then new requests go elsewhere
 GONE_SECONDS: Final = (

@@ -208,7 +208,7 @@ class QuicEngine(Protocol):
         """End the connection. Idempotent."""
 
     def trust(self) -> None:
-        """Allow the peer more, now that it has been let in. Idempotent."""
+        """Allow the peer more, now that it has been admitted. Idempotent."""
 
     def suspect(self) -> None:
         """Lower a stranger's limits: its source is an offender. Idempotent."""

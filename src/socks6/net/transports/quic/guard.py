@@ -52,7 +52,7 @@ class Allowance:
 
 
 STRANGER: Final = Allowance(frames=1_024, frames_a_second=128, pieces=256, ids=32)
-# a stranger from an offender's source: enough to be let in
+# a stranger from an offender's source: enough to be admitted
 SUSPECT: Final = Allowance(frames=192, frames_a_second=64, pieces=64, ids=16)
 TRUSTED: Final = Allowance(frames=16_384, frames_a_second=1_024, pieces=4_096, ids=1_024)
 
@@ -132,7 +132,7 @@ class FrameGuard:
 
     @property
     def trusted(self) -> bool:
-        """Whether the peer has been let in."""
+        """Whether the peer has been admitted."""
         return self._allowed is TRUSTED
 
     @property
@@ -141,11 +141,11 @@ class FrameGuard:
         return self._cost > DENSE_COST
 
     def trust(self) -> None:
-        """Allow more from now on: the peer has been let in. Idempotent."""
+        """Allow more from now on: the peer has been admitted. Idempotent."""
         self._allow(TRUSTED)
 
     def suspect(self) -> None:
-        """Allow less, until the peer has been let in: others of its source have done too much. Idempotent."""
+        """Allow less, until the peer has been admitted: others of its source have done too much. Idempotent."""
         if self._allowed is STRANGER:
             self._allow(SUSPECT)
 

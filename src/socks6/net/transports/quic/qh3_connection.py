@@ -42,7 +42,7 @@ REPORT: Final = (
     6  # numbers that the core reports of a packet received: the second is bytes, the last is new events
 )
 NO_ROOM: Final = "packet builder capacity exhausted"
-SAMPLE_EVERY: Final = 16  # packets of a peer that was let in, of which one is looked at
+SAMPLE_EVERY: Final = 16  # packets of a peer that was admitted, of which one is looked at
 MIN_WATCH_PACKETS: Final = (
     64  # packets that are all looked at after one with many frames; each time as many again
 )
@@ -104,7 +104,7 @@ class Qh3Connection(QuicConnection):
     _held_frames = 0
 
     def prepare(self) -> None:
-        """Set what no configuration can say; to be called before anything else."""
+        """Set what no configuration can set; to be called before anything else."""
         self.guard = FrameGuard(0.0)
         self._opener = PacketOpener(len(self.host_cid))
 
@@ -191,7 +191,7 @@ class Qh3Connection(QuicConnection):
         return kind, payload, packet
 
     def _without_empty_ids(self, kind: tls.Epoch, packet: bytes, payload: bytes) -> bytes:
-        """Return the packet, without what no client should say that calls itself nothing."""
+        """Return the packet without frames that a client with an empty connection id must not send."""
         if self._peers_cid == b"" and kind == tls.Epoch.ONE_RTT:
             frames = self.guard.without_empty_ids(payload)
             if frames is not None:
