@@ -2,8 +2,7 @@
 
 An inbound turns the client's bytes into a `ProxyRequest` and awaits `connect`, `bind` or `associate`, which judge the
 request, count it against the limits, carry it out (`commands`, `bind`) and return what came of it, or raise
-OperationFailed, whose code is the reply. Everything that decides or records is a plain method, so that a CONNECT can
-also be driven by callbacks: `begin`, `admit`, `commands.judge_host`, then `connected` or `failed`, `relayed`, `close`.
+OperationFailed, whose code is the reply. Everything that decides or records is a plain method, which waits for nothing.
 """
 
 import asyncio
@@ -54,7 +53,7 @@ ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for answering that 
 
 
 class ClientConnection:
-    """One client's connection, from accept to the end. Belongs to one task, or to the callbacks that drive it."""
+    """One client's connection, from accept to the end. Belongs to the task that serves it."""
 
     __slots__ = (
         "_associated", "_authenticator", "_cancellations", "_descriptor", "_has_request", "_held_association",

@@ -196,14 +196,14 @@ class TlsStream:
         "_raw", "_sends", "_session", "_short", "_unsent", "_unwanted", "turns",
     )  # fmt: skip
 
-    def __init__(self, raw: PollableStream, conversation: TlsSession | Callable[[], TlsSession]) -> None:
+    def __init__(self, raw: PollableStream, session: TlsSession | Callable[[], TlsSession]) -> None:
         """`session` may be a factory: `handshake` calls it when the peer's first bytes are there."""
         self._raw = raw
         self._make: Callable[[], TlsSession] | None = None
-        if isinstance(conversation, TlsSession):
-            self._session = conversation
+        if isinstance(session, TlsSession):
+            self._session = session
         else:
-            self._make = conversation
+            self._make = session
         self._accepted = 0  # bytes that `send_nowait` has encrypted, but not yet returned as sent
         self._plain = b""  # decrypted before it was asked for, when we ended our direction
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
@@ -459,9 +459,9 @@ class TlsStream:
 
     def _decrypted_record(self, max_bytes: int) -> bytes:
         """Return at most a record's bytes; b"" if there are none now, or never will be."""
-        conversation = self._session
+        session = self._session
         try:
-            data = conversation.tls.read(min(max_bytes, MAX_RECORD_BYTES))
+            data = session.tls.read(min(max_bytes, MAX_RECORD_BYTES))
         except ssl.SSLWantReadError:
             self._dry = True
             self._answer()
@@ -472,7 +472,7 @@ class TlsStream:
             raise self._broken(error) from error
         self._at_end = not data
         # to ask in vain costs an exception, as much as all the rest of a small message (benchmarks/load, messages)
-        self._dry = not (conversation.incoming.pending or conversation.tls.pending())
+        self._dry = not (session.incoming.pending or session.tls.pending())
         return data
 
     def _answer(self) -> None:

@@ -13,7 +13,7 @@ from socks6.net.transports.quic.engine import QuicEngine
 
 
 class Condition:
-    """Any number of them."""
+    """Lets any number of tasks wait until the next `wake`."""
 
     def __init__(self) -> None:
         self._futures: list[asyncio.Future[None]] = []
