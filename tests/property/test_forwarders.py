@@ -1,7 +1,7 @@
 """Whatever bytes come, the forwarder in C does as the one in Python does."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
@@ -133,6 +133,8 @@ def test_both_forwarders_do_the_same_between_any_two_framings(framing: Framing, 
         @given(
             st.binary(max_size=40), st.integers(0, 60), st.integers(0, 255), st.integers(0, 9), st.booleans()
         )
+        @example(b"whole", 60, 0, 0, True)
+        @example(b"whole", 60, 0, 0, False)
         def check(data: bytes, place: int, byte: int, cut: int, is_up: bool) -> None:
             results = []
             for play in (one, other):

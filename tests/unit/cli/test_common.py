@@ -21,6 +21,7 @@ from socks6.cli.common import (
     set_up_logging,
 )
 from socks6.errors import ConfigurationError
+from socks6.net import wire_log
 
 
 async def kind_of_loop() -> type[asyncio.AbstractEventLoop]:
@@ -80,12 +81,13 @@ def test_the_limit_of_descriptors_is_raised_to_the_hard_one() -> None:
 )
 def test_each_v_logs_more(verbosity: int, level: int) -> None:
     logger = logging.getLogger("socks6")
-    before = logger.handlers, logger.level
+    handlers, levels = logger.handlers, (logger.level, wire_log.LOGGER.level)
     try:
         assert set_up_logging(verbosity).level == level
     finally:
-        logger.handlers, _ = before
-        logger.setLevel(before[1])
+        logger.handlers = handlers
+        logger.setLevel(levels[0])
+        wire_log.LOGGER.setLevel(levels[1])
 
 
 def test_a_client_is_named_by_flags_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,11 +159,13 @@ async def flood(stream: QuicStream) -> int:
     """Send until nothing is taken any more; return how much that was."""
     sent = 0
     while True:
-        try:
-            async with asyncio.timeout(0.3):
-                await stream.send(bytes(65536))
-        except TimeoutError:
-            return sent
+        sending = asyncio.ensure_future(stream.send(bytes(65536)))
+        while not (await asyncio.wait([sending], timeout=0.3))[0]:
+            if stream.connection.blocked:  # and not just slow
+                sending.cancel()
+                await asyncio.wait([sending])
+                return sent
+        await sending
         sent += 65536
 
 
