@@ -36,6 +36,7 @@ from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
+from socks6.net.transports.quic.adapter import LibraryEngine
 from socks6.net.transports.quic.engine import (
     CID_BYTES,
     CONNECTION_WINDOW_BYTES,
@@ -257,21 +258,11 @@ class AioquicConnection(QuicConnection):
 FRAMES_FED: Final = 64  # DATAGRAM frames that the library may hold
 
 
-class AioquicEngine:
+class AioquicEngine(LibraryEngine[AioquicConnection]):
     """One connection by aioquic."""
 
+    TOO_LATE = ValueError, RuntimeError
     stalled = False
-
-    def __init__(self, connection: AioquicConnection) -> None:
-        self._connection = connection
-        connection.prepare()
-        self._failed: Terminated | None = None
-        self._end_reported = False  # that the connection is over
-
-    @property
-    def cid(self) -> bytes:
-        cid: bytes = self._connection.host_cid
-        return cid
 
     @property
     def certificate(self) -> bytes:
@@ -328,20 +319,6 @@ class AioquicEngine:
     def handle_timer(self, now: float) -> None:
         self._guarded(lambda: self._connection.handle_timer(now))
 
-    def next_event(self) -> Event | None:
-        while (event := self._connection.next_event()) is not None:
-            translated = self._translate(event)
-            if translated is not None:
-                return translated
-        ending = self._connection.end
-        if ending is not None and not self._end_reported:  # the library itself reports it when all is over
-            return self._translate(ending)
-        failed, self._failed = self._failed, None
-        return failed
-
-    def open_stream(self) -> int | None:
-        return self._connection.open_stream()
-
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
         self._or_gone(lambda: self._connection.give(stream_id, bytes(data), ended=ended))
 
@@ -357,14 +334,8 @@ class AioquicEngine:
     def reset(self, stream_id: int, code: int) -> None:
         self._or_gone(lambda: self._connection.take_back(stream_id, code))
 
-    def stop(self, stream_id: int, code: int) -> None:
-        self._or_gone(lambda: self._connection.stop_stream(stream_id, code))
-
     def send_frame(self, data: bytes) -> None:
         self._connection.send_datagram_frame(data)
-
-    def ping(self, number: int = 0) -> None:
-        self._connection.send_ping(number)
 
     def change_cid(self) -> None:
         self._connection.change_connection_id()
@@ -375,18 +346,15 @@ class AioquicEngine:
     def trust(self) -> None:
         self._connection.trust()
 
-    def suspect(self) -> None:
-        self._connection.guard.suspect()
-
     def release(self) -> None:
         self._connection.release()
 
-    def _translate(self, event: events.QuicEvent) -> Event | None:
+    @override
+    def _translate(self, event: object) -> Event | None:
         if isinstance(event, events.PingAcknowledged):
             return PingAnswered(event.uid)
         if isinstance(event, events.ConnectionTerminated):
-            reported, self._end_reported = self._end_reported, True
-            return None if reported else Terminated(event.error_code, event.reason_phrase)
+            return self._terminated(event.error_code, event.reason_phrase)
         if isinstance(event, events.StreamReset) or (
             isinstance(event, events.StreamDataReceived) and event.end_stream
         ):
@@ -399,12 +367,6 @@ class AioquicEngine:
             call()
         except Exception as error:  # noqa: BLE001 - it has asserts, and KeyErrors, of its own
             self._failed = Terminated(1, f"{type(error).__name__}: {error}")
-
-    def _or_gone(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except (ValueError, RuntimeError) as error:
-            raise ConnectionError(f"the stream is over: {error}") from error
 
 
 class AioquicBackend:
@@ -439,15 +401,11 @@ class AioquicBackend:
         _size(configuration)
         _identify(configuration, parameters.identity)
 
-        def fetch(name: bytes) -> tls.SessionTicket | None:
-            ticket = parameters.tickets.take(name)
-            return ticket if isinstance(ticket, tls.SessionTicket) else None
-
         connection = AioquicConnection(
             configuration=configuration,
             original_destination_connection_id=parameters.first_cid,
             retry_source_connection_id=parameters.retry_cid,
-            session_ticket_fetcher=fetch,
+            session_ticket_fetcher=lambda name: parameters.tickets.take(name, tls.SessionTicket),
             session_ticket_handler=lambda ticket: parameters.tickets.put(ticket.ticket, ticket),
         )
         connection.tell_reset_token(parameters.reset_token)
@@ -491,7 +449,7 @@ def _identify(configuration: QuicConfiguration, identity: ServerIdentity) -> Non
         raise ConfigurationError(f"aioquic cannot use the certificate or its key: {error}") from error
 
 
-def _translate(event: events.QuicEvent) -> Event | None:
+def _translate(event: object) -> Event | None:
     match event:
         case events.StreamDataReceived():
             return StreamBytes(event.stream_id, event.data, event.end_stream)

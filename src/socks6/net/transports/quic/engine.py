@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
@@ -34,6 +34,7 @@ MAX_TICKETS: Final = 10_000  # beyond, the oldest go: their clients shake hands 
 
 Ticket: TypeAlias = object
 """What a later connection can go on with; each library has its own."""
+TicketT = TypeVar("TicketT")
 
 
 class StreamBytes(NamedTuple):
@@ -241,8 +242,10 @@ class TicketStore:
         if len(self._tickets) > self._size:
             self._tickets.popitem(last=False)
 
-    def take(self, name: bytes) -> Ticket | None:
-        return self._tickets.pop(name, None)
+    def take(self, name: bytes, kind: type[TicketT]) -> TicketT | None:
+        """Return a ticket, once; None if there is none of this kind."""
+        ticket = self._tickets.pop(name, None)
+        return ticket if isinstance(ticket, kind) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,11 @@ from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnectionError
 from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
+from typing_extensions import override
 
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
+from socks6.net.transports.quic.adapter import LibraryEngine
 from socks6.net.transports.quic.engine import (
     CID_BYTES,
     CONNECTION_WINDOW_BYTES,
@@ -52,25 +54,20 @@ SIGNATURES: Final = (  # of servers' certificates: as OpenSSL has them, where le
 )
 
 
-class Qh3Engine:
+class Qh3Engine(LibraryEngine[Qh3Connection]):
     """One connection by qh3."""
 
+    TOO_LATE = QuicConnectionError, ValueError, AssertionError
+
     def __init__(self, connection: Qh3Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         connection.may_take = self._may_take
-        connection.prepare()
         self._unread = 0
         self._unread_of: dict[int, int] = {}  # by stream
         self._watched: set[int] = set()  # with much unread: a peer that gives one up stops us sending on it
         self._fed = 0
-        self._failed: Terminated | None = None
-        self._end_reported = False  # that the connection is over
         self._released = False
         self._flights: dict[int, tuple[int, int]] = {}  # see `unacknowledged`
-
-    @property
-    def cid(self) -> bytes:
-        return self._connection.host_cid
 
     @property
     def certificate(self) -> bytes:
@@ -140,20 +137,6 @@ class Qh3Engine:
         self._fed = 0  # whatever the estimate was
         self._guarded(lambda: self._connection.handle_timer(now))
 
-    def next_event(self) -> Event | None:
-        while (event := self._connection.next_event()) is not None:
-            translated = self._translate(event)
-            if translated is not None:
-                return translated
-        closing = self._connection.end
-        if closing is not None and not self._end_reported:  # the library itself reports it when all is over
-            return self._translate(closing)
-        failed, self._failed = self._failed, None
-        return failed
-
-    def open_stream(self) -> int | None:
-        return self._connection.open_stream()
-
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
         if ended:
             self._watched.discard(stream_id)
@@ -195,15 +178,9 @@ class Qh3Engine:
         self._flights.pop(stream_id, None)
         self._or_gone(lambda: self._connection.reset_stream(stream_id, code))
 
-    def stop(self, stream_id: int, code: int) -> None:
-        self._or_gone(lambda: self._connection.stop_stream(stream_id, code))
-
     def send_frame(self, data: bytes) -> None:
         self._fed += len(data) + DATAGRAM_OVERHEAD
         self._or_gone(lambda: self._connection.send_datagram_frame(data))
-
-    def ping(self, number: int = 0) -> None:
-        self._or_gone(lambda: self._connection.send_ping(number))
 
     def change_cid(self) -> None:
         with contextlib.suppress(QuicConnectionError):  # there is no other
@@ -215,20 +192,17 @@ class Qh3Engine:
     def trust(self) -> None:
         self._connection.guard.trust()
 
-    def suspect(self) -> None:
-        self._connection.guard.suspect()
-
     def release(self) -> None:
         self._released = True
         self._connection.release()
 
-    def _translate(self, event: events.QuicEvent) -> Event | None:
+    @override
+    def _translate(self, event: object) -> Event | None:
         if isinstance(event, events.StreamDataReceived):
             self._took(event.stream_id, len(event.data))
             return StreamBytes(event.stream_id, event.data, event.end_stream)
         if isinstance(event, events.ConnectionTerminated):
-            reported, self._end_reported = self._end_reported, True
-            return None if reported else Terminated(event.error_code, event.reason_phrase)
+            return self._terminated(event.error_code, event.reason_phrase)
         return _translate(event)
 
     def _took(self, stream_id: int, size: int) -> None:
@@ -267,12 +241,6 @@ class Qh3Engine:
     def _fail(self, error: QuicConnectionError) -> None:
         self._failed = Terminated(error.error_code, error.reason_phrase)
 
-    def _or_gone(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except (QuicConnectionError, ValueError, AssertionError) as error:
-            raise ConnectionError(f"the stream is over: {error}") from error
-
 
 class Qh3Backend:
     """qh3. Its server ignores client certificates."""
@@ -309,15 +277,11 @@ class Qh3Backend:
         _size(configuration)
         _identify(configuration, parameters.identity)
 
-        def fetch(name: bytes) -> tls.SessionTicket | None:
-            ticket = parameters.tickets.take(name)
-            return ticket if isinstance(ticket, tls.SessionTicket) else None
-
         connection = Qh3Connection(
             configuration=configuration,
             original_destination_connection_id=parameters.first_cid,
             retry_source_connection_id=parameters.retry_cid,
-            session_ticket_fetcher=fetch,
+            session_ticket_fetcher=lambda name: parameters.tickets.take(name, tls.SessionTicket),
             session_ticket_handler=lambda ticket: parameters.tickets.put(ticket.ticket, ticket),
         )
         connection.reset_token = parameters.reset_token(connection.host_cid)
@@ -354,7 +318,7 @@ def _identify(configuration: QuicConfiguration, identity: ServerIdentity) -> Non
         raise ConfigurationError(f"qh3 cannot use the certificate or its key: {error}") from error
 
 
-def _translate(event: events.QuicEvent) -> Event | None:
+def _translate(event: object) -> Event | None:
     match event:
         case events.StreamReset():
             return StreamReset(event.stream_id, event.error_code)
