@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -201,7 +201,7 @@ class _UnconfirmedAssociation:
         for seconds in waits:
             with contextlib.suppress(OSError):  # whatever the network has against it may pass
                 self.association.send_message(opening)
-            if await self._confirmed_within(seconds):
+            if await self._within(seconds, self._confirmed()):
                 return True
             if self._refused:
                 return False
@@ -210,20 +210,11 @@ class _UnconfirmedAssociation:
     async def _secured(self, path: "DtlsPath", *, required: bool) -> bool:
         """Shake hands; return whether that went well, and in time where there is another path."""
         try:
-            async with asyncio.timeout(None if required else HANDSHAKE_SECONDS) as limit:
-                self._limit = limit
-                await path.handshake()
-        except TimeoutError:
-            if limit.expired():
-                return False
-            raise
+            return await self._within(None if required else HANDSHAKE_SECONDS, path.handshake())
         except TlsFailed as error:
             if required:
                 raise type(error)(f"no DTLS with the proxy: {error}") from error
             return False
-        finally:
-            self._limit = None
-        return True
 
     async def over_stream(self) -> Association:
         """Return the association, confirmed to travel on the stream."""
@@ -246,11 +237,12 @@ class _UnconfirmedAssociation:
                     pass
         self.association.abort()
 
-    async def _confirmed_within(self, seconds: float) -> bool:
+    async def _within(self, seconds: float | None, step: Coroutine[None, None, None]) -> bool:
+        """Take a step; return whether it was done in time."""
         try:
             async with asyncio.timeout(seconds) as limit:
                 self._limit = limit
-                await self._confirmed()
+                await step
         except TimeoutError:
             if limit.expired():
                 return False
