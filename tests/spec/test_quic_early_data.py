@@ -28,7 +28,7 @@ from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, ser
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
 
 
-NO_ENDPOINT = "0.0.0.0"
+ANY_ADDRESS = "0.0.0.0"
 
 
 async def _tokens(scene: Scene) -> tuple[SessionId, int]:
@@ -100,7 +100,7 @@ def test_early_streams_that_send_nothing_hold_up_no_later_ones(
                 assert (await (await ask(connection, proof())).replies())[1].code == ReplyCode.SUCCEEDED
                 for stream in early:  # and are as good as those
                     assert stream is not None
-                    await stream.send(Request(command=Command.NOOP, host=NO_ENDPOINT, port=0).encode())
+                    await stream.send(Request(command=Command.NOOP, host=ANY_ADDRESS, port=0).encode())
                     assert (await Asked(stream).replies())[1].code == ReplyCode.SUCCEEDED
 
     run(main())
@@ -119,7 +119,7 @@ async def _first_flight(
         kept.extend(packets)
 
     road.send = keep  # type: ignore[method-assign]
-    host, after = ("127.0.0.1", b"once") if port else (NO_ENDPOINT, b"")
+    host, after = ("127.0.0.1", b"once") if port else (ANY_ADDRESS, b"")
     await ask(connection, *options, command=command, host=host, port=port, after=after)
     await asyncio.sleep(0)
     await asyncio.sleep(0)

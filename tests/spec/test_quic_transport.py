@@ -34,7 +34,7 @@ from tests.kit.streams import until
 from tests.kit.udp_hosts import udp_echo
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
-NO_ENDPOINT = "0.0.0.0"
+ANY_ADDRESS = "0.0.0.0"
 
 
 def test_only_the_first_request_is_authenticated(run: Run, tmp_path: Path, library: str) -> None:

@@ -239,7 +239,7 @@ class _Acceptor:
             try:
                 await self._listener.wait_readable()
                 self.accept_batch()
-            except Exception as error:  # noqa: BLE001 - one fault must not leave a listener that nobody accepts from
+            except Exception as error:  # noqa: BLE001 - one fault must not leave a listener that is never accepted from
                 if isinstance(error, OSError) and error.errno in CLOSED_ERRORS:
                     return
                 await self.pause(error, pause)

@@ -42,7 +42,7 @@ from socks6.net.stream import (
 
 CONNECT_SECONDS: Final = 30.0  # the name's lookup included; Linux sends five SYNs within it
 DNS_PORT: Final = 53
-NO_ENDPOINT: Final = Endpoint(UNSPECIFIED_IPV4, 0)
+NO_BOUND_ADDRESS: Final = Endpoint(UNSPECIFIED_IPV4, 0)
 
 
 class DirectOutbound(Outbound):
@@ -228,7 +228,7 @@ class DirectOutbound(Outbound):
         connection = await self.connect(
             *self._dns_server, judge=_anything, options=wanted, first_data=first_data, holder=holder
         )
-        return dataclasses.replace(connection, bound=NO_ENDPOINT)
+        return dataclasses.replace(connection, bound=NO_BOUND_ADDRESS)
 
 
 def _allowed(addresses: tuple[ResolvedAddress, ...], host: str, judge: Judge) -> tuple[ResolvedAddress, ...]:

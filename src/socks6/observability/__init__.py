@@ -1,1 +1,1 @@
-"""Telling operators what happens."""
+"""What operators see of events: the log."""

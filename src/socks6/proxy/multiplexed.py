@@ -80,12 +80,12 @@ class QuicConnectionContext:
         # another, where two were authenticated at a time after a reload
         return current if current.identity == identity else session
 
-    def revoke(self, stands: Callable[[Identity], bool]) -> None:
+    def revoke(self, is_valid: Callable[[Identity], bool]) -> None:
         """Authenticate the next request anew, if the client would not be admitted now; what runs goes on.
 
         What is tied to the connection's own session ends, as it does for any session.
         """
-        if self._session is None or stands(self._session.identity):
+        if self._session is None or is_valid(self._session.identity):
             return
         own, self._own_session, self._session = self._own_session, None, None
         if own is not None:
@@ -163,7 +163,7 @@ class QuicConnectionContext:
         )
 
     def _open_gate(self) -> None:
-        """Let the next one in; after a reload the gate may have been passed before."""
+        """Let the next request pass; after a reload the gate may have been passed before."""
         if self._gate.locked():
             self._gate.release()
 

@@ -178,8 +178,8 @@ class SessionStore(Protocol):
     def tear_down(self, session: Session, *, close: bool) -> None:
         """End a session, with `close` its connections too. Idempotent."""
 
-    def revoke(self, stands: Callable[[Identity], bool]) -> None:
-        """End the sessions of identities for which `stands` is false, without their connections."""
+    def revoke(self, is_valid: Callable[[Identity], bool]) -> None:
+        """End the sessions of identities for which `is_valid` is false, without their connections."""
 
     def expire(self, now: float) -> float | None:
         """End what has been idle for too long; return when to call again, None for when a session is idle."""
@@ -296,9 +296,9 @@ class MemorySessionStore(SessionStore, SessionWatcher):
         session.end(close=close)
 
     @override
-    def revoke(self, stands: Callable[[Identity], bool]) -> None:
+    def revoke(self, is_valid: Callable[[Identity], bool]) -> None:
         for session in list(self._kept):
-            if not stands(session.identity):
+            if not is_valid(session.identity):
                 self.tear_down(session, close=False)
 
     @override

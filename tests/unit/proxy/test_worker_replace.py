@@ -26,7 +26,7 @@ from tests.kit.streams import until
 CONNECT = bytes.fromhex("06 01 0000 0050 00 03 0b") + b"example.com"
 CONNECTED = bytes.fromhex("06 00 0000  06 00 0000 1267 00 01 c0000201")
 FORBIDDEN = bytes.fromhex("06 00 0000  06 02 0000 0000 00 01 00000000")
-NO_ENDPOINT = Policy(rules=(Rule.parse("deny"),))
+DENY_ALL = Policy(rules=(Rule.parse("deny"),))
 
 
 class Waiting(Recorder):
@@ -59,7 +59,7 @@ def test_a_request_meets_the_policy_that_holds_when_it_comes(run: Run) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))
             await log.opened.wait()
-            worker.replace(authenticator=NoAuthentication(), policy=NO_ENDPOINT)
+            worker.replace(authenticator=NoAuthentication(), policy=DENY_ALL)
             assert await answer_to(client, CONNECT) == FORBIDDEN
             client.abort()
 
@@ -69,7 +69,7 @@ def test_a_request_meets_the_policy_that_holds_when_it_comes(run: Run) -> None:
 def test_who_comes_later_meets_the_new_policy(run: Run) -> None:
     async def scene() -> None:
         worker = ServerWorker(outbound=ScriptedOutbound())
-        worker.replace(authenticator=NoAuthentication(), policy=NO_ENDPOINT)
+        worker.replace(authenticator=NoAuthentication(), policy=DENY_ALL)
         client, server = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.serve_stream(server))
@@ -117,7 +117,7 @@ def test_a_policy_alone_ends_no_session(run: Run) -> None:
     async def scene() -> None:
         proxy = Scene()
         session_id = await proxy.open()
-        proxy.worker.replace(authenticator=proxy.worker.authenticator, policy=NO_ENDPOINT)
+        proxy.worker.replace(authenticator=proxy.worker.authenticator, policy=DENY_ALL)
         assert (await proxy.ask(session_id)).summary.reply == 0
 
     run(scene())
@@ -213,7 +213,7 @@ def test_an_anonymous_client_is_not_let_in_by_a_reload_that_brings_users(run: Ru
     [
         (UserTable({"bob": BOB}), Policy(), b"407"),
         (UserTable({"alice": PlainSecret.of(b"another")}), Policy(), b"407"),
-        (UserTable({"alice": ALICE}), NO_ENDPOINT, b"403"),
+        (UserTable({"alice": ALICE}), DENY_ALL, b"403"),
         (UserTable({"alice": ALICE, "bob": BOB}), Policy(), b"200"),
     ],
 )

@@ -23,7 +23,7 @@ MAX_SEGMENTS: Final = 64  # that the kernel sends with one call
 MAX_SEGMENTED_BYTES: Final = 65_000  # and their bytes
 SOL_UDP: Final = 17
 UDP_SEGMENT: Final = 103  # linux/udp.h
-UDP_GRO: Final = 104
+UDP_GRO: Final = 104  # several datagrams of one flow in one read
 INT: Final = Struct("=i")
 SHORT: Final = Struct("=H")
 NO_SEGMENTS: Final = frozenset((errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT))  # the device cannot

@@ -108,7 +108,7 @@ PIN_SIZE: Final = 32
 SEQUENCE: Final = 0x30
 VERSION: Final = 0xA0  # the optional [0] that begins a TBSCertificate (RFC 5280 §4.1)
 BEFORE_THE_KEY: Final = 5  # serial number, signature, issuer, validity, subject
-LONGEST_LENGTH: Final = 4  # bytes that tell an element's length
+LONGEST_LENGTH: Final = 4  # bytes of an element's length
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{43}=?")
 

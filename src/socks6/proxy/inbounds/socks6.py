@@ -13,6 +13,7 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.errors import AuthenticationBusy, OperationFailed, TtlExpired
+from socks6.message.address import UNSPECIFIED_IPV4
 from socks6.message.codes import Command, Leg, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.message.options import (
@@ -89,7 +90,7 @@ SESSION_KINDS: Final = frozenset(
     (SessionRequest.kind, SessionId.kind)
 )  # all others count within a session only
 CREDENTIALS: Final = (AuthenticationData, AuthenticationMethodAdvertisement)
-NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - "nowhere", on the wire
+NO_ADDRESS: Final = UNSPECIFIED_IPV4
 
 
 class Socks6Inbound(Inbound):

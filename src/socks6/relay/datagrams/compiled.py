@@ -1,6 +1,5 @@
 """The forwarder in C behind the interface of `forwarder`; importing this fails where it was not compiled."""
 
-import contextlib
 import secrets
 import socket
 from struct import Struct
@@ -11,6 +10,7 @@ from typing_extensions import override
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing
 from socks6.net.datagrams.packet_info import Control
+from socks6.net.datagrams.segments import ask_for_segments
 from socks6.net.sockets import SocketAddress
 from socks6.relay.datagrams import _forwarder
 from socks6.relay.datagrams.forwarder import (
@@ -23,7 +23,6 @@ from socks6.relay.datagrams.forwarder import (
     SocketHandle,
 )
 
-UDP_GRO: Final = 104  # linux/udp.h: several datagrams of one flow in one read
 SOCKADDR_IN: Final = Struct("=H2s4s8x")
 SOCKADDR_IN6: Final = Struct("=H2s4x16sI")
 
@@ -45,8 +44,7 @@ class CompiledForwarder(DatagramForwarder):
 
     @override
     def prepare(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        ask_for_segments(sock)
 
     @override
     def forward_port(self, port: socket.socket, now: float, strangers: SlowPath | None = None) -> None:

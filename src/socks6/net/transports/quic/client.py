@@ -4,7 +4,7 @@ A client's UDP socket is connected, so that it takes packets of the server only,
 address that it was given at first, though that may be gone, or packets from there get lost. So there is a new one when
 the kernel would choose another address by now, which is checked when the kernel reports a change or will not send;
 and when probes stay unanswered, as the path may be lost without notice. The connection goes on: its
-peer finds it by its id, and has us prove the new address before it sends much there.
+peer finds it by its id, and validates the new address before it sends much there.
 """
 
 import asyncio
@@ -20,14 +20,13 @@ from socks6.net.datagrams.poller import FAILED, DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
 from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, SOCKET_BUFFER_BYTES
 from socks6.net.encryption.certificates import ServerVerifier, check_pin
-from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.encryption.contexts import ALPN, TlsParameters
 from socks6.net.network_changes import NetworkChanges
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
     ALERT,
-    ALPN,
     Backend,
     ClientParameters,
     HandshakeDone,

@@ -13,10 +13,9 @@ from types import ModuleType
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
+from socks6.net.encryption.contexts import ALPN, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketAddress
 
-ALPN: Final = "socks6"
 CID_BYTES: Final = 8  # of the connection ids that we choose
 DATAGRAM_OVERHEAD: Final = 44  # of a packet with one DATAGRAM frame: a larger one blocks its connection
 PACKET_BYTES: Final = 1350  # bytes of a server's packets, as Chrome's; clients may find that more pass

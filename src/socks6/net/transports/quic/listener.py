@@ -12,14 +12,13 @@ from typing_extensions import override
 from socks6.errors import ConfigurationError
 from socks6.net.accept import source_of
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort, SharedPorts
-from socks6.net.encryption.contexts import ReloadingContext, TlsParameters
+from socks6.net.encryption.contexts import ALPN, ReloadingContext, TlsParameters
 from socks6.net.eviction import ClientsByNetwork
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.base import ListenParameters, OpenConnectionListeners, refuse_without_certificate
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
-    ALPN,
     CID_BYTES,
     DEFAULT,
     EXTRAS,
@@ -224,7 +223,7 @@ class QuicListener(ArrivalReceiver):
     # New connections.
 
     def _admit(self, header: Header, arrival: Arrival) -> "_AcceptedConnection | None":
-        """Let a new client in, have it prove its address first, or ignore it."""
+        """Accept a new client, send it a Retry first to prove its address, or ignore it."""
         first_size = min(arrival.size, len(arrival.data))
         if header.version is None:
             self._reset(header, arrival, first_size)

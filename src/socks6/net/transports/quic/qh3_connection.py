@@ -35,7 +35,8 @@ from typing_extensions import override
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.engine import MAX_STREAMS, PACKET_BYTES
 from socks6.net.transports.quic.guard import ExcessiveFrames, FrameGuard
-from socks6.net.transports.quic.qh3_opener import LONG, PacketOpener, initial_secret
+from socks6.net.transports.quic.packets import LONG
+from socks6.net.transports.quic.qh3_opener import PacketOpener, initial_secret
 
 EVENT_BYTES: Final = 60_000  # of packets that bring more of one stream: the core keeps it in pieces of 64 KiB
 REPORT: Final = (

@@ -21,7 +21,6 @@ from qh3.quic.crypto import derive_key_iv_hp
 
 VERSION: Final = 1
 SALT: Final = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")  # RFC 9001 §5.2
-LONG: Final = 0x80
 PHASE: Final = 0x04
 SAMPLE: Final = 4  # bytes after the beginning of the packet number where the sample is, however long that is
 SAMPLE_SIZE: Final = 16
