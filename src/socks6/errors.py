@@ -92,7 +92,7 @@ class CertificateRefused(TlsFailed):
 
 
 class _OwnOsError(Socks6Error, OSError):
-    """An OSError whose constructor takes arguments of its own; pickled and copied with what it knows."""
+    """An OSError whose constructor takes other arguments; pickling and copying keep its attributes."""
 
     @override
     def __reduce__(self) -> tuple[object, ...]:  # OSError's own gives our constructors its two arguments

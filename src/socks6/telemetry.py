@@ -208,7 +208,7 @@ class UpstreamUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRead(Event):
-    """A certificate was read anew, or could not be: `reason` is why, and the last good one stays."""
+    """A certificate was read again, or could not be: `reason` is why, and the last good one stays."""
 
     path: str
     reason: str = ""

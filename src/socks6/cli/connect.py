@@ -53,7 +53,7 @@ async def _join(client: Client, host: str, port: int) -> None:
 
 
 async def _send_input(stream: ByteStream) -> None:
-    """Send standard input to its end. A host that takes no more may still be sending: that goes on."""
+    """Send standard input to its end. A host that takes no more may still be sending: receiving goes on."""
     thread = CallingThread()
     while data := await thread.call(_read):
         try:

@@ -104,7 +104,7 @@ async def _serve(server: Server, operator: "Operator", upstream: "Client | None"
 
 
 class Operator:
-    """What the signals of an operator do. `values` are those that the server runs with, `read` reads them anew."""
+    """Handles an operator's signals. `values` are those that the server runs with, `read` reads them again."""
 
     def __init__(
         self, server: Server, worker: ServerWorker, values: ConfigValues, read: Callable[[], LoadedConfig]

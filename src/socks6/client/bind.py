@@ -609,7 +609,7 @@ async def open_listener(
 
 
 def retry_pause(attempts: int) -> float:
-    """Return the seconds to wait after so many BINDs in a row that came to nothing."""
+    """Return the seconds to wait after this many BINDs failed in a row."""
     shortest, longest = BIND_RETRY_SECONDS
     return min(shortest * 2.0 ** min(attempts - 1, 16), longest)
 

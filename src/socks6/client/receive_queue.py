@@ -30,7 +30,7 @@ class DatagramReceiver(Protocol):
 
 
 class ReceiveQueue(DatagramReceiver):
-    """Keeps what comes, up to a number and a size, until it is received; the oldest goes first."""
+    """Keeps datagrams, up to a number and a size, until they are received; the oldest are dropped first."""
 
     def __init__(self) -> None:
         self._items: deque[ReceivedDatagram | DatagramFailed] = deque()

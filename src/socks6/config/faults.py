@@ -32,7 +32,7 @@ class InvalidConfiguration(ConfigurationError):
 
 @contextmanager
 def collect_error(key: Key, faults: list[Fault]) -> Iterator[None]:
-    """Add a ConfigurationError to `faults` as one of `key`, and go on."""
+    """Collect a ConfigurationError in `faults` as one of `key`, and continue."""
     try:
         yield
     except ConfigurationError as error:

@@ -372,7 +372,7 @@ class _Race:
         await self._news.wait()
 
     def _seconds(self, left: int) -> float | None:
-        """Return how long an attempt may take, so many addresses being left; None: all the time there is."""
+        """Return how long an attempt may take, given how many addresses are left; None for all the time there is."""
         if left <= MAX_ATTEMPTS:
             return None
         if self._deadline is None:
@@ -397,7 +397,7 @@ class _Race:
 
 
 def _attempt_timeout(left: int, deadline: float | None) -> contextlib.AbstractAsyncContextManager[object]:
-    """Return the time-out of the next attempt, so many being left; the last needs none besides its own."""
+    """Return the time-out of the next attempt, given how many are left; the last has only its own."""
     if left == 1 or deadline is None:
         return contextlib.nullcontext()
     return asyncio.timeout((deadline - asyncio.get_running_loop().time()) / left)

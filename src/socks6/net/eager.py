@@ -36,7 +36,7 @@ class Signal:
         return self._waiting is not None
 
     def set(self) -> None:
-        """Let the task that waits, or the next one that will, go on."""
+        """Wake the task that waits, or the next one that will."""
         self._happened = True
         waiting = self._waiting
         if isinstance(waiting, EagerTask):

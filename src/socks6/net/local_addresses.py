@@ -68,7 +68,7 @@ class LocalAddresses:
         return _is_its_own_source(packed)
 
     def close(self) -> None:
-        """Free the socket. Idempotent; the next question opens it anew."""
+        """Free the socket. Idempotent; the next question opens another."""
         if self._netlink is not None:
             self._netlink()
             self._netlink = None

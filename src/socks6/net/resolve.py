@@ -465,7 +465,7 @@ def _encoded(host: str) -> bytes:
 
 
 def _failure_seconds(failure: Exception, took: float) -> float:
-    """Return how long to believe that a name cannot be resolved, which took so many seconds to learn."""
+    """Return how long to remember that a name cannot be resolved, given how long the lookup took."""
     if not isinstance(failure, socket.gaierror):
         return 0.0
     if failure.errno in NO_NAME:

@@ -1,4 +1,4 @@
-"""Ends TCP connections whose peer is gone without a word: its network is, or ours (Linux; others have their own time).
+"""Ends TCP connections whose peer has vanished silently: its network failed, or ours (Linux; others have their own time).
 
 Not by TCP_USER_TIMEOUT alone: that also ends a connection whose peer is there but does not read
 (docs/decisions/0047).

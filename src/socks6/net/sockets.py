@@ -254,7 +254,7 @@ class SocketStream:
         return bool(poll.poll(0))
 
     def stop_receiving(self) -> None:
-        """Do nothing: a socket's peer may go on until the stream is closed."""
+        """Do nothing: a socket's peer may send until the stream is closed."""
 
     def detach_socket(self) -> socket.socket:
         """Return the socket, which is the caller's now: non-blocking, watched by no loop. The stream is closed."""
@@ -459,7 +459,7 @@ def breaks_receiving(error: OSError) -> bool:
 
 
 def same_error(error: OSError) -> OSError:
-    """Return an error anew: one object raised over and over would collect all tracebacks."""
+    """Return a copy of an error: one object raised over and over would collect all tracebacks."""
     return OSError(error.errno, error.strerror)
 
 

@@ -1,4 +1,4 @@
-"""How a request is authenticated: which proof to ask about, which method to go on with, when to refuse."""
+"""How a request is authenticated: which proof to verify, which method to select, when to refuse."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialsPending:
-    """A proof is here: ask whether it holds, and go on with `verified`."""
+    """A proof is here: verify it, and continue with `verified`."""
 
     credentials: Credentials
 
@@ -139,7 +139,7 @@ class Admission:
         return self._without_offer()
 
     def _without_offer(self) -> Verdict:
-        """No 0-RTT data is left that could hold: refuse, or go on with an advertised method."""
+        """No 0-RTT proof is left: refuse, or select an advertised method."""
         if not self._required:
             return Granted()
         if self._method is not None:

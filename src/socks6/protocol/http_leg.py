@@ -67,7 +67,7 @@ class HttpLeg:
         return self._held
 
     def _renew(self) -> None:
-        """Begin anew with what is unparsed: every message is judged for itself."""
+        """Start again with what is unparsed: every message is judged for itself."""
         self._pending[:0] = self._unparsed()
         self._held = 0
         self._h11 = h11.Connection(self._role, max_incomplete_event_size=MAX_HEAD_SIZE)

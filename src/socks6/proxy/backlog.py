@@ -69,7 +69,7 @@ class BindingRegistry:
         return leave
 
     def remember(self, holder: Holder, port: int, now: float) -> None:
-        """Let a holder name a port again that was drawn for it: it binds anew for each peer."""
+        """Let a holder name again a port that was drawn for it: it sends a BIND for each peer."""
         self._drawn.pop((holder, port), None)
         while len(self._drawn) >= MAX_DRAWN:
             del self._drawn[next(iter(self._drawn))]

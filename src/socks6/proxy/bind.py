@@ -274,7 +274,7 @@ class _BindOperation:
 
 @dataclass(slots=True, kw_only=True)
 class _SinglePeerBinding(Binding):
-    """Waits for one peer: `wait` does, for so many `seconds` at most; `leave` stops waiting."""
+    """Accepts one peer: `wait` within `seconds`; `leave` stops waiting."""
 
     bound: Endpoint
     options: tuple[StackOption, ...]

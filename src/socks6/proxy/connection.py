@@ -522,7 +522,7 @@ class ClientConnection:
         return dataclasses.replace(request, options=(*request.options, Tos(leg=Leg.BOTH, tos=tos)))
 
     def _report_request(self, *, is_new: bool) -> None:
-        """Let observers know of the request, and of its user if that is new."""
+        """Report the request to observers, and its user if that is new."""
         events = self.proxy.events
         if is_new and UserAuthenticated in events.wanted:
             events.observe(UserAuthenticated(id=self.id, user=self.user))

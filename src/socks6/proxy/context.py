@@ -1,4 +1,4 @@
-"""What all connections of one proxy share: rules, users, the outbound, limits, and the timer that looks after clients."""
+"""What all connections of one proxy share: rules, users, the outbound, limits, and the timer that watches clients."""
 
 import asyncio
 import dataclasses
@@ -113,7 +113,7 @@ class ProxyContext:
         self.events.observe(LimitReached(source=source, reason=reason))
 
     def certificate_read(self, path: str, fault: str) -> None:
-        """Let observers know of a certificate that was read anew, or of why it could not be."""
+        """Report to observers a certificate that was read again, or why it could not be."""
         self.events.observe(CertificateRead(path=path, reason=fault))
 
     def _relaying_failed(self, error: BaseException) -> None:

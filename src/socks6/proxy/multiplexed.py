@@ -81,7 +81,7 @@ class QuicConnectionContext:
         return current if current.identity == identity else session
 
     def revoke(self, is_valid: Callable[[Identity], bool]) -> None:
-        """Authenticate the next request anew, if the client would not be admitted now; what runs goes on.
+        """Authenticate the next request again if the client would not be admitted now; running requests go on.
 
         What is tied to the connection's own session ends, as it does for any session.
         """

@@ -182,7 +182,7 @@ class Server:
         return self._worker.connections
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises OSError for an address that is not to be had."""
+        """Listen. Raises OSError for an address that cannot be bound."""
         try:
             ports = SharedPorts(self._worker.datagrams.poller)
             for address, opener in zip(self._addresses, self._openers, strict=True):

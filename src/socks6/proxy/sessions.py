@@ -104,7 +104,7 @@ class Session:
         return len(self._members) if self._members else 0
 
     def grant(self, size: int) -> None:
-        """Issue a window of so many tokens, unless there is one already or none was asked for."""
+        """Issue a window of this many tokens, unless there is one already or none was asked for."""
         if size and self.window is None:
             self.window = TokenWindow(FIRST_TOKEN, min(size, MAX_GRANTED))
 
@@ -437,7 +437,7 @@ class SessionMembership:
         session: Session | None = None,
         certified: Identity | None = None,
     ) -> None:
-        """`authenticator` let the client in; a client whose certificate names it gets its own sessions alone."""
+        """`authenticator` admitted the client; a client whose certificate names it gets its own sessions alone."""
         self._certified = certified
         self._manager = manager
         self._authenticator = authenticator
@@ -484,9 +484,9 @@ class SessionMembership:
         session.join(self, self._end_connection)
 
     def open(self, identity: Identity) -> bytes | None:
-        """Open a session and join it; return its id, None if no session can be had.
+        """Open a session and join it; return its id; None if there is no room for one.
 
-        That is so, too, if a reload came since the client was admitted, and its user is gone or has another password.
+        None also if a reload came since the client was admitted, and its user is gone or has another password.
         """
         if not same_credentials(self._manager.authenticator, self._authenticator, identity):
             return None

@@ -81,7 +81,7 @@ class ServerWorker(ProxyContext):
             raise ConfigurationError(f"no inbound {name!r}: one of {', '.join(self._inbounds)}") from None
 
     def replace(self, *, authenticator: Authenticator, policy: Policy) -> None:
-        """Use these for every request from now on, whatever its connection; what is relayed goes on.
+        """Use these for every request from now on, on any connection; relays go on.
 
         Sessions end where the new authenticator does not know their users, or not by the same password; QUIC
         connections of such users authenticate their next request anew.

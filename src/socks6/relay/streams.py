@@ -136,7 +136,7 @@ class StreamRelay:
         return pump_streams(sides[0], sides[1], poller)
 
     def shared_poller(self) -> "Poller | None":
-        """Return the poller of all relays, within whose loop this is called; None where there is none to be had."""
+        """Return the poller of all relays, within whose loop this is called; None where it is not available."""
         if sys.platform == "linux" and self._poller is None:
             try:
                 self._poller = Poller()

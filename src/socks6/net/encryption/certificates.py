@@ -1,4 +1,4 @@
-"""Certificates: whom they name, pins of their keys, and the check of a server's where OpenSSL does not do it (QUIC).
+"""Certificates: the names in them, pins of their keys, and the check of a server's where OpenSSL does not do it (QUIC).
 
 A pin is the SHA-256 of a certificate's public key (its SubjectPublicKeyInfo, as in RFC 7469): one renewed with the same
 key keeps it. `ServerVerifier` accepts the same certificates as TLS does, and words what is wrong with others in the same
@@ -60,7 +60,7 @@ def is_for_host(certificate: Mapping[str, object], host: str) -> bool:
 
 
 def details_of(certificate: "x509.Certificate") -> Mapping[str, object]:
-    """Return whom a certificate names, in the form that `ssl` has for it."""
+    """Return the names of a certificate, in the form that `ssl` uses."""
     from cryptography import x509  # noqa: PLC0415 - pyOpenSSL brings it
 
     names: Iterable[x509.GeneralName] = ()

@@ -196,7 +196,7 @@ def _load_files(context: ssl.SSLContext, parameters: TlsParameters) -> None:
 
 
 class ReloadingContext(Generic[ContextT]):
-    """A listener's context, made anew for new connections when its files have changed.
+    """A listener's context, rebuilt for new connections when its files have changed.
 
     Files are checked when a client comes, at most once a second. Those that cannot be used are reported and tried
     again, and the last good context stays.

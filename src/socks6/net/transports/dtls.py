@@ -112,7 +112,7 @@ DRAIN_BYTES: Final = 65536
 
 
 class Resumable(NamedTuple):
-    """What a later connection can go on with."""
+    """What a later connection can resume."""
 
     session: SSL.Session
     secret: bytes
@@ -135,7 +135,7 @@ class DtlsConversation:
 
     @classmethod
     def answering(cls, context: SSL.Context, hello: bytes) -> "DtlsConversation":
-        """Return the server's side, which has received a ClientHello whose cookie was found good."""
+        """Return the server's side, which has received a ClientHello with a valid cookie."""
         tls = SSL.Connection(context, None)
         tls.set_accept_state()
         conversation = cls(tls)
@@ -180,12 +180,12 @@ class DtlsConversation:
 
     @property
     def resumed(self) -> bool:
-        """Whether the connection goes on with an earlier one's keys."""
+        """Whether the connection resumed an earlier session."""
         return self._offered is not None and self._offered.secret == self._tls.master_key()
 
     @property
     def resumable(self) -> Resumable | None:
-        """What a later connection can go on with."""
+        """What a later connection can resume."""
         session, secret = self._tls.get_session(), self._tls.master_key()
         return None if session is None or secret is None else Resumable(session, secret)
 

@@ -58,7 +58,7 @@ class WrongKind(ConfigurationError):
 def server_contexts(
     parameters: TlsParameters, on_reload: ReloadCallback = lambda _path, _fault: None
 ) -> DtlsContexts:
-    """Return the contexts of a listener, made anew when its files change. Raises ConfigurationError."""
+    """Return the contexts of a listener, rebuilt when its files change. Raises ConfigurationError."""
     return ReloadingContext(parameters, server_context, on_reload=on_reload)
 
 

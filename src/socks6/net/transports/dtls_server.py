@@ -300,7 +300,7 @@ class DtlsServer(ArrivalReceiver):
             self._deadlines.set(peer, limit if again is None else min(limit, now + again))
 
     def _settle(self, peer: DtlsPeer) -> None:
-        """Take up a connection whose handshake is done: in place of one that was here."""
+        """Adopt a connection whose handshake is done; it replaces the one with the same addresses."""
         if self._wants_certificate:
             peer.user = peer.conversation.certified_user
             if not peer.user:

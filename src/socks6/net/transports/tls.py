@@ -161,12 +161,12 @@ class TlsSession:
 
     @property
     def resumed(self) -> bool:
-        """Whether the connection goes on with an earlier one's keys."""
+        """Whether the connection resumed an earlier session."""
         return bool(self.tls.session_reused)
 
     @property
     def ticket(self) -> ssl.SSLSession | None:
-        """What a later connection can go on with; TLS 1.3 has it only after something was received."""
+        """What a later connection can resume; TLS 1.3 has it only after something was received."""
         return self.tls.session
 
     @property

@@ -273,7 +273,7 @@ class Forwarder:
         return event
 
     def _progress(self) -> None:
-        """Start the wait for something to happen anew."""
+        """Restart the wait for progress."""
         if not self._idle.expired():
             self._idle.reschedule(asyncio.get_running_loop().time() + self._idle_timeout)
 

@@ -51,7 +51,7 @@ def standard_inbounds(settings: Settings, option_table: OptionTable = STANDARD) 
 
 
 class MixedInbound(Inbound):
-    """Hands each client to the one of `inbounds`, by their names, whose protocol it speaks."""
+    """Serves each client by the one of `inbounds`, keyed by name, whose protocol it speaks."""
 
     name: Final = "mixed"
 

@@ -174,7 +174,7 @@ class QuicClientPort(FrameSink):
 
 
 def client_control(options: Iterable[StackOption], family: int) -> Control:
-    """Return what makes one datagram have these options, whatever its socket has; others cannot be had so."""
+    """Return ancillary data that gives one datagram these options, as far as options can be set by datagram."""
     ipv4 = family == socket.AF_INET
     control: Control = []
     for option in options:

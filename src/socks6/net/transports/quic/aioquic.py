@@ -88,7 +88,7 @@ class _Credit(Limit):
             self._granted = self._read + self._window
 
     def widen(self, window: int) -> None:
-        """Let so much be on its way from now on."""
+        """Set how many bytes may be on their way."""
         self._window = window
         self.read(0)
 
@@ -121,7 +121,7 @@ class AioquicConnection(QuicConnection):
 
     @override
     def _connect(self, now: float) -> None:
-        """Begin, perhaps anew after a Retry: then early data goes again, which aioquic would forget."""
+        """Begin, or begin again after a Retry: then early data is sent again, which aioquic would forget."""
         lost = []
         for space in self._loss.spaces:
             lost += [

@@ -327,7 +327,7 @@ class QuicStream:
 
 
 def _again(failure: OSError) -> OSError:
-    """Return an error anew: one object raised over and over would collect all tracebacks."""
+    """Return a copy of an error: one object raised over and over would collect all tracebacks."""
     return type(failure)(*failure.args)
 
 
@@ -484,7 +484,7 @@ class QuicConnection:
         return stream
 
     def refuse_streams(self) -> None:
-        """Let the peer open no more streams; those that there are go on."""
+        """Let the peer open no more streams; open ones stay."""
         self._refusing = True
 
     def allow_peer_streams(self, wanted: bool) -> None:
@@ -572,7 +572,7 @@ class QuicConnection:
         self._pump.flush_soon()
 
     def is_full(self, stream_id: int) -> bool:
-        """Return whether a stream's sender is to wait; `QuicStream.writable` is called when it may go on."""
+        """Return whether a stream's sender is to wait; `QuicStream.writable` is called when it may send again."""
         unsent = self.engine.unsent(stream_id)
         if unsent < MAX_STREAM_UNSENT_BYTES and self.engine.unsent() < MAX_UNSENT_BYTES:
             return False
@@ -638,7 +638,7 @@ class QuicConnection:
         self.engine.receive(data, size, source, self._loop.time())
 
     def batch_ended(self) -> None:
-        """Act upon what came, and answer once those who wait for it have had their turn."""
+        """Act upon what came, and answer once the tasks that wait for it have had their turn."""
         self._take_events()
         self._openers.wake()
         self._pump.flush_soon()
@@ -738,7 +738,7 @@ class QuicConnection:
         return self._pump.last_received_at + GONE_SECONDS
 
     def _end_if_gone(self, now: float) -> None:
-        """End a connection whose peer has died without a word, well before the idle time-out."""
+        """End a connection whose peer has vanished silently, well before the idle time-out."""
         if self.over is None and self._gone_at is not None and self._gone_at <= now:
             self.engine.close(ABORTED_CODE, "no answer")  # perhaps only the path back is broken
             reason = os.strerror(errno.ETIMEDOUT)

@@ -32,7 +32,7 @@ ALERT: Final = 0x100  # QUIC's error codes for TLS's alerts begin here (RFC 9001
 MAX_TICKETS: Final = 10_000  # beyond, the oldest go: their clients shake hands in full
 
 Ticket: TypeAlias = object
-"""What a later connection can go on with; each library has its own."""
+"""What a later connection can resume; each library has its own."""
 TicketT = TypeVar("TicketT")
 
 

@@ -334,7 +334,7 @@ class FrameGuard:
 
 
 class Offenders:
-    """Knows the sources whose connections were closed for their frames, over and over."""
+    """Remembers the sources whose connections were repeatedly closed for their frames."""
 
     def __init__(self) -> None:
         self._sources: OrderedDict[str, tuple[int, float]] = OrderedDict()

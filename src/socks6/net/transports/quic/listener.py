@@ -210,7 +210,7 @@ class QuicListener(ArrivalReceiver):
             self._look_at(accepted)
 
     def _hand_in(self, arrival: Arrival) -> "_AcceptedConnection | None":
-        """Give a connection its packets; return whose they were."""
+        """Give a connection its packets; return that connection, None if there is none."""
         header = read_header(arrival.data)
         if header is None:
             return None

@@ -1,4 +1,4 @@
-"""What a server does with packets without a connection: reads whose they are, and answers statelessly.
+"""A server's packets without a connection: reads their connection ids, and answers statelessly.
 
 Version Negotiation (RFC 8999, RFC 9000 §17), Retry tokens (§8.1.2) and stateless resets (§10.3).
 """

@@ -231,7 +231,7 @@ async def first_answer(
 
 
 async def _is_there(connection: QuicConnection, ask: StreamRequest) -> bool:
-    """Return whether a connection can be had for a request.
+    """Return whether a connection is available for a request.
 
     A request that must not be repeated is not sent to a proxy that may be gone: a PING checks first.
     """

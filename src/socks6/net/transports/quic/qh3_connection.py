@@ -262,7 +262,7 @@ class Qh3Connection(QuicConnection):
                 raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, EMPTY_ID)
 
     def hold(self) -> None:
-        """Take nothing, until `held` is reset, but news that `may_take` lets pass."""
+        """Take nothing until `held` is reset, except what `may_take` permits."""
         self.held = True
         self._begin_to_wait()
 
