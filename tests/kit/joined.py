@@ -38,10 +38,19 @@ async def joined(
     settings: RelaySettings | None = None,
     first: bytes = b"",
     plane: StreamRelay | None = None,
+    client_buffers: int | None = None,
 ) -> AsyncIterator[Joined]:
-    """Join a client and a remote by one of PATHS; whatever is open in the end is closed."""
+    """Join a client and a remote by one of PATHS; whatever is open in the end is closed.
+
+    `client_buffers` bounds what waits for the client in sockets.
+    """
     make, usual_settings = PATHS[path]
     client, ours = make()
+    if client_buffers is not None:
+        for stream, buffer in ((client, socket.SO_RCVBUF), (ours, socket.SO_SNDBUF)):
+            sock = stream.attribute(socket.socket)
+            assert sock is not None
+            sock.setsockopt(socket.SOL_SOCKET, buffer, client_buffers)
     theirs, remote = REMOTES.get(path, make)()
     own_plane = StreamRelay(settings or usual_settings)
     async with asyncio.TaskGroup() as group:

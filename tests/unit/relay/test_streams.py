@@ -292,6 +292,21 @@ def test_a_client_that_reads_only_when_its_upload_is_through_gets_its_answer(run
     run(play())
 
 
+@pytest.mark.parametrize("path", [path for path in RESETTING if path in SOCKETS])
+def test_an_upload_that_goes_nowhere_is_read_while_its_answer_waits_for_the_client(
+    run: Run, path: str
+) -> None:
+    async def play() -> None:
+        answer = BULK[:150_000]  # more than there is room for before the client reads
+        async with joined(path, client_buffers=32_768) as scene, asyncio.timeout(10):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(say_and_reset(scene.remote, answer))
+                await scene.client.send(BULK)
+            assert await receive_exactly(scene.client, len(answer)) == answer
+
+    run(play())
+
+
 @pytest.mark.parametrize("path", SOCKETS)
 def test_a_side_that_takes_nothing_stops_the_other(run: Run, path: str) -> None:
     async def play() -> None:
