@@ -167,9 +167,11 @@ def test_a_silent_proxy_is_given_up(run: Run) -> None:
             ends.append(memory_stream_pair())
             return ends[-1][0]
 
-        client = Client("socks6://memory", dial=dial)
+        client = Client("socks6://memory", dial=dial, session=True)
         with pytest.raises(ProxyTimedOut):
             await client.noop(timeout=0.02)
+        with pytest.raises(ProxyTimedOut):
+            await client.open_session(timeout=0.02)
         with pytest.raises(ProxyTimedOut):
             await client.open_connection("example.com", 80, timeout=0.02)
 

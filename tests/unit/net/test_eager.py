@@ -154,6 +154,49 @@ def test_cancelling_is_raised_where_it_waits(run: Run, waits_for: str) -> None:
     run(play())
 
 
+def test_one_that_cancels_itself_cancels_what_it_waits_for_then(run: Run) -> None:
+    async def play() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def work() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await future
+
+        task = started(work(), ends := Ends())
+        assert future.cancelled()
+        await until(task.done)
+        assert isinstance(ends.errors[0], asyncio.CancelledError)
+
+    run(play())
+
+
+def test_what_a_task_of_a_group_raises_is_reported_and_ends_no_other(run: Run) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        errors: list[BaseException | None] = []
+        loop.set_exception_handler(lambda _, context: errors.append(context.get("exception")))
+        signal = Signal(loop)
+        ended: list[bool] = []
+
+        async def fails() -> None:
+            raise ZeroDivisionError
+
+        async def work() -> None:
+            await signal
+            ended.append(True)
+
+        async with EagerTaskGroup() as group:
+            group.start(work())
+            group.start(fails())
+            loop.call_soon(signal.set)
+        assert [type(error) for error in errors] == [ZeroDivisionError]
+        assert ended == [True]
+
+    run(play())
+
+
 def test_one_that_was_cancelled_and_goes_on_waits_for_its_next_signal(run: Run) -> None:
     async def play() -> None:
         loop = asyncio.get_running_loop()
