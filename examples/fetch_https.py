@@ -16,9 +16,11 @@ async def fetch(proxy: str, host: str, port: int, ca_file: str | None = None) ->
     async with Client(proxy) as client:
         reader, writer = await client.open_connection(host, port, ssl=context)
         writer.write(f"GET / HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-        answer = await reader.read()
-        writer.close()
-        return answer
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
 
 if __name__ == "__main__":

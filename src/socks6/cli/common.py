@@ -54,6 +54,16 @@ def run_loop(coroutine: Coroutine[Any, Any, ResultT], name: str = "asyncio") -> 
         return runner.run(coroutine)
 
 
+def run_client(client: "Client", coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run a coroutine that uses a client to its end, then leave the client: over QUIC the proxy learns of it."""
+
+    async def run() -> ResultT:
+        async with client:
+            return await coroutine
+
+    return run_loop(run())
+
+
 def set_up_logging(verbosity: int) -> logging.Logger:
     """Return the logger of the package, which writes to standard error, more with each -v."""
     handler = logging.StreamHandler(sys.stderr)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias, TypeVar
 
-from socks6.cli.common import NO_PROXY, named_client, named_host, run_loop
+from socks6.cli.common import NO_PROXY, named_client, named_host, run_client
 from socks6.client.client import Client
 from socks6.net.stream import ByteStream
 from socks6.relay.delivery import end_in_order, reset_if_killed
@@ -28,7 +28,7 @@ def run(arguments: Namespace) -> int:
     """Join them until both directions have ended."""
     client = named_client(arguments, NO_PROXY, session=False)
     host = named_host("HOST", arguments.host)
-    run_loop(_join(client, host, arguments.port))
+    run_client(client, _join(client, host, arguments.port))
     return 0
 
 

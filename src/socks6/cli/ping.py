@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from socks6.cli import FAILED, describe
-from socks6.cli.common import named_client, named_host, run_loop
+from socks6.cli.common import named_client, named_host, run_client
 from socks6.cli.options import show_options
 from socks6.client.client import Client
 from socks6.errors import ConfigurationError, Socks6Error
@@ -21,11 +21,11 @@ def run(arguments: Namespace) -> int:
     client = named_client(arguments, NO_PROXY, session=False)
     if arguments.options:
         target = arguments.target and (named_host("--target", arguments.target[0]), arguments.target[1])
-        return run_loop(show_options(client, target))
+        return run_client(client, show_options(client, target))
     if arguments.target is not None:
         raise ConfigurationError("--target goes with --options")
     pinging = Pinging(client, arguments.interval, arguments.count)
-    run_loop(pinging.run())
+    run_client(client, pinging.run())
     return 0 if pinging.times else FAILED
 
 

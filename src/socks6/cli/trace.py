@@ -16,7 +16,7 @@ from typing import Final
 from typing_extensions import override
 
 from socks6.cli import FAILED, complain, describe
-from socks6.cli.common import NO_PROXY, named_client, named_host, run_loop
+from socks6.cli.common import NO_PROXY, named_client, named_host, run_client
 from socks6.client.association import Association
 from socks6.client.client import Client
 from socks6.client.options import StackOptions
@@ -86,7 +86,7 @@ def run(arguments: Namespace) -> int:
     else:
         trace = ConnectionTrace(client, host, arguments.port or CONNECTION_PORT, probes=arguments.queries)
     print(f"traceroute to {host} from {client.url}, {arguments.max_hops} hops max", flush=True)
-    return run_loop(trace.run(arguments.max_hops))
+    return run_client(client, trace.run(arguments.max_hops))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

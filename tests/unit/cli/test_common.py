@@ -7,9 +7,11 @@ import socket
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 import uvloop
+from typing_extensions import override
 
 from socks6.cli.common import (
     loop_factory,
@@ -17,10 +19,12 @@ from socks6.cli.common import (
     named_host,
     notify,
     raise_descriptor_limit,
+    run_client,
     run_loop,
     set_up_logging,
 )
-from socks6.errors import ConfigurationError
+from socks6.client.client import Client
+from socks6.errors import ConfigurationError, ProxyUnreachable
 from socks6.net import wire_log
 
 
@@ -46,6 +50,35 @@ def test_uvloop_that_is_wanted_and_not_installed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(ConfigurationError, match=r"pip install socks6\[server\]"):
         run_loop(kind_of_loop(), "uvloop")
+
+
+class Left(Client):
+    """Knows whether it was left."""
+
+    left = False
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        self.left = True
+
+
+@pytest.mark.parametrize("failure", [None, ProxyUnreachable("nobody there")])
+def test_a_client_is_left_when_its_command_ends(failure: Exception | None) -> None:
+    async def use() -> int:
+        if failure is not None:
+            raise failure
+        return 7
+
+    client = Left("socks6://proxy.example")
+    if failure is None:
+        assert run_client(client, use()) == 7
+    else:
+        with pytest.raises(ProxyUnreachable):
+            run_client(client, use())
+    assert client.left
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -1,6 +1,7 @@
 """Makes certificates that sign themselves, for servers whose clients know them by their pin."""
 
 import datetime as dt
+import importlib.util
 import os
 import secrets
 from collections.abc import Sequence
@@ -21,7 +22,13 @@ CERTIFICATE_MODE: Final = 0o644
 DAYS: Final = 3650  # pins, not dates, are what its clients go by
 CLOCK_SKEW: Final = dt.timedelta(days=1)  # clients whose clocks are slow
 LONGEST_COMMON_NAME: Final = 64  # RFC 5280, appendix A
-NO_EXTRA: Final = "this needs an extra: pip install socks6[server]"
+CANNOT_MAKE: Final = "making a certificate needs an extra: pip install socks6[server]"
+CANNOT_READ: Final = "reading a certificate needs an extra: pip install socks6[server]"
+
+
+def can_make_certificates() -> bool:
+    """Return whether the extra that makes certificates is installed."""
+    return importlib.util.find_spec("cryptography") is not None
 
 
 def make_certificate(
@@ -52,7 +59,7 @@ def read_certificate(path: str | Path) -> "x509.Certificate":
     try:
         from cryptography import x509  # noqa: PLC0415 - an extra
     except ImportError:
-        raise ConfigurationError(NO_EXTRA) from None
+        raise ConfigurationError(CANNOT_READ) from None
     try:
         return x509.load_pem_x509_certificate(Path(path).read_bytes())
     except OSError as error:
@@ -69,7 +76,7 @@ def _made(hosts: Sequence[str], now: dt.datetime, days: int) -> tuple[bytes, byt
         from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
         from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
     except ImportError:
-        raise ConfigurationError(NO_EXTRA) from None
+        raise ConfigurationError(CANNOT_MAKE) from None
     key = ec.generate_private_key(ec.SECP256R1())
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     if not hosts:
