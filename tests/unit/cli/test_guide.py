@@ -1,4 +1,4 @@
-"""docs/guide and the command line agree."""
+"""README.md, docs/guide and the command line agree."""
 
 import re
 from pathlib import Path
@@ -6,21 +6,36 @@ from typing import Final
 
 import pytest
 
+from socks6.cli import main
 from socks6.cli.parser import COMMANDS, parse
 
 GUIDE: Final = Path("docs/guide")
-LINES: Final = [
-    line.strip()
-    for line in (GUIDE / "commands.md").read_text().splitlines()
-    if re.match(r"(\$ )?socks6 ", line.strip())
-]
+TEXTS: Final = [path.read_text() for path in (Path("README.md"), *sorted(GUIDE.glob("*.md")))]
 
 
-@pytest.mark.parametrize("line", LINES)
+def blocks(language: str) -> list[str]:
+    """Return the blocks of code in a language, "" for those without one."""
+    return [
+        block
+        for text in TEXTS
+        for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+        if kind == language
+    ]
+
+
+COMMAND_LINES: Final = re.findall(r"(?<![\w.-])socks6 ([a-z](?:(?!  )[^#|>&)'\n])*)", "".join(blocks("")))
+
+
+@pytest.mark.parametrize("line", sorted(set(COMMAND_LINES)))
 def test_every_command_line_is_one(line: str) -> None:
-    words = re.split(r"#|>|  ", line.removeprefix("$ "))[0].split()
-    if not words[1].startswith("-"):
-        parse(words[1:])
+    parse(line.replace("%p", "22").split())
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_every_piece_of_a_configuration_file_is_one(block: str, tmp_path: Path) -> None:
+    path = tmp_path / "socks6.toml"
+    path.write_text(block)
+    assert main(["check", str(path)]) == 0
 
 
 def test_every_command_has_a_section() -> None:
