@@ -89,6 +89,34 @@ def test_the_schema_allows_what_a_file_may_have(tmp_path: Path) -> None:
     assert schema()["additionalProperties"] is False
 
 
+def test_the_schema_says_what_each_kind_of_setting_may_be() -> None:
+    top = json.loads(schema_text())["properties"]
+    text_or_number = {"type": ["string", "integer"]}
+    kinds = {
+        "sessions.enabled": {"type": "boolean", "default": True},
+        "sessions.total": {
+            "type": "integer", "exclusiveMinimum": 0, "maximum": 10**9, "default": 100_000,
+        },
+        "timeouts.idle": {"type": "number", "minimum": 0, "maximum": 10**9, "default": 7440.0},
+        "tls.min-version": {"enum": ["1.2", "1.3"], "default": "1.3"},
+        "tls.key": {"type": "string"},
+        "bind.ports": text_or_number,
+        "bind.advertise": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        "users.plain": {"type": "object", "additionalProperties": {"type": "string"}},
+    }  # fmt: skip
+    for key, rule in kinds.items():
+        table, _, name = key.partition(".")
+        said = top[table]["properties"][name]
+        assert {fact: value for fact, value in said.items() if fact != "description"} == rule
+    rules = top["policy"]["properties"]["rules"]["items"]
+    assert rules["properties"]["ports"]["anyOf"] == [
+        text_or_number,
+        {"type": "array", "items": text_or_number},
+    ]
+    tables = [top["stack"]["items"], rules, *(rule for rule in top.values() if "properties" in rule)]
+    assert all(rule["additionalProperties"] is False for rule in tables)
+
+
 def test_a_new_setting_has_a_flag_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     add_setting_flags(parser, listen="x", root=Extended)
