@@ -15,6 +15,12 @@ DOCUMENTS: Final = sorted(
     str(path.relative_to(ROOT))
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"))
 )
+WORDS: Final = {  # of the code
+    word
+    for folder in ("src", "tests", "scripts", "benchmarks")
+    for path in ROOT.glob(f"{folder}/**/*.py")
+    for word in re.findall(r"[A-Z]\w+", path.read_text())
+}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -26,7 +32,9 @@ def test_links_lead_somewhere(document: str) -> None:
 
 @pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md"])
 def test_names_of_code_are_names_of_code(document: str) -> None:
-    ticked = re.findall(r"`([a-z_]\w*(?:\.\w+)+)`", (ROOT / document).read_text())
+    text = (ROOT / document).read_text()
+    assert [name for name in re.findall(r"`([A-Z]\w*[a-z]\w*)`", text) if name not in WORDS] == []
+    ticked = re.findall(r"`([a-z_]\w*(?:\.\w+)+)`", text)
     named = [
         name for name in ticked if name.partition(".")[0] in PACKAGES and not name.endswith((".py", ".md"))
     ]
@@ -46,3 +54,10 @@ def is_there(name: str) -> bool:
         except ModuleNotFoundError:  # an attribute of a class
             return is_there(name.rpartition(".")[0])
     return True
+
+
+def test_the_glossary_says_where_things_are() -> None:
+    rows = re.findall(r"^\|.*\| ([^|]*) \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
+    assert len(named) > 30
+    assert [name for name in named if name not in PACKAGES and not is_there(name)] == []

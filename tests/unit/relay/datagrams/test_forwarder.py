@@ -147,9 +147,12 @@ def test_what_is_no_message_of_the_client_is_dropped(forwarder: str, at: int, va
         assert (everything(play.remote), play.up, play.forwarder.dropped) == ([], [], 1)
 
 
-@pytest.mark.parametrize("name", ["a.example", "host." + "x" * 60 + "." + "y" * 60 + ".example"])
-def test_names_have_ways_as_addresses_do(forwarder: str, name: str) -> None:
-    with running(forwarder) as play:
+@pytest.mark.parametrize("dialect", [DRAFT_12, GO_212])
+@pytest.mark.parametrize(
+    "name", ["a.example", "abc.example", "abcd.example", "host." + "x" * 60 + "." + "y" * 60 + ".example"]
+)
+def test_names_have_ways_as_addresses_do(forwarder: str, name: str, dialect: Dialect) -> None:
+    with running(forwarder, dialect=dialect) as play:
         message = play.message(b"by name", name, 53)
         play.send(message)
         play.forward_from_clients()
@@ -159,6 +162,17 @@ def test_names_have_ways_as_addresses_do(forwarder: str, name: str) -> None:
         play.forward_from_clients()
         assert everything(play.remote) == [b"by name"]
         assert len(play.up) == 2
+
+
+def test_what_an_upstream_sends_for_another_association_is_handed_up(forwarder: str) -> None:
+    upstream = Socks6Framing(ID + 7, DRAFT_12, DRAFT_12.datagram_layout)
+    with running(forwarder, framing=NoFraming(HOST, 53), upstream=upstream) as play:
+        ours = play.beyond(b"data")
+        another = ours[:11] + bytes((ours[11] ^ 1,)) + ours[12:]
+        play.answer(ours, another)
+        play.forward_from_remotes()
+        assert everything(play.client) == [b"data"]
+        assert [data for data, _ in play.down] == [another]
 
 
 def test_a_datagram_that_fits_no_message_is_dropped(forwarder: str) -> None:
