@@ -157,7 +157,11 @@ def test_the_record_of_a_relay_adds_what_went_ahead(run: Run) -> None:
     async def scene() -> None:
         connection = admitted(ServerWorker(), ANONYMOUS)
         connection.connected(BOUND, 3)
-        connection.relayed(RelayResult(bytes_up=4, bytes_down=5, ending=Ending.IDLE, reason="silence"))
+        result = RelayResult(bytes_up=4, bytes_down=5, ending=Ending.IDLE, reason="silence")
+        connection.relaying(result)
+        assert (connection.info().bytes_up, connection.info().bytes_down) == (7, 5)
+        connection.relayed(result)
+        assert (connection.info().bytes_up, connection.info().bytes_down) == (7, 5)
         record = connection.summary()
         assert (record.bytes_up, record.bytes_down, record.ending, record.reason) == (
             7,
