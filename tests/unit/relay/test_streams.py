@@ -293,6 +293,21 @@ def test_a_client_that_reads_only_when_its_upload_is_through_gets_its_answer(run
 
 
 @pytest.mark.parametrize("path", [path for path in RESETTING if path in SOCKETS])
+def test_small_pieces_that_are_taken_in_part_are_counted_once(run: Run, path: str) -> None:
+    async def play() -> None:
+        async with joined(path, client_buffers=32_768) as scene:
+            for at in range(30):
+                await scene.remote.send(BULK[10_000 * at : 10_000 * (at + 1)])
+                await turns()
+            await scene.remote.send_eof()
+            await scene.client.send_eof()
+            assert await receive_all(scene.client) == BULK[:300_000]
+            assert (await scene.result()).bytes_down == 300_000
+
+    run(play())
+
+
+@pytest.mark.parametrize("path", [path for path in RESETTING if path in SOCKETS])
 def test_an_upload_that_goes_nowhere_is_read_while_its_answer_waits_for_the_client(
     run: Run, path: str
 ) -> None:

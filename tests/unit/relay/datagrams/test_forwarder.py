@@ -161,6 +161,16 @@ def test_names_have_ways_as_addresses_do(forwarder: str, name: str) -> None:
         assert len(play.up) == 2
 
 
+def test_so_many_datagrams_are_taken_before_others_have_their_turn(forwarder: str) -> None:
+    with running(forwarder) as play:
+        play.send(*[play.message(b"data")] * 100)
+        play.answer(*[b"data"] * 100)
+        for count in (64, 36, 0):
+            play.forward_from_clients()
+            play.forward_from_remotes()
+            assert len(everything(play.remote)) == len(everything(play.client)) == count
+
+
 def test_a_names_length_may_count_itself_in_dialect_212(forwarder: str) -> None:
     with running(forwarder, dialect=GO_212, layout=DatagramLayout.CONSISTENT) as play:
         counting = bytearray(play.message(b"by name", "abc.example", 53))
