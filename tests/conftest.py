@@ -8,7 +8,9 @@ from typing import Final
 import hypothesis
 import pytest
 
-from tests.kit.loops import LOOP_FACTORIES, Run
+pytest.register_assert_rewrite("tests.kit")  # what was compared stands in the message, there too
+
+from tests.kit.loops import LOOP_FACTORIES, Run  # noqa: E402
 
 # The same examples everywhere: one failure for everybody. `make deep` tries more of them, `make check` fewer.
 hypothesis.settings.register_profile(
