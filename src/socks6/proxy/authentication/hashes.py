@@ -207,16 +207,16 @@ def parse_hash(text: str) -> PasswordHash:
 
 
 def hash_password(password: str) -> str:
-    """Return a new hash of a password: argon2id, or scrypt where argon2-cffi is not installed.
+    """Return a new hash of a password: argon2id at the cost that OWASP gives, or scrypt where argon2-cffi is not installed.
 
-    Raises ConfigurationError for a password that no client could send.
+    A proxy checks many users' passwords at once, when they return after a restart. Raises ConfigurationError for a password that no client could send.
     """
     secret = encode_password(password)
     try:
         import argon2  # noqa: PLC0415  an extra
     except ImportError:
         return str(ScryptHash.of(secret))
-    return argon2.PasswordHasher().hash(secret)
+    return argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).hash(secret)
 
 
 def encode_password(password: str) -> bytes:
