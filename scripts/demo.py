@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
-from typing_extensions import override
+from socks6.compat import override
 
 PAGE: Final = b"<!doctype html><title>It works</title>\n"
 LARGE: Final = bytes(range(256)) * 262_144  # 64 MiB

@@ -32,7 +32,7 @@
 import errno
 from typing import ClassVar, Final
 
-from typing_extensions import override
+from socks6.compat import override
 
 
 class Socks6Error(Exception):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from typing_extensions import override
+from socks6.compat import override
 
 
 class Ending(Enum):

@@ -1,5 +1,6 @@
 """The commands. `socks6 --help` lists them."""
 
+import gc
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -18,9 +19,12 @@ COMPLETE: Final = "_complete"  # what the scripts of `socks6 completion` run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code of the process. Raises SystemExit for wrong usage."""
+    own_process = arguments is None
+    if own_process:
+        gc.disable()  # imports leave no garbage, and looking for some between them is a fifth of a command's start
     open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    exposed = arguments is None and hides_passwords(words)
+    exposed = own_process and hides_passwords(words)
     if words[:1] == [COMPLETE]:
         show: Callable[[Sequence[str]], int] = import_module("socks6.cli.completion").show
         return show(words[1:])
@@ -28,12 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with background_standard_error():
         if exposed:
             complain(WARNING)
-        return _run(parsed)
+        # only now, and only this command's: they need a tenth of a second and more
+        run: Callable[[Namespace], int] = import_module(f"socks6.cli.{COMMANDS[parsed.command].module}").run
+        if own_process:
+            gc.freeze()  # nor is what was imported looked at from now on, at the end of the process least of all
+            gc.enable()
+        return _run(run, parsed)
 
 
-def _run(parsed: Namespace) -> int:
-    # only now, and only this command's: they need a tenth of a second and more
-    run: Callable[[Namespace], int] = import_module(f"socks6.cli.{COMMANDS[parsed.command].module}").run
+def _run(run: Callable[[Namespace], int], parsed: Namespace) -> int:
     try:
         return run(parsed)
     except ConfigurationError as error:

@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from typing_extensions import override
-
 from socks6.cli import complain, describe
 from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
 from socks6.client.datagram_transport import RemoteAddressFilter
 from socks6.client.upstream_channel import UpstreamChannel
+from socks6.compat import override
 from socks6.errors import Socks6Error
 from socks6.message.framing import NoFraming
 from socks6.net.datagrams.shared import udp_socket

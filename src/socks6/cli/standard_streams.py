@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, TextIO
 
-from typing_extensions import override
+from socks6.compat import override
 
 QUEUED_CHARACTERS: Final = 1 << 20  # what waits for a slow reader at most; later lines are dropped
 FLUSH_SECONDS: Final = 1.0  # how long the end of a command waits for what is queued

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from typing_extensions import override
-
 from socks6.cli import FAILED, complain, describe
 from socks6.cli.common import NO_PROXY, named_client, named_host, run_client
 from socks6.client.association import Association
 from socks6.client.client import Client
 from socks6.client.options import StackOptions
 from socks6.client.stream import ProxiedStream
+from socks6.compat import override
 from socks6.errors import (
     CommandNotSupported,
     ConnectionRefused,

@@ -17,11 +17,10 @@ from copy import copy
 from functools import partial
 from typing import Final, TypeAlias
 
-from typing_extensions import override
-
 from socks6.client.options import with_defaults
 from socks6.client.requester import GrantedRequest, RequestFunction, failure_of, receive_reply
 from socks6.client.stream import ProxiedStream
+from socks6.compat import override
 from socks6.errors import (
     ConnectionTimedOut,
     DecodeError,

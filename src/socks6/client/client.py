@@ -10,8 +10,6 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from typing_extensions import override
-
 from socks6.client.association import Association
 from socks6.client.association_factory import AssociationFactory, UdpPathChoice
 from socks6.client.bind import (
@@ -29,6 +27,7 @@ from socks6.client.requester import GrantedRequest, MethodFactory, Requester
 from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import TransportFactory
+from socks6.compat import override
 from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command, Parity

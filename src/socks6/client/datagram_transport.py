@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from typing_extensions import override
-
 from socks6.client.association import Association
 from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
 from socks6.client.transport import report
+from socks6.compat import override
 from socks6.errors import DatagramTooLarge, Socks6Error
 from socks6.message.address import is_literal, normalize_host
 from socks6.net.stream import Endpoint

@@ -5,9 +5,8 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from typing_extensions import override
-
 from socks6.client.paths import CLOSED, DatagramPath, PacketCallback, RefusedCallback, UdpPath
+from socks6.compat import override
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.net.transports.dtls import MAX_RECORD_BYTES, DtlsConnector
 

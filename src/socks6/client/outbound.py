@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from typing_extensions import override
-
 from socks6.client.bind import BindListener
 from socks6.client.client import Client
 from socks6.client.upstream_channel import UpstreamChannel
+from socks6.compat import override
 from socks6.errors import GeneralFailure, OperationFailed, ProxyUnreachable, Socks6Error
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.datagrams import MAX_MESSAGE_LENGTH
 from socks6.net.datagrams.shared import udp_socket
 from socks6.net.stream import ByteStream

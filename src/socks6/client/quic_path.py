@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
-from typing_extensions import override
-
 from socks6.client.paths import CLOSED, LINGER_SECONDS, DatagramPath, PacketCallback
+from socks6.compat import override
 from socks6.net.stream import FrameSink, MultiplexedConnection
 
 HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id

@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import DatagramFailed, Socks6Error
 from socks6.net.stream import Endpoint
 

@@ -11,9 +11,8 @@ import ssl as tls
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from typing_extensions import override
-
 from socks6.client.stream import ProxiedStream
+from socks6.compat import override
 from socks6.errors import LocalProtocolError
 from socks6.net.transports.tcp import SocketStream
 from socks6.relay.streams import RelaySettings, StreamRelay

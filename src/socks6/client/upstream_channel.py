@@ -6,10 +6,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from typing_extensions import override
-
 from socks6.client.association import Association
 from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram, ReceiveQueue
+from socks6.compat import override
 from socks6.errors import DatagramFailed, DecodeError, Socks6Error
 from socks6.message.framing import Framing
 from socks6.message.options import StackOption

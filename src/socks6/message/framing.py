@@ -7,8 +7,7 @@ bound. `relay/datagrams/native/framing.c` does the same for the compiled forward
 
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType
 from socks6.message.datagrams import (

@@ -7,8 +7,7 @@ import socket
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6, is_unspecified
 from socks6.message.codes import Leg

@@ -8,8 +8,7 @@ from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import ConnectionRefused, NotAllowed
 from socks6.message.address import UNSPECIFIED_IPV4, is_unspecified
 from socks6.message.codes import Availability, Leg

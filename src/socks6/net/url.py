@@ -12,8 +12,7 @@ from ipaddress import ip_address
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host, without_trailing_dot
 from socks6.message.codes import Leg

@@ -14,8 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.telemetry import (
     AcceptPaused,
     CertificateRead,

@@ -8,8 +8,7 @@ from collections.abc import Hashable
 from enum import Enum
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.address import is_unspecified
 from socks6.message.datagrams import (
     AssociationConfirmation,

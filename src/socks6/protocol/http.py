@@ -6,8 +6,8 @@ from http import HTTPStatus
 from typing import Final
 
 import h11
-from typing_extensions import override
 
+from socks6.compat import override
 from socks6.errors import LocalProtocolError
 from socks6.message.http import (
     CHALLENGE,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import h11
-from typing_extensions import override
 
+from socks6.compat import override
 from socks6.message.http import (
     Fields,
     RequestHead,

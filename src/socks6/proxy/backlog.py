@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import GeneralFailure
 from socks6.message.address import is_literal, without_trailing_dot
 from socks6.message.options import StackOption

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
 from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Leg

@@ -8,8 +8,7 @@ import socket
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Availability, Command, Leg, Parity

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.codes import Command
 from socks6.net.stream import Endpoint
 from socks6.policy.addresses import NumericAddress, examine

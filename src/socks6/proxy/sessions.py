@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.net.accept import source_of
 from socks6.net.stream import ByteStream, Protection
 from socks6.policy.identity import Identity

@@ -3,8 +3,7 @@
 import asyncio
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.net.stream import ByteStream
 from socks6.relay.joined import FINISHED, FLOWING, Direction, JoinedStreams, SendingFailed
 

@@ -6,8 +6,7 @@ import socket
 from abc import ABC, abstractmethod
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.net.eager import Signal
 from socks6.net.poller import LAST, WRITABLE, Poller
 from socks6.net.sockets import breaks_receiving

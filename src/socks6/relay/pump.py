@@ -4,8 +4,7 @@ Unlike in `relay.copy`, no task is woken for a piece, and a side that resets is 
 takes nothing. The state machine is `relay.joined`.
 """
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.net.poller import Poller
 from socks6.relay.endpoints import RelayEndpoint
 from socks6.relay.joined import DROPPING, FINISHING, SendingFailed

@@ -9,8 +9,7 @@ import os
 import socket
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.net.poller import READABLE, Poller
 from socks6.relay.joined import DROPPING, FINISHED, FLOWING, SendingFailed
 from socks6.relay.pipes import Pipe, Pipes

@@ -6,8 +6,7 @@ from enum import Enum
 from struct import Struct
 from typing import ClassVar, Final, Self, TypeVar
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.buffer import Reader
 
 MAX_OPTIONS_LENGTH: Final = 20 * 1024  # § Requests: all options of a message together

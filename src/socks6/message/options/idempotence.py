@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, Self
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
 from socks6.message.options.base import IN_AUTHENTICATION_REPLY, IN_REQUEST, Option, check_range

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final, Self
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
 from socks6.message.options.base import (

@@ -10,8 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, Self
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.message.codes import Availability, Leg, Level, OptionKind, Parity

@@ -7,8 +7,7 @@ import socket
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.address import is_unspecified
 from socks6.message.options import StackOption
 from socks6.net.bind import unmapped

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.shared import Arrival, ArrivalReceiver, SharedPort

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption

@@ -13,8 +13,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import DecodeError, LocalProtocolError, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.message.buffer import Reader

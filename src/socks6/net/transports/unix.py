@@ -8,8 +8,7 @@ import socket
 import stat
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.codes import Leg
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.sockets import SocketListener, SocketStream, connect_socket

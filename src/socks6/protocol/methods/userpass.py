@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import LocalProtocolError
 from socks6.message.codes import Method
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply

@@ -2,8 +2,7 @@
 
 from typing import Final, Protocol
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Final, Protocol
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import ConfigurationError
 
 MAX_PASSWORD_LENGTH: Final = 255  # RFC 1929, section 2

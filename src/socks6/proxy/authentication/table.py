@@ -11,8 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import AuthenticationBusy
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials

@@ -4,8 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import AuthenticationBusy
 from socks6.message.codes import Command
 from socks6.message.http import BUSY

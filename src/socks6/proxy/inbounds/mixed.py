@@ -4,8 +4,7 @@ import string
 from collections.abc import Mapping
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message import socks4, socks5
 from socks6.message.options import STANDARD, OptionTable
 from socks6.proxy.connection import ClientConnection

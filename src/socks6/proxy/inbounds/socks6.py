@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import AuthenticationBusy, OperationFailed, TtlExpired
 from socks6.message.address import UNSPECIFIED_IPV4
 from socks6.message.codes import Command, Leg, Method, ReplyCode

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import DecodeError
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.options import StackOption, Tos, Ttl
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control

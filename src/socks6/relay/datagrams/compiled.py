@@ -5,8 +5,7 @@ import socket
 from struct import Struct
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing
 from socks6.net.datagrams.packet_info import Control

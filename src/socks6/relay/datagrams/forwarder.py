@@ -15,8 +15,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing, NoFraming, Socks6Framing
 from socks6.net.datagrams.channel import send_datagram

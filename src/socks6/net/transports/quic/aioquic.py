@@ -32,8 +32,8 @@ from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from typing_extensions import override
 
+from socks6.compat import override
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.adapter import LibraryEngine

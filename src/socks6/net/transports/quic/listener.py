@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from typing_extensions import override
-
+from socks6.compat import override
 from socks6.errors import ConfigurationError
 from socks6.net.accept import source_of
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort, SharedPorts

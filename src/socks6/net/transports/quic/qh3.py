@@ -11,8 +11,8 @@ from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnectionError
 from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
-from typing_extensions import override
 
+from socks6.compat import override
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.adapter import LibraryEngine

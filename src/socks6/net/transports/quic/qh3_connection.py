@@ -30,8 +30,8 @@ from qh3.quic.packet import (
     push_quic_transport_parameters,
 )
 from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsTrafficSecret
-from typing_extensions import override
 
+from socks6.compat import override
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.engine import MAX_STREAMS, PACKET_BYTES
 from socks6.net.transports.quic.guard import ExcessiveFrames, FrameGuard
