@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from socks6.message.userpass import UsernamePassword
 from socks6.proxy.authentication.hashes import ScryptHash
 from tests.kit.origins import Place, echo, web_site
 from tests.kit.processes import Ended, socks6
-from tests.kit.proxies import Proxy, converter, curl, server
+from tests.kit.proxies import ENVIRONMENT, Proxy, converter, curl, server
 
 PATIENCE: Final = 10.0
 HEADS: Final = (4, 12)  # of an Authentication Reply, and of an Operation Reply with an IPv4 address
@@ -245,10 +246,14 @@ def test_a_broken_configuration_is_told_by_line_and_key(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_passwords_leave_the_process_list_and_are_warned_of() -> None:
-    with server(
-        "--user", "alice:pass word", "--user=bob:hidden", "--via", "socks6://carol:s3cret@127.0.0.1:9"
-    ) as proxy:
-        shown = Path(f"/proc/{proxy.process.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    words = ["server", "--listen", "socks6://127.0.0.1:0", "--user", "alice:pass word", "--user=bob:hidden"]
+    words += ["--via", "socks6://carol:s3cret@127.0.0.1:9"]
+    line = [sys.executable, "-m", "socks6", *words]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        assert process.stderr is not None
+        assert b"warning: a password on the command line" in process.stderr.readline()
+        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        process.terminate()
         assert shown[shown.index(b"--user") + 1] == b"alice:***"
         assert shown[-3:] == [b"--user=bob:***", b"--via", b"socks6://carol:***@127.0.0.1:9"]
     for url, warned in (("socks6://carol:s3cret@127.0.0.1:9", True), ("socks6://carol@127.0.0.1:9", False)):

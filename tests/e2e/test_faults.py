@@ -145,6 +145,7 @@ def test_a_server_without_descriptors_waits_for_some_and_goes_on() -> None:
 
 def test_a_server_without_a_descriptor_for_the_far_leg_says_so() -> None:
     with server(descriptors=32) as far, echo() as place, contextlib.ExitStack() as held:
+        before = far.footprint
         crowd = [held.enter_context(far.place.connected()) for _ in range(32)]
         answers = []
         for sock in crowd[:16]:
@@ -154,6 +155,7 @@ def test_a_server_without_a_descriptor_for_the_far_leg_says_so() -> None:
         assert any(answer == refused for answer in answers), answers
         assert all(answer[:4] == refused[:4] for answer in answers)
         held.close()
+        assert eventually(lambda: far.footprint.descriptors <= before.descriptors + 3)
         held.enter_context(tunnel(far.place, place))
 
 

@@ -193,9 +193,12 @@ class DtlsSocket:
     def __init__(self, place: tuple[str, int], connector: DtlsConnector, patience: float) -> None:
         self._connector = connector
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sock.settimeout(patience)
-        self._sock.connect(place)
-        self.begin_anew()
+        with contextlib.ExitStack() as failing:
+            failing.callback(self._sock.close)
+            self._sock.settimeout(patience)
+            self._sock.connect(place)
+            self.begin_anew()
+            failing.pop_all()
 
     def begin_anew(self) -> None:
         """Shake hands, as a client does that was started again on its old port."""

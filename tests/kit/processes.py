@@ -2,11 +2,11 @@
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
+from tests.kit.fork_server import Command
 from tests.kit.proxies import ENVIRONMENT
 
 END_SECONDS: Final = 30.0  # on a machine that is busy with other tests
@@ -24,8 +24,8 @@ class Ended:
 def socks6(*arguments: str, typed: bytes = b"", environment: Mapping[str, str] | None = None) -> Ended:
     """Run `socks6 ...` with `typed` in a pipe for its standard input, to its end."""
     with started(*arguments, stdin=subprocess.PIPE, environment=environment) as process:
-        output, errors = process.communicate(typed, END_SECONDS)
-    return Ended(code=process.returncode, output=output, errors=errors.decode())
+        output, errors = process.communicate(typed, timeout=END_SECONDS)
+    return Ended(code=process.wait(), output=output, errors=errors.decode())
 
 
 @contextlib.contextmanager
@@ -34,15 +34,10 @@ def started(
     stdin: int | IO[Any] = subprocess.DEVNULL,
     stdout: int | IO[Any] = subprocess.PIPE,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Command]:
     """Run `socks6 ...` until it ends, or the block does."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "socks6", *arguments],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        env={**ENVIRONMENT, **(environment or {})},
-    ) as process:
+    everything = {**ENVIRONMENT, **(environment or {})}
+    with Command(*arguments, stdin=stdin, stdout=stdout, environment=everything) as process:
         try:
             yield process
         finally:

@@ -1,6 +1,7 @@
 """Proxies as processes of their own, as users run them; and curl."""
 
 import contextlib
+import io
 import os
 import queue
 import re
@@ -8,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from typing import Final
 import pytest
 
 from tests.kit.footprint import PATIENCE, Footprint
+from tests.kit.fork_server import Command
 from tests.kit.origins import Place
 
 START_SECONDS: Final = 30.0  # on a machine that is busy with other tests
@@ -37,7 +38,7 @@ ENVIRONMENT: Final = {
 class Proxy:
     """A running `socks6 server` or `socks6 client`."""
 
-    process: subprocess.Popen[str]
+    process: Command
     urls: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)  # on standard error, since it listens
 
@@ -82,11 +83,10 @@ def proxy(
     """
     if "--listen" not in arguments:
         arguments = ("--listen", f"{'mixed' if command == 'client' else 'socks6'}://127.0.0.1:0", *arguments)
-    line = [sys.executable, "-m", "socks6", command, "--drain", "0.2", *arguments]
-    if descriptors:
-        line = ["prlimit", f"--nofile={descriptors}:{descriptors}", *line]
-    with subprocess.Popen(
-        line, stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, **(environment or {})}
+    arguments = (command, "--drain", "0.2", *arguments)
+    everything = {**ENVIRONMENT, **(environment or {})}
+    with Command(
+        *arguments, stdout=subprocess.DEVNULL, environment=everything, descriptors=descriptors
     ) as process:
         running = Proxy(process=process)
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -120,9 +120,12 @@ def tunnel(proxy_place: Place, destination: Place, *, source: str = "127.0.0.1")
     """Return a connection to an IPv4 destination through a proxy that speaks SOCKS 6 and wants no password."""
     address = (proxy_place.host, proxy_place.port)
     sock = socket.create_connection(address, timeout=PATIENCE, source_address=(source, 0))
-    sock.sendall(connect_request(destination))
-    reply = receive_exactly(sock, len(CONNECTED) + 8)
-    assert reply.startswith(CONNECTED), reply
+    with contextlib.ExitStack() as refused:
+        refused.enter_context(sock)
+        sock.sendall(connect_request(destination))
+        reply = receive_exactly(sock, len(CONNECTED) + 8)
+        assert reply.startswith(CONNECTED), reply
+        refused.pop_all()
     return sock
 
 
@@ -176,11 +179,12 @@ def curl_line(*arguments: str) -> Sequence[str]:
     return ["curl", "-q", "--silent", "--show-error", "--max-time", str(CURL_SECONDS), *arguments]
 
 
-def _read_lines(process: subprocess.Popen[str], lines: "queue.SimpleQueue[str]", said: list[str]) -> None:
+def _read_lines(process: Command, lines: "queue.SimpleQueue[str]", said: list[str]) -> None:
     assert process.stderr is not None
-    for line in process.stderr:
-        said.append(line)
-        lines.put(line)
+    with io.TextIOWrapper(process.stderr, "utf-8") as texts:
+        for line in texts:
+            said.append(line)
+            lines.put(line)
     lines.put("")
 
 

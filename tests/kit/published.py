@@ -1,16 +1,16 @@
 """`socks6 bind` as a process of its own, and what it prints."""
 
 import contextlib
+import io
 import queue
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
 from tests.kit.footprint import Footprint
+from tests.kit.fork_server import Command
 from tests.kit.origins import Place
 from tests.kit.proxies import ENVIRONMENT, START_SECONDS, STOP_SECONDS
 
@@ -19,7 +19,7 @@ from tests.kit.proxies import ENVIRONMENT, START_SECONDS, STOP_SECONDS
 class Published:
     """A service that is published."""
 
-    process: subprocess.Popen[str]
+    process: Command
     said: list[str] = field(default_factory=list)  # on standard error
     told: "queue.SimpleQueue[str]" = field(default_factory=queue.SimpleQueue)  # on standard output
 
@@ -40,14 +40,10 @@ class Published:
 def published(via: str, target: Place, *flags: str, ends_with: int = 0) -> Iterator[Published]:
     """Run `socks6 bind` until the block ends; it must end well then, and never have had a fault."""
     host = f"[{target.host}]" if ":" in target.host else target.host
-    line = [sys.executable, "-m", "socks6", "bind", "--drain", "0.2", *flags, f"{host}:{target.port}"]
-    with subprocess.Popen(
-        line,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**ENVIRONMENT, "SOCKS6_PROXY": via},
-    ) as process:
+    words = ["bind", "--drain", "0.2", *flags, f"{host}:{target.port}"]
+    with Command(*words, environment={**ENVIRONMENT, "SOCKS6_PROXY": via}) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
         running = Published(process=process)
         readers = [
             threading.Thread(target=_each, args=(process.stdout, running.told.put)),
@@ -67,8 +63,8 @@ def published(via: str, target: Place, *flags: str, ends_with: int = 0) -> Itera
         assert not [text for text in running.said if "Traceback" in text], running.said
 
 
-def _each(lines: IO[str], take: object) -> None:
-    assert callable(take)
-    for line in lines:
-        take(line)
+def _each(stream: IO[bytes], take: Callable[[str], None]) -> None:
+    with io.TextIOWrapper(stream, "utf-8") as lines:
+        for line in lines:
+            take(line)
     take("")

@@ -184,9 +184,15 @@ class RawClient:
             if tls is not None:
                 self.tcp = tls.wrap_socket(self.tcp, server_hostname=server[0])
             self.udp = self.another_socket()
-        self.tcp.sendall(Request(command=3, host=host, port=port, options=tuple(options)).encode(dialect))
-        self.authentication = AuthenticationReply.decode(self._reply(AuthenticationReply), dialect)
-        self.reply = OperationReply.decode(self._reply(OperationReply), dialect)
+        with contextlib.ExitStack() as failing:
+            failing.callback(self.close)
+            self._ask(Request(command=3, host=host, port=port, options=tuple(options)))
+            failing.pop_all()
+
+    def _ask(self, request: Request) -> None:
+        self.tcp.sendall(request.encode(self.dialect))
+        self.authentication = AuthenticationReply.decode(self._reply(AuthenticationReply), self.dialect)
+        self.reply = OperationReply.decode(self._reply(OperationReply), self.dialect)
         self.id = 0
         if self.reply.code == 0:
             first = self.receive_on_stream()
