@@ -126,7 +126,7 @@ class Qh3Connection(QuicConnection):
                 return
         elif self._receive_version_negotiation(data, addr, now) or self._receive_retry(data, addr, now):
             return
-        if self._handshake_complete:
+        if self._handshake_confirmed:  # before, the peer may send all of its handshake again
             self._opener.discard(tls.Epoch.INITIAL)
             self._opener.discard(tls.Epoch.HANDSHAKE)
         start = 0
