@@ -110,10 +110,10 @@ class NamelessBackend(AioquicBackend):
         self._sends_empty_ids = sends_empty_ids
 
     @override
-    def client(self, terms: ClientParameters) -> AioquicEngine:
-        configuration = super().client(terms)._connection._configuration
+    def client(self, parameters: ClientParameters) -> AioquicEngine:
+        configuration = super().client(parameters)._connection._configuration
         configuration.connection_id_length = 0
-        connection = Nameless(configuration=configuration, session_ticket_handler=terms.on_ticket)
+        connection = Nameless(configuration=configuration, session_ticket_handler=parameters.on_ticket)
         connection.sends_empty_ids = self._sends_empty_ids
         connection.call_the_server(os.urandom(14))
         return AioquicEngine(connection)

@@ -22,6 +22,7 @@ from socks6.message.options.stack import STACK_OPTIONS, SWITCH
 from socks6.net.encryption.certificates import format_pin, parse_pin
 from socks6.net.encryption.contexts import MINIMUM_VERSIONS, TLS_DEFAULTS, TlsParameters
 from socks6.net.transports.base import Transport
+from socks6.net.transports.quic.engine import LIBRARIES
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
 
 DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}
@@ -50,8 +51,6 @@ _PLACE: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{
 _SHOWABLE: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@/?#]*)(?::[0-9]*)?(?:[/?#].*)?", re.ASCII)
 
 # What queries say about TLS and QUIC.
-
-QUIC_BACKENDS: Final = ("qh3", "aioquic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +110,7 @@ TLS_KEYS: Final[Keys] = {
     "insecure-no-verification": ("insecure", _switch("0", "1")),
 }
 QUIC_KEYS: Final[Keys] = {
-    "backend": ("backend", _one_of(*QUIC_BACKENDS)),
+    "backend": ("backend", _one_of(*LIBRARIES)),
     "stream-id": ("stream_ids", _switch("0", "1")),
 }
 CLIENT_KEYS: Final = frozenset((*TLS_KEYS, *QUIC_KEYS)) - {"client-ca"}

@@ -9,7 +9,7 @@ from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.net.bind import ANY_PORT, unmapped
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering
 from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
-from socks6.net.url import QUIC_BACKENDS
+from socks6.net.transports.quic.engine import LIBRARIES
 from socks6.policy.matchers import PortMatcher
 from socks6.protocol.association import INITIAL_SECONDS
 from socks6.proxy.sessions import SessionSettings
@@ -182,7 +182,7 @@ class Settings:
         "qh3",
         "the library that speaks QUIC, where a listener's URL names none",
         key="quic.backend",
-        values={name: name for name in QUIC_BACKENDS},
+        values={name: name for name in LIBRARIES},
     )
     tls: TlsParameters = TLS_DEFAULTS
     sessions: SessionSettings = field(default_factory=SessionSettings)

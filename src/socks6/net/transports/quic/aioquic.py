@@ -7,15 +7,11 @@ one, and acts upon any number of frames: they are counted before it sees them (`
 """
 
 import functools
-import logging
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from aioquic import tls
 from aioquic._crypto import CryptoError
-from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     MAX_STREAM_DATA_FRAME_CAPACITY,
@@ -36,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from socks6.compat import override
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.adapter import LibraryEngine
+from socks6.net.transports.quic.adapter import LibraryBackend, LibraryEngine
 from socks6.net.transports.quic.engine import (
     CID_BYTES,
     CONNECTION_WINDOW_BYTES,
@@ -45,18 +41,10 @@ from socks6.net.transports.quic.engine import (
     MAX_STREAMS,
     PACKET_BYTES,
     STREAM_WINDOW_BYTES,
-    CidIssued,
-    CidRetired,
-    ClientParameters,
     Event,
-    FrameArrived,
-    HandshakeDone,
-    PingAnswered,
     ServerIdentity,
-    ServerParameters,
     StreamBytes,
     StreamReset,
-    StreamStopped,
     Terminated,
 )
 from socks6.net.transports.quic.guard import EXCESSIVE_CODE, ExcessiveFrames, FrameGuard
@@ -106,12 +94,10 @@ class AioquicConnection(QuicConnection):
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._read: WeakKeyDictionary[QuicStream, int] = WeakKeyDictionary()
         self.released = False
-        self._given = 0  # bytes of streams that were to be sent
 
-    def tell_reset_token(self, token_of: Callable[[bytes], bytes]) -> None:
+    def tell_reset_token(self, token: bytes) -> None:
         """Send the peer the token of our stateless resets."""
-        first = self._host_cids[0]
-        first.stateless_reset_token = token_of(first.cid)
+        self._host_cids[0].stateless_reset_token = token
 
     def trust(self) -> None:
         """Give the peer windows, and allow it frames, as one that has been admitted."""
@@ -153,28 +139,6 @@ class AioquicConnection(QuicConnection):
         if stream is not None:
             self._read[stream] = self._read.get(stream, 0) + size
 
-    def give(self, stream_id: int, data: bytes, *, ended: bool) -> None:
-        """Send on a stream."""
-        self.send_stream_data(stream_id, data, ended)
-        self._given += len(data)
-
-    def take_back(self, stream_id: int, code: int) -> None:
-        """Reset a stream."""
-        self._given -= self.unsent(stream_id)
-        self.reset_stream(stream_id, code)
-
-    def unsent(self, stream_id: int | None = None) -> int:
-        """Return how many bytes of a stream, or of all, have not left yet."""
-        if stream_id is None:
-            return max(0, self._given - self._remote_max_data_used)
-        stream = self._streams.get(stream_id)
-        return 0 if stream is None else sum(part.stop - part.start for part in stream.sender._pending)  # noqa: SLF001
-
-    def unacknowledged(self, stream_id: int) -> int:
-        """Return how many bytes of a stream have not left, or were not acknowledged."""
-        stream = self._streams.get(stream_id)
-        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start  # noqa: SLF001
-
     def open_stream(self) -> int | None:
         """Return the id of a new stream; None if the peer allows no more."""
         stream_id: int = self.get_next_available_stream_id()
@@ -187,7 +151,6 @@ class AioquicConnection(QuicConnection):
         """Forget streams, packets and keys; only the end of the connection is known then."""
         self._set_state(QuicConnectionState.TERMINATED)
         self.released = True
-        self._given = self._remote_max_data_used
         for kept in (
             self._streams, self._streams_queue, self._streams_blocked_bidi, self._streams_blocked_uni, self._events,
             self._crypto_streams, self._crypto_buffers, self._cryptos, self._cryptos_initial, self._datagrams_pending,
@@ -202,37 +165,6 @@ class AioquicConnection(QuicConnection):
     def end(self) -> ConnectionTerminated | None:
         """How the connection ended, as soon as either side has ended it."""
         return self._close_event
-
-    @property
-    def quiet(self) -> bool:
-        """Whether everything that was sent has arrived."""
-        return not (self._loss.bytes_in_flight or self.unsent())
-
-    @property
-    def credit_blocked(self) -> bool:
-        """Whether bytes wait to leave though nothing is on its way."""
-        return not self._loss.bytes_in_flight and self.unsent() > 0
-
-    @property
-    def round_trip(self) -> float:
-        """How many seconds a round trip takes, smoothed; 0 before anything is known."""
-        smoothed: float = self._loss._rtt_smoothed  # noqa: SLF001
-        return smoothed
-
-    @property
-    def unanswered_probes(self) -> int:
-        """How many probes in a row the peer has left unanswered."""
-        return self._loss._pto_count  # noqa: SLF001
-
-    @property
-    def frames_waiting(self) -> int:
-        """How many DATAGRAM frames have not left yet."""
-        return len(self._datagrams_pending)
-
-    @property
-    def peers_largest_frame(self) -> int:
-        """How long a DATAGRAM frame the peer takes, itself included; 0 for none."""
-        return self._remote_max_datagram_frame_size or 0
 
     @override
     def _write_stream_limits(
@@ -264,42 +196,45 @@ class AioquicEngine(LibraryEngine[AioquicConnection]):
     TOO_LATE = ValueError, RuntimeError
     stalled = False
 
+    def __init__(self, connection: AioquicConnection) -> None:
+        super().__init__(connection)
+        self._given = 0  # bytes of streams that were to be sent
+
     @property
     def certificate(self) -> bytes:
-        certificate = self._connection.tls._peer_certificate  # noqa: SLF001 - there is no other way
+        certificate = self._connection.tls._peer_certificate
         return b"" if certificate is None else certificate.public_bytes(Encoding.DER)
 
     @property
     def issuers(self) -> Sequence[bytes]:
-        chain = self._connection.tls._peer_certificate_chain  # noqa: SLF001 - there is no other way
+        chain = self._connection.tls._peer_certificate_chain
         return [issuer.public_bytes(Encoding.DER) for issuer in chain or ()]
 
     @property
     def unanswered_probes(self) -> int:
-        return self._connection.unanswered_probes
+        return self._connection._loss._pto_count
 
     @property
     def quiet(self) -> bool:
-        return self._connection.quiet
+        return not (self._connection._loss.bytes_in_flight or self.unsent())
 
     @property
     def credit_blocked(self) -> bool:
-        return self._connection.credit_blocked
+        return not self._connection._loss.bytes_in_flight and self.unsent() > 0
 
     @property
     def round_trip(self) -> float:
-        return self._connection.round_trip
+        smoothed: float = self._connection._loss._rtt_smoothed
+        return smoothed
 
     @property
     def largest_frame(self) -> int:
-        return max(0, min(self._connection.peers_largest_frame, PACKET_BYTES - DATAGRAM_OVERHEAD))
+        allowed = self._connection._remote_max_datagram_frame_size or 0
+        return max(0, min(allowed, PACKET_BYTES - DATAGRAM_OVERHEAD))
 
     @property
     def room_for_frames(self) -> bool:
-        return self._connection.frames_waiting < FRAMES_FED
-
-    def connect(self, address: SocketAddress, now: float) -> None:
-        self._connection.connect(address, now)
+        return len(self._connection._datagrams_pending) < FRAMES_FED
 
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         for start in range(0, len(data), size):
@@ -316,103 +251,58 @@ class AioquicEngine(LibraryEngine[AioquicConnection]):
     def timer(self) -> float | None:
         return None if self._connection.released else self._connection.get_timer()
 
-    def handle_timer(self, now: float) -> None:
-        self._guarded(lambda: self._connection.handle_timer(now))
-
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
-        self._or_gone(lambda: self._connection.give(stream_id, bytes(data), ended=ended))
+        self._or_gone(lambda: self._connection.send_stream_data(stream_id, bytes(data), ended))
+        self._given += len(data)
 
     def unsent(self, stream_id: int | None = None) -> int:
-        return self._connection.unsent(stream_id)
+        if stream_id is None:
+            return max(0, self._given - self._connection._remote_max_data_used)
+        stream = self._connection._streams.get(stream_id)
+        return 0 if stream is None else sum(part.stop - part.start for part in stream.sender._pending)
 
     def unacknowledged(self, stream_id: int) -> int:
-        return self._connection.unacknowledged(stream_id)
+        stream = self._connection._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
 
     def consumed(self, stream_id: int, size: int) -> None:
         self._connection.was_read(stream_id, size)
 
     def reset(self, stream_id: int, code: int) -> None:
-        self._or_gone(lambda: self._connection.take_back(stream_id, code))
-
-    def send_frame(self, data: bytes) -> None:
-        self._connection.send_datagram_frame(data)
+        self._given -= self.unsent(stream_id)
+        self._or_gone(lambda: self._connection.reset_stream(stream_id, code))
 
     def change_cid(self) -> None:
         self._connection.change_connection_id()
-
-    def close(self, code: int, reason: str) -> None:
-        self._connection.close(error_code=code, reason_phrase=reason)
 
     def trust(self) -> None:
         self._connection.trust()
 
     def release(self) -> None:
         self._connection.release()
+        self._given = self._connection._remote_max_data_used
 
     @override
-    def _translate(self, event: object) -> Event | None:
-        if isinstance(event, events.PingAcknowledged):
-            return PingAnswered(event.uid)
-        if isinstance(event, events.ConnectionTerminated):
-            return self._terminated(event.error_code, event.reason_phrase)
-        if isinstance(event, events.StreamReset) or (
-            isinstance(event, events.StreamDataReceived) and event.end_stream
-        ):
+    def _note(self, event: Event) -> None:
+        if isinstance(event, StreamReset) or (isinstance(event, StreamBytes) and event.ended):
             self._connection.guard.delivered(event.stream_id, 0, ended=True)
-        return _translate(event)
 
+    @override
     def _guarded(self, call: Callable[[], None]) -> None:
-        """Confine a fault of the library to this connection."""
         try:
             call()
         except Exception as error:  # noqa: BLE001 - it has asserts, and KeyErrors, of its own
             self._failed = Terminated(1, f"{type(error).__name__}: {error}")
 
 
-class AioquicBackend:
-    """aioquic. Its server asks for no client certificates."""
+class AioquicBackend(LibraryBackend[QuicConfiguration, AioquicConnection, AioquicEngine]):
+    """aioquic."""
 
     name = "aioquic"
-    verifies_clients = False
+    retry_packet = staticmethod(encode_quic_retry)
 
     def __init__(self) -> None:
-        logging.getLogger("quic").setLevel(logging.CRITICAL)  # it logs every connection
-
-    def client(self, parameters: ClientParameters) -> AioquicEngine:
-        configuration = QuicConfiguration(
-            is_client=True,
-            alpn_protocols=[parameters.alpn],
-            server_name=parameters.server_name,
-            verify_mode=ssl.CERT_NONE,  # the caller does it, by OpenSSL
-            idle_timeout=parameters.idle_timeout,
-            session_ticket=parameters.ticket if isinstance(parameters.ticket, tls.SessionTicket) else None,
-        )
-        _size(configuration)
-        if parameters.identity is not None:
-            _identify(configuration, parameters.identity)
-        return AioquicEngine(
-            AioquicConnection(configuration=configuration, session_ticket_handler=parameters.on_ticket)
-        )
-
-    def server(self, parameters: ServerParameters) -> AioquicEngine:
-        configuration = QuicConfiguration(
-            is_client=False, alpn_protocols=[parameters.alpn], idle_timeout=parameters.idle_timeout
-        )
-        _size(configuration)
-        _identify(configuration, parameters.identity)
-
-        connection = AioquicConnection(
-            configuration=configuration,
-            original_destination_connection_id=parameters.first_cid,
-            retry_source_connection_id=parameters.retry_cid,
-            session_ticket_fetcher=lambda name: parameters.tickets.take(name, tls.SessionTicket),
-            session_ticket_handler=lambda ticket: parameters.tickets.put(ticket.ticket, ticket),
-        )
-        connection.tell_reset_token(parameters.reset_token)
-        return AioquicEngine(connection)
-
-    def check(self, identity: ServerIdentity) -> None:
-        _identify(QuicConfiguration(is_client=False), identity)
+        super().__init__(QuicConfiguration, AioquicConnection, AioquicEngine)
 
     def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:
         pair = CryptoPair()
@@ -423,47 +313,22 @@ class AioquicBackend:
             return False
         return True
 
-    def retry_packet(
-        self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
-    ) -> bytes:
-        return encode_quic_retry(version, source_cid, destination_cid, first_cid, token)
+    @override
+    def _size(self, configuration: QuicConfiguration) -> None:
+        configuration.connection_id_length = CID_BYTES
+        client = configuration.is_client
+        configuration.max_data = CONNECTION_WINDOW_BYTES if client else STRANGERS_WINDOW
+        configuration.max_stream_data = STREAM_WINDOW_BYTES if client else STRANGERS_WINDOW // 2
+        configuration.max_datagram_frame_size = MAX_FRAME_BYTES
+        configuration.max_datagram_size = PACKET_BYTES
+        configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
 
-
-def _size(configuration: QuicConfiguration) -> None:
-    configuration.connection_id_length = CID_BYTES
-    client = configuration.is_client
-    configuration.max_data = CONNECTION_WINDOW_BYTES if client else STRANGERS_WINDOW
-    configuration.max_stream_data = STREAM_WINDOW_BYTES if client else STRANGERS_WINDOW // 2
-    configuration.max_datagram_frame_size = MAX_FRAME_BYTES
-    configuration.max_datagram_size = PACKET_BYTES
-    configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
-
-
-def _identify(configuration: QuicConfiguration, identity: ServerIdentity) -> None:
-    try:
-        certificates = x509.load_pem_x509_certificates(identity.certificates)
-        configuration.certificate = certificates[0]
-        configuration.certificate_chain = certificates[1:]
-        configuration.private_key = load_pem_private_key(identity.key, None)
-    except ValueError as error:
-        raise ConfigurationError(f"aioquic cannot use the certificate or its key: {error}") from error
-
-
-def _translate(event: object) -> Event | None:
-    match event:
-        case events.StreamDataReceived():
-            return StreamBytes(event.stream_id, event.data, event.end_stream)
-        case events.StreamReset():
-            return StreamReset(event.stream_id, event.error_code)
-        case events.StopSendingReceived():
-            return StreamStopped(event.stream_id, event.error_code)
-        case events.DatagramFrameReceived():
-            return FrameArrived(event.data)
-        case events.HandshakeCompleted():
-            return HandshakeDone(event.alpn_protocol or "", event.early_data_accepted, event.session_resumed)
-        case events.ConnectionIdIssued():
-            return CidIssued(event.connection_id)
-        case events.ConnectionIdRetired():
-            return CidRetired(event.connection_id)
-        case _:
-            return None
+    @override
+    def _identify(self, configuration: QuicConfiguration, identity: ServerIdentity) -> None:
+        try:
+            certificates = x509.load_pem_x509_certificates(identity.certificates)
+            configuration.certificate = certificates[0]
+            configuration.certificate_chain = certificates[1:]
+            configuration.private_key = load_pem_private_key(identity.key, None)
+        except ValueError as error:
+            raise ConfigurationError(f"aioquic cannot use the certificate or its key: {error}") from error

@@ -9,8 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import ALPN, TlsParameters, client_context, server_context
@@ -33,7 +32,6 @@ MAX_TICKETS: Final = 10_000  # beyond, the oldest go: their clients shake hands 
 
 Ticket: TypeAlias = object
 """What a later connection can resume; each library has its own."""
-TicketT = TypeVar("TicketT")
 
 
 class StreamBytes(NamedTuple):
@@ -67,7 +65,7 @@ class FrameArrived(NamedTuple):
 class HandshakeDone(NamedTuple):
     """The handshake is confirmed; what came before may be a replay."""
 
-    protocol: str  # ALPN; "" for none
+    protocol: str | None  # ALPN
     early_accepted: bool
     resumed: bool
 
@@ -241,10 +239,9 @@ class TicketStore:
         if len(self._tickets) > self._size:
             self._tickets.popitem(last=False)
 
-    def take(self, name: bytes, kind: type[TicketT]) -> TicketT | None:
-        """Return a ticket, once; None if there is none of this kind."""
-        ticket = self._tickets.pop(name, None)
-        return ticket if isinstance(ticket, kind) else None
+    def take(self, name: bytes) -> Ticket | None:
+        """Return a ticket, once; None if there is none."""
+        return self._tickets.pop(name, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,20 +273,15 @@ class ServerParameters:
 
 
 class Backend(Protocol):
-    """A library that speaks QUIC."""
+    """A library that speaks QUIC. Its server asks for no certificates of clients."""
 
-    @property
-    def name(self) -> str:
-        """What it is called."""
+    name: str
+    """What it is called."""
 
-    @property
-    def verifies_clients(self) -> bool:
-        """Whether a server really checks clients' certificates."""
-
-    def client(self, terms: ClientParameters) -> QuicEngine:
+    def client(self, parameters: ClientParameters) -> QuicEngine:
         """Return a client's end. Raises ConfigurationError for certificates that it cannot use."""
 
-    def server(self, terms: ServerParameters) -> QuicEngine:
+    def server(self, parameters: ServerParameters) -> QuicEngine:
         """Return a server's end."""
 
     def check(self, identity: ServerIdentity) -> None:
@@ -302,7 +294,7 @@ class Backend(Protocol):
         """
 
     def retry_packet(
-        self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
+        self, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes, /
     ) -> bytes:
         """Return a Retry packet (RFC 9000 §17.2.5)."""
 
@@ -348,39 +340,35 @@ def _read(path: str) -> bytes:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
 
 
+class Library(NamedTuple):
+    """How a library comes into use, and the versions whose faults are known and kept within bounds (docs/decisions/0038)."""
+
+    backend: str  # the class, in the module of the library's name
+    extra: str
+    vetted_from: tuple[int, ...]
+    vetted_before: tuple[int, ...]
+
+
 DEFAULT: Final = "qh3"
-
-
-def _qh3(module: ModuleType) -> Backend:
-    backend: Backend = module.Qh3Backend()
-    return backend
-
-
-def _aioquic(module: ModuleType) -> Backend:
-    backend: Backend = module.AioquicBackend()
-    return backend
-
-
-MAKERS: Final[Mapping[str, Callable[[ModuleType], Backend]]] = {"qh3": _qh3, "aioquic": _aioquic}
-VETTED_VERSIONS: Final[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
-    "qh3": ((2, 1), (3,)),
-    "aioquic": ((1, 7), (2,)),
+LIBRARIES: Final[Mapping[str, Library]] = {
+    "qh3": Library("Qh3Backend", "quic", (2, 1), (3,)),
+    "aioquic": Library("AioquicBackend", "quic-aioquic", (1, 7), (2,)),
 }
-"""The versions whose faults are known and kept within bounds (docs/decisions/0038): from the first, before the second."""
-EXTRAS: Final[Mapping[str, str]] = {"qh3": "quic", "aioquic": "quic-aioquic"}
 
 
 def load_backend(name: str = DEFAULT) -> Backend:
     """Return a backend. Raises ConfigurationError for an unknown one, and for one that is not installed."""
-    if name not in MAKERS:
-        raise ConfigurationError(f"no QUIC backend {name!r}: one of {', '.join(MAKERS)}")
+    library = LIBRARIES.get(name)
+    if library is None:
+        raise ConfigurationError(f"no QUIC backend {name!r}: one of {', '.join(LIBRARIES)}")
     try:
         module = importlib.import_module(f"socks6.net.transports.quic.{name}")
     except ImportError as error:
         raise ConfigurationError(
-            f"QUIC by {name} needs an extra: pip install socks6[{EXTRAS[name]}] ({error})"
+            f"QUIC by {name} needs an extra: pip install socks6[{library.extra}] ({error})"
         ) from error
-    return MAKERS[name](module)
+    backend: Backend = getattr(module, library.backend)()
+    return backend
 
 
 def unvetted_version(name: str) -> str:
@@ -389,5 +377,5 @@ def unvetted_version(name: str) -> str:
 
     version = metadata.version(name)
     parts = tuple(int(part) for part in version.split(".") if part.isdecimal())
-    first, past = VETTED_VERSIONS[name]
-    return "" if first <= parts < past else version
+    library = LIBRARIES[name]
+    return "" if library.vetted_from <= parts < library.vetted_before else version

@@ -20,7 +20,7 @@ from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
     CID_BYTES,
     DEFAULT,
-    EXTRAS,
+    LIBRARIES,
     Backend,
     QuicEngine,
     ServerIdentity,
@@ -89,7 +89,7 @@ def listen(parameters: ListenParameters) -> OpenConnectionListeners:
 def backend_for(parameters: ListenParameters) -> Backend:
     """Return the library for a listener. Raises ConfigurationError for one that cannot do what is asked."""
     backend = load_backend(parameters.quic_backend or DEFAULT)
-    if parameters.tls.client_ca is not None and not backend.verifies_clients:
+    if parameters.tls.client_ca is not None:
         raise ConfigurationError(
             f"{parameters.url}: client certificates are asked for, and {backend.name} does not check them:"
             " leave them to a listener with TLS, and have QUIC clients give a password"
@@ -97,7 +97,7 @@ def backend_for(parameters: ListenParameters) -> Backend:
     if not parameters.is_local and (version := unvetted_version(backend.name)):
         raise ConfigurationError(
             f"{parameters.url} can be reached by others, and what strangers can do to {backend.name} {version} is not known:"
-            f" pip install --upgrade socks6[{EXTRAS[backend.name]}], choose the other library (backend=), or listen"
+            f" pip install --upgrade socks6[{LIBRARIES[backend.name].extra}], choose the other library (backend=), or listen"
             " on loopback"
         )
     return backend
@@ -262,11 +262,11 @@ class QuicListener(ArrivalReceiver):
         self.retries += 1
         retry_cid = secrets.token_bytes(CID_BYTES)
         packet = self._backend.retry_packet(
-            version=header.version or VERSIONS[0],
-            source_cid=retry_cid,
-            destination_cid=header.source,
-            first_cid=header.destination,
-            token=self._tokens.make(arrival.source, header.destination, retry_cid, self._loop.time()),
+            header.version or VERSIONS[0],
+            retry_cid,
+            header.source,
+            header.destination,
+            self._tokens.make(arrival.source, header.destination, retry_cid, self._loop.time()),
         )
         self.port.send(packet, arrival.source, arrival.local)
 

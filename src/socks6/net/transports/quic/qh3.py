@@ -1,13 +1,10 @@
 """QUIC by qh3, whose packets are made and read by native code."""
 
 import contextlib
-import logging
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from qh3 import tls
-from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnectionError
 from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
@@ -15,7 +12,7 @@ from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
 from socks6.compat import override
 from socks6.errors import ConfigurationError
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.quic.adapter import LibraryEngine
+from socks6.net.transports.quic.adapter import LibraryBackend, LibraryEngine
 from socks6.net.transports.quic.engine import (
     CID_BYTES,
     CONNECTION_WINDOW_BYTES,
@@ -25,18 +22,9 @@ from socks6.net.transports.quic.engine import (
     MAX_UNREAD_FOR_OTHERS_BYTES,
     PACKET_BYTES,
     STREAM_WINDOW_BYTES,
-    CidIssued,
-    CidRetired,
-    ClientParameters,
     Event,
-    FrameArrived,
-    HandshakeDone,
-    PingAnswered,
     ServerIdentity,
-    ServerParameters,
     StreamBytes,
-    StreamReset,
-    StreamStopped,
     Terminated,
 )
 from socks6.net.transports.quic.guard import EXCESSIVE_CODE, ExcessiveFrames
@@ -113,9 +101,6 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
     def room_for_frames(self) -> bool:
         return self._fed < FRAMES_FED
 
-    def connect(self, address: SocketAddress, now: float) -> None:
-        self._guarded(lambda: self._connection.connect(address, now))
-
     def receive(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         if not self._released and self._connection.end is None:
             self._guarded(lambda: self._connection.take(data, size, address, now))
@@ -133,9 +118,10 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
     def timer(self) -> float | None:
         return self._connection.get_timer()
 
+    @override
     def handle_timer(self, now: float) -> None:
         self._fed = 0  # whatever the estimate was
-        self._guarded(lambda: self._connection.handle_timer(now))
+        super().handle_timer(now)
 
     def send(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
         if ended:
@@ -178,16 +164,14 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
         self._flights.pop(stream_id, None)
         self._or_gone(lambda: self._connection.reset_stream(stream_id, code))
 
+    @override
     def send_frame(self, data: bytes) -> None:
         self._fed += len(data) + DATAGRAM_OVERHEAD
-        self._or_gone(lambda: self._connection.send_datagram_frame(data))
+        super().send_frame(data)
 
     def change_cid(self) -> None:
         with contextlib.suppress(QuicConnectionError):  # there is no other
             self._connection.change_connection_id()
-
-    def close(self, code: int, reason: str) -> None:
-        self._guarded(lambda: self._connection.close(error_code=code, reason_phrase=reason))
 
     def trust(self) -> None:
         self._connection.guard.trust()
@@ -197,13 +181,9 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
         self._connection.release()
 
     @override
-    def _translate(self, event: object) -> Event | None:
-        if isinstance(event, events.StreamDataReceived):
+    def _note(self, event: Event) -> None:
+        if isinstance(event, StreamBytes):
             self._took(event.stream_id, len(event.data))
-            return StreamBytes(event.stream_id, event.data, event.end_stream)
-        if isinstance(event, events.ConnectionTerminated):
-            return self._terminated(event.error_code, event.reason_phrase)
-        return _translate(event)
 
     def _took(self, stream_id: int, size: int) -> None:
         self._unread += size
@@ -227,8 +207,8 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
             native is not None and any(not native.can_send_stream(stream_id) for stream_id in self._watched)
         )
 
+    @override
     def _guarded(self, call: Callable[[], None]) -> None:
-        """Confine a fault of the library, or of the peer's packets, to this connection."""
         try:
             call()
         except ExcessiveFrames as error:
@@ -242,97 +222,37 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
         self._failed = Terminated(error.error_code, error.reason_phrase)
 
 
-class Qh3Backend:
-    """qh3. Its server ignores client certificates."""
+class Qh3Backend(LibraryBackend[QuicConfiguration, Qh3Connection, Qh3Engine]):
+    """qh3."""
 
     name = "qh3"
-    verifies_clients = False
+    retry_packet = staticmethod(encode_quic_retry)
 
     def __init__(self) -> None:
-        logging.getLogger("quic").setLevel(logging.CRITICAL)  # it warns of each connection that a peer closes
-
-    def client(self, parameters: ClientParameters) -> Qh3Engine:
-        configuration = QuicConfiguration(
-            is_client=True,
-            alpn_protocols=[parameters.alpn],
-            server_name=parameters.server_name,
-            verify_mode=ssl.CERT_NONE,  # the caller does it, by OpenSSL
-            signature_algorithms=list(SIGNATURES),
-            idle_timeout=parameters.idle_timeout,
-            session_ticket=parameters.ticket if isinstance(parameters.ticket, tls.SessionTicket) else None,
-        )
-        _size(configuration)
-        if parameters.identity is not None:
-            _identify(configuration, parameters.identity)
-        connection = Qh3Connection(configuration=configuration, session_ticket_handler=parameters.on_ticket)
-        return Qh3Engine(connection)
-
-    def server(self, parameters: ServerParameters) -> Qh3Engine:
-        configuration = QuicConfiguration(
-            is_client=False,
-            alpn_protocols=[parameters.alpn],
-            idle_timeout=parameters.idle_timeout,
-            max_datagram_size=PACKET_BYTES,
-        )
-        _size(configuration)
-        _identify(configuration, parameters.identity)
-
-        connection = Qh3Connection(
-            configuration=configuration,
-            original_destination_connection_id=parameters.first_cid,
-            retry_source_connection_id=parameters.retry_cid,
-            session_ticket_fetcher=lambda name: parameters.tickets.take(name, tls.SessionTicket),
-            session_ticket_handler=lambda ticket: parameters.tickets.put(ticket.ticket, ticket),
-        )
-        connection.reset_token = parameters.reset_token(connection.host_cid)
-        return Qh3Engine(connection)
-
-    def check(self, identity: ServerIdentity) -> None:
-        _identify(QuicConfiguration(is_client=False), identity)
+        super().__init__(QuicConfiguration, Qh3Connection, Qh3Engine)
 
     def is_genuine(self, packet: bytes, destination: bytes, number_at: int) -> bool:  # noqa: ARG002 - aioquic needs it
         return opens_initial(packet, destination)
 
-    def retry_packet(
-        self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
-    ) -> bytes:
-        return encode_quic_retry(version, source_cid, destination_cid, first_cid, token)
+    @override
+    def _size(self, configuration: QuicConfiguration) -> None:
+        configuration.connection_id_length = CID_BYTES
+        configuration.max_data = CONNECTION_WINDOW_BYTES
+        configuration.max_stream_data = STREAM_WINDOW_BYTES
+        configuration.max_datagram_frame_size = MAX_FRAME_BYTES
+        configuration.active_connection_id_limit = 8
+        configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
+        if configuration.is_client:
+            configuration.signature_algorithms = list(SIGNATURES)
+        else:
+            configuration.max_datagram_size = PACKET_BYTES
 
-
-def _size(configuration: QuicConfiguration) -> None:
-    configuration.connection_id_length = CID_BYTES
-    configuration.max_data = CONNECTION_WINDOW_BYTES
-    configuration.max_stream_data = STREAM_WINDOW_BYTES
-    configuration.max_datagram_frame_size = MAX_FRAME_BYTES
-    configuration.active_connection_id_limit = 8
-    configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
-
-
-def _identify(configuration: QuicConfiguration, identity: ServerIdentity) -> None:
-    try:
-        certificates = tls.load_pem_x509_certificates(identity.certificates)
-        configuration.certificate = certificates[0]
-        configuration.certificate_chain = certificates[1:]
-        configuration.private_key = tls.load_pem_private_key(identity.key)
-    except Exception as error:  # qh3 raises whatever its native code does
-        raise ConfigurationError(f"qh3 cannot use the certificate or its key: {error}") from error
-
-
-def _translate(event: object) -> Event | None:
-    match event:
-        case events.StreamReset():
-            return StreamReset(event.stream_id, event.error_code)
-        case events.StopSendingReceived():
-            return StreamStopped(event.stream_id, event.error_code)
-        case events.DatagramFrameReceived():
-            return FrameArrived(event.data)
-        case events.HandshakeCompleted():
-            return HandshakeDone(event.alpn_protocol or "", event.early_data_accepted, event.session_resumed)
-        case events.PingAcknowledged():
-            return PingAnswered(event.uid)
-        case events.ConnectionIdIssued():
-            return CidIssued(event.connection_id)
-        case events.ConnectionIdRetired():
-            return CidRetired(event.connection_id)
-        case _:
-            return None
+    @override
+    def _identify(self, configuration: QuicConfiguration, identity: ServerIdentity) -> None:
+        try:
+            certificates = tls.load_pem_x509_certificates(identity.certificates)
+            configuration.certificate = certificates[0]
+            configuration.certificate_chain = certificates[1:]
+            configuration.private_key = tls.load_pem_private_key(identity.key)
+        except Exception as error:  # qh3 raises whatever its native code does
+            raise ConfigurationError(f"qh3 cannot use the certificate or its key: {error}") from error

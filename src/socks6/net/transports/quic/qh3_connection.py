@@ -94,7 +94,7 @@ class Qh3Connection(QuicConnection):
     _since_event = 0  # bytes of packets since the core's last new event, while it is held
     _full_size = 0  # bytes of the largest packet that has come meanwhile
     may_take: Callable[[], bool] = staticmethod(lambda: False)  # what came while it was held
-    reset_token: bytes | None = None  # how a stateless reset looks that is ours; a server's
+    _reset_token: bytes | None = None
     guard: FrameGuard
     _opener: PacketOpener
     _peers_cid: bytes | None = None  # a client's, before anything else is known of it
@@ -108,6 +108,10 @@ class Qh3Connection(QuicConnection):
         """Set what no configuration can set; to be called before anything else."""
         self.guard = FrameGuard(0.0)
         self._opener = PacketOpener(len(self.host_cid))
+
+    def tell_reset_token(self, token: bytes) -> None:
+        """Send the peer the token of our stateless resets."""
+        self._reset_token = token
 
     def take(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         """Take a datagram, or several of `size` bytes each. Raises ExcessiveFrames, QuicConnectionError."""
@@ -381,7 +385,7 @@ class Qh3Connection(QuicConnection):
             session_ticket_fetcher=self._session_ticket_fetcher,
             session_ticket_handler=self._session_ticket_handler,
             version_change_handler=self._set_version,
-            stateless_reset_token=self.reset_token,
+            stateless_reset_token=self._reset_token,
         )
         bridge.opener = self._opener
         self._tls = bridge

@@ -84,19 +84,18 @@ class Library(Backend):
     """Takes every Initial packet for one that does not say "noise"."""
 
     name = "none"
-    verifies_clients = False
 
     def __init__(self) -> None:
         self.cores: list[Core] = []
         self.tokens: list[tuple[bytes, bytes]] = []
 
     @override
-    def client(self, terms: ClientParameters) -> QuicEngine:
+    def client(self, parameters: ClientParameters) -> QuicEngine:
         raise AssertionError("nobody dials")
 
     @override
-    def server(self, terms: ServerParameters) -> QuicEngine:
-        engine = Core(terms, len(self.cores) + 1)  # type: ignore[abstract]  # nobody calls the rest
+    def server(self, parameters: ServerParameters) -> QuicEngine:
+        engine = Core(parameters, len(self.cores) + 1)  # type: ignore[abstract]  # nobody calls the rest
         self.cores.append(engine)
         return engine
 
@@ -110,7 +109,7 @@ class Library(Backend):
 
     @override
     def retry_packet(
-        self, *, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes
+        self, version: int, source_cid: bytes, destination_cid: bytes, first_cid: bytes, token: bytes, /
     ) -> bytes:
         self.tokens.append((source_cid, token))
         return b"\xf0" + token
