@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from socks6.client.association import Association
@@ -25,9 +26,7 @@ from socks6.net.stream import (
 )
 
 CLOSE_SECONDS: Final = 2.0  # what the upstream gets to take what is on its way, and to end
-MAX_CACHED_VERDICTS: Final = (
-    1024  # verdicts that are remembered, of destinations and of sources; forgotten all at once
-)
+MAX_CACHED_VERDICTS: Final = 1024  # about destinations, and about sources; the oldest are forgotten
 
 
 class UpstreamChannel(DatagramChannel):
@@ -43,14 +42,12 @@ class UpstreamChannel(DatagramChannel):
     ) -> None:
         """`may_send` judges hosts and ports, `may_answer` sources; `options` are in force on the upstream's other leg."""
         self._association = association
-        self._may_send = may_send
-        self._may_answer = may_answer
+        self._allows = lru_cache(MAX_CACHED_VERDICTS)(may_send)
+        self._allows_source = lru_cache(MAX_CACHED_VERDICTS)(may_answer)
         self._options = options
         self._running: asyncio.Task[None] | None = None  # until `aclose`
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None  # once it is lent to us
-        self._destinations: dict[tuple[str, int], bool] = {}
-        self._sources: dict[Endpoint, bool] = {}
 
     @property
     @override
@@ -96,7 +93,7 @@ class UpstreamChannel(DatagramChannel):
             host, port, _ = self.framing.host_of(key)
         except DecodeError:
             return None
-        if not self._allows_source(Endpoint(host, port)):
+        if not self._allows_source(host, port):
             return None
         return ReceivedFrom(data[start:end], host, port, key, self._loop.time() + ROUTE_SECONDS)
 
@@ -125,34 +122,17 @@ class UpstreamChannel(DatagramChannel):
             if self._socket is not None:
                 self._socket.close()
 
-    def _allows(self, host: str, port: int) -> bool:
-        """Return whether a datagram may go there, by a verdict that is remembered."""
-        verdict = self._destinations.get((host, port))
-        if verdict is None:
-            if len(self._destinations) >= MAX_CACHED_VERDICTS:
-                self._destinations.clear()
-            verdict = self._destinations[host, port] = self._may_send(host, port)
-        return verdict
-
-    def _allows_source(self, source: Endpoint) -> bool:
-        verdict = self._sources.get(source)
-        if verdict is None:
-            if len(self._sources) >= MAX_CACHED_VERDICTS:
-                self._sources.clear()
-            verdict = self._sources[source] = self._may_answer(source.host, source.port)
-        return verdict
-
 
 class _SinkReceiver(DatagramReceiver):
     """Gives a sink what an association brings from sources that are allowed."""
 
-    def __init__(self, sink: DatagramSink, allows_source: Callable[[Endpoint], bool]) -> None:
+    def __init__(self, sink: DatagramSink, allows_source: Callable[[str, int], bool]) -> None:
         self._sink = sink
         self._allows_source = allows_source
 
     @override
     def datagrams_received(self, packets: Sequence[ReceivedDatagram]) -> None:
-        allowed = [(data, *source) for data, source in packets if self._allows_source(source)]
+        allowed = [(data, *source) for data, source in packets if self._allows_source(*source)]
         if allowed:
             self._sink.datagrams_received(allowed)
 

@@ -5,29 +5,24 @@ key keeps it. `ServerVerifier` accepts the same certificates as TLS does, and wo
 way; it needs pyOpenSSL, which each extra with QUIC brings.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
-
-from socks6.message.address import is_literal
-
-if TYPE_CHECKING:
-    from cryptography import x509
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
 import ssl
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
 
 from socks6.errors import CertificateRefused, ConfigurationError, DecodeError
+from socks6.message.address import is_literal
+from socks6.message.buffer import Reader
 from socks6.net.encryption.contexts import TlsParameters, client_context, words_for_certificate
 
 if TYPE_CHECKING:
+    from cryptography import x509
     from OpenSSL import crypto
-
 
 CERTIFIED: Final = ("email", "DNS")  # of the alternative names, in this order; then the subject's common name
 ADDRESS: Final = "IP Address"
@@ -104,7 +99,6 @@ def _is_name(name: str) -> bool:
     )
 
 
-PIN_SIZE: Final = 32
 SEQUENCE: Final = 0x30
 VERSION: Final = 0xA0  # the optional [0] that begins a TBSCertificate (RFC 5280 §4.1)
 BEFORE_THE_KEY: Final = 5  # serial number, signature, issuer, validity, subject
@@ -120,13 +114,30 @@ def pin_of(certificate: bytes) -> bytes:
 
 def public_key_of(certificate: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo of a certificate in DER. Raises DecodeError."""
-    signed = _Elements(_Elements(certificate).inside(SEQUENCE)).inside(SEQUENCE)
-    fields = _Elements(signed)
-    if fields.tag == VERSION:
-        fields.skip()
-    for _ in range(BEFORE_THE_KEY):
-        fields.skip()
-    return fields.take(SEQUENCE)
+    try:
+        fields = _element(_element(Reader(certificate), SEQUENCE), SEQUENCE)
+        if fields.remaining and certificate[fields.position] == VERSION:
+            _element(fields)
+        for _ in range(BEFORE_THE_KEY):
+            _element(fields)
+        start = fields.position
+        _element(fields, SEQUENCE)
+    except DecodeError as error:
+        raise DecodeError(f"no certificate: {error}") from error
+    return certificate[start : fields.position]
+
+
+def _element(elements: Reader, tag: int | None = None) -> Reader:
+    """Return what is inside the next element of DER, which must be of this kind if one is named. Raises DecodeError."""
+    found, size = elements.u8(), elements.u8()
+    if tag is not None and found != tag:
+        raise DecodeError(f"element {found:#x} where {tag:#x} should be")
+    if size & 0x80:
+        count = size & 0x7F
+        if not 0 < count <= LONGEST_LENGTH:
+            raise DecodeError("an impossible length")
+        size = int.from_bytes(elements.take(count))
+    return elements.section(size)
 
 
 def parse_pin(text: str) -> bytes:
@@ -157,53 +168,6 @@ def check_pin(certificate: bytes, pins: tuple[bytes, ...]) -> None:
     """Raise CertificateRefused if there are pins, and none of them is the certificate's."""
     if pins and not is_pinned(certificate, pins):
         raise CertificateRefused("the proxy's key is not the one of the pin: another server, or a new key")
-
-
-class _Elements:
-    """A cursor over DER elements that stand one after another; never beyond their end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    @property
-    def tag(self) -> int:
-        """What comes next; -1 at the end."""
-        return self._data[self._at] if self._at < len(self._data) else -1
-
-    def inside(self, tag: int) -> bytes:
-        """Return what is inside the next element, which must be of this kind."""
-        start, end = self._next(tag)
-        return self._data[start:end]
-
-    def take(self, tag: int) -> bytes:
-        """Return the next element whole, which must be of this kind."""
-        before = self._at
-        _, end = self._next(tag)
-        return self._data[before:end]
-
-    def skip(self) -> None:
-        """Pass over the next element."""
-        self._next(self.tag)
-
-    def _next(self, tag: int) -> tuple[int, int]:
-        """Return where the inside of the next element begins and ends, and go behind it."""
-        if self.tag != tag or tag < 0:
-            raise DecodeError(f"no certificate: element {self.tag:#x} where {tag:#x} should be")
-        start = self._at + 2
-        if start > len(self._data):
-            raise DecodeError("no certificate: it ends early")
-        size = self._data[start - 1]
-        if size & 0x80:
-            count = size & 0x7F
-            if not 0 < count <= LONGEST_LENGTH or start + count > len(self._data):
-                raise DecodeError("no certificate: an impossible length")
-            size = int.from_bytes(self._data[start : start + count], "big")
-            start += count
-        self._at = start + size
-        if self._at > len(self._data):
-            raise DecodeError("no certificate: it ends early")
-        return start, self._at
 
 
 NO_EXTRA: Final = "QUIC needs an extra: pip install socks6[quic] (pyOpenSSL is missing)"
