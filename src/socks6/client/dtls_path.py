@@ -1,11 +1,12 @@
 """An association's messages as datagrams within DTLS: beside a proxy that is reached over TLS. Needs the extra `dtls`."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Sequence
 from typing import Final
 
-from socks6.client.paths import CLOSED, DatagramPath, PacketCallback, RefusedCallback, UdpPath
+from socks6.client.paths import CLOSED, PacketCallback, RefusedCallback, UdpPath
 from socks6.compat import override
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.net.transports.dtls import MAX_RECORD_BYTES, DtlsConnector
@@ -13,10 +14,10 @@ from socks6.net.transports.dtls import MAX_RECORD_BYTES, DtlsConnector
 ENDED: Final = "the proxy ended the DTLS connection"
 
 
-class DtlsPath(DatagramPath):
+class DtlsPath(UdpPath):
     """Over UDP, encrypted. `handshake` goes before all else."""
 
-    name: Final = "dtls"
+    name = "dtls"
 
     def __init__(
         self,
@@ -27,30 +28,23 @@ class DtlsPath(DatagramPath):
         refused: RefusedCallback,
     ) -> None:
         """See `UdpPath`; `on_packets` gets what was in the packets."""
-        self._below = UdpPath(sock, on_packets=self._on_packets, refused=refused)
+        super().__init__(sock, on_packets=self._decrypt, refused=refused)
         self._connector = connector
         self._conversation = connector.call()
         self._take = on_packets
-        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._settled = asyncio.Event()  # the handshake is done, or has failed
-        self._over = asyncio.Event()
         self._failure: OSError | None = None
 
     @property
     @override
     def largest(self) -> int:
-        return min(MAX_RECORD_BYTES, self._below.largest - self._conversation.expansion)
+        return min(MAX_RECORD_BYTES, super().largest - self._conversation.expansion)
 
     @property
     @override
     def unfragmented(self) -> int:
-        return min(MAX_RECORD_BYTES, self._below.unfragmented - self._conversation.expansion)
-
-    @property
-    @override
-    def dropped(self) -> int:
-        return self._below.dropped
+        return min(MAX_RECORD_BYTES, super().unfragmented - self._conversation.expansion)
 
     async def handshake(self) -> None:
         """Agree with the proxy on keys. Has no limit of its own. Raises TlsFailed, CertificateRefused."""
@@ -61,19 +55,15 @@ class DtlsPath(DatagramPath):
 
     @override
     def send_nowait(self, message: bytes) -> None:
-        self._below.send_nowait(self._encrypted(message))
+        super().send_nowait(self._encrypted(message))
 
     @override
     async def send(self, message: bytes) -> None:
-        await self._below.send(self._encrypted(message))
-
-    @override
-    def finish(self) -> None:
-        self._over.set()
+        await super().send(self._encrypted(message))
 
     @override
     async def run(self) -> None:
-        await self._over.wait()
+        await super().run()
         if self._failure is not None:
             raise self._failure
 
@@ -82,10 +72,14 @@ class DtlsPath(DatagramPath):
         self._conversation.close()
         self._flush()
         self._stop_timer()
-        self._below.close()
+        super().close()
         self._failure = self._failure or ProxyUnreachable(CLOSED)
         self._settled.set()
-        self._over.set()
+        self.finish()
+
+    @override
+    def lend_socket(self) -> None:
+        """Return None: what the socket has is encrypted."""
 
     def _encrypted(self, message: bytes) -> bytes:
         encrypted = self._conversation.encrypt(message)
@@ -93,7 +87,7 @@ class DtlsPath(DatagramPath):
             raise self._failure or ProxyUnreachable(ENDED)
         return encrypted
 
-    def _on_packets(self, packets: Sequence[bytes]) -> None:
+    def _decrypt(self, packets: Sequence[bytes]) -> None:
         conversation = self._conversation
         received: list[bytes] = []
         for packet in packets:
@@ -120,14 +114,15 @@ class DtlsPath(DatagramPath):
     def _flush(self) -> None:
         if self._conversation.has_output:
             for datagram in self._conversation.datagrams_to_send():
-                self._below.send_quietly(datagram)
+                with contextlib.suppress(OSError):  # it is sent again when it gets lost
+                    super().send_nowait(datagram)
 
     def _fail(self, failure: TlsFailed | ProxyUnreachable) -> None:
         self._failure = self._failure or failure
         self._conversation.close()
         self._flush()
         self._settled.set()
-        self._over.set()
+        self.finish()
 
     def _wind(self) -> None:
         """Start the timer that sends a lost flight again."""

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import errno
 import socket
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from socks6.compat import override
 from socks6.message.datagrams import MAX_MESSAGE_LENGTH
@@ -32,28 +33,32 @@ PacketCallback: TypeAlias = Callable[[Sequence[bytes]], None]
 RefusedCallback: TypeAlias = Callable[[], None]
 
 
-class DatagramPath(Protocol):
+class DatagramPath(ABC):
     """How an association's messages travel."""
 
-    @property
-    def name(self) -> str:
-        """What it is called: "datagram", "dtls" or "stream"."""
+    name: str
+    """What it is called: "datagram", "dtls" or "stream"."""
+
+    def __init__(self) -> None:
+        self.dropped = 0  # messages, for want of room
+        self._finished = asyncio.Event()
+        self._closed = False
 
     @property
+    @abstractmethod
     def largest(self) -> int:
         """How long a message may be."""
 
     @property
     def unfragmented(self) -> int:
         """How long a message may be to reach the proxy in one packet, as far as is known."""
+        return self.largest
 
-    @property
-    def dropped(self) -> int:
-        """How many messages were dropped for want of room."""
-
+    @abstractmethod
     def send_nowait(self, message: bytes) -> None:
         """Send without waiting; drops where there is no room. Raises OSError for what cannot be sent."""
 
+    @abstractmethod
     async def send(self, message: bytes) -> None:
         """Send, once there is room; any number of tasks may. Raises OSError for what cannot be sent.
 
@@ -62,10 +67,13 @@ class DatagramPath(Protocol):
 
     def finish(self) -> None:
         """Make `run` end when what was sent is on its way. Idempotent."""
+        self._finished.set()
 
     async def run(self) -> None:
         """Carry messages until finished. Raises OSError when the path breaks."""
+        await self._finished.wait()
 
+    @abstractmethod
     def close(self) -> None:
         """Free what it holds. Idempotent."""
 
@@ -73,22 +81,24 @@ class DatagramPath(Protocol):
         """Return a UDP socket that has whole messages, which the caller reads and closes from now on; None for others."""
         return None
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, CLOSED)
+
 
 class UdpPath(DatagramPath):
     """Over UDP. The kernel hands over nothing but what the proxy's own address and port sent."""
 
-    name: Final = "datagram"
+    name = "datagram"
 
     def __init__(self, sock: socket.socket, *, on_packets: PacketCallback, refused: RefusedCallback) -> None:
         """Own `sock`, which is connected; `on_packets` gets the packets, `refused` is called if the port is closed."""
+        super().__init__()
         self._socket = sock
         self._on_packets = on_packets
         self._refused = refused
         self._loop = asyncio.get_running_loop()
-        self._finished = asyncio.Event()
-        self._dropped = 0
         self._lent = False
-        self._closed = False
         self._senders: deque[asyncio.Future[None]] = deque()  # that wait for room, in order
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
@@ -102,37 +112,19 @@ class UdpPath(DatagramPath):
     def unfragmented(self) -> int:
         family = socket.AddressFamily(self._socket.family)
         try:
-            return min(self.largest, self._socket.getsockopt(*_MTU[family]) - _HEADERS[family])
+            return min(_LARGEST[family], self._socket.getsockopt(*_MTU[family]) - _HEADERS[family])
         except OSError:  # no such thing on this system, or closed
-            return self.largest
-
-    @property
-    @override
-    def dropped(self) -> int:
-        return self._dropped
+            return _LARGEST[family]
 
     @override
     def send_nowait(self, message: bytes) -> None:
         if not self._sent(message):
-            self._dropped += 1
-
-    def send_quietly(self, message: bytes) -> None:
-        """Send a message that is repeated when it gets lost, ignoring errors."""
-        with contextlib.suppress(OSError):
-            self.send_nowait(message)
+            self.dropped += 1
 
     @override
     async def send(self, message: bytes) -> None:
         while not self._sent(message):
             await self._room()
-
-    @override
-    def finish(self) -> None:
-        self._finished.set()
-
-    @override
-    async def run(self) -> None:
-        await self._finished.wait()
 
     @override
     def close(self) -> None:
@@ -175,23 +167,16 @@ class UdpPath(DatagramPath):
 
     def _sent(self, message: bytes) -> bool:
         """Return whether the kernel has taken the message. Raises OSError."""
-        if self._closed:
-            raise OSError(errno.EBADF, CLOSED)
-        try:
-            self._socket.send(message)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except ConnectionRefusedError:  # about an earlier one: this one did not leave
-            self._refused()
-            with contextlib.suppress(ConnectionRefusedError):
-                return self._sent_again(message)
-        return True
-
-    def _sent_again(self, message: bytes) -> bool:
-        try:
-            self._socket.send(message)
-        except (BlockingIOError, InterruptedError):
-            return False
+        self._check_open()
+        for _ in range(2):
+            try:
+                self._socket.send(message)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except ConnectionRefusedError:  # about an earlier one: this one did not leave
+                self._refused()
+            else:
+                break
         return True
 
     def _on_readable(self) -> None:
@@ -222,34 +207,25 @@ class UdpPath(DatagramPath):
 class StreamPath(DatagramPath):
     """On the connection to the proxy itself, which the association reads."""
 
-    name: Final = "stream"
+    name = "stream"
     largest: Final = MAX_MESSAGE_LENGTH
-    unfragmented: Final = MAX_MESSAGE_LENGTH
 
     def __init__(self, stream: ByteStream) -> None:
+        super().__init__()
         self._stream = stream
         self._waiting: deque[bytes] = deque()
         self._size = 0
-        self._dropped = 0
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
-        self._finished = False
-        self._closed = False
-
-    @property
-    @override
-    def dropped(self) -> int:
-        return self._dropped
 
     @override
     def send_nowait(self, message: bytes) -> None:
-        if self._closed:
-            raise OSError(errno.EBADF, CLOSED)
+        self._check_open()
         self._waiting.append(message)
         self._size += len(message)
         while self._size > QUEUE_BYTES:
             self._size -= len(self._waiting.popleft())
-            self._dropped += 1
+            self.dropped += 1
         self._filled.set()
 
     @override
@@ -261,14 +237,14 @@ class StreamPath(DatagramPath):
 
     @override
     def finish(self) -> None:
-        self._finished = True
+        super().finish()
         self._filled.set()
 
     @override
     async def run(self) -> None:
-        while not self._finished:
+        while not self._finished.is_set():
             await self._filled.wait()
-            if not self._finished:
+            if not self._finished.is_set():
                 await self._write()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):

@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import errno
-from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
-from socks6.client.paths import CLOSED, LINGER_SECONDS, DatagramPath, PacketCallback
+from socks6.client.paths import LINGER_SECONDS, DatagramPath, PacketCallback
 from socks6.compat import override
 from socks6.net.stream import FrameSink, MultiplexedConnection
 
@@ -65,7 +63,7 @@ class _ConnectionDemux(FrameSink):
 class QuicPath(DatagramPath):
     """Frames get lost as UDP datagrams do; none is ever fragmented."""
 
-    name: Final = "datagram"
+    name = "datagram"
 
     def __init__(
         self,
@@ -74,13 +72,11 @@ class QuicPath(DatagramPath):
         association_id: int,
         on_packets: PacketCallback,
     ) -> None:
+        super().__init__()
+        self.on_packets = on_packets
         self._demux = demux
         self._connection = connection
         self._id = association_id
-        self._on_packets = on_packets
-        self._finished = asyncio.Event()
-        self._dropped = 0
-        self._closed = False
         self._waits: set[asyncio.Timeout] = set()  # of tasks that send
 
     @property
@@ -88,21 +84,11 @@ class QuicPath(DatagramPath):
     def largest(self) -> int:
         return self._connection.largest_frame
 
-    @property
-    @override
-    def unfragmented(self) -> int:
-        return self.largest
-
-    @property
-    @override
-    def dropped(self) -> int:
-        return self._dropped
-
     @override
     def send_nowait(self, message: bytes) -> None:
         self._check_open()
         if not self._connection.send_frame(message):
-            self._dropped += 1
+            self.dropped += 1
 
     @override
     async def send(self, message: bytes) -> None:
@@ -119,12 +105,8 @@ class QuicPath(DatagramPath):
         self.send_nowait(message)
 
     @override
-    def finish(self) -> None:
-        self._finished.set()
-
-    @override
     async def run(self) -> None:
-        await self._finished.wait()
+        await super().run()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 await self._connection.wait_frame_room()
@@ -135,11 +117,3 @@ class QuicPath(DatagramPath):
         self._closed = True
         while self._waits:
             self._waits.pop().reschedule(0.0)
-
-    def on_packets(self, packets: Sequence[bytes]) -> None:
-        """Take what came."""
-        self._on_packets(packets)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise OSError(errno.EBADF, CLOSED)
