@@ -152,24 +152,27 @@ def _single(row: Arrival) -> Iterable[Arrival]:
 
 
 def udp_socket(
-    address: SocketAddress,
+    address: SocketAddress | None,
     *,
     remote: SocketAddress | None = None,
     buffer_bytes: int = SOCKET_BUFFER_BYTES,
     only_ipv6: bool = True,
 ) -> socket.socket:
-    """Return a socket that is bound, and connected to `remote` if there is one. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    """Return a socket that is bound to an address, connected to `remote`, or both. Raises OSError."""
+    some = address or remote
+    assert some is not None  # noqa: S101 - or it would be good for nothing
+    family = socket.AF_INET6 if ":" in some[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
-        if family == socket.AF_INET6 and only_ipv6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if is_unspecified(address[0]):
-            request_packet_info(sock)
-        sock.bind(address)
+        if address is not None:
+            if family == socket.AF_INET6 and only_ipv6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if is_unspecified(address[0]):
+                request_packet_info(sock)
+            sock.bind(address)
         if remote is not None:
             sock.connect(remote)
     except BaseException:

@@ -4,8 +4,8 @@ import asyncio
 import errno
 import socket
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
 from socks6.compat import override
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
@@ -16,8 +16,9 @@ from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or
 from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, for_leg
-from socks6.net.stream import Endpoint
+from socks6.net.stream import Endpoint, Listener
 from socks6.net.transports.base import (
+    ConnectionListener,
     Connector,
     ConnectParameters,
     ListenParameters,
@@ -33,6 +34,7 @@ EVERYWHERE: Final = (  # what the empty host stands for
     ResolvedAddress(socket.AF_INET, (UNSPECIFIED_IPV4, 0)),
     ResolvedAddress(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
 )
+ListenerT = TypeVar("ListenerT", bound=Listener | ConnectionListener)
 NO_SUCH_FAMILY: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
 
@@ -74,32 +76,47 @@ async def listen_tcp(
     With `fast_open`, clients may send data in their SYN (TCP Fast Open), so many at a time; the administrator
     has to allow it (net.ipv4.tcp_fastopen). Such data may come twice.
     """
-    addresses = await listening_addresses(host)
-    listeners: list[SocketListener] = []
-    refusals: list[OSError] = []
-    try:
-        for address in addresses:
-            try:
-                sock = _socket(address, port)
-            except OSError as error:
-                refusals.append(error)
-                continue
-            listeners.append(_listener(sock, scheme))
-            port = sock.getsockname()[1]
+
+    def open_one(address: ResolvedAddress, port: int) -> SocketListener:
+        sock = _socket(address, port)
+        try:
             if fast_open:
                 accept_fast_open(sock, fast_open)
             sock.listen(BACKLOG)
-        raise_unless_listening(refusals, listeners)
+            return SocketListener(sock, url=listener_url(scheme, sock))
+        except BaseException:
+            sock.close()
+            raise
+
+    return await listen_at_each(host, port, open_one)
+
+
+async def listen_at_each(
+    host: str, port: int, open_one: Callable[[ResolvedAddress, int], ListenerT]
+) -> list[ListenerT]:
+    """Open a listener for every address of `host`, "" being every address of this machine. Raises OSError.
+
+    With port 0 all get the same free port. An address family that this machine lacks does no harm if another one listens.
+    """
+    listeners: list[ListenerT] = []
+    refusals: list[OSError] = []
+    try:
+        for address in await addresses_of(host, 0) if host else EVERYWHERE:
+            try:
+                listener = open_one(address, port)
+            except OSError as error:
+                refusals.append(error)
+                continue
+            listeners.append(listener)
+            port = listener.local.port
+        for refusal in refusals:
+            if refusal.errno not in NO_SUCH_FAMILY or not listeners:
+                raise refusal
     except BaseException:
         for listener in listeners:
             await listener.aclose()
         raise
     return listeners
-
-
-async def listening_addresses(host: str) -> tuple[ResolvedAddress, ...]:
-    """Return where to listen for a host, "" being every address of this machine, of either family. Raises OSError."""
-    return await addresses_of(host, 0) if host else EVERYWHERE
 
 
 async def connect_tcp(
@@ -134,14 +151,10 @@ async def _dial(
     target: Endpoint, dialler: Dialler, resolver: Resolver | None, deadline: float | None
 ) -> socket.socket:
     """Return the socket of the first address of an endpoint that answers. Raises OSError."""
-    if resolver is None:
-        async with asyncio.timeout_at(deadline):
-            addresses = await _asked_of_the_loop(target)
-        return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
     async with asyncio.timeout_at(deadline):
-        addresses = await resolver.resolve(*target)
-    if literal_address(*target):
-        return await happy_eyeballs(addresses, dialler.dial, deadline=deadline)
+        addresses = await (resolver.resolve(*target) if resolver else addresses_of(*target))
+    if resolver is None or literal_address(*target):
+        return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
 
     async def newer() -> Sequence[ResolvedAddress]:
         async with asyncio.timeout_at(deadline):
@@ -155,17 +168,6 @@ async def _dial(
     except asyncio.CancelledError:
         resolver.doubt(target.host)  # the caller may have given up because it took too long
         raise
-
-
-async def _asked_of_the_loop(target: Endpoint) -> Sequence[ResolvedAddress]:
-    """Return the addresses of a host, asked for in one of the few threads of the loop's executor. Raises OSError."""
-    if address := literal_address(*target):
-        return (address,)
-    found = await asyncio.get_running_loop().getaddrinfo(
-        *target, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-    )
-    # an address of another shape comes only from a Python built without IPv6
-    return [ResolvedAddress(family, address) for family, _, _, _, address in found]  # type: ignore[arg-type]
 
 
 async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | None) -> None:
@@ -187,13 +189,6 @@ async def addresses_of(host: str, port: int) -> tuple[ResolvedAddress, ...]:
         await resolver.aclose()
 
 
-def raise_unless_listening(refusals: Iterable[OSError], listeners: Sequence[object]) -> None:
-    """Raise the first refusal, but not for an address family that this machine lacks, if another one listens."""
-    for refusal in refusals:
-        if refusal.errno not in NO_SUCH_FAMILY or not listeners:
-            raise refusal
-
-
 def _socket(address: ResolvedAddress, port: int) -> socket.socket:
     """Return a bound socket whose options accepted sockets inherit, which saves three calls for each."""
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -212,15 +207,7 @@ def _socket(address: ResolvedAddress, port: int) -> socket.socket:
     return sock
 
 
-def _listener(sock: socket.socket, scheme: str) -> SocketListener:
-    """Return a listener that owns the socket, which is closed if there is none. Raises OSError."""
-    try:
-        return SocketListener(sock, url=_url(scheme, sock))
-    except BaseException:
-        sock.close()
-        raise
-
-
-def _url(scheme: str, sock: socket.socket) -> str:
+def listener_url(scheme: str, sock: socket.socket) -> str:
+    """Return where a socket listens, with the real port."""
     host, port = sock.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

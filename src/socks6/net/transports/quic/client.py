@@ -18,7 +18,7 @@ from socks6.errors import CertificateRefused, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.net.datagrams.poller import FAILED, DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
-from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, SOCKET_BUFFER_BYTES
+from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, udp_socket
 from socks6.net.encryption.certificates import ServerVerifier, check_pin
 from socks6.net.encryption.contexts import ALPN, TlsParameters
 from socks6.net.network_changes import NetworkChanges
@@ -226,17 +226,8 @@ class ClientSocket:
 
 def _connected(address: SocketAddress) -> socket.socket:
     """Return a socket for what is at an address. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        ask_for_segments(sock)
-        sock.connect(address)
-    except BaseException:
-        sock.close()
-        raise
+    sock = udp_socket(None, remote=address)
+    ask_for_segments(sock)
     return sock
 
 

@@ -13,6 +13,7 @@ from socks6.net.accept import source_of
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort, SharedPorts
 from socks6.net.encryption.contexts import ALPN, ReloadingContext, TlsParameters
 from socks6.net.eviction import ClientsByNetwork
+from socks6.net.resolve import ResolvedAddress
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.base import ListenParameters, OpenConnectionListeners, refuse_without_certificate
@@ -42,7 +43,7 @@ from socks6.net.transports.quic.packets import (
     split_by_destination,
     version_negotiation,
 )
-from socks6.net.transports.tcp import listening_addresses, raise_unless_listening
+from socks6.net.transports.tcp import listen_at_each, listener_url
 
 HANDSHAKE_SECONDS: Final = 10.0
 RETRY_FROM: Final = 64  # handshakes at the same time; then clients first prove their address
@@ -64,24 +65,16 @@ def listen(parameters: ListenParameters) -> OpenConnectionListeners:
     files = ReloadingContext(parameters.tls, read, on_reload=parameters.on_reload)
 
     async def open_listeners(ports: SharedPorts) -> list[QuicListener]:
-        listeners: list[QuicListener] = []
-        refusals: list[OSError] = []
-        port = parameters.port
-        try:
-            for address in await listening_addresses(parameters.host):
-                try:
-                    shared = ports.open(str(address.socket_address[0]), port)
-                except OSError as error:
-                    refusals.append(error)
-                    continue
-                listeners.append(_listener(parameters.scheme, shared, backend, files.current))
-                port = shared.number
-            raise_unless_listening(refusals, listeners)
-        except BaseException:
-            for listener in listeners:
-                await listener.aclose()
-            raise
-        return listeners
+        def open_one(address: ResolvedAddress, port: int) -> QuicListener:
+            shared = ports.open(address.socket_address[0], port)
+            try:
+                url = listener_url(parameters.scheme, shared.sock)
+                return QuicListener(shared, backend, files.current, url=url)
+            except BaseException:
+                shared.close()
+                raise
+
+        return await listen_at_each(parameters.host, parameters.port, open_one)
 
     return open_listeners
 
@@ -101,19 +94,6 @@ def backend_for(parameters: ListenParameters) -> Backend:
             " on loopback"
         )
     return backend
-
-
-def _listener(
-    scheme: str, port: SharedPort, backend: Backend, identity: Callable[[], ServerIdentity]
-) -> "QuicListener":
-    """Return a listener that owns the port, which is closed if there is none."""
-    try:
-        host, number = port.sock.getsockname()[:2]
-        address = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-        return QuicListener(port, backend, identity, url=f"{scheme}://{address}")
-    except BaseException:
-        port.close()
-        raise
 
 
 class QuicListener(ArrivalReceiver):

@@ -16,32 +16,25 @@ class Condition:
     """Lets any number of tasks wait until the next `wake`."""
 
     def __init__(self) -> None:
-        self._futures: list[asyncio.Future[None]] = []
+        self._waiters = 0
+        self._event = asyncio.Event()
 
     def __bool__(self) -> bool:
         """Return whether there are waiters."""
-        return bool(self._futures)
+        return self._waiters > 0
 
     async def wait(self) -> None:
         """Wait until the next `wake`."""
-        future = asyncio.get_running_loop().create_future()
-        self._futures.append(future)
+        self._waiters += 1
         try:
-            await future
+            await self._event.wait()
         finally:
-            if not future.done() or future.cancelled():  # it would stay until the next `wake`
-                self._forget(future)
+            self._waiters -= 1
 
     def wake(self) -> None:
         """Wake all waiters, which check their condition again."""
-        futures, self._futures = self._futures, []
-        for future in futures:
-            if not future.done():
-                future.set_result(None)
-
-    def _forget(self, future: "asyncio.Future[None]") -> None:
-        with contextlib.suppress(ValueError):
-            self._futures.remove(future)
+        self._event.set()
+        self._event.clear()
 
 
 MAX_QUEUED_BYTES: Final = 1 << 18  # that wait at the most
