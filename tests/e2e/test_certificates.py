@@ -17,12 +17,12 @@ from socks6.net.transports.dtls import DtlsConnector
 from socks6.net.transports.quic.client import QuicConnector
 from socks6.net.transports.quic.engine import load_backend
 from socks6.net.transports.tcp import listen_tcp
-from socks6.net.transports.tls import TlsConnector, TlsListener, TlsStream
+from socks6.net.transports.tls import TlsListener, TlsStream
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import DtlsUnavailable, Event, Observer
 from tests.kit.certificate_kinds import KINDS, write_kind
-from tests.kit.certificates import Files
+from tests.kit.certificates import Files, tls_connector
 from tests.kit.dtls import Couple
 from tests.kit.loops import Run
 from tests.kit.quic import connected, listening
@@ -47,7 +47,7 @@ async def over_tls(files: Files, said: TlsParameters) -> None:
 
     serving = asyncio.create_task(serve())
     try:
-        (await TlsConnector("127.0.0.1", tcp.local.port, said).connect()).abort()
+        (await tls_connector("127.0.0.1", tcp.local.port, said).connect()).abort()
     finally:
         await serving
         await listener.aclose()

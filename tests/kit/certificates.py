@@ -13,7 +13,10 @@ from typing import Final
 import trustme
 
 from socks6.net.encryption.certificates import format_pin, pin_of
-from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.encryption.contexts import ALPN, TLS_DEFAULTS, TlsParameters
+from socks6.net.resolve import Resolver
+from socks6.net.transports.base import ConnectParameters
+from socks6.net.transports.tls import TlsConnector
 
 LONG_AGO: Final = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
 
@@ -81,3 +84,24 @@ def pin_of_file(path: str) -> str:
     """Return the pin of the first certificate of a file."""
     head, end, _ = Path(path).read_text().partition("-----END CERTIFICATE-----")
     return format_pin(pin_of(ssl.PEM_cert_to_DER_cert(head + end)))
+
+
+def tls_connector(
+    host: str,
+    port: int,
+    parameters: TlsParameters = TLS_DEFAULTS,
+    *,
+    alpn: str = ALPN,
+    require_alpn: bool = True,
+    fast_open: bool = False,
+) -> TlsConnector:
+    """Return what reaches a server over TLS."""
+    proxy = ConnectParameters(
+        host=host,
+        port=port,
+        tls=parameters,
+        require_alpn=require_alpn,
+        fast_open=fast_open,
+        resolver=Resolver(),
+    )
+    return TlsConnector(proxy, alpn=alpn)

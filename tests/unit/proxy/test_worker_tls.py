@@ -10,14 +10,13 @@ from socks6.client.client import Client
 from socks6.errors import AuthenticationFailed, ConfigurationError, ProxyUnreachable, TlsFailed
 from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.transports.tcp import connect_tcp
-from socks6.net.transports.tls import TlsConnector
 from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending
-from tests.kit.certificates import Files, certificate
+from tests.kit.certificates import Files, certificate, tls_connector
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder
 from tests.kit.proxied import USERS, echoing
@@ -114,7 +113,7 @@ def test_a_client_that_offers_other_protocols_alone_is_sent_away(run: Run, inbou
     async def play() -> None:
         async with serving(inbound) as scene:
             said = TlsParameters(ca=scene.files.ca)
-            stream = await TlsConnector(
+            stream = await tls_connector(
                 "127.0.0.1", scene.port, said, alpn="h2", require_alpn=False
             ).connect()
             with pytest.raises(ConnectionResetError):
@@ -178,7 +177,7 @@ def test_a_client_that_offers_nothing_else_is_served(run: Run, inbound: str, alp
     async def play() -> None:
         async with serving(inbound) as scene:
             said = TlsParameters(ca=scene.files.ca)
-            stream = await TlsConnector(
+            stream = await tls_connector(
                 "127.0.0.1", scene.port, said, alpn=alpn, require_alpn=False
             ).connect()
             await stream.send(bytes.fromhex("05 01 02"))

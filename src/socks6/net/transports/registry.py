@@ -16,7 +16,7 @@ AUTO: Final = "auto"  # no transport, but a client's choice of two: QUIC, or els
 TRANSPORTS: Final[Mapping[str, Transport]] = {
     "": Transport(connect=tcp.TcpConnector, listen=tcp.listen, datagrams="datagram"),
     UNIX: Transport(connect=unix.UnixConnector, listen=unix.listen, at_path=True),
-    TLS: Transport(connect=tls.connect, listen=tls.listen, encrypted=True, datagrams="dtls"),
+    TLS: Transport(connect=tls.TlsConnector, listen=tls.listen, encrypted=True, datagrams="dtls"),
     QUIC: Transport(
         connect=QuicConnectionPool,
         listen_for_connections=listen_quic,

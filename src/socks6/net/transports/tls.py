@@ -22,14 +22,11 @@ from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import (
     ALPN,
-    TLS_DEFAULTS,
     ReloadingContext,
-    TlsParameters,
     client_context,
     failure_of,
     server_context,
 )
-from socks6.net.resolve import Resolver
 from socks6.net.stream import (
     SENDS_ALREADY,
     AttributeT,
@@ -570,47 +567,21 @@ def listen(parameters: ListenParameters) -> OpenListeners:
     return open_listeners
 
 
-def connect(proxy: ConnectParameters) -> "TlsConnector":
-    """Return what reaches a proxy over TLS. Raises ConfigurationError."""
-    return TlsConnector(
-        proxy.host,
-        proxy.port,
-        proxy.tls,
-        require_alpn=proxy.require_alpn,
-        fast_open=proxy.fast_open,
-        resolver=proxy.resolver,
-    )
-
-
 class TlsConnector(Connector):
     """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        parameters: TlsParameters = TLS_DEFAULTS,
-        *,
-        alpn: str = ALPN,
-        require_alpn: bool = True,
-        fast_open: bool = False,
-        resolver: Resolver | None = None,
-    ) -> None:
+    def __init__(self, proxy: ConnectParameters, *, alpn: str = ALPN) -> None:
         """Read the files. Raises ConfigurationError.
 
-        `alpn` is always offered; unless `require_alpn`, a server that negotiates none will do.
+        `alpn` is always offered; unless the parameters require it, a server that negotiates none will do.
         With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they hold nothing
         of the application's (no early data).
         """
-        self._fast_open = fast_open
-        self._resolver = resolver
-        self._host = host
-        self._port = port
-        self._server_name = without_trailing_dot(parameters.sni or host)  # RFC 6066 §3
-        self._parameters = parameters
+        self._proxy = proxy
+        self._server_name = without_trailing_dot(proxy.tls.sni or proxy.host)  # RFC 6066 §3
         self._alpn = alpn
-        self._requires_alpn = require_alpn and not parameters.alpn_optional
-        self._context = client_context(parameters, alpn=(alpn,) if alpn else ())
+        self._requires_alpn = proxy.require_alpn and not proxy.tls.alpn_optional
+        self._context = client_context(proxy.tls, alpn=(alpn,) if alpn else ())
         self._ticket: ssl.SSLSession | None = None
 
     @override
@@ -631,15 +602,15 @@ class TlsConnector(Connector):
         session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
         hello = session.begin()
         raw = await connect_tcp(
-            self._host,
-            self._port,
+            self._proxy.host,
+            self._proxy.port,
             options=options,
-            fast_open=hello if self._fast_open else None,
-            resolver=self._resolver,
+            fast_open=hello if self._proxy.fast_open else None,
+            resolver=self._proxy.resolver,
         )
         stream = TlsStream(raw, session)
         try:
-            if not self._fast_open:
+            if not self._proxy.fast_open:
                 await raw.send(hello)
             await stream.handshake()
             self._check(session)
@@ -649,6 +620,6 @@ class TlsConnector(Connector):
         return stream
 
     def _check(self, session: TlsSession) -> None:
-        check_pin(session.certificate, self._parameters.pins)
+        check_pin(session.certificate, self._proxy.tls.pins)
         if self._alpn and self._requires_alpn and session.protocol != self._alpn:
             raise TlsFailed(f"there is TLS, but no {self._alpn} (ALPN)")

@@ -20,7 +20,7 @@ from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream, PollableStream, Protection
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
-from tests.kit.certificates import Files, certificate
+from tests.kit.certificates import Files, certificate, tls_connector
 from tests.kit.joined import tcp_pair, tls_conversations_to_be
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
@@ -68,7 +68,7 @@ async def joined(
 ) -> AsyncIterator[tuple[TlsStream, TlsStream]]:
     """Give both ends of a connection."""
     async with listening(files) as (listener, port):
-        connector = connector or TlsConnector("localhost", port, TlsParameters(ca=files.ca))
+        connector = connector or tls_connector("localhost", port, TlsParameters(ca=files.ca))
         async with asyncio.TaskGroup() as group:
             dialling = group.create_task(connector.connect())
             accepting = group.create_task(accepted(listener))
@@ -165,7 +165,7 @@ async def refusal(
 ) -> tuple[OSError, OSError | None]:
     """Return what a client and a server say that do not come together; a server that noticed nothing says None."""
     async with listening(files, client_ca=client_ca) as (listener, port), asyncio.TaskGroup() as group:
-        connector = TlsConnector("localhost", port, said)
+        connector = tls_connector("localhost", port, said)
         accepting = group.create_task(outcome_of(accepted(listener)))
         dialling = group.create_task(outcome_of(connector.connect()))
         found = await dialling
@@ -236,7 +236,7 @@ def test_a_pin_is_enough_whatever_else_the_certificate_says(run: Run) -> None:
             said = TlsParameters(pins=(bytes(32), pin_of(der)))
             async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
                 accepting = group.create_task(accepted(listener))
-                client = await TlsConnector("localhost", port, said).connect()
+                client = await tls_connector("localhost", port, said).connect()
                 async with closing(client, await accepting):
                     assert client.session.certificate == der
 
@@ -254,7 +254,7 @@ def test_nothing_is_checked_when_that_is_asked_for(run: Run) -> None:
         with certificate("elsewhere.example", issuer="unknown") as files:
             async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
                 accepting = group.create_task(accepted(listener))
-                client = await TlsConnector("localhost", port, TlsParameters(insecure=True)).connect()
+                client = await tls_connector("localhost", port, TlsParameters(insecure=True)).connect()
                 async with closing(client, await accepting):
                     pass
 
@@ -267,7 +267,7 @@ def test_a_server_that_says_nothing_of_alpn_will_do_where_it_is_optional(run: Ru
             said = replace(parameters(files), alpn_optional=True)
             async with listening(files, alpn=()) as (listener, port), asyncio.TaskGroup() as group:
                 accepting = group.create_task(accepted(listener))
-                client = await TlsConnector("localhost", port, said).connect()
+                client = await tls_connector("localhost", port, said).connect()
                 async with closing(client, await accepting):
                     assert accepting.result().session.refused_protocols == ("socks6",)
 
@@ -280,7 +280,7 @@ def test_tls_with_somebody_else_is_no_connection(run: Run, alpn: tuple[str, ...]
         with certificate() as files:
             async with listening(files, alpn=alpn) as (listener, port), asyncio.TaskGroup() as group:
                 group.create_task(outcome_of(accepted(listener)))
-                found = await outcome_of(TlsConnector("localhost", port, parameters(files)).connect())
+                found = await outcome_of(tls_connector("localhost", port, parameters(files)).connect())
         assert type(found) is TlsFailed
         assert "no socks6 (ALPN)" in str(found)
 
@@ -308,7 +308,7 @@ def test_a_client_certificate_names_a_user(run: Run) -> None:
             async with listening(files, client_ca=files.ca) as (listener, port), asyncio.TaskGroup() as group:
                 said = parameters(files, certificate=alice.certificate, key=alice.key)
                 accepting = group.create_task(accepted(listener))
-                client = await TlsConnector("localhost", port, said).connect()
+                client = await tls_connector("localhost", port, said).connect()
                 async with closing(client, server := await accepting):
                     assert server.session.wants_certificate
                     assert server.session.certified_user == "alice@example.com"
@@ -325,7 +325,7 @@ def test_the_newest_version_of_both_is_spoken(run: Run, server: str, client: str
         with certificate() as files:
             async with listening(files, min_version=server) as (listener, port), asyncio.TaskGroup() as group:
                 accepting = group.create_task(accepted(listener))
-                stream = await TlsConnector(
+                stream = await tls_connector(
                     "localhost", port, parameters(files, min_version=client)
                 ).connect()
                 async with closing(stream, await accepting):
@@ -359,7 +359,7 @@ def test_a_later_connection_goes_on_with_the_keys_of_an_earlier_one(run: Run) ->
     async def play() -> None:
         with certificate() as files:
             async with listening(files) as (listener, port):
-                connector = TlsConnector("localhost", port, parameters(files))
+                connector = tls_connector("localhost", port, parameters(files))
                 resumed = []
                 for _ in range(3):
                     async with asyncio.TaskGroup() as group:
@@ -428,7 +428,7 @@ def test_nobody_waits_for_a_client_that_does_not_shake_hands(run: Run) -> None:
                 silent = await accept(listener)
                 async with asyncio.TaskGroup() as group:
                     accepting = group.create_task(accepted(listener))
-                    client = await TlsConnector("localhost", port, parameters(files)).connect()
+                    client = await tls_connector("localhost", port, parameters(files)).connect()
                 async with closing(client, accepting.result()):
                     silent.abort()
 
@@ -462,7 +462,7 @@ def test_the_hello_can_go_out_within_the_syn(run: Run) -> None:
     async def play() -> None:
         with certificate() as files:
             async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
-                connector = TlsConnector("localhost", port, parameters(files), fast_open=True)
+                connector = tls_connector("localhost", port, parameters(files), fast_open=True)
                 accepting = group.create_task(accepted(listener))
                 client = await connector.connect()
                 async with closing(client, server := await accepting):
