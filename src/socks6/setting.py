@@ -12,8 +12,9 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+
+from socks6.dataclass import dataclass
 
 ValueT = TypeVar("ValueT")
 

@@ -9,11 +9,11 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 
 
 class Ending(Enum):

@@ -9,7 +9,6 @@ import time
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -20,6 +19,7 @@ from socks6.client.client import Client
 from socks6.client.options import StackOptions
 from socks6.client.stream import ProxiedStream
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import (
     CommandNotSupported,
     ConnectionRefused,

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import Option, PortParity, StackOption
 from socks6.message.options.stack import STACK_OPTIONS

@@ -8,11 +8,12 @@ decides about credentials, session and token; `ProxyConnector` opens the stream.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 
 from socks6.client.connector import ProxyConnector
 from socks6.client.session import ClientSession, RefusalReason, RequestSessionState, SessionLease
+from socks6.dataclass import dataclass
 from socks6.errors import (
     AuthenticationFailed,
     OperationFailed,

@@ -1,10 +1,11 @@
 """A client's session with its proxy, and the tokens in it (§ Session options, § Idempotence options); no input or output."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final
 
+from socks6.dataclass import dataclass
 from socks6.message.options import (
     IdempotenceExpenditure,
     IdempotenceRejected,

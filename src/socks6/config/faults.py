@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 
 Key: TypeAlias = tuple[str | int, ...]

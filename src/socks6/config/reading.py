@@ -8,7 +8,6 @@ import re
 import stat
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -16,6 +15,7 @@ from typing import Final, TypeAlias
 from socks6.config.faults import Fault, InvalidConfiguration, Key, collect_error, key_text
 from socks6.config.server import ServerConfig
 from socks6.config.toml_lines import line_of, locate_keys
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.files import read_stable
 from socks6.net.url import ProxyUrl

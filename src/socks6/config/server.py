@@ -7,10 +7,11 @@ one line in any of them; `socks6.setting` says what follows from it.
 import socket
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from socks6.config.upstream import UPSTREAM_VARIABLE, parse_upstream, read_url_file
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.resolve import LOOKUP_SECONDS

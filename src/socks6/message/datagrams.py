@@ -6,10 +6,10 @@ is the dialect's unless an association has shown another.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from struct import Struct
 from typing import Final, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.address import decode_address, encode_address, is_literal, name_length
 from socks6.message.buffer import Reader

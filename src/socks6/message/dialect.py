@@ -1,8 +1,9 @@
 """Dialects: the few points on which the draft and its older implementations differ on the wire."""
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from socks6.dataclass import dataclass
 
 
 class DatagramLayout(Enum):

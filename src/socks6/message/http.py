@@ -2,10 +2,10 @@
 
 import base64
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.address import normalize_host
 from socks6.message.codes import ReplyCode

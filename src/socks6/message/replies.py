@@ -1,8 +1,8 @@
 """Replies: what a proxy answers to a request (§ Version Mismatch, Authentication and Operation Replies)."""
 
-from dataclasses import dataclass
 from typing import Final, Self
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.addressed import (
     START,

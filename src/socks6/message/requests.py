@@ -1,8 +1,8 @@
 """Requests: what a client asks for (§ Requests)."""
 
-from dataclasses import dataclass
 from typing import Self
 
+from socks6.dataclass import dataclass
 from socks6.message.addressed import addressed_size, decode_addressed, encode_addressed
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options.auth import MAX_INITIAL_DATA

@@ -1,9 +1,9 @@
 """SOCKS 4 and 4a requests and replies, as old clients write them."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Self
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.address import UNSPECIFIED_IPV4, decode_host, encode_address, ipv4_text
 from socks6.message.buffer import Reader

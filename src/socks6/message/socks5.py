@@ -1,8 +1,8 @@
 """SOCKS 5 messages (RFC 1928); the bodies of RFC 1929 are in `socks6.message.userpass`."""
 
-from dataclasses import dataclass
 from typing import Final, Self
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.address import UNSPECIFIED_IPV4, address_size, decode_address, decode_host, encode_address
 from socks6.message.buffer import Reader

@@ -1,8 +1,9 @@
 """Username/password messages (RFC 1929), the bodies of Authentication Data options of method 2."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Self
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.message.options.base import MAX_PADDING, check_range

@@ -19,9 +19,10 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, NamedTuple, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.net.shares import Shares
 from socks6.net.sockets import SocketAddress
 

@@ -3,10 +3,10 @@
 import asyncio
 import socket
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from socks6.dataclass import dataclass
 from socks6.errors import LocalProtocolError
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing, NoFraming

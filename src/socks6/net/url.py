@@ -7,12 +7,13 @@ proxy to use, the stack options that every request through it asks for.
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host, without_trailing_dot
 from socks6.message.codes import Leg

@@ -2,9 +2,10 @@
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
+
+from socks6.dataclass import dataclass
 
 IPV4_MASK: Final = 0xFFFF_FFFF
 CACHED_ADDRESSES: Final = 4096

@@ -1,7 +1,8 @@
 """Who a client is, once that is known."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from socks6.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

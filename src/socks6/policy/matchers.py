@@ -3,9 +3,9 @@
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.policy.addresses import AddressBlock, NumericAddress

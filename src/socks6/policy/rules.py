@@ -1,10 +1,11 @@
 """Who may do what: rules in order, then the networks that strangers have no business in."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
 from socks6.policy.addresses import LOOPBACK, MULTICAST, AddressBlock, AddressFacts, NumericAddress, examine

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Availability
 from socks6.message.options import HappyEyeballs, StackOption, Tos, Ttl

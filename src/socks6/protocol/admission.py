@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.codes import Method
 from socks6.message.options import (

@@ -1,9 +1,9 @@
 """The events that conversations return to their drivers."""
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from socks6.dataclass import dataclass
 from socks6.message.datagrams import AssociationMessage
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.replies import AuthenticationReply, OperationReply

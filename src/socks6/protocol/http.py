@@ -1,13 +1,13 @@
 """The client's leg of the HTTP proxy: CONNECT, and requests for plain http to be forwarded."""
 
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 import h11
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import LocalProtocolError
 from socks6.message.http import (
     CHALLENGE,

@@ -1,12 +1,12 @@
 """The origin's leg of the HTTP proxy: one request after another, and their responses."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 import h11
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.message.http import (
     Fields,
     RequestHead,

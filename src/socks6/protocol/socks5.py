@@ -2,10 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeVar
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message import socks4, socks5
 from socks6.message.address import UnknownAddressType

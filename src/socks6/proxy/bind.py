@@ -3,10 +3,11 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
 from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Leg

@@ -6,9 +6,10 @@ The answer says which stack options are in force, whether they were permitted or
 
 import socket
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Availability, Command, Leg, Parity

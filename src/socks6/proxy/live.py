@@ -4,9 +4,9 @@ It costs nothing until it is read: reading makes a value of each connection, wit
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol
 
+from socks6.dataclass import dataclass
 from socks6.message.codes import Command
 from socks6.proxy.sessions import SessionStore
 

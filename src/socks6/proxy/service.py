@@ -6,10 +6,10 @@ import errno
 import functools
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts

@@ -8,11 +8,11 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.net.accept import source_of
 from socks6.net.stream import ByteStream, Protection
 from socks6.policy.identity import Identity

@@ -1,8 +1,9 @@
 """What an operator may set about the proxy; every default is safe on the open Internet."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_unspecified, normalize_host
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect

@@ -1,11 +1,12 @@
 """Options about authentication (§ Authentication Data options, § Authentication Method options)."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from struct import Struct
 from typing import Final, Self
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
 from socks6.message.options.base import (

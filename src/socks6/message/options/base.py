@@ -1,12 +1,12 @@
 """What an option is; options that we do not know; how options are written."""
 
 from collections.abc import Collection, Hashable, Iterable
-from dataclasses import dataclass
 from enum import Enum
 from struct import Struct
 from typing import ClassVar, Final, Self, TypeVar
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.message.buffer import Reader
 
 MAX_OPTIONS_LENGTH: Final = 20 * 1024  # § Requests: all options of a message together

@@ -5,11 +5,11 @@ of its kind. In a request without an `IdempotenceExpenditure`, an unknown option
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from struct import Struct
 from typing import Final, Self
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
 from socks6.message.options.base import IN_AUTHENTICATION_REPLY, IN_REQUEST, Option, check_range

@@ -7,10 +7,11 @@ queries, policies and the reference page are made from it; `net.stackopts` has t
 
 import dataclasses
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, Self
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.message.codes import Availability, Leg, Level, OptionKind, Parity

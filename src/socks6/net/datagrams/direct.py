@@ -1,9 +1,10 @@
 """Opens associations' ports on this machine (§ Handling UDP ASSOCIATE)."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from socks6.dataclass import dataclass
 from socks6.errors import NotAllowed
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import PortParity, StackOption, UdpError, find

@@ -3,10 +3,10 @@
 import contextlib
 import socket
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
+from socks6.dataclass import dataclass
 from socks6.errors import NotAllowed
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption

@@ -6,9 +6,9 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
+from socks6.dataclass import dataclass
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.setting import setting
 

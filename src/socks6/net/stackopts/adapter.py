@@ -9,10 +9,10 @@ import errno
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
 
+from socks6.dataclass import dataclass
 from socks6.message.codes import Availability
 from socks6.message.options import HappyEyeballs, Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.message.options.stack import UNKNOWN_FACTS, ConnectFacts, SocketAdapter

@@ -5,9 +5,9 @@ transports by their rows alone.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts

@@ -6,13 +6,13 @@ hellos that cost no state (RFC 6347). Needs the extra `dtls`.
 """
 
 import contextlib
-from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
+from socks6.dataclass import dataclass
 from socks6.errors import CertificateRefused, DecodeError, TlsFailed
 from socks6.message.buffer import Reader
 from socks6.net.encryption.certificates import check_pin, details_of, is_for_host, name_fault, user_of

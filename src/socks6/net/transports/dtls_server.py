@@ -6,10 +6,10 @@ import hmac
 import secrets
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.shared import Arrival, ArrivalReceiver, SharedPort

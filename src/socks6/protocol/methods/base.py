@@ -12,9 +12,9 @@ Yours inherits from these classes; what it has no use for has a default.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Protocol
 
+from socks6.dataclass import dataclass
 from socks6.message.codes import Method
 
 

@@ -1,8 +1,9 @@
 """Username/password authentication (§ Username/Password Authentication, RFC 1929): always 0-RTT."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import LocalProtocolError
 from socks6.message.codes import Method
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply

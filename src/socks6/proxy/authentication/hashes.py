@@ -6,11 +6,12 @@ import re
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import Final, Protocol
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 
 MAX_PASSWORD_LENGTH: Final = 255  # RFC 1929, section 2

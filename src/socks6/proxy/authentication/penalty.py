@@ -2,9 +2,9 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from socks6.dataclass import dataclass
 from socks6.policy.addresses import AddressFacts, examine
 
 LOOPBACK: Final = "loopback"

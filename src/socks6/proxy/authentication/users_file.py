@@ -2,11 +2,11 @@
 
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.files import locked_directory, read_stable, write_atomically
 from socks6.proxy.authentication.hashes import PasswordHash, parse_hash

@@ -9,10 +9,11 @@ import asyncio
 import errno
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.errors import AuthenticationBusy
 from socks6.net.accept import source_of
 from socks6.policy.identity import Identity

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
+from socks6.dataclass import dataclass
 from socks6.errors import OperationFailed
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.net.machine_io import flush

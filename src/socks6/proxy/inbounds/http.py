@@ -1,10 +1,10 @@
 """The HTTP inbound: CONNECT, and requests for plain http."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import AuthenticationBusy
 from socks6.message.codes import Command
 from socks6.message.http import BUSY

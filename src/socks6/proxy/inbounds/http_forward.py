@@ -1,10 +1,10 @@
 """Forwarding requests for plain http: one client's requests, one after another, to their origins."""
 
 import asyncio
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, TypeVar
 
+from socks6.dataclass import dataclass
 from socks6.errors import OperationFailed
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.http import ORIGIN_BROKE, ORIGIN_MALFORMED, ORIGIN_SILENT, Failure

@@ -7,10 +7,10 @@ UDP ASSOCIATE is in `socks6_associate`.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import AuthenticationBusy, OperationFailed, TtlExpired
 from socks6.message.address import UNSPECIFIED_IPV4
 from socks6.message.codes import Command, Leg, Method, ReplyCode

@@ -5,10 +5,10 @@ import functools
 import secrets
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing

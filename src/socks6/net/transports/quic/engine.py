@@ -7,10 +7,10 @@ import importlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import ALPN, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketAddress

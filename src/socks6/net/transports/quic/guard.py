@@ -14,8 +14,9 @@ import contextlib
 import heapq
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from socks6.dataclass import dataclass
 
 EXCESSIVE_CODE: Final = (
     0x10  # the code of connections that are closed for it: an application's (RFC 9000 §20.1)

@@ -6,11 +6,11 @@ Version Negotiation (RFC 8999, RFC 9000 §17), Retry tokens (§8.1.2) and statel
 import hmac
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
 from typing import Final, NamedTuple
 
+from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.net.sockets import SocketAddress

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Command, Leg
 from socks6.net.dial import interleaved, reach_known_or_fresh

@@ -5,7 +5,7 @@ TLS's secrets pass through qh3's Python part (`install`), and qh3 has the cipher
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -18,6 +18,8 @@ from qh3._hazmat import (
     decode_packet_number,
 )
 from qh3.quic.crypto import derive_key_iv_hp
+
+from socks6.dataclass import dataclass
 
 VERSION: Final = 1
 SALT: Final = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")  # RFC 9001 §5.2
