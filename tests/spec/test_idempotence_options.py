@@ -101,7 +101,7 @@ def test_a_window_is_above_0_and_below_2_31_when_read(size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 2**31])
 def test_a_window_is_above_0_and_below_2_31_when_written(size: int) -> None:
-    with pytest.raises(ValueError, match="window size"):
+    with pytest.raises(ValueError, match="size is"):
         IdempotenceWindow(base=0, size=size)
 
 

@@ -6,7 +6,6 @@ from typing import Final
 from socks6.errors import DecodeError
 
 _U32: Final = Struct("!I")
-_U64: Final = Struct("!Q")
 
 
 class Reader:
@@ -52,10 +51,6 @@ class Reader:
     def u32(self) -> int:
         """Return the number in the next four bytes."""
         return self.unpack(_U32)[0]
-
-    def u64(self) -> int:
-        """Return the number in the next eight bytes."""
-        return self.unpack(_U64)[0]
 
     def unpack(self, layout: Struct) -> tuple[int, ...]:
         """Return the numbers of a fixed layout: one call for a whole header."""

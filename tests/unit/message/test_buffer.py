@@ -14,7 +14,6 @@ READS: dict[str, tuple[Callable[[Reader], object], object, int]] = {
     "u8": (Reader.u8, 0x01, 1),
     "u16": (Reader.u16, 0x0102, 2),
     "u32": (Reader.u32, 0x01020304, 4),
-    "u64": (Reader.u64, 0x0102030405060708, 8),
     "unpack": (lambda reader: reader.unpack(Struct("!BxH")), (0x01, 0x0304), 4),
     "take": (lambda reader: reader.take(3), bytes.fromhex("01 02 03"), 3),
     "rest": (Reader.rest, EIGHT, 8),

@@ -7,8 +7,8 @@ from socks6.message.options.auth import (
     AuthenticationMethodSelection,
 )
 from socks6.message.options.base import (
-    MAX_OPTIONS, MAX_OPTIONS_LENGTH, HandshakeMessage, Option, UnknownOption, check_range, encode_options,
-    find, find_all,
+    MAX_OPTIONS, MAX_OPTIONS_LENGTH, HandshakeMessage, Number, Option, UnknownOption, check_range,
+    encode_options, find, find_all,
 )
 from socks6.message.options.idempotence import (
     MAX_WINDOW_SIZE, IdempotenceAccepted, IdempotenceExpenditure, IdempotenceRejected, IdempotenceRequest,
@@ -18,8 +18,8 @@ from socks6.message.options.session import (
     SessionId, SessionInvalid, SessionOk, SessionRequest, SessionTeardown, StreamId,
 )
 from socks6.message.options.stack import (
-    HappyEyeballs, ListenBacklog, Multipath, NoFragmentation, Number, PortParity, StackOption, Tfo, Tos,
-    Ttl, UdpError,
+    HappyEyeballs, ListenBacklog, Multipath, NoFragmentation, PortParity, StackOption, Tfo, Tos, Ttl,
+    UdpError,
 )
 from socks6.message.options.table import STANDARD, OptionTable
 

@@ -13,6 +13,7 @@ from socks6.message.options.base import (
     IN_AUTHENTICATION_REPLY,
     IN_REQUEST,
     MAX_BODY_LENGTH,
+    Number,
     Option,
     check_range,
 )
@@ -37,6 +38,7 @@ class AuthenticationMethodAdvertisement(Option):
     methods: tuple[int, ...]
     initial_data_length: int = 0
 
+    @override
     def __post_init__(self) -> None:
         for method in self.methods:
             check_range("advertised method", method, 0xFF, 1)
@@ -64,19 +66,9 @@ class AuthenticationMethodSelection(Option):
     kind = OptionKind.AUTHENTICATION_METHOD_SELECTION.value
     messages = IN_AUTHENTICATION_REPLY
 
+    numbers = (Number("method"),)
+
     method: int
-
-    def __post_init__(self) -> None:
-        check_range("method", self.method, 0xFF)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(method=body.u8())
-
-    @override
-    def encode_body(self) -> bytes:
-        return bytes((self.method,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +81,7 @@ class AuthenticationData(Option):
     method: int
     data: bytes = field(repr=False)
 
+    @override
     def __post_init__(self) -> None:
         check_range("method", self.method, 0xFF)
         check_range("length of authentication data", len(self.data), MAX_BODY_LENGTH - 1)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Hashable, Iterable
 from enum import Enum
 from struct import Struct
-from typing import ClassVar, Final, Self, TypeVar
+from typing import ClassVar, Final, NamedTuple, Self, TypeVar
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
@@ -32,9 +32,20 @@ IN_REQUEST: Final = frozenset((HandshakeMessage.REQUEST,))
 IN_AUTHENTICATION_REPLY: Final = frozenset((HandshakeMessage.AUTHENTICATION_REPLY,))
 
 
+class Number(NamedTuple):
+    """One number in an option's body: the field that holds it, its bounds, its size in bytes."""
+
+    field: str
+    high: int = 0xFF
+    low: int = 0
+    size: int = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One SOCKS option (§ SOCKS Options). Subclasses are frozen dataclasses; yours may be too.
+
+    The body is `numbers`, one after another, unless a class has `decode_body` and `encode_body` of its own.
 
     No ABC: `find` among three options would take 0.52 us, not 0.15 (benchmarks.micro.message), and mypy
     would not let it look for an abstract class.
@@ -59,6 +70,11 @@ class Option:
 
     kind: ClassVar[int]
     messages: ClassVar[frozenset[HandshakeMessage]] = frozenset(HandshakeMessage)  # that may carry it
+    numbers: ClassVar[tuple[Number, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for field, high, low, _ in self.numbers:
+            check_range(f"{type(self).__name__}.{field}", getattr(self, field), high, low)
 
     @classmethod
     def table_key(cls) -> int:
@@ -72,11 +88,11 @@ class Option:
 
         What it leaves unread is padding: MAX_PADDING bytes at most.
         """
-        raise NotImplementedError(f"{cls.__name__} is never decoded")
+        return cls(**decode_numbers(cls.numbers, body))
 
     def encode_body(self) -> bytes:
         """Return the body without padding; ValueError if it must not be sent."""
-        raise NotImplementedError(f"{type(self).__name__} is never encoded")
+        return b"".join(getattr(self, number.field).to_bytes(number.size) for number in self.numbers)
 
     def claims(self) -> tuple[Hashable, ...]:
         """Return what the option claims: of two options with a claim in common, the first counts."""
@@ -90,6 +106,7 @@ class UnknownOption(Option):
     kind: int  # type: ignore[misc]  # the one option whose kind differs from object to object
     body: bytes
 
+    @override
     def __post_init__(self) -> None:
         check_range("option kind", self.kind, 0xFFFF)
         check_range("length of an option's body", len(self.body), MAX_BODY_LENGTH)
@@ -111,6 +128,11 @@ def check_range(name: str, value: int, high: int, low: int = 0) -> None:
     """Raise ValueError unless `value` is at least `low` and at most `high`."""
     if not low <= value <= high:
         raise ValueError(f"{name} is {value}, not {low} to {high}")
+
+
+def decode_numbers(numbers: Iterable[Number], body: Reader) -> dict[str, int]:
+    """Return the numbers that are next in a body, by their fields. Raises DecodeError."""
+    return {number.field: int.from_bytes(body.take(number.size)) for number in numbers}
 
 
 def find(options: Iterable[Option], kind: type[OptionT]) -> OptionT | None:

@@ -5,21 +5,15 @@ of its kind. In a request without an `IdempotenceExpenditure`, an unknown option
 """
 
 from collections.abc import Hashable
-from struct import Struct
-from typing import Final, Self
+from typing import Final
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
-from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
-from socks6.message.options.base import IN_AUTHENTICATION_REPLY, IN_REQUEST, Option, check_range
-from socks6.message.options.session import EmptyOption
+from socks6.message.options.base import IN_AUTHENTICATION_REPLY, IN_REQUEST, Number, Option
 
 MAX_WINDOW_SIZE: Final = 2**31 - 1
 MAX_TOKEN: Final = 2**32 - 1
-
-_U32: Final = Struct("!I")
-_TWO_U32: Final = Struct("!II")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,20 +22,9 @@ class IdempotenceRequest(Option):
 
     kind = OptionKind.IDEMPOTENCE_REQUEST.value
     messages = IN_REQUEST
+    numbers = (Number("size", high=0xFFFFFFFF, size=4),)
 
     size: int
-
-    def __post_init__(self) -> None:
-        check_range("window size asked for", self.size, 0xFFFFFFFF)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(size=body.u32())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _U32.pack(self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,22 +33,10 @@ class IdempotenceWindow(Option):
 
     kind = OptionKind.IDEMPOTENCE_WINDOW.value
     messages = IN_AUTHENTICATION_REPLY
+    numbers = (Number("base", high=MAX_TOKEN, size=4), Number("size", high=MAX_WINDOW_SIZE, low=1, size=4))
 
     base: int
     size: int
-
-    def __post_init__(self) -> None:
-        check_range("window base", self.base, MAX_TOKEN)
-        check_range("window size", self.size, MAX_WINDOW_SIZE, 1)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(base=body.u32(), size=body.u32())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _TWO_U32.pack(self.base, self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,24 +45,13 @@ class IdempotenceExpenditure(Option):
 
     kind = OptionKind.IDEMPOTENCE_EXPENDITURE.value
     messages = IN_REQUEST
+    numbers = (Number("token", high=MAX_TOKEN, size=4),)
 
     token: int
 
-    def __post_init__(self) -> None:
-        check_range("token", self.token, MAX_TOKEN)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(token=body.u32())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _U32.pack(self.token)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotenceAccepted(EmptyOption):
+class IdempotenceAccepted(Option):
     """The token was good, and is spent."""
 
     kind = OptionKind.IDEMPOTENCE_ACCEPTED.value
@@ -99,7 +59,7 @@ class IdempotenceAccepted(EmptyOption):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotenceRejected(EmptyOption):
+class IdempotenceRejected(Option):
     """The token was not good."""
 
     kind = OptionKind.IDEMPOTENCE_REJECTED.value

@@ -2,8 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import field
-from struct import Struct
-from typing import Final, Self
+from typing import Self
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
@@ -14,29 +13,14 @@ from socks6.message.options.base import (
     IN_REQUEST,
     MAX_BODY_LENGTH,
     HandshakeMessage,
+    Number,
     Option,
     check_range,
 )
 
-_U32: Final = Struct("!I")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmptyOption(Option):
-    """The root of options without a body."""
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls()
-
-    @override
-    def encode_body(self) -> bytes:
-        return b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRequest(EmptyOption):
+class SessionRequest(Option):
     """A client asks for a session."""
 
     kind = OptionKind.SESSION_REQUEST.value
@@ -56,6 +40,7 @@ class SessionId(Option):
 
     id: bytes = field(repr=False)
 
+    @override
     def __post_init__(self) -> None:
         check_range("length of a session id", len(self.id), MAX_BODY_LENGTH)
 
@@ -72,7 +57,7 @@ class SessionId(Option):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOk(EmptyOption):
+class SessionOk(Option):
     """The request belongs to its session."""
 
     kind = OptionKind.SESSION_OK.value
@@ -80,7 +65,7 @@ class SessionOk(EmptyOption):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionInvalid(EmptyOption):
+class SessionInvalid(Option):
     """There is no such session."""
 
     kind = OptionKind.SESSION_INVALID.value
@@ -92,7 +77,7 @@ class SessionInvalid(EmptyOption):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionTeardown(EmptyOption):
+class SessionTeardown(Option):
     """A client needs its session no more."""
 
     kind = OptionKind.SESSION_TEARDOWN.value
@@ -106,16 +91,6 @@ class StreamId(Option):
     kind = OptionKind.STREAM_ID.value
     messages = frozenset((HandshakeMessage.REQUEST, HandshakeMessage.OPERATION_REPLY))
 
+    numbers = (Number("id", high=0xFFFFFFFF, size=4),)
+
     id: int
-
-    def __post_init__(self) -> None:
-        check_range("stream id", self.id, 0xFFFFFFFF)
-
-    @override
-    @classmethod
-    def decode_body(cls, body: Reader) -> Self:
-        return cls(id=body.u32())
-
-    @override
-    def encode_body(self) -> bytes:
-        return _U32.pack(self.id)

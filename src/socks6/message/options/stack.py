@@ -8,29 +8,20 @@ queries, policies and the reference page are made from it; `net.stackopts` has t
 import dataclasses
 from collections.abc import Hashable
 from dataclasses import field
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.message.codes import Availability, Leg, Level, OptionKind, Parity
-from socks6.message.options.base import HandshakeMessage, Option, check_range
+from socks6.message.options.base import HandshakeMessage, Number, Option, check_range, decode_numbers
 
 if TYPE_CHECKING:
     import socket
 
 _REMOTE: Final = Leg.PROXY_REMOTE.value
 _BOTH: Final = Leg.BOTH.value
-
-
-class Number(NamedTuple):
-    """One number in a stack option's body: the field that holds it, its bounds, its size in bytes."""
-
-    field: str
-    high: int = 0xFF
-    low: int = 0
-    size: int = 1
 
 
 SWITCH: Final = Number("availability", high=Availability.YES.value, low=Availability.NO.value)
@@ -61,6 +52,8 @@ class SocketAdapter(Protocol):
 class StackOption(Option):
     """The root of all stack options; `leg` says which part of the path it is about. Users may add their own.
 
+    A socket gets the first of `numbers`.
+
     ::
 
         @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +73,6 @@ class StackOption(Option):
     level: ClassVar[int]
     code: ClassVar[int]
     name: ClassVar[str]  # in policies; with underscores, in `StackOptions`
-    numbers: ClassVar[tuple[Number, ...]]  # of the body; the first is what a socket gets
     url_key: ClassVar[str] = ""  # in a proxy's URL; "" for none
     remote_only: ClassVar[bool] = False  # about the proxy-remote leg alone
     datagrams: ClassVar[bool] = True  # about datagrams, too
@@ -88,10 +80,10 @@ class StackOption(Option):
 
     leg: int
 
+    @override
     def __post_init__(self) -> None:
         check_range("leg", self.leg, _BOTH, 1)
-        for number in self.numbers:
-            check_range(number.field.replace("_", " "), getattr(self, number.field), number.high, number.low)
+        Option.__post_init__(self)
 
     @property
     def value(self) -> int:
@@ -127,7 +119,7 @@ class StackOption(Option):
     @classmethod
     def decode_body(cls, body: Reader) -> Self:
         leg = body.u16() >> 14  # the table has looked at level and code
-        numbers = {number.field: int.from_bytes(body.take(number.size)) for number in cls.numbers}
+        numbers = decode_numbers(cls.numbers, body)
         if not cls.remote_only:
             return cls(leg=leg, **numbers)
         if leg != _REMOTE:
@@ -136,8 +128,7 @@ class StackOption(Option):
 
     @override
     def encode_body(self) -> bytes:
-        numbers = [getattr(self, number.field).to_bytes(number.size) for number in self.numbers]
-        return bytes((self.leg << 6 | self.level, self.code)) + b"".join(numbers)
+        return bytes((self.leg << 6 | self.level, self.code)) + Option.encode_body(self)
 
 
 def stack_key(start: int) -> int:

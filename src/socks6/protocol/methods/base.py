@@ -12,10 +12,13 @@ Yours inherits from these classes; what it has no use for has a default.
 """
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Final, Protocol
 
 from socks6.dataclass import dataclass
+from socks6.errors import LocalProtocolError
 from socks6.message.codes import Method
+
+NO_EXCHANGE: Final = "the method has no exchange of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +31,8 @@ class Credentials:
         return None
 
 
-class ServerMethod(Protocol):
-    """One method, for one client, on the server."""
+class AuthenticationMethod(Protocol):
+    """What a method is on both sides. One without an exchange on the stream has the defaults."""
 
     @property
     def number(self) -> int:
@@ -37,10 +40,24 @@ class ServerMethod(Protocol):
 
     @property
     def slow(self) -> bool:
-        """Whether the method can be carried out after the request, on the stream."""
+        """Whether the method can be carried out after the request, on the stream: then clients advertise it."""
+        return False
 
     def begin(self) -> None:
         """The method was selected: slow authentication starts. May queue bytes."""
+        raise LocalProtocolError(NO_EXCHANGE)
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes of the slow exchange to write, and forget them."""
+        return b""
+
+    def bytes_wanted(self) -> int:
+        """Return how many bytes at least the slow exchange needs next; 0 when it is over."""
+        return 0
+
+
+class ServerMethod(AuthenticationMethod, Protocol):
+    """One method, for one client, on the server."""
 
     def challenge_data(self) -> bytes | None:
         """Return the Authentication Data body of the reply that selects the method, after `begin`; None for none."""
@@ -53,38 +70,28 @@ class ServerMethod(Protocol):
         DecodeError for what cannot be the method's: that is taken for none.
         """
 
-    def receive_data(self, data: bytes) -> Credentials | None:
+    def receive_data(self, data: bytes) -> Credentials | None:  # noqa: ARG002 - for slow ones
         """Take bytes of the slow exchange; return the credentials once they are whole.
 
         Raises DecodeError when the bytes cannot be the method's.
         """
-
-    def data_to_send(self) -> bytes:
-        """Return the bytes of the slow exchange to write, and forget them."""
-
-    def bytes_wanted(self) -> int:
-        """Return how many bytes at least the slow exchange needs next; 0 when it is over."""
+        raise LocalProtocolError(NO_EXCHANGE)
 
     def unread(self) -> bytes:
         """Return, and forget, bytes received past the end of the slow exchange: the stream's."""
+        return b""
 
-    def reply_data(self, *, accepted: bool) -> bytes | None:
+    def reply_data(self, *, accepted: bool) -> bytes | None:  # noqa: ARG002 - for some
         """Return the Authentication Data body of the closing Authentication Reply; None for none."""
+        return None
 
 
-class ClientMethod(Protocol):
+class ClientMethod(AuthenticationMethod, Protocol):
     """One method, for one conversation, on the client."""
-
-    @property
-    def number(self) -> int:
-        """The method's number as assigned by IANA."""
 
     def offer(self) -> bytes | None:
         """Return the Authentication Data body for the request (0-RTT); None if there is none."""
-
-    @property
-    def slow(self) -> bool:
-        """Whether the method can be carried out after the request: then it is advertised."""
+        return None
 
     def receive_reply_data(self, data: bytes | None, *, accepted: bool | None) -> None:  # noqa: ARG002 - for some
         """Take the body of an Authentication Data option of a reply.
@@ -95,17 +102,9 @@ class ClientMethod(Protocol):
         """
         return
 
-    def begin(self) -> None:
-        """The proxy selected the method. May queue bytes."""
-
-    def receive_data(self, data: bytes) -> None:
+    def receive_data(self, data: bytes) -> None:  # noqa: ARG002 - for slow ones
         """Take bytes of the slow exchange. Raises DecodeError when they cannot be the method's."""
-
-    def data_to_send(self) -> bytes:
-        """Return the bytes of the slow exchange to write, and forget them."""
-
-    def bytes_wanted(self) -> int:
-        """Return how many bytes at least the slow exchange needs next; 0 when it is over."""
+        raise LocalProtocolError(NO_EXCHANGE)
 
 
 def check_methods(numbers: Collection[int]) -> None:

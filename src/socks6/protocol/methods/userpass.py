@@ -4,7 +4,6 @@ from dataclasses import field
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
-from socks6.errors import LocalProtocolError
 from socks6.message.codes import Method
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
 from socks6.protocol.methods.base import ClientMethod, Credentials, ServerMethod
@@ -24,28 +23,7 @@ class UsernamePasswordCredentials(Credentials):
         return self.username
 
 
-class NoExchangeMethod:
-    """What every method without a slow exchange answers."""
-
-    @property
-    def slow(self) -> bool:
-        """No: all is in the request."""
-        return False
-
-    def begin(self) -> None:
-        """Refuse: there is nothing to begin."""
-        raise LocalProtocolError("the method has no exchange of its own")
-
-    def data_to_send(self) -> bytes:
-        """Return nothing, ever."""
-        return b""
-
-    def bytes_wanted(self) -> int:
-        """Return 0: nothing is ever wanted."""
-        return 0
-
-
-class UsernamePasswordServer(NoExchangeMethod, ServerMethod):
+class UsernamePasswordServer(ServerMethod):
     """The proxy's side."""
 
     @property
@@ -59,19 +37,11 @@ class UsernamePasswordServer(NoExchangeMethod, ServerMethod):
         return UsernamePasswordCredentials(username=offer.username, password=offer.password)
 
     @override
-    def receive_data(self, data: bytes) -> None:
-        raise LocalProtocolError("the method has no exchange of its own")
-
-    @override
-    def unread(self) -> bytes:
-        return b""
-
-    @override
     def reply_data(self, *, accepted: bool) -> bytes:
         return UsernamePasswordReply(status=0 if accepted else 1).encode()
 
 
-class UsernamePasswordClient(NoExchangeMethod, ClientMethod):
+class UsernamePasswordClient(ClientMethod):
     """The client's side. Raises ValueError for a name or password that RFC 1929 cannot carry."""
 
     def __init__(self, credentials: UsernamePasswordCredentials) -> None:
@@ -85,7 +55,3 @@ class UsernamePasswordClient(NoExchangeMethod, ClientMethod):
     @override
     def offer(self) -> bytes:
         return self._offer
-
-    @override
-    def receive_data(self, data: bytes) -> None:
-        raise LocalProtocolError("the method has no exchange of its own")

@@ -114,16 +114,6 @@ def test_an_unknown_option_shows_no_body() -> None:
     assert repr(UnknownOption(kind=4, body=b"\2secret")) == "UnknownOption(kind=4, body=<7 bytes>)"
 
 
-def test_an_unknown_option_is_not_decoded() -> None:
-    with pytest.raises(NotImplementedError, match="UnknownOption"):
-        UnknownOption.decode_body(Reader(b""))
-
-
-def test_a_root_is_not_encoded() -> None:
-    with pytest.raises(NotImplementedError, match="Option"):
-        Option().encode_body()
-
-
 def test_options_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         NEAR.ttl = 2  # type: ignore[misc]  # that is the test

@@ -68,5 +68,5 @@ def test_a_stream_id_cut_short_is_impossible() -> None:
 
 @pytest.mark.parametrize("number", [-1, 2**32])
 def test_an_impossible_stream_id_is_the_callers_error(number: int) -> None:
-    with pytest.raises(ValueError, match="stream id"):
+    with pytest.raises(ValueError, match=r"StreamId\.id is"):
         StreamId(id=number)
