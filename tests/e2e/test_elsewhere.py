@@ -25,6 +25,7 @@ EVERY_COMMAND_AND_TRANSPORT: Final = """
 import tests.kit.elsewhere
 import pytest, sys
 options = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "reader or library and (BIND or UDP)"]
+options += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]  # by the first line
 sys.exit(pytest.main([*options, "tests/e2e/test_matrix_transports.py"]))
 """
 
