@@ -42,7 +42,7 @@ EVENT_BYTES: Final = 60_000  # of packets that bring more of one stream: the cor
 REPORT: Final = (
     6  # numbers that the core reports of a packet received: the second is bytes, the last is new events
 )
-NO_ROOM: Final = "packet builder capacity exhausted"
+NOT_YET: Final = ("packet builder capacity exhausted", "missing OneRtt packet key")  # of what may leave later
 SAMPLE_EVERY: Final = 16  # packets of a peer that was admitted, of which one is looked at
 MIN_WATCH_PACKETS: Final = (
     64  # packets that are all looked at after one with many frames; each time as many again
@@ -312,8 +312,9 @@ class Qh3Connection(QuicConnection):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
         """Return packets to send.
 
-        While a client's address is not proven, the native core may find no room for what it wants to send and raise
-        instead of waiting (seen with aioquic's small first flight): what it has made by then is good.
+        The native core may raise instead of waiting: while a client's address is not proven, it may find no room for what
+        it wants to send (seen with aioquic's small first flight), and a client sends its early data again where packets
+        of its handshake were lost, for which it has no key yet. What it has made by then is good.
         """
         packets: list[tuple[bytes, SocketAddress]] = []
         core = self._core
@@ -321,7 +322,7 @@ class Qh3Connection(QuicConnection):
             try:
                 packet = core.poll_transmit(now)
             except RuntimeError as error:
-                if NO_ROOM not in str(error):
+                if not any(text in str(error) for text in NOT_YET):
                     raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, str(error)) from error
                 break
             if packet is None:
