@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from readme_figures import readme
+from settings_pages import example_file, reference_page
 
-from socks6.config.documents import example_file, reference_page
 from socks6.message.options import STANDARD, HandshakeMessage, StackOption
 from socks6.protocol.states import CLIENT_TRANSITIONS, SERVER_TRANSITIONS, ClientState, ServerState
 

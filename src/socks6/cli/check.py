@@ -7,10 +7,10 @@ from argparse import Namespace
 
 from socks6.cli import WRONG, complain
 from socks6.config.build import find_faults
-from socks6.config.documents import schema_text
 from socks6.config.faults import Fault, InvalidConfiguration, Key
 from socks6.config.own_certificate import find_certificate_faults
 from socks6.config.reading import ConfigurationFile, examine_configuration
+from socks6.config.schema import schema_text
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
 from socks6.setting import build

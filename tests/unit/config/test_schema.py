@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from settings_pages import example_file, reference_page
 
 from socks6.cli.load import add_setting_flags, load
-from socks6.config.documents import example_file, reference_page, schema, schema_text
 from socks6.config.faults import InvalidConfiguration
 from socks6.config.reading import read_configuration
+from socks6.config.schema import schema, schema_text
 from socks6.config.server import ServerConfig
 from socks6.setting import build, reloadable_keys, setting, settings_of
 

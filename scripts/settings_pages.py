@@ -1,39 +1,14 @@
-"""What is generated from the settings: the reference page, the example of a configuration file, the JSON Schema."""
+"""The pages that are made from the settings: the reference, and the example of a configuration file."""
 
-import json
 import textwrap
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias
+from typing import Final
 
 from socks6.config.server import CLIENT_LISTEN, TABLES, ServerConfig, by_table
 from socks6.setting import MAX_NUMBER, DeclaredSetting, settings_of
 
-Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json]"
-
 WIDTH: Final = 100
 EXAMPLE_MARK: Final = "  # an example"  # behind a value that is not the default
-
-
-def schema(root: type = ServerConfig) -> dict[str, Json]:
-    """Return a JSON Schema (2020-12) of configuration files, as editors use it."""
-    properties: dict[str, Json] = {}
-    for table, settings in by_table(root).items():
-        if table:
-            properties[table] = {"description": TABLES.get(table, table), **_object(settings)}
-        else:
-            properties |= _properties(settings)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "socks6.toml",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": properties,
-    }
-
-
-def schema_text(root: type = ServerConfig) -> str:
-    """Return the JSON Schema as text."""
-    return json.dumps(schema(root), indent=2) + "\n"
 
 
 def example_file(root: type = ServerConfig) -> str:
@@ -138,55 +113,6 @@ def _example_items(key: str, kind: type) -> Iterator[str]:
     for declared in settings_of(kind):
         example = declared.facts.example or declared.default_toml
         yield f"#{declared.name} = {example}  # {declared.facts.help}"
-
-
-def _object(settings: Iterable[DeclaredSetting]) -> dict[str, Json]:
-    settings = tuple(settings)
-    result: dict[str, Json] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": _properties(settings),
-    }
-    if required := [declared.name for declared in settings if declared.facts.required]:
-        result["required"] = list(required)
-    return result
-
-
-def _properties(settings: Iterable[DeclaredSetting]) -> dict[str, Json]:
-    return {declared.name: _property(declared) for declared in settings}
-
-
-def _property(declared: DeclaredSetting) -> dict[str, Json]:
-    facts = declared.facts
-    result: dict[str, Json] = {"description": facts.help}
-    if facts.items is not None:
-        return {**result, "type": "array", "items": _object(settings_of(facts.items))}
-    if facts.entry is not None:
-        return {**result, "type": "object", "additionalProperties": {"type": "string"}}
-    scalar = _scalar(declared)
-    if facts.many:
-        return {**result, "anyOf": [scalar, {"type": "array", "items": scalar}]}
-    result |= scalar
-    default = next((name for name, value in (facts.values or {}).items() if value == declared.default), None)
-    if facts.values is None and isinstance(declared.default, str | int | float):
-        default = declared.default
-    if default is not None:
-        result["default"] = default
-    return result
-
-
-def _scalar(declared: DeclaredSetting) -> dict[str, Json]:
-    """Return the schema of what is written for a setting, or for an item of its list."""
-    facts = declared.facts
-    if declared.kind is bool:
-        return {"type": "boolean"}
-    if facts.values is not None:
-        return {"enum": list(facts.values)}
-    if declared.kind is str:
-        return {"type": ["string", "integer"] if facts.numbers else "string"}
-    lowest = "exclusiveMinimum" if facts.positive else "minimum"
-    kind = "integer" if declared.kind is int else "number"
-    return {"type": kind, lowest: 0, "maximum": facts.maximum}
 
 
 def _sentence(text: str) -> str:
