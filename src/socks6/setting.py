@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from socks6.dataclass import dataclass
 
 ValueT = TypeVar("ValueT")
+FactsP = typing.ParamSpec("FactsP")
 
 SETTING: Final = "setting"  # in a field's metadata: its Setting
 TABLE: Final = (
@@ -25,66 +26,45 @@ TABLE: Final = (
 MAX_NUMBER: Final = 10**9  # of anything; seconds: some thirty years
 
 
-class SettingFacts(typing.TypedDict, total=False):
-    """What may be known about a setting besides its default and its help."""
-
-    key: str  # in a configuration file: with a dot the whole, else in its dataclass's table; else the field's name
-    flag: str  # made from the key where there is none
-    short: str  # a letter that is counted, as -v
-    environment: str  # a variable that holds a value, too
-    unit: str  # what stands for a value in texts; "FILE": a path, which begins at the folder of its configuration file
-    positive: bool  # a number: above 0; otherwise from 0
-    maximum: float
-    values: Mapping[Any, object]  # what is written, and the values meant
-    parse: Callable[[str], object]  # reads text; raises ConfigurationError
-    entry: Callable[[str, str], object]  # makes a table of texts: reads each name and text
-    items: type  # makes an array of tables, each a dataclass of settings with a method `build`
-    numbers: bool  # whole numbers may stand for text
-    many: bool  # a list of texts
-    required: bool  # in a table of `items`
-    default_text: str  # what the default is, where it cannot be written
-    example: str  # in TOML, where the default cannot be written
-    reload: bool  # whether it changes at SIGHUP; otherwise at a restart
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Setting:
-    """The facts of a setting."""
+    """What is known about a setting besides its default."""
 
     help: str
-    key: str = ""
-    flag: str = ""
-    short: str = ""
-    environment: str = ""
-    unit: str = ""
-    positive: bool = False
+    _: dataclasses.KW_ONLY
+    key: str = ""  # in a configuration file: with a dot the whole, else in its dataclass's table; else the field's name
+    flag: str = ""  # made from the key where there is none
+    short: str = ""  # a letter that is counted, as -v
+    environment: str = ""  # a variable that holds a value, too
+    unit: str = ""  # what stands for a value in texts; "FILE": a path from its configuration file's folder on
+    positive: bool = False  # a number: above 0; otherwise from 0
     maximum: float = MAX_NUMBER
-    values: Mapping[Any, object] | None = None
-    parse: Callable[[str], object] | None = None
-    entry: Callable[[str, str], object] | None = None
-    items: type | None = None
-    numbers: bool = False
-    many: bool = False
-    required: bool = False
-    default_text: str = ""
-    example: str = ""
-    reload: bool = False
+    values: Mapping[Any, object] | None = None  # what is written, and the values meant
+    parse: Callable[[str], object] | None = None  # reads text; raises ConfigurationError
+    entry: Callable[[str, str], object] | None = None  # makes a table of texts: reads each name and text
+    items: type | None = None  # makes an array of tables: a dataclass of settings with a method `build`
+    numbers: bool = False  # whole numbers may stand for text
+    many: bool = False  # a list of texts
+    required: bool = False  # in a table of `items`
+    default_text: str = ""  # what the default is, where it cannot be written
+    example: str = ""  # in TOML, where the default cannot be written
+    reload: bool = False  # whether it changes at SIGHUP; otherwise at a restart
+    secret: bool = False  # whether the value stays out of `repr`
 
 
-def setting(
-    default: ValueT,
-    help: str,  # noqa: A002 - as argparse has it
-    *,
-    secret: bool = False,
-    **facts: typing.Unpack[SettingFacts],
-) -> ValueT:
-    """Return a dataclass field that is a setting; the value of a `secret` stays out of `repr`.
+def _field_maker(facts: Callable[FactsP, Setting]) -> Callable[typing.Concatenate[ValueT, FactsP], ValueT]:
+    def setting(default: ValueT, /, *args: FactsP.args, **kwargs: FactsP.kwargs) -> ValueT:
+        made = facts(*args, **kwargs)
+        return dataclasses.field(default=default, repr=not made.secret, metadata={SETTING: made})
 
-    A value is what the field's type says: true or false, a number, or text; floats are seconds.
-    """
-    return dataclasses.field(
-        default=default, repr=not secret, metadata={SETTING: Setting(help=help, **facts)}
-    )
+    return setting
+
+
+setting = _field_maker(Setting)
+"""Returns a dataclass field that is a setting, from its default and the fields of `Setting`.
+
+A value is what the field's type says: true or false, a number, or text; floats are seconds.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
