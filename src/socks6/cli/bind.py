@@ -122,7 +122,6 @@ class Publisher:
                     await asyncio.wait(self._peers, timeout=self._drain_timeout)
                 self._cut_off()
         finally:
-            self._resolver.close()
             self._plane.close()
         if self._failure is not None:
             raise self._failure

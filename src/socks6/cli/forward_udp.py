@@ -169,11 +169,7 @@ class _Peer:
 
 async def _bound_socket(local: Endpoint) -> socket.socket:
     """Return a UDP socket at a local endpoint. Raises OSError."""
-    resolver = Resolver()
-    try:
-        address = (await resolver.resolve(*local))[0]
-    finally:
-        await resolver.aclose()
+    address = (await Resolver().resolve(*local))[0]
     return udp_socket(address.socket_address, buffer_bytes=SOCKET_BUFFER_BYTES, only_ipv6=False)
 
 

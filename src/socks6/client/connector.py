@@ -90,7 +90,6 @@ class ProxyConnector:
 
     def close(self) -> None:
         """Close each QUIC connection as soon as it has no streams. Idempotent."""
-        self._resolver.close()
         for connector in self._connectors:
             connector.close()
 
@@ -101,7 +100,6 @@ class ProxyConnector:
 
     async def aclose(self) -> None:
         """Close as `close` does; wait until connections without streams are closed. Idempotent."""
-        self._resolver.close()
         for connector in self._connectors:
             await connector.aclose()
 

@@ -151,7 +151,6 @@ class DirectOutbound(Outbound):
     @override
     async def aclose(self) -> None:
         await self._associations.aclose()
-        await self._resolver.aclose()
 
     async def _connect(
         self,

@@ -102,8 +102,7 @@ class Resolver:
     ) -> None:
         self._timeout = timeout
         self._lifetimes = lifetimes
-        self._ask = lookup or system_lookup
-        self._threads = _Threads(self._ask)
+        self._threads = _Threads(lookup or system_lookup, self._hand_back)
         self._running = Shares(threads)  # lookups that a thread has, given up or not
         self._waiting = Shares(waiting)
         self._lookups: dict[bytes, _Lookup] = {}  # under way, or in a queue
@@ -152,15 +151,6 @@ class Resolver:
         if answer is not None:
             answer.refresh = min(answer.refresh, _now())
 
-    def close(self) -> None:
-        """Let the threads end. Idempotent; a later lookup starts new ones."""
-        self._threads.close()
-        self._threads = _Threads(self._ask)
-
-    async def aclose(self) -> None:
-        """As `close`."""
-        self.close()
-
     # What is known.
 
     def _remembered(self, name: bytes, holder: Hashable) -> tuple[ResolvedAddress, ...] | None:
@@ -176,7 +166,7 @@ class Resolver:
             raise _another(answer.failure)
         if now >= answer.refresh:
             answer.refresh = now + AGAIN_SECONDS
-            if self._current(name) is None and self._may_start(holder):
+            if self._current(name) is None:
                 self._start(_Lookup(name), holder)
         return answer.addresses
 
@@ -229,8 +219,7 @@ class Resolver:
     def _enter(self, waiter: "_Waiter") -> None:
         """Start a lookup now, or queue it. Raises OSError."""
         lookup, holder = waiter.lookup, waiter.holder
-        if holder not in self._queues and self._may_start(holder):
-            self._start(lookup, holder)
+        if holder not in self._queues and self._start(lookup, holder):
             return
         if not self._running.count:
             raise OSError(errno.EAGAIN, "no thread can be started to look a name up")
@@ -262,12 +251,10 @@ class Resolver:
         if not line:
             del self._queues[waiter.holder]
 
-    def _may_start(self, holder: Hashable) -> bool:
-        """Return whether there is a thread for a lookup of this holder's; then `_start` has to follow."""
-        return self._running.may_take(holder) and self._threads.reserve()
-
-    def _start(self, lookup: "_Lookup", holder: Hashable) -> None:
-        """Give a lookup to the thread that was reserved; all the time it may take begins now, for every waiter."""
+    def _start(self, lookup: "_Lookup", holder: Hashable) -> bool:
+        """Look a name up if there is a thread for this holder; all the time it may take begins now, for every waiter."""
+        if not (self._running.may_take(holder) and self._threads.give(lookup)):
+            return False
         lookup.started = _now()
         lookup.holder = holder
         self._lookups[lookup.name] = lookup
@@ -276,7 +263,13 @@ class Resolver:
             if waiter.limit is not None and not waiter.limit.expired():  # it may end in this very turn
                 waiter.limit.reschedule(lookup.started + self._timeout)
             self._unqueue(waiter)
-        self._threads.give(_Job(lookup, self._back, self._notice))
+        return True
+
+    def _hand_back(self, lookup: "_Lookup") -> None:
+        """Take a lookup back from its thread, in which this runs."""
+        self._back.append(lookup)
+        with contextlib.suppress(RuntimeError):  # its loop is gone: the next lookup takes the result then
+            lookup.loop.call_soon_threadsafe(self._notice)
 
     def _notice(self) -> None:
         """Take the threads' results, wake the waiters, and start what was waiting for a thread."""
@@ -295,11 +288,10 @@ class Resolver:
         while began:
             began = False
             for holder in tuple(self._queues):
-                if holder in self._queues and self._may_start(holder):
-                    began = True
-                    line = self._queues.pop(holder)
+                line = self._queues.pop(holder, None)
+                if line is not None:
                     self._queues[holder] = line  # the others go first the next time
-                    self._start(next(iter(line)), holder)
+                    began |= self._start(next(iter(line)), holder)
 
 
 def literal_address(host: str, port: int) -> ResolvedAddress | None:
@@ -380,82 +372,45 @@ class _Waiter:
         self.answer = self.lookup.loop.create_future()
 
 
-class _Job(NamedTuple):
-    """A lookup for a thread, and where it goes then."""
-
-    lookup: _Lookup
-    back: collections.deque[_Lookup]
-    notice: Callable[[], None]  # on the lookup's loop
-
-    def hand_back(self) -> bool:
-        """Notify the loop; return False if it is gone: the next lookup takes the result then. Runs in a thread."""
-        self.back.append(self.lookup)
-        try:
-            self.lookup.loop.call_soon_threadsafe(self.notice)
-        except RuntimeError:
-            return False
-        return True
-
-
 class _Threads:
     """Daemon threads that carry out lookups, started when they are needed; without work they end after a while."""
 
-    def __init__(self, ask: Lookup) -> None:
+    def __init__(self, ask: Lookup, hand_back: Callable[[_Lookup], None]) -> None:
         self._ask = ask
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._hand_back = hand_back
+        self._lookups: queue.SimpleQueue[_Lookup] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0  # threads that nothing is meant for
-        self._closed = False
 
-    def reserve(self) -> bool:
-        """Reserve a thread for the next job; return False if the system has none left."""
+    def give(self, lookup: _Lookup) -> bool:
+        """Have a thread carry a lookup out; return False if the system has none left."""
         with self._lock:
-            if self._idle:
-                self._idle -= 1
-                return True
-        try:
-            threading.Thread(target=self._work, name="socks6 lookups", daemon=True).start()
-        except RuntimeError:
-            return False
+            reused = self._idle > 0
+            self._idle -= reused
+        if not reused:
+            try:
+                threading.Thread(target=self._work, name="socks6 lookups", daemon=True).start()
+            except RuntimeError:
+                return False
+        self._lookups.put(lookup)
         return True
 
-    def give(self, job: _Job) -> None:
-        """Give a job to the thread that was reserved."""
-        self._jobs.put(job)
-
-    def close(self) -> None:
-        """End each thread once it has nothing to do. Idempotent."""
-        with self._lock:
-            self._closed = True
-            for _ in range(self._idle):
-                self._jobs.put(None)
-            self._idle = 0
-
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            job.lookup.carry_out(self._ask)
+        while (lookup := self._next()) is not None:
+            lookup.carry_out(self._ask)
             with self._lock:
-                closed = self._closed
-                self._idle += not closed  # before the loop knows, which may have the next job
-            alive = job.hand_back()
-            if closed or not (alive or self._needed()):
-                return
+                self._idle += 1  # before the loop knows, which may have the next one
+            self._hand_back(lookup)
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> _Lookup | None:
         while True:
             try:
-                return self._jobs.get(timeout=IDLE_SECONDS)
+                return self._lookups.get(timeout=IDLE_SECONDS)
             except queue.Empty:
-                if not self._needed():
-                    return None
-
-    def _needed(self) -> bool:
-        """Return whether a job is meant for the thread that asks; if not, it is to end."""
-        with self._lock:
-            if not self._idle:
-                return True
-            self._idle -= 1
-            return False
+                with self._lock:
+                    if self._idle:  # else one is on its way here
+                        self._idle -= 1
+                        return None
 
 
 def _encoded(host: str) -> bytes:

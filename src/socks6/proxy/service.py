@@ -15,7 +15,7 @@ from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
-from socks6.net.resolve import literal_address
+from socks6.net.resolve import Resolver, literal_address
 from socks6.net.sockets import endpoint
 from socks6.net.stream import Endpoint, Listener, MultiplexedConnection
 from socks6.net.transports import dtls_contexts as dtls
@@ -27,7 +27,6 @@ from socks6.net.transports.base import (
     Transport,
 )
 from socks6.net.transports.registry import TRANSPORTS
-from socks6.net.transports.tcp import addresses_of
 from socks6.net.url import ProxyUrl
 from socks6.proxy.live import LiveTable
 from socks6.proxy.multiplexed import REFUSED
@@ -293,7 +292,7 @@ class Server:
             found: list[str] = []
             for name in names:
                 with contextlib.suppress(OSError):  # a name without an address leads no peer here
-                    found += [address.host for address in await addresses_of(name, 0)]
+                    found += [address.host for address in await Resolver().resolve(name, 0)]
             self._worker.machine.advertised_names_led_to(found)
             await asyncio.sleep(LOOKUP_AGAIN)
 

@@ -32,12 +32,10 @@ class SlowLookup:
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
-        self.threads: set[str] = set()
         self.answers: queue.Queue[Sequence[ResolvedAddress]] = queue.Queue()
 
     def __call__(self, name: bytes, port: int) -> Sequence[ResolvedAddress]:
         self.asked.append(name)
-        self.threads.add(threading.current_thread().name)
         return self.answers.get(timeout=10)
 
 
@@ -79,7 +77,6 @@ def test_a_name_has_the_addresses_that_the_lookup_gives_in_that_order(run: Run) 
     async def play() -> None:
         resolver = Resolver(lookup=lambda name, port: [THERE, HERE, THERE])
         assert await resolver.resolve("example.com", 80) == (THERE, HERE)
-        await resolver.aclose()
 
     run(play())
 
@@ -89,7 +86,6 @@ def test_the_system_knows_localhost(run: Run) -> None:
         resolver = Resolver()
         addresses = await resolver.resolve("localhost", 80)
         assert {address.host for address in addresses} <= {"127.0.0.1", "::1"}
-        await resolver.aclose()
 
     run(play())
 
@@ -106,7 +102,6 @@ def test_a_failed_lookup_is_raised(run: Run) -> None:
         resolver = Resolver(lookup=fail)
         with pytest.raises(socket.gaierror, match="no such name"):
             await resolver.resolve("nowhere.invalid", 80)
-        await resolver.aclose()
 
     run(play())
 
@@ -116,7 +111,6 @@ def test_a_name_without_an_address_is_a_failed_lookup(run: Run) -> None:
         resolver = Resolver(lookup=lambda name, port: [])
         with pytest.raises(socket.gaierror, match="no address"):
             await resolver.resolve("example.com", 80)
-        await resolver.aclose()
 
     run(play())
 
@@ -136,7 +130,6 @@ def test_a_slow_lookup_is_given_up(run: Run) -> None:
         with pytest.raises(TimeoutError):
             await resolver.resolve("slow.example", 80)
         lookup.answers.put([HERE])
-        await resolver.aclose()
 
     run(play())
 
@@ -157,28 +150,21 @@ def test_a_lookup_given_up_before_a_thread_took_it_is_not_made(run: Run) -> None
             lookup.answers.put([THERE])
             assert await resolver.resolve("third.example", 80) == (THERE,)
         assert lookup.asked == [b"first.example", b"third.example"]
-        await resolver.aclose()
 
     run(play())
 
 
-def test_threads_are_started_when_they_are_needed_and_no_more_than_allowed(run: Run) -> None:
+def test_no_more_names_are_looked_up_at_a_time_than_allowed(run: Run) -> None:
     async def play() -> None:
         lookup = SlowLookup()
         resolver = Resolver(lookup=lookup, threads=4)
-        lookup.answers.put([HERE])
-        await resolver.resolve("a.example", 80)
-        lookup.answers.put([HERE])
-        await resolver.resolve("b.example", 80)
-        assert len(lookup.threads) == 1
         async with asyncio.TaskGroup() as group:
             for number in range(8):
                 group.create_task(resolver.resolve(f"c{number}.example", 80, holder=number % 4))
-            await turns()
+            await until(lambda: len(lookup.asked) == 4)
             for _ in range(8):
                 lookup.answers.put([HERE])
-        assert len(lookup.threads) <= 4
-        await resolver.aclose()
+        assert len(lookup.asked) == 8
 
     run(play())
 
@@ -197,7 +183,6 @@ def test_too_many_lookups_fail_at_once(run: Run) -> None:
             lookup.answers.put([HERE])
         lookup.answers.put([HERE])
         assert await resolver.resolve("d.example", 80) == (HERE,)
-        await resolver.aclose()
 
     run(play())
 
@@ -233,7 +218,6 @@ async def zone(
         yield names, resolver
     finally:
         names.alive.set()
-        await resolver.aclose()
 
 
 async def refused(*calls: Awaitable[object]) -> list[type[BaseException]]:
@@ -306,7 +290,6 @@ def test_time_counts_from_the_beginning_of_a_lookup_not_of_waiting_for_it(run: R
             await until(lambda: waiter.lookup.started)
             assert waiter.limit.when() == waiter.lookup.started + 5.0
             lookup.answers.put([HERE])
-        await resolver.aclose()
 
     run(play())
 
@@ -411,8 +394,8 @@ def test_an_old_answer_is_used_while_the_name_is_looked_up_again(run: Run) -> No
             await until(lambda: len(names.asked) > 1)
             names.alive.set()
             await until(lambda: not resolver._lookups)
+            assert names.asked == [b"proxy.dead"] * 2  # once for all three
             assert await resolver.resolve("proxy.dead", 80) == (THERE,)
-            assert names.asked == [b"proxy.dead"] * 2  # it will not be asked again for a while
 
     run(play())
 
@@ -445,7 +428,8 @@ def test_who_reaches_nobody_asks_for_newer_addresses(run: Run) -> None:
     run(play())
 
 
-def test_a_resolver_serves_one_loop_after_another(run: Run) -> None:
+def test_a_resolver_serves_one_loop_after_another(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks6.net.resolve.IDLE_SECONDS", 0.01)
     names = Zone()
     resolver = Resolver(lookup=names, timeout=0.05, threads=1)
 
@@ -455,7 +439,6 @@ def test_a_resolver_serves_one_loop_after_another(run: Run) -> None:
 
     async def go_on() -> None:
         assert await resolver.resolve("a.dead", 80) == (HERE,)
-        await resolver.aclose()
 
     run(begin())
     before = set(threading.enumerate())
@@ -481,21 +464,8 @@ def test_a_thread_without_work_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -
     run(play())
 
 
-def test_closing_ends_the_threads(run: Run) -> None:
-    async def play() -> None:
-        resolver = Resolver(lookup=lambda name, port: [HERE])
-        before = set(threading.enumerate())
-        await resolver.resolve("example.com", 80)
-        (ours,) = set(threading.enumerate()) - before
-        await resolver.aclose()
-        await resolver.aclose()
-        ours.join(timeout=5)
-        assert not ours.is_alive()
-
-    run(play())
-
-
-def test_a_thread_outlives_its_loop(run: Run) -> None:
+def test_a_thread_outlives_its_loop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks6.net.resolve.IDLE_SECONDS", 0.01)
     lookup = SlowLookup()
 
     async def play() -> None:
@@ -513,11 +483,12 @@ def test_a_thread_outlives_its_loop(run: Run) -> None:
 
 def test_threads_never_hold_up_the_end_of_the_process(run: Run) -> None:
     async def play() -> None:
-        resolver = Resolver(lookup=lambda name, port: [HERE])
-        before = set(threading.enumerate())
-        await resolver.resolve("example.com", 80)
-        assert all(thread.daemon for thread in set(threading.enumerate()) - before)
-        await resolver.aclose()
+        async with zone(timeout=0.05) as (_, resolver):
+            before = set(threading.enumerate())
+            with pytest.raises(TimeoutError):
+                await resolver.resolve("a.dead", 80)
+            (thread,) = set(threading.enumerate()) - before
+            assert thread.daemon
 
     run(play())
 
@@ -530,7 +501,6 @@ def test_without_threads_lookups_fail_until_there_are_some(run: Run) -> None:
                 with pytest.raises(OSError, match="no thread"):
                     await resolver.resolve("a.example", 80)
         assert await resolver.resolve("a.example", 80) == (HERE,)
-        await resolver.aclose()
 
     run(play())
 
@@ -548,7 +518,6 @@ def test_without_more_threads_the_ones_there_are_do(run: Run) -> None:
             lookup.answers.put([HERE])
             lookup.answers.put([THERE])
         assert (first.result(), second.result()) == ((HERE,), (THERE,))
-        await resolver.aclose()
 
     run(play())
 

@@ -9,7 +9,7 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.message.codes import Command
-from socks6.net.resolve import ResolvedAddress
+from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tcp import connect_tcp
 from socks6.net.transports.unix import connect_unix
@@ -17,7 +17,6 @@ from socks6.net.url import ProxyUrl
 from socks6.policy import addresses as policy_addresses
 from socks6.policy.identity import ANONYMOUS
 from socks6.policy.rules import Policy
-from socks6.proxy import service
 from socks6.proxy.authentication.base import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
@@ -240,13 +239,15 @@ def test_where_it_listens_leads_nowhere_while_it_does(run: Run) -> None:
 def test_addresses_of_advertised_names_are_known_while_it_runs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look_up(name: str, port: int) -> tuple[ResolvedAddress, ...]:
+    async def look_up(_: Resolver, name: str, port: int) -> tuple[ResolvedAddress, ...]:
+        if address := literal_address(name, port):
+            return (address,)
         if name == "gone.example":
             raise OSError("no address")
         return (ResolvedAddress(socket.AF_INET, ("198.51.100.7", port)),)
 
     async def scene() -> None:
-        monkeypatch.setattr(service, "addresses_of", look_up)
+        monkeypatch.setattr(Resolver, "resolve", look_up)
         names = ("gone.example", "198.51.100.1", "proxy.example")
         worker = ServerWorker(settings=Settings(bind=BindSettings(advertise=names), drain_timeout=0.0))
         async with Server([LOOPBACK], worker):

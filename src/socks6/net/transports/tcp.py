@@ -101,7 +101,7 @@ async def listen_at_each(
     listeners: list[ListenerT] = []
     refusals: list[OSError] = []
     try:
-        for address in await addresses_of(host, 0) if host else EVERYWHERE:
+        for address in await Resolver().resolve(host, 0) if host else EVERYWHERE:
             try:
                 listener = open_one(address, port)
             except OSError as error:
@@ -152,7 +152,7 @@ async def _dial(
 ) -> socket.socket:
     """Return the socket of the first address of an endpoint that answers. Raises OSError."""
     async with asyncio.timeout_at(deadline):
-        addresses = await (resolver.resolve(*target) if resolver else addresses_of(*target))
+        addresses = await (resolver or Resolver()).resolve(*target)
     if resolver is None or literal_address(*target):
         return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
 
@@ -178,15 +178,6 @@ async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | N
     except BaseException:
         stream.abort()
         raise
-
-
-async def addresses_of(host: str, port: int) -> tuple[ResolvedAddress, ...]:
-    """Return the addresses of a host. Raises OSError."""
-    resolver = Resolver()
-    try:
-        return await resolver.resolve(host, port)
-    finally:
-        await resolver.aclose()
 
 
 def _socket(address: ResolvedAddress, port: int) -> socket.socket:
