@@ -440,12 +440,12 @@ def test_a_resolver_serves_one_loop_after_another(run: Run, monkeypatch: pytest.
     async def go_on() -> None:
         assert await resolver.resolve("a.dead", 80) == (HERE,)
 
-    run(begin())
     before = set(threading.enumerate())
+    run(begin())
+    ours = set(threading.enumerate()) - before
     names.alive.set()
-    for thread in before:
-        if thread.name == "socks6 lookups":
-            thread.join(timeout=5)
+    for thread in ours:
+        thread.join(timeout=5)
     run(go_on())
 
 
