@@ -26,7 +26,8 @@ from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.inbounds.base import Inbound
 from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
-from socks6.proxy.inbounds.mixed import MixedInbound, standard_inbounds
+from socks6.proxy.inbounds.mixed import MixedInbound
+from socks6.proxy.inbounds.registry import StandardInbounds
 from socks6.proxy.service import Server
 from socks6.proxy.sessions import SessionSettings
 from socks6.proxy.settings import BindSettings, Settings
@@ -232,7 +233,7 @@ def _servers(ports: Sequence[int], upstream: int, log: Tally) -> list[Server]:
         settings: Settings, authenticator: UserTable | None, outbound: Outbound | None = None
     ) -> ServerWorker:
         inbounds: dict[str, Inbound] = {
-            **standard_inbounds(settings),
+            **StandardInbounds(settings),
             "http": HttpInbound(HttpSettings(keep_alive_timeout=0.5, idle_timeout=1.0)),
         }
         del inbounds["mixed"]

@@ -44,8 +44,7 @@ from socks6.message.replies import OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
-from socks6.net.transports.base import StreamRequest
-from socks6.net.transports.quic.pool import NotAnswered, first_answer
+from socks6.net.transports.base import NotAnswered, StreamRequest
 from socks6.net.wire_log import wire_trace
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import (
@@ -288,9 +287,12 @@ class Requester:
             )
         )
         try:
-            verdict = await first_answer(
-                stream, _receive_verdict(conversation, stream), repeatable=repeatable
-            )
+            answer = _receive_verdict(conversation, stream)
+            if repeatable and self._connector.multiplexed:
+                from socks6.net.transports.quic.pool import first_answer  # noqa: PLC0415 - QUIC was asked for
+
+                answer = first_answer(stream, answer)
+            verdict = await answer
             if isinstance(verdict, AuthenticationRefused):
                 stream.abort()
                 reason = self.session.refused(state, verdict.reply, _now())

@@ -23,7 +23,7 @@ from socks6.message.options.stack import STACK_OPTIONS, SWITCH
 from socks6.net.encryption.certificates import format_pin, parse_pin
 from socks6.net.encryption.contexts import MINIMUM_VERSIONS, TLS_DEFAULTS, TlsParameters
 from socks6.net.transports.base import Transport
-from socks6.net.transports.quic.engine import LIBRARIES
+from socks6.net.transports.quic.libraries import LIBRARIES
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
 
 DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}

@@ -10,7 +10,7 @@ from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.net.bind import ANY_PORT, unmapped
 from socks6.net.datagrams.filtering import REMOTE_SECONDS, Filtering
 from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
-from socks6.net.transports.quic.engine import LIBRARIES
+from socks6.net.transports.quic.libraries import LIBRARIES
 from socks6.policy.matchers import PortMatcher
 from socks6.protocol.association import INITIAL_SECONDS
 from socks6.proxy.sessions import SessionSettings

@@ -19,7 +19,7 @@ from socks6.proxy.authentication.base import Authenticator, same_credentials
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.context import ProxyContext
 from socks6.proxy.inbounds.base import Inbound, Tunnel, linger, stay_silent
-from socks6.proxy.inbounds.mixed import standard_inbounds
+from socks6.proxy.inbounds.registry import StandardInbounds
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.sessions import SessionStore
 from socks6.proxy.settings import Settings
@@ -68,7 +68,7 @@ class ServerWorker(ProxyContext):
             sessions=sessions,
             local_addresses=local_addresses,
         )
-        self._inbounds: Final = inbounds or standard_inbounds(self.settings, option_table)
+        self._inbounds: Final = inbounds or StandardInbounds(self.settings, option_table)
         self.relay: Final = StreamRelay(self.settings.relay)
         self._ids: Final = itertools.count(1)
         self._quic_connections: Final[set[QuicConnectionContext]] = set()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
 from socks6.dataclass import dataclass
-from socks6.errors import ConfigurationError
+from socks6.errors import ConfigurationError, ProxyUnreachable
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.contexts import TLS_DEFAULTS, ReloadCallback, TlsParameters
@@ -38,6 +38,10 @@ class StreamRequest(NamedTuple):
     early_data: bytes | None = None  # sent first, in the SYN or as early data if possible: it may come twice
     new_connection: bool = False  # where multiplexed: as the first stream of a new connection
     repeatable: bool = False  # it may be made twice, on another connection too
+
+
+class NotAnswered(ProxyUnreachable):
+    """A request's connection was lost before anything came back, and the request may be made once more."""
 
 
 class Connector(Protocol):

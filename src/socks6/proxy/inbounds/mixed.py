@@ -1,4 +1,4 @@
-"""The inbounds of a proxy by name, and the mixed one: one port for every protocol, distinguished by the first byte."""
+"""The mixed inbound: one port for every protocol, distinguished by the first byte."""
 
 import string
 from collections.abc import Mapping
@@ -6,16 +6,9 @@ from typing import Final
 
 from socks6.compat import override
 from socks6.message import socks4, socks5
-from socks6.message.options import STANDARD, OptionTable
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.inbounds.base import Inbound, Tunnel
-from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
-from socks6.proxy.inbounds.socks5 import Socks5Inbound
-from socks6.proxy.inbounds.socks6 import Socks6Inbound
-from socks6.proxy.settings import Settings
 from socks6.telemetry import Ending
-
-NEVER: Final = 3e8  # seconds, ten years: what loops' timers can still count
 
 # All other first bytes are SOCKS 6, which answers even garbage (§ Version Mismatch Replies).
 INBOUND_FOR_FIRST_BYTE: Final[Mapping[int, str]] = {
@@ -24,29 +17,6 @@ INBOUND_FOR_FIRST_BYTE: Final[Mapping[int, str]] = {
     **dict.fromkeys(string.ascii_letters.encode(), "http"),
 }
 DEFAULT: Final = "socks6"
-
-
-def standard_inbounds(settings: Settings, option_table: OptionTable = STANDARD) -> dict[str, Inbound]:
-    """Return every inbound by its name."""
-    inbounds: tuple[Inbound, ...] = (
-        Socks6Inbound(
-            dialects=settings.dialects,
-            option_table=option_table,
-            quiet=settings.quiet,
-            ignore_fragmented=settings.ignore_fragmented,
-            tfo_without_token=settings.tfo_without_token,
-        ),
-        Socks5Inbound(optimistic=settings.optimistic),
-        HttpInbound(
-            HttpSettings(
-                idle_timeout=settings.relay.idle_timeout or NEVER,
-                fin_timeout=settings.relay.fin_timeout or NEVER,
-                optimistic=settings.optimistic,
-            )
-        ),
-    )
-    by_name = {inbound.name: inbound for inbound in inbounds}
-    return {**by_name, "mixed": MixedInbound(by_name)}
 
 
 class MixedInbound(Inbound):

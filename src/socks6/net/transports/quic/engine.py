@@ -1,4 +1,4 @@
-"""What is needed of a library that speaks QUIC: one connection without I/O, the maker of such, and the libraries by name.
+"""What is needed of a library that speaks QUIC: one connection without I/O, and the maker of such.
 
 Each library is an extra, and is imported when it is wanted.
 """
@@ -6,7 +6,7 @@ Each library is an extra, and is imported when it is wanted.
 import importlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -14,6 +14,7 @@ from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import ALPN, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketAddress
+from socks6.net.transports.quic.libraries import DEFAULT, LIBRARIES
 
 CID_BYTES: Final = 8  # of the connection ids that we choose
 DATAGRAM_OVERHEAD: Final = 44  # of a packet with one DATAGRAM frame: a larger one blocks its connection
@@ -340,22 +341,6 @@ def _read(path: str) -> bytes:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
 
 
-class Library(NamedTuple):
-    """How a library comes into use, and the versions whose faults are known and kept within bounds (docs/decisions/0038)."""
-
-    backend: str  # the class, in the module of the library's name
-    extra: str
-    vetted_from: tuple[int, ...]
-    vetted_before: tuple[int, ...]
-
-
-DEFAULT: Final = "qh3"
-LIBRARIES: Final[Mapping[str, Library]] = {
-    "qh3": Library("Qh3Backend", "quic", (2, 1), (3,)),
-    "aioquic": Library("AioquicBackend", "quic-aioquic", (1, 7), (2,)),
-}
-
-
 def load_backend(name: str = DEFAULT) -> Backend:
     """Return a backend. Raises ConfigurationError for an unknown one, and for one that is not installed."""
     library = LIBRARIES.get(name)
@@ -369,13 +354,3 @@ def load_backend(name: str = DEFAULT) -> Backend:
         ) from error
     backend: Backend = getattr(module, library.backend)()
     return backend
-
-
-def unvetted_version(name: str) -> str:
-    """Return the version of a library that is installed, if its faults were not examined; else ""."""
-    from importlib import metadata  # noqa: PLC0415 - takes 20 ms
-
-    version = metadata.version(name)
-    parts = tuple(int(part) for part in version.split(".") if part.isdecimal())
-    library = LIBRARIES[name]
-    return "" if library.vetted_from <= parts < library.vetted_before else version

@@ -20,8 +20,6 @@ from socks6.net.transports.base import ListenParameters, OpenConnectionListeners
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
     CID_BYTES,
-    DEFAULT,
-    LIBRARIES,
     Backend,
     QuicEngine,
     ServerIdentity,
@@ -29,9 +27,9 @@ from socks6.net.transports.quic.engine import (
     TicketStore,
     load_backend,
     read_identity,
-    unvetted_version,
 )
 from socks6.net.transports.quic.guard import EXCESSIVE_CODE, Offenders
+from socks6.net.transports.quic.libraries import DEFAULT, LIBRARIES, unvetted_version
 from socks6.net.transports.quic.packets import (
     SMALLEST_INITIAL,
     VERSIONS,

@@ -13,10 +13,11 @@ from socks6.net.resolve import ResolvedAddress
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts import apply_options
 from socks6.net.stream import ByteStream
-from socks6.net.transports.base import Connector, ConnectParameters, StreamRequest
+from socks6.net.transports.base import Connector, ConnectParameters, NotAnswered, StreamRequest
 from socks6.net.transports.quic.client import NETWORK_CHANGED, QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection, QuicStream
-from socks6.net.transports.quic.engine import DEFAULT, load_backend, read_own
+from socks6.net.transports.quic.engine import load_backend, read_own
+from socks6.net.transports.quic.libraries import DEFAULT
 
 ADDRESS_ATTEMPT_SECONDS: Final = 2.0  # what each address of the proxy gets, but the last one
 CLOSE_SECONDS: Final = 0.5  # what was sent last gets to arrive before a client is gone
@@ -27,10 +28,6 @@ UNUSED_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such 
 UNANSWERED: Final = "the proxy does not answer any more"
 
 AnswerT = TypeVar("AnswerT")
-
-
-class NotAnswered(ProxyUnreachable):
-    """A request's connection was lost before anything came back, and the request may be made once more."""
 
 
 @dataclass(slots=True)
@@ -197,15 +194,13 @@ class QuicConnectionPool(Connector):
         return stream
 
 
-async def first_answer(
-    stream: ByteStream, answer: Coroutine[Any, Any, AnswerT], *, repeatable: bool
-) -> AnswerT:
-    """Return what `answer` does, which waits for the first bytes on a request's stream.
+async def first_answer(stream: ByteStream, answer: Coroutine[Any, Any, AnswerT]) -> AnswerT:
+    """Return what `answer` does, which waits for the first bytes on the stream of a request that may be made again.
 
     Raises NotAnswered if nothing has come of them and the connection is lost: ended by the proxy, which was started
     anew perhaps, or without an answer to probes.
     """
-    quic = stream.attribute(QuicStream) if repeatable else None
+    quic = stream.attribute(QuicStream)
     if quic is None:
         return await answer
     connection = quic.connection

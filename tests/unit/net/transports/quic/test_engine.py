@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from socks6.errors import ConfigurationError
-from socks6.net.transports.quic.engine import load_backend, unvetted_version
+from socks6.net.transports.quic.engine import load_backend
 from tests.kit.quic import BACKENDS
 
 
@@ -26,27 +26,3 @@ def test_one_that_is_not_installed_names_its_extra(
     monkeypatch.setitem(sys.modules, f"socks6.net.transports.quic.{name}", None)
     with pytest.raises(ConfigurationError, match=rf"pip install socks6\[{extra}\]"):
         load_backend(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "version", "told"),
-    [
-        ("qh3", "2.1.0", ""),
-        ("qh3", "2.99", ""),
-        ("qh3", "2.0.4", "2.0.4"),
-        ("qh3", "3.0.0rc1", "3.0.0rc1"),
-        ("aioquic", "1.7.2", ""),
-        ("aioquic", "1.6.1", "1.6.1"),
-        ("aioquic", "2.0", "2.0"),
-    ],
-)
-def test_a_version_that_nobody_has_examined_is_told(
-    monkeypatch: pytest.MonkeyPatch, name: str, version: str, told: str
-) -> None:
-    monkeypatch.setattr("importlib.metadata.version", {name: version}.__getitem__)
-    assert unvetted_version(name) == told
-
-
-@pytest.mark.parametrize("name", BACKENDS)
-def test_those_that_the_extras_install_have_been_examined(name: str) -> None:
-    assert unvetted_version(name) == ""
