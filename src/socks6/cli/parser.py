@@ -52,8 +52,10 @@ class CliCommand(NamedTuple):
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return what a command line says; ends the process when it is wrong, or asks for help."""
-    command = next((word for word in arguments if word in COMMANDS), "")
-    parser = build_parser(command)
+    if arguments and arguments[0] in COMMANDS:
+        parser = build_parser(arguments[0], alone=True)
+    else:
+        parser = build_parser(next((word for word in arguments if word in COMMANDS), ""))
     parsed, rest = parser.parse_known_args(arguments)
     if rest:
         flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
@@ -62,8 +64,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def build_parser(wanted: str) -> Parser:
-    """Return the parser of the command line, with the flags of one command: those of others take time to import."""
+def build_parser(wanted: str, *, alone: bool = False) -> Parser:
+    """Return the parser of the command line, with the flags of one command: those of others take time to import.
+
+    `alone`: it knows no other command, which is enough for what begins with this one.
+    """
     parser = Parser(
         prog="socks6",
         description=DESCRIPTION,
@@ -73,7 +78,7 @@ def build_parser(wanted: str) -> Parser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
+    for name, command in ({wanted: COMMANDS[wanted]} if alone else COMMANDS).items():
         its = commands.add_parser(
             name,
             help=command.summary,

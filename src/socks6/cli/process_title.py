@@ -8,7 +8,6 @@ import contextlib
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 HIDDEN: Final = b"***"
@@ -60,6 +59,7 @@ def _rewrite() -> None:
 def _rewrite_linux() -> None:
     """Overwrite the memory that /proc/PID/cmdline shows, all of it: what is too long is filled up with zeros."""
     import ctypes  # noqa: PLC0415 - 10 ms that few commands need
+    from pathlib import Path  # noqa: PLC0415 - 5 ms
 
     fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     start, end = int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_START + 1])
