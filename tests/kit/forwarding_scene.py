@@ -12,6 +12,7 @@ from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.framing import Framing, NoFraming, Socks6Framing
 from socks6.net.datagrams.packet_info import request_packet_info
 from socks6.net.sockets import SocketAddress
+from socks6.net.stream import DatagramRoute
 from socks6.relay.datagrams.forwarder import (
     AssociationEntry,
     ClientPath,
@@ -117,7 +118,7 @@ class Scene(SlowPath):
         """Let datagrams go to the remote host, and come from there."""
         where = self.remote.getsockname()
         key = self.key(self.message(b""))
-        self.entry.add_route(key, self.far, where, until, self.upstream.prefix(HOST, 53))
+        self.entry.add_route(key, DatagramRoute(self.far, where, until, self.upstream.prefix(HOST, 53)))
         answer = self.upstream.parse(self.beyond(b""))
         assert answer is not None
         self.entry.add_source(answer[0] or where, self.prefix(), until)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.framing import Framing, NoFraming, Socks5Framing, Socks6Framing
+from socks6.net.stream import DatagramRoute
 from socks6.relay.datagrams.forwarder import FiveTuple
 from tests.kit.forwarding_scene import HOST, ID, LATER, Scene, everything, running
 
@@ -92,7 +93,7 @@ def test_both_movers_count_what_the_kernel_took(burst: list[tuple[bool, bool, in
     with running("python") as one, running("compiled") as other:
         for play in (one, other):
             forbidden = play.message(b"", *FORBIDDEN)
-            play.entry.add_route(play.key(forbidden), play.far, FORBIDDEN, LATER)
+            play.entry.add_route(play.key(forbidden), DatagramRoute(play.far, FORBIDDEN, LATER))
             for number, (is_up, taken, size) in enumerate(burst):
                 data = bytes([number]) * size
                 if not is_up:

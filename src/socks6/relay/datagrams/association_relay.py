@@ -301,7 +301,7 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         self._relay_up(data[start:end], host, port)
         route = self._channel.route(host, port)
         if route is not None:
-            self._entry.add_route(key, *route)
+            self._entry.add_route(key, route)
 
     def _admit(self, path: ClientPath | str, framing: Framing) -> bool:
         association = self._association

@@ -11,6 +11,7 @@ from socks6.message.framing import Framing
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.segments import ask_for_segments
 from socks6.net.sockets import SocketAddress
+from socks6.net.stream import DatagramRoute
 from socks6.relay.datagrams import _forwarder
 from socks6.relay.datagrams.forwarder import (
     AssociationEntry,
@@ -79,21 +80,15 @@ class CompiledEntry(AssociationEntry):
         self.core.bind_client(framing.native, path.port.fileno(), _packed(path.source), path.local, ancillary)
 
     @override
-    def add_route(
-        self,
-        key: bytes,
-        sock: socket.socket,
-        address: SocketAddress | None,
-        until: float,
-        prefix: DatagramPrefix = (b"", b""),
-    ) -> None:
-        packed = b"" if address is None else _packed(address)
-        self.core.add_route(True, key, sock.fileno(), packed, prefix[0] + prefix[1], until)
+    def add_route(self, key: bytes, route: DatagramRoute) -> None:
+        packed = b"" if route.address is None else _packed(route.address)
+        prefix = b"".join(route.prefix)
+        self.core.add_route(True, key, route.sock.fileno(), packed, prefix, route.until)
 
     @override
     def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         packed = key if isinstance(key, bytes) else _packed(key)
-        self.core.add_route(False, packed, -1, b"", prefix[0] + prefix[1], until)
+        self.core.add_route(False, packed, -1, b"", b"".join(prefix), until)
 
     @override
     def close(self) -> None:

@@ -21,6 +21,7 @@ from socks6.message.framing import Framing, NoFraming, Socks6Framing
 from socks6.net.datagrams.channel import send_datagram
 from socks6.net.datagrams.packet_info import ANCILLARY_BYTES, Control, destination_address
 from socks6.net.sockets import SocketAddress
+from socks6.net.stream import DatagramRoute
 
 MAX_READS: Final = 64  # datagrams taken from a socket before the others have their turn
 MAX_DATAGRAM_BYTES: Final = 65536
@@ -109,15 +110,8 @@ class AssociationEntry(Protocol):
     def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
         """Take the client's datagrams from `path` alone, and send there with `control`."""
 
-    def add_route(
-        self,
-        key: bytes,
-        sock: socket.socket,
-        address: SocketAddress | None,
-        until: float,
-        prefix: DatagramPrefix = (b"", b""),
-    ) -> None:
-        """Forward datagrams with a key there, behind `prefix`; None is where the socket is connected to."""
+    def add_route(self, key: bytes, route: DatagramRoute) -> None:
+        """Forward datagrams with a key by this route."""
 
     def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         """Forward what comes with a key, or from an address where there is no header, behind `prefix`."""
@@ -259,7 +253,7 @@ class PythonEntry:
         self._index: int | FiveTuple | None = None
         self._path: ClientPath | None = None
         self._control: Control = []
-        self._routes: dict[bytes, tuple[socket.socket, SocketAddress | None, float, DatagramPrefix]] = {}
+        self._routes: dict[bytes, DatagramRoute] = {}
         self._sources: dict[bytes | SocketAddress, tuple[DatagramPrefix, float]] = {}
         self._counts = Counts()
 
@@ -274,18 +268,11 @@ class PythonEntry:
         if isinstance(framing, NoFraming) and isinstance(path, FiveTuple) and not self.closed:
             self.index(path)
 
-    def add_route(
-        self,
-        key: bytes,
-        sock: socket.socket,
-        address: SocketAddress | None,
-        until: float,
-        prefix: DatagramPrefix = (b"", b""),
-    ) -> None:
+    def add_route(self, key: bytes, route: DatagramRoute) -> None:
         """See `AssociationEntry.add_route`."""
         if len(self._routes) >= MAX_ENTRIES:
             self._routes.clear()
-        self._routes[key] = sock, address, until, prefix
+        self._routes[key] = route
 
     def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         """See `AssociationEntry.add_source`."""
@@ -315,11 +302,11 @@ class PythonEntry:
             return False
         key, start, end = header
         route = self._routes.get(key)
-        if route is None or now >= route[2]:
+        if route is None or now >= route.until:
             self._owner.on_client_miss(data, path)
             return True
-        message = self._remote.build(route[3], data[start:end])
-        if message is None or not send_datagram(route[0], message, route[1]):
+        message = self._remote.build(route.prefix, data[start:end])
+        if message is None or not send_datagram(route.sock, message, route.address):
             return False
         up, up_bytes, down, down_bytes, _ = self._counts
         self._counts = Counts(up + 1, up_bytes + end - start, down, down_bytes, now)

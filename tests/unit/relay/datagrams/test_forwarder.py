@@ -12,6 +12,7 @@ from socks6.message.datagrams import DatagramError, decode_message
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.framing import Framing, NoFraming, Socks5Framing, Socks6Framing
 from socks6.net.sockets import SocketAddress
+from socks6.net.stream import DatagramRoute
 from socks6.relay.datagrams.forwarder import MAX_ENTRIES, AssociationEntry, ClientPath, FiveTuple, SlowPath
 from tests.kit.datagram_forwarders import forwarder_named
 from tests.kit.forwarding_scene import HOST, ID, LATER, everything, running, scene, udp_socket
@@ -154,7 +155,7 @@ def test_names_have_ways_as_addresses_do(forwarder: str, name: str) -> None:
         play.send(message)
         play.forward_from_clients()
         assert [data for data, _ in play.up] == [message]
-        play.entry.add_route(play.key(message), play.far, play.remote.getsockname(), LATER)
+        play.entry.add_route(play.key(message), DatagramRoute(play.far, play.remote.getsockname(), LATER))
         play.send(message, play.message(b"another", "b" + name, 53))
         play.forward_from_clients()
         assert everything(play.remote) == [b"by name"]
@@ -175,7 +176,9 @@ def test_a_names_length_may_count_itself_in_dialect_212(forwarder: str) -> None:
     with running(forwarder, dialect=GO_212, layout=DatagramLayout.CONSISTENT) as play:
         counting = bytearray(play.message(b"by name", "abc.example", 53))
         counting[16] = len("abc.example") + 1
-        play.entry.add_route(play.key(bytes(counting)), play.far, play.remote.getsockname(), LATER)
+        play.entry.add_route(
+            play.key(bytes(counting)), DatagramRoute(play.far, play.remote.getsockname(), LATER)
+        )
         play.send(bytes(counting))
         play.forward_from_clients()
         assert everything(play.remote) == [b"by name"]
@@ -206,7 +209,7 @@ def test_what_the_kernel_does_not_take_is_dropped_and_not_counted(forwarder: str
     with running(forwarder) as play:
         nowhere = ("255.255.255.255", 9)  # without SO_BROADCAST
         message = play.message(b"x" * 100, *nowhere)
-        play.entry.add_route(play.key(message), play.far, nowhere, LATER)
+        play.entry.add_route(play.key(message), DatagramRoute(play.far, nowhere, LATER))
         play.send(message, message, play.message(b"goes"))
         play.forward_from_clients()
         assert everything(play.remote) == [b"goes"]
@@ -294,7 +297,7 @@ def test_several_associations_share_a_port(forwarder: str) -> None:
         other = play.forwarder.open(play.framed(ID + 1), NoFraming(), play)
         other.bind_client(FiveTuple(play.port, other_client.getsockname(), b""), play.framed(ID + 1), [])
         where = play.remote.getsockname()
-        other.add_route(play.key(play.message(b"")), other_far, where, LATER)
+        other.add_route(play.key(play.message(b"")), DatagramRoute(other_far, where, LATER))
         other.add_source(where, play.prefix(number=ID + 1), LATER)
         for number in range(10):
             play.send(play.message(b"a%d" % number))
@@ -318,7 +321,9 @@ def test_tables_are_bounded_and_forget(forwarder: str) -> None:
     with running(forwarder) as play:
         where = play.remote.getsockname()
         for port in range(1, MAX_ENTRIES + 1):
-            play.entry.add_route(play.key(play.message(b"", "192.0.2.1", port)), play.far, where, LATER)
+            play.entry.add_route(
+                play.key(play.message(b"", "192.0.2.1", port)), DatagramRoute(play.far, where, LATER)
+            )
             play.entry.add_source(("192.0.2.1", port), play.prefix("192.0.2.1", port), LATER)
         play.send(play.message(b"forgotten"), play.message(b"known", "192.0.2.1", MAX_ENTRIES))
         play.answer(b"forgotten")
@@ -435,7 +440,9 @@ def test_long_names_have_routes_and_sources_too(forwarder: str) -> None:
         message = play.message(b"data", name, 53)
         prefix = play.upstream.prefix(name, 53)
         for _ in range(2):  # the second replaces the first
-            play.entry.add_route(play.key(message), play.far, play.remote.getsockname(), LATER, prefix)
+            play.entry.add_route(
+                play.key(message), DatagramRoute(play.far, play.remote.getsockname(), LATER, prefix)
+            )
         play.send(message)
         play.forward_from_clients()
         assert everything(play.remote) == [play.beyond(b"data", name)]
@@ -457,7 +464,7 @@ def test_sources_without_an_association_are_handed_up(forwarder: str) -> None:
 def test_a_connected_socket_needs_no_address(forwarder: str) -> None:
     with running(forwarder) as play:
         play.far.connect(play.remote.getsockname())
-        play.entry.add_route(play.key(play.message(b"")), play.far, None, LATER)
+        play.entry.add_route(play.key(play.message(b"")), DatagramRoute(play.far, None, LATER))
         play.send(play.message(b"one"), play.message(b"two"))
         play.forward_from_clients()
         assert everything(play.remote) == [b"one", b"two"]
