@@ -13,7 +13,6 @@ PATIENCE: Final = 40.0  # what ends by itself: a QUIC connection that nobody hea
 REMEMBERED: Final = frozenset((  # what is kept on purpose, each up to a number: ids of sessions, ports, tickets, tokens
     "socks6.proxy.sessions.MemorySessionStore._gone",
     "socks6.proxy.backlog.BindingRegistry._drawn",
-    "socks6.net.transports.deadlines.Deadlines._heap",
     "socks6.net.transports.quic.engine.TicketStore._tickets",
 ))  # fmt: skip
 # uvloop 0.23 keeps a transport whose TLS handshake was cancelled early, and with it the transport's protocol

@@ -12,15 +12,15 @@ from typing_extensions import override
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
-from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters
 from socks6.net.transports.dtls import (
     DtlsConnector,
     DtlsConversation,
     hello_verify_request,
     read_client_hello,
 )
-from socks6.net.transports.dtls_contexts import server_context, server_contexts
-from socks6.net.transports.dtls_server import DtlsPeer, DtlsServer, DtlsSettings
+from socks6.net.transports.dtls_contexts import server_context
+from socks6.net.transports.dtls_server import DtlsPeer, DtlsServer
 from tests.kit.certificates import Files, certificate
 
 PATIENCE: Final = 15.0  # on a machine that is busy with other tests
@@ -233,7 +233,6 @@ class DtlsSocket:
 @contextlib.asynccontextmanager
 async def dtls_stage(
     *,
-    settings: DtlsSettings | None = None,
     limits: ConnectionLimits | None = None,
     client_ca: bool = False,
     port: int = 0,
@@ -251,12 +250,13 @@ async def dtls_stage(
             port=shared,
             server=DtlsServer(
                 shared,
-                server_contexts(replace(files.server, client_ca=files.ca if client_ca else None)),
+                ReloadingContext(
+                    replace(files.server, client_ca=files.ca if client_ca else None), server_context
+                ),
                 deliver=lambda peer, data: stage.send_back(peer, data),  # noqa: PLW0108 - there is no stage yet
                 limits=counted,
                 refused=lambda source, reason: stage.refusals.append((source, reason)),
                 wants_certificate=client_ca,
-                settings=settings,
             ),
             connector=DtlsConnector("localhost", said or usual),
             said=said or usual,

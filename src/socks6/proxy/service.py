@@ -14,7 +14,7 @@ from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.eager import EagerTaskGroup
-from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
+from socks6.net.encryption.contexts import TLS_DEFAULTS, ReloadingContext, TlsParameters
 from socks6.net.resolve import Resolver, literal_address
 from socks6.net.sockets import endpoint
 from socks6.net.stream import Endpoint, Listener, MultiplexedConnection
@@ -395,7 +395,7 @@ class Server:
         return functools.partial(
             self._open_secured,
             ports,
-            dtls.server_contexts(parameters),
+            ReloadingContext(parameters, dtls.server_context),
             wants_certificate=parameters.client_ca is not None,
         )
 

@@ -11,7 +11,6 @@ from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.net.encryption.contexts import (
     ABSENT,
     ALPN,
-    ReloadCallback,
     ReloadingContext,
     TlsParameters,
     words_for,
@@ -53,13 +52,6 @@ def obstacle(parameters: TlsParameters) -> str:
 
 class WrongKind(ConfigurationError):
     """A key that is good for TLS, but not for DTLS."""
-
-
-def server_contexts(
-    parameters: TlsParameters, on_reload: ReloadCallback = lambda _path, _fault: None
-) -> DtlsContexts:
-    """Return the contexts of a listener, rebuilt when its files change. Raises ConfigurationError."""
-    return ReloadingContext(parameters, server_context, on_reload=on_reload)
 
 
 def server_context(parameters: TlsParameters) -> "SSL.Context":

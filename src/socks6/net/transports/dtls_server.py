@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from socks6.compat import override
-from socks6.dataclass import dataclass
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.shared import Arrival, ArrivalReceiver, SharedPort
 from socks6.net.sockets import SocketAddress
-from socks6.net.transports.deadlines import Deadlines
 from socks6.net.transports.dtls import (
     HANDSHAKE,
     MAX_RECORD_BYTES,
@@ -26,6 +24,8 @@ from socks6.net.transports.dtls import (
 )
 from socks6.net.transports.dtls_contexts import DtlsContexts
 
+HANDSHAKE_SECONDS: Final = 30.0  # lost flights are sent again after 1, 2, 4, ... seconds
+UNUSED_SECONDS: Final = 30.0  # without an association: clients open one right after the handshake
 COOKIE_SECONDS: Final = 60.0  # seconds; a cookie is good for at least so long, at most for twice that
 SECRET_BYTES: Final = 32
 
@@ -71,19 +71,11 @@ OnRefused: TypeAlias = Callable[[str, str], None]
 """Called with a client's address and why it gets no connection."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DtlsSettings:
-    """How long DTLS connections are waited for, in seconds."""
-
-    handshake_timeout: float = 30.0  # lost flights are sent again after 1, 2, 4, ... seconds
-    idle_timeout: float = 30.0  # without an association: clients open one right after the handshake
-
-
 class DtlsPeer:
     """A client's DTLS connection: the path of associations, however many datagrams it carries."""
 
     __slots__ = (
-        "_lost", "_server", "addresses", "conversation", "ended", "random", "started", "successor", "user",
+        "_lost", "_server", "addresses", "conversation", "ended", "random", "started", "successor", "timer", "user",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +94,9 @@ class DtlsPeer:
         self.started = now
         self.ended = False
         self.user = ""  # whom its certificate names
+        self.timer: asyncio.TimerHandle | None = (
+            None  # until its handshake, or it without an association, is overdue
+        )
         self.successor: DtlsPeer | None = None  # shaking hands with the same addresses
 
     @property
@@ -163,7 +158,6 @@ class DtlsServer(ArrivalReceiver):
         limits: ConnectionLimits,
         refused: OnRefused = lambda _source, _reason: None,
         wants_certificate: bool = False,
-        settings: DtlsSettings | None = None,
     ) -> None:
         """`deliver` gets the data of connected clients; `limits` are of connections, begun ones too."""
         self.port: Final = port
@@ -173,11 +167,9 @@ class DtlsServer(ArrivalReceiver):
         self._limits = limits
         self._refused = refused
         self._wants_certificate = wants_certificate
-        self._settings = settings or DtlsSettings()
         self._loop = asyncio.get_running_loop()
         self._cookies = Cookies(self._loop.time())
         self._peers: dict[AddressPair, DtlsPeer] = {}
-        self._deadlines: Deadlines[DtlsPeer] = Deadlines(self._overdue)
 
     @property
     def peers(self) -> int:
@@ -202,7 +194,7 @@ class DtlsServer(ArrivalReceiver):
     def wait_for_use(self, peer: DtlsPeer) -> None:
         """End a connection if no association uses it soon, or sooner if slots are short."""
         self._limits.mark_unknown(peer, peer.give_way)
-        self._deadlines.set(peer, self._loop.time() + self._settings.idle_timeout)
+        self._set_timer(peer, self._loop.time() + UNUSED_SECONDS)
 
     def in_use(self, peer: DtlsPeer) -> None:
         """Note that an association, and so an admitted client, uses a connection."""
@@ -224,7 +216,6 @@ class DtlsServer(ArrivalReceiver):
             if peer.successor is not None:
                 self.end(peer.successor, "the server stopped")
             self.end(peer, "the server stopped")
-        self._deadlines.close()
 
     def _meet(self, addresses: AddressPair, data: bytes, now: float) -> None:
         """Answer an unknown client: with a cookie, or a connection if it has one."""
@@ -294,9 +285,9 @@ class DtlsServer(ArrivalReceiver):
         elif not settled and conversation.established:
             self._settle(peer)
         elif not settled:
-            limit = peer.started + self._settings.handshake_timeout
+            limit = peer.started + HANDSHAKE_SECONDS
             again = conversation.next_timeout()
-            self._deadlines.set(peer, limit if again is None else min(limit, now + again))
+            self._set_timer(peer, limit if again is None else min(limit, now + again))
 
     def _settle(self, peer: DtlsPeer) -> None:
         """Adopt a connection whose handshake is done; it replaces the one with the same addresses."""
@@ -313,12 +304,17 @@ class DtlsServer(ArrivalReceiver):
         self._peers[peer.addresses] = peer
         self.wait_for_use(peer)
 
+    def _set_timer(self, peer: DtlsPeer, when: float) -> None:
+        if peer.timer is not None:
+            peer.timer.cancel()
+        peer.timer = self._loop.call_at(when, self._overdue, peer)
+
     def _overdue(self, peer: DtlsPeer) -> None:
         now = self._loop.time()
         if peer.conversation.established:
             if not peer.joined:
                 self.end(peer, "idle")
-        elif now >= peer.started + self._settings.handshake_timeout:
+        elif now >= peer.started + HANDSHAKE_SECONDS:
             self.end(peer, "the DTLS handshake took too long")
         else:
             peer.conversation.handle_timeout()
@@ -330,7 +326,8 @@ class DtlsServer(ArrivalReceiver):
                 self.port.send(datagram, *peer.addresses)
 
     def _forget(self, peer: DtlsPeer) -> None:
-        self._deadlines.drop(peer)
+        if peer.timer is not None:
+            peer.timer.cancel()
         self._limits.release(peer)
         known = self._peers.get(peer.addresses)
         if known is peer:

@@ -13,13 +13,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from socks6.errors import ConfigurationError
-from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.encryption.contexts import ReloadingContext, TlsParameters
 from socks6.net.transports.dtls_contexts import (
     NO_EXTRA,
     available,
     client_context,
     server_context,
-    server_contexts,
 )
 from tests.kit.certificates import write_certificate
 
@@ -62,7 +61,7 @@ def test_nobody_is_asked_for_a_password(tmp_path: Path) -> None:
 
 def test_new_files_make_a_new_context(tmp_path: Path) -> None:
     files = write_certificate(tmp_path)
-    contexts = server_contexts(files.server)
+    contexts = ReloadingContext(files.server, server_context)
     first = contexts.current()
     assert contexts.current() is first
 
