@@ -3,9 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, field
 from typing import Final, TypeAlias
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import GeneralFailure
 from socks6.message.address import is_literal, without_trailing_dot
 from socks6.message.options import StackOption
@@ -96,6 +98,7 @@ class BindingRegistry:
         return next((listener for listener in there if listener.is_at(endpoint.host)), None)
 
 
+@dataclass(slots=True, eq=False)
 class BacklogListener(Binding):
     """Listens for as long as its owner runs `run`, and gives peers to those that wait, first come, first served.
 
@@ -104,52 +107,22 @@ class BacklogListener(Binding):
     they are announced are they accepted ahead, again no more than the backlog.
     """
 
-    __slots__ = (
-        "_ahead",
-        "_binding",
-        "_changed",
-        "_closed",
-        "_hosts",
-        "_on_close",
-        "_room",
-        "_waiters",
-        "announces",
-        "backlog",
-        "bound",
-        "options",
-        "owner",
-    )
-
-    bound: Endpoint
+    _binding: Binding
+    _: KW_ONLY
+    owner: object
+    bound: Endpoint  # where remotes reach it
     options: tuple[StackOption, ...]
     backlog: int
-
-    def __init__(
-        self,
-        binding: Binding,
-        *,
-        owner: object,
-        bound: Endpoint,
-        options: tuple[StackOption, ...],
-        backlog: int,
-        announces: bool,
-        asked_for: str,
-        on_close: Callable[[], None],
-    ) -> None:
-        """`bound` is where remotes reach it, `asked_for` the host that the client named; `on_close` runs once."""
-        self.owner: Final = owner
-        self.announces: Final = announces
-        self._binding = binding
-        self.bound = bound
-        self.options = options
-        self.backlog = backlog
-        self._hosts = _spellings(binding.bound.host, bound.host, asked_for)
-        self._waiters: dict[AcceptWaiter, None] = {}
-        self._ahead: deque[AcceptedPeer] = deque()
-        self._changed = asyncio.Event()  # there is a new waiter, or a peer was taken
-        self._room = asyncio.Event()  # a waiter has left, or the listener is closed
-        self._on_close = on_close
-        self._closed = False
+    announces: bool
+    asked_for: str  # the host that the client named
+    on_close: Callable[[], None]  # called once
+    _waiters: dict["AcceptWaiter", None] = field(default_factory=dict, init=False)
+    _ahead: deque[AcceptedPeer] = field(default_factory=deque, init=False)
+    # there is a new waiter, or a peer was taken
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    # a waiter has left, or the listener is closed
+    _room: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _closed: bool = field(default=False, init=False)
 
     @property
     def port(self) -> int:
@@ -158,7 +131,7 @@ class BacklogListener(Binding):
 
     def is_at(self, host: str) -> bool:
         """Return whether `host` is one of the names that the binding has."""
-        return _canonical(host) in self._hosts
+        return _canonical(host) in _spellings(self._binding.bound.host, self.bound.host, self.asked_for)
 
     def enqueue(self) -> "AcceptWaiter":
         """Wait for a peer, behind others. Raises GeneralFailure when as many wait as the backlog allows."""
@@ -218,7 +191,7 @@ class BacklogListener(Binding):
         """Free the port; waiters fail, peers not taken are reset. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._on_close()
+            self.on_close()
         waiters, self._waiters = self._waiters, {}
         self._room.set()
         for waiter in waiters:

@@ -34,29 +34,6 @@ from socks6.proxy.settings import BindSettings
 MAX_BIND_ADDRESSES: Final = 32  # sockets of one BIND; a machine with more has one for all of them
 
 
-async def bind(
-    request: ProxyRequest,
-    *,
-    policy: Policy,
-    outbound: Outbound,
-    client: ByteStream,
-    bindings: BindingRegistry,
-    settings: BindSettings,
-) -> Binding:
-    """Carry out a BIND, with what the policy permits of its stack options. Raises OperationFailed.
-
-    Return a BacklogListener where a backlog is granted, which the caller then runs; else a binding for one peer, either
-    at a binding of its own, or at a BacklogListener's. `client` is the client's connection.
-    """
-    operation = _BindOperation(
-        request, policy=policy, outbound=outbound, client=client, bindings=bindings, settings=settings
-    )
-    if operation.client_socket is not None:
-        apply_options(operation.client_socket, operation.permitted, Leg.CLIENT_PROXY)
-    listener = bindings.find(Endpoint(request.host, request.port)) if request.port else None
-    return await operation.listen() if listener is None else operation.wait_at(listener)
-
-
 def places_instead(host: str, advertised: tuple[str, ...], local: str) -> tuple[tuple[str, ...], ...]:
     """Return what to bind for an unspecified host: what is advertised, else every address but loopback.
 
@@ -86,41 +63,46 @@ def _is_loopback(literal: str) -> bool:
     return literal == "::1" or literal.startswith("127.")
 
 
-class _BindOperation:
-    """A BIND that is being carried out."""
+@dataclass(kw_only=True)
+class BindOperation:
+    """A BIND that is being carried out, with what the policy permits of its stack options."""
 
-    def __init__(
-        self,
-        request: ProxyRequest,
-        *,
-        policy: Policy,
-        outbound: Outbound,
-        client: ByteStream,
-        bindings: BindingRegistry,
-        settings: BindSettings,
-    ) -> None:
-        self.permitted: Final = permit_options(policy.stack, request.identity, request.options)
-        self.client_socket: Final = client.attribute(socket.socket)
-        self._request = request
-        self._policy = policy
-        self._outbound = outbound
-        self._client = client
-        self._bindings = bindings
-        self._settings = settings
-        self._holder = holder_of(request.identity, client.remote.host)
+    request: ProxyRequest
+    policy: Policy
+    outbound: Outbound
+    client: ByteStream  # the client's connection
+    bindings: BindingRegistry
+    settings: BindSettings
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self._permitted = permit_options(self.policy.stack, request.identity, request.options)
+        self._client_socket = self.client.attribute(socket.socket)
+        self._holder = holder_of(request.identity, self.client.remote.host)
         # Whose listener it is: the session's, or, where the draft's condition is waived, the user's.
         self._owner: object = request.session or self._holder
-        drawn = bindings.remembers(self._holder, request.port, asyncio.get_running_loop().time())
+        drawn = self.bindings.remembers(self._holder, request.port, asyncio.get_running_loop().time())
         # The port that the client has chosen; 0 for none, or one that was drawn for it before.
         self._named_port = 0 if drawn else request.port
 
-    def wait_at(self, listener: BacklogListener) -> Binding:
+    async def run(self) -> Binding:
+        """Return a BacklogListener where a backlog is granted, for the caller to run; else a binding for one peer.
+
+        That is a binding of its own, or waits at the BacklogListener that is there. Raises OperationFailed.
+        """
+        if self._client_socket is not None:
+            apply_options(self._client_socket, self._permitted, Leg.CLIENT_PROXY)
+        place = Endpoint(self.request.host, self.request.port)
+        listener = self.bindings.find(place) if place.port else None
+        return await self._listen() if listener is None else self._wait_at(listener)
+
+    def _wait_at(self, listener: BacklogListener) -> Binding:
         """Return what waits for a peer of a listener of the same session. Raises OperationFailed."""
         if listener.owner != self._owner:
             raise NotAllowed("a listener of another session")
         waiter = listener.enqueue()
-        backlogs = find_all(self._request.options, ListenBacklog)
-        kinds = {type(option) for option in self._request.options} - {ListenBacklog}
+        backlogs = find_all(self.request.options, ListenBacklog)
+        kinds = {type(option) for option in self.request.options} - {ListenBacklog}
         options = tuple(option for option in listener.options if type(option) in kinds)
 
         async def leave() -> None:
@@ -134,25 +116,25 @@ class _BindOperation:
             peer_options=self._peer_options_at_listener,
         )
 
-    async def listen(self) -> Binding:
+    async def _listen(self) -> Binding:
         """Open a binding of its own. Raises OperationFailed."""
-        request, bindings = self._request, self._bindings
-        resolves = self._outbound.resolves
-        judge_host(replace(request, port=self._named_port), self._policy, final=not resolves)
+        request, bindings = self.request, self.bindings
+        resolves = self.outbound.resolves
+        judge_host(replace(request, port=self._named_port), self.policy, final=not resolves)
         instead: tuple[tuple[str, ...], ...] = ()
         if resolves:
-            host, advertised = unmapped(request.host), self._settings.advertise
-            instead = places_instead(host, advertised, self._client.local.host)
-        bindings.limits.enter(request.identity, self._client.remote.host)
+            host, advertised = unmapped(request.host), self.settings.advertise
+            instead = places_instead(host, advertised, self.client.local.host)
+        bindings.limits.enter(request.identity, self.client.remote.host)
         try:
-            binding = await self._outbound.bind(
+            binding = await self.outbound.bind(
                 request.host,
                 request.port,
                 judge=self._judge,
                 judge_peer=self._judge_peer,
                 options=tuple(
                     option
-                    for option in options_of(self.permitted, Leg.PROXY_REMOTE)
+                    for option in options_of(self._permitted, Leg.PROXY_REMOTE)
                     if not isinstance(option, ListenBacklog)
                 ),
                 backlog=self._backlog(),
@@ -177,7 +159,7 @@ class _BindOperation:
                 wait=binding.accept,
                 leave=close,
                 peer_options=self._peer_options,
-                seconds=self._settings.accept_timeout,
+                seconds=self.settings.accept_timeout,
             )
         except OSError as error:  # out of descriptors, for instance, while it is asked what is in force
             await close()
@@ -187,13 +169,13 @@ class _BindOperation:
             raise
 
     def _backlog_listener(self, binding: Binding, leave: Callable[[], None]) -> Binding:
-        session = self._request.session
+        session = self.request.session
 
         def closed() -> None:
             leave()
-            self._bindings.remove(listener)
+            self.bindings.remove(listener)
             if session is not None:
-                session.remove_on_end(self._client.abort)
+                session.remove_on_end(self.client.abort)
 
         listener = BacklogListener(
             binding,
@@ -201,55 +183,55 @@ class _BindOperation:
             bound=self._reachable(binding),
             options=self._listening_options(binding),
             backlog=self._granted(binding),
-            announces=self._settings.announce,
-            asked_for=self._request.host,
+            announces=self.settings.announce,
+            asked_for=self.request.host,
             on_close=closed,
         )
         if session is not None:
-            session.on_end(self._client.abort)  # the listener's own connection keeps it open
-        self._bindings.add(listener)
+            session.on_end(self.client.abort)  # the listener's own connection keeps it open
+        self.bindings.add(listener)
         return listener
 
     def _judge(self, address: str, port: int) -> bool:
-        request = self._request
+        request = self.request
         port = port and self._named_port
-        return self._policy.judge_address(
+        return self.policy.judge_address(
             request.identity, request.command, request.host, address, port
         ).allowed
 
     def _judge_peer(self, address: str, port: int) -> bool:
-        only = self._request.only_peer
+        only = self.request.only_peer
         if only and unmapped(address) != unmapped(only):
             return False
-        return self._policy.judge_peer(self._request.identity, address, port).allowed
+        return self.policy.judge_peer(self.request.identity, address, port).allowed
 
     def _backlog(self) -> int:
         """Return how many peers may wait (§ Listen Backlog options: 0 outside a session)."""
-        asked = find(self.permitted, ListenBacklog)
-        if asked is None or (self._request.session is None and not self._settings.backlog_without_session):
+        asked = find(self._permitted, ListenBacklog)
+        if asked is None or (self.request.session is None and not self.settings.backlog_without_session):
             return 0
-        return min(asked.backlog, self._settings.backlog)
+        return min(asked.backlog, self.settings.backlog)
 
     def _granted(self, binding: Binding) -> int:
         """Return the same, once it is bound: an upstream may have granted less, or, wrongly, more."""
         return min(binding.backlog, self._backlog())
 
     def _reachable(self, binding: Binding) -> Endpoint:
-        if not self._outbound.resolves:
+        if not self.outbound.resolves:
             return binding.bound  # another proxy knows better
-        return reachable(binding.bound, self._settings.advertise, self._client.local.host)
+        return reachable(binding.bound, self.settings.advertise, self.client.local.host)
 
     def _listening_options(self, binding: Binding) -> tuple[StackOption, ...]:
         """Return what is in force before a peer has come."""
-        asked = self._request.options
+        asked = self.request.options
         if not asked:
             return ()
         options = listening_option_answers(
             asked,
-            self.permitted,
+            self._permitted,
             binding.options,
-            client=self.client_socket,
-            family=family_of(binding.bound.host) if self._outbound.resolves else None,
+            client=self._client_socket,
+            family=family_of(binding.bound.host) if self.outbound.resolves else None,
         )
         if find(asked, ListenBacklog) is None:
             return options
@@ -257,18 +239,18 @@ class _BindOperation:
 
     def _peer_options(self, accepted: AcceptedPeer) -> tuple[StackOption, ...]:
         """Return what is in force once a peer has come."""
-        remote = accepted.stream.raw_socket if self._outbound.resolves else None
+        remote = accepted.stream.raw_socket if self.outbound.resolves else None
         return option_answers(
-            self._request.options, self.permitted, accepted.options, client=self.client_socket, remote=remote
+            self.request.options, self._permitted, accepted.options, client=self._client_socket, remote=remote
         )
 
     def _peer_options_at_listener(self, accepted: AcceptedPeer) -> tuple[StackOption, ...]:
         """Return the same for a peer of a listener that was bound with options of its own."""
         remote = accepted.stream.raw_socket
-        if remote is None or not self._outbound.resolves:
+        if remote is None or not self.outbound.resolves:
             return self._peer_options(accepted)
-        apply_options(remote, self.permitted, Leg.PROXY_REMOTE)
-        options = effective_options(remote, self.permitted, Leg.PROXY_REMOTE)
+        apply_options(remote, self._permitted, Leg.PROXY_REMOTE)
+        options = effective_options(remote, self._permitted, Leg.PROXY_REMOTE)
         return self._peer_options(replace(accepted, options=options))
 
 

@@ -22,7 +22,7 @@ from socks6.net.stream import Binding, ByteStream, ConnectResult, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import same_credentials
-from socks6.proxy.bind import bind
+from socks6.proxy.bind import BindOperation
 from socks6.proxy.commands import OpenedAssociation, ProxyRequest, associate, connect
 from socks6.proxy.context import ProxyContext
 from socks6.proxy.limits import Holder, holder_of
@@ -346,14 +346,14 @@ class ClientConnection:
         A request with a backlog may get a BacklogListener, to be run as long as the client stays.
         """
         with self._carrying_out(request):
-            binding = await bind(
-                self._with_received_tos(request),
+            binding = await BindOperation(
+                request=self._with_received_tos(request),
                 policy=self.proxy.policy,
                 outbound=self.proxy.outbound,
                 client=self.stream,
                 bindings=self.proxy.bindings,
                 settings=self.proxy.settings.bind,
-            )
+            ).run()
         self.reply = 0
         self.host, self.port = binding.bound
         if BindingOpened in self.proxy.events.wanted:

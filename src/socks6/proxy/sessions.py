@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
@@ -405,49 +406,29 @@ class SessionManager:
         self._timer = None if due is None else loop.call_at(due, self._expire)
 
 
+@dataclass(slots=True, eq=False)
 class SessionMembership:
     """The session that one connection belongs to, and what its record says of sessions.
 
-    `note` is "", "new", "yes", "invalid" or "ended", `token` "", "accepted" or "rejected": neither ids nor tokens are
-    kept here. `end_connection` is called when the session takes its connections along, `on_event` with "new", "ended",
-    "accepted" or "rejected" and the session's user.
+    Neither ids nor tokens are kept here. A client whose certificate names it (`certified`) gets its own sessions alone.
     """
 
-    __slots__ = (
-        "_authenticator",
-        "_certified",
-        "_end_connection",
-        "_manager",
-        "_on_event",
-        "_stream",
-        "note",
-        "session",
-        "token",
-    )
+    _manager: SessionManager
+    _stream: ByteStream
+    _authenticator: Authenticator  # that admitted the client
+    _end_connection: Callable[[], None]  # called when the session takes its connections along
+    _on_event: Callable[
+        [str, str], None
+    ]  # gets "new", "ended", "accepted" or "rejected", and the session's user
+    _: KW_ONLY
+    session: Session | None = None
+    certified: Identity | None = None
+    note: str = ""  # or "new", "yes", "invalid", "ended"
+    token: str = ""  # or "accepted", "rejected"
 
-    def __init__(
-        self,
-        manager: SessionManager,
-        stream: ByteStream,
-        authenticator: Authenticator,
-        end_connection: Callable[[], None],
-        on_event: Callable[[str, str], None],
-        *,
-        session: Session | None = None,
-        certified: Identity | None = None,
-    ) -> None:
-        """`authenticator` admitted the client; a client whose certificate names it gets its own sessions alone."""
-        self._certified = certified
-        self._manager = manager
-        self._authenticator = authenticator
-        self._stream = stream
-        self._end_connection = end_connection
-        self._on_event = on_event
-        self.session: Session | None = None
-        self.note = ""
-        self.token = ""
-        if session is not None:
-            self.join(session)
+    def __post_init__(self) -> None:
+        if self.session is not None:
+            self.join(self.session)
 
     @property
     def settings(self) -> SessionSettings:
@@ -468,7 +449,7 @@ class SessionMembership:
         """Return the session of an id; if there is none, return None and count a guess against the source."""
         now = asyncio.get_running_loop().time()
         session = self._manager.store.find(session_id, self._stream.protection, now)
-        if session is not None and self._certified not in {None, session.identity}:
+        if session is not None and self.certified not in {None, session.identity}:
             session = None
         if session is None:
             self.note = "invalid"

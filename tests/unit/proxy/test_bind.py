@@ -19,7 +19,7 @@ from socks6.policy.stack import StackRule
 from socks6.proxy import bind as bind_module
 from socks6.proxy import commands
 from socks6.proxy.backlog import BacklogListener, BindingRegistry
-from socks6.proxy.bind import bind, places_instead
+from socks6.proxy.bind import BindOperation, places_instead
 from socks6.proxy.commands import ProxyRequest, reachable
 from socks6.proxy.sessions import Session
 from socks6.proxy.settings import BindSettings
@@ -74,14 +74,14 @@ class Desk:
             identity=Identity(name=user) if user else ANONYMOUS,
             only_peer=only_peer,
         )
-        return await bind(
-            call,
+        return await BindOperation(
+            request=call,
             policy=self.policy,
             outbound=self.outbound,
             client=self.client,
             bindings=self.bindings,
             settings=self.settings,
-        )
+        ).run()
 
 
 def scripted(binding: ScriptedBinding, *, resolves: bool = True) -> ScriptedOutbound:
