@@ -25,7 +25,8 @@ from socks6.net.stream import Binding, ConnectResult, DatagramChannel, DatagramJ
 from socks6.policy.rules import Policy, Rule
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.inbounds.base import Inbound
-from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
+from socks6.proxy.inbounds.http import HttpInbound
+from socks6.proxy.inbounds.http_forward import HttpSettings
 from socks6.proxy.inbounds.mixed import MixedInbound
 from socks6.proxy.inbounds.registry import StandardInbounds
 from socks6.proxy.service import Server

@@ -23,6 +23,7 @@ from socks6.cli.common import (
 from socks6.client.bind import BindListener
 from socks6.client.client import Client
 from socks6.client.stream import ProxiedStream
+from socks6.dataclass import dataclass
 from socks6.errors import (
     AuthenticationFailed,
     CommandNotSupported,
@@ -54,7 +55,7 @@ def run(arguments: Namespace) -> int:
     client = named_client(arguments, NO_PROXY)
     host, port = arguments.listen_on
     publisher = Publisher(
-        client,
+        client=client,
         endpoint=Endpoint(named_host("--listen-on", host) if host else "", port),
         target=Endpoint(named_host("TARGET", arguments.target[0]), arguments.target[1]),
         backlog=arguments.backlog,
@@ -76,31 +77,24 @@ async def _publish(client: Client, publisher: "Publisher") -> None:
         await publisher.run(ready=lambda: notify("READY=1"))
 
 
+@dataclass(kw_only=True)
 class Publisher:
-    """Keeps a service published until it is stopped. `endpoint` is where the proxy shall listen, "" and 0 anywhere.
+    """Keeps a service published until it is stopped.
 
     `run` raises the error of a failed first attempt, while a user is still watching. Later attempts are repeated,
     since the proxy may be restarting; they ask for the same port again.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        endpoint: Endpoint,
-        target: Endpoint,
-        backlog: int,
-        connections: int,
-        connect_timeout: float,
-        drain_timeout: float,
-    ) -> None:
-        self._client = client
-        self._endpoint = endpoint
-        self._target = target
-        self._backlog = backlog
-        self._room = asyncio.Semaphore(connections)
-        self._connect_timeout = connect_timeout
-        self._drain_timeout = drain_timeout
+    client: Client
+    endpoint: Endpoint  # where the proxy shall listen, "" and 0 anywhere
+    target: Endpoint
+    backlog: int
+    connections: int
+    connect_timeout: float
+    drain_timeout: float
+
+    def __post_init__(self) -> None:
+        self._room = asyncio.Semaphore(self.connections)
         self._plane = StreamRelay()
         self._log = logging.getLogger("socks6")
         self._public: Endpoint | None = None  # what was printed last
@@ -119,7 +113,7 @@ class Publisher:
                     self._publishing.cancel()
                 await asyncio.wait([self._publishing])
                 if self._peers and self._failure is None:
-                    await asyncio.wait(self._peers, timeout=self._drain_timeout)
+                    await asyncio.wait(self._peers, timeout=self.drain_timeout)
                 self._cut_off()
         finally:
             self._plane.close()
@@ -155,17 +149,17 @@ class Publisher:
 
     async def _bind_first(self) -> BindListener:
         try:
-            return await self._bind(self._endpoint)
+            return await self._bind(self.endpoint)
         except NotAllowed:
-            if self._endpoint.port:
+            if self.endpoint.port:
                 complain(
-                    f"clients of the proxy may not name port {self._endpoint.port}: it takes --bind-ports there, or a"
+                    f"clients of the proxy may not name port {self.endpoint.port}: it takes --bind-ports there, or a"
                     " rule that allows bind and names the port; without a port (--listen-on) the proxy chooses one"
                 )
             raise
 
     async def _bind(self, endpoint: Endpoint) -> BindListener:
-        listener = await self._client.bind(endpoint.host or None, endpoint.port, backlog=self._backlog)
+        listener = await self.client.bind(endpoint.host or None, endpoint.port, backlog=self.backlog)
         public = self._reachable(listener.bound)
         if public != self._public:
             self._public = public
@@ -175,9 +169,7 @@ class Publisher:
 
     async def _bind_again(self, error: Exception, pause: float) -> tuple[BindListener, float]:
         """Bind, however long it takes; return also the pause before the next attempt."""
-        asked = Endpoint(
-            self._endpoint.host, self._endpoint.port or (self._public.port if self._public else 0)
-        )
+        asked = Endpoint(self.endpoint.host, self.endpoint.port or (self._public.port if self._public else 0))
         while True:
             complain(f"{describe(error)}; publishing again in {pause:g} s")
             await asyncio.sleep(pause)
@@ -187,7 +179,7 @@ class Publisher:
             except PERMANENT_ERRORS:
                 raise
             except OperationFailed as refusal:  # the proxy is there: that port is in other use by now
-                error, asked = refusal, self._endpoint
+                error, asked = refusal, self.endpoint
             except Socks6Error as trouble:
                 error = trouble
             else:
@@ -216,12 +208,12 @@ class Publisher:
         try:
             try:
                 target = await connect_tcp(
-                    *self._target, timeout=self._connect_timeout, resolver=self._resolver
+                    *self.target, timeout=self.connect_timeout, resolver=self._resolver
                 )
             except OSError as error:
                 self._log.warning(
                     "service not reached target=%s port=%d peer=%s reason=%r",
-                    *self._target,
+                    *self.target,
                     stream.peer.host,
                     describe(error),
                 )
@@ -246,5 +238,5 @@ class Publisher:
     def _reachable(self, bound: Endpoint) -> Endpoint:
         """Return where others reach the port: a proxy that listens everywhere is also where we reach it."""
         return (
-            Endpoint(self._client.url.host or bound.host, bound.port) if is_unspecified(bound.host) else bound
+            Endpoint(self.client.url.host or bound.host, bound.port) if is_unspecified(bound.host) else bound
         )

@@ -363,21 +363,15 @@ class MemorySessionStore(SessionStore, SessionWatcher):
         return news
 
 
+@dataclass
 class SessionManager:
     """The sessions of one proxy: opens, finds and ends them for its connections, in time and within bounds."""
 
-    def __init__(
-        self,
-        store: SessionStore,
-        settings: SessionSettings,
-        penalties: FailurePenalties,
-        authenticator: Authenticator,
-    ) -> None:
-        self.store: Final = store
-        self.authenticator = authenticator
-        self.settings: Final = settings
-        self.penalties: Final = penalties
-        self._timer: asyncio.TimerHandle | None = None
+    store: SessionStore
+    settings: SessionSettings
+    penalties: FailurePenalties
+    authenticator: Authenticator
+    _timer: asyncio.TimerHandle | None = None
 
     def replace(self, authenticator: Authenticator) -> None:
         """End the sessions of users that are gone, or have another password, after a reload.

@@ -31,7 +31,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def publisher(proxy: Calls, target: Endpoint, *, place: Endpoint = ANYWHERE, **settings: float) -> Publisher:
     chosen = {"backlog": 1, "connections": 10, "connect_timeout": 5.0, "drain_timeout": 5.0, **settings}
-    return Publisher(proxy.client, endpoint=place, target=target, **chosen)  # type: ignore[arg-type]  # named freely
+    return Publisher(client=proxy.client, endpoint=place, target=target, **chosen)  # type: ignore[arg-type]  # named freely
 
 
 @asynccontextmanager

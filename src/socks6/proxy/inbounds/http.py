@@ -4,7 +4,6 @@ import asyncio
 from typing import Final
 
 from socks6.compat import override
-from socks6.dataclass import dataclass
 from socks6.errors import AuthenticationBusy
 from socks6.message.codes import Command
 from socks6.message.http import BUSY
@@ -17,20 +16,10 @@ from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.inbounds.base import Inbound, Tunnel, open_tunnel
-from socks6.proxy.inbounds.http_forward import Forwarder
+from socks6.proxy.inbounds.http_forward import HttpForwarder, HttpSettings
 from socks6.telemetry import Ending
 
 MAX_UNAUTHENTICATED: Final = 8  # requests in a row without good credentials; the last answer closes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpSettings:
-    """How the HTTP inbound serves. Times are seconds."""
-
-    keep_alive_timeout: float = 60.0  # from a response's end to the next request's head
-    idle_timeout: float = 300.0  # without a byte of a request or response that is under way
-    fin_timeout: float = 30.0  # the same, once the client has closed its side
-    optimistic: bool = False  # answer CONNECT before the remote has, and reset the client if that fails
 
 
 class HttpInbound(Inbound):
@@ -56,12 +45,7 @@ class _HttpClient:
         self._stream = connection.stream
         self._settings = settings
         self._conversation = HttpConversation(wire_trace(connection.source))
-        self._forwarder = Forwarder(
-            self._conversation,
-            connection,
-            idle_timeout=settings.idle_timeout,
-            fin_timeout=settings.fin_timeout,
-        )
+        self._forwarder = HttpForwarder(self._conversation, connection, settings)
         self._requests = 0
         self._unauthenticated = 0  # requests in a row
         self._refusal = ""

@@ -32,6 +32,16 @@ EVENTS_PER_TURN: Final = 16  # after which other connections get their turn, wer
 EventT = TypeVar("EventT")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """How the HTTP inbound serves. Times are seconds."""
+
+    keep_alive_timeout: float = 60.0  # from a response's end to the next request's head
+    idle_timeout: float = 300.0  # without a byte of a request or response that is under way
+    fin_timeout: float = 30.0  # the same, once the client has closed its side
+    optimistic: bool = False  # answer CONNECT before the remote has, and reset the client if that fails
+
+
 class ExchangeResult(Enum):
     """How an exchange with an origin went."""
 
@@ -80,22 +90,17 @@ class OriginConnection:
             return False
 
 
-class Forwarder:
+class HttpForwarder:
     """Forwards the requests of one client; keeps the last origin's connection for the next request."""
 
     def __init__(
-        self,
-        conversation: HttpConversation,
-        connection: ClientConnection,
-        *,
-        idle_timeout: float,
-        fin_timeout: float,
+        self, conversation: HttpConversation, connection: ClientConnection, settings: HttpSettings
     ) -> None:
         self._conversation = conversation
         self._connection = connection
         self._stream = connection.stream
-        self._idle_timeout = idle_timeout
-        self._fin_timeout = fin_timeout
+        self._idle_timeout = settings.idle_timeout  # of the client that has closed its side: `fin_timeout`
+        self._fin_timeout = settings.fin_timeout
         self._idle = asyncio.timeout(None)  # of the exchange that goes on
         self._client_error: OSError | None = None
         self._client_lost = False  # the request will never be whole

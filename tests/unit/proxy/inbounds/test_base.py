@@ -14,7 +14,8 @@ from socks6.proxy.inbounds.base import (
     accept_while_connected,
     run_while_connected,
 )
-from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
+from socks6.proxy.inbounds.http import HttpInbound
+from socks6.proxy.inbounds.http_forward import HttpSettings
 from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from socks6.telemetry import Ending
 from tests.kit.bindings import PEER, ScriptedBinding

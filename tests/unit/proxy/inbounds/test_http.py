@@ -9,7 +9,8 @@ from socks6.errors import ConnectionRefused, ConnectionTimedOut, NotAllowed, Ope
 from socks6.message.codes import Command
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.commands import ProxyRequest
-from socks6.proxy.inbounds.http import MAX_UNAUTHENTICATED, HttpInbound, HttpSettings
+from socks6.proxy.inbounds.http import MAX_UNAUTHENTICATED, HttpInbound
+from socks6.proxy.inbounds.http_forward import HttpSettings
 from socks6.telemetry import Ending
 from tests.kit.connection import ScriptedConnection, ServedClient, expect, serving
 from tests.kit.http import CONNECT, GET, serve_get

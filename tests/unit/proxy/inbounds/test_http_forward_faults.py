@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from socks6.proxy.inbounds.http import HttpInbound, HttpSettings
+from socks6.proxy.inbounds.http import HttpInbound
+from socks6.proxy.inbounds.http_forward import HttpSettings
 from tests.kit.connection import ScriptedConnection, expect, serving
 from tests.kit.http import BROKE, GET, GET_ORIGIN, OK, OK_CLIENT, VIA, failed, post, post_origin, serve_get
 from tests.kit.loops import Run
