@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -40,32 +41,24 @@ port = whole(1, MAX_PORT, "port")
 any_port = whole(0, MAX_PORT, "port")  # 0: one that the system chooses
 
 
-def endpoint(text: str) -> tuple[str, int]:
-    """Return a host and a port; IPv6 addresses stand in brackets."""
-    host, colon, number = text.rpartition(":")
-    if not (colon and host) or _is_bare_ipv6(host):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT")
-    return host, port(number)
+def _endpoint(
+    form: str, hosts: str, ports: Callable[[str], int], default: str = ""
+) -> Callable[[str], tuple[str, int]]:
+    """Return a type for a host that `hosts` matches, its colon included, and a port; IPv6 addresses stand in brackets."""
+
+    def parse(text: str) -> tuple[str, int]:
+        host, colon, number = text.rpartition(":")
+        bare_ipv6 = ":" in host and not host.startswith("[")
+        if bare_ipv6 or not re.fullmatch(hosts, host + colon, re.DOTALL):
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form {form}")
+        return host or default, ports(number)
+
+    return parse
 
 
-def endpoint_to_bind(text: str) -> tuple[str, int]:
-    """Return a host, or "" for any, and a port, 0 for any; IPv6 addresses stand in brackets."""
-    host, colon, number = text.rpartition(":")
-    if not colon or _is_bare_ipv6(host):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT or :PORT")
-    return host, any_port(number)
-
-
-def local_endpoint(text: str) -> tuple[str, int]:
-    """Return an endpoint of this machine to listen at: without a host its loopback address; port 0 is any."""
-    host, colon, number = text.rpartition(":")
-    if (colon and not host) or _is_bare_ipv6(host):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form [HOST:]PORT")
-    return host or "127.0.0.1", any_port(number)
-
-
-def _is_bare_ipv6(host: str) -> bool:
-    return ":" in host and not host.startswith("[")
+endpoint = _endpoint("HOST:PORT", ".+:", port)
+endpoint_to_bind = _endpoint("HOST:PORT or :PORT", ".*:", any_port)  # without a host: any
+local_endpoint = _endpoint("[HOST:]PORT", "(.+:)?", any_port, "127.0.0.1")  # to listen at
 
 
 def _number(text: str) -> float:

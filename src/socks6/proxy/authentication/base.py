@@ -9,8 +9,11 @@ from socks6.protocol.methods.base import Credentials
 DEFAULT_CONCURRENCY: Final = 64  # checks at a time
 
 
-class Verifier(Protocol):
-    """Knows who a client is."""
+class Authenticator(Protocol):
+    """Knows the users. Shared by all connections of a service.
+
+    Yours inherits from this class; `required` and `verify` are all that it must define.
+    """
 
     @property
     def required(self) -> bool:
@@ -23,13 +26,6 @@ class Verifier(Protocol):
         AuthenticationBusy if there is no room or time for a check. May be cancelled, when the client is gone or its
         time is up.
         """
-
-
-class Authenticator(Verifier, Protocol):
-    """Knows the users. Shared by all connections of a service.
-
-    Yours inherits from this class; `required` and `verify` are all that it must define.
-    """
 
     @property
     def concurrency(self) -> int:

@@ -1,5 +1,6 @@
 """Passwords that cannot be read back: the kinds of hashes, how to read one, how to make one."""
 
+import dataclasses
 import hashlib
 import hmac
 import re
@@ -8,7 +9,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import field
 from importlib import import_module
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol, Self
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
@@ -24,11 +25,6 @@ _SCRYPT_P: Final = 3
 _SALT_SIZE: Final = 16
 _HASH_SIZE: Final = 32
 
-_ARGON2ID: Final = re.compile(
-    r"(\$argon2id\$v=19\$m=[1-9][0-9]{0,9},t=[1-9][0-9]{0,9},p=[1-9][0-9]{0,7})"
-    r"\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}"
-)
-_BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _SCRYPT: Final = re.compile(
     r"\$scrypt\$ln=([1-9][0-9]?),r=([1-9][0-9]{0,3}),p=([1-9][0-9]{0,3})"
     r"\$([A-Za-z0-9+/]{11,})\$([A-Za-z0-9+/]{22,})"
@@ -73,20 +69,38 @@ class PlainSecret(PasswordHash):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Argon2Hash(PasswordHash):
-    """An argon2id hash in the usual text form."""
+class _PackageHash(PasswordHash):
+    """A hash in the text form of a package that is an extra."""
+
+    pattern: ClassVar[re.Pattern[str]]  # what it costs is the first group
+    kind: ClassVar[str]
+    form: ClassVar[str]
+    package: ClassVar[str]
 
     cost: str
     text: str = field(repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> "Argon2Hash":
-        """Read one. Raises ValueError, or ConfigurationError without argon2-cffi."""
-        match = _ARGON2ID.fullmatch(text)
+    def parse(cls, text: str) -> Self:
+        """Read one. Raises ValueError, or ConfigurationError without the package."""
+        match = cls.pattern.fullmatch(text)
         if match is None:
-            raise ValueError("not a whole argon2id hash of version 19")
-        _require("argon2", "argon2id hashes")
-        return cls(cost=match[1], text=text)
+            raise ValueError(f"not a whole {cls.form}")
+        try:
+            import_module(cls.package)
+        except ImportError:
+            raise ConfigurationError(f"{cls.kind} hashes need an extra: pip install socks6[server]") from None
+        return cls(cost=f"{cls.kind} {match[1]}", text=text)
+
+
+class Argon2Hash(_PackageHash):
+    """An argon2id hash."""
+
+    pattern = re.compile(
+        r"\$argon2id\$(v=19\$m=[1-9][0-9]{0,9},t=[1-9][0-9]{0,9},p=[1-9][0-9]{0,7})"
+        r"\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}"
+    )
+    kind, form, package = "argon2id", "argon2id hash of version 19", "argon2"
 
     @override
     def matches(self, password: bytes) -> bool:
@@ -98,21 +112,11 @@ class Argon2Hash(PasswordHash):
             return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BcryptHash(PasswordHash):
+class BcryptHash(_PackageHash):
     """A bcrypt hash, as htpasswd -B makes them; like every bcrypt it looks at 72 bytes of the password."""
 
-    cost: str
-    text: str = field(repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> "BcryptHash":
-        """Read one. Raises ValueError, or ConfigurationError without bcrypt."""
-        match = _BCRYPT.fullmatch(text)
-        if match is None:
-            raise ValueError("not a whole bcrypt hash")
-        _require("bcrypt", "bcrypt hashes")
-        return cls(cost=f"bcrypt {match[1]}", text=text)
+    pattern = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+    kind, form, package = "bcrypt", "bcrypt hash", "bcrypt"
 
     @override
     def matches(self, password: bytes) -> bool:
@@ -137,14 +141,9 @@ class ScryptHash(PasswordHash):
     @classmethod
     def of(cls, password: bytes) -> "ScryptHash":
         """Return the hash of a password, with a new salt."""
-        empty = cls(
-            ln=_SCRYPT_LN,
-            r=_SCRYPT_R,
-            p=_SCRYPT_P,
-            salt=secrets.token_bytes(_SALT_SIZE),
-            digest=bytes(_HASH_SIZE),
-        )
-        return cls(ln=empty.ln, r=empty.r, p=empty.p, salt=empty.salt, digest=empty.derive(password))
+        salt = secrets.token_bytes(_SALT_SIZE)
+        empty = cls(ln=_SCRYPT_LN, r=_SCRYPT_R, p=_SCRYPT_P, salt=salt, digest=bytes(_HASH_SIZE))
+        return dataclasses.replace(empty, digest=empty.derive(password))
 
     @classmethod
     def parse(cls, text: str) -> "ScryptHash":
@@ -228,13 +227,6 @@ def encode_password(password: str) -> bytes:
     if not 1 <= len(secret) <= MAX_PASSWORD_LENGTH:
         raise ConfigurationError(f"a password has 1 to {MAX_PASSWORD_LENGTH} bytes, not {len(secret)}")
     return secret
-
-
-def _require(module: str, what: str) -> None:
-    try:
-        import_module(module)
-    except ImportError:
-        raise ConfigurationError(f"{what} need an extra: pip install socks6[server]") from None
 
 
 def _to_base64(data: bytes) -> str:
