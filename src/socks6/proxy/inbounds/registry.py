@@ -32,8 +32,8 @@ def _socks5(settings: Settings, _: OptionTable) -> Inbound:
 
 
 def _http(settings: Settings, _: OptionTable) -> Inbound:
-    from socks6.proxy.inbounds.http import HttpInbound
-    from socks6.proxy.inbounds.http_forward import HttpSettings  # noqa: PLC0415 - 30 ms, half of it h11's
+    from socks6.proxy.inbounds.http import HttpInbound  # noqa: PLC0415 - 30 ms, half of it h11's
+    from socks6.proxy.inbounds.http_forward import HttpSettings  # noqa: PLC0415
 
     return HttpInbound(
         HttpSettings(
