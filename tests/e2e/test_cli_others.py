@@ -1,4 +1,4 @@
-"""The commands that do not stay: check, passwd, completion; `make demo`; and --help."""
+"""The commands that do not stay: check, passwd, completion; `make demo`."""
 
 import os
 import pty
@@ -12,21 +12,6 @@ from socks6.proxy.authentication.users_file import parse_users
 from tests.kit.processes import END_SECONDS, socks6
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.mark.parametrize("words", [["--help"], ["ping", "--help"], ["passwd", "--help"]])
-def test_help_imports_nothing_that_takes_time(words: list[str]) -> None:
-    script = f"""if True:
-        import sys
-        from socks6.cli import main
-        try:
-            main({words})
-        except SystemExit as ended:
-            assert not ended.code
-        print([name for name in ("asyncio", "ssl", "socks6.net") if name in sys.modules])
-    """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_the_version() -> None:
