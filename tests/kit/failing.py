@@ -64,7 +64,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         failures=raises(errno.ECONNRESET, errno.ETIMEDOUT, errno.ENOMEM),  # EAGAIN would be no truth: there is something
     ),
     "accept": Kind(
-        calls=((socket.socket, "accept"),),
+        calls=((socket.socket, "_accept"),),
         failures=raises(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ECONNABORTED, errno.EPROTO),
         storms={"EMFILE": 3},
     ),

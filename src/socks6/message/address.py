@@ -102,6 +102,18 @@ def decode_address(kind: int, reader: Reader, dialect: Dialect) -> str:
     return decode(reader, dialect)
 
 
+def literal_at(kind: int, data: bytes, start: int) -> str | None:
+    """Return the IP address of type `kind` that begins at `start`; None for other types, or if it is not all there."""
+    packed = data[start : start + _SIZES.get(kind, 0)]
+    match len(packed):
+        case 4 if kind == _IPV4:
+            return ipv4_text(packed)
+        case 16:
+            return ipv6_text(packed)
+        case _:
+            return None
+
+
 def address_size(kind: int, reader: Reader, dialect: Dialect) -> int:
     """Return how many bytes the next address has, with its length byte; 1 while that has not arrived.
 

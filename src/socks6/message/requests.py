@@ -1,15 +1,20 @@
 """Requests: what a client asks for (§ Requests)."""
 
-from typing import Self
+from typing import Final, Self
 
 from socks6.dataclass import dataclass
+from socks6.message.address import literal_at
 from socks6.message.addressed import addressed_size, decode_addressed, encode_addressed
+from socks6.message.codes import Command
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options.auth import MAX_INITIAL_DATA
 from socks6.message.options.base import MAX_OPTIONS_LENGTH, HandshakeMessage, Option, check_range
 from socks6.message.options.table import STANDARD, OptionTable
 
-__all__ = ["MAX_INITIAL_DATA", "MAX_OPTIONS_LENGTH", "Request"]
+__all__ = ["MAX_INITIAL_DATA", "MAX_OPTIONS_LENGTH", "Request", "read_plain_connect"]
+
+PLAIN_CONNECT: Final = bytes((DRAFT_12.version, Command.CONNECT, 0, 0))  # as it begins: no options
+ADDRESS_OFFSET: Final = 8  # after the port, padding and the address type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +47,16 @@ class Request:
         DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
         """
         return addressed_size(data, dialect)
+
+
+def read_plain_connect(data: bytes) -> tuple[str, int, int] | None:
+    """Return host, port and length of the CONNECT that `data` begins with; None unless it is whole and plain.
+
+    A plain one has no options and an IP address. `Request.decode` says the same, in six times the Python calls.
+    """
+    if not data.startswith(PLAIN_CONNECT) or len(data) < ADDRESS_OFFSET:
+        return None
+    host = literal_at(data[7], data, ADDRESS_OFFSET)
+    if host is None:
+        return None
+    return host, data[4] << 8 | data[5], ADDRESS_OFFSET + (16 if ":" in host else 4)

@@ -4,9 +4,16 @@ from typing import Final, Self
 
 from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
-from socks6.message.address import UNSPECIFIED_IPV4, address_size, decode_address, decode_host, encode_address
+from socks6.message.address import (
+    UNSPECIFIED_IPV4,
+    address_size,
+    decode_address,
+    decode_host,
+    encode_address,
+    literal_at,
+)
 from socks6.message.buffer import Reader
-from socks6.message.codes import AddressType, ReplyCode
+from socks6.message.codes import AddressType, Command, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12
 from socks6.message.options.base import check_range
 
@@ -21,6 +28,8 @@ REPLY_FOR_CODE: Final[dict[int, ReplyCode]] = {
 }
 
 ADDRESS_OFFSET: Final = 4  # in requests and replies, after version, number, reserved byte, address type
+PLAIN_CONNECT: Final = bytes((VERSION, Command.CONNECT))  # as it begins
+SUCCESS: Final = bytes((VERSION, ReplyCode.SUCCEEDED, 0))  # as a reply begins
 
 
 def reply_code_for(code: int) -> ReplyCode:
@@ -175,6 +184,30 @@ class Socks5Datagram:
         fragment = reader.u8()
         host, port = read_address(reader)
         return cls(fragment=fragment, host=host, port=port, data=reader.rest())
+
+
+def encode_success(host: str, port: int) -> bytes:
+    """Return the bytes of a successful reply, as `Socks5Reply.encode` does."""
+    return SUCCESS + _encode_address(host, port)
+
+
+def is_plain_greeting(data: bytes) -> bool:
+    """Return whether `data` is a greeting, no byte less or more, of a client that can do without authentication."""
+    return data[0] == VERSION and len(data) == Socks5Greeting.size(data) and Method.NONE.value in data[2:]
+
+
+def read_plain_connect(data: bytes) -> tuple[str, int, int] | None:
+    """Return host, port and length of the CONNECT to an IP address that `data` begins with; None unless it is whole.
+
+    `Socks5Request.decode` says the same, in six times the Python calls.
+    """
+    if not data.startswith(PLAIN_CONNECT) or len(data) < ADDRESS_OFFSET:
+        return None
+    host = literal_at(data[3], data, ADDRESS_OFFSET)
+    end = ADDRESS_OFFSET + (16 if host and ":" in host else 4)
+    if host is None or len(data) < end + 2:
+        return None
+    return host, data[end] << 8 | data[end + 1], end + 2
 
 
 def read_address(reader: Reader) -> tuple[str, int]:

@@ -6,12 +6,13 @@ import errno
 import itertools
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.eviction import MAPPED, ClientsByNetwork
-from socks6.net.sockets import SocketStream
+from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import AcceptPaused, LimitReached, Observer, UnexpectedError
 
@@ -31,6 +32,8 @@ CLIENT_GONE_ERRORS: Final = frozenset((
 RESERVED_SHARE: Final = 4  # one slot in so many is kept for known clients
 CROWDED_SHARE: Final = 8  # strangers are kept by network once there is one for so many that there may be
 PRESSURE_SECONDS: Final = 2.5  # what strangers get to become known while they hold half of what they may
+
+CROWD_SECONDS: Final = 0.001  # clients that arrive closer together come in crowds: more is accepted at a time
 
 Handler: TypeAlias = Callable[[ByteStream], Coroutine[Any, Any, None]]
 
@@ -126,8 +129,7 @@ class ConnectionLimits:
 
     def _add_unknown(self, key: object, host: str, on_evicted: Callable[[], None]) -> None:
         if self._max_unknown:
-            now = asyncio.get_running_loop().time()
-            self._unknown[key] = _UnknownClient(host, now, on_evicted)
+            self._unknown[key] = _UnknownClient(host, time.monotonic(), on_evicted)
             if self._by_network is not None:
                 self._by_network.add(key, host)
 
@@ -141,7 +143,7 @@ class ConnectionLimits:
         """Evict strangers where slots are short, or about to be."""
         unknown = self._unknown
         if len(unknown) * 2 >= self._max_unknown:
-            too_old = asyncio.get_running_loop().time() - self._pressure_seconds
+            too_old = time.monotonic() - self._pressure_seconds
             late = itertools.takewhile(lambda entry: entry[1].since < too_old, unknown.items())
             for key, _ in list(itertools.islice(late, ACCEPTS_PER_TURN)):
                 self._evict(key)
@@ -190,9 +192,13 @@ async def accept_streams(
     observer: Observer,
     group: EagerTaskGroup,
     poller: "Poller | None" = None,
+    by_callbacks: Callable[[SocketStream], bool] | None = None,
     pause: float = SHORTAGE_PAUSE_SECONDS,
 ) -> None:
     """Run `handler` for each stream that arrives, in an eager task of `group`, until the listener is closed.
+
+    `by_callbacks` is offered each plain socket first: it returns whether it serves it, to the stream's end, and then
+    calls `limits.release`.
 
     When it is known who a stream's client is, `limits.mark_known` is to be called with the stream as its key.
 
@@ -201,7 +207,8 @@ async def accept_streams(
     ends, or for `pause` seconds.
     """
     async with EagerTaskGroup() as accepting:
-        accepting.start(_Acceptor(listener, handler, limits, observer, group, poller).run(pause))
+        acceptor = _Acceptor(listener, handler, limits, observer, group, poller, by_callbacks)
+        accepting.start(acceptor.run(pause))
 
 
 class _UnknownClient(NamedTuple):
@@ -215,7 +222,10 @@ class _UnknownClient(NamedTuple):
 class _Acceptor:
     """What one accept loop works with."""
 
-    __slots__ = ("_group", "_handler", "_limits", "_listener", "_observer", "_poller")
+    __slots__ = (
+        "_arrived_at", "_at_a_time", "_by_callbacks", "_failure", "_group", "_handler", "_limits", "_listener", "_observer",
+        "_poller",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - as `accept_streams`
         self,
@@ -225,8 +235,13 @@ class _Acceptor:
         observer: Observer,
         group: EagerTaskGroup,
         poller: "Poller | None",
+        by_callbacks: Callable[[SocketStream], bool] | None,
     ) -> None:
         self._listener = listener
+        self._by_callbacks = by_callbacks
+        self._at_a_time = 1  # what is accepted before the others get their turn
+        self._arrived_at = 0.0
+        self._failure: Exception | None = None  # of accepting within a callback
         self._handler = handler
         self._limits = limits
         self._observer = observer
@@ -235,18 +250,36 @@ class _Acceptor:
 
     async def run(self, pause: float) -> None:
         """Accept until the listener is closed."""
+        if isinstance(self._listener, SocketListener):
+            self._listener.on_arrival = self._accept_within_callback
         while True:
             try:
                 await self._listener.wait_readable()
+                failure, self._failure = self._failure, None
+                if failure is not None:
+                    raise failure
                 self.accept_batch()
             except Exception as error:  # noqa: BLE001 - one fault must not leave a listener that is never accepted from
                 if isinstance(error, OSError) and error.errno in CLOSED_ERRORS:
                     return
                 await self.pause(error, pause)
 
+    def _accept_within_callback(self) -> bool:
+        """Accept what has arrived without waking the task; False where that failed, and the task is to know."""
+        try:
+            self.accept_batch()
+        except Exception as error:  # noqa: BLE001 - the task raises it
+            self._failure = error
+            return False
+        return True
+
     def accept_batch(self) -> None:
         """Accept what has arrived, up to a limit. Raises OSError when no more can be accepted."""
-        for _ in range(ACCEPTS_PER_TURN):
+        now = time.monotonic()
+        crowded, self._arrived_at = now - self._arrived_at < CROWD_SECONDS, now
+        # a try that finds nothing is a system call in vain: the loop reports those that are left
+        self._at_a_time = min(2 * self._at_a_time, ACCEPTS_PER_TURN) if crowded else 1
+        for _ in range(self._at_a_time):
             try:
                 stream = self._listener.accept_nowait()
             except OSError as error:
@@ -275,6 +308,8 @@ class _Acceptor:
             return
         if self._poller is not None and (raw := stream.attribute(SocketStream)) is not None:
             raw.poll_with(self._poller)
+            if raw is stream and self._by_callbacks is not None and self._by_callbacks(raw):
+                return
         self._group.start(self._serve(stream, source))
 
     async def _serve(self, stream: ByteStream, source: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import errno
+import os
 import socket
 from collections.abc import Hashable, Sequence
 from functools import cached_property
@@ -27,7 +28,14 @@ from socks6.net.dial import (
 )
 from socks6.net.resolve import literal_address
 from socks6.net.shares import Shares, descriptor_limit
-from socks6.net.sockets import SocketStream
+from socks6.net.sockets import (
+    CONNECTED,
+    CONNECTING,
+    SocketStream,
+    begin_connecting,
+    stream_socket,
+    wait_connected,
+)
 from socks6.net.stackopts import ConnectFacts, effective_options, for_leg
 from socks6.net.stream import (
     Binding,
@@ -152,6 +160,49 @@ class DirectOutbound(Outbound):
     async def aclose(self) -> None:
         await self._associations.aclose()
 
+    def begin_connecting(self, host: str, port: int, holder: Hashable) -> tuple[socket.socket, bool]:
+        """Begin to connect to a literal address that may be reached, without options. Raises OperationFailed.
+
+        Return the socket, and whether it is connected; else `finish_connecting` is due.
+        """
+        address = literal_address(host, port)
+        assert address is not None  # noqa: S101 - the caller knows
+        try:
+            self._check_share(holder)
+            sock = stream_socket(address.family, socket.IPPROTO_TCP)
+        except OSError as error:
+            raise failure_for(error) from error
+        number = begin_connecting(sock, address.socket_address)
+        if number in CONNECTED or number in CONNECTING:
+            return sock, number in CONNECTED
+        sock.close()
+        raise failure_for(OSError(number, os.strerror(number)))
+
+    async def finish_connecting(self, sock: socket.socket, holder: Hashable) -> None:
+        """Wait until a socket is connected. Raises OperationFailed; the socket is closed then."""
+        self._connecting.take(holder)
+        try:
+            await wait_connected(sock, asyncio.get_running_loop().time() + self._connect_timeout)
+        except OSError as error:
+            sock.close()
+            raise failure_for(error) from error
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            self._connecting.give_back(holder)
+
+    def _check_share(self, holder: Hashable) -> None:
+        if not self._connecting.may_take(holder):
+            raise OSError(errno.EMFILE, "too many connections of this client are being made")
+
+    async def _connect_plainly(self, host: str, port: int, holder: Hashable) -> ConnectResult:
+        sock, connected = self.begin_connecting(host, port, holder)
+        if not connected:
+            await self.finish_connecting(sock, holder)
+        stream = SocketStream(sock)
+        return ConnectResult(stream=stream, bound=stream.local)
+
     async def _connect(
         self,
         asked: Endpoint,
@@ -166,6 +217,8 @@ class DirectOutbound(Outbound):
         deadline = asyncio.get_running_loop().time() + self._connect_timeout
         if literal := literal_address(host, port):
             addresses = _allowed((literal,), host, judge)
+            if not wanted:
+                return await self._connect_plainly(host, port, holder)
         else:
             async with asyncio.timeout_at(deadline):
                 addresses = _allowed(await self._resolver.resolve(host, port, holder=holder), host, judge)
@@ -174,8 +227,7 @@ class DirectOutbound(Outbound):
         shares = self._connecting
 
         async def dial(address: ResolvedAddress) -> socket.socket:
-            if not shares.may_take(holder):
-                raise OSError(errno.EMFILE, "too many connections of this client are being made")
+            self._check_share(holder)
             shares.take(holder)
             try:
                 return await dialler.dial(address)

@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 CancelledError: Final = asyncio.CancelledError
 
@@ -217,12 +217,19 @@ class EagerTask:
         return CancelledError() if message is None else CancelledError(message)
 
 
+class Cancellable(Protocol):
+    """Work that callbacks do: it leaves its group when it has ended."""
+
+    def cancel(self) -> object:
+        """End soon."""
+
+
 class EagerTaskGroup:
-    """Owns eager tasks: leaving it waits for them, and cancels them where it is left by an exception."""
+    """Owns eager tasks, and the work of callbacks: leaving it waits for them, and cancels them where it is left by an exception."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[EagerTask] = set()
+        self._tasks: set[Cancellable] = set()
         self._empty = asyncio.Event()
         self._over = False
 
@@ -237,6 +244,16 @@ class EagerTaskGroup:
         task = EagerTask(coroutine, self._loop, self._ended)
         self._tasks.add(task)
         task.start()
+
+    def add(self, work: Cancellable) -> None:
+        """Own what callbacks do, until `remove`."""
+        self._tasks.add(work)
+
+    def remove(self, work: Cancellable) -> None:
+        """Own it no more: it has ended. Idempotent."""
+        self._tasks.discard(work)
+        if not self._tasks:
+            self._empty.set()
 
     async def __aenter__(self) -> "EagerTaskGroup":
         """Return this group."""
@@ -265,8 +282,6 @@ class EagerTaskGroup:
             task.cancel()
 
     def _ended(self, task: EagerTask, error: BaseException | None) -> None:
-        self._tasks.discard(task)
-        if not self._tasks:
-            self._empty.set()
+        self.remove(task)
         if isinstance(error, Exception):
             self._loop.call_exception_handler({"message": "unhandled in an eager task", "exception": error})

@@ -1,7 +1,6 @@
 """A bound that many holders share, of which no single one can take all."""
 
 import resource
-from collections import Counter
 from collections.abc import Hashable
 from typing import Final
 
@@ -20,7 +19,7 @@ class Shares:
     def __init__(self, total: int) -> None:
         self.total: Final = total
         self._count = 0
-        self._held: Counter[Hashable] = Counter()
+        self._held: dict[Hashable, int] = {}
 
     @property
     def count(self) -> int:
@@ -29,18 +28,20 @@ class Shares:
 
     def may_take(self, holder: Hashable) -> bool:
         """Return whether `holder` may take one more."""
-        return self._held[holder] < self.total - self._count
+        return self._held.get(holder, 0) < self.total - self._count
 
     def take(self, holder: Hashable) -> None:
         """Count one more of `holder`, which asked `may_take` before."""
-        self._held[holder] += 1
+        self._held[holder] = self._held.get(holder, 0) + 1
         self._count += 1
 
     def give_back(self, holder: Hashable) -> None:
         """Count out one that `holder` took."""
         self._count -= 1
-        self._held[holder] -= 1
-        if not self._held[holder]:
+        left = self._held[holder] - 1
+        if left:
+            self._held[holder] = left
+        else:
             del self._held[holder]
 
 

@@ -71,6 +71,7 @@ class SocketStream:
         "_sending",
         "_sends",
         "_socket",
+        "on_readable",
         "turns",
     )
 
@@ -84,9 +85,10 @@ class SocketStream:
         """`remote` is the peer's address in the kernel's form, where that is known already."""
         self._socket = sock
         self._loop = loop or asyncio.get_running_loop()
-        self._remote = remote
+        self._remote = None if remote is None else endpoint(remote)
         self._poller: Poller | None = None  # instead of the loop, for receiving
         self._readable: Signal | None = None  # by the poller
+        self.on_readable: Callable[[], None] | None = None  # see `watch_readable`
         self._receiving: asyncio.Future[None] | None = None
         self._sending: asyncio.Future[None] | None = None
         self._sends = False  # a call of `send` waits for room now and then
@@ -102,7 +104,7 @@ class SocketStream:
 
     @property
     def remote(self) -> Endpoint:
-        return _ask(self._socket.getpeername) if self._remote is None else endpoint(self._remote)
+        return _ask(self._socket.getpeername) if self._remote is None else self._remote
 
     @property
     def protection(self) -> Protection:
@@ -163,9 +165,19 @@ class SocketStream:
         await self._readable
         self.turns.waited()
 
+    def watch_readable(self, poller: "Poller", on_readable: Callable[[], None]) -> None:
+        """Call `on_readable` when `receive_nowait` is worth a call, and when the stream is closed, until it is None.
+
+        What was there before is reported, too. Raises OSError.
+        """
+        self.on_readable = on_readable
+        poller.ensure(self._socket.fileno(), self)
+
     def on_events(self, events: int) -> None:  # noqa: ARG002 - whatever it is, receiving shows it
         """See EventHandler."""
-        if self._readable is not None:
+        if self.on_readable is not None:
+            self.on_readable()
+        elif self._readable is not None:
             self._readable.set()
 
     def go_on(self) -> None:
@@ -231,6 +243,10 @@ class SocketStream:
         self._ended = True
 
     async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close, having what was sent delivered. Idempotent."""
         if self._socket.fileno() < 0:
             return
         self._break_off()
@@ -287,8 +303,10 @@ class SocketStream:
             self._wake_sender(closed)
 
     def _wake_polled(self) -> None:
-        """Let a task that waits for the poller see that the socket is closed."""
-        if self._readable is not None and self._readable.has_waiter:
+        """Let what waits for the poller see that the socket is closed."""
+        if self.on_readable is not None:
+            self.on_readable()
+        elif self._readable is not None and self._readable.has_waiter:
             self._readable.set()
 
 
@@ -297,13 +315,20 @@ class SocketListener:
 
     The loop watches it all the time while a task accepts: on uvloop every registration costs ten
     system calls, half as much as all the rest of accepting (benchmarks/load, CONNECT rate).
+
+    `on_arrival`, if there is one, is called where a task waits and something has arrived; the task is woken only if
+    it returns False.
     """
 
-    __slots__ = ("_arrival", "_loop", "_missed", "_on_close", "_socket", "_url", "_watched")
+    __slots__ = (
+        "_arrival", "_kind", "_loop", "_missed", "_on_close", "_socket", "_url", "_watched", "on_arrival",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket, *, url: str, on_close: Callable[[], None] | None = None) -> None:
         """`on_close` runs once, right before the socket is closed."""
         self._socket = sock
+        self._kind = int(sock.family), int(sock.type), sock.proto  # of what it accepts, too
+        self.on_arrival: Callable[[], bool] | None = None
         self._loop = asyncio.get_running_loop()
         self._url = url
         self._on_close = on_close
@@ -323,12 +348,14 @@ class SocketListener:
 
     def accept_nowait(self) -> SocketStream | None:
         try:
-            sock, address = self._socket.accept()
+            # as `accept` does, less its conversions of enums: ten Python calls
+            descriptor, address = self._socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - of C
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
             self._unwatch()  # uvloop may have forgotten the socket over it
             raise
+        sock = socket.socket(*self._kind, fileno=descriptor)
         if not INHERITS_OPTIONS and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return SocketStream(sock, remote=address, loop=self._loop)
@@ -362,7 +389,8 @@ class SocketListener:
 
     def _on_readable(self) -> None:
         if self._arrival.has_waiter:
-            self._arrival.set()
+            if self.on_arrival is None or not self.on_arrival():
+                self._arrival.set()
             return
         # asyncio polls once more before the waiting task runs; more often means that no task accepts
         self._missed += 1
@@ -399,11 +427,18 @@ async def connect_socket(
     """
     sock = stream_socket(family, 0 if family == socket.AF_UNIX else socket.IPPROTO_TCP)
     try:
-        await finish_connecting(sock, address, sock.connect_ex(address), deadline)
+        await finish_connecting(sock, address, begin_connecting(sock, address), deadline)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def begin_connecting(sock: socket.socket, address: SocketAddress | str) -> int:
+    """Begin to connect; return the error number, one of CONNECTING where the outcome must be waited for."""
+    error = sock.connect_ex(address)
+    # Loopback has answered by now. Asking once more costs 0.5 µs, a needless wait in the loop 10 µs.
+    return sock.connect_ex(address) if error == errno.EINPROGRESS else error
 
 
 async def finish_connecting(
@@ -411,13 +446,18 @@ async def finish_connecting(
 ) -> None:
     """Wait for a connection that was begun with this error number. Raises OSError."""
     if error == errno.EINPROGRESS:
-        # Loopback has answered by now. Asking once more costs 0.5 µs, a needless wait in the loop 10 µs.
-        error = sock.connect_ex(address)
+        error = begin_connecting(sock, address)
     if error in CONNECTING:
-        async with asyncio.timeout_at(deadline):
-            await _writable(sock)
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error not in CONNECTED:
+        await wait_connected(sock, deadline)
+    elif error not in CONNECTED:
+        raise OSError(error, os.strerror(error))
+
+
+async def wait_connected(sock: socket.socket, deadline: float | None) -> None:
+    """Wait until a socket that connects has done so. Raises OSError."""
+    async with asyncio.timeout_at(deadline):
+        await _writable(sock)
+    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         raise OSError(error, os.strerror(error))
 
 

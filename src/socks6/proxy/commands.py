@@ -72,6 +72,15 @@ def judge_host(request: ProxyRequest, policy: Policy, *, final: bool) -> None:
         raise NotAllowed(decision.reason)
 
 
+def judge_literal(request: ProxyRequest, policy: Policy) -> None:
+    """Raise NotAllowed unless the rules allow a request's host, an IP address that is reached from here."""
+    judge_host(request, policy, final=False)
+    if not policy.judge_address(
+        request.identity, request.command, request.host, request.host, request.port
+    ).allowed:
+        raise NotAllowed(f"no address of {request.host} may be reached")
+
+
 async def connect(
     request: ProxyRequest,
     *,

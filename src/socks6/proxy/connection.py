@@ -58,7 +58,7 @@ class ClientConnection:
     __slots__ = (
         "_associated", "_authenticator", "_cancellations", "_descriptor", "_has_request", "_held_association",
         "_interruption", "_membership", "_on_admitted", "_task", "_user_connection", "bytes_down", "bytes_up",
-        "certified", "client_port", "command", "deadline", "ending", "host", "id", "inbound", "peer", "port", "proxy",
+        "certified", "client_port", "command", "deadline", "ending", "greeting", "host", "id", "inbound", "peer", "port", "proxy",
         "reason", "reply", "shared", "source", "started", "stream", "traffic", "user",
     )  # fmt: skip
 
@@ -85,7 +85,7 @@ class ClientConnection:
         self.shared: Final = shared
         self.client_port: Final = client_port if shared is None else shared.port
         self.source: Final = stream.remote.host
-        self.started: Final = asyncio.get_running_loop().time()
+        self.started: Final = proxy.loop.time()
         self.deadline: Final = self.started + proxy.settings.handshake_timeout  # of the handshake
         self.certified: Identity | None = None  # whom the client's certificate names
         self._on_admitted = on_admitted
@@ -97,9 +97,10 @@ class ClientConnection:
         self._descriptor: Holder | None = None
         self._held_association: Holder | None = None
         self._associated: Endpoint | None = None  # the association's port on this machine
+        self.greeting = b""  # what the client began with, if that was answered before the inbound serves it
         # the task that serves it, and who cancels that
-        self._task = asyncio.current_task()
-        self._cancellations = self._task.cancelling() if self._task else 0  # that are not `interrupt`'s
+        self._task: asyncio.Task[object] | None = None
+        self._cancellations = 0  # that are not `interrupt`'s
         self._interruption: tuple[Ending, str] | None = None
         # the record
         self.user = ""
@@ -137,7 +138,7 @@ class ClientConnection:
         deadline = self._verification_deadline()
         while True:
             authenticator = proxy.authenticator
-            with self._watching_client():
+            with self.watching_client():
                 identity = await proxy.verifications.verify(
                     lambda: proxy.authenticator,
                     credentials,
@@ -366,14 +367,15 @@ class ClientConnection:
         self.begin(request)
         try:
             self.admit(request)
-            with self._watching_client():
+            with self.watching_client():
                 yield
         except OperationFailed as failure:
             self.failed(request, failure)
             raise
 
     @contextlib.contextmanager
-    def _watching_client(self) -> Iterator[None]:
+    def watching_client(self) -> Iterator[None]:
+        """Interrupt the task, should the client reset its stream meanwhile."""
         self.proxy.monitor.watch(self.id, self.stream, self._client_gone)
         try:
             yield
@@ -381,6 +383,11 @@ class ClientConnection:
             self.proxy.monitor.forget(self.id)
 
     # How it begins and ends.
+
+    def served_by_this_task(self) -> None:
+        """Note which task `interrupt` is to cancel: the current one."""
+        self._task = asyncio.current_task(self.proxy.loop)
+        self._cancellations = self._task.cancelling() if self._task else 0
 
     def opened(self) -> None:
         """Let observers know that the connection is there."""
@@ -444,7 +451,7 @@ class ClientConnection:
             ending=self.ending,
             reply=self.reply,
             reason=self.reason,
-            seconds=asyncio.get_running_loop().time() - self.started,
+            seconds=self.proxy.loop.time() - self.started,
             bytes_up=self.bytes_up,
             bytes_down=self.bytes_down,
             session=membership.note if membership else "",
@@ -464,7 +471,7 @@ class ClientConnection:
             port=self.port,
             peer=self.peer,
             established=self.reply == 0,
-            seconds=asyncio.get_running_loop().time() - self.started,
+            seconds=self.proxy.loop.time() - self.started,
             bytes_up=self.bytes_up + (traffic.bytes_up if traffic is not None else 0),
             bytes_down=self.bytes_down + (traffic.bytes_down if traffic is not None else 0),
         )
@@ -490,7 +497,7 @@ class ClientConnection:
     def _verification_deadline(self) -> float:
         """Return by when credentials have to be checked so that the answer can still be sent."""
         seconds = self.proxy.settings.handshake_timeout
-        begun = asyncio.get_running_loop().time() if self._has_request else self.started
+        begun = self.proxy.loop.time() if self._has_request else self.started
         return begun + seconds - min(ANSWER_SECONDS, seconds / 10)
 
     def _take_descriptor(self, identity: Identity) -> None:

@@ -79,6 +79,11 @@ class ProxyContext:
         self.outbound.report_to(self.events)
 
     @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the proxy runs in; remembered, since each question is a system call (CPython 3.11)."""
+        return asyncio.get_running_loop()
+
+    @cached_property
     def descriptors(self) -> Shares:
         """The shares of the descriptors: two for each connection; made when the process has set its limits."""
         return Shares(descriptor_limit() // 2)

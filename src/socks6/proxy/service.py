@@ -13,10 +13,11 @@ from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import SharedPorts
+from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.encryption.contexts import TLS_DEFAULTS, ReloadingContext, TlsParameters
 from socks6.net.resolve import Resolver, literal_address
-from socks6.net.sockets import endpoint
+from socks6.net.sockets import SocketStream, endpoint
 from socks6.net.stream import Endpoint, Listener, MultiplexedConnection
 from socks6.net.transports import dtls_contexts as dtls
 from socks6.net.transports.base import (
@@ -30,6 +31,7 @@ from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.url import ProxyUrl
 from socks6.proxy.live import LiveTable
 from socks6.proxy.multiplexed import REFUSED
+from socks6.proxy.plain_connect import PlainConnects
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.client_ports import ClientPort, DtlsClientPort
@@ -249,6 +251,24 @@ class Server:
         await self._worker.aclose()
         self._stopped.set()
 
+    def _plain_connects(
+        self, listening: _Listening, group: EagerTaskGroup
+    ) -> Callable[[SocketStream], bool] | None:
+        """Return what serves plain CONNECTs of a listener's clients; None where there is no such short way."""
+        outbound, poller = self._worker.outbound, self._worker.relay.shared_poller()
+        # an outbound derived from it may connect in its own way
+        if type(outbound) is not DirectOutbound or poller is None:
+            return None
+        return PlainConnects(
+            self._worker,
+            listening.inbound,
+            outbound=outbound,
+            poller=poller,
+            limits=self._limits,
+            group=group,
+            client_port=listening.port,
+        ).serve
+
     async def _accept_until_stopped(self, clients: asyncio.TaskGroup, eager_clients: EagerTaskGroup) -> None:
         async with asyncio.TaskGroup() as acceptors:
             tasks = [
@@ -265,6 +285,7 @@ class Server:
                         observer=self._worker.events,
                         group=eager_clients,
                         poller=self._worker.relay.shared_poller(),
+                        by_callbacks=self._plain_connects(listening, eager_clients),
                     ),
                     name=f"accept {listening.listener.url}",
                 )

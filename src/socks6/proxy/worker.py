@@ -107,10 +107,50 @@ class ServerWorker(ProxyContext):
         `initial_data` is what was already read from the stream; `client_port` is where the client may send datagrams over
         UDP. `on_admitted` is called with the stream once a request was admitted.
         """
+        connection = self.open(stream, inbound, client_port=client_port, on_admitted=on_admitted)
+        await self.serve(connection, self.handshake(connection, initial_data))
+
+    def open(
+        self,
+        stream: ByteStream,
+        inbound: str,
+        *,
+        client_port: ClientPort | None = None,
+        on_admitted: Callable[[ByteStream], None] | None = None,
+    ) -> ClientConnection:
+        """Return a client's new connection, which is in the live table until `close`; parameters as for `serve_stream`."""
         connection = ClientConnection(
             self, stream, inbound, next(self._ids), client_port=client_port, on_admitted=on_admitted
         )
-        await self._serve(connection, self._handshake(connection, self.inbound(inbound), initial_data))
+        self.connections.add(connection)
+        connection.opened()
+        return connection
+
+    def _open_substream(
+        self, stream: ByteStream, inbound: str, shared: QuicConnectionContext
+    ) -> ClientConnection:
+        connection = ClientConnection(self, stream, inbound, next(self._ids), shared=shared)
+        self.connections.add(connection)
+        connection.opened()
+        return connection
+
+    def close(self, connection: ClientConnection) -> None:
+        """Reset what is not closed of a connection, give back what it holds, and record how it went."""
+        connection.stream.abort()
+        try:
+            connection.close()
+        except Exception as error:  # noqa: BLE001 - a fault of ours stays its connection's; the log line is due all the same
+            self.events.observe(UnexpectedError(where=f"connection {connection.id}, leaving", error=error))
+        self.connections.discard(connection)
+        connection.ended()
+
+    def failed(self, connection: ClientConnection, error: Exception) -> None:
+        """Record what ended a connection: a break of its stream, or a fault of ours, which stays its own."""
+        if isinstance(error, OSError):
+            connection.broke(error)
+        else:
+            connection.ending = Ending.ERROR
+            self.events.observe(UnexpectedError(where=f"connection {connection.id}", error=error))
 
     async def serve_connection(
         self, connection: MultiplexedConnection, inbound: str = "socks6", *, limits: ConnectionLimits
@@ -149,10 +189,10 @@ class ServerWorker(ProxyContext):
     async def _serve_one(self, stream: ByteStream, inbound: str, shared: QuicConnectionContext) -> None:
         """Serve one stream of several."""
         first = await shared.enter()
-        connection = ClientConnection(self, stream, inbound, next(self._ids), shared=shared)
+        connection = self._open_substream(stream, inbound, shared)
         try:
             with shared.serving():
-                await self._serve(connection, self._handshake(connection, self.inbound(inbound)))
+                await self.serve(connection, self.handshake(connection))
         finally:
             if first:
                 shared.first_left(connection.ending)
@@ -161,22 +201,21 @@ class ServerWorker(ProxyContext):
         self, inbound: str, shared: QuicConnectionContext, stream: ByteStream, accepted: AcceptedPeer
     ) -> None:
         """Relay a stream that was opened for a peer."""
-        connection = ClientConnection(self, stream, inbound, next(self._ids), shared=shared)
+        connection = self._open_substream(stream, inbound, shared)
         connection.pushed(accepted.peer)
 
         async def tunnel() -> Tunnel:
             return Tunnel(remote=accepted.stream)
 
         with shared.serving():
-            await self._serve(connection, tunnel())
+            await self.serve(connection, tunnel())
 
-    async def _serve(
+    async def serve(
         self, connection: ClientConnection, handshake: Coroutine[None, None, Tunnel | None]
     ) -> None:
-        """Serve one client to the end. Raises nothing that a client can cause."""
+        """Serve one client to the end, from where it stands. Raises nothing that a client can cause."""
         stream = connection.stream
-        self.connections.add(connection)
-        connection.opened()
+        connection.served_by_this_task()
         try:
             tunnel = await handshake
             if tunnel is None:
@@ -188,29 +227,18 @@ class ServerWorker(ProxyContext):
                         stream, tunnel.remote, first=initial_data, on_joined=connection.relaying
                     )
                 )
-        except OSError as error:
-            connection.broke(error)
         except asyncio.CancelledError:
             if not connection.was_interrupted():
                 connection.ending = Ending.STOPPED
                 raise
         except Exception as error:  # noqa: BLE001 - the one place that keeps a fault of ours to its connection
-            connection.ending = Ending.ERROR
-            self.events.observe(UnexpectedError(where=f"connection {connection.id}", error=error))
+            self.failed(connection, error)
         finally:
-            stream.abort()
-            try:
-                connection.close()
-            except Exception as error:  # noqa: BLE001 - as above; the log line is due all the same
-                self.events.observe(
-                    UnexpectedError(where=f"connection {connection.id}, leaving", error=error)
-                )
-            self.connections.discard(connection)
-            connection.ended()
+            self.close(connection)
 
-    async def _handshake(
-        self, connection: ClientConnection, inbound: Inbound, initial_data: bytes = b""
-    ) -> Tunnel | None:
+    async def handshake(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
+        """Carry out a connection's handshake by its inbound, `initial_data` being what was read already; see `Inbound.serve`."""
+        inbound = self.inbound(connection.inbound)
         self.monitor.add_handshake(connection.id, connection.deadline, connection.expire)
         try:
             if (tls := connection.stream.attribute(TlsStream)) is not None:

@@ -40,6 +40,7 @@ class IdleMonitor:
         limits = [limit for limit in (idle_timeout, fin_timeout) if limit > 0]
         self._period = min(MAX_CHECK_SECONDS, *(limit / 4 for limit in limits)) if limits else 0.0
         self._relays: set[Watched] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, relay: Watched) -> None:
@@ -77,7 +78,7 @@ class IdleMonitor:
 
     def _look_later(self) -> None:
         if self._timer is None and self._relays and self._period:
-            self._timer = asyncio.get_running_loop().call_later(self._period, self._tick)
+            self._timer = self._running_loop().call_later(self._period, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -85,4 +86,9 @@ class IdleMonitor:
         self._look_later()
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time() if self._clock is None else self._clock()
+        return self._running_loop().time() if self._clock is None else self._clock()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop

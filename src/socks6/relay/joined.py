@@ -153,6 +153,11 @@ class JoinedStreams(ABC):
         """Bytes that the client took so far."""
         return self.down.bytes_moved
 
+    @property
+    def both_ended(self) -> bool:
+        """Whether both directions have: what was sent on them is to arrive, then, even if a side broke."""
+        return self.up.state is not FLOWING and self.down.state is not FLOWING
+
     def end_with(self, on_end: Callable[[], None]) -> None:
         """Call `on_end` once, when the relay is over."""
         self._on_end = on_end

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from socks6.dataclass import dataclass
+from socks6.net.sockets import SocketStream, reset_on_close
 from socks6.net.stream import ByteStream
 from socks6.relay.copy import CopiedStreams
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
@@ -16,6 +17,7 @@ if sys.platform == "linux":
     from socks6.net.poller import Poller
     from socks6.relay.endpoints import endpoint_of
     from socks6.relay.pipes import Pipes
+    from socks6.relay.polled import PolledStreams
     from socks6.relay.pump import pump_streams
     from socks6.relay.splice import splice_streams
 
@@ -93,16 +95,41 @@ class StreamRelay:
             if joined.ending is Ending.DONE:
                 await _close(client)
                 await _close(remote)
-            elif joined.up.ended and joined.down.ended:
-                self._idle.remove(joined)
-                await _close_broken((client, joined.down.complete), (remote, joined.up.complete))
+            elif joined.both_ended:
+                await self.deliver(joined, client, remote)
         finally:
-            self._idle.remove(joined)
-            if not joined.over:
-                joined.stop()
-            client.abort()
-            remote.abort()
-            joined.dissolve()
+            result = self.release(joined, client, remote)
+        return result
+
+    def join(
+        self, client: SocketStream, remote: SocketStream, on_end: Callable[[], None]
+    ) -> "PolledStreams | None":
+        """Join two sockets as `relay` does, for callers without a task: `start` what is returned; None without a poller.
+
+        `on_end` is called when they are through. Then both are closed, if the ending is DONE in order (`end_in_order`),
+        if both directions have ended otherwise by `deliver`; and `release` is called.
+        """
+        joined = self._polled(client, remote)
+        if joined is not None:
+            reset_on_close(client.raw_socket)
+            reset_on_close(remote.raw_socket)
+            self._idle.add(joined)
+            joined.end_with(on_end)
+        return joined
+
+    async def deliver(self, joined: JoinedStreams, client: ByteStream, remote: ByteStream) -> None:
+        """Close the streams of a relay that broke, once what was sent on them has arrived."""
+        self._idle.remove(joined)
+        await _close_broken((client, joined.down.complete), (remote, joined.up.complete))
+
+    def release(self, joined: JoinedStreams, client: ByteStream, remote: ByteStream) -> RelayResult:
+        """Reset what is not closed yet, forget the relay, and return how it went."""
+        self._idle.remove(joined)
+        if not joined.over:
+            joined.stop()
+        client.abort()
+        remote.abort()
+        joined.dissolve()
         return RelayResult(
             bytes_up=joined.bytes_up, bytes_down=joined.bytes_down, ending=joined.ending, reason=joined.reason
         )
@@ -122,7 +149,7 @@ class StreamRelay:
             client, remote
         )
 
-    def _polled(self, client: ByteStream, remote: ByteStream) -> JoinedStreams | None:
+    def _polled(self, client: ByteStream, remote: ByteStream) -> "PolledStreams | None":
         """Return the two streams joined on the relay's epoll, None where there is no such thing."""
         raw = client.raw_socket, remote.raw_socket
         if self._settings.splice and raw[0] is not None and raw[1] is not None:

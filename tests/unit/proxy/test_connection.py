@@ -210,6 +210,7 @@ def test_a_connection_knows_whether_it_was_interrupted_or_cancelled_by_others(
 
         async def serve() -> None:
             connection = connection_to(ServerWorker())
+            connection.served_by_this_task()
             begun.set_result(connection)
             try:
                 await asyncio.Event().wait()

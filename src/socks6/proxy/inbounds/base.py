@@ -1,7 +1,7 @@
 """What an inbound is: one protocol that clients speak, turned into requests; and what several inbounds share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
@@ -57,9 +57,31 @@ class Inbound(Protocol):
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         """Carry out one client's handshake, `initial_data` being what was already read from its stream.
 
+        Before that came `connection.greeting`, if it is not empty, which was answered.
+
         Return the tunnel to relay, or None when all is done. Failures are answered here. Raises OSError when the client's
         stream breaks; does not close it.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainForm:
+    """How a protocol writes a CONNECT that needs no conversation, and its answers: see `proxy.plain_connect`."""
+
+    read_connect: Callable[
+        [bytes], tuple[str, int, int] | None
+    ]  # host, port and length, if it is a plain one
+    success: Callable[[str, int], bytes]  # by the endpoint
+    failure: Callable[[int], bytes]  # by the SOCKS 6 reply code
+    admitted: bytes = b""  # comes before either, at once where the remote takes time
+    is_greeting: Callable[[bytes], bool] | None = None  # of protocols whose clients greet first
+    welcome: bytes = b""  # the answer to that
+
+
+class PlainInbound(Inbound):
+    """An inbound some of whose clients' CONNECTs need no conversation."""
+
+    plain_forms: Mapping[int, PlainForm]  # by the first byte of what a client sends
 
 
 async def open_tunnel(

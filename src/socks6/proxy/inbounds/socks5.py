@@ -9,9 +9,18 @@ from typing import Final
 from socks6.compat import override
 from socks6.errors import AuthenticationBusy, OperationFailed
 from socks6.message.address import is_literal, is_unspecified
-from socks6.message.codes import Command, ReplyCode
+from socks6.message.codes import Command, Method, ReplyCode
 from socks6.message.framing import Socks5Framing
-from socks6.message.socks5 import NO_ADDRESS
+from socks6.message.socks5 import (
+    NO_ADDRESS,
+    VERSION,
+    Socks5MethodSelection,
+    Socks5Reply,
+    encode_success,
+    is_plain_greeting,
+    read_plain_connect,
+    reply_code_for,
+)
 from socks6.net.bind import ANYWHERE, family_of, unmapped
 from socks6.net.datagrams.shared import udp_socket
 from socks6.net.machine_io import flush, next_event
@@ -25,7 +34,7 @@ from socks6.protocol.methods.base import Credentials
 from socks6.protocol.socks5 import MethodRefused, Socks5Conversation, Socks5Event, SocksRequestReceived
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
-from socks6.proxy.inbounds.base import Inbound, Tunnel, accept_peer, open_tunnel
+from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel, accept_peer, open_tunnel
 from socks6.relay.datagrams.association_relay import AssociationEvents, AssociationRelay, DatagramRelay
 from socks6.relay.datagrams.client_ports import ClientPort
 from socks6.telemetry import Ending
@@ -38,7 +47,16 @@ ENDINGS: Final[Mapping[type, Ending]] = {
 SOCKET_BUFFER_BYTES: Final = 1 << 20  # asked of the kernel, each way; it may grant less
 
 
-class Socks5Inbound(Inbound):
+PLAIN_FORM: Final = PlainForm(
+    is_greeting=is_plain_greeting,
+    welcome=Socks5MethodSelection(method=Method.NONE).encode(),
+    read_connect=read_plain_connect,
+    success=encode_success,
+    failure=lambda code: Socks5Reply(code=reply_code_for(code)).encode(),
+)
+
+
+class Socks5Inbound(PlainInbound):
     """Serves SOCKS 4, 4a and 5: CONNECT and BIND, and UDP ASSOCIATE for SOCKS 5.
 
     If `optimistic`, success is answered before the remote is asked, so that a client's first bytes can go along
@@ -49,15 +67,22 @@ class Socks5Inbound(Inbound):
 
     def __init__(self, *, optimistic: bool = False) -> None:
         self._optimistic = optimistic
+        self.plain_forms = {} if optimistic else {VERSION: PLAIN_FORM}
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         """See `Inbound.serve`."""
+        greeting = connection.greeting
         conversation = Socks5Conversation(
-            authentication_required=connection.authentication_required, trace=wire_trace(connection.source)
+            authentication_required=connection.authentication_required and not greeting,
+            trace=wire_trace(connection.source),
         )
+        now = connection.proxy.loop.time()
+        if greeting:
+            conversation.receive_data(greeting, now)
+            conversation.data_to_send()  # was sent
         if initial_data:
-            conversation.receive_data(initial_data, asyncio.get_running_loop().time())
+            conversation.receive_data(initial_data, now)
         request = await self._receive(conversation, connection)
         tunnel = await self._carry_out(conversation, connection, request) if request else None
         if tunnel is None:

@@ -13,7 +13,8 @@ from socks6.compat import override
 from socks6.dataclass import dataclass
 from socks6.errors import AuthenticationBusy, OperationFailed, TtlExpired
 from socks6.message.address import UNSPECIFIED_IPV4
-from socks6.message.codes import Command, Leg, Method, ReplyCode
+from socks6.message.addressed import encode_addressed
+from socks6.message.codes import AuthenticationType, Command, Leg, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.message.options import (
     STANDARD,
@@ -36,8 +37,8 @@ from socks6.message.options import (
     find,
     find_all,
 )
-from socks6.message.replies import OperationReply
-from socks6.message.requests import Request
+from socks6.message.replies import AuthenticationReply, OperationReply
+from socks6.message.requests import Request, read_plain_connect
 from socks6.net.encryption.contexts import ALPN
 from socks6.net.machine_io import DeferredWrite, flush, next_event
 from socks6.net.stackopts.received import syn_brought_data
@@ -63,7 +64,8 @@ from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.inbounds.base import (
     ClientDisconnected,
-    Inbound,
+    PlainForm,
+    PlainInbound,
     Tunnel,
     accept_peer,
     at_place,
@@ -92,7 +94,15 @@ CREDENTIALS: Final = (AuthenticationData, AuthenticationMethodAdvertisement)
 NO_ADDRESS: Final = UNSPECIFIED_IPV4
 
 
-class Socks6Inbound(Inbound):
+PLAIN_FORM: Final = PlainForm(
+    read_connect=read_plain_connect,
+    admitted=AuthenticationReply(type=AuthenticationType.SUCCEEDED).encode(),
+    success=lambda host, port: encode_addressed(ReplyCode.SUCCEEDED, host, port, (), DRAFT_12),
+    failure=lambda code: OperationReply(code=code).encode(),
+)
+
+
+class Socks6Inbound(PlainInbound):
     """Serves SOCKS 6, and those of its older dialects that are enabled.
 
     `methods` are the authentication methods that it offers, each with a factory that makes one for a client. Unless
@@ -120,6 +130,9 @@ class Socks6Inbound(Inbound):
         self._quiet = quiet
         self._ignore_fragmented = ignore_fragmented
         self._tfo_without_token = tfo_without_token
+        # without token it is to be known how its data came
+        may_be_plain = DRAFT_12 in dialects and tfo_without_token
+        self.plain_forms = {DRAFT_12.version: PLAIN_FORM} if may_be_plain else {}
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:

@@ -1,0 +1,293 @@
+"""Plain CONNECTs, served by callbacks from accept to close: no task, no conversation.
+
+A CONNECT is plain if it comes in one piece and without options, from a client that need not authenticate, to an IP address
+that this proxy reaches itself. Most are, and cost a third of what the coroutine takes. Whatever else a client sends, and
+whatever must wait for more than the client's bytes, goes on in `ServerWorker.serve`, with what was read so far: a remote that
+takes its time, an answer that is not taken at once, a refusal, the end of a relay that broke.
+
+No rule stands here: decisions and records are the methods of `ClientConnection`, the rules `commands.judge_literal`, the sockets
+`DirectOutbound.begin_connecting`, the bytes the protocol's `PlainForm`, moving them `StreamRelay.join`. The property test
+`tests/property/test_plain_connects.py` holds both ways to the same answers and events.
+"""
+
+import contextlib
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from socks6.errors import OperationFailed
+from socks6.message.address import UNSPECIFIED, UNSPECIFIED_IPV4
+from socks6.message.codes import Command
+from socks6.net.accept import ConnectionLimits
+from socks6.net.direct import DirectOutbound
+from socks6.net.eager import EagerTaskGroup
+from socks6.net.machine_io import READ_SIZE
+from socks6.net.sockets import SocketStream, close_in_order
+from socks6.net.wire_log import wire_trace
+from socks6.proxy.commands import ProxyRequest, judge_literal
+from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel
+from socks6.proxy.limits import holder_of
+from socks6.proxy.worker import ServerWorker
+from socks6.relay.datagrams.client_ports import ClientPort
+from socks6.telemetry import Ending
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
+    from socks6.relay.polled import PolledStreams
+
+CONNECT: Final = Command.CONNECT.value  # as a plain number: to hash the member of an Enum is a Python call
+
+
+class PlainConnects:
+    """Serves the plain CONNECTs of one listener's clients, which `limits` has admitted; `group` owns them."""
+
+    def __init__(
+        self,
+        worker: ServerWorker,
+        inbound: str,
+        *,
+        outbound: DirectOutbound,
+        poller: "Poller",
+        limits: ConnectionLimits,
+        group: EagerTaskGroup,
+        client_port: ClientPort | None = None,
+    ) -> None:
+        self.worker: Final = worker
+        self.inbound: Final = inbound
+        protocol = worker.inbound(inbound)
+        self.forms: Final = protocol.plain_forms if isinstance(protocol, PlainInbound) else {}
+        self.outbound: Final = outbound
+        self.poller: Final = poller
+        self.limits: Final = limits
+        self.group: Final = group
+        self.client_port: Final = client_port
+
+    def serve(self, stream: SocketStream) -> bool:
+        """Serve a client to its end, and return True; False if its request cannot be a plain one."""
+        worker = self.worker
+        if not self.forms or worker.authenticator.required or worker.settings.copy_tos or wire_trace(""):
+            return False
+        _PlainConnect(self, stream).go_on()
+        return True
+
+
+class _PlainConnect:
+    """One client."""
+
+    __slots__ = ("_connection", "_form", "_joined", "_remote", "_shared", "_stream")
+
+    def __init__(self, shared: PlainConnects, stream: SocketStream) -> None:
+        self._shared = shared
+        self._stream = stream
+        self._connection = shared.worker.open(
+            stream, shared.inbound, client_port=shared.client_port, on_admitted=shared.limits.mark_known
+        )
+        self._form: PlainForm | None = None  # once the client has greeted
+        self._joined: PolledStreams | None = None
+        self._remote: SocketStream | None = None
+        shared.group.add(self)
+
+    def go_on(self) -> None:
+        """Read, and do what the bytes allow; the stream may have been closed, too."""
+        try:
+            self._read()
+        except Exception as error:  # noqa: BLE001 - as in `ServerWorker.serve`
+            self._fail(error)
+
+    def cancel(self) -> None:
+        """End at once: the server stops."""
+        self._connection.ending = Ending.STOPPED
+        if self._joined is None:
+            self._stream.abort()  # calls `go_on`, if it waits
+        else:
+            self._joined.end(Ending.STOPPED)
+
+    def _read(self) -> None:
+        data = self._stream.receive_nowait(READ_SIZE)
+        if data is None:
+            self._wait()
+            return
+        form = self._form or (self._shared.forms.get(data[0]) if data else None)
+        if form is None:
+            self._take_long_way(data)
+        elif form.is_greeting is not None and self._form is None:
+            self._greet(form, data)
+        elif (plain := form.read_connect(data)) is None or not plain[1] or plain[0] in UNSPECIFIED:
+            self._take_long_way(data)
+        else:
+            host, port, size = plain
+            self._carry_out(
+                ProxyRequest(command=CONNECT, host=host, port=port, initial_data=data[size:]), form
+            )
+
+    def _wait(self) -> None:
+        connection, shared = self._connection, self._shared
+        shared.worker.monitor.add_handshake(connection.id, connection.deadline, connection.expire)
+        self._stream.watch_readable(shared.poller, self.go_on)
+
+    def _greet(self, form: PlainForm, data: bytes) -> None:
+        """Answer a greeting, and wait for the request."""
+        if form.is_greeting is None or not form.is_greeting(data):
+            self._take_long_way(data)
+            return
+        self._form = form
+        self._connection.greeting = data
+        if unsent := self._send(form.welcome):
+            self._take_long_way(b"", unsent)
+        else:
+            self._wait()
+
+    def _carry_out(self, request: ProxyRequest, form: PlainForm) -> None:
+        """Judge, connect, answer, relay."""
+        connection, shared = self._connection, self._shared
+        connection.begin(request)
+        try:
+            connection.admit(request)
+            judge_literal(request, shared.worker.policy)
+            holder = holder_of(request.identity, connection.source)
+            sock, connected = shared.outbound.begin_connecting(request.host, request.port, holder)
+        except OperationFailed as failure:
+            connection.failed(request, failure)
+            unsent = self._send(form.admitted + form.failure(failure.code))
+            self._continue_in_task(self._answered(None, unsent))
+            return
+        if not connected:
+            self._continue_in_task(self._wait_connected(request, form, sock))
+            return
+        remote = self._connected(sock)
+        try:
+            unsent = self._send(form.admitted + self._success(form, remote))
+        except BaseException:
+            remote.abort()
+            raise
+        if unsent:
+            self._continue_in_task(
+                self._answered(Tunnel(remote=remote, initial_data=request.initial_data), unsent)
+            )
+        else:
+            self._relay(remote, request.initial_data)
+
+    def _connected(self, sock: socket.socket) -> SocketStream:
+        return SocketStream(sock, loop=self._shared.worker.loop)
+
+    def _success(self, form: PlainForm, remote: SocketStream) -> bytes:
+        """Record that the remote is connected; return the reply."""
+        bound = remote.local
+        self._connection.connected(bound)
+        return form.success(bound.host or UNSPECIFIED_IPV4, bound.port)
+
+    def _send(self, data: bytes) -> bytes:
+        """Send; return what was not taken. Raises OSError."""
+        return data[self._stream.send_nowait(data) :] if data else b""
+
+    # What waits, and is a handshake for `ServerWorker.serve` therefore.
+
+    def _take_long_way(self, data: bytes, unsent: bytes = b"") -> None:
+        self._continue_in_task(self._handshake(data, unsent))
+
+    async def _handshake(self, data: bytes, unsent: bytes) -> Tunnel | None:
+        if unsent:
+            await self._stream.send(unsent)
+        return await self._shared.worker.handshake(self._connection, data)
+
+    async def _answered(self, tunnel: Tunnel | None, unsent: bytes) -> Tunnel | None:
+        if unsent:
+            try:
+                await self._stream.send(unsent)
+            except BaseException:
+                if tunnel is not None:
+                    tunnel.remote.abort()
+                raise
+        return tunnel
+
+    async def _wait_connected(
+        self, request: ProxyRequest, form: PlainForm, sock: socket.socket
+    ) -> Tunnel | None:
+        connection, shared = self._connection, self._shared
+        holder = holder_of(request.identity, connection.source)
+        try:
+            unsent = self._send(form.admitted)
+        except OSError:
+            sock.close()
+            raise
+        try:
+            with connection.watching_client():
+                await shared.outbound.finish_connecting(sock, holder)
+        except OperationFailed as failure:
+            connection.failed(request, failure)
+            return await self._answered(None, unsent + form.failure(failure.code))
+        remote = self._connected(sock)
+        return await self._answered(
+            Tunnel(remote=remote, initial_data=request.initial_data), unsent + self._success(form, remote)
+        )
+
+    def _continue_in_task(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
+        self._stream.on_readable = None
+        group = self._shared.group
+        group.start(self._serve(handshake))
+        group.remove(self)
+
+    async def _serve(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
+        try:
+            await self._shared.worker.serve(self._connection, handshake)
+        finally:
+            self._shared.limits.release(self._stream)
+
+    # The relay, and the end.
+
+    def _relay(self, remote: SocketStream, first: bytes) -> None:
+        stream = self._stream
+        joined = self._shared.worker.relay.join(stream, remote, self._relay_over)
+        if joined is None:
+            self._continue_in_task(self._answered(Tunnel(remote=remote, initial_data=first), b""))
+            return
+        stream.on_readable = None
+        self._remote = remote
+        self._joined = joined
+        self._connection.relaying(joined)
+        joined.start(first)
+
+    def _relay_over(self) -> None:
+        joined, remote = self._joined, self._remote
+        assert joined is not None and remote is not None  # noqa: S101, PT018
+        try:
+            if joined.ending is not Ending.DONE and joined.both_ended:
+                group = self._shared.group
+                group.start(self._deliver(joined, remote))
+                group.remove(self)
+                return
+            if joined.ending is Ending.DONE:
+                self._close_in_order(self._stream)
+                self._close_in_order(remote)
+            self._release(joined, remote)
+        except Exception as error:  # noqa: BLE001 - as in `ServerWorker.serve`
+            self._fail(error)
+
+    @staticmethod
+    def _close_in_order(stream: SocketStream) -> None:
+        close_in_order(stream.raw_socket)
+        with contextlib.suppress(OSError):  # which changes nothing any more
+            stream.close()
+
+    async def _deliver(self, joined: "PolledStreams", remote: SocketStream) -> None:
+        try:
+            await self._shared.worker.relay.deliver(joined, self._stream, remote)
+        finally:
+            self._release(joined, remote)
+
+    def _release(self, joined: "PolledStreams", remote: SocketStream) -> None:
+        self._connection.relayed(self._shared.worker.relay.release(joined, self._stream, remote))
+        self._end()
+
+    def _fail(self, error: Exception) -> None:
+        self._shared.worker.failed(self._connection, error)
+        self._end()
+
+    def _end(self) -> None:
+        shared = self._shared
+        self._stream.on_readable = None
+        self._joined = self._remote = None
+        shared.worker.close(self._connection)
+        shared.limits.release(self._stream)
+        shared.group.remove(self)

@@ -1,0 +1,290 @@
+"""Whatever pieces a request comes in, a client that is served by callbacks, by an eager task or by an ordinary task sees the same.
+
+So do the host that it is connected to, and the observers.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import socket
+import sys
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from typing_extensions import override
+
+from socks6.message.dialect import DRAFT_12
+from socks6.message.requests import Request, read_plain_connect
+from socks6.message.socks5 import Socks5Reply, Socks5Request, encode_success
+from socks6.message.socks5 import read_plain_connect as read_plain_socks5
+from socks6.net.accept import ConnectionLimits
+from socks6.net.direct import DirectOutbound
+from socks6.net.eager import EagerTaskGroup
+from socks6.net.sockets import SocketStream
+from socks6.policy.rules import Policy
+from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import Event, Observer
+from tests.kit.joined import tcp_pair
+from tests.kit.loops import LOOP_FACTORIES, Run
+from tests.kit.origins import refusing_place, silent_place
+from tests.kit.streams import turns
+
+if sys.platform != "linux":
+    pytest.skip("only Linux has the poller", allow_module_level=True)
+
+from socks6.proxy.plain_connect import PlainConnects
+
+WAYS: Final = ("task", "eager task", "callbacks")
+HERE: Final = b"\x7f\x00\x00\x01"
+PORT: Final = b"PP"  # stands for the target's
+CONNECT6: Final = b"\x06\x01\x00\x00" + PORT + b"\x00\x01" + HERE
+GREETING: Final = b"\x05\x01\x00"
+CONNECT5: Final = b"\x05\x01\x00\x01" + HERE + PORT
+REQUESTS: Final = {
+    "socks6": (
+        CONNECT6,
+        b"\x06\x01\x00\x00" + PORT + b"\x77\x04" + bytes(15) + b"\x01",  # nothing listens there by IPv6
+        b"\x06\x01\x00\x00\x00\x50\x00\x01\xff\xff\xff\xff",  # no network leads there
+        b"\x06\x01\x00\x00\x00\x35\x00\x01\x00\x00\x00\x00",  # the DNS service
+        b"\x06\x01\x00\x00\x00\x00\x00\x01" + HERE,  # port 0: refused
+        b"\x06\x01\x00\x00" + PORT + b"\x00\x03\x0c127.0.0.1\x00\x00\x00",
+        b"\x06\x01\x00\x04" + PORT + b"\x00\x01" + HERE + b"\xff\xff\x00\x04",  # an unknown option
+        bytes.fromhex("06 00 0000 0000 00 01 00000000"),  # NOOP
+        bytes.fromhex("06 09 0000 0000 00 01 00000000"),  # no such command
+        bytes.fromhex("06 01 0000 0050 00 07 00000000"),  # no such address type
+        bytes.fromhex("07 01"),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ),
+    "socks5": (
+        GREETING + CONNECT5,
+        b"\x05\x02\x02\x00" + CONNECT5,
+        b"\x04\x01" + PORT + HERE + b"user\x00",
+        GREETING + b"\x05\x01\x00\x01" + HERE + b"\x00\x00",
+        GREETING + b"\x05\x01\x00\x01\xff\xff\xff\xff\x00\x50",
+        GREETING + b"\x05\x01\x00\x03\x09127.0.0.1" + PORT,
+        GREETING + b"\x09",
+        b"\x05\x01\x02",
+        GREETING + b"\x05\x07",
+        b"\x09",
+    ),
+}
+REQUESTS["mixed"] = REQUESTS["socks6"][:2] + REQUESTS["socks5"][:3]
+CASES: Final = [(inbound, request) for inbound, requests in REQUESTS.items() for request in requests]
+DESTINATIONS: Final = ("answers", "refuses", "is forbidden", "is silent", "answers late")
+EARLY: Final = st.sampled_from([0, 1, 1_000, 65_520, 65_536, 3_000_000])
+ANSWER: Final = b"answer" * 1_000
+
+
+class SlowStream(SocketStream):
+    """Takes a byte at a time."""
+
+    @override
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return super().send_nowait(data[:1])
+
+
+class LateOutbound(DirectOutbound):
+    """Never finds a remote connected at once."""
+
+    @override
+    def begin_connecting(self, host: str, port: int, holder: Hashable) -> tuple[socket.socket, bool]:
+        return super().begin_connecting(host, port, holder)[0], False
+
+
+class Events(Observer):
+    """Keeps what happened, without ports that the kernel chooses, and times."""
+
+    wants = None
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, object]]] = []
+
+    @override
+    def observe(self, event: Event) -> None:
+        facts = dataclasses.asdict(event)
+        self.seen.append(
+            (
+                type(event).__name__,
+                {key: value for key, value in facts.items() if key not in {"port", "seconds"}},
+            )
+        )
+
+
+@dataclass
+class Target:
+    """Where requests lead."""
+
+    port: int
+    listener: socket.socket | None = None
+
+
+@contextlib.contextmanager
+def target(destination: str) -> Iterator[Target]:
+    """Give what a client is to be connected to."""
+    if destination in {"answers", "answers late"}:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            yield Target(listener.getsockname()[1], listener)
+    else:
+        with refusing_place() if destination != "is silent" else silent_place() as place:
+            yield Target(place.port)
+
+
+async def seen_by_all(
+    way: str, inbound: str, pieces: list[bytes], destination: str, *, slow: bool
+) -> tuple[bytes, bytes, list[tuple[str, dict[str, object]]]]:
+    """Serve a client that sends its request in pieces and ends; return what it gets, what the host gets, and the events."""
+    events = Events()
+    outbound = (LateOutbound if destination == "answers late" else DirectOutbound)(connect_timeout=0.02 if destination == "is silent" else 10.0)  # fmt: skip
+    policy = Policy(allow_private=destination != "is forbidden")
+    worker = ServerWorker(policy=policy, outbound=outbound, observers=[events])
+    limits = ConnectionLimits()
+    client, accepted = tcp_pair()
+    assert isinstance(accepted, SocketStream)
+    ours = (SlowStream if slow else SocketStream)(accepted.detach_socket())
+    client_socket = client.raw_socket
+    assert client_socket is not None
+    with target(destination) as place:
+        whole = [piece.replace(PORT, place.port.to_bytes(2)) for piece in pieces]
+        async with asyncio.TaskGroup() as tasks, EagerTaskGroup() as eager_tasks:
+            _start(way, worker, ours, inbound, limits, tasks, eager_tasks, outbound)
+            sending = tasks.create_task(_send(client_socket, whole))
+            serving = tasks.create_task(_accept(place.listener))
+            received = await _receive(client_socket)
+            serving.cancel()
+            await sending
+        arrived = b"" if serving.cancelled() else serving.result()
+        client.abort()
+    assert not len(worker.connections)
+    assert not limits.count
+    await worker.aclose()
+    return _without_port(received, inbound), arrived, events.seen
+
+
+def _start(  # noqa: PLR0917
+    way: str,
+    worker: ServerWorker,
+    stream: SocketStream,
+    inbound: str,
+    limits: ConnectionLimits,
+    tasks: asyncio.TaskGroup,
+    eager_tasks: EagerTaskGroup,
+    outbound: DirectOutbound,
+) -> None:
+    if way == "task":
+        tasks.create_task(worker.serve_stream(stream, inbound))
+        return
+    poller = worker.relay.shared_poller()
+    assert poller is not None
+    stream.poll_with(poller)
+    if way == "eager task":
+        eager_tasks.start(worker.serve_stream(stream, inbound))
+        return
+    limits.admit(stream, stream.remote.host, stream.abort)
+    plain = PlainConnects(worker, inbound, outbound=outbound, poller=poller, limits=limits, group=eager_tasks)
+    assert plain.serve(stream)
+
+
+async def _send(client: socket.socket, pieces: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # the proxy may have answered and closed
+        for piece in pieces:
+            await asyncio.get_running_loop().sock_sendall(client, piece)
+            await turns()
+        client.shutdown(socket.SHUT_WR)
+
+
+async def _receive(client: socket.socket) -> bytes:
+    received = b""
+    try:
+        while data := await asyncio.get_running_loop().sock_recv(client, 65_536):
+            received += data
+    except ConnectionResetError:
+        received += b"|reset"
+    return received
+
+
+async def _accept(listener: socket.socket | None) -> bytes:
+    """Take all that one client sends, then answer; return what it sent."""
+    loop = asyncio.get_running_loop()
+    if listener is None:
+        await asyncio.Event().wait()
+        return b""
+    remote, _ = await loop.sock_accept(listener)
+    with remote:
+        arrived = bytearray()
+        while data := await loop.sock_recv(remote, 1 << 20):
+            arrived += data
+        await loop.sock_sendall(remote, ANSWER)
+    return bytes(arrived)
+
+
+def _without_port(received: bytes, inbound: str) -> bytes:
+    """Return what the client got without the port of the proxy's end, where it was connected."""
+    if not received.endswith(ANSWER):
+        return received
+    reply = received.removesuffix(ANSWER)
+    return (reply[:8] + reply[10:] if reply[0] == DRAFT_12.version else reply[:-2]) + ANSWER
+
+
+def pieces_of(whole: bytes, cuts: list[int]) -> list[bytes]:
+    edges = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    return [whole[start:end] for start, end in itertools.pairwise(edges)]
+
+
+@pytest.mark.parametrize("loop", LOOP_FACTORIES)
+@settings(max_examples=60, deadline=None)
+@given(
+    case=st.sampled_from(CASES),
+    cuts=st.lists(st.one_of(st.just(3), st.integers(1, 64)), max_size=4),
+    early=EARLY,
+    destination=st.sampled_from(DESTINATIONS),
+    slow=st.booleans(),
+)
+@example(case=("socks6", CONNECT6), cuts=[], early=0, destination="answers", slow=False)
+@example(case=("socks6", CONNECT6), cuts=[], early=3_000_000, destination="answers", slow=False)
+@example(case=("socks5", GREETING + CONNECT5), cuts=[3], early=0, destination="answers", slow=False)
+@example(case=("socks5", GREETING + CONNECT5), cuts=[3, 6], early=0, destination="answers", slow=False)
+@example(case=("socks5", GREETING + CONNECT5), cuts=[3], early=1, destination="is silent", slow=True)
+@example(case=("socks6", CONNECT6), cuts=[], early=1, destination="is silent", slow=True)
+@example(case=("socks6", CONNECT6), cuts=[], early=65_536, destination="answers late", slow=True)
+def test_all_ways_give_the_same(  # noqa: PLR0917 - hypothesis names them
+    loop: str, case: tuple[str, bytes], cuts: list[int], early: int, destination: str, slow: bool
+) -> None:
+    inbound, request = case
+
+    async def play() -> None:
+        pieces = pieces_of(request + b"e" * early, cuts)
+        seen = [await seen_by_all(way, inbound, pieces, destination, slow=slow) for way in WAYS]
+        assert seen[0] == seen[1] == seen[2]
+
+    Run(loop)(play())
+
+
+HOSTS: Final = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(
+    lambda address: (address.version, address.packed)
+)
+
+
+@given(kind=st.integers(0, 5), port=st.integers(0, 0xFFFF), address=HOSTS, rest=st.binary(max_size=20), cut=st.integers(0, 30))  # fmt: skip
+def test_a_plain_connect_reads_as_the_codec_reads_it(
+    kind: int, port: int, address: tuple[int, bytes], rest: bytes, cut: int
+) -> None:
+    _, packed = address
+    socks6 = (bytes((6, 1, 0, 0, *port.to_bytes(2), cut, kind)) + packed + rest)[: 8 + cut]
+    if (plain := read_plain_connect(socks6)) is not None:
+        host, found, size = plain
+        assert Request.decode(socks6[:size]) == Request(command=1, host=host, port=found)
+    else:
+        assert kind not in {1, 4} or len(socks6) < 8 + (4 if kind == 1 else 16)
+    socks5 = (bytes((5, 1, cut, kind)) + packed + port.to_bytes(2) + rest)[: 4 + cut]
+    if (plain := read_plain_socks5(socks5)) is not None:
+        host, found, size = plain
+        assert Socks5Request.decode(socks5[:size]) == Socks5Request(command=1, host=host, port=found)
+        assert encode_success(host, found) == Socks5Reply(code=0, host=host, port=found).encode()
+    else:
+        assert kind not in {1, 4} or len(socks5) < 4 + (6 if kind == 1 else 18)

@@ -1,0 +1,152 @@
+"""Plain CONNECTs: what happens to them from outside, while they wait and while they relay."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from socks6.net.url import ProxyUrl
+from socks6.policy.rules import Policy
+from socks6.proxy.authentication.table import UserTable
+from socks6.proxy.service import Server
+from socks6.proxy.settings import Settings
+from socks6.proxy.worker import ServerWorker
+from socks6.telemetry import ConnectionEnded, Ending
+from tests.kit.loops import Run
+from tests.kit.outbounds import Recorder
+from tests.kit.streams import until
+
+if sys.platform != "linux":
+    pytest.skip("only Linux has the poller", allow_module_level=True)
+
+GREETING = b"\x05\x01\x00"
+
+
+@dataclass
+class Scene:
+    """A server, a host to reach, and what was observed."""
+
+    server: Server
+    worker: ServerWorker
+    log: Recorder
+    target: socket.socket
+    protocol: str
+
+    @property
+    def request(self) -> bytes:
+        """A CONNECT to the host."""
+        port = int(self.target.getsockname()[1]).to_bytes(2)
+        if self.protocol == "socks5":
+            return b"\x05\x01\x00\x01\x7f\x00\x00\x01" + port
+        return b"\x06\x01\x00\x00" + port + b"\x00\x01\x7f\x00\x00\x01"
+
+    async def client(self) -> socket.socket:
+        """Return a client's socket."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        place = ProxyUrl.parse(self.server.urls[0])
+        await asyncio.get_running_loop().sock_connect(sock, (place.host, place.port))
+        return sock
+
+    async def ask(self, client: socket.socket, data: bytes, size: int) -> bytes:
+        """Send, and return an answer of this size, or what came before the end."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, data)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while len(answer) < size and (piece := await loop.sock_recv(client, size - len(answer))):
+                answer += piece
+        return answer
+
+    async def ending(self) -> ConnectionEnded:
+        """Return the first record."""
+        await until(lambda: self.log.of(ConnectionEnded))
+        return self.log.of(ConnectionEnded)[0]
+
+
+@contextlib.asynccontextmanager
+async def scene(protocol: str = "socks6", settings: Settings | None = None) -> AsyncIterator[Scene]:
+    log = Recorder()
+    worker = ServerWorker(policy=Policy(allow_private=True), observers=[log], settings=settings)
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        async with Server([f"{protocol}://127.0.0.1:0"], worker) as server:
+            yield Scene(server, worker, log, target, protocol)
+
+
+def test_a_relay_ends_by_a_reset_when_the_server_stops(run: Run) -> None:
+    async def play() -> None:
+        async with scene() as it:
+            with await it.client() as client:
+                assert (await it.ask(client, it.request, 16))[5] == 0
+                it.server.abort()
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.get_running_loop().sock_recv(client, 1)
+                assert (await it.ending()).ending is Ending.STOPPED
+
+    run(play())
+
+
+def test_a_client_without_a_request_is_left_when_the_server_stops(run: Run) -> None:
+    async def play() -> None:
+        async with scene() as it:
+            with await it.client():
+                await until(lambda: len(it.server.connections))
+                it.server.abort()
+                assert (await it.ending()).ending is Ending.STOPPED
+
+    run(play())
+
+
+@pytest.mark.parametrize(("protocol", "begun"), [("socks6", b""), ("socks5", GREETING)])
+def test_a_client_that_sends_no_request_is_left_at_the_deadline(
+    run: Run, protocol: str, begun: bytes
+) -> None:
+    async def play() -> None:
+        async with scene(protocol, Settings(handshake_timeout=0.2)) as it:
+            with await it.client() as client:
+                assert await it.ask(client, begun, 100) == (b"\x05\x00" if begun else b"")
+                record = await it.ending()
+                assert (record.ending, record.reason) == (Ending.NO_REQUEST, "the handshake took too long")
+                assert not len(it.server.connections)
+
+    run(play())
+
+
+def test_a_stranger_is_evicted_where_slots_are_short(run: Run) -> None:
+    async def play() -> None:
+        async with scene(settings=Settings(connections=4)) as it:
+            with contextlib.ExitStack() as clients:
+                known = clients.enter_context(await it.client())
+                assert (await it.ask(known, it.request, 16))[5] == 0
+                for _ in range(8):
+                    clients.enter_context(await it.client())
+                await until(lambda: len(it.log.of(ConnectionEnded)) >= 5)
+                assert {record.ending for record in it.log.of(ConnectionEnded)} == {Ending.RESET}
+                remote, _ = it.target.accept()
+                with remote:
+                    remote.send(b"still served")
+                    assert await asyncio.get_running_loop().sock_recv(known, 100) == b"still served"
+
+    run(play())
+
+
+@pytest.mark.parametrize("protocol", ["socks6", "socks5"])
+def test_a_reload_that_wants_passwords_comes_before_the_request(run: Run, protocol: str) -> None:
+    async def play() -> None:
+        async with scene(protocol) as it:
+            with await it.client() as client:
+                if protocol == "socks5":
+                    assert await it.ask(client, GREETING, 2) == b"\x05\x00"
+                await until(lambda: len(it.server.connections))
+                it.worker.replace(authenticator=UserTable({}), policy=it.worker.policy)
+                answer = await it.ask(client, it.request, 16 if protocol == "socks6" else 10)
+                assert answer[5 if protocol == "socks6" else 1] == 2  # not allowed by the rules
+                record = await it.ending()
+                assert record.ending is Ending.REFUSED
+                assert record.reason == "the user is gone, or has another password, since a reload"
+
+    run(play())
