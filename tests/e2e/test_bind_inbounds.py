@@ -9,12 +9,13 @@ import pytest
 
 from socks6.message.codes import Command
 from socks6.message.options import ListenBacklog
-from socks6.message.socks4 import Socks4Reply, Socks4Request, Socks4Result
+from socks6.message.socks4 import Socks4Result
 from socks6.message.socks5 import Socks5Reply, Socks5Request
 from socks6.net.stream import Endpoint
 from tests.kit.binds import PATIENCE, bind_client, calling, is_turned_away, listens, place_of
 from tests.kit.footprint import eventually
 from tests.kit.proxies import NAMED_PORTS, Proxy, converter, receive_exactly, server
+from tests.kit.socks_messages import decode_socks4_reply, decode_socks5_reply, socks4_request, socks5_request
 
 pytestmark = pytest.mark.e2e
 
@@ -69,7 +70,7 @@ def asking(proxy: Proxy, request: bytes, *, listener: int = 0) -> Iterator[socke
 @contextlib.contextmanager
 def asking5(proxy: Proxy, place: Endpoint, *, listener: int = 0) -> Iterator[socket.socket]:
     """Ask for a BIND as a SOCKS 5 client does."""
-    request = Socks5Request(command=Command.BIND, host=place.host, port=place.port).encode()
+    request = socks5_request(Command.BIND, place.host, place.port)
     with asking(proxy, bytes.fromhex("05 01 00") + request, listener=listener) as sock:
         assert receive_exactly(sock, 2) == b"\5\0"
         yield sock
@@ -77,7 +78,7 @@ def asking5(proxy: Proxy, place: Endpoint, *, listener: int = 0) -> Iterator[soc
 
 def reply5(sock: socket.socket) -> Socks5Reply:
     data = receive_exactly(sock, 5)
-    return Socks5Reply.decode(data + receive_exactly(sock, Socks5Reply.size(data) - len(data)))
+    return decode_socks5_reply(data + receive_exactly(sock, Socks5Request.size(data) - len(data)))
 
 
 def place5(sock: socket.socket) -> Endpoint:
@@ -111,12 +112,12 @@ def test_a_socks_5_client_gets_both_replies_and_its_peer(
 
 
 def test_a_socks_4_client_gets_both_replies_and_its_peer(proxy: Proxy) -> None:
-    request = Socks4Request(command=Command.BIND, host="127.0.0.1", port=21, user=b"me").encode()
+    request = socks4_request(Command.BIND, "127.0.0.1", 21, user=b"me")
     with asking(proxy, request) as sock:
-        first = Socks4Reply.decode(receive_exactly(sock, 8))
+        first = decode_socks4_reply(receive_exactly(sock, 8))
         assert (first.code, first.host) == (Socks4Result.GRANTED, "127.0.0.1")
         with calling(Endpoint("127.0.0.1", first.port)) as peer:
-            second = Socks4Reply.decode(receive_exactly(sock, 8))
+            second = decode_socks4_reply(receive_exactly(sock, 8))
             assert (second.code, second.host, second.port) == (Socks4Result.GRANTED, *peer.getsockname())
             assert relayed(peer, sock)
 
@@ -146,9 +147,9 @@ def test_with_no_address_named_the_port_is_the_one_to_bind(proxy: Proxy) -> None
             assert reply5(other).code == 1
     with asking5(proxy, Endpoint("0.0.0.0", 80)) as sock:
         assert reply5(sock).code == 2
-    request = Socks4Request(command=Command.BIND, host="0.0.0.0", port=80).encode()
+    request = socks4_request(Command.BIND, "0.0.0.0", 80)
     with asking(proxy, request) as sock:
-        assert Socks4Reply.decode(receive_exactly(sock, 8)).code == Socks4Result.REJECTED
+        assert decode_socks4_reply(receive_exactly(sock, 8)).code == Socks4Result.REJECTED
 
 
 def test_a_client_that_leaves_frees_the_port_at_the_far_end_too(proxy: Proxy) -> None:

@@ -18,7 +18,7 @@ from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
 from socks6.message.codes import Command
-from socks6.message.socks5 import Socks5Datagram, Socks5Request
+from socks6.message.socks5 import Socks5Datagram
 from socks6.net.direct import DirectOutbound
 from socks6.net.encryption.certificates import parse_pin
 from socks6.net.encryption.contexts import TlsParameters
@@ -36,6 +36,7 @@ from socks6.telemetry import ConnectionEnded, ConnectionOpened, Event, Observer
 from tests.kit.certificates import pin_of_file, write_certificate
 from tests.kit.failing import SIDE
 from tests.kit.outbounds import Recorder
+from tests.kit.socks_messages import decode_socks5_datagram, socks5_request
 
 HOST: Final = "127.0.0.1"
 USERS: Final = UserTable.from_plain({"alice": "secret"})
@@ -385,7 +386,7 @@ async def _socks5(world: World, port: int, command: int, host: str, at: int) -> 
     writer.write(bytes((5, 1, 2 if authenticates else 0)))
     if authenticates:
         writer.write(b"\1\5alice\6secret")
-    writer.write(Socks5Request(command=command, host=host, port=at).encode())
+    writer.write(socks5_request(command, host, at))
     wire = Wire(reader, writer)
     try:
         await reader.readexactly(4 if authenticates else 2)
@@ -475,7 +476,7 @@ async def socks5_udp(world: World) -> int:
                     udp.sendto(message)
 
                 try:
-                    answer = Socks5Datagram.decode(await _asked_again(ask, inbox.get))
+                    answer = decode_socks5_datagram(await _asked_again(ask, inbox.get))
                     assert answer.data == b"hello"
                 finally:
                     udp.abort()

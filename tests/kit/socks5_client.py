@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from socks6.message.codes import Command
-from socks6.message.socks5 import Socks5Datagram, Socks5Greeting, Socks5Reply, Socks5Request
+from socks6.message.socks5 import Socks5Datagram
 from tests.kit.origins import Place
+from tests.kit.socks_messages import (
+    decode_socks5_datagram,
+    decode_socks5_reply,
+    socks5_greeting,
+    socks5_request,
+)
 
 PATIENCE = 10.0
 
@@ -26,7 +32,7 @@ class Socks5Association:
 
     def receive(self) -> Socks5Datagram:
         """Return the next datagram. Raises TimeoutError."""
-        return Socks5Datagram.decode(self.udp.recv(65536))
+        return decode_socks5_datagram(self.udp.recv(65536))
 
     def ask(self, host: str, port: int, data: bytes) -> Socks5Datagram:
         """Send a datagram; return what comes back."""
@@ -40,11 +46,11 @@ def socks5_association(
 ) -> Iterator[Socks5Association]:
     """Open an association; `claimed` is what the request says of where the client sends from."""
     with socket.create_connection((proxy.host, proxy.port), timeout=PATIENCE) as control:
-        control.sendall(Socks5Greeting(methods=(0,)).encode())
+        control.sendall(socks5_greeting(0))
         assert control.recv(2) == b"\5\0"
         host, port = claimed
-        control.sendall(Socks5Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode())
-        reply = Socks5Reply.decode(control.recv(64))
+        control.sendall(socks5_request(Command.UDP_ASSOCIATE, host, port))
+        reply = decode_socks5_reply(control.recv(64))
         assert reply.code == 0, reply
         with socket.socket(control.family, socket.SOCK_DGRAM) as udp:
             udp.settimeout(PATIENCE)

@@ -16,7 +16,6 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Command
 from socks6.message.datagrams import Datagram
 from socks6.message.replies import OperationReply
-from socks6.message.socks5 import Socks5Greeting, Socks5Request
 from socks6.net.machine_io import next_event
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
@@ -36,6 +35,7 @@ from tests.kit.joined import tls_conversations
 from tests.kit.loops import Run
 from tests.kit.playbook import received
 from tests.kit.scenes import admitted, client
+from tests.kit.socks_messages import socks5_greeting, socks5_request
 from tests.kit.streams import until
 
 TURNS = 40  # of the loop, after which a reader that has not ended by itself is cancelled
@@ -103,9 +103,9 @@ async def watch(stream: ByteStream) -> None:
 async def carry_socks5(stream: ByteStream) -> None:
     connection = ScriptedConnection(stream)
     connection.channel = EchoChannel()
-    request = Socks5Request(command=Command.UDP_ASSOCIATE, host="0.0.0.0", port=0)
+    request = socks5_request(Command.UDP_ASSOCIATE, "0.0.0.0", 0)
     try:
-        await Socks5Inbound().serve(connection, Socks5Greeting(methods=(0,)).encode() + request.encode())
+        await Socks5Inbound().serve(connection, socks5_greeting(0) + request)
     finally:
         connection.proxy.close_datagrams()
 

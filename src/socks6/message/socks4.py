@@ -1,4 +1,4 @@
-"""SOCKS 4 and 4a requests and replies, as old clients write them."""
+"""SOCKS 4 and 4a: requests as old clients write them, and the replies to them."""
 
 from enum import IntEnum
 from typing import Final, Self
@@ -38,7 +38,7 @@ def result_for(code: int) -> Socks4Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Socks4Request:
-    """What a SOCKS 4 or 4a client asks for; 4a is how a host that is no IPv4 address is written."""
+    """What a SOCKS 4 or 4a client asks for: of 4a where the host is no IPv4 address."""
 
     command: int
     host: str
@@ -51,14 +51,6 @@ class Socks4Request:
         check_range("length of the user id", len(self.user), MAX_STRING)
         if 0 in self.user:
             raise ValueError("a zero byte in the user id")
-
-    def encode(self) -> bytes:
-        """Return the request's bytes. Raises ValueError for an impossible host."""
-        head = bytes([VERSION, self.command]) + self.port.to_bytes(2)
-        kind, address = encode_address(self.host)
-        if kind == AddressType.IPV4 and not _is_marker(address):
-            return head + address + self.user + b"\0"
-        return head + MARKER + self.user + b"\0" + self.host.encode("ascii") + b"\0"
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -104,22 +96,6 @@ class Socks4Reply:
         if kind != AddressType.IPV4:
             address = bytes(4)
         return bytes([0, self.code]) + self.port.to_bytes(2) + address
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Return the reply that `data` is, wholly."""
-        reader = Reader(data)
-        if (version := reader.u8()) != 0:
-            raise DecodeError(f"reply version {version}")
-        reply = cls(code=reader.u8(), port=reader.u16(), host=ipv4_text(reader.take(4)))
-        if reader.remaining:
-            raise DecodeError(f"{reader.remaining} bytes too many")
-        return reply
-
-    @staticmethod
-    def size(data: bytes | bytearray) -> int:  # noqa: ARG004 - the shape of every message
-        """Return how long a reply is."""
-        return HEADER_SIZE
 
 
 def _is_marker(address: bytes) -> bool:

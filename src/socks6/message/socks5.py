@@ -1,4 +1,4 @@
-"""SOCKS 5 messages (RFC 1928); the bodies of RFC 1929 are in `socks6.message.userpass`."""
+"""SOCKS 5 messages (RFC 1928), as a proxy reads and writes them; the bodies of RFC 1929 are in `socks6.message.userpass`."""
 
 from typing import Final, Self
 
@@ -27,7 +27,7 @@ REPLY_FOR_CODE: Final[dict[int, ReplyCode]] = {
     ReplyCode.CONNECTION_TIMED_OUT: ReplyCode.HOST_UNREACHABLE,
 }
 
-ADDRESS_OFFSET: Final = 4  # in requests and replies, after version, number, reserved byte, address type
+ADDRESS_OFFSET: Final = 4  # in requests, after version, number, reserved byte, address type
 PLAIN_CONNECT: Final = bytes((VERSION, Command.CONNECT))  # as it begins
 SUCCESS: Final = bytes((VERSION, ReplyCode.SUCCEEDED, 0))  # as a reply begins
 
@@ -56,10 +56,6 @@ class Socks5Greeting:
         for method in self.methods:
             check_range("method", method, 0xFF)
 
-    def encode(self) -> bytes:
-        """Return the greeting's bytes."""
-        return bytes([VERSION, len(self.methods), *self.methods])
-
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Return the greeting that `data` is, wholly."""
@@ -85,16 +81,6 @@ class Socks5MethodSelection:
         """Return the selection's bytes."""
         return bytes([VERSION, self.method])
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Return the selection that `data` is, wholly."""
-        return cls(method=_open(data, cls.size(data)).u8())
-
-    @staticmethod
-    def size(data: bytes | bytearray) -> int:  # noqa: ARG004 - the shape of every message
-        """Return how long a selection is."""
-        return 2
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Socks5Request:
@@ -108,10 +94,6 @@ class Socks5Request:
         check_range("command", self.command, 0xFF)
         check_range("port", self.port, 0xFFFF)
 
-    def encode(self) -> bytes:
-        """Return the request's bytes. Raises ValueError for an impossible host."""
-        return bytes([VERSION, self.command, 0]) + _encode_address(self.host, self.port)
-
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Return the request that `data` is, wholly."""
@@ -124,7 +106,10 @@ class Socks5Request:
     @staticmethod
     def size(data: bytes | bytearray) -> int:
         """Return how long the request is, or how many bytes are needed to know. Raises UnknownAddressType."""
-        return _size(data)
+        if len(data) < ADDRESS_OFFSET:
+            return ADDRESS_OFFSET
+        address = Reader(data, ADDRESS_OFFSET)
+        return ADDRESS_OFFSET + address_size(data[ADDRESS_OFFSET - 1], address, DRAFT_12) + 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,21 +126,7 @@ class Socks5Reply:
 
     def encode(self) -> bytes:
         """Return the reply's bytes. Raises ValueError for an impossible host."""
-        return bytes([VERSION, self.code, 0]) + _encode_address(self.host, self.port)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Return the reply that `data` is, wholly."""
-        reader = _open(data, cls.size(data))
-        code = reader.u8()
-        reader.u8()  # reserved
-        host, port = read_address(reader)
-        return cls(code=code, host=host, port=port)
-
-    @staticmethod
-    def size(data: bytes | bytearray) -> int:
-        """Return how long the reply is, or how many bytes are needed to know. Raises UnknownAddressType."""
-        return _size(data)
+        return bytes([VERSION, self.code, 0]) + encode_host_and_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,22 +144,12 @@ class Socks5Datagram:
 
     def encode(self) -> bytes:
         """Return the packet's bytes. Raises ValueError for an impossible host."""
-        return bytes([0, 0, self.fragment]) + _encode_address(self.host, self.port) + self.data
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Return the packet that `data` is."""
-        reader = Reader(data)
-        if (reserved := reader.u16()) != 0:
-            raise DecodeError(f"reserved field {reserved:#06x}")
-        fragment = reader.u8()
-        host, port = read_address(reader)
-        return cls(fragment=fragment, host=host, port=port, data=reader.rest())
+        return bytes([0, 0, self.fragment]) + encode_host_and_port(self.host, self.port) + self.data
 
 
 def encode_success(host: str, port: int) -> bytes:
     """Return the bytes of a successful reply, as `Socks5Reply.encode` does."""
-    return SUCCESS + _encode_address(host, port)
+    return SUCCESS + encode_host_and_port(host, port)
 
 
 def is_plain_greeting(data: bytes) -> bool:
@@ -230,15 +191,8 @@ def _open(data: bytes, size: int) -> Reader:
     return reader
 
 
-def _size(data: bytes | bytearray) -> int:
-    """Return how long a request or reply is, or how many bytes are needed to know."""
-    if len(data) < ADDRESS_OFFSET:
-        return ADDRESS_OFFSET
-    address = Reader(data, ADDRESS_OFFSET)
-    return ADDRESS_OFFSET + address_size(data[ADDRESS_OFFSET - 1], address, DRAFT_12) + 2
-
-
-def _encode_address(host: str, port: int) -> bytes:
+def encode_host_and_port(host: str, port: int) -> bytes:
+    """Return them behind their type. Raises ValueError for an impossible host."""
     kind, address = encode_address(host)
     if kind == AddressType.DOMAIN_NAME:
         name = address[1:].rstrip(b"\0")  # SOCKS 6 pads names, SOCKS 5 does not

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from socks6.errors import NotAllowed
 from socks6.message.codes import Command
-from socks6.message.socks5 import Socks5Datagram, Socks5Greeting, Socks5Reply, Socks5Request
+from socks6.message.socks5 import Socks5Datagram
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import DatagramReport, Endpoint, Protection
 from socks6.proxy.inbounds.socks5 import Socks5Inbound, may_associate
@@ -19,6 +19,12 @@ from tests.kit.channels import EchoChannel
 from tests.kit.connection import ScriptedConnection
 from tests.kit.loops import Run
 from tests.kit.reading import receive_exactly
+from tests.kit.socks_messages import (
+    decode_socks5_datagram,
+    decode_socks5_reply,
+    socks5_greeting,
+    socks5_request,
+)
 
 HELLO = Socks5Datagram(host="192.0.2.5", port=53, data=b"hello")
 
@@ -58,7 +64,7 @@ class Client:
             await waiter
         finally:
             loop.remove_reader(sock.fileno())
-        return Socks5Datagram.decode(sock.recv(65536))
+        return decode_socks5_datagram(sock.recv(65536))
 
     async def ask(self, sock: socket.socket, datagram: Socks5Datagram) -> Socks5Datagram:
         sock.send(datagram.encode())
@@ -69,11 +75,11 @@ class Client:
             sock.close()
 
 
-GREETING = Socks5Greeting(methods=(0,)).encode()
+GREETING = socks5_greeting(0)
 
 
 def opening(host: str = "0.0.0.0", port: int = 0) -> bytes:
-    return GREETING + Socks5Request(command=Command.UDP_ASSOCIATE, host=host, port=port).encode()
+    return GREETING + socks5_request(Command.UDP_ASSOCIATE, host, port)
 
 
 @contextlib.asynccontextmanager
@@ -107,7 +113,7 @@ async def associated(*, host: str = "127.0.0.1", idle: float = 0.0) -> AsyncIter
     async with served(connection, host) as stream:
         await stream.send(opening())
         answer = await receive_exactly(stream, 24 if ":" in host else 12)
-        reply = Socks5Reply.decode(answer[2:])
+        reply = decode_socks5_reply(answer[2:])
         client = Client(stream, connection, channel, host, Endpoint(reply.host, reply.port))
         with contextlib.closing(client):
             yield client
@@ -255,7 +261,7 @@ def test_a_client_gets_an_association_and_the_engine_a_call_for_any_port(run: Ru
             await client.send(opening("client.example", 4000))
             answer = await receive_exactly(client, 12)
             assert answer[:2] == b"\5\0"
-            reply = Socks5Reply.decode(answer[2:])
+            reply = decode_socks5_reply(answer[2:])
             assert (reply.code, reply.host) == (0, "127.0.0.1")
             (request,) = connection.requests
             assert (request.command, request.host, request.port) == (Command.UDP_ASSOCIATE, "0.0.0.0", 0)
@@ -322,4 +328,4 @@ def _no_socket(*_: object, **__: object) -> None:
 
 def _received(udp: socket.socket) -> Socks5Datagram:
     udp.settimeout(5)
-    return Socks5Datagram.decode(udp.recv(65536))
+    return decode_socks5_datagram(udp.recv(65536))
