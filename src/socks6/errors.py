@@ -147,74 +147,54 @@ class OperationFailed(_OwnOsError):
     default_code: ClassVar[int] = 0x01
     default_errno: ClassVar[int] = errno.EIO
 
+    @override
+    def __init_subclass__(cls, *, code: int = 0x01, errno: int = errno.EIO) -> None:
+        cls.default_code, cls.default_errno = code, errno
+
     def __init__(self, reason: str, *, code: int | None = None) -> None:
         super().__init__(self.default_errno, reason)
         self.code: Final = self.default_code if code is None else code
         self.reason: Final = reason
 
 
-class GeneralFailure(OperationFailed):
+class GeneralFailure(OperationFailed, code=0x01, errno=errno.EIO):
     """Reply 01: the proxy failed."""
 
 
-class NotAllowed(OperationFailed, PermissionError):
+class NotAllowed(OperationFailed, PermissionError, code=0x02, errno=errno.EACCES):
     """Reply 02: the proxy's rules forbid it."""
 
-    default_code = 0x02
-    default_errno = errno.EACCES
 
-
-class NetworkUnreachable(OperationFailed):
+class NetworkUnreachable(OperationFailed, code=0x03, errno=errno.ENETUNREACH):
     """Reply 03: there is no route to the network."""
 
-    default_code = 0x03
-    default_errno = errno.ENETUNREACH
 
-
-class HostUnreachable(OperationFailed):
+class HostUnreachable(OperationFailed, code=0x04, errno=errno.EHOSTUNREACH):
     """Reply 04: there is no route to the host, or no host of that name."""
 
-    default_code = 0x04
-    default_errno = errno.EHOSTUNREACH
 
-
-class ConnectionRefused(OperationFailed, ConnectionRefusedError):
+class ConnectionRefused(OperationFailed, ConnectionRefusedError, code=0x05, errno=errno.ECONNREFUSED):
     """Reply 05: the host refused."""
 
-    default_code = 0x05
-    default_errno = errno.ECONNREFUSED
 
-
-class TtlExpired(OperationFailed):
+class TtlExpired(OperationFailed, code=0x06, errno=errno.EHOSTUNREACH):
     """Reply 06: the packets' TTL expired on the way; `reporter` is the address of the router that reported it, if known."""
-
-    default_code = 0x06
-    default_errno = errno.EHOSTUNREACH
 
     def __init__(self, reason: str, *, code: int | None = None, reporter: str | None = None) -> None:
         super().__init__(reason, code=code)
         self.reporter: Final = reporter
 
 
-class CommandNotSupported(OperationFailed):
+class CommandNotSupported(OperationFailed, code=0x07, errno=errno.EOPNOTSUPP):
     """Reply 07: the proxy does not support the command."""
 
-    default_code = 0x07
-    default_errno = errno.EOPNOTSUPP
 
-
-class AddressTypeNotSupported(OperationFailed):
+class AddressTypeNotSupported(OperationFailed, code=0x08, errno=errno.EAFNOSUPPORT):
     """Reply 08: the proxy does not support addresses of this type."""
 
-    default_code = 0x08
-    default_errno = errno.EAFNOSUPPORT
 
-
-class ConnectionTimedOut(OperationFailed, TimeoutError):
+class ConnectionTimedOut(OperationFailed, TimeoutError, code=0x09, errno=errno.ETIMEDOUT):
     """Reply 09: the host did not answer in time."""
-
-    default_code = 0x09
-    default_errno = errno.ETIMEDOUT
 
 
 _BY_CODE: Final = {failure.default_code: failure for failure in OperationFailed.__subclasses__()}

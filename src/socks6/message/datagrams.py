@@ -6,8 +6,9 @@ is the dialect's unless an association has shown another.
 """
 
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
@@ -34,8 +35,6 @@ _CODE_AND_TYPE: Final = Struct("!xxBB")
 
 _DRAFT: Final = DatagramLayout.DRAFT
 _DOMAIN_NAME: Final = AddressType.DOMAIN_NAME.value
-_INITIALIZATION: Final = MessageType.INITIALIZATION.value
-_CONFIRMATION: Final = MessageType.CONFIRMATION.value
 _DATAGRAM: Final = MessageType.DATAGRAM.value
 _ERROR: Final = MessageType.ERROR.value
 
@@ -46,8 +45,10 @@ _CONSISTENT_STARTS: Final = {0x0001: 20, 0x0003: _NAME_START, 0x0004: 32}  # by 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationInitialization:
-    """The proxy announces an association's id."""
+class _IdMessage:
+    """A message that is an association's id alone."""
+
+    kind: ClassVar[int]
 
     association_id: int
 
@@ -56,21 +57,21 @@ class AssociationInitialization:
 
     def encode(self, dialect: Dialect = DRAFT_12, layout: DatagramLayout | None = None) -> bytes:  # noqa: ARG002 - has no address
         """Return the message as bytes."""
-        return _HEADER.pack(dialect.version, _INITIALIZATION, _HEADER.size, self.association_id)
+        return _HEADER.pack(dialect.version, self.kind, _HEADER.size, self.association_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationConfirmation:
+class AssociationInitialization(_IdMessage):
+    """The proxy announces an association's id."""
+
+    kind = MessageType.INITIALIZATION.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationConfirmation(_IdMessage):
     """The proxy has received the client's first datagram."""
 
-    association_id: int
-
-    def __post_init__(self) -> None:
-        check_range("association id", self.association_id, MAX_ASSOCIATION_ID)
-
-    def encode(self, dialect: Dialect = DRAFT_12, layout: DatagramLayout | None = None) -> bytes:  # noqa: ARG002 - has no address
-        """Return the message as bytes."""
-        return _HEADER.pack(dialect.version, _CONFIRMATION, _HEADER.size, self.association_id)
+    kind = MessageType.CONFIRMATION.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,14 +255,14 @@ def _find_layout(first: int, last: int, expected: DatagramLayout) -> DatagramLay
 _Decoded: TypeAlias = tuple[AssociationMessage, DatagramLayout | None]
 
 
-def _decode_initialization(association_id: int, body: Reader, *_: object) -> _Decoded:
+def _decode_id_message(
+    message: type[AssociationInitialization | AssociationConfirmation],
+    association_id: int,
+    body: Reader,
+    *_: object,
+) -> _Decoded:
     _check_end(body)
-    return AssociationInitialization(association_id=association_id), None
-
-
-def _decode_confirmation(association_id: int, body: Reader, *_: object) -> _Decoded:
-    _check_end(body)
-    return AssociationConfirmation(association_id=association_id), None
+    return message(association_id=association_id), None
 
 
 def _decode_datagram(
@@ -293,8 +294,8 @@ def _check_end(body: Reader) -> None:
 
 
 _DECODERS: Final[dict[int, Callable[[int, Reader, Dialect, DatagramLayout | None], _Decoded]]] = {
-    _INITIALIZATION: _decode_initialization,
-    _CONFIRMATION: _decode_confirmation,
+    AssociationInitialization.kind: partial(_decode_id_message, AssociationInitialization),
+    AssociationConfirmation.kind: partial(_decode_id_message, AssociationConfirmation),
     _DATAGRAM: _decode_datagram,
     _ERROR: _decode_error,
 }
