@@ -11,6 +11,7 @@ from socks6.message.options import (
     AuthenticationData,
     IdempotenceAccepted,
     IdempotenceRejected,
+    Number,
     Option,
     SessionRequest,
     StackOption,
@@ -112,6 +113,24 @@ def test_an_impossible_unknown_option_is_the_callers_error(kind: int, length: in
 
 def test_an_unknown_option_shows_no_body() -> None:
     assert repr(UnknownOption(kind=4, body=b"\2secret")) == "UnknownOption(kind=4, body=<7 bytes>)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position(Option):
+    """An option that is its numbers."""
+
+    kind = 0xFE02
+    numbers = (Number("x", high=9), Number("y", high=0xFFFF, low=1, size=2))
+    x: int
+    y: int
+
+
+def test_an_option_of_numbers_says_them_alone() -> None:
+    position = Position(x=3, y=260)
+    assert position.encode_body() == bytes.fromhex("03 0104")
+    assert Position.decode_body(Reader(bytes.fromhex("03 0104"))) == position
+    with pytest.raises(ValueError, match=r"Position\.y is 0, not 1 to 65535"):
+        Position(x=3, y=0)
 
 
 def test_options_are_frozen() -> None:
