@@ -134,13 +134,11 @@ class QuicConnectionContext:
             raise
         try:
             await stream.send(reply)
-        except OSError:
+        except BaseException as error:
             stream.abort()
             accepted.stream.abort()
-            return
-        except BaseException:
-            stream.abort()
-            accepted.stream.abort()
+            if isinstance(error, OSError):
+                return
             raise
         assert self._group is not None  # noqa: S101 - the client was admitted, so it has begun
         self._group.create_task(self._serve_pushed(self, stream, accepted), name="socks6 pushed stream")

@@ -32,7 +32,6 @@ from socks6.net.url import ProxyUrl
 from socks6.proxy.live import LiveTable
 from socks6.proxy.multiplexed import REFUSED
 from socks6.proxy.plain_connect import PlainConnects
-from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.client_ports import ClientPort, DtlsClientPort
 from socks6.telemetry import DtlsUnavailable, Listening, Stopping
@@ -159,12 +158,15 @@ class Server:
                     " name users, listen on loopback, or make it open (--open)"
                 )
         self._openers: Final = tuple(map(self._opener, self._addresses))
-        self._limits: Final = _connection_limits(worker.settings)
-        self._dtls_limits: Final = _association_limits(worker.settings)
-        self._quic_limits: Final = _connection_limits(worker.settings)
+        settings, udp = worker.settings, worker.settings.udp
+        self._limits: Final = _limits(settings.connections, settings.connections_per_source)
+        self._quic_limits: Final = _limits(settings.connections, settings.connections_per_source)
+        self._dtls_limits: Final = _limits(
+            udp.associations, udp.associations_per_user
+        )  # each needs a connection
         self._listeners: list[_Listening] = []
         self._acceptors: list[_ConnectionAcceptor] = []
-        self._served: list[tuple[Endpoint, bool]] = []  # where clients are not led to, each with "is it UDP"
+        self._guards = contextlib.ExitStack()  # keep clients from being connected to our own listeners
         self._running: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -318,12 +320,12 @@ class Server:
             await asyncio.sleep(LOOKUP_AGAIN)
 
     def _guard_listeners(self) -> None:
-        """Keep clients from being connected to our own listeners."""
+        machine = self._worker.machine
         served = [address for listening in self._listeners for address in listening.endpoints]
         served += [(acceptor.listener.local, True) for acceptor in self._acceptors]
         for address, udp in served:
-            self._worker.machine.listeners.add(address, udp=udp)
-            self._served.append((address, udp))
+            machine.listeners.add(address, udp=udp)
+            self._guards.callback(machine.listeners.remove, address, udp=udp)
 
     async def _drained(self) -> bool:
         """Give the running connections their time; return whether all ended within it."""
@@ -413,35 +415,21 @@ class Server:
         if why := dtls.obstacle(parameters):
             worker.events.observe(DtlsUnavailable(url=str(address), reason=why))
             return None
-        return functools.partial(
-            self._open_secured,
-            ports,
-            ReloadingContext(parameters, dtls.server_context),
-            wants_certificate=parameters.client_ca is not None,
-        )
+        contexts = ReloadingContext(parameters, dtls.server_context)
 
-    def _open_secured(
-        self,
-        ports: SharedPorts,
-        contexts: "dtls.DtlsContexts",
-        host: str,
-        port: int,
-        *,
-        wants_certificate: bool,
-    ) -> ClientPort:
-        worker = self._worker
-        return DtlsClientPort(
-            ports.open(host, port),
-            contexts,
-            limits=self._dtls_limits,
-            refused=worker.turned_away,
-            wants_certificate=wants_certificate,
-        )
+        def open_secured(host: str, port: int) -> ClientPort:
+            return DtlsClientPort(
+                ports.open(host, port),
+                contexts,
+                limits=self._dtls_limits,
+                refused=worker.turned_away,
+                wants_certificate=parameters.client_ca is not None,
+            )
+
+        return open_secured
 
     async def _close_listeners(self) -> None:
-        while self._served:
-            served, udp = self._served.pop()
-            self._worker.machine.listeners.remove(served, udp=udp)
+        self._guards.close()
         for listening in self._listeners:
             await listening.listener.aclose()
         for acceptor in self._acceptors:
@@ -457,16 +445,5 @@ class Server:
                 listening.port.close()
 
 
-def _connection_limits(settings: Settings) -> ConnectionLimits:
-    return ConnectionLimits(
-        total=settings.connections, per_source=settings.connections_per_source, evict_unknown=True
-    )
-
-
-def _association_limits(settings: Settings) -> ConnectionLimits:
-    """Return how many DTLS connections there may be: each association needs one."""
-    return ConnectionLimits(
-        total=settings.udp.associations,
-        per_source=settings.udp.associations_per_user,
-        evict_unknown=True,
-    )
+def _limits(total: int, per_source: int) -> ConnectionLimits:
+    return ConnectionLimits(total=total, per_source=per_source, evict_unknown=True)
