@@ -33,6 +33,11 @@ def trusted(*names: str, issuer: str = "good") -> Iterator[tuple[Files, TlsParam
         yield files, TlsParameters(ca=files.ca)
 
 
+def goes_on(later: DtlsConversation, earlier: DtlsConversation) -> bool:
+    """Return whether a conversation goes on with the keys of an earlier one."""
+    return later._tls.master_key() == earlier._tls.master_key()
+
+
 class Couple:
     """A client and a server, joined by nothing but this; `sizes` are those of the datagrams between them."""
 

@@ -42,7 +42,7 @@ def test_over_tls_a_clients_later_connections_go_on_with_the_keys_of_the_earlier
                     assert await stream.receive() == b"hello "
                     tls = stream.attribute(TlsSession)
                     assert tls is not None
-                    resumed.append(tls.resumed)
+                    resumed.append(tls.tls.session_reused)
             assert resumed == [False, True, True]
 
     run(scene())

@@ -7,23 +7,21 @@ hellos that cost no state (RFC 6347). Needs the extra `dtls`.
 
 import contextlib
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from socks6.dataclass import dataclass
 from socks6.errors import CertificateRefused, DecodeError, TlsFailed
+from socks6.message.address import is_literal, without_trailing_dot
 from socks6.message.buffer import Reader
 from socks6.net.encryption.certificates import check_pin, details_of, is_for_host, name_fault, user_of
-from socks6.net.encryption.contexts import TlsParameters
-from socks6.net.transports.dtls_contexts import failure_of
+from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters
+from socks6.net.transports.dtls_contexts import client_context, failure_of
 
 if TYPE_CHECKING:
     from cryptography import x509
-from socks6.message.address import is_literal, without_trailing_dot
-from socks6.net.encryption.contexts import TLS_DEFAULTS
-from socks6.net.transports.dtls_contexts import client_context
 
 HEADER_SIZE: Final = 13  # type, version, epoch, sequence number, length
 MAX_RECORD_BYTES: Final = 16384  # that a record can hold
@@ -111,21 +109,13 @@ RECORD_OVERHEAD_BYTES: Final = 64  # more than a record adds to its data
 DRAIN_BYTES: Final = 65536
 
 
-class Resumable(NamedTuple):
-    """What a later connection can resume."""
-
-    session: SSL.Session
-    secret: bytes
-
-
 class DtlsConversation:
     """One DTLS connection. Datagrams in, data out, and the other way round; what comes in never raises."""
 
-    __slots__ = ("_expansion", "_offered", "_tls", "established", "failure", "has_output", "over")
+    __slots__ = ("_expansion", "_tls", "established", "failure", "has_output", "over")
 
-    def __init__(self, tls: SSL.Connection, offered: Resumable | None = None) -> None:
+    def __init__(self, tls: SSL.Connection) -> None:
         self._tls = tls
-        self._offered = offered
         self._expansion = RECORD_OVERHEAD_BYTES
         self.has_output = False  # there may be something in `datagrams_to_send`
         self.established = False
@@ -152,7 +142,7 @@ class DtlsConversation:
 
     @classmethod
     def calling(
-        cls, context: SSL.Context, *, name: str, resume: Resumable | None = None
+        cls, context: SSL.Context, *, name: str, resume: SSL.Session | None = None
     ) -> "DtlsConversation":
         """Return the client's side, with its ClientHello to send; `name` is what the server is asked for, if any."""
         tls = SSL.Connection(context, None)
@@ -160,8 +150,8 @@ class DtlsConversation:
         if name:
             tls.set_tlsext_host_name(name.encode("ascii"))
         if resume is not None:
-            tls.set_session(resume.session)
-        conversation = cls(tls, resume)
+            tls.set_session(resume)
+        conversation = cls(tls)
         conversation._shake_hands()
         return conversation
 
@@ -179,20 +169,9 @@ class DtlsConversation:
         return "" if certificate is None else user_of(details_of(certificate))
 
     @property
-    def resumed(self) -> bool:
-        """Whether the connection resumed an earlier session."""
-        return self._offered is not None and self._offered.secret == self._tls.master_key()
-
-    @property
-    def resumable(self) -> Resumable | None:
+    def session(self) -> SSL.Session | None:
         """What a later connection can resume."""
-        session, secret = self._tls.get_session(), self._tls.master_key()
-        return None if session is None or secret is None else Resumable(session, secret)
-
-    @property
-    def cipher(self) -> str:
-        """What encrypts; "" before the handshake."""
-        return self._tls.get_cipher_name() or ""
+        return self._tls.get_session()
 
     def check_peer(self, parameters: TlsParameters, host: str) -> None:
         """Verify the server's certificate against the parameters. Raises CertificateRefused."""
@@ -312,7 +291,7 @@ class DtlsConnector:
         self._parameters: Final = parameters
         self._name: Final = without_trailing_dot(parameters.sni or host)
         self._context: Final = client_context(parameters)
-        self._resume: Resumable | None = None
+        self._resume: SSL.Session | None = None
 
     def call(self) -> DtlsConversation:
         """Return a conversation with its first datagram to send."""
@@ -326,5 +305,5 @@ class DtlsConnector:
         except CertificateRefused as error:
             self._resume = None
             return error
-        self._resume = conversation.resumable
+        self._resume = conversation.session
         return None

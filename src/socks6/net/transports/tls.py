@@ -156,11 +156,6 @@ class TlsSession:
         return "" if cipher is None else cipher[0]
 
     @property
-    def resumed(self) -> bool:
-        """Whether the connection resumed an earlier session."""
-        return bool(self.tls.session_reused)
-
-    @property
     def ticket(self) -> ssl.SSLSession | None:
         """What a later connection can resume; TLS 1.3 has it only after something was received."""
         return self.tls.session

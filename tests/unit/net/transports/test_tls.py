@@ -369,8 +369,8 @@ def test_a_later_connection_goes_on_with_the_keys_of_an_earlier_one(run: Run) ->
                         await server.send(b"!")
                         await client.receive()
                         connector.answered(client)
-                        assert client.session.resumed == server.session.resumed
-                        resumed.append(client.session.resumed)
+                        assert client.session.tls.session_reused == server.session.tls.session_reused
+                        resumed.append(client.session.tls.session_reused)
                 assert resumed == [False, True, True]
 
     run(play())

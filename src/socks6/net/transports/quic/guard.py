@@ -69,7 +69,6 @@ NEW_TOKEN: Final = 0x07
 STREAM: Final = range(0x08, 0x10)
 NEW_CONNECTION_ID: Final = 0x18
 RETIRE_CONNECTION_ID: Final = 0x19
-CLOSES: Final = frozenset((0x1C, 0x1D))
 DATAGRAMS: Final = frozenset((0x30, 0x31))
 # Frames of whole numbers alone: what they cost, how many numbers they have, and bytes after those (RFC 9000 §19).
 PLAIN: Final[Mapping[int, tuple[int, int, int]]] = {

@@ -26,7 +26,6 @@ SALT: Final = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")  # RFC 9
 PHASE: Final = 0x04
 SAMPLE: Final = 4  # bytes after the beginning of the packet number where the sample is, however long that is
 SAMPLE_SIZE: Final = 16
-TAG: Final = 16
 MASKS: Final = {True: 0x0F, False: 0x1F}  # what is protected of the first byte of long and of short headers
 
 Aead: TypeAlias = AeadAes128Gcm | AeadAes256Gcm | AeadChaCha20Poly1305
