@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -65,11 +65,13 @@ class AssociationFactory:
     ) -> Association:
         """Return a confirmed association. Raises as `Client.associate` does."""
         attempt = await self._begin(request, layout)
-        over_stream = udp == "stream" or (udp == "auto" and self._blocked())
+        now = asyncio.get_running_loop().time
+        over_stream = udp == "stream" or (udp == "auto" and now() < self._blocked_until)
         try:
             if over_stream or not self._setup_udp_path(attempt, required=udp == "datagram"):
                 return await attempt.over_stream()
-            if await attempt.over_udp(self._waits_for(udp), required=udp == "datagram"):
+            waits = self._waits if udp == "auto" else chain(self._waits, repeat(LATER_WAIT))
+            if await attempt.over_udp(waits, required=udp == "datagram"):
                 return attempt.association
             if udp == "datagram":
                 raise ProxyUnreachable("the proxy takes no datagrams: its UDP port is closed")
@@ -77,7 +79,7 @@ class AssociationFactory:
         except BaseException:
             attempt.association.abort()
             raise
-        self._blocked_until = asyncio.get_running_loop().time() + BLOCKED_SECONDS
+        self._blocked_until = now() + BLOCKED_SECONDS
         return await self.open(request, udp="stream", layout=layout)
 
     def _setup_udp_path(self, attempt: "_UnconfirmedAssociation", *, required: bool) -> bool:
@@ -102,12 +104,6 @@ class AssociationFactory:
         from socks6.net.transports.dtls import DtlsConnector  # noqa: PLC0415 - needs an extra
 
         return DtlsConnector(self._url.host, self._url.tls)
-
-    def _blocked(self) -> bool:
-        return asyncio.get_running_loop().time() < self._blocked_until
-
-    def _waits_for(self, udp: UdpPathChoice) -> Iterator[float]:
-        return iter(self._waits) if udp == "auto" else chain(self._waits, repeat(LATER_WAIT))
 
     async def _begin(self, request: Request, layout: DatagramLayout | None) -> "_UnconfirmedAssociation":
         """Ask for an association, and wait for its id."""
@@ -190,7 +186,7 @@ class _UnconfirmedAssociation:
         self.association.set_path(self._dtls)
         return True
 
-    async def over_udp(self, waits: Iterator[float], *, required: bool) -> bool:
+    async def over_udp(self, waits: Iterable[float], *, required: bool) -> bool:
         """Send the opening datagram again and again; return whether the association was confirmed meanwhile.
 
         Within DTLS, if that is the way: raises TlsFailed where it is required and cannot be had.

@@ -23,6 +23,7 @@ from dataclasses import field
 from typing import Final, NamedTuple, TypeAlias
 
 from socks6.dataclass import dataclass
+from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.net.shares import Shares
 from socks6.net.sockets import SocketAddress
 
@@ -65,6 +66,11 @@ class ResolvedAddress(NamedTuple):
         host, _, *rest = self.socket_address
         return ResolvedAddress(self.family, (host, port, rest[0], rest[1]) if rest else (host, port))
 
+
+WILDCARDS: Final = {  # every address of this machine, by family
+    socket.AF_INET: ResolvedAddress(socket.AF_INET, (UNSPECIFIED_IPV4, 0)),
+    socket.AF_INET6: ResolvedAddress(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
+}
 
 Lookup: TypeAlias = Callable[[bytes, int], Sequence[ResolvedAddress]]
 """What asks the system for a name, and for port 0, which `Resolver` replaces; may take long, and raise OSError."""

@@ -214,11 +214,8 @@ class DirectChannel(DatagramChannel):
                 continue
             if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
-            target = address.socket_address
-            route = DatagramRoute(
-                sock, (target[0], port, *target[2:]), now + min(ROUTE_SECONDS, self._remotes.renewal)
-            )
-            self._routes[host, port] = route
+            until = now + min(ROUTE_SECONDS, self._remotes.renewal)
+            route = self._routes[host, port] = DatagramRoute(sock, address.at(port).socket_address, until)
             self._remotes.sent_to(address.host, port, now)
             return route
         self.dropped += 1

@@ -10,8 +10,7 @@ from socks6.dataclass import dataclass
 from socks6.errors import NotAllowed
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption
-from socks6.net.bind import ANYWHERE
-from socks6.net.resolve import ResolvedAddress
+from socks6.net.resolve import WILDCARDS, ResolvedAddress
 from socks6.net.stackopts import apply_options
 
 ATTEMPTS: Final = 64  # to find a free pair of ports
@@ -87,7 +86,7 @@ class PortAllocator:
         options = tuple(options)
         for port in (sock.getsockname()[1], 0):
             with contextlib.suppress(OSError):
-                return self._bound(_wildcard(family, port), options)
+                return self._bound(WILDCARDS[family].at(port), options)
         return None
 
     def close(self) -> None:
@@ -121,7 +120,9 @@ class PortAllocator:
             if fits and not requested.reserve:
                 return OpenedPort(sock=sock, parity=requested, release=_nothing)
             # an even port's counterpart is the next higher one, an odd one's the next lower
-            other = self._bound_quietly(_with_port(address, port ^ 1), options)
+            other = None
+            with contextlib.suppress(OSError, OverflowError):
+                other = self._bound(address.at(port ^ 1), options)
             if other is None:
                 sock.close()
                 continue
@@ -145,13 +146,6 @@ class PortAllocator:
                 sock.close()
 
         return release
-
-    def _bound_quietly(
-        self, address: ResolvedAddress, options: tuple[StackOption, ...]
-    ) -> socket.socket | None:
-        with contextlib.suppress(OSError, OverflowError):
-            return self._bound(address, options)
-        return None
 
     def _bound(self, address: ResolvedAddress, options: tuple[StackOption, ...]) -> socket.socket:
         sock = socket.socket(address.family, socket.SOCK_DGRAM)
@@ -206,16 +200,6 @@ def is_multicast(host: str) -> bool:
 def _set_where_known(sock: socket.socket, level: int, name: int, value: int) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(level, name, value)
-
-
-def _wildcard(family: int, port: int) -> ResolvedAddress:
-    host = ANYWHERE[socket.AddressFamily(family)]
-    return ResolvedAddress(family, (host, port) if family == socket.AF_INET else (host, port, 0, 0))
-
-
-def _with_port(address: ResolvedAddress, port: int) -> ResolvedAddress:
-    target = address.socket_address
-    return ResolvedAddress(address.family, (target[0], port, *target[2:]))
 
 
 def _nothing() -> None:

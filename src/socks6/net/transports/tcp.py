@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 from socks6.compat import override
-from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
-from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
+from socks6.net.resolve import WILDCARDS, ResolvedAddress, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint, Listener
@@ -30,10 +29,6 @@ __all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
 
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
 KEEPALIVE_SECONDS: Final = 600  # a client silent for so long is asked whether it is still there
-EVERYWHERE: Final = (  # what the empty host stands for
-    ResolvedAddress(socket.AF_INET, (UNSPECIFIED_IPV4, 0)),
-    ResolvedAddress(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
-)
 ListenerT = TypeVar("ListenerT", bound=Listener | ConnectionListener)
 NO_SUCH_FAMILY: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
@@ -101,7 +96,7 @@ async def listen_at_each(
     listeners: list[ListenerT] = []
     refusals: list[OSError] = []
     try:
-        for address in await Resolver().resolve(host, 0) if host else EVERYWHERE:
+        for address in await Resolver().resolve(host, 0) if host else WILDCARDS.values():
             try:
                 listener = open_one(address, port)
             except OSError as error:

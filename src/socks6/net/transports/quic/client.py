@@ -99,7 +99,9 @@ class ClientSocket:
 
     def _look(self) -> None:
         """Move to another socket if the kernel would choose another address now."""
-        self._look_later_no_more()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._is_over():
             return
         unsendable, self._unsendable = self._unsendable, False
@@ -113,8 +115,8 @@ class ClientSocket:
             self._move(sock)
             return
         sock.close()
-        if unsendable:
-            self._ask()  # its answer, or that it cannot be sent either, shows whether this one will do
+        if unsendable and self._connection is not None and self._connection.handshake is not None:
+            self._connection.ask()  # its answer, or that it cannot be sent either, shows whether this one will do
 
     def _cannot_send(self, error: OSError) -> None:
         """Check soon why the kernel did not take a packet, if the route may be the cause."""
@@ -158,18 +160,9 @@ class ClientSocket:
         self._watch()
         connection.path_changed()
 
-    def _ask(self) -> None:
-        if self._connection is not None and self._connection.handshake is not None:
-            self._connection.ask()
-
     def _look_later(self, seconds: float) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(seconds, self._look)
-
-    def _look_later_no_more(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _is_over(self) -> bool:
         return self._socket.fileno() < 0 or (
@@ -303,23 +296,21 @@ class QuicConnector:
 
     def _judge(self, engine: QuicEngine, done: HandshakeDone) -> OSError | None:
         """Return why the server is not the right one, before anything more is sent to it; None if it is."""
-        refusal = self._refusal(engine, done)
-        if refusal is not None:
-            self._tickets.clear()
-        return refusal
-
-    def _refusal(self, engine: QuicEngine, done: HandshakeDone) -> OSError | None:
-        if done.protocol != self._alpn:
-            return TlsFailed(f"there is QUIC, but no {self._alpn} (ALPN)")
-        if done.resumed:  # no certificate is shown: the connection that got the ticket saw one
-            return None
-        if fault := self._verifier.fault(engine.certificate, engine.issuers):
-            return CertificateRefused(f"the certificate does not hold: {fault}")
         try:
-            check_pin(engine.certificate, self._parameters.pins)
-        except CertificateRefused as error:
-            return error
+            self._check(engine, done)
+        except TlsFailed as error:
+            self._tickets.clear()
+            return error.with_traceback(None)
         return None
+
+    def _check(self, engine: QuicEngine, done: HandshakeDone) -> None:
+        if done.protocol != self._alpn:
+            raise TlsFailed(f"there is QUIC, but no {self._alpn} (ALPN)")
+        if done.resumed:  # no certificate is shown: the connection that got the ticket saw one
+            return
+        if fault := self._verifier.fault(engine.certificate, engine.issuers):
+            raise CertificateRefused(f"the certificate does not hold: {fault}")
+        check_pin(engine.certificate, self._parameters.pins)
 
     def _keep(self, ticket: Ticket) -> None:
         self._tickets.append(ticket)
