@@ -119,10 +119,10 @@ class Client:
             )
         dialect = url.dialect if dialect is None else dialect
         methods = (*_password_method(url), *methods)
-        connector = ProxyConnector(url, dial=dial, fast_open=fast_open, transports=transports)
         self.url: Final = url
         self.fast_open: Final = fast_open
         self._dialect: Final = dialect
+        self._connector: Final = ProxyConnector(url, dial=dial, fast_open=fast_open, transports=transports)
         self._timeout: Final = timeout
         self._transports: Final = TransportFactory()
         self._association_factory: Final = AssociationFactory(
@@ -130,11 +130,11 @@ class Client:
         )
         self._push_router: Final = (
             PushedStreamRouter(dialect, option_table, numbered=url.quic.stream_ids)
-            if connector.multiplexed
+            if self._connector.multiplexed
             else None
         )
         self._requester: Final = Requester(
-            connector,
+            self._connector,
             methods=methods,
             dialect=dialect,
             option_table=option_table,
@@ -163,7 +163,7 @@ class Client:
                     if not isinstance(error, asyncio.CancelledError):  # a cancelled block does not wait
                         await self._requester.aclose()
                 finally:
-                    self._requester.abandon()
+                    self._connector.abandon()
 
     async def aclose(self) -> None:
         """Tear the session down at the proxy, within seconds (§ Session teardown). Raises nothing. Idempotent.
@@ -179,7 +179,7 @@ class Client:
 
         The next request makes a new one; a request that spends a token may leave as early data then (0-RTT).
         """
-        self._requester.close_idle()
+        self._connector.close()
 
     async def open_session(self, *, timeout: Timeout = "client") -> bool:
         """Open a session ahead of the first request, with a NOOP; return whether the proxy has granted one.

@@ -183,10 +183,6 @@ class Requester:
             await (await self.request(_noop_request(), ask_session=True)).aclose()
         return session.is_open
 
-    def close_idle(self) -> None:
-        """Close connections that no stream uses. Idempotent."""
-        self._connector.close()
-
     async def aclose(self) -> None:
         """Tear the session down unless that would cut streams off (§ Session teardown), and close. Raises nothing.
 
@@ -197,10 +193,6 @@ class Requester:
             await self._connector.aclose()
         finally:
             self._connector.abandon()
-
-    def abandon(self) -> None:
-        """Close idle connections without waiting; the session ends by the proxy's own time-out. Idempotent."""
-        self._connector.abandon()
 
     async def _tear_down(self) -> None:
         options = self.session.leave(_now())

@@ -229,11 +229,8 @@ class Listener(Protocol):
         """Accept nothing more, free the address. Idempotent."""
 
 
-class Judge(Protocol):
-    """Decides whether a resolved address may be reached."""
-
-    def __call__(self, address: str, port: int) -> bool:
-        """Return True if `address`, a literal, may be reached on `port`."""
+Judge: TypeAlias = Callable[[str, int], bool]
+"""Decides whether an address, a literal, may be reached on a port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,7 +123,6 @@ class QuicListener(ArrivalReceiver):
         self._handshakes: ClientsByNetwork[_AcceptedConnection] = ClientsByNetwork()
         self._ready: deque[QuicConnection] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
         self.closed = False  # no more connections are accepted
         self._over = False
         self.retries = 0
@@ -170,8 +169,6 @@ class QuicListener(ArrivalReceiver):
         async with asyncio.TaskGroup() as group:
             for accepted in list(self._connections):
                 group.create_task(accepted.connection.aclose())
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         self.port.close()
 
     @override
@@ -294,24 +291,29 @@ class QuicListener(ArrivalReceiver):
         if loser is not None:
             self._handshakes.discard(loser)
             loser.connection.close(BUSY, "too many handshakes at the same time")
-        self._sweep_later()
+        accepted.timer = self._loop.call_later(HANDSHAKE_SECONDS, connection.abort)
         return accepted
 
     def _left(self, accepted: "_AcceptedConnection") -> None:
         """Forget a connection that is over, and report one that came to nothing."""
         self._connections.pop(accepted, None)
-        self._handshakes.discard(accepted)
+        self._shook_hands(accepted)
         end = accepted.connection.terminated
         if end is not None and (accepted.connection.handshake is None or end.code == EXCESSIVE_CODE):
             if accepted.connection.handshake is not None:
                 self._offenders.note(source_of(accepted.connection.remote.host), self._loop.time())
             self.on_refused(accepted.connection.remote.host, end.reason or f"code {end.code:#x}")
 
+    def _shook_hands(self, accepted: "_AcceptedConnection") -> None:
+        """Count a connection among the handshakes no longer: it is done, or over."""
+        self._handshakes.discard(accepted)
+        accepted.timer.cancel()
+
     def _look_at(self, accepted: "_AcceptedConnection") -> None:
         """Give a connection out that is worth it by now."""
         connection = accepted.connection
         if connection.handshake is not None:
-            self._handshakes.discard(accepted)
+            self._shook_hands(accepted)
         if connection.over is not None or accepted.given:
             return
         if connection.handshake is not None or connection.streams:
@@ -322,22 +324,6 @@ class QuicListener(ArrivalReceiver):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _sweep_later(self) -> None:
-        oldest = next(iter(self._handshakes), None)
-        if self._sweeper is None and oldest is not None:
-            self._sweeper = self._loop.call_at(oldest.connection.started + HANDSHAKE_SECONDS, self._sweep)
-
-    def _sweep(self) -> None:
-        """End handshakes that take too long."""
-        self._sweeper = None
-        begun_before = self._loop.time() - HANDSHAKE_SECONDS
-        for accepted in list(self._handshakes):
-            if accepted.connection.started > begun_before:
-                break
-            accepted.connection.abort()
-            self._handshakes.discard(accepted)
-        self._sweep_later()
 
 
 def _by_connection(row: Arrival) -> Iterable[Arrival]:
@@ -353,9 +339,10 @@ def _by_connection(row: Arrival) -> Iterable[Arrival]:
 class _AcceptedConnection:
     """One connection at the port."""
 
-    __slots__ = ("_port", "connection", "given", "local_address")
+    __slots__ = ("_port", "connection", "given", "local_address", "timer")
 
     connection: QuicConnection
+    timer: asyncio.TimerHandle  # until its handshake takes too long
 
     def __init__(self, port: SharedPort, local_address: bytes) -> None:
         """`local_address` is that which the client sends to; empty where the port has but one."""
