@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Protocol, Self
+from typing import Final, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -41,15 +41,7 @@ LAYOUTS: Final = st.sampled_from(DatagramLayout)
 CUTS: Final = st.lists(st.integers(0, 80), max_size=6).map(sorted)
 
 
-class Message(Protocol):
-    """What requests and replies have in common."""
-
-    def encode(self, dialect: Dialect = ...) -> bytes: ...
-    @classmethod
-    def decode(cls, data: bytes, dialect: Dialect = ...) -> Self: ...
-    @staticmethod
-    def size(data: bytes | bytearray, dialect: Dialect = ...) -> int: ...
-
+Message: TypeAlias = Request | AuthenticationReply | OperationReply
 
 MESSAGES: Final[dict[type[Message], SearchStrategy[Message]]] = {
     Request: REQUESTS,

@@ -6,7 +6,7 @@ from typing import Final
 from socks6.errors import DecodeError
 from socks6.message.address import address_size, decode_address, encode_address
 from socks6.message.buffer import Reader
-from socks6.message.dialect import Dialect
+from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options.base import MAX_OPTIONS_LENGTH, HandshakeMessage, Option, encode_options
 from socks6.message.options.table import OptionTable
 
@@ -36,8 +36,11 @@ def decode_addressed(
     return code, host, port, options
 
 
-def addressed_size(data: bytes | bytearray, dialect: Dialect) -> int:
-    """Return how long the message is as far as `data` shows, or how many bytes are needed to know more."""
+def addressed_size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
+    """Return how long the message is as far as `data` shows; it is whole once there are so many bytes.
+
+    DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
+    """
     if len(data) < START.size:
         return _HEADER.size
     reader = Reader(data)

@@ -81,10 +81,4 @@ class OperationReply:
         code, host, port, options = decode_addressed(data, HandshakeMessage.OPERATION_REPLY, dialect, table)
         return cls(code=code, host=host, port=port, options=options)
 
-    @staticmethod
-    def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
-        """Return how long the reply is as far as `data` shows; it is whole once there are so many bytes.
-
-        DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
-        """
-        return addressed_size(data, dialect)
+    size = staticmethod(addressed_size)

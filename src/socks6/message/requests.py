@@ -40,13 +40,7 @@ class Request:
         command, host, port, options = decode_addressed(data, HandshakeMessage.REQUEST, dialect, table)
         return cls(command=command, host=host, port=port, options=options)
 
-    @staticmethod
-    def size(data: bytes | bytearray, dialect: Dialect = DRAFT_12) -> int:
-        """Return how long the request is as far as `data` shows; it is whole once there are so many bytes.
-
-        DecodeError once it is known to be too long; UnknownAddressType when its end cannot be known.
-        """
-        return addressed_size(data, dialect)
+    size = staticmethod(addressed_size)
 
 
 def read_plain_connect(data: bytes) -> tuple[str, int, int] | None:

@@ -34,7 +34,7 @@ from socks6.protocol.events import (
     Violation,
     ViolationKind,
 )
-from socks6.protocol.machine import Trace
+from socks6.protocol.machine import ByteBuffers, Trace
 from socks6.protocol.methods.base import ClientMethod, check_methods
 from socks6.protocol.states import CLIENT_TRANSITIONS, ClientState, ClientStep
 
@@ -54,7 +54,7 @@ HANDSHAKE: Final = (  # where the proxy owes us an answer
 )
 
 
-class ClientConversation:
+class ClientConversation(ByteBuffers):
     """A machine (see `protocol.machine`) that makes one request.
 
     Its first bytes to send are the request and the initial data, together. `methods` are what we can prove
@@ -147,24 +147,12 @@ class ClientConversation:
             self._read_message()  # one at a time: however many have come, others get their turns between
         return self._events.popleft() if self._events else None
 
-    def data_to_send(self) -> bytes:
-        """Return the bytes to write, and forget them; empty if there are none."""
-        data = bytes(self._outgoing)
-        self._outgoing.clear()
-        return data
-
     def bytes_wanted(self) -> int:
         """Return how many bytes at least the next step needs; 0 when the stream is the caller's."""
         if self._method is not None:
             return self._method.bytes_wanted()
         size = _SIZE.get(self.state)
         return size(self._received, self._dialect) - len(self._received) if size else 0
-
-    def unread(self) -> bytes:
-        """Return, and forget, what the far side sent behind the handshake."""
-        data = bytes(self._received)
-        self._received.clear()
-        return data
 
     def expect_layout(self, layout: DatagramLayout) -> None:
         """Read association messages that fit both layouts in this one, which our own have."""

@@ -175,16 +175,16 @@ class HttpConversation(HttpLeg):
 
     @override
     def _feed(self) -> bool:
-        if self._h11.their_state is h11.IDLE and self._pending and not self._unparsed_size():
-            end = self._pending.find(b"\n") + 1
+        if self._h11.their_state is h11.IDLE and self._received and not self._unparsed_size():
+            end = self._received.find(b"\n") + 1
             if not end and self._may_become_line():
                 return False
-            self._pending[:end] = percent_encoded(bytes(self._pending[:end]))
+            self._received[:end] = percent_encoded(bytes(self._received[:end]))
         return super()._feed()
 
     def _may_become_line(self) -> bool:
         """Whether what is pending may become a request's first line; h11 refuses at once what begins with no text."""
-        return not self._ended and len(self._pending) <= MAX_HEAD_SIZE and self._pending[0] > 0x20
+        return not self._ended and len(self._received) <= MAX_HEAD_SIZE and self._received[0] > 0x20
 
     def _begin_cycle(self) -> None:
         """Go on to the next request if one is through; ignore empty lines before it (RFC 9112 §2.2)."""
@@ -192,7 +192,7 @@ class HttpConversation(HttpLeg):
             self._renew()
             self._request = None
         if self._h11.their_state is h11.IDLE and self._unparsed_size() == 0:
-            del self._pending[: len(self._pending) - len(self._pending.lstrip(b"\r\n"))]
+            del self._received[: len(self._received) - len(self._received.lstrip(b"\r\n"))]
 
     def _convert(self, event: h11.Event) -> HttpEvent | None:
         """Return our event for one of h11's; None for what has no meaning to the driver."""
@@ -271,7 +271,7 @@ class HttpConversation(HttpLeg):
     def _discardable(self) -> bool:
         """Whether the rest of the request is surely coming, and short, and what follows is another request."""
         if self._is_connect():
-            return not (self._pending or self._unparsed())  # else it may be what was to be tunnelled
+            return not (self._received or self._unparsed())  # else it may be what was to be tunnelled
         size = self._body_size()
         return (
             size is not None

@@ -4,7 +4,9 @@ from typing import Final
 
 import h11
 
+from socks6.compat import override
 from socks6.errors import LocalProtocolError
+from socks6.protocol.machine import ByteBuffers
 
 MAX_HEAD_SIZE: Final = 32_768  # of a head, a chunk's header or the trailers
 
@@ -12,13 +14,13 @@ MAX_HEAD_SIZE: Final = 32_768  # of a head, a chunk's header or the trailers
 READING: Final = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.SEND_BODY})
 
 
-class HttpLeg:
+class HttpLeg(ByteBuffers):
     """One HTTP/1.1 connection, seen from `role`."""
 
     def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
         self._role = role
         self._h11 = h11.Connection(role, max_incomplete_event_size=MAX_HEAD_SIZE)
-        self._pending = bytearray()  # received, and not handed to h11 yet
+        self._received = bytearray()  # received, and not handed to h11 yet
         self._held: int | None = 0  # how much of what was handed over h11 holds, if known
         self._ended = False
         self._surrendered = False  # the stream has got what h11 holds
@@ -26,7 +28,7 @@ class HttpLeg:
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
         """Take bytes that arrived. Never raises on bad bytes."""
-        self._pending += data
+        self._received += data
 
     def receive_eof(self, now: float) -> None:  # noqa: ARG002
         """Note that the peer will send nothing more."""
@@ -39,21 +41,16 @@ class HttpLeg:
     def handle_timeout(self, now: float) -> None:
         """Do nothing: nothing is ever due."""
 
-    def data_to_send(self) -> bytes:
-        """Return the bytes to write, and forget them; empty if there are none."""
-        data = bytes(self._outgoing)
-        self._outgoing.clear()
-        return data
-
     def bytes_wanted(self) -> int:
         """Return 1 while the peer has to send something, else 0: HTTP announces no sizes of heads."""
         return 1 if self._h11.their_state in READING and not self._ended else 0
 
+    @override
     def unread(self) -> bytes:
         """Return, and forget, the bytes received that are no HTTP: those behind a switch of protocols."""
-        data = self._unparsed() + bytes(self._pending)
+        data = self._unparsed() + bytes(self._received)
         self._surrendered = True
-        self._pending.clear()
+        self._received.clear()
         return data
 
     def _unparsed(self) -> bytes:
@@ -68,7 +65,7 @@ class HttpLeg:
 
     def _renew(self) -> None:
         """Start again with what is unparsed: every message is judged for itself."""
-        self._pending[:0] = self._unparsed()
+        self._received[:0] = self._unparsed()
         self._held = 0
         self._h11 = h11.Connection(self._role, max_incomplete_event_size=MAX_HEAD_SIZE)
 
@@ -92,10 +89,10 @@ class HttpLeg:
 
     def _feed(self) -> bool:
         """Hand h11 the next piece; False if there is none. No more than h11's limit, so that it holds exactly."""
-        if self._pending:
+        if self._received:
             held = self._unparsed_size()
-            piece = bytes(self._pending[: MAX_HEAD_SIZE + 1 - held])
-            del self._pending[: len(piece)]
+            piece = bytes(self._received[: MAX_HEAD_SIZE + 1 - held])
+            del self._received[: len(piece)]
             self._held = held + len(piece)
             self._h11.receive_data(piece)
             return True

@@ -74,7 +74,7 @@ class OriginConversation(HttpLeg):
     def reusable(self) -> bool:
         """Whether the origin takes another request: this one is through, and both sides keep the connection."""
         through = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
-        return through and not (self._ended or self._pending or self._unparsed())
+        return through and not (self._ended or self._received or self._unparsed())
 
     @override
     def receive_data(self, data: bytes, now: float) -> None:
@@ -113,23 +113,23 @@ class OriginConversation(HttpLeg):
     def _feed(self) -> bool:
         if self._h11.their_state is h11.SEND_BODY or self._unparsed_size() or not self._begins_head():
             return super()._feed()
-        found = _HEAD_END.search(self._pending, max(self._searched - 2, 0))
-        self._searched = 0 if found else len(self._pending)
-        if (found.end() if found else len(self._pending)) > MAX_RESPONSE_HEAD_SIZE:
+        found = _HEAD_END.search(self._received, max(self._searched - 2, 0))
+        self._searched = 0 if found else len(self._received)
+        if (found.end() if found else len(self._received)) > MAX_RESPONSE_HEAD_SIZE:
             return super()._feed()  # h11 finds it too long
         if found is None:
             return False
-        head = mended_head(bytes(self._pending[: found.end()]))
-        del self._pending[: found.end()]
+        head = mended_head(bytes(self._received[: found.end()]))
+        del self._received[: found.end()]
         self._held = None
         self._h11.receive_data(head)
         return True
 
     def _begins_head(self) -> bool:
         """Whether what is pending may be, or become, a response's head; cut off at the end of the stream it is none."""
-        if not self._pending or not _BEGINNING.startswith(self._pending[: len(_BEGINNING)]):
+        if not self._received or not _BEGINNING.startswith(self._received[: len(_BEGINNING)]):
             return False
-        return not self._ended or _HEAD_END.search(self._pending) is not None
+        return not self._ended or _HEAD_END.search(self._received) is not None
 
     def _convert(self, event: h11.Event) -> OriginEvent:
         match event:

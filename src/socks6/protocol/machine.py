@@ -13,6 +13,25 @@ EventT_co = TypeVar("EventT_co", covariant=True)
 Trace: TypeAlias = Callable[[str, object], None]
 
 
+class ByteBuffers:
+    """The bytes of a machine that collects them: those that came, and those to send."""
+
+    _received: bytearray
+    _outgoing: bytearray
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to write, and forget them; empty if there are none."""
+        data = bytes(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    def unread(self) -> bytes:
+        """Return, and forget, the bytes received that belong to the stream, not to this conversation."""
+        data = bytes(self._received)
+        self._received.clear()
+        return data
+
+
 class Machine(Protocol[EventT_co]):
     """A conversation that knows what may happen when. All times are seconds on the caller's clock."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from socks6.compat import override
 from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message.address import UnknownAddressType
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
@@ -33,7 +34,7 @@ from socks6.protocol.events import (
     Violation,
     ViolationKind,
 )
-from socks6.protocol.machine import Trace
+from socks6.protocol.machine import ByteBuffers, Trace
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.states import SERVER_TRANSITIONS, ServerState, ServerStep
 
@@ -48,7 +49,7 @@ REFUSAL: Final = AuthenticationReply(type=AuthenticationType.FAILED)
 BAD_ADDRESS: Final = OperationReply(code=ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED)
 
 
-class ServerConversation:
+class ServerConversation(ByteBuffers):
     """A machine (see `protocol.machine`) that serves one request.
 
     The driver answers each event by the method that the event names; a call out of turn raises
@@ -126,12 +127,6 @@ class ServerConversation:
             self._read_message()  # one at a time: the first one may show how to read the next
         return self._events.popleft() if self._events else None
 
-    def data_to_send(self) -> bytes:
-        """Return the bytes to write, and forget them; empty if there are none."""
-        data = bytes(self._outgoing)
-        self._outgoing.clear()
-        return data
-
     def bytes_wanted(self) -> int:
         """Return how many bytes at least the next step needs; 0 when the client has to send nothing."""
         if self.state is ServerState.AWAITING_REQUEST:
@@ -143,6 +138,7 @@ class ServerConversation:
             return self._initial_left + message_size(self._received, self._dialect) - len(self._received)
         return self._initial_left if self.state is ServerState.AWAITING_PEER else 0
 
+    @override
     def unread(self) -> bytes:
         """Return, and forget, the stream's first bytes: initial data, and what followed the handshake."""
         data = bytes(self._initial + self._received)

@@ -14,7 +14,7 @@ from socks6.message.socks4 import Socks4Reply, Socks4Request, Socks4Result
 from socks6.message.socks5 import Socks5Greeting, Socks5MethodSelection, Socks5Reply, Socks5Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
 from socks6.protocol.events import CredentialsOffered, Ended, Violation, ViolationKind
-from socks6.protocol.machine import Trace
+from socks6.protocol.machine import ByteBuffers, Trace
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 
 MessageT = TypeVar("MessageT")
@@ -110,7 +110,7 @@ class MethodRefused:
 Socks5Event = SocksRequestReceived | CredentialsOffered | MethodRefused | Violation | Ended
 
 
-class Socks5Conversation:
+class Socks5Conversation(ByteBuffers):
     """A machine (see `protocol.machine`) that serves one SOCKS 4, 4a or 5 request.
 
     The driver answers each event by the method that the event names; a call out of turn raises
@@ -154,24 +154,12 @@ class Socks5Conversation:
         """Return what happened next; None when nothing else has."""
         return self._events.popleft() if self._events else None
 
-    def data_to_send(self) -> bytes:
-        """Return the bytes to write, and forget them; empty if there are none."""
-        data = bytes(self._outgoing)
-        self._outgoing.clear()
-        return data
-
     def bytes_wanted(self) -> int:
         """Return how many bytes at least the next step needs; 0 when the client has to send nothing."""
         if self.state not in AWAITING:
             return 0
         received = self._received
         return SIZES[self.state, received[0]](received) - len(received) if received else 1
-
-    def unread(self) -> bytes:
-        """Return, and forget, the stream's first bytes: what followed the request."""
-        data = bytes(self._received)
-        self._received.clear()
-        return data
 
     def verified(self, *, accepted: bool) -> None:
         """Answer whether the offered credentials are valid."""
