@@ -36,6 +36,8 @@ def _dataclass(
 
 def _frozen(cls: type, *, kw_only: bool = False, repr: bool = True, eq: bool = True) -> type:  # noqa: A002 - as there
     own = vars(cls)
+    if cls.__doc__ is None:
+        cls.__doc__ = cls.__name__  # else it is the signature, which takes milliseconds to find out
     with _thawed(cls.__mro__[1:]):
         made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(cls)
     made.__dataclass_params__.frozen = True
