@@ -1,5 +1,6 @@
 """Fixtures and rules for every test."""
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -23,6 +24,17 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 # Where everything can be had, a skip hides something: it counts as a failure.
 NOTHING_SKIPS: Final = os.environ.get("CI") == "true" or (sys.platform == "linux" and os.geteuid() == 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays: looking for garbage in it would take longer than some tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(params=sorted(LOOP_FACTORIES))
