@@ -2,8 +2,12 @@
 
 import asyncio
 import functools
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
+
+import pytest
 
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import SharedPort
@@ -14,7 +18,18 @@ from socks6.net.transports.quic.engine import Backend, load_backend, read_identi
 from socks6.net.transports.quic.listener import QuicListener
 from tests.kit.certificates import Files, certificate
 
-BACKENDS = ("qh3", "aioquic")
+BACKENDS: Final = ("qh3", "aioquic")
+LOOPS: Final = ("uvloop", "asyncio")
+
+
+def by_library(*names: str) -> pytest.MarkDecorator:
+    """Run a test once for each library, or each pair of them for two names. `make deep` does so on each loop."""
+    rows = []
+    for loop, *libraries in itertools.product(LOOPS, *len(names) * [BACKENDS]):
+        usual = LOOPS[sum(map(BACKENDS.index, libraries)) % len(LOOPS)]
+        marks = () if loop == usual else (pytest.mark.deep,)
+        rows.append(pytest.param(loop, *libraries, marks=marks))
+    return pytest.mark.parametrize(("run", *names), rows, indirect=["run"])
 
 
 @asynccontextmanager

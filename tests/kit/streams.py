@@ -24,6 +24,8 @@ from socks6.net.turns import BUDGET, EVENT
 from socks6.relay.delivery import deliver
 from tests.kit.loops import Run
 
+ON_UVLOOP: Final = pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+ON_ASYNCIO: Final = pytest.mark.parametrize("run", ["asyncio"], indirect=True)
 BULK: Final = bytes(range(256)) * 65536  # 16 MiB: more than any transport buffers on the way
 TURNS: Final = 20
 

@@ -22,10 +22,10 @@ from socks6.message.requests import Request
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.quic.engine import load_backend
 from tests.kit.loops import Run
-from tests.kit.quic import BACKENDS, connector
+from tests.kit.quic import BACKENDS, by_library, connector
 from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, serving
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
+pytestmark = [pytest.mark.e2e, by_library("library")]
 
 
 ANY_ADDRESS = "0.0.0.0"

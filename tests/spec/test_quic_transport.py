@@ -27,13 +27,13 @@ from socks6.proxy.worker import ServerWorker
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.proxied import echoing
-from tests.kit.quic import BACKENDS
+from tests.kit.quic import by_library
 from tests.kit.quic_clients import Asked, Scene, Slow, a_worker, ask, proof, serving
 from tests.kit.reading import receive_all, receive_exactly
 from tests.kit.streams import until
 from tests.kit.udp_hosts import udp_echo
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("library", BACKENDS)]
+pytestmark = [pytest.mark.e2e, by_library("library")]
 ANY_ADDRESS = "0.0.0.0"
 
 

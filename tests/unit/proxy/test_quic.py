@@ -3,18 +3,17 @@
 import asyncio
 from pathlib import Path
 
-import pytest
 from typing_extensions import override
 
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Event, LimitReached, Observer
 from tests.kit.loops import Run
-from tests.kit.quic import BACKENDS
+from tests.kit.quic import by_library
 from tests.kit.quic_clients import serving
 from tests.kit.quic_hostile import initial_packets
 from tests.kit.streams import until
 
-LIBRARY = pytest.mark.parametrize("library", BACKENDS)
+LIBRARY = by_library("library")
 
 
 @LIBRARY

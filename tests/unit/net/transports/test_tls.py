@@ -25,7 +25,16 @@ from tests.kit.joined import tcp_pair, tls_conversations_to_be
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
 from tests.kit.quic import joined as quic_joined
-from tests.kit.streams import StreamConformance, accept, closing, receive_all, receive_exactly, turns
+from tests.kit.streams import (
+    ON_ASYNCIO,
+    ON_UVLOOP,
+    StreamConformance,
+    accept,
+    closing,
+    receive_all,
+    receive_exactly,
+    turns,
+)
 
 ResultT = TypeVar("ResultT")
 BULK = bytes(range(256)) * 8192
@@ -113,8 +122,9 @@ async def nested(
         yield client, server
 
 
+@ON_ASYNCIO
 class TestTlsOverMemory(StreamConformance):
-    """The common suite over streams without sockets."""
+    """The common suite over streams without sockets; what lies on other streams never meets a loop of its own."""
 
     @override
     @asynccontextmanager
@@ -124,6 +134,7 @@ class TestTlsOverMemory(StreamConformance):
                 yield client, server
 
 
+@ON_UVLOOP
 class TestTlsOverTls(StreamConformance):
     """The common suite over TLS."""
 
@@ -137,6 +148,7 @@ class TestTlsOverTls(StreamConformance):
                 yield client, server
 
 
+@ON_ASYNCIO
 class TestTlsOverQuic(StreamConformance):
     """The common suite over a QUIC stream."""
 

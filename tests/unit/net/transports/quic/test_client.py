@@ -25,10 +25,10 @@ from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import ServerParameters, load_backend, read_own
 from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.loops import Run
-from tests.kit.quic import BACKENDS, connected, connector, joined, listening
+from tests.kit.quic import BACKENDS, by_library, connected, connector, joined, listening
 
-BY_BACKEND = pytest.mark.parametrize("backend", BACKENDS)
-BY_LIBRARY = pytest.mark.parametrize("library", BACKENDS)
+BY_BACKEND = by_library("backend")
+BY_LIBRARY = by_library("library")
 
 
 def socket_of(connection: QuicConnection) -> ClientSocket:
@@ -455,7 +455,7 @@ def test_a_client_shows_the_certificate_that_its_url_names(
     run(main())
 
 
-@BY_LIBRARY
+@pytest.mark.parametrize("library", BACKENDS)
 def test_a_certificate_that_cannot_be_read_is_refused_at_once(tmp_path: Path, library: str) -> None:
     missing = tmp_path / "nobody.pem"
     url = f"socks6+quic://proxy.example?cert={missing}&key={missing}&backend={library}"

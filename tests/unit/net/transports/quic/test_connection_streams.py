@@ -1,4 +1,4 @@
-"""QUIC streams."""
+"""QUIC streams: those of the usual library on each loop, all others on one, since loops do no more than pass datagrams on."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from socks6.net.stream import ByteStream
 from tests.kit.quic import joined
-from tests.kit.streams import BULK, StreamConformance, closing
+from tests.kit.streams import BULK, ON_ASYNCIO, ON_UVLOOP, StreamConformance, closing
 
 LESS: Final = BULK[: 1 << 23]  # for what is slow: twice what is on its way at most
 
@@ -36,6 +36,7 @@ class TestQh3Client(QuicStreams):
     """qh3 at both ends."""
 
 
+@ON_UVLOOP
 class TestQh3Server(QuicStreams):
     """The server's end acts first."""
 
@@ -46,6 +47,7 @@ class TestQh3Server(QuicStreams):
             yield right, left
 
 
+@ON_ASYNCIO
 class TestAioquicClient(QuicStreams):
     """aioquic at both ends."""
 
@@ -53,6 +55,7 @@ class TestAioquicClient(QuicStreams):
     bulk = LESS
 
 
+@ON_UVLOOP
 class TestAioquicAtQh3(QuicStreams):
     """One library's client at the other's server."""
 
@@ -60,6 +63,7 @@ class TestAioquicAtQh3(QuicStreams):
     bulk = LESS
 
 
+@ON_ASYNCIO
 class TestQh3AtAioquic(QuicStreams):
     """The other way round."""
 

@@ -10,11 +10,11 @@ from socks6.net.transports.quic.engine import load_backend
 from socks6.net.transports.quic.guard import EXCESSIVE_CODE, OFFENCES_OF_OFFENDER, SUSPECT
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
-from tests.kit.quic import BACKENDS, connected, connector, joined, listening
+from tests.kit.quic import BACKENDS, by_library, connected, connector, joined, listening
 from tests.kit.quic_hostile import STORMS, NamelessBackend, initial_packets, send_by_hand
 from tests.kit.streams import receive_exactly, until
 
-LIBRARY = pytest.mark.parametrize("library", BACKENDS)
+LIBRARY = by_library("library")
 MOST = 4_000  # packets of a storm
 CONNECTION_ID_LIMIT = 9  # RFC 9000 §20.1: aioquic has a bound of its own there
 ENDS = {
@@ -48,7 +48,7 @@ def assert_closed(victim: QuicConnection) -> None:
     assert victim.terminated.reason in ENDS
 
 
-@LIBRARY
+@pytest.mark.parametrize("library", BACKENDS)
 @pytest.mark.parametrize("name", STORMS)
 def test_a_server_closes_a_client_that_storms(library: str, name: str) -> None:
     async def main() -> None:
@@ -90,7 +90,7 @@ def test_a_source_that_storms_again_and_again_may_less_and_is_still_served(run: 
     run(main())
 
 
-@LIBRARY
+@pytest.mark.parametrize("library", BACKENDS)
 @pytest.mark.parametrize("name", STORMS)
 def test_a_client_closes_a_proxy_that_storms(library: str, name: str) -> None:
     async def main() -> None:

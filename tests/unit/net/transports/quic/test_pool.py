@@ -18,11 +18,11 @@ from socks6.net.transports.quic.pool import QuicConnectionPool
 from tests.kit.loops import Run
 from tests.kit.origins import echo
 from tests.kit.proxied import echoing
-from tests.kit.quic import BACKENDS
+from tests.kit.quic import by_library
 from tests.kit.quic_clients import Scene, Slow, a_worker, pool_of, serving
 from tests.kit.streams import receive_exactly, until
 
-LIBRARY = pytest.mark.parametrize("library", BACKENDS)
+LIBRARY = by_library("library")
 
 
 @contextlib.contextmanager
