@@ -62,22 +62,17 @@ def _show(path: str) -> int:
     certificate = read_certificate(path)
     until = certificate.not_valid_after_utc
     left = until - dt.datetime.now(dt.UTC)
+    subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
     validity = f"{left.days} days left" if left > dt.timedelta() else "expired"
     print(
         f"pin-sha256:  {pin_in(path)}",
         f"names:       {', '.join(_names(certificate)) or 'none'}",
-        f"subject:     {certificate.subject.rfc4514_string() or 'none'}",
-        f"issuer:      {_issuer(certificate)}",
+        f"subject:     {subject or 'none'}",
+        f"issuer:      {'itself' if issuer == subject else issuer or 'none'}",
         f"valid until: {until:%Y-%m-%d %H:%M} UTC, {validity}",
         sep="\n",
     )
     return 0
-
-
-def _issuer(certificate: "x509.Certificate") -> str:
-    if certificate.issuer == certificate.subject:
-        return "itself"
-    return certificate.issuer.rfc4514_string() or "none"
 
 
 def _names(certificate: "x509.Certificate") -> list[str]:

@@ -167,12 +167,9 @@ class Operator:
             )
         if after * 2 < before:
             warnings = (*warnings, f"there are {after} users now; there were {before}: is the file whole?")
-        return _Renewed(config, authenticator, warnings, self._ignored(values))
-
-    def _ignored(self, values: ConfigValues) -> list[str]:
-        """Return the keys of what differs and needs a restart."""
-        keys = (declared.key for declared in settings_of(ServerConfig) if declared.key not in RELOADABLE)
-        return [key for key in keys if self._fixed.get(key) != values.get(key)]
+        fixed = (declared.key for declared in settings_of(ServerConfig) if declared.key not in RELOADABLE)
+        ignored = [key for key in fixed if self._fixed.get(key) != values.get(key)]
+        return _Renewed(config, authenticator, warnings, ignored)
 
 
 class _Renewed(NamedTuple):
@@ -181,7 +178,7 @@ class _Renewed(NamedTuple):
     config: ServerConfig
     authenticator: Authenticator
     warnings: tuple[str, ...]
-    ignored: list[str]
+    ignored: list[str]  # keys of what differs and needs a restart
 
 
 def _refuse_faults(config: ServerConfig) -> None:

@@ -17,7 +17,6 @@ from socks6.cli.common import NO_PROXY, named_client, named_host, run_client
 from socks6.client.association import Association
 from socks6.client.client import Client
 from socks6.client.options import StackOptions
-from socks6.client.stream import ProxiedStream
 from socks6.compat import override
 from socks6.dataclass import dataclass
 from socks6.errors import (
@@ -164,7 +163,10 @@ class ConnectionTrace(Trace):
             return self._end(failure, time.monotonic() - started)
         elapsed = time.monotonic() - started
         await stream.aclose()
-        return Probe(outcome=ProbeOutcome.ARRIVED, address=self.host, seconds=elapsed, ttl=_ttl_of(stream))
+        reported = [option.ttl for option in find_all(stream.options, Ttl) if option.leg & Leg.PROXY_REMOTE]
+        return Probe(
+            outcome=ProbeOutcome.ARRIVED, address=self.host, seconds=elapsed, ttl=next(iter(reported), None)
+        )
 
     def _end(self, failure: OperationFailed, seconds: float) -> Probe:
         if type(failure) not in ENDS:
@@ -244,11 +246,6 @@ def _verdict(ttl: int, found: Sequence[Probe]) -> int:
     what = "reported none" if actual is None else f"had one of {actual}"
     complain(f"asked for a TTL of {ttl}, the proxy {what}: routers may be missing here")
     return FAILED
-
-
-def _ttl_of(stream: ProxiedStream) -> int | None:
-    reported = (option.ttl for option in find_all(stream.options, Ttl) if option.leg & Leg.PROXY_REMOTE)
-    return next(reported, None)
 
 
 def _failed(failure: DatagramFailed, seconds: float) -> Probe:

@@ -96,7 +96,10 @@ def read_document(
 def read_texts(declared: DeclaredSetting, texts: Sequence[str]) -> object:
     """Return the value of a setting whose texts come from flags or the environment. Raises ConfigurationError."""
     if declared.facts.entry is not None:
-        return dict(_read_entry(declared, text) for text in texts)
+        pairs = [text.partition(":") for text in texts]
+        if not all(colon for _, colon, _ in pairs):
+            raise ConfigurationError(f"not of the form {declared.unit}")
+        return {name: declared.facts.entry(name, value) for name, _, value in pairs}
     if declared.facts.many:
         return tuple(_read_scalar(declared, text, _HERE) for text in texts)
     text = texts[-1]
@@ -241,13 +244,6 @@ def _check_bounds(declared: DeclaredSetting, number: float) -> None:
         raise ConfigurationError(f"expected {name} >= 0")
     if number > facts.maximum:
         raise ConfigurationError(f"expected {name} <= {facts.maximum}")
-
-
-def _read_entry(declared: DeclaredSetting, text: str) -> tuple[str, object]:
-    name, colon, value = text.partition(":")
-    if not colon or declared.facts.entry is None:
-        raise ConfigurationError(f"not of the form {declared.unit}")
-    return name, declared.facts.entry(name, value)
 
 
 def _number(text: str, declared: DeclaredSetting) -> float:

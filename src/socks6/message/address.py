@@ -183,14 +183,6 @@ def _canonical_name(name: bytes) -> str:
     return name.decode()
 
 
-def _decode_ipv4(reader: Reader, _dialect: Dialect) -> str:
-    return ipv4_text(reader.take(4))
-
-
-def _decode_ipv6(reader: Reader, _dialect: Dialect) -> str:
-    return ipv6_text(reader.take(16))
-
-
 def _decode_name(reader: Reader, dialect: Dialect) -> str:
     name = reader.take(name_length(reader.u8(), dialect)).rstrip(b"\0").lower()
     relative = name.removesuffix(b".")
@@ -203,7 +195,7 @@ def _decode_name(reader: Reader, dialect: Dialect) -> str:
 
 
 _DECODERS: Final[dict[int, Callable[[Reader, Dialect], str]]] = {
-    _IPV4: _decode_ipv4,
-    _IPV6: _decode_ipv6,
+    _IPV4: lambda reader, _: ipv4_text(reader.take(4)),
+    _IPV6: lambda reader, _: ipv6_text(reader.take(16)),
     _DOMAIN_NAME: _decode_name,
 }

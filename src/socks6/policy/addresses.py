@@ -179,11 +179,11 @@ def _examined(address: NumericAddress) -> AddressFacts:
 
 
 def _special_network(*addresses: NumericAddress) -> SpecialNetwork | None:
-    found = [network for network in map(_first_special_network, addresses) if network is not None]
-    # an address that carries another lies in two networks: the narrower name says more
+    found = [
+        network
+        for address in addresses
+        for network in _SPECIAL_NETWORKS_OF[address.version]
+        if network.block.holds(address)
+    ]
+    # the first row counts; but an address that carries another may lie in two, and then the narrower name says more
     return next((network for network in found if network.name == METADATA), found[0] if found else None)
-
-
-def _first_special_network(address: NumericAddress) -> SpecialNetwork | None:
-    rows = _SPECIAL_NETWORKS_OF[address.version]
-    return next((network for network in rows if network.block.holds(address)), None)

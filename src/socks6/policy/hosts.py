@@ -43,7 +43,8 @@ def parse_host(text: str) -> ParsedHost | None:
     """
     name = canonical_name(text)
     if is_name(name):
-        return ParsedHost(name, _fixed_address(name))
+        fixed = "localhost" if name.endswith(LOOPBACK_DOMAIN) else name
+        return ParsedHost(name, FIXED_NAMES.get(fixed, ""))
     if len(name) > MAX_NAME_LENGTH:
         return None
     if examine(name) is not None:
@@ -57,12 +58,6 @@ def is_name(name: str) -> bool:
     if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
         return False
     return not _NUMBER.fullmatch(name.rpartition(".")[2])
-
-
-def _fixed_address(name: str) -> str:
-    if name.endswith(LOOPBACK_DOMAIN):
-        return FIXED_NAMES["localhost"]
-    return FIXED_NAMES.get(name, "")
 
 
 def _read_ipv4(name: str) -> str | None:

@@ -226,7 +226,8 @@ class Policy:
         """Return the rules about an address, in their order."""
         name = canonical_name(name)
         for number, rule in self._rules_for(identity, command, port):
-            networks = rule.hosts.matching_networks(_addresses_for(rule.action, facts))
+            allows = rule.action is Action.ALLOW
+            networks = rule.hosts.matching_networks(facts.spellings + (() if allows else facts.carried))
             if networks or rule.hosts.match_name(name):
                 yield _Match(number, rule, networks)
 
@@ -311,10 +312,6 @@ def _parse_command(text: str) -> int:
     if text not in COMMANDS:
         raise ConfigurationError(f"{text!r} is no command: write {', '.join(COMMANDS)}")
     return COMMANDS[text]
-
-
-def _addresses_for(action: Action, facts: AddressFacts) -> tuple[NumericAddress, ...]:
-    return facts.spellings if action is Action.ALLOW else facts.spellings + facts.carried
 
 
 def _denied(number: int) -> Decision:

@@ -101,7 +101,11 @@ class ClientConversation(ByteBuffers):
             port=0 if noop else request.port,
             options=(
                 *self._authentication_options(len(initial_data)),
-                *(option for option in request.options if _is_sent(option, dialect)),
+                *(
+                    option
+                    for option in request.options
+                    if dialect.has_port_parity or not isinstance(option, PortParity)
+                ),
             ),
         )
         self._outgoing = bytearray(self._request.encode(dialect) + initial_data)
@@ -299,10 +303,6 @@ class ClientConversation(ByteBuffers):
 
 def _is_advertised(method: ClientMethod, dialect: Dialect) -> bool:
     return method.slow or dialect.advertises_offers
-
-
-def _is_sent(option: Option, dialect: Dialect) -> bool:
-    return dialect.has_port_parity or not isinstance(option, PortParity)
 
 
 def _mismatch(answered: int, ours: Dialect) -> str:

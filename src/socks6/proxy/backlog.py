@@ -162,7 +162,7 @@ class BacklogListener(Binding):
     async def run(self, announce: Announce | None = None) -> None:
         """Accept peers for the waiters until cancelled. Raises OperationFailed when listening comes to its end."""
         while True:
-            while not self._wants(ahead=announce is not None):
+            while not self._waiters and (announce is None or len(self._ahead) >= self.backlog):
                 self._changed.clear()
                 await self._changed.wait()
             accepted = await self._binding.accept()
@@ -199,9 +199,6 @@ class BacklogListener(Binding):
         while self._ahead:
             self._ahead.pop().stream.abort()
         await self._binding.aclose()
-
-    def _wants(self, *, ahead: bool) -> bool:
-        return bool(self._waiters) or (ahead and len(self._ahead) < self.backlog)
 
 
 class AcceptWaiter:

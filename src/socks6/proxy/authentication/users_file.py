@@ -78,24 +78,30 @@ def parse_users(text: str, source: str) -> HashedUsers:
         entry = line.strip()
         if not entry or entry.startswith(COMMENT):
             continue
-        where = f"{source}:{number}"
-        name, colon, secret = entry.partition(":")
-        if not colon:
-            raise ConfigurationError(f"{where}: not of the form name:hash")
-        _check_name(name, where)
-        if name in entries:
-            raise ConfigurationError(f"{where}: {name!r} is there already")
         try:
-            parse_hash(secret)
+            name, secret = _parse_entry(entry)
+            if name in entries:
+                raise ConfigurationError(f"{name!r} is there already")
         except ConfigurationError as error:
-            raise ConfigurationError(f"{where}: {error}") from None
-        except ValueError as error:
-            raise ConfigurationError(
-                f"{where}: what stands for the password of {name!r} is {error};"
-                f" `socks6 passwd {name}` makes the line"
-            ) from None
+            raise ConfigurationError(f"{source}:{number}: {error}") from None
         entries[name] = secret
     return HashedUsers(entries)
+
+
+def _parse_entry(entry: str) -> tuple[str, str]:
+    name, colon, secret = entry.partition(":")
+    if not colon:
+        raise ConfigurationError("not of the form name:hash")
+    check_name(name)
+    try:
+        parse_hash(secret)
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        raise ConfigurationError(
+            f"what stands for the password of {name!r} is {error}; `socks6 passwd {name}` makes the line"
+        ) from None
+    return name, secret
 
 
 def set_entry(path: str | Path, name: str, hashed: str) -> bool:
@@ -109,20 +115,15 @@ def set_entry(path: str | Path, name: str, hashed: str) -> bool:
     try:
         with locked_directory(path):
             lines: list[str] = []
+            known = False
             if Path(path).exists():
-                known = set(read_users_file(path).entries)
+                known = name in read_users_file(path).entries
                 lines = read_stable(path).data.decode("utf-8-sig").split("\n")[:-1]
-            else:
-                known = set()
-            kept = [old for old in lines if name not in known or _name_in(old) != name]
+            kept = [old for old in lines if not known or old.strip().partition(":")[0] != name]
             write_atomically(path, "".join(f"{entry}\n" for entry in (*kept, line)).encode())
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
-    return name in known
-
-
-def _name_in(line: str) -> str:
-    return line.strip().partition(":")[0]
+    return known
 
 
 def format_entry(name: str, hashed: str) -> str:
@@ -141,13 +142,6 @@ def check_name(name: str) -> None:
         )
     if not 1 <= len(name.encode()) <= MAX_NAME_LENGTH:
         raise ConfigurationError(f"user name {name!r}: has not 1 to {MAX_NAME_LENGTH} bytes")
-
-
-def _check_name(name: str, where: str) -> None:
-    try:
-        check_name(name)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
 
 
 def _warnings(path: str, mode: int, entries: Mapping[str, PasswordHash]) -> tuple[str, ...]:
