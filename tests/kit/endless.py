@@ -33,7 +33,7 @@ class EndlessStream(SocketStream):
 
     @override
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        if self._socket.fileno() < 0:
+        if self.raw_socket.fileno() < 0:
             raise OSError("closed")
         self._step()
         while len(self._ready) < max_bytes:
@@ -61,5 +61,5 @@ class EndlessStream(SocketStream):
         self.longest = max(self.longest, self._steps)
         self.most_bytes = max(self.most_bytes, self._bytes)
         self._steps = self._bytes = 0
-        if self._socket.fileno() >= 0:
+        if self.raw_socket.fileno() >= 0:
             asyncio.get_running_loop().call_soon(self._tick)

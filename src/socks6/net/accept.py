@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import itertools
 import socket
 import sys
@@ -68,6 +69,7 @@ class ConnectionLimits:
         self._count = 0
         self._sources: dict[str, int] = {}
         self._freed = asyncio.Event()
+        self._awaited = 0  # tasks that wait for it
 
     @property
     def count(self) -> int:
@@ -89,7 +91,8 @@ class ConnectionLimits:
     def leave(self, host: str) -> None:
         """Count out a connection that was counted in."""
         self._count -= 1
-        self._freed.set()
+        if self._awaited:
+            self._freed.set()
         if self._per_source and (source := source_of(host)):
             left = self._sources[source] - 1
             if left:
@@ -122,7 +125,8 @@ class ConnectionLimits:
 
     def release(self, key: object) -> None:
         """Stop counting an admitted client, unless it was evicted. Idempotent."""
-        self._drop_unknown(key)
+        if key in self._unknown:
+            self._drop_unknown(key)
         host = self._hosts.pop(key, None)
         if host is not None:
             self.leave(host)
@@ -169,9 +173,14 @@ class ConnectionLimits:
     async def wait_for_leave(self) -> None:
         """Wait until a connection is counted out."""
         self._freed.clear()
-        await self._freed.wait()
+        self._awaited += 1
+        try:
+            await self._freed.wait()
+        finally:
+            self._awaited -= 1
 
 
+@functools.lru_cache(maxsize=1024)
 def source_of(host: str) -> str:
     """Return what counts as one source: an IPv4 address, also a mapped one, or an IPv6 /64; "" if none does."""
     if ":" not in host:
@@ -306,10 +315,10 @@ class _Acceptor:
             self._observer.observe(LimitReached(source=source, reason=refusal))
             stream.abort()
             return
+        if self._by_callbacks is not None and isinstance(stream, SocketStream) and self._by_callbacks(stream):
+            return
         if self._poller is not None and (raw := stream.attribute(SocketStream)) is not None:
             raw.poll_with(self._poller)
-            if raw is stream and self._by_callbacks is not None and self._by_callbacks(raw):
-                return
         self._group.start(self._serve(stream, source))
 
     async def _serve(self, stream: ByteStream, source: str) -> None:

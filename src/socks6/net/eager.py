@@ -231,6 +231,7 @@ class EagerTaskGroup:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[Cancellable] = set()
         self._empty = asyncio.Event()
+        self._leaving = False
         self._over = False
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -252,7 +253,7 @@ class EagerTaskGroup:
     def remove(self, work: Cancellable) -> None:
         """Own it no more: it has ended. Idempotent."""
         self._tasks.discard(work)
-        if not self._tasks:
+        if self._leaving and not self._tasks:
             self._empty.set()
 
     async def __aenter__(self) -> "EagerTaskGroup":
@@ -263,6 +264,7 @@ class EagerTaskGroup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait until every task has ended."""
+        self._leaving = True
         if kind is not None:
             self._cancel_all()
         interrupted = False

@@ -70,8 +70,8 @@ class SocketStream:
         "_remote",
         "_sending",
         "_sends",
-        "_socket",
         "on_readable",
+        "raw_socket",
         "turns",
     )
 
@@ -83,7 +83,7 @@ class SocketStream:
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """`remote` is the peer's address in the kernel's form, where that is known already."""
-        self._socket = sock
+        self.raw_socket: Final = sock
         self._loop = loop or asyncio.get_running_loop()
         self._remote = None if remote is None else endpoint(remote)
         self._poller: Poller | None = None  # instead of the loop, for receiving
@@ -100,28 +100,24 @@ class SocketStream:
 
     @property
     def local(self) -> Endpoint:
-        return _ask(self._socket.getsockname)
+        return _ask(self.raw_socket.getsockname)
 
     @property
     def remote(self) -> Endpoint:
-        return _ask(self._socket.getpeername) if self._remote is None else self._remote
+        return _ask(self.raw_socket.getpeername) if self._remote is None else self._remote
 
     @property
     def protection(self) -> Protection:
-        return Protection.MACHINE if self._socket.family == socket.AF_UNIX else Protection.CLEAR
+        return Protection.MACHINE if self.raw_socket.family == socket.AF_UNIX else Protection.CLEAR
 
     def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
-        if isinstance(self._socket, kind):
-            return self._socket
+        if isinstance(self.raw_socket, kind):
+            return self.raw_socket
         return self if isinstance(self, kind) else None
-
-    @property
-    def raw_socket(self) -> socket.socket:
-        return self._socket
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         try:
-            data = self._socket.recv(max_bytes)
+            data = self.raw_socket.recv(max_bytes)
         except (BlockingIOError, InterruptedError):
             return None
         if not data and self._failure is not None:
@@ -147,7 +143,7 @@ class SocketStream:
             return
         check_idle(self._receiving, RECEIVES_ALREADY)
         waiter = self._loop.create_future()
-        self._loop.add_reader(self._socket.fileno(), self._wake_receiver)
+        self._loop.add_reader(self.raw_socket.fileno(), self._wake_receiver)
         self._receiving = waiter
         try:
             await waiter
@@ -161,7 +157,7 @@ class SocketStream:
             self._readable = Signal(self._loop)
         if self._readable.has_waiter:
             raise LocalProtocolError(RECEIVES_ALREADY)
-        poller.ensure(self._socket.fileno(), self)
+        poller.ensure(self.raw_socket.fileno(), self)
         await self._readable
         self.turns.waited()
 
@@ -170,8 +166,9 @@ class SocketStream:
 
         What was there before is reported, too. Raises OSError.
         """
+        self._poller = poller
         self.on_readable = on_readable
-        poller.ensure(self._socket.fileno(), self)
+        poller.ensure(self.raw_socket.fileno(), self)
 
     def on_events(self, events: int) -> None:  # noqa: ARG002 - whatever it is, receiving shows it
         """See EventHandler."""
@@ -205,7 +202,7 @@ class SocketStream:
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Send what is taken without waiting; return how much that was."""
         try:
-            return self._socket.send(data)
+            return self.raw_socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
@@ -216,13 +213,13 @@ class SocketStream:
     @property
     def unacknowledged(self) -> int:
         """How many bytes that were sent the peer has not acknowledged, as far as the kernel reports it."""
-        return unacknowledged_by(self._socket)
+        return unacknowledged_by(self.raw_socket)
 
     async def wait_writable(self) -> None:
         """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
         check_idle(self._sending, SENDS_ALREADY)
         waiter = self._loop.create_future()
-        self._loop.add_writer(self._socket.fileno(), self._wake_sender)
+        self._loop.add_writer(self.raw_socket.fileno(), self._wake_sender)
         self._sending = waiter
         try:
             await waiter
@@ -236,7 +233,7 @@ class SocketStream:
         if self._sends:
             raise LocalProtocolError(SENDS_ALREADY)
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            self.raw_socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             if error.errno != errno.ENOTCONN:  # gone already: receiving reports how
                 raise
@@ -247,26 +244,23 @@ class SocketStream:
 
     def close(self) -> None:
         """Close, having what was sent delivered. Idempotent."""
-        if self._socket.fileno() < 0:
-            return
-        self._break_off()
-        self._socket.close()
-        self._wake_polled()
+        if self.raw_socket.fileno() >= 0:
+            self._break_off()
+            self.raw_socket.close()
+            if self._poller is not None:
+                self._wake_polled()
 
     def abort(self) -> None:
-        if self._socket.fileno() < 0:
-            return
-        self._break_off()
-        reset_on_close(self._socket)
-        self._socket.close()
-        self._wake_polled()
+        if self.raw_socket.fileno() >= 0:
+            reset_on_close(self.raw_socket)
+            self.close()
 
     def was_reset(self) -> bool:
         """Return whether the peer has reset the connection, or it is closed; looks without taking anything."""
-        if self._socket.fileno() < 0:
+        if self.raw_socket.fileno() < 0:
             return True
         poll = select.poll()
-        poll.register(self._socket, 0)  # errors and the end of both directions are reported in any case
+        poll.register(self.raw_socket, 0)  # errors and the end of both directions are reported in any case
         return bool(poll.poll(0))
 
     def stop_receiving(self) -> None:
@@ -275,28 +269,28 @@ class SocketStream:
     def detach_socket(self) -> socket.socket:
         """Return the socket, which is the caller's now: non-blocking, watched by no loop. The stream is closed."""
         if self._poller is not None:
-            self._poller.remove(self._socket.fileno(), self)
+            self._poller.remove(self.raw_socket.fileno(), self)
         self._break_off()
-        detached = socket.socket(fileno=self._socket.detach())
+        detached = socket.socket(fileno=self.raw_socket.detach())
         detached.setblocking(False)
         return detached
 
     def _wake_receiver(self, error: OSError | None = None) -> None:
         waiter, self._receiving = self._receiving, None
         if waiter is not None:
-            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_reader(self.raw_socket.fileno())
             _wake(waiter, error)
 
     def _wake_sender(self, error: OSError | None = None) -> None:
         waiter, self._sending = self._sending, None
         if waiter is not None:
-            self._loop.remove_writer(self._socket.fileno())
+            self._loop.remove_writer(self.raw_socket.fileno())
             _wake(waiter, error)
 
     def _break_off(self) -> None:
         """Fail pending calls, and take the socket from the loop: always before it is closed."""
         if self._poller is not None:
-            self._poller.forget(self._socket.fileno(), self)
+            self._poller.forget(self.raw_socket.fileno(), self)
         if self._receiving is not None or self._sending is not None:
             closed = OSError(errno.EBADF, "the stream was closed")
             self._wake_receiver(closed)

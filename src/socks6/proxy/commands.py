@@ -26,6 +26,7 @@ from socks6.net.stream import (
     Endpoint,
     Outbound,
 )
+from socks6.policy.hosts import parse_host
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options
@@ -75,8 +76,11 @@ def judge_host(request: ProxyRequest, policy: Policy, *, final: bool) -> None:
 def judge_literal(request: ProxyRequest, policy: Policy) -> None:
     """Raise NotAllowed unless the rules allow a request's host, an IP address that is reached from here."""
     judge_host(request, policy, final=False)
-    if not policy.judge_address(
-        request.identity, request.command, request.host, request.host, request.port
+    host = request.host
+    meant = parse_host(host)
+    # a host that is written as the address is was judged wholly
+    if (meant is None or not meant.name == meant.address == host) and not policy.judge_address(
+        request.identity, request.command, host, host, request.port
     ).allowed:
         raise NotAllowed(f"no address of {request.host} may be reached")
 

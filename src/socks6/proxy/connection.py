@@ -210,7 +210,7 @@ class ClientConnection:
         NotAllowed, too, if a reload came since the client was admitted, and it would not be now.
         """
         identity = request.identity
-        if not self.still_vouched(identity):
+        if self._authenticator is not self.proxy.authenticator and not self.still_vouched(identity):
             raise NotAllowed("the user is gone, or has another password, since a reload")
         try:
             self._count(request.command, identity)
@@ -222,7 +222,8 @@ class ClientConnection:
             raise
 
     def _count(self, command: int, identity: Identity) -> None:
-        if self._user_connection is None or self._user_connection[0] != identity.name:
+        name = "" if self._user_connection is None else self._user_connection[0]
+        if name != identity.name:
             self._give_back_user_connection()
             if identity.name:
                 self._user_connection = self.proxy.user_connections.enter(identity, self.source)
@@ -423,7 +424,8 @@ class ClientConnection:
     def close(self) -> None:
         """Leave the session and give back what is held. Idempotent."""
         self._task = None
-        self._give_back_user_connection()
+        if self._user_connection is not None:
+            self._give_back_user_connection()
         if self._descriptor is not None:
             self.proxy.descriptors.give_back(self._descriptor)
             self._descriptor = None

@@ -10,7 +10,6 @@ No rule stands here: decisions and records are the methods of `ClientConnection`
 `tests/property/test_plain_connects.py` holds both ways to the same answers and events.
 """
 
-import contextlib
 import socket
 import sys
 from collections.abc import Coroutine
@@ -23,13 +22,14 @@ from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.machine_io import READ_SIZE
-from socks6.net.sockets import SocketStream, close_in_order
+from socks6.net.sockets import SocketStream
 from socks6.net.wire_log import wire_trace
 from socks6.proxy.commands import ProxyRequest, judge_literal
 from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel
 from socks6.proxy.limits import holder_of
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.client_ports import ClientPort
+from socks6.relay.streams import close_in_order
 from socks6.telemetry import Ending
 
 if sys.platform == "linux":
@@ -224,6 +224,7 @@ class _PlainConnect:
 
     def _continue_in_task(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
         self._stream.on_readable = None
+        self._stream.poll_with(self._shared.poller)
         group = self._shared.group
         group.start(self._serve(handshake))
         group.remove(self)
@@ -258,17 +259,11 @@ class _PlainConnect:
                 group.remove(self)
                 return
             if joined.ending is Ending.DONE:
-                self._close_in_order(self._stream)
-                self._close_in_order(remote)
+                close_in_order(self._stream)
+                close_in_order(remote)
             self._release(joined, remote)
         except Exception as error:  # noqa: BLE001 - as in `ServerWorker.serve`
             self._fail(error)
-
-    @staticmethod
-    def _close_in_order(stream: SocketStream) -> None:
-        close_in_order(stream.raw_socket)
-        with contextlib.suppress(OSError):  # which changes nothing any more
-            stream.close()
 
     async def _deliver(self, joined: "PolledStreams", remote: SocketStream) -> None:
         try:
@@ -277,7 +272,8 @@ class _PlainConnect:
             self._release(joined, remote)
 
     def _release(self, joined: "PolledStreams", remote: SocketStream) -> None:
-        self._connection.relayed(self._shared.worker.relay.release(joined, self._stream, remote))
+        remote.abort()
+        self._connection.relayed(self._shared.worker.relay.release(joined))
         self._end()
 
     def _fail(self, error: Exception) -> None:

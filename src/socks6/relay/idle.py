@@ -36,19 +36,21 @@ class IdleMonitor:
         """Time-outs are in seconds, 0 for never; `clock` is the loop's unless given."""
         self._idle_timeout = idle_timeout
         self._fin_timeout = fin_timeout
-        self._clock = clock
+        self._clock = clock  # None until there is a relay, and a loop
         limits = [limit for limit in (idle_timeout, fin_timeout) if limit > 0]
         self._period = min(MAX_CHECK_SECONDS, *(limit / 4 for limit in limits)) if limits else 0.0
         self._relays: set[Watched] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, relay: Watched) -> None:
         """Watch a relay from now on."""
+        if self._clock is None:
+            self._clock = asyncio.get_running_loop().time
         relay.seen = relay.activity()
-        relay.quiet_since = self._now()
+        relay.quiet_since = self._clock()
         self._relays.add(relay)
-        self._look_later()
+        if self._timer is None:
+            self._look_later()
 
     def remove(self, relay: Watched) -> None:
         """Watch a relay no longer. Idempotent."""
@@ -62,7 +64,9 @@ class IdleMonitor:
 
     def look(self) -> None:
         """Expire what has been quiet too long."""
-        now = self._now()
+        if self._clock is None:
+            return
+        now = self._clock()
         for relay in [relay for relay in self._relays if self._too_quiet(relay, now)]:
             self._relays.discard(relay)
             relay.expire("half closed and silent" if relay.half_closed() else "idle")
@@ -77,18 +81,10 @@ class IdleMonitor:
         return 0 < limit <= now - relay.quiet_since
 
     def _look_later(self) -> None:
-        if self._timer is None and self._relays and self._period:
-            self._timer = self._running_loop().call_later(self._period, self._tick)
+        if self._relays and self._period:
+            self._timer = asyncio.get_running_loop().call_later(self._period, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         self.look()
         self._look_later()
-
-    def _now(self) -> float:
-        return self._running_loop().time() if self._clock is None else self._clock()
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop

@@ -50,6 +50,7 @@ FINISHING: Final = DirectionState.FINISHING
 FINISHED: Final = DirectionState.FINISHED
 CUT: Final = DirectionState.CUT
 DROPPING: Final = DirectionState.DROPPING
+OVER: Final = frozenset((FINISHED, CUT, DROPPING))
 
 
 class Direction:
@@ -72,7 +73,7 @@ class Direction:
     @property
     def over(self) -> bool:
         """Whether nothing more reaches the sink."""
-        return self.state is not FLOWING and self.state is not FINISHING
+        return self.state in OVER
 
     @property
     def complete(self) -> bool:
@@ -173,7 +174,7 @@ class JoinedStreams(ABC):
 
     def settle(self) -> None:
         """End if both directions are over."""
-        if self.up.over and self.down.over:
+        if self.up.state in OVER and self.down.state in OVER:
             self.end(Ending.RESET if self.reason else Ending.DONE)
 
     def end(self, ending: Ending, reason: str = "") -> None:

@@ -106,7 +106,8 @@ class PolledDirection(Direction, ABC):
     def leave(self) -> None:
         self.left = True
         self.poller.forget(self.source_fd, self)  # the relay's caller closes it
-        self.discard()
+        if self.state is not FINISHED:
+            self.discard()
 
     def _take_error(self) -> None:
         """Act upon an error of the source that is not read now: the other direction cannot send to it."""
@@ -142,9 +143,6 @@ class PolledStreams(JoinedStreams):
 
     up: PolledDirection
     down: PolledDirection
-
-    def __init__(self, up: PolledDirection, down: PolledDirection) -> None:
-        super().__init__(up, down)
 
     def start(self, first: bytes = b"") -> None:
         """Begin; `first` goes to the remote before anything else. `end_with` says what follows the end."""

@@ -6,6 +6,7 @@ splicing when a piece fills its buffer, and back when pieces are small again. Th
 
 import errno
 import os
+import select
 import socket
 from typing import Final
 
@@ -22,6 +23,7 @@ MIN_SPLICE_BYTES: Final = (
 )
 SPLICE_BYTES: Final = 1 << 20  # what one splice asks for
 NOTHING: Final = -1
+UNUSUAL: Final = ~(READABLE | select.EPOLLRDHUP | select.EPOLLHUP)
 FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
 
@@ -63,9 +65,9 @@ class SpliceDirection(PolledDirection):
 
     @override
     def on_events(self, events: int) -> None:
-        """Handle the usual case at once: a small piece that came alone."""
+        """Handle the usual cases at once: a small piece that came alone, the end that came alone."""
         if (
-            events != READABLE
+            events & UNUSUAL
             or self.held
             or self.bulk
             or self.scheduled
@@ -79,8 +81,11 @@ class SpliceDirection(PolledDirection):
         except BlockingIOError:
             return
         size = len(data)
+        if not size:
+            self.finish()
+            return
         try:
-            sent = self.sink.send(data) if data else 0
+            sent = self.sink.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -88,11 +93,9 @@ class SpliceDirection(PolledDirection):
         self.bytes_moved += sent
         if sent < size:
             self._hold(data[sent:])
-        elif size == 0:
-            self.finish()
-        elif size == PIECE_BYTES:
-            self.bulk = not self._copies_only
-            self.move(drain=False)
+        elif size == PIECE_BYTES or events != READABLE:  # there is more, or the end
+            self.bulk = size == PIECE_BYTES and not self._copies_only
+            self.move(drain=events != READABLE)
 
     @override
     def put(self, data: bytes) -> None:

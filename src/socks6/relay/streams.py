@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable
 
 from socks6.dataclass import dataclass
-from socks6.net.sockets import SocketStream, reset_on_close
+from socks6.net import sockets
+from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
 from socks6.relay.copy import CopiedStreams
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
@@ -98,7 +99,9 @@ class StreamRelay:
             elif joined.both_ended:
                 await self.deliver(joined, client, remote)
         finally:
-            result = self.release(joined, client, remote)
+            result = self.release(joined)
+            client.abort()
+            remote.abort()
         return result
 
     def join(
@@ -106,13 +109,13 @@ class StreamRelay:
     ) -> "PolledStreams | None":
         """Join two sockets as `relay` does, for callers without a task: `start` what is returned; None without a poller.
 
-        `on_end` is called when they are through. Then both are closed, if the ending is DONE in order (`end_in_order`),
-        if both directions have ended otherwise by `deliver`; and `release` is called.
+        `on_end` is called when they are through. Then both are to be closed: in order (`close_in_order`) if the ending is
+        DONE, by `deliver` if both directions have ended otherwise; `release` is called last.
         """
         joined = self._polled(client, remote)
         if joined is not None:
-            reset_on_close(client.raw_socket)
-            reset_on_close(remote.raw_socket)
+            sockets.reset_on_close(client.raw_socket)
+            sockets.reset_on_close(remote.raw_socket)
             self._idle.add(joined)
             joined.end_with(on_end)
         return joined
@@ -122,13 +125,11 @@ class StreamRelay:
         self._idle.remove(joined)
         await _close_broken((client, joined.down.complete), (remote, joined.up.complete))
 
-    def release(self, joined: JoinedStreams, client: ByteStream, remote: ByteStream) -> RelayResult:
-        """Reset what is not closed yet, forget the relay, and return how it went."""
+    def release(self, joined: JoinedStreams) -> RelayResult:
+        """Forget a relay, whose streams are to be closed at once unless they are, and return how it went."""
         self._idle.remove(joined)
         if not joined.over:
             joined.stop()
-        client.abort()
-        remote.abort()
         joined.dissolve()
         return RelayResult(
             bytes_up=joined.bytes_up, bytes_down=joined.bytes_down, ending=joined.ending, reason=joined.reason
@@ -170,6 +171,15 @@ class StreamRelay:
             except OSError:  # it needs a descriptor; the next relay may get one
                 return None
         return self._poller
+
+
+def close_in_order(stream: SocketStream) -> None:
+    """Close a socket of a relay that is done."""
+    sockets.close_in_order(stream.raw_socket)
+    try:
+        stream.close()
+    except OSError:  # which changes nothing any more
+        return
 
 
 async def _close(stream: ByteStream) -> None:
