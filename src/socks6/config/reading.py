@@ -8,13 +8,14 @@ import re
 import stat
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from socks6.config.faults import Fault, InvalidConfiguration, Key, collect_error, key_text
 from socks6.config.server import ServerConfig
-from socks6.config.toml_lines import line_of, locate_keys
+from socks6.config.toml_lines import line_of
 from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.files import read_stable
@@ -46,14 +47,12 @@ class ConfigurationFile:
 
     path: str
     values: ConfigValues
-    lines: Mapping[Key, int]
+    text: str = field(repr=False)
     warnings: tuple[str, ...]
 
     def invalid(self, *faults: Fault) -> InvalidConfiguration:
         """Return the exception for faults in it."""
-        located = sorted(
-            ((line_of(self.lines, fault.key) or 1, fault) for fault in faults), key=itemgetter(0)
-        )
+        located = sorted(((line_of(self.text, fault.key) or 1, fault) for fault in faults), key=itemgetter(0))
         return InvalidConfiguration(
             *(f"{self.path}:{line}: {key_text(fault.key)}: {fault.what}" for line, fault in located)
         )
@@ -76,7 +75,7 @@ def examine_configuration(
     faults: list[Fault] = []
     values = read_document(document, Path(path).parent, faults, root)
     return ConfigurationFile(
-        path=str(path), values=values, lines=locate_keys(text), warnings=_warnings(str(path), mode, values)
+        path=str(path), values=values, text=text, warnings=_warnings(str(path), mode, values)
     ), faults
 
 
