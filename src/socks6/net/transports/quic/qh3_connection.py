@@ -315,6 +315,9 @@ class Qh3Connection(QuicConnection):
         The native core may raise instead of waiting: while a client's address is not proven, it may find no room for what
         it wants to send (seen with aioquic's small first flight), and a client sends its early data again where packets
         of its handshake were lost, for which it has no key yet. What it has made by then is good.
+
+        Where packets are lost that it sends anew, and their stream ends meanwhile, it raises ValueError, and has forgotten
+        a packet with bytes of others: the connection is closed, rather than that one of its streams hangs.
         """
         packets: list[tuple[bytes, SocketAddress]] = []
         core = self._core
@@ -325,6 +328,11 @@ class Qh3Connection(QuicConnection):
                 if not any(text in str(error) for text in NOT_YET):
                     raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, str(error)) from error
                 break
+            except ValueError as error:
+                if self._close_event is not None:
+                    break
+                self.close(error_code=QuicErrorCode.INTERNAL_ERROR, reason_phrase=str(error))
+                continue
             if packet is None:
                 break
             packets.append((packet[0], packet[1]))

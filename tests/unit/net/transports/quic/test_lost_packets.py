@@ -4,6 +4,7 @@ import functools
 from collections.abc import Collection, Iterator
 
 import pytest
+from qh3._hazmat import QuicConnectionCore
 
 from socks6.net.transports.quic.engine import (
     ClientParameters,
@@ -20,6 +21,7 @@ from socks6.net.transports.quic.engine import (
     read_identity,
 )
 from socks6.net.transports.quic.packets import read_header
+from socks6.net.transports.quic.qh3 import Qh3Engine
 from tests.kit.certificates import certificate
 from tests.kit.quic import BACKENDS
 
@@ -170,3 +172,35 @@ def exchanged(link: Link, *, early: bool = False) -> tuple[bytes, bytes]:
         if link.seen("client") == DATA and link.now > 3:  # nothing is under way any more
             break
     return link.seen("server"), link.seen("client")
+
+
+class Forgetful:
+    """A native core that loses track of a stream at its next packet, as qh3's does where packets sent anew arrive late."""
+
+    def __init__(self, core: QuicConnectionCore) -> None:
+        self._core = core
+        self._failed = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._core, name)
+
+    def poll_transmit(self, now: float) -> object:
+        if not self._failed:
+            self._failed = True
+            raise ValueError("reserved stream is missing")
+        return self._core.poll_transmit(now)
+
+
+def test_a_connection_that_has_lost_track_of_a_stream_is_closed_with_the_cause() -> None:
+    link = Link("qh3", "qh3")
+    assert exchanged(link) == (DATA, DATA)
+    assert isinstance(link.client, Qh3Engine)
+    core = link.client._connection.native
+    assert core is not None
+    link.client._connection._core = Forgetful(core)  # type: ignore[assignment]  # as good as one
+    while not any(isinstance(event, Terminated) for event in link.events["server"]):
+        link.turn()
+    over = [event for event in link.events["server"] if isinstance(event, Terminated)]
+    while (event := link.client.next_event()) is not None:
+        over += [event] if isinstance(event, Terminated) else []
+    assert [event.reason for event in over] == ["reserved stream is missing"] * 2
