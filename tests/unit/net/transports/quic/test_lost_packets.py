@@ -193,8 +193,11 @@ class Forgetful:
 
 def test_a_connection_that_has_lost_track_of_a_stream_is_closed_with_the_cause() -> None:
     link = Link("qh3", "qh3")
-    assert exchanged(link) == (DATA, DATA)
     assert isinstance(link.client, Qh3Engine)
+    while not all(
+        any(isinstance(event, HandshakeDone) for event in events) for events in link.events.values()
+    ):
+        link.turn()
     core = link.client._connection.native
     assert core is not None
     link.client._connection._core = Forgetful(core)  # type: ignore[assignment]  # as good as one
