@@ -8,6 +8,7 @@ import select
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final, TypeAlias, TypeVar
 
@@ -117,33 +118,18 @@ class CallingThread:
 
     async def call(self, function: Callable[[], ResultT]) -> ResultT:
         """Return what the function returns, or raise the OSError that it raises."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[ResultT] = loop.create_future()
+        answer: Future[ResultT] = Future()
 
         def job() -> None:
-            try:
-                result = function()
-            except OSError as error:
-                loop.call_soon_threadsafe(_fail, answer, error)
-            else:
-                loop.call_soon_threadsafe(_succeed, answer, result)
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(function())
+                except OSError as error:
+                    answer.set_exception(error)
 
         self._jobs.put(job)
-        return await answer
+        return await asyncio.wrap_future(answer)
 
     def _work(self) -> None:
         while True:
-            try:
-                self._jobs.get()()
-            except RuntimeError:  # the loop is closed: no caller waits any more
-                return
-
-
-def _succeed(answer: "asyncio.Future[ResultT]", result: ResultT) -> None:
-    if not answer.done():
-        answer.set_result(result)
-
-
-def _fail(answer: "asyncio.Future[ResultT]", error: OSError) -> None:
-    if not answer.done():
-        answer.set_exception(error)
+            self._jobs.get()()

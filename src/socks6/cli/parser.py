@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn
 
 from socks6.cli.argument_types import (
@@ -50,12 +50,17 @@ class CliCommand(NamedTuple):
     examples: str = ""
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: list[str]) -> argparse.Namespace:
     """Return what a command line says; ends the process when it is wrong, or asks for help."""
     if arguments and arguments[0] in COMMANDS:
         parser = build_parser(arguments[0], alone=True)
     else:
         parser = build_parser(next((word for word in arguments if word in COMMANDS), ""))
+    if arguments[:1] == ["--version"]:
+        from importlib.metadata import version  # noqa: PLC0415 - takes 20 ms
+
+        print(f"socks6 {version('socks6')}")
+        parser.exit()
     parsed, rest = parser.parse_known_args(arguments)
     if rest:
         flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
@@ -76,7 +81,7 @@ def build_parser(wanted: str, *, alone: bool = False) -> Parser:
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    parser.add_argument("--version", action="store_true", help="show the version, and end")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name, command in ({wanted: COMMANDS[wanted]} if alone else COMMANDS).items():
         its = commands.add_parser(
@@ -97,22 +102,6 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32)
-
-
-class _Version(argparse.Action):
-    """Shows the version, which is looked up only then."""
-
-    def __call__(  # type: ignore[explicit-override]  # as above
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,  # noqa: ARG002 - argparse calls it so
-        values: object,  # noqa: ARG002
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        from importlib.metadata import version  # noqa: PLC0415 - takes 20 ms
-
-        print(f"socks6 {version('socks6')}")
-        parser.exit()
 
 
 def _add_serving_flags(parser: argparse.ArgumentParser, usage: str, listen: str) -> None:

@@ -32,7 +32,6 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"  # the prefix of IPv4-mapped IPv6 addre
 # Labels of letters, digits, hyphens and (found in the wild) underscores. The last one is no number: libc
 # would take "127.1" or "0x7f000001" for addresses.
 _NAME: Final = re.compile(rb"(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z|0x[0-9a-f]*\Z)[a-z0-9_-]{1,63}")
-_ZERO_GROUPS: Final = re.compile(r"(?:^|(?<=:))0(?::0)+(?=:|$)")
 
 
 class UnknownAddressType(DecodeError):
@@ -145,12 +144,7 @@ def ipv6_text(packed: bytes) -> str:
     """Return sixteen bytes as RFC 5952 writes them, mapped IPv4 addresses with a dotted quad."""
     if packed.startswith(_MAPPED):
         return "::ffff:" + ipv4_text(packed[12:])
-    text = ":".join(f"{packed[i] << 8 | packed[i + 1]:x}" for i in range(0, 16, 2))
-    runs = [match.span() for match in _ZERO_GROUPS.finditer(text)]
-    if not runs:
-        return text
-    start, end = max(runs, key=lambda run: run[1] - run[0])  # the first of equals
-    return text[:start].removesuffix(":") + "::" + text[end:].removeprefix(":")
+    return str(IPv6Address(packed))
 
 
 @lru_cache(maxsize=1024)
