@@ -1,10 +1,10 @@
-"""`dataclass`, as the standard library has it, but made in a fifth of the time where it is frozen and has slots.
+"""`dataclass`, as the standard library has it, but made in a fifth of the time where it has slots.
 
-The standard library compiles six functions for each such class, and a server has 180 of these classes: they were
-half of the time that it took to start. Here `__init__` alone is compiled, which runs for every object; the other methods
-are closures. What a class is like is the same: its fields, arguments, equality, hash, repr, pickles, and that it cannot be
-changed; the standard library's `replace`, `fields` and `asdict` take it, and frozen classes of either kind can inherit
-from each other.
+The standard library compiles up to six functions for each class, and a server has 140 such classes: they were half of the
+time that it took to start. Here `__init__` alone is compiled, which runs for every object; the other methods are
+closures. What a class is like is the same: its fields, arguments, equality, hash, repr, pickles, and whether it can be
+changed; the standard library's `replace`, `fields` and `asdict` take it, and classes of either kind can inherit from each
+other.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, Field, FrozenInstanceError
 from operator import attrgetter
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 __all__ = ["dataclass"]
@@ -29,32 +30,51 @@ def _dataclass(
     """See `dataclasses.dataclass`."""
     if cls is None:
         return functools.partial(_dataclass, frozen=frozen, slots=slots, **options)
-    if frozen and slots:
-        return _frozen(cls, **options)
-    return dataclasses.dataclass(frozen=frozen, slots=slots, **options)(cls)
+    if slots:
+        return _with_slots(cls, frozen, **options)
+    return dataclasses.dataclass(frozen=frozen, **options)(cls)
 
 
-def _frozen(cls: type, *, kw_only: bool = False, repr: bool = True, eq: bool = True) -> type:  # noqa: A002 - as there
+def _with_slots(
+    cls: type,
+    frozen: bool,
+    *,
+    kw_only: bool = False,
+    repr: bool = True,  # noqa: A002 - as there
+    eq: bool = True,
+) -> type:
     own = vars(cls)
     if cls.__doc__ is None:
         cls.__doc__ = cls.__name__  # else it is the signature, which takes milliseconds to find out
-    with _thawed(cls.__mro__[1:]):
+    with _thawed(cls.__mro__[1:] if frozen else ()):
         made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(cls)
-    made.__dataclass_params__.frozen = True
+    made.__dataclass_params__.frozen = frozen
     fields = dataclasses.fields(made)
-    methods = {"__init__": _init(made, fields), **_immutability(made, fields)}
-    if repr:
-        methods["__repr__"] = _repr(fields)
-    if eq:
-        methods |= _equality(fields)
-    for name, method in methods.items():
+    for name, method in _methods(made, fields, frozen=frozen, shown=repr, compared=eq).items():
         # a class with its own `__eq__` has None for `__hash__`, until it is made
         if name not in own or (name == "__hash__" and own[name] is None and "__eq__" in own):
-            method.__name__ = name
-            method.__qualname__ = f"{made.__qualname__}.{name}"
-            method.__module__ = made.__module__
             setattr(made, name, method)
     return made  # type: ignore[no-any-return]  # a class
+
+
+def _methods(
+    cls: type, fields: Sequence[Field[Any]], *, frozen: bool, shown: bool, compared: bool
+) -> dict[str, Method | None]:
+    """Return what a class gets unless it has its own."""
+    methods: dict[str, Method | None] = {"__init__": _init(cls, fields)}
+    if frozen:
+        methods |= _immutability(cls, fields)
+    if shown:
+        methods["__repr__"] = _repr(fields)
+    if compared:
+        equals, hash_of = _equality(fields)
+        methods |= {"__eq__": equals, "__hash__": hash_of if frozen else None}
+    for name, method in methods.items():
+        if method is not None:
+            method.__name__ = name
+            method.__qualname__ = f"{cls.__qualname__}.{name}"
+            method.__module__ = cls.__module__
+    return methods
 
 
 @contextlib.contextmanager
@@ -72,34 +92,42 @@ def _thawed(bases: Iterable[type]) -> Iterator[None]:
 
 
 def _init(cls: type, fields: Sequence[Field[Any]]) -> Method:
-    """Compile `__init__`. It sets slots by their descriptors, which takes no longer than `object.__setattr__`."""
-    namespace: dict[str, Any] = {"UNSET": _UNSET}
-    lines = []
-    for field in fields:
-        name = field.name
-        namespace[f"set_{name}"] = getattr(cls, name).__set__
-        if field.default_factory is not MISSING:
-            namespace[f"make_{name}"] = field.default_factory
-            value = f"make_{name}() if {name} is UNSET else {name}" if field.init else f"make_{name}()"
-        elif field.init:
-            value = name
-        elif field.default is not MISSING:
-            namespace[f"default_{name}"] = field.default
-            value = f"default_{name}"
-        else:
-            continue  # it is for `__post_init__` to set
-        lines.append(f"    set_{name}(self, {value})\n")
-    if hasattr(cls, "__post_init__"):
-        lines.append("    self.__post_init__()\n")
+    """Return `__init__`. It sets slots by their descriptors, which takes no longer than `object.__setattr__`."""
     positional = [field for field in fields if field.init and not field.kw_only]
     keyword = [field for field in fields if field.init and field.kw_only]
-    parameters = ["self", *_names(positional), *(["*"] if keyword else []), *_names(keyword)]
-    exec(f"def __init__({', '.join(parameters)}):\n{''.join(lines) or '    pass'}", namespace)  # noqa: S102 - of names alone
-    init: Any = namespace["__init__"]
+    parameters = [*positional, *keyword]
+    namespace: dict[str, Any] = {"UNSET": _UNSET}
+    lines = []
+    for number, field in enumerate(fields):
+        namespace[f"set{number}"] = getattr(cls, field.name).__set__
+        value = f"value{parameters.index(field)}" if field.init else ""
+        if field.default_factory is not MISSING:
+            namespace[f"make{number}"] = field.default_factory
+            value = f"make{number}() if {value} is UNSET else {value}" if value else f"make{number}()"
+        elif not value and field.default is not MISSING:
+            namespace[f"default{number}"] = field.default
+            value = f"default{number}"
+        if value:  # else it is for `__post_init__` to set
+            lines.append(f"    set{number}(self, {value})\n")
+    if hasattr(cls, "__post_init__"):
+        lines.append("    self.__post_init__()\n")
+    values = [f"value{number}" for number in range(len(parameters))]
+    values[len(positional) :] = ["*", *values[len(positional) :]] if keyword else []
+    code = _compiled(f"def __init__({', '.join(['self', *values])}):\n{''.join(lines) or '    pass'}")
+    init: Any = FunctionType(code.replace(co_varnames=("self", *_names(parameters))), namespace)
     init.__defaults__ = tuple(_defaults(positional).values())
     init.__kwdefaults__ = _defaults(keyword)
-    init.__annotations__ = {field.name: field.type for field in (*positional, *keyword)} | {"return": None}
+    init.__annotations__ = {field.name: field.type for field in parameters} | {"return": None}
     return init  # type: ignore[no-any-return]  # a function
+
+
+@functools.cache
+def _compiled(source: str) -> CodeType:
+    """Return the code of a function. Classes with as many fields share it: the parameters' names are put in afterwards."""
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)  # noqa: S102 - of numbered names
+    code: CodeType = namespace["__init__"].__code__
+    return code
 
 
 def _names(fields: Iterable[Field[Any]]) -> list[str]:
@@ -160,7 +188,7 @@ def _repr(fields: Iterable[Field[Any]]) -> Method:
     return show
 
 
-def _equality(fields: Iterable[Field[Any]]) -> dict[str, Method]:
+def _equality(fields: Iterable[Field[Any]]) -> tuple[Method, Method]:
     values = _values(_names(field for field in fields if field.compare))
 
     def equals(self: object, other: object) -> bool:
@@ -169,7 +197,7 @@ def _equality(fields: Iterable[Field[Any]]) -> dict[str, Method]:
     def hash_of(self: object) -> int:
         return hash(values(self))
 
-    return {"__eq__": equals, "__hash__": hash_of}
+    return equals, hash_of
 
 
 if TYPE_CHECKING:

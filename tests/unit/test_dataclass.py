@@ -1,6 +1,6 @@
 """Frozen dataclasses of ours behave as those of the standard library do: each test runs with both."""
 
-# mypy: disable-error-code="call-arg, attr-defined"
+# mypy: disable-error-code="call-arg, attr-defined, operator"
 # It does not see what a decorator makes of a class that is a parameter here.
 
 import copy
@@ -297,16 +297,75 @@ def test_pickles(decorator: Decorator, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pickle.loads(pickle.dumps(made(x=1, tags=["a"]))).tags == ["a"]
 
 
-def test_other_dataclasses_are_the_standard_librarys(decorator: Decorator) -> None:
+def test_what_is_not_frozen_changes_and_has_no_hash(decorator: Decorator) -> None:
+    @decorator(slots=True)
+    class Counter:
+        """A counter."""
+
+        name: str
+        count: int = 0
+        seen: list[int] = field(default_factory=list)
+
+        def __post_init__(self) -> None:
+            self.count += 1
+
+    made = Counter("n")
+    made.count += 1
+    assert made == Counter("n", 1)
+    assert made != Counter("m", 1)
+    assert repr(made).endswith("Counter(name='n', count=2, seen=[])")
+    assert Counter.__match_args__ == ("name", "count", "seen")
+    assert vars(Counter)["__hash__"] is None
+    assert copy.copy(made) == made
+    with pytest.raises(AttributeError):
+        made.other = 1
+
+
+def test_what_is_not_frozen_and_not_compared_has_the_hash_of_an_object(decorator: Decorator) -> None:
+    @decorator(slots=True, eq=False)
+    class Thing:
+        """A thing."""
+
+        x: int
+
+    made = Thing(1)
+    assert len({made, Thing(1)}) == 2
+
+
+def test_a_hash_of_its_own_stays_where_nothing_is_frozen(decorator: Decorator) -> None:
+    @decorator(slots=True)
+    class Thing:
+        """A thing."""
+
+        x: int
+
+        @override
+        def __hash__(self) -> int:
+            return 7
+
+    assert hash(Thing(1)) == 7
+
+
+def test_classes_with_as_many_fields_have_their_own_parameters(decorator: Decorator) -> None:
+    def made(*names: str) -> Any:
+        body = {"__doc__": "A value.", "__annotations__": dict.fromkeys(names, int)}
+        return decorator(**FROZEN, kw_only=True)(type("Made", (), body))
+
+    one, other = made("a", "b"), made("c", "d")
+    assert repr(one(a=1, b=2)) == "Made(a=1, b=2)"
+    assert repr(other(d=1, c=2)) == "Made(c=2, d=1)"
+    with pytest.raises(TypeError, match="'a'"):
+        other(a=1, c=1, d=1)
+
+
+def test_dataclasses_without_slots_are_the_standard_librarys(decorator: Decorator) -> None:
     @decorator
     class Plain:
         x: int = 1
 
-    @decorator(slots=True)
-    class Changing:
+    @decorator(frozen=True, order=True)
+    class Ordered:
         x: int = 1
 
     assert Plain() == Plain(1)
-    changing = Changing()
-    changing.x = 2
-    assert changing.x == 2
+    assert Ordered(1) < Ordered(2)
