@@ -276,9 +276,7 @@ def test_the_first_request_after_a_restart_works(run: Run, files: Files, backend
             far.process.kill()
         with over_quic(files, query=f"&backend={backend}", port=far.place.port):
             pooled = pool_of(client)._pool[0]
-            pooled.connection._pump.last_received_at -= (
-                RECENTLY_HEARD_SECONDS  # a server seldom starts faster
-            )
+            pooled.connection.last_received_at -= RECENTLY_HEARD_SECONDS  # a server seldom starts faster
             async with client, await client.connect(place.host, place.port, initial_data=first) as stream:
                 await stream.send(b"there?")
                 assert await receive_exactly(stream, len(first) + 6) == first + b"there?"

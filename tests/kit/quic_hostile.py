@@ -66,7 +66,7 @@ def send_by_hand(connection: QuicConnection, frames: bytes) -> None:
     library._packet_number += 1
     head = bytes((0x41 | pair.key_phase << 2,)) + library._peer_cid.cid + struct.pack("!H", at & 0xFFFF)
     connection._packet_transport.send(
-        [pair.encrypt_packet(head, frames.ljust(20, b"\0"), at)], connection._pump.remote
+        [pair.encrypt_packet(head, frames.ljust(20, b"\0"), at)], connection._remote
     )
 
 

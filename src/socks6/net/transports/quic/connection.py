@@ -6,8 +6,8 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Protocol
 
 from socks6.errors import LocalProtocolError
 from socks6.net.sockets import SocketAddress, endpoint
@@ -21,6 +21,7 @@ from socks6.net.stream import (
     Substream,
     check_idle,
 )
+from socks6.net.transports.quic.accounts import HALF_QUEUED_BYTES, Condition, FrameQueue, PeerStreamIds
 from socks6.net.transports.quic.engine import (
     MAX_UNREAD_BYTES,
     CidIssued,
@@ -34,14 +35,6 @@ from socks6.net.transports.quic.engine import (
     StreamReset,
     StreamStopped,
     Terminated,
-)
-from socks6.net.transports.quic.pump import (
-    HALF_QUEUED_BYTES,
-    Condition,
-    FrameQueue,
-    PacketTransport,
-    PeerStreamIds,
-    Pump,
 )
 from socks6.net.turns import EVENT, Turns
 
@@ -65,6 +58,8 @@ GONE_SECONDS: Final = (
 ANSWER_SECONDS: Final = 2.0  # that the peer gets to show that it is there
 INTERNAL_CODE: Final = 2  # the code of a fault of ours
 CLOSED_CODE: Final = 0  # the code of connections that are closed in order
+KEEP_ALIVE_SECONDS: Final = 10.0  # of our silence while there are streams, well below the idle time-out
+UNHEARD_SECONDS: Final = 5.0  # of the peer's silence while there are streams: then it is asked
 STALL_SECONDS: Final = 30.0  # for which an unread stream may hold up the others
 
 
@@ -336,10 +331,26 @@ def _wake(waiter: "asyncio.Future[None] | None") -> None:
         waiter.set_result(None)
 
 
+class PacketTransport(Protocol):
+    """How packets get to the peer."""
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end."""
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket that they leave by."""
+
+    def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
+        """Send packets to one address."""
+
+
 class QuicConnection:
     """A connection; `MultiplexedConnection` says what it gives.
 
-    Everything happens in callbacks of the loop: its owner hands packets in and calls `batch_ended`.
+    Everything happens in callbacks of the loop: its owner hands packets in and calls `batch_ended`. Much that is written
+    in one turn of the loop leaves together (`_flush_soon`).
     """
 
     def __init__(
@@ -348,7 +359,10 @@ class QuicConnection:
         self.engine: Final = engine
         self._loop = asyncio.get_running_loop()
         self._packet_transport = packet_transport
-        self._pump = Pump(engine, packet_transport, remote, self)
+        self._remote = remote
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when it fires
+        self._flush_due = False
         self._is_client = is_client
         self._peer_ids = PeerStreamIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
@@ -375,6 +389,7 @@ class QuicConnection:
         self.terminated: Terminated | None = None
         self.ended_here = False  # this side ended it
         self.started = self.last_used = self._loop.time()
+        self._sent_at = self.last_received_at = self._asked_at = self.started
         self.judge: Callable[[HandshakeDone], OSError | None] = lambda _done: None
         self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _issued: None
         self.on_over: Callable[[], None] = lambda: None
@@ -389,7 +404,7 @@ class QuicConnection:
     @property
     def remote(self) -> Endpoint:
         """The peer's end, wherever it has moved to."""
-        return endpoint(self._pump.remote)
+        return endpoint(self._remote)
 
     @property
     def carrier_socket(self) -> socket.socket:
@@ -427,11 +442,6 @@ class QuicConnection:
             yield
         finally:
             self._doubters.discard(doubt)
-
-    @property
-    def last_received_at(self) -> float:
-        """When something has come from the peer, on the loop's clock."""
-        return self._pump.last_received_at
 
     async def is_alive(self) -> bool:
         """Ask the peer; return whether it answered before there was reason for doubt."""
@@ -505,7 +515,7 @@ class QuicConnection:
     def send_frame(self, data: bytes) -> bool:
         if self.over is not None or not self._frames.put(data):
             return False
-        self._pump.flush_soon()
+        self._flush_soon()
         return True
 
     async def wait_frame_room(self) -> None:
@@ -519,7 +529,7 @@ class QuicConnection:
         """Close now if nothing is on its way, else as `close_when_unused`, without waiting. Idempotent."""
         if self.over is None:
             # RFC 9000, section 10.2.3: the peer may be unable to read our last word before our part of the handshake
-            self._pump.flush()
+            self._flush()
         if not self.unused or (self.handshake is not None and not self.engine.quiet):
             self.close_when_unused()
         else:
@@ -530,13 +540,13 @@ class QuicConnection:
             self.ended_here = True
             self.engine.close(code, reason)
             self._end(Terminated(code, reason or "closed"))
-            self._pump.flush()
+            self._flush()
 
     def close_when_unused(self) -> None:
         """Close in order once no stream is open here and what was sent has arrived, or soon after. Idempotent."""
         if self._unused_by is None and self.over is None:
             self._unused_by = self._loop.time() + LINGER_SECONDS
-            self._pump.flush_soon()
+            self._flush_soon()
 
     async def aclose(self) -> None:
         """Close in order: wait a moment until what was sent has arrived; then close. Idempotent."""
@@ -562,14 +572,14 @@ class QuicConnection:
 
     def trust(self) -> None:
         self.engine.trust()
-        self._pump.flush_soon()
+        self._flush_soon()
 
     # For its streams.
 
     def send_on(self, stream_id: int, data: bytes | memoryview, *, ended: bool) -> None:
         """Send on a stream. Raises ConnectionError when it, or the connection, is over."""
         self.engine.send(stream_id, data, ended=ended)
-        self._pump.flush_soon()
+        self._flush_soon()
 
     def is_full(self, stream_id: int) -> bool:
         """Return whether a stream's sender is to wait; `QuicStream.writable` is called when it may send again."""
@@ -588,14 +598,14 @@ class QuicConnection:
         """Return credit for bytes of a stream that were read."""
         self._unread -= size
         self.engine.consumed(stream_id, size)
-        self._pump.flush_soon()
+        self._flush_soon()
 
     def stop(self, stream_id: int, code: int) -> None:
         """Ask the peer to send nothing more on a stream."""
         if self.over is None:
             with contextlib.suppress(ConnectionError):  # it was over
                 self.engine.stop(stream_id, code)
-            self._pump.flush_soon()
+            self._flush_soon()
 
     def left(self, stream_id: int, *, reset: bool, stop: int | None) -> None:
         """Forget a stream that is closed here; `stop` is the code to stop the peer with, if at all."""
@@ -610,14 +620,14 @@ class QuicConnection:
         with contextlib.suppress(ConnectionError):
             if reset:
                 self.engine.reset(stream_id, ABORTED_CODE)
-        self._pump.flush_soon()
+        self._flush_soon()
 
     # Packets and time.
 
     def connect(self) -> None:
         """Begin, as the client."""
-        self.engine.connect(self._pump.remote, self._loop.time())
-        self._pump.flush()
+        self.engine.connect(self._remote, self._loop.time())
+        self._flush()
 
     def path_changed(self) -> None:
         """Make the peer learn that our packets leave from another address now (RFC 9000 §9.2)."""
@@ -630,38 +640,43 @@ class QuicConnection:
         if self.over is None:
             with contextlib.suppress(ConnectionError):  # just now it was over
                 self.engine.ping(number)
-            self._pump.flush_soon()
+            self._flush_soon()
 
     def packets_received(self, data: bytes, size: int, source: SocketAddress) -> None:
         """Take a packet, or several of `size` bytes each; `batch_ended` must follow."""
-        self._pump.heard()
-        self.engine.receive(data, size, source, self._loop.time())
+        self.last_received_at = self._loop.time()
+        self.engine.receive(data, size, source, self.last_received_at)
 
     def batch_ended(self) -> None:
         """Act upon what came, and answer once the tasks that wait for it have had their turn."""
         self._take_events()
         self._openers.wake()
-        self._pump.flush_soon()
+        self._flush_soon()
 
-    # For its pump.
+    def _flush_soon(self) -> None:
+        """Send what there is at the loop's next iteration."""
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush_now)
 
-    @property
-    def kept_alive(self) -> bool:
-        return bool(self._streams) and self.over is None
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        self._flush()
+        if self.over is not None:
+            self.engine.release()
 
-    @property
-    def wanted_at(self) -> float | None:
-        times = [time for time in (self._unused_by, self._look_at, self._gone_at) if time is not None]
-        return min(times, default=None)
-
-    def before_packets(self) -> None:
+    def _flush(self) -> None:
+        """Send what there is, and act upon the engine's events."""
+        now = self._loop.time()
         self._frames.feed()
         if self._frame_room and self._frames.size <= HALF_QUEUED_BYTES:
             self._frame_room.wake()
-
-    def after_packets(self, now: float, *, sent: bool) -> None:
-        if sent and self._frames.size and self.engine.room_for_frames:
-            self._pump.flush_soon()
+        packets = self.engine.to_send(now)
+        if packets:
+            self._sent_at = now
+            self._send(packets)
+            if self._frames.size and self.engine.room_for_frames:
+                self._flush_soon()
         self._take_events()
         if self.over is None:
             self._voice_doubts()
@@ -669,6 +684,52 @@ class QuicConnection:
             self._look_at = self._reset_stalled(now)
             self._close_if_unused(now)
             self._end_if_gone(now)
+        self._set_timer(now)
+
+    def _send(self, packets: list[tuple[bytes, SocketAddress]]) -> None:
+        run: list[bytes] = []
+        address = packets[0][1]
+        for data, remote in packets:
+            if remote != address:
+                self._packet_transport.send(run, address)
+                run, address = [], remote
+            run.append(data)
+        self._packet_transport.send(run, address)
+        self._remote = address
+
+    def _set_timer(self, now: float) -> None:
+        if self.over is not None:
+            return
+        times = self.engine.timer(), self._ask_at(), self._unused_by, self._look_at, self._gone_at
+        due = min((time for time in times if time is not None), default=None)
+        if due is None or (self._timer is not None and self._due <= due):
+            return  # one that fires too early looks again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = self._loop.call_at(max(due, now), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        due = self.engine.timer()
+        if due is not None and due <= now:
+            self.engine.handle_timer(now)
+        ask_at = self._ask_at()
+        if ask_at is not None and ask_at <= now:
+            self._asked_at = now
+            with contextlib.suppress(ConnectionError):  # just now it was over: its events say so below
+                self.engine.ping()
+        self._flush()
+
+    def _ask_at(self) -> float | None:
+        """Return when the peer is to answer; the core itself asks again, as often as it must."""
+        if not self._streams or self.over is not None or self.engine.unanswered_probes:
+            return None
+        silent_at = max(self._sent_at, self._asked_at) + KEEP_ALIVE_SECONDS
+        if self._asked_at > self.last_received_at:
+            return silent_at
+        return min(silent_at, self.last_received_at + UNHEARD_SECONDS)
 
     # Inside.
 
@@ -735,7 +796,7 @@ class QuicConnection:
         """When the peer is to be taken for dead; None while it answers."""
         if self.handshake is None or self.engine.unanswered_probes < UNANSWERED_PROBES:
             return None
-        return self._pump.last_received_at + GONE_SECONDS
+        return self.last_received_at + GONE_SECONDS
 
     def _end_if_gone(self, now: float) -> None:
         """End a connection whose peer has vanished silently, well before the idle time-out."""
@@ -829,8 +890,9 @@ class QuicConnection:
             stream.failed(self.over)
         self._full.clear()
         self._frames.clear()
-        self._pump.stop()
-        self._pump.flush_soon()  # the CONNECTION_CLOSE, and then no more
+        if self._timer is not None:
+            self._timer.cancel()
+        self._flush_soon()  # the CONNECTION_CLOSE, and then no more
         self._watchers.wake()
         self._openers.wake()
         self._quiet.wake()

@@ -79,7 +79,7 @@ def test_what_the_kernel_does_not_send_has_the_way_looked_at(
             other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             other.bind(("127.0.0.2", 0))
             other.setblocking(False)
-            other.connect(near._pump.remote)
+            other.connect(near._remote)
             monkeypatch.setattr(client, "_connected", lambda _: other)
             packet_transport._cannot_send(OSError(errno.EMSGSIZE, ""))
             assert packet_transport._timer is None
@@ -148,7 +148,7 @@ def test_whoever_sends_a_clients_packet_on_gets_three_times_as_much_at_most(run:
                 socket_of(near).sock.connect(thief.getsockname())
                 near.ask()
                 stolen = await loop.sock_recv(thief, 2048)
-                victim.sendto(stolen, near._pump.remote)
+                victim.sendto(stolen, near._remote)
                 await theirs.send(bytes(100_000))
                 got = len(await loop.sock_recv(victim, 2048))
                 with contextlib.suppress(TimeoutError):

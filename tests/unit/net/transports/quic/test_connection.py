@@ -11,8 +11,9 @@ from typing_extensions import override
 
 from socks6.net.datagrams.segments import SegmentSender
 from socks6.net.stream import FrameSink
-from socks6.net.transports.quic import aioquic, pump, qh3_connection
+from socks6.net.transports.quic import aioquic, qh3_connection
 from socks6.net.transports.quic import connection as module
+from socks6.net.transports.quic.accounts import MAX_QUEUED_BYTES
 from socks6.net.transports.quic.aioquic import AioquicEngine
 from socks6.net.transports.quic.client import ClientSocket
 from socks6.net.transports.quic.connection import MAX_BYTES_AFTER_RESET, QuicConnection, QuicStream
@@ -23,7 +24,6 @@ from socks6.net.transports.quic.engine import (
     STREAM_WINDOW_BYTES,
     load_backend,
 )
-from socks6.net.transports.quic.pump import MAX_QUEUED_BYTES
 from socks6.net.transports.quic.qh3 import Qh3Engine
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
@@ -290,7 +290,7 @@ def test_what_others_bring_along_is_bounded(run: Run) -> None:
 def test_a_peer_that_dies_without_a_word_is_missed(
     run: Run, client: str, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump, "UNHEARD_SECONDS", 0.05)
+    monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.05)
     monkeypatch.setattr(module, "GONE_SECONDS", 0.2)
     monkeypatch.setattr(module, "UNANSWERED_PROBES", 2)
 
@@ -299,7 +299,9 @@ def test_a_peer_that_dies_without_a_word_is_missed(
             _, right = await opened(near, far)
             packet_transport = near._packet_transport
             assert isinstance(packet_transport, ClientSocket)
-            near._pump.stop()  # as if it had been killed, and its machine said nothing of it
+            assert near._timer is not None
+            near._timer.cancel()  # as if it had been killed, and its machine said nothing of it
+            monkeypatch.setattr(near, "_set_timer", lambda _now: None)
             packet_transport._poller.remove(packet_transport._socket.fileno())
             with pytest.raises(TimeoutError):
                 await right.receive()
@@ -318,7 +320,7 @@ def test_a_client_may_move(run: Run, client: str, server: str) -> None:
             packet_transport = near._packet_transport
             moved = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             moved.setblocking(False)
-            moved.connect(near._pump.remote)
+            moved.connect(near._remote)
             old = near.carrier_socket
             _swap(packet_transport, moved)
             try:

@@ -113,7 +113,7 @@ def test_a_request_leaves_a_connection_that_is_dead(
                     await until(
                         lambda: not readable(dead._packet_transport.sock)
                     )  # what came before is no answer
-                    dead._pump.last_received_at -= (
+                    dead.last_received_at -= (
                         2 * module.RECENTLY_HEARD_SECONDS
                     )  # uvloop's clock stands still in a turn
                     async with await client.connect(place.host, place.port, initial_data=data) as stream:

@@ -9,10 +9,9 @@ from typing_extensions import override
 
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import Endpoint
-from socks6.net.transports.quic import pump as module
-from socks6.net.transports.quic.connection import QuicConnection
+from socks6.net.transports.quic import connection as module
+from socks6.net.transports.quic.connection import PacketTransport, QuicConnection
 from socks6.net.transports.quic.engine import Event, QuicEngine, StreamBytes, Terminated
-from socks6.net.transports.quic.pump import PacketTransport
 from tests.kit.loops import Run
 
 NEAR: SocketAddress = ("127.0.0.1", 9)
@@ -105,7 +104,7 @@ def test_a_timer_that_ends_the_connection_asks_nothing_more_of_it(
         connection._take_events()
         for _ in range(frames):
             assert connection.send_frame(b"frame")
-        connection._pump._on_timer()
+        connection._on_timer()
         assert connection.over is not None
         await engine.released.wait()
         assert not faults

@@ -1,0 +1,98 @@
+"""What a QUIC connection keeps account of: tasks that wait, DATAGRAM frames that do, and which of the peer's streams began."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from socks6.net.transports.quic.engine import QuicEngine
+
+
+class Condition:
+    """Lets any number of tasks wait until the next `wake`."""
+
+    def __init__(self) -> None:
+        self._waiters = 0
+        self._event = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        """Return whether there are waiters."""
+        return self._waiters > 0
+
+    async def wait(self) -> None:
+        """Wait until the next `wake`."""
+        self._waiters += 1
+        try:
+            await self._event.wait()
+        finally:
+            self._waiters -= 1
+
+    def wake(self) -> None:
+        """Wake all waiters, which check their condition again."""
+        self._event.set()
+        self._event.clear()
+
+
+MAX_QUEUED_BYTES: Final = 1 << 18  # that wait at the most
+HALF_QUEUED_BYTES: Final = MAX_QUEUED_BYTES // 2  # from here on, senders that can wait do
+
+
+class FrameQueue:
+    """Keeps frames until congestion control lets them go: a library itself would keep any number."""
+
+    def __init__(self, engine: QuicEngine) -> None:
+        self._engine = engine
+        self._frames: deque[bytes] = deque()
+        self.size = 0
+        self.dropped = 0
+
+    def put(self, data: bytes) -> bool:
+        """Queue a frame; return False if it is too long ever to be sent."""
+        if len(data) > self._engine.largest_frame:
+            self.dropped += 1
+            return False
+        self._frames.append(data)
+        self.size += len(data)
+        while self.size > MAX_QUEUED_BYTES:
+            self.size -= len(self._frames.popleft())
+            self.dropped += 1
+        return True
+
+    def feed(self) -> None:
+        """Give the library as many as will leave soon."""
+        while self._frames and self._engine.room_for_frames:
+            data = self._frames.popleft()
+            self.size -= len(data)
+            try:
+                if len(data) <= self._engine.largest_frame:  # the path may have become narrower meanwhile
+                    self._engine.send_frame(data)
+                    continue
+            except ConnectionError:
+                pass  # just now it was over
+            self.dropped += 1
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._frames.clear()
+        self.size = 0
+
+
+class PeerStreamIds:
+    """Recognises new streams of the peer by their ids: each begins once, but packets overtake each other."""
+
+    def __init__(self, first: int) -> None:
+        self._kind = first & 3
+        self._next = first
+        self._skipped: set[int] = set()  # no more than the streams that the peer may have
+
+    def begins(self, stream_id: int) -> bool:
+        """Return whether a stream of the peer's begins here."""
+        if stream_id & 3 != self._kind:
+            return False
+        if stream_id >= self._next:
+            self._skipped.update(range(self._next, stream_id, 4))
+            self._next = stream_id + 4
+            return True
+        if stream_id in self._skipped:
+            self._skipped.remove(stream_id)
+            return True
+        return False
