@@ -34,9 +34,7 @@ from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
-MAX_CACHED_HOSTS: Final = (
-    1024  # destinations and sources whose bytes are remembered, each; forgotten all at once
-)
+MAX_CACHED_HOSTS: Final = 1024  # destinations, and sources, whose bytes are remembered; forgotten all at once
 GRACEFUL_CLOSE_SECONDS: Final = 1.0  # what the proxy gets to end an association that we are done with
 HEADER_SIZE: Final = 16  # of a Datagram message, without the address
 MOST_DATA: Final = {  # what a datagram to such an address can hold; a name may lead to either

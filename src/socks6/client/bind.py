@@ -44,9 +44,7 @@ REBIND_PAUSES_SECONDS: Final = (0.05, 0.2, 0.8)  # for the proxy to free the por
 SHORT_BIND_SECONDS: Final = 1.0  # a BIND that the proxy ends sooner, without a peer, is not repeated at once
 KEEPALIVE_SECONDS: Final = 30  # a proxy that is silently gone is missed after four times as long
 PUSHED_REPLY_SECONDS: Final = 10.0  # for the reply that each pushed stream begins with
-MAX_IN_FLIGHT: Final = (
-    32  # accept-BINDs that wait for peers, and peers that wait for accept(), whatever the backlog
-)
+MAX_IN_FLIGHT: Final = 32  # accept-BINDs, and peers that wait for accept(), whatever the backlog
 MAX_READY_PEERS: Final = 128  # pushed peers that wait for accept(), whatever the backlog; more are reset
 MAX_FAILURES: Final = 5  # of accept-BINDs in a row, while none waits at the proxy: then the listener fails
 DEFAULT_BACKLOG: Final = 100  # peers that may wait, as asyncio's default; the proxy may grant fewer

@@ -40,9 +40,7 @@ from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.url import ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
-DEFAULT_TIMEOUT: Final = (
-    60.0  # seconds for a whole call: connecting to the proxy, and its connecting to the host
-)
+DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call, the proxy's connecting to the host included
 EXIT_SECONDS: Final = 5.0  # leaving a client takes no longer, whatever the proxy and the remote hosts do
 PATH_CHOICES: Final[Mapping[str, UdpPathChoice]] = {  # by the proxy's URL
     "": "auto",

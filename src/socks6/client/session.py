@@ -177,9 +177,7 @@ class ClientSession:
             state.window = find(reply.options, IdempotenceWindow)
             self._take_window(state, state.session, now)
             state.session.rejections += 1
-            if (
-                state.session.rejections > MAX_REJECTIONS
-            ):  # the two sides count differently: it would never end
+            if state.session.rejections > MAX_REJECTIONS:  # the sides count differently: it would never end
                 self._forget(state.session, now)
             return RefusalReason.TOKEN
         # also without Session Invalid: credentials that the session stands for were accepted once
@@ -261,8 +259,7 @@ class ClientSession:
         if self._live is session:
             self._live = None
             self._losses += not session.confirmed
-            if (
-                self._losses >= MAX_LOSSES
-            ):  # a proxy that forgets at once is not worth a wasted request each time
+            # a proxy that forgets at once is not worth a wasted request each time
+            if self._losses >= MAX_LOSSES:
                 self._losses = 0
                 self._refused_until = now + REFUSAL_SECONDS

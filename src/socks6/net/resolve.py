@@ -28,9 +28,7 @@ from socks6.net.shares import Shares
 from socks6.net.sockets import SocketAddress
 
 THREADS: Final = 64  # lookups at a time: two queries each, below the 150 that dnsmasq forwards at a time
-WAITING: Final = (
-    1024  # lookups that wait for a thread; beyond its share of these a holder's lookups fail at once
-)
+WAITING: Final = 1024  # lookups that wait for a thread; beyond its share of these a holder's fail at once
 LOOKUP_SECONDS: Final = 5.0  # as long as the C library waits for its first name server
 REMEMBERED: Final = 1024  # names whose answers are remembered; beyond, the oldest is forgotten
 NO_NAME_SECONDS: Final = 5.0  # that a name does not exist is believed for so long

@@ -10,12 +10,8 @@ from socks6.net.shares import Shares
 
 KEPT_SECONDS: Final = 15.0  # answers are used again for so long
 FAILED_SECONDS: Final = 5.0  # and failures
-MAX_NAMES: Final = (
-    1024  # remembered, beyond which the oldest is forgotten; and looked up, by all holders together
-)
-MAX_WAITING_DATAGRAMS: Final = (
-    32  # datagrams of one holder that wait for one name; beyond, the oldest is dropped
-)
+MAX_NAMES: Final = 1024  # remembered, the oldest is forgotten; and looked up, by all holders together
+MAX_WAITING_DATAGRAMS: Final = 32  # of one holder, for one name; beyond, the oldest is dropped
 
 Waiter = Callable[[tuple[ResolvedAddress, ...]], None]
 

@@ -9,9 +9,7 @@ from socks6.net.sockets import SocketAddress
 
 ANCILLARY_BYTES: Final = 128  # room for what the kernel adds to a datagram
 LINUX: Final = sys.platform == "linux"  # linux/in.h, linux/in6.h; else macOS: netinet/in.h, netinet6/in6.h
-IP_PKTINFO: Final = (
-    8 if LINUX else 26
-)  # struct in_pktinfo: interface, local address to answer from, destination
+IP_PKTINFO: Final = 8 if LINUX else 26  # struct in_pktinfo: interface, local address, destination
 IPV6_RECVPKTINFO: Final = 49 if LINUX else 61
 IPV6_PKTINFO: Final = 50 if LINUX else 46  # struct in6_pktinfo: destination, interface
 PKTINFO: Final = Struct("=i4s4s")

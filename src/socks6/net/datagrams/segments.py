@@ -16,9 +16,7 @@ from typing import Final
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.sockets import SocketAddress
 
-MAX_WAITING_BYTES: Final = (
-    1 << 20
-)  # bytes that wait for the kernel to take them; what comes then is dropped, as networks do
+MAX_WAITING_BYTES: Final = 1 << 20  # for the kernel to take them; what comes then is dropped, as networks do
 MAX_SEGMENTS: Final = 64  # that the kernel sends with one call
 MAX_SEGMENTED_BYTES: Final = 65_000  # and their bytes
 SOL_UDP: Final = 17

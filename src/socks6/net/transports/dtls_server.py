@@ -94,9 +94,7 @@ class DtlsPeer:
         self.started = now
         self.ended = False
         self.user = ""  # whom its certificate names
-        self.timer: asyncio.TimerHandle | None = (
-            None  # until its handshake, or it without an association, is overdue
-        )
+        self.timer: asyncio.TimerHandle | None = None  # of its handshake, then of being of no use
         self.successor: DtlsPeer | None = None  # shaking hands with the same addresses
 
     @property

@@ -48,9 +48,7 @@ from socks6.net.transports.base import (
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.turns import EVENT, Turns
 
-MAX_HELLO_BYTES: Final = (
-    32768  # bytes of the first records that are looked at; no client has a longer ClientHello
-)
+MAX_HELLO_BYTES: Final = 32768  # of the first records that are looked at; no ClientHello is longer
 
 _HANDSHAKE: Final = 22  # RFC 8446 §5.1
 _CLIENT_HELLO: Final = 1  # §4
@@ -99,12 +97,8 @@ def _offered(hello: Reader) -> tuple[str, ...]:
 # 0.71, with 256 KiB 0.43 and 0.47; what a connection's buffers have grown to they keep (docs/decisions/0020).
 READ_BYTES: Final = 65536
 MAX_RECORD_BYTES: Final = 16384  # what OpenSSL gives at a time at the most
-MAX_RECORDS_PER_READ: Final = (
-    64  # decrypted at a time, at 3 µs each: records of one byte cost others 0.2 ms at the most
-)
-MAX_EMPTY_READS: Final = (
-    4  # pieces in a row without a byte, but key updates and the like: then others have a turn
-)
+MAX_RECORDS_PER_READ: Final = 64  # at 3 µs each: records of one byte cost others 0.2 ms at the most
+MAX_EMPTY_READS: Final = 4  # pieces without a byte, but key updates and the like: then others have a turn
 MAX_DISCARDED_READS: Final = 16  # pieces thrown away by a close, so that it does not reset the connection
 MAX_UNSENT_BYTES: Final = 4 * READ_BYTES  # that OpenSSL may write by itself while the peer takes nothing
 

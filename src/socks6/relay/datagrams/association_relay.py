@@ -62,12 +62,8 @@ class AssociationEvents:
 
     over: Callable[[str], None]  # ends it, for this reason
     confirmed: Callable[[], None] = lambda: None  # the association has a Confirmation to send
-    lost: Callable[[str], None] = lambda _reason: (
-        None
-    )  # its client's path is gone, mostly by the client's doing
-    to_stream: Callable[[bytes], None] = lambda _message: (
-        None
-    )  # sends a message on the client's stream, or drops it
+    lost: Callable[[str], None] = lambda _reason: None  # its client's path is gone, mostly by its own doing
+    to_stream: Callable[[bytes], None] = lambda _message: None  # sends on the client's stream, or drops it
 
 
 class _Sockets:
@@ -146,9 +142,7 @@ class DatagramRelay:
         if forwarder is None:
             return
         self._sockets[forwarder].number -= 1
-        if not self._sockets[
-            forwarder
-        ].number:  # each QUIC connection has a forwarder of its own, and goes with it
+        if not self._sockets[forwarder].number:  # each QUIC connection has a forwarder, which goes with it
             del self._sockets[forwarder]
 
     def close(self) -> None:

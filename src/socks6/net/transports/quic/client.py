@@ -38,9 +38,7 @@ from socks6.net.transports.quic.engine import (
 
 READS_PER_TURN: Final = 32  # pieces taken from the socket before others have their turn
 CONTROL_BYTES: Final = 64
-PROBES_BEFORE_BELIEVING_ICMP: Final = (
-    2  # probes in a row without an answer: then an ICMP error ends a connection
-)
+PROBES_BEFORE_BELIEVING_ICMP: Final = 2  # unanswered in a row: then an ICMP error ends a connection
 PROBES_BEFORE_MOVING: Final = (2, 4)  # probes in a row without an answer: then another socket is tried
 LOOK_AGAIN_SECONDS: Final = 0.25  # seconds, while the kernel does not send
 NO_ROUTE_ERRNOS: Final = frozenset((  # why it does not: there is no route from our address, or the address is gone
@@ -203,9 +201,8 @@ class ClientSocket:
         """Return whether an error ends the connection."""
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number in NO_ROUTE_ERRNOS and connection.handshake is not None:
-            self._cannot_send(
-                OSError(number, "")
-            )  # the network may be another by now: the idle time-out decides
+            # the network may be another by now: the idle time-out decides
+            self._cannot_send(OSError(number, ""))
             return False
         # ICMP errors can be forged, the peer's answers cannot: one that still answers is there
         if number and (

@@ -43,18 +43,12 @@ MAX_STREAM_UNSENT_BYTES: Final = 131_072  # bytes of a stream that have not left
 MAX_BYTES_AFTER_RESET: Final = 1 << 18  # bytes that can be read of a stream that was reset
 ABORTED_CODE: Final = 1  # the code of streams that were aborted
 STREAM_CLOSED_CODE: Final = 0  # the code of what is stopped because the stream was closed in order
-MAX_UNSENT_BYTES: Final = (
-    1 << 22
-)  # bytes of all streams together that have not left yet: then all senders wait
+MAX_UNSENT_BYTES: Final = 1 << 22  # of all streams together, that have not left yet: then all senders wait
 LINGER_SECONDS: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
 CROWDED_BYTES: Final = MAX_UNREAD_BYTES // 4  # unread bytes beyond which streams may have to wait for others
-BLOCKED_SECONDS: Final = (
-    0.1  # seconds without credit for bytes that want to leave: then new requests should go elsewhere
-)
+BLOCKED_SECONDS: Final = 0.1  # without credit for bytes that want to leave: then new requests go elsewhere
 UNANSWERED_PROBES: Final = 3  # probes in a row, the last from a new socket: then new requests go elsewhere
-GONE_SECONDS: Final = (
-    10.0  # seconds of silence, and so many probes unanswered: then the peer is not there any more
-)
+GONE_SECONDS: Final = 10.0  # of silence, and so many probes unanswered: then the peer is not there any more
 ANSWER_SECONDS: Final = 2.0  # that the peer gets to show that it is there
 INTERNAL_CODE: Final = 2  # the code of a fault of ours
 CLOSED_CODE: Final = 0  # the code of connections that are closed in order

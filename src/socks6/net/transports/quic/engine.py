@@ -24,9 +24,7 @@ MAX_STREAMS: Final = 2_000  # of the peer, at the same time
 STREAM_WINDOW_BYTES: Final = 1 << 21  # bytes of one stream that may be on their way to us
 CONNECTION_WINDOW_BYTES: Final = 1 << 22
 MAX_UNREAD_BYTES: Final = 1 << 22  # unread bytes of a connection, beyond which no more are taken
-MAX_UNREAD_FOR_OTHERS_BYTES: Final = (
-    3 * MAX_UNREAD_BYTES
-)  # with what has to be taken to get at other streams' bytes behind them
+MAX_UNREAD_FOR_OTHERS_BYTES: Final = 3 * MAX_UNREAD_BYTES  # to get at other streams' bytes behind them
 ALERT: Final = 0x100  # QUIC's error codes for TLS's alerts begin here (RFC 9001 §4.8)
 
 MAX_TICKETS: Final = 10_000  # beyond, the oldest go: their clients shake hands in full

@@ -18,9 +18,7 @@ from typing import Final
 
 from socks6.dataclass import dataclass
 
-EXCESSIVE_CODE: Final = (
-    0x10  # the code of connections that are closed for it: an application's (RFC 9000 §20.1)
-)
+EXCESSIVE_CODE: Final = 0x10  # of connections that are closed for it: an application's (RFC 9000 §20.1)
 INITIAL: Final = 0  # the kinds of packets, as both libraries number them
 HANDSHAKE: Final = 2
 APPLICATION: Final = 3
@@ -28,13 +26,9 @@ CRYPTO_BYTES: Final[Mapping[int, int]] = {INITIAL: 1 << 15, HANDSHAKE: 1 << 17, 
 EACH_PACKET: Final = 4  # frames that each packet may bring without being charged for them
 BYTES_WORTH: Final = 8  # useful bytes that pay for a frame
 DENSE_COST: Final = 64  # frames in a packet, as they are charged: more is seldom honest
-WHOLE_PIECE_BYTES: Final = (
-    256  # bytes from which on a piece out of order is none that is held against its sender
-)
+WHOLE_PIECE_BYTES: Final = 256  # from which on a piece out of order is not held against its sender
 ACK_RANGES: Final = 64  # of one ACK frame that are not charged for
-MAX_TRACKED_STREAMS: Final = (
-    4_096  # streams whose order is known; the one that was silent longest is forgotten
-)
+MAX_TRACKED_STREAMS: Final = 4_096  # whose order is known; the one that was silent longest is forgotten
 MAX_WAITING_PIECES: Final = 32_768  # pieces of all streams that wait for others, whole ones too
 
 
@@ -57,9 +51,7 @@ STRANGER: Final = Allowance(frames=1_024, frames_a_second=128, pieces=256, ids=3
 SUSPECT: Final = Allowance(frames=192, frames_a_second=64, pieces=64, ids=16)
 TRUSTED: Final = Allowance(frames=16_384, frames_a_second=1_024, pieces=4_096, ids=1_024)
 
-OFFENCES_OF_OFFENDER: Final = (
-    3  # connections of one source closed for their frames: then its strangers may do less
-)
+OFFENCES_OF_OFFENDER: Final = 3  # connections of a source closed for it: then its strangers may do less
 OFFENDED_SECONDS: Final = 30.0  # and for how long, from the last one on
 MAX_OFFENDERS: Final = 1_024  # sources that are remembered
 

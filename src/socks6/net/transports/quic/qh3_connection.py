@@ -39,19 +39,13 @@ from socks6.net.transports.quic.packets import LONG
 from socks6.net.transports.quic.qh3_opener import PacketOpener, initial_secret
 
 EVENT_BYTES: Final = 60_000  # of packets that bring more of one stream: the core keeps it in pieces of 64 KiB
-REPORT: Final = (
-    6  # numbers that the core reports of a packet received: the second is bytes, the last is new events
-)
+REPORT: Final = 6  # numbers in the core's report of a packet: the second is bytes, the last is new events
 NOT_YET: Final = ("packet builder capacity exhausted", "missing OneRtt packet key")  # of what may leave later
 SAMPLE_EVERY: Final = 16  # packets of a peer that was admitted, of which one is looked at
-MIN_WATCH_PACKETS: Final = (
-    64  # packets that are all looked at after one with many frames; each time as many again
-)
+MIN_WATCH_PACKETS: Final = 64  # all looked at after one with many frames; each time as many again
 MAX_WATCH_PACKETS: Final = 65_536
 MAX_UNREADABLE_PACKETS: Final = 3  # of these in a row that the native core can open and we cannot
-MAX_HELD_FRAME_BYTES: Final = (
-    1 << 20
-)  # bytes of DATAGRAM frames that wait while nothing is taken out: more are lost
+MAX_HELD_FRAME_BYTES: Final = 1 << 20  # of DATAGRAM frames, while nothing is taken out: more are lost
 SMALLEST_FIRST: Final = 1200  # bytes of the first datagram of a client (RFC 9000 §14.1)
 EMPTY_ID: Final = "the peer's connection id is empty, which qh3 cannot serve as a client: backend=aioquic can"
 EPOCHS: Final = {
