@@ -11,13 +11,7 @@ from socks6.client.paths import DatagramPath
 from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram, ReceiveQueue
 from socks6.client.requester import error_for
 from socks6.client.session import SessionLease
-from socks6.errors import (
-    DatagramFailed,
-    DatagramTooLarge,
-    DecodeError,
-    ProxyUnreachable,
-    Socks6Error,
-)
+from socks6.errors import DatagramFailed, DatagramTooLarge, DecodeError, ProxyUnreachable, Socks6Error
 from socks6.message.address import encode_address, normalize_host
 from socks6.message.codes import AddressType, Availability
 from socks6.message.datagrams import (

@@ -284,12 +284,7 @@ class Client:
         """
         async with self._time_limit(timeout):
             stream = await self.connect(
-                host,
-                port,
-                initial_data=initial_data,
-                options=options,
-                timeout=timeout,
-                idempotent=idempotent,
+                host, port, initial_data=initial_data, options=options, timeout=timeout, idempotent=idempotent
             )
             name = (server_hostname or without_trailing_dot(host)) if ssl else None
             return await self._transports.open(stream, protocol_factory, ssl=ssl, server_hostname=name)

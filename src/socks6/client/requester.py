@@ -296,12 +296,7 @@ class Requester:
         except BaseException:
             stream.abort()
             raise
-        return GrantedRequest(
-            conversation=conversation,
-            stream=stream,
-            reply=reply,
-            lease=state.lease,
-        )
+        return GrantedRequest(conversation=conversation, stream=stream, reply=reply, lease=state.lease)
 
     def _check_initial_data(self, initial_data: bytes) -> None:
         """Raise ValueError for more initial data than a negotiation allows, whether a session spares it or not."""

@@ -166,11 +166,7 @@ def _text(value: Value) -> str:
 
 # What queries say about stack options.
 
-LEGS: Final[Mapping[str, Leg]] = {
-    "client": Leg.CLIENT_PROXY,
-    "remote": Leg.PROXY_REMOTE,
-    "both": Leg.BOTH,
-}
+LEGS: Final[Mapping[str, Leg]] = {"client": Leg.CLIENT_PROXY, "remote": Leg.PROXY_REMOTE, "both": Leg.BOTH}
 SWITCHES: Final[Mapping[str, bool]] = {"0": False, "1": True}
 # Code points by name: class selectors, assured forwarding (RFC 2597), expedited forwarding (RFC 3246)
 DSCP: Final[Mapping[str, int]] = {

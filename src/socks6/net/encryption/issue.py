@@ -103,9 +103,7 @@ def _made(hosts: Sequence[str], now: dt.datetime, days: int) -> tuple[bytes, byt
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     return (
         key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
         builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
     )

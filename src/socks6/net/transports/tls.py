@@ -20,13 +20,7 @@ from socks6.message.buffer import Reader
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
-from socks6.net.encryption.contexts import (
-    ALPN,
-    ReloadingContext,
-    client_context,
-    failure_of,
-    server_context,
-)
+from socks6.net.encryption.contexts import ALPN, ReloadingContext, client_context, failure_of, server_context
 from socks6.net.stream import (
     SENDS_ALREADY,
     AttributeT,

@@ -47,10 +47,7 @@ class QuicConnectionPool(Connector):
         self._proxy = proxy
         self._resolver = proxy.resolver
         self._connector = QuicConnector(
-            proxy.host,
-            proxy.tls,
-            load_backend(proxy.quic_backend or DEFAULT),
-            identity=read_own(proxy.tls),
+            proxy.host, proxy.tls, load_backend(proxy.quic_backend or DEFAULT), identity=read_own(proxy.tls)
         )
         self._pool: list[_PooledConnection] = []
 

@@ -10,13 +10,7 @@ from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from qh3 import tls
-from qh3._hazmat import (
-    AeadAes128Gcm,
-    AeadAes256Gcm,
-    AeadChaCha20Poly1305,
-    CryptoError,
-    decode_packet_number,
-)
+from qh3._hazmat import AeadAes128Gcm, AeadAes256Gcm, AeadChaCha20Poly1305, CryptoError, decode_packet_number
 from qh3.quic.crypto import derive_key_iv_hp
 
 from socks6.dataclass import dataclass
