@@ -267,7 +267,7 @@ async def dtls_stage(
             said=said or usual,
             limits=counted,
         )
-        shared.register(DTLS_BYTES, stage.server)
+        shared.register(DTLS_BYTES, stage.server.datagrams_received)
         try:
             yield stage
         finally:

@@ -1,8 +1,8 @@
 """A UDP port where several protocols are spoken, distinguished by a datagram's first byte (RFC 7983, RFC 9443)."""
 
 import socket
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from socks6.message.address import is_unspecified
 from socks6.net.datagrams.packet_info import (
@@ -31,11 +31,8 @@ class Arrival(NamedTuple):
     size: int  # of each in a row, but for the last, which may be shorter; of the one
 
 
-class ArrivalReceiver(Protocol):
-    """Speaks one of the protocols."""
-
-    def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
-        """Take what came in one turn."""
+Receiver: TypeAlias = Callable[[Sequence[Arrival]], None]
+"""Takes what came in one turn of one of the protocols."""
 
 
 class SharedPort:
@@ -47,9 +44,9 @@ class SharedPort:
         self.dropped = 0  # of no protocol, or not taken by the kernel
         self._poller = poller
         self._holders = 1
-        self._receivers: list[ArrivalReceiver | None] = [None] * 256
+        self._receivers: list[Receiver | None] = [None] * 256
         self._sender = SegmentSender(self.sock)
-        self._in_rows: set[ArrivalReceiver] = set()
+        self._in_rows: set[Receiver] = set()
         ask_for_segments(self.sock)
         try:
             self.number: Final[int] = self.sock.getsockname()[1]
@@ -58,9 +55,7 @@ class SharedPort:
             self.sock.close()
             raise
 
-    def register(
-        self, first_bytes: Iterable[int], receiver: ArrivalReceiver, *, in_rows: bool = False
-    ) -> None:
+    def register(self, first_bytes: Iterable[int], receiver: Receiver, *, in_rows: bool = False) -> None:
         """Give datagrams that begin with one of these bytes to `receiver`.
 
         One by one, or `in_rows`: as many at a time as the kernel hands over.
@@ -107,7 +102,7 @@ class SharedPort:
     def _ready(self, _: int, events: int) -> None:
         if events & FAILED:
             read_error(self.sock)
-        batches: dict[ArrivalReceiver, list[Arrival]] = {}
+        batches: dict[Receiver, list[Arrival]] = {}
         for _ in range(MAX_READS):
             try:
                 data, control, _, source = self.sock.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
@@ -123,7 +118,7 @@ class SharedPort:
             whole = receiver in self._in_rows or arrival.size >= len(data)
             batches.setdefault(receiver, []).extend((arrival,) if whole else _single(arrival))
         for receiver, arrivals in batches.items():
-            receiver.datagrams_received(arrivals)
+            receiver(arrivals)
 
 
 class SharedPorts:

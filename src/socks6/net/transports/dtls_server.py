@@ -8,10 +8,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
-from socks6.compat import override
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control
-from socks6.net.datagrams.shared import Arrival, ArrivalReceiver, SharedPort
+from socks6.net.datagrams.shared import Arrival, SharedPort
 from socks6.net.sockets import SocketAddress
 from socks6.net.transports.dtls import (
     HANDSHAKE,
@@ -144,7 +143,7 @@ class DtlsPeer:
             callback(reason)
 
 
-class DtlsServer(ArrivalReceiver):
+class DtlsServer:
     """Serves DTLS on a port that it shares. To be made within the loop."""
 
     def __init__(
@@ -174,8 +173,8 @@ class DtlsServer(ArrivalReceiver):
         """How many clients are connected, or about to be."""
         return self._limits.count
 
-    @override
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
+        """Take what came in one turn."""
         now = self._loop.time()
         for data, source, local, _ in arrivals:
             addresses = source, local

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from socks6.compat import override
 from socks6.errors import DecodeError, LocalProtocolError, TlsFailed
@@ -21,12 +21,12 @@ from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import ALPN, ReloadingContext, client_context, failure_of, server_context
+from socks6.net.sockets import SocketListener
 from socks6.net.stream import (
     SENDS_ALREADY,
     AttributeT,
     ByteStream,
     Endpoint,
-    Listener,
     PollableStream,
     Protection,
 )
@@ -498,17 +498,10 @@ class TlsStream:
         return failure_of(error)
 
 
-class TlsCarrierListener(Listener, Protocol):
-    """A listener whose streams can carry TLS."""
-
-    @override
-    def accept_nowait(self) -> PollableStream | None: ...
-
-
 class TlsListener:
     """A Listener whose streams speak TLS; the acceptor calls their `handshake`."""
 
-    def __init__(self, listener: TlsCarrierListener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
+    def __init__(self, listener: SocketListener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
         self._listener = listener
         self._contexts = contexts
 

@@ -89,7 +89,7 @@ class DtlsClientPort:
             refused=refused,
             wants_certificate=wants_certificate,
         )
-        shared.register(DTLS_BYTES, self._dtls)
+        shared.register(DTLS_BYTES, self._dtls.datagrams_received)
 
     @property
     def peers(self) -> int:

@@ -4,22 +4,19 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-from typing_extensions import override
-
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender
-from socks6.net.datagrams.shared import DTLS_BYTES, QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort
+from socks6.net.datagrams.shared import DTLS_BYTES, QUIC_BYTES, Arrival, SharedPort
 from tests.kit.loops import Run
 
 
-class Collector(ArrivalReceiver):
+class Collector:
     """Keeps what came, and tells when there is enough of it."""
 
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
         self.came = asyncio.Event()
 
-    @override
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
         self.arrivals += arrivals
         self.came.set()
@@ -33,8 +30,8 @@ class Stage:
         self.poller = DatagramPoller(self.faults.append)
         self.port = SharedPort(host, 0, self.poller)
         self.dtls, self.quic = Collector(), Collector()
-        self.port.register(DTLS_BYTES, self.dtls)
-        self.port.register(QUIC_BYTES, self.quic)
+        self.port.register(DTLS_BYTES, self.dtls.datagrams_received)
+        self.port.register(QUIC_BYTES, self.quic.datagrams_received)
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.client.settimeout(2)
         self.client.connect(("127.0.0.1", self.port.sock.getsockname()[1]))
@@ -96,7 +93,7 @@ def test_what_the_kernel_does_not_take_is_counted(run: Run) -> None:
 def test_datagrams_come_in_rows_only_to_those_who_want_them(run: Run) -> None:
     async def main() -> None:
         stage = Stage()
-        stage.port.register(QUIC_BYTES, stage.quic, in_rows=True)
+        stage.port.register(QUIC_BYTES, stage.quic.datagrams_received, in_rows=True)
         sender = SegmentSender(stage.client)
         sender.send([b"\x16" + bytes(99)] * 3 + [b"\x16"], None, [])
         sender.send([b"\x40" + bytes(99)] * 3 + [b"\x40"], None, [])

@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from socks6.compat import override
 from socks6.errors import ConfigurationError
 from socks6.net.accept import source_of
-from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, ArrivalReceiver, SharedPort, SharedPorts
+from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, SharedPort, SharedPorts
 from socks6.net.encryption.contexts import ALPN, ReloadingContext, TlsParameters
 from socks6.net.eviction import ClientsByNetwork
 from socks6.net.resolve import ResolvedAddress
@@ -94,7 +93,7 @@ def backend_for(parameters: ListenParameters) -> Backend:
     return backend
 
 
-class QuicListener(ArrivalReceiver):
+class QuicListener:
     """Gives connections from the moment that their first stream comes, or their handshake is done."""
 
     def __init__(
@@ -129,7 +128,7 @@ class QuicListener(ArrivalReceiver):
         self._offenders = Offenders()
         self.on_refused: Callable[[str, str], None] = lambda _source, _reason: None  # that came to nothing
         self.noise = 0  # packets that only looked like a connection's first
-        port.register(QUIC_BYTES, self, in_rows=True)
+        port.register(QUIC_BYTES, self.datagrams_received, in_rows=True)
 
     @property
     def local(self) -> Endpoint:
@@ -171,8 +170,8 @@ class QuicListener(ArrivalReceiver):
                 group.create_task(accepted.connection.aclose())
         self.port.close()
 
-    @override
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
+        """Take what came in one turn."""
         touched: dict[_AcceptedConnection, None] = {}
         for arrival in arrivals:
             for part in _by_connection(arrival):
