@@ -5,9 +5,11 @@ import errno
 import secrets
 import socket
 from collections.abc import Hashable, Sequence
+from dataclasses import KW_ONLY, InitVar, field
 from typing import Final
 
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6, is_unspecified
 from socks6.message.codes import Leg
@@ -34,51 +36,31 @@ MOST_TRIES: Final = 4096  # ports of a range, until one is free
 STRANGERS: Final = 16  # with room for one peer only, so many others may come first and be sent away
 
 
+@dataclass(slots=True, eq=False)
 class DirectBinding(Binding):
-    """Sockets that listen at the same port, and which peers may connect to them."""
+    """Sockets that listen at the same port, and which peers may connect to them.
 
-    def __init__(
-        self,
-        *socks: socket.socket,
-        wanted: tuple[StackOption, ...] = (),
-        judge_peer: Judge,
-        backlog: int,
-        host: str = "",
-        pause: float = SHORTAGE_PAUSE_SECONDS,
-    ) -> None:
-        """Take over sockets that listen; if this raises, they are still the caller's.
+    Takes over sockets that listen; if that raises, they are still the caller's. `host` is the host that was asked for, ""
+    for the very address of the first socket. Out of descriptors, trying again waits for `pause` seconds.
+    """
 
-        `host` is the host that was asked for, "" for the very address of the first socket. Out of descriptors,
-        trying again waits for `pause` seconds.
-        """
-        self._options = effective_options(socks[0], wanted, Leg.PROXY_REMOTE)
+    socks: InitVar[Sequence[socket.socket]]
+    _: KW_ONLY
+    judge_peer: Judge
+    backlog: int
+    host: InitVar[str] = ""
+    wanted: tuple[StackOption, ...] = ()
+    pause: float = SHORTAGE_PAUSE_SECONDS
+    options: tuple[StackOption, ...] = field(init=False)
+    endpoints: tuple[Endpoint, ...] = field(init=False)
+    bound: Endpoint = field(init=False)
+    _listeners: tuple[SocketListener, ...] = field(init=False)
+
+    def __post_init__(self, socks: Sequence[socket.socket], host: str) -> None:
+        self.options = effective_options(socks[0], self.wanted, Leg.PROXY_REMOTE)
         self._listeners = tuple(SocketListener(sock, url="tcp://bind") for sock in socks)
-        self._endpoints = tuple(listener.local for listener in self._listeners)
-        self._bound = Endpoint(host or self._endpoints[0].host, self._endpoints[0].port)
-        self._wanted = wanted
-        self._judge_peer = judge_peer
-        self._backlog = backlog
-        self._pause = pause
-
-    @property
-    @override
-    def bound(self) -> Endpoint:
-        return self._bound
-
-    @property
-    @override
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        return self._endpoints
-
-    @property
-    @override
-    def options(self) -> tuple[StackOption, ...]:
-        return self._options
-
-    @property
-    @override
-    def backlog(self) -> int:
-        return self._backlog
+        self.endpoints = tuple(listener.local for listener in self._listeners)
+        self.bound = Endpoint(host or self.endpoints[0].host, self.endpoints[0].port)
 
     @override
     async def accept(self) -> AcceptedPeer:
@@ -90,12 +72,12 @@ class DirectBinding(Binding):
                 raise GeneralFailure(f"accepting: {error.strerror or error}") from error
             peer = stream.remote
             peer = Endpoint(peer.host.partition("%")[0], peer.port)  # whatever the scope
-            options = self._in_force(stream) if self._judge_peer(peer.host, peer.port) else None
+            options = self._in_force(stream) if self.judge_peer(peer.host, peer.port) else None
             if options is not None:
                 break
             stream.abort()
         try:
-            if not self._backlog:
+            if not self.backlog:
                 await self.aclose()
         except BaseException:
             stream.abort()
@@ -118,7 +100,7 @@ class DirectBinding(Binding):
                 await self._wait_readable()
             except OSError as error:
                 if error.errno in SHORTAGE_ERRORS:
-                    await asyncio.sleep(self._pause)
+                    await asyncio.sleep(self.pause)
                 elif error.errno not in CLIENT_GONE_ERRORS:
                     raise
 
@@ -142,11 +124,11 @@ class DirectBinding(Binding):
     def _in_force(self, stream: SocketStream) -> tuple[StackOption, ...] | None:
         """Return what is in force on a peer's connection; None if that is gone already."""
         sock = stream.raw_socket
-        if not self._wanted or sock is None:
+        if not self.wanted or sock is None:
             return ()
         try:
-            apply_options(sock, self._wanted, Leg.PROXY_REMOTE)  # what it did not inherit
-            return effective_options(sock, self._wanted, Leg.PROXY_REMOTE)
+            apply_options(sock, self.wanted, Leg.PROXY_REMOTE)  # what it did not inherit
+            return effective_options(sock, self.wanted, Leg.PROXY_REMOTE)
         except OSError:
             return None
 
@@ -185,7 +167,7 @@ async def bind_directly(
     socks, anywhere = _first_listening(allowed, ports, wanted, backlog, instead)
     try:
         return DirectBinding(
-            *socks,
+            socks,
             wanted=wanted,
             judge_peer=judge_peer,
             backlog=backlog,

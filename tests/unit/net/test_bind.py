@@ -327,7 +327,7 @@ def test_short_of_descriptors_it_waits_for_better_times(run: Run) -> None:
         sock.troubles = [errno.EMFILE, errno.ECONNABORTED, errno.ENFILE]
         sock.bind(("127.0.0.1", 0))
         sock.listen()
-        binding = DirectBinding(sock, judge_peer=anybody, backlog=0, pause=0.01)
+        binding = DirectBinding([sock], judge_peer=anybody, backlog=0, pause=0.01)
         with calling(binding.bound):
             (await binding.accept()).stream.abort()
         assert not sock.troubles

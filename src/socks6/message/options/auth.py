@@ -98,3 +98,8 @@ class AuthenticationData(Option):
     @override
     def claims(self) -> tuple[Hashable, ...]:
         return ((self.kind, self.method),)  # § Authentication Data options: one per method
+
+
+AUTHENTICATION_OPTIONS: Final[tuple[type[Option], ...]] = (
+    AuthenticationMethodAdvertisement, AuthenticationMethodSelection, AuthenticationData,
+)  # fmt: skip

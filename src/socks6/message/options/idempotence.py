@@ -68,3 +68,9 @@ class IdempotenceRejected(Option):
     @override
     def claims(self) -> tuple[Hashable, ...]:
         return (IdempotenceAccepted.kind,)  # they contradict each other
+
+
+IDEMPOTENCE_OPTIONS: Final[tuple[type[Option], ...]] = (
+    IdempotenceRequest, IdempotenceWindow, IdempotenceExpenditure, IdempotenceAccepted,
+    IdempotenceRejected,
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import field
-from typing import Self
+from typing import Final, Self
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
@@ -94,3 +94,8 @@ class StreamId(Option):
     numbers = (Number("id", high=0xFFFFFFFF, size=4),)
 
     id: int
+
+
+SESSION_OPTIONS: Final[tuple[type[Option], ...]] = (
+    SessionRequest, SessionId, SessionOk, SessionInvalid, SessionTeardown,
+)  # fmt: skip

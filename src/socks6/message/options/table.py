@@ -7,11 +7,7 @@ from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
 from socks6.message.codes import OptionKind
 from socks6.message.dialect import Dialect
-from socks6.message.options.auth import (
-    AuthenticationData,
-    AuthenticationMethodAdvertisement,
-    AuthenticationMethodSelection,
-)
+from socks6.message.options.auth import AUTHENTICATION_OPTIONS
 from socks6.message.options.base import (
     HEADER,
     MAX_OPTIONS,
@@ -20,21 +16,8 @@ from socks6.message.options.base import (
     Option,
     UnknownOption,
 )
-from socks6.message.options.idempotence import (
-    IdempotenceAccepted,
-    IdempotenceExpenditure,
-    IdempotenceRejected,
-    IdempotenceRequest,
-    IdempotenceWindow,
-)
-from socks6.message.options.session import (
-    SessionId,
-    SessionInvalid,
-    SessionOk,
-    SessionRequest,
-    SessionTeardown,
-    StreamId,
-)
+from socks6.message.options.idempotence import IDEMPOTENCE_OPTIONS
+from socks6.message.options.session import SESSION_OPTIONS, StreamId
 from socks6.message.options.stack import STACK_OPTIONS, stack_key
 
 _STACK: Final = OptionKind.STACK.value
@@ -107,19 +90,5 @@ def _decode_known(option: type[Option] | None, body: bytes, claimed: set[Hashabl
 
 # § Authentication Data options: one per method; § Stack options: one per leg; all others once (`Option.claims`).
 STANDARD: Final = OptionTable(
-    *STACK_OPTIONS,
-    AuthenticationMethodAdvertisement,
-    AuthenticationMethodSelection,
-    AuthenticationData,
-    SessionRequest,
-    SessionId,
-    SessionOk,
-    SessionInvalid,
-    SessionTeardown,
-    IdempotenceRequest,
-    IdempotenceWindow,
-    IdempotenceExpenditure,
-    IdempotenceAccepted,
-    IdempotenceRejected,
-    StreamId,
+    *STACK_OPTIONS, *AUTHENTICATION_OPTIONS, *SESSION_OPTIONS, *IDEMPOTENCE_OPTIONS, StreamId
 )
