@@ -150,3 +150,28 @@ def test_help_and_errors_import_nothing_that_takes_time(words: list[str]) -> Non
     slow = ALWAYS_LATE | NETWORK | PROXY | CLIENT | HTTP | {"dataclasses", "inspect", "pathlib"}
     assert set(command.imported) & slow == set()
     assert "socks6.cli.parser" in command.imported
+
+
+def test_the_garbage_collector_rests_while_a_command_is_imported_and_leaves_it_alone() -> None:
+    script = """if True:
+        import gc, sys
+        from socks6.cli import main
+
+        def note(phase, info):
+            if not hasattr(sys.modules.get("socks6.cli.ping"), "run"):
+                print("collected", phase)
+
+        sys.argv = ["socks6", "ping", "socks6://127.0.0.1:1", "-c", "1"]
+        gc.callbacks.append(note)
+        main()
+        print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SECONDS,
+        env=ENVIRONMENT,
+    )
+    assert [line for line in done.stdout.splitlines() if "127.0.0.1" not in line] == ["True True"]
