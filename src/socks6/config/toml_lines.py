@@ -8,9 +8,7 @@ from typing import Final
 
 from socks6.config.faults import Key
 
-MAX_DEPTH: Final = (
-    4  # of lists and tables in a value of several lines; of what is deeper, the line of what is around it
-)
+MAX_DEPTH: Final = 3  # of lists and tables in a value of several lines; deeper, a line near it is found
 # What ends text that was cut behind a line: nothing, or the ends of a text, lists and tables that the line is within.
 CLOSERS: Final = tuple(
     quotes + "".join(brackets)
@@ -36,10 +34,13 @@ def _parse(lines: Sequence[str], count: int) -> object:
     """Return what the first lines say; without the last of them where what they are within has no end that we know."""
     import tomllib  # noqa: PLC0415 - as in `reading`
 
-    for end in range(count, 0, -1):
+    end, step = count, 1
+    while end > 0:
         for closer in CLOSERS:
             with contextlib.suppress(tomllib.TOMLDecodeError):
                 return tomllib.loads("\n".join([*lines[:end], closer]))
+        end -= step
+        step *= 2  # what is too deep may be long
     return {}
 
 
