@@ -8,7 +8,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from socks6.client.association import Association
-from socks6.client.paths import StreamPath, UdpPath, socket_beside
+from socks6.client.paths import DatagramPath, StreamPath, UdpPath, socket_beside
 from socks6.client.quic_path import DatagramDemux
 from socks6.client.requester import GrantedRequest, RequestFunction, error_for
 from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
@@ -27,7 +27,6 @@ from socks6.net.url import ProxyUrl
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
 if TYPE_CHECKING:
-    from socks6.client.dtls_path import DtlsPath
     from socks6.net.transports.dtls import DtlsConnector
 
 UdpPathChoice: TypeAlias = Literal["datagram", "stream", "auto"]
@@ -68,10 +67,11 @@ class AssociationFactory:
         now = asyncio.get_running_loop().time
         over_stream = udp == "stream" or (udp == "auto" and now() < self._blocked_until)
         try:
-            if over_stream or not self._setup_udp_path(attempt, required=udp == "datagram"):
+            path = None if over_stream else self._udp_path(attempt, required=udp == "datagram")
+            if path is None:
                 return await attempt.over_stream()
             waits = self._waits if udp == "auto" else chain(self._waits, repeat(LATER_WAIT))
-            if await attempt.over_udp(waits, required=udp == "datagram"):
+            if await attempt.over_udp(path, waits, required=udp == "datagram"):
                 return attempt.association
             if udp == "datagram":
                 raise ProxyUnreachable("the proxy takes no datagrams: its UDP port is closed")
@@ -82,28 +82,46 @@ class AssociationFactory:
         self._blocked_until = now() + BLOCKED_SECONDS
         return await self.open(request, udp="stream", layout=layout)
 
-    def _setup_udp_path(self, attempt: "_UnconfirmedAssociation", *, required: bool) -> bool:
-        """Return whether the proxy can be sent datagrams, as safely as what is on the stream.
+    def _udp_path(self, attempt: "_UnconfirmedAssociation", *, required: bool) -> DatagramPath | None:
+        """Return a path for datagrams that is as safe as the stream; None where there is none.
 
-        Raises LocalProtocolError, or ConfigurationError, if that must be and cannot.
+        Raises LocalProtocolError, or ConfigurationError, if there must be one.
         """
-        if not attempt.within_tls:
-            return attempt.setup_udp_path(required=required)
-        if self._dtls is None:
-            try:
-                self._dtls = self._connector()
-            except ConfigurationError:
-                if required:
-                    raise
-                return False
-        return attempt.setup_udp_path(required=required, dtls=self._dtls)
+        stream, association = attempt.granted.stream, attempt.association
+        if (substream := stream.attribute(Substream)) is not None:
+            number = association.framing.association_id
+            return self._demux.path(substream.connection, number, association.on_packets)
+        dtls = None
+        if stream.attribute(TlsSession) is not None and (dtls := self._connector(required=required)) is None:
+            return None
+        try:
+            sock = socket_beside(stream.raw_socket if dtls is None else stream.attribute(socket.socket))
+        except OSError as error:
+            raise ProxyUnreachable(f"no UDP socket to the proxy: {error}") from error
+        if sock is None:
+            if required:
+                raise LocalProtocolError('there is no UDP beside this transport: use udp="stream"')
+            return None
+        apply_options(sock, attempt.client_leg_options, Leg.CLIENT_PROXY)
+        if dtls is None:
+            return UdpPath(sock, on_packets=association.on_packets, refused=attempt.on_refused)
+        from socks6.client.dtls_path import DtlsPath  # noqa: PLC0415 - needs an extra
 
-    def _connector(self) -> "DtlsConnector":
-        if self._url is None or not dtls_contexts.available():
-            raise ConfigurationError(dtls_contexts.NO_EXTRA)
-        from socks6.net.transports.dtls import DtlsConnector  # noqa: PLC0415 - needs an extra
+        return DtlsPath(sock, dtls, on_packets=association.on_packets, refused=attempt.on_refused)
 
-        return DtlsConnector(self._url.host, self._url.tls)
+    def _connector(self, *, required: bool) -> "DtlsConnector | None":
+        """Return what connects with DTLS; None where that is not possible. Raises ConfigurationError if it must be."""
+        try:
+            if self._dtls is None:
+                if self._url is None or not dtls_contexts.available():
+                    raise ConfigurationError(dtls_contexts.NO_EXTRA)
+                from socks6.net.transports.dtls import DtlsConnector  # noqa: PLC0415 - as above
+
+                self._dtls = DtlsConnector(self._url.host, self._url.tls)
+        except ConfigurationError:
+            if required:
+                raise
+        return self._dtls
 
     async def _begin(self, request: Request, layout: DatagramLayout | None) -> "_UnconfirmedAssociation":
         """Ask for an association, and wait for its id."""
@@ -129,69 +147,28 @@ class AssociationFactory:
         near = tuple(
             option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
         )
-        return _UnconfirmedAssociation(granted, association, message.association_id, near, self._demux)
+        return _UnconfirmedAssociation(granted, association, near)
 
 
 class _UnconfirmedAssociation:
     """An association that is not confirmed yet."""
 
     def __init__(
-        self,
-        granted: GrantedRequest,
-        association: Association,
-        association_id: int,
-        near: tuple[StackOption, ...],
-        demux: DatagramDemux,
+        self, granted: GrantedRequest, association: Association, client_leg_options: tuple[StackOption, ...]
     ) -> None:
         self.association = association
-        self._granted = granted
-        self._id = association_id
-        self._near = near  # options about our leg
-        self._demux = demux
+        self.granted = granted
+        self.client_leg_options = client_leg_options
         self._limit: asyncio.Timeout | None = None
         self._refused = False
-        self._dtls: DtlsPath | None = None
 
-    @property
-    def within_tls(self) -> bool:
-        """Whether the association was asked for within TLS."""
-        return self._granted.stream.attribute(TlsSession) is not None
-
-    def setup_udp_path(self, *, required: bool, dtls: "DtlsConnector | None" = None) -> bool:
-        """Return whether the proxy can be sent datagrams; raises LocalProtocolError if it must and cannot."""
-        stream = self._granted.stream
-        substream = stream.attribute(Substream)
-        if substream is not None:
-            self.association.set_path(
-                self._demux.path(substream.connection, self._id, self.association.on_packets)
-            )
-            return True
-        try:
-            sock = socket_beside(stream.raw_socket if dtls is None else stream.attribute(socket.socket))
-        except OSError as error:
-            raise ProxyUnreachable(f"no UDP socket to the proxy: {error}") from error
-        if sock is None:
-            if required:
-                raise LocalProtocolError('there is no UDP beside this transport: use udp="stream"')
-            return False
-        apply_options(sock, self._near, Leg.CLIENT_PROXY)
-        if dtls is None:
-            self.association.set_path(
-                UdpPath(sock, on_packets=self.association.on_packets, refused=self._on_refused)
-            )
-            return True
-        from socks6.client.dtls_path import DtlsPath  # noqa: PLC0415 - needs an extra
-
-        self._dtls = DtlsPath(sock, dtls, on_packets=self.association.on_packets, refused=self._on_refused)
-        self.association.set_path(self._dtls)
-        return True
-
-    async def over_udp(self, waits: Iterable[float], *, required: bool) -> bool:
+    async def over_udp(self, path: DatagramPath, waits: Iterable[float], *, required: bool) -> bool:
         """Send the opening datagram again and again; return whether the association was confirmed meanwhile.
 
         Within DTLS, if that is the way: raises TlsFailed where it is required and cannot be had.
         """
-        if self._dtls is not None and not await self._secured(self._dtls, required=required):
+        self.association.set_path(path)
+        if not await self._secured(path, required=required):
             return False
         opening = self.association.opening()
         for seconds in waits:
@@ -203,7 +180,7 @@ class _UnconfirmedAssociation:
                 return False
         return False
 
-    async def _secured(self, path: "DtlsPath", *, required: bool) -> bool:
+    async def _secured(self, path: DatagramPath, *, required: bool) -> bool:
         """Shake hands; return whether that went well, and in time where there is another path."""
         try:
             return await self._within(None if required else HANDSHAKE_SECONDS, path.handshake())
@@ -214,10 +191,9 @@ class _UnconfirmedAssociation:
 
     async def over_stream(self) -> Association:
         """Return the association, confirmed to travel on the stream."""
-        path = StreamPath(self._granted.stream)
-        self.association.set_path(path)
+        self.association.set_path(StreamPath(self.granted.stream))
         try:
-            await self._granted.stream.send(self.association.opening())
+            await self.granted.stream.send(self.association.opening())
         except OSError as error:
             raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
         await self._confirmed()
@@ -225,7 +201,7 @@ class _UnconfirmedAssociation:
 
     async def end(self) -> None:
         """End the association at the proxy too, so that its port is free again."""
-        stream = self._granted.stream
+        stream = self.granted.stream
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(END_SECONDS):
                 await stream.send_eof()
@@ -250,12 +226,15 @@ class _UnconfirmedAssociation:
     async def _confirmed(self) -> None:
         """Wait for the confirmation; what else comes is the association's."""
         while True:
-            message = await _next_message(self._granted)
-            if isinstance(message, AssociationConfirmation) and message.association_id == self._id:
+            message = await _next_message(self.granted)
+            if (
+                isinstance(message, AssociationConfirmation)
+                and message.association_id == self.association.framing.association_id
+            ):
                 return
             self.association.on_message(message)
 
-    def _on_refused(self) -> None:
+    def on_refused(self) -> None:
         """Wait no longer: an ICMP error reports that the proxy's UDP port is closed."""
         self._refused = True
         if self._limit is not None and not self._limit.expired():

@@ -46,8 +46,8 @@ class DtlsPath(UdpPath):
     def unfragmented(self) -> int:
         return min(MAX_RECORD_BYTES, super().unfragmented - self._conversation.expansion)
 
+    @override
     async def handshake(self) -> None:
-        """Agree with the proxy on keys. Has no limit of its own. Raises TlsFailed, CertificateRefused."""
         self._go_on()
         await self._settled.wait()
         if self._failure is not None:

@@ -44,6 +44,10 @@ class DatagramPath(ABC):
         self._finished = asyncio.Event()
         self._closed = False
 
+    async def handshake(self) -> None:
+        """Agree with the proxy on keys, where there are any. Has no limit of its own. Raises TlsFailed."""
+        return
+
     @property
     @abstractmethod
     def largest(self) -> int:
