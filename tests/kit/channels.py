@@ -18,21 +18,11 @@ class EchoChannel(DatagramChannel):
     """Sends every datagram back from where it was for; a name is at 192.0.2.77."""
 
     def __init__(self, bound: Endpoint = BOUND, options: tuple[StackOption, ...] = ()) -> None:
-        self._bound = bound
-        self._options = options
+        self.bound = bound
+        self.options = options
         self.sink: DatagramSink | None = None
         self.sent: list[Packet] = []
         self.closed = 0
-
-    @property
-    @override
-    def bound(self) -> Endpoint:
-        return self._bound
-
-    @property
-    @override
-    def options(self) -> tuple[StackOption, ...]:
-        return self._options
 
     @override
     def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:

@@ -11,7 +11,6 @@ from socks6.client.association import Association
 from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram, ReceiveQueue
 from socks6.compat import override
 from socks6.errors import DatagramFailed, DecodeError, Socks6Error
-from socks6.message.framing import Framing
 from socks6.message.options import StackOption
 from socks6.net.datagrams.channel import ROUTE_SECONDS
 from socks6.net.stream import (
@@ -19,7 +18,6 @@ from socks6.net.stream import (
     DatagramReport,
     DatagramRoute,
     DatagramSink,
-    Endpoint,
     Packet,
     ReceivedFrom,
     SocketAddress,
@@ -41,28 +39,15 @@ class UpstreamChannel(DatagramChannel):
         options: tuple[StackOption, ...] = (),
     ) -> None:
         """`may_send` judges hosts and ports, `may_answer` sources; `options` are in force on the upstream's other leg."""
+        self.bound = association.bound
+        self.framing = association.framing
         self._association = association
         self._allows = lru_cache(MAX_CACHED_VERDICTS)(may_send)
         self._allows_source = lru_cache(MAX_CACHED_VERDICTS)(may_answer)
-        self._options = options
+        self.options = options
         self._running: asyncio.Task[None] | None = None  # until `aclose`
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None  # once it is lent to us
-
-    @property
-    @override
-    def bound(self) -> Endpoint:
-        return self._association.bound
-
-    @property
-    @override
-    def options(self) -> tuple[StackOption, ...]:
-        return self._options
-
-    @property
-    @override
-    def framing(self) -> Framing:
-        return self._association.framing
 
     @override
     def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:

@@ -346,18 +346,14 @@ class ReceivedFrom(NamedTuple):
 class DatagramChannel(Protocol):
     """An association: one port of its own for any number of remote hosts, over IPv4 and IPv6."""
 
-    @property
-    def bound(self) -> Endpoint:
-        """Where remote hosts reach it; an unspecified host is every address of this machine, of either family."""
+    bound: Endpoint
+    """Where remote hosts reach it; an unspecified host is every address of this machine, of either family."""
 
-    @property
-    def options(self) -> tuple[StackOption, ...]:
-        """What is in force of the options asked for."""
+    options: tuple[StackOption, ...]
+    """What is in force of the options asked for."""
 
-    @property
-    def framing(self) -> Framing:
-        """How datagrams are framed on the sockets that `start` has watched: not at all, where remote hosts send."""
-        return NoFraming()
+    framing: Framing = NoFraming()
+    """How datagrams are framed on the sockets that `start` has watched: not at all, where remote hosts send."""
 
     def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
         """Begin to receive. What arrives before is kept within the bounds of a socket's buffer.

@@ -75,14 +75,14 @@ class DirectChannel(DatagramChannel):
         """`wanted` is set on sockets, `options` is in force on them; `reports` collects ICMP errors."""
         self._loop = asyncio.get_running_loop()
         self._port = port
-        self._bound = bound
+        self.bound = bound
         self._allocator = ports
         self._names = names
         self._holder = holder  # whose share of lookups its names take
         self._remotes = remotes
         self._judge = judge
         self._wanted = wanted
-        self._options = options
+        self.options = options
         self._reports = reports and collect_icmp_errors(port.sock)
         self._sockets: dict[int, socket.socket | None] = {port.sock.family: port.sock}  # None: cannot be had
         self._routes: dict[tuple[str, int], DatagramRoute] = {}
@@ -92,16 +92,6 @@ class DirectChannel(DatagramChannel):
         self._watch: Callable[[socket.socket], None] = _nothing
         self._closed = False
         self.dropped = 0  # datagrams for remote hosts that did not go
-
-    @property
-    @override
-    def bound(self) -> Endpoint:
-        return self._bound
-
-    @property
-    @override
-    def options(self) -> tuple[StackOption, ...]:
-        return self._options
 
     @override
     def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
@@ -230,7 +220,7 @@ class DirectChannel(DatagramChannel):
         return self._sockets[address.family]
 
     def _open_other_family(self) -> socket.socket | None:
-        if is_multicast(self._bound.host):
+        if is_multicast(self.bound.host):
             return None  # a group is joined in its own family
         sock = self._allocator.open_other_family(self._port.sock, self._wanted)
         if sock is not None:
