@@ -224,7 +224,7 @@ def test_refusals_penalties_and_reloads_are_events(run: Run) -> None:
     async def scene() -> None:
         diary = Diary()
         worker = ServerWorker(authenticator=USERS, observers=[diary])
-        worker.penalties._name_limit = 1
+        worker.penalties.name_limit = 1
         async with Server([LOOPBACK], worker) as server:
             async with Client(as_alice(server)) as client:
                 with pytest.raises(NotAllowed):

@@ -14,7 +14,7 @@ from socks6.cli import complain
 from socks6.cli.certificates import pin_in
 from socks6.cli.common import notify, raise_descriptor_limit, run_loop, set_up_logging
 from socks6.cli.load import LoadedConfig, load
-from socks6.config.build import build_server, build_worker, find_faults
+from socks6.config.build import build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
 from socks6.config.reading import ConfigValues
 from socks6.config.server import CLIENT_LISTEN, ServerConfig
@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
         complain(f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin_in(own)}")
     logger = set_up_logging(config.verbosity)
     worker = build_worker(config, [LogObserver(logger, log_destinations=config.log_destinations)])
-    server = build_server(config, worker)
+    server = Server(config.listen, worker, open_to_all=config.open_to_all)
     operator = Operator(server, worker, values, lambda: load_values(arguments, os.environ))
     raise_descriptor_limit()
     outbound = worker.outbound

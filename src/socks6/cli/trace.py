@@ -27,7 +27,6 @@ from socks6.errors import (
     HostUnreachable,
     NetworkUnreachable,
     NotAllowed,
-    OperationFailed,
     ProxyTimedOut,
     Socks6Error,
     TtlExpired,
@@ -59,8 +58,11 @@ class ProbeOutcome(Enum):
     SILENT = "no answer came"
 
 
-# What shows the end of the way, and the mark that traceroute puts behind it.
-ENDS: Final = {
+# What a failure shows of the way, and the mark that traceroute puts behind it.
+FAILURES: Final = {
+    TtlExpired: (ProbeOutcome.PASSED_BY, ""),
+    ConnectionTimedOut: (ProbeOutcome.SILENT, ""),
+    ProxyTimedOut: (ProbeOutcome.SILENT, ""),
     ConnectionRefused: (ProbeOutcome.ARRIVED, ""),
     HostUnreachable: (ProbeOutcome.STUCK, " !H"),
     NetworkUnreachable: (ProbeOutcome.STUCK, " !N"),
@@ -154,26 +156,24 @@ class ConnectionTrace(Trace):
         started = time.monotonic()
         try:
             stream = await self.client.connect(self.host, self.port, options=options)
-        except TtlExpired as expired:
-            elapsed = time.monotonic() - started
-            return Probe(outcome=ProbeOutcome.PASSED_BY, address=expired.reporter or UNNAMED, seconds=elapsed)
-        except (ConnectionTimedOut, ProxyTimedOut):
-            return Probe(outcome=ProbeOutcome.SILENT)
-        except OperationFailed as failure:
-            return self._end(failure, time.monotonic() - started)
+        except Socks6Error as failure:
+            if type(failure) not in FAILURES:
+                raise
+            outcome, mark = FAILURES[type(failure)]
+            reporter = failure.reporter if isinstance(failure, TtlExpired) else None
+            return Probe(
+                outcome=outcome,
+                address=self.host if outcome is ProbeOutcome.ARRIVED else reporter or UNNAMED,
+                seconds=time.monotonic() - started,
+                mark=mark,
+                reason=describe(failure),
+            )
         elapsed = time.monotonic() - started
         await stream.aclose()
         reported = [option.ttl for option in find_all(stream.options, Ttl) if option.leg & Leg.PROXY_REMOTE]
         return Probe(
             outcome=ProbeOutcome.ARRIVED, address=self.host, seconds=elapsed, ttl=next(iter(reported), None)
         )
-
-    def _end(self, failure: OperationFailed, seconds: float) -> Probe:
-        if type(failure) not in ENDS:
-            raise failure
-        outcome, mark = ENDS[type(failure)]
-        address = self.host if outcome is ProbeOutcome.ARRIVED else UNNAMED
-        return Probe(outcome=outcome, address=address, seconds=seconds, mark=mark, reason=describe(failure))
 
 
 class DatagramTrace(Trace):

@@ -69,11 +69,6 @@ def build_worker(config: ServerConfig, observers: Sequence[Observer] = ()) -> Se
     )
 
 
-def build_server(config: ServerConfig, worker: ServerWorker) -> Server:
-    """Return the server. Raises ConfigurationError for a listener that must not be."""
-    return Server(config.listen, worker, open_to_all=config.open_to_all)
-
-
 def find_faults(config: ServerConfig) -> Iterator[Fault]:
     """Return all that a server refuses, each with the key to blame. Reads the files that listeners need."""
     via = config.upstream

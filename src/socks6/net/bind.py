@@ -5,7 +5,7 @@ import errno
 import secrets
 import socket
 from collections.abc import Hashable, Sequence
-from dataclasses import KW_ONLY, InitVar, field
+from dataclasses import KW_ONLY, field
 from typing import Final
 
 from socks6.compat import override
@@ -44,11 +44,11 @@ class DirectBinding(Binding):
     for the very address of the first socket. Out of descriptors, trying again waits for `pause` seconds.
     """
 
-    socks: InitVar[Sequence[socket.socket]]
+    socks: Sequence[socket.socket]
     _: KW_ONLY
     judge_peer: Judge
     backlog: int
-    host: InitVar[str] = ""
+    host: str = ""
     wanted: tuple[StackOption, ...] = ()
     pause: float = SHORTAGE_PAUSE_SECONDS
     options: tuple[StackOption, ...] = field(init=False)
@@ -56,11 +56,11 @@ class DirectBinding(Binding):
     bound: Endpoint = field(init=False)
     _listeners: tuple[SocketListener, ...] = field(init=False)
 
-    def __post_init__(self, socks: Sequence[socket.socket], host: str) -> None:
-        self.options = effective_options(socks[0], self.wanted, Leg.PROXY_REMOTE)
-        self._listeners = tuple(SocketListener(sock, url="tcp://bind") for sock in socks)
+    def __post_init__(self) -> None:
+        self.options = effective_options(self.socks[0], self.wanted, Leg.PROXY_REMOTE)
+        self._listeners = tuple(SocketListener(sock, url="tcp://bind") for sock in self.socks)
         self.endpoints = tuple(listener.local for listener in self._listeners)
-        self.bound = Endpoint(host or self.endpoints[0].host, self.endpoints[0].port)
+        self.bound = Endpoint(self.host or self.endpoints[0].host, self.endpoints[0].port)
 
     @override
     async def accept(self) -> AcceptedPeer:

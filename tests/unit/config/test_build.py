@@ -7,12 +7,13 @@ from typing import Final
 import pytest
 
 from socks6.client.outbound import Socks6Outbound
-from socks6.config.build import build_client, build_outbound, build_server, build_worker, find_faults
+from socks6.config.build import build_client, build_outbound, build_worker, find_faults
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
 from socks6.net.direct import DirectOutbound
 from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.url import ProxyUrl
+from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 
 PUBLIC: Final = ProxyUrl.parse_listener("socks6://:1080")
@@ -72,6 +73,6 @@ def test_worker_and_server_are_what_the_configuration_says() -> None:
     worker = build_worker(config)
     assert worker.policy == config.policy
     assert worker.settings is config.settings
-    build_server(config, worker)
+    Server(config.listen, worker, open_to_all=config.open_to_all)
     with pytest.raises(ConfigurationError, match="asks for no password"):
-        build_server(replace(config, listen=(PUBLIC,)), worker)
+        Server([PUBLIC], worker, open_to_all=config.open_to_all)

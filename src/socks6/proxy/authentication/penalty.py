@@ -42,6 +42,7 @@ class _Record:
     blocked_until: float = 0.0
 
 
+@dataclass(kw_only=True)
 class FailurePenalties:
     """Refuses a source for a while after it failed to authenticate too often.
 
@@ -57,25 +58,17 @@ class FailurePenalties:
     Times are seconds on any clock that never goes back.
     """
 
-    def __init__(
-        self,
-        *,
-        limit: int = 50,
-        name_limit: int = 10,
-        window: float = 120.0,
-        penalty: float = 60.0,
-        table_size: int = 65536,
-        on_penalty: Callable[[str, bytes | None, float], None] = lambda _source, _name, _seconds: None,
-    ) -> None:
-        """`on_penalty` is called with a source, a user's name or None for all, and the seconds of its penalty."""
-        if min(limit, name_limit, table_size) < 1:
+    limit: int = 50
+    name_limit: int = 10
+    window: float = 120.0
+    penalty: float = 60.0
+    table_size: int = 65536
+    # called with a source, a user's name or None for all, and the seconds of its penalty
+    on_penalty: Callable[[str, bytes | None, float], None] = lambda _source, _name, _seconds: None
+
+    def __post_init__(self) -> None:
+        if min(self.limit, self.name_limit, self.table_size) < 1:
             raise ValueError("limits and table size must be at least 1")
-        self._limit = limit
-        self._name_limit = name_limit
-        self._window = window
-        self._penalty = penalty
-        self._table_size = table_size
-        self._on_penalty = on_penalty
         self._records: OrderedDict[_Key, _Record] = OrderedDict()
         self._reserved: Counter[_Key] = Counter()
 
@@ -87,16 +80,16 @@ class FailurePenalties:
         """Record that a client at `source` failed to authenticate; `weight` is how much that counts."""
         for key, limit in self._keys(source, name):
             record = self._records.get(key)
-            if record is None or now - record.since > self._window:
+            if record is None or now - record.since > self.window:
                 blocked_until = 0.0 if record is None else record.blocked_until
                 record = _Record(failures=0, since=now, blocked_until=blocked_until)
                 self._records[key] = record
             record.failures += weight
             if record.failures >= limit:
-                record.failures, record.since, record.blocked_until = 0, now, now + self._penalty
-                self._on_penalty(source, key.name, self._penalty)
+                record.failures, record.since, record.blocked_until = 0, now, now + self.penalty
+                self.on_penalty(source, key.name, self.penalty)
             self._records.move_to_end(key)
-        while len(self._records) > self._table_size:
+        while len(self._records) > self.table_size:
             self._records.popitem(last=False)
 
     def blocked(self, source: str, now: float, *, name: bytes | None = None) -> bool:
@@ -127,14 +120,14 @@ class FailurePenalties:
 
     def _failures(self, key: _Key, now: float) -> float:
         record = self._records.get(key)
-        return record.failures if record is not None and now - record.since <= self._window else 0
+        return record.failures if record is not None and now - record.since <= self.window else 0
 
     def _keys(self, source: str, name: bytes | None) -> Iterator[tuple[_Key, int]]:
         """Give what a failure counts for, and how many there may be."""
         for network, factor in networks_of(source):
             if name is not None:
-                yield _Key(network, name), self._name_limit * factor
-            yield _Key(network, None), self._limit * factor
+                yield _Key(network, name), self.name_limit * factor
+            yield _Key(network, None), self.limit * factor
 
 
 def networks_of(source: str) -> Iterator[tuple[Network, int]]:
