@@ -16,7 +16,7 @@ DATA = bytes(range(256)) * 300  # several records
 
 def encrypted(client: TlsStream) -> bytes:
     """Return what a client sends, without sending it."""
-    conversation = client._session
+    conversation = client.session
     conversation.tls.write(DATA)
     return conversation.outgoing.read()
 

@@ -55,20 +55,15 @@ class OpenSession:
 class SessionLease:
     """Keeps a session from being torn down, which would cut off what belongs to it."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("session",)
 
     def __init__(self, session: OpenSession) -> None:
         session.leases += 1
-        self._session: OpenSession | None = session
-
-    @property
-    def session(self) -> OpenSession | None:
-        """The session; None after `release`."""
-        return self._session
+        self.session: OpenSession | None = session  # until `release`
 
     def release(self, *, unsettled_until: float = 0.0) -> None:
         """Give the lease up. The session is not torn down before `unsettled_until`, as bytes may be on their way. Idempotent."""
-        session, self._session = self._session, None
+        session, self.session = self.session, None
         if session is not None:
             session.leases -= 1
             session.unsettled_until = max(session.unsettled_until, unsettled_until)
@@ -105,7 +100,7 @@ class ClientSession:
     def __init__(self, *, enabled: bool) -> None:
         self.enabled: Final = enabled
         self._live: OpenSession | None = None
-        self._opening = False
+        self.is_opening = False  # a request that is to open one is under way
         self._opening_waiters: list[Callable[[], None]] = []
         self._fetching = False
         self._refused_until = 0.0
@@ -115,11 +110,6 @@ class ClientSession:
     def is_open(self) -> bool:
         """Whether there is a session, as far as the client knows."""
         return self._live is not None
-
-    @property
-    def is_opening(self) -> bool:
-        """Whether a request that is to open one is under way."""
-        return self._opening
 
     def call_when_opened(self, callback: Callable[[], None]) -> None:
         """Call back once, when the request that is to open a session has done so, or has failed."""
@@ -138,9 +128,9 @@ class ClientSession:
         if live is not None:
             return RequestSessionState() if anew and not need else self._within(live, now, spend)
         # § Session initiation: never from within a session
-        wanted = self.enabled and not self._opening and (ask or now >= self._refused_until)
+        wanted = self.enabled and not self.is_opening and (ask or now >= self._refused_until)
         if wanted or need:
-            self._opening = True
+            self.is_opening = True
             return RequestSessionState((SessionRequest(), IdempotenceRequest(size=WINDOW_SIZE)), opens=True)
         return RequestSessionState()
 
@@ -194,7 +184,7 @@ class ClientSession:
     def begin_fetching(self, now: float) -> bool:
         """Return whether a NOOP should fetch tokens for a request that needs one; if so, `end_fetching` must follow."""
         live = self._live
-        if self._fetching or self._opening or not self.enabled:
+        if self._fetching or self.is_opening or not self.enabled:
             return False
         if live is None:
             self._fetching = now >= self._refused_until
@@ -243,7 +233,7 @@ class ClientSession:
         self._take_window(state, state.session, now)
 
     def _end_opening(self) -> None:
-        self._opening = False
+        self.is_opening = False
         waiters, self._opening_waiters = self._opening_waiters, []
         for callback in waiters:
             callback()

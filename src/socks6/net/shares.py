@@ -18,26 +18,21 @@ class Shares:
 
     def __init__(self, total: int) -> None:
         self.total: Final = total
-        self._count = 0
+        self.count = 0  # how much is held
         self._held: dict[Hashable, int] = {}
-
-    @property
-    def count(self) -> int:
-        """How much is held."""
-        return self._count
 
     def may_take(self, holder: Hashable) -> bool:
         """Return whether `holder` may take one more."""
-        return self._held.get(holder, 0) < self.total - self._count
+        return self._held.get(holder, 0) < self.total - self.count
 
     def take(self, holder: Hashable) -> None:
         """Count one more of `holder`, which asked `may_take` before."""
         self._held[holder] = self._held.get(holder, 0) + 1
-        self._count += 1
+        self.count += 1
 
     def give_back(self, holder: Hashable) -> None:
         """Count out one that `holder` took."""
-        self._count -= 1
+        self.count -= 1
         left = self._held[holder] - 1
         if left:
             self._held[holder] = left

@@ -112,11 +112,11 @@ DRAIN_BYTES: Final = 65536
 class DtlsConversation:
     """One DTLS connection. Datagrams in, data out, and the other way round; what comes in never raises."""
 
-    __slots__ = ("_expansion", "_tls", "established", "failure", "has_output", "over")
+    __slots__ = ("_tls", "established", "expansion", "failure", "has_output", "over")
 
     def __init__(self, tls: SSL.Connection) -> None:
         self._tls = tls
-        self._expansion = RECORD_OVERHEAD_BYTES
+        self.expansion = RECORD_OVERHEAD_BYTES  # bytes by which a datagram is longer than the data in it
         self.has_output = False  # there may be something in `datagrams_to_send`
         self.established = False
         self.over = False  # nothing more will come: ended by the peer, or failed
@@ -156,11 +156,6 @@ class DtlsConversation:
         return conversation
 
     # What there is to know.
-
-    @property
-    def expansion(self) -> int:
-        """How many bytes a datagram is longer than the data in it."""
-        return self._expansion
 
     @property
     def certified_user(self) -> str:
@@ -257,7 +252,7 @@ class DtlsConversation:
             self._fail(failure_of(error, fault if isinstance(fault, int) else 0))
             return False
         self.established = True
-        self._expansion = FLIGHT_BYTES - self._tls.get_cleartext_mtu()
+        self.expansion = FLIGHT_BYTES - self._tls.get_cleartext_mtu()
         return True
 
     def _read_all(self) -> list[bytes]:

@@ -172,15 +172,15 @@ class TlsStream:
 
     __slots__ = (
         "_accepted", "_at_end", "_closed", "_dry", "_ended", "_make", "_plain",
-        "_raw", "_sends", "_session", "_short", "_unsent", "_unwanted", "turns",
+        "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
     )  # fmt: skip
 
     def __init__(self, raw: PollableStream, session: TlsSession | Callable[[], TlsSession]) -> None:
         """`session` may be a factory: `handshake` calls it when the peer's first bytes are there."""
-        self._raw = raw
+        self.beneath = raw  # the stream of encrypted bytes
         self._make: Callable[[], TlsSession] | None = None
         if isinstance(session, TlsSession):
-            self._session = session
+            self.session = session  # else to be asked for after `handshake`
         else:
             self._make = session
         self._accepted = 0  # bytes that `send_nowait` has encrypted, but not yet returned as sent
@@ -198,17 +198,17 @@ class TlsStream:
     def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
         if isinstance(self, kind):
             return self
-        if self._make is None and isinstance(self._session, kind):
-            return self._session
-        return self._raw.attribute(kind)
+        if self._make is None and isinstance(self.session, kind):
+            return self.session
+        return self.beneath.attribute(kind)
 
     @property
     def local(self) -> Endpoint:
-        return self._raw.local
+        return self.beneath.local
 
     @property
     def remote(self) -> Endpoint:
-        return self._raw.remote
+        return self.beneath.remote
 
     @property
     def protection(self) -> Protection:
@@ -221,17 +221,7 @@ class TlsStream:
     @property
     def unacknowledged(self) -> int:
         """How many encrypted bytes that were sent the peer has not acknowledged, as far as the kernel reports it."""
-        return self._raw.unacknowledged
-
-    @property
-    def session(self) -> TlsSession:
-        """What OpenSSL knows; to be asked for after `handshake`."""
-        return self._session
-
-    @property
-    def beneath(self) -> PollableStream:
-        """The stream of encrypted bytes."""
-        return self._raw
+        return self.beneath.unacknowledged
 
     @property
     def drained(self) -> bool:
@@ -246,29 +236,29 @@ class TlsStream:
         hello: bytearray | None = None
         if self._make is not None:
             data = await self._heard()
-            self._session, self._make = self._make(), None
-            self._session.incoming.write(data)
+            self.session, self._make = self._make(), None
+            self.session.incoming.write(data)
             hello = bytearray(data)
         while True:
             try:
-                self._session.tls.do_handshake()
+                self.session.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
                 data = await self._heard()
-                self._session.incoming.write(data)
+                self.session.incoming.write(data)
                 if hello is not None and len(hello) < MAX_HELLO_BYTES:
                     hello += data
             except ssl.SSLError as error:
                 raise (failure_of(error) if quiet else self._broken(error)) from error
             else:
-                if hello is not None and not self._session.protocol:
-                    self._session.refused_protocols = offered_protocols(hello)
+                if hello is not None and not self.session.protocol:
+                    self.session.refused_protocols = offered_protocols(hello)
                 await self._flush()
                 return
 
     async def _heard(self) -> bytes:
         """Return what the peer sends next. Raises TlsFailed, OSError."""
-        data = await self._raw.receive(READ_BYTES)
+        data = await self.beneath.receive(READ_BYTES)
         if not data:
             raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
         return data
@@ -283,13 +273,13 @@ class TlsStream:
         for _ in range(MAX_EMPTY_READS):
             if (data := self._decrypted(max_bytes)) is not None:
                 return data
-            encrypted = self._raw.receive_nowait(READ_BYTES)
+            encrypted = self.beneath.receive_nowait(READ_BYTES)
             if encrypted is None:
                 self._short = True
                 return None
             if not encrypted:
                 raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
-            self._session.incoming.write(encrypted)
+            self.session.incoming.write(encrypted)
             self._dry = False
             self._short = len(encrypted) < READ_BYTES
         return self._decrypted(max_bytes)
@@ -305,9 +295,9 @@ class TlsStream:
     def stop_receiving(self) -> None:
         """Refuse what comes: `receive` gives b"" from now on, and a pending call ends."""
         self._unwanted = True
-        carrier = self._raw.raw_socket
+        carrier = self.beneath.raw_socket
         if carrier is None:
-            self._raw.stop_receiving()
+            self.beneath.stop_receiving()
         else:
             with contextlib.suppress(OSError):  # gone already
                 carrier.shutdown(socket.SHUT_RD)  # which the kernel keeps for itself
@@ -335,12 +325,12 @@ class TlsStream:
 
     async def wait_readable(self) -> None:
         if not self._unwanted and self._dry and self._short:
-            await self._raw.wait_readable()
+            await self.beneath.wait_readable()
         else:
             await self.turns.take()  # there is more, but what came made no byte
 
     async def wait_writable(self) -> None:
-        await self._raw.wait_writable()
+        await self.beneath.wait_writable()
 
     def put_nowait(self, data: bytes | memoryview) -> bool:
         """Take all of `data`, a piece at most; return whether nothing of it is left to `flush_nowait`.
@@ -354,12 +344,12 @@ class TlsStream:
         """Send what the stream beneath takes; return whether nothing is left."""
         while True:
             if self._unsent:
-                self._unsent = self._unsent[self._raw.send_nowait(self._unsent) :]
+                self._unsent = self._unsent[self.beneath.send_nowait(self._unsent) :]
                 if self._unsent:
                     return False
-            if not self._session.outgoing.pending:
+            if not self.session.outgoing.pending:
                 return True
-            self._unsent = memoryview(self._session.outgoing.read())
+            self._unsent = memoryview(self.session.outgoing.read())
 
     async def send_eof(self) -> None:
         self._begin_sending()
@@ -367,7 +357,7 @@ class TlsStream:
             if not self._ended:
                 self.end_nowait()
             await self._flush()
-            await self._raw.send_eof()
+            await self.beneath.send_eof()
         finally:
             self._sends = False
 
@@ -379,7 +369,7 @@ class TlsStream:
             self._plain += data
         self._ended = True
         with contextlib.suppress(ssl.SSLError):  # "want read", mostly: the peer has not ended
-            self._session.tls.unwrap()
+            self.session.tls.unwrap()
 
     async def aclose(self) -> None:
         if self._closed:
@@ -390,18 +380,18 @@ class TlsStream:
             if not self._ended:
                 self.end_nowait()
             if self.flush_nowait():
-                await self._raw.send_eof()
+                await self.beneath.send_eof()
             for _ in range(MAX_DISCARDED_READS):  # a socket closed with bytes unread resets the connection
-                if not self._raw.receive_nowait(READ_BYTES):
+                if not self.beneath.receive_nowait(READ_BYTES):
                     break
         except OSError:
             pass  # gone already
         self._closed = True
-        await self._raw.aclose()
+        await self.beneath.aclose()
 
     def abort(self) -> None:
         self._closed = True
-        self._raw.abort()
+        self.beneath.abort()
 
     def _begin_sending(self) -> None:
         if self._sends:
@@ -410,7 +400,7 @@ class TlsStream:
 
     def was_reset(self) -> bool:
         """Return whether the connection beneath was reset."""
-        return self._raw.was_reset()
+        return self.beneath.was_reset()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -438,7 +428,7 @@ class TlsStream:
 
     def _decrypted_record(self, max_bytes: int) -> bytes:
         """Return at most a record's bytes; b"" if there are none now, or never will be."""
-        session = self._session
+        session = self.session
         try:
             data = session.tls.read(min(max_bytes, MAX_RECORD_BYTES))
         except ssl.SSLWantReadError:
@@ -456,10 +446,10 @@ class TlsStream:
 
     def _answer(self) -> None:
         """Send what OpenSSL writes by itself, as when the peer wants new keys."""
-        if self._session.outgoing.pending and not self._ended:
+        if self.session.outgoing.pending and not self._ended:
             with contextlib.suppress(ConnectionError):  # the peer is gone; its earlier bytes are still here
                 self.flush_nowait()
-            if self._session.outgoing.pending > MAX_UNSENT_BYTES:
+            if self.session.outgoing.pending > MAX_UNSENT_BYTES:
                 raise TlsFailed("the peer asks for new keys all the time")
 
     def _encrypt(self, data: bytes | memoryview) -> None:
@@ -468,14 +458,14 @@ class TlsStream:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if data:
             try:
-                self._session.tls.write(data)
+                self.session.tls.write(data)
             except ssl.SSLError as error:
                 raise self._broken(error) from error
 
     async def _flush(self) -> None:
         try:
             while not self.flush_nowait():
-                await self._raw.wait_writable()
+                await self.beneath.wait_writable()
         except ConnectionError as error:
             raise self._reason(error) from error
 

@@ -23,7 +23,6 @@ from socks6.net.encryption.certificates import ServerVerifier, check_pin
 from socks6.net.encryption.contexts import ALPN, TlsParameters
 from socks6.net.network_changes import NetworkChanges
 from socks6.net.sockets import SocketAddress, endpoint
-from socks6.net.stream import Endpoint
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
     ALERT,
@@ -59,19 +58,11 @@ class ClientSocket:
         self._unsendable = False  # since the last look
         self._sockets_for_probes = 0  # that were tried, since the peer has answered last
         self._timer: asyncio.TimerHandle | None = None
-        self._socket = _connected(address)
-        self._local = endpoint(self._socket.getsockname())
+        self.sock = _connected(address)
+        self.local = endpoint(self.sock.getsockname())
         self._poller = DatagramPoller(self._on_fault)
         self._watch()
         self._changes = NetworkChanges(self._look, self._poller)
-
-    @property
-    def local(self) -> Endpoint:
-        return self._local
-
-    @property
-    def sock(self) -> socket.socket:
-        return self._socket
 
     def serve(self, connection: QuicConnection) -> None:
         """Carry this connection's packets."""
@@ -79,19 +70,19 @@ class ClientSocket:
         connection.on_over = self._leave
 
     def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:  # noqa: ARG002 - it is connected
-        if self._socket.fileno() >= 0:
+        if self.sock.fileno() >= 0:
             self._sender.send(packets, None, [])
             self._count_probes()
 
     def close(self) -> None:
         """Close. Idempotent."""
-        if self._socket.fileno() >= 0:
+        if self.sock.fileno() >= 0:
             if self._timer is not None:
                 self._timer.cancel()
             self._changes.close()
             self._sender.close()
             self._poller.close()
-            self._socket.close()
+            self.sock.close()
 
     # Another socket.
 
@@ -109,7 +100,7 @@ class ClientSocket:
             if unsendable:
                 self._look_later(LOOK_AGAIN_SECONDS)
             return
-        if sock.getsockname()[0] != self._local.host:
+        if sock.getsockname()[0] != self.local.host:
             self._move(sock)
             return
         sock.close()
@@ -151,10 +142,10 @@ class ClientSocket:
                 connection.fail_unreachable(NETWORK_CHANGED)
             return
         self._sender.close()
-        self._poller.remove(self._socket.fileno())
-        self._socket.close()
-        self._socket = sock
-        self._local = endpoint(sock.getsockname())
+        self._poller.remove(self.sock.fileno())
+        self.sock.close()
+        self.sock = sock
+        self.local = endpoint(sock.getsockname())
         self._watch()
         connection.path_changed()
 
@@ -163,15 +154,13 @@ class ClientSocket:
             self._timer = self._loop.call_later(seconds, self._look)
 
     def _is_over(self) -> bool:
-        return self._socket.fileno() < 0 or (
-            self._connection is not None and self._connection.over is not None
-        )
+        return self.sock.fileno() < 0 or (self._connection is not None and self._connection.over is not None)
 
     # Inside.
 
     def _watch(self) -> None:
-        self._sender = SegmentSender(self._socket, on_error=self._cannot_send)
-        self._poller.add(self._socket.fileno(), self._ready)
+        self._sender = SegmentSender(self.sock, on_error=self._cannot_send)
+        self._poller.add(self.sock.fileno(), self._ready)
 
     def _leave(self) -> None:
         """Close once the last packet, with CONNECTION_CLOSE, has left."""
@@ -188,7 +177,7 @@ class ClientSocket:
             return
         for _ in range(READS_PER_TURN):
             try:
-                data, control, _flags, _ = self._socket.recvmsg(MAX_DATAGRAM_BYTES, CONTROL_BYTES)
+                data, control, _flags, _ = self.sock.recvmsg(MAX_DATAGRAM_BYTES, CONTROL_BYTES)
             except BlockingIOError:
                 break
             except OSError:
@@ -199,7 +188,7 @@ class ClientSocket:
 
     def _is_refused(self, connection: QuicConnection) -> bool:
         """Return whether an error ends the connection."""
-        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number in NO_ROUTE_ERRNOS and connection.handshake is not None:
             # the network may be another by now: the idle time-out decides
             self._cannot_send(OSError(number, ""))

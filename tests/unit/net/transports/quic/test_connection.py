@@ -302,7 +302,7 @@ def test_a_peer_that_dies_without_a_word_is_missed(
             assert near._timer is not None
             near._timer.cancel()  # as if it had been killed, and its machine said nothing of it
             monkeypatch.setattr(near, "_set_timer", lambda _now: None)
-            packet_transport._poller.remove(packet_transport._socket.fileno())
+            packet_transport._poller.remove(packet_transport.sock.fileno())
             with pytest.raises(TimeoutError):
                 await right.receive()
             with pytest.raises(TimeoutError):
@@ -339,8 +339,8 @@ def test_a_client_may_move(run: Run, client: str, server: str) -> None:
 def _swap(packet_transport: object, moved: socket.socket) -> None:
     """Have a client's packets leave from another port, as behind a NAT that forgot it."""
     assert isinstance(packet_transport, ClientSocket)
-    packet_transport._poller.remove(packet_transport._socket.fileno())
-    packet_transport._socket = moved
+    packet_transport._poller.remove(packet_transport.sock.fileno())
+    packet_transport.sock = moved
     packet_transport._sender = SegmentSender(moved)
     packet_transport._poller.add(moved.fileno(), packet_transport._ready)
 
