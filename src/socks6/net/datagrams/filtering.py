@@ -31,9 +31,6 @@ class RemoteFilter:
         self._most = most
         self._sent: dict[str | Endpoint, float] = {}  # in order of time
 
-    def __len__(self) -> int:
-        return len(self._sent)
-
     @property
     def renewal(self) -> float:
         """The longest time in seconds between calls of `sent_to` for a remote that the client goes on sending to."""

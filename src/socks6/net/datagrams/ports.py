@@ -45,11 +45,6 @@ class PortAllocator:
         self._interface = multicast_interface
         self._reserved: dict[tuple[int, int], _Reservation] = {}  # by family and port
 
-    @property
-    def reserved(self) -> int:
-        """How many ports are held."""
-        return len(self._reserved)
-
     def open(
         self,
         address: ResolvedAddress,

@@ -168,11 +168,6 @@ class DtlsServer:
         self._cookies = Cookies(self._loop.time())
         self._peers: dict[AddressPair, DtlsPeer] = {}
 
-    @property
-    def peers(self) -> int:
-        """How many clients are connected, or about to be."""
-        return self._limits.count
-
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
         """Take what came in one turn."""
         now = self._loop.time()

@@ -91,11 +91,6 @@ class DtlsClientPort:
         )
         shared.register(DTLS_BYTES, self._dtls.datagrams_received)
 
-    @property
-    def peers(self) -> int:
-        """How many clients have a DTLS connection, or are about to."""
-        return self._dtls.peers
-
     def close(self) -> None:
         """See `ClientPort.close`."""
         self._dtls.close()

@@ -135,11 +135,6 @@ class QuicListener:
         """Where it listens."""
         return endpoint(self.port.sock.getsockname())
 
-    @property
-    def connections(self) -> int:
-        """How many connections there are, those that are shaking hands included."""
-        return len(self._connections)
-
     async def accept(self) -> QuicConnection:
         """Wait for the next connection. Raises OSError once the listener is closed."""
         while not self._ready:

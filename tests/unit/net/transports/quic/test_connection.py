@@ -471,6 +471,6 @@ def test_a_server_can_read_the_last_word_of_a_client_that_gives_up_in_the_handsh
                 client = connector(files, load_backend(library)).begin(("127.0.0.1", listener.local.port))
                 await until(lambda: client.handshake)
                 client.abandon()
-                await until(lambda: not listener.connections)
+                await until(lambda: not listener._connections)
 
     run(main())
