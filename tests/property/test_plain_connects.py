@@ -92,8 +92,10 @@ class LateOutbound(DirectOutbound):
     """Never finds a remote connected at once."""
 
     @override
-    def begin_connecting(self, host: str, port: int, holder: Hashable) -> tuple[socket.socket, bool]:
-        return super().begin_connecting(host, port, holder)[0], False
+    def begin_connecting(
+        self, host: str, port: int, holder: Hashable, *, tuned: bool = True
+    ) -> tuple[socket.socket, bool]:
+        return super().begin_connecting(host, port, holder, tuned=tuned)[0], False
 
 
 class Events(Observer):

@@ -103,14 +103,11 @@ def decode_address(kind: int, reader: Reader, dialect: Dialect) -> str:
 
 def literal_at(kind: int, data: bytes, start: int) -> str | None:
     """Return the IP address of type `kind` that begins at `start`; None for other types, or if it is not all there."""
-    packed = data[start : start + _SIZES.get(kind, 0)]
-    match len(packed):
-        case 4 if kind == _IPV4:
-            return ipv4_text(packed)
-        case 16:
-            return ipv6_text(packed)
-        case _:
-            return None
+    size = _SIZES.get(kind)
+    if size is None or len(data) < start + size:
+        return None
+    packed = data[start : start + size]
+    return ipv6_text(packed) if size == _SIZES[_IPV6] else ipv4_text(packed)
 
 
 def address_size(kind: int, reader: Reader, dialect: Dialect) -> int:

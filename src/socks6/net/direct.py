@@ -49,6 +49,8 @@ from socks6.net.stream import (
 
 CONNECT_SECONDS: Final = 30.0  # the name's lookup included; Linux sends five SYNs within it
 DNS_PORT: Final = 53
+AF_INET: Final = socket.AF_INET.value
+AF_INET6: Final = socket.AF_INET6.value
 NO_BOUND_ADDRESS: Final = Endpoint(UNSPECIFIED_IPV4, 0)
 
 
@@ -160,19 +162,21 @@ class DirectOutbound(Outbound):
     async def aclose(self) -> None:
         await self._associations.aclose()
 
-    def begin_connecting(self, host: str, port: int, holder: Hashable) -> tuple[socket.socket, bool]:
+    def begin_connecting(
+        self, host: str, port: int, holder: Hashable, *, tuned: bool = True
+    ) -> tuple[socket.socket, bool]:
         """Begin to connect to a literal address that may be reached, without options. Raises OperationFailed.
 
-        Return the socket, and whether it is connected; else `finish_connecting` is due.
+        Return the socket, which is `tuned` as `stream_socket` says, and whether it is connected; else `finish_connecting`
+        is due.
         """
-        address = literal_address(host, port)
-        assert address is not None  # noqa: S101 - the caller knows
+        family, address = (AF_INET6, (host, port, 0, 0)) if ":" in host else (AF_INET, (host, port))
         try:
             self._check_share(holder)
-            sock = stream_socket(address.family, socket.IPPROTO_TCP)
+            sock = stream_socket(family, socket.IPPROTO_TCP, tuned=tuned)
         except OSError as error:
             raise failure_for(error) from error
-        number = begin_connecting(sock, address.socket_address)
+        number = begin_connecting(sock, address)
         if number in CONNECTED or number in CONNECTING:
             return sock, number in CONNECTED
         sock.close()

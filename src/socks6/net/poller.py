@@ -56,10 +56,16 @@ class Poller:
         """
         if fd < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        try:
-            self._epoll.register(fd, INTEREST)
-        except FileExistsError:
-            self._epoll.modify(fd, INTEREST)
+        if fd not in self._handlers:
+            try:
+                self._epoll.register(fd, INTEREST)
+            except FileExistsError:
+                self._epoll.modify(fd, INTEREST)
+        else:
+            try:
+                self._epoll.modify(fd, INTEREST)
+            except FileNotFoundError:  # it was closed without `forget`, and its number is in use again
+                self._epoll.register(fd, INTEREST)
         self._handlers[fd] = handler
 
     def ensure(self, fd: int, handler: EventHandler) -> None:
@@ -99,7 +105,7 @@ class Poller:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
 
-    def _turn(self) -> None:
+    def _turn(self) -> None:  # noqa: C901 - split, each event would cost a call more
         unfinished, self._later = self._later, []
         for _ in range(MAX_POLLS):
             if self._epoll.closed:
@@ -115,6 +121,8 @@ class Poller:
                     handler.on_events(happened)
                 except Exception as error:  # noqa: BLE001 - the fault of one must not cost the others their events
                     handler.fail(error)
+            if not self._handlers:  # nothing is left that could happen
+                break
         if unfinished:
             self._go_on(unfinished)
 

@@ -39,8 +39,11 @@ RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero secon
 ORDERLY_CLOSE: Final = struct.pack("ii", 0, 0)
 TCP_CLOSE: Final = 7  # the state of a connection that is over (linux/tcp.h)
 SO_NWRITE: Final = 0x1024  # macOS: bytes in the send buffer
+# of C: `close` of socket.socket is two Python calls more, for files that are made of it
+close_descriptor: Final[Callable[[socket.socket], None]] = socket.SocketType.close
 INHERITS_OPTIONS: Final = sys.platform == "linux"  # accepted sockets, from the listening one
 NONBLOCKING: Final = socket.SOCK_NONBLOCK if sys.platform == "linux" else 0  # saves a call for each socket
+NONBLOCKING_STREAM: Final = socket.SOCK_STREAM.value | NONBLOCKING
 CONNECTING: Final = frozenset((errno.EINPROGRESS, errno.EALREADY))
 CONNECTED: Final = frozenset((0, errno.EISCONN))
 
@@ -246,7 +249,7 @@ class SocketStream:
         """Close, having what was sent delivered. Idempotent."""
         if self.raw_socket.fileno() >= 0:
             self._break_off()
-            self.raw_socket.close()
+            close_descriptor(self.raw_socket)
             if self._poller is not None:
                 self._wake_polled()
 
@@ -397,15 +400,18 @@ class SocketListener:
             self._loop.remove_reader(self._socket.fileno())
 
 
-def stream_socket(family: int, protocol: int = 0) -> socket.socket:
-    """Return a non-blocking stream socket, set up as all that connect are. Raises OSError."""
-    sock = socket.socket(family, socket.SOCK_STREAM | NONBLOCKING, protocol)
+def stream_socket(family: int, protocol: int = 0, *, tuned: bool = True) -> socket.socket:
+    """Return a non-blocking stream socket, set up as all that connect are. Raises OSError.
+
+    Unless `tuned`, the caller sends without delay and keeps alive when that begins to matter.
+    """
+    sock = socket.socket(family, NONBLOCKING_STREAM, protocol)
     try:
         if not NONBLOCKING:
             sock.setblocking(False)
-        if family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if tuned and family != socket.AF_UNIX:
+            send_without_delay(sock)
+            keep_alive(sock)
     except BaseException:
         sock.close()
         raise
@@ -464,6 +470,16 @@ def probe_when_idle(sock: socket.socket, seconds: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def send_without_delay(sock: socket.socket) -> None:
+    """Send small pieces at once, even if the peer has not acknowledged earlier ones. Raises OSError."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel ask a silent peer, in hours, whether it is still there. Raises OSError."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def reset_on_close(sock: socket.socket) -> None:

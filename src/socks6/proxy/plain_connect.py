@@ -22,7 +22,7 @@ from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.machine_io import READ_SIZE
-from socks6.net.sockets import SocketStream
+from socks6.net.sockets import SocketStream, keep_alive, send_without_delay
 from socks6.net.wire_log import wire_trace
 from socks6.proxy.commands import ProxyRequest, judge_literal
 from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel
@@ -146,7 +146,9 @@ class _PlainConnect:
             connection.admit(request)
             judge_literal(request, shared.worker.policy)
             holder = holder_of(request.identity, connection.source)
-            sock, connected = shared.outbound.begin_connecting(request.host, request.port, holder)
+            sock, connected = shared.outbound.begin_connecting(
+                request.host, request.port, holder, tuned=False
+            )
         except OperationFailed as failure:
             connection.failed(request, failure)
             unsent = self._send(form.admitted + form.failure(failure.code))
@@ -192,13 +194,17 @@ class _PlainConnect:
         return await self._shared.worker.handshake(self._connection, data)
 
     async def _answered(self, tunnel: Tunnel | None, unsent: bytes) -> Tunnel | None:
-        if unsent:
-            try:
+        """Send the rest of an answer; return the tunnel."""
+        try:
+            if tunnel is not None and (sock := tunnel.remote.raw_socket) is not None:
+                send_without_delay(sock)
+                keep_alive(sock)
+            if unsent:
                 await self._stream.send(unsent)
-            except BaseException:
-                if tunnel is not None:
-                    tunnel.remote.abort()
-                raise
+        except BaseException:
+            if tunnel is not None:
+                tunnel.remote.abort()
+            raise
         return tunnel
 
     async def _wait_connected(

@@ -7,14 +7,21 @@ from typing import Final, Protocol
 MAX_CHECK_SECONDS: Final = 10.0  # seconds between two looks; a time-out is late by as much at the most
 
 
+UNSEEN: Final = -1  # as what was seen of a relay at which nothing has looked yet
+
+
 class Watched(Protocol):
     """A relay, as far as its time-outs go. The first two belong to the watch."""
 
     seen: int
     quiet_since: float
 
+    def lasts(self) -> None:
+        """Do what only relays need that last: called by the first look, or at once where nothing ever looks."""
+        return
+
     def activity(self) -> int:
-        """Return a number that grows whenever bytes move or a half closes."""
+        """Return a number that grows whenever bytes move or a half closes; 0 at first."""
 
     def half_closed(self) -> bool:
         """Return whether one half is closed already."""
@@ -46,8 +53,10 @@ class IdleMonitor:
         """Watch a relay from now on."""
         if self._clock is None:
             self._clock = asyncio.get_running_loop().time
-        relay.seen = relay.activity()
+        relay.seen = UNSEEN
         relay.quiet_since = self._clock()
+        if not self._period:
+            relay.lasts()
         self._relays.add(relay)
         if self._timer is None:
             self._look_later()
@@ -72,6 +81,9 @@ class IdleMonitor:
             relay.expire("half closed and silent" if relay.half_closed() else "idle")
 
     def _too_quiet(self, relay: Watched, now: float) -> bool:
+        if relay.seen == UNSEEN:
+            relay.seen = 0
+            relay.lasts()
         activity = relay.activity()
         if activity != relay.seen:
             relay.seen = activity

@@ -200,6 +200,10 @@ class JoinedStreams(ABC):
         for direction in (self.up, self.down):
             del direction.reverse, direction.joined
 
+    def lasts(self) -> None:
+        """See `idle.Watched`."""
+        return
+
     def activity(self) -> int:
         """Return a number that grows whenever bytes move or a direction ends."""
         up, down = self.up, self.down

@@ -1,5 +1,6 @@
 """Directions whose sources are sockets watched by the relay's epoll: what `splice` and `pump` have in common."""
 
+import contextlib
 import os
 import select
 import socket
@@ -9,7 +10,7 @@ from typing import Final
 from socks6.compat import override
 from socks6.net.eager import Signal
 from socks6.net.poller import LAST, WRITABLE, Poller
-from socks6.net.sockets import breaks_receiving
+from socks6.net.sockets import breaks_receiving, keep_alive, send_without_delay
 from socks6.relay.joined import (
     DROPPING,
     FINISHED,
@@ -28,7 +29,7 @@ PIECES_PER_TURN: Final = 4  # then others have their turn; 1 to 16 cost the same
 class PolledDirection(Direction, ABC):
     """Handles the events of its source's socket, some of which are for the other direction, whose sink it is."""
 
-    __slots__ = ("failure", "held", "left", "poller", "scheduled", "source_fd", "source_socket")
+    __slots__ = ("failure", "held", "left", "poller", "scheduled", "source_fd", "source_socket", "untuned")
 
     reverse: "PolledDirection"
 
@@ -40,6 +41,9 @@ class PolledDirection(Direction, ABC):
         self.held = False  # whether bytes wait for the sink
         self.left = False  # nothing more is to be done
         self.scheduled = False  # whether `go_on` is due
+        self.untuned: socket.socket | None = (
+            None  # the sink's, for a connection that may be over before it matters
+        )
         self.failure: OSError | None = None  # how the source broke, as far as sending to it has shown
 
     def watch(self) -> None:
@@ -114,6 +118,14 @@ class PolledDirection(Direction, ABC):
         if number := self.source_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.reverse.sink_broke(OSError(number, os.strerror(number)))
 
+    def tune_sink(self) -> None:
+        """Set what a sink needs that was connected without: keep-alive, and no delay of small pieces."""
+        if self.untuned is not None:
+            sink, self.untuned = self.untuned, None
+            with contextlib.suppress(OSError):  # it is gone
+                send_without_delay(sink)
+                keep_alive(sink)
+
     # What a mover does in its own way. Each may raise OSError, or SendingFailed where it is the sink that broke.
 
     @abstractmethod
@@ -143,6 +155,10 @@ class PolledStreams(JoinedStreams):
 
     up: PolledDirection
     down: PolledDirection
+
+    @override
+    def lasts(self) -> None:
+        self.up.tune_sink()
 
     def start(self, first: bytes = b"") -> None:
         """Begin; `first` goes to the remote before anything else. `end_with` says what follows the end."""

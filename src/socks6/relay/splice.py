@@ -23,6 +23,9 @@ MIN_SPLICE_BYTES: Final = (
 )
 SPLICE_BYTES: Final = 1 << 20  # what one splice asks for
 NOTHING: Final = -1
+LONE_BYTES: Final = (
+    536  # fit into any TCP segment (RFC 9293, section 3.7.1): sent first, they are never delayed
+)
 UNUSUAL: Final = ~(READABLE | select.EPOLLRDHUP | select.EPOLLHUP)
 FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
@@ -64,7 +67,7 @@ class SpliceDirection(PolledDirection):
         self.bulk = False
 
     @override
-    def on_events(self, events: int) -> None:
+    def on_events(self, events: int) -> None:  # noqa: C901 - split, each piece would cost a call more
         """Handle the usual cases at once: a small piece that came alone, the end that came alone."""
         if (
             events & UNUSUAL
@@ -84,6 +87,8 @@ class SpliceDirection(PolledDirection):
         if not size:
             self.finish()
             return
+        if self.untuned is not None and (self.bytes_moved or size > LONE_BYTES):
+            self.tune_sink()
         try:
             sent = self.sink.send(data)
         except BlockingIOError:
@@ -101,6 +106,8 @@ class SpliceDirection(PolledDirection):
     def put(self, data: bytes) -> None:
         if self.state is DROPPING:
             return
+        if self.untuned is not None and (self.bytes_moved or len(data) > LONE_BYTES):
+            self.tune_sink()
         try:
             sent = self.sink.send(data)
         except BlockingIOError:

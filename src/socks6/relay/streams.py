@@ -109,11 +109,13 @@ class StreamRelay:
     ) -> "PolledStreams | None":
         """Join two sockets as `relay` does, for callers without a task: `start` what is returned; None without a poller.
 
+        The remote was connected without being tuned (`stream_socket`): that is done when the relay needs it.
         `on_end` is called when they are through. Then both are to be closed: in order (`close_in_order`) if the ending is
         DONE, by `deliver` if both directions have ended otherwise; `release` is called last.
         """
         joined = self._polled(client, remote)
         if joined is not None:
+            joined.up.untuned = remote.raw_socket
             sockets.reset_on_close(client.raw_socket)
             sockets.reset_on_close(remote.raw_socket)
             self._idle.add(joined)

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import select
 import socket
+import stat
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
+from socks6.relay.streams import RelaySettings
 from socks6.telemetry import ConnectionEnded, Ending
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder
@@ -148,5 +152,53 @@ def test_a_reload_that_wants_passwords_comes_before_the_request(run: Run, protoc
                 record = await it.ending()
                 assert record.ending is Ending.REFUSED
                 assert record.reason == "the user is gone, or has another password, since a reload"
+
+    run(play())
+
+
+def tuning(client: socket.socket) -> list[tuple[int, int]]:
+    """Return NODELAY and KEEPALIVE of this process's sockets that are connected to a peer's."""
+    found = []
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # no socket, or not connected
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(number)) as sock:
+                if sock.getpeername() == client.getsockname():
+                    found.append(
+                        (
+                            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                            sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                        )
+                    )
+    return found
+
+
+@pytest.mark.parametrize("pieces", [(b"one", b"another"), (b"long" * 1_000,)])
+def test_a_remote_is_tuned_when_small_pieces_could_be_delayed(run: Run, pieces: tuple[bytes, ...]) -> None:
+    async def play() -> None:
+        async with scene() as it:
+            with await it.client() as client:
+                assert (await it.ask(client, it.request, 16))[5] == 0
+                remote, _ = it.target.accept()
+                with remote:
+                    assert tuning(remote) == [(0, 0)]
+                    for piece in pieces:
+                        client.send(piece)
+                        await until(lambda: select.select([remote], [], [], 0)[0])
+                        assert remote.recv(10_000)
+                    assert tuning(remote) == [(1, 1)]
+
+    run(play())
+
+
+def test_a_remote_is_tuned_when_its_relay_lasts(run: Run) -> None:
+    async def play() -> None:
+        async with scene(settings=Settings(relay=RelaySettings(idle_timeout=0.5))) as it:
+            with await it.client() as client:
+                assert (await it.ask(client, it.request, 16))[5] == 0
+                remote, _ = it.target.accept()
+                with remote:
+                    await until(lambda: tuning(remote) == [(1, 1)])
 
     run(play())

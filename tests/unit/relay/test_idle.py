@@ -19,6 +19,10 @@ class Quiet:
         self.moved = 0
         self.half = False
         self.expired = ""
+        self.lasting = 0
+
+    def lasts(self) -> None:
+        self.lasting += 1
 
     def activity(self) -> int:
         return self.moved + self.half
@@ -62,6 +66,25 @@ def test_a_silent_relay_ends_when_its_time_is_up(run: Run) -> None:
         assert relayed.after(99) == ""
         assert relayed.after(1) == "idle"
         relayed.watch.close()
+
+    on_a_loop(run, scene)
+
+
+def test_a_relay_that_lasts_knows_it_by_the_first_look(run: Run) -> None:
+    def scene() -> None:
+        relayed = Scene()
+        assert relayed.relay.lasting == 0
+        relayed.after(1)
+        relayed.after(1)
+        assert relayed.relay.lasting == 1
+        relayed.watch.close()
+
+    on_a_loop(run, scene)
+
+
+def test_where_nothing_looks_every_relay_is_one_that_lasts(run: Run) -> None:
+    def scene() -> None:
+        assert Scene(idle_timeout=0, fin_timeout=0).relay.lasting == 1
 
     on_a_loop(run, scene)
 
