@@ -9,7 +9,7 @@ import pytest
 
 from socks6.message.codes import Leg
 from socks6.message.options import NoFragmentation, Tos, Ttl
-from socks6.net.stackopts import apply_options, effective_options
+from socks6.net.stackopts.table import apply_options, effective_options
 from tests.kit.loops import Run
 from tests.kit.netns import Road, needs_namespaces, road
 from tests.kit.packets import ACK, Packet

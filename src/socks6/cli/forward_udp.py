@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Final
 
 from socks6.cli import complain, describe
@@ -12,6 +13,7 @@ from socks6.client.client import Client
 from socks6.client.datagram_transport import RemoteAddressFilter
 from socks6.client.upstream_channel import UpstreamChannel
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import Socks6Error
 from socks6.message.framing import NoFraming
 from socks6.net.datagrams.shared import udp_socket
@@ -37,6 +39,7 @@ BRIEF_SECONDS: Final = (
 RETRY_SECONDS: Final = 1.0  # how long a peer whose association failed is not listened to
 
 
+@dataclass
 class UdpPortForwarder(SlowPath):
     """Gives each peer of a local port an association of its own, so that the host sees each at another port.
 
@@ -45,17 +48,17 @@ class UdpPortForwarder(SlowPath):
     silent longest goes.
     """
 
-    def __init__(
-        self, client: Client, remote: Endpoint, *, idle: float, peers: int, path: UdpPathChoice | None = None
-    ) -> None:
-        self.client: Final = client
-        self.remote: Final = remote
-        self.path: Final = path
+    client: Client
+    remote: Endpoint
+    _: KW_ONLY
+    idle: float
+    peers: int
+    path: UdpPathChoice | None = None
+
+    def __post_init__(self) -> None:
         self.relay: DatagramRelay
         self.port: ClientPort
-        self._answers = RemoteAddressFilter.for_remote(*remote)
-        self._idle = idle
-        self._most = peers
+        self._answers = RemoteAddressFilter.for_remote(*self.remote)
         self._peers: dict[SocketAddress, _Peer] = {}
         self._group: asyncio.TaskGroup
 
@@ -88,7 +91,7 @@ class UdpPortForwarder(SlowPath):
         """Take a datagram of a peer that has no association yet."""
         peer = self._peers.get(path.source)
         if peer is None:
-            if len(self._peers) >= self._most:
+            if len(self._peers) >= self.peers:
                 self._end(min(self._peers.values(), key=lambda peer: peer.last))
             peer = self._peers[path.source] = _Peer(self, path)
             peer.task = self._group.create_task(peer.run(), name="socks6 forward")
@@ -106,14 +109,14 @@ class UdpPortForwarder(SlowPath):
     async def _expire(self) -> None:
         """End the associations of peers that have been silent for too long, for ever."""
         loop = asyncio.get_running_loop()
-        if not self._idle:
+        if not self.idle:
             await loop.create_future()
-        brief = min(self._idle, BRIEF_SECONDS)
+        brief = min(self.idle, BRIEF_SECONDS)
         while True:
             await asyncio.sleep(brief / 4)
             now = loop.time()
             for peer in list(self._peers.values()):
-                if now - peer.last >= (brief if peer.sent <= 1 else self._idle):
+                if now - peer.last >= (brief if peer.sent <= 1 else self.idle):
                     self._end(peer)
 
 

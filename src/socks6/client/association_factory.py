@@ -19,7 +19,7 @@ from socks6.message.framing import Socks6Framing
 from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.machine_io import next_event
-from socks6.net.stackopts import apply_options
+from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import Endpoint, Substream
 from socks6.net.transports import dtls_contexts
 from socks6.net.transports.tls import TlsSession

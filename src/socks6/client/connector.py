@@ -11,7 +11,7 @@ from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.silent_peers import SilentPeers
-from socks6.net.stackopts import apply_options
+from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import ByteStream
 from socks6.net.transports.base import Connector, ConnectParameters, StreamRequest, Transport, send_first
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS

@@ -19,7 +19,8 @@ from socks6.net.dial import ResolvedAddress, Resolver, most_informative
 from socks6.net.eviction import MAPPED
 from socks6.net.resolve import literal_address
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stackopts import accept_fast_open, apply_options, effective_options, socket_with_options
+from socks6.net.stackopts.connecting import socket_with_options
+from socks6.net.stackopts.table import accept_fast_open, apply_options, effective_options
 from socks6.net.stream import AcceptedPeer, Binding, Endpoint, Judge
 
 ANYWHERE: Final = {socket.AF_INET: UNSPECIFIED_IPV4, socket.AF_INET6: UNSPECIFIED_IPV6}

@@ -13,7 +13,7 @@ from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import StackOption
 from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.sockets import connect_socket
-from socks6.net.stackopts import ConnectedSocket, connect_with_options
+from socks6.net.stackopts.connecting import ConnectedSocket, connect_with_options
 
 __all__ = [
     "REPLY_FOR_ERRNO",

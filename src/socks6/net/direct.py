@@ -14,6 +14,7 @@ from socks6.errors import ConnectionRefused, NotAllowed
 from socks6.message.address import UNSPECIFIED_IPV4, is_unspecified
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import HappyEyeballs, StackOption, Tfo, find
+from socks6.message.options.stack import ConnectFacts
 from socks6.net.bind import ANY_PORT, bind_directly
 from socks6.net.datagrams.direct import USUAL, DatagramSettings, DirectAssociations
 from socks6.net.dial import (
@@ -36,7 +37,7 @@ from socks6.net.sockets import (
     stream_socket,
     wait_connected,
 )
-from socks6.net.stackopts import ConnectFacts, effective_options, for_leg
+from socks6.net.stackopts.table import effective_options, for_leg
 from socks6.net.stream import (
     Binding,
     ConnectResult,

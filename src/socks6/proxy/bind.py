@@ -14,7 +14,7 @@ from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption, find, find_all
 from socks6.net.bind import LOOPBACK, family_of, unmapped
 from socks6.net.local_addresses import interface_addresses
-from socks6.net.stackopts import apply_options, effective_options
+from socks6.net.stackopts.table import apply_options, effective_options
 from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint, Outbound
 from socks6.policy.rules import Policy
 from socks6.policy.stack import permit_options

@@ -17,7 +17,7 @@ from socks6.message.options import NoFragmentation, PortParity, StackOption, Udp
 from socks6.net.bind import family_of, own_address, unmapped
 from socks6.net.direct import DNS_PORT
 from socks6.net.sockets import stream_socket
-from socks6.net.stackopts import apply_options, effective_options, merge_legs
+from socks6.net.stackopts.table import apply_options, effective_options, merge_legs
 from socks6.net.stream import (
     ByteStream,
     ConnectResult,

@@ -15,8 +15,8 @@ from socks6.net.datagrams.names import NameCache
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator
 from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.sockets import endpoint
-from socks6.net.stackopts import effective_options, for_leg
 from socks6.net.stackopts.icmp_errors import SUPPORTED
+from socks6.net.stackopts.table import effective_options, for_leg
 from socks6.net.stream import DatagramJudge
 
 

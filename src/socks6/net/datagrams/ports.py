@@ -11,7 +11,7 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption
 from socks6.net.resolve import WILDCARDS, ResolvedAddress
-from socks6.net.stackopts import apply_options
+from socks6.net.stackopts.table import apply_options
 
 ATTEMPTS: Final = 64  # to find a free pair of ports
 RECEIVE_BUFFER: Final = 1 << 20  # bytes; the kernel lowers it to net.core.rmem_max

@@ -14,7 +14,7 @@ from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
 from socks6.net.resolve import WILDCARDS, ResolvedAddress, Resolver, literal_address
 from socks6.net.sockets import SocketListener, SocketStream
-from socks6.net.stackopts import accept_fast_open, for_leg
+from socks6.net.stackopts.table import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint, Listener
 from socks6.net.transports.base import (
     ConnectionListener,

@@ -12,7 +12,7 @@ from socks6.compat import override
 from socks6.message.codes import Leg
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.sockets import SocketListener, SocketStream, connect_socket
-from socks6.net.stackopts import apply_options
+from socks6.net.stackopts.table import apply_options
 from socks6.net.transports.base import (
     Connector,
     ConnectParameters,

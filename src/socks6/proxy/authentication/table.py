@@ -39,9 +39,10 @@ class CredentialCache:
     leaves the user's password as it was.
     """
 
-    def __init__(self, *, seconds: float, size: int) -> None:
+    def __init__(self, *, seconds: float, size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._size = size
+        self._clock = clock
         self._key = secrets.token_bytes(KEY_SIZE)
         self._proofs: OrderedDict[bytes, tuple[float, object]] = OrderedDict()
 
@@ -53,15 +54,20 @@ class CredentialCache:
         """Return what stands for a name with a password."""
         return hmac.digest(self._key, len(name).to_bytes(4, "big") + name + password, "sha256")
 
-    def add(self, digest: bytes, now: float, *, against: object = None) -> None:
-        """Remember from now on; the oldest is forgotten when there are too many."""
-        self._proofs[digest] = now + self._seconds, against
+    def add(self, digest: bytes | None, against: object) -> None:
+        """Remember a digest from now on, unless it is None; the oldest is forgotten when there are too many."""
+        if digest is None:
+            return
+        self._proofs[digest] = self._clock() + self._seconds, against
         self._proofs.move_to_end(digest)
         if len(self._proofs) > self._size:
             self._proofs.popitem(last=False)
 
-    def holds(self, digest: bytes, now: float, *, against: object = None) -> bool:
-        """Return whether it was added less than `seconds` ago, against the same hash."""
+    def holds(self, digest: bytes | None, against: object) -> bool:
+        """Return whether it was added less than `seconds` ago, against the same hash; None never was."""
+        if digest is None:
+            return False
+        now = self._clock()
         until, checked = self._proofs.get(digest, (now, None))
         if now >= until or checked != against:
             self._proofs.pop(digest, None)
@@ -72,21 +78,11 @@ class CredentialCache:
 class PasswordChecker:
     """What a table hands on to the one that replaces it: threads that hash, and the cache."""
 
-    def __init__(self, threads: int, proofs: CredentialCache, clock: Callable[[], float]) -> None:
+    def __init__(self, threads: int, proofs: CredentialCache) -> None:
         self.proofs: Final = proofs
         self.concurrency: Final = threads
-        self._clock = clock
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="socks6-passwords")
         self._free = asyncio.Semaphore(threads)
-
-    def remembers(self, proof: bytes | None, hashed: PasswordHash) -> bool:
-        """Return whether a digest was found right lately."""
-        return proof is not None and self.proofs.holds(proof, self._clock(), against=hashed)
-
-    def remember(self, proof: bytes | None, hashed: PasswordHash) -> None:
-        """Keep a digest that was found right, unless it is None."""
-        if proof is not None:
-            self.proofs.add(proof, self._clock(), against=hashed)
 
     async def matches(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
         """Check a password in a thread, once one is free; not if it is known to be right by then.
@@ -96,7 +92,7 @@ class PasswordChecker:
         await self._free.acquire()
         job: Future[bool] | None = None
         try:
-            if self.remembers(proof, hashed):  # another connection has proved it meanwhile
+            if self.proofs.holds(proof, hashed):  # another connection has proved it meanwhile
                 return True
             try:
                 job = self._pool.submit(hashed.matches, password)
@@ -116,7 +112,7 @@ class PasswordChecker:
         def finish() -> None:
             self._free.release()
             if job.result():
-                self.remember(proof, hashed)
+                self.proofs.add(proof, hashed)
 
         def done(_: "Future[bool]") -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -151,9 +147,8 @@ class UserTable(Authenticator):
         self._count = len(entries)
         self._stand_in = _most_usual(entries)
         self._room = queue
-        self.checker = PasswordChecker(
-            threads, CredentialCache(seconds=remembered_seconds, size=remembered), clock
-        )
+        proofs = CredentialCache(seconds=remembered_seconds, size=remembered, clock=clock)
+        self.checker = PasswordChecker(threads, proofs)
 
     @classmethod
     def from_plain(cls, passwords: Mapping[str, str]) -> "UserTable":
@@ -188,7 +183,7 @@ class UserTable(Authenticator):
         proof = None if identity is None else digest
         if not await self._matches(hashed, credentials.password, proof):
             return None
-        self.checker.remember(proof, hashed)
+        self.checker.proofs.add(proof, hashed)
         return identity
 
     @override
@@ -197,7 +192,7 @@ class UserTable(Authenticator):
             return None
         identity, hashed = self._find(credentials.username)
         proof = self.checker.proofs.digest(credentials.username, credentials.password)
-        return identity if self.checker.remembers(proof, hashed) else None
+        return identity if self.checker.proofs.holds(proof, hashed) else None
 
     @override
     def credential_version(self, identity: Identity) -> object:
@@ -228,7 +223,7 @@ class UserTable(Authenticator):
 
     async def _check(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
         """Check a slow hash in a thread, unless it was found right lately. Raises AuthenticationBusy."""
-        if self.checker.remembers(proof, hashed):
+        if self.checker.proofs.holds(proof, hashed):
             return True
         if self._room == 0:
             raise AuthenticationBusy("too many passwords wait to be checked")

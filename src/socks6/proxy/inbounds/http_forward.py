@@ -1,8 +1,9 @@
 """Forwarding requests for plain http: one client's requests, one after another, to their origins."""
 
 import asyncio
+from dataclasses import replace
 from enum import Enum
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from socks6.dataclass import dataclass
 from socks6.errors import OperationFailed
@@ -60,19 +61,11 @@ FAILURES: Final[dict[ExchangeResult, Failure]] = {
 }
 
 
-class OriginKey(NamedTuple):
-    """What another request must have in common to use a connection to an origin: where it goes, and its user."""
-
-    host: str
-    port: int
-    identity: Identity
-
-
 @dataclass(slots=True, kw_only=True)
 class OriginConnection:
     """A connection to an origin."""
 
-    key: OriginKey
+    key: ProxyRequest  # what another request must have in common to use it: where it goes, and its user
     policy: Policy  # that let it be
     stream: ByteStream
     machine: OriginConversation
@@ -80,7 +73,7 @@ class OriginConnection:
     fresh: bool = True  # no request was sent on it before
     settled: bool = False  # the last request was sent wholly
 
-    def takes(self, key: OriginKey, policy: Policy) -> bool:
+    def takes(self, key: ProxyRequest, policy: Policy) -> bool:
         """Return whether another request may be sent here, under the policy that holds now."""
         if key != self.key or policy is not self.policy or not self.settled or not self.machine.reusable:
             return False
@@ -112,7 +105,7 @@ class HttpForwarder:
 
         Raises OSError when the client's stream breaks, or the response cannot be completed.
         """
-        key = OriginKey(request.host, request.port, identity)
+        key = ProxyRequest(command=Command.CONNECT, host=request.host, port=request.port, identity=identity)
         while True:
             try:
                 origin = await self._reach(key, request)
@@ -135,7 +128,7 @@ class HttpForwarder:
         if origin is not None:
             await origin.stream.aclose()
 
-    async def _reach(self, key: OriginKey, request: ForwardRequested) -> OriginConnection:
+    async def _reach(self, key: ProxyRequest, request: ForwardRequested) -> OriginConnection:
         """Return a connection to the origin, the request's head ready to be sent. Raises OperationFailed."""
         origin = self._origin
         if origin is not None and origin.takes(key, self._connection.proxy.policy):
@@ -146,7 +139,7 @@ class HttpForwarder:
         machine = OriginConversation()
         head = _written(machine, request)
         policy = self._connection.proxy.policy
-        remote = await self._connection.connect(_request(key, head))
+        remote = await self._connection.connect(replace(key, initial_data=head))
         unsent = head[remote.first_data_sent :]
         settled = not (unsent or request.has_body)  # then the response may be there, too
         self._origin = OriginConnection(
@@ -302,27 +295,17 @@ class HttpForwarder:
         unheard = result is ExchangeResult.BROKE and not origin.fresh and not origin.machine.answered
         return unheard and request.head.method in REPEATABLE and not request.has_body
 
-    async def _fail(self, result: ExchangeResult, key: OriginKey) -> None:
+    async def _fail(self, result: ExchangeResult, key: ProxyRequest) -> None:
         """Answer the client, if it can still be answered; raises OSError otherwise."""
         if self._client_error is not None:
             raise self._client_error
-        self._connection.answered(_request(key), ReplyCode.GENERAL_FAILURE, result.value)
+        self._connection.answered(key, ReplyCode.GENERAL_FAILURE, result.value)
         if self._conversation.in_response:
             await deliver(self._stream)
             self._stream.abort()  # a response without an announced length would seem whole otherwise
             raise ConnectionAbortedError(result.value)
         if result in FAILURES:
             self._conversation.send_failure(FAILURES[result])
-
-
-def _request(key: OriginKey, initial_data: bytes = b"") -> ProxyRequest:
-    return ProxyRequest(
-        command=Command.CONNECT,
-        host=key.host,
-        port=key.port,
-        identity=key.identity,
-        initial_data=initial_data,
-    )
 
 
 def _written(machine: OriginConversation, request: ForwardRequested) -> bytes:

@@ -13,8 +13,8 @@ if sys.platform != "linux":
 from socks6.message.codes import Leg
 from socks6.message.options import Multipath, StackOption, Tos, Ttl
 from socks6.net.sockets import reset_on_close
-from socks6.net.stackopts import connect_with_options, effective_options
-from socks6.net.stackopts.connecting import _finish_reported
+from socks6.net.stackopts.connecting import _finish_reported, connect_with_options
+from socks6.net.stackopts.table import effective_options
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 
