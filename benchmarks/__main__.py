@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load import first_byte, machine, report, start
+from benchmarks.load import counting, first_byte, machine, report, start
 from benchmarks.load.alone import NotAloneError, alone, leave
 from benchmarks.load.build import NoCompilerError, build
 from benchmarks.load.measure import Bench, run_undisturbed
@@ -27,7 +27,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "suites",
         nargs="*",
         metavar="SUITE",
-        help=f"of {', '.join(SUITES)}; all without. {first_byte.SUITE} and {start.SUITE} have flags of their own",
+        help=f"of {', '.join(SUITES)}; all without. "
+        f"{first_byte.SUITE}, {start.SUITE} and {counting.SUITE} have flags of their own",
     )
     parser.add_argument("--peers", help=f"comma-separated, of {', '.join(PEERS)}")
     parser.add_argument("--cells", default="", help="only cells whose name has this in it")
@@ -114,6 +115,8 @@ def main() -> int:
         return first_byte.main(sys.argv[2:])
     if sys.argv[1:2] == [start.SUITE]:
         return start.main(sys.argv[2:])
+    if sys.argv[1:2] == [counting.SUITE]:
+        return counting.main(sys.argv[2:])
     asked = arguments()
     signal.signal(signal.SIGTERM, leave)
     try:

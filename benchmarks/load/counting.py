@@ -1,9 +1,10 @@
 """Counts what one CONNECT costs the server: calls of Python functions, and system calls.
 
-`python -m benchmarks counting` prints both for each protocol. A CONNECT is: connect, handshake, 64 bytes there and
+`python -m benchmarks counting` prints and keeps both for each protocol; nothing is timed, so others may use the machine. A CONNECT is: connect, handshake, 64 bytes there and
 back, close; one client at a time, so that no turn of the loop is shared. Coroutines count each time they go on.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -15,15 +16,17 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from benchmarks.load.peers import port_of, socks6_command
+from benchmarks.load import machine
+from benchmarks.load.peers import ROOT, port_of, socks6_command
 from benchmarks.load.processes import Process, ProcessError
 
-NAME: Final = "counting"
+SUITE: Final = "counting"
+RESULTS: Final = ROOT / "benchmarks" / "results"
 COUNTS: Final = "SOCKS6_BENCHMARK_COUNTS"
 """Environment variable: the file that a server writes its counts to."""
 WARM_UP: Final = 50
@@ -104,19 +107,58 @@ def system_calls(protocol: str) -> Counter[str]:
     return Counter({name: round(count / CONNECTS) for name, count in counts.items()})
 
 
-def report(details: bool = False) -> None:
-    """Print a table of both counts; with `details`, also of what was called."""
-    print(
+def measure() -> dict[str, dict[str, Counter[str]]]:
+    """Return how often a CONNECT of each protocol makes which "Python calls" and "system calls"."""
+    return {
+        protocol: {
+            "Python calls": python_calls(protocol),
+            "system calls": system_calls(protocol) if shutil.which("strace") else Counter(),
+        }
+        for protocol in HANDSHAKES
+    }
+
+
+def report(
+    counts: Mapping[str, Mapping[str, Counter[str]]], about: Mapping[str, str], *, details: bool
+) -> str:
+    """Return a page with a table; with `details`, also with what was called."""
+    lines = ["# What one CONNECT costs the server", ""]
+    lines += [
         f"| a CONNECT by | Python calls (at most {MOST_PYTHON_CALLS}) | system calls ({MOST_SYSTEM_CALLS}) |"
-    )
-    print("|---|---:|---:|")
-    for protocol in HANDSHAKES:
-        calls = python_calls(protocol)
-        systems = system_calls(protocol) if shutil.which("strace") else Counter[str]()
-        print(f"| {protocol} | {calls.total()} | {systems.total() or 'no strace'} |", flush=True)
-        for name, count in [*calls.most_common(), *systems.most_common()] if details else ():
-            if count:
-                print(f"    {count:4} {name}")
+    ]
+    lines += ["|---|---:|---:|"]
+    for protocol, kinds in counts.items():
+        lines.append(
+            f"| {protocol} | " + " | ".join(str(kind.total() or "-") for kind in kinds.values()) + " |"
+        )
+    for protocol, kinds in counts.items() if details else ():
+        lines += ["", f"## {protocol}", ""]
+        lines += [
+            f"- {count} {name}" for kind in kinds.values() for name, count in kind.most_common() if count
+        ]
+    lines += ["", "## Where", "", *(f"- {name}: {value}" for name, value in about.items())]
+    return "\n".join(lines) + "\n"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Count, print, and keep the result."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {SUITE}", description=__doc__)
+    parser.add_argument("--details", action="store_true", help="print also what was called how often")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="directory for the results")
+    asked = parser.parse_args(words)
+    about = machine.describe()
+    try:
+        counts = measure()
+    except ProcessError as error:
+        print(error, file=sys.stderr)
+        return 1
+    asked.output.mkdir(parents=True, exist_ok=True)
+    base = asked.output / f"{about['date'].split()[0]}-{SUITE}"
+    whole = {"suite": SUITE, "machine": about, "counts": counts}
+    base.with_suffix(".json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    base.with_suffix(".md").write_text(report(counts, about, details=False))
+    print(report(counts, about, details=asked.details), flush=True)
+    return 0
 
 
 class _Echo:
@@ -176,4 +218,4 @@ def _counted(server: Process, counts: Path) -> Counter[str]:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["socks6"]:
         sys.exit(serve(sys.argv[2:]))
-    report(details=True)
+    sys.exit(main(sys.argv[1:]))
