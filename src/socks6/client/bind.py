@@ -531,17 +531,6 @@ class BindServer(asyncio.AbstractServer):
         if self._failure is not None:
             raise self._failure
 
-    @override
-    async def __aenter__(self) -> "BindServer":
-        """Return the server."""
-        return self
-
-    @override
-    async def __aexit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
-        await self.wait_closed()
-
     async def _run(self) -> None:
         async with self._listener, asyncio.TaskGroup() as group:
             try:
