@@ -4,20 +4,11 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from socks6.message.codes import DatagramErrorCode
-from socks6.net.stackopts.adapter import SocketOption
-from socks6.net.stackopts.icmp_errors import (
-    ERROR_QUEUE_BYTES,
-    EXTENDED_ERROR,
-    FROM_ICMP,
-    FROM_ICMP6,
-    IPV4_REPORTER,
-    IPV6_REPORTER,
-    MSG_ERRQUEUE,
-    RECEIVE_ERRORS,
-)
+from socks6.net.stackopts.icmp_errors import FROM_ICMP, FROM_ICMP6, IcmpError, queued_errors
 from socks6.net.stream import DatagramReport
 
 FROM_HERE: Final = 1  # SO_EE_ORIGIN_LOCAL
@@ -40,34 +31,21 @@ def queued_reports(sock: socket.socket) -> Iterator[DatagramReport]:
     the reporter. It reports that for each attempt to send; the same twice in a row is yielded once.
     """
     last: DatagramReport | None = None
-    for _ in range(MAX_REPORTS):
-        try:
-            _, control, _, destination = sock.recvmsg(0, ERROR_QUEUE_BYTES, MSG_ERRQUEUE)
-        except OSError:  # nothing is left, or the socket is closed
-            return
-        for level, name, data in control:
-            if SocketOption(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
-                report = _parsed(data, destination, sock.family)
-                if report is not None and not (report == last and report.code == DatagramErrorCode.TOO_BIG):
-                    yield report
-                last = report or last
+    for error, destination in islice(queued_errors(sock), MAX_REPORTS):
+        report = _report(error, destination, sock.family)
+        if report is not None and not (report == last and report.code == DatagramErrorCode.TOO_BIG):
+            yield report
+        last = report or last
 
 
-def _parsed(data: bytes, destination: object, family: int) -> DatagramReport | None:
-    if len(data) < EXTENDED_ERROR.size or not isinstance(destination, tuple):
+def _report(error: IcmpError, destination: object, family: int) -> DatagramReport | None:
+    if not isinstance(destination, tuple):
         return None
-    error, origin, kind, code, _, _ = EXTENDED_ERROR.unpack_from(data)
     host, port = str(destination[0]).partition("%")[0], int(destination[1])
-    if origin == FROM_HERE and error == errno.EMSGSIZE and family == socket.AF_INET6:
+    if error.origin == FROM_HERE and error.error == errno.EMSGSIZE and family == socket.AF_INET6:
         return DatagramReport(host, port, DatagramErrorCode.TOO_BIG, _address_towards(host, port))
-    meaning = CODES.get((origin, kind, code))
-    if meaning is None:
-        return None
-    if origin == FROM_ICMP:
-        (reporter,) = IPV4_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
-        return DatagramReport(host, port, meaning, socket.inet_ntop(socket.AF_INET, reporter))
-    (reporter,) = IPV6_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
-    return DatagramReport(host, port, meaning, socket.inet_ntop(socket.AF_INET6, reporter))
+    meaning = CODES.get((error.origin, error.type, error.code))
+    return None if meaning is None else DatagramReport(host, port, meaning, error.reporter)
 
 
 def _address_towards(host: str, port: int) -> str:

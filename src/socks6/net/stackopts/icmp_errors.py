@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -17,10 +18,12 @@ RECEIVE_ERRORS: Final = IpSocketOption(
 )
 MSG_ERRQUEUE: Final = 0x2000
 EXTENDED_ERROR: Final = Struct("=IBBBxII")  # struct sock_extended_err: errno, origin, type, code, info, data
-IPV4_REPORTER: Final = Struct("=4x4s")  # struct sockaddr_in
-IPV6_REPORTER: Final = Struct("=8x16s")  # struct sockaddr_in6
 ERROR_QUEUE_BYTES: Final = 256  # more than an error and a reporter take
 FROM_ICMP, FROM_ICMP6 = 2, 3  # SO_EE_ORIGIN_*
+REPORTERS: Final = {  # where a router's address is behind these
+    FROM_ICMP: (socket.AF_INET, Struct("=4x4s")),  # struct sockaddr_in
+    FROM_ICMP6: (socket.AF_INET6, Struct("=8x16s")),  # struct sockaddr_in6
+}
 TTL_EXPIRED: Final = frozenset(((FROM_ICMP, 11, 0), (FROM_ICMP6, 3, 0)))  # origin, type, code
 
 
@@ -61,24 +64,23 @@ def stop_icmp_errors(sock: socket.socket) -> None:
 
 def next_icmp_error(sock: socket.socket) -> IcmpError | None:
     """Return the next ICMP error, None if there is none; errors from elsewhere are passed over."""
-    try:
+    return next((error for error, _ in queued_errors(sock) if error.origin in REPORTERS), None)
+
+
+def queued_errors(sock: socket.socket) -> Iterator[tuple[IcmpError, object]]:
+    """Take the errors that wait, this machine's own too, with where their packets went; those have no reporter."""
+    with contextlib.suppress(OSError):  # nothing is left, or the socket is closed
         while True:
-            _, control, _, _ = sock.recvmsg(1, ERROR_QUEUE_BYTES, MSG_ERRQUEUE)
+            _, control, _, destination = sock.recvmsg(1, ERROR_QUEUE_BYTES, MSG_ERRQUEUE)
             for level, name, data in control:
                 if SocketOption(level, name) in (RECEIVE_ERRORS.ipv4, RECEIVE_ERRORS.ipv6):
-                    report = _parsed(data)
-                    if report is not None:
-                        return report
-    except OSError:
-        return None
+                    yield _parsed(data), destination
 
 
-def _parsed(data: bytes) -> IcmpError | None:
+def _parsed(data: bytes) -> IcmpError:
     error, origin, kind, code, _, _ = EXTENDED_ERROR.unpack_from(data)
-    if origin == FROM_ICMP:
-        (address,) = IPV4_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
-        return IcmpError(error, origin, kind, code, socket.inet_ntop(socket.AF_INET, address))
-    if origin == FROM_ICMP6:
-        (address,) = IPV6_REPORTER.unpack_from(data, EXTENDED_ERROR.size)
-        return IcmpError(error, origin, kind, code, socket.inet_ntop(socket.AF_INET6, address))
-    return None
+    reporter = ""
+    if origin in REPORTERS:
+        family, layout = REPORTERS[origin]
+        reporter = socket.inet_ntop(family, *layout.unpack_from(data, EXTENDED_ERROR.size))
+    return IcmpError(error, origin, kind, code, reporter)
