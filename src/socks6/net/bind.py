@@ -25,10 +25,7 @@ from socks6.net.stream import AcceptedPeer, Binding, Endpoint, Judge
 
 ANYWHERE: Final = {socket.AF_INET: UNSPECIFIED_IPV4, socket.AF_INET6: UNSPECIFIED_IPV6}
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-ELSEWHERE: Final = {
-    socket.AF_INET: "192.0.2.1",
-    socket.AF_INET6: "2001:db8::1",
-}  # for documentation: RFC 5737, 3849
+ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # RFC 5737, RFC 3849
 ANY_PORT: Final = range(1)  # 0: the system chooses
 DRAWS: Final = 16  # of the system's, until a port is free at several addresses
 # not this machine's, or of a link that was not named
@@ -167,13 +164,7 @@ async def bind_directly(
     ports = (port,) if port else secrets.SystemRandom().sample(free_ports, min(len(free_ports), MOST_TRIES))
     socks, anywhere = _first_listening(allowed, ports, wanted, backlog, instead)
     try:
-        return DirectBinding(
-            socks,
-            wanted=wanted,
-            judge_peer=judge_peer,
-            backlog=backlog,
-            host=anywhere,
-        )
+        return DirectBinding(socks, wanted=wanted, judge_peer=judge_peer, backlog=backlog, host=anywhere)
     except BaseException:
         _close(socks)
         raise

@@ -14,9 +14,7 @@ from struct import Struct
 from typing import Final
 
 HEADER: Final = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-ROUTE: Final = Struct(
-    "=BBBBBBBBI"
-)  # struct rtmsg: family, lengths of destination and source, ..., type, flags
+ROUTE: Final = Struct("=BBBBBBBBI")  # struct rtmsg: family, lengths, ..., type, flags
 ATTRIBUTE: Final = Struct("=HH")  # struct rtattr: length, type
 ERROR: Final = Struct("=i")  # struct nlmsgerr: the number, negative
 
@@ -51,9 +49,7 @@ class LocalAddresses:
     """Distinguishes this machine's own addresses from all others. Keeps a socket open, once it was asked."""
 
     def __init__(self) -> None:
-        self._netlink: weakref.finalize[[int], LocalAddresses] | None = (
-            None  # closes it; knows the descriptor
-        )
+        self._netlink: weakref.finalize[[int], LocalAddresses] | None = None  # closes the socket
         self._descriptor = -1
         self._sequence = 0
         self._refused = False
