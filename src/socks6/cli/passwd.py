@@ -12,7 +12,7 @@ from socks6.proxy.authentication.users_file import check_name, format_entry, set
 def run(arguments: Namespace) -> int:
     """Ask for the password, twice at a terminal; write the line to a users file, or to standard output."""
     check_name(arguments.name)
-    password = _ask() if sys.stdin.isatty() else _read_line()
+    password = read_password("password: ", again="the same again: ")
     hashed = hash_password(password)
     if arguments.file is None:
         print(format_entry(arguments.name, hashed))
@@ -22,16 +22,14 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _ask() -> str:
-    password = getpass("password: ")
-    if getpass("the same again: ") != password:
+def read_password(prompt: str, *, again: str = "") -> str:
+    """Return a password, typed without an echo, twice with `again`, or piped in. Raises ConfigurationError."""
+    if not sys.stdin.isatty():
+        try:
+            return sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ConfigurationError("the password is not UTF-8") from None
+    password = getpass(prompt)
+    if again and getpass(again) != password:
         raise ConfigurationError("these were two different passwords")
     return password
-
-
-def _read_line() -> str:
-    line = sys.stdin.buffer.readline()
-    try:
-        return line.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise ConfigurationError("the password is not UTF-8") from None

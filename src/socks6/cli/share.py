@@ -4,12 +4,12 @@ import os
 import shlex
 import sys
 from argparse import Namespace
-from getpass import getpass
 from io import StringIO
 from pathlib import Path
 from typing import Final
 
 from socks6.cli.certificates import pin_in
+from socks6.cli.passwd import read_password
 from socks6.config.own_certificate import own_certificate
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.certificates import parse_pin
@@ -37,7 +37,7 @@ def run(arguments: Namespace) -> int:
         transport=given.transport,
         options=given.options,
         username=arguments.user,
-        password=_ask(arguments.user) if arguments.password else None,
+        password=read_password(f"password of {arguments.user}: ") if arguments.password else None,
         tls=_known_by(given, arguments),
     ).with_secrets()  # it is what this command is for, and only when --password asks for it
     if arguments.file is not None:
@@ -80,10 +80,3 @@ def _known_by(given: ProxyUrl, arguments: Namespace) -> TlsParameters:
             f"{certificate}: there is no certificate yet: start the server first, name one by --cert, or use --no-pin"
         )
     return TlsParameters(pins=(parse_pin(pin_in(certificate)),))
-
-
-def _ask(user: str) -> str:
-    """Return the password, typed without an echo or piped in."""
-    if sys.stdin.isatty():
-        return getpass(f"password of {user}: ")
-    return sys.stdin.readline().rstrip("\r\n")

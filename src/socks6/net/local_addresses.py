@@ -83,7 +83,7 @@ class LocalAddresses:
     def _open(self) -> int:
         if self._netlink is None:
             try:
-                self._descriptor = _netlink_socket().detach()
+                self._descriptor = netlink_socket().detach()
             except OSError as failure:
                 # out of descriptors is over soon; what is forbidden stays so
                 self._refused = failure.errno in {errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES}
@@ -124,7 +124,7 @@ def interface_addresses(family: int) -> list[str]:
     Raises OSError where the kernel does not answer.
     """
     found: list[str] = []
-    with _netlink_socket() as netlink:
+    with netlink_socket() as netlink:
         size = HEADER.size + INTERFACE_ADDRESS.size
         netlink.send(
             HEADER.pack(size, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
@@ -162,12 +162,16 @@ def split(
         start += length + 3 & ~3
 
 
-def _netlink_socket() -> socket.socket:
+def netlink_socket(groups: int = 0) -> socket.socket:
+    """Return a socket that asks the kernel, or is told by it what happens in these groups. Raises OSError."""
     if sys.platform != "linux":
         raise OSError(errno.EAFNOSUPPORT, "netlink is Linux's")
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
     try:
-        sock.connect((0, 0))  # the kernel; no other sender is heard
+        if groups:
+            sock.bind((0, groups))
+        else:
+            sock.connect((0, 0))  # the kernel; no other sender is heard
     except BaseException:
         sock.close()
         raise

@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import errno
 import socket
-import sys
 from collections.abc import Callable
 from typing import Final
 
 from socks6.net.datagrams.poller import DatagramPoller
+from socks6.net.local_addresses import netlink_socket
 
 RTMGRP_LINK: Final = 0x1  # linux/rtnetlink.h
 RTMGRP_IPV4_IFADDR: Final = 0x10
@@ -38,8 +38,9 @@ class NetworkChanges:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._called_at = self._loop.time() - PAUSE
-        self._socket = _subscription()
-        if self._socket is not None:
+        self._socket: socket.socket | None = None
+        with contextlib.suppress(OSError):  # another system, or a sandbox without netlink
+            self._socket = netlink_socket(GROUPS)
             readiness.add(self._socket.fileno(), self._changed)
 
     def close(self) -> None:
@@ -70,19 +71,3 @@ class NetworkChanges:
         self._timer = None
         self._called_at = self._loop.time()
         self._callback()
-
-
-def _subscription() -> socket.socket | None:
-    """Return a socket that becomes readable with each change; None where there is no such thing."""
-    if sys.platform != "linux":
-        return None
-    with contextlib.ExitStack() as undone:
-        try:
-            sock = undone.enter_context(
-                socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-            )
-            sock.bind((0, GROUPS))
-        except OSError:  # a sandbox without netlink, for instance
-            return None
-        undone.pop_all()
-        return sock

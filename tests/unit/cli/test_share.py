@@ -66,7 +66,7 @@ def test_without_a_pin(words: list[str], url: str, capsys: pytest.CaptureFixture
 def test_a_password_is_in_it_only_when_asked_for(
     files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("p@ss/word\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"p@ss/word\n")))
     words = ("proxy.example", "--cert", files.certificate, "--user", "alice")
     assert "alice@proxy" in shared(capsys, *words)
     url = ProxyUrl.parse(shared(capsys, *words, "--password"))
@@ -100,7 +100,7 @@ def test_without_the_extra_it_is_named(
 def test_a_password_can_go_to_a_file_that_nobody_else_reads(
     files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("p@ss/word\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"p@ss/word\n")))
     path = tmp_path / "proxy url"
     words = (
         "proxy.example",

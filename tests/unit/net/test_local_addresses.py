@@ -97,7 +97,7 @@ def test_without_netlink_sockets_tell_it(
         tries.append(why)
         raise OSError(why, os.strerror(why))
 
-    monkeypatch.setattr(local_addresses, "_netlink_socket", refuse)
+    monkeypatch.setattr(local_addresses, "netlink_socket", refuse)
     for _ in range(2):
         assert known.holds(packed("127.0.0.1"))
         assert not known.holds(packed("192.0.2.77"))
