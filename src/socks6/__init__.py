@@ -179,9 +179,7 @@ if not TYPE_CHECKING:  # a type checker would believe that there is every name
     def __getattr__(name: str) -> object:
         """Import a public name (PEP 562)."""
         if name == "__version__":
-            from importlib.metadata import version  # noqa: PLC0415 - takes longer to import than all else here
-
-            value = version("socks6")
+            value = import_module("socks6.distribution").VERSION
         elif name in _MODULE_OF:
             value = getattr(import_module(_MODULE_OF[name]), name)
         else:

@@ -15,7 +15,7 @@ from socks6.message.codes import Command, Method
 from socks6.message.options import AuthenticationData
 from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
-from socks6.proxy.authentication.hashes import ScryptHash
+from socks6.proxy.authentication.hashes import hash_password
 from tests.kit.origins import Place, echo, web_site
 from tests.kit.processes import Ended, socks6
 from tests.kit.proxies import ENVIRONMENT, Proxy, converter, curl, server
@@ -150,11 +150,11 @@ def test_what_does_not_end_gets_its_drain_time() -> None:
 
 def test_sighup_brings_in_new_users_and_drops_nobody(tmp_path: Path) -> None:
     users = tmp_path / "users"
-    users.write_text(f"alice:{ScryptHash.of(b'123456')}\n")
+    users.write_text(f"alice:{hash_password('123456')}\n")
     users.chmod(0o600)
     with echo() as host, server("--users", str(users)) as running:
         stream = connected(running, host, name="alice", password="123456")
-        users.write_text(f"bob:{ScryptHash.of(b'654321')}\n")
+        users.write_text(f"bob:{hash_password('654321')}\n")
         running.process.send_signal(signal.SIGHUP)
         assert eventually(lambda: "socks6: reloaded\n" in running.said)
         assert answers(stream)
@@ -166,7 +166,7 @@ def test_sighup_brings_in_new_users_and_drops_nobody(tmp_path: Path) -> None:
 
 def test_sighup_with_a_broken_file_changes_nothing(tmp_path: Path) -> None:
     users = tmp_path / "users"
-    users.write_text(f"alice:{ScryptHash.of(b'123456')}\n")
+    users.write_text(f"alice:{hash_password('123456')}\n")
     users.chmod(0o600)
     with echo() as host, server("--users", str(users)) as running:
         users.write_text("alice:123456\n")

@@ -27,7 +27,7 @@ from socks6.message.options import (
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
-from socks6.proxy.authentication.hashes import ScryptHash
+from socks6.proxy.authentication.hashes import hash_password
 from socks6.proxy.sessions import SESSION_BYTES
 from tests.kit.footprint import eventually
 from tests.kit.origins import Place
@@ -201,7 +201,7 @@ def test_the_log_tells_of_sessions_and_tokens_but_not_which(guarded: Proxy) -> N
 
 def test_a_session_does_not_outlive_its_user(tmp_path: Path) -> None:
     users = tmp_path / "users"
-    lines = [f"{name}:{ScryptHash.of(b'123456')}\n" for name in ("alice", "bob")]
+    lines = [f"{name}:{hash_password('123456')}\n" for name in ("alice", "bob")]
     users.write_text("".join(lines))
     users.chmod(0o600)
     with server("--users", str(users)) as proxy:
@@ -219,7 +219,7 @@ def test_a_replay_reaches_no_origin_after_a_reload_or_a_restart_either(
     tmp_path: Path, origin: Origin
 ) -> None:
     users = tmp_path / "users"
-    entries = [f"{name}:{ScryptHash.of(b'123456')}\n" for name in ("alice", "bob")]
+    entries = [f"{name}:{hash_password('123456')}\n" for name in ("alice", "bob")]
 
     def write(*lines: str) -> None:
         users.write_text("".join(lines))

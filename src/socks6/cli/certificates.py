@@ -76,7 +76,7 @@ def _show(path: str) -> int:
 
 
 def _names(certificate: "x509.Certificate") -> list[str]:
-    from cryptography import x509  # noqa: PLC0415 - an extra, which is there by now
+    from cryptography import x509  # noqa: PLC0415 - imported by now
 
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -1,14 +1,12 @@
 """socks6 check: what is wrong with a configuration file; or the JSON Schema of such files."""
 
 import itertools
-import os
 import sys
 from argparse import Namespace
 
 from socks6.cli import WRONG, complain
 from socks6.config.build import find_faults
 from socks6.config.faults import Fault, InvalidConfiguration, Key
-from socks6.config.own_certificate import find_certificate_faults
 from socks6.config.reading import ConfigurationFile, examine_configuration
 from socks6.config.schema import schema_text
 from socks6.config.server import ServerConfig
@@ -43,8 +41,7 @@ def examine(path: str) -> ConfigurationFile:
     keys: dict[Key, Key] = {
         ("listen", index): place for index, place in zip(range(len(config.listen)), places, strict=False)
     }
-    found = itertools.chain(find_faults(config), find_certificate_faults(config, os.environ))
-    faults.extend(Fault(key=keys.get(fault.key, fault.key), what=fault.what) for fault in found)
+    faults.extend(Fault(key=keys.get(fault.key, fault.key), what=fault.what) for fault in find_faults(config))
     if faults:
         raise file.invalid(*faults)
     return file

@@ -35,11 +35,11 @@ def loop_factory(name: str) -> LoopFactory | None:
     if name == "asyncio":
         return None
     try:
-        import uvloop  # noqa: PLC0415 - an extra
+        import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
         if name == "auto":
             return None
-        raise ConfigurationError("uvloop needs an extra: pip install socks6[server]") from None
+        raise ConfigurationError("uvloop is not installed: pip install uvloop, where it exists") from None
     return uvloop.new_event_loop
 
 

@@ -14,6 +14,7 @@ from socks6.cli.argument_types import (
     seconds,
     whole,
 )
+from socks6.distribution import VERSION
 
 DESCRIPTION: Final = "SOCKS version 6: a server, a converter for SOCKS 4, 4a, 5 and HTTP clients, and tools."
 EXAMPLES: Final = """\
@@ -57,9 +58,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     else:
         parser = build_parser(next((word for word in arguments if word in COMMANDS), ""))
     if arguments[:1] == ["--version"]:
-        from importlib.metadata import version  # noqa: PLC0415 - takes 20 ms
-
-        print(f"socks6 {version('socks6')}")
+        print(f"socks6 {VERSION}")
         parser.exit()
     parsed, rest = parser.parse_known_args(arguments)
     if rest:

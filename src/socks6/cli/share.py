@@ -59,11 +59,9 @@ def _write(url: str, path: str) -> None:
 
 
 def qr_code(text: str) -> str:
-    """Return a QR code for a terminal. Raises ConfigurationError where that cannot be."""
-    try:
-        import segno  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ConfigurationError("QR codes need an extra: pip install socks6[server]; or --no-qr") from None
+    """Return a QR code for a terminal."""
+    import segno  # noqa: PLC0415 - takes 15 ms
+
     drawn = StringIO()
     compact = (sys.stdout.encoding or "").lower().startswith("utf")  # half blocks: a quarter of the room
     segno.make_qr(text, error="l").terminal(drawn, border=QUIET_ZONE, compact=compact)

@@ -3,15 +3,14 @@
 import dataclasses
 import datetime as dt
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from socks6.config.faults import Fault
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import TlsParameters
-from socks6.net.encryption.issue import CANNOT_MAKE, can_make_certificates, make_certificate
+from socks6.net.encryption.issue import make_certificate
 
 ROOTS_FOLDER: Final = "/var/lib/socks6"
 CERTIFICATE: Final = "certificate.pem"
@@ -46,14 +45,6 @@ def own_certificate(environment: Mapping[str, str]) -> tuple[Path, Path]:
     return folder / CERTIFICATE, folder / KEY
 
 
-def find_certificate_faults(config: ServerConfig, environment: Mapping[str, str]) -> Iterator[Fault]:
-    """Return the encrypted listeners without a certificate, if none is there for them and none can be made."""
-    lacking = _listeners_without(config)
-    if lacking and not can_make_certificates() and not own_certificate(environment)[0].exists():
-        for index in lacking:
-            yield Fault(key=("listen", index), what=f"{CANNOT_MAKE}; or {NAME_ONE}")
-
-
 def with_certificate(config: ServerConfig, environment: Mapping[str, str]) -> tuple[ServerConfig, str, bool]:
     """Return a configuration in which every encrypted listener has a certificate, made now if it must be.
 
@@ -61,7 +52,7 @@ def with_certificate(config: ServerConfig, environment: Mapping[str, str]) -> tu
     made now. Raises ConfigurationError.
     """
     tls = config.settings.tls
-    if not _listeners_without(config):
+    if not any(url.is_encrypted and url.tls.merged_over(tls).certificate is None for url in config.listen):
         return config, "", False
     certificate, key = own_certificate(environment)
     own = TlsParameters(certificate=str(certificate), key=str(key))
@@ -80,17 +71,5 @@ def with_certificate(config: ServerConfig, environment: Mapping[str, str]) -> tu
         raise ConfigurationError(
             f"cannot make a certificate, {path}: {error.strerror}: {NAME_ONE}"
         ) from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{error}; or {NAME_ONE}") from error
     settings = dataclasses.replace(config.settings, tls=tls.merged_over(own))
     return dataclasses.replace(config, settings=settings), str(certificate), made
-
-
-def _listeners_without(config: ServerConfig) -> list[int]:
-    """Return the places in `listen` of encrypted listeners for which no certificate is named."""
-    tls = config.settings.tls
-    return [
-        index
-        for index, url in enumerate(config.listen)
-        if url.is_encrypted and url.tls.merged_over(tls).certificate is None
-    ]

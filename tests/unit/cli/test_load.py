@@ -12,7 +12,7 @@ from socks6.config.reading import ConfigValues
 from socks6.config.server import CLIENT_LISTEN, SERVER_LISTEN, ServerConfig
 from socks6.errors import ConfigurationError
 from socks6.net.url import ProxyUrl
-from socks6.proxy.authentication.hashes import ScryptHash
+from socks6.proxy.authentication.hashes import hash_password
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import DeclaredSetting, build, settings_of
 from tests.kit.settings import SPECIFIED
@@ -52,7 +52,7 @@ def test_flags_of_every_kind() -> None:
 
 
 def test_flags_that_name_users(tmp_path: Path) -> None:
-    (tmp_path / "users").write_text(f"bob:{ScryptHash.of(b'x')}\n")
+    (tmp_path / "users").write_text(f"bob:{hash_password('x')}\n")
     values = loaded("--user", "alice:secret", "--user", "carol:c:d", "--users", str(tmp_path / "users"))
     plain, users_file = values["users.plain"], values["users.file"]
     assert isinstance(plain, dict)

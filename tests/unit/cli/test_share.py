@@ -89,14 +89,6 @@ def test_a_qr_code_follows(files: Files, capsys: pytest.CaptureFixture[str]) -> 
     assert code.count("\n") > 15
 
 
-def test_without_the_extra_it_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "segno", None)
-    assert main(["share", "socks6://h"]) == 2
-    assert "pip install socks6[server]" in capsys.readouterr().err
-
-
 def test_a_password_can_go_to_a_file_that_nobody_else_reads(
     files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import stat
-import sys
 from pathlib import Path
 from types import NoneType
 
@@ -11,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from socks6.cli.certificates import pin_in
-from socks6.config.own_certificate import find_certificate_faults, state_folder, with_certificate
+from socks6.config.own_certificate import state_folder, with_certificate
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import TLS_DEFAULTS, TlsParameters, server_context
@@ -130,21 +129,3 @@ def test_an_account_without_a_home_folder_is_told_what_to_do(monkeypatch: pytest
     monkeypatch.setattr("pwd.getpwuid", no_entry)
     with pytest.raises(ConfigurationError, match=r"no home folder .* set STATE_DIRECTORY .*--tls-cert"):
         state_folder({})
-
-
-def test_without_the_extra_that_makes_one_listeners_need_one_that_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment = {"STATE_DIRECTORY": str(tmp_path / "x")}
-    files = write_certificate(tmp_path)
-    wanting = config("socks6://127.0.0.1:0", f"socks6+tls://:0?{files.listener_query}", "http+tls://:0")
-    assert not list(find_certificate_faults(wanting, environment))
-    monkeypatch.setitem(sys.modules, "cryptography", None)
-    [fault] = find_certificate_faults(wanting, environment)
-    assert fault.key == ("listen", 2)
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(fault.what)}$"):
-        with_certificate(wanting, environment)
-    monkeypatch.undo()
-    with_certificate(wanting, environment)
-    monkeypatch.setitem(sys.modules, "cryptography", None)
-    assert not list(find_certificate_faults(wanting, environment))  # it is there by now

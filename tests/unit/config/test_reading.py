@@ -13,7 +13,7 @@ from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.url import ProxyUrl, schemes
 from socks6.policy.rules import Rule
 from socks6.policy.stack import OPTION_NAMES, StackRule
-from socks6.proxy.authentication.hashes import ScryptHash
+from socks6.proxy.authentication.hashes import hash_password
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import settings_of
 from tests.kit.settings import SPECIFIED
@@ -161,7 +161,7 @@ def test_users_in_the_clear(tmp_path: Path) -> None:
 
 
 def test_a_users_file_beside_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "users").write_text(f"bob:{ScryptHash.of(SECRET.encode())}\n")
+    (tmp_path / "users").write_text(f"bob:{hash_password(SECRET)}\n")
     users = values_of(tmp_path, '[users]\nfile = "users"')["users.file"]
     assert isinstance(users, UsersFile)
     assert list(users.entries) == ["bob"]

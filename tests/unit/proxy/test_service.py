@@ -69,7 +69,7 @@ def test_without_the_extra_tls_goes_without_dtls(run: Run, monkeypatch: pytest.M
             async with Server([listen], ServerWorker(observers=[log])) as server:
                 assert len(server.urls) == 1
                 assert [event.reason for event in log.of(DtlsUnavailable)] == [
-                    "DTLS needs an extra: pip install socks6[dtls]"
+                    "DTLS needs an extra: pip install 'pysocks6[dtls]' (in a clone: pip install '.[dtls]')"
                 ]
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
                     nobody.bind(("127.0.0.1", ProxyUrl.parse(server.urls[0]).port))  # the UDP port is free

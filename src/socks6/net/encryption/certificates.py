@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from socks6.distribution import install_hint
 from socks6.errors import CertificateRefused, ConfigurationError, DecodeError
 from socks6.message.address import is_literal
 from socks6.message.buffer import Reader
@@ -170,7 +171,7 @@ def check_pin(certificate: bytes, pins: tuple[bytes, ...]) -> None:
         raise CertificateRefused("the proxy's key is not the one of the pin: another server, or a new key")
 
 
-NO_EXTRA: Final = "QUIC needs an extra: pip install socks6[quic] (pyOpenSSL is missing)"
+NO_EXTRA: Final = f"QUIC needs an extra: {install_hint('quic')} (pyOpenSSL is missing)"
 MAX_CHAIN: Final = 16  # certificates that a server may show; OpenSSL builds no longer chains by far
 
 

@@ -1,7 +1,6 @@
 """Makes certificates that sign themselves, for servers whose clients know them by their pin."""
 
 import datetime as dt
-import importlib.util
 import os
 import secrets
 from collections.abc import Sequence
@@ -22,13 +21,6 @@ CERTIFICATE_MODE: Final = 0o644
 DAYS: Final = 3650  # pins, not dates, are what its clients go by
 CLOCK_SKEW: Final = dt.timedelta(days=1)  # clients whose clocks are slow
 LONGEST_COMMON_NAME: Final = 64  # RFC 5280, appendix A
-CANNOT_MAKE: Final = "making a certificate needs an extra: pip install socks6[server]"
-CANNOT_READ: Final = "reading a certificate needs an extra: pip install socks6[server]"
-
-
-def can_make_certificates() -> bool:
-    """Return whether the extra that makes certificates is installed."""
-    return importlib.util.find_spec("cryptography") is not None
 
 
 def make_certificate(
@@ -56,10 +48,8 @@ def make_certificate(
 
 def read_certificate(path: str | Path) -> "x509.Certificate":
     """Return the first certificate in a PEM file. Raises ConfigurationError."""
-    try:
-        from cryptography import x509  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ConfigurationError(CANNOT_READ) from None
+    from cryptography import x509  # noqa: PLC0415 - takes 40 ms
+
     try:
         return x509.load_pem_x509_certificate(Path(path).read_bytes())
     except OSError as error:
@@ -70,13 +60,11 @@ def read_certificate(path: str | Path) -> "x509.Certificate":
 
 def _made(hosts: Sequence[str], now: dt.datetime, days: int) -> tuple[bytes, bytes]:
     """Return a key and its certificate."""
-    try:
-        from cryptography import x509  # noqa: PLC0415 - an extra
-        from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-        from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
-    except ImportError:
-        raise ConfigurationError(CANNOT_MAKE) from None
+    from cryptography import x509  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
+
     key = ec.generate_private_key(ec.SECP256R1())
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     if not hosts:

@@ -7,6 +7,7 @@ There is DTLS 1.2 and nothing newer in OpenSSL. Only suites that keep past traff
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from socks6.distribution import install_hint
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.net.encryption.contexts import (
     ABSENT,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 DtlsContexts: TypeAlias = "ReloadingContext[SSL.Context]"
 
-NO_EXTRA: Final = "DTLS needs an extra: pip install socks6[dtls]"
+NO_EXTRA: Final = f"DTLS needs an extra: {install_hint('dtls')}"
 DTLS_1_2: Final = 0xFEFD
 CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 UNVERIFIED: Final = "CERTIFICATE_VERIFY_FAILED"

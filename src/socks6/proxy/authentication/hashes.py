@@ -1,14 +1,12 @@
 """Passwords that cannot be read back: the kinds of hashes, how to read one, how to make one."""
 
-import dataclasses
 import hashlib
 import hmac
 import re
 import secrets
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import field
-from importlib import import_module
 from typing import ClassVar, Final, Protocol, Self
 
 from socks6.compat import override
@@ -18,13 +16,6 @@ from socks6.errors import ConfigurationError
 MAX_PASSWORD_LENGTH: Final = 255  # RFC 1929, section 2
 BCRYPT_LENGTH: Final = 72  # all that bcrypt ever looks at; newer versions of the package insist on the cut
 SCRYPT_MEMORY: Final = 2**30  # no entry may ask for more
-
-_SCRYPT_LN: Final = 15  # 32 MiB; with p = 3 as strong as OWASP asks for
-_SCRYPT_R: Final = 8
-_SCRYPT_P: Final = 3
-_SALT_SIZE: Final = 16
-_HASH_SIZE: Final = 32
-
 _SCRYPT: Final = re.compile(
     r"\$scrypt\$ln=([1-9][0-9]?),r=([1-9][0-9]{0,3}),p=([1-9][0-9]{0,3})"
     r"\$([A-Za-z0-9+/]{11,})\$([A-Za-z0-9+/]{22,})"
@@ -55,7 +46,7 @@ class PlainSecret(PasswordHash):
     @classmethod
     def of(cls, password: bytes) -> "PlainSecret":
         """Return the secret for a password."""
-        key = secrets.token_bytes(_HASH_SIZE)
+        key = secrets.token_bytes(32)
         return cls(key=key, digest=hmac.digest(key, password, "sha256"))
 
     @property
@@ -70,26 +61,21 @@ class PlainSecret(PasswordHash):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PackageHash(PasswordHash):
-    """A hash in the text form of a package that is an extra."""
+    """A hash in the text form of a package."""
 
     pattern: ClassVar[re.Pattern[str]]  # what it costs is the first group
     kind: ClassVar[str]
     form: ClassVar[str]
-    package: ClassVar[str]
 
     cost: str
     text: str = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read one. Raises ValueError, or ConfigurationError without the package."""
+        """Read one. Raises ValueError."""
         match = cls.pattern.fullmatch(text)
         if match is None:
             raise ValueError(f"not a whole {cls.form}")
-        try:
-            import_module(cls.package)
-        except ImportError:
-            raise ConfigurationError(f"{cls.kind} hashes need an extra: pip install socks6[server]") from None
         return cls(cost=f"{cls.kind} {match[1]}", text=text)
 
 
@@ -100,11 +86,11 @@ class Argon2Hash(_PackageHash):
         r"\$argon2id\$(v=19\$m=[1-9][0-9]{0,9},t=[1-9][0-9]{0,9},p=[1-9][0-9]{0,7})"
         r"\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}"
     )
-    kind, form, package = "argon2id", "argon2id hash of version 19", "argon2"
+    kind, form = "argon2id", "argon2id hash of version 19"
 
     @override
     def matches(self, password: bytes) -> bool:
-        import argon2  # noqa: PLC0415  an extra
+        import argon2  # noqa: PLC0415 - imported where it is used
 
         try:
             return argon2.PasswordHasher().verify(self.text, password)
@@ -116,11 +102,11 @@ class BcryptHash(_PackageHash):
     """A bcrypt hash, as htpasswd -B makes them; like every bcrypt it looks at 72 bytes of the password."""
 
     pattern = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-    kind, form, package = "bcrypt", "bcrypt hash", "bcrypt"
+    kind, form = "bcrypt", "bcrypt hash"
 
     @override
     def matches(self, password: bytes) -> bool:
-        import bcrypt  # noqa: PLC0415  an extra
+        import bcrypt  # noqa: PLC0415 - as above
 
         try:
             return bcrypt.checkpw(password[:BCRYPT_LENGTH], self.text.encode())
@@ -130,20 +116,13 @@ class BcryptHash(_PackageHash):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScryptHash(PasswordHash):
-    """A scrypt hash in the form that passlib made usual; needs nothing but Python."""
+    """A scrypt hash in the form that passlib made usual."""
 
     ln: int  # log2 of N
     r: int
     p: int
     salt: bytes = field(repr=False)
     digest: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, password: bytes) -> "ScryptHash":
-        """Return the hash of a password, with a new salt."""
-        salt = secrets.token_bytes(_SALT_SIZE)
-        empty = cls(ln=_SCRYPT_LN, r=_SCRYPT_R, p=_SCRYPT_P, salt=salt, digest=bytes(_HASH_SIZE))
-        return dataclasses.replace(empty, digest=empty.derive(password))
 
     @classmethod
     def parse(cls, text: str) -> "ScryptHash":
@@ -157,11 +136,6 @@ class ScryptHash(PasswordHash):
         if 128 * r * (2**ln + p) > SCRYPT_MEMORY:
             raise ValueError("a scrypt hash that takes more than 1 GiB to check")
         return cls(ln=ln, r=r, p=p, salt=_from_base64(match[4]), digest=_from_base64(match[5]))
-
-    @override
-    def __str__(self) -> str:
-        """Return the hash as text."""
-        return f"$scrypt$ln={self.ln},r={self.r},p={self.p}${_to_base64(self.salt)}${_to_base64(self.digest)}"
 
     @property
     @override
@@ -195,10 +169,7 @@ KINDS: Final[dict[str, Callable[[str], PasswordHash]]] = {
 
 
 def parse_hash(text: str) -> PasswordHash:
-    """Read a hash of any kind that we know.
-
-    Raises ValueError, which never quotes `text`, and ConfigurationError where an extra is missing.
-    """
+    """Read a hash of any kind that we know. Raises ValueError, which never quotes `text`."""
     for prefix, parse in KINDS.items():
         if text.startswith(prefix):
             return parse(text)
@@ -206,16 +177,16 @@ def parse_hash(text: str) -> PasswordHash:
 
 
 def hash_password(password: str) -> str:
-    """Return a new hash of a password: argon2id at the cost that OWASP gives, or scrypt where argon2-cffi is not installed.
+    """Return a new argon2id hash of a password, at the cost that OWASP gives.
 
-    A proxy checks many users' passwords at once, when they return after a restart. Raises ConfigurationError for a password that no client could send.
+    A proxy checks many users' passwords at once, when they return after a restart. Raises ConfigurationError for a
+    password that no client could send.
     """
-    secret = encode_password(password)
-    try:
-        import argon2  # noqa: PLC0415  an extra
-    except ImportError:
-        return str(ScryptHash.of(secret))
-    return argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).hash(secret)
+    import argon2  # noqa: PLC0415 - as above
+
+    return argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).hash(
+        encode_password(password)
+    )
 
 
 def encode_password(password: str) -> bytes:
@@ -227,10 +198,6 @@ def encode_password(password: str) -> bytes:
     if not 1 <= len(secret) <= MAX_PASSWORD_LENGTH:
         raise ConfigurationError(f"a password has 1 to {MAX_PASSWORD_LENGTH} bytes, not {len(secret)}")
     return secret
-
-
-def _to_base64(data: bytes) -> str:
-    return b64encode(data).decode().rstrip("=")
 
 
 def _from_base64(text: str) -> bytes:

@@ -4,14 +4,13 @@ import contextlib
 import datetime as dt
 import ssl
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import TlsParameters, server_context
-from socks6.net.encryption.issue import can_make_certificates, make_certificate, read_certificate
+from socks6.net.encryption.issue import make_certificate, read_certificate
 
 NOW = dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
 
@@ -86,16 +85,3 @@ def test_what_is_no_certificate_is_told(tmp_path: Path) -> None:
         read_certificate(tmp_path / "text")
     with pytest.raises(ConfigurationError, match="missing: No such file"):
         read_certificate(tmp_path / "missing")
-
-
-def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography", None)
-    assert not can_make_certificates()
-    with pytest.raises(
-        ConfigurationError, match=r"^making a certificate needs .*pip install socks6\[server\]"
-    ):
-        made(tmp_path, "h")
-    with pytest.raises(
-        ConfigurationError, match=r"^reading a certificate needs .*pip install socks6\[server\]"
-    ):
-        read_certificate(tmp_path / "x")

@@ -1,7 +1,5 @@
 """Password hashes."""
 
-import sys
-
 import bcrypt
 import pytest
 
@@ -21,12 +19,6 @@ ARGON2 = "$argon2id$v=19$m=8,t=1,p=1$fADZZtIGZzGQinBStnk6JQ$PYHZj+MfMU+xfgyRJmHf
 BCRYPT = "$2b$04$5gvQ3V4XxlE397/ad.z.uePr7MVYy.ehqNaM.BRMzVDVtTAC0LzpS"
 # The example of passlib's documentation
 SCRYPT = "$scrypt$ln=8,r=8,p=1$WKs1xljLudd6z9kbY0wpJQ$yCR4iDZYDKv+iEJj6yHY0lv/epnfB6f/w1EbXrsJOuQ"
-
-
-def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
-    """Have the interpreter believe that packages are not installed."""
-    for module in modules:
-        monkeypatch.setitem(sys.modules, module, None)
 
 
 @pytest.mark.parametrize(
@@ -124,20 +116,6 @@ def test_new_hashes_are_argon2id() -> None:
     text = hash_password("correct horse")
     assert text.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert parse_hash(text).matches(b"correct horse")
-
-
-def test_new_hashes_are_scrypt_without_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
-    without(monkeypatch, "argon2")
-    text = hash_password("correct horse")
-    assert text.startswith("$scrypt$ln=15,r=8,p=3$")
-    assert parse_hash(text).matches(b"correct horse")
-
-
-@pytest.mark.parametrize(("module", "text"), [("argon2", ARGON2), ("bcrypt", BCRYPT)])
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, module: str, text: str) -> None:
-    without(monkeypatch, module)
-    with pytest.raises(ConfigurationError, match=r"pip install socks6\[server\]"):
-        parse_hash(text)
 
 
 @pytest.mark.parametrize(

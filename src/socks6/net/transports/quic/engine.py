@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from socks6.dataclass import dataclass
+from socks6.distribution import install_hint
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import ALPN, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketAddress
@@ -348,7 +349,7 @@ def load_backend(name: str = DEFAULT) -> Backend:
         module = importlib.import_module(f"socks6.net.transports.quic.{name}")
     except ImportError as error:
         raise ConfigurationError(
-            f"QUIC by {name} needs an extra: pip install socks6[{library.extra}] ({error})"
+            f"QUIC by {name} needs an extra: {install_hint(library.extra)} ({error})"
         ) from error
     backend: Backend = getattr(module, library.backend)()
     return backend

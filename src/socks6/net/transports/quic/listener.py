@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from socks6.distribution import install_hint
 from socks6.errors import ConfigurationError
 from socks6.net.accept import source_of
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, SharedPort, SharedPorts
@@ -87,8 +88,7 @@ def backend_for(parameters: ListenParameters) -> Backend:
     if not parameters.is_local and (version := unvetted_version(backend.name)):
         raise ConfigurationError(
             f"{parameters.url} can be reached by others, and what strangers can do to {backend.name} {version} is not known:"
-            f" pip install --upgrade socks6[{LIBRARIES[backend.name].extra}], choose the other library (backend=), or listen"
-            " on loopback"
+            f" {install_hint(LIBRARIES[backend.name].extra)}, choose the other library (backend=), or listen on loopback"
         )
     return backend
 

@@ -24,5 +24,5 @@ def test_one_that_is_not_installed_names_its_extra(
     monkeypatch: pytest.MonkeyPatch, name: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, f"socks6.net.transports.quic.{name}", None)
-    with pytest.raises(ConfigurationError, match=rf"pip install socks6\[{extra}\]"):
+    with pytest.raises(ConfigurationError, match=rf"pip install 'pysocks6\[{extra}\]'"):
         load_backend(name)
