@@ -67,7 +67,7 @@ class CompiledEntry(AssociationEntry):
 
     __slots__ = ("core",)
 
-    def __init__(self, core: _forwarder.Association) -> None:
+    def __init__(self, core: "_forwarder.Entry") -> None:
         self.core = core
 
     @override

@@ -390,7 +390,7 @@ static PyMethodDef association_methods[] = {
 };
 
 static PyTypeObject AssociationType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "socks6.relay.datagrams._forwarder.Association",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "socks6.relay.datagrams._forwarder.Entry",
     .tp_basicsize = sizeof(Association),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_dealloc = (destructor)association_dealloc,
@@ -460,7 +460,7 @@ PyMODINIT_FUNC PyInit__forwarder(void)
         return NULL;
     PyObject *made = PyModule_Create(&module);
     if (made && (PyModule_AddObjectRef(made, "Forwarder", (PyObject *)&ForwarderType) ||
-                 PyModule_AddObjectRef(made, "Association", (PyObject *)&AssociationType)))
+                 PyModule_AddObjectRef(made, "Entry", (PyObject *)&AssociationType)))
         Py_CLEAR(made);
     return made;
 }
