@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from operator import itemgetter
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from socks6.config.faults import Fault, InvalidConfiguration, Key, collect_error, key_text
 from socks6.config.server import ServerConfig
@@ -23,6 +23,7 @@ from socks6.net.url import ProxyUrl
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import DeclaredSetting, build, settings_of
 
+ShapeT = TypeVar("ShapeT")
 ConfigValues: TypeAlias = Mapping[str, object]
 """Values of settings by their keys; settings that are not specified are not in it."""
 
@@ -120,97 +121,76 @@ class _Reader:
         """Read a document: what stands above all tables, and the tables."""
         tables = {declared.table for declared in settings if declared.table}
         top = {name: raw for name, raw in document.items() if name not in tables}
-        values = self.read_table(top, (), settings, "", others=sorted(tables))
+        values = self._read_table(top, (), settings, others=sorted(tables))
         for table in sorted(tables & document.keys()):
-            values |= self.read_table(document[table], (table,), settings, table)
+            with collect_error((table,), self._faults):
+                values |= self._read_table(document[table], (table,), settings, table)
         return values
 
-    def read_table(
+    def _read_table(
         self,
         raw: object,
         key: Key,
         settings: Sequence[DeclaredSetting],
-        table: str,
+        table: str = "",
         *,
         others: Sequence[str] = (),
     ) -> dict[str, object]:
-        """Read one table; `others` are names that an unknown key may be a slip for, too."""
-        if not isinstance(raw, dict):
-            self._fault(key, f"expected a table, got {_type_name(raw)}")
-            return {}
+        """Read one table; `others` are names that an unknown key may be a slip for, too. Raises ConfigurationError."""
         known = {declared.name: declared for declared in settings if declared.table == table}
         values: dict[str, object] = {}
-        for name, value in raw.items():
+        for name, value in _expect(dict, "a table", raw).items():
             before = len(self._faults)
-            if name not in known:
-                self._fault((*key, name), _unknown(name, [*known, *others]))
-                continue
-            read = self._read_value(known[name], value, (*key, name))
-            if len(self._faults) == before or known[name].facts.many or known[name].facts.items:
-                values[known[name].key] = read  # a list without those of its items that are wrong
+            with collect_error((*key, name), self._faults):
+                if name not in known:
+                    raise ConfigurationError(_unknown(name, [*known, *others]))
+                read = self._read_value(known[name], value, (*key, name))
+                if len(self._faults) == before or known[name].facts.many or known[name].facts.items:
+                    values[known[name].key] = read  # a list without those of its items that are wrong
         return values
 
     def _read_value(self, declared: DeclaredSetting, raw: object, key: Key) -> object:
+        """Return the value of a setting; what is wrong within it is left out. Raises ConfigurationError."""
         facts = declared.facts
         if facts.items is not None:
-            return self._read_items(facts.items, raw, key)
+            return self._read_items(facts.items, _expect(list, "a list of tables", raw), key)
         if facts.entry is not None:
-            return self._read_entries(declared, raw, key)
-        if facts.many:
-            return self._read_list(declared, raw, key)
-        try:
+            entries = {}
+            for name, text in _expect(dict, "a table", raw).items():
+                with collect_error((*key, name), self._faults):
+                    entries[name] = facts.entry(name, _expect(str, "text in quotes", text))
+            return entries
+        if not facts.many:
             return _read_scalar(declared, raw, self._folder)
-        except ConfigurationError as error:
-            self._fault(key, str(error))
-            return None
-
-    def _read_list(self, declared: DeclaredSetting, raw: object, key: Key) -> tuple[object, ...]:
-        if not isinstance(raw, str | list) and not (declared.facts.numbers and type(raw) is int):
-            self._fault(key, f"expected text in quotes or a list, got {_type_name(raw)}")
-            return ()
+        if isinstance(raw, str) or (facts.numbers and type(raw) is int):
+            raw = [raw]
         values = []
-        for index, item in enumerate(raw if isinstance(raw, list) else [raw]):
+        for index, item in enumerate(_expect(list, "text in quotes or a list", raw)):
             with collect_error((*key, index), self._faults):
                 values.append(_read_scalar(declared, item, self._folder))
         return tuple(values)
 
-    def _read_entries(self, declared: DeclaredSetting, raw: object, key: Key) -> dict[str, object]:
-        if not isinstance(raw, dict):
-            self._fault(key, f"expected a table, got {_type_name(raw)}")
-            return {}
-        assert declared.facts.entry is not None  # noqa: S101 - the caller has looked
-        values = {}
-        for name, text in raw.items():
-            with collect_error((*key, name), self._faults):
-                if not isinstance(text, str):
-                    raise ConfigurationError(f"expected text in quotes, got {_type_name(text)}")
-                values[name] = declared.facts.entry(name, text)
-        return values
-
-    def _read_items(self, kind: type, raw: object, key: Key) -> tuple[object, ...]:
-        if not isinstance(raw, list):
-            self._fault(key, f"expected a list of tables, got {_type_name(raw)}")
-            return ()
+    def _read_items(self, kind: type, raw: Sequence[object], key: Key) -> tuple[object, ...]:
         settings = settings_of(kind)
         built: list[object] = []
         for index, item in enumerate(raw):
             before = len(self._faults)
-            values = self.read_table(item, (*key, index), settings, "")
-            missing = [
-                one
-                for one in settings
-                if one.facts.required and isinstance(item, dict) and one.name not in item
-            ]
-            for declared in missing:
-                self._fault(
-                    (*key, index), f"has no {declared.name}: write {' or '.join(declared.facts.values or ())}"
-                )
-            if len(self._faults) == before:
-                built.append(build(kind, values).build())
+            with collect_error((*key, index), self._faults):
+                table = _expect(dict, "a table", item)
+                values = self._read_table(table, (*key, index), settings)
+                for declared in settings:
+                    if declared.facts.required and declared.name not in table:
+                        choice = " or ".join(declared.facts.values or ())
+                        raise ConfigurationError(f"has no {declared.name}: write {choice}")
+                if len(self._faults) == before:
+                    built.append(build(kind, values).build())
         return tuple(built)
 
-    def _fault(self, key: Key, what: str) -> None:
-        self._faults.append(Fault(key=key, what=what))
+
+def _expect(shape: type[ShapeT], name: str, raw: object) -> ShapeT:
+    if not isinstance(raw, shape):
+        raise ConfigurationError(f"expected {name}, got {_type_name(raw)}")
+    return raw
 
 
 def _read_scalar(declared: DeclaredSetting, raw: object, folder: Path) -> object:
