@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-import socket
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
@@ -74,7 +73,8 @@ class DtlsPeer:
     """A client's DTLS connection: the path of associations, however many datagrams it carries."""
 
     __slots__ = (
-        "_lost", "_server", "addresses", "conversation", "ended", "random", "started", "successor", "timer", "user",
+        "_lost", "_server", "addresses", "conversation", "ended", "local", "port", "random", "source", "started",
+        "successor", "timer", "user",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,8 @@ class DtlsPeer:
         self._server = server
         self._lost: list[OnLost] = []
         self.addresses = addresses
+        self.port = server.port.sock
+        self.source, self.local = addresses
         self.random = hello.random
         self.conversation = conversation
         self.started = now
@@ -95,18 +97,6 @@ class DtlsPeer:
         self.user = ""  # whom its certificate names
         self.timer: asyncio.TimerHandle | None = None  # of its handshake, then of being of no use
         self.successor: DtlsPeer | None = None  # shaking hands with the same addresses
-
-    @property
-    def port(self) -> socket.socket:
-        return self._server.port.sock
-
-    @property
-    def source(self) -> SocketAddress:
-        return self.addresses[0]
-
-    @property
-    def local(self) -> bytes:
-        return self.addresses[1]
 
     @property
     def joined(self) -> bool:
@@ -178,10 +168,10 @@ class DtlsServer:
                 self._meet(addresses, data, now)
             elif data[0] == HANDSHAKE and is_clear(data):
                 self._shake_hands(peer, data, now)
-            elif peer.successor is not None:
-                self._feed_either(peer, peer.successor, data, now)
             else:
-                self._feed(peer, data, now)
+                successor = peer.successor  # only the keys distinguish what is for which of the two
+                if not self._feed(peer, data, now) and successor is not None and not successor.ended:
+                    self._feed(successor, data, now)
 
     def wait_for_use(self, peer: DtlsPeer) -> None:
         """End a connection if no association uses it soon, or sooner if slots are short."""
@@ -247,11 +237,6 @@ class DtlsServer:
             self._meet(peer.addresses, data, now)
         else:
             self._feed(peer, data, now)
-
-    def _feed_either(self, peer: DtlsPeer, successor: DtlsPeer, data: bytes, now: float) -> None:
-        """Take a datagram that may be of either connection: only the keys distinguish them."""
-        if not self._feed(peer, data, now) and not successor.ended:
-            self._feed(successor, data, now)
 
     def _feed(self, peer: DtlsPeer, data: bytes, now: float) -> bool:
         """Give a datagram to a conversation; return whether there was data in it."""
