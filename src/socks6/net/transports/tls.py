@@ -492,16 +492,10 @@ class TlsListener:
     """A Listener whose streams speak TLS; the acceptor calls their `handshake`."""
 
     def __init__(self, listener: SocketListener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
+        self.url = listener.url
+        self.local = listener.local
         self._listener = listener
         self._contexts = contexts
-
-    @property
-    def url(self) -> str:
-        return self._listener.url
-
-    @property
-    def local(self) -> Endpoint:
-        return self._listener.local
 
     def accept_nowait(self) -> TlsStream | None:
         raw = self._listener.accept_nowait()

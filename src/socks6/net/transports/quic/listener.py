@@ -109,6 +109,7 @@ class QuicListener:
         """`identity` is asked for each new connection, so that certificates can be renewed. The port is ours."""
         self.port: Final = port
         self.url: Final = url
+        self.local: Final = endpoint(port.sock.getsockname())
         self._backend = backend
         self._identity = identity
         self._alpn = alpn
@@ -129,11 +130,6 @@ class QuicListener:
         self.on_refused: Callable[[str, str], None] = lambda _source, _reason: None  # that came to nothing
         self.noise = 0  # packets that only looked like a connection's first
         port.register(QUIC_BYTES, self.datagrams_received, in_rows=True)
-
-    @property
-    def local(self) -> Endpoint:
-        """Where it listens."""
-        return endpoint(self.port.sock.getsockname())
 
     async def accept(self) -> QuicConnection:
         """Wait for the next connection. Raises OSError once the listener is closed."""
@@ -333,7 +329,7 @@ def _by_connection(row: Arrival) -> Iterable[Arrival]:
 class _AcceptedConnection:
     """One connection at the port."""
 
-    __slots__ = ("_port", "connection", "given", "local_address", "timer")
+    __slots__ = ("_port", "connection", "given", "local_address", "sock", "timer")
 
     connection: QuicConnection
     timer: asyncio.TimerHandle  # until its handshake takes too long
@@ -341,6 +337,7 @@ class _AcceptedConnection:
     def __init__(self, port: SharedPort, local_address: bytes) -> None:
         """`local_address` is that which the client sends to; empty where the port has but one."""
         self._port = port
+        self.sock = port.sock
         self.given = False
         self.local_address = local_address
 
@@ -351,10 +348,6 @@ class _AcceptedConnection:
             return listening
         family = socket.AF_INET if len(self.local_address) == 4 else socket.AF_INET6
         return Endpoint(socket.inet_ntop(family, self.local_address), listening.port)
-
-    @property
-    def sock(self) -> socket.socket:
-        return self._port.sock
 
     def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
         if self._port.sock.fileno() >= 0:
