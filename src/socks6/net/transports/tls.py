@@ -170,6 +170,8 @@ class TlsStream:
     An end of the stream beneath that TLS did not announce is an error: the connection may have been cut.
     """
 
+    protection: Final = Protection.ENCRYPTED
+    raw_socket: Final = None
     __slots__ = (
         "_accepted", "_at_end", "_closed", "_dry", "_ended", "_make", "_plain",
         "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
@@ -209,14 +211,6 @@ class TlsStream:
     @property
     def remote(self) -> Endpoint:
         return self.beneath.remote
-
-    @property
-    def protection(self) -> Protection:
-        return Protection.ENCRYPTED
-
-    @property
-    def raw_socket(self) -> socket.socket | None:
-        return None
 
     @property
     def unacknowledged(self) -> int:

@@ -60,6 +60,8 @@ STALL_SECONDS: Final = 30.0  # for which an unread stream may hold up the others
 class QuicStream:
     """A stream. FIN is the end of a direction, RESET_STREAM and STOP_SENDING are a reset."""
 
+    protection: Final = Protection.ENCRYPTED
+    raw_socket: Final = None
     __slots__ = (
         "_at_end",
         "_closed",
@@ -110,14 +112,6 @@ class QuicStream:
     @property
     def remote(self) -> Endpoint:
         return self.connection.remote
-
-    @property
-    def protection(self) -> Protection:
-        return Protection.ENCRYPTED
-
-    @property
-    def raw_socket(self) -> socket.socket | None:
-        return None
 
     @property
     def unacknowledged(self) -> int:
@@ -347,6 +341,8 @@ class QuicConnection:
     in one turn of the loop leaves together (`_flush_soon`).
     """
 
+    protection: Final = Protection.ENCRYPTED
+
     def __init__(
         self, engine: QuicEngine, packet_transport: PacketTransport, remote: SocketAddress, *, is_client: bool
     ) -> None:
@@ -403,10 +399,6 @@ class QuicConnection:
     @property
     def carrier_socket(self) -> socket.socket:
         return self._packet_transport.sock
-
-    @property
-    def protection(self) -> Protection:
-        return Protection.ENCRYPTED
 
     @property
     def streams(self) -> int:
