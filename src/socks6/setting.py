@@ -42,9 +42,10 @@ class Setting:
     values: Mapping[Any, object] | None = None  # what is written, and the values meant
     parse: Callable[[str], object] | None = None  # reads text; raises ConfigurationError
     entry: Callable[[str, str], object] | None = None  # makes a table of texts: reads each name and text
-    items: type | None = None  # makes an array of tables: a dataclass of settings with a method `build`
+    items: type | None = None  # makes an array of tables: a dataclass of settings
     numbers: bool = False  # whole numbers may stand for text
     many: bool = False  # a list of texts
+    collect: Callable[[tuple[Any, ...]], object] = tuple  # makes the value of those of a list's items
     required: bool = False  # in a table of `items`
     default_text: str = ""  # what the default is, where it cannot be written
     example: str = ""  # in TOML, where the default cannot be written

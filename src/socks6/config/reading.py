@@ -101,7 +101,7 @@ def read_texts(declared: DeclaredSetting, texts: Sequence[str]) -> object:
             raise ConfigurationError(f"not of the form {declared.unit}")
         return {name: declared.facts.entry(name, value) for name, _, value in pairs}
     if declared.facts.many:
-        return tuple(_read_scalar(declared, text, _HERE) for text in texts)
+        return declared.facts.collect(tuple(_read_scalar(declared, text, _HERE) for text in texts))
     text = texts[-1]
     if declared.kind in (int, float):
         return _read_scalar(declared, _number(text, declared), _HERE)
@@ -168,7 +168,7 @@ class _Reader:
         for index, item in enumerate(_expect(list, "text in quotes or a list", raw)):
             with collect_error((*key, index), self._faults):
                 values.append(_read_scalar(declared, item, self._folder))
-        return tuple(values)
+        return facts.collect(tuple(values))
 
     def _read_items(self, kind: type, raw: Sequence[object], key: Key) -> tuple[object, ...]:
         settings = settings_of(kind)
@@ -183,7 +183,7 @@ class _Reader:
                         choice = " or ".join(declared.facts.values or ())
                         raise ConfigurationError(f"has no {declared.name}: write {choice}")
                 if len(self._faults) == before:
-                    built.append(build(kind, values).build())
+                    built.append(build(kind, values))
         return tuple(built)
 
 

@@ -62,7 +62,7 @@ def _property(declared: DeclaredSetting) -> dict[str, Json]:
     default = next((name for name, value in (facts.values or {}).items() if value == declared.default), None)
     if facts.values is None and isinstance(declared.default, str | int | float):
         default = declared.default
-    if default is not None:
+    if default is not None and not facts.required:
         result["default"] = default
     return result
 

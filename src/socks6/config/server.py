@@ -6,18 +6,17 @@ one line in any of them; `socks6.setting` says what follows from it.
 
 import socket
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Final
 
 from socks6.config.upstream import UPSTREAM_VARIABLE, parse_upstream, read_url_file
 from socks6.dataclass import dataclass
-from socks6.errors import ConfigurationError
 from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.resolve import LOOKUP_SECONDS
-from socks6.net.url import DSCP, ProxyUrl
+from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy, Rule
-from socks6.policy.stack import HIGHEST_DSCP, HIGHEST_TTL, OPTION_NAMES, StackRule
+from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.base import Authenticator, NoAuthentication
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.table import UserTable, plain_entries
@@ -56,108 +55,8 @@ def by_table(root: type) -> dict[str, list[DeclaredSetting]]:
     return {name: settings for name, settings in tables.items() if settings}
 
 
-def _checked(name: str) -> Callable[[str], str]:
-    """Return a parser that raises what `Rule.parse` raises for one text of a rule's list, and returns the text."""
-
-    def parse(text: str) -> str:
-        Rule.parse("allow", **{name: (text,)})
-        return text
-
-    return parse
-
-
-def _parse_option_name(text: str) -> str:
-    StackRule.parse(forbid=(text,))
-    return text
-
-
-def _parse_dscp(text: str) -> int:
-    """Return a code point by its number or name. Raises ConfigurationError."""
-    value = int(text) if text.isascii() and text.isdigit() else DSCP.get(text.lower(), -1)
-    if not 0 <= value <= HIGHEST_DSCP:
-        raise ConfigurationError(
-            f"{text!r} is no code point: write 0 to {HIGHEST_DSCP}, or a name such as ef"
-        )
-    return value
-
-
 def _parse_user(name: str, password: str) -> PasswordHash:
     return plain_entries({name: password})[name]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleTable:
-    """[[policy.rules]]: the first rule that matches decides; what is left out matches everything."""
-
-    action: str = setting(
-        "", "what the rule says", values={"allow": "allow", "deny": "deny"}, required=True, example='"deny"'
-    )
-    users: tuple[str, ...] = setting((), "names of users", unit="NAME", many=True, example='["alice"]')
-    hosts: tuple[str, ...] = setting(
-        (),
-        "names, .domain (it and all below), *.domain (all below), addresses and networks",
-        unit="HOST",
-        many=True,
-        parse=_checked("hosts"),
-        example='["10.1.0.0/16", "*.example.com"]',
-    )
-    ports: tuple[str, ...] = setting(
-        (),
-        "ports and ranges of ports",
-        unit="PORT",
-        many=True,
-        numbers=True,
-        parse=_checked("ports"),
-        example='[25, "6881-6999"]',
-    )
-    commands: tuple[str, ...] = setting(
-        (),
-        "noop, connect, bind, udp, and peer: a connection to a port that a client has bound",
-        unit="COMMAND",
-        many=True,
-        parse=_checked("commands"),
-        example='["connect"]',
-    )
-
-    def build(self) -> Rule:
-        """Return the rule."""
-        return Rule.parse(
-            self.action, users=self.users, hosts=self.hosts, ports=self.ports, commands=self.commands
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackTable:
-    """[[stack]]: bounds of stack options; the first table that is about the user decides alone."""
-
-    users: tuple[str, ...] = setting(
-        (), "names of users", unit="NAME", many=True, default_text="all users", example='["alice"]'
-    )
-    forbid: tuple[str, ...] = setting(
-        (),
-        f"options that are not applied: {', '.join(OPTION_NAMES)}",
-        unit="OPTION",
-        many=True,
-        parse=_parse_option_name,
-        example='["multipath", "tfo"]',
-    )
-    lowest_ttl: int = setting(1, "lower ones are raised to it", positive=True, maximum=HIGHEST_TTL)
-    dscp: tuple[int, ...] | None = setting(
-        None,
-        f"code points that a TOS may carry: 0 to {HIGHEST_DSCP}, or names such as ef, af11, cs1",
-        unit="DSCP",
-        many=True,
-        numbers=True,
-        parse=_parse_dscp,
-        default_text="any",
-        example='["cs0", "af11", 46]',
-    )
-
-    def build(self) -> StackRule:
-        """Return the bounds."""
-        return StackRule.parse(
-            users=self.users, forbid=self.forbid, lowest_ttl=self.lowest_ttl, dscp=self.dscp
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +111,7 @@ class ServerConfig:
     loop: str = setting(
         "auto", "the event loop; auto is uvloop if it is installed", values={name: name for name in LOOPS}
     )
-    stack: tuple[StackRule, ...] = setting((), "bounds of stack options", items=StackTable, reload=True)
+    stack: tuple[StackRule, ...] = setting((), "bounds of stack options", items=StackRule, reload=True)
 
     users_file: UsersFile | None = setting(
         None,
@@ -247,7 +146,7 @@ class ServerConfig:
         reload=True,
     )
     rules: tuple[Rule, ...] = setting(
-        (), "rules of what clients may do", key="policy.rules", items=RuleTable, reload=True
+        (), "rules of what clients may do", key="policy.rules", items=Rule, reload=True
     )
 
     racing: bool = setting(

@@ -19,7 +19,7 @@ from socks6.message.address import is_literal, normalize_host, without_trailing_
 from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.message.options import StackOption, Tos
-from socks6.message.options.stack import STACK_OPTIONS, SWITCH
+from socks6.message.options.stack import DSCP, STACK_OPTIONS, SWITCH
 from socks6.net.encryption.certificates import format_pin, parse_pin
 from socks6.net.encryption.contexts import MINIMUM_VERSIONS, TLS_DEFAULTS, TlsParameters
 from socks6.net.transports.base import Transport
@@ -168,12 +168,6 @@ def _text(value: Value) -> str:
 
 LEGS: Final[Mapping[str, Leg]] = {"client": Leg.CLIENT_PROXY, "remote": Leg.PROXY_REMOTE, "both": Leg.BOTH}
 SWITCHES: Final[Mapping[str, bool]] = {"0": False, "1": True}
-# Code points by name: class selectors, assured forwarding (RFC 2597), expedited forwarding (RFC 3246)
-DSCP: Final[Mapping[str, int]] = {
-    **{f"cs{number}": number << 3 for number in range(8)},
-    **{f"af{group}{drop}": group << 3 | drop << 1 for group in range(1, 5) for drop in range(1, 4)},
-    "ef": 46,
-}
 URL_OPTIONS: Final = {option.url_key: option for option in STACK_OPTIONS if option.url_key}
 DSCP_KEY: Final = "dscp"  # the TOS without its lowest two bits
 LEG: Final = "leg"

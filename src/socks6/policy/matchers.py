@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from socks6.dataclass import dataclass
@@ -53,17 +53,17 @@ class HostMatcher:
     networks: tuple[AddressBlock, ...] = ()
 
     @classmethod
+    def of(cls, patterns: Sequence[NameMatcher | AddressBlock]) -> "HostMatcher":
+        """Return what matches each of these."""
+        return cls(
+            names=tuple(one for one in patterns if isinstance(one, NameMatcher)),
+            networks=tuple(one for one in patterns if isinstance(one, AddressBlock)),
+        )
+
+    @classmethod
     def parse(cls, texts: Iterable[str]) -> "HostMatcher":
         """Read names, domains, addresses and networks. Raises ConfigurationError."""
-        names: list[NameMatcher] = []
-        networks: list[AddressBlock] = []
-        for text in texts:
-            network = _parse_network(text)
-            if network is None:
-                names.append(NameMatcher.parse(text))
-            else:
-                networks.append(network)
-        return cls(names=tuple(names), networks=tuple(networks))
+        return cls.of([parse_pattern(text) for text in texts])
 
     def match_name(self, name: str) -> bool:
         """Return whether a canonical name is meant, whatever its address."""
@@ -85,7 +85,7 @@ class PortMatcher:
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "PortMatcher":
         """Read "443" and "8000-8999". Raises ConfigurationError."""
-        return cls(ranges=tuple(map(_parse_range, texts)))
+        return cls(ranges=tuple(map(parse_range, texts)))
 
     def match(self, port: int) -> bool:
         """Return whether a port is meant."""
@@ -96,6 +96,12 @@ class PortMatcher:
 
 EVERY_HOST: Final = HostMatcher()
 EVERY_PORT: Final = PortMatcher()
+
+
+def parse_pattern(text: str) -> NameMatcher | AddressBlock:
+    """Read a name, a domain, an address or a network. Raises ConfigurationError."""
+    network = _parse_network(text)
+    return NameMatcher.parse(text) if network is None else network
 
 
 def _parse_network(text: str) -> AddressBlock | None:
@@ -113,7 +119,8 @@ def _parse_network(text: str) -> AddressBlock | None:
     raise ConfigurationError(f"{text!r} is no network: do you mean {meant} or {text.partition('/')[0]}?")
 
 
-def _parse_range(text: str) -> tuple[int, int]:
+def parse_range(text: str) -> tuple[int, int]:
+    """Read a port, or a range of ports. Raises ConfigurationError."""
     match = _PORTS.fullmatch(text)
     if match is None:
         raise ConfigurationError(f"{text!r} is no port, nor a range of ports such as 8000-8999")

@@ -11,8 +11,16 @@ from socks6.message.codes import Command
 from socks6.policy.addresses import LOOPBACK, MULTICAST, AddressBlock, AddressFacts, NumericAddress, examine
 from socks6.policy.hosts import canonical_name, parse_host
 from socks6.policy.identity import Identity
-from socks6.policy.matchers import EVERY_HOST, EVERY_PORT, HostMatcher, PortMatcher
+from socks6.policy.matchers import (
+    EVERY_HOST,
+    EVERY_PORT,
+    HostMatcher,
+    PortMatcher,
+    parse_pattern,
+    parse_range,
+)
 from socks6.policy.stack import StackRule
+from socks6.setting import setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +70,54 @@ CACHED_DECISIONS: Final = 4096
 NO_PORTS: Final = range(0)
 
 
+def _parse_command(text: str) -> int:
+    if text not in COMMANDS:
+        raise ConfigurationError(f"{text!r} is no command: write {', '.join(COMMANDS)}")
+    return COMMANDS[text]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One line of a policy; what is left empty matches everything."""
+    """[[policy.rules]]: the first rule that matches decides; what is left out matches everything."""
 
-    action: Action
-    users: frozenset[str] = frozenset()
-    hosts: HostMatcher = EVERY_HOST
-    ports: PortMatcher = EVERY_PORT
-    commands: frozenset[int] = frozenset()
+    action: Action = setting(
+        Action.DENY,
+        "what the rule says",
+        values={action.value: action for action in Action},
+        required=True,
+        example='"deny"',
+    )
+    users: frozenset[str] = setting(
+        frozenset(), "names of users", unit="NAME", many=True, collect=frozenset, example='["alice"]'
+    )
+    hosts: HostMatcher = setting(
+        EVERY_HOST,
+        "names, .domain (it and all below), *.domain (all below), addresses and networks",
+        unit="HOST",
+        many=True,
+        parse=parse_pattern,
+        collect=HostMatcher.of,
+        example='["10.1.0.0/16", "*.example.com"]',
+    )
+    ports: PortMatcher = setting(
+        EVERY_PORT,
+        "ports and ranges of ports",
+        unit="PORT",
+        many=True,
+        numbers=True,
+        parse=parse_range,
+        collect=lambda ranges: PortMatcher(ranges=ranges),
+        example='[25, "6881-6999"]',
+    )
+    commands: frozenset[int] = setting(
+        frozenset(),
+        "noop, connect, bind, udp, and peer: a connection to a port that a client has bound",
+        unit="COMMAND",
+        many=True,
+        parse=_parse_command,
+        collect=frozenset,
+        example='["connect"]',
+    )
 
     @classmethod
     def parse(
@@ -306,12 +353,6 @@ class _Judged(NamedTuple):
     decision: Decision
     found: _Match | None
     facts: AddressFacts | None
-
-
-def _parse_command(text: str) -> int:
-    if text not in COMMANDS:
-        raise ConfigurationError(f"{text!r} is no command: write {', '.join(COMMANDS)}")
-    return COMMANDS[text]
 
 
 def _denied(number: int) -> Decision:

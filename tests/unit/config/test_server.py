@@ -1,17 +1,20 @@
 """What can be set about a server."""
 
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from socks6.config.server import RuleTable, ServerConfig, StackTable, by_table
+from socks6.config.faults import Fault
+from socks6.config.reading import read_document
+from socks6.config.server import ServerConfig, by_table
 from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.table import plain_entries
 from socks6.proxy.authentication.users_file import UsersFile
-from socks6.setting import reloadable_keys, settings_of
+from socks6.setting import build, reloadable_keys, settings_of
 from tests.kit.loops import Run
 
 PUBLIC: Final = ProxyUrl.parse_listener("socks6://:1080")
@@ -59,13 +62,21 @@ def test_rules_and_bounds_are_the_policys() -> None:
 
 
 def test_tables_of_the_policy_make_rules() -> None:
-    table = RuleTable(action="deny", users=("bob",), hosts=("a.example",), ports=("25",), commands=("bind",))
-    assert table.build() == Rule.parse(
-        "deny", users=["bob"], hosts=["a.example"], ports=["25"], commands=["bind"]
+    rule = {
+        "action": "deny",
+        "users": "bob",
+        "hosts": ["a.example", "::1"],
+        "ports": [25],
+        "commands": "bind",
+    }
+    bounds = {"forbid": ["ttl"], "lowest-ttl": 5, "dscp": "ef"}
+    faults: list[Fault] = []
+    values = read_document({"policy": {"rules": [rule]}, "stack": [bounds]}, Path(), faults)
+    assert not faults
+    assert build(ServerConfig, values).policy.rules == (
+        Rule.parse("deny", users=["bob"], hosts=["a.example", "::1"], ports=["25"], commands=["bind"]),
     )
-    assert StackTable(forbid=("ttl",), lowest_ttl=5, dscp=(46,)).build() == StackRule.parse(
-        forbid=["ttl"], lowest_ttl=5, dscp=[46]
-    )
+    assert values["stack"] == (StackRule.parse(forbid=["ttl"], lowest_ttl=5, dscp=[46]),)
 
 
 def test_direct_goes_before_a_proxy() -> None:

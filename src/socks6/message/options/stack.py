@@ -6,7 +6,7 @@ queries, policies and the reference page are made from it; `net.stackopts` has t
 """
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
 
@@ -233,3 +233,10 @@ class PortParity(RemoteStackOption):
 STACK_OPTIONS: Final[tuple[type[StackOption], ...]] = (
     Tos, HappyEyeballs, Ttl, NoFragmentation, Tfo, Multipath, ListenBacklog, UdpError, PortParity,
 )  # fmt: skip
+
+# Code points by name: class selectors, assured forwarding (RFC 2597), expedited forwarding (RFC 3246)
+DSCP: Final[Mapping[str, int]] = {
+    **{f"cs{number}": number << 3 for number in range(8)},
+    **{f"af{group}{drop}": group << 3 | drop << 1 for group in range(1, 5) for drop in range(1, 4)},
+    "ef": 46,
+}
