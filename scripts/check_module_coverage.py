@@ -29,14 +29,27 @@ class _ContextPerFile:
 
     def __init__(self, measured: coverage.Coverage) -> None:
         self._measured = measured
+        self._context = ""
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        self._measured.switch_context(str(item.path))
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Leave pytest's own work out: it would take twice as long."""
+        self._measured.stop()
         try:
             return (yield)
         finally:
-            self._measured.switch_context("")
+            self._measured.start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        self._measured.start()
+        if self._context != str(pyfuncitem.path):
+            self._context = str(pyfuncitem.path)
+            self._measured.switch_context(self._context)
+        try:
+            return (yield)
+        finally:
+            self._measured.stop()
 
 
 def main() -> int:
