@@ -1,0 +1,174 @@
+"""The pump's own decisions, with sides that give and take as told; whole relays are in test_streams."""
+
+import socket
+from collections import deque
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from socks6.net.poller import WRITABLE, Poller
+from socks6.relay.joined import DirectionState
+from socks6.relay.polled import PIECES_PER_TURN, PolledStreams
+from socks6.relay.pump import PumpDirection, pump_streams
+from socks6.telemetry import Ending
+
+READABLE = 1
+
+
+class Side:
+    """An end of the relay: `gives` is what it has, `takes` whether its socket takes what comes."""
+
+    announces_end = False
+
+    def __init__(self) -> None:
+        self.socket, self._peer = socket.socketpair()
+        self.gives: deque[bytes | OSError | None] = deque()
+        self.takes = True
+        self.drained = True
+        self.got: list[bytes] = []
+        self.broken: OSError | None = None
+
+    def receive(self, max_bytes: int) -> bytes | None:
+        given = self.gives.popleft() if self.gives else None
+        self.drained = not self.gives
+        if isinstance(given, OSError):
+            raise given
+        return given
+
+    def put(self, data: bytes) -> bool:
+        if self.broken:
+            raise self.broken
+        self.got.append(data)
+        return self.takes
+
+    def flush(self) -> bool:
+        return self.takes
+
+    def end(self) -> bool:
+        self.got.append(b"")
+        return self.takes
+
+    def close(self) -> None:
+        self.socket.close()
+        self._peer.close()
+
+
+class Events:
+    """The poller, as far as directions use it; `due` are those that go on in the next turn."""
+
+    def __init__(self) -> None:
+        self.due: list[object] = []
+        self.writable: list[int] = []
+        self.forgotten: list[int] = []
+
+    def add(self, descriptor: int, handler: object) -> None: ...
+
+    def add_writable(self, descriptor: int) -> None:
+        self.writable.append(descriptor)
+
+    def forget(self, descriptor: int, handler: object) -> None:
+        self.forgotten.append(descriptor)
+
+    def later(self, handler: object) -> None:
+        self.due.append(handler)
+
+
+class Scene:
+    """A client, a remote, and the relay between them."""
+
+    def __init__(self) -> None:
+        self.client, self.remote, self.events = Side(), Side(), Events()
+        self.relay: PolledStreams = pump_streams(self.client, self.remote, cast("Poller", self.events))
+
+    def turn(self) -> None:
+        """Let whatever is due go on, as the poller does."""
+        due, self.events.due = self.events.due, []
+        for direction in due:
+            assert isinstance(direction, PumpDirection)
+            try:
+                direction.go_on()
+            except OSError as error:
+                direction.fail(error)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    made = Scene()
+    yield made
+    made.client.close()
+    made.remote.close()
+
+
+def test_what_the_sides_hold_already_goes_without_an_event(scene: Scene) -> None:
+    scene.client.gives.extend([b"a", b"b"])
+    scene.relay.start(b"first")
+    scene.turn()
+    assert scene.remote.got == [b"first", b"a", b"b"]
+    assert scene.relay.bytes_up == 7
+
+
+def test_a_turn_has_an_end_and_another_follows(scene: Scene) -> None:
+    scene.client.gives.extend([b"x"] * (PIECES_PER_TURN + 1))
+    scene.relay.start()
+    scene.turn()
+    assert len(scene.remote.got) == PIECES_PER_TURN
+    scene.turn()
+    assert len(scene.remote.got) == PIECES_PER_TURN + 1
+
+
+def test_a_piece_that_is_held_stops_its_source_and_counts_once_it_is_taken(scene: Scene) -> None:
+    scene.remote.takes = False
+    scene.client.gives.extend([b"held", b"next", b""])
+    scene.relay.start()
+    scene.turn()
+    assert (scene.remote.got, scene.relay.bytes_up) == ([b"held"], 0)
+    assert scene.events.writable == [scene.remote.socket.fileno()]
+    scene.relay.down.on_events(WRITABLE)  # spurious: still nothing is taken
+    assert scene.relay.bytes_up == 0
+    scene.remote.takes = True
+    scene.relay.down.on_events(WRITABLE)
+    assert scene.remote.got == [b"held", b"next", b""]
+    assert scene.relay.bytes_up == 8
+    assert scene.relay.up.state is DirectionState.FINISHED
+
+
+def test_an_end_that_is_held_is_passed_on_later(scene: Scene) -> None:
+    scene.remote.takes = False
+    scene.client.gives.append(b"")
+    scene.relay.start()
+    scene.turn()
+    assert (scene.relay.up.state, scene.relay.up.complete) == (DirectionState.FINISHING, True)
+    scene.remote.takes = True
+    scene.relay.down.on_events(WRITABLE)
+    assert scene.relay.up.state is DirectionState.FINISHED
+    scene.remote.gives.append(b"")
+    scene.relay.down.on_events(READABLE)
+    assert (scene.relay.over, scene.relay.ending) == (True, Ending.DONE)
+    assert sorted(scene.events.forgotten) == sorted(
+        side.socket.fileno() for side in (scene.client, scene.remote)
+    )
+
+
+def test_a_sink_that_breaks_leaves_its_answer_and_has_the_source_read_on(scene: Scene) -> None:
+    scene.remote.broken = BrokenPipeError(32, "Broken pipe")
+    scene.remote.gives.append(b"413")
+    scene.client.gives.extend([b"upload", b"more"])
+    scene.relay.start()
+    scene.turn()
+    scene.turn()
+    assert scene.relay.up.state is DirectionState.DROPPING
+    assert not scene.client.gives
+    assert scene.client.got == [b"413"]
+    assert (scene.relay.bytes_up, scene.relay.bytes_down, scene.relay.over) == (0, 3, False)
+    scene.remote.gives.append(b"")
+    scene.relay.down.on_events(READABLE)
+    assert (scene.relay.ending, scene.relay.reason) == (Ending.RESET, "remote: Broken pipe")
+
+
+def test_a_source_that_breaks_cuts_both(scene: Scene) -> None:
+    scene.client.gives.append(ConnectionResetError(104, "reset"))
+    scene.relay.start()
+    scene.turn()
+    assert (scene.relay.ending, scene.relay.reason) == (Ending.RESET, "client: reset")
+    assert scene.relay.up.state is scene.relay.down.state is DirectionState.CUT
