@@ -20,7 +20,7 @@ from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.net.stream import Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
-from tests.kit.streams import turns
+from tests.kit.streams import turns, until
 
 
 class Rules:
@@ -229,7 +229,8 @@ def test_a_name_with_many_silent_addresses_takes_four_descriptors(run: Run) -> N
         with silence() as (_, port):
             before = Footprint.of().descriptors
             task = asyncio.create_task(way.connect("many", port, judge=Rules()))
-            for _ in range(50):
+            await until(lambda: Footprint.of().descriptors >= before + 4)
+            for _ in range(20):
                 await turns()
                 await asyncio.sleep(0.001)
             assert Footprint.of().descriptors == before + 4
