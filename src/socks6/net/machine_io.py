@@ -40,12 +40,12 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
             data = await _receive(machine, stream, size)
         elif (data := stream.receive_nowait(size)) is None:
             raise broken
-        _feed(machine, data)
+        feed(machine, data)
         ended = data == b""
     return event
 
 
-def _feed(machine: Machine[EventT], data: bytes | None) -> None:
+def feed(machine: Machine[EventT], data: bytes | None) -> None:
     """Give a machine bytes, the end, or with None the time-out; the time-out also where bytes come too late."""
     now = asyncio.get_running_loop().time()
     deadline = machine.next_timeout()

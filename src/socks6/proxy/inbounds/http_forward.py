@@ -9,6 +9,7 @@ from socks6.dataclass import dataclass
 from socks6.errors import OperationFailed
 from socks6.message.codes import Command, ReplyCode
 from socks6.message.http import ORIGIN_BROKE, ORIGIN_MALFORMED, ORIGIN_SILENT, Failure
+from socks6.net.machine_io import feed
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
@@ -203,11 +204,8 @@ class HttpForwarder:
         except OSError as error:
             self._lose_client(origin, error)
             return
-        now = asyncio.get_running_loop().time()
-        if data:
-            self._conversation.receive_data(data, now)
-        else:
-            self._conversation.receive_eof(now)
+        feed(self._conversation, data)
+        if not data:
             # it may only receive from now on, or be gone: the two look alike
             self._idle_timeout = self._fin_timeout
             self._progress()
@@ -258,12 +256,7 @@ class HttpForwarder:
     async def _receive(self, machine: Machine[EventT], stream: ByteStream) -> EventT | None:
         """Return what comes next on one leg, without sending: that is the other direction's."""
         while (event := machine.next_event()) is None and machine.bytes_wanted():
-            data = await stream.receive()
-            now = asyncio.get_running_loop().time()
-            if data:
-                machine.receive_data(data, now)
-            else:
-                machine.receive_eof(now)
+            feed(machine, await stream.receive())
         self._events += 1
         if self._events % EVENTS_PER_TURN == 0:
             await asyncio.sleep(0)
