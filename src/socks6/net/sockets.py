@@ -53,6 +53,14 @@ def endpoint(address: object) -> Endpoint:
     return Endpoint(address[0], address[1]) if isinstance(address, tuple) else NO_ENDPOINT
 
 
+def own_endpoint(sock: socket.socket) -> Endpoint:
+    """Return our end of a socket; NO_ENDPOINT if it is closed, or a Unix socket."""
+    try:
+        return endpoint(sock.getsockname())
+    except OSError:
+        return NO_ENDPOINT
+
+
 class SocketStream:
     """A ByteStream over a connected stream socket, which it owns.
 
@@ -103,11 +111,16 @@ class SocketStream:
 
     @property
     def local(self) -> Endpoint:
-        return _ask(self.raw_socket.getsockname)
+        return own_endpoint(self.raw_socket)
 
     @property
     def remote(self) -> Endpoint:
-        return _ask(self.raw_socket.getpeername) if self._remote is None else self._remote
+        if self._remote is not None:
+            return self._remote
+        try:
+            return endpoint(self.raw_socket.getpeername())
+        except OSError:  # closed, or gone
+            return NO_ENDPOINT
 
     @property
     def protection(self) -> Protection:
@@ -136,7 +149,7 @@ class SocketStream:
         return data
 
     def poll_with(self, poller: "Poller") -> None:
-        """Wait for bytes by a poller: that costs a tenth of registering at uvloop."""
+        """Wait for bytes by a poller: one system call, once, instead of uvloop's ten for each wait."""
         self._poller = poller
 
     async def wait_readable(self) -> None:
@@ -341,7 +354,7 @@ class SocketListener:
     @property
     def local(self) -> Endpoint:
         """Where it listens; `NO_ENDPOINT` for a Unix socket."""
-        return _ask(self._socket.getsockname)
+        return own_endpoint(self._socket)
 
     def accept_nowait(self) -> SocketStream | None:
         try:
@@ -539,13 +552,6 @@ async def _writable(sock: socket.socket) -> None:
         await waiter
     finally:
         loop.remove_writer(sock.fileno())
-
-
-def _ask(name: Callable[[], object]) -> Endpoint:
-    try:
-        return endpoint(name())
-    except OSError:  # closed, or gone
-        return NO_ENDPOINT
 
 
 def _wake(waiter: asyncio.Future[None], error: OSError | None = None) -> None:

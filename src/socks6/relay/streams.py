@@ -1,11 +1,11 @@
 """Joins two streams by the best mover for them, and closes them when they are through."""
 
+import socket
 import sys
 from collections.abc import Callable
 
 from socks6.dataclass import dataclass
-from socks6.net import sockets
-from socks6.net.sockets import SocketStream
+from socks6.net.sockets import reset_on_close
 from socks6.net.stream import ByteStream
 from socks6.relay.copy import CopiedStreams
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
@@ -105,19 +105,19 @@ class StreamRelay:
         return result
 
     def join(
-        self, client: SocketStream, remote: SocketStream, on_end: Callable[[], None]
+        self, client: socket.socket, remote: socket.socket, on_end: Callable[[], None]
     ) -> "PolledStreams | None":
-        """Join two sockets as `relay` does, for callers without a task: `start` what is returned; None without a poller.
+        """Join two sockets as `relay` does, for callers without a task: `start` what is returned; None if only `relay` can.
 
         The remote was connected without being tuned (`stream_socket`): that is done when the relay needs it.
-        `on_end` is called when they are through. Then both are to be closed: in order (`close_in_order`) if the ending is
-        DONE, by `deliver` if both directions have ended otherwise; `release` is called last.
+        `on_end` is called when they are through. Then both are to be closed: in order (`sockets.close_in_order`) if the
+        ending is DONE, by `deliver` if both directions have ended otherwise; `release` is called last.
         """
-        joined = self._polled(client, remote)
+        joined = self._spliced(client, remote) if self._settings.splice else None
         if joined is not None:
-            joined.up.untuned = remote.raw_socket
-            sockets.reset_on_close(client.raw_socket)
-            sockets.reset_on_close(remote.raw_socket)
+            joined.up.untuned = remote
+            reset_on_close(client)
+            reset_on_close(remote)
             self._idle.add(joined)
             joined.end_with(on_end)
         return joined
@@ -156,14 +156,18 @@ class StreamRelay:
         """Return the two streams joined on the relay's epoll, None where there is no such thing."""
         raw = client.raw_socket, remote.raw_socket
         if self._settings.splice and raw[0] is not None and raw[1] is not None:
-            if (poller := self.shared_poller()) is None:
-                return None
-            pipes = self._pipes = self._pipes or Pipes(self._settings.pipes)
-            return splice_streams(raw[0], raw[1], poller, pipes)
+            return self._spliced(raw[0], raw[1])
         sides = endpoint_of(client), endpoint_of(remote)
         if sides[0] is None or sides[1] is None or (poller := self.shared_poller()) is None:
             return None
         return pump_streams(sides[0], sides[1], poller)
+
+    def _spliced(self, client: socket.socket, remote: socket.socket) -> "PolledStreams | None":
+        if (poller := self._poller or self.shared_poller()) is None:
+            return None
+        if self._pipes is None:
+            self._pipes = Pipes(self._settings.pipes)
+        return splice_streams(client, remote, poller, self._pipes)
 
     def shared_poller(self) -> "Poller | None":
         """Return the poller of all relays, within whose loop this is called; None where it is not available."""
@@ -173,15 +177,6 @@ class StreamRelay:
             except OSError:  # it needs a descriptor; the next relay may get one
                 return None
         return self._poller
-
-
-def close_in_order(stream: SocketStream) -> None:
-    """Close a socket of a relay that is done."""
-    sockets.close_in_order(stream.raw_socket)
-    try:
-        stream.close()
-    except OSError:  # which changes nothing any more
-        return
 
 
 async def _close(stream: ByteStream) -> None:
