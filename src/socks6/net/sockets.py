@@ -50,7 +50,8 @@ CONNECTED: Final = frozenset((0, errno.EISCONN))
 
 def endpoint(address: object) -> Endpoint:
     """Return the kernel's socket address as an Endpoint; NO_ENDPOINT for Unix sockets."""
-    return Endpoint(address[0], address[1]) if isinstance(address, tuple) else NO_ENDPOINT
+    # as `Endpoint` does, less a Python call
+    return tuple.__new__(Endpoint, address[:2]) if isinstance(address, tuple) else NO_ENDPOINT
 
 
 def own_endpoint(sock: socket.socket) -> Endpoint:

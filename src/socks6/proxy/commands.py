@@ -74,15 +74,15 @@ def judge_host(request: ProxyRequest, policy: Policy, *, final: bool) -> None:
 
 
 def judge_literal(request: ProxyRequest, policy: Policy) -> None:
-    """Raise NotAllowed unless the rules allow a request's host, an IP address that is reached from here."""
-    judge_host(request, policy, final=False)
+    """Raise NotAllowed unless the rules allow a request's host, a certain IP address that is reached from here."""
     host = request.host
     meant = parse_host(host)
-    # a host that is written as the address is was judged wholly
-    if (meant is None or not meant.name == meant.address == host) and not policy.judge_address(
-        request.identity, request.command, host, host, request.port
-    ).allowed:
-        raise NotAllowed(f"no address of {request.host} may be reached")
+    as_written = meant is not None and meant.name == meant.address == host
+    if not as_written:
+        judge_host(request, policy, final=False)
+    decision = policy.judge_address(request.identity, request.command, host, host, request.port)
+    if not decision.allowed:
+        raise NotAllowed(decision.reason if as_written else f"no address of {host} may be reached")
 
 
 async def connect(

@@ -3,6 +3,7 @@
 import socket
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 from socks6.dataclass import dataclass
 from socks6.net.sockets import reset_on_close
@@ -49,8 +50,7 @@ class RelaySettings:
     pipes: int = 256  # of 1 MiB, and two descriptors; beyond, bulk is copied. Only slow sides occupy them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelayResult:
+class RelayResult(NamedTuple):
     """How it went. The byte counts are what the receiving sides took."""
 
     bytes_up: int  # client to remote
