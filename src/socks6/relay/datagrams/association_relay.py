@@ -10,7 +10,6 @@ from typing import Final
 from socks6.compat import override
 from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
-from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing
 from socks6.message.options import StackOption
 from socks6.net.datagrams.packet_info import Control, reply_control
@@ -31,7 +30,7 @@ from socks6.relay.datagrams.forwarder import (
 from socks6.relay.idle import IdleMonitor, Watched
 
 STREAM: Final = "stream"  # the path of datagrams that come on the TCP connection itself
-MAX_PREFIXES: Final = 1024  # remembered for one association; beyond, all are forgotten
+MAX_PREFIXES: Final = 1024  # remembered for one association; beyond, the oldest are forgotten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +214,9 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         self._forwarder = relay.forwarder if port is None else port.forwarder
         self._entry = self._forwarder.open(association.framing, channel.framing, self)
         self._watched: list[socket.socket] = []
-        self._prefixes: dict[tuple[str, int], DatagramPrefix] = {}
+        self._prefix = functools.lru_cache(MAX_PREFIXES)(
+            lambda host, port: association.framing.prefix(host, port)  # noqa: PLW0108 - another one by then
+        )
         self._up = [0, 0]  # datagrams and bytes that took the slow path
         self._down = [0, 0]
         self._last = 0.0
@@ -367,12 +368,7 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
     def _relay_down(self, data: bytes, host: str, port: int) -> None:
         if self._association.path is None:
             return  # it came before the client has sent anything
-        prefix = self._prefixes.get((host, port))
-        if prefix is None:
-            if len(self._prefixes) >= MAX_PREFIXES:
-                self._prefixes.clear()
-            prefix = self._prefixes[host, port] = self._association.framing.prefix(host, port)
-        message = self._association.framing.build(prefix, data)
+        message = self._association.framing.build(self._prefix(host, port), data)
         if message is None:
             self.dropped += 1
             return
