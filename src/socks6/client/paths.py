@@ -11,11 +11,9 @@ from typing import Final, TypeAlias
 
 from socks6.compat import override
 from socks6.message.datagrams import MAX_MESSAGE_LENGTH
-from socks6.net.datagrams.shared import udp_socket
+from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, MAX_READS, udp_socket
 from socks6.net.stream import ByteStream
 
-MAX_READS: Final = 64  # datagrams taken at a time, before others get their turn
-MAX_DATAGRAM_BYTES: Final = 65536
 SOCKET_BUFFER_BYTES: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
 QUEUE_BYTES: Final = 1 << 20  # of messages that wait for the stream; beyond, the oldest are dropped
 WRITE_BYTES: Final = 1 << 16  # bytes written to the stream at a time

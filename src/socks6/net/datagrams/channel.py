@@ -33,8 +33,6 @@ ROUTE_SECONDS: Final = 15.0
 """How long a route to a remote host, or a verdict about one, is used before policy, names and filter are asked again."""
 MAX_ROUTES: Final = 1024  # of one association, each way; beyond, all are forgotten and found again
 MAX_WAITING_DATAGRAMS: Final = 64  # of one association, for names, so that others' names are found too
-MAX_READS: Final = 64  # datagrams taken from a socket before the others have their turn
-MAX_DATAGRAM_BYTES: Final = 65536
 FINAL: Final = frozenset((errno.EAGAIN, errno.EBADF, errno.EINVAL, errno.ENOBUFS))
 """Of this very datagram; other errors may be of one before."""
 
