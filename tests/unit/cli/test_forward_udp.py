@@ -147,7 +147,7 @@ def test_a_silent_peer_is_forgotten_and_may_come_again(run: Run) -> None:
 
 
 def test_a_peer_that_has_sent_but_once_is_forgotten_sooner(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks6.cli.forward_udp.BRIEF_SECONDS", 0.05)
+    monkeypatch.setattr("socks6.cli.forward_udp.BRIEF_SECONDS", 0.5)
 
     async def scene() -> None:
         proxy = AssociatingProxy()

@@ -218,7 +218,7 @@ def test_without_the_extra_there_is_the_stream_and_a_clear_error(
         async with proxy(write_certificate(tmp_path)) as url, Client(url) as client:
             async with client.associate() as udp:
                 assert udp.path == "stream"
-            with pytest.raises(ConfigurationError, match=r"pip install socks6\[dtls\]"):
+            with pytest.raises(ConfigurationError, match=r"pip install 'pysocks6\[dtls\]"):
                 async with client.associate(udp="datagram"):
                     pass
 

@@ -265,7 +265,5 @@ def test_a_version_that_was_not_examined_listens_on_loopback_only(
         assert backend_for(place).name == library
     monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")
     assert backend_for(near).name == library
-    with pytest.raises(
-        ConfigurationError, match=rf"{library} 9\.9 is not known: pip install --upgrade socks6\["
-    ):
+    with pytest.raises(ConfigurationError, match=rf"{library} 9\.9 is not known: pip install 'pysocks6\["):
         backend_for(far)
