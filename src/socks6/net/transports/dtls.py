@@ -73,10 +73,9 @@ def cut(flight: bytes, size: int) -> list[bytes]:
 
 def read_client_hello(datagram: bytes) -> ClientHello | None:
     """Return the ClientHello that a datagram begins with; None for anything else, also for a part of one."""
-    try:
+    with contextlib.suppress(DecodeError):
         return _client_hello(Reader(datagram))
-    except DecodeError:
-        return None
+    return None
 
 
 def hello_verify_request(hello: ClientHello, cookie: bytes) -> bytes:

@@ -189,8 +189,10 @@ class QuicListener:
     def _admit(self, header: Header, arrival: Arrival) -> "_AcceptedConnection | None":
         """Accept a new client, send it a Retry first to prove its address, or ignore it."""
         first_size = min(arrival.size, len(arrival.data))
-        if header.version is None:
-            self._reset(header, arrival, first_size)
+        if header.version is None:  # of a connection of before a restart
+            packet = self._resets.answer(header.destination, first_size)
+            if packet is not None:
+                self.port.send(packet, arrival.source, arrival.local)
             return None
         if first_size < SMALLEST_INITIAL or self.closed:
             return None
@@ -216,12 +218,6 @@ class QuicListener:
         if token is not None and not self._tokens.spend(token, now):
             return None
         return self._let_in(header, arrival, token)
-
-    def _reset(self, header: Header, arrival: Arrival, size: int) -> None:
-        """Send a stateless reset for a connection of before a restart."""
-        packet = self._resets.answer(header.destination, size)
-        if packet is not None:
-            self.port.send(packet, arrival.source, arrival.local)
 
     def _send_retry(self, header: Header, arrival: Arrival) -> None:
         self.retries += 1

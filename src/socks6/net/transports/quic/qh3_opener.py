@@ -47,6 +47,13 @@ class _Keys:
         key, iv, _ = derive_key_iv_hp(cipher_suite=self.suite, secret=secret, version=VERSION)
         return _Keys(suite=self.suite, secret=secret, aead=AEADS[self.suite](key, iv), mask=self.mask)
 
+    def open(self, number: int, payload: bytes, head: bytes) -> bytes | None:
+        """Return the frames of a packet; None if it was sealed with other keys."""
+        try:
+            return self.aead.decrypt(number, payload, head)
+        except CryptoError:
+            return None
+
 
 def _keys(suite: tls.CipherSuite, secret: bytes) -> _Keys:
     key, iv, hp = derive_key_iv_hp(cipher_suite=suite, secret=secret, version=VERSION)
@@ -99,11 +106,9 @@ class PacketOpener:
         phase = first & PHASE
         if phase != self._phase:
             return self._open_other(keys, packet, start, number[1], head)
-        try:
-            payload = keys.aead.decrypt(number[1], packet[start:], head)
-        except CryptoError:
-            return None
-        self._opened(keys, number[1])
+        payload = keys.open(number[1], packet[start:], head)
+        if payload is not None:
+            self._opened(keys, number[1])
         return payload
 
     def open_long(self, kind: int, packet: bytes, at: int) -> bytes | None:
@@ -112,11 +117,9 @@ class PacketOpener:
         if keys is None or len(packet) < at + SAMPLE + SAMPLE_SIZE:
             return None
         first, number, start = _unprotect(keys, packet, at, keys.largest, is_long=True)
-        try:
-            payload = keys.aead.decrypt(number[1], packet[start:], bytes((first,)) + packet[1:at] + number[0])
-        except CryptoError:
-            return None
-        keys.largest = max(keys.largest, number[1])
+        payload = keys.open(number[1], packet[start:], bytes((first,)) + packet[1:at] + number[0])
+        if payload is not None:
+            keys.largest = max(keys.largest, number[1])
         return payload
 
     def reseal(self, kind: int, packet: bytes, at: int, destination: bytes) -> bytes:
@@ -140,24 +143,17 @@ class PacketOpener:
 
     def _open_other(self, keys: _Keys, packet: bytes, start: int, number: int, head: bytes) -> bytes | None:
         """Open a packet of the phase before, or of the next one, which begins with it."""
-        if self._other is None:
-            self._other, self._other_is_next = keys.next(), True
-        try:
-            payload = self._other.aead.decrypt(number, packet[start:], head)
-        except CryptoError:
-            if self._other_is_next:
-                return None
-            self._other, self._other_is_next = keys.next(), True
-            try:
-                payload = self._other.aead.decrypt(number, packet[start:], head)
-            except CryptoError:
-                return None
-        if self._other_is_next:
-            new = self._other
-            new.largest = keys.largest
-            self._keys[tls.Epoch.ONE_RTT], self._other, self._other_is_next = new, keys, False
+        other = self._other
+        payload = None if other is None else other.open(number, packet[start:], head)
+        if payload is None and (other is None or not self._other_is_next):
+            other = self._other = keys.next()
+            self._other_is_next = True
+            payload = other.open(number, packet[start:], head)
+        if payload is not None and other is not None and self._other_is_next:
+            other.largest = keys.largest
+            self._keys[tls.Epoch.ONE_RTT], self._other, self._other_is_next = other, keys, False
             self._phase ^= PHASE
-            self._opened(new, number)
+            self._opened(other, number)
         return payload
 
     def _opened(self, keys: _Keys, number: int) -> None:
