@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo
     from socks6.proxy.service import Server
     from socks6.proxy.sessions import (
-        MemorySessionStore, OpenedSession, Session, SessionSettings, SessionStore, SessionWatcher
+        MemorySessionStore, OpenedSession, Session, SessionSettings, SessionStore
     )
     from socks6.proxy.settings import BindSettings, Settings, UdpSettings
     from socks6.proxy.worker import ServerWorker
@@ -97,7 +97,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "ProxyUrl", "QuicParameters", "ReceivedDatagram", "ReceivedFrom", "RelayResult", "RelaySettings",
     "Reloaded", "RemoteConnected", "RemoteProtocolError", "RequestMade", "ResolvedAddress", "Resolver",
     "Rule", "Server", "ServerWorker", "Session", "SessionInfo", "SessionOpened", "SessionSettings",
-    "SessionStore", "SessionTornDown", "SessionWatcher", "Settings", "SocketAddress", "SocketOption",
+    "SessionStore", "SessionTornDown", "Settings", "SocketAddress", "SocketOption",
     "Socks6Error", "Socks6Outbound", "SourcePenalized", "StackOptions", "StackRule", "Stopping",
     "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession",
     "TokenRejected", "TokenSpent", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
@@ -159,7 +159,7 @@ _MODULES: Final = {
     "socks6.proxy.live": "ConnectionInfo LiveTable SessionInfo",
     "socks6.proxy.service": "Server",
     "socks6.proxy.sessions": (
-        "MemorySessionStore OpenedSession Session SessionSettings SessionStore SessionWatcher"
+        "MemorySessionStore OpenedSession Session SessionSettings SessionStore"
     ),
     "socks6.proxy.settings": "BindSettings Settings UdpSettings",
     "socks6.proxy.worker": "ServerWorker",

@@ -68,16 +68,6 @@ class SessionSettings:
             raise ValueError(f"a window of {self.window} tokens: 0 to {MAX_GRANTED}")
 
 
-class SessionWatcher(Protocol):
-    """Learns whether a session has connections."""
-
-    def session_busy(self, session: "Session") -> None:
-        """The session has its first connection."""
-
-    def session_idle(self, session: "Session", now: float) -> None:
-        """The session has lost its last connection."""
-
-
 class Session:
     """What a client's requests have in common: the identity, the tokens, the connections, and what ends with it.
 
@@ -85,16 +75,16 @@ class Session:
     streams of a QUIC connection) needs no store.
     """
 
-    __slots__ = ("_callbacks", "_members", "_watcher", "ended", "identity", "protection", "window")
+    __slots__ = ("_callbacks", "_members", "_store", "ended", "identity", "protection", "window")
 
     def __init__(
-        self, identity: Identity, protection: Protection, watcher: SessionWatcher | None = None
+        self, identity: Identity, protection: Protection, store: "SessionStore | None" = None
     ) -> None:
         self.identity: Final = identity
         self.protection: Final = protection
         self.window: TokenWindow | None = None
         self.ended = False
-        self._watcher = watcher
+        self._store = store
         self._members: dict[object, Callable[[], None]] | None = None  # what ends each connection
         self._callbacks: dict[Callable[[], None], None] | None = None
 
@@ -112,8 +102,8 @@ class Session:
         """Count a connection in; `end_connection` is called if the session takes its connections along."""
         if self._members is None:
             self._members = {}
-            if self._watcher is not None:
-                self._watcher.session_busy(self)
+            if self._store is not None:
+                self._store.session_busy(self)
         self._members[member] = end_connection
 
     def leave(self, member: object, now: float) -> None:
@@ -122,8 +112,8 @@ class Session:
             del self._members[member]
             if not self._members:
                 self._members = None
-                if self._watcher is not None and not self.ended:
-                    self._watcher.session_idle(self, now)
+                if self._store is not None and not self.ended:
+                    self._store.session_idle(self, now)
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the session ends; at once if it has."""
@@ -188,6 +178,12 @@ class SessionStore(Protocol):
         """Return the sessions that are kept in this process, for the live table."""
         return ()
 
+    def session_busy(self, session: Session) -> None:
+        """Take note that a session, made with this store, has its first connection."""
+
+    def session_idle(self, session: Session, now: float) -> None:
+        """Take note that a session has lost its last connection."""
+
 
 class _Owner:
     """A user or a source: how many sessions it has, and those without connections, the longest idle first."""
@@ -213,7 +209,7 @@ class _Kept(NamedTuple):
     owners: tuple[_Owner, ...]
 
 
-class MemorySessionStore(SessionStore, SessionWatcher):
+class MemorySessionStore(SessionStore):
     """Keeps sessions in the memory of this process: at most `total`, of SESSION_BYTES each.
 
     A user or source at its limit loses its own longest-idle session without connections; other users' sessions are never
