@@ -29,7 +29,8 @@ def hides_passwords(words: Sequence[str]) -> bool:
     if without_passwords(arguments) == arguments:
         return False
     with contextlib.suppress(OSError, ImportError, ValueError, IndexError, AttributeError):
-        _rewrite()  # where it fails, the warning is all that can be done
+        # where it fails, the warning is all that can be done
+        _rewrite_darwin() if sys.platform == "darwin" else _rewrite_linux()
     return True
 
 
@@ -47,13 +48,6 @@ def _without_password(before: bytes, argument: bytes) -> bytes:
     if flag == _FLAG:
         return flag + equals + _IN_USER.sub(_SHOWN, value)
     return _IN_URL.sub(_SHOWN, argument)
-
-
-def _rewrite() -> None:
-    if sys.platform == "darwin":
-        _rewrite_darwin()
-    else:
-        _rewrite_linux()
 
 
 def _rewrite_linux() -> None:

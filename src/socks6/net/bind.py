@@ -107,13 +107,10 @@ class DirectBinding(Binding):
         if len(self._listeners) == 1:
             await self._listeners[0].wait_readable()
             return
-        readable = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(_set_when_readable(readable, listener)) for listener in self._listeners
-                ]
-                await readable.wait()
+                tasks = [group.create_task(listener.wait_readable()) for listener in self._listeners]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in tasks:
                     task.cancel()
         except* OSError as closed:
@@ -129,12 +126,6 @@ class DirectBinding(Binding):
             return effective_options(sock, self.wanted, Leg.PROXY_REMOTE)
         except OSError:
             return None
-
-
-async def _set_when_readable(readable: asyncio.Event, listener: SocketListener) -> None:
-    """Wait until a peer is at a listener, and set the event. Raises OSError when it is closed."""
-    await listener.wait_readable()
-    readable.set()
 
 
 async def bind_directly(

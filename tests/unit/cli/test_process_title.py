@@ -27,6 +27,6 @@ def test_a_system_that_does_not_let_us_is_no_fault(monkeypatch: pytest.MonkeyPat
     def fails() -> None:
         raise OSError
 
-    monkeypatch.setattr(process_title, "_rewrite", fails)
+    monkeypatch.setattr(process_title, "_rewrite_linux", fails)
     assert hides_passwords(["client", "socks6://a:b@h"])
     assert not hides_passwords(["client", "socks6://a@h", "\udcff"])
