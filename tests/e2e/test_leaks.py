@@ -68,7 +68,7 @@ async def count_after(count: int, transport: str, folder: Path) -> None:
         before = Census.take()
         for name, kind in kinds(transport).items():
             await make(count, scene, kind)
-            if count > AT_A_TIME * 2:
+            if count > AT_A_TIME:
                 assert await settled(lambda: Census.take().more_than(before, slack=SLACK)) == {}, name
         assert await settled(lambda: Census.take().more_than(before, slack=SLACK)) == {}
 
@@ -82,7 +82,7 @@ def sessions_now() -> dict[str, int]:
 @pytest.mark.parametrize(
     ("transport", "loop_name", "count"),
     [
-        *((transport, loop_name, 20) for transport, loop_name in SOME),
+        *((transport, loop_name, AT_A_TIME) for transport, loop_name in SOME),
         *(pytest.param(transport, loop_name, 1_000, marks=pytest.mark.deep) for transport, loop_name in ALL),
     ],
 )

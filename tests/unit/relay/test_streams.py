@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 import pytest
@@ -15,11 +15,24 @@ from socks6.relay.streams import RelayResult, StreamRelay
 from socks6.telemetry import Ending
 from tests.kit.footprint import Footprint
 from tests.kit.joined import PATHS, RESETTING, SOCKETS, joined, tcp_pair
-from tests.kit.loops import Run
+from tests.kit.loops import LOOP_FACTORIES, Run
 from tests.kit.memory import memory_stream_pair
 from tests.kit.streams import BULK, receive_all, receive_exactly, turns
 
-every_path = pytest.mark.parametrize("path", PATHS)
+
+def on(paths: Iterable[str]) -> pytest.MarkDecorator:
+    """Run a test on these data paths, each on one of the loops; `make deep` takes both, as do the properties of relays."""
+    loops = sorted(LOOP_FACTORIES)
+    rows = [
+        pytest.param(loop, path, marks=() if loop == loops[number % 2] else pytest.mark.deep)
+        for number, path in enumerate(PATHS)
+        if path in paths
+        for loop in loops
+    ]
+    return pytest.mark.parametrize(("run", "path"), rows, indirect=["run"])
+
+
+every_path = on(PATHS)
 
 
 @every_path
@@ -140,7 +153,7 @@ def test_both_ends_close_together(run: Run, path: str) -> None:
     run(play())
 
 
-@pytest.mark.parametrize("path", RESETTING)
+@on(RESETTING)
 def test_a_reset_by_the_client_reaches_the_remote(run: Run, path: str) -> None:
     async def play() -> None:
         async with joined(path) as scene:
@@ -156,7 +169,7 @@ def test_a_reset_by_the_client_reaches_the_remote(run: Run, path: str) -> None:
     run(play())
 
 
-@pytest.mark.parametrize("path", RESETTING)
+@on(RESETTING)
 def test_a_reset_by_the_remote_reaches_the_client(run: Run, path: str) -> None:
     async def play() -> None:
         async with joined(path) as scene:
@@ -170,7 +183,7 @@ def test_a_reset_by_the_remote_reaches_the_client(run: Run, path: str) -> None:
     run(play())
 
 
-@pytest.mark.parametrize("path", RESETTING)
+@on(RESETTING)
 def test_a_reset_after_a_half_close_reaches_the_other_side(run: Run, path: str) -> None:
     async def play() -> None:
         async with joined(path) as scene:
@@ -184,7 +197,7 @@ def test_a_reset_after_a_half_close_reaches_the_other_side(run: Run, path: str) 
     run(play())
 
 
-@pytest.mark.parametrize("path", RESETTING)
+@on(RESETTING)
 def test_a_reset_behind_bytes_that_were_not_read_yet_ends_the_relay(run: Run, path: str) -> None:
     async def play() -> None:
         async with joined(path) as scene:
@@ -241,7 +254,7 @@ async def say_and_reset(stream: ByteStream, data: bytes) -> None:
 
 @pytest.mark.parametrize("resetting", ["remote", "client"])
 @pytest.mark.parametrize("size", [18, 1 << 20])
-@pytest.mark.parametrize("path", RESETTING)
+@on(RESETTING)
 def test_what_a_side_says_before_it_resets_what_the_other_sends_arrives(
     run: Run, path: str, size: int, resetting: str
 ) -> None:
@@ -265,7 +278,7 @@ def test_what_a_side_says_before_it_resets_what_the_other_sends_arrives(
     run(play())
 
 
-@pytest.mark.parametrize("path", RESETTING)
+@on(RESETTING)
 def test_an_answer_that_ended_before_the_remote_broke_ends_for_the_client_too(run: Run, path: str) -> None:
     async def play() -> None:
         async with joined(path) as scene, uploading(scene.client):
@@ -280,7 +293,7 @@ def test_an_answer_that_ended_before_the_remote_broke_ends_for_the_client_too(ru
     run(play())
 
 
-@pytest.mark.parametrize("path", RESETTING)
+@on(RESETTING)
 def test_a_client_that_reads_only_when_its_upload_is_through_gets_its_answer(run: Run, path: str) -> None:
     async def play() -> None:
         async with joined(path) as scene, asyncio.TaskGroup() as group:
@@ -292,7 +305,7 @@ def test_a_client_that_reads_only_when_its_upload_is_through_gets_its_answer(run
     run(play())
 
 
-@pytest.mark.parametrize("path", [path for path in RESETTING if path in SOCKETS])
+@on(set(RESETTING) & set(SOCKETS))
 def test_small_pieces_that_are_taken_in_part_are_counted_once(run: Run, path: str) -> None:
     async def play() -> None:
         async with joined(path, client_buffers=32_768) as scene:
@@ -307,7 +320,7 @@ def test_small_pieces_that_are_taken_in_part_are_counted_once(run: Run, path: st
     run(play())
 
 
-@pytest.mark.parametrize("path", [path for path in RESETTING if path in SOCKETS])
+@on(set(RESETTING) & set(SOCKETS))
 def test_an_upload_that_goes_nowhere_is_read_while_its_answer_waits_for_the_client(
     run: Run, path: str
 ) -> None:
@@ -322,7 +335,7 @@ def test_an_upload_that_goes_nowhere_is_read_while_its_answer_waits_for_the_clie
     run(play())
 
 
-@pytest.mark.parametrize("path", SOCKETS)
+@on(SOCKETS)
 def test_a_side_that_takes_nothing_stops_the_other(run: Run, path: str) -> None:
     async def play() -> None:
         data = BULK * 8
@@ -366,7 +379,7 @@ def test_streams_that_are_closed_already_end_it(run: Run, path: str) -> None:
     run(play())
 
 
-@pytest.mark.parametrize("path", SOCKETS)
+@on(SOCKETS)
 def test_nothing_is_left_open(run: Run, path: str) -> None:
     async def play() -> None:
         plane = StreamRelay(PATHS[path][1])
