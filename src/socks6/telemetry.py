@@ -148,14 +148,14 @@ class ConnectionEnded(ConnectionEvent):
     host: str  # of BIND what was bound, or was to be
     port: int
     peer: str = ""  # that connected there, as host:port
+    session: str = ""  # "new", "yes" (within one), "ended" (by this request), "invalid"; "" without
+    token: str = ""  # "accepted", "rejected"; "" when none was to be spent
     ending: Ending
     reply: int  # reply code in SOCKS 6 terms, 0 on success, -1 when none was sent
     reason: str  # "" on success
     seconds: float
     bytes_up: int  # client to remote
     bytes_down: int
-    session: str = ""  # "new", "yes" (within one), "ended" (by this request), "invalid"; "" without
-    token: str = ""  # "accepted", "rejected"; "" when none was to be spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

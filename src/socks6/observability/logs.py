@@ -119,17 +119,10 @@ class LogObserver(Observer):
 
     def _fields_of_ended(self, event: ConnectionEnded) -> dict[str, str | int]:
         shown = self._log_destinations
+        fields = {"source": event.source, **self._fields(event)}
         return {
-            "source": event.source,
-            "id": event.id,
-            "inbound": event.inbound,
-            "user": event.user,
-            "command": event.command,
-            "host": event.host if shown else "",
+            **{name: value for name, value in fields.items() if not name.startswith("bytes_")},
             "port": event.port if shown and event.host else "",
-            "peer": event.peer if shown else "",
-            "session": event.session,
-            "token": event.token,
             "ending": event.ending.value,
             "reply": event.reply if event.reply >= 0 else "",
             "reason": event.reason if shown or event.ending not in TELLTALE_ENDINGS else "",
