@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from socks6.config.faults import Fault
 from socks6.config.server import ServerConfig
@@ -18,30 +17,21 @@ from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Observer
 
-if TYPE_CHECKING:
-    from socks6.client.client import Client
-
-
-def build_client(config: ServerConfig) -> "Client | None":
-    """Return the client of the proxy to go through, if there is one."""
-    if config.upstream is None:
-        return None
-    from socks6.client.client import DEFAULT_TIMEOUT, Client  # noqa: PLC0415 - 60 ms that a server need not spend
-
-    return Client(
-        config.upstream,
-        timeout=config.connect_timeout or DEFAULT_TIMEOUT,
-        fast_open=config.via_fast_open,
-        session=config.via_session,
-    )
-
 
 def build_outbound(config: ServerConfig) -> Outbound:
-    """Return the way to the world."""
-    if client := build_client(config):
-        from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415 - as above
+    """Return the way to the world: this machine's own, or the proxy to go through."""
+    if config.upstream is not None:
+        from socks6.client.client import DEFAULT_TIMEOUT, Client  # noqa: PLC0415 - 60 ms that a server need not spend
+        from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415
 
-        return Socks6Outbound(client)
+        return Socks6Outbound(
+            Client(
+                config.upstream,
+                timeout=config.connect_timeout or DEFAULT_TIMEOUT,
+                fast_open=config.via_fast_open,
+                session=config.via_session,
+            )
+        )
     udp = config.settings.udp
     return DirectOutbound(
         Resolver(timeout=config.lookup_timeout),

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from socks6.client.outbound import Socks6Outbound
-from socks6.config.build import build_client, build_outbound, build_worker, find_faults
+from socks6.config.build import build_outbound, build_worker, find_faults
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
 from socks6.net.direct import DirectOutbound
@@ -26,7 +26,6 @@ def faults_of(config: ServerConfig) -> list[tuple[tuple[str | int, ...], str]]:
 
 
 def test_without_a_proxy_to_go_through_there_is_no_client_of_one() -> None:
-    assert build_client(ServerConfig()) is None
     assert isinstance(build_outbound(ServerConfig()), DirectOutbound)
 
 
