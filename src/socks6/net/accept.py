@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.eviction import MAPPED, ClientsByNetwork
-from socks6.net.sockets import SocketListener, SocketStream
+from socks6.net.sockets import SocketListener, SocketStream, close_in_order
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import AcceptPaused, LimitReached, Observer, UnexpectedError
 
@@ -206,8 +206,8 @@ async def accept_streams(
 ) -> None:
     """Run `handler` for each stream that arrives, in an eager task of `group`, until the listener is closed.
 
-    `by_callbacks` is offered each plain socket first: it returns whether it serves it, to the stream's end, and then
-    calls `limits.release`.
+    `by_callbacks` is offered each plain socket first, closing which resets it: it returns whether it serves it, to the
+    stream's end, and then calls `limits.release`.
 
     When it is known who a stream's client is, `limits.mark_known` is to be called with the stream as its key.
 
@@ -261,6 +261,8 @@ class _Acceptor:
         """Accept until the listener is closed."""
         if isinstance(self._listener, SocketListener):
             self._listener.on_arrival = self._accept_within_callback
+            if self._by_callbacks is not None:
+                self._listener.reset_accepted()
         while True:
             try:
                 await self._listener.wait_readable()
@@ -315,8 +317,10 @@ class _Acceptor:
             self._observer.observe(LimitReached(source=source, reason=refusal))
             stream.abort()
             return
-        if self._by_callbacks is not None and isinstance(stream, SocketStream) and self._by_callbacks(stream):
-            return
+        if self._by_callbacks is not None and isinstance(stream, SocketStream):
+            if self._by_callbacks(stream):
+                return
+            close_in_order(stream.raw_socket)
         if self._poller is not None and (raw := stream.attribute(SocketStream)) is not None:
             raw.poll_with(self._poller)
         self._group.start(self._serve(stream, source))

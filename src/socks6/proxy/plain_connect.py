@@ -70,7 +70,7 @@ class PlainConnects:
         self.client_port: Final = client_port
 
     def serve(self, stream: SocketStream) -> bool:
-        """Serve a client to its end, and return True; False if its request cannot be a plain one."""
+        """Serve a client, whose socket is reset by closing it, to its end; False if its request cannot be a plain one."""
         worker = self.worker
         if not self.forms or worker.authenticator.required or worker.settings.copy_tos or wire_trace(""):
             return False
@@ -231,6 +231,7 @@ class _PlainConnect:
     def _continue_in_task(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
         self._stream.on_readable = None
         self._stream.poll_with(self._shared.poller)
+        close_in_order(self._stream.raw_socket)
         group = self._shared.group
         group.start(self._serve(handshake))
         group.remove(self)
