@@ -127,19 +127,12 @@ class Trace(ABC):
 
     async def _hop(self, ttl: int) -> Sequence[Probe]:
         """Send all probes at a time, so that a silent router costs one time-out."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._attempt(ttl)) for _ in range(self._probes)]
-        found = [task.result() for task in tasks]
-        for probe in found:
-            if isinstance(probe, Socks6Error):
-                raise probe
-        return [probe for probe in found if isinstance(probe, Probe)]
-
-    async def _attempt(self, ttl: int) -> Probe | Socks6Error:
         try:
-            return await self.probe(ttl)
-        except Socks6Error as error:
-            return error
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.probe(ttl)) for _ in range(self._probes)]
+        except* Socks6Error as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     @abstractmethod
     async def probe(self, ttl: int) -> Probe:

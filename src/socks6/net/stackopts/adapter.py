@@ -8,7 +8,7 @@ import contextlib
 import errno
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -28,11 +28,17 @@ TCP_FAMILIES: Final = frozenset((socket.AF_INET, socket.AF_INET6))
 MAPPED: Final = "::ffff:"  # an IPv4 address within an IPv6 socket
 
 
-class ReadOnly:
-    """An adapter of what is no matter of a socket that is there already."""
+class ReadOnly(NamedTuple):
+    """An adapter of what is no matter of a socket that is there already: `get` reads it."""
+
+    get: Callable[[socket.socket, ConnectFacts], int | None]
 
     def write(self, sock: socket.socket, value: int) -> None:
         """Do nothing."""
+
+    def read(self, sock: socket.socket, facts: ConnectFacts = UNKNOWN_FACTS) -> int | None:
+        """Return what is in force."""
+        return self.get(sock, facts)
 
 
 class SocketOption(NamedTuple):
@@ -124,31 +130,16 @@ class _NoFragmentation:
         return None if discovery is None else _availability(discovery in ALWAYS_WHOLE)
 
 
-class _HappyEyeballs(ReadOnly):
-    def read(self, sock: socket.socket, facts: ConnectFacts = UNKNOWN_FACTS) -> int | None:  # noqa: ARG002
-        return None if facts.raced is None else _availability(facts.raced)
-
-
-class _Tfo(ReadOnly):
-    def read(self, sock: socket.socket, facts: ConnectFacts = UNKNOWN_FACTS) -> int | None:
-        return facts.syn_bytes if _is_tcp(sock) else None
-
-
-class _Multipath(ReadOnly):
-    def read(self, sock: socket.socket, facts: ConnectFacts = UNKNOWN_FACTS) -> int | None:  # noqa: ARG002
-        return _availability(is_multipath(sock)) if _is_tcp(sock) else None
-
-
 EVERYWHERE: Final[Mapping[type[StackOption], SocketAdapter]] = {
     Tos: IP_TOS,
-    HappyEyeballs: _HappyEyeballs(),
+    HappyEyeballs: ReadOnly(lambda _, facts: None if facts.raced is None else _availability(facts.raced)),
     Ttl: _Ttl(),
 }
 LINUX: Final[Mapping[type[StackOption], SocketAdapter]] = {
     **EVERYWHERE,
     NoFragmentation: _NoFragmentation(),
-    Tfo: _Tfo(),
-    Multipath: _Multipath(),
+    Tfo: ReadOnly(lambda sock, facts: facts.syn_bytes if _is_tcp(sock) else None),
+    Multipath: ReadOnly(lambda sock, _: _availability(is_multipath(sock)) if _is_tcp(sock) else None),
 }
 ADAPTERS: Final = LINUX if sys.platform == "linux" else EVERYWHERE
 
