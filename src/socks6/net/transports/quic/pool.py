@@ -67,10 +67,8 @@ class QuicConnectionPool(Connector):
     @override
     def close(self) -> None:
         """Close unused connections, and the others when their last stream ends. Idempotent."""
-        pool, self._pool = self._pool, []
-        for pooled in pool:
-            if pooled.loop is _loop():
-                pooled.connection.close_when_unused()
+        for connection in self._given_up():
+            connection.close_when_unused()
 
     @override
     async def aclose(self) -> None:
@@ -78,8 +76,7 @@ class QuicConnectionPool(Connector):
 
         Cancelling cuts short nothing but the waiting.
         """
-        pool, self._pool = self._pool, []
-        connections = [pooled.connection for pooled in pool if pooled.loop is _loop()]
+        connections = self._given_up()
         try:
             async with asyncio.TaskGroup() as group:
                 for connection in connections:
@@ -93,10 +90,13 @@ class QuicConnectionPool(Connector):
     @override
     def abandon(self) -> None:
         """As `aclose`, without waiting: what is on its way has a moment to arrive. Idempotent."""
+        for connection in self._given_up():
+            connection.abandon()
+
+    def _given_up(self) -> list[QuicConnection]:
+        """Return the connections of this loop, and keep none."""
         pool, self._pool = self._pool, []
-        for pooled in pool:
-            if pooled.loop is _loop():
-                pooled.connection.abandon()
+        return [pooled.connection for pooled in pool if pooled.loop is _loop()]
 
     def _candidates(self, command: int) -> list[_PooledConnection]:
         """Return the connections that a request may go by, the best first.
