@@ -81,10 +81,10 @@ def _name(text: str) -> str:
     return text
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
+def _one_of(*words: str, between: str = " or ") -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
-            raise ValueError(f"write {' or '.join(words)}")
+            raise ValueError(f"write {between.join(words)}")
         return text
 
     return read
@@ -113,6 +113,10 @@ TLS_KEYS: Final[Keys] = {
 QUIC_KEYS: Final[Keys] = {
     "backend": ("backend", _one_of(*LIBRARIES)),
     "stream-id": ("stream_ids", _switch("0", "1")),
+}
+PROXY_KEYS: Final[Keys] = {
+    DIALECT: (DIALECT, _one_of(*DIALECTS)),
+    UDP: (UDP, _one_of(*UDP_PATHS, between=", ")),
 }
 CLIENT_KEYS: Final = frozenset((*TLS_KEYS, *QUIC_KEYS)) - {"client-ca"}
 LISTENER_KEYS: Final = frozenset(("cert", "key", "client-ca", "min-version", "backend"))
@@ -327,7 +331,7 @@ def _parse(text: str, transports: Mapping[str, Transport], allowed: frozenset[st
     protocol, _, transport = scheme.partition("+")
     rows = [transports[name] for name in ((QUIC, TLS) if transport == AUTO else (transport,))]
     pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
-    options, tls, quic = _parse_query(text, pairs, rows, allowed)
+    options, tls, quic, more = _parse_query(text, pairs, rows, allowed)
     userinfo, at, place = match["authority"].rpartition("@")
     username, password = _parse_userinfo(text, userinfo) if at else (None, None)
     if rows[0].at_path:
@@ -349,8 +353,8 @@ def _parse(text: str, transports: Mapping[str, Transport], allowed: frozenset[st
         transport=transport,
         tls=tls,
         quic=quic,
-        dialect=_parse_dialect(text, _only(text, pairs, DIALECT), protocol),
-        udp=_parse_udp(text, _only(text, pairs, UDP), transport),
+        dialect=_dialect(text, more.get(DIALECT), protocol),
+        udp=_udp(text, more.get(UDP), transport),
     )
 
 
@@ -366,14 +370,15 @@ def schemes(transports: Mapping[str, Transport]) -> tuple[str, ...]:
 
 def _parse_query(
     text: str, pairs: list[tuple[str, str]], rows: list[Transport], allowed: frozenset[str]
-) -> tuple[tuple[StackOption, ...], TlsParameters, QuicParameters]:
+) -> tuple[tuple[StackOption, ...], TlsParameters, QuicParameters, dict[str, Value]]:
     tls_keys = TLS_KEYS if any(row.encrypted for row in rows) else {}
     quic_keys = QUIC_KEYS if any(row.multiplexed for row in rows) else {}
-    rest = [pair for pair in pairs if pair[0] not in {UDP, DIALECT, *tls_keys, *quic_keys}]
+    rest = [pair for pair in pairs if pair[0] not in {*PROXY_KEYS, *tls_keys, *quic_keys}]
     try:
         options = parse_options(rest)
         tls = _tls(_read(tls_keys, (pair for pair in pairs if pair[0] in tls_keys), allowed))
         values = _read(quic_keys, (pair for pair in pairs if pair[0] in quic_keys), allowed)
+        more = _read(PROXY_KEYS, (pair for pair in pairs if pair[0] in PROXY_KEYS), frozenset(PROXY_KEYS))
     except ValueError as error:
         raise _error(text, str(error)) from None
     if all(row.multiplexed for row in rows):
@@ -385,38 +390,23 @@ def _parse_query(
             raise _error(
                 text, "has alpn=optional, and there is no QUIC without it (RFC 9001 §8.1): leave that out"
             )
-    return options, tls, QuicParameters(**values)  # type: ignore[arg-type]  # as above
+    return options, tls, QuicParameters(**values), more  # type: ignore[arg-type]  # as above
 
 
-def _only(text: str, pairs: list[tuple[str, str]], wanted: str) -> str | None:
-    """Return the value of a key that may be given once; None if it is not."""
-    values = [value for key, value in pairs if key == wanted]
-    if len(values) > 1:
-        raise _error(text, f"has the option {wanted!r} twice")
-    return values[0] if values else None
-
-
-def _parse_dialect(text: str, value: str | None, protocol: str) -> Dialect:
+def _dialect(text: str, value: Value | None, protocol: str) -> Dialect:
     """Return the dialect of a SOCKS 6 proxy."""
-    if value is None:
-        return DRAFT_12
-    if value not in DIALECTS:
-        raise _error(text, f"has {DIALECT}={value}: write {' or '.join(DIALECTS)}")
-    if protocol != "socks6":
+    if value is not None and protocol != "socks6":
         raise _error(text, f"has {DIALECT}={value}, which is about SOCKS 6 alone")
-    return DIALECTS[value]
+    return DRAFT_12 if value is None else DIALECTS[str(value)]
 
 
-def _parse_udp(text: str, value: str | None, transport: str) -> str:
+def _udp(text: str, value: Value | None, transport: str) -> str:
     """Return the path of datagrams."""
-    if value is None:
-        return ""
-    if value not in UDP_PATHS:
-        raise _error(text, f"has {UDP}={value}: write {', '.join(UDP_PATHS)}")
-    wanted = UDP_PATHS[value]
+    path = str(value or "")
+    wanted = UDP_PATHS.get(path)
     if wanted and wanted != transport:
-        raise _error(text, f"has {UDP}={value}, which there is beside {wanted} alone")
-    return value
+        raise _error(text, f"has {UDP}={path}, which there is beside {wanted} alone")
+    return path
 
 
 def _refuse_rest(text: str, match: re.Match[str]) -> None:
