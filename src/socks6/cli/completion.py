@@ -99,11 +99,11 @@ def candidates(words: Sequence[str]) -> list[Candidate]:
     """Return what may stand in the place of the last of the words."""
     *before, current = words or [""]
     command = next((word for word in before if word in COMMANDS), "")
-    actions = _actions(build_parser(command))
+    parser: argparse.ArgumentParser = build_parser("")
     if command:
         before = before[before.index(command) + 1 :]
-        actions = _actions(_parsers(actions)[command])
-    found = _next(actions, before, flags_only=current.startswith("-"))
+        COMMANDS[command].add_flags(parser := argparse.ArgumentParser())
+    found = _next(_actions(parser), before, flags_only=current.startswith("-"))
     return [one for one in found if one.text.startswith(current) or one.text == FILES]
 
 
@@ -157,8 +157,3 @@ def _meaning(name: str, action: argparse.Action) -> str:
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     # argparse has no public list of them; argcomplete and shtab read it here, too
     return [action for action in parser._actions if action.help is not argparse.SUPPRESS]  # noqa: SLF001
-
-
-def _parsers(actions: list[argparse.Action]) -> dict[str, argparse.ArgumentParser]:
-    """Return the parsers of the commands."""
-    return next(dict(action.choices) for action in actions if isinstance(action.choices, dict))
