@@ -20,9 +20,8 @@ ValueT = TypeVar("ValueT")
 FactsP = typing.ParamSpec("FactsP")
 
 SETTING: Final = "setting"  # in a field's metadata: its Setting
-TABLE: Final = (
-    "table"  # in a field's metadata: the table of the settings within it, where that is not its name
-)
+# in a field's metadata: the table of the settings within it, where that is not its name
+TABLE: Final = "table"
 MAX_NUMBER: Final = 10**9  # of anything; seconds: some thirty years
 
 

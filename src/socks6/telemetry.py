@@ -254,9 +254,8 @@ class Observer(ABC):
                 print(event)
     """
 
-    wants: Collection[type[Event]] | None = (
-        None  # None: every event. Read once, when the observer is put to use
-    )
+    # None: every event. Read once, when the observer is put to use
+    wants: Collection[type[Event]] | None = None
 
     @abstractmethod
     def observe(self, event: Event) -> None:

@@ -38,9 +38,8 @@ from socks6.net.stream import Endpoint
 from socks6.net.transports.tcp import connect_tcp
 from socks6.relay.streams import StreamRelay
 
-FIRST_PAUSE_SECONDS: Final = (
-    0.5  # seconds until the first attempt to publish again; each further one takes twice as long
-)
+# seconds until the first attempt to publish again; each further one takes twice as long
+FIRST_PAUSE_SECONDS: Final = 0.5
 MAX_PAUSE_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 10.0  # a port that was kept for so long is no failed attempt
 PERMANENT_ERRORS: Final = (

@@ -33,9 +33,8 @@ from socks6.relay.datagrams.forwarder import ClientPath, SlowPath
 
 SOCKET_BUFFER_BYTES: Final = 1 << 20
 MAX_WAITING_DATAGRAMS: Final = 64  # of one peer, for its association; beyond, the oldest are dropped
-BRIEF_SECONDS: Final = (
-    30.0  # of silence of a peer that has sent but once: a resolver, with a new port each time
-)
+# of silence of a peer that has sent but once: a resolver, with a new port each time
+BRIEF_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 1.0  # how long a peer whose association failed is not listened to
 
 

@@ -17,9 +17,8 @@ from socks6.proxy.limits import Holder, HolderLimits
 from socks6.proxy.own_machine import LocalEndpoints
 from socks6.proxy.settings import BindSettings
 
-DRAWN_SECONDS: Final = (
-    600.0  # for which a port may be named by the user that it was drawn for, once it is free again
-)
+# for which a port may be named by the user that it was drawn for, once it is free again
+DRAWN_SECONDS: Final = 600.0
 MAX_DRAWN: Final = 4096  # ports that are remembered; beyond, the oldest are forgotten
 
 Announce: TypeAlias = Callable[[AcceptedPeer], Awaitable[None]]  # announces a peer to the client

@@ -45,9 +45,8 @@ class ProxyRequest:
     session: Session | None = None
     only_peer: str = ""  # BIND: the one host that may connect; empty for any
     stream_id: int | None = None  # BIND: by which a client distinguishes the peers of its bindings
-    initial_data: bytes = (
-        b""  # bytes of the stream that came along; `ConnectResult.first_data_sent` is how many went
-    )
+    # bytes of the stream that came along; `ConnectResult.first_data_sent` is how many went
+    initial_data: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,8 @@ REMEMBERED_DURATIONS: Final = 64  # of checks of wrong credentials: a refusal wi
 FIRST_DURATION: Final = 0.05  # seconds, as long as none is known
 MAX_RECENT_USERS: Final = 8192  # users, by source
 RECENT_SECONDS: Final = 300.0
-RECENT_USER_TRIES: Final = (
-    100  # wrong passwords for a recent user of a source that is shut out, in RECENT_SECONDS
-)
+# wrong passwords for a recent user of a source that is shut out, in RECENT_SECONDS
+RECENT_USER_TRIES: Final = 100
 
 GetAuthenticator: TypeAlias = Callable[[], Authenticator]
 

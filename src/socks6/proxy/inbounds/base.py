@@ -46,9 +46,8 @@ class Inbound(Protocol):
     alpn: tuple[
         str, ...
     ] = ()  # what its clients may offer over TLS; of SOCKS 6 clients that offer any, they must
-    datagrams: bool = (
-        False  # whether its clients may send SOCKS 6 datagrams to a UDP port beside its listener
-    )
+    # whether its clients may send SOCKS 6 datagrams to a UDP port beside its listener
+    datagrams: bool = False
 
     @property
     def name(self) -> str:
