@@ -100,24 +100,33 @@ class DtlsClientPort:
         self.forwarder.forward_message(message, peer, self._loop.time())
 
 
-class QuicClientPath:
-    """The one path that there is in a connection."""
+class QuicClientPort(FrameSink):
+    """Takes the frames of a connection, in which there is one `ClientPath`: this too."""
 
     local: Final = b""  # the connection knows
 
     def __init__(self, connection: MultiplexedConnection) -> None:
         self._connection = connection
+        self._loop = asyncio.get_running_loop()
         self._lost: dict[Callable[[str], None], None] = {}
+        self.forwarder: Final = PythonForwarder()
+        connection.set_frame_sink(self)
 
     @property
-    def port(self) -> socket.socket:
+    def sock(self) -> socket.socket:
         """The socket under the connection."""
         return self._connection.carrier_socket
+
+    port = sock
 
     @property
     def source(self) -> SocketAddress:
         """Where the client is, as far as is known."""
         return self._connection.remote
+
+    def close(self) -> None:
+        """See `ClientPort.close`."""
+        self._connection.set_frame_sink(None)
 
     def send(self, message: bytes, control: Control) -> bool:  # noqa: ARG002 - the connection's packets have their own
         """See `ClientPath.send`."""
@@ -132,39 +141,15 @@ class QuicClientPath:
         """See `ClientPath.leave`."""
         self._lost.pop(lost, None)
 
-    def end(self) -> None:
-        """End what lives by the path: it is lost."""
-        lost, self._lost = self._lost, {}
-        for callback in lost:
-            callback(PATH_LOST)
-
-
-class QuicClientPort(FrameSink):
-    """Takes the frames of a connection."""
-
-    def __init__(self, connection: MultiplexedConnection) -> None:
-        self._connection = connection
-        self._loop = asyncio.get_running_loop()
-        self.forwarder: Final = PythonForwarder()
-        self._path = QuicClientPath(connection)
-        connection.set_frame_sink(self)
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket under the connection."""
-        return self._connection.carrier_socket
-
-    def close(self) -> None:
-        """See `ClientPort.close`."""
-        self._connection.set_frame_sink(None)
-
     @override
     def frame_received(self, data: bytes) -> None:
-        self.forwarder.forward_message(data, self._path, self._loop.time())
+        self.forwarder.forward_message(data, self, self._loop.time())
 
     @override
     def connection_lost(self) -> None:
-        self._path.end()
+        lost, self._lost = self._lost, {}
+        for callback in lost:
+            callback(PATH_LOST)
 
 
 def client_control(options: Iterable[StackOption], family: int) -> Control:
