@@ -181,11 +181,11 @@ class SocketStream:
     def watch_readable(self, poller: "Poller", on_readable: Callable[[], None]) -> None:
         """Call `on_readable` when `receive_nowait` is worth a call, and when the stream is closed, until it is None.
 
-        What was there before is reported, too. Raises OSError.
+        What is there is reported, too, also an end that came together with bytes that were read. Raises OSError.
         """
         self._poller = poller
         self.on_readable = on_readable
-        poller.ensure(self.raw_socket.fileno(), self)
+        poller.add(self.raw_socket.fileno(), self)
 
     def on_events(self, events: int) -> None:  # noqa: ARG002 - whatever it is, receiving shows it
         """See EventHandler."""
