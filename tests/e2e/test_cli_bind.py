@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.kit.footprint import eventually
+from tests.kit.footprint import eventually, settled
 from tests.kit.origins import PAGE, Place, Site, echo, refusing_place, web_site
 from tests.kit.processes import socks6
 from tests.kit.proxies import ENVIRONMENT, NAMED_PORTS, Proxy, curl, server
@@ -163,8 +163,8 @@ def test_nothing_is_left_of_peers(proxy: Proxy) -> None:
                 sock.sendall(b"x")
                 assert sock.recv(1) == b"x"
 
-        come()
-        before = there.footprint.descriptors, proxy.footprint.descriptors
+        come()  # requests that wait for more peers come after the first one
+        before = there.footprint.descriptors, settled(lambda: proxy.footprint.descriptors)
         for _ in range(100):
             come()
         assert eventually(lambda: there.footprint.descriptors <= before[0])

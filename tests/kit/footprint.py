@@ -58,5 +58,16 @@ def eventually(condition: Callable[[], bool], *, within: float = PATIENCE) -> bo
     return True
 
 
+def settled(count: Callable[[], int], *, seconds: float = 1.0) -> int:
+    """Return a count once it has been the same for some seconds, or patience is over."""
+    deadline = time.monotonic() + PATIENCE
+    known, since = count(), time.monotonic()
+    while (now := time.monotonic()) - since < seconds and now < deadline:
+        time.sleep(0.02)
+        if (latest := count()) != known:
+            known, since = latest, now
+    return known
+
+
 def _port(address: str) -> int:
     return int(address.rpartition(":")[2], 16)
