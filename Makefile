@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fix bench first-byte deep docs clean
+.PHONY: help venv demo test check fix bench first-byte deep docs site man clean
 .NOTPARALLEL:
 # Commands start many times in tests: compiling each anew would double their time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,6 +49,16 @@ deep:   ## what takes long: deep properties, the fuzz run, leaks, other Pythons;
 docs:   ## write the generated documents anew
 	@scripts/make-venv dev
 	@$(BIN)/python scripts/generate_docs.py
+
+site:   ## the documentation as a site, in build/site: warnings are errors, links and anchors are checked
+	@scripts/make-venv dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/python scripts/check_site.py build/site
+
+man:    ## the manual pages, in build/man
+	@scripts/make-venv dev
+	@$(BIN)/python scripts/command_pages.py build/man
 
 clean:  ## remove what builds and tests leave behind, .venv too
 	rm -rf .venv .venv-* build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

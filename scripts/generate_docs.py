@@ -7,9 +7,11 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from draw_pictures import CONVERSATIONS, converter, sequence
 from readme_figures import readme
 from settings_pages import example_file, reference_page
 
@@ -125,6 +127,8 @@ def _label(step: Enum) -> str:
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "README.md": readme,
     "docs/decisions/README.md": decisions_index,
+    "docs/pictures/converter.svg": converter,
+    **{f"docs/pictures/{name}.svg": partial(sequence, told) for name, told in CONVERSATIONS.items()},
     "docs/reference/options.md": options,
     "docs/reference/settings.md": reference_page,
     "examples/socks6.toml": example_file,

@@ -97,7 +97,7 @@ def iperf_host() -> Iterator[Place]:
     """Run iperf3's server, for one test after another."""
     if shutil.which("iperf3") is None:
         pytest.skip("iperf3 is not installed")
-    port = _free_port(socket.SOCK_STREAM)
+    port = free_port(socket.SOCK_STREAM)
     words = ["iperf3", "-s", "-B", "127.0.0.1", "-p", str(port), "--forceflush"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -117,7 +117,7 @@ def dtls_host(host: str = "127.0.0.1") -> Iterator[DtlsHost]:
         pem = Path(folder, "server.pem")
         certificate = trustme.CA().issue_cert("localhost")
         certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
-        place = Place(host=host, port=_free_port(socket.SOCK_DGRAM))
+        place = Place(host=host, port=free_port(socket.SOCK_DGRAM))
         words = [
             "openssl",
             "s_server",
@@ -162,7 +162,7 @@ def greet_over_dtls(server: DtlsHost, *prefix: str, port: int) -> str:
             process.kill()
 
 
-def _free_port(kind: int) -> int:
+def free_port(kind: int) -> int:
     """Return a port for a program that cannot be told to take any: one that the system gives to nobody by itself."""
     while True:
         with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):

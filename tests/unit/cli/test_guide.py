@@ -1,16 +1,25 @@
-"""README.md, docs/guide and the command line agree."""
+"""README.md, the guides, the tutorials and the command line agree; so do the manual pages and the reference."""
 
+import ast
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Final
 
 import pytest
+from command_pages import flags, manual_pages
+from python_pages import GUIDE as LIBRARY
+from python_pages import names_by_page
 
+import socks6
 from socks6.cli import main
 from socks6.cli.parser import COMMANDS, parse
 
 GUIDE: Final = Path("docs/guide")
-TEXTS: Final = [path.read_text() for path in (Path("README.md"), *sorted(GUIDE.glob("*.md")))]
+TUTORIALS: Final = sorted(Path("docs/tutorial").glob("*.md"))
+TROUBLESHOOTING: Final = GUIDE / "troubleshooting.md"
+TEXTS: Final = [path.read_text() for path in (Path("README.md"), *sorted(GUIDE.glob("*.md")), *TUTORIALS)]
 
 
 def blocks(language: str) -> list[str]:
@@ -23,12 +32,68 @@ def blocks(language: str) -> list[str]:
     ]
 
 
-COMMAND_LINES: Final = re.findall(r"(?<![\w.-])socks6 ([a-z](?:(?!  )[^#|>&)'\n])*)", "".join(blocks("")))
+COMMAND_LINES: Final = re.findall(
+    r"(?<![\w.-])socks6 ([a-z](?:(?!  )[^#|>&)'\n])*)", "".join([*blocks(""), *blocks("sh")])
+)
+IN_TEXT: Final = [
+    line
+    for path in (*TUTORIALS, TROUBLESHOOTING)
+    for line in re.findall(r"`socks6 ([a-z]+ [^`]+)`", path.read_text())
+]
 
 
-@pytest.mark.parametrize("line", sorted(set(COMMAND_LINES)))
+@pytest.mark.parametrize("line", sorted({*COMMAND_LINES, *IN_TEXT}))
 def test_every_command_line_is_one(line: str) -> None:
     parse(line.replace("%p", "22").split())
+
+
+def test_every_script_is_one() -> None:
+    subprocess.run(["bash", "-n"], input="\n".join(blocks("sh")), text=True, check=True, timeout=30)
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_every_piece_of_python_is_one_that_imports_what_there_is(block: str) -> None:
+    tree = compile(block, "block", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = [name.name for node in imports if node.module == "socks6" for name in node.names]
+    assert set(names) <= set(socks6.__all__)
+
+
+def test_every_message_that_is_explained_is_one_of_ours() -> None:
+    """What a row of a table about messages quotes is said by the code, or by the system."""
+    source = "".join(path.read_text() for path in Path(socks6.__file__).parent.rglob("*.py"))
+    said = re.sub(r'"\s*\n\s*f?"', "", source) + "".join(map(os.strerror, range(140)))
+    said += "Name or service not known"  # getaddrinfo
+    text = TROUBLESHOOTING.read_text()
+    ours = "".join(part for part in text.split("\n## ") if "| message |" in part)
+    quoted = [
+        piece
+        for cell in re.findall(r"^\| (`[^|]*) \|", ours, re.MULTILINE)
+        for piece in re.findall(r"`([^`]+)`", cell)
+    ]
+    assert len(quoted) > 20
+    replies = [f"the proxy replied {code}" for code in ("01", "02", "05")]
+    pieces = [
+        part
+        for piece in quoted
+        for part in (piece.split(", ") if piece.startswith(tuple(replies)) else [piece])
+    ]
+    assert [piece for piece in pieces if piece not in said and piece not in replies] == []
+
+
+def test_every_flag_is_in_the_manual() -> None:
+    pages = dict(manual_pages())
+    assert list(pages) == ["socks6.1", *(f"socks6-{name}.1" for name in COMMANDS)]
+    for name in COMMANDS:
+        page = pages[f"socks6-{name}.1"].replace("\\-", "-")
+        assert [flag.text for _, its in flags(name) for flag in its if flag.text not in page] == []
+
+
+def test_every_public_name_has_its_place_in_the_reference() -> None:
+    pages = names_by_page(LIBRARY.read_text())
+    named = [name for names in pages.values() for name in names]
+    assert sorted(named) == sorted(socks6.__all__)
+    assert all(pages.values())
 
 
 @pytest.mark.parametrize("block", blocks("toml"))

@@ -1,0 +1,106 @@
+"""What mkdocs asks while it builds the site: pages made from the code, and files of the repository outside docs/.
+
+Links are written as they hold in the repository; here they are made to hold on the site.
+"""
+
+import pkgutil
+import posixpath
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.structure.pages import Page
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from command_pages import commands_page
+from python_pages import python_pages
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+LINK: Final = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)")
+DIAGRAM: Final = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
+PUBLIC_PACKAGES: Final = ("socks6.message", "socks6.policy", "socks6.protocol")
+# What the site shows of the repository, beside docs/. What leads to an example leads to the page of all of them.
+PAGES: Final = {
+    "ARCHITECTURE.md": "repository/ARCHITECTURE.md",
+    "CONTRIBUTING.md": "repository/CONTRIBUTING.md",
+    "README.md": "index.md",
+    "benchmarks/results": "explanation/performance.md",
+    "examples": "repository/examples.md",
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not in docs/."""
+    texts = {PAGES[name]: (ROOT / name).read_text() for name in PAGES if name.endswith(".md")}
+    texts |= {
+        "repository/examples.md": examples_page(),
+        "reference/commands.md": commands_page(),
+        "reference/python-modules.md": modules_page(),
+        **python_pages(),
+    }
+    for place, text in texts.items():
+        files.append(File.generated(config, place, content=text))
+    for path in (ROOT / "benchmarks" / "results").glob("*.md"):
+        if path.name != "README.md":
+            files.append(
+                File.generated(
+                    config,
+                    f"repository/results/{path.name}",
+                    content=path.read_text(),
+                    inclusion=InclusionLevel.NOT_IN_NAV,
+                )
+            )
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Return a page's text with the links of the site; its diagrams, which need a script from elsewhere, are left out."""
+    place = page.file.src_uri
+    home = next((name for name, shown in PAGES.items() if shown == place and name.endswith(".md")), "")
+    if place.startswith("repository/results/"):
+        home = f"benchmarks/results/{posixpath.basename(place)}"
+    home = home or f"docs/{place}"
+
+    def link(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(home), match[2]))
+        return match[1] + posixpath.relpath(_on_site(target), posixpath.dirname(place) or ".")
+
+    return LINK.sub(link, DIAGRAM.sub("", markdown))
+
+
+def examples_page() -> str:
+    """Return all examples, each with its code."""
+    lines = ["# Examples", "", "Short programs, one for each use; every one is run by a test.", ""]
+    for path in sorted((ROOT / "examples").glob("*.*")):
+        language = {".py": "python", ".toml": "toml"}[path.suffix]
+        lines += [f"## {path.name}", "", f"```{language}", path.read_text().rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def modules_page() -> str:
+    """Return the page about the public packages, for the generator of the Python reference to fill in."""
+    lines = [
+        "# Python: wire format, conversations, policy",
+        "",
+        "The modules of `socks6.message`, `socks6.protocol` and `socks6.policy` are public, too. They read and write no",
+        "sockets: bytes and time go in, values and events come out.",
+        "",
+    ]
+    for package in PUBLIC_PACKAGES:
+        folder = ROOT / "src" / package.replace(".", "/")
+        for module in pkgutil.walk_packages([str(folder)], f"{package}."):
+            lines += [] if module.ispkg else [f"::: {module.name}", ""]
+    return "\n".join(lines)
+
+
+def _on_site(target: str) -> str:
+    """Return where the site has a file of the repository, which it must have."""
+    if target.startswith("docs/"):
+        return target.removeprefix("docs/")
+    if target.startswith("benchmarks/results/") and not target.endswith("README.md"):
+        return f"repository/results/{posixpath.basename(target)}"
+    return PAGES.get(target) or PAGES.get(posixpath.dirname(target)) or target
