@@ -20,8 +20,8 @@ CHECKS: Final[Mapping[str, tuple[str, ...]]] = {
     "types": ("mypy",),
     "module coverage": ("python", "scripts/check_module_coverage.py"),
     "quick tests": (
-        *("pytest", "--numprocesses=auto", "--hypothesis-profile=quick", "tests"),
-        *("--ignore=tests/e2e", "--ignore=tests/fuzz"),
+        *("pytest", "--numprocesses=auto", "--dist=worksteal", "--hypothesis-profile=quick", "tests"),
+        *("-m", "not deep and not e2e", "--ignore=tests/e2e", "--ignore=tests/fuzz"),
         *(f"--ignore=tests/unit/{package}" for package in PACKAGES),
     ),
     "import rules": ("lint-imports", "--no-cache", "--no-logo"),

@@ -30,6 +30,8 @@ from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, by_library, connected, connector, joined, listening
 from tests.kit.streams import receive_exactly, until
 
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
+
 PAIRS = by_library("client", "server")
 LIBRARY = by_library("library")
 

@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import pytest
 from typing_extensions import override
 
 from socks6.net.stream import ByteStream
 from tests.kit.quic import joined
 from tests.kit.streams import BULK, ON_ASYNCIO, ON_UVLOOP, StreamConformance, closing
+
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
 
 LESS: Final = BULK[: 1 << 23]  # for what is slow: twice what is on its way at most
 

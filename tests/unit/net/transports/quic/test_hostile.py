@@ -14,6 +14,8 @@ from tests.kit.quic import BACKENDS, by_library, connected, connector, joined, l
 from tests.kit.quic_hostile import STORMS, NamelessBackend, initial_packets, send_by_hand
 from tests.kit.streams import receive_exactly, until
 
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
+
 LIBRARY = by_library("library")
 MOST = 4_000  # packets of a storm
 CONNECTION_ID_LIMIT = 9  # RFC 9000 §20.1: aioquic has a bound of its own there

@@ -25,6 +25,8 @@ from socks6.net.transports.quic.qh3 import Qh3Engine
 from tests.kit.certificates import certificate
 from tests.kit.quic import BACKENDS
 
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
+
 CLIENT, SERVER = ("192.0.2.1", 1000), ("192.0.2.2", 2000)
 DELAY = 0.01
 GIVE_UP = 20.0

@@ -22,6 +22,8 @@ from tests.kit.quic import by_library
 from tests.kit.quic_clients import Scene, Slow, a_worker, pool_of, serving
 from tests.kit.streams import receive_exactly, until
 
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
+
 LIBRARY = by_library("library")
 
 
