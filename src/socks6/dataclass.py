@@ -50,6 +50,10 @@ def _with_slots(
         made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(cls)
     made.__dataclass_params__.frozen = frozen
     fields = dataclasses.fields(made)
+    if any("InitVar" in str(field.type) for field in made.__dataclass_fields__.values()):
+        raise TypeError(
+            f"{cls.__qualname__} has an InitVar, which the dataclasses of this package do not know"
+        )
     for name, method in _methods(made, fields, frozen=frozen, shown=repr, compared=eq).items():
         # a class with its own `__eq__` has None for `__hash__`, until it is made
         if name not in own or (name == "__hash__" and own[name] is None and "__eq__" in own):

@@ -369,3 +369,11 @@ def test_dataclasses_without_slots_are_the_standard_librarys(decorator: Decorato
 
     assert Plain() == Plain(1)
     assert Ordered(1) < Ordered(2)
+
+
+def test_an_init_var_is_refused_where_there_are_slots() -> None:
+    with pytest.raises(TypeError, match="Made has an InitVar"):
+
+        @ours.dataclass(slots=True)
+        class Made:
+            x: dataclasses.InitVar[int]
