@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.footprint import eventually
 from tests.kit.origins import Place, echo, refusing_place, tcp_host
 from tests.kit.processes import END_SECONDS, socks6, started
 from tests.kit.proxies import Proxy, server
@@ -69,7 +70,7 @@ def test_the_end_of_the_answer_is_told_and_input_still_taken(way: Proxy) -> None
         process.stdin.write(b"later")
         process.stdin.close()
         assert process.wait(END_SECONDS) == 0
-    assert rest == [b"later"]
+        assert eventually(lambda: rest == [b"later"])
 
 
 def test_input_and_output_may_be_files(way: Proxy, tmp_path: Path) -> None:
