@@ -247,3 +247,55 @@ def _text(x: float, y: float, text: str, *, size: int, weight: str = "normal", c
 
 
 CONVERSATIONS: Final = {"socks5": SOCKS5, "socks6": SOCKS6, "session": SESSION, "udp": UDP, "bind": BIND}
+
+
+STATE_WIDTH: Final = 240
+STEP_HEIGHT: Final = 19
+STEP_WIDTH: Final = 300  # room for the words of a step
+LANE: Final = 17
+GAP: Final = 16
+LANE_COLOURS: Final = ("#3f51b5", "#00796b", "#ad1457", "#e65100", "#5d4037", "#0277bd", "#558b2f", "#6a1b9a")
+
+
+class Step(NamedTuple):
+    """What leads from one state to another, by their places in the list of states."""
+
+    source: int
+    target: int
+    text: str
+
+
+def state_diagram(title: str, states: Sequence[str], steps: Sequence[Step]) -> str:
+    """Return the drawing of a machine: its states from the top down, and a lane for each that a step leads to.
+
+    A step goes from its state, under its words, to the lane of the next state, and with the lane to that state.
+    """
+    rows = [1 + sum(step.source == index for step in steps) for index in range(len(states))]
+    tops = [50 + sum(row * STEP_HEIGHT + GAP for row in rows[:index]) for index in range(len(states))]
+    entered = sorted({step.target for step in steps})
+    edge = 20 + STATE_WIDTH
+    lanes = {target: edge + STEP_WIDTH + LANE * place for place, target in enumerate(entered)}
+    colours = {target: LANE_COLOURS[place % len(LANE_COLOURS)] for place, target in enumerate(entered)}
+    width, height = edge + STEP_WIDTH + LANE * len(entered) + 10, tops[-1] + rows[-1] * STEP_HEIGHT + GAP
+    lines = [*_opening(width, height, title), _text(width / 2, 26, title, size=14, weight="bold")]
+    heights = {target: [tops[target] + STEP_HEIGHT / 2] for target in entered}
+    for index, name in enumerate(states):
+        lines += [
+            _box(20, tops[index], STATE_WIDTH, rows[index] * STEP_HEIGHT, ours=True),
+            _text(20 + STATE_WIDTH / 2, tops[index] + rows[index] * STEP_HEIGHT / 2 + 4, name, size=12),
+        ]
+        for row, step in enumerate((step for step in steps if step.source == index), 1):
+            y, x, colour = tops[index] + STEP_HEIGHT * (row + 0.5), lanes[step.target], colours[step.target]
+            heights[step.target].append(y)
+            lines += [
+                f"<path d='M{edge} {y} H{x}' stroke='{colour}' fill='none'/><circle cx='{x}' cy='{y}' r='3' fill='{colour}'/>",
+                f"<text x='{edge + 8}' y='{y - 3}' font-size='11' fill='{INK}' {FONT}>{escape(step.text)}</text>",
+            ]
+    for target, ys in heights.items():
+        x, colour, y = lanes[target], colours[target], ys[0]
+        lines += [
+            f"<path d='M{x} {min(ys)} V{max(ys)}' stroke='{colour}' stroke-width='2'/>",
+            f"<path d='M{x} {y} H{edge + 9}' stroke='{colour}' stroke-width='2' fill='none'/>",
+            f"<path d='M{edge + 10} {y - 4} L{edge} {y} L{edge + 10} {y + 4} z' fill='{colour}'/>",
+        ]
+    return "\n".join([*lines, "</svg>", ""])

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from draw_pictures import CONVERSATIONS, converter, sequence
+from draw_pictures import CONVERSATIONS, Step, converter, sequence, state_diagram
 from readme_figures import readme
 from settings_pages import example_file, reference_page
 
@@ -90,44 +90,51 @@ def states() -> str:
             "",
             "## Server",
             "",
-            *_drawn(SERVER_TRANSITIONS, ServerState.AWAITING_REQUEST),
+            "![The server's states](../pictures/server-states.svg)",
+            "",
+            *_tabled(SERVER_TRANSITIONS),
             "## Client",
             "",
-            *_drawn(CLIENT_TRANSITIONS, ClientState.AWAITING_AUTHENTICATION),
+            "![The client's states](../pictures/client-states.svg)",
+            "",
+            *_tabled(CLIENT_TRANSITIONS),
         ]
     )
 
 
-def _drawn(transitions: Mapping[tuple[StateT, StepT], StateT], start: StateT) -> list[str]:
-    """Return the lines of a diagram and a table of the same steps."""
-    states = list(type(start))
-    ends = [state for state in states if all(before is not state for before, _ in transitions)]
-    steps = [(before, step, after) for (before, step), after in transitions.items()]
+def _tabled(transitions: Mapping[tuple[StateT, StepT], StateT]) -> list[str]:
+    """Return the lines of a table of steps."""
     return [
-        "```mermaid",
-        "stateDiagram-v2",
-        *(f'    state "{state.value}" as {state.name}' for state in states),
-        f"    [*] --> {start.name}",
-        *(f"    {before.name} --> {after.name}: {_label(step)}" for before, step, after in steps),
-        *(f"    {state.name} --> [*]" for state in ends),
-        "```",
-        "",
         "| state | step | next state |",
         "|---|---|---|",
-        *(f"| {before.value} | {step.value} | {after.value} |" for before, step, after in steps),
+        *(
+            f"| {before.value} | {step.value} | {after.value} |"
+            for (before, step), after in transitions.items()
+        ),
         "",
     ]
 
 
-def _label(step: Enum) -> str:
-    """Return a step's name for a diagram, where a colon would end the label."""
-    return str(step.value).replace(": ", ", ")
+def _drawn(title: str, transitions: Mapping[tuple[StateT, StepT], StateT], start: StateT) -> str:
+    """Return the same as a drawing."""
+    states = list(type(start))
+    steps = [
+        Step(states.index(before), states.index(after), str(step.value))
+        for (before, step), after in transitions.items()
+    ]
+    return state_diagram(title, [str(state.value) for state in states], steps)
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "README.md": readme,
     "docs/decisions/README.md": decisions_index,
+    "docs/pictures/client-states.svg": partial(
+        _drawn, "The client's side", CLIENT_TRANSITIONS, ClientState.AWAITING_AUTHENTICATION
+    ),
     "docs/pictures/converter.svg": converter,
+    "docs/pictures/server-states.svg": partial(
+        _drawn, "The server's side", SERVER_TRANSITIONS, ServerState.AWAITING_REQUEST
+    ),
     **{f"docs/pictures/{name}.svg": partial(sequence, told) for name, told in CONVERSATIONS.items()},
     "docs/reference/options.md": options,
     "docs/reference/settings.md": reference_page,

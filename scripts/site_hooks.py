@@ -21,7 +21,6 @@ from python_pages import python_pages
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LINK: Final = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)")
-DIAGRAM: Final = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
 PUBLIC_PACKAGES: Final = ("socks6.message", "socks6.policy", "socks6.protocol")
 # What the site shows of the repository, beside docs/. What leads to an example leads to the page of all of them.
 PAGES: Final = {
@@ -58,7 +57,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Return a page's text with the links of the site; its diagrams, which need a script from elsewhere, are left out."""
+    """Return a page's text with the links of the site."""
     place = page.file.src_uri
     home = next((name for name, shown in PAGES.items() if shown == place and name.endswith(".md")), "")
     if place.startswith("repository/results/"):
@@ -69,7 +68,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = posixpath.normpath(posixpath.join(posixpath.dirname(home), match[2]))
         return match[1] + posixpath.relpath(_on_site(target), posixpath.dirname(place) or ".")
 
-    return LINK.sub(link, DIAGRAM.sub("", markdown))
+    return LINK.sub(link, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Return a page of the reference in an element of its own, for docs/site.css."""
+    return f'<div class="reference">{html}</div>' if page.file.src_uri.startswith("reference/") else html
 
 
 def examples_page() -> str:
