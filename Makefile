@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fix bench first-byte deep docs site man clean
+.PHONY: help venv demo test check fix bench first-byte deep docs site man dist deb release clean
 .NOTPARALLEL:
 # Commands start many times in tests: compiling each anew would double their time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,6 +59,20 @@ site:   ## the documentation as a site, in build/site: warnings are errors, link
 man:    ## the manual pages, in build/man
 	@scripts/make-venv dev
 	@$(BIN)/python scripts/command_pages.py build/man
+
+dist:   ## sdist and wheels in dist/, each tried in a new environment; three minutes
+	@scripts/make-venv dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dist
+	@$(BIN)/python scripts/make_dist.py $(ARGS)
+
+deb:    ## Debian package in dist/, for the Debian that this is; a minute
+	@scripts/make-venv dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dist
+	@scripts/make-deb $(ARGS)
+
+release: ## make a version in a clone, publish nothing: VERSION=0.2.0; ARGS=--cut makes it here
+	@scripts/make-venv dev
+	@$(BIN)/python scripts/release.py $(VERSION) $(ARGS)
 
 clean:  ## remove what builds and tests leave behind, .venv too
 	rm -rf .venv .venv-* build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,6 @@
 """Moves the lines of changes.d into CHANGELOG.md:  release_notes.py VERSION DATE  or  release_notes.py --check
 
-See changes.d/README.md for what a note looks like.
+See changes.d/README.md for what a note looks like. What about.md says stands above all notes.
 """
 
 import sys
@@ -17,11 +17,12 @@ HEADINGS: Final = {
     "removed": "Removed",
     "security": "Security",
 }
+ABOUT: Final = NOTES / "about.md"
 UNRELEASED: Final = "## Unreleased\n"
 
 
 def main(arguments: list[str]) -> int:
-    notes = sorted(path for path in NOTES.iterdir() if path.name != "README.md")
+    notes = sorted(path for path in NOTES.iterdir() if path.name not in {"README.md", ABOUT.name})
     faults = [fault for path in notes if (fault := _fault(path))]
     for fault in faults:
         print(fault)
@@ -29,8 +30,11 @@ def main(arguments: list[str]) -> int:
         return 1 if faults else 0
     version, date = arguments
     section = [f"## {version} ({date})", ""]
+    if ABOUT.exists():
+        section += [ABOUT.read_text().strip(), ""]
+        notes.append(ABOUT)
     for kind, heading in HEADINGS.items():
-        lines = [path.read_text().strip() for path in notes if _kind(path) == kind]
+        lines = [path.read_text().strip() for path in notes if path != ABOUT and _kind(path) == kind]
         if lines:
             section += [f"### {heading}", *lines, ""]
     text = CHANGELOG.read_text().replace(UNRELEASED, UNRELEASED + "\n" + "\n".join(section), 1)
