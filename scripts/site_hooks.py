@@ -21,6 +21,9 @@ from python_pages import python_pages
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LINK: Final = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)")
+ITEM: Final = re.compile(r"(- |\d+\. )")
+NUMBERED: Final = re.compile(r"\d+\. ")
+NEXT_NUMBER: Final = re.compile(r"(?<=[.:;]) (?=\d{1,2}\. [`A-Z])")
 PUBLIC_PACKAGES: Final = ("socks6.message", "socks6.policy", "socks6.protocol")
 # What the site shows of the repository, beside docs/. What leads to an example leads to the page of all of them.
 PAGES: Final = {
@@ -30,6 +33,18 @@ PAGES: Final = {
     "benchmarks/results": "explanation/performance.md",
     "examples": "repository/examples.md",
 }
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Have the menu name guides that mkdocs.yml does not, after the others."""
+    guides = next(section["Guides"] for section in config.nav or () if "Guides" in section)
+    named = {place for entry in guides for place in entry.values()}
+    guides += [
+        {(ROOT / "docs" / place).read_text().partition("\n")[0].lstrip("# "): place}
+        for place in (f"guide/{path.name}" for path in sorted((ROOT / "docs" / "guide").glob("*.md")))
+        if place not in named
+    ]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -68,7 +83,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = posixpath.normpath(posixpath.join(posixpath.dirname(home), match[2]))
         return match[1] + posixpath.relpath(_on_site(target), posixpath.dirname(place) or ".")
 
-    return LINK.sub(link, markdown)
+    return LINK.sub(link, _with_lists(markdown))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
@@ -99,6 +114,32 @@ def modules_page() -> str:
         for module in pkgutil.walk_packages([str(folder)], f"{package}."):
             lines += [] if module.ispkg else [f"::: {module.name}", ""]
     return "\n".join(lines)
+
+
+def _with_lists(markdown: str) -> str:
+    """Return Markdown in which each list begins after an empty line, and each of its numbers on a line of its own.
+
+    GitHub needs neither, Python's Markdown does.
+    """
+    lines: list[str] = []
+    in_code = False
+    for line in markdown.splitlines():
+        before = lines[-1] if lines else ""
+        in_code ^= line.startswith("```")
+        if not in_code and ITEM.match(line) and before.strip() and not before.startswith(("- ", " ")):
+            lines += [] if NUMBERED.match(before) or NUMBERED.match(_paragraph(lines)) else [""]
+        lines += NEXT_NUMBER.split(line) if not in_code and NUMBERED.match(line) else [line]
+    return "\n".join(lines)
+
+
+def _paragraph(lines: list[str]) -> str:
+    """Return the first line of the paragraph that ends with the last line."""
+    first = lines[-1]
+    for line in reversed(lines):
+        if not line.strip():
+            break
+        first = line
+    return first
 
 
 def _on_site(target: str) -> str:
