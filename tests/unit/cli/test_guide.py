@@ -33,7 +33,7 @@ def blocks(language: str) -> list[str]:
 
 
 COMMAND_LINES: Final = re.findall(
-    r"(?<![\w.-])socks6 ([a-z](?:(?!  )[^#|>&)'\n])*)", "".join([*blocks(""), *blocks("sh")])
+    r"(?<![\w.-])socks6 (?!pysocks6)([a-z](?:(?!  )[^#|>&)'\n])*)", "".join([*blocks(""), *blocks("sh")])
 )
 IN_TEXT: Final = [
     line
