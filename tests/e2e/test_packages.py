@@ -56,6 +56,12 @@ cp -p /root/good.toml /etc/socks6/main.toml
 say upgrade dpkg -i --force-confold /root/package.deb
 say "curl after the upgrade" fetch socks5h://127.0.0.1:1080
 say "other process" test "$main" != "$(systemctl show --property MainPID --value socks6-server@main)"
+mkdir /etc/systemd/system/socks6-server@main.service.d
+printf '[Service]\nMemoryDenyWriteExecute=yes\n' >/etc/systemd/system/socks6-server@main.service.d/strict.conf
+sed -i 's|, "socks6+quic://:8389"||' /etc/socks6/main.toml; sed -i 's|socks6+quic:|socks6+tls:|' /etc/socks6/client.toml
+systemctl daemon-reload
+say "restart without executable memory" systemctl restart socks6-server@main socks6-client
+say "curl without executable memory" fetch socks5h://127.0.0.1:1080
 say journal journal
 say verify systemd-analyze verify socks6-server@main.service socks6-client.service
 say security systemd-analyze security --no-pager --threshold=20 socks6-server@main socks6-client
@@ -168,7 +174,13 @@ def test_debian_package_installs_serves_reloads_upgrades_and_goes(tmp_path: Path
         "nothing left",
     }
     assert {name for name, (_, code) in steps.items() if code} == wrong
-    for fetched in ("curl by SOCKS 5", "curl by HTTP", "curl by QUIC", "curl after the upgrade"):
+    for fetched in (
+        "curl by SOCKS 5",
+        "curl by HTTP",
+        "curl by QUIC",
+        "curl after the upgrade",
+        "curl without executable memory",
+    ):
         assert steps[fetched][0] == "served by the site\n"
     process = steps["process"][0].split()
     assert "Uid:\t0" not in steps["process"][0]
@@ -180,6 +192,7 @@ def test_debian_package_installs_serves_reloads_upgrades_and_goes(tmp_path: Path
     assert "no proxy to go through" in steps["journal"][0]
     assert "socks6: reloaded" in steps["journal"][0]
     assert "unknown key" in steps["journal"][0]
+    assert "MemoryDenyWriteExecute, SELinux's execmem" in steps["journal"][0]
     assert "Traceback" not in said
 
 

@@ -48,6 +48,8 @@ def obstacle(parameters: TlsParameters) -> str:
         return str(error)
     except ConfigurationError:
         pass  # faults of the files are raised where they are needed
+    except MemoryError:  # cffi makes pyOpenSSL's callbacks in memory that is both
+        return "this system lets nothing be both written and executed (MemoryDenyWriteExecute, SELinux's execmem)"
     return ""
 
 
