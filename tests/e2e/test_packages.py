@@ -243,3 +243,17 @@ def test_image_is_built_and_serves_from_a_read_only_root(tmp_path: Path) -> None
     assert steps["fetched"][0] == "served by the site\n"
     assert (state / "certificate.key").stat().st_uid == 1080
     assert "Traceback" not in said
+
+
+def test_release_is_made_in_a_clone_and_publishes_nothing() -> None:
+    before = run("git", "tag"), run("git", "rev-parse", "HEAD"), run("git", "status", "--porcelain")
+    said = run("make", "release", "VERSION=99.0.0", "ARGS=--without-checks")
+    assert (run("git", "tag"), run("git", "rev-parse", "HEAD"), run("git", "status", "--porcelain")) == before
+    assert "nothing is published" in said
+    clone = ROOT / "build/release"
+    message = run("git", "for-each-ref", "refs/tags/v99.0.0", "--format=%(contents)", cwd=clone)
+    assert message.startswith("## 99.0.0 (")
+    assert message.strip() in (clone / "CHANGELOG.md").read_text()
+    assert [path.name for path in (clone / "changes.d").iterdir()] == ["README.md"]
+    assert (clone / "dist/pysocks6-99.0.0-py3-none-any.whl").exists()
+    assert run("git", "status", "--porcelain", cwd=clone) == ""
