@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 import socks6
+from socks6.distribution import NAME
 
 PUBLIC_PACKAGES: Final = ("socks6.message.", "socks6.protocol.", "socks6.policy.")
 NOT_FOR_USERS: Final = {  # constructors of what others return, and what connects the package's own modules
@@ -144,7 +145,7 @@ def test_another_name_is_not_there() -> None:
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert socks6.__version__ == version("socks6")
+    assert socks6.__version__ == version(NAME)
 
 
 def test_the_package_alone_is_light() -> None:
