@@ -66,7 +66,7 @@ def make_version(tree: Path, version: str, *, checked: bool) -> str:
     _run(tree, "git", "commit", "--quiet", "--message", f"release: {version}")
     if checked:
         _run(tree, "make", "check")
-    _run(tree, "make", "dist")
+    _run(tree, "make", "dist", "ARGS=")  # those of `make release` are not for it
     # what git takes for comments, headings among them, stays
     _run(tree, "git", "tag", "--annotate", "--cleanup=whitespace", "--message", section(tree, version), tag)
     return tag
