@@ -44,6 +44,14 @@ def mixed() -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
+def patient() -> Iterator[Proxy]:
+    """Give a server that speaks everything and does not give up waiting."""
+    with server("--listen", "mixed://127.0.0.1:0", "--handshake-timeout", "60") as running:
+        warm_up(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
     with echo() as running:
         yield running
@@ -74,17 +82,17 @@ def test_a_request_may_come_byte_by_byte(mixed: Proxy, place: Place, kind: str) 
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_a_request_that_ends_anywhere_is_the_end_at_once(mixed: Proxy, place: Place, kind: str) -> None:
+def test_a_request_that_ends_anywhere_is_the_end_at_once(patient: Proxy, place: Place, kind: str) -> None:
     request = REQUESTS[kind](place.port)
-    with unharmed(mixed), contextlib.ExitStack() as held:
-        socks = [held.enter_context(mixed.place.connected()) for _ in range(len(request))]
+    with unharmed(patient), contextlib.ExitStack() as held:
+        socks = [held.enter_context(patient.place.connected()) for _ in range(len(request))]
         for cut, sock in enumerate(socks):
             sock.sendall(request[:cut])
             sock.shutdown(socket.SHUT_WR)
         began = time.monotonic()
         for sock in socks:
             read_to_the_end(sock)
-        assert time.monotonic() - began < HANDSHAKE
+        assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("kind", REQUESTS)

@@ -1,6 +1,7 @@
 """Clients whose proxy is a worker in memory, a script, or a server on loopback."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -52,11 +53,12 @@ async def scripted(
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Greet, then return what comes."""
+    """Greet, then return what comes, until the client leaves."""
     writer.write(b"hello ")
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
     writer.close()
 
 

@@ -34,14 +34,12 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-async def fill(stream: ByteStream) -> None:
-    """Send until nothing is taken any more."""
-    while True:
-        try:
+async def fill(stream: ByteStream, way: QuicConnectionPool) -> None:
+    """Send until the only connection is blocked."""
+    while not way._pool[0].connection.blocked:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.3):
                 await stream.send(bytes(65536))
-        except TimeoutError:
-            return
 
 
 def client_of(scene: Scene, library: str) -> tuple[Client, QuicConnectionPool]:
@@ -66,7 +64,7 @@ def test_an_upload_to_a_host_that_does_not_read_holds_up_nobody(
             with silent() as dead:
                 async with client:
                     stuck = await client.connect("127.0.0.1", dead)
-                    await fill(stuck)
+                    await fill(stuck, way)
                     assert await echoed(client, port)
                     assert len(way._pool) == 2
                     assert await echoed(client, port)
@@ -89,7 +87,7 @@ def test_beyond_so_many_connections_requests_share_those_that_are_blocked(
             with silent() as dead:
                 async with client:
                     stuck = await client.connect("127.0.0.1", dead)
-                    await fill(stuck)
+                    await fill(stuck, way)
                     assert way._pool[0].connection.blocked
                     assert await echoed(client, port)
                     assert len(way._pool) == 1
