@@ -136,7 +136,7 @@ def test_strangers_are_not_forwarded(run: Run) -> None:
 def test_a_silent_peer_is_forgotten_and_may_come_again(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy()
-        async with associating(proxy) as client, forwarding(client, idle=0.05) as place:
+        async with associating(proxy) as client, forwarding(client, idle=0.5) as place:
             with contextlib.closing(Peer(place)) as peer:
                 await peer.ask(b"hello")
                 await proxy.endings.get()
