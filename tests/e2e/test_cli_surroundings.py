@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.footprint import eventually
 from tests.kit.origins import Place, echo
 from tests.kit.proxies import ENVIRONMENT, connect_request, receive_exactly
 
@@ -48,7 +49,7 @@ def ask(path: Path, target: Place) -> None:
     """Have an echo answer through the server."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(PATIENCE)
-        sock.connect(str(path))
+        assert eventually(lambda: not sock.connect_ex(str(path)))  # it is there before it takes connections
         sock.sendall(connect_request(target) + b"hello")
         reply = receive_exactly(sock, 4 + 4 + 8 + 5)
         assert (reply[:3], reply[-5:]) == (b"\x06\0\0", b"hello")
