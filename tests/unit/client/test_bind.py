@@ -36,6 +36,8 @@ from tests.kit.calls import Call, Calls, calls
 from tests.kit.loops import Run
 from tests.kit.streams import turns
 
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
+
 PUBLIC = Endpoint("192.0.2.1", 4711)
 PEER = Endpoint("2001:db8::7", 9)
 OTHER = Endpoint("203.0.113.8", 99)

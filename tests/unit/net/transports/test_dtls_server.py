@@ -16,6 +16,8 @@ from tests.kit.certificates import certificate
 from tests.kit.dtls import PATIENCE, HandClient, Stage, dtls_stage
 from tests.kit.loops import Run
 
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
+
 SOURCE = ("192.0.2.1", 4000)
 RANDOM = bytes(32)
 

@@ -36,6 +36,8 @@ from tests.kit.streams import (
     turns,
 )
 
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
+
 ResultT = TypeVar("ResultT")
 BULK = bytes(range(256)) * 8192
 

@@ -27,6 +27,8 @@ from tests.kit.certificates import Files, pin_of_file, write_certificate
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, by_library, connected, connector, joined, listening
 
+pytestmark = pytest.mark.e2e  # takes long, with real sockets
+
 BY_BACKEND = by_library("backend")
 BY_LIBRARY = by_library("library")
 
