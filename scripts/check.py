@@ -14,13 +14,15 @@ from check_module_coverage import PACKAGES
 ROOT: Final = Path(__file__).resolve().parent.parent
 BIN: Final = Path(sys.executable).parent
 
+WORKERS: Final = (os.cpu_count() or 1) + 1  # tests wait for a third of their time
+
 # The longest first. The quick tests leave out what the coverage check runs anyway. The cache of import-linter goes
 # wrong when a module comes to be that was imported before.
 CHECKS: Final[Mapping[str, tuple[str, ...]]] = {
     "types": ("mypy",),
     "module coverage": ("python", "scripts/check_module_coverage.py"),
     "quick tests": (
-        *("pytest", "--numprocesses=auto", "--dist=worksteal", "--hypothesis-profile=quick", "tests"),
+        *("pytest", f"--numprocesses={WORKERS}", "--dist=worksteal", "--hypothesis-profile=quick", "tests"),
         *("-m", "not deep and not e2e", "--ignore=tests/e2e", "--ignore=tests/fuzz"),
         *(f"--ignore=tests/unit/{package}" for package in PACKAGES),
     ),
