@@ -94,7 +94,7 @@ def test_whichever_call_fails_a_file_is_old_or_new_and_nothing_is_left(tmp_path:
         assert isinstance(error, OSError if what else NoneType), what
         assert path.read_bytes() == (b"new" if error is None else b"old"), what
         assert os.listdir(tmp_path) == ["file"], what
-        assert len(os.listdir("/dev/fd")) == held, what
+        assert len(os.listdir("/dev/fd")) <= held, what  # fewer, if what an earlier test left was collected
         path.write_bytes(b"old")
         runs += 1
     assert runs > len(KINDS["file"].failures)
@@ -107,7 +107,7 @@ def test_whichever_call_fails_reading_says_so(tmp_path: Path) -> None:
     held = len(os.listdir("/dev/fd"))
     for what, error in each_failing("file", lambda: read_stable(path, pause=lambda _: None)):
         assert isinstance(error, OSError if what else NoneType), what
-        assert len(os.listdir("/dev/fd")) == held, what
+        assert len(os.listdir("/dev/fd")) <= held, what  # fewer, if what an earlier test left was collected
 
 
 def _never(_: float) -> None:

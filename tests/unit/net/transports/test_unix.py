@@ -165,7 +165,9 @@ def test_whichever_call_fails_nothing_is_left(run: Run, path: str, kind: str) ->
         for failure in KINDS[kind].failures.values():
             for step in itertools.count():
                 failed = await listen(failure, step)
-                assert len(os.listdir("/dev/fd")) == held, failed
+                assert len(os.listdir("/dev/fd")) <= held, (
+                    failed
+                )  # fewer, if what an earlier test left was collected
                 if "in _remove_ours" in str(failed):
                     os.unlink(path)  # could not be removed: the next server replaces it
                 assert not os.path.exists(path), failed
