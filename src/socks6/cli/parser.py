@@ -413,8 +413,8 @@ examples:
     "forward": CliCommand(
         module="forward",
         add_flags=_forward,
-        summary="bring a host behind a proxy near",
-        description="Listen on this machine, and carry each connection, or each peer's datagrams, to one host behind a SOCKS 6 proxy.",
+        summary="forward a local port to a host behind a proxy, like ssh -L",
+        description="Local port forwarding, like ssh -L: listen on this machine, and carry each connection, or each peer's datagrams, to one host behind a SOCKS 6 proxy.",
         examples="""\
 examples:
   socks6 forward --via socks6://proxy.example 5432 db.internal:5432
@@ -428,8 +428,8 @@ standard error. SIGTERM or SIGINT ends it.
     "bind": CliCommand(
         module="bind",
         add_flags=_bind,
-        summary="publish a local service at a proxy",
-        description="Let a SOCKS 6 proxy listen, and carry its peers to a service of this machine, or near it.",
+        summary="forward a port of a proxy to a local service, like ssh -R",
+        description="Remote port forwarding, like ssh -R: let a SOCKS 6 proxy listen, and carry its peers to a service that this machine reaches.",
         examples="""\
 examples:
   socks6 bind --via socks6://proxy.example localhost:8080
