@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from socks6.compat import override
+
 FETCHED: Final = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 NOT_FETCHED: Final = {"canonical", "next", "prev"}  # of <link rel=...>
 
@@ -21,7 +23,8 @@ class Scan(HTMLParser):
         self.links: set[str] = set()
         self.fetched: set[str] = set()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # type: ignore[explicit-override]  # Python 3.11 has no override
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         self.anchors |= {values[name] for name in ("id", "name") if name in values}
         if tag == "a" and "href" in values:

@@ -5,12 +5,9 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
 from socks6.cli.parser import COMMANDS, DESCRIPTION, build_parser
 from socks6.distribution import VERSION
-
-LARGE: Final = ("server", "client")  # their flags are settings, which have a page of their own
 
 
 class Flag:
