@@ -1,4 +1,4 @@
-"""§ Stack options: what binds on the wire. That they are applied, and answered truthfully, is issue 3."""
+"""§ Stack options: what binds on the wire. That they are applied, and answered truthfully, is in tests/e2e/test_stack_*.py."""
 
 import asyncio
 from collections.abc import Hashable
