@@ -1,4 +1,4 @@
-"""The documents name only what there is: their links, and the modules and classes of the architecture and the glossary."""
+"""The documents name only what there is: links, files, and the modules and classes of the architecture and the glossary."""
 
 import importlib
 import re
@@ -61,3 +61,23 @@ def test_the_glossary_says_where_things_are() -> None:
     named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
     assert len(named) > 30
     assert [name for name in named if name not in PACKAGES and not is_there(name)] == []
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_are_there(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = re.findall(r"`((?:docs|examples|scripts|src|tests)/[\w./-]+)`", text)
+    assert named
+    assert [name for name in named if not list(ROOT.glob(f"{name}*"))] == []
+
+
+def test_both_services_are_hardened_alike() -> None:
+    """An administrator reads each unit whole, so what they share stands in both."""
+    units = [path.read_text() for path in ROOT.glob("packaging/systemd/*.service")]
+    shared = [
+        [line for line in unit.partition("\nRestart=")[2].splitlines() if not line.startswith("#")]
+        for unit in units
+    ]
+    assert len(units) == 2
+    assert "NoNewPrivileges=yes" in shared[0]
+    assert shared[0] == shared[1]

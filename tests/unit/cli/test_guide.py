@@ -59,13 +59,6 @@ def test_every_piece_of_python_is_one_that_imports_what_there_is(block: str) -> 
     assert set(names) <= set(socks6.__all__)
 
 
-@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_every_file_that_is_named_is_there(document: str) -> None:
-    named = re.findall(r"`((?:docs|examples|scripts|src|tests)/[\w./-]+)`", Path(document).read_text())
-    assert named
-    assert [name for name in named if not list(Path().glob(f"{name}*"))] == []
-
-
 def test_every_message_that_is_explained_is_one_of_ours() -> None:
     """What a row of a table about messages quotes is said by the code, or by the system."""
     source = "".join(path.read_text() for path in Path(socks6.__file__).parent.rglob("*.py"))
