@@ -422,8 +422,10 @@ class ClientConnection:
         return True
 
     def close(self) -> None:
-        """Leave the session and give back what is held. Idempotent."""
+        """End the handshake, leave the session and give back what is held. Idempotent."""
         self._task = None
+        if not self._has_request:  # else `begin` has done so
+            self.proxy.monitor.end_handshake(self.id)
         if self._user_connection is not None:
             self._give_back_user_connection()
         if self._descriptor is not None:

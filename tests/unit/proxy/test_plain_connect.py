@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from socks6.net.sockets import reset_on_close
 from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
@@ -116,6 +117,23 @@ def test_a_client_that_sends_no_request_is_left_at_the_deadline(
                 record = await it.ending()
                 assert (record.ending, record.reason) == (Ending.NO_REQUEST, "the handshake took too long")
                 assert not len(it.server.connections)
+
+    run(play())
+
+
+@pytest.mark.parametrize(("protocol", "begun"), [("socks6", b""), ("socks5", GREETING)])
+def test_a_client_that_resets_before_its_request_leaves_nothing(
+    run: Run, protocol: str, begun: bytes
+) -> None:
+    async def play() -> None:
+        async with scene(protocol) as it:
+            with await it.client() as client:
+                await it.ask(client, begun, 2 if begun else 0)
+                await until(lambda: len(it.worker.monitor))
+                reset_on_close(client)
+            assert (await it.ending()).ending is Ending.RESET
+            assert not len(it.server.connections)
+            assert not len(it.worker.monitor)  # which would keep the connection until the deadline
 
     run(play())
 
