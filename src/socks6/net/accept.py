@@ -115,11 +115,11 @@ class ConnectionLimits:
         return ""
 
     def mark_known(self, key: object) -> None:
-        """Note that an admitted client is known: it is never evicted. Idempotent."""
+        """Mark an admitted client as known: it is never evicted. Idempotent."""
         self._drop_unknown(key)
 
     def mark_unknown(self, key: object, on_evicted: Callable[[], None]) -> None:
-        """Note that an admitted client may be evicted again."""
+        """Mark an admitted client as unknown: it may be evicted again."""
         if key in self._hosts:
             self._drop_unknown(key)  # it may never have been settled
             self._add_unknown(key, self._hosts[key], on_evicted)
@@ -207,12 +207,12 @@ async def accept_streams(
 ) -> None:
     """Run `handler` for each stream that arrives, in an eager task of `group`, until the listener is closed.
 
-    `by_callbacks` is offered each plain socket first, closing which resets it: it returns whether it serves it, to the
-    stream's end, and then calls `limits.release`.
+    `by_callbacks` is offered each plain socket first, which is reset by closing it: it returns whether it serves the
+    stream to its end, and calls `limits.release` then.
 
     When it is known who a stream's client is, `limits.mark_known` is to be called with the stream as its key.
 
-    The streams wait for bytes by `poller`, if there is one. A handler's exception goes to the observer and ends its
+    The streams wait for bytes by `poller`, if there is one. What either raises goes to the observer and ends its
     stream, nothing else. Out of descriptors or memory, or after a fault of ours, accepting pauses until a connection
     ends, or for `pause` seconds.
     """
@@ -266,8 +266,8 @@ class _Acceptor:
         while True:
             try:
                 if early:
-                    early = False
                     self._accept_early()
+                    early = False
                 await self._listener.wait_readable()
                 failure, self._failure = self._failure, None
                 if failure is not None:
@@ -279,7 +279,7 @@ class _Acceptor:
                 await self.pause(error, pause)
 
     def _accept_early(self) -> None:
-        """Let accepted sockets inherit that closing resets them, and accept those that came too early to inherit it."""
+        """Set that accepted sockets are reset by closing them, also those that came too early to inherit it."""
         if not isinstance(self._listener, SocketListener):
             return
         self._listener.reset_accepted()
@@ -333,7 +333,12 @@ class _Acceptor:
             stream.abort()
             return
         if self._by_callbacks is not None and isinstance(stream, SocketStream):
-            if self._by_callbacks(stream):
+            try:
+                if self._by_callbacks(stream):
+                    return
+            except Exception as error:  # noqa: BLE001 - as in `_serve`
+                self._report(source, error)
+                self._leave(stream)
                 return
             close_in_order(stream.raw_socket)
         if self._poller is not None and (raw := stream.attribute(SocketStream)) is not None:
@@ -344,9 +349,13 @@ class _Acceptor:
         try:
             await self._handler(stream)
         except Exception as error:  # noqa: BLE001 - the edge of a connection: its fault stays its own
-            self._observer.observe(
-                UnexpectedError(where=f"serving {source or 'a local client'}", error=error)
-            )
+            self._report(source, error)
         finally:
-            stream.abort()
-            self._limits.release(stream)
+            self._leave(stream)
+
+    def _report(self, source: str, error: Exception) -> None:
+        self._observer.observe(UnexpectedError(where=f"serving {source or 'a local client'}", error=error))
+
+    def _leave(self, stream: ByteStream) -> None:
+        stream.abort()
+        self._limits.release(stream)

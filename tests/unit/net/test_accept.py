@@ -1,21 +1,26 @@
 """The accept loop and its limits."""
 
 import asyncio
+import contextlib
 import errno
 import functools
 import os
+import socket
+import sys
 from collections import deque
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from typing_extensions import override
 
 from socks6.net.accept import ACCEPTS_PER_TURN, ConnectionLimits, accept_streams, source_of
 from socks6.net.eager import EagerTaskGroup
+from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.telemetry import AcceptPaused, Event, LimitReached, Observer, UnexpectedError
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
-from tests.kit.streams import turns
+from tests.kit.streams import turns, until
 
 
 class From:
@@ -184,6 +189,98 @@ def test_a_fault_of_ours_pauses_accepting_and_does_not_end_it(run: Run) -> None:
             await entrance.entered.wait()
             assert entrance.inside == [stream]
             assert entrance.witness.errors == [fault]
+
+    run(play())
+
+
+class ShortListener(SocketListener):
+    """Has no descriptor for the first client at first."""
+
+    __slots__ = ("fails",)
+
+    fails: bool
+
+    @override
+    def accept_nowait(self) -> SocketStream | None:
+        fails, self.fails = self.fails, False
+        if fails:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept_nowait()
+
+
+@contextlib.asynccontextmanager
+async def accepting_by_callbacks(
+    listener: SocketListener,
+    limits: ConnectionLimits,
+    witness: Witness,
+    serve: Callable[[SocketStream], bool],
+) -> AsyncIterator[None]:
+    async def handle(stream: ByteStream) -> None:
+        await stream.aclose()
+
+    async with EagerTaskGroup() as group, asyncio.TaskGroup() as tasks:
+        tasks.create_task(
+            accept_streams(
+                listener,
+                handle,
+                limits=limits,
+                observer=witness,
+                group=group,
+                by_callbacks=serve,
+                pause=0.01,
+            )
+        )
+        try:
+            yield
+        finally:
+            await listener.aclose()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere accepted sockets inherit nothing")
+@pytest.mark.parametrize("short", [False, True])
+def test_closing_resets_those_too_that_came_before_accepting_began(run: Run, *, short: bool) -> None:
+    async def play() -> None:
+        offered: list[SocketStream] = []
+        listener = ShortListener(socket.create_server(("127.0.0.1", 0)), url="tcp:")
+        listener.fails = short
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(listener.local)) for _ in range(2)]
+
+            def serve(stream: SocketStream) -> bool:
+                offered.append(stream)
+                return True
+
+            async with accepting_by_callbacks(listener, ConnectionLimits(), Witness(), serve):
+                await until(lambda: len(offered) == 2)
+                clients.append(stack.enter_context(socket.create_connection(listener.local)))
+                await until(lambda: len(offered) == 3)
+            for stream in offered:
+                stream.close()
+            for client in clients:
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
+
+    run(play())
+
+
+def test_a_fault_of_what_serves_by_callbacks_ends_one_client(run: Run) -> None:
+    async def play() -> None:
+        limits, witness = ConnectionLimits(), Witness()
+        listener = SocketListener(socket.create_server(("127.0.0.1", 0)), url="tcp:")
+        fault = ZeroDivisionError()
+
+        def serve(_: SocketStream) -> bool:
+            raise fault
+
+        with contextlib.ExitStack() as stack:
+            async with accepting_by_callbacks(listener, limits, witness, serve):
+                clients = [stack.enter_context(socket.create_connection(listener.local)) for _ in range(2)]
+                await until(lambda: len(witness.errors) == 2)
+            assert witness.errors == [fault, fault]
+            assert not limits.count
+            for client in clients:
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
 
     run(play())
 
