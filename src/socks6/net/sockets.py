@@ -314,7 +314,7 @@ class SocketStream:
             self._wake_sender(closed)
 
     def _wake_polled(self) -> None:
-        """Let what waits for the poller see that the socket is closed."""
+        """Wake what waits for the poller: the socket is closed."""
         if self.on_readable is not None:
             self.on_readable()
         elif self._readable is not None and self._readable.has_waiter:
@@ -372,7 +372,7 @@ class SocketListener:
         return SocketStream(sock, remote=address, loop=self._loop)
 
     def reset_accepted(self) -> None:
-        """Let accepted sockets inherit that closing resets them, until `close_in_order`: a system call less for each."""
+        """Set that accepted sockets are reset by closing them, until `close_in_order`: a system call less for each."""
         reset_on_close(self._socket)
 
     async def wait_readable(self) -> None:
@@ -421,15 +421,14 @@ class SocketListener:
 def stream_socket(family: int, protocol: int = 0, *, tuned: bool = True) -> socket.socket:
     """Return a non-blocking stream socket, set up as all that connect are. Raises OSError.
 
-    Unless `tuned`, the caller sends without delay and keeps alive when that begins to matter.
+    Unless `tuned`, the caller calls `tune` when that begins to matter.
     """
     sock = socket.socket(family, NONBLOCKING_STREAM, protocol)
     try:
         if not NONBLOCKING:
             sock.setblocking(False)
         if tuned and family != socket.AF_UNIX:
-            send_without_delay(sock)
-            keep_alive(sock)
+            tune(sock)
     except BaseException:
         sock.close()
         raise
@@ -490,13 +489,9 @@ def probe_when_idle(sock: socket.socket, seconds: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
-def send_without_delay(sock: socket.socket) -> None:
-    """Send small pieces at once, even if the peer has not acknowledged earlier ones. Raises OSError."""
+def tune(sock: socket.socket) -> None:
+    """Send small pieces without delay, and ask a silent peer, in hours, whether it is still there. Raises OSError."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def keep_alive(sock: socket.socket) -> None:
-    """Let the kernel ask a silent peer, in hours, whether it is still there. Raises OSError."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 

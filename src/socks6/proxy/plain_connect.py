@@ -1,9 +1,10 @@
 """Plain CONNECTs, served by callbacks from accept to close: no task, no conversation.
 
 A CONNECT is plain if it comes in one piece and without options, from a client that need not authenticate, to an IP address
-that this proxy reaches itself. Most are, and cost 126 Python calls instead of 389 (`python -m benchmarks counting`). Whatever else a client sends, and
-whatever must wait for more than the client's bytes, goes on in `ServerWorker.serve`, with what was read so far: a remote that
-takes its time, an answer that is not taken at once, a refusal, the end of a relay that broke.
+that this proxy reaches itself. Most are, and cost 126 Python calls instead of 389 (`python -m benchmarks counting`).
+Whatever else a client sends, and whatever must wait for more than the client's bytes, goes on in `ServerWorker.serve`, with
+what was read so far: a remote that takes its time, an answer that is not taken at once, a refusal, the end of a relay that
+broke.
 
 No rule stands here: decisions and records are the methods of `ClientConnection`, the rules `commands.judge_literal`, the sockets
 `DirectOutbound.begin_connecting`, the bytes the protocol's `PlainForm`, moving them `StreamRelay.join`. The property test
@@ -26,9 +27,8 @@ from socks6.net.sockets import (
     SocketStream,
     close_descriptor,
     close_in_order,
-    keep_alive,
     own_endpoint,
-    send_without_delay,
+    tune,
 )
 from socks6.net.wire_log import wire_trace
 from socks6.proxy.commands import ProxyRequest, judge_literal
@@ -163,11 +163,8 @@ class _PlainConnect:
         if not connected:
             self._continue_in_task(self._wait_connected(request, form, sock))
             return
-        try:
-            unsent = self._send(form.admitted + self._success(form, sock))
-        except BaseException:
-            sock.close()
-            raise
+        self._remote = sock  # which `_fail` closes
+        unsent = self._send(form.admitted + self._success(form, sock))
         if unsent or not self._relay(sock, request.initial_data):
             self._continue_in_task(self._answered(self._tunnel(request, sock), unsent))
 
@@ -199,8 +196,7 @@ class _PlainConnect:
         """Send the rest of an answer; return the tunnel."""
         try:
             if tunnel is not None and (sock := tunnel.remote.raw_socket) is not None:
-                send_without_delay(sock)
-                keep_alive(sock)
+                tune(sock)
             if unsent:
                 await self._stream.send(unsent)
         except BaseException:
@@ -216,16 +212,15 @@ class _PlainConnect:
         holder = holder_of(request.identity, connection.source)
         try:
             unsent = self._send(form.admitted)
-        except OSError:
-            sock.close()
-            raise
-        try:
             with connection.watching_client():
                 await shared.outbound.finish_connecting(sock, holder)
+            unsent += self._success(form, sock)
         except OperationFailed as failure:
             connection.failed(request, failure)
             return await self._answered(None, unsent + form.failure(failure.code))
-        unsent += self._success(form, sock)
+        except BaseException:
+            sock.close()
+            raise
         return await self._answered(self._tunnel(request, sock), unsent)
 
     def _continue_in_task(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
@@ -251,7 +246,6 @@ class _PlainConnect:
         if joined is None:
             return False
         stream.on_readable = None
-        self._remote = remote
         self._joined = joined
         self._connection.relaying(joined)
         joined.start(first)

@@ -10,7 +10,7 @@ from typing import Final
 from socks6.compat import override
 from socks6.net.eager import Signal
 from socks6.net.poller import LAST, WRITABLE, Poller
-from socks6.net.sockets import breaks_receiving, keep_alive, send_without_delay
+from socks6.net.sockets import breaks_receiving, tune
 from socks6.relay.joined import (
     DROPPING,
     FINISHED,
@@ -123,8 +123,7 @@ class PolledDirection(Direction, ABC):
         if self.untuned is not None:
             sink, self.untuned = self.untuned, None
             with contextlib.suppress(OSError):  # it is gone
-                send_without_delay(sink)
-                keep_alive(sink)
+                tune(sink)
 
     # What a mover does in its own way. Each may raise OSError, or SendingFailed where it is the sink that broke.
 

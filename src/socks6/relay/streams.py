@@ -109,8 +109,8 @@ class StreamRelay:
     ) -> "PolledStreams | None":
         """Join two sockets as `relay` does, for callers without a task: `start` what is returned; None if only `relay` can.
 
-        The client is reset by closing it already. The remote was connected without being tuned (`stream_socket`): that is done when the relay needs it.
-        `on_end` is called when they are through. Then both are to be closed: in order (`sockets.close_in_order`) if the
+        The client is reset by closing it already. The remote was connected without being tuned (`stream_socket`): the relay
+        does that when it needs it. `on_end` is called when they are through. Then both are to be closed: in order (`sockets.close_in_order`) if the
         ending is DONE, by `deliver` if both directions have ended otherwise; `release` is called last.
         """
         joined = self._spliced(client, remote) if self._settings.splice else None
