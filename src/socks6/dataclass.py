@@ -10,18 +10,31 @@ other.
 import contextlib
 import dataclasses
 import functools
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, Field, FrozenInstanceError
 from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from socks6.compat import override
+
 __all__ = ["dataclass"]
 
 Method: TypeAlias = Callable[..., object]
 
 _PARAMETERS: Final = "__dataclass_params__"
-_UNSET: Final = object()  # the default of a parameter whose field has a factory
+
+
+class _Unset:
+    """The default of a parameter whose field has a factory."""
+
+    @override
+    def __repr__(self) -> str:
+        return "<factory>"
+
+
+_UNSET: Final = _Unset()
 
 
 def _dataclass(
@@ -83,7 +96,7 @@ def _methods(
 
 @contextlib.contextmanager
 def _thawed(bases: Iterable[type]) -> Iterator[None]:
-    """Let an unfrozen class inherit from frozen ones: that is what the standard library makes, of which the rest is made."""
+    """Mark frozen bases as not frozen: the standard library makes the class unfrozen, and lets it inherit from no others."""
     known = [vars(base)[_PARAMETERS] for base in bases if _PARAMETERS in vars(base)]
     frozen = [parameters for parameters in known if parameters.frozen]
     for parameters in frozen:
@@ -153,27 +166,28 @@ def _values(names: Sequence[str]) -> Callable[[object], tuple[object, ...]]:
     return lambda value: tuple(getattr(value, name) for name in names)
 
 
-def _immutability(cls: type, fields: Iterable[Field[Any]]) -> dict[str, Method]:
+def _immutability(cls: Any, fields: Iterable[Field[Any]]) -> dict[str, Method]:
     """Return what refuses to change an object, and what pickles and copies it all the same."""
     names = _names(fields)
-    values = _values(names)
 
     def set_attribute(self: object, name: str, value: object) -> None:
         if type(self) is cls or name in names:
             raise FrozenInstanceError(f"cannot assign to field {name!r}")
-        object.__setattr__(self, name, value)
+        super(cls, self).__setattr__(name, value)
 
     def delete_attribute(self: object, name: str) -> None:
         if type(self) is cls or name in names:
             raise FrozenInstanceError(f"cannot delete field {name!r}")
-        object.__delattr__(self, name)
+        super(cls, self).__delattr__(name)
 
-    def get_state(self: object) -> tuple[object, ...]:
-        return values(self)
+    def get_state(self: Any) -> list[object]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
-    def set_state(self: object, state: Iterable[object]) -> None:
-        for name, value in zip(names, state, strict=True):
-            object.__setattr__(self, name, value)
+    def set_state(self: Any, state: Iterable[object]) -> None:
+        for field, value in zip(
+            dataclasses.fields(self), state, strict=True
+        ):  # a subclass has fields of its own
+            object.__setattr__(self, field.name, value)
 
     return {
         "__setattr__": set_attribute,
@@ -186,6 +200,7 @@ def _immutability(cls: type, fields: Iterable[Field[Any]]) -> dict[str, Method]:
 def _repr(fields: Iterable[Field[Any]]) -> Method:
     names = _names(field for field in fields if field.repr)
 
+    @reprlib.recursive_repr()
     def show(self: object) -> str:
         return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 

@@ -66,6 +66,7 @@ def test_the_signature(decorator: Decorator) -> None:
         "secret": str,
     }
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
+    assert str(parameters["tags"].default) == "<factory>"
 
 
 def test_positional_arguments_and_match_args(decorator: Decorator) -> None:
@@ -191,6 +192,12 @@ def test_repr(decorator: Decorator) -> None:
     assert repr(Silent(1)).startswith("<")
 
 
+def test_repr_of_an_object_within_itself(decorator: Decorator) -> None:
+    made = point(decorator)(x=1)
+    made.tags.append(made)
+    assert repr(made) == "point.<locals>.Point(x=1, y=2, tags=[...])"
+
+
 def test_methods_of_the_class_stay(decorator: Decorator) -> None:
     @decorator(**FROZEN)
     class Own:  # noqa: PLW1641 - the decorator adds a hash
@@ -288,6 +295,32 @@ def test_copies(decorator: Decorator) -> None:
     deep = copy.deepcopy(made)
     assert deep.tags == ["a"]
     assert deep.tags is not made.tags
+
+
+def test_copies_of_a_subclass_without_slots_have_its_own_fields_too(decorator: Decorator) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Derived(point(decorator)):  # type: ignore[misc]  # a class
+        z: int = 0
+
+    assert copy.copy(Derived(x=1, z=5)) == Derived(x=1, z=5)
+
+
+def test_a_mixin_of_a_plain_subclass_sees_its_attributes() -> None:
+    seen = []
+
+    class Watch:
+        __slots__ = ()
+
+        @override
+        def __setattr__(self, name: str, value: object) -> None:
+            seen.append(name)
+            super().__setattr__(name, value)
+
+    class Watched(ours.dataclass(**FROZEN)(type("Bare", (), {})), Watch):  # type: ignore[misc]  # a class
+        pass
+
+    Watched().note = "n"
+    assert seen == ["note"]
 
 
 def test_pickles(decorator: Decorator, monkeypatch: pytest.MonkeyPatch) -> None:
