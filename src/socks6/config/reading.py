@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from socks6.config.faults import Fault, InvalidConfiguration, Key, collect_error, key_text
 from socks6.config.server import ServerConfig
-from socks6.config.toml_lines import line_of
+from socks6.config.toml_lines import lines_of
 from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.files import read_stable
@@ -53,7 +53,8 @@ class ConfigurationFile:
 
     def invalid(self, *faults: Fault) -> InvalidConfiguration:
         """Return the exception for faults in it."""
-        located = sorted(((line_of(self.text, fault.key) or 1, fault) for fault in faults), key=itemgetter(0))
+        lines = lines_of(self.text, [fault.key for fault in faults])
+        located = sorted(zip(lines, faults, strict=True), key=itemgetter(0))
         return InvalidConfiguration(
             *(f"{self.path}:{line}: {key_text(fault.key)}: {fault.what}" for line, fault in located)
         )
