@@ -150,7 +150,7 @@ class Resolver:
         return tuple(address for address in (one.at(port) for one in found) if address not in known)
 
     def doubt(self, host: str) -> None:
-        """Note that a name's addresses may be old: when next asked for, it is looked up again in the background."""
+        """Mark a name's addresses as possibly old: when next asked for, it is looked up again in the background."""
         answer = self._answers.get(host.encode("ascii", "replace"))
         if answer is not None:
             answer.refresh = min(answer.refresh, _now())
@@ -387,7 +387,7 @@ class _Threads:
         self._idle = 0  # threads that nothing is meant for
 
     def give(self, lookup: _Lookup) -> bool:
-        """Have a thread carry a lookup out; return False if the system has none left."""
+        """Run a lookup in a thread; return False if the system has none left."""
         with self._lock:
             reused = self._idle > 0
             self._idle -= reused

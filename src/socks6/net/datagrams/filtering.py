@@ -37,7 +37,7 @@ class RemoteFilter:
         return inf if self._filtering is Filtering.ENDPOINT_INDEPENDENT else self._lifetime / 2
 
     def sent_to(self, host: str, port: int, now: float) -> None:
-        """Note that the client sends to an address."""
+        """Record that the client sends to an address."""
         if self._filtering is Filtering.ENDPOINT_INDEPENDENT:
             return
         key = self._key(host, port)
