@@ -12,6 +12,7 @@ import pytest
 
 from socks6.message.codes import Command
 from socks6.message.requests import Request
+from tests.kit.certificates import certificate
 from tests.kit.proxies import ENVIRONMENT
 
 pytestmark = pytest.mark.e2e
@@ -50,11 +51,15 @@ class Traced:
                 return found
         return None
 
+    def wait(self) -> int:
+        """Return its exit code, once it has ended."""
+        return self._process.wait(SECONDS)
+
     def stop(self) -> None:
         """Stop it, and read the rest."""
         self._process.terminate()
         assert self.until(re.compile("never")) is None
-        assert self._process.wait(SECONDS) == 0
+        assert self.wait() == 0
 
 
 @contextlib.contextmanager
@@ -150,6 +155,19 @@ def test_help_and_errors_import_nothing_that_takes_time(words: list[str]) -> Non
     slow = ALWAYS_LATE | NETWORK | PROXY | CLIENT | HTTP | {"dataclasses", "inspect", "pathlib"}
     assert set(command.imported) & slow == set()
     assert "socks6.cli.parser" in command.imported
+
+
+def test_commands_without_a_network_import_what_they_need_by_themselves() -> None:
+    with certificate() as files:
+        for words in (
+            ["cert", "show", files.certificate],
+            ["share", "proxy.example", "--cert", files.certificate],
+            ["check", "examples/socks6.toml"],
+            ["completion", "bash"],
+        ):
+            with traced(*words) as command:
+                command.until(re.compile("never"))
+                assert command.wait() == 0, words
 
 
 def test_the_garbage_collector_rests_while_a_command_is_imported_and_leaves_it_alone() -> None:
