@@ -61,9 +61,7 @@ class _Search:
                 with contextlib.suppress(tomllib.TOMLDecodeError):
                     value = tomllib.loads("\n".join([*self.lines[:end], closer]))
                     self._closers.remove(closer)
-                    self._closers.insert(
-                        0, closer
-                    )  # no text has two that end it, and lines nearby have the same
+                    self._closers.insert(0, closer)  # what ends a text is one; lines nearby have the same
                     return value
             end -= step
             step *= 2  # what is too deep may be long
