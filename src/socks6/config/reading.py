@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from socks6.config.faults import Fault, InvalidConfiguration, Key, collect_error, key_text
 from socks6.config.server import ServerConfig
-from socks6.config.toml_lines import lines_of
+from socks6.config.toml_lines import line_of, locate_keys
 from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.files import read_stable
@@ -53,8 +53,8 @@ class ConfigurationFile:
 
     def invalid(self, *faults: Fault) -> InvalidConfiguration:
         """Return the exception for faults in it."""
-        lines = lines_of(self.text, [fault.key for fault in faults])
-        located = sorted(zip(lines, faults, strict=True), key=itemgetter(0))
+        lines = locate_keys(self.text)
+        located = sorted(((line_of(lines, fault.key) or 1, fault) for fault in faults), key=itemgetter(0))
         return InvalidConfiguration(
             *(f"{self.path}:{line}: {key_text(fault.key)}: {fault.what}" for line, fault in located)
         )
@@ -278,6 +278,10 @@ def _parse_toml(text: str, path: str) -> dict[str, object]:
         line = int(at["line"]) if at else text.count("\n") + 1
         what = at["what"] if at else str(error)
         raise InvalidConfiguration(f"{path}:{line}: not TOML: {what[:1].lower()}{what[1:]}") from None
+    except RecursionError:
+        raise InvalidConfiguration(
+            f"{path}: lists or tables within each other, deeper than can be read"
+        ) from None
 
 
 def _warnings(path: str, mode: int, values: ConfigValues) -> tuple[str, ...]:

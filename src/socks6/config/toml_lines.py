@@ -1,80 +1,144 @@
-"""Finds the lines of keys in TOML text, which tomllib does not give: the first one with which the text has a key."""
+"""Finds the line of each key in TOML text, which tomllib does not give."""
 
-import contextlib
-import itertools
-from collections.abc import Sequence, Set
+import re
+from collections.abc import Mapping
 from typing import Final
 
 from socks6.config.faults import Key
 
-MAX_DEPTH: Final = 3  # of lists and tables in a value of several lines; deeper, a line near it is found
-# What ends text that was cut behind a line: nothing, or the ends of a text, lists and tables that the line is within.
-CLOSERS: Final = tuple(
-    quotes + "".join(brackets)
-    for depth in range(MAX_DEPTH + 1)
-    for brackets in itertools.product("]}", repeat=depth)
-    for quotes in ("", '"""', "'''")
+_BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_SPACE: Final = re.compile(r"[ \t]*")
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_STRING: Final = re.compile(
+    r'"""(?:[^\\]|\\.)*?"""(?:"{0,2})'
+    r"|'''.*?'''(?:'{0,2})"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'",
+    re.DOTALL,
 )
+_SCALAR: Final = re.compile(r"[^,\]}#\n]+")  # a number, boolean or time
 
 
-def lines_of(text: str, keys: Sequence[Key]) -> list[int]:
-    """Return the lines of keys in valid TOML text, or of the nearest things around them; 1 if nothing of one is there."""
-    search = _Search(text)
-    present = [search.longest_part(key) for key in keys]
-    search.run(set(present), 0, len(search.lines))
-    return [search.found[key] for key in present]
+def locate_keys(text: str) -> dict[Key, int]:
+    """Return the line number of every table, key and list item of valid TOML text."""
+    return _Scanner(text).scan()
 
 
-class _Search:
-    """Bisects for all keys at once: where a file has many faults, most parts of it are parsed for several of them."""
+def line_of(lines: Mapping[Key, int], key: Key) -> int | None:
+    """Return the line of a key, or of the nearest thing around it that has one."""
+    while key:
+        if key in lines:
+            return lines[key]
+        key = key[:-1]
+    return None
+
+
+class _Scanner:
+    """Walks through text that tomllib has accepted, so that it need not look for faults."""
 
     def __init__(self, text: str) -> None:
-        self.lines = text.split("\n")
-        self.found: dict[Key, int] = {}
-        self._closers = list(CLOSERS)
-        self._whole = self._parse(len(self.lines))
+        self._text = text
+        self._at = 0
+        self._counted = 0  # up to here newlines are counted in `_line`
+        self._line = 1
+        self._lines: dict[Key, int] = {}
+        self._lengths: dict[Key, int] = {}  # of arrays of tables, so far
 
-    def longest_part(self, key: Key) -> Key:
-        """Return as much of a key from its beginning on as the text has."""
-        while not _has(self._whole, key):
-            key = key[:-1]
+    def scan(self) -> dict[Key, int]:
+        table: Key = ()
+        while self._next():
+            if self._take("[["):
+                table = self._header_key()
+                index = self._lengths.get(table, 0)
+                self._lengths[table] = index + 1
+                table = (*table, index)
+                self._lines[table] = self._here()
+                self._take("]]")
+            elif self._take("["):
+                table = self._header_key()
+                self._take("]")
+            else:
+                self._pair(table)
+        return self._lines
+
+    def _next(self) -> bool:
+        """Skip what says nothing; return whether anything follows."""
+        self._skip(_BLANK)
+        return self._at < len(self._text)
+
+    def _take(self, mark: str) -> bool:
+        if not self._text.startswith(mark, self._at):
+            return False
+        self._at += len(mark)
+        return True
+
+    def _skip(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self._text, self._at)
+        if match is None:
+            return ""
+        self._at = match.end()
+        return match[0]
+
+    def _header_key(self) -> Key:
+        """Read and note a table's name; an array of tables on its way stands for the last of them."""
+        key: Key = ()
+        for part in self._dotted_key():
+            if key in self._lengths:
+                key = (*key, self._lengths[key] - 1)
+            key = (*key, part)
+            self._note(key)
         return key
 
-    def run(self, keys: Set[Key], before: int, count: int) -> None:
-        """Find the lines of keys that the first `count` lines have, and the first `before` have not."""
-        if count - before == 1:
-            self.found.update(dict.fromkeys(keys, count))
-        elif keys:
-            middle = (before + count) // 2
-            value = self._parse(middle)
-            early = {key for key in keys if _has(value, key)}
-            self.run(early, before, middle)
-            self.run(keys - early, middle, count)
+    def _dotted_key(self) -> Key:
+        parts: list[str] = []
+        while True:
+            self._skip(_SPACE)
+            quoted = self._skip(_STRING)
+            parts.append(_unquoted(quoted) if quoted else self._skip(_BARE_KEY))
+            self._skip(_SPACE)
+            if not self._take("."):
+                return tuple(parts)
 
-    def _parse(self, count: int) -> object:
-        """Return what the first lines say; without the last of them where what they are within has no end that we know."""
-        import tomllib  # noqa: PLC0415 - as in `reading`
+    def _pair(self, table: Key) -> None:
+        key = (*table, *self._dotted_key())
+        for length in range(len(table) + 1, len(key) + 1):
+            self._note(key[:length])
+        self._take("=")
+        self._skip(_SPACE)
+        self._value(key)
 
-        end, step = count, 1
-        while end > 0:
-            for closer in self._closers:
-                with contextlib.suppress(tomllib.TOMLDecodeError):
-                    value = tomllib.loads("\n".join([*self.lines[:end], closer]))
-                    self._closers.remove(closer)
-                    self._closers.insert(0, closer)  # what ends a text is one; lines nearby have the same
-                    return value
-            end -= step
-            step *= 2  # what is too deep may be long
-        return {}
+    def _value(self, key: Key) -> None:
+        if self._take("["):
+            self._items(key)
+        elif self._take("{"):
+            self._pairs(key)
+        elif not self._skip(_STRING):
+            self._skip(_SCALAR)
+
+    def _items(self, key: Key) -> None:
+        index = 0
+        while self._next() and not self._take("]"):
+            if not self._take(","):
+                self._note((*key, index))
+                self._value((*key, index))
+                index += 1
+
+    def _pairs(self, key: Key) -> None:
+        while self._next() and not self._take("}"):
+            if not self._take(","):
+                self._pair(key)
+
+    def _note(self, key: Key) -> None:
+        self._lines.setdefault(key, self._here())
+
+    def _here(self) -> int:
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
 
 
-def _has(value: object, key: Key) -> bool:
-    for part in key:
-        match value:
-            case dict() if part in value:
-                value = value[part]
-            case list() if isinstance(part, int) and part < len(value):
-                value = value[part]
-            case _:
-                return False
-    return True
+def _unquoted(quoted: str) -> str:
+    import tomllib  # noqa: PLC0415 - as in `reading`
+
+    key: str = tomllib.loads(f"key = {quoted}")["key"]
+    return key

@@ -418,3 +418,9 @@ def test_what_is_wrong_with_texts_of_flags(key: str, text: str, fault: str) -> N
     with pytest.raises(ConfigurationError) as caught:
         read_texts(BY_KEY[key], [text])
     assert str(caught.value) == fault
+
+
+def test_what_is_too_deep_is_told(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f"x = {'[' * 10_000}{']' * 10_000}\n")
+    with pytest.raises(InvalidConfiguration, match="deeper than can be read"):
+        read_configuration(tmp_path / "c.toml")
