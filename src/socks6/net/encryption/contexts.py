@@ -174,6 +174,7 @@ def server_context(parameters: TlsParameters, *, alpn: Sequence[str] = (ALPN,)) 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = parameters.minimum
     context.options |= ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 1  # a client resumes by one, many times; OpenSSL would make two
     if alpn:
         context.set_alpn_protocols(alpn)
     _load_files(context, parameters)

@@ -10,6 +10,7 @@ import functools
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -42,6 +43,7 @@ from socks6.net.transports.base import (
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.turns import EVENT, Turns
 
+TICKET_SECONDS: Final = 60.0  # between two tickets of a client's: `ssl` takes 300 µs to hand one out
 MAX_HELLO_BYTES: Final = 32768  # of the first records that are looked at; no ClientHello is longer
 
 _HANDSHAKE: Final = 22  # RFC 8446 §5.1
@@ -537,6 +539,7 @@ class TlsConnector(Connector):
         self._requires_alpn = proxy.require_alpn and not proxy.tls.alpn_optional
         self._context = client_context(proxy.tls, alpn=(alpn,) if alpn else ())
         self._ticket: ssl.SSLSession | None = None
+        self._ticket_checked = -TICKET_SECONDS
 
     @override
     async def open(self, request: StreamRequest) -> TlsStream:
@@ -546,10 +549,20 @@ class TlsConnector(Connector):
 
     @override
     def answered(self, stream: ByteStream) -> None:
-        """Use this stream's keys for the next one, if it has got a ticket by now: they come ahead of the answers."""
+        """Resume by this stream's ticket from now on, if it has one: tickets come ahead of the answers.
+
+        A ticket is used for TICKET_SECONDS, unless the proxy refuses it.
+        """
         session = stream.attribute(TlsSession)
-        if session is not None and (ticket := session.ticket) is not None and ticket.has_ticket:
-            self._ticket = ticket
+        if session is None:
+            return
+        now = time.monotonic()
+        refused = self._ticket is not None and not session.tls.session_reused
+        if not refused and now - self._ticket_checked < TICKET_SECONDS:
+            return
+        self._ticket_checked = now
+        ticket = session.ticket
+        self._ticket = ticket if ticket is not None and ticket.has_ticket else None
 
     async def connect(self, options: Iterable[StackOption] = ()) -> TlsStream:
         """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError."""

@@ -18,6 +18,7 @@ from socks6.net.encryption.certificates import pin_of
 from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream, PollableStream, Protection
+from socks6.net.transports import tls
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
 from tests.kit.certificates import Files, certificate, tls_connector
@@ -49,11 +50,12 @@ async def listening(
     alpn: tuple[str, ...] = ("socks6",),
     client_ca: str | None = None,
     min_version: str | None = None,
+    port: int = 0,
 ) -> AsyncIterator[tuple[TlsListener, int]]:
     """Give a listener with a certificate, and its port."""
     said = replace(files.server, client_ca=client_ca, min_version=min_version)
     contexts = ReloadingContext(said, partial(server_context, alpn=alpn))
-    raw = (await listen_tcp("127.0.0.1", 0))[0]
+    raw = (await listen_tcp("127.0.0.1", port))[0]
     listener = TlsListener(raw, contexts)
     try:
         yield listener, raw.local.port
@@ -369,23 +371,44 @@ def test_tls_1_2_is_spoken_only_where_it_is_allowed(run: Run, min_version: str, 
     run(play())
 
 
-def test_a_later_connection_goes_on_with_the_keys_of_an_earlier_one(run: Run) -> None:
+def test_connections_resume_by_one_ticket_until_it_is_old_or_the_proxy_refuses_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[ssl.SSLSession | None] = []
+
+    def take(session: TlsSession) -> ssl.SSLSession | None:
+        taken.append(session.tls.session)
+        return taken[-1]
+
+    monkeypatch.setattr(TlsSession, "ticket", property(take))
+
+    async def resumes(listener: TlsListener, connector: TlsConnector) -> bool:
+        async with asyncio.TaskGroup() as group:
+            accepting = group.create_task(accepted(listener))
+            client = await connector.connect()
+        async with closing(client, server := accepting.result()):
+            await server.send(b"!")
+            await client.receive()
+            connector.answered(client)
+            assert client.session.tls.session_reused == server.session.tls.session_reused
+            return client.session.tls.session_reused
+
     async def play() -> None:
         with certificate() as files:
             async with listening(files) as (listener, port):
                 connector = tls_connector("localhost", port, parameters(files))
-                resumed = []
-                for _ in range(3):
-                    async with asyncio.TaskGroup() as group:
-                        accepting = group.create_task(accepted(listener))
-                        client = await connector.connect()
-                    async with closing(client, server := accepting.result()):
-                        await server.send(b"!")
-                        await client.receive()
-                        connector.answered(client)
-                        assert client.session.tls.session_reused == server.session.tls.session_reused
-                        resumed.append(client.session.tls.session_reused)
-                assert resumed == [False, True, True]
+                assert [await resumes(listener, connector) for _ in range(4)] == [False, True, True, True]
+                assert len(taken) == 1
+                with monkeypatch.context() as later:
+                    later.setattr(tls, "TICKET_SECONDS", 0.0)
+                    assert await resumes(listener, connector)
+                assert len(taken) == 2
+            async with listening(files, port=port) as (
+                listener,
+                _,
+            ):  # restarted: it has other keys for tickets
+                assert [await resumes(listener, connector) for _ in range(3)] == [False, True, True]
+                assert len(taken) == 3
 
     run(play())
 
