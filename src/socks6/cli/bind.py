@@ -34,6 +34,7 @@ from socks6.errors import (
 )
 from socks6.message.address import is_unspecified
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
+from socks6.net.scopes import on_failure
 from socks6.net.stream import Endpoint
 from socks6.net.transports.tcp import connect_tcp
 from socks6.relay.streams import StreamRelay
@@ -191,13 +192,10 @@ class Publisher:
             while True:
                 await self._room.acquire()
                 try:
-                    stream = await listener.accept()
+                    with on_failure(self._room.release):
+                        stream = await listener.accept()
                 except Socks6Error as error:
-                    self._room.release()
                     return error
-                except BaseException:
-                    self._room.release()
-                    raise
                 task = group.create_task(self._join(stream), name="peer")
                 self._peers.add(task)
                 task.add_done_callback(self._peers.discard)

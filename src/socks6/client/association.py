@@ -1,7 +1,6 @@
 """A UDP association, as its user sees it: a UDP socket of the proxy's (§ Handling UDP ASSOCIATE)."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Sequence
 from types import TracebackType
@@ -24,6 +23,7 @@ from socks6.message.datagrams import (
 from socks6.message.framing import Socks6Framing
 from socks6.message.options import StackOption, UdpError, find
 from socks6.net.machine_io import next_event
+from socks6.net.scopes import time_limit
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
@@ -298,10 +298,9 @@ class Association:
 
     async def _close_gracefully(self, reading: "asyncio.Task[None]") -> None:
         """Close so that what was sent arrives: a close with bytes still coming in would be a reset."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACEFUL_CLOSE_SECONDS):
-                await self._stream.send_eof()
-                await asyncio.wait((reading,))
+        async with time_limit(GRACEFUL_CLOSE_SECONDS):
+            await self._stream.send_eof()
+            await asyncio.wait((reading,))
 
     def _over(self, error: Socks6Error) -> None:
         """Record why the association is over, and report it to the receiver; only the first reason counts."""

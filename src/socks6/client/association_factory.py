@@ -19,6 +19,7 @@ from socks6.message.framing import Socks6Framing
 from socks6.message.options import StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.machine_io import next_event
+from socks6.net.scopes import on_failure, time_limit
 from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import Endpoint, Substream
 from socks6.net.transports import dtls_contexts
@@ -66,7 +67,7 @@ class AssociationFactory:
         attempt = await self._begin(request, layout)
         now = asyncio.get_running_loop().time
         over_stream = udp == "stream" or (udp == "auto" and now() < self._blocked_until)
-        try:
+        with on_failure(attempt.association.abort):
             path = None if over_stream else self._udp_path(attempt, required=udp == "datagram")
             if path is None:
                 return await attempt.over_stream()
@@ -76,9 +77,6 @@ class AssociationFactory:
             if udp == "datagram":
                 raise ProxyUnreachable("the proxy takes no datagrams: its UDP port is closed")
             await attempt.end()
-        except BaseException:
-            attempt.association.abort()
-            raise
         self._blocked_until = now() + BLOCKED_SECONDS
         return await self.open(request, udp="stream", layout=layout)
 
@@ -126,13 +124,10 @@ class AssociationFactory:
     async def _begin(self, request: Request, layout: DatagramLayout | None) -> "_UnconfirmedAssociation":
         """Ask for an association, and wait for its id."""
         granted = await self._ask(request)
-        try:
+        with on_failure(granted.abort):
             message = await _next_message(granted)
             while not isinstance(message, AssociationInitialization):
                 message = await _next_message(granted)
-        except BaseException:
-            granted.abort()
-            raise
         framing = Socks6Framing(
             message.association_id, self._dialect, layout or self._dialect.datagram_layout
         )
@@ -202,8 +197,8 @@ class _UnconfirmedAssociation:
     async def end(self) -> None:
         """End the association at the proxy too, so that its port is free again."""
         stream = self.granted.stream
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(END_SECONDS):
+        with contextlib.suppress(OSError):
+            async with time_limit(END_SECONDS):
                 await stream.send_eof()
                 while await stream.receive():
                     pass
@@ -211,17 +206,14 @@ class _UnconfirmedAssociation:
 
     async def _within(self, seconds: float | None, step: Coroutine[None, None, None]) -> bool:
         """Take a step; return whether it was done in time."""
+        done = False
         try:
-            async with asyncio.timeout(seconds) as limit:
-                self._limit = limit
+            async with time_limit(seconds) as self._limit:
                 await step
-        except TimeoutError:
-            if limit.expired():
-                return False
-            raise
+                done = True
         finally:
             self._limit = None
-        return True
+        return done
 
     async def _confirmed(self) -> None:
         """Wait for the confirmation; what else comes is the association's."""

@@ -35,6 +35,7 @@ from socks6.message.options import ListenBacklog, Option, OptionTable, StackOpti
 from socks6.message.replies import OperationReply
 from socks6.message.requests import Request
 from socks6.net.machine_io import next_event
+from socks6.net.scopes import on_failure, time_limit
 from socks6.net.sockets import probe_when_idle
 from socks6.net.stream import ByteStream, Endpoint, MultiplexedConnection, Substream
 from socks6.protocol.events import PeerConnected
@@ -354,13 +355,10 @@ class BacklogBind(_HeldPort):
         granted = await self._make_request(self._accept_bind, within=self._first)
         self._waiting += 1
         try:
-            reply = await receive_reply(granted.conversation, granted.stream, PeerConnected)
+            with on_failure(granted.abort):
+                reply = await receive_reply(granted.conversation, granted.stream, PeerConnected)
         except ConnectionTimedOut:
-            granted.abort()
             return None
-        except BaseException:
-            granted.abort()
-            raise
         finally:
             self._waiting -= 1
         return self._connected(granted, reply)
@@ -368,9 +366,8 @@ class BacklogBind(_HeldPort):
     async def _pause(self, attempts: int) -> None:
         """Wait before asking again; less if a peer is announced meanwhile."""
         self._announced.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(retry_pause(attempts)):
-                await self._announced.wait()
+        async with time_limit(retry_pause(attempts)):
+            await self._announced.wait()
 
 
 class PushBind(_HeldPort):
@@ -450,14 +447,11 @@ class PushedStreamRouter:
     async def _route(self, connection: MultiplexedConnection, stream: ByteStream) -> None:
         """Give a stream to its listener, by the reply that it begins with."""
         try:
-            async with asyncio.timeout(PUSHED_REPLY_SECONDS):
-                reply = await _read_reply(stream, self._dialect, self._option_table)
+            with on_failure(stream.abort):
+                async with asyncio.timeout(PUSHED_REPLY_SECONDS):
+                    reply = await _read_reply(stream, self._dialect, self._option_table)
         except (OSError, DecodeError, RemoteProtocolError):  # TimeoutError is one
-            stream.abort()
             return
-        except BaseException:
-            stream.abort()
-            raise
         listener = self._listeners.get(connection, {}).get(_stream_id_of(reply))
         if listener is None or reply.code != ReplyCode.SUCCEEDED:
             stream.abort()
@@ -546,13 +540,10 @@ class BindServer(asyncio.AbstractServer):
 
     async def _hand_over(self, stream: ProxiedStream) -> None:
         try:
-            await self._serve(stream)
+            with on_failure(stream.abort):
+                await self._serve(stream)
         except (Socks6Error, OSError) as error:  # this peer alone is gone, or speaks no TLS
-            stream.abort()
             logging.getLogger("socks6").debug("peer lost peer=%s port=%d reason=%r", *stream.peer, str(error))
-        except BaseException:
-            stream.abort()
-            raise
         finally:
             self._room.release()
 

@@ -1,7 +1,6 @@
 """`Client`: the library's public entrance, which reaches hosts through a SOCKS 6 proxy."""
 
 import asyncio
-import contextlib
 import ssl as tls
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -34,6 +33,7 @@ from socks6.message.codes import Command, Parity
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.options import STANDARD, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
+from socks6.net.scopes import on_failure, time_limit
 from socks6.net.stream import Endpoint
 from socks6.net.transports.base import Transport
 from socks6.net.transports.registry import TRANSPORTS
@@ -154,14 +154,13 @@ class Client:
         """
         if not self._transports.leave():
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(EXIT_SECONDS):
-                try:
-                    await self._transports.end(deliver=kind is None)
-                    if not isinstance(error, asyncio.CancelledError):  # a cancelled block does not wait
-                        await self._requester.aclose()
-                finally:
-                    self._connector.abandon()
+        async with time_limit(EXIT_SECONDS):
+            try:
+                await self._transports.end(deliver=kind is None)
+                if not isinstance(error, asyncio.CancelledError):  # a cancelled block does not wait
+                    await self._requester.aclose()
+            finally:
+                self._connector.abandon()
 
     async def aclose(self) -> None:
         """Tear the session down at the proxy, within seconds (§ Session teardown). Raises nothing. Idempotent.
@@ -418,11 +417,8 @@ class Client:
             *local_addr, udp=udp, options=(*flatten(options), wishes), layout=layout, timeout=timeout
         )
         transport = ProxiedDatagramTransport(association, protocol, remote)
-        try:
+        with on_failure(association.abort):  # the client was left meanwhile
             self._transports.check()
-        except BaseException:
-            association.abort()  # the client was left meanwhile
-            raise
         self._transports.carry(association.run(), transport)
         transport.start()
         return transport, protocol

@@ -1,7 +1,6 @@
 """The paths of an association's messages to the proxy and back: UDP datagrams, or the stream itself."""
 
 import asyncio
-import contextlib
 import errno
 import socket
 from abc import ABC, abstractmethod
@@ -12,6 +11,7 @@ from typing import Final, TypeAlias
 from socks6.compat import override
 from socks6.message.datagrams import MAX_MESSAGE_LENGTH
 from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, MAX_READS, udp_socket
+from socks6.net.scopes import time_limit
 from socks6.net.stream import ByteStream
 
 SOCKET_BUFFER_BYTES: Final = 1 << 20  # bytes asked of the kernel, each way; it may grant less
@@ -248,10 +248,9 @@ class StreamPath(DatagramPath):
             await self._filled.wait()
             if not self._finished.is_set():
                 await self._write()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                while self._waiting:
-                    await self._write()
+        async with time_limit(LINGER_SECONDS):
+            while self._waiting:
+                await self._write()
 
     @override
     def close(self) -> None:

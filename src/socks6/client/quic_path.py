@@ -1,12 +1,12 @@
 """An association's messages as DATAGRAM frames of its QUIC connection."""
 
 import asyncio
-import contextlib
 from struct import Struct
 from typing import Final
 
 from socks6.client.paths import LINGER_SECONDS, DatagramPath, PacketCallback
 from socks6.compat import override
+from socks6.net.scopes import time_limit
 from socks6.net.stream import FrameSink, MultiplexedConnection
 
 HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
@@ -93,23 +93,19 @@ class QuicPath(DatagramPath):
     @override
     async def send(self, message: bytes) -> None:
         self._check_open()
-        try:
-            async with asyncio.timeout(None) as wait:  # others' frames may keep the room: `close` ends it
-                self._waits.add(wait)
+        async with time_limit(None) as wait:  # others' frames may keep the room: `close` ends it
+            self._waits.add(wait)
+            try:
                 await self._connection.wait_frame_room()
-        except TimeoutError:
-            if not wait.expired():
-                raise
-        finally:
-            self._waits.discard(wait)
+            finally:
+                self._waits.discard(wait)
         self.send_nowait(message)
 
     @override
     async def run(self) -> None:
         await super().run()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                await self._connection.wait_frame_room()
+        async with time_limit(LINGER_SECONDS):
+            await self._connection.wait_frame_room()
 
     @override
     def close(self) -> None:

@@ -43,6 +43,7 @@ from socks6.message.options import (
 from socks6.message.replies import OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.machine_io import next_event
+from socks6.net.scopes import on_failure
 from socks6.net.stream import ByteStream
 from socks6.net.transports.base import NotAnswered, StreamRequest
 from socks6.net.wire_log import wire_trace
@@ -278,7 +279,7 @@ class Requester:
                 repeatable=repeatable,
             )
         )
-        try:
+        with on_failure(stream.abort):
             answer = _receive_verdict(conversation, stream)
             if repeatable and self._connector.multiplexed:
                 from socks6.net.transports.quic.pool import first_answer  # noqa: PLC0415 - QUIC was asked for
@@ -293,9 +294,6 @@ class Requester:
             reply = await receive_reply(conversation, stream, OperationAnswered)
             self.session.operated(state, reply, _now())
             self._connector.answered(stream)
-        except BaseException:
-            stream.abort()
-            raise
         return GrantedRequest(conversation=conversation, stream=stream, reply=reply, lease=state.lease)
 
     def _check_initial_data(self, initial_data: bytes) -> None:

@@ -6,6 +6,7 @@ import socket
 from socks6.client.session import DELIVERY_SECONDS, SessionLease
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
+from socks6.net.scopes import on_failure
 from socks6.net.stream import NO_ENDPOINT, AttributeT, ByteStream, Endpoint, Protection
 from socks6.net.transports.tcp import SocketStream
 from socks6.net.turns import Turns
@@ -90,11 +91,8 @@ class ProxiedStream:
 
     async def aclose(self) -> None:
         """Close; what was sent is delivered. Idempotent; when cancelled, it aborts."""
-        try:
+        with on_failure(self.abort):
             await self._stream.aclose()
-        except BaseException:
-            self.abort()
-            raise
         if self._lease is not None:
             self._lease.release(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from socks6.client.stream import ProxiedStream
 from socks6.compat import override
 from socks6.errors import LocalProtocolError
+from socks6.net.scopes import on_failure
 from socks6.net.transports.tcp import SocketStream
 from socks6.relay.streams import RelaySettings, StreamRelay
 
@@ -89,13 +90,10 @@ class TransportFactory:
         theirs.setblocking(False)
         near = _SocketPairEnd(theirs)
         carried = self._scope.relay(stream, near)
-        try:
+        with on_failure(carried.task.cancel):
             carried.transport, protocol = await _wrap(
                 ours, protocol_factory, ssl, server_hostname, server_side=server_side
             )
-        except BaseException:
-            carried.task.cancel()
-            raise
         near.transport = carried.transport
         return carried.transport, protocol
 
@@ -332,12 +330,9 @@ async def _wrap(
 ) -> tuple[asyncio.Transport, ProtocolT]:
     loop = asyncio.get_running_loop()
     handover = _ProtocolHandover(secured=bool(ssl))
-    try:
+    with on_failure(raw.close):
         raw.setblocking(False)
         protocol = protocol_factory()  # a caller's code, which may raise anything
-    except BaseException:
-        raw.close()
-        raise
     try:
         if server_side:
             context = ssl if isinstance(ssl, tls.SSLContext) else None
@@ -353,11 +348,8 @@ async def _wrap(
         raw.close()
         raise
     _detach(raw, loop)
-    try:
+    with on_failure(transport.abort):
         handover.give(transport, protocol)
-    except BaseException:
-        transport.abort()
-        raise
     return transport, protocol
 
 

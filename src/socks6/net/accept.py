@@ -1,7 +1,6 @@
 """Accepting streams: within limits, and without ever stopping for good."""
 
 import asyncio
-import contextlib
 import errno
 import functools
 import itertools
@@ -13,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.eviction import MAPPED, ClientsByNetwork
+from socks6.net.scopes import time_limit
 from socks6.net.sockets import SocketListener, SocketStream, close_in_order, reset_on_close
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import AcceptPaused, LimitReached, Observer, UnexpectedError
@@ -322,9 +322,8 @@ class _Acceptor:
             self._observer.observe(AcceptPaused(url=self._listener.url, reason=error.strerror or str(error)))
         else:
             self._observer.observe(UnexpectedError(where=f"accepting at {self._listener.url}", error=error))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._limits.wait_for_leave()
+        async with time_limit(seconds):
+            await self._limits.wait_for_leave()
 
     def _admit(self, stream: ByteStream) -> None:
         source = stream.remote.host

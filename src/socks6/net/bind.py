@@ -18,6 +18,7 @@ from socks6.net.accept import CLIENT_GONE_ERRORS, SHORTAGE_ERRORS, SHORTAGE_PAUS
 from socks6.net.dial import ResolvedAddress, Resolver, most_informative
 from socks6.net.eviction import MAPPED
 from socks6.net.resolve import literal_address
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts.connecting import socket_with_options
 from socks6.net.stackopts.table import accept_fast_open, apply_options, effective_options
@@ -74,12 +75,9 @@ class DirectBinding(Binding):
             if options is not None:
                 break
             stream.abort()
-        try:
+        with on_failure(stream.abort):
             if not self.backlog:
                 await self.aclose()
-        except BaseException:
-            stream.abort()
-            raise
         return AcceptedPeer(stream=stream, peer=peer, options=options)
 
     @override
@@ -154,11 +152,8 @@ async def bind_directly(
         raise NotAllowed(f"no address of {host} may be bound")
     ports = (port,) if port else secrets.SystemRandom().sample(free_ports, min(len(free_ports), MOST_TRIES))
     socks, anywhere = _first_listening(allowed, ports, wanted, backlog, instead)
-    try:
+    with on_failure(lambda: _close(socks)):
         return DirectBinding(socks, wanted=wanted, judge_peer=judge_peer, backlog=backlog, host=anywhere)
-    except BaseException:
-        _close(socks)
-        raise
 
 
 def unmapped(host: str) -> str:
@@ -232,7 +227,7 @@ def _listening_together(
     """Return a socket for each address that is this machine's, one at least; port 0 is any. Raises OSError."""
     socks: list[socket.socket] = []
     failure = OSError(errno.EADDRNOTAVAIL, "no address of this machine")
-    try:
+    with on_failure(lambda: _close(socks)):
         for address in addresses:
             try:
                 sock = _listening(address, port, wanted, backlog)
@@ -243,9 +238,6 @@ def _listening_together(
                 continue
             socks.append(sock)
             port = sock.getsockname()[1]
-    except BaseException:
-        _close(socks)
-        raise
     if not socks:
         raise failure
     return socks
@@ -261,7 +253,7 @@ def _listening(
 ) -> socket.socket:
     """Return a listening socket with these options, which accepted ones inherit. Raises OSError."""
     sock = socket_with_options(address.family, wanted, Leg.PROXY_REMOTE)
-    try:
+    with on_failure(sock.close):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # peers of yesterday are no obstacle
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the family that was asked for
@@ -275,7 +267,4 @@ def _listening(
             # § TFO options: MUST NOT accept it unasked, not even where the administrator has every
             # listening socket do so (net.ipv4.tcp_fastopen & 0x400), which happens as it begins to listen
             accept_fast_open(sock, 0)
-    except BaseException:
-        sock.close()
-        raise
     return sock

@@ -12,6 +12,7 @@ from socks6.errors import ConfigurationError, OperationFailed, TlsFailed, operat
 from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import StackOption
 from socks6.net.resolve import ResolvedAddress, Resolver
+from socks6.net.scopes import time_limit
 from socks6.net.sockets import connect_socket
 from socks6.net.stackopts.connecting import ConnectedSocket, connect_with_options
 
@@ -186,9 +187,8 @@ class _FreshAddressRace(Generic[ReachedT]):
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             attempts = [group.create_task(self._attempt_known())]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STALE_GRACE_SECONDS):
-                    await self._news.wait()
+            async with time_limit(STALE_GRACE_SECONDS):
+                await self._news.wait()
             if not self._is_settled():
                 attempts.append(group.create_task(self._attempt_newer()))
             while not (self._is_settled() or all(attempt.done() for attempt in attempts)):
@@ -227,9 +227,8 @@ class _FreshAddressRace(Generic[ReachedT]):
         try:
             with contextlib.suppress(OSError):  # there is nothing newer to be had
                 while not (newer := await self._newer()) and not self._known_over.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(FRESH_LOOKUP_SECONDS):
-                            await self._known_over.wait()
+                    async with time_limit(FRESH_LOOKUP_SECONDS):
+                        await self._known_over.wait()
                 if newer:
                     await self._attempt(newer)
         finally:
@@ -340,9 +339,8 @@ class _Race:
                 self._running += 1
                 seconds = self._seconds(len(addresses) - index)
                 attempts.append(group.create_task(self._attempt(address, seconds)))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
-                        await self._news.wait()
+                async with time_limit(delay):
+                    await self._news.wait()
                 while self._must_wait():
                     await self._next_news()
                 if self._winner is not None:

@@ -28,6 +28,7 @@ from socks6.net.dial import (
     interleaved,
 )
 from socks6.net.resolve import literal_address
+from socks6.net.scopes import on_failure
 from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.sockets import (
     CONNECTED,
@@ -187,13 +188,10 @@ class DirectOutbound(Outbound):
         """Wait until a socket is connected. Raises OperationFailed; the socket is closed then."""
         self._connecting.take(holder)
         try:
-            await wait_connected(sock, asyncio.get_running_loop().time() + self._connect_timeout)
+            with on_failure(sock.close):
+                await wait_connected(sock, asyncio.get_running_loop().time() + self._connect_timeout)
         except OSError as error:
-            sock.close()
             raise failure_for(error) from error
-        except BaseException:
-            sock.close()
-            raise
         finally:
             self._connecting.give_back(holder)
 
@@ -255,11 +253,8 @@ class DirectOutbound(Outbound):
         found: tuple[StackOption, ...] = ()
         if wanted or raced:
             origin = ConnectFacts(raced=None if literal else raced, syn_bytes=syn_bytes)
-            try:
+            with on_failure(stream.abort):
                 found = _in_force(sock, wanted, origin)
-            except BaseException:
-                stream.abort()
-                raise
         return ConnectResult(stream=stream, bound=stream.local, options=found, first_data_sent=syn_bytes)
 
     @cached_property

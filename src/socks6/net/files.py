@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from socks6.net.scopes import on_failure
+
 ATTEMPTS: Final = 20
 PAUSE_SECONDS: Final = 0.1  # a file that was written within them may be in the middle of it
 
@@ -55,7 +57,7 @@ def write_atomically(path: str | Path, data: bytes, *, private: bool = False) ->
 
     target = Path(os.path.realpath(path))
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
+    with on_failure(lambda: discard_file(name)):
         with opened_for_writing(descriptor) as file:
             if target.exists() and not private:  # else it has the mode of what mkstemp makes
                 known = target.stat()
@@ -66,19 +68,18 @@ def write_atomically(path: str | Path, data: bytes, *, private: bool = False) ->
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first failure is the one to report
-            Path(name).unlink()
-        raise
+
+
+def discard_file(path: str | Path) -> None:
+    """Remove a file that came to nothing; where that fails, the first failure is the one to report."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def opened_for_writing(descriptor: int) -> BinaryIO:
     """Return a file that owns a descriptor, which is closed if there is no such file. Raises OSError."""
-    try:
+    with on_failure(lambda: os.close(descriptor)):
         return os.fdopen(descriptor, "wb")
-    except BaseException:
-        os.close(descriptor)
-        raise
 
 
 @contextlib.contextmanager

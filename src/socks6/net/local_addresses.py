@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final
 
+from socks6.net.scopes import on_failure
+
 HEADER: Final = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 ROUTE: Final = Struct("=BBBBBBBBI")  # struct rtmsg: family, lengths, ..., type, flags
 ATTRIBUTE: Final = Struct("=HH")  # struct rtattr: length, type
@@ -167,14 +169,11 @@ def netlink_socket(groups: int = 0) -> socket.socket:
     if sys.platform != "linux":
         raise OSError(errno.EAFNOSUPPORT, "netlink is Linux's")
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-    try:
+    with on_failure(sock.close):
         if groups:
             sock.bind((0, groups))
         else:
             sock.connect((0, 0))  # the kernel; no other sender is heard
-    except BaseException:
-        sock.close()
-        raise
     return sock
 
 

@@ -8,12 +8,13 @@ from typing import Final
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
-from socks6.errors import ConnectionTimedOut, GeneralFailure, NotAllowed
+from socks6.errors import ConnectionTimedOut, NotAllowed
 from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption, find, find_all
 from socks6.net.bind import LOOPBACK, family_of, unmapped
 from socks6.net.local_addresses import interface_addresses
+from socks6.net.scopes import on_failure
 from socks6.net.stackopts.table import apply_options, effective_options
 from socks6.net.stream import AcceptedPeer, Binding, ByteStream, Endpoint, Outbound
 from socks6.policy.rules import Policy
@@ -27,6 +28,7 @@ from socks6.proxy.commands import (
     option_answers,
     options_of,
     reachable,
+    undone_on_failure,
 )
 from socks6.proxy.limits import holder_of
 from socks6.proxy.settings import BindSettings
@@ -126,7 +128,7 @@ class BindOperation:
             host, advertised = unmapped(request.host), self.settings.advertise
             instead = places_instead(host, advertised, self.client.local.host)
         bindings.limits.enter(request.identity, self.client.remote.host)
-        try:
+        with on_failure(lambda: bindings.limits.leave(self._holder)):
             binding = await self.outbound.bind(
                 request.host,
                 request.port,
@@ -141,16 +143,13 @@ class BindOperation:
                 holder=self._holder,
                 instead=instead,
             )
-        except BaseException:
-            bindings.limits.leave(self._holder)
-            raise
         leave = bindings.hold(binding, self._holder, drawn=not self._named_port, on_this_machine=resolves)
 
         async def close() -> None:
             leave()
             await binding.aclose()
 
-        try:
+        async with undone_on_failure("after binding", close):
             if self._granted(binding):
                 return self._backlog_listener(binding, leave)
             return _SinglePeerBinding(
@@ -161,12 +160,6 @@ class BindOperation:
                 peer_options=self._peer_options,
                 seconds=self.settings.accept_timeout,
             )
-        except OSError as error:  # out of descriptors, for instance, while it is asked what is in force
-            await close()
-            raise GeneralFailure(f"after binding: {error.strerror or error}") from error
-        except BaseException:
-            await close()
-            raise
 
     def _backlog_listener(self, binding: Binding, leave: Callable[[], None]) -> Binding:
         session = self.request.session
@@ -274,14 +267,8 @@ class _SinglePeerBinding(Binding):
                 accepted = await self.wait()
         except TimeoutError as error:
             raise ConnectionTimedOut("no peer connected in time") from error
-        try:
+        async with undone_on_failure("after accepting", accepted.stream.abort):
             return replace(accepted, options=self.peer_options(accepted))
-        except OSError as error:
-            accepted.stream.abort()
-            raise GeneralFailure(f"after accepting: {error.strerror or error}") from error
-        except BaseException:
-            accepted.stream.abort()
-            raise
 
     @override
     async def aclose(self) -> None:

@@ -5,7 +5,8 @@ The answer says which stack options are in force, whether they were permitted or
 """
 
 import socket
-from collections.abc import Hashable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from socks6.compat import override
@@ -116,14 +117,8 @@ async def connect(
         return connection
     # the remote's own connection, not one to another proxy
     remote = connection.stream.raw_socket if outbound.resolves else None
-    try:
+    async with undone_on_failure("after connecting", connection.stream.abort):
         options = option_answers(request.options, permitted, connection.options, client=client, remote=remote)
-    except OSError as error:
-        connection.stream.abort()
-        raise GeneralFailure(f"after connecting: {error.strerror or error}") from error
-    except BaseException:
-        connection.stream.abort()
-        raise
     return replace(connection, options=options)
 
 
@@ -157,7 +152,7 @@ async def associate(
         owner=owner,
         holder=holder,
     )
-    try:
+    async with undone_on_failure("after opening a port", channel.aclose):
         bound = channel.bound
         return OpenedAssociation(
             channel=channel,
@@ -165,11 +160,21 @@ async def associate(
             options=_datagram_options(request, channel, carrier),
             client_options=options_of(permitted, Leg.CLIENT_PROXY),
         )
-    except OSError as error:
-        await channel.aclose()
-        raise GeneralFailure(f"after opening a port: {error.strerror or error}") from error
-    except BaseException:
-        await channel.aclose()
+
+
+@asynccontextmanager
+async def undone_on_failure(when: str, undo: Callable[[], Awaitable[None] | None]) -> AsyncIterator[None]:
+    """Undo what was carried out so far if the block fails, of which an OSError becomes a GeneralFailure.
+
+    That happens where descriptors are short, for instance, while it is asked which options are in force.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if (undoing := undo()) is not None:
+            await undoing
+        if isinstance(error, OSError):
+            raise GeneralFailure(f"{when}: {error.strerror or error}") from error
         raise
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Final, TypeAlias
 
 from socks6.errors import GeneralFailure
+from socks6.net.scopes import on_failure
 from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection
 from socks6.policy.identity import Identity
 from socks6.proxy.sessions import Session
@@ -127,19 +128,13 @@ class QuicConnectionContext:
 
         Where the client wants none of that very stream, the peer is reset, and others may come.
         """
-        try:
+        with on_failure(accepted.stream.abort):
             stream = await self.connection.open()
-        except BaseException:
-            accepted.stream.abort()
-            raise
         try:
-            await stream.send(reply)
-        except BaseException as error:
-            stream.abort()
-            accepted.stream.abort()
-            if isinstance(error, OSError):
-                return
-            raise
+            with on_failure(accepted.stream.abort), on_failure(stream.abort):
+                await stream.send(reply)
+        except OSError:
+            return
         assert self._group is not None  # noqa: S101 - the client was admitted, so it has begun
         self._group.create_task(self._serve_pushed(self, stream, accepted), name="socks6 pushed stream")
 

@@ -11,6 +11,7 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import Leg, Parity
 from socks6.message.options import PortParity, StackOption
 from socks6.net.resolve import WILDCARDS, ResolvedAddress
+from socks6.net.scopes import on_failure
 from socks6.net.stackopts.table import apply_options
 
 ATTEMPTS: Final = 64  # to find a free pair of ports
@@ -144,7 +145,7 @@ class PortAllocator:
 
     def _bound(self, address: ResolvedAddress, options: tuple[StackOption, ...]) -> socket.socket:
         sock = socket.socket(address.family, socket.SOCK_DGRAM)
-        try:
+        with on_failure(sock.close):
             sock.setblocking(False)
             _set_where_known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             if address.family == socket.AF_INET6:
@@ -157,9 +158,6 @@ class PortAllocator:
             sock.bind(address.socket_address)
             if group:
                 self._join(sock, address)
-        except BaseException:
-            sock.close()
-            raise
         return sock
 
     def _choose_interface(self, sock: socket.socket) -> None:

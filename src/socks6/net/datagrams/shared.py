@@ -13,6 +13,7 @@ from socks6.net.datagrams.packet_info import (
 )
 from socks6.net.datagrams.poller import FAILED, DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketAddress
 
 DTLS_BYTES: Final = range(20, 64)
@@ -48,12 +49,9 @@ class SharedPort:
         self._sender = SegmentSender(self.sock)
         self._in_rows: set[Receiver] = set()
         ask_for_segments(self.sock)
-        try:
+        with on_failure(self.sock.close):
             self.number: Final[int] = self.sock.getsockname()[1]
             poller.add(self.sock.fileno(), self._ready)
-        except BaseException:
-            self.sock.close()
-            raise
 
     def register(self, first_bytes: Iterable[int], receiver: Receiver, *, in_rows: bool = False) -> None:
         """Give datagrams that begin with one of these bytes to `receiver`.
@@ -158,7 +156,7 @@ def udp_socket(
     assert some is not None  # noqa: S101 - or it would be good for nothing
     family = socket.AF_INET6 if ":" in some[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
+    with on_failure(sock.close):
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
@@ -170,9 +168,6 @@ def udp_socket(
             sock.bind(address)
         if remote is not None:
             sock.connect(remote)
-    except BaseException:
-        sock.close()
-        raise
     return sock
 
 

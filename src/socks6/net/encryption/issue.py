@@ -4,14 +4,14 @@ import datetime as dt
 import os
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from socks6.errors import ConfigurationError
 from socks6.message.address import is_literal, normalize_host, without_trailing_dot
-from socks6.net.files import opened_for_writing
+from socks6.net.files import discard_file, opened_for_writing
+from socks6.net.scopes import on_failure
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -38,12 +38,8 @@ def make_certificate(
         raise ConfigurationError(str(error)) from error
     key_pem, certificate_pem = _made(hosts, now, days)
     _write(key, key_pem, KEY_MODE)
-    try:
+    with on_failure(lambda: discard_file(key)):
         _write(certificate, certificate_pem, CERTIFICATE_MODE)
-    except BaseException:
-        with suppress(OSError):
-            key.unlink()
-        raise
 
 
 def read_certificate(path: str | Path) -> "x509.Certificate":
@@ -100,10 +96,5 @@ def _made(hosts: Sequence[str], now: dt.datetime, days: int) -> tuple[bytes, byt
 def _write(path: Path, data: bytes, mode: int) -> None:
     """Write a file that must not exist yet, with its mode from the beginning."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with opened_for_writing(descriptor) as file:
-            file.write(data)
-    except BaseException:
-        with suppress(OSError):
-            path.unlink()
-        raise
+    with on_failure(lambda: discard_file(path)), opened_for_writing(descriptor) as file:
+        file.write(data)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import Multipath, StackOption, Ttl
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketAddress, finish_connecting, stream_socket
 from socks6.net.stackopts.adapter import IPPROTO_MPTCP
 from socks6.net.stackopts.icmp_errors import collect_icmp_errors, next_icmp_error, stop_icmp_errors
@@ -40,16 +41,13 @@ async def connect_with_options(
     """
     wanted = for_leg(wanted, leg)
     sock = socket_with_options(family, wanted, leg)
-    try:
+    with on_failure(sock.close):
         reported = any(isinstance(option, Ttl) for option in wanted) and collect_icmp_errors(sock)
         error, sent = _begin(sock, address, syn_data)
         if reported:
             await _finish_reported(sock, address, error, deadline)
         else:
             await finish_connecting(sock, address, error, deadline)
-    except BaseException:
-        sock.close()
-        raise
     return ConnectedSocket(sock, sent)
 
 

@@ -13,6 +13,7 @@ from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.contexts import TLS_DEFAULTS, ReloadCallback, TlsParameters
 from socks6.net.resolve import Resolver
+from socks6.net.scopes import on_failure
 from socks6.net.stream import ByteStream, Endpoint, Listener, MultiplexedConnection
 
 
@@ -140,11 +141,8 @@ class Transport:
 
 async def send_first(stream: ByteStream, data: bytes | None) -> None:
     """Send the first bytes of a new stream, which is aborted if that fails. Raises OSError."""
-    try:
+    with on_failure(stream.abort):
         await stream.send(data or b"")
-    except BaseException:
-        stream.abort()
-        raise
 
 
 def refuse_without_certificate(url: str) -> Callable[[SharedPorts], Awaitable[NoReturn]]:

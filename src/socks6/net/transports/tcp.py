@@ -13,6 +13,7 @@ from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
 from socks6.net.resolve import WILDCARDS, ResolvedAddress, Resolver, literal_address
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts.table import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint, Listener
@@ -74,14 +75,11 @@ async def listen_tcp(
 
     def open_one(address: ResolvedAddress, port: int) -> SocketListener:
         sock = _socket(address, port)
-        try:
+        with on_failure(sock.close):
             if fast_open:
                 accept_fast_open(sock, fast_open)
             sock.listen(BACKLOG)
             return SocketListener(sock, url=listener_url(scheme, sock))
-        except BaseException:
-            sock.close()
-            raise
 
     return await listen_at_each(host, port, open_one)
 
@@ -166,19 +164,16 @@ async def _dial(
 
 
 async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | None) -> None:
-    try:
+    with on_failure(stream.abort):
         if rest:
             async with asyncio.timeout_at(deadline):
                 await stream.send(rest)
-    except BaseException:
-        stream.abort()
-        raise
 
 
 def _socket(address: ResolvedAddress, port: int) -> socket.socket:
     """Return a bound socket whose options accepted sockets inherit, which saves three calls for each."""
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
+    with on_failure(sock.close):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -187,9 +182,6 @@ def _socket(address: ResolvedAddress, port: int) -> socket.socket:
         if sys.platform == "linux":
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
         sock.bind((address.socket_address[0], port, *address.socket_address[2:]))
-    except BaseException:
-        sock.close()
-        raise
     return sock
 
 

@@ -22,6 +22,7 @@ from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import ALPN, ReloadingContext, client_context, failure_of, server_context
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketListener
 from socks6.net.stream import (
     SENDS_ALREADY,
@@ -576,14 +577,11 @@ class TlsConnector(Connector):
             resolver=self._proxy.resolver,
         )
         stream = TlsStream(raw, session)
-        try:
+        with on_failure(stream.abort):
             if not self._proxy.fast_open:
                 await raw.send(hello)
             await stream.handshake()
             self._check(session)
-        except BaseException:
-            stream.abort()
-            raise
         return stream
 
     def _check(self, session: TlsSession) -> None:

@@ -11,6 +11,8 @@ from typing import Final
 from socks6.compat import override
 from socks6.message.codes import Leg
 from socks6.net.datagrams.shared import SharedPorts
+from socks6.net.files import discard_file
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketListener, SocketStream, connect_socket
 from socks6.net.stackopts.table import apply_options
 from socks6.net.transports.base import (
@@ -60,20 +62,12 @@ async def listen_unix(
     """
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with on_failure(sock.close):
         sock.bind(path)
-    except BaseException:
-        sock.close()
-        raise
-    try:
-        os.chmod(path, mode)  # no client can have connected: the socket does not listen yet
-        made = os.stat(path)
-        sock.listen(backlog)
-    except BaseException:
-        sock.close()
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        raise
+        with on_failure(lambda: discard_file(path)):
+            os.chmod(path, mode)  # no client can have connected: the socket does not listen yet
+            made = os.stat(path)
+            sock.listen(backlog)
     return SocketListener(sock, url=url or f"unix://{path}", on_close=lambda: _remove_ours(path, made))
 
 

@@ -9,6 +9,7 @@ from socks6.dataclass import dataclass
 from socks6.errors import OperationFailed
 from socks6.message.requests import MAX_INITIAL_DATA
 from socks6.net.machine_io import flush
+from socks6.net.scopes import on_failure
 from socks6.net.stream import NO_ENDPOINT, AcceptedPeer, Binding, ByteStream, Endpoint
 from socks6.net.transports.tls import TlsStream
 from socks6.protocol.machine import Machine
@@ -111,12 +112,9 @@ async def open_tunnel(
             fail(failure.code)
         return None
     if not optimistic:
-        try:
+        with on_failure(remote.stream.abort):
             succeed(remote.bound)
             await flush(machine, stream)
-        except BaseException:
-            remote.stream.abort()
-            raise
     return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
 
 
@@ -167,13 +165,10 @@ async def accept_peer(
         connection.failed(at_place(request, binding), failure)
         fail(failure.code)
         return None
-    try:
+    with on_failure(accepted.stream.abort):
         connection.peer_connected(accepted.peer)
         succeed(accepted)
         await flush(machine, stream)
-    except BaseException:
-        accepted.stream.abort()
-        raise
     return Tunnel(remote=accepted.stream, initial_data=request.initial_data + machine.unread())
 
 
@@ -191,12 +186,12 @@ async def accept_while_connected(
     async def accept() -> None:
         arrived.append(await binding.accept())
 
-    try:
-        await run_while_connected(stream, accept, keep, EARLY_BYTES)
-    except BaseException:
+    def abort_arrived() -> None:
         for accepted in arrived:
             accepted.stream.abort()
-        raise
+
+    with on_failure(abort_arrived):
+        await run_while_connected(stream, accept, keep, EARLY_BYTES)
     return arrived[0]
 
 

@@ -24,6 +24,7 @@ from socks6.message.socks5 import (
 from socks6.net.bind import ANYWHERE, family_of, unmapped
 from socks6.net.datagrams.shared import udp_socket
 from socks6.net.machine_io import flush, next_event
+from socks6.net.scopes import time_limit
 from socks6.net.sockets import endpoint
 from socks6.net.stream import ByteStream, DatagramChannel, Endpoint, Protection
 from socks6.net.wire_log import wire_trace
@@ -261,14 +262,11 @@ async def _relay_datagrams(
             return
         connection.relaying(relay)
         try:
-            async with asyncio.timeout(None) as limit:
+            async with time_limit(None) as limit:
                 conversation.send_success(*endpoint(port.sock.getsockname()))
                 await flush(conversation, stream)
                 while await stream.receive():  # nothing that comes on it has a meaning
                     pass
-        except TimeoutError:
-            if not limit.expired():
-                raise
         finally:
             await relay.aclose()
             connection.carried(relay.bytes_up, relay.bytes_down)

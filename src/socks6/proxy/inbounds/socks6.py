@@ -41,6 +41,7 @@ from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request, read_plain_connect
 from socks6.net.encryption.contexts import ALPN
 from socks6.net.machine_io import DeferredWrite, flush, next_event
+from socks6.net.scopes import on_failure
 from socks6.net.stackopts.received import syn_brought_data
 from socks6.net.stream import AcceptedPeer, Endpoint
 from socks6.net.wire_log import wire_trace
@@ -404,12 +405,9 @@ async def _connect(operation: Operation) -> Tunnel | None:
         conversation.send_reply(_refusal(failure, request))
         await answer.flush()
         return None
-    try:
+    with on_failure(remote.stream.abort):
         conversation.send_reply(_success(remote.bound, remote.options))
         await answer.flush()
-    except BaseException:
-        remote.stream.abort()
-        raise
     return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
 
 

@@ -15,6 +15,7 @@ from socks6.message.options import StackOption
 from socks6.net.datagrams.packet_info import Control, reply_control
 from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.datagrams.shared import read_error, udp_socket
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketAddress
 from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet
 from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ClientAssociation, opens_only
@@ -103,12 +104,9 @@ class DatagramRelay:
 
     def share_port(self, sock: socket.socket, strangers: SlowPath | None = None) -> ClientPort:
         """Take the datagrams of many clients at a socket, which is the port's now; see `forward_port`."""
-        try:
+        with on_failure(sock.close):
             self.forwarder.prepare(sock)
             self.poller.add(sock.fileno(), functools.partial(self._on_port_ready, sock, strangers))
-        except BaseException:
-            sock.close()
-            raise
         return UdpClientPort(sock, self.forwarder, self.forget)
 
     def own_port(self, sock: socket.socket) -> ClientPort:

@@ -22,6 +22,7 @@ from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, udp_socket
 from socks6.net.encryption.certificates import ServerVerifier, check_pin
 from socks6.net.encryption.contexts import ALPN, TlsParameters
 from socks6.net.network_changes import NetworkChanges
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
@@ -263,14 +264,11 @@ class QuicConnector:
             )
         )
         packet_transport = ClientSocket(address)
-        try:
+        with on_failure(packet_transport.close):
             connection = QuicConnection(engine, packet_transport, address, is_client=True)
             packet_transport.serve(connection)
             connection.judge = functools.partial(self._judge, engine)
             connection.connect()
-        except BaseException:
-            packet_transport.close()
-            raise
         return connection
 
     async def ready(self, connection: QuicConnection) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from socks6.errors import LocalProtocolError
+from socks6.net.scopes import time_limit
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import (
     RECEIVES_ALREADY,
@@ -434,10 +435,9 @@ class QuicConnection:
         self._pings += 1
         number = self._pings
         self.ask(number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while self.answers and self._pinged < number:
-                    await self._signs.wait()
+        async with time_limit(ANSWER_SECONDS):
+            while self.answers and self._pinged < number:
+                await self._signs.wait()
         return self.answers and self._pinged >= number
 
     @property
@@ -536,12 +536,9 @@ class QuicConnection:
 
     async def aclose(self) -> None:
         """Close in order: wait a moment until what was sent has arrived; then close. Idempotent."""
-        try:
-            async with asyncio.timeout(LINGER_SECONDS):
-                while not (self.engine.quiet or self.over is not None):
-                    await self._quiet.wait()
-        except TimeoutError:
-            pass
+        async with time_limit(LINGER_SECONDS):
+            while not (self.engine.quiet or self.over is not None):
+                await self._quiet.wait()
         self.close()
 
     def abort(self) -> None:

@@ -14,6 +14,7 @@ from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, SharedPort, SharedP
 from socks6.net.encryption.contexts import ALPN, ReloadingContext, TlsParameters
 from socks6.net.eviction import ClientsByNetwork
 from socks6.net.resolve import ResolvedAddress
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketAddress, endpoint
 from socks6.net.stream import Endpoint, check_idle
 from socks6.net.transports.base import ListenParameters, OpenConnectionListeners, refuse_without_certificate
@@ -65,12 +66,9 @@ def listen(parameters: ListenParameters) -> OpenConnectionListeners:
     async def open_listeners(ports: SharedPorts) -> list[QuicListener]:
         def open_one(address: ResolvedAddress, port: int) -> QuicListener:
             shared = ports.open(address.socket_address[0], port)
-            try:
+            with on_failure(shared.close):
                 url = listener_url(parameters.scheme, shared.sock)
                 return QuicListener(shared, backend, files.current, url=url)
-            except BaseException:
-                shared.close()
-                raise
 
         return await listen_at_each(parameters.host, parameters.port, open_one)
 

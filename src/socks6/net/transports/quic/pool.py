@@ -10,6 +10,7 @@ from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Command, Leg
 from socks6.net.dial import interleaved, reach_known_or_fresh
 from socks6.net.resolve import ResolvedAddress
+from socks6.net.scopes import on_failure, time_limit
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import ByteStream
@@ -177,7 +178,7 @@ class QuicConnectionPool(Connector):
         command = None if ask.command == Command.NOOP else ask.command
         connection.allow_peer_streams(command == Command.BIND)  # nothing else would take them
         self._pool.append(_PooledConnection(connection, _loop(), command))
-        try:
+        with on_failure(connection.close_when_unused):  # others may wait for it too
             stream = connection.open_nowait() if at_once else None
             if stream is not None:
                 await _begin(stream, ask)
@@ -185,9 +186,6 @@ class QuicConnectionPool(Connector):
             if stream is None:
                 stream = await connection.open()
                 await _begin(stream, ask)
-        except BaseException:
-            connection.close_when_unused()  # others may wait for it too
-            raise
         return stream
 
 
@@ -247,10 +245,8 @@ async def _leave(connection: QuicConnection) -> None:
         connection.abandon()
         return
     try:
-        async with asyncio.timeout(CLOSE_SECONDS):
+        async with time_limit(CLOSE_SECONDS):
             await connection.aclose()
-    except TimeoutError:
-        pass
     finally:
         connection.close()
 
