@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from socks6.client.association import Association
     from socks6.client.association_factory import UdpPathChoice
     from socks6.client.bind import BindListener, BindServer, ConnectedCallback
-    from socks6.client.client import Client, Timeout
+    from socks6.client.client import Client, ProxyCheck, Timeout
     from socks6.client.connector import DialFunction
     from socks6.client.datagram_transport import ProxiedDatagramTransport
     from socks6.client.options import Options, StackOptions
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         CommandNotSupported, ConfigurationError, ConnectionRefused, ConnectionTimedOut, DatagramFailed,
         DatagramTooLarge, DecodeError, GeneralFailure, HostUnreachable, LocalProtocolError,
         NetworkUnreachable, NotAllowed, OperationFailed, ProxyTimedOut, ProxyUnreachable,
-        RemoteProtocolError, Socks6Error, TlsFailed, TokenRejected, TtlExpired, VersionMismatch
+        RemoteProtocolError, Socks6Error, TlsFailed, TokenRejected, TtlExpired, UpstreamFailed,
+        VersionMismatch
     )
     from socks6.message.codes import Leg, Parity
     from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect, GO_212
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from socks6.net.transports.registry import TRANSPORTS
     from socks6.net.transports.tls import TlsSession
     from socks6.net.turns import Turns
+    from socks6.net.upstream import UpstreamState, UpstreamStatus
     from socks6.net.url import ProxyUrl, QuicParameters
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
@@ -93,7 +95,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "Lookup", "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
     "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation", "OpenedSession", "OperationFailed",
     "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted", "Policy", "Protection",
-    "ProxiedDatagramTransport", "ProxiedStream", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
+    "ProxiedDatagramTransport", "ProxiedStream", "ProxyCheck", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
     "ProxyUrl", "QuicParameters", "ReceivedDatagram", "ReceivedFrom", "RelayResult", "RelaySettings",
     "Reloaded", "RemoteConnected", "RemoteProtocolError", "RequestMade", "ResolvedAddress", "Resolver",
     "Rule", "Server", "ServerWorker", "Session", "SessionInfo", "SessionOpened", "SessionSettings",
@@ -101,7 +103,8 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "Socks6Error", "Socks6Outbound", "SourcePenalized", "StackOptions", "StackRule", "Stopping",
     "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession",
     "TokenRejected", "TokenSpent", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
-    "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamUp", "UserAuthenticated", "UserTable",
+    "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamFailed", "UpstreamState", "UpstreamStatus",
+    "UpstreamUp", "UserAuthenticated", "UserTable",
     "VersionMismatch",
 ]
 
@@ -110,7 +113,7 @@ _MODULES: Final = {
     "socks6.client.association": "Association",
     "socks6.client.association_factory": "UdpPathChoice",
     "socks6.client.bind": "BindListener BindServer ConnectedCallback",
-    "socks6.client.client": "Client Timeout",
+    "socks6.client.client": "Client ProxyCheck Timeout",
     "socks6.client.connector": "DialFunction",
     "socks6.client.datagram_transport": "ProxiedDatagramTransport",
     "socks6.client.options": "Options StackOptions",
@@ -123,7 +126,7 @@ _MODULES: Final = {
         "CommandNotSupported ConfigurationError ConnectionRefused ConnectionTimedOut DatagramFailed "
         "DatagramTooLarge DecodeError GeneralFailure HostUnreachable LocalProtocolError "
         "NetworkUnreachable NotAllowed OperationFailed ProxyTimedOut ProxyUnreachable RemoteProtocolError "
-        "Socks6Error TlsFailed TokenRejected TtlExpired VersionMismatch"
+        "Socks6Error TlsFailed TokenRejected TtlExpired UpstreamFailed VersionMismatch"
     ),
     "socks6.message.codes": "Leg Parity",
     "socks6.message.dialect": "DRAFT_12 DatagramLayout Dialect GO_212",
@@ -146,6 +149,7 @@ _MODULES: Final = {
     "socks6.net.transports.registry": "TRANSPORTS",
     "socks6.net.transports.tls": "TlsSession",
     "socks6.net.turns": "Turns",
+    "socks6.net.upstream": "UpstreamState UpstreamStatus",
     "socks6.net.url": "ProxyUrl QuicParameters",
     "socks6.policy.identity": "Identity",
     "socks6.policy.rules": "Policy Rule",

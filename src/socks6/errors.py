@@ -19,6 +19,7 @@
     ├── DatagramFailed (OSError)               an ICMP error came back for a datagram
     └── OperationFailed (OSError)              the operation failed; `code` says how
         ├── GeneralFailure                     01
+        │   └── UpstreamFailed                 01 of a proxy in a chain
         ├── NotAllowed (PermissionError)       02
         ├── NetworkUnreachable                 03
         ├── HostUnreachable                    04
@@ -159,6 +160,10 @@ class OperationFailed(_OwnOsError):
 
 class GeneralFailure(OperationFailed, code=0x01, errno=errno.EIO):
     """Reply 01: the proxy failed."""
+
+
+class UpstreamFailed(GeneralFailure):
+    """Reply 01: the proxy that this one goes through failed, which its `__cause__` explains; `reason` names no destination."""
 
 
 class NotAllowed(OperationFailed, PermissionError, code=0x02, errno=errno.EACCES):

@@ -25,6 +25,7 @@ class Ending(Enum):
     UNAUTHENTICATED = "unauthenticated"
     REFUSED = "refused"  # by the policy
     FAILED = "failed"  # the operation failed
+    UPSTREAM = "upstream"  # the proxy to go through failed; the reason names no destination
     IDLE = "idle"  # an idle or fin time-out
     RESET = "reset"  # a side reset, or its path broke
     STOPPED = "stopped"  # the server stopped, or the client tore down the session that it belonged to
@@ -193,7 +194,7 @@ class SourcePenalized(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamDown(Event):
-    """The proxy to go through cannot be reached any more."""
+    """The proxy to go through does not work: it cannot be reached, or refuses us; or that has another cause than before."""
 
     url: str
     reason: str
@@ -201,9 +202,11 @@ class UpstreamDown(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamUp(Event):
-    """The proxy to go through can be reached, for the first time or again."""
+    """The proxy to go through works, for the first time or again."""
 
     url: str
+    encryption: str = ""  # "TLS 1.3", "QUIC"; "" in the clear, or not known yet
+    down_for: float = 0.0  # seconds that it did not; 0 at the first time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

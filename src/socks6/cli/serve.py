@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from socks6.config.build import build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
 from socks6.config.reading import ConfigValues
 from socks6.config.server import CLIENT_LISTEN, ServerConfig
-from socks6.errors import ConfigurationError, Socks6Error
+from socks6.errors import ConfigurationError
 from socks6.net.url import ProxyUrl
 from socks6.observability.logs import LogObserver
 from socks6.proxy.authentication.base import Authenticator
@@ -28,7 +27,7 @@ from socks6.proxy.worker import ServerWorker
 from socks6.setting import build, reloadable_keys, settings_of
 
 if TYPE_CHECKING:
-    from socks6.client.client import Client
+    from socks6.client.monitor import UpstreamMonitor
 
 GARBAGE_THRESHOLD: Final = 20_000  # objects made, less those freed; connections leave no cycles behind
 RELOADABLE: Final = reloadable_keys(ServerConfig)
@@ -45,13 +44,15 @@ def run(arguments: Namespace) -> int:
     server = Server(config.listen, worker, open_to_all=config.open_to_all)
     operator = Operator(server, worker, values, lambda: load_values(arguments, os.environ))
     raise_descriptor_limit()
-    outbound = worker.outbound
-    upstream: Client | None = None
-    if config.via_fast_open:
+    monitor: UpstreamMonitor | None = None
+    if config.upstream is not None:
         from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415 - which a server need not load
 
-        upstream = outbound.client if isinstance(outbound, Socks6Outbound) else None
-    run_loop(_serve(server, operator, upstream), config.loop)
+        outbound = worker.outbound
+        # the first check also fetches the cookie of TCP Fast Open, and a session
+        checked = config.via_check or config.via_fast_open
+        monitor = outbound.monitor if checked and isinstance(outbound, Socks6Outbound) else None
+    run_loop(_serve(server, operator, monitor), config.loop)
     return 0
 
 
@@ -76,15 +77,7 @@ def load_values(arguments: Namespace, environment: Mapping[str, str]) -> LoadedC
     return LoadedConfig(values, warnings)
 
 
-async def fetch_cookie(upstream: "Client") -> None:
-    """Fetch the proxy's TCP Fast Open cookie, and a session with it, before the first client comes."""
-    try:
-        await upstream.noop()
-    except Socks6Error as error:  # the first client gets the same error, and fetches it
-        logging.getLogger("socks6").debug("no fast open cookie proxy=%s reason=%r", upstream.url, str(error))
-
-
-async def _serve(server: Server, operator: "Operator", upstream: "Client | None") -> None:
+async def _serve(server: Server, operator: "Operator", monitor: "UpstreamMonitor | None") -> None:
     loop = asyncio.get_running_loop()
     async with server, asyncio.TaskGroup() as group:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -95,12 +88,14 @@ async def _serve(server: Server, operator: "Operator", upstream: "Client | None"
         gc.freeze()  # what was made by now stays: the collector need not look at it again and again
         gc.set_threshold(GARBAGE_THRESHOLD)
         notify("READY=1")
-        reloading = group.create_task(operator.run(), name="reloading")
-        fetching = group.create_task(fetch_cookie(upstream), name="cookie") if upstream else None
+        tasks = [group.create_task(operator.run(), name="reloading")]
+        if monitor is not None:
+            from socks6.cli.upstream import watch_upstream  # noqa: PLC0415 - with the client
+
+            tasks.append(group.create_task(watch_upstream(monitor), name="upstream"))
         await server.serve_forever()
-        reloading.cancel()
-        if fetching is not None:
-            fetching.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 class Operator:

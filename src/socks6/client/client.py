@@ -27,6 +27,7 @@ from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import TransportFactory
 from socks6.compat import override
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command, Parity
@@ -34,7 +35,7 @@ from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.options import STANDARD, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.scopes import on_failure, time_limit
-from socks6.net.stream import Endpoint
+from socks6.net.stream import ByteStream, Endpoint, Protection, Substream
 from socks6.net.transports.base import Transport
 from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.url import ProxyUrl
@@ -54,6 +55,14 @@ PATH_CHOICES: Final[Mapping[str, UdpPathChoice]] = {  # by the proxy's URL
 # Seconds; None is no limit; "client" is the client's own.
 Timeout: TypeAlias = float | Literal["client"] | None
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyCheck:
+    """What a check of the proxy found."""
+
+    seconds: float  # until the answer to a NOOP, connecting and authenticating included
+    encryption: str  # of the connection to the proxy: "TLS 1.3", "QUIC"; "" in the clear
 
 
 class Client:
@@ -227,12 +236,17 @@ class Client:
         With `fast_open` this also fetches the proxy's TCP Fast Open cookie, so that the next request travels in the
         SYN. Raises what every call does.
         """
+        return (await self.check(timeout=timeout)).seconds
+
+    async def check(self, *, timeout: Timeout = "client") -> ProxyCheck:
+        """Make a NOOP request; return how long it took, and how the connection is encrypted. Raises what every call does."""
         started = time.monotonic()
         request = Request(command=Command.NOOP, host="0.0.0.0", port=0)  # noqa: S104 - zeros, on the wire
         granted = await self._request(request, timeout=timeout)
         elapsed = time.monotonic() - started
+        encryption = _encryption_of(granted.stream)
         await granted.aclose()
-        return elapsed
+        return ProxyCheck(seconds=elapsed, encryption=encryption)
 
     async def open_connection(
         self,
@@ -468,6 +482,17 @@ class Client:
             raise  # the proxy's own answer may be a TimeoutError too
         except TimeoutError as error:
             raise ProxyTimedOut(f"no answer through {self.url} within {seconds} s") from error
+
+
+def _encryption_of(stream: ByteStream) -> str:
+    if stream.protection is not Protection.ENCRYPTED:
+        return ""
+    if stream.attribute(Substream) is not None:
+        return "QUIC"
+    from socks6.net.transports.tls import TlsSession  # noqa: PLC0415 - loaded where there is TLS
+
+    session = stream.attribute(TlsSession)
+    return "" if session is None else session.version.replace("TLSv", "TLS ")
 
 
 def _password_method(url: ProxyUrl) -> tuple[MethodFactory, ...]:

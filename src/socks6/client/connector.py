@@ -71,9 +71,9 @@ class ProxyConnector:
         try:
             stream = await self._open(ask)
         except TlsFailed as error:
-            raise type(error)(f"cannot reach the proxy {self.url}: {error}") from error
+            raise type(error)(f"cannot reach the proxy {self.url.brief}: {error}") from error
         except OSError as error:
-            raise ProxyUnreachable(f"cannot reach the proxy {self.url}: {error.strerror or error}") from error
+            raise ProxyUnreachable(f"cannot reach the proxy {self.url.brief}: {error.strerror or error}") from error
         if (sock := stream.attribute(socket.socket)) is not None:
             self._peers.watch(sock)
         return stream

@@ -7,9 +7,10 @@ from typing import Final
 
 from socks6.client.bind import BindListener
 from socks6.client.client import Client
+from socks6.client.monitor import UPSTREAM_ERRORS, UpstreamMonitor
 from socks6.client.upstream_channel import UpstreamChannel
 from socks6.compat import override
-from socks6.errors import GeneralFailure, OperationFailed, ProxyUnreachable, Socks6Error
+from socks6.errors import GeneralFailure, OperationFailed, Socks6Error, UpstreamFailed
 from socks6.message.codes import Leg
 from socks6.message.options import ListenBacklog, StackOption
 from socks6.message.requests import MAX_INITIAL_DATA
@@ -23,7 +24,10 @@ from socks6.net.stream import (
     Judge,
     Outbound,
 )
-from socks6.telemetry import Observer, UpstreamDown, UpstreamUp
+from socks6.net.upstream import UpstreamStatus
+from socks6.telemetry import Observer
+
+FRESH_SECONDS: Final = 10.0  # for which what is known of the upstream needs no check
 
 
 class Socks6Outbound(Outbound):
@@ -34,8 +38,7 @@ class Socks6Outbound(Outbound):
 
     def __init__(self, client: Client) -> None:
         self.client: Final = client
-        self._observer: Observer | None = None
-        self._is_up: bool | None = None  # None: not known yet
+        self.monitor: Final = UpstreamMonitor(client)
 
     @property
     @override
@@ -109,9 +112,18 @@ class Socks6Outbound(Outbound):
             options=_about_the_remote(association.options),
         )
 
+    @property
+    @override
+    def upstream(self) -> UpstreamStatus:
+        return self.monitor.status
+
+    @override
+    def refresh(self) -> None:
+        self.monitor.refresh(FRESH_SECONDS)
+
     @override
     def report_to(self, observer: Observer) -> None:
-        self._observer = observer
+        self.monitor.report_to(observer)
 
     @override
     async def aclose(self) -> None:
@@ -120,22 +132,9 @@ class Socks6Outbound(Outbound):
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
-        """Turn failures into the reply codes that clients get, and report whether the upstream can be reached."""
-        try:
-            with _upstream_failures():
-                yield
-        except OperationFailed as failure:
-            cause = failure.__cause__
-            self._report(str(cause) if isinstance(cause, ProxyUnreachable) else "")
-            raise
-        self._report("")
-
-    def _report(self, reason: str) -> None:
-        is_up = not reason
-        if is_up is not self._is_up and self._observer is not None:
-            url = str(self.client.url)
-            self._observer.observe(UpstreamUp(url=url) if is_up else UpstreamDown(url=url, reason=reason))
-        self._is_up = is_up
+        """Turn failures into the reply codes that clients get, and note what they say of the upstream."""
+        with _upstream_failures(), self.monitor.watching():
+            yield
 
 
 class UpstreamBinding(Binding):
@@ -189,6 +188,8 @@ def _upstream_failures() -> Iterator[None]:
         yield
     except OperationFailed:
         raise
+    except UPSTREAM_ERRORS as error:
+        raise UpstreamFailed(f"upstream: {error}") from error
     except (Socks6Error, ValueError) as error:
         raise GeneralFailure(f"upstream: {error}") from error
     except OSError as error:  # closed meanwhile

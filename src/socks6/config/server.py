@@ -96,6 +96,9 @@ class ServerConfig:
         default_text="where there is a password",
         example="false",
     )
+    via_check: bool = setting(
+        True, "ask that proxy at the start whether it answers, and again while it does not"
+    )
     open_to_all: bool = setting(
         False, "let every client in, even on addresses that others can reach", key="open"
     )

@@ -12,6 +12,7 @@ from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing, NoFraming
 from socks6.message.options import StackOption
 from socks6.net.turns import Turns
+from socks6.net.upstream import UpstreamStatus
 from socks6.telemetry import Observer
 
 AttributeT = TypeVar("AttributeT")
@@ -446,6 +447,15 @@ class Outbound(Protocol):
         claim a port that was reserved for an equal one (§ Port Parity options). `holder` is as for `connect`. Raises
         OperationFailed.
         """
+
+    @property
+    def upstream(self) -> UpstreamStatus | None:
+        """What is known of the next proxy; None where there is none."""
+        return None
+
+    def refresh(self) -> None:
+        """Ask for news of the next proxy, which will be in `upstream` when they are there."""
+        return
 
     def report_to(self, observer: Observer) -> None:  # noqa: ARG002 - for those that go through a proxy
         """Let an observer know when the next proxy, if there is one, goes down or comes up again."""

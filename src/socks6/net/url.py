@@ -291,6 +291,14 @@ class ProxyUrl:
             return True
         return is_literal(self.host) and ip_address(self.host).is_loopback
 
+    @property
+    def brief(self) -> str:
+        """The URL without its password and all that follows the place: for people to read."""
+        user = "" if self.username is None else f"{quote(self.username, safe='')}@"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        place = quote(os.fsencode(self.path)) if self.path else f"{host}:{self.port}"
+        return f"{self.scheme}://{user}{place}"
+
     def with_secrets(self) -> str:
         """Return the whole URL, with the password: `parse` gives this object back."""
         return self._text(None if self.password is None else quote(self.password, safe=""))

@@ -38,7 +38,7 @@ LINES: Final[Mapping[type[Event], tuple[int, str]]] = {
     LimitReached: (logging.INFO, "limit reached"),
     SourcePenalized: (logging.WARNING, "shut out"),
     UpstreamDown: (logging.WARNING, "upstream down"),
-    UpstreamUp: (logging.INFO, "upstream up"),
+    UpstreamUp: (logging.WARNING, "upstream up"),  # again; INFO at the first time
     CertificateRead: (logging.INFO, "certificate read anew"),
     DtlsUnavailable: (logging.WARNING, "no datagrams over UDP"),
     AcceptPaused: (logging.WARNING, "accept paused"),
@@ -87,7 +87,7 @@ class LogObserver(Observer):
 
     @override
     def observe(self, event: Event) -> None:
-        level, words = LINES.get(type(event)) or (logging.DEBUG, _words(type(event).__name__))
+        level, words = _line_of(event)
         match event:
             case Listening():  # the command prints it itself, on standard error
                 return
@@ -148,6 +148,13 @@ class LogObserver(Observer):
 def format_fields(fields: dict[str, str | int]) -> str:
     """Return " key=value" for each field that is not empty, with values that cannot break the line."""
     return "".join(f" {key}={_value(str(value))}" for key, value in fields.items() if value != "")
+
+
+def _line_of(event: Event) -> tuple[int, str]:
+    """Return the level and the words of an event."""
+    level, words = LINES.get(type(event)) or (logging.DEBUG, _words(type(event).__name__))
+    first = isinstance(event, UpstreamUp) and not event.down_for
+    return logging.INFO if first else level, words
 
 
 def _words(name: str) -> str:

@@ -12,7 +12,14 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from socks6.errors import CertificateRefused, GeneralFailure, NotAllowed, OperationFailed, TlsFailed
+from socks6.errors import (
+    CertificateRefused,
+    GeneralFailure,
+    NotAllowed,
+    OperationFailed,
+    TlsFailed,
+    UpstreamFailed,
+)
 from socks6.message.address import without_trailing_dot
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import Tos, find
@@ -243,6 +250,8 @@ class ClientConnection:
     def failed(self, request: ProxyRequest, failure: OperationFailed) -> None:
         """Record a request that failed."""
         self.answered(request, failure.code, failure.reason)
+        if isinstance(failure, UpstreamFailed):
+            self.ending = Ending.UPSTREAM
 
     def answered(self, request: ProxyRequest, code: int, reason: str = "") -> None:
         """Record a request that was answered with a reply code."""

@@ -1,7 +1,6 @@
 """socks6 server and socks6 client: what they make of a command line, and signals to a running server."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import Mapping
 from typing import Final
@@ -11,7 +10,7 @@ from typing_extensions import override
 
 from socks6.cli.load import LoadedConfig
 from socks6.cli.parser import parse
-from socks6.cli.serve import Operator, fetch_cookie, load_config, load_values
+from socks6.cli.serve import Operator, load_config, load_values
 from socks6.client.outbound import Socks6Outbound
 from socks6.config.build import build_worker
 from socks6.config.server import ServerConfig
@@ -23,9 +22,6 @@ from socks6.proxy.authentication.table import plain_entries
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.setting import build
-from tests.kit.loops import Run
-from tests.kit.outbounds import Recorder
-from tests.kit.proxied import proxied, scripted
 
 Values = Mapping[str, object]
 
@@ -60,30 +56,6 @@ def test_fast_open_to_the_proxy_is_the_upstream_clients() -> None:
     _, config = load_config(parse(["client", "--via", "socks6://proxy.example", "--via-fast-open"]), {})
     assert config.via_fast_open
     assert isinstance(build_worker(config).outbound, Socks6Outbound)
-
-
-def test_a_cookie_is_fetched_by_a_request_for_nothing(run: Run) -> None:
-    async def scene() -> None:
-        log = Recorder()
-        async with proxied(ServerWorker(observers=[log])) as client:
-            await fetch_cookie(client)
-        assert [summary.command for summary in log.summaries] == ["NOOP"]
-
-    run(scene())
-
-
-def test_a_cookie_that_cannot_be_fetched_is_a_line_of_debugging(
-    run: Run, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def scene() -> None:
-        async with scripted(b"\x05") as client:
-            await fetch_cookie(client)
-
-    with caplog.at_level(logging.DEBUG, "socks6"):
-        run(scene())
-    (record,) = (record for record in caplog.records if record.name == "socks6")  # not of the wire
-    assert record.levelno == logging.DEBUG
-    assert record.getMessage().startswith("no fast open cookie proxy=socks6://memory:1080 reason=")
 
 
 def test_warnings_are_shown(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:

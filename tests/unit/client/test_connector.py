@@ -193,7 +193,7 @@ def test_a_stream_that_breaks_at_the_first_bytes_is_aborted_and_no_password_is_t
             return Breaking(near)
 
         way = ProxyConnector(ProxyUrl.parse("socks6://alice:secret@memory"), dial=dial, fast_open=False)
-        with pytest.raises(ProxyUnreachable, match=r"cannot reach the proxy socks6://alice:\*\*\*@memory"):
+        with pytest.raises(ProxyUnreachable, match=r"cannot reach the proxy socks6://alice@memory"):
             await way.connect(StreamRequest(Command.NOOP, early_data=b"hello"))
         with pytest.raises(ConnectionResetError):
             await far.receive()

@@ -1,0 +1,17 @@
+"""What a command that stays says of the proxy it goes through: at its start, and for as long as it runs."""
+
+import sys
+
+from socks6.client.monitor import UpstreamMonitor
+from socks6.net.upstream import UpstreamState
+
+
+async def watch_upstream(monitor: UpstreamMonitor) -> None:
+    """Check the proxy now, and as `UpstreamMonitor.run` does from then on; until cancelled.
+
+    Prints through whom, if that works; if not, the log has the cause.
+    """
+    await monitor.check()
+    if monitor.status.state is UpstreamState.UP:
+        print(f"through {monitor.status.words}", file=sys.stderr, flush=True)
+    await monitor.run()

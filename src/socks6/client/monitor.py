@@ -1,0 +1,169 @@
+"""Knows whether a client's proxy works: by each request that is made of it, and by NOOPs where these tell too little."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from socks6.client.client import Client
+from socks6.errors import (
+    AuthenticationFailed,
+    OperationFailed,
+    ProxyTimedOut,
+    ProxyUnreachable,
+    RemoteProtocolError,
+    Socks6Error,
+)
+from socks6.net.upstream import UpstreamState, UpstreamStatus
+from socks6.telemetry import Observer, UpstreamDown, UpstreamUp
+
+CHECK_SECONDS: Final = 10.0  # for a check to be answered
+FIRST_PAUSE_SECONDS: Final = 1.0  # until a proxy that is down is checked again; twice as long each time
+MAX_PAUSE_SECONDS: Final = 60.0
+REPORT_SECONDS: Final = 10.0  # between two events, however often the state changes
+
+UPSTREAM_ERRORS: Final = (ProxyUnreachable, AuthenticationFailed, RemoteProtocolError)
+"""Failures of the proxy itself, whatever host it was asked for."""
+
+
+class UpstreamMonitor:
+    """Keeps the `UpstreamStatus` of a client's proxy up to date, and reports to an observer when its state changes.
+
+    `watching` takes note of a request that somebody makes. `check` and `run` make requests of their own.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        first_pause: float = FIRST_PAUSE_SECONDS,
+        report_every: float = REPORT_SECONDS,
+    ) -> None:
+        self._first_pause = first_pause
+        self._report_every = report_every
+        self.status = UpstreamStatus(url=client.url.brief)
+        self._client = client
+        self._observer: Observer | None = None
+        self._cause: type[Exception] | None = None  # of being down
+        self._reported: tuple[UpstreamState, type[Exception] | None] = UpstreamState.UNTRIED, None
+        self._reported_down = (
+            0.0  # the time of day when an UpstreamDown was reported that no UpstreamUp followed
+        )
+        self._quiet_until = 0.0  # on the loop's clock
+        self._later: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._due: float | None = None  # when `run` checks next, on the loop's clock; None: when asked
+        self._checked = 0.0
+        self._pause = first_pause
+
+    def report_to(self, observer: Observer) -> None:
+        """Report UpstreamDown and UpstreamUp to this observer, at most one of them in `report_every` seconds."""
+        self._observer = observer
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Take note of how a request of the client goes, which is made within the block."""
+        try:
+            yield
+        except ProxyTimedOut:  # which may be the destination's fault
+            self.refresh(0.0)
+            raise
+        except OperationFailed:  # the proxy's own answer
+            self._is_up()
+            raise
+        except UPSTREAM_ERRORS as error:
+            self._is_down(error)
+            raise
+        self._is_up()
+
+    async def check(self) -> None:
+        """Make a NOOP request, and take note of what comes of it. Raises nothing that the proxy can cause."""
+        loop = asyncio.get_running_loop()
+        self._due = None
+        try:
+            answer = await self._client.check(timeout=CHECK_SECONDS)
+        except OperationFailed:
+            self._is_up()
+        except (Socks6Error, OSError) as error:
+            self._is_down(error)
+        else:
+            self.status = replace(self.status, seconds=answer.seconds, encryption=answer.encryption)
+            self._is_up()
+        self._checked = loop.time()
+
+    async def run(self) -> None:
+        """Check when `refresh` asks for it and, after ever longer pauses, while the proxy is down; until cancelled.
+
+        A proxy that refuses the credentials is not asked again and again: it would count that as guessing.
+        """
+        while True:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(self._due):
+                    await self._changed.wait()
+            except TimeoutError:
+                await self.check()
+
+    def refresh(self, max_age: float) -> None:
+        """Have `run` check now, unless the last check is younger than this, in seconds, or the credentials were refused."""
+        now = asyncio.get_running_loop().time()
+        if now - self._checked >= max_age and self._cause is not AuthenticationFailed:
+            self._due = now
+            self._changed.set()
+
+    def _is_up(self) -> None:
+        if self.status.state is UpstreamState.UP:
+            return
+        self._pause, self._cause = self._first_pause, None
+        self._due = None
+        self.status = replace(self.status, state=UpstreamState.UP, since=time.time(), reason="")
+        self._changed.set()
+        self._report()
+
+    def _is_down(self, error: Exception) -> None:
+        now = time.time()
+        before, reason = self.status, str(error)
+        self._cause = type(error)
+        self.status = replace(
+            before,
+            state=UpstreamState.DOWN,
+            since=before.since if before.state is UpstreamState.DOWN else now,
+            reason=reason,
+            last_error=reason,
+            last_error_at=now,
+        )
+        if self._due is None and not isinstance(error, AuthenticationFailed):
+            self._due = asyncio.get_running_loop().time() + self._pause
+            self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
+            self._changed.set()
+        self._report()
+
+    def _report(self) -> None:
+        """Report what is not reported yet: now, or once `report_every` seconds have passed since the last event."""
+        if self._observer is None or self._later is not None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._quiet_until:
+            self._later = loop.call_at(self._quiet_until, self._report_later)
+            return
+        status = self.status
+        if self._reported == (status.state, self._cause):
+            return
+        self._reported = status.state, self._cause
+        if status.state is UpstreamState.DOWN:
+            self._quiet_until = loop.time() + self._report_every
+            self._reported_down = self._reported_down or status.since
+            self._observer.observe(UpstreamDown(url=status.url, reason=status.reason))
+            return
+        down_for = 0.0
+        if self._reported_down:
+            self._quiet_until = loop.time() + self._report_every
+            down_for = max(0.001, round(status.since - self._reported_down, 3))
+            self._reported_down = 0.0
+        self._observer.observe(UpstreamUp(url=status.url, encryption=status.encryption, down_for=down_for))
+
+    def _report_later(self) -> None:
+        self._later = None
+        self._report()
