@@ -73,7 +73,9 @@ class ProxyConnector:
         except TlsFailed as error:
             raise type(error)(f"cannot reach the proxy {self.url.brief}: {error}") from error
         except OSError as error:
-            raise ProxyUnreachable(f"cannot reach the proxy {self.url.brief}: {error.strerror or error}") from error
+            raise ProxyUnreachable(
+                f"cannot reach the proxy {self.url.brief}: {error.strerror or error}"
+            ) from error
         if (sock := stream.attribute(socket.socket)) is not None:
             self._peers.watch(sock)
         return stream
