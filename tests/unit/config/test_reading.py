@@ -21,6 +21,7 @@ from tests.kit.settings import SPECIFIED
 EVERYTHING: Final[dict[str, object]] = {
     **SPECIFIED,
     "direct": False,
+    "via-check": False,
     "sessions.per-user": 1,
     "sessions.per-source": 2,
     "sessions.window": 16,
@@ -48,6 +49,7 @@ via = "socks6://proxy.example"
 direct = false
 via-fast-open = true
 via-session = false
+via-check = false
 optimistic = true
 copy-tos = true
 fast-open = 7
