@@ -14,6 +14,7 @@ Fields = tuple[tuple[bytes, bytes], ...]  # names as they were written, and valu
 
 MAX_TARGET_SIZE: Final = 16_384
 HTTP_PORT: Final = 80
+MAX_DETAILS: Final = 300  # characters of what caused a failure
 PSEUDONYM: Final = b"socks6"  # who we are in Via and Proxy-Status
 
 CHALLENGE: Final = (b"Proxy-Authenticate", b'Basic realm="socks6"')
@@ -31,6 +32,7 @@ FRAMING: Final = frozenset({b"content-length"})  # never dropped, whatever Conne
 
 # RFC 9110 §5.5: no value has these; who reads them anyhow takes them for spaces. Others may be kept.
 _SPACES_FOR: Final = bytes.maketrans(b"\0\r\v\f", b"    ")
+_NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
 _TOKEN: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _NOT_IN_NAMES: Final = re.compile(rb"[^a-z]+")
 _FRAMES: Final = re.compile(rb"contentlength|transferencoding")
@@ -51,10 +53,11 @@ class BadRequest(DecodeError):
 
 
 class Failure(NamedTuple):
-    """A failure in HTTP's terms: a status, and an error type of RFC 9209."""
+    """A failure in HTTP's terms: a status, an error type of RFC 9209, and perhaps its cause in words."""
 
     status: HTTPStatus
     error: str
+    details: str = ""
 
 
 # 02 is 403, 09 is 504, the rest is 502; the error types are those of RFC 9209 §2.3
@@ -81,9 +84,13 @@ def failure_for(code: int) -> Failure:
     return FAILURE_FOR_REPLY.get(code, FAILURE_FOR_REPLY[ReplyCode.GENERAL_FAILURE])
 
 
-def proxy_status(error: str) -> tuple[bytes, bytes]:
-    """Return the Proxy-Status field with the reason (RFC 9209)."""
-    return b"Proxy-Status", PSEUDONYM + b"; error=" + error.encode()
+def proxy_status(error: str, details: str = "") -> tuple[bytes, bytes]:
+    """Return the Proxy-Status field with the reason (RFC 9209); `details` as a string of RFC 8941, in ASCII alone."""
+    value = PSEUDONYM + b"; error=" + error.encode()
+    if details:
+        text = _NOT_PRINTABLE.sub("?", details[:MAX_DETAILS]).replace("\\", r"\\").replace('"', r"\"")
+        value += f'; details="{text}"'.encode()
+    return b"Proxy-Status", value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

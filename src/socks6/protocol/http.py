@@ -286,11 +286,11 @@ class HttpConversation(HttpLeg):
 
     def _refuse(self, failure: Failure, *fields: tuple[bytes, bytes], text: str = "", close: bool) -> None:
         """Queue a whole response of our own."""
-        text = text or f"{failure.status.phrase}: {failure.error.replace('_', ' ')}"
+        text = text or f"{failure.status.phrase}: {failure.details or failure.error.replace('_', ' ')}"
         body = f"{text}\n".encode()
         headers = [
             *fields,
-            proxy_status(failure.error),
+            proxy_status(failure.error, failure.details),
             (b"Content-Type", b"text/plain; charset=utf-8"),
             (b"Content-Length", b"%d" % len(body)),
         ]

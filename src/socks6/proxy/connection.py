@@ -125,6 +125,11 @@ class ClientConnection:
     # Who the client is.
 
     @property
+    def is_local(self) -> bool:
+        """Whether the client is on this machine: at a loopback address, or on a Unix socket."""
+        return not source_of(self.source)
+
+    @property
     def authentication_required(self) -> bool:
         """Whether the client must authenticate: not if its certificate does."""
         return self.proxy.authenticator.required and self.certified is None

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from socks6.client.outbound import Socks6Outbound
-from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed, TtlExpired
+from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed, TtlExpired, UpstreamFailed
 from socks6.message.codes import Availability, Command, Leg
 from socks6.message.options import ListenBacklog, Multipath, Option, Ttl
 from socks6.message.requests import MAX_INITIAL_DATA
@@ -115,7 +115,7 @@ def test_the_router_that_the_upstream_names_is_named_on(run: Run) -> None:
 def test_refused_credentials_at_the_upstream_are_a_general_failure(run: Run) -> None:
     async def scene() -> None:
         async with proxied(ServerWorker(authenticator=UserTable.from_plain({"bob": "x"}))) as client:
-            with pytest.raises(GeneralFailure, match="credentials"):
+            with pytest.raises(UpstreamFailed, match="credentials"):
                 await Socks6Outbound(client).connect("example.com", 80, judge=nobody_judges)
 
     run(scene())
@@ -125,7 +125,7 @@ def test_refused_credentials_at_the_upstream_are_a_general_failure(run: Run) -> 
 def test_a_broken_upstream_is_a_general_failure(run: Run, answer: bytes) -> None:
     async def scene() -> None:
         async with scripted(answer) as client:
-            with pytest.raises(OperationFailed) as caught:
+            with pytest.raises(UpstreamFailed) as caught:
                 await Socks6Outbound(client).connect("example.com", 80, judge=nobody_judges)
             assert caught.value.code == 1
 

@@ -197,6 +197,12 @@ def test_who_we_are() -> None:
     assert proxy_status("dns_error") == (b"Proxy-Status", b"socks6; error=dns_error")
 
 
+def test_proxy_status_has_details_as_a_string_of_structured_fields() -> None:
+    _, value = proxy_status("dns_error", 'a "name" \\ of\r\nmöbel' + "x" * 1000)
+    assert value.startswith(b'socks6; error=dns_error; details="a \\"name\\" \\\\ of??m?bel' + b"x" * 100)
+    assert len(value) < 400
+
+
 @pytest.mark.parametrize(
     ("connection", "upgrade", "wanted"),
     [

@@ -24,6 +24,8 @@ from socks6.telemetry import (
     RequestMade,
     Stopping,
     UnexpectedError,
+    UpstreamDown,
+    UpstreamUp,
 )
 
 SUMMARY = ConnectionEnded(
@@ -106,6 +108,20 @@ def test_neither_are_reasons_that_may_name_them(ending: Ending) -> None:
 def test_other_reasons_are_logged_always() -> None:
     line = ended(log_destinations=False, ending=Ending.REFUSED, reason="loopback address", reply=2)
     assert 'ending=refused reply=2 reason="loopback address"' in line
+    line = ended(log_destinations=False, ending=Ending.UPSTREAM, reason="upstream: far is down", reply=1)
+    assert 'ending=upstream reply=1 reason="upstream: far is down"' in line
+
+
+def test_an_upstream_that_is_back_is_as_loud_as_one_that_went() -> None:
+    observer, lines = observed(log_destinations=False, level=logging.WARNING)
+    hub = EventHub([observer])
+    hub.observe(UpstreamUp(url="socks6://far:1080"))
+    hub.observe(UpstreamDown(url="socks6://far:1080", reason="no route"))
+    hub.observe(UpstreamUp(url="socks6://far:1080", down_for=12.5))
+    assert lines == [
+        ("WARNING", 'upstream down url=socks6://far:1080 reason="no route"'),
+        ("WARNING", "upstream up url=socks6://far:1080 down_for=12.5"),
+    ]
 
 
 def test_a_failed_authentication_begins_with_fixed_words_and_the_source() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from socks6.errors import ConnectionRefused, GeneralFailure, NotAllowed, OperationFailed
+from socks6.errors import ConnectionRefused, GeneralFailure, NotAllowed, OperationFailed, UpstreamFailed
 from socks6.message.codes import Command
 from socks6.net.shares import Shares
 from socks6.net.stream import Endpoint
@@ -127,7 +127,11 @@ def test_a_request_ends_the_handshake_and_makes_its_client_known(run: Run) -> No
 
 @pytest.mark.parametrize(
     ("failure", "ending"),
-    [(NotAllowed("the rules say so"), Ending.REFUSED), (ConnectionRefused("no listener"), Ending.FAILED)],
+    [
+        (NotAllowed("the rules say so"), Ending.REFUSED),
+        (ConnectionRefused("no listener"), Ending.FAILED),
+        (UpstreamFailed("upstream: no"), Ending.UPSTREAM),
+    ],
 )
 def test_the_record_of_a_failure_has_its_code_and_reason(
     run: Run, failure: OperationFailed, ending: Ending

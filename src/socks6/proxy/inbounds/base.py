@@ -90,7 +90,7 @@ async def open_tunnel(
     request: ProxyRequest,
     *,
     succeed: Callable[[Endpoint], None],
-    fail: Callable[[int], None],
+    fail: Callable[[OperationFailed], None],
     optimistic: bool = False,
 ) -> Tunnel | None:
     """Carry out a CONNECT and answer; None when it failed. `succeed` and `fail` queue the inbound's answer.
@@ -109,7 +109,7 @@ async def open_tunnel(
         if optimistic:
             stream.abort()
         else:
-            fail(failure.code)
+            fail(failure)
         return None
     if not optimistic:
         with on_failure(remote.stream.abort):

@@ -16,7 +16,7 @@ from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.inbounds.base import Inbound, Tunnel, open_tunnel
-from socks6.proxy.inbounds.http_forward import HttpForwarder, HttpSettings
+from socks6.proxy.inbounds.http_forward import HttpForwarder, HttpSettings, failure_for_client
 from socks6.telemetry import Ending
 
 MAX_UNAUTHENTICATED: Final = 8  # requests in a row without good credentials; the last answer closes
@@ -112,7 +112,7 @@ class _HttpClient:
                 initial_data=conversation.unread(),
             ),
             succeed=lambda _: conversation.send_established(),
-            fail=conversation.send_failure,
+            fail=lambda failure: conversation.send_failure(failure_for_client(failure, self._connection)),
             optimistic=self._settings.optimistic,
         )
 

@@ -1,14 +1,24 @@
 """Forwarding requests for plain http: one client's requests, one after another, to their origins."""
 
 import asyncio
+import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 from socks6.dataclass import dataclass
-from socks6.errors import OperationFailed
+from socks6.errors import (
+    AuthenticationFailed,
+    CertificateRefused,
+    OperationFailed,
+    RemoteProtocolError,
+    TlsFailed,
+    UpstreamFailed,
+)
 from socks6.message.codes import Command, ReplyCode
-from socks6.message.http import ORIGIN_BROKE, ORIGIN_MALFORMED, ORIGIN_SILENT, Failure
+from socks6.message.http import ORIGIN_BROKE, ORIGIN_MALFORMED, ORIGIN_SILENT, Failure, failure_for
 from socks6.net.machine_io import feed
 from socks6.net.stream import ByteStream
 from socks6.policy.identity import Identity
@@ -61,6 +71,19 @@ FAILURES: Final[dict[ExchangeResult, Failure]] = {
     ExchangeResult.SILENT: ORIGIN_SILENT,
 }
 
+# The error types (RFC 9209 §2.3) of what goes wrong with the proxy to go through; the first that fits counts.
+UPSTREAM_ERROR_TYPES: Final[Mapping[type[Exception], str]] = {
+    CertificateRefused: "tls_certificate_error",
+    TlsFailed: "tls_protocol_error",
+    AuthenticationFailed: "proxy_configuration_error",
+    RemoteProtocolError: "proxy_configuration_error",  # it speaks no SOCKS 6
+    ConnectionRefusedError: "connection_refused",
+    socket.gaierror: "dns_error",
+    TimeoutError: "connection_timeout",
+    ConnectionResetError: "connection_terminated",
+}
+OTHER_UPSTREAM_ERROR: Final = "destination_unavailable"
+
 
 @dataclass(slots=True, kw_only=True)
 class OriginConnection:
@@ -111,7 +134,7 @@ class HttpForwarder:
             try:
                 origin = await self._reach(key, request)
             except OperationFailed as failure:
-                self._conversation.send_failure(failure.code)
+                self._conversation.send_failure(failure_for_client(failure, self._connection))
                 return None
             result = await self._exchange(origin, request)
             if result is ExchangeResult.SWITCHED:
@@ -299,6 +322,19 @@ class HttpForwarder:
             raise ConnectionAbortedError(result.value)
         if result in FAILURES:
             self._conversation.send_failure(FAILURES[result])
+
+
+def failure_for_client(failure: OperationFailed, connection: ClientConnection) -> Failure:
+    """Return a failure in HTTP's terms. Clients of this machine learn why the proxy to go through failed, and its URL."""
+    if not isinstance(failure, UpstreamFailed):
+        return failure_for(failure.code)
+    cause = failure.__cause__
+    causes = cause, getattr(cause, "__cause__", None)  # ProxyUnreachable itself fits none
+    kinds = (kind for error in causes for kind in UPSTREAM_ERROR_TYPES if isinstance(error, kind))
+    error_type = next(map(UPSTREAM_ERROR_TYPES.__getitem__, kinds), OTHER_UPSTREAM_ERROR)
+    status = HTTPStatus.GATEWAY_TIMEOUT if error_type == "connection_timeout" else HTTPStatus.BAD_GATEWAY
+    words = str(cause) if connection.is_local else f"the proxy to go through: {error_type.replace('_', ' ')}"
+    return Failure(status, error_type, words)
 
 
 def _written(machine: OriginConversation, request: ForwardRequested) -> bytes:

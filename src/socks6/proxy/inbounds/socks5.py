@@ -134,7 +134,7 @@ class Socks5Inbound(PlainInbound):
                 connection,
                 request,
                 succeed=lambda bound: _succeed(conversation, bound),
-                fail=conversation.send_failure,
+                fail=lambda failure: conversation.send_failure(failure.code),
                 optimistic=self._optimistic,
             )
         if request.command == Command.BIND:

@@ -2,10 +2,23 @@
 
 import asyncio
 import base64
+import socket
 
 import pytest
 
-from socks6.errors import ConnectionRefused, ConnectionTimedOut, NotAllowed, OperationFailed
+from socks6.errors import (
+    AuthenticationFailed,
+    CertificateRefused,
+    ConnectionRefused,
+    ConnectionTimedOut,
+    NotAllowed,
+    OperationFailed,
+    ProxyTimedOut,
+    ProxyUnreachable,
+    TlsFailed,
+    UpstreamFailed,
+    VersionMismatch,
+)
 from socks6.message.codes import Command
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.commands import ProxyRequest
@@ -83,6 +96,59 @@ def test_failures_have_their_statuses(run: Run, failure: OperationFailed, status
             assert head.startswith(b"HTTP/1.1 " + status)
             assert b"Connection: close" in head
             assert await served.over() is None
+
+    run(scene())
+
+
+def upstream_failure(error: Exception, cause: BaseException | None = None) -> UpstreamFailed:
+    error.__cause__ = cause
+    failure = UpstreamFailed(f"upstream: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "error"),
+    [
+        (
+            upstream_failure(ProxyUnreachable("far: no"), ConnectionRefusedError(111, "no")),
+            502,
+            b"connection_refused",
+        ),
+        (upstream_failure(ProxyUnreachable("far: no"), socket.gaierror(-2, "no")), 502, b"dns_error"),
+        (upstream_failure(ProxyUnreachable("far: no"), TimeoutError(110, "no")), 504, b"connection_timeout"),
+        (upstream_failure(ProxyUnreachable("far: no"), OSError(101, "no")), 502, b"destination_unavailable"),
+        (upstream_failure(ProxyUnreachable("far: no")), 502, b"destination_unavailable"),
+        (upstream_failure(ProxyTimedOut("far: no")), 504, b"connection_timeout"),
+        (upstream_failure(CertificateRefused("far: no")), 502, b"tls_certificate_error"),
+        (upstream_failure(TlsFailed("far: no")), 502, b"tls_protocol_error"),
+        (upstream_failure(AuthenticationFailed("far: no")), 502, b"proxy_configuration_error"),
+        (upstream_failure(VersionMismatch("far: no")), 502, b"proxy_configuration_error"),
+    ],
+)
+@pytest.mark.parametrize("request_", [CONNECT, GET])
+def test_the_cause_of_an_upstreams_failure_is_told(
+    run: Run, request_: bytes, failure: OperationFailed, status: int, error: bytes
+) -> None:
+    async def scene() -> None:
+        async with serving(HttpInbound(), ScriptedConnection(failures=[failure]), request_) as served:
+            head = await response(served)
+            assert head.startswith(b"HTTP/1.1 %d " % status)
+            assert b'Proxy-Status: socks6; error=%s; details="far: no"\r\n' % error in head
+
+    run(scene())
+
+
+def test_other_machines_clients_learn_the_cause_and_not_what_the_upstream_is_called(run: Run) -> None:
+    async def scene() -> None:
+        connection = ScriptedConnection(
+            failures=[upstream_failure(AuthenticationFailed("socks6://alice@far: no"))]
+        )
+        connection.source = "192.0.2.1"  # type: ignore[misc]  # of a stream in memory it is none
+        async with serving(HttpInbound(), connection, CONNECT) as served:
+            head = await response(served)
+        assert b'details="the proxy to go through: proxy configuration error"' in head
+        assert b"alice" not in head
 
     run(scene())
 
