@@ -161,7 +161,6 @@ def a_worker(users: Slow, settings: Settings | None = None) -> ServerWorker:
 
 def pool_of(client: Client) -> QuicConnectionPool:
     """Return a client's QUIC connections."""
-    (pool,) = (
-        each for each in client._requester._connector._connectors if isinstance(each, QuicConnectionPool)
-    )
+    pool = client._requester._connector._connector
+    assert isinstance(pool, QuicConnectionPool)
     return pool

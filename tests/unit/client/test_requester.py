@@ -9,6 +9,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.client.client import Client
+from socks6.client.connector import DialConnector
 from socks6.client.session import WINDOW_SIZE
 from socks6.errors import (
     AuthenticationFailed,
@@ -316,15 +317,15 @@ def test_a_proxy_that_is_not_there_leaves_the_next_call_free_to_open(run: Run) -
     async def scene() -> None:
         proxy = SessionProxy()
         async with in_sessions(proxy) as client:
-            there = client._requester._connector._dial
+            there = client._requester._connector._connector
 
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._requester._connector._dial = nowhere
+            client._requester._connector._connector = DialConnector(nowhere)
             with pytest.raises(ProxyUnreachable):
                 await visit(client, idempotent=True)
-            client._requester._connector._dial = there
+            client._requester._connector._connector = there
             await visit(client)
             assert len(proxy.sessions) == 1
 
@@ -556,7 +557,7 @@ def test_a_close_waits_no_longer_than_it_says(run: Run, monkeypatch: pytest.Monk
                 return ends[-1][0]
 
             ends: list[tuple[ByteStream, ByteStream]] = []
-            client._requester._connector._dial = silent
+            client._requester._connector._connector = DialConnector(silent)
         assert len(ends) == 1
 
     run(scene())
@@ -571,7 +572,7 @@ def test_a_close_raises_nothing_when_the_proxy_is_gone(run: Run) -> None:
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._requester._connector._dial = nowhere
+            client._requester._connector._connector = DialConnector(nowhere)
 
     run(scene())
 
