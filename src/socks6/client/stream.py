@@ -7,8 +7,8 @@ from socks6.client.session import DELIVERY_SECONDS, SessionLease
 from socks6.errors import LocalProtocolError
 from socks6.message.options import StackOption
 from socks6.net.scopes import on_failure
+from socks6.net.sockets import SocketStream
 from socks6.net.stream import NO_ENDPOINT, AttributeT, ByteStream, Endpoint, Protection
-from socks6.net.transports.tcp import SocketStream
 from socks6.net.turns import Turns
 
 

@@ -15,7 +15,7 @@ from socks6.client.stream import ProxiedStream
 from socks6.compat import override
 from socks6.errors import LocalProtocolError
 from socks6.net.scopes import on_failure
-from socks6.net.transports.tcp import SocketStream
+from socks6.net.sockets import SocketStream
 from socks6.relay.streams import RelaySettings, StreamRelay
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)

@@ -15,9 +15,9 @@ from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6, is_unspec
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption, Tfo, find
 from socks6.net.accept import CLIENT_GONE_ERRORS, SHORTAGE_ERRORS, SHORTAGE_PAUSE_SECONDS
-from socks6.net.dial import ResolvedAddress, Resolver, most_informative
+from socks6.net.dial import most_informative
 from socks6.net.eviction import MAPPED
-from socks6.net.resolve import literal_address
+from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
 from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts.connecting import socket_with_options

@@ -6,30 +6,17 @@ import errno
 import itertools
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from socks6.errors import ConfigurationError, OperationFailed, TlsFailed, operation_failure
 from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import StackOption
-from socks6.net.resolve import ResolvedAddress, Resolver
-from socks6.net.scopes import time_limit
+from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
+from socks6.net.scopes import on_failure, time_limit
 from socks6.net.sockets import connect_socket
 from socks6.net.stackopts.connecting import ConnectedSocket, connect_with_options
-
-__all__ = [
-    "REPLY_FOR_ERRNO",
-    "Dialler",
-    "ResolvedAddress",
-    "Resolver",
-    "connect_in_turn",
-    "dial_address",
-    "failure_for",
-    "happy_eyeballs",
-    "interleaved",
-    "most_informative",
-    "reach_known_or_fresh",
-    "reply_for",
-]
+from socks6.net.stream import Endpoint
 
 ATTEMPT_DELAY: Final = 0.25  # RFC 8305 §5: the recommended Connection Attempt Delay
 MAX_ADDRESSES: Final = 8  # of a name are tried; the owner of a name may give it any number of silent ones
@@ -135,115 +122,69 @@ async def happy_eyeballs(
     """
     if len(addresses) == 1:
         return await dial(addresses[0])
-    race = _Race(dial, deadline, room)
-    try:
-        await race.run(addresses, delay)
-    except BaseException:
-        race.give_up()
-        raise
-    return race.result()
+    race = _Race[socket.socket](socket.socket.close)
+
+    async def attempt(address: ResolvedAddress, left: int) -> socket.socket:
+        async with asyncio.timeout(_seconds(left, deadline)):
+            return await dial(address)
+
+    async def begin_attempts() -> None:
+        for index, address in enumerate(addresses):
+            race.begin(partial(attempt, address, len(addresses) - index))
+            await race.news(delay)
+            while race.is_open() and (race.running >= MAX_ATTEMPTS or not room()):
+                await race.news()
+            if race.is_settled():
+                break
+
+    return await race.run(begin_attempts)
 
 
 async def reach_known_or_fresh(
-    known: Sequence[ResolvedAddress],
-    newer: Callable[[], Awaitable[Sequence[ResolvedAddress]]],
+    resolver: Resolver,
+    target: Endpoint,
     reach: Callable[[Sequence[ResolvedAddress]], Awaitable[ReachedT]],
-    discard: Callable[[ReachedT], None],
+    discard: Callable[[ReachedT], object],
+    *,
+    deadline: float | None = None,
 ) -> ReachedT:
-    """Return what `reach` reaches at addresses that were remembered, or at newer ones of the same name.
+    """Return what `reach` reaches at the addresses that a resolver remembers for a host, or at newer ones.
 
     A host that has moved may leave silence behind: when the known ones have failed, or have not answered for a
-    moment, the name is looked up anew, and what is reached first is returned; `discard` gets what comes second. Raises
-    what `reach` raises.
+    moment, the name is looked up anew, and what is reached first is returned; `discard` gets what comes second.
+    `deadline` is for lookups. Raises OSError, and what `reach` raises.
     """
-    race = _FreshAddressRace(known, newer, reach, discard)
+    async with asyncio.timeout_at(deadline):
+        known = await resolver.resolve(*target)
+    if literal_address(*target):
+        return await reach(known)
+    race = _Race(discard)
+    known_over = asyncio.Event()
+
+    async def reach_known() -> ReachedT:
+        try:
+            return await reach(known)
+        finally:
+            known_over.set()
+
+    async def reach_newer() -> ReachedT | None:
+        newer: Sequence[ResolvedAddress] = ()
+        with contextlib.suppress(OSError):  # there is nothing newer to be had
+            async with asyncio.timeout_at(deadline):
+                newer = await _newer(resolver, target, known, known_over)
+        return await reach(newer) if newer else None
+
+    async def begin_attempts() -> None:
+        race.begin(reach_known)
+        await race.news(STALE_GRACE_SECONDS)
+        if not race.is_settled():
+            race.begin(reach_newer)
+
     try:
-        await race.run()
-    except BaseException:
-        race.give_up()
+        return await race.run(begin_attempts)
+    except asyncio.CancelledError:
+        resolver.doubt(target.host)  # the caller may have given up because it took too long
         raise
-    return race.result()
-
-
-class _FreshAddressRace(Generic[ReachedT]):
-    """An attempt at known addresses, and another at newer ones."""
-
-    def __init__(
-        self,
-        known: Sequence[ResolvedAddress],
-        newer: Callable[[], Awaitable[Sequence[ResolvedAddress]]],
-        reach: Callable[[Sequence[ResolvedAddress]], Awaitable[ReachedT]],
-        discard: Callable[[ReachedT], None],
-    ) -> None:
-        self._known = known
-        self._newer = newer
-        self._reach = reach
-        self._discard = discard
-        self._reached: list[ReachedT] = []
-        self._failures: list[OSError | ConfigurationError] = []
-        self._known_over = asyncio.Event()
-        self._news = asyncio.Event()  # an attempt is over
-
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            attempts = [group.create_task(self._attempt_known())]
-            async with time_limit(STALE_GRACE_SECONDS):
-                await self._news.wait()
-            if not self._is_settled():
-                attempts.append(group.create_task(self._attempt_newer()))
-            while not (self._is_settled() or all(attempt.done() for attempt in attempts)):
-                self._news.clear()
-                await self._news.wait()
-            for attempt in attempts:
-                attempt.cancel()
-
-    def give_up(self) -> None:
-        for one in self._reached:
-            self._discard(one)
-
-    def result(self) -> ReachedT:
-        if self._reached:
-            return self._reached[0]
-        raise self._decisive_failure() or most_informative(
-            [one for one in self._failures if isinstance(one, OSError)]
-        )
-
-    def _is_settled(self) -> bool:
-        return bool(self._reached or self._decisive_failure())
-
-    def _decisive_failure(self) -> OSError | ConfigurationError | None:
-        """Return a failure that no other address can mend: a server answers, but not the right one."""
-        return next((one for one in self._failures if isinstance(one, TlsFailed | ConfigurationError)), None)
-
-    async def _attempt_known(self) -> None:
-        try:
-            await self._attempt(self._known)
-        finally:
-            self._known_over.set()
-            self._news.set()
-
-    async def _attempt_newer(self) -> None:
-        """Look the name up, again and again while no host answers at the known addresses."""
-        try:
-            with contextlib.suppress(OSError):  # there is nothing newer to be had
-                while not (newer := await self._newer()) and not self._known_over.is_set():
-                    async with time_limit(FRESH_LOOKUP_SECONDS):
-                        await self._known_over.wait()
-                if newer:
-                    await self._attempt(newer)
-        finally:
-            self._news.set()
-
-    async def _attempt(self, addresses: Sequence[ResolvedAddress]) -> None:
-        try:
-            reached = await self._reach(addresses)
-        except (OSError, ConfigurationError) as error:
-            self._failures.append(error)
-            return
-        if self._reached:
-            self._discard(reached)
-        else:
-            self._reached.append(reached)
 
 
 async def connect_in_turn(
@@ -319,79 +260,89 @@ def most_informative(errors: Sequence[OSError]) -> OSError:
     return min(errors, key=lambda error: MOST_INFORMATIVE.index(reply_for(error)))
 
 
-class _Race:
-    """Attempts at several addresses, one of which wins."""
+async def _newer(
+    resolver: Resolver, target: Endpoint, known: Sequence[ResolvedAddress], known_over: asyncio.Event
+) -> Sequence[ResolvedAddress]:
+    """Look a name up, again and again until no attempt is made at the known addresses any more."""
+    while not (newer := await resolver.newer(*target, known)) and not known_over.is_set():
+        async with time_limit(FRESH_LOOKUP_SECONDS):
+            await known_over.wait()
+    return newer
 
-    def __init__(self, dial: Dial, deadline: float | None, room: Callable[[], bool]) -> None:
-        self._dial = dial
-        self._deadline = deadline
-        self._room = room
-        self._running = 0
-        self._news = asyncio.Event()  # an attempt won or failed
-        self._winner: socket.socket | None = None
-        self._errors: list[OSError] = []
 
-    async def run(self, addresses: Sequence[ResolvedAddress], delay: float) -> None:
-        async with asyncio.TaskGroup() as group:
-            attempts = []
-            for index, address in enumerate(addresses):
-                self._news.clear()
-                self._running += 1
-                seconds = self._seconds(len(addresses) - index)
-                attempts.append(group.create_task(self._attempt(address, seconds)))
-                async with time_limit(delay):
-                    await self._news.wait()
-                while self._must_wait():
-                    await self._next_news()
-                if self._winner is not None:
-                    break
-            while self._winner is None and self._running:
-                await self._next_news()
-            for attempt in attempts:
-                attempt.cancel()
+class _Race(Generic[ReachedT]):
+    """Attempts under way at the same time: the first to reach something wins, `discard` gets what others reach."""
 
-    def result(self) -> socket.socket:
-        if self._winner is None:
-            raise most_informative(self._errors)
-        return self._winner
+    def __init__(self, discard: Callable[[ReachedT], object]) -> None:
+        self.running = 0
+        self._discard = discard
+        self._group = asyncio.TaskGroup()
+        self._attempts: list[asyncio.Task[None]] = []
+        self._reached: list[ReachedT] = []
+        self._failures: list[OSError | ConfigurationError] = []
+        self._news = asyncio.Event()  # an attempt is over
 
-    def give_up(self) -> None:
-        if self._winner is not None:
-            self._winner.close()
+    async def run(self, begin_attempts: Callable[[], Awaitable[None]]) -> ReachedT:
+        """Return what is reached first. Raises a decisive failure, or the most informative one when all have failed."""
+        with on_failure(self._give_up):
+            async with self._group:
+                await begin_attempts()
+                while self.is_open():
+                    await self.news()
+                for attempt in self._attempts:
+                    attempt.cancel()
+        if self._reached:
+            return self._reached[0]
+        raise self._decisive_failure() or most_informative(
+            [one for one in self._failures if isinstance(one, OSError)]
+        )
 
-    def _must_wait(self) -> bool:
-        """Return whether no more attempts may be under way than there are."""
-        if self._winner is not None or not self._running:
-            return False
-        return self._running >= MAX_ATTEMPTS or not self._room()
+    def begin(self, attempt: Callable[[], Awaitable[ReachedT | None]]) -> None:
+        """Begin an attempt, which returns None if there was nothing to try."""
+        self.running += 1
+        self._attempts.append(self._group.create_task(self._carry_out(attempt)))
 
-    async def _next_news(self) -> None:
+    async def news(self, seconds: float | None = None) -> None:
+        """Wait until an attempt is over, at most so many seconds."""
         self._news.clear()
-        await self._news.wait()
+        async with time_limit(seconds):
+            await self._news.wait()
 
-    def _seconds(self, left: int) -> float | None:
-        """Return how long an attempt may take, given how many addresses are left; None for all the time there is."""
-        if left <= MAX_ATTEMPTS:
-            return None
-        if self._deadline is None:
-            return ATTEMPT_SECONDS
-        turns = -(-left // MAX_ATTEMPTS)
-        return (self._deadline - asyncio.get_running_loop().time()) / turns
+    def is_settled(self) -> bool:
+        return bool(self._reached or self._decisive_failure())
 
-    async def _attempt(self, address: ResolvedAddress, seconds: float | None) -> None:
+    def is_open(self) -> bool:
+        return bool(self.running) and not self.is_settled()
+
+    def _decisive_failure(self) -> OSError | ConfigurationError | None:
+        """Return a failure that no other address can mend: a server answers, but not the right one."""
+        return next((one for one in self._failures if isinstance(one, TlsFailed | ConfigurationError)), None)
+
+    def _give_up(self) -> None:
+        for one in self._reached:
+            self._discard(one)
+
+    async def _carry_out(self, attempt: Callable[[], Awaitable[ReachedT | None]]) -> None:
         try:
-            async with asyncio.timeout(seconds):
-                sock = await self._dial(address)
-        except OSError as error:
-            self._errors.append(error)
-        else:
-            if self._winner is None:
-                self._winner = sock
-            else:
-                sock.close()  # two answered at once
+            reached = await attempt()
+            if reached is not None and self._reached:
+                self._discard(reached)  # two answered at once
+            elif reached is not None:
+                self._reached.append(reached)
+        except (OSError, ConfigurationError) as error:
+            self._failures.append(error)
         finally:
-            self._running -= 1
+            self.running -= 1
             self._news.set()
+
+
+def _seconds(left: int, deadline: float | None) -> float | None:
+    """Return how long an attempt of a race may take, given how many addresses are left; None for all the time there is."""
+    if left <= MAX_ATTEMPTS:
+        return None
+    if deadline is None:
+        return ATTEMPT_SECONDS
+    return (deadline - asyncio.get_running_loop().time()) / -(-left // MAX_ATTEMPTS)
 
 
 def _attempt_timeout(left: int, deadline: float | None) -> contextlib.AbstractAsyncContextManager[object]:

@@ -20,14 +20,12 @@ from socks6.net.datagrams.direct import USUAL, DatagramSettings, DirectAssociati
 from socks6.net.dial import (
     ATTEMPT_DELAY,
     Dialler,
-    ResolvedAddress,
-    Resolver,
     connect_in_turn,
     failure_for,
     happy_eyeballs,
     interleaved,
 )
-from socks6.net.resolve import literal_address
+from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
 from socks6.net.scopes import on_failure
 from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.sockets import (

@@ -3,10 +3,11 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 import pytest
 
+from socks6.compat import override
 from socks6.errors import (
     AddressTypeNotSupported,
     ConfigurationError,
@@ -24,7 +25,6 @@ from socks6.message.codes import ReplyCode
 from socks6.net import dial
 from socks6.net.dial import (
     REPLY_FOR_ERRNO,
-    ResolvedAddress,
     dial_address,
     failure_for,
     happy_eyeballs,
@@ -32,12 +32,15 @@ from socks6.net.dial import (
     reach_known_or_fresh,
     reply_for,
 )
+from socks6.net.resolve import ResolvedAddress, Resolver
+from socks6.net.stream import Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 from tests.kit.streams import turns
 
 FOUR = tuple(ResolvedAddress(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in range(1, 4))
 SIX = tuple(ResolvedAddress(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in range(1, 4))
+HOST = Endpoint("host.example", 80)
 MANY = [ResolvedAddress(socket.AF_INET, (f"198.51.100.{n}", 80)) for n in range(1, 13)]
 LONG = 20.0  # a delay that no test waits for
 
@@ -359,6 +362,28 @@ def test_every_reply_for_an_error_is_a_failure() -> None:
     assert ReplyCode.SUCCEEDED not in REPLY_FOR_ERRNO.values()
 
 
+class Known(Resolver):
+    """Remembers four addresses; `newer` says whether there are others by now."""
+
+    def __init__(self, newer: "Callable[[], Awaitable[Sequence[ResolvedAddress]]]") -> None:
+        self._newer = newer
+
+    @override
+    async def resolve(self, host: str, port: int, *, holder: Hashable = None) -> tuple[ResolvedAddress, ...]:
+        return FOUR
+
+    @override
+    async def newer(
+        self, host: str, port: int, known: Sequence[ResolvedAddress]
+    ) -> tuple[ResolvedAddress, ...]:
+        assert known == FOUR
+        return tuple(await self._newer())
+
+    @override
+    def doubt(self, host: str) -> None:
+        pass
+
+
 async def none() -> Sequence[ResolvedAddress]:
     return ()
 
@@ -400,7 +425,7 @@ def test_newer_addresses_are_asked_for_when_nobody_is_at_the_known_ones(
     run: Run, reach: Reached, newer: "Callable[[], Awaitable[Sequence[ResolvedAddress]]]", reached: str
 ) -> None:
     async def scene() -> None:
-        assert await reach_known_or_fresh(FOUR, newer, reach, reach.discarded.append) == reached
+        assert await reach_known_or_fresh(Known(newer), HOST, reach, reach.discarded.append) == reached
 
     run(scene())
 
@@ -410,12 +435,12 @@ def test_what_is_known_and_what_is_newer_race(run: Run, monkeypatch: pytest.Monk
 
     async def scene() -> None:
         reach = Reached(known="late", newer="newer")
-        assert await reach_known_or_fresh(FOUR, six, reach, reach.discarded.append) == "newer"
+        assert await reach_known_or_fresh(Known(six), HOST, reach, reach.discarded.append) == "newer"
         assert reach.discarded in ([], ["late"])
         for nothing in (none, given_up):
             reach = Reached(known="late")
             asyncio.get_running_loop().call_later(0.01, reach.goes_on.set)
-            assert await reach_known_or_fresh(FOUR, nothing, reach, reach.discarded.append) == "late"
+            assert await reach_known_or_fresh(Known(nothing), HOST, reach, reach.discarded.append) == "late"
 
     run(scene())
 
@@ -431,7 +456,7 @@ def test_a_name_is_looked_up_again_while_nobody_answers(run: Run, monkeypatch: p
 
     async def scene() -> None:
         reach = Reached(known="late", newer="newer")
-        assert await reach_known_or_fresh(FOUR, newer, reach, reach.discarded.append) == "newer"
+        assert await reach_known_or_fresh(Known(newer), HOST, reach, reach.discarded.append) == "newer"
         assert len(asked) == 4
 
     run(scene())
@@ -444,7 +469,7 @@ def test_the_failure_that_tells_most_is_raised(run: Run, failure: Exception) -> 
     async def scene() -> None:
         reach = Reached(known=failure, newer=OSError(errno.ENETUNREACH, "no"))
         with pytest.raises(type(failure)) as raised:
-            await reach_known_or_fresh(FOUR, six, reach, reach.discarded.append)
+            await reach_known_or_fresh(Known(six), HOST, reach, reach.discarded.append)
         assert raised.value is failure
 
     run(scene())
@@ -453,7 +478,7 @@ def test_the_failure_that_tells_most_is_raised(run: Run, failure: Exception) -> 
 def test_who_gives_up_keeps_nothing(run: Run) -> None:
     async def scene() -> None:
         reach = Reached(known="late")
-        task = asyncio.create_task(reach_known_or_fresh(FOUR, none, reach, reach.discarded.append))
+        task = asyncio.create_task(reach_known_or_fresh(Known(none), HOST, reach, reach.discarded.append))
         await turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -8,7 +8,8 @@ import pytest
 
 from socks6.message.codes import Leg
 from socks6.message.options import Ttl
-from socks6.net.dial import Dialler, ResolvedAddress, connect_in_turn
+from socks6.net.dial import Dialler, connect_in_turn
+from socks6.net.resolve import ResolvedAddress
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
 

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 from socks6.compat import override
@@ -12,7 +12,7 @@ from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
-from socks6.net.resolve import WILDCARDS, ResolvedAddress, Resolver, literal_address
+from socks6.net.resolve import WILDCARDS, ResolvedAddress, Resolver
 from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketListener, SocketStream
 from socks6.net.stackopts.table import accept_fast_open, for_leg
@@ -25,8 +25,6 @@ from socks6.net.transports.base import (
     OpenListeners,
     StreamRequest,
 )
-
-__all__ = ["SocketStream", "connect_tcp", "listen_tcp"]
 
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
 KEEPALIVE_SECONDS: Final = 600  # a client silent for so long is asked whether it is still there
@@ -123,8 +121,7 @@ async def connect_tcp(
 ) -> SocketStream:
     """Connect to the first address of `host` that answers, with the options about the client's leg. Raises OSError.
 
-    With a `resolver`, addresses are remembered from call to call; where none of these answers, it
-    is asked whether there are others by now.
+    With a `resolver`, addresses are remembered from call to call.
 
     `fast_open` is sent first, within the SYN if the system has the host's TCP Fast Open cookie. If not, it
     fetches one for the next time, also when there is nothing to send. Such data may arrive twice (§ TCP Fast
@@ -133,41 +130,19 @@ async def connect_tcp(
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
     wanted = for_leg(options, Leg.CLIENT_PROXY)
     dialler = Dialler(wanted, leg=Leg.CLIENT_PROXY, syn_data=fast_open, deadline=deadline)
-    sock = await _dial(Endpoint(host, port), dialler, resolver, deadline)
+    sock = await reach_known_or_fresh(
+        resolver or Resolver(),
+        Endpoint(host, port),
+        lambda some: happy_eyeballs(interleaved(some), dialler.dial, deadline=deadline),
+        socket.socket.close,
+        deadline=deadline,
+    )
     stream = SocketStream(sock)
-    if fast_open:
-        await _send_rest(stream, memoryview(fast_open)[dialler.syn_bytes(sock) :], deadline)
-    return stream
-
-
-async def _dial(
-    target: Endpoint, dialler: Dialler, resolver: Resolver | None, deadline: float | None
-) -> socket.socket:
-    """Return the socket of the first address of an endpoint that answers. Raises OSError."""
-    async with asyncio.timeout_at(deadline):
-        addresses = await (resolver or Resolver()).resolve(*target)
-    if resolver is None or literal_address(*target):
-        return await happy_eyeballs(interleaved(addresses), dialler.dial, deadline=deadline)
-
-    async def newer() -> Sequence[ResolvedAddress]:
-        async with asyncio.timeout_at(deadline):
-            return await resolver.newer(*target, addresses)
-
-    async def reach(some: Sequence[ResolvedAddress]) -> socket.socket:
-        return await happy_eyeballs(interleaved(some), dialler.dial, deadline=deadline)
-
-    try:
-        return await reach_known_or_fresh(addresses, newer, reach, socket.socket.close)
-    except asyncio.CancelledError:
-        resolver.doubt(target.host)  # the caller may have given up because it took too long
-        raise
-
-
-async def _send_rest(stream: SocketStream, rest: memoryview, deadline: float | None) -> None:
-    with on_failure(stream.abort):
-        if rest:
+    if rest := memoryview(fast_open or b"")[dialler.syn_bytes(sock) :]:
+        with on_failure(stream.abort):
             async with asyncio.timeout_at(deadline):
                 await stream.send(rest)
+    return stream
 
 
 def _socket(address: ResolvedAddress, port: int) -> socket.socket:

@@ -13,7 +13,7 @@ from socks6.net.resolve import ResolvedAddress
 from socks6.net.scopes import on_failure, time_limit
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts.table import apply_options
-from socks6.net.stream import ByteStream
+from socks6.net.stream import ByteStream, Endpoint
 from socks6.net.transports.base import Connector, ConnectParameters, NotAnswered, StreamRequest
 from socks6.net.transports.quic.client import NETWORK_CHANGED, QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection, QuicStream
@@ -46,7 +46,6 @@ class QuicConnectionPool(Connector):
     def __init__(self, proxy: ConnectParameters) -> None:
         """Read the files that the parameters name. Raises ConfigurationError."""
         self._proxy = proxy
-        self._resolver = proxy.resolver
         self._connector = QuicConnector(
             proxy.host, proxy.tls, load_backend(proxy.quic_backend or DEFAULT), identity=read_own(proxy.tls)
         )
@@ -138,18 +137,12 @@ class QuicConnectionPool(Connector):
 
     async def _dial(self, ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection."""
-        target = self._proxy.host, self._proxy.port
-        addresses = await self._resolver.resolve(*target)
-        try:
-            return await reach_known_or_fresh(
-                addresses,
-                lambda: self._resolver.newer(*target, addresses),
-                lambda some: self._dial_one_of(interleaved(some), ask),
-                QuicStream.abort,
-            )
-        except asyncio.CancelledError:
-            self._resolver.doubt(self._proxy.host)  # the caller may have given up because it took too long
-            raise
+        return await reach_known_or_fresh(
+            self._proxy.resolver,
+            Endpoint(self._proxy.host, self._proxy.port),
+            lambda some: self._dial_one_of(interleaved(some), ask),
+            QuicStream.abort,
+        )
 
     async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection to the first address that answers."""
