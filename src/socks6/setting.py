@@ -50,6 +50,7 @@ class Setting:
     example: str = ""  # in TOML, where the default cannot be written
     reload: bool = False  # whether it changes at SIGHUP; otherwise at a restart
     secret: bool = False  # whether the value stays out of `repr`
+    common: bool = False  # whether its flag is in `--help`; `--help-all` has all
 
 
 def _field_maker(facts: Callable[FactsP, Setting]) -> Callable[typing.Concatenate[ValueT, FactsP], ValueT]:

@@ -30,35 +30,43 @@ class LoadedConfig(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def add_setting_flags(parser: argparse.ArgumentParser, *, listen: str, root: type = ServerConfig) -> None:
-    """Add the flags of all settings, in a group for each table; `listen` is the command's default listener."""
+def add_setting_flags(
+    parser: argparse.ArgumentParser, *, listen: str, root: type = ServerConfig
+) -> frozenset[argparse.Action]:
+    """Add the flags of all settings, in a group for each table, and return those that are not common.
+
+    `listen` is the command's default listener.
+    """
+    uncommon: set[argparse.Action] = set()
     for table, settings in by_table(root).items():
         group = parser.add_argument_group(TABLES.get(table, table))
         for declared in settings:
             if declared.flag:
                 default = listen if declared.key == "listen" else declared.default_words
-                _add_flag(group, declared, default)
+                action = _add_flag(group, declared, default)
+                if not declared.facts.common:
+                    uncommon.add(action)
     group = parser.add_argument_group("configuration file")
     group.add_argument("--config", metavar="FILE", help="read a TOML file; `socks6 check` examines it")
+    return frozenset(uncommon)
 
 
-def _add_flag(group: argparse._ArgumentGroup, declared: DeclaredSetting, default: str) -> None:
+def _add_flag(group: argparse._ArgumentGroup, declared: DeclaredSetting, default: str) -> argparse.Action:
     facts = declared.facts
     text = facts.help.replace("%", "%%") + (f" (default: {default})" if default not in ("", "no") else "")
     names = [facts.short, declared.flag] if facts.short else [declared.flag]
     if facts.short:
-        group.add_argument(*names, dest=declared.key, action="count", help=text)
-    elif declared.kind is bool:
-        group.add_argument(*names, dest=declared.key, action=argparse.BooleanOptionalAction, help=text)
-    else:
-        group.add_argument(
-            *names,
-            dest=declared.key,
-            action="append",
-            metavar=None if facts.values else declared.unit,
-            choices=None if facts.values is None else tuple(facts.values),
-            help=text,
-        )
+        return group.add_argument(*names, dest=declared.key, action="count", help=text)
+    if declared.kind is bool:
+        return group.add_argument(*names, dest=declared.key, action=argparse.BooleanOptionalAction, help=text)
+    return group.add_argument(
+        *names,
+        dest=declared.key,
+        action="append",
+        metavar=None if facts.values else declared.unit,
+        choices=None if facts.values is None else tuple(facts.values),
+        help=text,
+    )
 
 
 def load(flags: Namespace, environment: Mapping[str, str], root: type = ServerConfig) -> LoadedConfig:

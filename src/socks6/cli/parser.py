@@ -1,6 +1,7 @@
 """The command line: which commands there are, and their flags. Imports nothing that takes time."""
 
 import argparse
+import functools
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn
@@ -99,15 +100,32 @@ def build_parser(wanted: str, *, alone: bool = False) -> Parser:
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Leaves the examples as they are, and gives flags more room than argparse does."""
 
-    def __init__(self, prog: str) -> None:
+    def __init__(self, prog: str, *, hidden: frozenset[argparse.Action] = frozenset()) -> None:
         super().__init__(prog, max_help_position=32)
+        self._hidden = hidden
+
+    def add_argument(self, action: argparse.Action) -> None:  # type: ignore[explicit-override]
+        """Leave out what is hidden."""
+        if action not in self._hidden:
+            super().add_argument(action)
+
+
+class _HelpAll(argparse.Action):
+    """Shows all flags, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:  # type: ignore[explicit-override]
+        parser.formatter_class = _Formatter
+        parser.print_help()
+        parser.exit()
 
 
 def _add_serving_flags(parser: argparse.ArgumentParser, usage: str, listen: str) -> None:
     from socks6.cli.load import add_setting_flags  # noqa: PLC0415 - what the settings stand in takes time
 
     parser.usage = usage
-    add_setting_flags(parser, listen=listen)
+    parser.add_argument("--help-all", action=_HelpAll, nargs=0, help="show the other flags too, and exit")
+    uncommon = add_setting_flags(parser, listen=listen)
+    parser.formatter_class = functools.partial(_Formatter, hidden=uncommon)
 
 
 def _add_upstream_flags(parser: argparse.ArgumentParser) -> None:

@@ -71,6 +71,7 @@ class ServerConfig:
         unit="URL",
         many=True,
         parse=ProxyUrl.parse_listener,
+        common=True,
     )
     via: ProxyUrl | None = setting(
         None,
@@ -80,9 +81,15 @@ class ServerConfig:
         environment=UPSTREAM_VARIABLE,
         parse=parse_upstream,
         example='"socks6://proxy.example:1080"',
+        common=True,
     )
     via_file: ProxyUrl | None = setting(
-        None, "read that URL from a file", unit="FILE", parse=read_url_file, example='"upstream.url"'
+        None,
+        "read that URL from a file",
+        unit="FILE",
+        parse=read_url_file,
+        example='"upstream.url"',
+        common=True,
     )
     direct: bool = setting(False, "go out through no proxy, whatever is set elsewhere")
     via_fast_open: bool = setting(
@@ -100,7 +107,10 @@ class ServerConfig:
         True, "ask that proxy at the start whether it answers, and again while it does not"
     )
     open_to_all: bool = setting(
-        False, "let every client in, even on addresses that others can reach", key="open"
+        False,
+        "let every client in, even on addresses that others can reach",
+        key="open",
+        common=True,
     )
     settings: Settings = field(default_factory=Settings, metadata={TABLE: ""})
     verbosity: int = setting(
@@ -109,8 +119,9 @@ class ServerConfig:
         key="verbose",
         short="-v",
         maximum=MAX_VERBOSITY,
+        common=True,
     )
-    log_destinations: bool = setting(False, "log where connections go")
+    log_destinations: bool = setting(False, "log where connections go", common=True)
     loop: str = setting(
         "auto", "the event loop; auto is uvloop if it is installed", values={name: name for name in LOOPS}
     )
@@ -126,6 +137,7 @@ class ServerConfig:
         secret=True,
         reload=True,
         example='"users"',
+        common=True,
     )
     users: Mapping[str, PasswordHash] | None = setting(
         None,
@@ -138,6 +150,7 @@ class ServerConfig:
         secret=True,
         reload=True,
         example='{ alice = "correct horse battery" }',
+        common=True,
     )
     allow_private: bool | None = setting(
         None,
@@ -147,6 +160,7 @@ class ServerConfig:
         default_text="only where every listener is a loopback address or a Unix socket",
         example="true",
         reload=True,
+        common=True,
     )
     rules: tuple[Rule, ...] = setting(
         (), "rules of what clients may do", key="policy.rules", items=Rule, reload=True

@@ -51,6 +51,7 @@ class BindSettings:
         numbers=True,
         default_text="any free one, and none may be named",
         example='"20000-20999"',
+        common=True,
     )
     accept_timeout: float = setting(
         60.0, "seconds until a peer must have connected to a port without a backlog", positive=True

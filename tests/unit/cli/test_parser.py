@@ -6,6 +6,8 @@ import pytest
 
 from socks6.cli.completion import SCRIPTS
 from socks6.cli.parser import COMMANDS, EXAMPLES, SHELLS, build_parser, parse
+from socks6.config.server import ServerConfig
+from socks6.setting import settings_of
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -47,3 +49,22 @@ def test_a_listener_may_be_named_again_and_again() -> None:
 
 def test_the_help_of_flags_is_short() -> None:
     assert all(len(line) < 120 for line in build_parser("").format_help().splitlines())
+
+
+@pytest.mark.parametrize("command", ["server", "client"])
+def test_help_has_the_common_flags_and_help_all_every_one(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = []
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as ended:
+            parse([command, flag])
+        assert not ended.value.code
+        texts.append(capsys.readouterr().out)
+    short, long = texts
+    settings = [declared for declared in settings_of(ServerConfig) if declared.flag]
+    shown = [re.findall(r"^  (?:-v, )?(--[\w-]+)", text, re.MULTILINE) for text in texts]
+    shown = [[one.flag for one in settings if one.flag in flags] for flags in shown]
+    assert shown == [[one.flag for one in settings if one.facts.common], [one.flag for one in settings]]
+    assert len(short.splitlines()) < 80 < len(long.splitlines())
+    assert "--help-all" in short

@@ -35,9 +35,15 @@ class TlsParameters:
         unit="FILE",
         default_text="one that the server makes for itself",
         example='"proxy.pem"',
+        common=True,
     )
     key: str | None = setting(
-        None, "its key", unit="FILE", default_text="in the certificate's file", example='"proxy.key"'
+        None,
+        "its key",
+        unit="FILE",
+        default_text="in the certificate's file",
+        example='"proxy.key"',
+        common=True,
     )
     client_ca: str | None = setting(
         None,
