@@ -2,9 +2,10 @@
 
 release.py VERSION [--cut] [--without-checks]
 
-The version's number, the section of CHANGELOG.md that the notes of changes.d make, a commit, `make check`, `make dist`,
-and, when all of that went well, a tag vVERSION that holds the section. This happens in a clone in build/release, which is
-shown and can be thrown away; with --cut it happens here, on a clean main. Pushing and uploading is for a person to do.
+The version's number, the section of CHANGELOG.md that the notes of changes.d make, a commit; then `make check`, `make site`
+and `make dist`; at last a tag vVERSION that holds the section. All this happens in a clone, build/release, which can be thrown
+away. With --cut, on a clean main, commit, tag and dist come from there when all has gone well: a version that fails leaves
+nothing behind. Pushing and uploading is for a person to do.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-REHEARSAL: Final = ROOT / "build/release"
+CLONE: Final = ROOT / "build/release"
 VERSION_FILE: Final = "src/socks6/distribution.py"
 VERSION_LINE: Final = re.compile(r'^(VERSION: Final = )"([^"]+)"$', re.MULTILINE)
 BRANCH: Final = "main"
@@ -36,15 +37,19 @@ def main() -> int:
             raise SystemExit("release: commit first")
         if _output(ROOT, "git", "branch", "--show-current") != BRANCH:
             raise SystemExit(f"release: only on {BRANCH}")
-        tree = ROOT
-    else:
-        shutil.rmtree(REHEARSAL, ignore_errors=True)
-        _run(ROOT, "git", "clone", "--quiet", str(ROOT), str(REHEARSAL))
-        tree = REHEARSAL
-    tag = make_version(tree, arguments.version, checked=not arguments.without_checks)
-    print(f"\n{_output(tree, 'git', 'show', '--stat', '--format=%s', tag)}\n")
-    print(*sorted(path.name for path in (tree / "dist").iterdir()), sep="\n")
-    print(f"{tag} is made in {tree}; nothing is published. What is left for you:")
+    shutil.rmtree(CLONE, ignore_errors=True)
+    _run(ROOT, "git", "clone", "--quiet", str(ROOT), str(CLONE))
+    tag = make_version(CLONE, arguments.version, checked=not arguments.without_checks)
+    made = CLONE
+    if arguments.cut:
+        _run(ROOT, "git", "pull", "--quiet", "--ff-only", str(CLONE), BRANCH)
+        _run(ROOT, "git", "fetch", "--quiet", str(CLONE), "tag", tag)
+        shutil.rmtree(ROOT / "dist", ignore_errors=True)
+        shutil.copytree(CLONE / "dist", ROOT / "dist")
+        made = ROOT
+    print(f"\n{_output(made, 'git', 'show', '--stat', '--format=%s', tag)}\n")
+    print(*sorted(path.name for path in (made / "dist").iterdir()), sep="\n")
+    print(f"{tag} is made in {made}; nothing is published. What is left for you:")
     print(f"  git push origin {BRANCH} {tag}\n  .venv/bin/twine upload dist/*.whl dist/*.tar.gz")
     return 0
 
@@ -66,6 +71,7 @@ def make_version(tree: Path, version: str, *, checked: bool) -> str:
     _run(tree, "git", "commit", "--quiet", "--message", f"release: {version}")
     if checked:
         _run(tree, "make", "check")
+        _run(tree, "make", "site")
     _run(tree, "make", "dist", "ARGS=")  # those of `make release` are not for it
     # what git takes for comments, headings among them, stays
     _run(tree, "git", "tag", "--annotate", "--cleanup=whitespace", "--message", section(tree, version), tag)
