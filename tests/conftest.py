@@ -1,5 +1,6 @@
 """Fixtures and rules for every test."""
 
+import faulthandler
 import gc
 import os
 import sys
@@ -41,6 +42,13 @@ def pytest_collection() -> Generator[None, object, object]:
 def run(request: pytest.FixtureRequest) -> Run:
     """Run a coroutine on asyncio and on uvloop."""
     return Run(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _deep_tests_take_their_time(request: pytest.FixtureRequest) -> None:
+    """End the limit for a single test where it is a deep one."""
+    if request.node.get_closest_marker("deep"):
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.hookimpl(wrapper=True)
