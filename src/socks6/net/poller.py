@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import select
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 MAX_EVENTS: Final = 256  # taken from the kernel at a time
@@ -44,7 +45,7 @@ class Poller:
     def __init__(self) -> None:
         self.loop = self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
-        self._poll = self._epoll.poll
+        self._poll: Callable[[float, int], Sequence[tuple[int, int]]] = self._epoll.poll
         self._handlers: dict[int, EventHandler] = {}
         self._later: list[EventHandler] = []
         self._loop.add_reader(self._epoll.fileno(), self._turn)
@@ -104,31 +105,31 @@ class Poller:
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
+            self._poll = _nothing  # also in the turn that this is called in
 
-    def _turn(self) -> None:  # noqa: C901 - split, each event would cost a call more
-        unfinished, self._later = self._later, []
-        for _ in range(MAX_POLLS):
-            if self._epoll.closed:
-                return
-            events = self._poll(0, MAX_EVENTS)
-            if not events:
-                break
+    def _turn(self) -> None:
+        unfinished = self._later
+        if unfinished:
+            self._later = []
+        handlers = self._handlers
+        polls = MAX_POLLS
+        while polls and (events := self._poll(0, MAX_EVENTS)):
             for fd, happened in events:
-                handler = self._handlers.get(fd)
+                handler = handlers.get(fd)
                 if handler is None:  # it was removed in this very turn
                     continue
                 try:
                     handler.on_events(happened)
                 except Exception as error:  # noqa: BLE001 - the fault of one must not cost the others their events
                     handler.fail(error)
-            if not self._handlers:  # nothing is left that could happen
-                break
-        if unfinished:
-            self._go_on(unfinished)
-
-    def _go_on(self, handlers: list[EventHandler]) -> None:
-        for handler in handlers:
+            # a single socket seldom has more by now, and without any nothing can happen
+            polls = polls - 1 if handlers and len(events) > 1 else 0
+        for handler in unfinished if unfinished and not self._epoll.closed else ():
             try:
                 handler.go_on()
             except Exception as error:  # noqa: BLE001 - as above
                 handler.fail(error)
+
+
+def _nothing(timeout: float, most: int) -> Sequence[tuple[int, int]]:  # noqa: ARG001 - as `epoll.poll`
+    return ()
