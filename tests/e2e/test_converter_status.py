@@ -1,12 +1,18 @@
 """The converter says how it is: at its start, and to its clients, whatever fails on the way out."""
 
+import contextlib
+import json
+import re
+import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from tests.kit.proxies import Proxy, converter, server
+from tests.kit.origins import refusing_place, tcp_host, web_site
+from tests.kit.proxies import Proxy, converter, curl, proxy, server
 
 pytestmark = pytest.mark.e2e
 
@@ -24,6 +30,14 @@ def eventually(found: Callable[[], str]) -> str:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return text
+
+
+def status_of(running: Proxy) -> dict[str, Any]:
+    """Return what the status page says to programs."""
+    facts: dict[str, Any] = json.loads(
+        curl("-H", "Accept: application/json", f"http://{running.authority}/").body
+    )
+    return facts
 
 
 def test_it_says_through_whom_it_goes_and_no_password() -> None:
@@ -51,3 +65,65 @@ def test_it_says_why_the_way_out_does_not_work_and_serves_on() -> None:
         with socket.create_connection((near.place.host, near.place.port), PATIENCE) as client:
             client.sendall(b"\x05\x01\x00")
             assert client.recv(2) == b"\x05\x00"
+
+
+@contextlib.contextmanager
+def broken(cause: str) -> Iterator[str]:
+    """Give the URL of a proxy that cannot be used, for a cause that HTTP's error types know."""
+    match cause:
+        case "connection_refused":
+            with refusing_place() as nobody:
+                yield f"socks6://{nobody.host}:{nobody.port}"
+        case "dns_error":
+            yield "socks6://no-such-host.invalid"
+        case "proxy_configuration_error":
+            with server("--user", "alice:s3cret") as far:
+                yield far.as_user("alice", "wrong")
+        case "tls_certificate_error":
+            with proxy("server", "--listen", "socks6+tls://127.0.0.1:0") as far:
+                yield f"{far.url}?pin-sha256={'A' * 43}"
+        case _:  # no SOCKS 6 there
+            with tcp_host(lambda stream: stream.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")) as ssh:
+                yield f"socks6://{ssh.host}:{ssh.port}"
+
+
+@pytest.mark.parametrize(
+    "cause",
+    ["connection_refused", "dns_error", "proxy_configuration_error", "tls_certificate_error", "no SOCKS 6"],
+)
+def test_clients_learn_why_the_way_out_does_not_work(cause: str) -> None:
+    error = "proxy_configuration_error" if cause == "no SOCKS 6" else cause
+    with broken(cause) as url, converter(url, "-v") as near:
+        http = f"http://{near.authority}"
+        got = curl("--include", "--proxy", http, "http://example.com/")
+        assert got.status == 502
+        (details,) = re.findall(f'Proxy-Status: socks6; error={error}; details="(.*)"\r\n', got.body.decode())
+        assert got.body.endswith(b"\r\nBad Gateway: " + details.encode() + b"\n")
+        assert curl("--proxy", http, "https://example.com/").connect_status == 502
+        assert curl("--socks5-hostname", near.authority, "http://example.com/").code == 97
+        line = said(near, "ending=upstream")
+        assert details in line
+        assert status_of(near)["upstream"]["reason"] == details
+        assert "wrong" not in "".join(near.said) + got.body.decode()
+
+
+def test_the_status_page_follows_the_proxy_as_it_goes_and_comes() -> None:
+    with contextlib.ExitStack() as first, web_site() as site:
+        far = first.enter_context(server())
+        near = first.enter_context(converter(far.url, "--via-check"))
+        assert curl("--socks5-hostname", near.authority, site.url).status == 200
+        facts = status_of(near)
+        assert facts["upstream"]["state"] == "up"
+        assert facts["bytes"]["down"] > 0
+        far.process.send_signal(signal.SIGTERM)
+        far.process.wait(PATIENCE)
+        assert curl("--socks5-hostname", near.authority, site.url).code == 97
+        assert status_of(near)["upstream"]["state"] == "down"
+        with server("--listen", far.url):
+            eventually(lambda: status_of(near)["upstream"]["state"].replace("down", ""))
+            facts = status_of(near)
+        assert "Connection refused" in facts["upstream"]["last_error"]
+        page = curl("--include", f"http://{near.authority}/").body.decode()
+        assert "Content-Security-Policy: default-src 'none'" in page
+        assert f'return "PROXY {near.authority}";' in curl(f"http://{near.authority}/proxy.pac").body.decode()
+        assert curl("-H", "Host: evil.example", f"http://{near.authority}/").status == 400

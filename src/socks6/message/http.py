@@ -14,6 +14,7 @@ Fields = tuple[tuple[bytes, bytes], ...]  # names as they were written, and valu
 
 MAX_TARGET_SIZE: Final = 16_384
 HTTP_PORT: Final = 80
+NO_PAGE: Final = "this is a proxy: it serves CONNECT and requests for http:// URLs, no pages of its own"
 MAX_DETAILS: Final = 300  # characters of what caused a failure
 PSEUDONYM: Final = b"socks6"  # who we are in Via and Proxy-Status
 
@@ -58,6 +59,14 @@ class Failure(NamedTuple):
     status: HTTPStatus
     error: str
     details: str = ""
+
+
+class Page(NamedTuple):
+    """A page of the proxy's own."""
+
+    media_type: bytes
+    body: bytes
+    fields: Fields = ()
 
 
 # 02 is 403, 09 is 504, the rest is 502; the error types are those of RFC 9209 §2.3
@@ -155,9 +164,7 @@ def decode_absolute(target: bytes, *, upgrading: bool = False) -> AbsoluteTarget
         raise BadRequest("the target is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
-        raise BadRequest(
-            "this is a proxy: it serves CONNECT and requests for http:// URLs, no pages of its own"
-        )
+        raise BadRequest(NO_PAGE)
     if match[1].lower() not in ({b"http", WS} if upgrading else {b"http"}):
         raise BadRequest("only http is forwarded; for anything else use CONNECT", HTTPStatus.NOT_IMPLEMENTED)
     host, port = decode_authority(match[2].rpartition(b"@")[2], HTTP_PORT)

@@ -13,10 +13,13 @@ from socks6.message.http import (
     CHALLENGE,
     CHUNKED,
     CLOSE,
+    HTTP_PORT,
+    NO_PAGE,
     UNAUTHENTICATED,
     BadRequest,
     Failure,
     Fields,
+    Page,
     RequestHead,
     ResponseHead,
     decode_absolute,
@@ -37,6 +40,7 @@ from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 
 MAX_DISCARDED: Final = 65_536  # so much of a refused request's body is read to keep its connection
 
+PAGE_METHODS: Final = frozenset({b"GET", b"HEAD"})
 OVER: Final = frozenset({h11.MUST_CLOSE, h11.CLOSED, h11.ERROR, h11.SWITCHED_PROTOCOL})
 LIMITED_METHODS: Final = frozenset({b"OPTIONS", b"TRACE"})  # those that Max-Forwards is about
 MAX_FORWARDS: Final = re.compile(rb"[0-9]{1,9}")
@@ -65,6 +69,15 @@ class ForwardRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequested:
+    """GET or HEAD of a path at the proxy itself. Answer with `send_page` or `refuse_page`."""
+
+    path: str
+    host: str  # that the client names, without the port; "" if that is impossible
+    wants_json: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BodyReceived:
     """A piece of the body, of at most `MAX_HEAD_SIZE` + 1 bytes."""
 
@@ -76,7 +89,7 @@ class BodyEnded:
     """The body is whole."""
 
 
-HttpEvent = TunnelRequested | ForwardRequested | BodyReceived | BodyEnded | Violation | Ended
+HttpEvent = TunnelRequested | ForwardRequested | PageRequested | BodyReceived | BodyEnded | Violation | Ended
 
 
 class HttpConversation(HttpLeg):
@@ -133,6 +146,14 @@ class HttpConversation(HttpLeg):
         if isinstance(failure, int):
             failure = failure_for(failure)
         self._refuse(failure, close=self._is_connect() or not self._discardable())
+
+    def send_page(self, page: Page) -> None:
+        """Queue a page of the proxy's own; the connection ends with it."""
+        self._respond(HTTPStatus.OK, page.media_type, page.body, (*page.fields, CLOSE))
+
+    def refuse_page(self) -> Violation:
+        """Queue the answer to clients that take the proxy for a web server; return what they did wrong."""
+        return self._violate(HTTPStatus.BAD_REQUEST, NO_PAGE)
 
     def demand_credentials(self, *, close: bool = False) -> None:
         """Queue the answer to missing or wrong credentials; the connection stays where that is safe.
@@ -208,7 +229,7 @@ class HttpConversation(HttpLeg):
             case _:
                 return BodyEnded()
 
-    def _take_request(self, request: h11.Request) -> TunnelRequested | ForwardRequested:
+    def _take_request(self, request: h11.Request) -> TunnelRequested | ForwardRequested | PageRequested:
         self._request = request
         if request.http_version not in VERSIONS:
             raise BadRequest("this proxy speaks HTTP/1.1", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
@@ -222,6 +243,8 @@ class HttpConversation(HttpLeg):
             host, port = decode_authority(request.target)
             self._trace_request(request, host, port)
             return TunnelRequested(host=host, port=port, credentials=credentials)
+        if request.target.startswith(b"/") and request.method in PAGE_METHODS and not has_body:
+            return _page_request(request.target, fields)
         upgrading = request.http_version == b"1.1" and wanted_upgrades(fields) != b""
         target = decode_absolute(request.target, upgrading=upgrading)
         self._trace_request(request, target.host, target.port)
@@ -287,20 +310,40 @@ class HttpConversation(HttpLeg):
     def _refuse(self, failure: Failure, *fields: tuple[bytes, bytes], text: str = "", close: bool) -> None:
         """Queue a whole response of our own."""
         text = text or f"{failure.status.phrase}: {failure.details or failure.error.replace('_', ' ')}"
+        before = (*fields, proxy_status(failure.error, failure.details))
         body = f"{text}\n".encode()
+        after = (CLOSE,) if close else ()
+        self._respond(failure.status, b"text/plain; charset=utf-8", body, after, before=before)
+
+    def _respond(
+        self, status: HTTPStatus, media_type: bytes, body: bytes, fields: Fields, *, before: Fields = ()
+    ) -> None:
+        """Queue a whole response."""
         headers = [
-            *fields,
-            proxy_status(failure.error, failure.details),
-            (b"Content-Type", b"text/plain; charset=utf-8"),
+            *before,
+            (b"Content-Type", media_type),
             (b"Content-Length", b"%d" % len(body)),
+            *fields,
         ]
-        if close:
-            headers.append(CLOSE)
-        reason = failure.status.phrase.encode()
-        self._push(h11.Response(status_code=failure.status, reason=reason, headers=headers))
+        self._push(h11.Response(status_code=status, reason=status.phrase.encode(), headers=headers))
         if self._request is None or self._request.method != b"HEAD":
             self._push(h11.Data(data=body))
         self._push(h11.EndOfMessage())
+
+
+def _page_request(target: bytes, fields: Fields) -> PageRequested:
+    path, _, query = target.partition(b"?")
+    accepted = find_field(fields, b"accept") or b""
+    try:
+        host, _ = decode_authority(find_field(fields, b"host") or b"", HTTP_PORT)
+    except BadRequest:
+        host = ""
+    return PageRequested(
+        path=path.decode("latin-1"),
+        host=host,
+        wants_json=b"format=json" in query.split(b"&")
+        or (b"application/json" in accepted and b"text/html" not in accepted),
+    )
 
 
 def _informational(head: ResponseHead) -> h11.InformationalResponse:

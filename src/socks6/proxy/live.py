@@ -57,8 +57,23 @@ class LiveConnection(Protocol):
     def id(self) -> int:
         """Its number."""
 
+    command: str  # "" before a request
+    bytes_up: int  # but for those that `traffic` counts
+    bytes_down: int
+    traffic: Traffic | None  # the relay at work
+
     def info(self) -> ConnectionInfo:
         """Return what there is to know now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficTotals:
+    """What a proxy has carried since it started. Connections without a request do not count."""
+
+    open: int
+    served: int  # and ended
+    bytes_up: int  # client to remote, those of open connections among them
+    bytes_down: int
 
 
 class LiveTable:
@@ -67,6 +82,10 @@ class LiveTable:
     def __init__(self, sessions: SessionStore | None) -> None:
         self._connections: Final[dict[int, LiveConnection]] = {}
         self._sessions: Final = sessions
+        # of those that have ended
+        self._served = 0
+        self._bytes_up = 0
+        self._bytes_down = 0
 
     def __len__(self) -> int:
         """Return how many connections there are."""
@@ -104,7 +123,23 @@ class LiveTable:
 
     def discard(self, connection: LiveConnection) -> None:
         """Remove a connection. Idempotent."""
-        self._connections.pop(connection.id, None)
+        if self._connections.pop(connection.id, None) is not None and connection.command:
+            self._served += 1
+            self._bytes_up += connection.bytes_up
+            self._bytes_down += connection.bytes_down
+
+    def totals(self) -> TrafficTotals:
+        """Return what was carried until now; makes no value of each connection."""
+        count, up, down = 0, self._bytes_up, self._bytes_down
+        for connection in self._connections.values():
+            if connection.command:
+                count += 1
+                up += connection.bytes_up
+                down += connection.bytes_down
+                if (traffic := connection.traffic) is not None:
+                    up += traffic.bytes_up
+                    down += traffic.bytes_down
+        return TrafficTotals(open=count, served=self._served, bytes_up=up, bytes_down=down)
 
     def _established(self, command: Command) -> list[ConnectionInfo]:
         return [info for info in self if info.command == command.name and info.established]

@@ -15,7 +15,9 @@ PROOF = b"Proxy-Authorization: Basic bWU6MTIz"
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (request(b"GET / HTTP/1.1"), "400 Bad Request"),
+        (request(b"POST / HTTP/1.1"), "400 Bad Request"),
+        (request(b"GET x HTTP/1.1"), "400 Bad Request"),
+        (request(b"GET / HTTP/1.1", b"Content-Length: 1") + b"x", "400 Bad Request"),
         (request(b"GET https://a.example/ HTTP/1.1"), "501 Not Implemented"),
         (
             request(b"GET http://a.example/" + b"x" * 20000 + b" HTTP/1.1"),
@@ -73,7 +75,7 @@ def test_secrets_of_malformed_requests_are_not_told() -> None:
 
 
 def test_the_answer_to_head_has_no_body() -> None:
-    machine = fed(request(b"HEAD / HTTP/1.1"))
+    machine = fed(request(b"HEAD x HTTP/1.1"))
     violation(machine)
     assert machine.data_to_send().endswith(b"Connection: close\r\n\r\n")
 

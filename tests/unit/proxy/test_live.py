@@ -2,7 +2,7 @@
 
 from socks6.net.stream import Protection
 from socks6.policy.identity import Identity
-from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo
+from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo, Traffic, TrafficTotals
 from socks6.proxy.sessions import MemorySessionStore
 
 
@@ -11,7 +11,10 @@ class Listed:
 
     def __init__(self, number: int, command: str = "CONNECT", *, established: bool = True) -> None:
         self.id = number
-        self._command = command
+        self.command = command
+        self.bytes_up = 100
+        self.bytes_down = 1000
+        self.traffic: Traffic | None = None
         self._established = established
         self.readings = 0
 
@@ -22,7 +25,7 @@ class Listed:
             inbound="socks6",
             source="192.0.2.1",
             user="alice",
-            command=self._command,
+            command=self.command,
             host="example.com",
             port=443,
             peer="",
@@ -50,6 +53,27 @@ def test_what_has_ended_is_not_in_it() -> None:
     table.discard(connection)
     table.discard(connection)
     assert list(table) == []
+
+
+class Moved:
+    """What a relay at work has moved."""
+
+    bytes_up = 5
+    bytes_down = 50
+
+
+def test_totals_are_of_what_runs_and_of_what_has_ended_but_not_of_who_asks_for_nothing() -> None:
+    table = LiveTable(None)
+    connections = [Listed(1), Listed(2), Listed(3, "")]
+    for connection in connections:
+        table.add(connection)
+    connections[0].traffic = Moved()
+    assert table.totals() == TrafficTotals(open=2, served=0, bytes_up=205, bytes_down=2050)
+    connections[0].traffic = None
+    for connection in (connections[0], connections[0], connections[2]):
+        table.discard(connection)
+    assert table.totals() == TrafficTotals(open=1, served=1, bytes_up=200, bytes_down=2000)
+    assert [connection.readings for connection in connections] == [0, 0, 0]
 
 
 def test_connections_may_end_while_it_is_read() -> None:

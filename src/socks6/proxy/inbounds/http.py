@@ -11,7 +11,7 @@ from socks6.net.machine_io import flush, next_event
 from socks6.net.wire_log import wire_trace
 from socks6.policy.identity import Identity
 from socks6.protocol.events import Ended, Violation
-from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, TunnelRequested
+from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, PageRequested, TunnelRequested
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
@@ -65,6 +65,10 @@ class _HttpClient:
                         if (tunnel := await self._answer(event)) is not None:
                             return tunnel
                         await flush(conversation, self._stream)  # before a request that is here already
+                    case PageRequested():
+                        self._answer_page(event)
+                        await flush(conversation, self._stream)
+                        return None
                     case _:
                         self._record_end(event)
                         await flush(conversation, self._stream)
@@ -115,6 +119,16 @@ class _HttpClient:
             fail=lambda failure: conversation.send_failure(failure_for_client(failure, self._connection)),
             optimistic=self._settings.optimistic,
         )
+
+    def _answer_page(self, request: PageRequested) -> None:
+        """Answer a client that takes the proxy for a web server."""
+        from socks6.proxy.inbounds.http_pages import find_page  # noqa: PLC0415 - few clients ask
+
+        page = find_page(request, self._connection)
+        if page is None:
+            self._record_end(self._conversation.refuse_page())
+        else:
+            self._conversation.send_page(page)
 
     async def _identify(self, credentials: UsernamePasswordCredentials | None) -> Identity | None:
         """Return the client's identity; verified credentials are good for the connection, or until a reload."""
