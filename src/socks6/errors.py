@@ -60,32 +60,52 @@ class VersionMismatch(RemoteProtocolError):
     """The proxy speaks another version of SOCKS (§ Version Mismatch Replies)."""
 
 
-class AuthenticationFailed(Socks6Error, PermissionError):
+class _NumberedError(Socks6Error, OSError):
+    """An OSError whose text stands for itself; `errno` is its class's, unless the cause has another one."""
+
+    default_errno: ClassVar[int] = errno.EIO
+
+    def __init__(self, *words: object, errno: int | None = None) -> None:
+        super().__init__(*words)
+        self.errno = errno or self.default_errno
+
+
+class AuthenticationFailed(_NumberedError, PermissionError):
     """The proxy refused the credentials, or accepts none of the authentication methods that the client has."""
+
+    default_errno = errno.EACCES
 
 
 class AuthenticationBusy(Socks6Error):
     """A server cannot verify credentials now: too many wait to be verified, or the time limit has passed."""
 
 
-class TokenRejected(Socks6Error, ConnectionError):
+class TokenRejected(_NumberedError, ConnectionError):
     """The proxy rejected the request's token (§ Spending a token), and did not carry the request out this time.
 
     `Client` raises it where the network may have doubled the request (TCP Fast Open): the other copy may have spent
     the token, and been carried out. The caller decides whether to repeat the request.
     """
 
+    default_errno = errno.ECONNABORTED
 
-class ProxyUnreachable(Socks6Error, ConnectionError):
+
+class ProxyUnreachable(_NumberedError, ConnectionError):
     """There is no connection to the proxy: it cannot be reached, or the connection broke."""
+
+    default_errno = errno.ECONNRESET
 
 
 class ProxyTimedOut(ProxyUnreachable, TimeoutError):
     """The proxy itself did not answer within the call's time limit."""
 
+    default_errno = errno.ETIMEDOUT
+
 
 class TlsFailed(ProxyUnreachable):
     """TLS failed: the peer speaks no TLS or none that suits both sides, refuses our certificate, or broke off."""
+
+    default_errno = errno.EPROTO
 
 
 class CertificateRefused(TlsFailed):
@@ -199,7 +219,7 @@ class AddressTypeNotSupported(OperationFailed, code=0x08, errno=errno.EAFNOSUPPO
 
 
 class ConnectionTimedOut(OperationFailed, TimeoutError, code=0x09, errno=errno.ETIMEDOUT):
-    """Reply 09: the host did not answer in time."""
+    """Reply 09: the host did not answer in time. Also where TLS with the host, through the proxy, takes too long."""
 
 
 _BY_CODE: Final = {failure.default_code: failure for failure in OperationFailed.__subclasses__()}

@@ -66,7 +66,7 @@ def test_reply_codes() -> None:
         )
     with server("--user", "alice:wonderland") as proxy:
         assert run("reply_codes.py", proxy.as_user("alice", "wrong"), site.host, 80) == (
-            "not let in: the proxy refused the credentials: refused\n"
+            "not let in: the proxy refused the password of user alice\n"
         )
 
 

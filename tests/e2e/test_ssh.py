@@ -117,4 +117,4 @@ def test_ssh_says_why_when_the_proxy_refuses(shell: SecureShell) -> None:
     with server("--user", "alice:123456") as proxy:
         done = shell.run(proxy.as_user("alice", "wrong"), "true")
     assert done.returncode == 255
-    assert b"refused the credentials" in done.stderr, done.stderr
+    assert b"refused the password of user alice" in done.stderr, done.stderr

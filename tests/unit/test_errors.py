@@ -127,3 +127,22 @@ def test_a_failure_survives_being_copied_and_sent_to_another_process(error: Sock
     for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert type(twin) is type(error)
         assert (str(twin), vars(twin)) == (str(error), vars(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (errors.AuthenticationFailed, errno.EACCES),
+        (errors.TokenRejected, errno.ECONNABORTED),
+        (errors.ProxyUnreachable, errno.ECONNRESET),
+        (errors.ProxyTimedOut, errno.ETIMEDOUT),
+        (errors.CertificateRefused, errno.EPROTO),
+    ],
+)
+def test_errors_about_the_proxy_have_a_number_beside_their_words(error: type[OSError], number: int) -> None:
+    raised = error("no luck")
+    assert (raised.errno, str(raised)) == (number, "no luck")
+
+
+def test_the_number_of_a_cause_goes_before_that_of_the_class() -> None:
+    assert errors.ProxyUnreachable("no luck", errno=errno.ECONNREFUSED).errno == errno.ECONNREFUSED

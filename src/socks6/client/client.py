@@ -28,13 +28,13 @@ from socks6.client.stream import ProxiedStream
 from socks6.client.transport import TransportFactory
 from socks6.compat import override
 from socks6.dataclass import dataclass
-from socks6.errors import ConfigurationError, ProxyTimedOut, Socks6Error
+from socks6.errors import ConfigurationError, ConnectionTimedOut, ProxyTimedOut, Socks6Error
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command, Parity
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.options import STANDARD, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
-from socks6.net.scopes import on_failure, time_limit
+from socks6.net.scopes import on_failure, time_limit, waited_for
 from socks6.net.stream import ByteStream, Endpoint, Protection, Substream
 from socks6.net.transports.base import Transport
 from socks6.net.transports.registry import TRANSPORTS
@@ -293,14 +293,23 @@ class Client:
 
         `ssl` encrypts end to end, through the proxy; `server_hostname` is `host` by default. `initial_data`
         goes out in clear text, ahead of TLS. The rest is as with `connect`. Raises what every call does, ssl.SSLError,
-        and outside of `async with` LocalProtocolError where the stream is no plain socket.
+        ConnectionTimedOut where the host does not finish TLS within the time-out, and outside of `async with` LocalProtocolError where the stream is no plain socket.
         """
-        async with self._time_limit(timeout):
-            stream = await self.connect(
-                host, port, initial_data=initial_data, options=options, timeout=timeout, idempotent=idempotent
-            )
-            name = (server_hostname or without_trailing_dot(host)) if ssl else None
-            return await self._transports.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
+        seconds = self._seconds(timeout)
+        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        stream = await self.connect(
+            host, port, initial_data=initial_data, options=options, timeout=timeout, idempotent=idempotent
+        )
+        name = (server_hostname or without_trailing_dot(host)) if ssl else None
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                return await self._transports.open(stream, protocol_factory, ssl=ssl, server_hostname=name)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ConnectionTimedOut(
+                f"TLS with {host} port {port} was not done within {seconds:g} s"
+            ) from error
 
     async def bind(
         self,
@@ -471,17 +480,22 @@ class Client:
                 request, initial_data, idempotent=idempotent, needs_session=needs_session, within=within
             )
 
+    def _seconds(self, timeout: Timeout) -> float | None:
+        return self._timeout if timeout == "client" else timeout
+
     @asynccontextmanager
     async def _time_limit(self, timeout: Timeout) -> AsyncIterator[None]:
         """Raise ProxyTimedOut in a block that takes longer than a call may."""
-        seconds = self._timeout if timeout == "client" else timeout
+        seconds = self._seconds(timeout)
         try:
             async with asyncio.timeout(seconds):
                 yield
         except Socks6Error:
             raise  # the proxy's own answer may be a TimeoutError too
         except TimeoutError as error:
-            raise ProxyTimedOut(f"no answer through {self.url} within {seconds} s") from error
+            words = waited_for(error)
+            why = f": {words}" if words else ""
+            raise ProxyTimedOut(f"no answer through {self.url} within {seconds:g} s{why}") from error
 
 
 def _encryption_of(stream: ByteStream) -> str:

@@ -9,6 +9,7 @@ from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
+from socks6.net.scopes import waiting_for
 from socks6.net.silent_peers import SilentPeers
 from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import ByteStream
@@ -16,6 +17,12 @@ from socks6.net.transports.base import Connector, ConnectParameters, StreamReque
 from socks6.net.transports.racing import RacingConnector
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
 from socks6.net.url import ProxyUrl
+
+# What a call waited for whose time ran out.
+UNCONNECTED: Final = "nothing answers there: a wrong address, or a firewall that drops packets"
+SILENT: Final = "something accepts connections there, but does not answer SOCKS 6"
+CLEAR_ENDED: Final = "does it speak SOCKS 6 in the clear there? If it speaks TLS: socks6+tls://"
+SECURED_ENDED: Final = "does it speak SOCKS 6 there?"
 
 DialFunction: TypeAlias = Callable[[], Awaitable[ByteStream]]
 
@@ -59,6 +66,7 @@ class ProxyConnector:
         self._in_syn = fast_open and dial is None and not url.transport
         self.multiplexed: Final = dial is None and any(transports[name].multiplexed for name in names)
         self._peers = SilentPeers()
+        self.has_answered = False  # in SOCKS 6, ever: then what ails it is something else
 
     def may_send_early(self, *, has_token: bool, doubling_is_safe: bool) -> bool:
         """Return whether a request may leave before there is a connection: in the SYN, or as QUIC's early data.
@@ -70,12 +78,13 @@ class ProxyConnector:
     async def connect(self, ask: StreamRequest) -> ByteStream:
         """Open a stream for a request. Raises ProxyUnreachable, TlsFailed, CertificateRefused."""
         try:
-            stream = await self._connector.open(ask)
+            with waiting_for(UNCONNECTED):
+                stream = await self._connector.open(ask)
         except TlsFailed as error:
             raise type(error)(f"cannot reach the proxy {self.url.brief}: {error}") from error
         except OSError as error:
             raise ProxyUnreachable(
-                f"cannot reach the proxy {self.url.brief}: {error.strerror or error}"
+                f"cannot reach the proxy {self.url.brief}: {error.strerror or error}", errno=error.errno
             ) from error
         if (sock := stream.attribute(socket.socket)) is not None:
             self._peers.watch(sock)
@@ -83,7 +92,15 @@ class ProxyConnector:
 
     def answered(self, stream: ByteStream) -> None:
         """Keep the TLS session of a stream on which the proxy has answered, for the next connection."""
+        self.has_answered = True
         self._connector.answered(stream)
+
+    @property
+    def hint(self) -> str:
+        """What may be the matter where a connection ends without an answer; "" where it has answered before."""
+        if self.has_answered:
+            return ""
+        return SECURED_ENDED if self.url.transport else CLEAR_ENDED
 
     def doubt(self) -> None:
         """Look the proxy's name up again for the next request: nothing answered at its last address."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 
-from socks6.client.connector import ProxyConnector
+from socks6.client.connector import SILENT, ProxyConnector
 from socks6.client.session import ClientSession, RefusalReason, RequestSessionState, SessionLease
 from socks6.dataclass import dataclass
 from socks6.errors import (
@@ -30,6 +30,7 @@ from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.dialect import Dialect
 from socks6.message.options import (
+    AuthenticationMethodSelection,
     IdempotenceRejected,
     ListenBacklog,
     Option,
@@ -43,7 +44,7 @@ from socks6.message.options import (
 from socks6.message.replies import OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.machine_io import next_event
-from socks6.net.scopes import on_failure
+from socks6.net.scopes import on_failure, waiting_for
 from socks6.net.stream import ByteStream
 from socks6.net.transports.base import NotAnswered, StreamRequest
 from socks6.net.wire_log import wire_trace
@@ -206,7 +207,9 @@ class Requester:
             async with asyncio.timeout(TEARDOWN_SECONDS):
                 stream = await self._connector.connect(StreamRequest(Command.NOOP))
                 try:
-                    await _receive_verdict(conversation, stream)  # whichever: the session is over by then
+                    await self._receive_verdict(
+                        conversation, stream
+                    )  # whichever: the session is over by then
                 finally:
                     stream.abort()
 
@@ -279,8 +282,8 @@ class Requester:
                 repeatable=repeatable,
             )
         )
-        with on_failure(stream.abort):
-            answer = _receive_verdict(conversation, stream)
+        with on_failure(stream.abort), waiting_for("" if self._connector.has_answered else SILENT):
+            answer = self._receive_verdict(conversation, stream)
             if repeatable and self._connector.multiplexed:
                 from socks6.net.transports.quic.pool import first_answer  # noqa: PLC0415 - QUIC was asked for
 
@@ -289,12 +292,51 @@ class Requester:
             if isinstance(verdict, AuthenticationRefused):
                 stream.abort()
                 reason = self.session.refused(state, verdict.reply, _now())
-                return _RefusedRequest(reason=reason, error=error_for(verdict), maybe_doubled=early)
+                return _RefusedRequest(
+                    reason=reason, error=self._refused_for(verdict, state), maybe_doubled=early
+                )
             self.session.authenticated(state, verdict.reply, _now())
             reply = await receive_reply(conversation, stream, OperationAnswered)
             self.session.operated(state, reply, _now())
             self._connector.answered(stream)
         return GrantedRequest(conversation=conversation, stream=stream, reply=reply, lease=state.lease)
+
+    async def _receive_verdict(
+        self, conversation: ClientConversation, stream: ByteStream
+    ) -> AuthenticationAccepted | AuthenticationRefused:
+        """Write what the conversation has to send; return how authentication ended. Raises Socks6Error."""
+        try:
+            event = await _next_event(conversation, stream)
+        except TlsFailed:
+            raise
+        except ProxyUnreachable as error:
+            raise ProxyUnreachable(self._with_hint(str(error)), errno=error.errno) from error
+        if isinstance(event, AuthenticationAccepted | AuthenticationRefused):
+            return event
+        if isinstance(event, Ended):
+            raise ProxyUnreachable(self._with_hint(event.reason))
+        raise error_for(event)
+
+    def _with_hint(self, reason: str) -> str:
+        return f"{reason}: {hint}" if (hint := self._connector.hint) else reason
+
+    def _refused_for(self, refusal: AuthenticationRefused, state: RequestSessionState) -> Socks6Error:
+        """Return the exception for a refusal, which says whose credentials were refused."""
+        error, options = error_for(refusal), refusal.reply.options
+        if (
+            type(error) is not AuthenticationFailed
+            or find(options, SessionInvalid)
+            or not state.authenticates
+        ):
+            return error
+        if not self._methods:
+            return AuthenticationFailed("the proxy wants a user name and a password; the URL has none")
+        user = self._connector.url.username
+        if user is None or find(
+            options, AuthenticationMethodSelection
+        ):  # methods of the caller's, or the proxy's
+            return error
+        return AuthenticationFailed(f"the proxy refused the password of user {user}")
 
     def _check_initial_data(self, initial_data: bytes) -> None:
         """Raise ValueError for more initial data than a negotiation allows, whether a session spares it or not."""
@@ -348,16 +390,6 @@ def error_for(event: ClientEvent | None) -> Socks6Error:
             return ProxyUnreachable(event.reason)
         case _:
             return RemoteProtocolError(f"unexpected {event}")
-
-
-async def _receive_verdict(
-    conversation: ClientConversation, stream: ByteStream
-) -> AuthenticationAccepted | AuthenticationRefused:
-    """Write what the conversation has to send; return how authentication ended. Raises Socks6Error."""
-    event = await _next_event(conversation, stream)
-    if isinstance(event, AuthenticationAccepted | AuthenticationRefused):
-        return event
-    raise error_for(event)
 
 
 async def _next_event(conversation: ClientConversation, stream: ByteStream) -> ClientEvent | None:

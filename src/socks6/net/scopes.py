@@ -1,4 +1,4 @@
-"""Blocks of code with a special end: what is undone where they fail, what ends quietly when its time is up."""
+"""Blocks of code with a special end: what is undone where they fail, what ends quietly when its time is up, what is said then."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +13,23 @@ def on_failure(undo: Callable[[], object]) -> Iterator[None]:
     except BaseException:
         undo()
         raise
+
+
+@contextmanager
+def waiting_for(words: str) -> Iterator[None]:
+    """Note on a cancellation what it interrupts, unless `words` are empty: `waited_for` gives that back."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if words:
+            error.add_note(words)
+        raise
+
+
+def waited_for(error: TimeoutError) -> str:
+    """Return what a block waited for that `asyncio.timeout` has ended: the innermost of its waits with words, or ""."""
+    notes = getattr(error.__cause__, "__notes__", ())
+    return notes[0] if notes else ""
 
 
 @asynccontextmanager

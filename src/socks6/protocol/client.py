@@ -8,6 +8,7 @@ from socks6.errors import DecodeError
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
 from socks6.message.datagrams import decode_message, message_size
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
+from socks6.message.first_bytes import MAX_LINE, describe_server, is_line_pending
 from socks6.message.options import (
     STANDARD,
     AuthenticationData,
@@ -125,13 +126,16 @@ class ClientConversation(ByteBuffers):
 
     def receive_eof(self, now: float) -> None:  # noqa: ARG002
         """Take the end of the proxy's stream; in a conversation that streams, it is the stream's own."""
-        if self.state is ClientState.AWAITING_AUTHENTICATION and len(self._received) == 1:
+        awaiting = self.state is ClientState.AWAITING_AUTHENTICATION
+        if awaiting and (len(self._received) == 1 or is_line_pending(self._received)):
             # § Version Mismatch Replies: a lone version byte
-            self._violate(ViolationKind.VERSION, _mismatch(self._received[0], self._dialect))
+            self._violate(ViolationKind.VERSION, _mismatch(self._received, self._dialect))
         elif (self.state, ClientStep.VIOLATION) in CLIENT_TRANSITIONS:
-            where = self.state.value
+            how = f"({self.state.value})"
+            if awaiting and not self._received:
+                how = "without an answer"
             self._move(ClientStep.VIOLATION)
-            self._events.append(Ended(reason=f"the proxy closed the connection ({where})"))
+            self._events.append(Ended(reason=f"the proxy closed the connection {how}"))
 
     def next_timeout(self) -> float | None:
         """Return the deadline while the proxy has to answer the handshake."""
@@ -156,6 +160,8 @@ class ClientConversation(ByteBuffers):
         if self._method is not None:
             return self._method.bytes_wanted()
         size = _SIZE.get(self.state)
+        if size is not None and is_line_pending(self._received):
+            return MAX_LINE - len(self._received)  # no SOCKS 6: its first line says what it is
         return size(self._received, self._dialect) - len(self._received) if size else 0
 
     def expect_layout(self, layout: DatagramLayout) -> None:
@@ -189,7 +195,11 @@ class ClientConversation(ByteBuffers):
             if size is None:
                 return  # the bytes are the stream's
             if self._received[0] != self._dialect.version:
-                self._violate(ViolationKind.VERSION, _mismatch(self._received[0], self._dialect))
+                if self.state is not ClientState.AWAITING_AUTHENTICATION:
+                    words = f"{self.state.value}: first byte {self._received[0]:#04x}"
+                    self._violate(ViolationKind.VERSION, words)
+                elif not is_line_pending(self._received):
+                    self._violate(ViolationKind.VERSION, _mismatch(self._received, self._dialect))
                 return
             wanted = size(self._received, self._dialect)
             if len(self._received) >= wanted:
@@ -305,18 +315,18 @@ def _is_advertised(method: ClientMethod, dialect: Dialect) -> bool:
     return method.slow or dialect.advertises_offers
 
 
-def _mismatch(answered: int, ours: Dialect) -> str:
-    """Return what a proxy's version byte means that is none of our dialect's replies, and what may help."""
-    if answered == GO_212.version:
+def _mismatch(answered: bytes | bytearray, ours: Dialect) -> str:
+    """Return what the first bytes of a proxy mean that are none of our dialect's replies, and what may help."""
+    if answered[0] == GO_212.version:
         return "the proxy speaks the older dialect of version byte 212: try dialect=212 in its URL"
+    if answered[0] != DRAFT_12.version:
+        return describe_server(answered)
     if ours != DRAFT_12:
-        return f"the proxy does not speak dialect {ours.version} (it answers {answered:#04x}): try without dialect="
-    if answered == DRAFT_12.version:
-        return (
-            "the proxy does not speak version 6 of SOCKS as it is today (it refuses our request's version byte):"
-            " if it is an older one, try dialect=212 in its URL"
-        )
-    return f"the proxy does not speak version 6 of SOCKS (its first byte is {answered:#04x})"
+        return f"the proxy does not speak dialect {ours.version} (it answers 0x06): try without dialect="
+    return (
+        "the proxy does not speak version 6 of SOCKS as it is today (it refuses our request's version byte):"
+        " if it is an older one, try dialect=212 in its URL"
+    )
 
 
 _SIZE: Final[dict[ClientState, Callable[[bytes | bytearray, Dialect], int]]] = {

@@ -9,6 +9,7 @@ import h11
 from socks6.compat import override
 from socks6.dataclass import dataclass
 from socks6.errors import LocalProtocolError
+from socks6.message.first_bytes import client_of, describe_client, is_ambiguous, refusal_for
 from socks6.message.http import (
     CHALLENGE,
     CHUNKED,
@@ -38,6 +39,7 @@ from socks6.protocol.http_leg import MAX_HEAD_SIZE, HttpLeg
 from socks6.protocol.machine import Trace
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 
+OPENING_SIZE: Final = 4  # bytes of each piece, which tell HTTP from other protocols
 MAX_DISCARDED: Final = 65_536  # so much of a refused request's body is read to keep its connection
 
 PAGE_METHODS: Final = frozenset({b"GET", b"HEAD"})
@@ -104,11 +106,20 @@ class HttpConversation(HttpLeg):
         super().__init__(h11.SERVER)
         self._trace = trace
         self._request: h11.Request | None = None
+        self._opening = b""  # what the connection began with, until that is known to be HTTP
+        self._is_http = False
 
     @property
     def in_response(self) -> bool:
         """Whether a response has begun and is not through."""
         return self._h11.our_state is h11.SEND_BODY
+
+    @override
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes that arrived. Never raises on bad bytes."""
+        if not self._is_http:
+            self._opening += data[:OPENING_SIZE]
+        super().receive_data(data, now)
 
     @override
     def bytes_wanted(self) -> int:
@@ -117,6 +128,8 @@ class HttpConversation(HttpLeg):
 
     def next_event(self) -> HttpEvent | None:
         """Return what happened next; None when nothing else has."""
+        if self._opening and not self._is_http and (foreign := self._foreign_client()) is not None:
+            return foreign
         try:
             while self._h11.our_state not in OVER:
                 self._begin_cycle()
@@ -132,6 +145,17 @@ class HttpConversation(HttpLeg):
             # what follows a colon is quoted from the request, and may be a secret
             return self._violate(HTTPStatus(error.error_status_hint), str(error).partition(":")[0])
         return None
+
+    def _foreign_client(self) -> Violation | None:
+        """Answer and return what a client does that speaks another protocol; None for HTTP, or too few bytes."""
+        known = client_of(self._opening)
+        if is_ambiguous(self._opening) or known is None or known.name == "HTTP":
+            self._is_http = not is_ambiguous(self._opening)
+            return None
+        self._outgoing += refusal_for(self._opening, "http")
+        self._h11.send_failed()  # HTTP says nothing more
+        self._is_http = True
+        return Violation(kind=ViolationKind.MALFORMED, reason=describe_client(self._opening, "http"))
 
     # What the driver answers.
 

@@ -11,6 +11,7 @@ from socks6.message.address import UnknownAddressType
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
 from socks6.message.datagrams import Datagram, decode_message, message_size
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
+from socks6.message.first_bytes import describe_client, is_ambiguous, refusal_for
 from socks6.message.options import (
     STANDARD,
     AuthenticationMethodAdvertisement,
@@ -18,7 +19,7 @@ from socks6.message.options import (
     OptionTable,
     find,
 )
-from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply
+from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.protocol.admission import Admission, CredentialsPending, Granted, MethodSelected, Verdict
 from socks6.protocol.events import (
@@ -55,7 +56,7 @@ class ServerConversation(ByteBuffers):
     The driver answers each event by the method that the event names; a call out of turn raises
     LocalProtocolError. `methods` are tried in their order; None required means that every client is admitted.
     `quiet` answers no fault and no refusal at all; `whole_request` ignores requests that come in pieces; `trace`
-    sees every message.
+    sees every message. `inbound` is what the listener serves, for what is said of clients of other protocols.
     Raises ValueError for method 6 (§ SSL Authentication).
     """
 
@@ -70,6 +71,7 @@ class ServerConversation(ByteBuffers):
         quiet: bool = False,
         whole_request: bool = False,
         trace: Trace | None = None,
+        inbound: str = "socks6",
     ) -> None:
         self.state = ServerState.AWAITING_REQUEST
         self.authenticated = False  # whether the client is known, or need not be
@@ -82,6 +84,7 @@ class ServerConversation(ByteBuffers):
         self._quiet = quiet
         self._whole_request = whole_request
         self._trace = trace
+        self._inbound = inbound
         self._events: deque[ServerEvent] = deque()
         self._received = bytearray()
         self._initial = bytearray()  # initial data that a slow method's bytes follow
@@ -239,8 +242,14 @@ class ServerConversation(ByteBuffers):
         received = self._received
         dialect = next((known for known in self._dialects if known.version == received[0]), None)
         if dialect is None:
-            # § Version Mismatch Replies: answered with our version, even to garbage
-            self._violate(ViolationKind.VERSION, f"first byte {received[0]:#04x}", VERSION_MISMATCH)
+            # § Version Mismatch Replies: answered with our version, even to garbage; but a client of another protocol gets
+            # an answer that it understands (docs/decisions/0062)
+            if not is_ambiguous(received):
+                self._violate(
+                    ViolationKind.VERSION,
+                    describe_client(received, self._inbound),
+                    refusal_for(received, self._inbound),
+                )
             return
         self._dialect = dialect
         try:

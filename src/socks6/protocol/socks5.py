@@ -10,6 +10,7 @@ from socks6.errors import DecodeError, LocalProtocolError
 from socks6.message import socks4, socks5
 from socks6.message.address import UnknownAddressType
 from socks6.message.codes import Command, Method, ReplyCode
+from socks6.message.first_bytes import describe_client, is_ambiguous, refusal_for
 from socks6.message.socks4 import Socks4Reply, Socks4Request, Socks4Result
 from socks6.message.socks5 import Socks5Greeting, Socks5MethodSelection, Socks5Reply, Socks5Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
@@ -159,7 +160,8 @@ class Socks5Conversation(ByteBuffers):
         if self.state not in AWAITING:
             return 0
         received = self._received
-        return SIZES[self.state, received[0]](received) - len(received) if received else 1
+        size_of = SIZES.get((self.state, received[0])) if received else None
+        return 1 if size_of is None else size_of(received) - len(received)
 
     def verified(self, *, accepted: bool) -> None:
         """Answer whether the offered credentials are valid."""
@@ -188,7 +190,10 @@ class Socks5Conversation(ByteBuffers):
         while self.state in AWAITING and self._received:
             size_of = SIZES.get((self.state, self._received[0]))
             if size_of is None:
-                self._violate(f"first byte {self._received[0]:#04x} while {self.state.value}")
+                if self.state is not Socks5State.AWAITING_GREETING:
+                    self._violate(f"first byte {self._received[0]:#04x} while {self.state.value}")
+                elif not is_ambiguous(self._received):
+                    self._violate(describe_client(self._received, "socks5"))
                 return
             try:
                 size = size_of(self._received)
@@ -269,6 +274,8 @@ class Socks5Conversation(ByteBuffers):
             self._send(Socks5Reply(code=code))
         elif self._received[0] == socks4.VERSION:
             self._send(Socks4Reply(code=Socks4Result.REJECTED))
+        elif self._received[0] != socks5.VERSION:
+            self._outgoing += refusal_for(self._received, "socks5")
         self._move(Socks5Step.VIOLATION)
         self._received.clear()
         self._events.append(Violation(kind=ViolationKind.MALFORMED, reason=reason))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from socks6.net.scopes import on_failure, time_limit
+from socks6.net.scopes import on_failure, time_limit, waited_for, waiting_for
 from tests.kit.loops import Run
 
 
@@ -49,3 +49,18 @@ def test_another_time_out_is_raised(run: Run) -> None:
                 raise TimeoutError
 
     run(main())
+
+
+def test_a_time_out_says_what_was_waited_for(run: Run) -> None:
+    async def main(inner: str) -> str:
+        try:
+            async with asyncio.timeout(0.0):
+                with waiting_for("the door"), waiting_for(inner):
+                    await asyncio.get_running_loop().create_future()
+        except TimeoutError as error:
+            return waited_for(error)
+        return "nothing"
+
+    assert run(main("the bell")) == "the bell"
+    assert run(main("")) == "the door"
+    assert waited_for(TimeoutError()) == ""

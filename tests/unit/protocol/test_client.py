@@ -12,6 +12,7 @@ from socks6.message.datagrams import (
     Datagram,
 )
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
+from socks6.message.first_bytes import MAX_LINE
 from socks6.message.options import AuthenticationData, AuthenticationMethodSelection, SessionRequest
 from socks6.message.replies import AuthenticationReply, OperationReply
 from socks6.message.requests import Request
@@ -204,7 +205,12 @@ def test_a_methods_exchange_is_bounded() -> None:
     ("dialect", "answer", "words"),
     [
         (DRAFT_12, "06", r"does not speak version 6 of SOCKS as it is today .* dialect=212"),
-        (DRAFT_12, "48 54 54 50", r"does not speak version 6 .*0x48"),
+        (DRAFT_12, "48 54 54 50 2f", r'that is no SOCKS 6 proxy: it says "HTTP/"'),
+        (DRAFT_12, "5353482d322e302d 1b 0d0a ff", r'no SOCKS 6 proxy: it says "SSH-2.0-\?"'),
+        (DRAFT_12, "05", r"that is no SOCKS 6 proxy: it speaks SOCKS 5"),
+        (DRAFT_12, "00", r"it speaks SOCKS 4"),
+        (DRAFT_12, "15", r"no SOCKS 6 proxy in the clear: it speaks TLS, so try socks6\+tls://"),
+        (DRAFT_12, "fe", r"no SOCKS 6 proxy: its first byte is 0xfe"),
         (DRAFT_12, "d4", r"older dialect .* try dialect=212"),
         (GO_212, "06", r"does not speak dialect 212 .*0x06.*: try without dialect="),
     ],
@@ -219,6 +225,29 @@ def test_another_version_is_a_mismatch_that_names_what_may_help(
     assert event.kind is ViolationKind.VERSION
     assert re.search(words, event.reason)
     assert scene.machine.unread() == b""
+
+
+def test_a_servers_first_line_is_waited_for_in_part() -> None:
+    scene = play()
+    scene.machine.data_to_send()
+    scene >> received("53") << nothing
+    assert scene.machine.bytes_wanted() == MAX_LINE - 1
+    scene >> Received(b"S" * (MAX_LINE - 1))
+    event = scene.machine.next_event()
+    assert isinstance(event, Violation)
+    assert event.reason.endswith(f'it says "{"S" * MAX_LINE}"')
+
+
+def test_a_proxy_that_closes_at_once_has_not_answered() -> None:
+    scene = play()
+    scene >> eof << Ended(reason="the proxy closed the connection without an answer")
+
+
+def test_a_later_reply_of_another_version_is_a_violation() -> None:
+    scene = play()
+    scene >> received("06 00 0000") << ACCEPTED
+    scene >> received("05")
+    scene << Violation(kind=ViolationKind.VERSION, reason="awaiting operation reply: first byte 0x05")
 
 
 def test_the_older_dialect_is_spoken_when_told() -> None:

@@ -29,7 +29,7 @@ PROOF = b"Proxy-Authorization: Basic bWU6MTIz"
             request(b"GET http://a.example/ HTTP/1.1", b"X:" + b"x" * 40000),
             "431 Request Header Fields Too Large",
         ),
-        (b"\x16\x03\x01", "400 Bad Request"),
+        (b"\x06\x03\x01", "400 Bad Request"),
         (request(b"G\xc3T http://a.example/ HTTP/1.1"), "400 Bad Request"),
         (request(b"GET http://\xc3\xa4.example/ HTTP/1.1"), "400 Bad Request"),
         (request(b"GET http://a.example/\x01 HTTP/1.1"), "400 Bad Request"),

@@ -248,5 +248,5 @@ def test_an_answer_to_rubbish_is_traced() -> None:
         deadline=10.0,
         trace=lambda direction, message: seen.extend((direction, message)),
     )
-    machine.receive_data(b"GET", 0.0)
+    machine.receive_data(b"\7", 0.0)
     assert seen == [">", b"\x06"]

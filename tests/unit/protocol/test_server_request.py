@@ -63,9 +63,31 @@ def test_it_wants_no_more_than_the_request() -> None:
 
 def test_another_version_is_answered_with_ours() -> None:
     scene = play()
-    scene >> received("05 01 00") << sent("06")
-    scene << Violation(kind=ViolationKind.VERSION, reason="first byte 0x05") << nothing
+    scene >> received("07 01 00") << sent("06")
+    scene << Violation(kind=ViolationKind.VERSION, reason="first byte 0x07: not SOCKS 6") << nothing
     assert scene.machine.state is ServerState.CLOSING
+
+
+def test_clients_of_other_protocols_are_answered_as_they_understand() -> None:
+    scene = play()
+    scene >> received("04") << sent("00 5b 0000 00000000")
+    (
+        scene
+        << Violation(kind=ViolationKind.VERSION, reason="a SOCKS 4 client: listen on mixed:// for those")
+        << nothing
+    )
+
+
+def test_what_may_be_ssh_or_http_waits_for_the_difference() -> None:
+    scene = play()
+    scene >> received("53 53 48") << nothing
+    assert scene.machine.bytes_wanted() > 0
+    (
+        scene
+        >> received("2d")
+        << sent("746869732069732061 2070726f78792c206e6f7420616e20737368207365727665720d0a")
+    )
+    scene << Violation(kind=ViolationKind.VERSION, reason="an ssh client") << nothing
 
 
 def test_a_request_is_answered_in_its_own_dialect() -> None:

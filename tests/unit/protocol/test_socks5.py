@@ -152,10 +152,26 @@ def test_failures_are_told_in_socks5_codes(code: int, answer: str) -> None:
     assert play.machine.state is Socks5State.CLOSING
 
 
-def test_another_protocol_gets_no_answer() -> None:
+@pytest.mark.parametrize(
+    ("said", "reason", "answer"),
+    [
+        ("06", "a SOCKS 6 client: listen on mixed:// for those", "05 ff"),
+        ("16", "a TLS client: listen on socks5+tls:// for those", "15 0301 0002 02 0a"),
+        ("07", "first byte 0x07: not SOCKS 5", "05 ff"),
+    ],
+)
+def test_another_protocol_is_named_and_answered(said: str, reason: str, answer: str) -> None:
     play = talk()
-    play >> received("47")
-    play << malformed("first byte 0x47 while awaiting greeting") << nothing
+    play >> received(said)
+    play << malformed(reason) << sent(answer) << nothing
+
+
+def test_what_may_still_be_ssh_is_waited_for() -> None:
+    play = talk()
+    play >> received("53 53") << nothing
+    assert play.machine.bytes_wanted() == 1
+    play >> received("48 2d")
+    play << malformed("an ssh client")
 
 
 def test_credentials_of_another_version_are_rejected() -> None:

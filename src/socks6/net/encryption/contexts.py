@@ -96,6 +96,7 @@ WORDS: Final = {
     "NO_APPLICATION_PROTOCOL": "the peer does not speak SOCKS 6 here",
     "UNSUPPORTED_PROTOCOL": "the peer speaks no version of TLS that we do (min-version=1.2?)",
     "WRONG_SSL_VERSION": "the peer speaks no version of TLS that we do (min-version=1.2?)",
+    "SSLV3_ALERT_UNEXPECTED_MESSAGE": "the peer does not speak TLS here: socks6:// instead of socks6+tls://?",
     "WRONG_VERSION_NUMBER": "the peer speaks no TLS",
     "RECORD_LAYER_FAILURE": "the peer speaks no TLS",
     "HTTP_REQUEST": "the peer speaks HTTP, not TLS",

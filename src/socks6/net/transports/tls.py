@@ -18,11 +18,12 @@ from socks6.compat import override
 from socks6.errors import DecodeError, LocalProtocolError, TlsFailed
 from socks6.message.address import without_trailing_dot
 from socks6.message.buffer import Reader
+from socks6.message.first_bytes import not_tls, refusal_for
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import ALPN, ReloadingContext, client_context, failure_of, server_context
-from socks6.net.scopes import on_failure
+from socks6.net.scopes import on_failure, waiting_for
 from socks6.net.sockets import SocketListener
 from socks6.net.stream import (
     SENDS_ALREADY,
@@ -46,6 +47,8 @@ from socks6.net.turns import EVENT, Turns
 
 TICKET_SECONDS: Final = 60.0  # between two tickets of a client's: `ssl` takes 300 µs to hand one out
 MAX_HELLO_BYTES: Final = 32768  # of the first records that are looked at; no ClientHello is longer
+
+SILENT: Final = "something accepts connections there, but does not answer TLS"
 
 _HANDSHAKE: Final = 22  # RFC 8446 §5.1
 _CLIENT_HELLO: Final = 1  # §4
@@ -176,7 +179,7 @@ class TlsStream:
     protection: Final = Protection.ENCRYPTED
     raw_socket: Final = None
     __slots__ = (
-        "_accepted", "_at_end", "_closed", "_dry", "_ended", "_make", "_plain",
+        "_accepted", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_make", "_plain",
         "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
     )  # fmt: skip
 
@@ -188,6 +191,7 @@ class TlsStream:
             self.session = session  # else to be asked for after `handshake`
         else:
             self._make = session
+        self._heard_tls = False  # the peer has begun to speak it
         self._accepted = 0  # bytes that `send_nowait` has encrypted, but not yet returned as sent
         self._plain = b""  # decrypted before it was asked for, when we ended our direction
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
@@ -232,7 +236,7 @@ class TlsStream:
         """
         hello: bytearray | None = None
         if self._make is not None:
-            data = await self._heard()
+            data = await self._hear(quiet=quiet)
             self.session, self._make = self._make(), None
             self.session.incoming.write(data)
             hello = bytearray(data)
@@ -241,7 +245,7 @@ class TlsStream:
                 self.session.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                data = await self._heard()
+                data = await self._hear(quiet=quiet)
                 self.session.incoming.write(data)
                 if hello is not None and len(hello) < MAX_HELLO_BYTES:
                     hello += data
@@ -253,11 +257,21 @@ class TlsStream:
                 await self._flush()
                 return
 
-    async def _heard(self) -> bytes:
-        """Return what the peer sends next. Raises TlsFailed, OSError."""
+    async def _hear(self, *, quiet: bool) -> bytes:
+        """Return what the peer sends next. Raises TlsFailed, OSError.
+
+        A client that speaks something else is told so in its own protocol, unless `quiet`.
+        """
         data = await self.beneath.receive(READ_BYTES)
         if not data:
             raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
+        if not self._heard_tls:
+            from_client = self._make is not None or self.session.tls.server_side
+            if words := not_tls(data, from_client=from_client):
+                if from_client and not quiet:
+                    self.beneath.send_nowait(refusal_for(data, "tls"))
+                raise TlsFailed(words) from None
+            self._heard_tls = True
         return data
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
@@ -577,7 +591,7 @@ class TlsConnector(Connector):
             resolver=self._proxy.resolver,
         )
         stream = TlsStream(raw, session)
-        with on_failure(stream.abort):
+        with on_failure(stream.abort), waiting_for(SILENT):
             if not self._proxy.fast_open:
                 await raw.send(hello)
             await stream.handshake()

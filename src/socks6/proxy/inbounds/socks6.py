@@ -147,6 +147,7 @@ class Socks6Inbound(PlainInbound):
             quiet=self._quiet,
             whole_request=self._ignore_fragmented,
             trace=wire_trace(connection.source),
+            inbound=connection.inbound,
         )
         if initial_data:
             conversation.receive_data(initial_data, asyncio.get_running_loop().time())

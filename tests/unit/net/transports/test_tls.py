@@ -476,7 +476,8 @@ def test_nobody_waits_for_a_client_that_does_not_shake_hands(run: Run) -> None:
     ("said", "words"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "the peer speaks HTTP, not TLS"),
-        (bytes.fromhex("06 00 0000 00000001 00000000"), "the peer speaks no TLS"),
+        (bytes.fromhex("06 00 0000 00000001 00000000"), "the peer speaks SOCKS 6, not TLS"),
+        (b"\x80", r"the peer speaks no TLS \(its first byte is 0x80\)"),
         (b"", "the peer speaks no TLS: it closed the connection"),
     ],
 )

@@ -20,6 +20,7 @@ from socks6.errors import (
     VersionMismatch,
 )
 from socks6.message.codes import Command
+from socks6.message.first_bytes import SOCKS4_REFUSAL, TLS_REFUSAL
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.inbounds.http import MAX_UNAUTHENTICATED, HttpInbound
@@ -236,15 +237,24 @@ def test_credentials_nobody_asked_for_are_ignored(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "status"), [(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"400"), (b"\x16\3\1", b"400")]
+    ("said", "answer", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 400 ", "this is a proxy"),
+        (b"\x16\3\1", TLS_REFUSAL, "a TLS client: listen on http+tls:// for those"),
+        (b"\4\1\0\x50", SOCKS4_REFUSAL, "a SOCKS 4 client"),
+        (b"\6\1\0\0", b"HTTP/1.1 400 ", "a SOCKS 6 client: listen on mixed:// for those"),
+        (b"SSH-2.0-x\r\n", b"this is a proxy", "an ssh client"),
+    ],
 )
-def test_what_is_no_request_to_a_proxy(run: Run, said: bytes, status: bytes) -> None:
+def test_what_is_no_request_to_a_proxy(run: Run, said: bytes, answer: bytes, reason: str) -> None:
     async def scene() -> None:
         connection = ScriptedConnection()
         async with serving(HttpInbound(), connection, said) as served:
-            assert (await response(served)).startswith(b"HTTP/1.1 " + status)
+            assert (await served.client.receive()).startswith(answer)
             assert await served.over() is None
-        assert [ending for ending, _ in connection.refusals] == [Ending.MALFORMED]
+        [(ending, words)] = connection.refusals
+        assert ending is Ending.MALFORMED
+        assert words.startswith(reason)
 
     run(scene())
 

@@ -82,7 +82,7 @@ def test_a_client_that_nobody_serves_goes(run: Run) -> None:
         connection = ScriptedConnection()
         async with serving(MixedInbound(inbounds("http")), connection, b"\5\1") as served:
             assert await served.over() is None
-        assert connection.refusals == [(Ending.MALFORMED, "first byte 0x05: no inbound for it")]
+        assert connection.refusals == [(Ending.MALFORMED, "a SOCKS 5 client: listen on mixed:// for those")]
 
     run(scene())
 

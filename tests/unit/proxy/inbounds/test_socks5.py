@@ -190,7 +190,7 @@ def test_rubbish_is_told_to_the_log(run: Run) -> None:
         connection = ScriptedConnection()
         async with serving(Socks5Inbound(), connection, b"GET") as served:
             assert await served.over() is None
-        assert connection.refusals == [(Ending.MALFORMED, "first byte 0x47 while awaiting greeting")]
+        assert connection.refusals == [(Ending.MALFORMED, "an HTTP client: listen on mixed:// for those")]
 
     run(scene())
 

@@ -49,12 +49,22 @@ def test_a_noop_is_answered(run: Run) -> None:
     run(scene())
 
 
-@pytest.mark.parametrize("rubbish", [b"\x05\x01\x00", b"GET / HTTP/1.1\r\n\r\n", b"\xd4\x00"])
-def test_other_protocols_are_answered_with_the_version(run: Run, rubbish: bytes) -> None:
+@pytest.mark.parametrize(
+    ("rubbish", "answered", "reason"),
+    [
+        (b"\x05\x01\x00", b"\5\xff", "a SOCKS 5 client: listen on mixed:// for those"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 ", "an HTTP client: listen on mixed:// for those"),
+        (b"\xd4\x00", b"\6", "a SOCKS 6 (dialect 212) client: dialect-212 is for those"),
+        (b"\7\x00", b"\6", "first byte 0x07: not SOCKS 6"),
+    ],
+)
+def test_clients_of_other_protocols_are_answered_and_named(
+    run: Run, rubbish: bytes, answered: bytes, reason: str
+) -> None:
     async def scene() -> None:
         answer, log = await answer_to(rubbish, Socks6Inbound())
-        assert answer == b"\x06"
-        assert log.summaries[0].ending is Ending.MALFORMED
+        assert answer.startswith(answered)
+        assert (log.summaries[0].ending, log.summaries[0].reason) == (Ending.MALFORMED, reason)
 
     run(scene())
 
