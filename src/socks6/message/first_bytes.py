@@ -67,7 +67,7 @@ PROTOCOLS: Final = (
     KnownProtocol(
         "HTTP",
         first_bytes=string.ascii_letters.encode(),
-        answers=(b"HTTP/",),
+        answers=(b"HTTP/", b"<"),  # the latter as to HTTP/0.9, if the request has no version
         inbound="http",
         advice="listen on mixed:// for those",
     ),

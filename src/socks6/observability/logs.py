@@ -40,7 +40,7 @@ LINES: Final[Mapping[type[Event], tuple[int, str]]] = {
     UpstreamDown: (logging.WARNING, "upstream down"),
     UpstreamUp: (logging.WARNING, "upstream up"),  # again; INFO at the first time
     CertificateRead: (logging.INFO, "certificate read anew"),
-    DtlsUnavailable: (logging.WARNING, "no datagrams over UDP"),
+    DtlsUnavailable: (logging.INFO, "no datagrams over UDP"),
     AcceptPaused: (logging.WARNING, "accept paused"),
     UnexpectedError: (logging.ERROR, "unexpected error"),
     Stopping: (logging.INFO, "stopping"),

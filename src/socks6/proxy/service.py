@@ -12,7 +12,7 @@ from typing import Final, Self, TypeAlias
 from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.accept import ConnectionLimits, accept_streams
-from socks6.net.datagrams.shared import SharedPorts
+from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, SharedPort, SharedPorts
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.encryption.contexts import TLS_DEFAULTS, ReloadingContext, TlsParameters
@@ -60,6 +60,25 @@ class _Listening:
             yield endpoint(self.port.sock.getsockname()), True
 
 
+class _RefusalLog:
+    """Reports clients of a port that came to nothing: at most one a second, with the number of the others."""
+
+    def __init__(self, worker: ServerWorker) -> None:
+        self._worker = worker
+        self._logged_at: float | None = None
+        self._unlogged = 0
+
+    def report(self, source: str, reason: str) -> None:
+        """Report a client, by its source and why, or count it."""
+        now = asyncio.get_running_loop().time()
+        if self._logged_at is not None and now - self._logged_at < REFUSAL_LOG_SECONDS:
+            self._unlogged += 1
+            return
+        more, self._unlogged, self._logged_at = self._unlogged, 0, now
+        others = f" ({more} others)" if more else ""
+        self._worker.turned_away(source, f"{reason}{others}")
+
+
 class _ConnectionAcceptor:
     """Accepts connections of many streams at one listener, and starts serving them."""
 
@@ -67,9 +86,8 @@ class _ConnectionAcceptor:
         self.listener: Final = listener
         self._inbound = inbound
         self._worker = worker
-        self._logged_at: float | None = None
-        self._unlogged = 0
-        listener.on_refused = self._log_refusal
+        log = _RefusalLog(worker)
+        listener.on_refused = lambda source, reason: log.report(source, f"QUIC: {reason}")
 
     async def accept(
         self, limits: tuple[ConnectionLimits, ConnectionLimits], group: asyncio.TaskGroup
@@ -104,16 +122,6 @@ class _ConnectionAcceptor:
 
         task = group.create_task(self._worker.serve_connection(connection, self._inbound, limits=streams))
         task.add_done_callback(leave)
-
-    def _log_refusal(self, source: str, reason: str) -> None:
-        """Report a connection that came to nothing: at most one a second, with the number of the others."""
-        now = asyncio.get_running_loop().time()
-        if self._logged_at is not None and now - self._logged_at < REFUSAL_LOG_SECONDS:
-            self._unlogged += 1
-            return
-        more, self._unlogged, self._logged_at = self._unlogged, 0, now
-        others = f" ({more} others)" if more else ""
-        self._worker.turned_away(source, f"QUIC: {reason}{others}")
 
 
 class _CutOff(Exception):
@@ -416,10 +424,16 @@ class Server:
             worker.events.observe(DtlsUnavailable(url=str(address), reason=why))
             return None
         contexts = ReloadingContext(parameters, dtls.server_context)
+        log = _RefusalLog(worker)
 
         def open_secured(host: str, port: int) -> ClientPort:
+            shared = ports.open(host, port)
+            if not shared.is_registered(
+                QUIC_BYTES[0]
+            ):  # a listener with QUIC that comes later takes its place
+                shared.register(QUIC_BYTES, functools.partial(_refuse_quic, shared, log), in_rows=True)
             return DtlsClientPort(
-                ports.open(host, port),
+                shared,
                 contexts,
                 limits=self._dtls_limits,
                 refused=worker.turned_away,
@@ -443,6 +457,12 @@ class Server:
         for listening in self._listeners:
             if listening.port is not None:
                 listening.port.close()
+
+
+def _refuse_quic(port: SharedPort, log: _RefusalLog, arrivals: Sequence[Arrival]) -> None:
+    from socks6.net.transports.quic.absent import refuse  # noqa: PLC0415 - most never need it
+
+    refuse(port, arrivals, log.report)
 
 
 def _limits(total: int, per_source: int) -> ConnectionLimits:

@@ -51,16 +51,17 @@ def test_another_time_out_is_raised(run: Run) -> None:
     run(main())
 
 
-def test_a_time_out_says_what_was_waited_for(run: Run) -> None:
-    async def main(inner: str) -> str:
-        try:
+@pytest.mark.parametrize(("inner", "words"), [("the bell", "the bell"), ("", "the door")])
+def test_a_time_out_says_what_was_waited_for(run: Run, inner: str, words: str) -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError) as raised:
             async with asyncio.timeout(0.0):
                 with waiting_for("the door"), waiting_for(inner):
                     await asyncio.get_running_loop().create_future()
-        except TimeoutError as error:
-            return waited_for(error)
-        return "nothing"
+        assert waited_for(raised.value) == words
 
-    assert run(main("the bell")) == "the bell"
-    assert run(main("")) == "the door"
+    run(main())
+
+
+def test_a_time_out_of_the_system_waited_for_nothing() -> None:
     assert waited_for(TimeoutError()) == ""

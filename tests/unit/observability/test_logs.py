@@ -230,9 +230,7 @@ def test_a_quiet_logger_is_given_nothing() -> None:
 def test_a_listener_without_dtls_is_told_with_what_would_help() -> None:
     observer, lines = observed()
     observer.observe(DtlsUnavailable(url="socks6+tls://h:8389", reason="DTLS needs an extra"))
-    assert lines == [
-        ("WARNING", 'no datagrams over UDP url=socks6+tls://h:8389 reason="DTLS needs an extra"')
-    ]
+    assert lines == [("INFO", 'no datagrams over UDP url=socks6+tls://h:8389 reason="DTLS needs an extra"')]
 
 
 def test_debugging_shows_every_event_in_its_own_words() -> None:

@@ -63,6 +63,10 @@ class SharedPort:
         if in_rows:
             self._in_rows.add(receiver)
 
+    def is_registered(self, first_byte: int) -> bool:
+        """Return whether there is a receiver of datagrams that begin with this byte."""
+        return self._receivers[first_byte] is not None
+
     def send(
         self,
         data: bytes,

@@ -45,6 +45,8 @@ NO_ROUTE_ERRNOS: Final = frozenset((  # why it does not: there is no route from 
     errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV,
     errno.EPERM, errno.EACCES,
 ))  # fmt: skip
+NO_COMMON_VERSION: Final = "Could not find a common protocol version"  # as both libraries call it
+NO_QUIC: Final = "that port speaks no QUIC of version 1; socks6+auto:// falls back to TLS"
 NETWORK_CHANGED: Final = errno.ENETRESET  # of a connection whose path is lost while it begins
 
 
@@ -303,6 +305,8 @@ class QuicConnector:
 
 def failure_of(terminated: Terminated | None, error: OSError) -> OSError:
     """Return what the end of a connection means that has not been ready."""
+    if terminated is not None and terminated.reason == NO_COMMON_VERSION:
+        return OSError(errno.EPROTONOSUPPORT, NO_QUIC)
     if terminated is None or not ALERT <= terminated.code < ALERT + 256:
         return error
     alert = terminated.code - ALERT

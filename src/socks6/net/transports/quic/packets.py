@@ -5,7 +5,7 @@ Version Negotiation (RFC 8999, RFC 9000 §17), Retry tokens (§8.1.2) and statel
 
 import hmac
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import Final, NamedTuple
@@ -88,8 +88,8 @@ def split_by_destination(row: bytes, size: int) -> Iterator[tuple[int, int]]:
     yield begun, len(row)
 
 
-def version_negotiation(header: Header, first: int) -> bytes:
-    """Return the packet that lists the supported versions; `first` is a random byte (RFC 9000 §17.2.1)."""
+def version_negotiation(header: Header, first: int, versions: Sequence[int] = VERSIONS) -> bytes:
+    """Return the packet that lists versions; `first` is a random byte (RFC 9000 §17.2.1)."""
     return b"".join((
         bytes((LONG | FIXED | first & 0x3F,)),
         bytes(4),
@@ -97,7 +97,7 @@ def version_negotiation(header: Header, first: int) -> bytes:
         header.source,
         bytes((len(header.destination),)),
         header.destination,
-        *(version.to_bytes(4, "big") for version in VERSIONS),
+        *(version.to_bytes(4, "big") for version in versions),
     ))  # fmt: skip
 
 

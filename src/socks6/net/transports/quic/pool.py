@@ -10,7 +10,7 @@ from socks6.errors import ProxyUnreachable, TlsFailed
 from socks6.message.codes import Command, Leg
 from socks6.net.dial import interleaved, reach_known_or_fresh
 from socks6.net.resolve import ResolvedAddress
-from socks6.net.scopes import on_failure, time_limit
+from socks6.net.scopes import on_failure, time_limit, waiting_for
 from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import ByteStream, Endpoint
@@ -27,6 +27,9 @@ RECENTLY_HEARD_SECONDS: Final = 1.0  # after something was heard: the proxy is t
 NETWORK_CHANGE_ATTEMPTS: Final = 3  # at a connection whose network changes while it begins
 UNUSED_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
 UNANSWERED: Final = "the proxy does not answer any more"
+SILENT: Final = "nothing answers QUIC at UDP port {port}: a firewall, or a listener without QUIC"
+CLOSED: Final = "UDP port {port} is closed: there is no QUIC"
+FALLBACK: Final = "; socks6+auto:// falls back to TLS"
 
 AnswerT = TypeVar("AnswerT")
 
@@ -137,12 +140,17 @@ class QuicConnectionPool(Connector):
 
     async def _dial(self, ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection."""
-        return await reach_known_or_fresh(
-            self._proxy.resolver,
-            Endpoint(self._proxy.host, self._proxy.port),
-            lambda some: self._dial_one_of(interleaved(some), ask),
-            QuicStream.abort,
-        )
+        port = self._proxy.port
+        try:
+            with waiting_for(f"{SILENT.format(port=port)}{FALLBACK}"):
+                return await reach_known_or_fresh(
+                    self._proxy.resolver,
+                    Endpoint(self._proxy.host, port),
+                    lambda some: self._dial_one_of(interleaved(some), ask),
+                    QuicStream.abort,
+                )
+        except ConnectionRefusedError as error:
+            raise ConnectionRefusedError(error.errno, f"{CLOSED.format(port=port)}{FALLBACK}") from error
 
     async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection to the first address that answers."""
