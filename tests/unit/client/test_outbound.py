@@ -115,7 +115,7 @@ def test_the_router_that_the_upstream_names_is_named_on(run: Run) -> None:
 def test_refused_credentials_at_the_upstream_are_a_general_failure(run: Run) -> None:
     async def scene() -> None:
         async with proxied(ServerWorker(authenticator=UserTable.from_plain({"bob": "x"}))) as client:
-            with pytest.raises(UpstreamFailed, match="wants a user name"):
+            with pytest.raises(UpstreamFailed, match="refused the password of user alice"):
                 await Socks6Outbound(client).connect("example.com", 80, judge=nobody_judges)
 
     run(scene())

@@ -53,11 +53,14 @@ def test_another_time_out_is_raised(run: Run) -> None:
 
 @pytest.mark.parametrize(("inner", "words"), [("the bell", "the bell"), ("", "the door")])
 def test_a_time_out_says_what_was_waited_for(run: Run, inner: str, words: str) -> None:
+    async def wait() -> None:
+        async with asyncio.timeout(0.0):
+            with waiting_for("the door"), waiting_for(inner):
+                await asyncio.get_running_loop().create_future()
+
     async def main() -> None:
         with pytest.raises(TimeoutError) as raised:
-            async with asyncio.timeout(0.0):
-                with waiting_for("the door"), waiting_for(inner):
-                    await asyncio.get_running_loop().create_future()
+            await wait()
         assert waited_for(raised.value) == words
 
     run(main())
