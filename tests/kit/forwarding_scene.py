@@ -11,8 +11,7 @@ from socks6.message.datagrams import DatagramPrefix
 from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect
 from socks6.message.framing import Framing, NoFraming, Socks6Framing
 from socks6.net.datagrams.packet_info import request_packet_info
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import DatagramRoute
+from socks6.net.stream import DatagramRoute, SocketAddress
 from socks6.relay.datagrams.forwarder import (
     AssociationEntry,
     ClientPath,

@@ -19,7 +19,7 @@ from socks6.message.options import (
     find,
 )
 from socks6.message.requests import Request
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.engine import load_backend
 from tests.kit.loops import Run
 from tests.kit.quic import BACKENDS, by_library, connector

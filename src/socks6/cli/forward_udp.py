@@ -18,8 +18,8 @@ from socks6.errors import Socks6Error
 from socks6.message.framing import NoFraming
 from socks6.net.datagrams.shared import udp_socket
 from socks6.net.resolve import Resolver
-from socks6.net.sockets import SocketAddress, endpoint
-from socks6.net.stream import Endpoint
+from socks6.net.sockets import endpoint
+from socks6.net.stream import Endpoint, SocketAddress
 from socks6.protocol.association import ClientAssociation
 from socks6.relay.datagrams.association_relay import (
     AssociationEvents,

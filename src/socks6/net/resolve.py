@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, TypeAlias
 from socks6.dataclass import dataclass
 from socks6.message.address import UNSPECIFIED_IPV4, UNSPECIFIED_IPV6
 from socks6.net.shares import Shares
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress, same_error
 
 THREADS: Final = 64  # lookups at a time: two queries each, below the 150 that dnsmasq forwards at a time
 WAITING: Final = 1024  # lookups that wait for a thread; beyond its share of these a holder's fail at once
@@ -167,7 +167,7 @@ class Resolver:
             del self._answers[name]
             return None
         if answer.failure is not None:
-            raise _another(answer.failure)
+            raise same_error(answer.failure)
         if now >= answer.refresh:
             answer.refresh = now + AGAIN_SECONDS
             if self._current(name) is None:
@@ -359,7 +359,7 @@ class _Lookup:
             if self.failure is None:
                 waiter.answer.set_result(self.found)
             else:
-                waiter.answer.set_exception(_another(self.failure))
+                waiter.answer.set_exception(same_error(self.failure))
 
 
 @dataclass(slots=True, eq=False)
@@ -432,11 +432,6 @@ def _failure_seconds(failure: Exception, took: float) -> float:
         return NO_NAME_SECONDS
     least, most = NO_SERVER_SECONDS
     return min(max(least, took), most) if failure.errno in NO_SERVER else 0.0
-
-
-def _another(failure: Exception) -> Exception:
-    """Return an equal failure to raise: one that is raised twice has the tracebacks of both."""
-    return type(failure)(*failure.args) if isinstance(failure, OSError) else failure
 
 
 def _now() -> float:

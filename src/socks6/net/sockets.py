@@ -24,10 +24,13 @@ from socks6.net.stream import (
     AttributeT,
     Endpoint,
     Protection,
+    SocketAddress,
     check_idle,
+    receive_in_turn,
+    same_error,
+    wake,
 )
-from socks6.net.stream import SocketAddress as SocketAddress  # noqa: PLC0414 - it is imported from here too
-from socks6.net.turns import EVENT, Turns
+from socks6.net.turns import Turns
 
 if sys.platform == "linux":
     import fcntl
@@ -141,13 +144,7 @@ class SocketStream:
             raise same_error(self._failure)
         return data
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        if self.turns.left <= 0:
-            await self.turns.take()
-        while (data := self.receive_nowait(max_bytes)) is None:
-            await self.wait_readable()
-        self.turns.left -= EVENT + len(data)
-        return data
+    receive = receive_in_turn
 
     def poll_with(self, poller: "Poller") -> None:
         """Wait for bytes by a poller: one system call, once, instead of uvloop's ten for each wait."""
@@ -296,13 +293,13 @@ class SocketStream:
         waiter, self._receiving = self._receiving, None
         if waiter is not None:
             self._loop.remove_reader(self.raw_socket.fileno())
-            _wake(waiter, error)
+            wake(waiter, error)
 
     def _wake_sender(self, error: OSError | None = None) -> None:
         waiter, self._sending = self._sending, None
         if waiter is not None:
             self._loop.remove_writer(self.raw_socket.fileno())
-            _wake(waiter, error)
+            wake(waiter, error)
 
     def _break_off(self) -> None:
         """Fail pending calls, and take the socket from the loop: always before it is closed."""
@@ -521,11 +518,6 @@ def breaks_receiving(error: OSError) -> bool:
     return error.errno != errno.EPIPE
 
 
-def same_error(error: OSError) -> OSError:
-    """Return a copy of an error: one object raised over and over would collect all tracebacks."""
-    return OSError(error.errno, error.strerror)
-
-
 def unacknowledged_by(sock: socket.socket) -> int:
     """Return how many bytes sent on a stream socket the peer's kernel has not acknowledged; 0 where that is unknown.
 
@@ -547,17 +539,8 @@ def unacknowledged_by(sock: socket.socket) -> int:
 async def _writable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
-    loop.add_writer(sock.fileno(), _wake, waiter)
+    loop.add_writer(sock.fileno(), wake, waiter)
     try:
         await waiter
     finally:
         loop.remove_writer(sock.fileno())
-
-
-def _wake(waiter: asyncio.Future[None], error: OSError | None = None) -> None:
-    if waiter.done():
-        return
-    if error is None:
-        waiter.set_result(None)
-    else:
-        waiter.set_exception(error)

@@ -11,11 +11,12 @@ from socks6.errors import LocalProtocolError
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing, NoFraming
 from socks6.message.options import StackOption
-from socks6.net.turns import Turns
+from socks6.net.turns import EVENT, Turns
 from socks6.net.upstream import UpstreamStatus
 from socks6.telemetry import Observer
 
 AttributeT = TypeVar("AttributeT")
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 RECEIVES_ALREADY: Final = "another task receives from this stream already: one at a time, or each gets a part"
 SENDS_ALREADY: Final = "another task sends on this stream already: one at a time, or the bytes would mix"
@@ -131,10 +132,36 @@ class PollableStream(ByteStream, Protocol):
         """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
 
 
+async def receive_in_turn(self: PollableStream, max_bytes: int = 65536) -> bytes:
+    """Be the `receive` of a class of streams which counts what it gives."""
+    turns = self.turns
+    if turns.left <= 0:
+        await turns.take()
+    while (data := self.receive_nowait(max_bytes)) is None:
+        await self.wait_readable()
+    turns.left -= EVENT + len(data)
+    return data
+
+
 def check_idle(waiter: "asyncio.Future[None] | None", complaint: str) -> None:
     """Raise LocalProtocolError if a task waits for this."""
     if waiter is not None and not waiter.done():
         raise LocalProtocolError(complaint)
+
+
+def wake(waiter: "asyncio.Future[None] | None", error: OSError | None = None) -> None:
+    """Have a task go on, if one waits for this, or raise `error`."""
+    if waiter is None or waiter.done():
+        return
+    if error is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(error)
+
+
+def same_error(error: ErrorT) -> ErrorT:
+    """Return a copy of an error: one object raised over and over would collect all tracebacks."""
+    return type(error)(*error.args) if isinstance(error, OSError) else error
 
 
 class FrameSink(Protocol):

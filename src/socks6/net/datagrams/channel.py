@@ -17,7 +17,6 @@ from socks6.net.datagrams.names import NameCache
 from socks6.net.datagrams.ports import OpenedPort, PortAllocator, is_multicast
 from socks6.net.datagrams.shared import read_error
 from socks6.net.resolve import ResolvedAddress, literal_address
-from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts.icmp_errors import collect_icmp_errors
 from socks6.net.stream import (
     DatagramChannel,
@@ -27,6 +26,7 @@ from socks6.net.stream import (
     Endpoint,
     Packet,
     ReceivedFrom,
+    SocketAddress,
 )
 
 ROUTE_SECONDS: Final = 15.0

@@ -5,7 +5,7 @@ import sys
 from struct import Struct
 from typing import Final, TypeAlias
 
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 
 ANCILLARY_BYTES: Final = 128  # room for what the kernel adds to a datagram
 LINUX: Final = sys.platform == "linux"  # linux/in.h, linux/in6.h; else macOS: netinet/in.h, netinet6/in6.h

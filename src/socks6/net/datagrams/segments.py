@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Final
 
 from socks6.net.datagrams.packet_info import Control
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 
 MAX_WAITING_BYTES: Final = 1 << 20  # for the kernel to take them; what comes then is dropped, as networks do
 MAX_SEGMENTS: Final = 64  # that the kernel sends with one call

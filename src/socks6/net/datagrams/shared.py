@@ -14,7 +14,7 @@ from socks6.net.datagrams.packet_info import (
 from socks6.net.datagrams.poller import FAILED, DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
 from socks6.net.scopes import on_failure
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 
 DTLS_BYTES: Final = range(20, 64)
 QUIC_BYTES: Final = range(64, 256)

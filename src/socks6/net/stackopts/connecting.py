@@ -10,10 +10,11 @@ from typing import Final, NamedTuple
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import Multipath, StackOption, Ttl
 from socks6.net.scopes import on_failure
-from socks6.net.sockets import SocketAddress, finish_connecting, stream_socket
+from socks6.net.sockets import finish_connecting, stream_socket
 from socks6.net.stackopts.adapter import IPPROTO_MPTCP
 from socks6.net.stackopts.icmp_errors import collect_icmp_errors, next_icmp_error, stop_icmp_errors
 from socks6.net.stackopts.table import apply_options, for_leg, holds, write
+from socks6.net.stream import SocketAddress
 
 TCP_FASTOPEN_CONNECT: Final = 30  # linux/tcp.h; Python's socket module lacks it
 

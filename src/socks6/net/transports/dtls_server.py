@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.shared import Arrival, SharedPort
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.dtls import (
     HANDSHAKE,
     MAX_RECORD_BYTES,

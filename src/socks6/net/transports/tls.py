@@ -32,6 +32,7 @@ from socks6.net.stream import (
     Endpoint,
     PollableStream,
     Protection,
+    receive_in_turn,
 )
 from socks6.net.transports.base import (
     Connector,
@@ -43,7 +44,7 @@ from socks6.net.transports.base import (
     send_first,
 )
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
-from socks6.net.turns import EVENT, Turns
+from socks6.net.turns import Turns
 
 TICKET_SECONDS: Final = 60.0  # between two tickets of a client's: `ssl` takes 300 µs to hand one out
 MAX_HELLO_BYTES: Final = 32768  # of the first records that are looked at; no ClientHello is longer
@@ -295,13 +296,7 @@ class TlsStream:
             self._short = len(encrypted) < READ_BYTES
         return self._decrypted(max_bytes)
 
-    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
-        if self.turns.left <= 0:
-            await self.turns.take()
-        while (data := self.receive_nowait(max_bytes)) is None:
-            await self.wait_readable()
-        self.turns.left -= EVENT + len(data)
-        return data
+    receive = receive_in_turn
 
     def stop_receiving(self) -> None:
         """Refuse what comes: `receive` gives b"" from now on, and a pending call ends."""

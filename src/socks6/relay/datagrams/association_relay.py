@@ -16,8 +16,7 @@ from socks6.net.datagrams.packet_info import Control, reply_control
 from socks6.net.datagrams.poller import FAILED, READABLE, DatagramPoller
 from socks6.net.datagrams.shared import read_error, udp_socket
 from socks6.net.scopes import on_failure
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet
+from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet, SocketAddress
 from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ClientAssociation, opens_only
 from socks6.relay.datagrams.client_ports import ClientPort, UdpClientPort, client_control
 from socks6.relay.datagrams.forwarder import (

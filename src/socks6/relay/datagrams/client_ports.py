@@ -15,8 +15,7 @@ from socks6.message.options import StackOption, Tos, Ttl
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.shared import DTLS_BYTES, SharedPort
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import FrameSink, MultiplexedConnection
+from socks6.net.stream import FrameSink, MultiplexedConnection, SocketAddress
 from socks6.net.transports.dtls_contexts import DtlsContexts
 from socks6.relay.datagrams.forwarder import DatagramForwarder, PythonForwarder
 

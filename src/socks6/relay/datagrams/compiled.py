@@ -10,8 +10,7 @@ from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.segments import ask_for_segments
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import DatagramRoute
+from socks6.net.stream import DatagramRoute, SocketAddress
 from socks6.relay.datagrams import _forwarder
 from socks6.relay.datagrams.forwarder import (
     AssociationEntry,

@@ -21,8 +21,7 @@ from socks6.message.framing import Framing, NoFraming, Socks6Framing
 from socks6.net.datagrams.channel import send_datagram
 from socks6.net.datagrams.packet_info import ANCILLARY_BYTES, Control, destination_address
 from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, MAX_READS
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import DatagramRoute
+from socks6.net.stream import DatagramRoute, SocketAddress
 
 MAX_ENTRIES: Final = 1024  # of an association, each way; beyond, all are forgotten and found anew
 MESSAGE_START: Final = Struct("!4xQ")  # of SOCKS 6: version, type, length; association id

@@ -9,8 +9,7 @@ from typing_extensions import override
 from socks6.message.dialect import DRAFT_12
 from socks6.message.framing import Framing, NoFraming, Socks6Framing
 from socks6.net.datagrams.shared import read_error
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import Endpoint, FrameSink
+from socks6.net.stream import Endpoint, FrameSink, SocketAddress
 from socks6.relay.datagrams.association_relay import DatagramRelay
 from socks6.relay.datagrams.client_ports import QuicClientPort
 from socks6.relay.datagrams.forwarder import ClientPath, PythonForwarder, SlowPath

@@ -11,8 +11,7 @@ from typing_extensions import override
 from socks6.message.datagrams import DatagramError, decode_message
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.framing import Framing, NoFraming, Socks5Framing, Socks6Framing
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import DatagramRoute
+from socks6.net.stream import DatagramRoute, SocketAddress
 from socks6.relay.datagrams.forwarder import MAX_ENTRIES, AssociationEntry, ClientPath, FiveTuple, SlowPath
 from tests.kit.datagram_forwarders import forwarder_named
 from tests.kit.forwarding_scene import HOST, ID, LATER, everything, running, scene, udp_socket

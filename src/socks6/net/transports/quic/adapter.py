@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.engine import (
     CidIssued,
     CidRetired,

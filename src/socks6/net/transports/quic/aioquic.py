@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from socks6.compat import override
 from socks6.errors import ConfigurationError
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.adapter import LibraryBackend, LibraryEngine
 from socks6.net.transports.quic.engine import (
     CID_BYTES,

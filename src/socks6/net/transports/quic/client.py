@@ -23,7 +23,8 @@ from socks6.net.encryption.certificates import ServerVerifier, check_pin
 from socks6.net.encryption.contexts import ALPN, TlsParameters
 from socks6.net.network_changes import NetworkChanges
 from socks6.net.scopes import on_failure
-from socks6.net.sockets import SocketAddress, endpoint
+from socks6.net.sockets import endpoint
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
     ALERT,

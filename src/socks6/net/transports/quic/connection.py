@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from socks6.errors import LocalProtocolError
 from socks6.net.scopes import time_limit
-from socks6.net.sockets import SocketAddress, endpoint
+from socks6.net.sockets import endpoint
 from socks6.net.stream import (
     RECEIVES_ALREADY,
     SENDS_ALREADY,
@@ -19,8 +19,12 @@ from socks6.net.stream import (
     Endpoint,
     FrameSink,
     Protection,
+    SocketAddress,
     Substream,
     check_idle,
+    receive_in_turn,
+    same_error,
+    wake,
 )
 from socks6.net.transports.quic.accounts import HALF_QUEUED_BYTES, Condition, FrameQueue, PeerStreamIds
 from socks6.net.transports.quic.engine import (
@@ -37,7 +41,7 @@ from socks6.net.transports.quic.engine import (
     StreamStopped,
     Terminated,
 )
-from socks6.net.turns import EVENT, Turns
+from socks6.net.turns import Turns
 
 CHUNK_BYTES: Final = 65_536  # given to the connection at a time
 MAX_STREAM_UNSENT_BYTES: Final = 131_072  # bytes of a stream that have not left yet: then its sender waits
@@ -125,7 +129,7 @@ class QuicStream:
         self._check_open()
         if not self._pieces:
             if self._failure is not None:
-                raise _again(self._failure)
+                raise same_error(self._failure)
             return b"" if self._at_end else None
         taken: list[bytes] = []
         left = max_bytes
@@ -142,13 +146,7 @@ class QuicStream:
             self.connection.was_read(self.id, len(data))
         return data
 
-    async def receive(self, max_bytes: int = CHUNK_BYTES) -> bytes:
-        if self.turns.left <= 0:
-            await self.turns.take()
-        while (data := self.receive_nowait(max_bytes)) is None:
-            await self.wait_readable()
-        self.turns.left -= EVENT + len(data)
-        return data
+    receive = receive_in_turn
 
     async def send(self, data: bytes | memoryview) -> None:
         self._check_nobody_sends()
@@ -211,7 +209,7 @@ class QuicStream:
         self._unwanted = self._at_end = True
         self._drop()
         self.connection.stop(self.id, STREAM_CLOSED_CODE)
-        _wake(self._receiver)
+        wake(self._receiver)
 
     def abort(self) -> None:
         if not self._closed:
@@ -232,7 +230,7 @@ class QuicStream:
         if self._unwanted:
             self._drop()
         self._at_end = self._at_end or ended
-        _wake(self._receiver)
+        wake(self._receiver)
 
     def reset_by_peer(self) -> None:
         """Accept no more bytes; those that are here can still be read, as with TCP.
@@ -245,26 +243,26 @@ class QuicStream:
             self._settle()
             while self.unread > MAX_BYTES_AFTER_RESET:
                 self.unread -= len(self._pieces.pop())
-        _wake(self._receiver)
+        wake(self._receiver)
 
     def stopped_by_peer(self, code: int) -> None:
         """Fail the sender: the peer wants no more bytes."""
         self.heard = True
         number = errno.EPIPE if code == STREAM_CLOSED_CODE else errno.ECONNRESET
         self._sending_failure = OSError(number, os.strerror(number))
-        _wake(self._sender)
+        wake(self._sender)
 
     def failed(self, failure: OSError) -> None:
         """Fail both directions: the connection is over. What has come can still be read."""
         if not self._at_end:
             self._failure = self._failure or failure
         self._sending_failure = self._sending_failure or failure
-        _wake(self._receiver)
-        _wake(self._sender)
+        wake(self._receiver)
+        wake(self._sender)
 
     def writable(self) -> None:
         """Wake the sender."""
-        _wake(self._sender)
+        wake(self._sender)
 
     # Inside.
 
@@ -279,8 +277,8 @@ class QuicStream:
         self._drop()
         stop = None if self._at_end or self._failure else (ABORTED_CODE if reset else STREAM_CLOSED_CODE)
         self.connection.left(self.id, reset=reset, stop=stop)
-        _wake(self._receiver)
-        _wake(self._sender)
+        wake(self._receiver)
+        wake(self._sender)
 
     def _drop(self) -> None:
         """Forget what will not be read."""
@@ -305,19 +303,9 @@ class QuicStream:
     def _check_sendable(self) -> None:
         self._check_open()
         if self._sending_failure is not None:
-            raise _again(self._sending_failure)
+            raise same_error(self._sending_failure)
         if self._ended:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-
-def _again(failure: OSError) -> OSError:
-    """Return a copy of an error: one object raised over and over would collect all tracebacks."""
-    return type(failure)(*failure.args)
-
-
-def _wake(waiter: "asyncio.Future[None] | None") -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
 
 
 class PacketTransport(Protocol):
@@ -790,7 +778,7 @@ class QuicConnection:
 
     def _check_open(self) -> None:
         if self.over is not None:
-            raise type(self.over)(*self.over.args)
+            raise same_error(self.over)
 
     def _take_events(self) -> None:
         while (event := self.engine.next_event()) is not None:

@@ -14,7 +14,7 @@ from socks6.dataclass import dataclass
 from socks6.distribution import install_hint
 from socks6.errors import ConfigurationError
 from socks6.net.encryption.contexts import ALPN, TlsParameters, client_context, server_context
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.libraries import DEFAULT, LIBRARIES
 
 CID_BYTES: Final = 8  # of the connection ids that we choose

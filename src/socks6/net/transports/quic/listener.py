@@ -15,8 +15,8 @@ from socks6.net.encryption.contexts import ALPN, ReloadingContext, TlsParameters
 from socks6.net.eviction import ClientsByNetwork
 from socks6.net.resolve import ResolvedAddress
 from socks6.net.scopes import on_failure
-from socks6.net.sockets import SocketAddress, endpoint
-from socks6.net.stream import Endpoint, check_idle
+from socks6.net.sockets import endpoint
+from socks6.net.stream import Endpoint, SocketAddress, check_idle, wake
 from socks6.net.transports.base import ListenParameters, OpenConnectionListeners, refuse_without_certificate
 from socks6.net.transports.quic.connection import QuicConnection
 from socks6.net.transports.quic.engine import (
@@ -146,7 +146,7 @@ class QuicListener:
             accepted.connection.abort()
         for accepted in self._connections:
             accepted.connection.refuse_streams()
-        self._wake()
+        wake(self._waiter)
 
     async def aclose(self) -> None:
         """Close every connection, and the port. Idempotent."""
@@ -303,11 +303,7 @@ class QuicListener:
         if connection.handshake is not None or connection.streams:
             accepted.given = True
             self._ready.append(connection)
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            wake(self._waiter)
 
 
 def _by_connection(row: Arrival) -> Iterable[Arrival]:

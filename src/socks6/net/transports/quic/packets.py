@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
 from socks6.message.buffer import Reader
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.engine import CID_BYTES
 
 LONG: Final = 0x80

@@ -11,9 +11,8 @@ from socks6.message.codes import Command, Leg
 from socks6.net.dial import interleaved, reach_known_or_fresh
 from socks6.net.resolve import ResolvedAddress
 from socks6.net.scopes import on_failure, time_limit, waiting_for
-from socks6.net.sockets import SocketAddress
 from socks6.net.stackopts.table import apply_options
-from socks6.net.stream import ByteStream, Endpoint
+from socks6.net.stream import ByteStream, Endpoint, SocketAddress
 from socks6.net.transports.base import Connector, ConnectParameters, NotAnswered, StreamRequest
 from socks6.net.transports.quic.client import NETWORK_CHANGED, QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection, QuicStream

@@ -11,7 +11,7 @@ from qh3.quic.packet import QuicProtocolVersion, encode_quic_retry
 
 from socks6.compat import override
 from socks6.errors import ConfigurationError
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.adapter import LibraryBackend, LibraryEngine
 from socks6.net.transports.quic.engine import (
     CID_BYTES,

@@ -32,7 +32,7 @@ from qh3.quic.packet import (
 from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsTrafficSecret
 
 from socks6.compat import override
-from socks6.net.sockets import SocketAddress
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.engine import MAX_STREAMS, PACKET_BYTES
 from socks6.net.transports.quic.guard import ExcessiveFrames, FrameGuard
 from socks6.net.transports.quic.packets import LONG

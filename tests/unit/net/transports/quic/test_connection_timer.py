@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import pytest
 from typing_extensions import override
 
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import Endpoint
+from socks6.net.stream import Endpoint, SocketAddress
 from socks6.net.transports.quic import connection as module
 from socks6.net.transports.quic.connection import PacketTransport, QuicConnection
 from socks6.net.transports.quic.engine import Event, QuicEngine, StreamBytes, Terminated

@@ -10,8 +10,7 @@ from typing_extensions import override
 from socks6.errors import ConfigurationError
 from socks6.net.datagrams.poller import DatagramPoller
 from socks6.net.datagrams.shared import Arrival, SharedPort
-from socks6.net.sockets import SocketAddress
-from socks6.net.stream import Endpoint
+from socks6.net.stream import Endpoint, SocketAddress
 from socks6.net.transports.base import ListenParameters
 from socks6.net.transports.quic import listener as module
 from socks6.net.transports.quic.engine import (
