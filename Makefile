@@ -23,7 +23,7 @@ demo:   ## see it work: curl through a SOCKS 5 port, SOCKS 6 and a server of our
 test:   ## every test but the deep ones, and the coverage of each module by its own tests
 	@scripts/run-tests
 
-check:  ## format, lint, types, import rules, generated documents, quick tests; one to two minutes
+check:  ## format, lint, types, import rules, generated documents, quick tests; a minute
 	@scripts/make-venv dev
 	@$(BIN)/python scripts/check.py
 

@@ -16,16 +16,30 @@ BIN: Final = Path(sys.executable).parent
 
 WORKERS: Final = (os.cpu_count() or 1) + 1  # tests wait for a third of their time
 
-# The longest first. The quick tests leave out what the coverage check runs anyway. The cache of import-linter goes
-# wrong when a module comes to be that was imported before.
+QUICK: Final = (
+    *("pytest", "--quick", "-m", "not deep and not e2e and not slow"),
+    *("-p", "no:xdist", "-p", "no:cacheprovider"),
+)
+PARTS: Final = (
+    "tests/unit/net",
+    "tests/unit/proxy",
+    "tests/unit/relay",
+    "tests/unit/client",
+    "tests/property",
+)
+
+# The longest first. What the coverage check runs is run by nothing else. Each part of the tests is a process that reads
+# its own files alone: pytest-xdist would have each worker read all. The cache of import-linter goes wrong when a
+# module comes to be that was imported before.
 CHECKS: Final[Mapping[str, tuple[str, ...]]] = {
     "types": ("mypy",),
     "module coverage": ("python", "scripts/check_module_coverage.py"),
-    "quick tests": (
-        *("pytest", f"--numprocesses={WORKERS}", "--dist=worksteal", "--hypothesis-profile=quick", "tests"),
-        *("-m", "not deep and not e2e", "--ignore=tests/e2e", "--ignore=tests/fuzz"),
+    "quick tests, the others": (
+        *(*QUICK, "tests", "--ignore=tests/e2e", "--ignore=tests/fuzz"),
         *(f"--ignore=tests/unit/{package}" for package in PACKAGES),
+        *(f"--ignore={part}" for part in PARTS),
     ),
+    **{f"quick tests, {part}": (*QUICK, part) for part in PARTS},
     "import rules": ("lint-imports", "--no-cache", "--no-logo"),
     "generated documents": ("python", "scripts/generate_docs.py", "--check"),
     "lint": ("ruff", "check", "--quiet", "."),
@@ -37,7 +51,7 @@ CHECKS: Final[Mapping[str, tuple[str, ...]]] = {
 def main() -> int:
     failed = 0
     started = time.perf_counter()
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         running = {pool.submit(_run, command): name for name, command in CHECKS.items()}
         for done in as_completed(running):
             failed += not _told(running[done], done)

@@ -3,7 +3,9 @@
 import faulthandler
 import gc
 import os
+import re
 import sys
+import zlib
 from collections.abc import Generator
 from typing import Final
 
@@ -14,17 +16,40 @@ pytest.register_assert_rewrite("tests.kit")  # what was compared stands in the m
 
 from tests.kit.loops import LOOP_FACTORIES, Run  # noqa: E402
 
-# The same examples everywhere: one failure for everybody. `make deep` tries more of them, `make check` fewer.
+# The same examples everywhere: one failure for everybody. `make deep` tries more of them, `--quick` fewer.
 hypothesis.settings.register_profile(
     "default", derandomize=True, database=None, deadline=None, max_examples=100
 )
 _DEFAULT: Final = hypothesis.settings.get_profile("default")
-hypothesis.settings.register_profile("quick", parent=_DEFAULT, max_examples=25)
+hypothesis.settings.register_profile("quick", parent=_DEFAULT, max_examples=10)
 hypothesis.settings.register_profile("deep", parent=_DEFAULT, derandomize=False, max_examples=5_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # Where everything can be had, a skip hides something: it counts as a failure.
 NOTHING_SKIPS: Final = os.environ.get("CI") == "true" or (sys.platform == "linux" and os.geteuid() == 0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="fewer examples, and each test on one event loop")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.quick:
+        hypothesis.settings.load_profile("quick")
+
+
+@pytest.hookimpl(trylast=True)  # once the marks have been heeded
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--quick`, leave out one of two tests that differ in the loop alone; half of them stay on either."""
+    if config.option.quick:
+        names = {item.nodeid for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if not _is_quick(item.nodeid, names)])
+        items[:] = [item for item in items if _is_quick(item.nodeid, names)]
+
+
+def _is_quick(name: str, names: set[str]) -> bool:
+    other = re.sub("asyncio|uvloop", lambda loop: "uvloop" if loop[0] == "asyncio" else "asyncio", name)
+    return other == name or other not in names or zlib.crc32(min(name, other).encode()) % 2 == (name < other)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Final
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -120,6 +121,11 @@ UNKNOWN_OPTIONS: Final = st.builds(
 CLASSES_BY_PLACE: Final[dict[HandshakeMessage, list[type[Option]]]] = {
     place: [option for option in STANDARD.options if place in option.messages] for place in HandshakeMessage
 }
+
+
+def examples(usual: int) -> settings:
+    """Try so many examples where others try 100; fewer or more as the profile says (tests/conftest.py)."""
+    return settings(max_examples=max(1, usual * settings().max_examples // 100))
 
 
 def known_options(place: HandshakeMessage) -> SearchStrategy[Option]:

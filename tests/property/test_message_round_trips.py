@@ -3,7 +3,7 @@
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.message.address import decode_address, encode_address, ipv6_text, is_literal, normalize_host
@@ -38,6 +38,7 @@ from tests.kit.strategies import (
     UNKNOWN_OPTIONS,
     USERNAME_PASSWORD_REPLIES,
     USERNAMES_AND_PASSWORDS,
+    examples,
 )
 
 LAYOUTS: Final = st.sampled_from(DatagramLayout)
@@ -48,7 +49,7 @@ def test_every_option_has_a_strategy() -> None:
 
 
 @pytest.mark.parametrize("kind", STANDARD.options, ids=[kind.__name__ for kind in STANDARD.options])
-@settings(max_examples=20)
+@examples(20)
 @given(data=st.data(), dialect=DIALECTS)
 def test_options(kind: type[Option], data: st.DataObject, dialect: Dialect) -> None:
     option = data.draw(OPTIONS_BY_CLASS[kind])

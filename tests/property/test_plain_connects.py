@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typing_extensions import override
 
@@ -32,6 +32,7 @@ from socks6.telemetry import Event, Observer
 from tests.kit.joined import tcp_pair
 from tests.kit.loops import LOOP_FACTORIES, Run
 from tests.kit.origins import refusing_place, silent_place
+from tests.kit.strategies import examples
 from tests.kit.streams import turns
 
 if sys.platform != "linux":
@@ -244,7 +245,7 @@ def pieces_of(whole: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("loop", LOOP_FACTORIES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     case=st.sampled_from(CASES),
     cuts=st.lists(st.one_of(st.just(3), st.integers(1, 64)), max_size=4),

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.net.stream import ByteStream
@@ -12,6 +12,7 @@ from socks6.relay.joined import Direction, DirectionState
 from socks6.telemetry import Ending
 from tests.kit.joined import Joined, joined
 from tests.kit.loops import LOOP_FACTORIES, Run
+from tests.kit.strategies import examples
 from tests.kit.streams import receive_exactly
 
 MOVERS = ("tcp", "tcp without pipes", "tcp copied", "tls", "tls to tcp", "memory", "mixed")
@@ -92,7 +93,7 @@ async def play(path: str, steps: list[tuple[int, int | str]]) -> None:
 
 @pytest.mark.parametrize("loop", LOOP_FACTORIES)
 @pytest.mark.parametrize("path", MOVERS)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(steps=STEPS)
 def test_every_mover_follows_the_state_machine(
     loop: str, path: str, steps: list[tuple[int, int | str]]

@@ -3,13 +3,14 @@
 import asyncio
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
 from tests.kit.joined import tls_pair
 from tests.kit.loops import Run
+from tests.kit.strategies import examples
 
 DATA = bytes(range(256)) * 300  # several records
 
@@ -33,7 +34,7 @@ async def received(stream: ByteStream) -> tuple[bytes, OSError | None]:
     return data, None
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(st.integers(1, len(DATA)), max_size=20))
 def test_bytes_arrive_whole_however_they_are_cut(cuts: list[int]) -> None:
     async def play() -> None:
@@ -56,7 +57,7 @@ def test_bytes_arrive_whole_however_they_are_cut(cuts: list[int]) -> None:
     Run("asyncio")(play())
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.data())
 def test_what_was_spoiled_is_never_taken_for_the_clients(data: st.DataObject) -> None:
     async def play() -> None:
@@ -76,7 +77,7 @@ def test_what_was_spoiled_is_never_taken_for_the_clients(data: st.DataObject) ->
     Run("asyncio")(play())
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.binary(max_size=400))
 def test_invented_bytes_give_no_data(invented: bytes) -> None:
     async def play() -> None:

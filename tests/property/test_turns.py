@@ -196,6 +196,7 @@ class Records(ssl.SSLObject):
         self._in_this_turn = 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["receive, as much as there is", "a refused client", "a stranger to whom nothing is said"]
 )

@@ -352,6 +352,7 @@ def test_a_token_is_spent_before_the_request_is_honoured(run: Run) -> None:
     run(scene())
 
 
+@pytest.mark.slow
 def test_of_a_thousand_replays_at_a_time_one_is_honoured(run: Run) -> None:
     async def scene() -> None:
         proxy = Scene(outbound=ScriptedOutbound(HostUnreachable("no way")))

@@ -126,6 +126,7 @@ def test_every_type_in_a_public_signature_is_public() -> None:
     assert missing == set()
 
 
+@pytest.mark.slow
 def test_every_alias_that_a_public_signature_is_written_with_is_public() -> None:
     known = homes()
     classes = [name for name in socks6.__all__ if inspect.isclass(getattr(socks6, name))]

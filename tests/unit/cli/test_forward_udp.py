@@ -133,6 +133,7 @@ def test_strangers_are_not_forwarded(run: Run) -> None:
     run(scene())
 
 
+@pytest.mark.slow
 def test_a_silent_peer_is_forgotten_and_may_come_again(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy()
@@ -146,6 +147,7 @@ def test_a_silent_peer_is_forgotten_and_may_come_again(run: Run) -> None:
     run(scene())
 
 
+@pytest.mark.slow
 def test_a_peer_that_has_sent_but_once_is_forgotten_sooner(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socks6.cli.forward_udp.BRIEF_SECONDS", 0.5)
 

@@ -17,6 +17,7 @@ def made(monkeypatch: pytest.MonkeyPatch, name: str, typed: bytes, file: Path | 
     assert passwd.run(Namespace(name=name, file=file)) == 0
 
 
+@pytest.mark.slow
 def test_a_users_file_is_changed_in_place(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

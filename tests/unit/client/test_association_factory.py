@@ -55,6 +55,7 @@ def test_the_opening_datagram_is_empty_and_for_nowhere(run: Run) -> None:
     run(scene())
 
 
+@pytest.mark.slow
 def test_an_opening_datagram_that_is_lost_is_sent_again(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy(loses=2)

@@ -211,6 +211,7 @@ def test_the_errors_are_all_of_one_family() -> None:
     assert Endpoint("a", 1) == ("a", 1)
 
 
+@pytest.mark.slow
 def test_no_time_limit_is_none_and_a_calls_default_is_the_clients(run: Run) -> None:
     async def scene() -> None:
         async def dial() -> ByteStream:

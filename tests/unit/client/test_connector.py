@@ -138,6 +138,7 @@ def silence(host: str, port: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @TRANSPORTS
 def test_a_proxy_that_left_silence_behind_is_found_too(run: Run, tmp_path: Path, transport: str) -> None:
     async def scene() -> None:

@@ -342,6 +342,7 @@ def test_more_initial_data_than_a_negotiation_allows_is_refused_in_a_session_too
     run(scene())
 
 
+@pytest.mark.slow
 def test_many_tasks_share_a_session_with_a_real_proxy(run: Run) -> None:
     async def scene() -> None:
         log = Recorder()

@@ -1,5 +1,6 @@
 """Configuration files, and everything that can be wrong with them."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -121,6 +122,7 @@ def file_of(folder: Path, text: str) -> ConfigurationFile:
     path = folder / "socks6.toml"
     path.write_text(text)
     path.chmod(0o600)
+    os.utime(path, (0, 0))  # one that has just changed would be waited for
     return read_configuration(path)
 
 

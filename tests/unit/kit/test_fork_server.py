@@ -24,6 +24,7 @@ def first_line(process: Command) -> bytes:
     return process.stderr.readline()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "printed", "complaint"),
     [
@@ -41,6 +42,7 @@ def test_exit_codes_and_streams(words: list[str], code: int, printed: bytes, com
     assert errors.startswith(complaint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
 def test_a_signal_ends_it(number: int) -> None:
     with Command(*SERVER, environment=ENVIRONMENT) as process:
@@ -53,6 +55,7 @@ def test_a_signal_ends_it(number: int) -> None:
         process.send_signal(number)  # to nobody
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_killed() -> None:
     began = time.monotonic()
     with Command(*SERVER, environment=ENVIRONMENT) as process:

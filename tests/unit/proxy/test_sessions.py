@@ -355,6 +355,7 @@ def test_a_window_that_cannot_be_granted_is_no_setting(window: int) -> None:
         SessionSettings(window=window)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.deep)])
 def test_sessions_take_no_more_memory_than_they_may(count: int) -> None:
     """Each of another user at another source, its tokens spent as unevenly as they can be."""

@@ -82,6 +82,7 @@ def test_silence_is_given_up(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.slow
 def test_progress_puts_that_off_but_not_for_ever(run: Run) -> None:
     async def main() -> None:
         assert await seconds_of(Acknowledged(iter(range(100_000, 0, -1)))) >= MOST - TICK

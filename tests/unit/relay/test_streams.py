@@ -381,6 +381,7 @@ def test_streams_that_are_closed_already_end_it(run: Run, path: str) -> None:
     run(play())
 
 
+@pytest.mark.slow
 @on(SOCKETS)
 def test_nothing_is_left_open(run: Run, path: str) -> None:
     async def play() -> None:

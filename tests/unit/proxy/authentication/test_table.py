@@ -369,6 +369,7 @@ def test_passwords_do_not_show() -> None:
     assert "hunter2" not in repr(entries)
 
 
+@pytest.mark.slow
 def test_a_user_stands_on_his_hash() -> None:
     first, same = Argon2Hash.parse(argon2.PasswordHasher().hash("a")), UserTable({})
     assert same.credential_version(ALICE) is None

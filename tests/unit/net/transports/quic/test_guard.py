@@ -65,6 +65,7 @@ def test_a_sampled_packet_counts_for_the_others() -> None:
         charge(guard, (STORMS["every second byte"](turn) for turn in range(3)), weight=16)
 
 
+@pytest.mark.slow
 def test_bulk_costs_nothing_though_packets_are_lost_and_come_late() -> None:
     guard = FrameGuard(0.0)
     for turn in range(20_000):
@@ -78,6 +79,7 @@ def test_bulk_costs_nothing_though_packets_are_lost_and_come_late() -> None:
     assert not guard.trusted
 
 
+@pytest.mark.slow
 def test_small_messages_of_many_streams_cost_nothing() -> None:
     guard = FrameGuard(0.0)
     guard.trust()
@@ -137,6 +139,7 @@ def test_ids_that_are_retired_are_counted_too() -> None:
         )
 
 
+@pytest.mark.slow
 def test_whole_pieces_wait_in_bounds() -> None:
     guard = FrameGuard(0.0)
     piece = stream_frame(0, 5_000, bytes(300))
