@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from draw_pictures import CONVERSATIONS, Step, converter, sequence, state_diagram
+from log_page import log_page
 from readme_figures import readme
 from settings_pages import example_file, reference_page
 
@@ -136,6 +137,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
         _drawn, "The server's side", SERVER_TRANSITIONS, ServerState.AWAITING_REQUEST
     ),
     **{f"docs/pictures/{name}.svg": partial(sequence, told) for name, told in CONVERSATIONS.items()},
+    "docs/reference/log.md": log_page,
     "docs/reference/options.md": options,
     "docs/reference/settings.md": reference_page,
     "examples/socks6.toml": example_file,

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded, ConnectionEvent,
         ConnectionOpened, ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached, Listening, Observer, PeerAccepted,
         Reloaded, RemoteConnected, RequestMade, SessionOpened, SessionTornDown, SourcePenalized, Stopping,
-        StreamPushed, TokenSpent, UnexpectedError, UpstreamDown, UpstreamUp, UserAuthenticated
+        StreamPushed, TokenSpent, UnexpectedError, UpstreamDown, UpstreamUp, UserAuthenticated, UserRefused
     )
 
     __version__: str
@@ -104,7 +104,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession",
     "TokenRejected", "TokenSpent", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
     "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamFailed", "UpstreamState", "UpstreamStatus",
-    "UpstreamUp", "UserAuthenticated", "UserTable",
+    "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
     "VersionMismatch",
 ]
 
@@ -172,7 +172,7 @@ _MODULES: Final = {
         "AcceptPaused AssociationOpened BindingOpened CertificateRead ConnectionEnded ConnectionEvent "
         "ConnectionOpened ConnectionSecured DtlsUnavailable Ending Event LimitReached Listening Observer PeerAccepted "
         "Reloaded RemoteConnected RequestMade SessionOpened SessionTornDown SourcePenalized Stopping "
-        "StreamPushed TokenSpent UnexpectedError UpstreamDown UpstreamUp UserAuthenticated"
+        "StreamPushed TokenSpent UnexpectedError UpstreamDown UpstreamUp UserAuthenticated UserRefused"
     ),
 }
 # fmt: on

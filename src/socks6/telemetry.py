@@ -69,6 +69,16 @@ class UserAuthenticated(ConnectionEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserRefused(ConnectionEvent):
+    """A client's password or certificate was refused, or was not looked at any more after too many that were."""
+
+    source: str
+    inbound: str
+    user: str  # the name that it claims, "" when it has none
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestMade(ConnectionEvent):
     """A client asks for something, and the policy has not been asked yet."""
 

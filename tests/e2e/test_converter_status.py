@@ -50,7 +50,7 @@ def test_it_says_through_whom_it_goes_and_no_password() -> None:
         assert line.startswith(f"through socks6://alice@{place}, ")
         assert line.strip().endswith(" ms")
         assert not any("s3cret" in line for line in near.said)
-    assert near.said == [line]
+        assert near.said == [line]
 
 
 def test_it_says_why_the_way_out_does_not_work_and_serves_on() -> None:

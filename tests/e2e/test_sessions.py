@@ -187,9 +187,9 @@ def test_the_log_tells_of_sessions_and_tokens_but_not_which(guarded: Proxy) -> N
     wanted = (
         "connection ended .* user=alice command=NOOP session=new ending=done",
         "connection ended .* user=alice command=NOOP session=yes token=accepted ending=done",
-        "refused .* user=alice session=yes token=rejected ending=refused",
+        "connection ended .* user=alice session=yes token=rejected ending=refused",
         "connection ended .* session=ended ending=done seconds",
-        "refused .* session=invalid ending=refused",
+        "connection ended .* session=invalid ending=refused",
     )
     for pattern in wanted:
         assert eventually(lambda: bool(re.search(pattern, "\n".join(guarded.said)))), (pattern, guarded.said)  # noqa: B023

@@ -25,6 +25,7 @@ START_SECONDS: Final = 30.0  # on a machine that is busy with other tests
 STOP_SECONDS: Final = 10.0
 CURL_SECONDS: Final = 30
 NAMED_PORTS: Final = ("--config", str(Path(__file__).with_name("named-ports.toml")))  # clients may name ports
+LISTENING: Final = re.compile(r'listening(?: on | url=|", "url": ")([^\s"]+)')  # in each form of the log
 CONNECT: Final = bytes.fromhex("06 01 0000")
 CONNECTED: Final = bytes.fromhex("06 00 0000  06 00 0000")  # let in, connected
 ENVIRONMENT: Final = {
@@ -194,7 +195,6 @@ def _await_listeners(running: Proxy, listeners: int, lines: "queue.SimpleQueue[s
     while len(running.urls) < listeners:
         line = lines.get(timeout=START_SECONDS)
         assert line, f"it ended at once: {running.said}"
-        words = line.split()
-        if words[:2] == ["listening", "on"]:
-            running.urls.append(words[2])
+        if found := LISTENING.search(line):
+            running.urls.append(found[1])
     running.said.clear()

@@ -46,6 +46,8 @@ SPECIFIED: Final[dict[str, object]] = {
     "happy-eyeballs.first-family": socket.AF_INET6,
     "happy-eyeballs.delay": 0.5,
     "verbose": 2,
+    "log-format": "json",
+    "log-file": "/var/log/socks6.log",
     "log-destinations": True,
     "loop": "asyncio",
 }

@@ -1,9 +1,10 @@
 """The commands. `socks6 --help` lists them."""
 
+import contextlib
 import gc
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Final
 
@@ -14,6 +15,7 @@ from socks6.errors import ConfigurationError, Socks6Error
 
 FAILED: Final = 1
 WRONG: Final = 2  # usage or configuration
+COMMAND_LOGGER: Final = "socks6.command"  # of what a command says itself
 COMPLETE: Final = "_complete"  # what the scripts of `socks6 completion` run
 
 
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show: Callable[[Sequence[str]], int] = import_module("socks6.cli.completion").show
         return show(words[1:])
     parsed = parse(words)
-    with background_standard_error():
+    with background_standard_error(), _log_closed():
         if exposed:
             complain(WARNING)
         # only now, and only this command's: they need a tenth of a second and more
@@ -38,6 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gc.freeze()  # nor is what was imported looked at from now on, at the end of the process least of all
             gc.enable()
         return _run(run, parsed)
+
+
+@contextlib.contextmanager
+def _log_closed() -> Iterator[None]:
+    """Write what is left of the log at the end of a block."""
+    try:
+        yield
+    finally:
+        if logging := sys.modules.get("logging"):
+            for handler in logging.getLogger(COMMAND_LOGGER).handlers:
+                handler.close()
 
 
 def _run(run: Callable[[Namespace], int], parsed: Namespace) -> int:
@@ -54,9 +67,27 @@ def _run(run: Callable[[Namespace], int], parsed: Namespace) -> int:
 
 
 def complain(*lines: str) -> None:
-    """Print what went wrong, on standard error."""
+    """Say what went wrong: see `tell`."""
     for line in lines:
-        print(f"socks6: {line}", file=sys.stderr, flush=True)
+        tell(f"socks6: {line}", line)
+
+
+def tell(printed: str, words: str, **fields: str | float) -> None:
+    """Print a line on standard error, and log it, as far as the log is set up for such lines.
+
+    It is not printed where the log itself goes there, in another form than text.
+    """
+    import logging  # noqa: PLC0415 - which not every command has imported
+
+    logger = logging.getLogger(COMMAND_LOGGER)
+    if logger.handlers:
+        from socks6.observability.lines import LogLine  # noqa: PLC0415 - as above
+        from socks6.observability.logs import COMMAND_LINES  # noqa: PLC0415
+
+        level = COMMAND_LINES[words][0] if words in COMMAND_LINES else logging.WARNING
+        logger.log(level, LogLine(words, fields))
+    if not any(getattr(handler, "stream", None) is sys.stderr for handler in logger.handlers):
+        print(f"{printed}\n", end="", file=sys.stderr, flush=True)  # in one piece: other threads print, too
 
 
 def describe(error: Exception) -> str:

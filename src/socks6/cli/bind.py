@@ -18,8 +18,8 @@ from socks6.cli.common import (
     notify,
     raise_descriptor_limit,
     run_loop,
-    set_up_logging,
 )
+from socks6.cli.log import set_up_logging
 from socks6.client.bind import BindListener
 from socks6.client.client import Client
 from socks6.client.stream import ProxiedStream
@@ -37,6 +37,7 @@ from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.scopes import on_failure
 from socks6.net.stream import Endpoint
 from socks6.net.transports.tcp import connect_tcp
+from socks6.observability.logs import ACCESS_LOGGER, LOGGER
 from socks6.relay.streams import StreamRelay
 
 # seconds until the first attempt to publish again; each further one takes twice as long
@@ -96,7 +97,8 @@ class Publisher:
     def __post_init__(self) -> None:
         self._room = asyncio.Semaphore(self.connections)
         self._plane = StreamRelay()
-        self._log = logging.getLogger("socks6")
+        self._log = logging.getLogger(LOGGER)
+        self._access = logging.getLogger(ACCESS_LOGGER)
         self._public: Endpoint | None = None  # what was printed last
         self._resolver = Resolver(lifetimes=FOR_ONE_NAME)  # of the target
         self._publishing: asyncio.Task[None] | None = None
@@ -215,9 +217,9 @@ class Publisher:
                     describe(error),
                 )
                 return
-            self._log.info("peer connected peer=%s port=%d", *stream.peer)
+            self._access.info("peer connected peer=%s port=%d", *stream.peer)
             result = await self._plane.relay(stream, target)
-            self._log.info(
+            self._access.info(
                 "peer ended peer=%s port=%d in=%d out=%d ending=%s",
                 *stream.peer,
                 result.bytes_up,

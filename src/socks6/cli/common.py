@@ -1,11 +1,9 @@
-"""What several commands share: the event loop, the log, the service manager, and the proxy that flags name."""
+"""What several commands share: the event loop, the service manager, and the proxy that flags name."""
 
 import asyncio
-import logging
 import os
 import resource
 import socket
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -14,7 +12,6 @@ from socks6.config.upstream import find_upstream
 from socks6.errors import ConfigurationError
 from socks6.message.address import normalize_host
 from socks6.message.dialect import GO_212
-from socks6.net import wire_log
 
 if TYPE_CHECKING:
     from socks6.client.client import Client
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
-LOG_LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)  # by the number of -v
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 NO_PROXY: Final = "no proxy to go through: name it by --via, --via-file or SOCKS6_PROXY"
 
 
@@ -62,18 +57,6 @@ def run_client(client: "Client", coroutine: Coroutine[Any, Any, ResultT]) -> Res
             return await coroutine
 
     return run_loop(run())
-
-
-def set_up_logging(verbosity: int) -> logging.Logger:
-    """Return the logger of the package, which writes to standard error, more with each -v."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    logger = logging.getLogger("socks6")
-    logger.handlers = [handler]
-    logger.setLevel(LOG_LEVELS[min(verbosity, len(LOG_LEVELS) - 1)])
-    # what clients ask for is in every message: that takes a third -v, whatever else is logged of destinations
-    wire_log.LOGGER.setLevel(logging.DEBUG if verbosity >= len(LOG_LEVELS) else logging.WARNING)
-    return logger
 
 
 def notify(state: str) -> None:

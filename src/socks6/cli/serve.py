@@ -2,24 +2,25 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from socks6.cli import complain
+from socks6.cli import complain, tell
 from socks6.cli.certificates import pin_in
-from socks6.cli.common import notify, raise_descriptor_limit, run_loop, set_up_logging
+from socks6.cli.common import notify, raise_descriptor_limit, run_loop
 from socks6.cli.load import LoadedConfig, load
+from socks6.cli.log import set_up_logging
 from socks6.config.build import build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
 from socks6.config.reading import ConfigValues
 from socks6.config.server import CLIENT_LISTEN, ServerConfig
 from socks6.errors import ConfigurationError
 from socks6.net.url import ProxyUrl
-from socks6.observability.logs import LogObserver
+from socks6.observability.logs import ACCESS_LOGGER, LogObserver
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
@@ -35,12 +36,18 @@ RELOADABLE: Final = reloadable_keys(ServerConfig)
 
 def run(arguments: Namespace) -> int:
     """Serve until stopped by a signal."""
-    values, config = load_config(arguments, os.environ)
+    values, config, warnings = load_config(arguments, os.environ)
+    logger = set_up_logging(config.verbosity, config.log_format, config.log_file)
+    _refuse_faults(config)
+    complain(*(f"warning: {warning}" for warning in warnings))
     config, own, made = with_certificate(config, os.environ)
     if own:
-        complain(f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin_in(own)}")
-    logger = set_up_logging(config.verbosity)
-    worker = build_worker(config, [LogObserver(logger, log_destinations=config.log_destinations)])
+        pin = pin_in(own)
+        printed = f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin}"
+        tell(f"socks6: {printed}", "certificate", path=str(own), pin=pin, made="yes" if made else "")
+    access = logging.getLogger(ACCESS_LOGGER)
+    observer = LogObserver(logger, access=access, log_destinations=config.log_destinations)
+    worker = build_worker(config, [observer])
     server = Server(config.listen, worker, open_to_all=config.open_to_all)
     operator = Operator(server, worker, values, lambda: load_values(arguments, os.environ))
     raise_descriptor_limit()
@@ -56,17 +63,17 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def load_config(arguments: Namespace, environment: Mapping[str, str]) -> tuple[ConfigValues, ServerConfig]:
-    """Read flags, environment and files; warn of what they should not be. Raises ConfigurationError."""
+def load_config(
+    arguments: Namespace, environment: Mapping[str, str]
+) -> tuple[ConfigValues, ServerConfig, tuple[str, ...]]:
+    """Read flags, environment and files; return also warnings of what they should not be. Raises ConfigurationError."""
     values, warnings = load_values(arguments, environment)
     config = build(ServerConfig, values)
     if arguments.command == "client" and config.upstream is None:
         raise ConfigurationError(
             "no proxy to go through: name it by --via, --via-file, SOCKS6_PROXY or in a configuration file"
         )
-    _refuse_faults(config)
-    complain(*(f"warning: {warning}" for warning in warnings))
-    return values, config
+    return values, config, warnings
 
 
 def load_values(arguments: Namespace, environment: Mapping[str, str]) -> LoadedConfig:
@@ -84,7 +91,7 @@ async def _serve(server: Server, operator: "Operator", monitor: "UpstreamMonitor
             loop.add_signal_handler(number, operator.stop)
         loop.add_signal_handler(signal.SIGHUP, operator.reload)
         for url in server.urls:
-            print(f"listening on {url}", file=sys.stderr, flush=True)
+            tell(f"listening on {url}", "listening", url=url)
         gc.freeze()  # what was made by now stays: the collector need not look at it again and again
         gc.set_threshold(GARBAGE_THRESHOLD)
         notify("READY=1")
@@ -140,12 +147,15 @@ class Operator:
         try:
             renewed = await asyncio.to_thread(self._renew)
         except (ConfigurationError, OSError, RuntimeError) as error:  # the last: there is no thread left
-            complain(*(f"not reloaded: {line}" for line in str(error).splitlines()))
+            for line in str(error).splitlines():
+                tell(f"socks6: not reloaded: {line}", "not reloaded", reason=line)
         else:
             self._worker.replace(authenticator=renewed.authenticator, policy=renewed.config.policy)
-            complain("reloaded", *(f"warning: {warning}" for warning in renewed.warnings))
+            tell("socks6: reloaded", "reloaded")
+            complain(*(f"warning: {warning}" for warning in renewed.warnings))
             if renewed.ignored:
-                complain(f"changed, but needs a restart: {', '.join(renewed.ignored)}")
+                names = ", ".join(renewed.ignored)
+                tell(f"socks6: changed, but needs a restart: {names}", "restart needed", settings=names)
 
     def _renew(self) -> "_Renewed":
         """Read everything. Raises ConfigurationError for what must not be used."""

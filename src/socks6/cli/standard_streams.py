@@ -1,7 +1,7 @@
-"""Standard streams that a long-running command can rely on: always open, and never waited for.
+"""Standard streams that a long-running command can rely on: always open, and never waited for; a log file likewise.
 
 A terminal that is stopped, a pipe without a reader, and a full disk must not stop a proxy from serving. So whatever a
-command writes to standard error goes through `BackgroundWriter`: a bounded queue and a thread that writes.
+command writes to standard error or to its log goes through `BackgroundWriter`: a bounded queue and a thread that writes.
 """
 
 import contextlib
@@ -10,13 +10,15 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, TextIO
 
 from socks6.compat import override
 
 QUEUED_CHARACTERS: Final = 1 << 20  # what waits for a slow reader at most; later lines are dropped
 FLUSH_SECONDS: Final = 1.0  # how long the end of a command waits for what is queued
+LOSS: Final = "socks6: {} lines of log were dropped: they could not be written in time"
+FILE_MODE: Final = 0o640  # of a log file that is made: its group may read it
 
 
 def open_standard_streams() -> None:
@@ -49,17 +51,68 @@ def background_standard_error() -> Iterator[None]:
             writer.finish(FLUSH_SECONDS)
 
 
+class LogFile(io.TextIOBase):
+    """A file that lines are appended to, made where it is missing.
+
+    When its path leads to another file, or to none, it is opened anew before the next line: what rotates logs may rename
+    it, and need not tell.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+        self._descriptor = -1
+
+    @override
+    def fileno(self) -> int:
+        """Return the descriptor of the file that the path leads to now. Raises OSError if it cannot be opened."""
+        if self._descriptor < 0 or not self._is_current():
+            descriptor = self._open()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._descriptor = descriptor
+        return self._descriptor
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+        try:
+            descriptor = os.open(self._path, flags | os.O_EXCL, FILE_MODE)
+        except FileExistsError:
+            return os.open(self._path, flags, FILE_MODE)
+        os.fchmod(descriptor, FILE_MODE)  # whatever the umask
+        return descriptor
+
+
 class BackgroundWriter(io.TextIOBase):
     """A text stream whose `write` queues for a thread, which writes to `stream`. It raises nothing.
 
     What finds no room in the queue, and what the stream refuses, is dropped; once the stream takes something again, a
-    line of its own says how many pieces were lost.
+    line of its own says how many lines were lost: `describe_loss` makes it. `on_failure` is called with the first of
+    failures that follow each other, in the thread.
     """
 
-    def __init__(self, stream: TextIO, *, capacity: int = QUEUED_CHARACTERS) -> None:
+    def __init__(
+        self,
+        stream: TextIO | LogFile,
+        *,
+        capacity: int = QUEUED_CHARACTERS,
+        on_failure: Callable[[OSError], None] = lambda _error: None,
+    ) -> None:
         super().__init__()
+        self.describe_loss: Callable[[int], str] = LOSS.format
         self._stream = stream
         self._capacity = capacity
+        self._on_failure = on_failure
+        self._failing = False
+        self._torn = False  # the last line is there in part
         self._queue: deque[str] = deque()
         self._size = 0
         self._dropped = 0
@@ -89,7 +142,7 @@ class BackgroundWriter(io.TextIOBase):
     def write(self, text: str, /) -> int:
         with self._changed:
             if self._finished or self._size + len(text) > self._capacity:
-                self._dropped += 1
+                self._dropped += text.count("\n")
                 return len(text)
             self._queue.append(text)
             self._size += len(text)
@@ -101,7 +154,7 @@ class BackgroundWriter(io.TextIOBase):
     def _started(self) -> threading.Thread | None:
         """Return the thread, running; None where the system has none left now: the next write tries again."""
         # a daemon: a write that never returns does not hold up the process's end
-        thread = threading.Thread(target=self._work, name="standard error", daemon=True)
+        thread = threading.Thread(target=self._work, name="log", daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -124,11 +177,9 @@ class BackgroundWriter(io.TextIOBase):
                 text = "".join(self._queue)
                 self._queue.clear()
                 lost = self._dropped
-            if lost:
-                text = f"socks6: {lost} lines of log were dropped: they were not read in time\n{text}"
-            taken = self._put(text)
+            taken = self._put(f"{self.describe_loss(lost)}\n{text}" if lost else text)
             with self._changed:
-                self._dropped = self._dropped - lost if taken else self._dropped + 1
+                self._dropped += -lost if taken else text.count("\n")
                 self._size = sum(map(len, self._queue))
                 self._changed.notify_all()
 
@@ -136,16 +187,31 @@ class BackgroundWriter(io.TextIOBase):
         """Write it; return whether all of it was taken."""
         try:
             descriptor = self._stream.fileno()
-        except (OSError, ValueError, AttributeError):  # a stream in memory
+        except (ValueError, AttributeError):  # a stream in memory; io.UnsupportedOperation is a ValueError
             return self._put_text(text)
+        except OSError as error:
+            return self._failed(error)
         # Not by the stream, whose lock a daemon thread must not hold while the interpreter ends.
         data = memoryview(text.encode(self.encoding, "backslashreplace"))
+        if self._torn:
+            data = memoryview(b"\n" + data)
+        last = b""  # of what was written
         try:
             while data:
-                data = data[os.write(descriptor, data) :]
-        except OSError:
-            return False
+                written = os.write(descriptor, data)
+                last, data = bytes(data[written - 1 : written]), data[written:]
+        except OSError as error:
+            self._torn = last != b"\n" if last else self._torn
+            return self._failed(error)
+        self._torn = False
+        self._failing = False
         return True
+
+    def _failed(self, error: OSError) -> bool:
+        if not self._failing:
+            self._failing = True
+            self._on_failure(error)
+        return False
 
     def _put_text(self, text: str) -> bool:
         try:

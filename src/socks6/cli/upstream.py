@@ -1,7 +1,6 @@
 """What a command that stays says of the proxy it goes through: at its start, and for as long as it runs."""
 
-import sys
-
+from socks6.cli import tell
 from socks6.client.monitor import UpstreamMonitor
 from socks6.net.upstream import UpstreamState
 
@@ -13,5 +12,12 @@ async def watch_upstream(monitor: UpstreamMonitor) -> None:
     """
     await monitor.check()
     if monitor.status.state is UpstreamState.UP:
-        print(f"through {monitor.status.words}", file=sys.stderr, flush=True)
+        status = monitor.status
+        tell(
+            f"through {status.words}",
+            "through",
+            url=status.url,
+            encryption=status.encryption,
+            seconds=status.seconds,
+        )
     await monitor.run()

@@ -28,6 +28,7 @@ SERVER_LISTEN: Final = "socks6://127.0.0.1:1080"
 CLIENT_LISTEN: Final = "mixed://127.0.0.1:1080"
 USERS_VARIABLE: Final = "SOCKS6_USERS"
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+LOG_FORMATS: Final = ("auto", "text", "json", "journal")
 MAX_VERBOSITY: Final = 3
 FAMILIES: Final[Mapping[str, int | None]] = {"auto": None, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
@@ -115,10 +116,23 @@ class ServerConfig:
     settings: Settings = field(default_factory=Settings, metadata={TABLE: ""})
     verbosity: int = setting(
         0,
-        "1, or -v, logs each connection on standard error; 2, or -vv, every event; 3, or -vvv, every message, decoded (its secrets are masked; destinations are not)",
+        "1, or -v, logs each connection; 2, or -vv, every event; 3, or -vvv, every message, decoded (its secrets are masked; destinations are not)",
         key="verbose",
         short="-v",
         maximum=MAX_VERBOSITY,
+        common=True,
+    )
+    log_format: str = setting(
+        "auto",
+        "the form of the log; auto is the journal's where systemd's journal reads standard error, otherwise text",
+        values={name: name for name in LOG_FORMATS},
+    )
+    log_file: str | None = setting(
+        None,
+        "append the log to this file, which may be renamed at any time: it is then made anew",
+        unit="FILE",
+        default_text="standard error",
+        example='"/var/log/socks6/main.log"',
         common=True,
     )
     log_destinations: bool = setting(False, "log where connections go", common=True)

@@ -1,20 +1,20 @@
-"""What happens, as log lines for operators: fixed words first, then key=value, one line for each event.
+"""What happens, as log lines for operators: fixed words first, then the source of the client, then the other fields.
 
-Text that a client can choose (names, hosts, reasons that quote them) is quoted and escaped wherever it is not
-plain: it can neither begin a line, nor end one, nor look like another field. So a ban tool may rely on
-`authentication failed source=<HOST> ` at the start of the message.
+LINES says which events have a line above DEBUG; docs/reference/log.md is made from it. Ban tools rely on
+`authentication failed source=ADDRESS ` at the start of the message (packaging/fail2ban).
 """
 
+import asyncio
 import dataclasses
-import json
 import logging
 import re
 import time
-import traceback
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, NamedTuple
 
 from socks6.compat import override
+from socks6.observability.lines import Fields, LogLine, trace_of
 from socks6.telemetry import (
     AcceptPaused,
     CertificateRead,
@@ -25,146 +25,203 @@ from socks6.telemetry import (
     LimitReached,
     Listening,
     Observer,
+    Reloaded,
     SourcePenalized,
     Stopping,
     UnexpectedError,
     UpstreamDown,
     UpstreamUp,
+    UserRefused,
 )
 
-# The level and the words of an event; all others are for DEBUG, their words being their class's.
-LINES: Final[Mapping[type[Event], tuple[int, str]]] = {
-    ConnectionEnded: (logging.INFO, "connection ended"),
-    LimitReached: (logging.INFO, "limit reached"),
-    SourcePenalized: (logging.WARNING, "shut out"),
-    UpstreamDown: (logging.WARNING, "upstream down"),
-    UpstreamUp: (logging.WARNING, "upstream up"),  # again; INFO at the first time
-    CertificateRead: (logging.INFO, "certificate read anew"),
-    DtlsUnavailable: (logging.INFO, "no datagrams over UDP"),
-    AcceptPaused: (logging.WARNING, "accept paused"),
-    UnexpectedError: (logging.ERROR, "unexpected error"),
-    Stopping: (logging.INFO, "stopping"),
+LOGGER: Final = "socks6"
+ACCESS_LOGGER: Final = "socks6.access"  # of one line for each connection
+
+
+class Line(NamedTuple):
+    """How an event is logged, and how many such lines there may be in FLOOD_SECONDS, since strangers can cause them."""
+
+    level: int
+    words: str
+    origin: str = ""  # the field that tells who causes it
+    per_origin: int = 10
+    total: int = 100
+
+
+LINES: Final[Mapping[type[Event], Line]] = {
+    Stopping: Line(logging.INFO, "stopping"),
+    UserRefused: Line(logging.WARNING, "authentication failed", "source"),
+    SourcePenalized: Line(logging.WARNING, "shut out", "source"),
+    LimitReached: Line(logging.WARNING, "limit reached", "source"),
+    UpstreamDown: Line(logging.WARNING, "upstream down"),
+    UpstreamUp: Line(logging.WARNING, "upstream up"),
+    CertificateRead: Line(logging.INFO, "certificate read anew"),
+    DtlsUnavailable: Line(logging.DEBUG, "no datagrams over UDP"),
+    # short of descriptors, a listener pauses hundreds of times a second
+    AcceptPaused: Line(logging.WARNING, "accept paused", "url", per_origin=1),
+    UnexpectedError: Line(logging.ERROR, "unexpected error", "where", total=10),
+    ConnectionEnded: Line(logging.INFO, "connection ended"),
 }
-WORDS_FOR_ENDING: Final = {
-    Ending.UNAUTHENTICATED: "authentication failed",
-    Ending.REFUSED: "refused",
+"""The lines of events; all others are for DEBUG, their words being their class's."""
+
+COMMAND_LINES: Final[Mapping[str, tuple[int, tuple[str, ...], str]]] = {
+    "listening": (logging.INFO, ("url",), "A listener accepts connections."),
+    "through": (
+        logging.INFO,
+        ("url", "encryption", "seconds"),
+        "The proxy to go through answers, after so long.",
+    ),
+    "certificate": (
+        logging.INFO,
+        ("path", "pin", "made"),
+        "The certificate that the server made itself, now or before.",
+    ),
+    "reloaded": (logging.INFO, (), "Users and policy were replaced, after SIGHUP."),
+    "not reloaded": (logging.WARNING, ("reason",), "What was to be loaded has a fault; nothing has changed."),
+    "restart needed": (
+        logging.WARNING,
+        ("settings",),
+        "These settings have changed; only a restart puts them in force.",
+    ),
+    "lines dropped": (
+        logging.WARNING,
+        ("count",),
+        "Lines of the log could not be written in time: they are lost.",
+    ),
 }
+"""The lines that a command logs itself, with their levels, fields and meaning."""
+SUPPRESSED: Final = "lines suppressed"
 
 DESTINATION_FIELDS: Final = frozenset({"host", "port", "peer"})
 TELLTALE_ENDINGS: Final = frozenset(
     {Ending.FAILED, Ending.RESET, Ending.ERROR}
 )  # with reasons that may name the destination
+FLOOD_SECONDS: Final = 10.0
 
-PAUSE_SECONDS: Final = 10.0  # short of descriptors, a listener pauses hundreds of times a second
-
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._:/@+%*\[\]-]+")
-_UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _WORD: Final = re.compile(r"[A-Z][a-z]*")
 
 
 class LogObserver(Observer):
-    """Writes events to a logger of the standard library.
+    """Writes events to loggers of the standard library.
 
-    INFO has a line for each connection, when it has ended; DEBUG has every event: the logger's level counts that it has when
-    the observer is made. Where destinations are not to be
-    logged, neither are the reasons that may name them. A listener's pauses are summed up in one line every ten seconds
-    by `clock` at the most.
+    Connections have a line each at INFO, when they have ended, by the logger `access`, which is `logger` unless it is
+    named. `logger` has what LINES says; at DEBUG it has every event. The levels of both count that they have when the
+    observer is made. Where destinations are not to be logged, neither are the reasons that may name them.
+
+    Lines that strangers can cause are limited, as LINES says; what is left out is counted, and told after FLOOD_SECONDS.
     """
 
     def __init__(
         self,
         logger: logging.Logger,
         *,
+        access: logging.Logger | None = None,
         log_destinations: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._logger = logger
+        self._access = access or logger
         self._log_destinations = log_destinations
+        self._floods: dict[str, _Flood] = {}
         self._clock = clock
         if not logger.isEnabledFor(logging.DEBUG):
-            self.wants = [event for event, (level, _) in LINES.items() if logger.isEnabledFor(level)]
-        self._pauses: dict[str, tuple[float, int]] = {}  # of a listener: its last line's time, pauses since
+            self.wants = [event for event, line in LINES.items() if self._of(event).isEnabledFor(line.level)]
 
     @override
     def observe(self, event: Event) -> None:
-        level, words = _line_of(event)
+        kind = type(event)
+        line = LINES.get(kind) or Line(logging.DEBUG, event_words(kind))
+        trace: tuple[str, ...] = ()
         match event:
-            case Listening():  # the command prints it itself, on standard error
+            case Listening() | Reloaded():  # the command logs these itself
                 return
-            case ConnectionEnded():
-                words = WORDS_FOR_ENDING.get(event.ending, words)
-                self._log(level, words, self._fields_of_ended(event))
             case LimitReached() if event.id:  # the connection's own line has the reason, too
-                self._log(logging.DEBUG, "limit reached", self._fields(event))
-            case LimitReached():
-                self._log(level, words, {"source": event.source, "reason": event.reason})
-            case AcceptPaused():
-                self._pause(level, words, event)
+                line = Line(logging.DEBUG, line.words)
+            case UpstreamUp() if not event.down_for:  # the first time, which the command logs
+                line = Line(logging.DEBUG, line.words)
             case CertificateRead() if event.reason:
-                self._log(logging.WARNING, "certificate not read", self._fields(event))
+                line = Line(logging.WARNING, "certificate not read")
             case UnexpectedError():
-                # Not exc_info: an exception may quote what a client sent, line breaks and all.
-                lines = "".join(traceback.format_exception(event.error)).splitlines()
-                trace = "".join(f"\n! {_printable(line)}" for line in lines)
-                self._log(level, words, {"where": event.where}, trace)
+                trace = trace_of(event.error)
             case _:
-                self._log(level, words, self._fields(event))
+                pass
+        logger = self._of(kind)
+        if logger.isEnabledFor(line.level) and self._admits(line, event):
+            logger.log(line.level, LogLine(line.words, self.fields_of(event), trace))
 
-    def _fields(self, event: Event) -> dict[str, str | int]:
-        return {
-            field.name: getattr(event, field.name)
-            for field in dataclasses.fields(event)
-            if self._log_destinations or field.name not in DESTINATION_FIELDS
-        }
+    def fields_of(self, event: Event) -> Fields:
+        """Return the fields of an event that are not to be hidden, the source first."""
+        if isinstance(event, ConnectionEnded):
+            return self._fields_of_ended(event)
+        return self._fields(
+            event, but=("id",) if isinstance(event, LimitReached) and not event.id else ("error",)
+        )
 
-    def _fields_of_ended(self, event: ConnectionEnded) -> dict[str, str | int]:
+    def _of(self, event: type[Event]) -> logging.Logger:
+        return self._access if event is ConnectionEnded else self._logger
+
+    def _fields(self, event: Event, but: Collection[str] = ()) -> Fields:
+        hidden = but if self._log_destinations else {*but, *DESTINATION_FIELDS}
+        names = [field.name for field in dataclasses.fields(event) if field.name not in hidden]
+        return {name: getattr(event, name) for name in sorted(names, key=lambda name: name != "source")}
+
+    def _fields_of_ended(self, event: ConnectionEnded) -> Fields:
         shown = self._log_destinations
-        fields = {"source": event.source, **self._fields(event)}
         return {
-            **{name: value for name, value in fields.items() if not name.startswith("bytes_")},
+            **self._fields(event, but=("bytes_up", "bytes_down")),
             "port": event.port if shown and event.host else "",
             "ending": event.ending.value,
             "reply": event.reply if event.reply >= 0 else "",
             "reason": event.reason if shown or event.ending not in TELLTALE_ENDINGS else "",
-            "seconds": f"{event.seconds:.3f}",
+            "seconds": round(event.seconds, 3),
             "up": event.bytes_up,
             "down": event.bytes_down,
         }
 
-    def _pause(self, level: int, words: str, event: AcceptPaused) -> None:
-        now = self._clock()
-        last, others = self._pauses.get(event.url, (now - PAUSE_SECONDS, 0))
-        if now - last < PAUSE_SECONDS:
-            self._pauses[event.url] = last, others + 1
-            return
-        self._pauses[event.url] = now, 0
-        self._log(level, words, {**self._fields(event), "times": others + 1 if others else ""})
+    def _admits(self, line: Line, event: Event) -> bool:
+        """Return whether there is room for a line; count it if there is none."""
+        if not line.origin:
+            return True
+        flood = self._floods.get(line.words)
+        if flood is None or self._clock() >= flood.ends:
+            if flood is not None:
+                self._report(line, flood)
+            flood = self._floods[line.words] = _Flood(self._clock() + FLOOD_SECONDS)
+        origin = str(getattr(event, line.origin))
+        if flood.lines[origin] < line.per_origin and flood.lines.total() < line.total:
+            flood.lines[origin] += 1
+            return True
+        if not flood.suppressed:
+            _call_later(flood.ends - self._clock(), lambda: self._report(line, flood))
+        flood.suppressed += 1
+        return False
 
-    def _log(self, level: int, words: str, fields: dict[str, str | int], trailer: str = "") -> None:
-        if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s%s%s", words, format_fields(fields), trailer)
-
-
-def format_fields(fields: dict[str, str | int]) -> str:
-    """Return " key=value" for each field that is not empty, with values that cannot break the line."""
-    return "".join(f" {key}={_value(str(value))}" for key, value in fields.items() if value != "")
-
-
-def _line_of(event: Event) -> tuple[int, str]:
-    """Return the level and the words of an event."""
-    level, words = LINES.get(type(event)) or (logging.DEBUG, _words(type(event).__name__))
-    first = isinstance(event, UpstreamUp) and not event.down_for
-    return logging.INFO if first else level, words
-
-
-def _words(name: str) -> str:
-    """Return the words that a class's name is made of."""
-    return " ".join(_WORD.findall(name)).lower()
+    def _report(self, line: Line, flood: "_Flood") -> None:
+        """Log how many lines were left out in a period that is over."""
+        if flood.suppressed:
+            fields: Fields = {"lines": line.words, "count": flood.suppressed, "seconds": FLOOD_SECONDS}
+            self._logger.log(line.level, LogLine(SUPPRESSED, fields))
+            flood.suppressed = 0
 
 
-def _value(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)  # escapes all but printable ASCII
+class _Flood:
+    """The lines of a kind that there were in one period."""
+
+    def __init__(self, ends: float) -> None:
+        self.ends = ends
+        self.lines: Counter[str] = Counter()  # by origin
+        self.suppressed = 0
 
 
-def _printable(text: str) -> str:
-    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+def _call_later(seconds: float, call: Callable[[], None]) -> None:
+    """Call it in the running loop's time; without a loop not at all, the next line comes with what was left out."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    loop.call_later(seconds, call)
+
+
+def event_words(event: type[Event]) -> str:
+    """Return the words for an event that has no line in LINES: those that its class's name is made of."""
+    return " ".join(_WORD.findall(event.__name__)).lower()

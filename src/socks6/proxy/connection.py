@@ -53,6 +53,7 @@ from socks6.telemetry import (
     StreamPushed,
     TokenSpent,
     UserAuthenticated,
+    UserRefused,
 )
 
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
@@ -161,8 +162,11 @@ class ClientConnection:
             if authenticator is proxy.authenticator:  # else a reload came between
                 break
         self._authenticator = authenticator
-        if identity is None and proxy.verifications.shuts_out(credentials, self.source):
-            self.reason = "too many failed attempts"
+        if identity is None:
+            reason = "wrong credentials"
+            if proxy.verifications.shuts_out(credentials, self.source):
+                reason = self.reason = "too many failed attempts"
+            self._report_refused_user((credentials.subject or b"").decode(errors="replace"), reason)
         return identity
 
     def still_vouched(self, identity: Identity) -> bool:
@@ -308,6 +312,8 @@ class ClientConnection:
         """Record that the client's stream broke during the handshake, unless an ending is recorded already."""
         if self.ending is Ending.DONE:
             self.ending = _ending_for(error)
+            if self.ending is Ending.UNAUTHENTICATED:
+                self._report_refused_user("", str(error))
             self.reason = str(error)
 
     # What is done for it.
@@ -545,6 +551,13 @@ class ClientConnection:
         if tos is None:
             return request
         return dataclasses.replace(request, options=(*request.options, Tos(leg=Leg.BOTH, tos=tos)))
+
+    def _report_refused_user(self, user: str, reason: str) -> None:
+        if UserRefused in self.proxy.events.wanted:
+            source = self.source or "unix"
+            self.proxy.events.observe(
+                UserRefused(id=self.id, source=source, inbound=self.inbound, user=user, reason=reason)
+            )
 
     def _report_request(self, *, is_new: bool) -> None:
         """Report the request to observers, and its user if that is new."""

@@ -28,7 +28,6 @@ from socks6.net.sockets import (
     close_descriptor,
     close_in_order,
     own_endpoint,
-    reset_on_close,
     tune,
 )
 from socks6.net.wire_log import wire_trace
@@ -257,8 +256,7 @@ class _PlainConnect:
         assert joined is not None and remote is not None  # noqa: S101, PT018
         try:
             if joined.ending is Ending.DONE:
-                if joined.up.untuned is None:  # else nothing has set that closing it resets it
-                    close_in_order(remote)
+                close_in_order(remote)
                 close_in_order(self._stream.raw_socket)
                 self._stream.close()
             elif joined.both_ended:
@@ -266,8 +264,6 @@ class _PlainConnect:
                 group.start(self._deliver(joined, SocketStream(remote)))
                 group.remove(self)
                 return
-            else:
-                reset_on_close(remote)
             self._release(joined, remote)
         except Exception as error:  # noqa: BLE001 - as in `ServerWorker.serve`
             self._fail(error)
@@ -279,7 +275,7 @@ class _PlainConnect:
             self._release(joined, remote.raw_socket)
 
     def _release(self, joined: "PolledStreams", remote: socket.socket) -> None:
-        close_descriptor(remote)
+        close_descriptor(remote)  # by a reset, unless it was to be in order
         self._connection.relayed(self._shared.worker.relay.release(joined))
         self._end()
 
@@ -288,7 +284,6 @@ class _PlainConnect:
         if self._joined is not None and not self._joined.over:
             self._shared.worker.relay.release(self._joined)
         if self._remote is not None:
-            reset_on_close(self._remote)
             close_descriptor(self._remote)
         self._end()
 

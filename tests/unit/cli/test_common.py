@@ -1,7 +1,6 @@
 """What several commands share."""
 
 import asyncio
-import logging
 import resource
 import socket
 import sys
@@ -21,11 +20,9 @@ from socks6.cli.common import (
     raise_descriptor_limit,
     run_client,
     run_loop,
-    set_up_logging,
 )
 from socks6.client.client import Client
 from socks6.errors import ConfigurationError, ProxyUnreachable
-from socks6.net import wire_log
 
 
 async def kind_of_loop() -> type[asyncio.AbstractEventLoop]:
@@ -107,20 +104,6 @@ def test_the_limit_of_descriptors_is_raised_to_the_hard_one() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@pytest.mark.parametrize(
-    ("verbosity", "level"), [(0, logging.WARNING), (1, logging.INFO), (3, logging.DEBUG)]
-)
-def test_each_v_logs_more(verbosity: int, level: int) -> None:
-    logger = logging.getLogger("socks6")
-    handlers, levels = logger.handlers, (logger.level, wire_log.LOGGER.level)
-    try:
-        assert set_up_logging(verbosity).level == level
-    finally:
-        logger.handlers = handlers
-        logger.setLevel(levels[0])
-        wire_log.LOGGER.setLevel(levels[1])
 
 
 def test_a_client_is_named_by_flags_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
-from socks6.cli.standard_streams import BackgroundWriter, background_standard_error
+from socks6.cli.standard_streams import BackgroundWriter, LogFile, background_standard_error
 from tests.kit.failing import KINDS, Plan, failing
 
 PATIENCE = 20.0
@@ -70,7 +71,7 @@ def test_lines_that_were_lost_are_counted_once_there_is_room_again() -> None:
     writer.write("last\n")
     writer.finish(PATIENCE)
     assert below.getvalue() == (
-        "123456\nsocks6: 4 lines of log were dropped: they were not read in time\nlast\n"
+        "123456\nsocks6: 4 lines of log were dropped: they could not be written in time\nlast\n"
     )
 
 
@@ -117,3 +118,73 @@ def test_closed_descriptors_are_opened(closed: tuple[int, ...]) -> None:
         "os._exit(7)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=PATIENCE).returncode == 7
+
+
+def appended(path: Path, *lines: str) -> BackgroundWriter:
+    """Return a writer that has written these to a log file."""
+    writer = BackgroundWriter(LogFile(str(path)))
+    for line in lines:
+        write(writer, line)
+    return writer
+
+
+def write(writer: BackgroundWriter, line: str) -> None:
+    """Write a line, and wait until that is done."""
+    writer.write(f"{line}\n")
+    with writer._changed:
+        assert writer._changed.wait_for(lambda: not writer._size, PATIENCE)
+
+
+def test_a_log_file_is_appended_to_and_its_group_may_read_it(tmp_path: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        appended(tmp_path / "log", "one").finish(PATIENCE)
+    finally:
+        os.umask(umask)
+    appended(tmp_path / "log", "two").finish(PATIENCE)
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+    assert (tmp_path / "log").stat().st_mode & 0o7777 == 0o640
+
+
+def test_a_log_file_that_was_renamed_is_made_anew(tmp_path: Path) -> None:
+    writer = appended(tmp_path / "log", "one")
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    write(writer, "two")
+    (tmp_path / "log").unlink()
+    write(writer, "three")
+    assert (tmp_path / "log.1").read_text() == "one\n"
+    assert (tmp_path / "log").read_text() == "three\n"
+
+
+def test_a_log_file_that_was_truncated_goes_on_at_its_beginning(tmp_path: Path) -> None:
+    writer = appended(tmp_path / "log", "one")
+    os.truncate(tmp_path / "log", 0)
+    write(writer, "two")
+    assert (tmp_path / "log").read_bytes() == b"two\n"
+
+
+def test_a_full_disk_is_told_once_and_what_was_lost_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = 6
+
+    def os_write(descriptor: int, data: memoryview) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = real_write(descriptor, data[:room])
+        room -= written
+        return written
+
+    real_write = os.write
+    errors: list[OSError] = []
+    writer = BackgroundWriter(LogFile(str(tmp_path / "log")), on_failure=errors.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", os_write)
+        for line in ("1234", "5678", "nothing of it"):
+            write(writer, line)
+    write(writer, "last")
+    assert (tmp_path / "log").read_text() == (
+        "1234\n5\nsocks6: 2 lines of log were dropped: they could not be written in time\nlast\n"
+    )
+    assert [error.errno for error in errors] == [errno.ENOSPC]

@@ -60,6 +60,8 @@ dialect-212 = true
 quiet-failures = true
 ignore-fragmented = true
 verbose = 2
+log-format = "json"
+log-file = "/var/log/socks6.log"
 log-destinations = true
 loop = "asyncio"
 [policy]

@@ -1,16 +1,15 @@
 """Log lines."""
 
+import asyncio
 import dataclasses
 import logging
 import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from typing_extensions import override
 
-from socks6.observability.logs import LogObserver, format_fields
+from socks6.observability.logs import FLOOD_SECONDS, LINES, LogObserver
 from socks6.telemetry import (
     AcceptPaused,
     CertificateRead,
@@ -22,11 +21,14 @@ from socks6.telemetry import (
     LimitReached,
     Listening,
     RequestMade,
+    SourcePenalized,
     Stopping,
     UnexpectedError,
     UpstreamDown,
     UpstreamUp,
+    UserRefused,
 )
+from tests.kit.loops import Run
 
 SUMMARY = ConnectionEnded(
     id=7,
@@ -120,19 +122,26 @@ def test_an_upstream_that_is_back_is_as_loud_as_one_that_went() -> None:
     hub.observe(UpstreamUp(url="socks6://far:1080", down_for=12.5))
     assert lines == [
         ("WARNING", 'upstream down url=socks6://far:1080 reason="no route"'),
-        ("WARNING", "upstream up url=socks6://far:1080 down_for=12.5"),
+        ("WARNING", "upstream up url=socks6://far:1080 down_for=12.500"),
     ]
 
 
-def test_a_failed_authentication_begins_with_fixed_words_and_the_source() -> None:
+def test_however_it_ends_it_is_the_same_line() -> None:
     line = ended(ending=Ending.UNAUTHENTICATED, user="", host="", command="", reply=-1, reason="no such user")
-    assert line.startswith("authentication failed source=203.0.113.5 ")
+    assert line.startswith("connection ended source=203.0.113.5 ")
     assert "reply=" not in line
     assert "port=" not in line
+    assert ended(ending=Ending.REFUSED).startswith("connection ended source=203.0.113.5 ")
 
 
-def test_a_refusal_begins_with_fixed_words_and_the_source() -> None:
-    assert ended(ending=Ending.REFUSED).startswith("refused source=203.0.113.5 ")
+def test_connections_have_a_logger_of_their_own() -> None:
+    observer, lines = observed(level=logging.INFO)
+    access = logging.Logger("access", logging.WARNING)  # noqa: LOG001  as above
+    quiet = LogObserver(observer._logger, access=access, log_destinations=False)
+    assert ConnectionEnded not in EventHub([quiet]).wanted
+    assert UserRefused in EventHub([quiet]).wanted
+    quiet.observe(SUMMARY)
+    assert lines == []
 
 
 def test_hostile_values_stay_within_their_field() -> None:
@@ -144,31 +153,16 @@ def test_hostile_values_stay_within_their_field() -> None:
     assert r'host="x\u001b[31m\u007f\u2028" ' in line
 
 
-@given(st.text())
-def test_any_value_is_one_printable_field(value: str) -> None:
-    text = format_fields({"user": value, "end": 1})
-    assert text.endswith(" end=1")
-    assert text.isascii()
-    assert text.isprintable()
-    quoted = text.removesuffix(" end=1").removeprefix(" user=")
-    assert quoted.startswith('"') == quoted.endswith('"')
-    assert quoted.startswith('"') or " " not in quoted
-
-
-def test_what_is_empty_is_left_out() -> None:
-    assert format_fields({"a": "", "b": 0}) == " b=0"
-
-
 def test_a_new_connection_is_for_debugging() -> None:
     observer, lines = observed()
     observer.observe(ConnectionOpened(id=7, source="203.0.113.5", inbound="socks6"))
-    assert lines == [("DEBUG", "connection opened id=7 source=203.0.113.5 inbound=socks6")]
+    assert lines == [("DEBUG", "connection opened source=203.0.113.5 id=7 inbound=socks6")]
 
 
 def test_clients_turned_away_are_told() -> None:
     observer, lines = observed()
     observer.observe(LimitReached(source="2001:db8::1", reason="too many connections"))
-    assert lines == [("INFO", 'limit reached source=2001:db8::1 reason="too many connections"')]
+    assert lines == [("WARNING", 'limit reached source=2001:db8::1 reason="too many connections"')]
 
 
 def test_a_pause_in_accepting_is_a_warning() -> None:
@@ -177,20 +171,74 @@ def test_a_pause_in_accepting_is_a_warning() -> None:
     assert lines == [("WARNING", 'accept paused url=socks6://[::1]:1080 reason="Too many open files"')]
 
 
-def test_pauses_that_follow_each_other_are_told_together() -> None:
-    moments = [0.0, 0.1, 9.9, 10.1, 15.0, 30.0, 50.0]
-    clock = iter([*moments, 50.0])
-    observer, lines = observed(clock=lambda: next(clock))
-    for _ in moments:
+def refusals(observer: LogObserver, source: str, count: int) -> None:
+    for number in range(count):
+        observer.observe(
+            UserRefused(id=number, source=source, inbound="http", user="alice", reason="wrong credentials")
+        )
+
+
+def test_a_refused_login_is_a_warning_that_begins_with_its_source() -> None:
+    observer, lines = observed(level=logging.WARNING)
+    refusals(observer, "2001:db8::5", 1)
+    assert lines == [
+        (
+            "WARNING",
+            'authentication failed source=2001:db8::5 id=0 inbound=http user=alice reason="wrong credentials"',
+        )
+    ]
+
+
+def test_one_source_does_not_flood_the_log_nor_hide_others() -> None:
+    moments = [0.0]
+    observer, lines = observed(clock=lambda: moments[0])
+    refusals(observer, "192.0.2.1", 1000)
+    refusals(observer, "192.0.2.2", 3)
+    assert [
+        sum(f"source={source} " in line for _, line in lines) for source in ("192.0.2.1", "192.0.2.2")
+    ] == [10, 3]
+    moments[0] = FLOOD_SECONDS
+    refusals(observer, "192.0.2.1", 1)
+    assert lines[13] == (
+        "WARNING",
+        'lines suppressed lines="authentication failed" count=990 seconds=10.000',
+    )
+    assert len(lines) == 15
+
+
+def test_neither_do_many_sources() -> None:
+    observer, lines = observed(clock=lambda: 0.0)
+    for number in range(5000):
+        refusals(observer, f"192.0.{number >> 8}.{number & 255}", 1)
+        observer.observe(SourcePenalized(source=f"::{number:x}", user="", seconds=60.0))
+    assert len(lines) == 200
+
+
+def test_what_was_left_out_is_told_though_nothing_follows(run: Run) -> None:
+    async def scene() -> None:
+        moments = [0.0]
+        observer, lines = observed(clock=lambda: moments[0])
+        refusals(observer, "192.0.2.1", 10)
+        moments[0] = FLOOD_SECONDS - 0.01
+        refusals(observer, "192.0.2.1", 2)
+        assert len(lines) == 10
+        await asyncio.sleep(0.1)
+        assert "count=2 " in lines[-1][1]
+
+    run(scene())
+
+
+def test_a_listener_that_pauses_over_and_over_has_one_line_in_a_period() -> None:
+    observer, lines = observed(clock=lambda: 0.0)
+    for _ in range(100):
         observer.observe(AcceptPaused(url="socks6://[::1]:1080", reason="full"))
     observer.observe(AcceptPaused(url="mixed://[::1]:1080", reason="full"))
-    assert [line.removeprefix("accept paused url=") for _, line in lines] == [
-        "socks6://[::1]:1080 reason=full",
-        "socks6://[::1]:1080 reason=full times=3",
-        "socks6://[::1]:1080 reason=full times=2",
-        "socks6://[::1]:1080 reason=full",
-        "mixed://[::1]:1080 reason=full",
-    ]
+    assert len(lines) == 2
+
+
+def test_a_flood_is_limited_by_a_field_that_the_event_has() -> None:
+    for event, line in LINES.items():
+        assert not line.origin or line.origin in {field.name for field in dataclasses.fields(event)}
 
 
 def test_stopping_is_told() -> None:
@@ -230,7 +278,7 @@ def test_a_quiet_logger_is_given_nothing() -> None:
 def test_a_listener_without_dtls_is_told_with_what_would_help() -> None:
     observer, lines = observed()
     observer.observe(DtlsUnavailable(url="socks6+tls://h:8389", reason="DTLS needs an extra"))
-    assert lines == [("INFO", 'no datagrams over UDP url=socks6+tls://h:8389 reason="DTLS needs an extra"')]
+    assert lines == [("DEBUG", 'no datagrams over UDP url=socks6+tls://h:8389 reason="DTLS needs an extra"')]
 
 
 def test_debugging_shows_every_event_in_its_own_words() -> None:

@@ -1,0 +1,128 @@
+"""A line of the log, and the three forms that it is written in: text, JSON, and the journal's.
+
+Text from outside can neither begin a line nor end one, nor look like another field: in a field it is quoted and escaped
+where it is not plain, elsewhere whatever is not printable ASCII is escaped. Every line has an end: what is longer is cut.
+"""
+
+import json
+import logging
+import re
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from typing import Final, TypeAlias
+
+from socks6.compat import override
+from socks6.dataclass import dataclass
+
+Fields: TypeAlias = Mapping[str, str | int | float]
+
+MAX_WORDS: Final = 4096  # characters before the fields; many only where a message of the protocol is logged
+MAX_VALUE: Final = 512  # characters of a field, and of a line of a traceback
+MAX_TRACE: Final = 100  # lines of a traceback: its last ones
+CUT: Final = "..."  # at the end of what was cut
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._:/@+%*\[\]-]+")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+# what begins a line for the journal: sd-daemon(3)
+_PRIORITIES: Final = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"), (0, "<7>"))
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """The message of a log record: fixed words, fields, and the lines of a traceback.
+
+    As text it is the words, then ` key=value` for each field that is not empty, then `! ` and a line of the traceback
+    on each further line.
+    """
+
+    words: str
+    fields: Fields = field(default_factory=dict)
+    trace: tuple[str, ...] = ()
+
+    @override
+    def __str__(self) -> str:
+        return f"{_printable(_cut(self.words, MAX_WORDS))}{format_fields(self.fields)}" + "".join(
+            f"\n! {_printable(_cut(line, MAX_VALUE))}" for line in self.trace[-MAX_TRACE:]
+        )
+
+
+def trace_of(error: BaseException) -> tuple[str, ...]:
+    """Return the lines of an exception's traceback."""
+    return tuple("".join(traceback.format_exception(error)).splitlines())
+
+
+def format_fields(fields: Fields) -> str:
+    """Return " key=value" for each field that is not empty, with values that cannot break the line."""
+    return "".join(f" {key}={_value_text(value)}" for key, value in fields.items() if value != "")
+
+
+def line_of(record: logging.LogRecord) -> LogLine:
+    """Return what a record says; where that is no `LogLine`, its first line is the words and the others the traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    trace = trace_of(error) if error is not None else ()
+    if isinstance(record.msg, LogLine):
+        return LogLine(record.msg.words, record.msg.fields, (*record.msg.trace, *trace))
+    words, *more = record.getMessage().splitlines() or [""]
+    return LogLine(words, trace=(*more, *trace))
+
+
+class TextFormatter(logging.Formatter):
+    """Local time, level, words and key=value."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{self.formatTime(record)} {record.levelname} {line_of(record)}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time (UTC, ISO 8601), level, logger and event, then the fields that are not empty, then trace."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        line = line_of(record)
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        found: dict[str, object] = {
+            "time": f"{seconds}.{int(record.msecs):03}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "event": _cut(line.words, MAX_WORDS),
+            **{key: _json_value(value) for key, value in line.fields.items() if value != ""},
+        }
+        if line.trace:
+            found["trace"] = [_cut(text, MAX_VALUE) for text in line.trace[-MAX_TRACE:]]
+        return json.dumps(found)  # escapes all but printable ASCII
+
+
+class JournalFormatter(logging.Formatter):
+    """A level as systemd reads it on standard error, words and key=value: the journal has the time."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = next(prefix for level, prefix in _PRIORITIES if record.levelno >= level)
+        return prefix + str(line_of(record)).replace("\n", f"\n{prefix}")
+
+
+FORMATTERS: Final[Mapping[str, Callable[[], logging.Formatter]]] = {
+    "text": TextFormatter,
+    "json": JsonFormatter,
+    "journal": JournalFormatter,
+}
+
+
+def _json_value(value: str | float) -> str | float:
+    return _cut(value, MAX_VALUE) if isinstance(value, str) else value
+
+
+def _value_text(value: str | float) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else _cut(str(value), MAX_VALUE)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)  # escapes all but printable ASCII
+
+
+def _cut(text: str, size: int) -> str:
+    return text if len(text) <= size else text[:size] + CUT
+
+
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
