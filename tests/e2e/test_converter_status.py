@@ -79,7 +79,8 @@ def test_a_terminal_has_a_line_that_goes_with_the_converter() -> None:
                     written += piece
         assert process.returncode == 0
     os.close(leader)
-    assert written.endswith(ERASE)
+    *_, last = written.split(ERASE)
+    assert "connections |" not in last
 
 
 def test_it_says_why_the_way_out_does_not_work_and_serves_on() -> None:
@@ -127,11 +128,12 @@ def test_clients_learn_why_the_way_out_does_not_work(cause: str) -> None:
         got = curl("--include", "--proxy", http, "http://example.com/")
         assert got.status == 502
         (details,) = re.findall(f'Proxy-Status: socks6; error={error}; details="(.*)"\r\n', got.body.decode())
+        details = details.replace('\\"', '"')
         assert got.body.endswith(b"\r\nBad Gateway: " + details.encode() + b"\n")
         assert curl("--proxy", http, "https://example.com/").connect_status == 502
         assert curl("--socks5-hostname", near.authority, "http://example.com/").code == 97
         line = said(near, "ending=upstream")
-        assert details in line
+        assert details in line.replace('\\"', '"')
         assert status_of(near)["upstream"]["reason"] == details
         assert "wrong" not in "".join(near.said) + got.body.decode()
 

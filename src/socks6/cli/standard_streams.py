@@ -235,7 +235,11 @@ class TerminalWriter(BackgroundWriter):
         self._at_line_start = True  # nothing stands before the cursor but the status line
 
     def show(self, line: str) -> None:
-        """Show a status line, cut to the terminal's width, instead of the one before; "" for none. Returns at once."""
+        """Show a status line, cut to the terminal's width, instead of the one before; "" for none. Returns at once.
+
+        It may quote what others have sent: what is not printable is shown as a question mark.
+        """
+        line = "".join(character if character.isprintable() else "?" for character in line)
         if line != self._line:
             self._line = line
             self.write(WAKE)

@@ -101,6 +101,11 @@ def test_it_goes_when_it_is_cleared_and_with_the_command(screen: Screen) -> None
     assert screen.shown() == ERASE
 
 
+def test_what_it_quotes_moves_no_cursor(screen: Screen) -> None:
+    screen.writer.show("no\x1b[2J\n\x00 SOCKS")
+    assert screen.shown() == "no?[2J?? SOCKS"
+
+
 def test_it_is_cut_to_the_terminals_width(screen: Screen) -> None:
     screen.writer.show("x" * 500)
     assert screen.shown() == "x" * 77
