@@ -28,6 +28,7 @@ from socks6.net.sockets import (
     close_descriptor,
     close_in_order,
     own_endpoint,
+    reset_on_close,
     tune,
 )
 from socks6.net.wire_log import wire_trace
@@ -256,7 +257,8 @@ class _PlainConnect:
         assert joined is not None and remote is not None  # noqa: S101, PT018
         try:
             if joined.ending is Ending.DONE:
-                close_in_order(remote)
+                if joined.up.untuned is None:  # else nothing has set that closing it resets it
+                    close_in_order(remote)
                 close_in_order(self._stream.raw_socket)
                 self._stream.close()
             elif joined.both_ended:
@@ -264,6 +266,8 @@ class _PlainConnect:
                 group.start(self._deliver(joined, SocketStream(remote)))
                 group.remove(self)
                 return
+            else:
+                reset_on_close(remote)
             self._release(joined, remote)
         except Exception as error:  # noqa: BLE001 - as in `ServerWorker.serve`
             self._fail(error)
@@ -275,7 +279,7 @@ class _PlainConnect:
             self._release(joined, remote.raw_socket)
 
     def _release(self, joined: "PolledStreams", remote: socket.socket) -> None:
-        close_descriptor(remote)  # by a reset, unless it was to be in order
+        close_descriptor(remote)
         self._connection.relayed(self._shared.worker.relay.release(joined))
         self._end()
 
@@ -284,6 +288,7 @@ class _PlainConnect:
         if self._joined is not None and not self._joined.over:
             self._shared.worker.relay.release(self._joined)
         if self._remote is not None:
+            reset_on_close(self._remote)
             close_descriptor(self._remote)
         self._end()
 

@@ -10,7 +10,7 @@ from typing import Final
 from socks6.compat import override
 from socks6.net.eager import Signal
 from socks6.net.poller import LAST, WRITABLE, Poller
-from socks6.net.sockets import breaks_receiving, tune
+from socks6.net.sockets import breaks_receiving, reset_on_close, tune
 from socks6.relay.joined import (
     DROPPING,
     FINISHED,
@@ -41,9 +41,7 @@ class PolledDirection(Direction, ABC):
         self.held = False  # whether bytes wait for the sink
         self.left = False  # nothing more is to be done
         self.scheduled = False  # whether `go_on` is due
-        self.untuned: socket.socket | None = (
-            None  # the sink's, for a connection that may be over before it matters
-        )
+        self.untuned: socket.socket | None = None  # the sink's, until it matters: see `tune_sink`
         self.failure: OSError | None = None  # how the source broke, as far as sending to it has shown
 
     def watch(self) -> None:
@@ -119,9 +117,13 @@ class PolledDirection(Direction, ABC):
             self.reverse.sink_broke(OSError(number, os.strerror(number)))
 
     def tune_sink(self) -> None:
-        """Set what a sink needs that was connected without: keep-alive, and no delay of small pieces."""
+        """Set what a sink needs that was connected without, once it gets more than one small piece, or stays.
+
+        That is keep-alive, no delay of small pieces, and a reset by closing, should this process be killed in between them.
+        """
         if self.untuned is not None:
             sink, self.untuned = self.untuned, None
+            reset_on_close(sink)
             with contextlib.suppress(OSError):  # it is gone
                 tune(sink)
 
