@@ -175,7 +175,6 @@ class UpstreamBinding(Binding):
 
     @override
     async def aclose(self) -> None:
-        """See `Binding.aclose`."""
         await self._listener.aclose()
 
 

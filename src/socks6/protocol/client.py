@@ -112,7 +112,6 @@ class ClientConversation(Conversation[ClientEvent]):
     # Input.
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
         progress = True
         while progress and self._received and self.state is not ClientState.ASSOCIATED:

@@ -115,7 +115,6 @@ class HttpConversation(HttpLeg[HttpEvent]):
 
     @override
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take bytes that arrived. Never raises on bad bytes."""
         if not self._is_http:
             self._opening += data[:OPENING_SIZE]
         super().receive_data(data, now)

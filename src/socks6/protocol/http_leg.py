@@ -26,11 +26,9 @@ class HttpLeg(Conversation[EventT]):
         self._surrendered = False  # the stream has got what h11 holds
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
 
     def receive_eof(self, now: float) -> None:  # noqa: ARG002
-        """Note that the peer will send nothing more."""
         self._ended = True
 
     def bytes_wanted(self) -> int:

@@ -78,13 +78,11 @@ class OriginConversation(HttpLeg[OriginEvent]):
 
     @override
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._answered = True
         super().receive_data(data, now)
 
     @override
     def next_event(self) -> OriginEvent | None:
-        """Return what happened next; None when nothing else has."""
         try:
             event = self._pull()
         except h11.RemoteProtocolError as error:

@@ -33,17 +33,14 @@ class Conversation(Generic[EventT]):
         """Do nothing: nothing is ever due."""
 
     def next_event(self) -> EventT | None:
-        """Return what happened next; None when nothing else has."""
         return self._events.popleft() if self._events else None
 
     def data_to_send(self) -> bytes:
-        """Return the bytes to write, and forget them; empty if there are none."""
         data = bytes(self._outgoing)
         self._outgoing.clear()
         return data
 
     def unread(self) -> bytes:
-        """Return, and forget, the bytes received that belong to the stream, not to this conversation."""
         data = bytes(self._received)
         self._received.clear()
         return data

@@ -97,7 +97,6 @@ class ServerConversation(Conversation[ServerEvent]):
     # Input.
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
         self._advance()
 

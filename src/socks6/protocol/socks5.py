@@ -128,7 +128,6 @@ class Socks5Conversation(Conversation[Socks5Event]):
         return isinstance(self._request, Socks5Request)
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
         self._advance()
 

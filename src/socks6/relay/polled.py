@@ -65,7 +65,6 @@ class PolledDirection(Direction, ABC):
             self.move(drain=bool(events & LAST))
 
     def go_on(self) -> None:
-        """See EventHandler."""
         self.scheduled = False
         if self.reads and not self.left:
             self.move(drain=True)
