@@ -26,7 +26,6 @@ from socks6.net.machine_io import READ_SIZE
 from socks6.net.sockets import (
     SocketStream,
     close_descriptor,
-    close_in_order,
     own_endpoint,
     reset_on_close,
     tune,
@@ -71,7 +70,7 @@ class PlainConnects:
         self.client_port: Final = client_port
 
     def serve(self, stream: SocketStream) -> bool:
-        """Serve a client, whose socket is reset by closing it, to its end; False if its request cannot be a plain one."""
+        """Serve a client to its end; False if its request cannot be a plain one."""
         worker = self.worker
         if not self.forms or worker.authenticator.required or worker.settings.copy_tos or wire_trace(""):
             return False
@@ -227,7 +226,6 @@ class _PlainConnect:
     def _continue_in_task(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
         self._stream.on_readable = None
         self._stream.poll_with(self._shared.poller)
-        close_in_order(self._stream.raw_socket)
         group = self._shared.group
         group.start(self._serve(handshake))
         group.remove(self)
@@ -257,9 +255,7 @@ class _PlainConnect:
         assert joined is not None and remote is not None  # noqa: S101, PT018
         try:
             if joined.ending is Ending.DONE:
-                if joined.up.untuned is None:  # else nothing has set that closing it resets it
-                    close_in_order(remote)
-                close_in_order(self._stream.raw_socket)
+                joined.close_in_order()
                 self._stream.close()
             elif joined.both_ended:
                 group = self._shared.group
