@@ -30,7 +30,16 @@ def memory_stream_pair(capacity: int = CAPACITY) -> tuple[PollableStream, Pollab
 class MemoryStream:
     """One end of a pair."""
 
-    __slots__ = ("_closed", "_incoming", "_outgoing", "_receives", "_sends", "_unwanted", "turns")
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_incoming",
+        "_outgoing",
+        "_receives",
+        "_sends",
+        "_unwanted",
+        "turns",
+    )
 
     def __init__(self, *, incoming: "_Lane", outgoing: "_Lane") -> None:
         self._incoming = incoming

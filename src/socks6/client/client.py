@@ -83,8 +83,8 @@ class Client:
     own `timeout` replaces it, with the same meaning: None is no limit there too.
 
     **Encryption.** Over TLS and QUIC the proxy's certificate is verified by the system's roots, or as the URL says:
-    ?pin-sha256=PIN, ?ca=FILE. A connection resumes the TLS session of the one before where the proxy lets it. Over
-    QUIC all requests of one command are streams of one connection, which is replaced when it dies; requests that
+    ?pin-sha256=PIN, ?ca=FILE. A connection resumes the TLS session of an earlier one where the proxy lets it. Within `async with`, up to
+    four connections over TLS are made ahead of requests, as many as the last half minute needed. Over QUIC all requests of one command are streams of one connection, which is replaced when it dies; requests that
     spend a token (`idempotent`) may leave before it is established (0-RTT).
 
     **Stack options** in the URL, as in socks6://HOST?tos=0x10&mptcp=1, are requested for every connection that does
@@ -151,6 +151,7 @@ class Client:
     async def __aenter__(self) -> "Client":
         """Return the client. Blocks may be nested, and tasks may have one each: the last one to end closes the client."""
         self._transports.enter()
+        self._connector.keep_spares()
         return self
 
     async def __aexit__(
@@ -180,8 +181,15 @@ class Client:
         """
         await self._requester.aclose()
 
+    def keep_spares(self) -> None:
+        """Connect ahead of requests from the first one on, until `aclose`; entering `async with` does it, too. Idempotent.
+
+        Concerns TLS alone. The URL says how many spare connections there may be: ?spare=0 is none.
+        """
+        self._connector.keep_spares()
+
     def close_idle(self) -> None:
-        """Close connections to the proxy that no stream uses: QUIC keeps them between requests. Idempotent.
+        """Close connections to the proxy that no stream uses: spare ones, and those that QUIC keeps. Idempotent.
 
         The next request makes a new one; a request that spends a token may leave as early data then (0-RTT).
         """

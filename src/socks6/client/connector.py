@@ -13,7 +13,14 @@ from socks6.net.scopes import waiting_for
 from socks6.net.silent_peers import SilentPeers
 from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import ByteStream
-from socks6.net.transports.base import Connector, ConnectParameters, StreamRequest, Transport, send_first
+from socks6.net.transports.base import (
+    AnswerT,
+    Connector,
+    ConnectParameters,
+    StreamRequest,
+    Transport,
+    send_first,
+)
 from socks6.net.transports.racing import RacingConnector
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
 from socks6.net.url import ProxyUrl
@@ -50,6 +57,7 @@ class ProxyConnector:
             quic_backend=url.quic.backend,
             require_alpn=url.dialect == DRAFT_12,  # older servers know no ALPN
             fast_open=fast_open,
+            spares=url.spares,
             resolver=self._resolver,
         )
         names = (QUIC, TLS) if url.transport == AUTO else (url.transport,)
@@ -89,6 +97,14 @@ class ProxyConnector:
         if (sock := stream.attribute(socket.socket)) is not None:
             self._peers.watch(sock)
         return stream
+
+    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+        """See `Connector.first_answer`."""
+        return await self._connector.first_answer(stream, answer)
+
+    def keep_spares(self) -> None:
+        """Connect ahead of requests from now on, where that saves time; until `abandon` or `aclose`."""
+        self._connector.keep_spares()
 
     def answered(self, stream: ByteStream) -> None:
         """Keep the TLS session of a stream on which the proxy has answered, for the next connection."""

@@ -27,6 +27,8 @@ from socks6.net.stream import (
 from socks6.net.upstream import UpstreamStatus
 from socks6.telemetry import Observer
 
+FRESH_SECONDS: Final = 10.0  # for which what is known of the upstream needs no check
+
 
 class Socks6Outbound(Outbound):
     """Connects, binds and associates at an upstream proxy, which resolves names and judges addresses.
@@ -36,6 +38,7 @@ class Socks6Outbound(Outbound):
 
     def __init__(self, client: Client) -> None:
         self.client: Final = client
+        client.keep_spares()
         self.monitor: Final = UpstreamMonitor(client)
 
     @property
@@ -116,8 +119,8 @@ class Socks6Outbound(Outbound):
         return self.monitor.status
 
     @override
-    def refresh(self, max_age: float) -> None:
-        self.monitor.refresh(max_age)
+    def refresh(self) -> None:
+        self.monitor.refresh(FRESH_SECONDS)
 
     @override
     def report_to(self, observer: Observer) -> None:
@@ -175,6 +178,7 @@ class UpstreamBinding(Binding):
 
     @override
     async def aclose(self) -> None:
+        """See `Binding.aclose`."""
         await self._listener.aclose()
 
 

@@ -284,10 +284,8 @@ class Requester:
         )
         with on_failure(stream.abort), waiting_for("" if self._connector.has_answered else SILENT):
             answer = self._receive_verdict(conversation, stream)
-            if repeatable and self._connector.multiplexed:
-                from socks6.net.transports.quic.pool import first_answer  # noqa: PLC0415 - QUIC was asked for
-
-                answer = first_answer(stream, answer)
+            if repeatable:
+                answer = self._connector.first_answer(stream, answer)
             verdict = await answer
             if isinstance(verdict, AuthenticationRefused):
                 stream.abort()

@@ -180,11 +180,15 @@ def netlink_socket(groups: int = 0) -> socket.socket:
 def _is_its_own_source(packed: bytes) -> bool:
     """Return whether this machine would send to an address from that very address, as it does to its own."""
     family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
-    host = socket.inet_ntop(family, packed)
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.connect((host, DISCARD_PORT))
-            source: str = sock.getsockname()[0]
+        source = source_address(socket.inet_ntop(family, packed))
     except OSError:
         return False
     return socket.inet_pton(family, source.partition("%")[0]) == packed
+
+
+def source_address(host: str) -> str:
+    """Return the address of this machine that the kernel would send from, to an address; nothing is sent. Raises OSError."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((host, DISCARD_PORT))
+        return str(sock.getsockname()[0])

@@ -22,7 +22,7 @@ from socks6.message.options import StackOption, Tos
 from socks6.message.options.stack import DSCP, STACK_OPTIONS, SWITCH
 from socks6.net.encryption.certificates import format_pin, parse_pin
 from socks6.net.encryption.contexts import MINIMUM_VERSIONS, TLS_DEFAULTS, TlsParameters
-from socks6.net.transports.base import Transport
+from socks6.net.transports.base import MAX_SPARES, Transport
 from socks6.net.transports.quic.libraries import LIBRARIES
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
 
@@ -31,6 +31,7 @@ TRANSPORT_PORT: Final = 8389  # of a protocol over another transport than TCP
 
 DIALECT: Final = "dialect"  # a key of the query
 DIALECTS: Final[Mapping[str, Dialect]] = {"6": DRAFT_12, "212": GO_212}
+SPARE: Final = "spare"  # another
 UDP: Final = "udp"  # another
 UDP_PATHS: Final[Mapping[str, str]] = {  # and which transport alone has them
     "auto": "",
@@ -90,6 +91,12 @@ def _one_of(*words: str, between: str = " or ") -> Callable[[str], str]:
     return read
 
 
+def _spares(text: str) -> str:
+    if text != AUTO and not (text.isascii() and text.isdigit() and int(text) <= MAX_SPARES):
+        raise ValueError(f"write auto, or a number up to {MAX_SPARES}")
+    return text
+
+
 def _switch(off: str, on: str) -> Callable[[str], bool]:
     word = _one_of(off, on)
     return lambda text: word(text) == on
@@ -116,6 +123,7 @@ QUIC_KEYS: Final[Keys] = {
 }
 PROXY_KEYS: Final[Keys] = {
     DIALECT: (DIALECT, _one_of(*DIALECTS)),
+    SPARE: (SPARE, _spares),
     UDP: (UDP, _one_of(*UDP_PATHS, between=", ")),
 }
 CLIENT_KEYS: Final = frozenset((*TLS_KEYS, *QUIC_KEYS)) - {"client-ca"}
@@ -241,6 +249,7 @@ class ProxyUrl:
     tls: TlsParameters = TLS_DEFAULTS
     quic: QuicParameters = QUIC_DEFAULTS
     dialect: Dialect = DRAFT_12  # what the proxy speaks, if it is not the draft's
+    spare: str = ""  # how many TLS connections a client makes ahead of its requests, or auto; "" if not given
     udp: str = ""  # one of UDP_PATHS: how a client's associations are to travel; "" if not given
 
     @classmethod
@@ -270,9 +279,14 @@ class ProxyUrl:
             raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
         if url.dialect != DRAFT_12:
             raise _error(text, "a listener's dialects stand elsewhere (--dialect212), not in its URL")
-        if url.options or url.udp:
+        if url.options or url.udp or url.spare:
             raise _error(text, "a listener's URL has no options")
         return url
+
+    @property
+    def spares(self) -> int:
+        """How many connections a client may make ahead of its requests."""
+        return int(self.spare) if self.spare.isdigit() else MAX_SPARES
 
     @property
     def scheme(self) -> str:
@@ -316,9 +330,10 @@ class ProxyUrl:
         userinfo += "" if password is None else f":{password}"
         userinfo += "" if self.username is None else "@"
         udp = f"{UDP}={self.udp}" if self.udp else ""
+        spare = f"{SPARE}={self.spare}" if self.spare else ""
         dialect = "" if self.dialect == DRAFT_12 else f"{DIALECT}={self.dialect.version}"
         tls, quic = _format(self.tls, TLS_KEYS), _format(self.quic, QUIC_KEYS)
-        parts = (format_options(self.options), tls, quic, udp, dialect)
+        parts = (format_options(self.options), tls, quic, spare, udp, dialect)
         query = "&".join(filter(None, parts))
         query = f"?{query}" if query else ""
         if self.path:
@@ -362,6 +377,7 @@ def _parse(text: str, transports: Mapping[str, Transport], allowed: frozenset[st
         tls=tls,
         quic=quic,
         dialect=_dialect(text, more.get(DIALECT), protocol),
+        spare=_spare(text, more.get(SPARE), transport),
         udp=_udp(text, more.get(UDP), transport),
     )
 
@@ -406,6 +422,13 @@ def _dialect(text: str, value: Value | None, protocol: str) -> Dialect:
     if value is not None and protocol != "socks6":
         raise _error(text, f"has {DIALECT}={value}, which is about SOCKS 6 alone")
     return DRAFT_12 if value is None else DIALECTS[str(value)]
+
+
+def _spare(text: str, value: Value | None, transport: str) -> str:
+    """Return how many connections are to be made ahead."""
+    if value is not None and transport not in {TLS, AUTO}:
+        raise _error(text, f"has {SPARE}={value}, which there is over TLS alone")
+    return str(value or "")
 
 
 def _udp(text: str, value: Value | None, transport: str) -> str:

@@ -483,6 +483,7 @@ class ClientConnection:
         )
 
     def info(self) -> ConnectionInfo:
+        """Return what there is to know now."""
         traffic = self.traffic
         return ConnectionInfo(
             id=self.id,

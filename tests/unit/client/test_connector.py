@@ -17,6 +17,7 @@ from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
 from socks6.net.stream import ByteStream
 from socks6.net.transports.base import StreamRequest
+from socks6.net.transports.spares import SpareConnector
 from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
 from socks6.proxy.service import Server
@@ -44,6 +45,49 @@ def test_over_tls_a_clients_later_connections_go_on_with_the_keys_of_the_earlier
                     assert tls is not None
                     resumed.append(tls.tls.session_reused)
             assert resumed == [False, True, True]
+
+    run(scene())
+
+
+def test_over_tls_a_request_goes_by_a_spare_connection_unless_the_proxy_has_closed_it(
+    run: Run, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        files = write_certificate(tmp_path)
+        listen = f"socks6+tls://127.0.0.1:0?{files.listener_query}"
+        async with echoing() as port, Server([listen], local_worker()) as server:
+            url = f"{as_alice(server)}?ca={files.ca}"
+
+            async def requested(client: Client) -> int:
+                async with await client.connect("127.0.0.1", port) as stream:
+                    assert await stream.receive() == b"hello "
+                    carrier = stream.attribute(socket.socket)
+                    assert carrier is not None
+                    return carrier.fileno()
+
+            async with Client(url) as client:
+                spares = client._connector._connector
+                assert isinstance(spares, SpareConnector)
+                for _ in range(2):
+                    await requested(client)
+                    await until(lambda: spares._spares)
+                    ready = spares._spares[0].stream.attribute(socket.socket)
+                    assert ready is not None
+                    expected = ready.fileno()
+                    assert await requested(client) == expected
+                await until(lambda: spares._spares)
+                ready = spares._spares[0].stream.attribute(socket.socket)
+                assert ready is not None
+                ready.shutdown(socket.SHUT_RDWR)
+                await requested(client)
+            assert not spares._spares
+            async with Client(f"{url}&spare=0") as client:
+                await requested(client)
+                await turns()
+                without = client._connector._connector
+                assert isinstance(without, SpareConnector)
+                assert not without._spares
+                assert not without._connecting
 
     run(scene())
 

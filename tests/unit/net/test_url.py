@@ -163,6 +163,9 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6://h?dialect=212&dialect=6", "has the option 'dialect' twice"),
         ("socks5://h?dialect=212", "has dialect=212, which is about SOCKS 6 alone"),
         ("socks6://h?udp", "has udp=: write auto, datagram, stream, dtls, quic"),
+        ("socks6+tls://h?spare=5", "has spare=5: write auto, or a number up to 4"),
+        ("socks6+tls://h?spare=many", "has spare=many: write auto"),
+        ("socks6+quic://h?spare=1", "has spare=1, which there is over TLS alone"),
         ("socks6://h?udp=dtls", "has udp=dtls, which there is beside tls alone"),
         ("socks6://h?udp=auto&udp=auto", "has the option 'udp' twice"),
         ("socks6://h#x", "has a #fragment"),
@@ -224,9 +227,18 @@ def test_a_url_says_how_datagrams_travel(text: str) -> None:
     assert str(url) == text
 
 
+@pytest.mark.parametrize(("query", "spares"), [("", 4), ("?spare=auto", 4), ("?spare=2", 2), ("?spare=0", 0)])
+def test_a_url_says_how_many_connections_are_made_ahead(query: str, spares: int) -> None:
+    url = ProxyUrl.parse(f"socks6+auto://h:8389{query}")
+    assert url.spares == spares
+    assert str(url) == f"socks6+auto://h:8389{query}"
+
+
 def test_a_listener_takes_no_path_of_datagrams() -> None:
     with pytest.raises(ConfigurationError, match="a listener's URL has no options"):
         ProxyUrl.parse_listener("socks6+tls://h?udp=dtls")
+    with pytest.raises(ConfigurationError, match="a listener's URL has no options"):
+        ProxyUrl.parse_listener("socks6+tls://h?spare=1")
 
 
 def test_a_listener_takes_no_users() -> None:

@@ -5,7 +5,7 @@ transports by their rows alone.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, NoReturn, Protocol, TypeAlias
+from typing import Final, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar
 
 from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError, ProxyUnreachable
@@ -15,6 +15,9 @@ from socks6.net.encryption.contexts import TLS_DEFAULTS, ReloadCallback, TlsPara
 from socks6.net.resolve import Resolver
 from socks6.net.scopes import on_failure
 from socks6.net.stream import ByteStream, Endpoint, Listener, MultiplexedConnection
+
+AnswerT = TypeVar("AnswerT")
+MAX_SPARES: Final = 4  # connections that a client makes ahead, unless its URL says another number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class ConnectParameters:
     quic_backend: str = ""
     require_alpn: bool = True  # refuse a proxy that names no protocol (ALPN)
     fast_open: bool = False  # TCP Fast Open is wanted
+    spares: int = MAX_SPARES  # the most connections to be made ahead of requests
     resolver: Resolver
 
 
@@ -50,6 +54,17 @@ class Connector(Protocol):
 
     async def open(self, request: StreamRequest) -> ByteStream:
         """Return a stream whose first bytes, if the request has any, are sent. Raises TlsFailed, OSError."""
+
+    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:  # noqa: ARG002 - not here
+        """Return what `answer` does, which waits for the first bytes on the stream of a request that may be made twice.
+
+        Raises NotAnswered if nothing has come of them and the connection is lost, but a new one may do.
+        """
+        return await answer
+
+    def keep_spares(self) -> None:
+        """Connect ahead of requests from now on, where that saves time; until `abandon` or `aclose`."""
+        return
 
     def answered(self, stream: ByteStream) -> None:  # noqa: ARG002 - most have nothing to learn
         """Learn from a stream on which the proxy has answered."""

@@ -6,15 +6,15 @@ once, and from time to time QUIC is tried beside them. So only the first request
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, TypeAlias
 
 from socks6.compat import override
 from socks6.errors import TlsFailed
 from socks6.message.codes import Command
-from socks6.net.datagrams.shared import udp_socket
+from socks6.net.local_addresses import source_address
 from socks6.net.stream import ByteStream
-from socks6.net.transports.base import Connector, ConnectParameters, StreamRequest, send_first
+from socks6.net.transports.base import AnswerT, Connector, ConnectParameters, StreamRequest, send_first
 
 HEAD_START_SECONDS: Final = 0.25  # RFC 8305 §5
 ATTEMPT_SECONDS: Final = 3.0  # for QUIC to connect, while TLS is tried beside it
@@ -72,6 +72,14 @@ class RacingConnector(Connector):
                 attempt.add_done_callback(_discard)
 
     @override
+    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+        return await self._quic.first_answer(stream, self._tls.first_answer(stream, answer))
+
+    @override
+    def keep_spares(self) -> None:
+        self._tls.keep_spares()
+
+    @override
     def answered(self, stream: ByteStream) -> None:
         self._quic.answered(stream)
         self._tls.answered(stream)
@@ -98,8 +106,7 @@ class RacingConnector(Connector):
         """Return what distinguishes the present network: this machine's address there, as the proxy sees it without NAT."""
         try:
             addresses = await self._proxy.resolver.resolve(self._proxy.host, self._proxy.port)
-            with udp_socket(None, remote=addresses[0].socket_address) as sock:
-                return str(sock.getsockname()[0])
+            return source_address(addresses[0].socket_address[0])
         except OSError:  # there is none
             return ""
 

@@ -14,11 +14,16 @@ from socks6.net.transports.base import (
     OpenConnectionListeners,
     Transport,
 )
+from socks6.net.transports.spares import SpareConnector
 
 UNIX: Final = "unix"
 TLS: Final = "tls"
 QUIC: Final = "quic"
 AUTO: Final = "auto"  # no transport, but a client's choice of two: QUIC, or else TLS
+
+
+def _connect_by_tls(parameters: ConnectParameters) -> Connector:
+    return SpareConnector(tls.TlsConnector(parameters), parameters.spares)
 
 
 def _connect_by_quic(parameters: ConnectParameters) -> Connector:
@@ -36,7 +41,7 @@ def _listen_for_quic(parameters: ListenParameters) -> OpenConnectionListeners:
 TRANSPORTS: Final[Mapping[str, Transport]] = {
     "": Transport(connect=tcp.TcpConnector, listen=tcp.listen, datagrams="datagram"),
     UNIX: Transport(connect=unix.UnixConnector, listen=unix.listen, at_path=True),
-    TLS: Transport(connect=tls.TlsConnector, listen=tls.listen, encrypted=True, datagrams="dtls"),
+    TLS: Transport(connect=_connect_by_tls, listen=tls.listen, encrypted=True, datagrams="dtls"),
     QUIC: Transport(
         connect=_connect_by_quic,
         listen_for_connections=_listen_for_quic,

@@ -180,7 +180,7 @@ class TlsStream:
     protection: Final = Protection.ENCRYPTED
     raw_socket: Final = None
     __slots__ = (
-        "_accepted", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_make", "_plain",
+        "__weakref__", "_accepted", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_make", "_plain",
         "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """A client's QUIC connections to its proxy: each request is a stream of one that is there, if one suits."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Final
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
@@ -13,7 +13,7 @@ from socks6.net.resolve import ResolvedAddress
 from socks6.net.scopes import on_failure, time_limit, waiting_for
 from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import ByteStream, Endpoint, SocketAddress
-from socks6.net.transports.base import Connector, ConnectParameters, NotAnswered, StreamRequest
+from socks6.net.transports.base import AnswerT, Connector, ConnectParameters, NotAnswered, StreamRequest
 from socks6.net.transports.quic.client import NETWORK_CHANGED, QuicConnector
 from socks6.net.transports.quic.connection import QuicConnection, QuicStream
 from socks6.net.transports.quic.engine import load_backend, read_own
@@ -29,8 +29,6 @@ UNANSWERED: Final = "the proxy does not answer any more"
 SILENT: Final = "nothing answers QUIC at UDP port {port}: a firewall, or a listener without QUIC"
 CLOSED: Final = "UDP port {port} is closed: there is no QUIC"
 FALLBACK: Final = "; socks6+auto:// falls back to TLS"
-
-AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(slots=True)
@@ -65,6 +63,32 @@ class QuicConnectionPool(Connector):
                 await _begin(stream, ask)
                 return stream
         return await self._dial(ask)
+
+    @override
+    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+        """See `Connector.first_answer`: the proxy has ended the connection, started anew perhaps, or answers no probes."""
+        quic = stream.attribute(QuicStream)
+        if quic is None:
+            return await answer
+        connection = quic.connection
+        limit = asyncio.timeout(None)
+
+        def doubt() -> None:
+            if not (quic.heard or limit.expired()):
+                limit.reschedule(_loop().time())
+
+        try:
+            async with limit:
+                with connection.watched(doubt):
+                    return await answer
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise NotAnswered(UNANSWERED) from error
+        except ProxyUnreachable as error:
+            if quic.heard or connection.over is None or connection.ended_here:
+                raise
+            raise NotAnswered(str(error)) from error
 
     @override
     def close(self) -> None:
@@ -187,36 +211,6 @@ class QuicConnectionPool(Connector):
                 stream = await connection.open()
                 await _begin(stream, ask)
         return stream
-
-
-async def first_answer(stream: ByteStream, answer: Coroutine[Any, Any, AnswerT]) -> AnswerT:
-    """Return what `answer` does, which waits for the first bytes on the stream of a request that may be made again.
-
-    Raises NotAnswered if nothing has come of them and the connection is lost: ended by the proxy, which was started
-    anew perhaps, or without an answer to probes.
-    """
-    quic = stream.attribute(QuicStream)
-    if quic is None:
-        return await answer
-    connection = quic.connection
-    limit = asyncio.timeout(None)
-
-    def doubt() -> None:
-        if not (quic.heard or limit.expired()):
-            limit.reschedule(_loop().time())
-
-    try:
-        async with limit:
-            with connection.watched(doubt):
-                return await answer
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise NotAnswered(UNANSWERED) from error
-    except ProxyUnreachable as error:
-        if quic.heard or connection.over is None or connection.ended_here:
-            raise
-        raise NotAnswered(str(error)) from error
 
 
 async def _is_there(connection: QuicConnection, ask: StreamRequest) -> bool:

@@ -1,0 +1,175 @@
+"""Connections to a proxy that are made ahead of the requests: a request over TLS then takes one round trip instead of three.
+
+How many there are follows from the requests of the last ACTIVE_SECONDS; without any there are none. A proxy gives a
+connection only so long for its request (its handshake time-out, usually 10 s): so spare ones are replaced after SPARE_SECONDS.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Final
+from weakref import WeakSet
+
+from socks6.compat import override
+from socks6.dataclass import dataclass
+from socks6.errors import ProxyUnreachable
+from socks6.message.codes import Command
+from socks6.net.local_addresses import source_address
+from socks6.net.stream import ByteStream
+from socks6.net.transports.base import AnswerT, Connector, NotAnswered, StreamRequest, send_first
+
+SPARE_SECONDS: Final = 7.0  # for which a connection is kept
+ACTIVE_SECONDS: Final = 30.0  # after the last request there are no more spare connections
+CONNECT_SECONDS: Final = 10.0
+PAUSE_SECONDS: Final = 5.0  # after a failure, until a connection is made ahead again
+MAX_REQUESTS: Final = 256  # whose times are kept
+
+
+@dataclass(slots=True)
+class _Spare:
+    """A connection without a request."""
+
+    stream: ByteStream
+    until: float  # on the loop's clock
+
+
+class SpareConnector(Connector):
+    """Opens each stream by a connection that is there already, once `keep_spares` was called; else by a new one."""
+
+    def __init__(self, beneath: Connector, limit: int) -> None:
+        """`beneath` makes the connections, of which `limit` at most are spare."""
+        self._beneath = beneath
+        self._limit = limit
+        self._is_kept = False
+        self._spares: list[_Spare] = []  # the oldest first
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._requested: deque[float] = deque(maxlen=MAX_REQUESTS)  # when, on the loop's clock
+        self._used: WeakSet[ByteStream] = WeakSet()  # streams that were spare
+        self._paused_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @override
+    async def open(self, request: StreamRequest) -> ByteStream:
+        if not self._is_kept:
+            return await self._beneath.open(request)
+        self._requested.append(_now())
+        # options about this leg are for a socket that is not connected yet
+        stream = None if request.client_leg_options else self._take()
+        self._connect_ahead()
+        if stream is None:
+            return await self._beneath.open(request)
+        await send_first(stream, request.early_data)
+        return stream
+
+    @override
+    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+        """See `Connector.first_answer`: the proxy may have closed a spare connection a moment before it was used."""
+        try:
+            return await answer
+        except ProxyUnreachable as error:
+            if stream in self._used:
+                raise NotAnswered(str(error)) from error
+            raise
+
+    @override
+    def answered(self, stream: ByteStream) -> None:
+        self._beneath.answered(stream)
+
+    @override
+    def keep_spares(self) -> None:
+        """Connect ahead of requests from the next one on, until `abandon` or `aclose`. Idempotent."""
+        self._is_kept = True
+
+    @override
+    def close(self) -> None:
+        """Close the spare connections; the next request has others made."""
+        self._requested.clear()
+        for task in self._connecting | self._closing:
+            task.cancel()
+        spares, self._spares = self._spares, []
+        for spare in spares:
+            spare.stream.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._beneath.close()
+
+    @override
+    def abandon(self) -> None:
+        self._is_kept = False
+        self.close()
+        self._beneath.abandon()
+
+    @override
+    async def aclose(self) -> None:
+        tasks = self._connecting | self._closing
+        self.abandon()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._beneath.aclose()
+
+    def _take(self) -> ByteStream | None:
+        """Return the newest spare connection that is sound; None if there is none."""
+        while self._spares:
+            spare = self._spares.pop()
+            if _now() < spare.until and _is_sound(spare.stream):
+                self._used.add(spare.stream)
+                return spare.stream
+            spare.stream.abort()
+        return None
+
+    def _wanted(self) -> int:
+        """Return how many spare connections there should be: as many as are used within the time that one is kept."""
+        now = _now()
+        while self._requested and now - self._requested[0] > ACTIVE_SECONDS:
+            self._requested.popleft()
+        return min(self._limit, math.ceil(len(self._requested) * SPARE_SECONDS / ACTIVE_SECONDS))
+
+    def _connect_ahead(self) -> None:
+        """Begin to make connections that are missing."""
+        if not self._is_kept or _now() < self._paused_until:
+            return
+        for _ in range(self._wanted() - len(self._spares) - len(self._connecting)):
+            _begin(self._connect(), self._connecting)
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                stream = await self._beneath.open(StreamRequest(Command.NOOP))
+        except OSError:  # a request will tell
+            self._paused_until = _now() + PAUSE_SECONDS
+            return
+        self._spares.append(_Spare(stream, _now() + SPARE_SECONDS))
+        self._expire_later()
+
+    def _expire_later(self) -> None:
+        if self._timer is None and self._spares:
+            self._timer = asyncio.get_running_loop().call_at(self._spares[0].until, self._expire)
+
+    def _expire(self) -> None:
+        """Close what has been spare for too long, and replace it."""
+        self._timer = None
+        while self._spares and _now() >= self._spares[0].until:
+            _begin(self._spares.pop(0).stream.aclose(), self._closing)
+        self._expire_later()
+        self._connect_ahead()
+
+
+def _begin(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+    task = asyncio.create_task(work, name="socks6 spare connection")
+    among.add(task)
+    task.add_done_callback(among.discard)
+
+
+def _is_sound(stream: ByteStream) -> bool:
+    """Return whether the proxy has not closed a connection, and this machine still has its address."""
+    try:
+        return stream.receive_nowait(1) is None and source_address(stream.remote.host) == stream.local.host
+    except OSError:
+        return False
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,200 @@
+"""Connections that are made ahead of requests."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from typing_extensions import override
+
+from socks6.errors import ProxyUnreachable
+from socks6.message.codes import Command
+from socks6.message.options import Tos
+from socks6.net.stream import ByteStream
+from socks6.net.transports import spares
+from socks6.net.transports.base import Connector, NotAnswered, StreamRequest
+from socks6.net.transports.spares import SpareConnector
+from tests.kit.loops import Run
+from tests.kit.memory import memory_stream_pair
+from tests.kit.streams import turns, until
+
+REQUEST = StreamRequest(Command.CONNECT, early_data=b"request", repeatable=True)
+
+
+class Proxy(Connector):
+    """Connects at once, or fails, or waits."""
+
+    def __init__(self) -> None:
+        self.opened: list[tuple[ByteStream, ByteStream]] = []  # both ends
+        self.failure: OSError | None = None
+        self.waits: asyncio.Future[None] | None = None
+
+    @override
+    async def open(self, request: StreamRequest) -> ByteStream:
+        self.opened.append(memory_stream_pair())
+        if self.waits is not None:
+            await self.waits
+        if self.failure is not None:
+            raise self.failure
+        await self.opened[-1][0].send(request.early_data or b"")
+        return self.opened[-1][0]
+
+
+@contextlib.asynccontextmanager
+async def keeping(proxy: Proxy, limit: int = 4) -> AsyncIterator[SpareConnector]:
+    connector = SpareConnector(proxy, limit)
+    connector.keep_spares()
+    try:
+        yield connector
+    finally:
+        await connector.aclose()
+
+
+@pytest.fixture(autouse=True)
+def same_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spares, "source_address", lambda _: "")  # as streams in memory have it
+
+
+def test_after_a_request_the_next_one_goes_by_a_connection_that_is_there(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            assert await connector.open(REQUEST) is proxy.opened[0][0]
+            await turns()
+            assert len(proxy.opened) == 2
+            assert proxy.opened[1][1].receive_nowait(1) is None  # nothing was sent on it
+            assert await connector.open(REQUEST) is proxy.opened[1][0]
+            assert await proxy.opened[1][1].receive() == b"request"
+
+    run(scene())
+
+
+def test_there_are_as_many_as_the_rate_of_requests_needs_and_no_more_than_the_limit(run: Run) -> None:
+    async def scene() -> None:
+        for limit, requests, expected in (4, 1, 1), (4, 8, 2), (4, 100, 4), (2, 100, 2), (0, 100, 0):
+            proxy = Proxy()
+            async with keeping(proxy, limit) as connector:
+                for _ in range(requests):
+                    await connector.open(StreamRequest(Command.CONNECT, (Tos.of(4),)))  # takes no spare one
+                await turns()
+                assert len(proxy.opened) - requests == expected
+
+    run(scene())
+
+
+def test_none_is_kept_unless_told(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Proxy()
+        connector = SpareConnector(proxy, 4)
+        await connector.open(REQUEST)
+        await turns()
+        assert len(proxy.opened) == 1
+
+    run(scene())
+
+
+def test_old_ones_are_closed_and_replaced_until_requests_are_long_ago(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spares, "SPARE_SECONDS", 0.05)
+    monkeypatch.setattr(spares, "ACTIVE_SECONDS", 0.12)
+
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            await connector.open(REQUEST)
+            await until(lambda: len(proxy.opened) > 2)
+            assert await proxy.opened[1][1].receive() == b""  # in order
+            await until(lambda: not (connector._spares or connector._closing) and connector._timer is None)
+            made = len(proxy.opened)
+            await asyncio.sleep(0.1)
+            assert len(proxy.opened) == made
+
+    run(scene())
+
+
+@pytest.mark.parametrize("fault", ["closed", "reset", "other network", "too old"])
+def test_a_connection_that_is_not_sound_is_not_used(
+    run: Run, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            await connector.open(REQUEST)
+            await turns()
+            match fault:
+                case "closed":
+                    await proxy.opened[1][1].send_eof()
+                case "reset":
+                    proxy.opened[1][1].abort()
+                case "other network":
+                    monkeypatch.setattr(spares, "source_address", lambda _: "192.0.2.1")
+                case _:
+                    connector._spares[0].until = 0.0
+            stream = await connector.open(REQUEST)
+            assert stream is not proxy.opened[1][0]
+            with pytest.raises(OSError, match="closed"):
+                await proxy.opened[1][0].send(b"x")
+
+    run(scene())
+
+
+def test_a_request_that_met_a_closing_connection_may_be_made_again_on_another(run: Run) -> None:
+    async def failing() -> None:
+        raise ProxyUnreachable("the connection broke")
+
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            fresh = await connector.open(REQUEST)
+            await turns()
+            spare = await connector.open(REQUEST)
+            with pytest.raises(NotAnswered, match="broke"):
+                await connector.first_answer(spare, failing())
+            with pytest.raises(ProxyUnreachable) as caught:
+                await connector.first_answer(fresh, failing())
+            assert not isinstance(caught.value, NotAnswered)
+
+    run(scene())
+
+
+def test_after_a_failure_nothing_is_made_ahead_for_a_while(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            proxy.failure = ConnectionRefusedError()
+            for _ in range(5):
+                with pytest.raises(ConnectionRefusedError):
+                    await connector.open(REQUEST)
+                await turns()
+            assert len(proxy.opened) == 6
+            proxy.failure, connector._paused_until = None, 0.0
+            await connector.open(REQUEST)
+            await turns()
+            assert connector._spares
+
+    run(scene())
+
+
+def test_closing_ends_all_and_stops_what_is_under_way(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            await connector.open(REQUEST)
+            await turns()
+            connector.close()
+            with pytest.raises(ConnectionResetError):
+                await proxy.opened[1][1].receive()
+            await connector.open(REQUEST)
+            await turns()
+            assert len(connector._spares) == 1
+            connector.close()
+            proxy.waits = asyncio.get_running_loop().create_future()
+            opening = asyncio.create_task(connector.open(REQUEST))
+            await until(lambda: len(proxy.opened) == 6)
+            await connector.aclose()
+            assert not connector._connecting
+            proxy.waits.cancel()
+            await asyncio.wait((opening,))
+
+    run(scene())
