@@ -151,7 +151,7 @@ def test_an_expired_certificate(tmp_path: Path) -> None:
 def test_wrong_places(files: Files) -> None:
     with server() as clear:
         there = pinged(clear.url.replace("socks6:", "socks6+tls:") + f"?ca={files.ca}")
-        assert b"the peer speaks no TLS" in there.output, there
+        assert b"the peer does not speak TLS here: socks6:// instead of socks6+tls://?" in there.output
     with encrypted(files, scheme="http") as other:
         there = pinged(other.url.replace("http+", "socks6+") + f"?ca={files.ca}")
         assert b"no socks6 (ALPN)" in there.output
