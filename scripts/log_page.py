@@ -58,7 +58,11 @@ def log_page() -> str:
             "`--log-format` says which form; without it the log is in the journal's form where systemd's journal reads standard error,",
             "otherwise text.",
             "",
-            *(line for form in FORMATTERS for line in (f"`{form}`:", "", "```", *_logged(form), "```", "")),
+            *(
+                line
+                for form in FORMATTERS
+                for line in (f"`{form}`:", "", "```text", *_logged(form), "```", "")
+            ),
             "Text has local time, JSON has UTC, and the journal knows the time itself; there the level is a prefix that systemd takes off.",
             "The words come first, then the client's address (`unix` for a Unix socket), then the other fields. An empty field is left out.",
             "In JSON the words are `event`, numbers are numbers, and a traceback is the array `trace`; elsewhere each of its lines begins",

@@ -2,17 +2,23 @@
 
 import contextlib
 import json
+import os
+import pty
 import re
+import select
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from socks6.cli.standard_streams import ERASE
 from tests.kit.origins import refusing_place, tcp_host, web_site
-from tests.kit.proxies import Proxy, converter, curl, proxy, server
+from tests.kit.proxies import ENVIRONMENT, Proxy, converter, curl, proxy, server
 
 pytestmark = pytest.mark.e2e
 
@@ -51,6 +57,30 @@ def test_it_says_through_whom_it_goes_and_no_password() -> None:
         assert line.strip().endswith(" ms")
         assert not any("s3cret" in line for line in near.said)
         assert near.said == [line]
+
+
+def test_a_terminal_has_a_line_that_goes_with_the_converter() -> None:
+    leader, follower = pty.openpty()
+    with server() as far:
+        words = ("client", far.url, "--listen", "mixed://127.0.0.1:0")
+        environment = {**ENVIRONMENT, "TERM": "xterm"}
+        environment.pop("NO_COLOR", "")
+        with subprocess.Popen(
+            [sys.executable, "-m", "socks6", *words], stderr=follower, env=environment
+        ) as process:
+            os.close(follower)
+            written = ""
+            while not re.search(r"up \d+ s \| socks6://127", written):
+                assert select.select([leader], [], [], PATIENCE)[0], written
+                written += os.read(leader, 4096).decode()
+            process.terminate()
+            with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
+                while piece := os.read(leader, 4096).decode():
+                    written += piece
+        assert process.returncode == 0
+    os.close(leader)
+    *_, last = written.split(ERASE)
+    assert "connections |" not in last
 
 
 def test_it_says_why_the_way_out_does_not_work_and_serves_on() -> None:
@@ -98,11 +128,12 @@ def test_clients_learn_why_the_way_out_does_not_work(cause: str) -> None:
         got = curl("--include", "--proxy", http, "http://example.com/")
         assert got.status == 502
         (details,) = re.findall(f'Proxy-Status: socks6; error={error}; details="(.*)"\r\n', got.body.decode())
+        details = details.replace('\\"', '"')
         assert got.body.endswith(b"\r\nBad Gateway: " + details.encode() + b"\n")
         assert curl("--proxy", http, "https://example.com/").connect_status == 502
         assert curl("--socks5-hostname", near.authority, "http://example.com/").code == 97
         line = said(near, "ending=upstream")
-        assert details in line
+        assert details in line.replace('\\"', '"')
         assert status_of(near)["upstream"]["reason"] == details
         assert "wrong" not in "".join(near.said) + got.body.decode()
 

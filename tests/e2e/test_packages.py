@@ -157,7 +157,8 @@ def debian(folder: Path, include: Sequence[str] = ()) -> Path:
     if kept.exists() and time.time() - kept.stat().st_mtime < KEEP_SECONDS:
         run("tar", "--extract", f"--file={kept}", f"--directory={root}")
         return root
-    run("debootstrap", "--variant=minbase", f"--include={','.join(include)}", codename, root, site)
+    including = [f"--include={','.join(include)}"] if include else []
+    run("debootstrap", "--variant=minbase", *including, codename, root, site)
     KEPT.mkdir(parents=True, exist_ok=True)
     making = kept.with_suffix(f".{os.getpid()}")
     run(
@@ -234,7 +235,7 @@ def test_debian_package_installs_serves_reloads_upgrades_and_goes(tmp_path: Path
     assert "/etc/socks6/users root:socks6 640" in steps["modes"][0]
     assert "/var/lib/socks6/certificate.key socks6:socks6 600" in steps["modes"][0]
     assert "can be reached by others and asks for no password" in steps["journal"][0]
-    assert "via-file: proxy.url: No such file or directory" in steps["journal"][0]
+    assert "via-file: /etc/socks6/proxy.url: No such file or directory" in steps["journal"][0]
     assert "socks6: reloaded" in steps["journal"][0]
     assert "unknown key" in steps["journal"][0]
     assert "MemoryDenyWriteExecute, SELinux's execmem" in steps["journal"][0]

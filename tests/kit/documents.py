@@ -13,7 +13,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 BLOCK: Final = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PROMPT: Final = re.compile(r"^((?:\w+)?[$#]) (.*)$")
-ASKS: Final = re.compile(rb"(?:password|again): ?$", re.IGNORECASE)
+ASKS: Final = re.compile(rb"(?:password|again)[^\n]*: ?$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,23 @@ class Block:
         shown = [(match[1], match[2]) for match in found if match]
         shown = shown or [("", line) for line in self.text.splitlines() if line]
         return [(prompt, re.sub(r"\s+#.*", "", line)) for prompt, line in shown]
+
+    def output_of(self, command: str) -> list[str]:
+        """Return the lines that stand below a command with a prompt, up to the next."""
+        found: list[str] = []
+        inside = False
+        for line in self.text.splitlines():
+            match = PROMPT.match(line)
+            if match or not line:
+                inside = match is not None and re.sub(r"\s+#.*", "", match[2]) == command
+            elif inside:
+                found.append(line)
+        return found
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is for a shell or for Python."""
+        return self.language in {"sh", "console", "python"}
 
 
 def blocks(document: str, heading: str | None = None) -> Iterator[Block]:

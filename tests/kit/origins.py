@@ -74,20 +74,26 @@ class Place:
 
 
 @contextlib.contextmanager
-def web_site(host: str = "127.0.0.1", *, tls_folder: Path | None = None) -> Iterator[Site]:
-    """Run a web site; over TLS, for the names localhost and `host`, when given a folder for the certificate."""
+def web_site(
+    host: str = "127.0.0.1",
+    *,
+    port: int = 0,
+    tls_folder: Path | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Site]:
+    """Run a web site; over TLS, for the names localhost and `host`, when given a folder for the certificate, or as `tls` has it."""
     site = Site(url="", host=host, port=0)
     handler = type("Handler", (_SiteHandler,), {"site": site})
-    server = _SiteServer((host, 0), handler)
-    scheme = "http"
+    server = _SiteServer((host, port), handler)
+    server.tls = tls
     if tls_folder is not None:
-        scheme = "https"
         authority = trustme.CA()
         site.ca_file = tls_folder / "ca.pem"
         authority.cert_pem.write_to_path(str(site.ca_file))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost", host).configure_cert(context)
         server.tls = context
+    scheme = "http" if server.tls is None else "https"
     site.port = server.server_address[1]
     site.url = f"{scheme}://[{host}]:{site.port}" if ":" in host else f"{scheme}://{host}:{site.port}"
     with _running(server):
@@ -107,7 +113,9 @@ def echo(host: str = "127.0.0.1") -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def tcp_host(serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Iterator[Place]:
+def tcp_host(
+    serve: Callable[[socket.socket], None], host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Place]:
     """Run a host that has `serve` called for each connection, in a thread; OSError ends just that one."""
 
     class Handler(socketserver.BaseRequestHandler):
@@ -116,7 +124,7 @@ def tcp_host(serve: Callable[[socket.socket], None], host: str = "127.0.0.1") ->
             with contextlib.suppress(OSError):
                 serve(self.request)
 
-    server = _ThreadingServer((host, 0), Handler)
+    server = _ThreadingServer((host, port), Handler)
     with _running(server):
         yield Place(host=host, port=server.server_address[1])
 

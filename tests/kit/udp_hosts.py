@@ -38,11 +38,11 @@ class DtlsHost:
 
 @contextlib.contextmanager
 def udp_host(
-    answer: Callable[[bytes, tuple[str, int]], bytes | None], host: str = "127.0.0.1"
+    answer: Callable[[bytes, tuple[str, int]], bytes | None], host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[Place]:
     """Run a host that has `answer` called for each datagram, and sends back what that returns."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((host, 0))
+        sock.bind((host, port))
         sock.settimeout(POLL_SECONDS)
         stopping = threading.Event()
 
@@ -65,7 +65,7 @@ def udp_host(
 
 
 def udp_echo(
-    host: str = "127.0.0.1", *, seen: list[tuple[str, int]] | None = None, silent: bool = False
+    host: str = "127.0.0.1", *, port: int = 0, seen: list[tuple[str, int]] | None = None, silent: bool = False
 ) -> contextlib.AbstractContextManager[Place]:
     """Run a host that sends back what it gets, unless it is silent; `seen` gets the sources."""
 
@@ -74,10 +74,10 @@ def udp_echo(
             seen.append(source)
         return None if silent else data
 
-    return udp_host(answer, host)
+    return udp_host(answer, host, port)
 
 
-def name_server(host: str = "127.0.0.1") -> contextlib.AbstractContextManager[Place]:
+def name_server(host: str = "127.0.0.1", port: int = 0) -> contextlib.AbstractContextManager[Place]:
     """Run a name server that knows one address for every name (RFC 1035)."""
 
     def answer(query: bytes, _: tuple[str, int]) -> bytes:
@@ -89,7 +89,7 @@ def name_server(host: str = "127.0.0.1") -> contextlib.AbstractContextManager[Pl
         record = bytes.fromhex("c00c 0001 0001 0000003c 0004") + socket.inet_aton(ADDRESS)
         return header + question + record
 
-    return udp_host(answer, host)
+    return udp_host(answer, host, port)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Final
 from socks6.cli import FAILED, describe
 from socks6.cli.common import named_client, named_host, run_client
 from socks6.cli.options import show_options
+from socks6.cli.waiting import waiting
 from socks6.client.client import Client
 from socks6.errors import ConfigurationError, Socks6Error
 
@@ -67,7 +68,8 @@ class Pinging:
 
     async def _round(self) -> None:
         try:
-            seconds = await self._client.noop()
+            with waiting(f"seq={self._sent}"):
+                seconds = await self._client.noop()
         except Socks6Error as error:
             print(f"seq={self._sent} failed: {describe(error)}", flush=True)
             return

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socks6.cli import complain, tell
@@ -14,6 +14,7 @@ from socks6.cli.certificates import pin_in
 from socks6.cli.common import notify, raise_descriptor_limit, run_loop
 from socks6.cli.load import LoadedConfig, load
 from socks6.cli.log import set_up_logging
+from socks6.cli.waiting import status_terminal
 from socks6.config.build import build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
 from socks6.config.reading import ConfigValues
@@ -59,7 +60,7 @@ def run(arguments: Namespace) -> int:
         # the first check also fetches the cookie of TCP Fast Open, and a session
         checked = config.via_check or config.via_fast_open
         monitor = outbound.monitor if checked and isinstance(outbound, Socks6Outbound) else None
-    run_loop(_serve(server, operator, monitor), config.loop)
+    run_loop(_serve(server, operator, monitor, status_line=config.status_line), config.loop)
     return 0
 
 
@@ -84,7 +85,9 @@ def load_values(arguments: Namespace, environment: Mapping[str, str]) -> LoadedC
     return LoadedConfig(values, warnings)
 
 
-async def _serve(server: Server, operator: "Operator", monitor: "UpstreamMonitor | None") -> None:
+async def _serve(
+    server: Server, operator: "Operator", monitor: "UpstreamMonitor | None", *, status_line: bool
+) -> None:
     loop = asyncio.get_running_loop()
     async with server, asyncio.TaskGroup() as group:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -100,6 +103,8 @@ async def _serve(server: Server, operator: "Operator", monitor: "UpstreamMonitor
             from socks6.cli.upstream import watch_upstream  # noqa: PLC0415 - with the client
 
             tasks.append(group.create_task(watch_upstream(monitor), name="upstream"))
+        if status_line and (showing := operator.shown_status()) is not None:
+            tasks.append(group.create_task(showing, name="status line"))
         await server.serve_forever()
         for task in tasks:
             task.cancel()
@@ -126,6 +131,15 @@ class Operator:
         self._stopping = True
         notify("STOPPING=1")
         self._server.stop()
+
+    def shown_status(self) -> "Coroutine[None, None, None] | None":
+        """Return what shows a status line; None where there is no terminal for it, or no proxy that is gone through."""
+        terminal, outbound = status_terminal(), self._worker.outbound
+        if terminal is None or outbound.upstream is None:
+            return None
+        from socks6.cli.status_line import show_status  # noqa: PLC0415 - for terminals
+
+        return show_status(terminal, self._worker.connections, outbound, lambda: self._stopping)
 
     def reload(self) -> None:
         """Make `run` reload, once more if it is reloading already."""

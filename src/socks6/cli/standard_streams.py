@@ -16,6 +16,9 @@ from typing import Final, TextIO
 from socks6.compat import override
 
 QUEUED_CHARACTERS: Final = 1 << 20  # what waits for a slow reader at most; later lines are dropped
+WAKE: Final = "\0"  # has the thread draw the status line
+ECHO_COLUMNS: Final = 3  # left free beside a status line: for ^C, which the terminal shows
+ERASE: Final = "\r\x1b[K"  # the line that the cursor is on
 FLUSH_SECONDS: Final = 1.0  # how long the end of a command waits for what is queued
 LOSS: Final = "socks6: {} lines of log were dropped: they could not be written in time"
 FILE_MODE: Final = 0o640  # of a log file that is made: its group may read it
@@ -43,7 +46,7 @@ def open_standard_streams() -> None:
 @contextlib.contextmanager
 def background_standard_error() -> Iterator[None]:
     """Make writes to standard error return at once within a block; its end waits FLUSH_SECONDS at most."""
-    writer = BackgroundWriter(sys.stderr)
+    writer = (TerminalWriter if sys.stderr.isatty() else BackgroundWriter)(sys.stderr)
     with contextlib.redirect_stderr(writer):
         try:
             yield
@@ -220,3 +223,50 @@ class BackgroundWriter(io.TextIOBase):
         except (OSError, ValueError):
             return False
         return True
+
+
+class TerminalWriter(BackgroundWriter):
+    """Writes to a terminal, with a status line below all that is written, for as long as there is one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._line = ""
+        self._drawn = False
+        self._at_line_start = True  # nothing stands before the cursor but the status line
+
+    def show(self, line: str) -> None:
+        """Show a status line, cut to the terminal's width, instead of the one before; "" for none. Returns at once.
+
+        It may quote what others have sent: what is not printable is shown as a question mark.
+        """
+        line = "".join(character if character.isprintable() else "?" for character in line)
+        if line != self._line:
+            self._line = line
+            self.write(WAKE)
+
+    def clear(self) -> None:
+        """Remove the status line; wait until it is gone, FLUSH_SECONDS at most."""
+        self.show("")
+        with self._changed:
+            self._changed.wait_for(lambda: not self._size, FLUSH_SECONDS)
+
+    @override
+    def finish(self, timeout: float) -> None:
+        self.show("")
+        super().finish(timeout)
+
+    @override
+    def _put(self, text: str) -> bool:
+        text = text.replace(WAKE, "")
+        if text:
+            self._at_line_start = text.endswith("\n")
+        erased = ERASE if self._drawn else ""
+        line = self._line[: self._columns() - ECHO_COLUMNS] if self._at_line_start else ""
+        self._drawn = bool(line)
+        return super()._put(f"{erased}{text}{line}")
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80

@@ -14,6 +14,7 @@ from typing import Final
 
 from socks6.cli import FAILED, complain, describe
 from socks6.cli.common import NO_PROXY, named_client, named_host, run_client
+from socks6.cli.waiting import waiting
 from socks6.client.association import Association
 from socks6.client.client import Client
 from socks6.client.options import StackOptions
@@ -114,7 +115,8 @@ class Trace(ABC):
         """Print a line for each hop; return the exit code. Raises Socks6Error for what no router is guilty of."""
         await self.client.noop()  # a proxy that is not there is no row of silent routers
         for ttl in range(1, hops + 1):
-            found = await self._hop(ttl)
+            with waiting(f"{ttl:>2} "):
+                found = await self._hop(ttl)
             print(line(ttl, found), flush=True)
             outcomes = {probe.outcome for probe in found}
             if ProbeOutcome.ARRIVED in outcomes:

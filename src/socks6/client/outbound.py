@@ -27,8 +27,6 @@ from socks6.net.stream import (
 from socks6.net.upstream import UpstreamStatus
 from socks6.telemetry import Observer
 
-FRESH_SECONDS: Final = 10.0  # for which what is known of the upstream needs no check
-
 
 class Socks6Outbound(Outbound):
     """Connects, binds and associates at an upstream proxy, which resolves names and judges addresses.
@@ -119,8 +117,8 @@ class Socks6Outbound(Outbound):
         return self.monitor.status
 
     @override
-    def refresh(self) -> None:
-        self.monitor.refresh(FRESH_SECONDS)
+    def refresh(self, max_age: float) -> None:
+        self.monitor.refresh(max_age)
 
     @override
     def report_to(self, observer: Observer) -> None:
@@ -178,7 +176,6 @@ class UpstreamBinding(Binding):
 
     @override
     async def aclose(self) -> None:
-        """See `Binding.aclose`."""
         await self._listener.aclose()
 
 

@@ -84,7 +84,6 @@ class UpstreamChannel(DatagramChannel):
 
     @override
     def send(self, packets: Sequence[Packet]) -> None:
-        """See `DatagramChannel.send`."""
         for data, host, port in packets:
             if self._allows(host, port):
                 # too long, for no host at all, or the association is over: as on any network, it is lost
@@ -93,7 +92,6 @@ class UpstreamChannel(DatagramChannel):
 
     @override
     async def aclose(self) -> None:
-        """See `DatagramChannel.aclose`."""
         self._association.set_receiver(ReceiveQueue())  # that is not read
         running, self._running = self._running, None
         try:

@@ -139,6 +139,9 @@ class ServerConfig:
     loop: str = setting(
         "auto", "the event loop; auto is uvloop if it is installed", values={name: name for name in LOOPS}
     )
+    status_line: bool = setting(
+        True, "show at the bottom of a terminal how the way out is, where it leads through another proxy"
+    )
     stack: tuple[StackRule, ...] = setting((), "bounds of stack options", items=StackRule, reload=True)
 
     users_file: UsersFile | None = setting(

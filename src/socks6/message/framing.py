@@ -51,7 +51,7 @@ class Framing(Protocol):
 
 
 class Socks6Framing(NamedTuple):
-    """A Datagram message of one association; `layout` counts where both fit."""
+    """The `Framing` of a Datagram message of one association; `layout` counts where both fit."""
 
     association_id: int
     dialect: Dialect
@@ -59,27 +59,22 @@ class Socks6Framing(NamedTuple):
 
     @property
     def native(self) -> NativeFraming:
-        """See `Framing.native`."""
         dialect = self.dialect
         kind = 2 if self.layout is DatagramLayout.DRAFT else 3
         return kind, dialect.version, dialect.domain_length_counts_itself, self.association_id
 
     def parse(self, message: bytes) -> tuple[bytes, int, int] | None:
-        """See `Framing.parse`."""
         header = parse_header(message, self.dialect, self.layout)
         return header[1:] if header is not None and header[0] == self.association_id else None
 
     def host_of(self, key: bytes) -> tuple[str, int, Framing]:
-        """See `Framing.host_of`."""
         host, port, layout = decode_destination(key, self.dialect, self.layout)
         return host, port, self if layout is self.layout else self._replace(layout=layout)
 
     def prefix(self, host: str, port: int) -> DatagramPrefix:
-        """See `Framing.prefix`."""
         return datagram_prefix(self.association_id, host, port, self.dialect, self.layout)
 
     def build(self, prefix: DatagramPrefix, data: bytes) -> bytes | None:
-        """See `Framing.build`."""
         return build_datagram(prefix, data)
 
 

@@ -63,7 +63,6 @@ class DirectBinding(Binding):
 
     @override
     async def accept(self) -> AcceptedPeer:
-        """See `Binding.accept`."""
         while True:
             try:
                 stream = await self._next_stream()
@@ -82,7 +81,6 @@ class DirectBinding(Binding):
 
     @override
     async def aclose(self) -> None:
-        """See `Binding.aclose`."""
         for listener in self._listeners:
             await listener.aclose()
 

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 MAX_EVENTS: Final = 256  # taken from the kernel at a time
 MAX_POLLS: Final = 4  # in one turn of the loop, as long as there are events
+LONE_EVENTS: Final = 8  # so many turns with a single event end at once, after one that polled again in vain
 READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
 LAST: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
@@ -48,6 +49,7 @@ class Poller:
         self._poll: Callable[[float, int], Sequence[tuple[int, int]]] = self._epoll.poll
         self._handlers: dict[int, EventHandler] = {}
         self._later: list[EventHandler] = []
+        self._lone_events = 0
         self._loop.add_reader(self._epoll.fileno(), self._turn)
 
     def add(self, fd: int, handler: EventHandler) -> None:
@@ -107,13 +109,18 @@ class Poller:
             self._epoll.close()
             self._poll = _nothing  # also in the turn that this is called in
 
-    def _turn(self) -> None:
+    def _turn(self) -> None:  # noqa: C901 - split, each event would cost a call more
         unfinished = self._later
         if unfinished:
             self._later = []
         handlers = self._handlers
-        polls = MAX_POLLS
-        while polls and (events := self._poll(0, MAX_EVENTS)):
+        alone = False  # whether a single socket had an event
+        for _ in range(MAX_POLLS):
+            events = self._poll(0, MAX_EVENTS)
+            if not events:
+                if alone:
+                    self._lone_events = LONE_EVENTS
+                break
             for fd, happened in events:
                 handler = handlers.get(fd)
                 if handler is None:  # it was removed in this very turn
@@ -122,8 +129,12 @@ class Poller:
                     handler.on_events(happened)
                 except Exception as error:  # noqa: BLE001 - the fault of one must not cost the others their events
                     handler.fail(error)
-            # a single socket seldom has more by now, and without any nothing can happen
-            polls = polls - 1 if handlers and len(events) > 1 else 0
+            if not handlers:  # nothing is left that could happen
+                break
+            alone = len(events) == 1
+            if alone and self._lone_events:
+                self._lone_events -= 1
+                break
         for handler in unfinished if unfinished and not self._epoll.closed else ():
             try:
                 handler.go_on()

@@ -151,7 +151,6 @@ class SocketStream:
         self._poller = poller
 
     async def wait_readable(self) -> None:
-        """Wait until `receive_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
         if self._poller is not None:
             await self._wait_polled(self._poller)
             return
@@ -185,7 +184,6 @@ class SocketStream:
         poller.add(self.raw_socket.fileno(), self)
 
     def on_events(self, events: int) -> None:  # noqa: ARG002 - whatever it is, receiving shows it
-        """See EventHandler."""
         if self.on_readable is not None:
             self.on_readable()
         elif self._readable is not None:
@@ -195,7 +193,6 @@ class SocketStream:
         """See EventHandler: is not asked for."""
 
     def fail(self, error: Exception) -> None:
-        """See EventHandler."""
         self._loop.call_exception_handler({"message": "a task could not end", "exception": error})
 
     async def send(self, data: bytes | memoryview) -> None:
@@ -214,7 +211,6 @@ class SocketStream:
             self._sends = False
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Send what is taken without waiting; return how much that was."""
         try:
             return self.raw_socket.send(data)
         except (BlockingIOError, InterruptedError):
@@ -230,7 +226,6 @@ class SocketStream:
         return unacknowledged_by(self.raw_socket)
 
     async def wait_writable(self) -> None:
-        """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
         check_idle(self._sending, SENDS_ALREADY)
         waiter = self._loop.create_future()
         self._loop.add_writer(self.raw_socket.fileno(), self._wake_sender)
@@ -367,10 +362,6 @@ class SocketListener:
         if not INHERITS_OPTIONS and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return SocketStream(sock, remote=address, loop=self._loop)
-
-    def reset_accepted(self) -> None:
-        """Set that accepted sockets are reset by closing them, until `close_in_order`: a system call less for each."""
-        reset_on_close(self._socket)
 
     async def wait_readable(self) -> None:
         if self._arrival.has_waiter:

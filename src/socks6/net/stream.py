@@ -480,8 +480,8 @@ class Outbound(Protocol):
         """What is known of the next proxy; None where there is none."""
         return None
 
-    def refresh(self) -> None:
-        """Ask for news of the next proxy, which will be in `upstream` when they are there."""
+    def refresh(self, max_age: float) -> None:  # noqa: ARG002 - as below
+        """Ask for news of the next proxy, if the last are this old, in seconds; they will be in `upstream`."""
         return
 
     def report_to(self, observer: Observer) -> None:  # noqa: ARG002 - for those that go through a proxy

@@ -1,9 +1,9 @@
 """The client's side of one conversation, from the request to the stream or association."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from socks6.compat import override
 from socks6.errors import DecodeError
 from socks6.message.codes import AuthenticationType, Command, ReplyCode
 from socks6.message.datagrams import decode_message, message_size
@@ -35,7 +35,7 @@ from socks6.protocol.events import (
     Violation,
     ViolationKind,
 )
-from socks6.protocol.machine import ByteBuffers, Trace
+from socks6.protocol.machine import Conversation, Trace
 from socks6.protocol.methods.base import ClientMethod, check_methods
 from socks6.protocol.states import CLIENT_TRANSITIONS, ClientState, ClientStep
 
@@ -55,7 +55,7 @@ HANDSHAKE: Final = (  # where the proxy owes us an answer
 )
 
 
-class ClientConversation(ByteBuffers):
+class ClientConversation(Conversation[ClientEvent]):
     """A machine (see `protocol.machine`) that makes one request.
 
     Its first bytes to send are the request and the initial data, together. `methods` are what we can prove
@@ -76,6 +76,7 @@ class ClientConversation(ByteBuffers):
         announcements: bool = False,
         trace: Trace | None = None,
     ) -> None:
+        super().__init__(trace)
         self.state = ClientState.AWAITING_AUTHENTICATION
         check_methods([method.number for method in methods])
         self._methods = {method.number: method for method in methods}
@@ -83,9 +84,6 @@ class ClientConversation(ByteBuffers):
         self._dialect = dialect
         self._table = table
         self._announcements = announcements
-        self._trace = trace
-        self._events: deque[ClientEvent] = deque()
-        self._received = bytearray()
         self._layout: DatagramLayout | None = None  # of an association's messages, if not the dialect's
         self._method: ClientMethod | None = None  # while it negotiates
         self._selected: ClientMethod | None = None  # also when it has negotiated
@@ -109,14 +107,11 @@ class ClientConversation(ByteBuffers):
                 ),
             ),
         )
-        self._outgoing = bytearray(self._request.encode(dialect) + initial_data)
-        if trace is not None:
-            trace(">", self._request)
+        self._outgoing += self._traced(">", self._request).encode(dialect) + initial_data
 
     # Input.
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
         progress = True
         while progress and self._received and self.state is not ClientState.ASSOCIATED:
@@ -137,10 +132,12 @@ class ClientConversation(ByteBuffers):
             self._move(ClientStep.VIOLATION)
             self._events.append(Ended(reason=f"the proxy closed the connection {how}"))
 
+    @override
     def next_timeout(self) -> float | None:
         """Return the deadline while the proxy has to answer the handshake."""
         return self._deadline if self.state in HANDSHAKE else None
 
+    @override
     def handle_timeout(self, now: float) -> None:
         """Give up on a proxy that is too slow."""
         deadline = self.next_timeout()
@@ -149,11 +146,11 @@ class ClientConversation(ByteBuffers):
 
     # What goes out.
 
+    @override
     def next_event(self) -> ClientEvent | None:
-        """Return what happened next; None when nothing else has."""
         if self.state is ClientState.ASSOCIATED and not self._events:
             self._read_message()  # one at a time: however many have come, others get their turns between
-        return self._events.popleft() if self._events else None
+        return super().next_event()
 
     def bytes_wanted(self) -> int:
         """Return how many bytes at least the next step needs; 0 when the stream is the caller's."""
@@ -224,26 +221,20 @@ class ClientConversation(ByteBuffers):
         if self.state is ClientState.ASSOCIATED:
             self._take_message(message)
         elif self.state in {ClientState.AWAITING_PEER, ClientState.AWAITING_OPERATION}:
-            reply = OperationReply.decode(message, self._dialect, self._table)
-            if self._trace is not None:
-                self._trace("<", reply)
             take = self._take_peer if self.state is ClientState.AWAITING_PEER else self._take_operation
-            take(reply)
+            take(self._traced("<", OperationReply.decode(message, self._dialect, self._table)))
         else:
-            self._take_authentication(AuthenticationReply.decode(message, self._dialect, self._table))
+            reply = AuthenticationReply.decode(message, self._dialect, self._table)
+            self._take_authentication(self._traced("<", reply))
 
     def _take_message(self, data: bytes) -> None:
         try:
             message, layout = decode_message(data, self._dialect, self._layout)
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
-        if self._trace is not None:
-            self._trace("<", message)
-        self._events.append(AssociationMessageReceived(message=message, layout=layout))
+        self._events.append(AssociationMessageReceived(message=self._traced("<", message), layout=layout))
 
     def _take_authentication(self, reply: AuthenticationReply) -> None:
-        if self._trace is not None:
-            self._trace("<", reply)
         if reply.type == AuthenticationType.SUCCEEDED:
             self._take_authentication_data(reply, accepted=True)
             self._move(ClientStep.ACCEPTED)

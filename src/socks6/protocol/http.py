@@ -94,7 +94,7 @@ class BodyEnded:
 HttpEvent = TunnelRequested | ForwardRequested | PageRequested | BodyReceived | BodyEnded | Violation | Ended
 
 
-class HttpConversation(HttpLeg):
+class HttpConversation(HttpLeg[HttpEvent]):
     """A machine (see `protocol.machine`) that serves one client's requests, one after another.
 
     When a response is through, `next_event` goes on to the next request, or wants no more bytes if the
@@ -103,8 +103,7 @@ class HttpConversation(HttpLeg):
 
     def __init__(self, trace: Trace | None = None) -> None:
         """`trace` sees the method, host and port of each request, and each response's status."""
-        super().__init__(h11.SERVER)
-        self._trace = trace
+        super().__init__(h11.SERVER, trace)
         self._request: h11.Request | None = None
         self._opening = b""  # what the connection began with, until that is known to be HTTP
         self._is_http = False
@@ -116,7 +115,6 @@ class HttpConversation(HttpLeg):
 
     @override
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take bytes that arrived. Never raises on bad bytes."""
         if not self._is_http:
             self._opening += data[:OPENING_SIZE]
         super().receive_data(data, now)
@@ -126,8 +124,8 @@ class HttpConversation(HttpLeg):
         """Return 1 while the client has to send something, else 0."""
         return 0 if self._h11.our_state in OVER else super().bytes_wanted()
 
+    @override
     def next_event(self) -> HttpEvent | None:
-        """Return what happened next; None when nothing else has."""
         if self._opening and not self._is_http and (foreign := self._foreign_client()) is not None:
             return foreign
         try:
@@ -215,8 +213,8 @@ class HttpConversation(HttpLeg):
     @override
     def _push(self, event: h11.Event) -> None:
         super()._push(event)
-        if self._trace is not None and isinstance(event, h11.Response | h11.InformationalResponse):
-            self._trace(">", event.status_code)
+        if isinstance(event, h11.Response | h11.InformationalResponse):
+            self._traced(">", event.status_code)
 
     @override
     def _feed(self) -> bool:
@@ -265,13 +263,13 @@ class HttpConversation(HttpLeg):
             self._pull()  # its end, an event of its own to h11
         if request.method == b"CONNECT":
             host, port = decode_authority(request.target)
-            self._trace_request(request, host, port)
+            self._traced("<", f"{request.method.decode()} {host}:{port}")
             return TunnelRequested(host=host, port=port, credentials=credentials)
         if request.target.startswith(b"/") and request.method in PAGE_METHODS and not has_body:
             return _page_request(request.target, fields)
         upgrading = request.http_version == b"1.1" and wanted_upgrades(fields) != b""
         target = decode_absolute(request.target, upgrading=upgrading)
-        self._trace_request(request, target.host, target.port)
+        self._traced("<", f"{request.method.decode()} {target.host}:{target.port}")
         head = RequestHead(
             method=request.method,
             target=target.origin_form(request.method),
@@ -280,10 +278,6 @@ class HttpConversation(HttpLeg):
         return ForwardRequested(
             host=target.host, port=target.port, credentials=credentials, head=head, has_body=has_body
         )
-
-    def _trace_request(self, request: h11.Request, host: str, port: int) -> None:
-        if self._trace is not None:
-            self._trace("<", f"{request.method.decode()} {host}:{port}")
 
     def _check_framing(self, request: h11.Request, fields: Fields) -> None:
         """Refuse what another reader may understand in another way (RFC 9112 §11.2)."""

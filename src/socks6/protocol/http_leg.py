@@ -6,7 +6,7 @@ import h11
 
 from socks6.compat import override
 from socks6.errors import LocalProtocolError
-from socks6.protocol.machine import ByteBuffers
+from socks6.protocol.machine import Conversation, EventT, Trace
 
 MAX_HEAD_SIZE: Final = 32_768  # of a head, a chunk's header or the trailers
 
@@ -14,32 +14,22 @@ MAX_HEAD_SIZE: Final = 32_768  # of a head, a chunk's header or the trailers
 READING: Final = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.SEND_BODY})
 
 
-class HttpLeg(ByteBuffers):
+class HttpLeg(Conversation[EventT]):
     """One HTTP/1.1 connection, seen from `role`."""
 
-    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
+    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER], trace: Trace | None = None) -> None:
+        super().__init__(trace)
         self._role = role
-        self._h11 = h11.Connection(role, max_incomplete_event_size=MAX_HEAD_SIZE)
-        self._received = bytearray()  # received, and not handed to h11 yet
+        self._h11 = h11.Connection(role, max_incomplete_event_size=MAX_HEAD_SIZE)  # behind `_received`
         self._held: int | None = 0  # how much of what was handed over h11 holds, if known
         self._ended = False
         self._surrendered = False  # the stream has got what h11 holds
-        self._outgoing = bytearray()
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
 
     def receive_eof(self, now: float) -> None:  # noqa: ARG002
-        """Note that the peer will send nothing more."""
         self._ended = True
-
-    def next_timeout(self) -> float | None:
-        """Return None: how long to wait is up to the driver."""
-        return None
-
-    def handle_timeout(self, now: float) -> None:
-        """Do nothing: nothing is ever due."""
 
     def bytes_wanted(self) -> int:
         """Return 1 while the peer has to send something, else 0: HTTP announces no sizes of heads."""

@@ -53,7 +53,7 @@ OriginEvent = (
 )
 
 
-class OriginConversation(HttpLeg):
+class OriginConversation(HttpLeg[OriginEvent]):
     """A machine (see `protocol.machine`) that sends requests to one origin and returns its responses.
 
     Heads of responses are read as browsers read them (`message.http.mended_head`): whole first, up to
@@ -78,12 +78,11 @@ class OriginConversation(HttpLeg):
 
     @override
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._answered = True
         super().receive_data(data, now)
 
+    @override
     def next_event(self) -> OriginEvent | None:
-        """Return what happened next; None when nothing else has."""
         try:
             event = self._pull()
         except h11.RemoteProtocolError as error:

@@ -4,32 +4,52 @@ A driver repeats: take events until there are none, write `data_to_send`, then w
 the stream or `next_timeout`, and hand that in. The same bytes in any chunking give the same events.
 """
 
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
+EventT = TypeVar("EventT")
+MessageT = TypeVar("MessageT")
 EventT_co = TypeVar("EventT_co", covariant=True)
 
 # Called with the direction, "<" for what the peer sent and ">" for our own, and each message; None if nothing looks at them
 Trace: TypeAlias = Callable[[str, object], None]
 
 
-class ByteBuffers:
-    """The bytes of a machine that collects them: those that came, and those to send."""
+class Conversation(Generic[EventT]):
+    """What machines have in common that collect bytes and events. `trace` sees every message."""
 
-    _received: bytearray
-    _outgoing: bytearray
+    def __init__(self, trace: Trace | None = None) -> None:
+        self._trace = trace
+        self._events: deque[EventT] = deque()
+        self._received = bytearray()
+        self._outgoing = bytearray()
+
+    def next_timeout(self) -> float | None:
+        """Return None: how long to wait is up to the driver."""
+        return None
+
+    def handle_timeout(self, now: float) -> None:
+        """Do nothing: nothing is ever due."""
+
+    def next_event(self) -> EventT | None:
+        return self._events.popleft() if self._events else None
 
     def data_to_send(self) -> bytes:
-        """Return the bytes to write, and forget them; empty if there are none."""
         data = bytes(self._outgoing)
         self._outgoing.clear()
         return data
 
     def unread(self) -> bytes:
-        """Return, and forget, the bytes received that belong to the stream, not to this conversation."""
         data = bytes(self._received)
         self._received.clear()
         return data
+
+    def _traced(self, direction: str, message: MessageT) -> MessageT:
+        """Show a message to what looks at them, and return it."""
+        if self._trace is not None:
+            self._trace(direction, message)
+        return message
 
 
 class Machine(Protocol[EventT_co]):

@@ -1,6 +1,5 @@
 """The server's side of one conversation, from the request's first byte to the stream or association."""
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -35,7 +34,7 @@ from socks6.protocol.events import (
     Violation,
     ViolationKind,
 )
-from socks6.protocol.machine import ByteBuffers, Trace
+from socks6.protocol.machine import Conversation, Trace
 from socks6.protocol.methods.base import ServerMethod
 from socks6.protocol.states import SERVER_TRANSITIONS, ServerState, ServerStep
 
@@ -50,7 +49,7 @@ REFUSAL: Final = AuthenticationReply(type=AuthenticationType.FAILED)
 BAD_ADDRESS: Final = OperationReply(code=ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED)
 
 
-class ServerConversation(ByteBuffers):
+class ServerConversation(Conversation[ServerEvent]):
     """A machine (see `protocol.machine`) that serves one request.
 
     The driver answers each event by the method that the event names; a call out of turn raises
@@ -73,6 +72,7 @@ class ServerConversation(ByteBuffers):
         trace: Trace | None = None,
         inbound: str = "socks6",
     ) -> None:
+        super().__init__(trace)
         self.state = ServerState.AWAITING_REQUEST
         self.authenticated = False  # whether the client is known, or need not be
         self._admission = Admission(methods, required=authentication_required)
@@ -83,13 +83,9 @@ class ServerConversation(ByteBuffers):
         self._table = table
         self._quiet = quiet
         self._whole_request = whole_request
-        self._trace = trace
         self._inbound = inbound
-        self._events: deque[ServerEvent] = deque()
-        self._received = bytearray()
         self._initial = bytearray()  # initial data that a slow method's bytes follow
         self._initial_left = 0  # initial data still to be cut out of what arrives
-        self._outgoing = bytearray()
         self._request: Request | None = None
         self._with_success: tuple[Option, ...] = ()
 
@@ -101,7 +97,6 @@ class ServerConversation(ByteBuffers):
     # Input.
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
         self._advance()
 
@@ -111,11 +106,13 @@ class ServerConversation(ByteBuffers):
             self._move(ServerStep.VIOLATION)
             self._events.append(Ended(reason="the client closed its side"))
 
+    @override
     def next_timeout(self) -> float | None:
         """Return the handshake's deadline while the client has to send something."""
         waiting = (ServerState.AWAITING_REQUEST, ServerState.NEGOTIATING)
         return self._deadline if self.state in waiting else None
 
+    @override
     def handle_timeout(self, now: float) -> None:
         """Give up on a client that is too slow; it gets no answer (§ Large requests)."""
         deadline = self.next_timeout()
@@ -124,11 +121,11 @@ class ServerConversation(ByteBuffers):
 
     # What goes out.
 
+    @override
     def next_event(self) -> ServerEvent | None:
-        """Return what happened next; None when nothing else has."""
         if self.state is ServerState.ASSOCIATED and not self._events:
             self._read_message()  # one at a time: the first one may show how to read the next
-        return self._events.popleft() if self._events else None
+        return super().next_event()
 
     def bytes_wanted(self) -> int:
         """Return how many bytes at least the next step needs; 0 when the client has to send nothing."""
@@ -270,8 +267,7 @@ class ServerConversation(ByteBuffers):
         self._take_request(request)
 
     def _take_request(self, request: Request) -> None:
-        if self._trace is not None:
-            self._trace("<", request)
+        self._traced("<", request)
         advertisement = find(request.options, AuthenticationMethodAdvertisement)
         initial = advertisement.initial_data_length if advertisement else 0
         if initial > MAX_INITIAL_DATA:
@@ -355,9 +351,7 @@ class ServerConversation(ByteBuffers):
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
         if isinstance(message, Datagram):  # clients have no other to send
-            if self._trace is not None:
-                self._trace("<", message)
-            self._events.append(AssociationMessageReceived(message=message, layout=layout))
+            self._events.append(AssociationMessageReceived(message=self._traced("<", message), layout=layout))
 
     def _refuse(self, options: tuple[Option, ...], reason: str) -> None:
         self._move(ServerStep.REFUSE)
@@ -367,16 +361,12 @@ class ServerConversation(ByteBuffers):
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
 
     def _send(self, reply: AuthenticationReply | OperationReply) -> None:
-        self._outgoing += reply.encode(self._dialect)
-        if self._trace is not None:
-            self._trace(">", reply)
+        self._outgoing += self._traced(">", reply).encode(self._dialect)
 
     def _violate(self, kind: ViolationKind, reason: str, answer: bytes = b"") -> None:
         self._move(ServerStep.VIOLATION)
         if answer and not self._quiet:
-            self._outgoing += answer
-            if self._trace is not None:
-                self._trace(">", answer)  # replies without options
+            self._outgoing += self._traced(">", answer)  # replies without options
         self._received.clear()
         self._events.append(Violation(kind=kind, reason=reason))
 

@@ -1,9 +1,8 @@
 """The proxy's side of a SOCKS 4, 4a or 5 handshake, distinguished by the first byte."""
 
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Final
 
 from socks6.dataclass import dataclass
 from socks6.errors import DecodeError, LocalProtocolError
@@ -15,10 +14,8 @@ from socks6.message.socks4 import Socks4Reply, Socks4Request, Socks4Result
 from socks6.message.socks5 import Socks5Greeting, Socks5MethodSelection, Socks5Reply, Socks5Request
 from socks6.message.userpass import UsernamePassword, UsernamePasswordReply
 from socks6.protocol.events import CredentialsOffered, Ended, Violation, ViolationKind
-from socks6.protocol.machine import ByteBuffers, Trace
+from socks6.protocol.machine import Conversation, Trace
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
-
-MessageT = TypeVar("MessageT")
 
 
 class Socks5State(Enum):
@@ -111,7 +108,7 @@ class MethodRefused:
 Socks5Event = SocksRequestReceived | CredentialsOffered | MethodRefused | Violation | Ended
 
 
-class Socks5Conversation(ByteBuffers):
+class Socks5Conversation(Conversation[Socks5Event]):
     """A machine (see `protocol.machine`) that serves one SOCKS 4, 4a or 5 request.
 
     The driver answers each event by the method that the event names; a call out of turn raises
@@ -120,13 +117,10 @@ class Socks5Conversation(ByteBuffers):
     """
 
     def __init__(self, *, authentication_required: bool, trace: Trace | None = None) -> None:
+        super().__init__(trace)
         self.state = Socks5State.AWAITING_GREETING
         self._required = authentication_required
-        self._trace = trace
         self._request: Socks4Request | Socks5Request | None = None
-        self._events: deque[Socks5Event] = deque()
-        self._received = bytearray()
-        self._outgoing = bytearray()
 
     @property
     def speaks_socks5(self) -> bool:
@@ -134,7 +128,6 @@ class Socks5Conversation(ByteBuffers):
         return isinstance(self._request, Socks5Request)
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
-        """Take bytes that arrived. Never raises on bad bytes."""
         self._received += data
         self._advance()
 
@@ -143,17 +136,6 @@ class Socks5Conversation(ByteBuffers):
         if (self.state, Socks5Step.VIOLATION) in TRANSITIONS:
             self._move(Socks5Step.VIOLATION)
             self._events.append(Ended(reason="the client closed its side"))
-
-    def next_timeout(self) -> float | None:
-        """Return None: the handshake has one deadline, and the machine's owner keeps it."""
-        return None
-
-    def handle_timeout(self, now: float) -> None:
-        """Do nothing: nothing is ever due."""
-
-    def next_event(self) -> Socks5Event | None:
-        """Return what happened next; None when nothing else has."""
-        return self._events.popleft() if self._events else None
 
     def bytes_wanted(self) -> int:
         """Return how many bytes at least the next step needs; 0 when the client has to send nothing."""
@@ -209,25 +191,18 @@ class Socks5Conversation(ByteBuffers):
     def _take(self, message: bytes) -> None:
         """Act on one whole message, of the class that the state and its first byte determine."""
         if self.state is Socks5State.AWAITING_CREDENTIALS:
-            self._take_credentials(self._received_message(UsernamePassword.decode(message)))
+            self._take_credentials(self._traced("<", UsernamePassword.decode(message)))
         elif self.state is Socks5State.AWAITING_REQUEST:
-            self._take_request(self._received_message(Socks5Request.decode(message)))
+            self._take_request(self._traced("<", Socks5Request.decode(message)))
         elif message[0] == socks4.VERSION:
-            self._take_socks4(self._received_message(Socks4Request.decode(message)))
+            self._take_socks4(self._traced("<", Socks4Request.decode(message)))
         else:
-            self._take_greeting(self._received_message(Socks5Greeting.decode(message)))
-
-    def _received_message(self, message: MessageT) -> MessageT:
-        if self._trace is not None:
-            self._trace("<", message)
-        return message
+            self._take_greeting(self._traced("<", Socks5Greeting.decode(message)))
 
     def _send(
         self, message: UsernamePasswordReply | Socks4Reply | Socks5Reply | Socks5MethodSelection
     ) -> None:
-        self._outgoing += message.encode()
-        if self._trace is not None:
-            self._trace(">", message)
+        self._outgoing += self._traced(">", message).encode()
 
     def _take_socks4(self, request: Socks4Request) -> None:
         if self._required:

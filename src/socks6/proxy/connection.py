@@ -483,7 +483,6 @@ class ClientConnection:
         )
 
     def info(self) -> ConnectionInfo:
-        """Return what there is to know now."""
         traffic = self.traffic
         return ConnectionInfo(
             id=self.id,

@@ -143,3 +143,20 @@ class LiveTable:
 
     def _established(self, command: Command) -> list[ConnectionInfo]:
         return [info for info in self if info.command == command.name and info.established]
+
+
+def byte_words(count: float) -> str:
+    """Return a number of bytes with three digits that count."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def duration_words(seconds: float) -> str:
+    """Return a time in its largest whole unit."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -205,7 +205,6 @@ class JoinedStreams(ABC):
         return
 
     def activity(self) -> int:
-        """Return a number that grows whenever bytes move or a direction ends."""
         up, down = self.up, self.down
         return up.bytes_moved + down.bytes_moved + (up.state is not FLOWING) + (down.state is not FLOWING)
 
@@ -214,5 +213,4 @@ class JoinedStreams(ABC):
         return self.up.state is not FLOWING or self.down.state is not FLOWING
 
     def expire(self, reason: str) -> None:
-        """End: nothing moved for too long."""
         self.end(Ending.RESET if self.reason else Ending.IDLE, reason)

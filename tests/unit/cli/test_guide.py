@@ -15,31 +15,51 @@ from python_pages import names_by_page
 import socks6
 from socks6.cli import main
 from socks6.cli.parser import COMMANDS, parse
+from tests.kit import documents
 
 GUIDE: Final = Path("docs/guide")
 TUTORIALS: Final = sorted(Path("docs/tutorial").glob("*.md"))
 TROUBLESHOOTING: Final = GUIDE / "troubleshooting.md"
-TEXTS: Final = [path.read_text() for path in (Path("README.md"), *sorted(GUIDE.glob("*.md")), *TUTORIALS)]
+DOCUMENTS: Final = [
+    *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "changes.d/README.md"),
+    *sorted(map(str, Path("docs").glob("*/*.md"))),
+]
+BLOCKS: Final = [block for document in DOCUMENTS for block in documents.blocks(document)]
 
 
 def blocks(language: str) -> list[str]:
-    """Return the blocks of code in a language, "" for those without one."""
-    return [
-        block
-        for text in TEXTS
-        for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-        if kind == language
-    ]
+    """Return the blocks of code in a language."""
+    return [block.text for block in BLOCKS if block.language == language]
 
 
-COMMAND_LINES: Final = re.findall(
-    r"(?<![\w.-])socks6 (?!pysocks6)([a-z](?:(?!  )[^#|>&)'\n])*)", "".join([*blocks(""), *blocks("sh")])
+SHELL: Final = "\n".join(
+    line for block in BLOCKS if block.language in {"sh", "console"} for _, line in block.commands
 )
+COMMAND_LINES: Final = re.findall(r"(?<![\w.-])socks6 (?!pysocks6)([a-z](?:(?!  )[^#|>&)'\n])*)", SHELL)
 IN_TEXT: Final = [
     line
     for path in (*TUTORIALS, TROUBLESHOOTING)
     for line in re.findall(r"`socks6 ([a-z]+ [^`]+)`", path.read_text())
 ]
+
+
+def test_every_block_says_what_it_is() -> None:
+    """Those that are not `text` are run, here or by tests/e2e/test_snippets.py; what is `text` is no command."""
+    languages = {"sh", "console", "python", "toml", "text"}
+    assert [(block.document, block.text) for block in BLOCKS if block.language not in languages] == []
+    assert [
+        line
+        for text in blocks("text")
+        for line in text.splitlines()
+        if re.match(r"(\$ )?(socks6|curl) ", line)
+    ] == []
+
+
+def test_every_target_of_make_is_one() -> None:
+    text = "\n".join(Path(document).read_text() for document in DOCUMENTS)
+    named = {*re.findall(r"^make ([a-z-]+)", SHELL, re.MULTILINE), *re.findall(r"`make ([a-z-]+)", text)}
+    assert len(named) > 8
+    assert named <= set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("line", sorted({*COMMAND_LINES, *IN_TEXT}))
@@ -48,7 +68,7 @@ def test_every_command_line_is_one(line: str) -> None:
 
 
 def test_every_script_is_one() -> None:
-    subprocess.run(["bash", "-n"], input="\n".join(blocks("sh")), text=True, check=True, timeout=30)
+    subprocess.run(["bash", "-n"], input=SHELL, text=True, check=True, timeout=30)
 
 
 @pytest.mark.parametrize("block", blocks("python"))

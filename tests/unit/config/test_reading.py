@@ -23,6 +23,7 @@ EVERYTHING: Final[dict[str, object]] = {
     **SPECIFIED,
     "direct": False,
     "via-check": False,
+    "status-line": False,
     "sessions.per-user": 1,
     "sessions.per-source": 2,
     "sessions.window": 16,
@@ -64,6 +65,7 @@ log-format = "json"
 log-file = "/var/log/socks6.log"
 log-destinations = true
 loop = "asyncio"
+status-line = false
 [policy]
 allow-private = true
 [happy-eyeballs]

@@ -14,7 +14,7 @@ def head_of(size: int) -> bytes:
     return HEAD + b"X: " + b"x" * (size - len(HEAD) - 7) + b"\r\n\r\n"
 
 
-def pull_all(leg: HttpLeg) -> list[h11.Event]:
+def pull_all(leg: HttpLeg[None]) -> list[h11.Event]:
     events = []
     while (event := leg._pull()) is not None:
         events.append(event)
@@ -22,14 +22,14 @@ def pull_all(leg: HttpLeg) -> list[h11.Event]:
 
 
 def test_nothing_comes_of_half_a_head() -> None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     leg.receive_data(HEAD, 0.0)
     assert leg._pull() is None
     assert leg.bytes_wanted() == 1
 
 
 def pull_in_steps(data: bytes, step: int) -> h11.Event | None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     for start in range(0, len(data), step):
         leg.receive_data(data[start : start + step], 0.0)
         event = leg._pull()
@@ -45,7 +45,7 @@ def test_the_limit_on_heads_holds_whatever_the_chunks(step: int) -> None:
 
 
 def test_bodies_come_in_pieces_that_are_bounded() -> None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     leg.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000, 0.0)
     events = pull_all(leg)
     sizes = [len(event.data) for event in events if isinstance(event, h11.Data)]
@@ -56,7 +56,7 @@ def test_bodies_come_in_pieces_that_are_bounded() -> None:
 
 
 def test_the_end_is_told_after_all_bytes() -> None:
-    leg = HttpLeg(h11.CLIENT)
+    leg = HttpLeg[None](h11.CLIENT)
     leg._push(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
     leg._push(h11.EndOfMessage())
     leg.receive_data(b"HTTP/1.1 200 OK\r\n\r\nabc", 0.0)
@@ -66,7 +66,7 @@ def test_the_end_is_told_after_all_bytes() -> None:
 
 
 def test_the_end_in_a_head_is_an_error() -> None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     leg.receive_data(HEAD, 0.0)
     leg.receive_eof(0.0)
     assert leg.bytes_wanted() == 0
@@ -76,13 +76,13 @@ def test_the_end_in_a_head_is_an_error() -> None:
 
 
 def test_the_end_between_messages_is_told_once() -> None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     leg.receive_eof(0.0)
     assert [type(event) for event in pull_all(leg)] == [h11.ConnectionClosed]
 
 
 def test_what_follows_a_message_can_be_taken_away() -> None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     leg.receive_data(HEAD + b"\r\nmore", 0.0)
     pull_all(leg)
     leg.receive_data(b" and more", 0.0)
@@ -91,7 +91,7 @@ def test_what_follows_a_message_can_be_taken_away() -> None:
 
 
 def test_what_follows_a_message_can_be_judged_anew() -> None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     leg.receive_data(HEAD + b"\r\n" + HEAD, 0.0)
     pull_all(leg)
     leg._renew()
@@ -100,25 +100,25 @@ def test_what_follows_a_message_can_be_judged_anew() -> None:
 
 
 def test_what_is_pushed_is_sent_once() -> None:
-    leg = HttpLeg(h11.CLIENT)
+    leg = HttpLeg[None](h11.CLIENT)
     leg._push(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
     assert leg.data_to_send() == b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     assert leg.data_to_send() == b""
 
 
 def test_closing_sends_nothing() -> None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     leg._push(h11.ConnectionClosed())
     assert leg.data_to_send() == b""
 
 
 def test_pushing_out_of_turn_is_our_callers_fault() -> None:
     with pytest.raises(LocalProtocolError):
-        HttpLeg(h11.SERVER)._push(h11.EndOfMessage())
+        HttpLeg[None](h11.SERVER)._push(h11.EndOfMessage())
 
 
 def test_nothing_is_ever_due() -> None:
-    leg = HttpLeg(h11.SERVER)
+    leg = HttpLeg[None](h11.SERVER)
     leg.handle_timeout(1e9)
     assert leg.next_timeout() is None
     assert leg.data_to_send() == b""

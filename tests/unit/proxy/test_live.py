@@ -1,8 +1,18 @@
 """The live table."""
 
+import pytest
+
 from socks6.net.stream import Protection
 from socks6.policy.identity import Identity
-from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo, Traffic, TrafficTotals
+from socks6.proxy.live import (
+    ConnectionInfo,
+    LiveTable,
+    SessionInfo,
+    Traffic,
+    TrafficTotals,
+    byte_words,
+    duration_words,
+)
 from socks6.proxy.sessions import MemorySessionStore
 
 
@@ -109,3 +119,26 @@ def test_sessions_are_shown_without_their_ids() -> None:
     opened.session.grant(5)
     assert LiveTable(store).sessions == [SessionInfo(user="alice", connections=0, window=5)]
     assert LiveTable(None).sessions == []
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1234, "1.23 kB"),
+        (99_960, "100 kB"),
+        (999_600, "1 MB"),
+        (5e12, "5 TB"),
+    ],
+)
+def test_bytes_in_words(count: float, words: str) -> None:
+    assert byte_words(count) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (90_000, "1 d")]
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert duration_words(seconds) == words

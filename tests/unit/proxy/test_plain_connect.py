@@ -82,14 +82,23 @@ async def scene(protocol: str = "socks6", settings: Settings | None = None) -> A
             yield Scene(server, worker, log, target, protocol)
 
 
-def test_a_relay_ends_by_a_reset_when_the_server_stops(run: Run) -> None:
+@pytest.mark.parametrize("pieces", [0, 1, 2])
+def test_a_relay_ends_by_resets_when_the_server_stops(run: Run, pieces: int) -> None:
     async def play() -> None:
+        loop = asyncio.get_running_loop()
         async with scene() as it:
             with await it.client() as client:
                 assert (await it.ask(client, it.request, 16))[5] == 0
-                it.server.abort()
-                with pytest.raises(ConnectionResetError):
-                    await asyncio.get_running_loop().sock_recv(client, 1)
+                remote, _ = it.target.accept()
+                with remote:
+                    remote.setblocking(False)
+                    for _ in range(pieces):  # so many are needed before a remote is tuned
+                        await loop.sock_sendall(client, b"piece")
+                        assert await loop.sock_recv(remote, 9) == b"piece"
+                    it.server.abort()
+                    for side in (client, remote):
+                        with pytest.raises(ConnectionResetError):
+                            await loop.sock_recv(side, 1)
                 assert (await it.ending()).ending is Ending.STOPPED
 
     run(play())

@@ -37,22 +37,19 @@ class ReadOnly(NamedTuple):
         """Do nothing."""
 
     def read(self, sock: socket.socket, facts: ConnectFacts = UNKNOWN_FACTS) -> int | None:
-        """Return what is in force."""
         return self.get(sock, facts)
 
 
 class SocketOption(NamedTuple):
-    """An integer of setsockopt, by its level and name."""
+    """The adapter of an integer of setsockopt, by its level and name."""
 
     level: int
     name: int
 
     def write(self, sock: socket.socket, value: int) -> None:
-        """Set it. Raises OSError."""
         sock.setsockopt(*self, value)
 
     def read(self, sock: socket.socket, facts: ConnectFacts = UNKNOWN_FACTS) -> int | None:  # noqa: ARG002 - an adapter
-        """Return what is in force; None where the socket has no such option."""
         try:
             return sock.getsockopt(*self)
         except OSError:
@@ -67,7 +64,6 @@ class IpSocketOption:
     ipv6: SocketOption
 
     def write(self, sock: socket.socket, value: int) -> None:
-        """Set it. Raises OSError."""
         if sock.family == socket.AF_INET:
             sock.setsockopt(*self.ipv4, value)
         elif sock.family == socket.AF_INET6:
@@ -76,7 +72,6 @@ class IpSocketOption:
                 sock.setsockopt(*self.ipv4, value)
 
     def read(self, sock: socket.socket, facts: ConnectFacts = UNKNOWN_FACTS) -> int | None:  # noqa: ARG002 - an adapter
-        """Return what is in force."""
         if sock.family not in TCP_FAMILIES:
             return None
         option = self.ipv6 if sock.family == socket.AF_INET6 and not _carries_ipv4(sock) else self.ipv4

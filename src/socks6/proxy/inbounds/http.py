@@ -33,7 +33,6 @@ class HttpInbound(Inbound):
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
-        """See `Inbound.serve`."""
         return await _HttpClient(connection, self._settings).serve(initial_data)
 
 

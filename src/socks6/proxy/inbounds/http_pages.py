@@ -20,9 +20,10 @@ from socks6.net.transports.tls import TlsStream
 from socks6.net.upstream import UpstreamStatus
 from socks6.protocol.http import PageRequested
 from socks6.proxy.connection import ClientConnection
-from socks6.proxy.live import TrafficTotals
+from socks6.proxy.live import TrafficTotals, byte_words, duration_words
 
 REFRESH_SECONDS: Final = 5
+FRESH_SECONDS: Final = 10.0  # for which what is known of the proxy to go through needs no check
 STYLE: Final = """
 :root { color-scheme: light dark; --line: #d8dce2; --dim: #5c6470; --up: #1a7f37; --down: #c0272d; }
 @media (prefers-color-scheme: dark) { :root { --line: #363c45; --dim: #9aa3af; --up: #4ac26b; --down: #ff7b72; } }
@@ -65,7 +66,7 @@ def _status(request: PageRequested, connection: ClientConnection) -> Page | None
     if not (connection.is_local and named) or connection.authentication_required:
         return None
     outbound = connection.proxy.outbound
-    outbound.refresh()
+    outbound.refresh(FRESH_SECONDS)
     totals, upstream, now = connection.proxy.connections.totals(), outbound.upstream, time.time()
     if request.wants_json:
         body = json.dumps(_facts(upstream, totals), indent=2) + "\n"
@@ -131,23 +132,6 @@ def _rows(upstream: UpstreamStatus | None, totals: TrafficTotals, now: float) ->
         **traffic,
         "Last error": error_age if upstream.last_error and not upstream.reason else "",
     }
-
-
-def byte_words(count: float) -> str:
-    """Return a number of bytes with three digits that count."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
-def duration_words(seconds: float) -> str:
-    """Return a time in its largest whole unit."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def _pac(_: PageRequested, connection: ClientConnection) -> Page | None:

@@ -30,7 +30,6 @@ class MixedInbound(PlainInbound):
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
-        """See `Inbound.serve`."""
         data = connection.greeting or initial_data or await connection.stream.receive()
         known = client_of(data) if data else None
         name = known.inbound if known is not None else DEFAULT

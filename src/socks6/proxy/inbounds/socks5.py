@@ -72,7 +72,6 @@ class Socks5Inbound(PlainInbound):
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
-        """See `Inbound.serve`."""
         greeting = connection.greeting
         conversation = Socks5Conversation(
             authentication_required=connection.authentication_required and not greeting,

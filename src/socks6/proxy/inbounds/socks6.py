@@ -137,7 +137,6 @@ class Socks6Inbound(PlainInbound):
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
-        """See `Inbound.serve`."""
         conversation = ServerConversation(
             methods=self._methods,
             authentication_required=connection.authentication_required,

@@ -44,7 +44,7 @@ class ClientPort(Protocol):
 
 
 class UdpClientPort:
-    """A socket for datagrams in clear text, which it owns."""
+    """The `ClientPort` of a socket for datagrams in clear text, which it owns."""
 
     def __init__(
         self, sock: socket.socket, forwarder: DatagramForwarder, forget: Callable[[socket.socket], None]
@@ -55,14 +55,13 @@ class UdpClientPort:
         self._forget = forget
 
     def close(self) -> None:
-        """See `ClientPort.close`."""
         if self.sock.fileno() >= 0:
             self._forget(self.sock)
             self.sock.close()
 
 
 class DtlsClientPort:
-    """A port whose DTLS is ours; `shared` may have other protocols too. Owns it."""
+    """A `ClientPort` whose DTLS is ours; `shared` may have other protocols too. Owns it."""
 
     def __init__(
         self,
@@ -91,7 +90,6 @@ class DtlsClientPort:
         shared.register(DTLS_BYTES, self._dtls.datagrams_received)
 
     def close(self) -> None:
-        """See `ClientPort.close`."""
         self._dtls.close()
         self.shared.close()
 
@@ -100,7 +98,7 @@ class DtlsClientPort:
 
 
 class QuicClientPort(FrameSink):
-    """Takes the frames of a connection, in which there is one `ClientPath`: this too."""
+    """The `ClientPort` of a connection's frames, and the one `ClientPath` that these have."""
 
     local: Final = b""  # the connection knows
 
@@ -124,20 +122,16 @@ class QuicClientPort(FrameSink):
         return self._connection.remote
 
     def close(self) -> None:
-        """See `ClientPort.close`."""
         self._connection.set_frame_sink(None)
 
     def send(self, message: bytes, control: Control) -> bool:  # noqa: ARG002 - the connection's packets have their own
-        """See `ClientPath.send`."""
         return self._connection.send_frame(message)
 
     def join(self, user: str, lost: Callable[[str], None]) -> bool:  # noqa: ARG002 - the connection is one user's
-        """See `ClientPath.join`."""
         self._lost[lost] = None
         return True
 
     def leave(self, lost: Callable[[str], None]) -> None:
-        """See `ClientPath.leave`."""
         self._lost.pop(lost, None)
 
     @override

@@ -60,14 +60,13 @@ class ClientPath(Protocol):
 
 
 class FiveTuple(NamedTuple):
-    """A UDP path, which is never lost."""
+    """The `ClientPath` over UDP, which is never lost."""
 
     port: socket.socket
     source: SocketAddress
     local: bytes
 
     def send(self, message: bytes, control: Control) -> bool:
-        """See `ClientPath.send`."""
         try:
             if control:
                 self.port.sendmsg((message,), control, 0, self.source)
@@ -78,7 +77,6 @@ class FiveTuple(NamedTuple):
         return True
 
     def join(self, user: str, lost: Callable[[str], None]) -> bool:  # noqa: ARG002 - it may be any user's
-        """See `ClientPath.join`."""
         return True
 
     def leave(self, lost: Callable[[str], None]) -> None:
@@ -235,7 +233,7 @@ class PythonForwarder(DatagramForwarder):
 
 
 class PythonEntry:
-    """An association of the forwarder in Python. Its tables hold plain tuples."""
+    """The `AssociationEntry` of the forwarder in Python. Its tables hold plain tuples."""
 
     __slots__ = (
         "_client", "_control", "_counts", "_forwarder", "_index", "_owner", "_path", "_remote", "_routes", "_sources", "closed",
@@ -261,29 +259,24 @@ class PythonEntry:
         self._forwarder.entries[key] = self
 
     def bind_client(self, path: ClientPath, framing: Framing, control: Control) -> None:
-        """See `AssociationEntry.bind_client`."""
         self._path, self._client, self._control = path, framing, control
         if isinstance(framing, NoFraming) and isinstance(path, FiveTuple) and not self.closed:
             self.index(path)
 
     def add_route(self, key: bytes, route: DatagramRoute) -> None:
-        """See `AssociationEntry.add_route`."""
         if len(self._routes) >= MAX_ENTRIES:
             self._routes.clear()
         self._routes[key] = route
 
     def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
-        """See `AssociationEntry.add_source`."""
         if len(self._sources) >= MAX_ENTRIES:
             self._sources.clear()
         self._sources[key] = prefix, until
 
     def counts(self) -> Counts:
-        """See `AssociationEntry.counts`."""
         return self._counts
 
     def close(self) -> None:
-        """See `AssociationEntry.close`."""
         self.closed = True
         if self._index is not None and self._forwarder.entries.get(self._index) is self:
             del self._forwarder.entries[self._index]

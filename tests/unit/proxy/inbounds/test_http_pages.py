@@ -14,7 +14,6 @@ from socks6.net.direct import DirectOutbound
 from socks6.net.stream import Endpoint
 from socks6.net.upstream import UpstreamState, UpstreamStatus
 from socks6.proxy.inbounds.http import HttpInbound
-from socks6.proxy.inbounds.http_pages import byte_words, duration_words
 from socks6.telemetry import Ending
 from tests.kit.connection import ScriptedConnection, serving
 from tests.kit.loops import Run
@@ -42,7 +41,7 @@ class KnownUpstream(DirectOutbound):
         return UPSTREAM
 
     @override
-    def refresh(self) -> None:
+    def refresh(self, max_age: float) -> None:
         self.refreshed += 1
 
 
@@ -158,26 +157,3 @@ def test_the_pac_file_leads_to_where_the_client_came(
     head, body, _ = got(run, "/proxy.pac", source="192.0.2.1", host="proxy.example")
     assert "Content-Type: application/x-ns-proxy-autoconfig" in head
     assert f'return "{proxy}";' in body
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (1234, "1.23 kB"),
-        (99_960, "100 kB"),
-        (999_600, "1 MB"),
-        (5e12, "5 TB"),
-    ],
-)
-def test_bytes_in_words(count: float, words: str) -> None:
-    assert byte_words(count) == words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(-1, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (90_000, "1 d")]
-)
-def test_durations_in_words(seconds: float, words: str) -> None:
-    assert duration_words(seconds) == words

@@ -85,7 +85,6 @@ class AioquicConnection(QuicConnection):
     """A connection whose peer gets credit when something is read."""
 
     def prepare(self) -> None:
-        """Set what no configuration can set; to be called before anything else."""
         self.guard = FrameGuard(0.0)
         self._stream_window: int = self._configuration.max_stream_data
         self._credit = _Credit(self._configuration.max_data)
@@ -96,7 +95,6 @@ class AioquicConnection(QuicConnection):
         self.released = False
 
     def tell_reset_token(self, token: bytes) -> None:
-        """Send the peer the token of our stateless resets."""
         self._host_cids[0].stateless_reset_token = token
 
     def trust(self) -> None:
@@ -140,7 +138,6 @@ class AioquicConnection(QuicConnection):
             self._read[stream] = self._read.get(stream, 0) + size
 
     def open_stream(self) -> int | None:
-        """Return the id of a new stream; None if the peer allows no more."""
         stream_id: int = self.get_next_available_stream_id()
         if stream_id // 4 >= self._remote_max_streams_bidi:
             return None
@@ -163,7 +160,6 @@ class AioquicConnection(QuicConnection):
 
     @property
     def end(self) -> ConnectionTerminated | None:
-        """How the connection ended, as soon as either side has ended it."""
         return self._close_event
 
     @override

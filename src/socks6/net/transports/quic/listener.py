@@ -130,7 +130,6 @@ class QuicListener:
         port.register(QUIC_BYTES, self.datagrams_received, in_rows=True)
 
     async def accept(self) -> QuicConnection:
-        """Wait for the next connection. Raises OSError once the listener is closed."""
         while not self._ready:
             if self.closed:
                 raise OSError("the listener was closed")
@@ -149,7 +148,6 @@ class QuicListener:
         wake(self._waiter)
 
     async def aclose(self) -> None:
-        """Close every connection, and the port. Idempotent."""
         self.stop()
         if self._over:
             return

@@ -99,12 +99,10 @@ class Qh3Connection(QuicConnection):
     _held_frames = 0
 
     def prepare(self) -> None:
-        """Set what no configuration can set; to be called before anything else."""
         self.guard = FrameGuard(0.0)
         self._opener = PacketOpener(len(self.host_cid))
 
     def tell_reset_token(self, token: bytes) -> None:
-        """Send the peer the token of our stateless resets."""
         self._reset_token = token
 
     def take(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
@@ -352,7 +350,6 @@ class Qh3Connection(QuicConnection):
 
     @property
     def end(self) -> events.ConnectionTerminated | None:
-        """How the connection ended, as soon as either side has ended it."""
         return self._close_event
 
     @property
@@ -361,7 +358,6 @@ class Qh3Connection(QuicConnection):
         return self._remote_max_datagram_frame_size or 0
 
     def open_stream(self) -> int | None:
-        """Return the id of a new stream; None if the peer allows no more."""
         if self._handshake_complete and self.open_outbound_streams >= self.max_concurrent_bidi_streams:
             return None
         try:
