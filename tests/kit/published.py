@@ -30,6 +30,11 @@ class Published:
         host, _, port = line.removeprefix("published at ").strip().rpartition(":")
         return Place(host=host.strip("[]"), port=int(port))
 
+    def complained(self, line: str) -> None:
+        """Take a line of standard error; that which says through whom it goes is none to complain of."""
+        if not line.startswith("through "):
+            self.said.append(line)
+
     @property
     def footprint(self) -> Footprint:
         """What it holds now."""
@@ -47,7 +52,7 @@ def published(via: str, target: Place, *flags: str, ends_with: int = 0) -> Itera
         running = Published(process=process)
         readers = [
             threading.Thread(target=_each, args=(process.stdout, running.told.put)),
-            threading.Thread(target=_each, args=(process.stderr, running.said.append)),
+            threading.Thread(target=_each, args=(process.stderr, running.complained)),
         ]
         for reader in readers:
             reader.start()

@@ -20,8 +20,10 @@ from socks6.cli.common import (
     run_loop,
 )
 from socks6.cli.log import set_up_logging
+from socks6.cli.upstream import tell_upstream
 from socks6.client.bind import BindListener
 from socks6.client.client import Client
+from socks6.client.monitor import UpstreamMonitor
 from socks6.client.stream import ProxiedStream
 from socks6.dataclass import dataclass
 from socks6.errors import (
@@ -63,6 +65,7 @@ def run(arguments: Namespace) -> int:
         connections=arguments.max_connections,
         connect_timeout=arguments.connect_timeout,
         drain_timeout=arguments.drain,
+        monitor=UpstreamMonitor(client),
     )
     set_up_logging(arguments.verbosity or 0)
     raise_descriptor_limit()
@@ -93,6 +96,7 @@ class Publisher:
     connections: int
     connect_timeout: float
     drain_timeout: float
+    monitor: UpstreamMonitor | None = None  # prints through whom it goes, once that is known
 
     def __post_init__(self) -> None:
         self._room = asyncio.Semaphore(self.connections)
@@ -113,7 +117,10 @@ class Publisher:
                 self._publishing = group.create_task(self._publish(group, ready), name="publish")
                 if self._stopped:
                     self._publishing.cancel()
+                telling = group.create_task(tell_upstream(self.monitor)) if self.monitor is not None else None
                 await asyncio.wait([self._publishing])
+                if telling is not None:
+                    telling.cancel()
                 if self._peers and self._failure is None:
                     await asyncio.wait(self._peers, timeout=self.drain_timeout)
                 self._cut_off()

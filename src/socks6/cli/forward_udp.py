@@ -9,8 +9,8 @@ from typing import Final
 
 from socks6.cli import complain, describe
 from socks6.client.association_factory import UdpPathChoice
-from socks6.client.client import Client
 from socks6.client.datagram_transport import RemoteAddressFilter
+from socks6.client.monitor import UpstreamMonitor
 from socks6.client.upstream_channel import UpstreamChannel
 from socks6.compat import override
 from socks6.dataclass import dataclass
@@ -47,7 +47,7 @@ class UdpPortForwarder(SlowPath):
     silent longest goes.
     """
 
-    client: Client
+    monitor: UpstreamMonitor
     remote: Endpoint
     _: KW_ONLY
     idle: float
@@ -144,7 +144,9 @@ class _Peer:
         """Carry until the association is over."""
         forwarder = self._forwarder
         try:
-            association = await forwarder.client.open_association("0.0.0.0", 0, udp=forwarder.path)  # noqa: S104 - at the proxy
+            with forwarder.monitor.watching():
+                client = forwarder.monitor.client
+                association = await client.open_association("0.0.0.0", 0, udp=forwarder.path)  # noqa: S104 - at the proxy
             over = asyncio.Event()
             self._relay = AssociationRelay(
                 forwarder.relay,

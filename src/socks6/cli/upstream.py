@@ -10,6 +10,12 @@ async def watch_upstream(monitor: UpstreamMonitor) -> None:
 
     Prints through whom, if that works; if not, the log has the cause.
     """
+    await tell_upstream(monitor)
+    await monitor.run()
+
+
+async def tell_upstream(monitor: UpstreamMonitor) -> None:
+    """Check the proxy; print through whom the command goes, if that works."""
     await monitor.check()
     if monitor.status.state is UpstreamState.UP:
         status = monitor.status
@@ -20,4 +26,3 @@ async def watch_upstream(monitor: UpstreamMonitor) -> None:
             encryption=status.encryption,
             seconds=status.seconds,
         )
-    await monitor.run()

@@ -44,7 +44,7 @@ class UpstreamMonitor:
         self._first_pause = first_pause
         self._report_every = report_every
         self.status = UpstreamStatus(url=client.url.brief)
-        self._client = client
+        self.client: Final = client
         self._observer: Observer | None = None
         self._cause: type[Exception] | None = None  # of being down
         self._reported: tuple[UpstreamState, type[Exception] | None] = UpstreamState.UNTRIED, None
@@ -83,7 +83,7 @@ class UpstreamMonitor:
         loop = asyncio.get_running_loop()
         self._due = None
         try:
-            answer = await self._client.check(timeout=CHECK_SECONDS)
+            answer = await self.client.check(timeout=CHECK_SECONDS)
         except OperationFailed:
             self._is_up()
         except (Socks6Error, OSError) as error:

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from socks6.cli.forward import StreamForwarder
+from socks6.cli.forward import StreamForwarder, listening
+from socks6.client.monitor import UpstreamMonitor
 from socks6.message.codes import ReplyCode
 from socks6.net.stream import Endpoint
+from socks6.telemetry import EventHub
 from tests.kit.calls import Calls, calls
 from tests.kit.loops import Run
 
@@ -21,8 +23,10 @@ async def forwarding(
     proxy: Calls, capsys: pytest.CaptureFixture[str]
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Give a connection to the forwarded port."""
-    forwarder = StreamForwarder(proxy.client, REMOTE, idle=60.0, peers=10)
-    running = asyncio.get_running_loop().create_task(forwarder.run(Endpoint("127.0.0.1", 0)))
+    forwarder = StreamForwarder(
+        UpstreamMonitor(proxy.client), REMOTE, idle=60.0, peers=10, observer=EventHub()
+    )
+    running = asyncio.get_running_loop().create_task(forwarder.run(Endpoint("127.0.0.1", 0), listening))
     shown = ""
     while not (place := re.search(r"listening on 127\.0\.0\.1:(\d+)", shown)):
         await asyncio.sleep(0)

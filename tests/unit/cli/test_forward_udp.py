@@ -9,6 +9,7 @@ import pytest
 
 from socks6.cli.forward_udp import UdpPortForwarder
 from socks6.client.client import Client
+from socks6.client.monitor import UpstreamMonitor
 from socks6.message.datagrams import Datagram
 from socks6.message.replies import OperationReply
 from socks6.net.stream import Endpoint
@@ -24,7 +25,7 @@ async def forwarding(
 ) -> AsyncIterator[Endpoint]:
     """Forward to a host; give the place to send to."""
     place: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
-    forwarder = UdpPortForwarder(client, remote, idle=idle, peers=peers)
+    forwarder = UdpPortForwarder(UpstreamMonitor(client), remote, idle=idle, peers=peers)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(forwarder.run(Endpoint(local, 0), place.set_result))
         yield await place
@@ -223,7 +224,9 @@ def test_a_place_that_is_taken_is_told(run: Run) -> None:
     async def scene() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
             taken.bind(("127.0.0.1", 0))
-            forwarder = UdpPortForwarder(Client("socks6://127.0.0.1:1"), REMOTE, idle=0.0, peers=1)
+            forwarder = UdpPortForwarder(
+                UpstreamMonitor(Client("socks6://127.0.0.1:1")), REMOTE, idle=0.0, peers=1
+            )
             with pytest.raises(OSError, match="in use"):
                 await forwarder.run(Endpoint(*taken.getsockname()), lambda _: None)
 
