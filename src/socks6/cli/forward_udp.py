@@ -24,7 +24,6 @@ from socks6.protocol.association import ClientAssociation
 from socks6.relay.datagrams.association_relay import (
     AssociationEvents,
     AssociationRelay,
-    AssociationSettings,
     DatagramRelay,
     best_forwarder,
 )
@@ -64,9 +63,7 @@ class UdpPortForwarder(SlowPath):
     async def run(self, local: Endpoint, listening: Callable[[Endpoint], None]) -> None:
         """Forward until cancelled; `listening` is called with the endpoint. Raises OSError if it cannot listen there."""
         sock = await _bound_socket(local)
-        self.relay = DatagramRelay(
-            settings=AssociationSettings(idle_timeout=0), forwarder=best_forwarder(), on_fault=_complain
-        )
+        self.relay = DatagramRelay(forwarder=best_forwarder(), on_fault=_complain)
         self.port = self.relay.share_port(sock, self)
         try:
             async with asyncio.TaskGroup() as self._group:

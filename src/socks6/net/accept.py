@@ -66,31 +66,26 @@ class ConnectionLimits:
         self._unknown: dict[object, _UnknownClient] = {}  # the oldest first
         self._by_network: ClientsByNetwork[object] | None = None  # of them, while they are many
         self._per_source = per_source
-        self._count = 0
+        self.count = 0  # of connections
         self._sources: dict[str, int] = {}
         self._freed = asyncio.Event()
         self._awaited = 0  # tasks that wait for it
 
-    @property
-    def count(self) -> int:
-        """How many connections there are."""
-        return self._count
-
     def enter(self, host: str) -> str:
         """Count a connection from `host` and return ""; or return why it is refused."""
-        if self._total and self._count >= self._total:
-            return f"{self._count} connections already"
+        if self._total and self.count >= self._total:
+            return f"{self.count} connections already"
         if self._per_source and (source := source_of(host)):
             count = self._sources.get(source, 0)
             if count >= self._per_source:
                 return f"{count} connections from {source} already"
             self._sources[source] = count + 1
-        self._count += 1
+        self.count += 1
         return ""
 
     def leave(self, host: str) -> None:
         """Count out a connection that was counted in."""
-        self._count -= 1
+        self.count -= 1
         if self._awaited:
             self._freed.set()
         if self._per_source and (source := source_of(host)):
@@ -153,7 +148,7 @@ class ConnectionLimits:
                 self._evict(key)
         if len(unknown) * CROWDED_SHARE >= self._max_unknown:
             self._unknown_by_network()
-        if unknown and (len(unknown) >= self._max_unknown or self._count >= self._total):
+        if unknown and (len(unknown) >= self._max_unknown or self.count >= self._total):
             self._evict(self._unknown_by_network().next_to_evict())
 
     def _unknown_by_network(self) -> ClientsByNetwork[object]:

@@ -324,7 +324,15 @@ class SocketListener:
     """
 
     __slots__ = (
-        "_arrival", "_kind", "_loop", "_missed", "_on_close", "_socket", "_url", "_watched", "on_arrival",
+        "_arrival",
+        "_kind",
+        "_loop",
+        "_missed",
+        "_on_close",
+        "_socket",
+        "_watched",
+        "on_arrival",
+        "url",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, *, url: str, on_close: Callable[[], None] | None = None) -> None:
@@ -333,16 +341,12 @@ class SocketListener:
         self._kind = int(sock.family), int(sock.type), sock.proto  # of what it accepts, too
         self.on_arrival: Callable[[], bool] | None = None
         self._loop = asyncio.get_running_loop()
-        self._url = url
+        self.url = url
         self._on_close = on_close
         self._arrival = Signal(self._loop)
         self._watched = False
         self._missed = 0  # times that the loop reported arrivals while no task waited
         sock.setblocking(False)
-
-    @property
-    def url(self) -> str:
-        return self._url
 
     @property
     def local(self) -> Endpoint:

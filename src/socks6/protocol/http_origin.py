@@ -62,13 +62,8 @@ class OriginConversation(HttpLeg[OriginEvent]):
 
     def __init__(self) -> None:
         super().__init__(h11.CLIENT)
-        self._answered = False
+        self.answered = False  # whether the origin has sent anything since the request was sent
         self._searched = 0  # bytes of what is pending without the end of a head
-
-    @property
-    def answered(self) -> bool:
-        """Whether the origin has sent anything since the request was sent."""
-        return self._answered
 
     @property
     def reusable(self) -> bool:
@@ -78,7 +73,7 @@ class OriginConversation(HttpLeg[OriginEvent]):
 
     @override
     def receive_data(self, data: bytes, now: float) -> None:
-        self._answered = True
+        self.answered = True
         super().receive_data(data, now)
 
     @override
@@ -97,7 +92,7 @@ class OriginConversation(HttpLeg[OriginEvent]):
         """Queue a request's head; the first one, or one when the connection is reusable."""
         if self.reusable:
             self._renew()
-        self._answered = False
+        self.answered = False
         self._push(h11.Request(method=head.method, target=head.target, headers=list(head.fields)))
 
     def send_body(self, data: bytes) -> None:

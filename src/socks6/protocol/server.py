@@ -78,7 +78,7 @@ class ServerConversation(Conversation[ServerEvent]):
         self._admission = Admission(methods, required=authentication_required)
         self._deadline = deadline
         self._dialects = dialects
-        self._dialect = dialects[0]
+        self.dialect = dialects[0]  # the client's, once it has sent anything
         self._layout: DatagramLayout | None = None  # the dialect's
         self._table = table
         self._quiet = quiet
@@ -88,11 +88,6 @@ class ServerConversation(Conversation[ServerEvent]):
         self._initial_left = 0  # initial data still to be cut out of what arrives
         self._request: Request | None = None
         self._with_success: tuple[Option, ...] = ()
-
-    @property
-    def dialect(self) -> Dialect:
-        """The dialect that the client speaks; the first of ours before it has sent anything."""
-        return self._dialect
 
     # Input.
 
@@ -131,11 +126,11 @@ class ServerConversation(Conversation[ServerEvent]):
         """Return how many bytes at least the next step needs; 0 when the client has to send nothing."""
         if self.state is ServerState.AWAITING_REQUEST:
             received = self._received
-            return Request.size(received, self._dialect) - len(received) if received else 1
+            return Request.size(received, self.dialect) - len(received) if received else 1
         if self.state is ServerState.NEGOTIATING:
             return self._initial_left + self._admission.bytes_wanted()
         if self.state is ServerState.ASSOCIATED:
-            return self._initial_left + message_size(self._received, self._dialect) - len(self._received)
+            return self._initial_left + message_size(self._received, self.dialect) - len(self._received)
         return self._initial_left if self.state is ServerState.AWAITING_PEER else 0
 
     @override
@@ -248,7 +243,7 @@ class ServerConversation(Conversation[ServerEvent]):
                     refusal_for(received, self._inbound),
                 )
             return
-        self._dialect = dialect
+        self.dialect = dialect
         try:
             size = Request.size(received, dialect)
             if len(received) < size:
@@ -272,7 +267,7 @@ class ServerConversation(Conversation[ServerEvent]):
         initial = advertisement.initial_data_length if advertisement else 0
         if initial > MAX_INITIAL_DATA:
             self._violate(
-                ViolationKind.MALFORMED, f"{initial} bytes of initial data", REFUSAL.encode(self._dialect)
+                ViolationKind.MALFORMED, f"{initial} bytes of initial data", REFUSAL.encode(self.dialect)
             )
             return
         self._request = request
@@ -280,7 +275,7 @@ class ServerConversation(Conversation[ServerEvent]):
         if request.command != Command.CONNECT:
             self._initial_left = initial  # consumed and discarded: no stream follows that it could belong to
             self._cut_initial_data()
-        self._events.append(RequestReceived(request=request, dialect=self._dialect))
+        self._events.append(RequestReceived(request=request, dialect=self.dialect))
 
     def _cut_initial_data(self) -> None:
         cut = self._received[: self._initial_left]
@@ -320,7 +315,7 @@ class ServerConversation(Conversation[ServerEvent]):
         try:
             credentials = self._admission.receive_data(data)
         except DecodeError as error:
-            self._violate(ViolationKind.MALFORMED, str(error), REFUSAL.encode(self._dialect))
+            self._violate(ViolationKind.MALFORMED, str(error), REFUSAL.encode(self.dialect))
             return
         self._outgoing += self._admission.data_to_send()
         if credentials is not None:
@@ -333,7 +328,7 @@ class ServerConversation(Conversation[ServerEvent]):
             while (
                 not self._events
                 and not self._initial_left
-                and len(self._received) >= (size := message_size(self._received, self._dialect))
+                and len(self._received) >= (size := message_size(self._received, self.dialect))
             ):
                 if taken == MAX_IGNORED_MESSAGES:
                     self._events.append(MessagesIgnored())
@@ -347,7 +342,7 @@ class ServerConversation(Conversation[ServerEvent]):
 
     def _take_message(self, data: bytes) -> None:
         try:
-            message, layout = decode_message(data, self._dialect, self._layout)
+            message, layout = decode_message(data, self.dialect, self._layout)
         except DecodeError:
             return  # dropped silently, as on UDP: the next message's start is known
         if isinstance(message, Datagram):  # clients have no other to send
@@ -361,7 +356,7 @@ class ServerConversation(Conversation[ServerEvent]):
         self._events.append(AuthenticationRefused(reply=reply, reason=reason))
 
     def _send(self, reply: AuthenticationReply | OperationReply) -> None:
-        self._outgoing += self._traced(">", reply).encode(self._dialect)
+        self._outgoing += self._traced(">", reply).encode(self.dialect)
 
     def _violate(self, kind: ViolationKind, reason: str, answer: bytes = b"") -> None:
         self._move(ServerStep.VIOLATION)

@@ -20,7 +20,7 @@ from socks6.proxy.live import LiveTable
 from socks6.proxy.own_machine import OwnMachine
 from socks6.proxy.sessions import MemorySessionStore, SessionManager, SessionStore
 from socks6.proxy.settings import Settings
-from socks6.relay.datagrams.association_relay import AssociationSettings, DatagramRelay, best_forwarder
+from socks6.relay.datagrams.association_relay import DatagramRelay, best_forwarder
 from socks6.relay.datagrams.forwarder import DatagramForwarder
 from socks6.telemetry import (
     CertificateRead,
@@ -93,7 +93,8 @@ class ProxyContext:
         """What joins associations with their clients; made when it is first needed, within the loop."""
         udp = self.settings.udp
         return DatagramRelay(
-            settings=AssociationSettings(initial_timeout=udp.first_timeout, idle_timeout=udp.idle_timeout),
+            initial_timeout=udp.first_timeout,
+            idle_timeout=udp.idle_timeout,
             on_fault=self._relaying_failed,
             forwarder=self._new_forwarder(),
         )

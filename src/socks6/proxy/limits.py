@@ -25,30 +25,25 @@ class HolderLimits:
         self._total = total
         self._per_holder = per_holder
         self._local_clients_too = local_clients_too
-        self._count = 0
+        self.count = 0  # of all
         self._holders: dict[Holder, int] = {}
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return self._count
 
     def enter(self, identity: Identity, source: str) -> Holder:
         """Count one in and return its holder, for `leave`. Raises GeneralFailure when there are enough."""
         holder = holder_of(identity, source)
-        if self._total and self._count >= self._total:
-            raise GeneralFailure(f"{self._count} {self._what} already")
+        if self._total and self.count >= self._total:
+            raise GeneralFailure(f"{self.count} {self._what} already")
         held = self._holders.get(holder, 0)
         if 0 < self._per_holder <= held and (self._local_clients_too or identity.name or source_of(source)):
             name = identity.name or source_of(source) or "this machine"
             raise GeneralFailure(f"{held} {self._what} of {name} already")
         self._holders[holder] = held + 1
-        self._count += 1
+        self.count += 1
         return holder
 
     def leave(self, holder: Holder) -> None:
         """Count one out that was counted in."""
-        self._count -= 1
+        self.count -= 1
         self._holders[holder] -= 1
         if not self._holders[holder]:
             del self._holders[holder]

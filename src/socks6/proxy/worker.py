@@ -117,19 +117,16 @@ class ServerWorker(ProxyContext):
         *,
         client_port: ClientPort | None = None,
         on_admitted: Callable[[ByteStream], None] | None = None,
+        shared: QuicConnectionContext | None = None,
     ) -> ClientConnection:
-        """Return a client's new connection, which is in the live table until `close`; parameters as for `serve_stream`."""
-        connection = ClientConnection(
-            self, stream, inbound, next(self._ids), client_port=client_port, on_admitted=on_admitted
-        )
-        self.connections.add(connection)
-        connection.opened()
-        return connection
+        """Return a client's new connection, which is in the live table until `close`; parameters as for `serve_stream`.
 
-    def _open_substream(
-        self, stream: ByteStream, inbound: str, shared: QuicConnectionContext
-    ) -> ClientConnection:
-        connection = ClientConnection(self, stream, inbound, next(self._ids), shared=shared)
+        `shared` is of the QUIC connection that it is one stream of.
+        """
+        connection = ClientConnection(
+            self, stream, inbound, next(self._ids),
+            client_port=client_port, on_admitted=on_admitted, shared=shared,
+        )  # fmt: skip
         self.connections.add(connection)
         connection.opened()
         return connection
@@ -189,7 +186,7 @@ class ServerWorker(ProxyContext):
     async def _serve_one(self, stream: ByteStream, inbound: str, shared: QuicConnectionContext) -> None:
         """Serve one stream of several."""
         first = await shared.enter()
-        connection = self._open_substream(stream, inbound, shared)
+        connection = self.open(stream, inbound, shared=shared)
         try:
             with shared.serving():
                 await self.serve(connection, self.handshake(connection))
@@ -201,7 +198,7 @@ class ServerWorker(ProxyContext):
         self, inbound: str, shared: QuicConnectionContext, stream: ByteStream, accepted: AcceptedPeer
     ) -> None:
         """Relay a stream that was opened for a peer."""
-        connection = self._open_substream(stream, inbound, shared)
+        connection = self.open(stream, inbound, shared=shared)
         connection.pushed(accepted.peer)
 
         async def tunnel() -> Tunnel:

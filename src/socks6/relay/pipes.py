@@ -27,20 +27,15 @@ class Pipes:
     def __init__(self, most: int, size: int = PIPE_SIZE) -> None:
         self._most = most
         self._size = size
-        self._made = 0
+        self.made = 0  # in use or not
         self._keep = SPARE
         self._spare: list[Pipe] = []
-
-    @property
-    def made(self) -> int:
-        """How many there are, in use or not."""
-        return self._made
 
     def take(self) -> Pipe | None:
         """Return an empty pipe; None if there are too many already, or no descriptors or memory for it."""
         if self._spare:
             return self._spare.pop()
-        return self._make() if self._made < self._most else None
+        return self._make() if self.made < self._most else None
 
     def give(self, pipe: Pipe) -> None:
         """Take an empty pipe back."""
@@ -51,7 +46,7 @@ class Pipes:
 
     def discard(self, pipe: Pipe) -> None:
         """Take back a pipe that is not empty."""
-        self._made -= 1
+        self.made -= 1
         os.close(pipe.read_end)
         os.close(pipe.write_end)
 
@@ -66,7 +61,7 @@ class Pipes:
             read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
-        self._made += 1
+        self.made += 1
         pipe = Pipe(read_end, write_end, _resize(write_end, self._size))
         if pipe.size < SMALLEST:
             self.discard(pipe)

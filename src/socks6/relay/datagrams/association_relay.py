@@ -33,14 +33,6 @@ STREAM: Final = "stream"  # the path of datagrams that come on the TCP connectio
 MAX_PREFIXES: Final = 1024  # remembered for one association; beyond, the oldest are forgotten
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationSettings:
-    """How long associations are waited for. Times are seconds."""
-
-    initial_timeout: float = INITIAL_SECONDS  # for the first datagram
-    idle_timeout: float = 7440.0  # of silence in both directions, as for streams; 0 for never
-
-
 def best_forwarder() -> DatagramForwarder:
     """Return the forwarder in C, or where it was not compiled the one in Python."""
     try:
@@ -76,26 +68,30 @@ class _Sockets:
 
 
 class DatagramRelay:
-    """What the associations of one event loop share. Is to be made within the loop."""
+    """What the associations of one event loop share. Is to be made within the loop.
+
+    `initial_timeout` is for a client's first datagram, `idle_timeout` how long there may be silence in both directions,
+    0 for ever; both in seconds.
+    """
 
     def __init__(
         self,
         *,
-        settings: AssociationSettings | None = None,
+        initial_timeout: float = INITIAL_SECONDS,
+        idle_timeout: float = 0.0,
         on_fault: Callable[[Exception], None],
         forwarder: DatagramForwarder,
         new_id: Callable[[], int] = random_association_id,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        settings = settings or AssociationSettings()
-        self.initial_timeout: Final = settings.initial_timeout
+        self.initial_timeout: Final = initial_timeout
         self.new_id: Final = new_id
         self.forwarder: Final[DatagramForwarder] = forwarder
         self.poller: Final = DatagramPoller(on_fault)
         self._sockets: dict[DatagramForwarder, _Sockets] = {}  # of associations that are open
         self._forwarders: dict[socket.socket, DatagramForwarder] = {}  # the same, by the socket
         self.poller.on_turn_end(self._forward_sockets)
-        self.watch: Final = IdleMonitor(idle_timeout=settings.idle_timeout, fin_timeout=0)
+        self.watch: Final = IdleMonitor(idle_timeout=idle_timeout, fin_timeout=0)
 
     def open_port(self, host: str, port: int) -> ClientPort:
         """Take the datagrams of SOCKS 6 clients at an address. Raises OSError."""
