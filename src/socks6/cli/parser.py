@@ -16,6 +16,7 @@ from socks6.cli.argument_types import (
     whole,
 )
 from socks6.distribution import VERSION
+from socks6.suggestion import suggestion, suggestion_or_all
 
 DESCRIPTION: Final = "SOCKS version 6: a server, a converter for SOCKS 4, 4a, 5 and HTTP clients, and tools."
 EXAMPLES: Final = """\
@@ -34,11 +35,17 @@ SHELLS: Final = ("bash", "zsh", "fish")
 _SECRET: Final = re.compile(r"'[^']*[:@][^']*'|\"[^\"]*[:@][^\"]*\"")
 
 
+_CHOICE: Final = re.compile(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<known>.*)\)")
+
+
 class Parser(argparse.ArgumentParser):
     """Reports an error in one line, without quoting what may be a password."""
 
     def error(self, message: str) -> NoReturn:  # type: ignore[explicit-override]  # importing that takes 15 ms
         """End with exit code 2."""
+        if (found := _CHOICE.search(message)) is not None:
+            meant = suggestion_or_all(found["word"], re.findall(r"[\w-]+", found["known"]))
+            message = f"{message[: found.start()]}unknown {found['word']!r}{meant}"
         self.exit(2, f"socks6: {_SECRET.sub('...', message)} (see {self.prog} --help)\n")
 
 
@@ -64,9 +71,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parsed, rest = parser.parse_known_args(arguments)
     if rest:
         flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
-        what = f"unknown flag {flags[0]}" if flags else "too many arguments"
+        what = f"unknown flag {flags[0]}{_meant(parsed.command, flags[0])}" if flags else "too many arguments"
         parser.exit(2, f"socks6: {what} (see socks6 {parsed.command} --help)\n")
     return parsed
+
+
+def _meant(command: str, flag: str) -> str:
+    COMMANDS[command].add_flags(its := argparse.ArgumentParser())
+    return suggestion(flag, its._option_string_actions)  # noqa: SLF001 - argparse has no public list of them
 
 
 def build_parser(wanted: str, *, alone: bool = False) -> Parser:

@@ -22,6 +22,7 @@ from socks6.net.files import read_stable
 from socks6.net.url import ProxyUrl
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import DeclaredSetting, build, settings_of
+from socks6.suggestion import suggestion, suggestion_or_all
 
 ShapeT = TypeVar("ShapeT")
 ConfigValues: TypeAlias = Mapping[str, object]
@@ -144,7 +145,7 @@ class _Reader:
             before = len(self._faults)
             with collect_error((*key, name), self._faults):
                 if name not in known:
-                    raise ConfigurationError(_unknown(name, [*known, *others]))
+                    raise ConfigurationError(f"unknown key{suggestion_or_all(name, [*known, *others])}")
                 read = self._read_value(known[name], value, (*key, name))
                 if len(self._faults) == before or known[name].facts.many or known[name].facts.items:
                     values[known[name].key] = read  # a list without those of its items that are wrong
@@ -203,7 +204,8 @@ def _read_scalar(declared: DeclaredSetting, raw: object, folder: Path) -> object
         raise ConfigurationError(f"expected {_TYPE_NAMES[declared.kind.__name__]}, got {_type_name(raw)}")
     if facts.values is not None:
         if raw not in facts.values:
-            raise ConfigurationError(f"expected one of {_one_of(declared)}")
+            meant = suggestion(str(raw), map(str, facts.values))
+            raise ConfigurationError(f"expected one of {_one_of(declared)}{meant}")
         return facts.values[raw]
     if isinstance(raw, str):
         text = str(folder / raw) if facts.unit == "FILE" else raw
@@ -246,13 +248,6 @@ def _one_of(declared: DeclaredSetting) -> str:
 
 def _type_name(raw: object) -> str:
     return _TYPE_NAMES[type(raw).__name__]
-
-
-def _unknown(name: str, known: Sequence[str]) -> str:
-    import difflib  # noqa: PLC0415 - only for faults
-
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"unknown key, did you mean {close[0]}?" if close else f"unknown key; there are {', '.join(known)}"
 
 
 def _read_text(path: str) -> tuple[str, int]:

@@ -6,7 +6,7 @@ proxy to use, the stack options that every request through it asks for.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from ipaddress import ip_address
 from typing import Final, TypeAlias
@@ -25,6 +25,7 @@ from socks6.net.encryption.contexts import MINIMUM_VERSIONS, TLS_DEFAULTS, TlsPa
 from socks6.net.transports.base import MAX_SPARES, Transport
 from socks6.net.transports.quic.libraries import LIBRARIES
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
+from socks6.suggestion import suggestion_or_all
 
 DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}
 TRANSPORT_PORT: Final = 8389  # of a protocol over another transport than TCP
@@ -50,6 +51,9 @@ _URL: Final = re.compile(
     r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
 )
 _PLACE: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
+_SLASHLESS: Final = re.compile(
+    r"(?:socks[56]|mixed|http)(?:\+[a-z]+)?:/?(?!/)"
+)  # a scheme, and no slashes behind it
 _SHOWABLE: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@/?#]*)(?::[0-9]*)?(?:[/?#].*)?", re.ASCII)
 
 # What queries say about TLS and QUIC.
@@ -130,14 +134,11 @@ CLIENT_KEYS: Final = frozenset((*TLS_KEYS, *QUIC_KEYS)) - {"client-ca"}
 LISTENER_KEYS: Final = frozenset(("cert", "key", "client-ca", "min-version", "backend"))
 
 
-def _read(keys: Keys, pairs: Iterable[tuple[str, str]], allowed: frozenset[str]) -> dict[str, Value]:
+def _read(keys: Keys, pairs: Iterable[tuple[str, str]]) -> dict[str, Value]:
     """Return the fields that pairs of a query give. Raises ValueError, whose text says what is wrong."""
     values: dict[str, Value] = {}
     for key, text in pairs:
         field, read = keys[key]
-        if key not in allowed:
-            here = (key for key in keys if key in allowed)
-            raise ValueError(f"has an unknown option {key!r}; here there are {', '.join(here)}")
         if field in values:
             raise ValueError(f"has the option {key!r} twice")
         try:
@@ -349,7 +350,7 @@ def _parse(text: str, transports: Mapping[str, Transport], allowed: frozenset[st
     scheme, path = match["scheme"].lower(), match["path"]
     known = schemes(transports)
     if scheme not in known:
-        raise _error(text, f"has an unknown scheme; there are {', '.join(known)}")
+        raise _error(text, f"has an unknown scheme{suggestion_or_all(scheme, known)}")
     _refuse_rest(text, match)
     protocol, _, transport = scheme.partition("+")
     rows = [transports[name] for name in ((QUIC, TLS) if transport == AUTO else (transport,))]
@@ -397,12 +398,19 @@ def _parse_query(
 ) -> tuple[tuple[StackOption, ...], TlsParameters, QuicParameters, dict[str, Value]]:
     tls_keys = TLS_KEYS if any(row.encrypted for row in rows) else {}
     quic_keys = QUIC_KEYS if any(row.multiplexed for row in rows) else {}
+    here = (*(key for key in (*tls_keys, *quic_keys) if key in allowed), *PROXY_KEYS, *OPTION_KEYS)
+    unknown = next((key for key, _ in pairs if key not in here), None)
+    if unknown is not None:
+        if unknown in {*tls_keys, *quic_keys}:
+            whose = "clients" if allowed is LISTENER_KEYS else "listeners"
+            raise _error(text, f"has an unknown option {unknown!r}, which is for {whose}")
+        raise _error(text, f"has an unknown option {unknown!r}{_meant(unknown, here)}")
     rest = [pair for pair in pairs if pair[0] not in {*PROXY_KEYS, *tls_keys, *quic_keys}]
     try:
         options = parse_options(rest)
-        tls = _tls(_read(tls_keys, (pair for pair in pairs if pair[0] in tls_keys), allowed))
-        values = _read(quic_keys, (pair for pair in pairs if pair[0] in quic_keys), allowed)
-        more = _read(PROXY_KEYS, (pair for pair in pairs if pair[0] in PROXY_KEYS), frozenset(PROXY_KEYS))
+        tls = _tls(_read(tls_keys, (pair for pair in pairs if pair[0] in tls_keys)))
+        values = _read(quic_keys, (pair for pair in pairs if pair[0] in quic_keys))
+        more = _read(PROXY_KEYS, (pair for pair in pairs if pair[0] in PROXY_KEYS))
     except ValueError as error:
         raise _error(text, str(error)) from None
     if all(row.multiplexed for row in rows):
@@ -415,6 +423,14 @@ def _parse_query(
                 text, "has alpn=optional, and there is no QUIC without it (RFC 9001 §8.1): leave that out"
             )
     return options, tls, QuicParameters(**values), more  # type: ignore[arg-type]  # as above
+
+
+def _meant(key: str, here: Sequence[str]) -> str:
+    """Return where there is such an option, or what it was meant to be; else those that there are."""
+    for name, keys in (("TLS", TLS_KEYS), ("QUIC", QUIC_KEYS)):
+        if key in keys:
+            return f", which is about {name}"
+    return suggestion_or_all(key, here)
 
 
 def _dialect(text: str, value: Value | None, protocol: str) -> Dialect:
@@ -500,6 +516,8 @@ def _error(text: str, what: str) -> ConfigurationError:
 def _showable(text: str) -> str:
     """Return a URL, however broken, without anything in it that may be a password."""
     scheme, mark, rest = text.partition("://") if "://" in text else ("", "", text)
+    if not mark and (slip := _SLASHLESS.match(text)) and "@" not in text:
+        scheme, mark, rest = "", slip[0], text[slip.end() :]
     if "@" in scheme or ":" in scheme:
         return "***"
     _, at, place = rest.rpartition("@")

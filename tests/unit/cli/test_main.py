@@ -62,7 +62,7 @@ def test_a_failure_is_1_and_one_line(
             ["bind", "--listen-on", "80", "localhost:80"],
             "argument --listen-on: '80' is not of the form HOST:PORT or :PORT (see socks6 bind --help)",
         ),
-        (["client", "--lis", "x"], "unknown flag --lis (see socks6 client --help)"),
+        (["client", "--lis", "x"], "unknown flag --lis, did you mean --listen? (see socks6 client --help)"),
     ],
 )
 def test_wrong_usage_is_2_and_one_line(

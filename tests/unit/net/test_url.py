@@ -137,7 +137,10 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
     [
         ("", "'': is no URL: write socks6://host:port"),
         ("example.com:1080", "'example.com:1080': is no URL: write socks6://host:port"),
-        ("socks6:example.com", "'***': is no URL"),
+        ("socks6:example.com", "'socks6:example.com': is no URL"),
+        ("socks6:127.0.0.1:1080", "'socks6:127.0.0.1:1080': is no URL"),
+        ("socks6:alice:s3cret", "'socks6:***': is no URL"),
+        ("sokcs6://h", "'sokcs6://h': has an unknown scheme, did you mean socks6?"),
         (
             "socks7://h",
             "'socks7://h': has an unknown scheme; there are socks6, mixed, socks5, http, socks6+unix,",
@@ -158,7 +161,7 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6://[::1", "'socks6://***': has no port number"),
         ("socks6://127.1", "'socks6://127.1': b'127.1' is no host name"),
         ("socks6://h/path", "'socks6://h/path': has a path"),
-        ("socks6://h?sni=x", "'socks6://h?sni=x': has an unknown option 'sni'; there are tos,"),
+        ("socks6://h?sni=x", "'socks6://h?sni=x': has an unknown option 'sni', which is about TLS"),
         ("socks6://h?dialect=7", "has dialect=7: write 6 or 212"),
         ("socks6://h?dialect=212&dialect=6", "has the option 'dialect' twice"),
         ("socks5://h?dialect=212", "has dialect=212, which is about SOCKS 6 alone"),
@@ -343,7 +346,12 @@ def test_stack_options_stand_beside() -> None:
         ("socks6+tls://h?key=k", "has a key without cert"),
         ("socks6+tls://h?insecure-no-verification=yes", "write 0 or 1"),
         (f"socks6+tls://h?insecure-no-verification=1&pin-sha256={PIN}", "beside what is to be verified"),
-        ("socks6+tls://h?client-ca=x", "has an unknown option 'client-ca'"),
+        ("socks6+tls://h?client-ca=x", "has an unknown option 'client-ca', which is for listeners"),
+        ("socks6+tls://h?pin=x", "has an unknown option 'pin', did you mean pin-sha256?"),
+        (
+            "socks6+tls://h?speed=x",
+            "has an unknown option 'speed'; there are cert, key, min-version, sni, ca, pin-sha256,",
+        ),
         ("socks6+tls://h?insecure=1", "has an unknown option 'insecure'"),
         ("socks6://h?ca=x", "has an unknown option 'ca'"),
     ],
@@ -397,7 +405,7 @@ def test_listeners_have_fewer_keys() -> None:
     assert ProxyUrl.parse_listener("socks6+quic://:8389?backend=qh3").quic.backend == "qh3"
     with pytest.raises(ConfigurationError, match="stream-id"):
         ProxyUrl.parse_listener("socks6+quic://:8389?stream-id=0")
-    with pytest.raises(ConfigurationError, match="here there are backend"):
+    with pytest.raises(ConfigurationError, match="which is for clients"):
         ProxyUrl.parse_listener("socks6+quic://:8389?stream-id=0")
 
 
