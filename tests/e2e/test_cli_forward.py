@@ -91,4 +91,5 @@ def test_wrong_usage_is_told(words: tuple[str, ...], complaint: str) -> None:
 def test_a_place_that_is_not_ours_is_told(kind: tuple[str, ...]) -> None:
     ended = socks6("forward", "--via", "socks6://127.0.0.1", *kind, "192.0.2.1:1", "example.com:1")
     assert ended.code == 1
-    assert "assign" in ended.errors
+    assert "Cannot assign requested address (this machine does not have 192.0.2.1" in ended.errors
+    assert ended.errors.count("\n") == 1  # no traceback

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from socks6.errors import ConfigurationError, Socks6Error
 FAILED: Final = 1
 WRONG: Final = 2  # usage or configuration
 COMMAND_LOGGER: Final = "socks6.command"  # of what a command says itself
+STDOUT: Final = 1  # the descriptor
 COMPLETE: Final = "_complete"  # what the scripts of `socks6 completion` run
 
 
@@ -55,12 +57,18 @@ def _log_closed() -> Iterator[None]:
 
 def _run(run: Callable[[Namespace], int], parsed: Namespace) -> int:
     try:
-        return run(parsed)
+        code = run(parsed)
+        sys.stdout.flush()  # what is wrong with it shows here, not at the interpreter's end
+        return code
     except ConfigurationError as error:
         complain(*str(error).splitlines())
         return WRONG
     except (Socks6Error, OSError) as error:
-        complain(describe(error))
+        if isinstance(error, BrokenPipeError) and not isinstance(error, Socks6Error) and not error.filename:
+            # nobody reads standard output any more, as of `| head`: no words; what is left of it goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        else:
+            complain(describe(error))
         return FAILED
     except KeyboardInterrupt:
         return FAILED

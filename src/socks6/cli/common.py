@@ -1,9 +1,11 @@
 """What several commands share: the event loop, the service manager, and the proxy that flags name."""
 
 import asyncio
+import logging
 import os
 import resource
 import socket
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -59,6 +61,15 @@ def run_client(client: "Client", coroutine: Coroutine[Any, Any, ResultT]) -> Res
     return run_loop(run())
 
 
+def log_in_plain_words() -> None:
+    """Have the package's warnings on standard error as a command's own complaints are, until its log is set up."""
+    logger = logging.getLogger("socks6")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("socks6: %(message)s"))
+        logger.addHandler(handler)
+
+
 def notify(state: str) -> None:
     """Send a state such as READY=1 to the service manager (sd_notify(3)), if there is one; a failure changes nothing."""
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -90,6 +101,7 @@ def named_client(arguments: Namespace, missing: str, *, session: bool | None = N
         raise ConfigurationError(missing)
     from socks6.client.client import Client  # noqa: PLC0415 - which other commands need not load
 
+    log_in_plain_words()
     dialect = GO_212 if arguments.dialect_212 else None
     return Client(url, timeout=arguments.timeout, dialect=dialect, session=session)
 

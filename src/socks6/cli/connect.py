@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import os
 import queue
 import select
@@ -28,6 +29,9 @@ READ_BYTES: Final = 262_144
 def run(arguments: Namespace) -> int:
     """Join them until both directions have ended."""
     client = named_client(arguments, NO_PROXY, session=False)
+    logging.getLogger("socks6").setLevel(
+        logging.ERROR
+    )  # of ssh and the like it is standard error: no news there
     host = named_host("HOST", arguments.host)
     run_client(client, _join(client, host, arguments.port))
     return 0

@@ -126,9 +126,15 @@ async def _until_stopped(monitor: UpstreamMonitor, forward: ForwardFunction) -> 
         await ready.wait()
         await watch_upstream(monitor)
 
-    async with monitor.client, asyncio.TaskGroup() as group:
-        task = group.create_task(forward(announce), name="forward")
-        watching = group.create_task(watch(), name="upstream")
-        task.add_done_callback(lambda _: watching.cancel())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+    failures: list[BaseException] = []
+    try:
+        async with monitor.client, asyncio.TaskGroup() as group:
+            task = group.create_task(forward(announce), name="forward")
+            watching = group.create_task(watch(), name="upstream")
+            task.add_done_callback(lambda _: watching.cancel())
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, task.cancel)
+    except* OSError as group_of_errors:  # it cannot listen
+        failures.extend(group_of_errors.exceptions)
+    if failures:
+        raise failures[0]

@@ -122,6 +122,17 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
             super().add_argument(action)
 
 
+class _Once(argparse.Action):
+    """Keeps the value of a flag that may not be given again: the last one would win without a word."""
+
+    def __call__(  # type: ignore[explicit-override]
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, *_: object
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{self.option_strings[0]} twice: there is one proxy to go through")
+        setattr(namespace, self.dest, values)
+
+
 class _HelpAll(argparse.Action):
     """Shows all flags, and ends."""
 
@@ -146,10 +157,11 @@ def _add_upstream_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--via",
         metavar="URL",
+        action=_Once,
         help="go out through this SOCKS 6 proxy; if it has a password, SOCKS6_PROXY or --via-file is a better"
         " place than the command line, which every user of this machine can read",
     )
-    group.add_argument("--via-file", metavar="FILE", help="read that URL from a file")
+    group.add_argument("--via-file", metavar="FILE", action=_Once, help="read that URL from a file")
 
 
 def _server(parser: argparse.ArgumentParser) -> None:
@@ -165,7 +177,7 @@ def _client(parser: argparse.ArgumentParser) -> None:
 
 def _ping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("via", metavar="URL", nargs="?", help="the proxy (default: SOCKS6_PROXY)")
-    parser.add_argument("--via-file", metavar="FILE", help="read the proxy's URL from a file")
+    parser.add_argument("--via-file", metavar="FILE", action=_Once, help="read the proxy's URL from a file")
     _add_number(parser, "-c", "--count", kind=whole(1), what="rounds, then it ends")
     _add_number(parser, "-i", "--interval", kind=positive_seconds, what="between rounds", default=1.0)
     _add_number(parser, "-t", "--timeout", kind=positive_seconds, what="for each round", default=10.0)

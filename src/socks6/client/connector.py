@@ -1,13 +1,16 @@
 """Opens a client's streams to its proxy: over TCP, TLS, QUIC, a Unix socket, or what the caller dials."""
 
+import errno
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 from socks6.compat import override
-from socks6.errors import ProxyUnreachable, TlsFailed
+from socks6.errors import CertificateRefused, ConfigurationError, ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
+from socks6.net.encryption.contexts import TLS_DEFAULTS
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.scopes import waiting_for
 from socks6.net.silent_peers import SilentPeers
@@ -29,6 +32,11 @@ from socks6.net.url import ProxyUrl
 UNCONNECTED: Final = "nothing answers there: a wrong address, or a firewall that drops packets"
 SILENT: Final = "something accepts connections there, but does not answer SOCKS 6"
 CLEAR_ENDED: Final = "does it speak SOCKS 6 in the clear there? If it speaks TLS: socks6+tls://"
+UNTRUSTED: Final = (
+    "; if it has one of its own: add ?pin-sha256=PIN, which it prints at its start (socks6 share)"
+)
+FALLBACK: Final = "; socks6+auto:// falls back to TLS"
+NO_QUIC_ERRNOS: Final = frozenset((errno.ECONNREFUSED, errno.EPROTONOSUPPORT))
 SECURED_ENDED: Final = "does it speak SOCKS 6 there?"
 
 DialFunction: TypeAlias = Callable[[], Awaitable[ByteStream]]
@@ -60,14 +68,14 @@ class ProxyConnector:
             spares=url.spares,
             resolver=self._resolver,
         )
-        names = (QUIC, TLS) if url.transport == AUTO else (url.transport,)
+        names: tuple[str, ...] = (url.transport,)
         self._connector: Connector
         if dial is not None:
             self._connector = DialConnector(dial)
         elif url.transport == AUTO:
-            self._connector = RacingConnector(
-                transports[QUIC].connect(parameters), transports[TLS].connect(parameters), parameters
-            )
+            tls, quic = transports[TLS].connect(parameters), _quic_if_installed(transports, parameters)
+            self._connector = tls if quic is None else RacingConnector(quic, tls, parameters)
+            names = (TLS,) if quic is None else (QUIC, TLS)
         else:
             self._connector = transports[url.transport].connect(parameters)
         self._is_dialled = dial is not None
@@ -89,10 +97,13 @@ class ProxyConnector:
             with waiting_for(UNCONNECTED):
                 stream = await self._connector.open(ask)
         except TlsFailed as error:
-            raise type(error)(f"cannot reach the proxy {self.url.brief}: {error}") from error
+            hint = UNTRUSTED if isinstance(error, CertificateRefused) and self.url.tls == TLS_DEFAULTS else ""
+            raise type(error)(f"cannot reach the proxy {self.url.brief}: {error}{hint}") from error
         except OSError as error:
+            absent = self.url.transport == QUIC and error.errno in NO_QUIC_ERRNOS
             raise ProxyUnreachable(
-                f"cannot reach the proxy {self.url.brief}: {error.strerror or error}", errno=error.errno
+                f"cannot reach the proxy {self.url.brief}: {error.strerror or error}{FALLBACK if absent else ''}",
+                errno=error.errno,
             ) from error
         if (sock := stream.attribute(socket.socket)) is not None:
             self._peers.watch(sock)
@@ -149,3 +160,16 @@ class DialConnector(Connector):
             apply_options(stream.raw_socket, request.client_leg_options, Leg.CLIENT_PROXY)
         await send_first(stream, request.early_data)
         return stream
+
+
+def _quic_if_installed(
+    transports: Mapping[str, Transport], parameters: ConnectParameters
+) -> Connector | None:
+    """Return what connects over QUIC; None where its library is not installed. Raises ConfigurationError."""
+    try:
+        return transports[QUIC].connect(parameters)
+    except ConfigurationError as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise
+        logging.getLogger("socks6").info("no QUIC, TLS alone reason=%r", str(error))
+        return None

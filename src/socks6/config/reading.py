@@ -41,6 +41,10 @@ _TYPE_NAMES: Final = {
     "time": "a time",
 }
 _HERE: Final = Path()
+TOML_WORDS: Final = {
+    "Illegal character '\\n'": "a quote is not closed",
+    "Unterminated string": "a quote is not closed",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +276,7 @@ def _parse_toml(text: str, path: str) -> dict[str, object]:
         at = _TOML_ERROR.fullmatch(str(error))
         line = int(at["line"]) if at else text.count("\n") + 1
         what = at["what"] if at else str(error)
+        what = TOML_WORDS.get(what, what)
         raise InvalidConfiguration(f"{path}:{line}: not TOML: {what[:1].lower()}{what[1:]}") from None
     except RecursionError:
         raise InvalidConfiguration(

@@ -70,6 +70,11 @@ WILDCARDS: Final = {  # every address of this machine, by family
     socket.AF_INET6: ResolvedAddress(socket.AF_INET6, (UNSPECIFIED_IPV6, 0, 0, 0)),
 }
 
+LOOPBACKS: Final = (  # what localhost may stand for (RFC 6761 §6.3), whatever a hosts file names
+    ResolvedAddress(socket.AF_INET, ("127.0.0.1", 0)),
+    ResolvedAddress(socket.AF_INET6, ("::1", 0, 0, 0)),
+)
+
 Lookup: TypeAlias = Callable[[bytes, int], Sequence[ResolvedAddress]]
 """What asks the system for a name, and for port 0, which `Resolver` replaces; may take long, and raise OSError."""
 

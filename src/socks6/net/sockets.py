@@ -481,6 +481,26 @@ def probe_when_idle(sock: socket.socket, seconds: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
+HINTS_FOR_BIND: Final = {
+    errno.EADDRINUSE: "{kind} port {port}: another socks6? `ss -lntup` shows who has it",
+    errno.EADDRNOTAVAIL: "this machine does not have {host}; listen on :{port}, where clients come from elsewhere",
+    errno.EACCES: "{kind} ports below 1024 need root, or CAP_NET_BIND_SERVICE",
+}
+
+
+def bind_explained(sock: socket.socket, address: SocketAddress) -> None:
+    """Bind a socket that others shall reach. Raises OSError, whose words say what may be done."""
+    try:
+        sock.bind(address)
+    except OSError as error:
+        kind = "UDP" if sock.type == socket.SOCK_DGRAM else "TCP"
+        hint = HINTS_FOR_BIND.get(error.errno or 0)
+        if hint is None:
+            raise
+        words = hint.format(kind=kind, host=address[0], port=address[1])
+        raise OSError(error.errno, f"{error.strerror} ({words})") from error
+
+
 def tune(sock: socket.socket) -> None:
     """Send small pieces without delay, and ask a silent peer, in hours, whether it is still there. Raises OSError."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

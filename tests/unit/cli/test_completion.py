@@ -1,5 +1,9 @@
 """Completion."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from socks6.cli.completion import FILES, Candidate, candidates, show
@@ -76,3 +80,17 @@ def test_candidates_are_printed_with_a_tab_before_the_meaning(capsys: pytest.Cap
     assert show(["completion", "b"]) == 0
     assert show(["passw"]) == 0
     assert capsys.readouterr().out == "bash\npasswd\tmake a line for a users file\n"
+
+
+def test_a_reader_that_goes_is_no_fault() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "socks6", "completion", "zsh"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+    os.close(writing)
+    assert done.stderr == b""

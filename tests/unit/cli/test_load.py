@@ -155,6 +155,7 @@ def test_warnings_of_both_kinds_are_told(tmp_path: Path) -> None:
     ("words", "environment", "complaint"),
     [
         (["--via", UPSTREAM, "--direct"], {}, "only one of them"),
+        (["--via", UPSTREAM, "--via", UPSTREAM], {}, "^--via 2 times: there is one proxy to go through"),
         (["--via", UPSTREAM, "--via-file", "x"], {}, "only one of them"),
         (["--user", "alice"], {}, "^--user: not of the form NAME:PASSWORD"),
         (["--user", "alice:"], {}, "^--user: a password has"),

@@ -62,6 +62,15 @@ def test_a_failure_is_1_and_one_line(
             ["bind", "--listen-on", "80", "localhost:80"],
             "argument --listen-on: '80' is not of the form HOST:PORT or :PORT (see socks6 bind --help)",
         ),
+        (
+            ["ping", "--via-file", "a", "--via-file", "b"],
+            "--via-file twice: there is one proxy to go through (see socks6 ping --help)",
+        ),
+        (["servr"], "argument COMMAND: unknown 'servr', did you mean server? (see socks6 --help)"),
+        (
+            ["completion", "zhs"],
+            "argument SHELL: unknown 'zhs', did you mean zsh? (see socks6 completion --help)",
+        ),
         (["client", "--lis", "x"], "unknown flag --lis, did you mean --listen? (see socks6 client --help)"),
     ],
 )

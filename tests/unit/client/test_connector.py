@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -12,11 +13,12 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.connector import ProxyConnector
-from socks6.errors import ProxyUnreachable
+from socks6.errors import CertificateRefused, ConfigurationError, ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
 from socks6.net.stream import ByteStream
-from socks6.net.transports.base import StreamRequest
+from socks6.net.transports.base import Connector, ConnectParameters, StreamRequest
+from socks6.net.transports.registry import TRANSPORTS as ROWS
 from socks6.net.transports.spares import SpareConnector
 from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
@@ -244,3 +246,43 @@ def test_a_stream_that_breaks_at_the_first_bytes_is_aborted_and_no_password_is_t
             await far.receive()
 
     run(scene())
+
+
+def test_without_the_library_for_quic_auto_is_tls(caplog: pytest.LogCaptureFixture) -> None:
+    def connect(_: ConnectParameters) -> Connector:
+        raise ConfigurationError("QUIC needs an extra") from ImportError("no qh3")
+
+    transports = {**ROWS, "quic": dataclasses.replace(ROWS["quic"], connect=connect)}
+    url = ProxyUrl.parse("socks6+auto://h?insecure-no-verification=1", transports)
+    with caplog.at_level("INFO", logger="socks6"):
+        connector = ProxyConnector(url, dial=None, fast_open=False, transports=transports)
+    assert not connector.multiplexed
+    assert "no QUIC, TLS alone reason='QUIC needs an extra'" in caplog.text
+
+
+def test_files_that_quic_cannot_read_are_no_reason_to_do_without() -> None:
+    def connect(_: ConnectParameters) -> Connector:
+        raise ConfigurationError("no such file")
+
+    transports = {**ROWS, "quic": dataclasses.replace(ROWS["quic"], connect=connect)}
+    with pytest.raises(ConfigurationError, match="no such file"):
+        ProxyConnector(ProxyUrl.parse("socks6+auto://h"), dial=None, fast_open=False, transports=transports)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told_with_what_may_help(run: Run, tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+
+    async def scene(query: str) -> str:
+        place = f"socks6+tls://127.0.0.1:0?cert={files.certificate}&key={files.key}"
+        async with Server([place], local_worker()) as server:
+            url = f"socks6+tls://{server.urls[0].rpartition('/')[2]}{query}"
+            async with Client(url) as client:
+                with pytest.raises(CertificateRefused) as raised:
+                    await client.noop()
+        return str(raised.value)
+
+    async def both() -> None:
+        assert "add ?pin-sha256=PIN, which it prints at its start" in await scene("")
+        assert "pin-sha256=PIN" not in await scene("?pin-sha256=" + "00" * 32)
+
+    run(both())

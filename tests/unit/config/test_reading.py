@@ -312,6 +312,16 @@ def test_what_is_no_toml_has_a_line(tmp_path: Path, text: str) -> None:
     assert fault.startswith("socks6.toml:2: not TOML: ")
 
 
+def test_a_quote_that_is_not_closed_is_called_that(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, 'listen = "socks6://127.0.0.1:1\n[limits]')
+    assert fault == "socks6.toml:1: not TOML: a quote is not closed"
+
+
+def test_a_value_that_is_not_to_be_chosen_may_be_a_slip(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, 'loop = "uvlop"')
+    assert fault == "socks6.toml:1: loop: expected one of auto, asyncio, uvloop, did you mean uvloop?"
+
+
 def test_every_fault_is_told_in_the_order_of_lines(tmp_path: Path) -> None:
     text = 'open = 1\n[timeouts]\nidle = "x"\nsit = 4\n[limits]\nconnections = true\n[users]\nfile = 1'
     keys = [fault.split(": ")[:2] for fault in faults_of(tmp_path, text)]

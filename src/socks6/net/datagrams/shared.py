@@ -14,6 +14,7 @@ from socks6.net.datagrams.packet_info import (
 from socks6.net.datagrams.poller import FAILED, DatagramPoller
 from socks6.net.datagrams.segments import SegmentSender, ask_for_segments, segment_size
 from socks6.net.scopes import on_failure
+from socks6.net.sockets import bind_explained
 from socks6.net.stream import SocketAddress
 
 DTLS_BYTES: Final = range(20, 64)
@@ -169,7 +170,7 @@ def udp_socket(
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if is_unspecified(address[0]):
                 request_packet_info(sock)
-            sock.bind(address)
+            bind_explained(sock, address)
         if remote is not None:
             sock.connect(remote)
     return sock

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,6 +142,7 @@ def words_for_certificate(code: int, otherwise: str = "") -> str:
 ContextT = TypeVar("ContextT")
 
 ALPN: Final = "socks6"
+MAX_PEM_BYTES: Final = 1 << 20  # of a file in PEM that are searched
 LOOK_SECONDS: Final = 1.0  # between two looks at the files, while clients come
 
 ReloadCallback: TypeAlias = Callable[[str, str], None]
@@ -163,6 +165,7 @@ def client_context(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif parameters.ca is not None:
+        check_pem(parameters.ca, "CERTIFICATE", "certificate")
         with _naming_file(parameters.ca):
             context.load_verify_locations(cafile=parameters.ca)
     else:
@@ -200,6 +203,7 @@ def _load_files(context: ssl.SSLContext, parameters: TlsParameters) -> None:
     if parameters.certificate is not None:
         _load_certificate(context, parameters.certificate, parameters.key)
     if parameters.client_ca is not None:
+        check_pem(parameters.client_ca, "CERTIFICATE", "certificate")
         with _naming_file(parameters.client_ca):
             context.load_verify_locations(cafile=parameters.client_ca)
 
@@ -263,8 +267,20 @@ def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None
     def no_password() -> str:  # OpenSSL would ask on the terminal
         raise ConfigurationError(f"{key or certificate}: the key is encrypted: decrypt it first")
 
+    check_pem(certificate, "CERTIFICATE", "certificate")
+    check_pem(
+        key or certificate, "PRIVATE KEY", "private key", hint="" if key else ": name it (--tls-key, key=)"
+    )
     with _naming_file(certificate if key is None else f"{certificate}, {key}"):
         context.load_cert_chain(certificate, key, password=no_password)
+
+
+def check_pem(path: str, label: str, words: str, *, hint: str = "") -> None:
+    """Raise ConfigurationError unless a file can be read and has a block with such a label (RFC 7468)."""
+    with _naming_file(path), open(path, "rb") as file:
+        data = file.read(MAX_PEM_BYTES)
+    if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + label.encode() + rb"-----", data):
+        raise ConfigurationError(f"{path} holds no {words} in PEM{hint}")
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
-from socks6.net.resolve import WILDCARDS, ResolvedAddress, Resolver
+from socks6.net.resolve import LOOPBACKS, WILDCARDS, ResolvedAddress, Resolver
 from socks6.net.scopes import on_failure
-from socks6.net.sockets import SocketListener, SocketStream
+from socks6.net.sockets import SocketListener, SocketStream, bind_explained
 from socks6.net.stackopts.table import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint, Listener
 from socks6.net.transports.base import (
@@ -87,12 +87,17 @@ async def listen_at_each(
 ) -> list[ListenerT]:
     """Open a listener for every address of `host`, "" being every address of this machine. Raises OSError.
 
-    With port 0 all get the same free port. An address family that this machine lacks does no harm if another one listens.
+    With port 0 all get the same free port. An address family that this machine lacks does no harm if another one listens;
+    localhost is then the loopback address that there is.
     """
     listeners: list[ListenerT] = []
     refusals: list[OSError] = []
     try:
-        for address in await Resolver().resolve(host, 0) if host else WILDCARDS.values():
+        addresses = await Resolver().resolve(host, 0) if host else WILDCARDS.values()
+        others = [address for address in LOOPBACKS if host == "localhost" and address not in addresses]
+        for address in (*addresses, *others):
+            if listeners and address in others:
+                break
             try:
                 listener = open_one(address, port)
             except OSError as error:
@@ -156,7 +161,7 @@ def _socket(address: ResolvedAddress, port: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 clients have IPv4 addresses
         if sys.platform == "linux":
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
-        sock.bind((address.socket_address[0], port, *address.socket_address[2:]))
+        bind_explained(sock, (address.socket_address[0], port, *address.socket_address[2:]))
     return sock
 
 

@@ -174,10 +174,17 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert complaint(TlsParameters(certificate=missing)) == f"{missing}: No such file or directory"
     mixed = complaint(TlsParameters(certificate=files.certificate, key=other.key))
     assert mixed == f"{files.certificate}, {other.key}: the key is not the certificate's"
-    assert complaint(TlsParameters(certificate=str(text))) == f"{text}: no such thing in PEM"
+    assert complaint(TlsParameters(certificate=str(text))) == f"{text} holds no certificate in PEM"
+    alone = complaint(TlsParameters(certificate=files.certificate))
+    assert alone == f"{files.certificate} holds no private key in PEM: name it (--tls-key, key=)"
+    no_key = complaint(TlsParameters(certificate=files.certificate, key=str(text)))
+    assert no_key == f"{text} holds no private key in PEM"
+    text.write_text("-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n")
+    assert complaint(TlsParameters(ca=str(text)), server=False) == f"{text}: no such thing in PEM"
+    text.write_text("hello")
     with_ca = TlsParameters(certificate=files.certificate, key=files.key, client_ca=missing)
     assert complaint(with_ca) == f"{missing}: No such file or directory"
-    assert complaint(TlsParameters(ca=str(text)), server=False) == f"{text}: no such thing in PEM"
+    assert complaint(TlsParameters(ca=str(text)), server=False) == f"{text} holds no certificate in PEM"
 
 
 def test_an_encrypted_key_asks_nobody_for_a_password(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from socks6.net.resolve import ResolvedAddress
 from socks6.net.sockets import SocketListener
-from socks6.net.stream import ByteStream, Endpoint, Protection
+from socks6.net.stream import ByteStream, Endpoint, Protection, SocketAddress
 from socks6.net.transports.tcp import connect_tcp, listen_at_each, listen_tcp
 from tests.kit.loops import Run
 from tests.kit.streams import StreamConformance, accept, closing
@@ -233,3 +233,35 @@ def test_no_resolver_thread_is_needed_for_a_literal(run: Run) -> None:
             assert dialled.remote == Endpoint("127.0.0.1", dialled.remote.port)
 
     run(play())
+
+
+def test_what_keeps_a_port_from_being_bound_is_explained(run: Run) -> None:
+    async def scene() -> None:
+        [listener] = await listen_tcp("127.0.0.1", 0)
+        port = listener.local.port
+        with pytest.raises(
+            OSError, match=rf"Address already in use \(TCP port {port}: another socks6\?"
+        ) as taken:
+            await listen_tcp("127.0.0.1", port)
+        assert taken.value.errno == errno.EADDRINUSE
+        with pytest.raises(OSError, match=r"this machine does not have 192.0.2.1; listen on :1080"):
+            await listen_tcp("192.0.2.1", 1080)
+        await listener.aclose()
+
+    run(scene())
+
+
+def test_localhost_is_the_loopback_address_that_there_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bind(sock: socket.socket, address: SocketAddress) -> None:
+        if sock.family == socket.AF_INET:
+            raise OSError(errno.EADDRNOTAVAIL, "none")
+        sock.bind(address)
+
+    monkeypatch.setattr("socks6.net.transports.tcp.bind_explained", bind)
+
+    async def scene() -> None:
+        [listener] = await listen_tcp("localhost", 0)
+        assert listener.local.host == "::1"
+        await listener.aclose()
+
+    run(scene())

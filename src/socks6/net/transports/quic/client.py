@@ -47,7 +47,7 @@ NO_ROUTE_ERRNOS: Final = frozenset((  # why it does not: there is no route from 
     errno.EPERM, errno.EACCES,
 ))  # fmt: skip
 NO_COMMON_VERSION: Final = "Could not find a common protocol version"  # as both libraries call it
-NO_QUIC: Final = "that port speaks no QUIC of version 1; socks6+auto:// falls back to TLS"
+NO_QUIC: Final = "that port speaks no QUIC of version 1"
 NETWORK_CHANGED: Final = errno.ENETRESET  # of a connection whose path is lost while it begins
 
 

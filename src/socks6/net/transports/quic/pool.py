@@ -173,7 +173,7 @@ class QuicConnectionPool(Connector):
                     QuicStream.abort,
                 )
         except ConnectionRefusedError as error:
-            raise ConnectionRefusedError(error.errno, f"{CLOSED.format(port=port)}{FALLBACK}") from error
+            raise ConnectionRefusedError(error.errno, CLOSED.format(port=port)) from error
 
     async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection to the first address that answers."""
