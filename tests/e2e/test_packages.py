@@ -74,10 +74,12 @@ say "curl by QUIC" fetch socks5h://127.0.0.1:1080
 sed -i 's|^listen = \[|listen = ["http+tls://:443", |' /etc/socks6/main.toml
 say "listen below 1024" systemctl restart socks6-server@main
 main=$(systemctl show --property MainPID --value socks6-server@main)
+say "wrong password" socks6 ping -c 1 "$(sed 's|alice:[^@]*@|alice:wrong@|' /root/proxy.url)"
+say warnings journalctl --unit socks6-server@main --priority warning --output short-iso --no-pager
 say process grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/$main/status
 say modes stat -c '%n %U:%G %a' /etc/socks6 /etc/socks6/* /var/lib/socks6/*
 say reload systemctl reload socks6-server@main
-for _ in $(seq 100); do journal | grep -q 'socks6: reloaded' && break; sleep 0.1; done
+for _ in $(seq 100); do journal | grep -q '^reloaded' && break; sleep 0.1; done
 cp -p /etc/socks6/main.toml /root/good.toml
 echo 'nonsense = 1' >>/etc/socks6/main.toml
 say "reload of a fault" systemctl reload socks6-server@main
@@ -88,18 +90,21 @@ say "curl after the upgrade" fetch socks5h://127.0.0.1:1080
 say "other process" test "$main" != "$(systemctl show --property MainPID --value socks6-server@main)"
 mkdir /etc/systemd/system/socks6-server@main.service.d
 printf '[Service]\nMemoryDenyWriteExecute=yes\n' >/etc/systemd/system/socks6-server@main.service.d/strict.conf
+sed -i '1i log-file = "/var/log/socks6/main.log"\nverbose = 2' /etc/socks6/main.toml
 sed -i 's|, "socks6+quic://:8389"||' /etc/socks6/main.toml; sed -i 's|socks6+quic:|socks6+tls:|' /etc/socks6/proxy.url
 systemctl daemon-reload
 say "restart without executable memory" systemctl restart socks6-server@main socks6-client
 say "curl without executable memory" fetch socks5h://127.0.0.1:1080
 say journal journal
+say log cat /var/log/socks6/main.log
+say "mode of the log" stat -c '%U:%G %a' /var/log/socks6/main.log
 say verify systemd-analyze verify socks6-server@main.service socks6-client.service
 say security systemd-analyze security --no-pager --threshold=20 socks6-server@main socks6-client
 say remove apt-get remove --yes pysocks6
 say "nothing runs" systemctl is-active socks6-server@main socks6-client
 say "settings stay" test -e /etc/socks6/users
 say purge apt-get purge --yes pysocks6
-say "nothing left" find /usr/lib /usr/bin /etc /var/lib ! -type d -name '*socks6*' ! -path '/var/lib/apt/*'
+say "nothing left" find /usr/lib /usr/bin /etc /var/lib /var/log ! -type d -name '*socks6*' ! -path '/var/lib/apt/*'
 """
 AT_BOOT: Final = """
 [Unit]
@@ -222,7 +227,13 @@ def test_debian_package_installs_serves_reloads_upgrades_and_goes(tmp_path: Path
     steps = outcome(said)
     assert len(words) == 8
     assert {text for _, text in words} <= steps.keys()
-    wrong = {"start without users", "start client without a proxy", "reload of a fault", "nothing runs"}
+    wrong = {
+        "start without users",
+        "start client without a proxy",
+        "reload of a fault",
+        "nothing runs",
+        "wrong password",
+    }
     assert {name for name, (_, code) in steps.items() if code} == wrong
     fetched = [text for name, (text, _) in steps.items() if name.startswith("curl")]
     assert len(fetched) == 5
@@ -236,9 +247,13 @@ def test_debian_package_installs_serves_reloads_upgrades_and_goes(tmp_path: Path
     assert "/var/lib/socks6/certificate.key socks6:socks6 600" in steps["modes"][0]
     assert "can be reached by others and asks for no password" in steps["journal"][0]
     assert "via-file: /etc/socks6/proxy.url: No such file or directory" in steps["journal"][0]
-    assert "socks6: reloaded" in steps["journal"][0]
+    assert "\nreloaded\n" in steps["journal"][0]
     assert "unknown key" in steps["journal"][0]
-    assert "MemoryDenyWriteExecute, SELinux's execmem" in steps["journal"][0]
+    (refused,) = [line for line in steps["warnings"][0].splitlines() if "authentication failed" in line]
+    # the journal's time, and none of ours
+    assert re.fullmatch(rf"\S+ \S+ socks6\[\d+\]: authentication failed source={NEAR} .*", refused)
+    assert "MemoryDenyWriteExecute, SELinux's execmem" in steps["log"][0]
+    assert steps["mode of the log"][0] == "socks6:socks6 640\n"
     assert "Traceback" not in said
 
 
