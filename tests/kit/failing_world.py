@@ -18,7 +18,6 @@ from socks6.client.client import Client
 from socks6.client.outbound import Socks6Outbound
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
 from socks6.message.codes import Command
-from socks6.message.socks5 import Socks5Datagram
 from socks6.net.direct import DirectOutbound
 from socks6.net.encryption.certificates import parse_pin
 from socks6.net.encryption.contexts import TlsParameters
@@ -36,7 +35,7 @@ from socks6.telemetry import ConnectionEnded, ConnectionOpened, Event, Observer
 from tests.kit.certificates import pin_of_file, write_certificate
 from tests.kit.failing import SIDE
 from tests.kit.outbounds import Recorder
-from tests.kit.socks_messages import decode_socks5_datagram, socks5_request
+from tests.kit.socks_messages import Socks5Datagram, decode_socks5_datagram, socks5_request
 
 HOST: Final = "127.0.0.1"
 USERS: Final = UserTable.from_plain({"alice": "secret"})

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from socks6.message.codes import Command
-from socks6.message.socks5 import Socks5Datagram
 from tests.kit.origins import Place
 from tests.kit.socks_messages import (
+    Socks5Datagram,
     decode_socks5_datagram,
     decode_socks5_reply,
     socks5_greeting,

@@ -1,12 +1,13 @@
 """What SOCKS 4 and 5 clients write, and how they read what a proxy answers."""
 
+from dataclasses import dataclass
+
 from socks6.errors import DecodeError
 from socks6.message.address import encode_address, ipv4_text
 from socks6.message.buffer import Reader
 from socks6.message.codes import AddressType
 from socks6.message.socks4 import Socks4Reply, Socks4Request
 from socks6.message.socks5 import (
-    Socks5Datagram,
     Socks5Reply,
     Socks5Request,
     encode_host_and_port,
@@ -32,6 +33,20 @@ def decode_socks5_reply(data: bytes) -> Socks5Reply:
     if version != 5 or reader.remaining:
         raise DecodeError(f"version {version}, {reader.remaining} bytes too many")
     return Socks5Reply(code=code, host=host, port=port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Socks5Datagram:
+    """A UDP packet between client and proxy; `fragment` is 0 for a whole one."""
+
+    host: str
+    port: int
+    data: bytes
+    fragment: int = 0
+
+    def encode(self) -> bytes:
+        """Return the packet's bytes. Raises ValueError for an impossible host."""
+        return bytes([0, 0, self.fragment]) + encode_host_and_port(self.host, self.port) + self.data
 
 
 def decode_socks5_datagram(data: bytes) -> Socks5Datagram:

@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from socks6.errors import DecodeError
 from socks6.message.framing import Socks5Framing
-from socks6.message.socks5 import Socks5Datagram
-from tests.kit.socks_messages import decode_socks5_datagram
+from tests.kit.socks_messages import Socks5Datagram, decode_socks5_datagram
 from tests.kit.strategies import HOSTS, PORTS
 
 SOCKS5 = Socks5Framing()

@@ -8,10 +8,16 @@ from hypothesis import strategies as st
 from socks6.errors import DecodeError
 from socks6.message.address import normalize_host
 from socks6.message.socks4 import Socks4Request
-from socks6.message.socks5 import Socks5Datagram, Socks5Greeting, Socks5Request
+from socks6.message.socks5 import Socks5Greeting, Socks5Request
 from socks6.protocol.events import CredentialsOffered
 from socks6.protocol.socks5 import Socks5Conversation, Socks5Event, SocksRequestReceived
-from tests.kit.socks_messages import decode_socks5_datagram, socks4_request, socks5_greeting, socks5_request
+from tests.kit.socks_messages import (
+    Socks5Datagram,
+    decode_socks5_datagram,
+    socks4_request,
+    socks5_greeting,
+    socks5_request,
+)
 
 HOSTS = st.one_of(
     st.ip_addresses().map(lambda address: normalize_host(str(address))),

@@ -18,7 +18,7 @@ from socks6.message.datagrams import (
     parse_header,
 )
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.message.socks5 import Socks5Datagram, read_address
+from socks6.message.socks5 import encode_host_and_port, read_address
 
 NativeFraming: TypeAlias = tuple[int, int, bool, int]
 """Kind of header, version, whether a name's length counts itself, association id: as native/framing.h has them."""
@@ -98,7 +98,7 @@ class Socks5Framing(Framing):
 
     @override
     def prefix(self, host: str, port: int) -> DatagramPrefix:
-        return Socks5Datagram(host=host, port=port, data=b"").encode(), b""
+        return _SOCKS5_WHOLE + encode_host_and_port(host, port), b""
 
     @override
     def build(self, prefix: DatagramPrefix, data: bytes) -> bytes | None:

@@ -129,24 +129,6 @@ class Socks5Reply:
         return bytes([VERSION, self.code, 0]) + encode_host_and_port(self.host, self.port)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Socks5Datagram:
-    """A UDP packet between client and proxy; `fragment` is 0 for a whole one."""
-
-    host: str
-    port: int
-    data: bytes
-    fragment: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("port", self.port, 0xFFFF)
-        check_range("fragment", self.fragment, 0xFF)
-
-    def encode(self) -> bytes:
-        """Return the packet's bytes. Raises ValueError for an impossible host."""
-        return bytes([0, 0, self.fragment]) + encode_host_and_port(self.host, self.port) + self.data
-
-
 def encode_success(host: str, port: int) -> bytes:
     """Return the bytes of a successful reply, as `Socks5Reply.encode` does."""
     return SUCCESS + encode_host_and_port(host, port)

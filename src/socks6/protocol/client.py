@@ -47,21 +47,15 @@ ON_SUCCESS: Final[dict[int, ClientStep]] = {
     Command.BIND: ClientStep.BOUND,
     Command.UDP_ASSOCIATE: ClientStep.ASSOCIATED,
 }
-HANDSHAKE: Final = (  # where the proxy owes us an answer
-    ClientState.AWAITING_AUTHENTICATION,
-    ClientState.NEGOTIATING,
-    ClientState.AWAITING_VERDICT,
-    ClientState.AWAITING_OPERATION,
-)
 
 
 class ClientConversation(Conversation[ClientEvent]):
     """A machine (see `protocol.machine`) that makes one request.
 
     Its first bytes to send are the request and the initial data, together. `methods` are what we can prove
-    ourselves with; `options` are sent along; `deadline` bounds each wait for the proxy's handshake bytes,
-    None for never; `trace` sees every message. Raises ValueError for a request that cannot be written, two methods of one number, method 6
-    (§ SSL Authentication), or more initial data than a negotiation allows (§ Authentication Method options).
+    ourselves with; `options` are sent along; `trace` sees every message. Raises ValueError for a request that cannot be
+    written, two methods of one number, method 6 (§ SSL Authentication), or more initial data than a negotiation allows
+    (§ Authentication Method options).
     """
 
     def __init__(
@@ -70,7 +64,6 @@ class ClientConversation(Conversation[ClientEvent]):
         *,
         methods: Sequence[ClientMethod] = (),
         initial_data: bytes = b"",
-        deadline: float | None = None,
         dialect: Dialect = DRAFT_12,
         table: OptionTable = STANDARD,
         announcements: bool = False,
@@ -80,7 +73,6 @@ class ClientConversation(Conversation[ClientEvent]):
         self.state = ClientState.AWAITING_AUTHENTICATION
         check_methods([method.number for method in methods])
         self._methods = {method.number: method for method in methods}
-        self._deadline = deadline
         self._dialect = dialect
         self._table = table
         self._announcements = announcements
@@ -131,18 +123,6 @@ class ClientConversation(Conversation[ClientEvent]):
                 how = "without an answer"
             self._move(ClientStep.VIOLATION)
             self._events.append(Ended(reason=f"the proxy closed the connection {how}"))
-
-    @override
-    def next_timeout(self) -> float | None:
-        """Return the deadline while the proxy has to answer the handshake."""
-        return self._deadline if self.state in HANDSHAKE else None
-
-    @override
-    def handle_timeout(self, now: float) -> None:
-        """Give up on a proxy that is too slow."""
-        deadline = self.next_timeout()
-        if deadline is not None and now >= deadline:
-            self._violate(ViolationKind.DEADLINE, f"the proxy did not answer in time ({self.state.value})")
 
     # What goes out.
 

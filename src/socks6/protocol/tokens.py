@@ -91,7 +91,3 @@ class TokenWallet:
         self._base, self._size = window.base, window.size
         if precedes(self._next, self._base):
             self._next = self._base
-
-    def clear(self) -> None:
-        """Forget all tokens: their session is gone."""
-        self._base = self._size = self._next = 0

@@ -8,8 +8,7 @@ from socks6.errors import DecodeError
 from socks6.message.datagrams import AssociationInitialization, Datagram
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout
 from socks6.message.framing import Framing, NoFraming, Socks5Framing, Socks6Framing
-from socks6.message.socks5 import Socks5Datagram
-from tests.kit.socks_messages import decode_socks5_datagram
+from tests.kit.socks_messages import Socks5Datagram, decode_socks5_datagram
 
 ID = 0x0123456789ABCDEF
 DRAFT, CONSISTENT = DatagramLayout.DRAFT, DatagramLayout.CONSISTENT
@@ -52,6 +51,7 @@ def test_a_client_shows_its_layout() -> None:
 def test_a_socks5_framing_is_a_packet() -> None:
     framing = Socks5Framing()
     packet = Socks5Datagram(host="192.0.2.5", port=53, data=b"data")
+    assert packet.encode() == bytes.fromhex("0000 00 01 c0000205 0035") + b"data"
     assert framing.build(framing.prefix("192.0.2.5", 53), b"data") == packet.encode()
     assert framing.parse(Socks5Datagram(host="192.0.2.5", port=53, data=b"part", fragment=1).encode()) is None
     with pytest.raises(DecodeError):

@@ -5,7 +5,6 @@ import pytest
 from socks6.errors import DecodeError
 from socks6.message.address import UnknownAddressType
 from socks6.message.socks5 import (
-    Socks5Datagram,
     Socks5Greeting,
     Socks5MethodSelection,
     Socks5Reply,
@@ -27,7 +26,7 @@ RECEIVED: list[tuple[str, Socks5Greeting | Socks5Request]] = [
     ("05 03 00 03 09 612e6578616d706c65 0050", Socks5Request(command=3, host="a.example", port=80)),
     ("05 09 00 03 01 61 ffff", Socks5Request(command=9, host="a", port=65535)),
 ]
-SENT: list[tuple[str, Socks5MethodSelection | Socks5Reply | Socks5Datagram]] = [
+SENT: list[tuple[str, Socks5MethodSelection | Socks5Reply]] = [
     ("05 02", Socks5MethodSelection(method=2)),
     ("05 ff", Socks5MethodSelection(method=255)),
     ("05 00 00 01 7f000001 0050", Socks5Reply(code=0, host="127.0.0.1", port=80)),
@@ -35,19 +34,11 @@ SENT: list[tuple[str, Socks5MethodSelection | Socks5Reply | Socks5Datagram]] = [
     ("05 00 00 04 00000000000000000000000000000001 0050", Socks5Reply(code=0, host="::1", port=80)),
     ("05 00 00 03 09 612e6578616d706c65 0050", Socks5Reply(code=0, host="a.example", port=80)),
     ("05 00 00 03 02 6162 0050", Socks5Reply(code=0, host="ab", port=80)),  # without padding
-    ("0000 00 01 c0000201 0035 0102", Socks5Datagram(host="192.0.2.1", port=53, data=b"\1\2")),
-    ("0000 07 03 01 61 0035", Socks5Datagram(host="a", port=53, data=b"", fragment=7)),
-    (
-        "0000 00 04 00000000000000000000000000000001 0035 ff",
-        Socks5Datagram(host="::1", port=53, data=b"\xff"),
-    ),
 ]
 
 
 @pytest.mark.parametrize(("bytes_in_hex", "message"), SENT)
-def test_what_a_proxy_says_as_bytes(
-    bytes_in_hex: str, message: Socks5MethodSelection | Socks5Reply | Socks5Datagram
-) -> None:
+def test_what_a_proxy_says_as_bytes(bytes_in_hex: str, message: Socks5MethodSelection | Socks5Reply) -> None:
     assert message.encode() == bytes.fromhex(bytes_in_hex)
 
 
@@ -110,8 +101,6 @@ def test_impossible_numbers_are_refused(number: int) -> None:
         Socks5Request(command=number, host="a", port=0)
     with pytest.raises(ValueError, match="not 0 to"):
         Socks5Reply(code=number)
-    with pytest.raises(ValueError, match="not 0 to"):
-        Socks5Datagram(host="a", port=0, data=b"", fragment=number)
 
 
 def test_a_greeting_has_at_most_255_methods() -> None:

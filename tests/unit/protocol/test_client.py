@@ -33,7 +33,7 @@ from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePas
 from socks6.protocol.states import ClientState
 from tests.kit import two_stage
 from tests.kit.challenge import FIRST, SECOND, ChallengeClient, answer
-from tests.kit.playbook import Elapsed, Playbook, Received, Sent, eof, nothing, received, sent, unread
+from tests.kit.playbook import Playbook, Received, Sent, eof, nothing, received, sent, unread
 
 ALICE = UsernamePasswordCredentials(username=b"alice", password=b"123456")
 ACCEPTED = AuthenticationAccepted(reply=AuthenticationReply(type=0))
@@ -268,30 +268,6 @@ def test_a_proxy_that_goes_away_ends_it() -> None:
     scene = play()
     scene >> received("06 00 0000") << ACCEPTED
     scene >> eof << Ended(reason="the proxy closed the connection (awaiting operation reply)")
-
-
-def test_a_slow_proxy_is_given_up() -> None:
-    scene = play(deadline=5.0)
-    assert scene.machine.next_timeout() == 5.0
-    scene >> Elapsed(4.9)
-    assert scene.machine.state is ClientState.AWAITING_AUTHENTICATION
-    scene >> Elapsed(5.0)
-    event = scene.machine.next_event()
-    assert isinstance(event, Violation)
-    assert event.kind is ViolationKind.DEADLINE
-
-
-def test_without_a_deadline_it_waits() -> None:
-    scene = play()
-    assert scene.machine.next_timeout() is None
-    scene >> Elapsed(1e9)
-    assert scene.machine.next_event() is None
-
-
-def test_a_stream_has_no_deadline() -> None:
-    scene = play(deadline=5.0)
-    scene >> received("06 00 0000", BOUND)
-    assert scene.machine.next_timeout() is None
 
 
 def test_a_bind_is_told_its_peer() -> None:

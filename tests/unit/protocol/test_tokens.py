@@ -164,12 +164,3 @@ def test_a_window_that_shrinks_below_what_was_taken_is_empty() -> None:
         wallet.take()
     wallet.receive_window(window(9, 1))
     assert wallet.available == 0
-
-
-def test_a_cleared_wallet_is_as_new() -> None:
-    wallet = TokenWallet()
-    wallet.receive_window(window(8, 4))
-    wallet.clear()
-    assert wallet.available == 0
-    wallet.receive_window(window(3, 4))
-    assert wallet.take() == 3

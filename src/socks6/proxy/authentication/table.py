@@ -8,7 +8,6 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 from socks6.compat import override
@@ -18,7 +17,7 @@ from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.authentication.hashes import PasswordHash, PlainSecret, encode_password
-from socks6.proxy.authentication.users_file import check_name, read_users_file
+from socks6.proxy.authentication.users_file import check_name
 
 THREADS: Final = 2  # a check of an argon2id hash of `socks6 passwd` takes 19 MiB and a core for some 30 ms
 MAX_WAITING_CHECKS: Final = 1024  # checks that wait for a thread; more are refused as busy
@@ -154,11 +153,6 @@ class UserTable(Authenticator):
     def from_plain(cls, passwords: Mapping[str, str]) -> "UserTable":
         """Return a table of users whose passwords are given in the clear. Raises ConfigurationError."""
         return cls(plain_entries(passwords))
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> "UserTable":
-        """Return a table of the users in a file, its warnings unread. Raises ConfigurationError."""
-        return cls(read_users_file(path).entries)
 
     def __len__(self) -> int:
         """Return how many users there are."""

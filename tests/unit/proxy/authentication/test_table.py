@@ -17,6 +17,7 @@ from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import NoAuthentication
 from socks6.proxy.authentication.hashes import Argon2Hash, PasswordHash
 from socks6.proxy.authentication.table import UserTable, plain_entries
+from socks6.proxy.authentication.users_file import read_users_file
 from tests.kit.failing import KINDS, Plan, failing
 from tests.kit.loops import Run
 
@@ -123,7 +124,7 @@ def test_a_users_file_makes_a_table(run: Run, tmp_path: Path) -> None:
     path.write_text(f"alice:{hashed}\n")
 
     async def scenario() -> None:
-        table = UserTable.from_file(path)
+        table = UserTable(read_users_file(path).entries)
         assert await table.verify(offer(b"alice", b"secret")) == ALICE
         assert await table.verify(offer(b"alice", b"wrong")) is None
         assert await table.verify(offer(b"bob", b"secret")) is None

@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from socks6.errors import NotAllowed
 from socks6.message.codes import Command
-from socks6.message.socks5 import Socks5Datagram
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import DatagramReport, Endpoint, Protection
 from socks6.proxy.inbounds.socks5 import Socks5Inbound, may_associate
@@ -20,6 +19,7 @@ from tests.kit.connection import ScriptedConnection
 from tests.kit.loops import Run
 from tests.kit.reading import receive_exactly
 from tests.kit.socks_messages import (
+    Socks5Datagram,
     decode_socks5_datagram,
     decode_socks5_reply,
     socks5_greeting,
