@@ -23,22 +23,17 @@ class Signal:
     An eager task goes on within `set`, unless another task runs; any other one in the next turn of the loop.
     """
 
-    __slots__ = ("_happened", "_loop", "_waiting")
+    __slots__ = ("_happened", "_loop", "waiter")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._happened = False
-        self._waiting: EagerTask | asyncio.Future[None] | None = None
-
-    @property
-    def has_waiter(self) -> bool:
-        """Whether a task waits."""
-        return self._waiting is not None
+        self.waiter: EagerTask | asyncio.Future[None] | None = None  # the task that waits, or its future
 
     def set(self) -> None:
         """Wake the task that waits, or the next one that will."""
         self._happened = True
-        waiting = self._waiting
+        waiting = self.waiter
         if isinstance(waiting, EagerTask):
             waiting.resume()
         elif waiting is not None and not waiting.done():
@@ -50,13 +45,13 @@ class Signal:
             while not self._happened:
                 task: object = asyncio.current_task(self._loop)
                 if isinstance(task, EagerTask):
-                    self._waiting = task
+                    self.waiter = task
                     yield self
                 else:
-                    self._waiting = self._loop.create_future()
-                    yield from self._waiting
+                    self.waiter = self._loop.create_future()
+                    yield from self.waiter
         finally:
-            self._waiting = None
+            self.waiter = None
         self._happened = False
 
 

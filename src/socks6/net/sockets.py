@@ -93,7 +93,6 @@ class SocketStream:
     def __init__(
         self,
         sock: socket.socket,
-        *,
         remote: object = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -168,7 +167,7 @@ class SocketStream:
     async def _wait_polled(self, poller: "Poller") -> None:
         if self._readable is None:
             self._readable = Signal(self._loop)
-        if self._readable.has_waiter:
+        if self._readable.waiter is not None:
             raise LocalProtocolError(RECEIVES_ALREADY)
         poller.ensure(self.raw_socket.fileno(), self)
         await self._readable
@@ -309,7 +308,7 @@ class SocketStream:
         """Wake what waits for the poller: the socket is closed."""
         if self.on_readable is not None:
             self.on_readable()
-        elif self._readable is not None and self._readable.has_waiter:
+        elif self._readable is not None and self._readable.waiter is not None:
             self._readable.set()
 
 
@@ -362,13 +361,14 @@ class SocketListener:
         except OSError:
             self._unwatch()  # uvloop may have forgotten the socket over it
             raise
-        sock = socket.socket(*self._kind, fileno=descriptor)
+        family, kind, protocol = self._kind
+        sock = socket.socket(family, kind, protocol, descriptor)
         if not INHERITS_OPTIONS and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return SocketStream(sock, remote=address, loop=self._loop)
+        return SocketStream(sock, address, self._loop)
 
     async def wait_readable(self) -> None:
-        if self._arrival.has_waiter:
+        if self._arrival.waiter is not None:
             raise LocalProtocolError("another task waits for this listener already")
         self._check_open()
         self._missed = 0
@@ -391,11 +391,11 @@ class SocketListener:
                 self._on_close()
         finally:
             self._socket.close()
-            if self._arrival.has_waiter:
+            if self._arrival.waiter is not None:
                 self._arrival.set()
 
     def _on_readable(self) -> None:
-        if self._arrival.has_waiter:
+        if self._arrival.waiter is not None:
             if self.on_arrival is None or not self.on_arrival():
                 self._arrival.set()
             return

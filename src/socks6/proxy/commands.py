@@ -34,9 +34,9 @@ from socks6.policy.stack import permit_options
 from socks6.proxy.sessions import Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # frozen, it takes three times as long to make: 3 µs of each CONNECT
 class ProxyRequest:
-    """What a client asks for, whatever protocol it speaks."""
+    """What a client asks for, whatever protocol it speaks. Nobody changes it."""
 
     command: int  # socks6.message.codes.Command
     host: str

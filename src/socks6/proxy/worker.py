@@ -124,9 +124,8 @@ class ServerWorker(ProxyContext):
         `shared` is of the QUIC connection that it is one stream of.
         """
         connection = ClientConnection(
-            self, stream, inbound, next(self._ids),
-            client_port=client_port, on_admitted=on_admitted, shared=shared,
-        )  # fmt: skip
+            self, stream, inbound, next(self._ids), client_port, on_admitted, shared
+        )
         self.connections.add(connection)
         connection.opened()
         return connection

@@ -34,11 +34,8 @@ def splice_streams(
     client: socket.socket, remote: socket.socket, poller: Poller, pipes: Pipes
 ) -> PolledStreams:
     """Return two joined sockets. Both must not block."""
-    # TCP alone is known to give a short piece only when it has no more
-    drain = not (client.proto == remote.proto == socket.IPPROTO_TCP)
     return PolledStreams(
-        SpliceDirection(client, remote, poller, pipes, always_drain=drain),
-        SpliceDirection(remote, client, poller, pipes, always_drain=drain),
+        SpliceDirection(client, remote, poller, pipes), SpliceDirection(remote, client, poller, pipes)
     )
 
 
@@ -47,18 +44,11 @@ class SpliceDirection(PolledDirection):
 
     __slots__ = ("_always_drain", "_copies_only", "_pipes", "_rest", "bulk", "pipe", "piped", "sink")
 
-    def __init__(
-        self,
-        source: socket.socket,
-        sink: socket.socket,
-        poller: Poller,
-        pipes: Pipes,
-        *,
-        always_drain: bool,
-    ) -> None:
+    def __init__(self, source: socket.socket, sink: socket.socket, poller: Poller, pipes: Pipes) -> None:
         super().__init__(source, poller)
         self.sink = sink
-        self._always_drain = always_drain
+        # TCP alone is known to give a short piece only when it has no more
+        self._always_drain = source.proto != socket.IPPROTO_TCP
         self._pipes = pipes
         self._copies_only = False  # the kernel cannot splice between these sockets
         self._rest = b""  # held, or in a pipe:

@@ -130,9 +130,9 @@ class StreamRelay:
         if not joined.over:
             joined.stop()
         joined.dissolve()
-        return RelayResult(
-            bytes_up=joined.bytes_up, bytes_down=joined.bytes_down, ending=joined.ending, reason=joined.reason
-        )
+        # as `RelayResult` does, which takes seven times as long
+        facts = joined.up.bytes_moved, joined.down.bytes_moved, joined.ending, joined.reason
+        return tuple.__new__(RelayResult, facts)
 
     def close(self) -> None:
         """Free what the relays shared; to be called when none runs any more. Idempotent."""

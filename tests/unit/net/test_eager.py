@@ -79,10 +79,10 @@ def test_a_signal_is_kept_for_who_waits_later_and_wakes_ordinary_tasks(run: Run)
         await signal
         waiting = asyncio.ensure_future(waits(signal))
         await turns()
-        assert signal.has_waiter
+        assert signal.waiter is not None
         signal.set()
         await waiting
-        assert not signal.has_waiter
+        assert signal.waiter is None
 
     async def waits(signal: Signal) -> None:
         await signal

@@ -60,10 +60,7 @@ def same_credentials(new: Authenticator, old: Authenticator, identity: Identity)
 class NoAuthentication(Authenticator):
     """Takes every client, with whatever credentials, as anonymous."""
 
-    @property
-    @override
-    def required(self) -> bool:
-        return False
+    required = False
 
     @override
     async def verify(self, credentials: Credentials) -> Identity | None:
