@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fix bench first-byte deep docs site man dist deb release clean
+.PHONY: help venv demo test check fix bench first-byte deep docs recording site man dist deb release clean
 .NOTPARALLEL:
 # Commands start many times in tests: compiling each anew would double their time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,6 +49,10 @@ deep:   ## what takes long: deep properties, the fuzz run, leaks, other Pythons;
 docs:   ## write the generated documents anew
 	@scripts/make-venv dev
 	@$(BIN)/python scripts/generate_docs.py
+
+recording: ## draw the terminals of README anew, from a session that is really run; as root
+	@scripts/make-venv dev
+	@$(BIN)/python scripts/record_terminal.py
 
 site:   ## the documentation as a site, in build/site: warnings are errors, links and anchors are checked
 	@scripts/make-venv dev

@@ -28,6 +28,7 @@ PUBLIC_PACKAGES: Final = ("socks6.message", "socks6.policy", "socks6.protocol")
 # What the site shows of the repository, beside docs/. What leads to an example leads to the page of all of them.
 PAGES: Final = {
     "ARCHITECTURE.md": "repository/ARCHITECTURE.md",
+    "CHANGELOG.md": "repository/CHANGELOG.md",
     "CONTRIBUTING.md": "repository/CONTRIBUTING.md",
     "README.md": "index.md",
     "benchmarks/results": "explanation/performance.md",

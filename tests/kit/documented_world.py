@@ -95,6 +95,10 @@ class World:
                 self._end(place, command)
             return self._serve(place, command, line, environment)
 
+    def log(self) -> str:
+        """Return what the command has said that was the last to serve."""
+        return self.folder.joinpath(f"{self._logs}.log").read_text()
+
     def end(self) -> None:
         """End all that serves, the last first."""
         for place in self._machines.values():
