@@ -286,7 +286,7 @@ def podman(folder: Path) -> Mapping[str, str]:
         f'[storage]\ndriver = "overlay"\ngraphroot = "{folder / "images"}"\nrunroot = "{folder / "run"}"\n'
     )
     settings.write_text(
-        f'[containers]\nbase_hosts_file = "{hosts}"\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
+        f'[containers]\nbase_hosts_file = "{hosts}"\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\nnetns = "host"\n'
         f'[engine]\nruntime = "runc"\n[network]\nnetwork_config_dir = "{networks}"\n'
     )
     return {**os.environ, "CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(settings)}
