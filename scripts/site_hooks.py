@@ -75,6 +75,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Return a page's text with the links of the site."""
     place = page.file.src_uri
+    if place == "index.md":
+        page.meta["hide"] = ["navigation"]  # a menu of one entry
     home = next((name for name, shown in PAGES.items() if shown == place and name.endswith(".md")), "")
     if place.startswith("repository/results/"):
         home = f"benchmarks/results/{posixpath.basename(place)}"
