@@ -18,6 +18,7 @@ from socks6.message.datagrams import (
     parse_header,
 )
 from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.message.options.base import check_range
 from socks6.message.socks5 import encode_host_and_port, read_address
 
 NativeFraming: TypeAlias = tuple[int, int, bool, int]
@@ -98,6 +99,7 @@ class Socks5Framing(Framing):
 
     @override
     def prefix(self, host: str, port: int) -> DatagramPrefix:
+        check_range("port", port, 0xFFFF)
         return _SOCKS5_WHOLE + encode_host_and_port(host, port), b""
 
     @override
