@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicConnection, AioquicEngine
 from socks6.net.transports.quic.connection import QuicConnection
-from socks6.net.transports.quic.engine import ClientParameters
+from socks6.net.transports.quic.engine import ClientParameters, QuicEngine
 
 Storm: TypeAlias = Callable[[int], bytes]
 """The frames of the packet with this number."""
@@ -56,18 +56,21 @@ STORMS: Final[Mapping[str, Storm]] = {
 }
 
 
-def send_by_hand(connection: QuicConnection, frames: bytes) -> None:
-    """Send a packet of an aioquic end with these frames, whatever the library thinks of them."""
-    engine = connection.engine
+def packet_by_hand(engine: QuicEngine, frames: bytes) -> bytes:
+    """Return a packet of an aioquic end with these frames, whatever the library thinks of them."""
     assert isinstance(engine, AioquicEngine)
     library = engine._connection
     pair = library._cryptos[tls.Epoch.ONE_RTT]
     at = library._packet_number
     library._packet_number += 1
     head = bytes((0x41 | pair.key_phase << 2,)) + library._peer_cid.cid + struct.pack("!H", at & 0xFFFF)
-    connection._packet_transport.send(
-        [pair.encrypt_packet(head, frames.ljust(20, b"\0"), at)], connection._remote
-    )
+    packet: bytes = pair.encrypt_packet(head, frames.ljust(20, b"\0"), at)
+    return packet
+
+
+def send_by_hand(connection: QuicConnection, frames: bytes) -> None:
+    """Send such a packet."""
+    connection._packet_transport.send([packet_by_hand(connection.engine, frames)], connection._remote)
 
 
 def initial_packets(count: int) -> list[bytes]:

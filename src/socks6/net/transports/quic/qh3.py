@@ -140,8 +140,9 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
         flying = [] if core is None else core.outstanding_application_packets
         # packets of acknowledgements alone are no bytes in flight, and may stay unacknowledged for ever
         if (unsent := self.unsent(stream_id)) or core is None or not (flying and core.bytes_in_flight):
-            self._flights.pop(stream_id, None)
-            return unsent
+            _, losses = self._flights.pop(stream_id, (-1, -1))
+            lost = core is not None and losses not in (-1, core.loss_total)  # what was lost is to leave again
+            return unsent or int(lost)
         last, losses = self._flights.get(stream_id, (-1, -1))
         if losses != core.loss_total:
             self._flights[stream_id] = max(flying)[0], core.loss_total

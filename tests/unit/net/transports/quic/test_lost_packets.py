@@ -1,124 +1,20 @@
 """Engines without I/O, in a time of their own: whichever datagrams the network loses, delays or doubles, they connect."""
 
-import functools
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import pytest
 from qh3._hazmat import QuicConnectionCore
 
-from socks6.net.transports.quic.engine import (
-    ClientParameters,
-    Event,
-    HandshakeDone,
-    QuicEngine,
-    ServerIdentity,
-    ServerParameters,
-    StreamBytes,
-    Terminated,
-    Ticket,
-    TicketStore,
-    load_backend,
-    read_identity,
-)
-from socks6.net.transports.quic.packets import read_header
+from socks6.net.transports.quic.engine import HandshakeDone, Terminated
 from socks6.net.transports.quic.qh3 import Qh3Engine
-from tests.kit.certificates import certificate
 from tests.kit.quic import BACKENDS
+from tests.kit.quic_link import FATES, Link, shaken
 
 pytestmark = pytest.mark.e2e  # takes long, with real sockets
 
-CLIENT, SERVER = ("192.0.2.1", 1000), ("192.0.2.2", 2000)
-DELAY = 0.01
 GIVE_UP = 20.0
 DATA = bytes(range(256)) * 20
 FIRST = 10  # datagrams of both ends of which one, or two one after the other, have a fate
-FATES = {"lost": (), "late": (0.5,), "doubled": (DELAY, 2.5)}
-"""How many seconds each copy of such a datagram is on its way."""
-
-
-@functools.cache
-def identity() -> ServerIdentity:
-    with certificate() as files:
-        return read_identity(files.server)
-
-
-class Link:
-    """Both ends, and the datagrams between them, of which those with the given numbers have a fate."""
-
-    def __init__(
-        self,
-        client: str,
-        server: str,
-        chosen: Collection[int] = (),
-        fate: str = "lost",
-        before: "Link | None" = None,
-    ) -> None:
-        self.now = 0.0
-        self.tickets: list[Ticket] = [] if before is None else before.tickets
-        self.server_tickets: TicketStore = TicketStore() if before is None else before.server_tickets
-        self.client = load_backend(client).client(
-            ClientParameters(
-                server_name="localhost",
-                ticket=self.tickets.pop() if before else None,
-                on_ticket=self.tickets.append,
-            )
-        )
-        self.server: QuicEngine | None = None
-        self.events: dict[str, list[Event]] = {"client": [], "server": []}
-        self._server_backend = load_backend(server)
-        self._chosen = chosen
-        self._fate = FATES[fate]
-        self._sent = 0
-        self._flying: list[tuple[float, bool, bytes]] = []
-        self.client.connect(SERVER, self.now)
-
-    def _begin(self, first: bytes) -> QuicEngine | None:
-        header = read_header(first)
-        if header is None or not header.initial:
-            return None
-        return self._server_backend.server(
-            ServerParameters(
-                identity=identity(),
-                tickets=self.server_tickets,
-                first_cid=header.destination,
-                reset_token=lambda cid: cid + bytes(8),
-            )
-        )
-
-    def _ends(self) -> list[tuple[str, QuicEngine]]:
-        return [("client", self.client), *([("server", self.server)] if self.server else [])]
-
-    def turn(self) -> None:
-        """Send what is to be sent; advance to what is due next, and do it."""
-        for name, end in self._ends():
-            while (event := end.next_event()) is not None:
-                self.events[name].append(event)
-            for data, _ in end.to_send(self.now):
-                for delay in self._fate if self._sent in self._chosen else (DELAY,):
-                    self._flying.append((self.now + delay, name == "client", data))
-                self._sent += 1
-        timers = [timer for _, end in self._ends() if (timer := end.timer()) is not None]
-        self.now = max(self.now, min([*timers, *(at for at, _, _ in self._flying)]))
-        self._deliver()
-        for _, end in self._ends():
-            if (timer := end.timer()) is not None and timer <= self.now:
-                end.handle_timer(self.now)
-
-    def _deliver(self) -> None:
-        arrived = [entry for entry in self._flying if entry[0] <= self.now]
-        self._flying = [entry for entry in self._flying if entry[0] > self.now]
-        for _, upward, data in arrived:
-            if upward:
-                self.server = self.server or self._begin(data)
-                if self.server is not None:
-                    self.server.receive(data, len(data), CLIENT, self.now)
-            else:
-                self.client.receive(data, len(data), SERVER, self.now)
-
-    def seen(self, name: str) -> bytes:
-        """Return what came on streams; fail if the connection is over."""
-        assert not [event for event in self.events[name] if isinstance(event, Terminated)]
-        return b"".join(event.data for event in self.events[name] if isinstance(event, StreamBytes))
 
 
 @pytest.mark.parametrize("fate", FATES)
@@ -194,12 +90,8 @@ class Forgetful:
 
 
 def test_a_connection_that_has_lost_track_of_a_stream_is_closed_with_the_cause() -> None:
-    link = Link("qh3", "qh3")
+    link = shaken("qh3", "qh3")
     assert isinstance(link.client, Qh3Engine)
-    while not all(
-        any(isinstance(event, HandshakeDone) for event in events) for events in link.events.values()
-    ):
-        link.turn()
     core = link.client._connection.native
     assert core is not None
     link.client._connection._core = Forgetful(core)  # type: ignore[assignment]  # as good as one
