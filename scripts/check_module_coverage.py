@@ -1,4 +1,4 @@
-"""Fails unless every module of message, protocol and policy is wholly covered by its own test files.
+"""Fails unless every module has a test file of its own, and those of message, protocol and policy are wholly covered by theirs.
 
 The own test files of src/socks6/a/b.py are tests/unit/a/test_b.py and tests/unit/a/test_b_*.py. All of them run
 once, and coverage's context is switched for each file, so that one run tells what each file covers alone. What
@@ -53,7 +53,8 @@ class _ContextPerFile:
 
 
 def main() -> int:
-    modules = _modules()
+    every, modules = sorted(SOURCE.rglob("*.py")), _modules()
+    tested = {_subject(test, every) for test in sorted(TESTS.rglob("test_*.py"))}
     tests = {test: _subject(test, modules) for package in PACKAGES for test in _test_files(package)}
     faults = [f"{_name(test)}: is the test of no module" for test, module in tests.items() if module is None]
     os.environ.setdefault("COVERAGE_CORE", "ctrace")  # the other tracers know no contexts
@@ -64,12 +65,17 @@ def main() -> int:
     arguments = ["--quiet", "--no-header", "-p", "no:cacheprovider", *map(str, tests)]
     status = pytest.main(arguments, plugins=[_ContextPerFile(measured)]) if tests else 0
     measured.stop()
+    faults += [
+        f"{_name(module)}: has no test file {_name(_home(module))}"
+        for module in every
+        if module not in tested and _has_function(module)
+    ]
     for module in modules:
-        own = [test for test, subject in tests.items() if subject == module]
-        faults.extend(_faults(module, own, measured))
+        if own := [test for test, subject in tests.items() if subject == module]:
+            faults.extend(_faults(module, own, measured))
     for fault in faults:
         print(fault)
-    print(f"module coverage: {len(modules)} modules, {len(faults)} faults")
+    print(f"module coverage: {len(every)} modules, {len(modules)} of them wholly, {len(faults)} faults")
     return 1 if faults or status else 0
 
 
@@ -98,16 +104,12 @@ def _subject(test: Path, modules: list[Path]) -> Path | None:
     fitting = [
         module
         for module in modules
-        if module.parent == folder and f"{test.stem}_".startswith(f"test_{module.stem}_")
+        if module.parent == folder and f"{test.stem}_".startswith(f"{_home(module).stem}_")
     ]
     return max(fitting, key=lambda module: len(module.stem), default=None)
 
 
 def _faults(module: Path, own: list[Path], measured: coverage.Coverage) -> Iterator[str]:
-    if not own:
-        if _has_function(module):
-            yield f"{_name(module)}: has no test file {_name(_home(module))}"
-        return
     contexts = [ON_IMPORT, *(f"^{re.escape(str(test))}$" for test in own)]
     report = io.StringIO()
     try:
@@ -122,7 +124,7 @@ def _faults(module: Path, own: list[Path], measured: coverage.Coverage) -> Itera
 
 
 def _home(module: Path) -> Path:
-    return TESTS / module.parent.relative_to(SOURCE) / f"test_{module.stem}.py"
+    return TESTS / module.parent.relative_to(SOURCE) / f"test_{module.stem.strip('_')}.py"
 
 
 def _name(path: Path) -> Path:

@@ -1,8 +1,12 @@
 """What every command has in common: exit codes, and errors in one line."""
 
+import gc
+from argparse import Namespace
+
 import pytest
 
 from socks6.cli import describe, main
+from socks6.cli.process_title import WARNING
 from socks6.errors import ConnectionRefused, ProxyUnreachable
 
 
@@ -109,6 +113,37 @@ def test_ctrl_c_is_a_failure_without_words(
     monkeypatch.setattr("socks6.cli.check.run", interrupted)
     assert code_of("check", "socks6.toml") == 1
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("own", "warning"), [(True, f"socks6: {WARNING}\n"), (False, "")])
+def test_a_process_of_its_own_collects_garbage_again_and_hides_its_passwords(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own: bool, warning: str
+) -> None:
+    collects = []
+
+    def run(parsed: Namespace) -> int:
+        collects.append(gc.isenabled())
+        return 7
+
+    monkeypatch.setattr("socks6.cli.check.run", run)
+    monkeypatch.setattr("socks6.cli.hides_passwords", lambda words: words == ["check", "socks6.toml"])
+    monkeypatch.setattr("sys.argv", ["socks6", "check", "socks6.toml"])
+    assert main(None if own else ["check", "socks6.toml"]) == 7
+    assert collects == [True]
+    assert capsys.readouterr().err == warning
+
+
+def test_a_shell_gets_candidates_and_no_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("_complete", "cl") == 0
+    assert capsys.readouterr().out.startswith("client\t")
+    assert code_of("_complete", "--nonsense", "\0") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_fault_of_ours_is_told_whole_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks6.cli.check.run", lambda parsed: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        code_of("check", "socks6.toml")
 
 
 def test_errors_of_the_system_are_told_without_their_number() -> None:
