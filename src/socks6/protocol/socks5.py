@@ -249,7 +249,7 @@ class Socks5Conversation(Conversation[Socks5Event]):
             self._send(Socks5Reply(code=code))
         elif self._received[0] == socks4.VERSION:
             self._send(Socks4Reply(code=Socks4Result.REJECTED))
-        elif self._received[0] != socks5.VERSION:
+        else:  # a greeting of SOCKS 5 is never wrong
             self._outgoing += refusal_for(self._received, "socks5")
         self._move(Socks5Step.VIOLATION)
         self._received.clear()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -117,6 +118,11 @@ async def scene(first: bytes = b"") -> AsyncIterator[Scene]:
             sock.close()
 
 
+def resets(sock: socket.socket) -> bool:
+    """Return whether closing the socket resets its connection."""
+    return struct.unpack("ii", sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)) == (1, 0)
+
+
 async def received(sock: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size and (piece := await asyncio.get_running_loop().sock_recv(sock, size)):
@@ -161,9 +167,9 @@ def test_the_end_waits_behind_what_is_held(run: Run) -> None:
             sent = await it.fill(it.client)
             it.client.shutdown(socket.SHUT_WR)
             await turns()
-            assert it.up.state is DirectionState.FLOWING
+            states = [it.up.state]
             assert len(await received(it.remote, sent + 1)) == sent
-            assert it.up.state is DirectionState.FINISHED
+            assert [*states, it.up.state] == [DirectionState.FLOWING, DirectionState.FINISHED]
 
     run(play())
 
@@ -178,14 +184,12 @@ def test_a_reset_of_a_source_that_is_not_read_is_noticed(run: Run) -> None:
             it.client.close()
             await until(lambda: it.down.state is DirectionState.DROPPING)
             assert it.relay.reason == "client: Connection reset by peer"
-            assert not it.relay.over
+            over = [it.relay.over]
             taken = 0
-            while piece := await received(it.remote, 65_536):
+            while not it.relay.over and (piece := await received(it.remote, 65_536)):
                 taken += len(piece)
-                if it.relay.over:
-                    break
             assert 0 < taken <= sent
-            assert it.relay.ending is Ending.RESET
+            assert ([*over, it.relay.over], it.relay.ending) == ([False, True], Ending.RESET)
 
     run(play())
 
@@ -258,15 +262,15 @@ def test_a_sink_is_tuned_once_the_relay_lasts_and_not_if_it_is_gone(run: Run) ->
         async with scene() as it:
             far = it.down.source_socket
             far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-            it.up.untuned = far
-            it.down.untuned = far
+            for direction in (it.up, it.down):
+                direction.untuned = direction.sink
             it.relay.lasts()
             assert far.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
-            assert it.up.untuned is None
-            assert it.down.untuned is far  # the remote's alone was connected without
-            gone = far.dup()
+            assert [resets(sock) for sock in (it.up.sink, it.down.sink)] == [True, True]
+            it.relay.close_in_order()
+            assert [resets(sock) for sock in (it.up.sink, it.down.sink)] == [False, False]
+            it.up.untuned = gone = far.dup()
             gone.close()
-            it.up.untuned = gone
             it.relay.lasts()
             assert it.up.untuned is None
 
