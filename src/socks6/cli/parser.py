@@ -195,6 +195,15 @@ def _ping(parser: argparse.ArgumentParser) -> None:
     _add_dialect(parser)
 
 
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "via", metavar="URL", nargs="?", help="the proxy to try (default: SOCKS6_PROXY, or none)"
+    )
+    parser.add_argument("--via-file", metavar="FILE", action=_Once, help="read the proxy's URL from a file")
+    _add_number(parser, "-t", "--timeout", kind=positive_seconds, what="for each step", default=5.0)
+    parser.add_argument("--json", action="store_true", help="print one list in JSON at the end")
+
+
 def _trace(parser: argparse.ArgumentParser) -> None:
     _add_upstream_flags(parser)
     parser.add_argument("host", metavar="HOST", help="a name, which the proxy looks up, or an address")
@@ -423,6 +432,21 @@ examples:
 
 Each round is a connection of its own: its time is that of connecting, authenticating and the answer. The exit
 code is 1 if no answer came back at all.
+""",
+    ),
+    "doctor": CliCommand(
+        module="doctor",
+        add_flags=_doctor,
+        summary="find out what does not work, and what to do",
+        description="Check the installation, what the system has and, step by step, the way to a proxy; say what to do.",
+        examples="""\
+examples:
+  socks6 doctor                                     this machine alone
+  socks6 doctor 'socks6+tls://alice:secret@proxy.example?pin-sha256=PIN'
+  socks6 doctor --via-file alice.url --json
+
+Each line is ok, warning or failed, and what to do about it. Nothing is changed, and no password is shown. The exit code
+is 1 if anything failed.
 """,
     ),
     "trace": CliCommand(
