@@ -44,6 +44,8 @@ server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 """
 
+LISTENING: Final = "until podman logs container_{}_1 2>&1 | grep listening; do sleep 0.2; done"
+
 # Runs as a service of a Debian that systemd has booted; after `== NAME` stands what a command says, then its code.
 # `as_root` gives the password.
 DEBIAN_TRIAL: Final = rf"""
@@ -269,8 +271,10 @@ def machine(folder: Path) -> Iterator[Namespace]:
                 world.entered(),
                 subprocess.Popen(["python3", folder / "site.py"], stderr=subprocess.DEVNULL) as site,
             ):
-                yield near
-                site.kill()
+                try:
+                    yield near
+                finally:
+                    site.kill()
     finally:
         near.close()
         world.close()
@@ -320,6 +324,9 @@ def test_image_is_built_and_serves_from_a_read_only_root(tmp_path: Path) -> None
                     line, password=PASSWORD, folder=folder, environment=environment, within=120
                 )
                 assert said[line].code == 0, said
+                if "up -d" in line:
+                    name = line.split()[-1]
+                    run("bash", "-c", LISTENING.format(name), environment=environment, within=60)
             assert PAGE in said[words[-1]].text
             inside = "podman exec container_server_1 sh -c"
             trial = {
