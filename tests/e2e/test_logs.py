@@ -106,10 +106,19 @@ def test_a_signal_makes_the_file_anew(tmp_path: Path) -> None:
     assert "INFO reloaded" in log.read_text()
 
 
-def test_a_full_disk_is_told_once_and_stops_nobody() -> None:
-    with server(*LISTENERS, "--log-file", "/dev/full", environment=USERS) as running:
+def test_a_full_disk_is_told_once_and_stops_nobody(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with server(*LISTENERS, "--log-file", str(log), environment=USERS) as running:
+        assert eventually(log.exists)
+        log.unlink()
+        log.symlink_to("/dev/full")
         guess(running)
         guess(running)
+        assert eventually(lambda: bool(running.said))
+        log.unlink()
+        guess(running)
+        assert eventually(lambda: refusals(log) >= 3)
     assert running.said == [
-        "socks6: log file /dev/full: No space left on device; lines are lost until it can be written\n"
+        f"socks6: log file {log}: No space left on device; lines are lost until it can be written\n"
     ]
+    assert " WARNING lines dropped count=" in log.read_text()

@@ -34,14 +34,14 @@ def set_up_logging(verbosity: int, form: str = "auto", path: str | None = None) 
     formatter = FORMATTERS[form]()
     handler.setFormatter(formatter)
     writer = handler.stream
-    if isinstance(writer, BackgroundWriter) and form != "text":
+    for_people = path is None and form == "text"
+    if isinstance(writer, BackgroundWriter) and not for_people:
         writer.describe_loss = lambda count: formatter.format(_loss(count))
-    for name in (LOGGER, OTHERS, COMMAND_LOGGER):
+    for name in (LOGGER, OTHERS):
         logging.getLogger(name).handlers = [handler]
     command = logging.getLogger(COMMAND_LOGGER)
     command.propagate = False
-    if path is None and form == "text":
-        command.handlers = []
+    command.handlers = [] if for_people else [handler]
     for name, levels in LEVELS.items():
         logging.getLogger(name).setLevel(levels[min(verbosity, len(levels) - 1)])
     return logging.getLogger(LOGGER)
