@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Coroutine, Iterable
+from dataclasses import field
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -11,6 +12,7 @@ from socks6.client.association import Association
 from socks6.client.paths import DatagramPath, StreamPath, UdpPath, socket_beside
 from socks6.client.quic_path import DatagramDemux
 from socks6.client.requester import GrantedRequest, RequestFunction, error_for
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError, LocalProtocolError, ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.datagrams import AssociationConfirmation, AssociationInitialization, AssociationMessage
@@ -40,25 +42,19 @@ BLOCKED_SECONDS: Final = 300.0  # for so long "auto" takes the stream at once, w
 END_SECONDS: Final = 2.0  # what the proxy gets to end an association that was not confirmed
 
 
+@dataclass(slots=True, eq=False)
 class AssociationFactory:
-    """Opens associations at one proxy, by requests that `ask` makes; knows whether its UDP gets through."""
+    """Opens associations at one proxy, by requests that `_ask` makes; knows whether its UDP gets through.
 
-    def __init__(
-        self,
-        ask: RequestFunction,
-        dialect: Dialect,
-        *,
-        url: ProxyUrl | None = None,
-        waits: tuple[float, ...] = FIRST_WAITS,
-    ) -> None:
-        """`url` names the proxy and its certificates, where it is reached over TLS."""
-        self._ask = ask
-        self._dialect = dialect
-        self._url = url
-        self._waits = waits
-        self._blocked_until = 0.0
-        self._demux = DatagramDemux()
-        self._dtls: DtlsConnector | None = None
+    The URL names the proxy and its certificates.
+    """
+
+    _ask: RequestFunction
+    _dialect: Dialect
+    _url: ProxyUrl
+    _blocked_until: float = 0.0
+    _demux: DatagramDemux = field(default_factory=DatagramDemux)
+    _dtls: "DtlsConnector | None" = None
 
     async def open(
         self, request: Request, *, udp: UdpPathChoice, layout: DatagramLayout | None
@@ -71,7 +67,7 @@ class AssociationFactory:
             path = None if over_stream else self._udp_path(attempt, required=udp == "datagram")
             if path is None:
                 return await attempt.over_stream()
-            waits = self._waits if udp == "auto" else chain(self._waits, repeat(LATER_WAIT))
+            waits = FIRST_WAITS if udp == "auto" else chain(FIRST_WAITS, repeat(LATER_WAIT))
             if await attempt.over_udp(path, waits, required=udp == "datagram"):
                 return attempt.association
             if udp == "datagram":
@@ -111,7 +107,7 @@ class AssociationFactory:
         """Return what connects with DTLS; None where that is not possible. Raises ConfigurationError if it must be."""
         try:
             if self._dtls is None:
-                if self._url is None or not dtls_contexts.available():
+                if not dtls_contexts.available():
                     raise ConfigurationError(dtls_contexts.NO_EXTRA)
                 from socks6.net.transports.dtls import DtlsConnector  # noqa: PLC0415 - as above
 

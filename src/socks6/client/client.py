@@ -133,7 +133,7 @@ class Client:
         self._timeout: Final = timeout
         self._transports: Final = TransportFactory()
         self._association_factory: Final = AssociationFactory(
-            partial(self._request, timeout=None), dialect, url=url
+            partial(self._request, timeout=None), dialect, url
         )
         self._push_router: Final = (
             PushedStreamRouter(dialect, option_table, numbered=url.quic.stream_ids)

@@ -8,7 +8,7 @@ decides about credentials, session and token; `ProxyConnector` opens the stream.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, replace
 from typing import Final, Protocol, TypeAlias
 
 from socks6.client.connector import SILENT, ProxyConnector
@@ -114,23 +114,16 @@ class _RefusedRequest:
     maybe_doubled: bool  # the refused request may have been the second copy of it
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Requester:
     """Makes requests of one proxy. Any number may be under way at the same time."""
 
-    def __init__(
-        self,
-        connector: ProxyConnector,
-        *,
-        methods: Sequence[MethodFactory],
-        dialect: Dialect,
-        option_table: OptionTable,
-        session: ClientSession,
-    ) -> None:
-        self.session: Final = session
-        self._connector: Final = connector
-        self._methods: Final = tuple(methods)
-        self._dialect: Final = dialect
-        self._option_table: Final = option_table
+    connector: ProxyConnector
+    _: KW_ONLY
+    methods: Sequence[MethodFactory]
+    dialect: Dialect
+    option_table: OptionTable
+    session: ClientSession
 
     async def request(
         self,
@@ -192,20 +185,20 @@ class Requester:
         """
         try:
             await self._tear_down()
-            await self._connector.aclose()
+            await self.connector.aclose()
         finally:
-            self._connector.abandon()
+            self.connector.abandon()
 
     async def _tear_down(self) -> None:
         options = self.session.leave(_now())
         if not options:
             return
         conversation = ClientConversation(
-            _noop_request(options), dialect=self._dialect, trace=wire_trace(self._connector.url)
+            _noop_request(options), dialect=self.dialect, trace=wire_trace(self.connector.url)
         )
         with contextlib.suppress(OSError, Socks6Error):
             async with asyncio.timeout(TEARDOWN_SECONDS):
-                stream = await self._connector.connect(StreamRequest(Command.NOOP))
+                stream = await self.connector.connect(StreamRequest(Command.NOOP))
                 try:
                     await self._receive_verdict(
                         conversation, stream
@@ -236,7 +229,7 @@ class Requester:
             try:
                 answer = await self._exchange(request, initial_data, state, doubling_is_safe)
             except NotAnswered:
-                self._connector.doubt()
+                self.connector.doubt()
                 answer = await self._exchange(request, initial_data, state, doubling_is_safe, again=True)
             return answer
         finally:
@@ -257,19 +250,19 @@ class Requester:
         backlog = find(request.options, ListenBacklog) is not None
         conversation = ClientConversation(
             replace(request, options=(*request.options, *state.options)),
-            methods=[make() for make in self._methods] if state.authenticates else (),
+            methods=[make() for make in self.methods] if state.authenticates else (),
             initial_data=initial_data,
-            dialect=self._dialect,
-            table=self._option_table,
+            dialect=self.dialect,
+            table=self.option_table,
             announcements=backlog,
-            trace=wire_trace(self._connector.url),
+            trace=wire_trace(self.connector.url),
         )
         # § TCP Fast Open on the Client-Proxy Leg: data in the SYN, and 0-RTT data, may arrive twice
-        early = self._connector.may_send_early(
+        early = self.connector.may_send_early(
             has_token=state.token is not None, doubling_is_safe=doubling_is_safe
         )
         repeatable = doubling_is_safe and not again
-        stream = await self._connector.connect(
+        stream = await self.connector.connect(
             StreamRequest(
                 request.command,
                 tuple(
@@ -282,10 +275,10 @@ class Requester:
                 repeatable=repeatable,
             )
         )
-        with on_failure(stream.abort), waiting_for("" if self._connector.has_answered else SILENT):
+        with on_failure(stream.abort), waiting_for("" if self.connector.has_answered else SILENT):
             answer = self._receive_verdict(conversation, stream)
             if repeatable:
-                answer = self._connector.first_answer(stream, answer)
+                answer = self.connector.first_answer(stream, answer)
             verdict = await answer
             if isinstance(verdict, AuthenticationRefused):
                 stream.abort()
@@ -296,7 +289,7 @@ class Requester:
             self.session.authenticated(state, verdict.reply, _now())
             reply = await receive_reply(conversation, stream, OperationAnswered)
             self.session.operated(state, reply, _now())
-            self._connector.answered(stream)
+            self.connector.answered(stream)
         return GrantedRequest(conversation=conversation, stream=stream, reply=reply, lease=state.lease)
 
     async def _receive_verdict(
@@ -316,7 +309,7 @@ class Requester:
         raise error_for(event)
 
     def _with_hint(self, reason: str) -> str:
-        return f"{reason}: {hint}" if (hint := self._connector.hint) else reason
+        return f"{reason}: {hint}" if (hint := self.connector.hint) else reason
 
     def _refused_for(self, refusal: AuthenticationRefused, state: RequestSessionState) -> Socks6Error:
         """Return the exception for a refusal, which says whose credentials were refused."""
@@ -327,9 +320,9 @@ class Requester:
             or not state.authenticates
         ):
             return error
-        if not self._methods:
+        if not self.methods:
             return AuthenticationFailed("the proxy wants a user name and a password; the URL has none")
-        user = self._connector.url.username
+        user = self.connector.url.username
         if user is None or find(
             options, AuthenticationMethodSelection
         ):  # methods of the caller's, or the proxy's
@@ -339,7 +332,7 @@ class Requester:
     def _check_initial_data(self, initial_data: bytes) -> None:
         """Raise ValueError for more initial data than a negotiation allows, whether a session spares it or not."""
         too_long = len(initial_data) > MAX_INITIAL_DATA
-        if too_long and any(self._dialect.advertises_offers or make().slow for make in self._methods):
+        if too_long and any(self.dialect.advertises_offers or make().slow for make in self.methods):
             raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.eviction import MAPPED, ClientsByNetwork
 from socks6.net.scopes import time_limit
@@ -223,34 +224,20 @@ class _UnknownClient(NamedTuple):
     on_evicted: Callable[[], None]
 
 
+@dataclass(slots=True, eq=False)
 class _Acceptor:
     """What one accept loop works with."""
 
-    __slots__ = (
-        "_arrived_at", "_at_a_time", "_by_callbacks", "_failure", "_group", "_handler", "_limits", "_listener", "_observer",
-        "_poller",
-    )  # fmt: skip
-
-    def __init__(  # noqa: PLR0917 - as `accept_streams`
-        self,
-        listener: Listener,
-        handler: Handler,
-        limits: ConnectionLimits,
-        observer: Observer,
-        group: EagerTaskGroup,
-        poller: "Poller | None",
-        by_callbacks: Callable[[SocketStream], bool] | None,
-    ) -> None:
-        self._listener = listener
-        self._by_callbacks = by_callbacks
-        self._at_a_time = 1  # what is accepted before the others get their turn
-        self._arrived_at = 0.0
-        self._failure: Exception | None = None  # of accepting within a callback
-        self._handler = handler
-        self._limits = limits
-        self._observer = observer
-        self._group = group
-        self._poller = poller
+    _listener: Listener
+    _handler: Handler
+    _limits: ConnectionLimits
+    _observer: Observer
+    _group: EagerTaskGroup
+    _poller: "Poller | None"
+    _by_callbacks: Callable[[SocketStream], bool] | None
+    _at_a_time: int = 1  # what is accepted before the others get their turn
+    _arrived_at: float = 0.0
+    _failure: Exception | None = None  # of accepting within a callback
 
     async def run(self, pause: float) -> None:
         """Accept until the listener is closed."""

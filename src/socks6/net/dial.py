@@ -6,9 +6,11 @@ import errno
 import itertools
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import KW_ONLY
 from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar
 
+from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError, OperationFailed, TlsFailed, operation_failure
 from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import StackOption
@@ -212,39 +214,33 @@ async def dial_address(address: ResolvedAddress, *, deadline: float | None = Non
     return await connect_socket(address.family, address.socket_address, deadline=deadline)
 
 
+@dataclass(slots=True, eq=False)
 class Dialler:
     """Dials addresses of one host, with the same stack options for each.
 
-    Only the SYN to the first address carries `syn_data`: two hosts, or one twice, must not get it.
+    Only the SYN to the first address carries `syn_data`: two hosts, or one twice, must not get it. None is no TCP Fast
+    Open; empty data has the kernel ask for a cookie.
     """
 
-    def __init__(
-        self,
-        wanted: Sequence[StackOption] = (),
-        *,
-        leg: Leg = Leg.PROXY_REMOTE,
-        syn_data: bytes | None = None,
-        deadline: float | None = None,
-    ) -> None:
-        """`syn_data` of None is no TCP Fast Open; empty data has the kernel ask for a cookie."""
-        self._wanted = wanted
-        self._leg = leg
-        self._syn_data = syn_data
-        self._deadline = deadline
-        self._first: ConnectedSocket | None = None
+    wanted: Sequence[StackOption] = ()
+    _: KW_ONLY
+    leg: Leg = Leg.PROXY_REMOTE
+    syn_data: bytes | None = None
+    deadline: float | None = None
+    _first: ConnectedSocket | None = None
 
     async def dial(self, address: ResolvedAddress) -> socket.socket:
         """Connect to one address. Raises OSError."""
-        syn_data, self._syn_data = self._syn_data, None
-        if not self._wanted and syn_data is None:
-            return await dial_address(address, deadline=self._deadline)
+        syn_data, self.syn_data = self.syn_data, None
+        if not self.wanted and syn_data is None:
+            return await dial_address(address, deadline=self.deadline)
         dialled = await connect_with_options(
             address.family,
             address.socket_address,
-            self._wanted,
-            leg=self._leg,
+            self.wanted,
+            leg=self.leg,
             syn_data=syn_data,
-            deadline=self._deadline,
+            deadline=self.deadline,
         )
         if syn_data is not None:
             self._first = dialled

@@ -322,18 +322,6 @@ class SocketListener:
     it returns False.
     """
 
-    __slots__ = (
-        "_arrival",
-        "_kind",
-        "_loop",
-        "_missed",
-        "_on_close",
-        "_socket",
-        "_watched",
-        "on_arrival",
-        "url",
-    )  # fmt: skip
-
     def __init__(self, sock: socket.socket, *, url: str, on_close: Callable[[], None] | None = None) -> None:
         """`on_close` runs once, right before the socket is closed."""
         self._socket = sock

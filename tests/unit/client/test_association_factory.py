@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from socks6.client import association_factory
 from socks6.client.client import Client
 from socks6.errors import (
     HostUnreachable,
@@ -73,7 +74,7 @@ def test_auto_takes_the_stream_when_udp_does_not_get_through(
     async def scene() -> None:
         proxy = AssociatingProxy(loses=1000)
         async with associating(proxy) as client:
-            client._association_factory._waits = (0.01, 0.01)
+            monkeypatch.setattr(association_factory, "FIRST_WAITS", (0.01, 0.01))
             async with client.associate() as udp:
                 assert udp.path == "stream"
                 await udp.send(b"hello", ("192.0.2.5", 53))
@@ -86,10 +87,12 @@ def test_auto_takes_the_stream_when_udp_does_not_get_through(
     run(scene())
 
 
-def test_auto_takes_the_stream_at_once_where_nobody_is_at_the_udp_port(run: Run) -> None:
+def test_auto_takes_the_stream_at_once_where_nobody_is_at_the_udp_port(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> None:
         async with associating(AssociatingProxy(), udp=False) as client:
-            client._association_factory._waits = (20.0,)
+            monkeypatch.setattr(association_factory, "FIRST_WAITS", (20.0,))
             async with client.associate() as udp:
                 assert udp.path == "stream"
 

@@ -317,15 +317,15 @@ def test_a_proxy_that_is_not_there_leaves_the_next_call_free_to_open(run: Run) -
     async def scene() -> None:
         proxy = SessionProxy()
         async with in_sessions(proxy) as client:
-            there = client._requester._connector._connector
+            there = client._requester.connector._connector
 
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._requester._connector._connector = DialConnector(nowhere)
+            client._requester.connector._connector = DialConnector(nowhere)
             with pytest.raises(ProxyUnreachable):
                 await visit(client, idempotent=True)
-            client._requester._connector._connector = there
+            client._requester.connector._connector = there
             await visit(client)
             assert len(proxy.sessions) == 1
 
@@ -558,7 +558,7 @@ def test_a_close_waits_no_longer_than_it_says(run: Run, monkeypatch: pytest.Monk
                 return ends[-1][0]
 
             ends: list[tuple[ByteStream, ByteStream]] = []
-            client._requester._connector._connector = DialConnector(silent)
+            client._requester.connector._connector = DialConnector(silent)
         assert len(ends) == 1
 
     run(scene())
@@ -573,7 +573,7 @@ def test_a_close_raises_nothing_when_the_proxy_is_gone(run: Run) -> None:
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._requester._connector._connector = DialConnector(nowhere)
+            client._requester.connector._connector = DialConnector(nowhere)
 
     run(scene())
 
