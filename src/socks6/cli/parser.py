@@ -3,6 +3,7 @@
 import argparse
 import functools
 import re
+import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn
 
@@ -21,9 +22,12 @@ from socks6.suggestion import suggestion, suggestion_or_all
 DESCRIPTION: Final = "SOCKS version 6: a server, a converter for SOCKS 4, 4a, 5 and HTTP clients, and tools."
 EXAMPLES: Final = """\
 examples:
-  socks6 server --listen socks6://:1080 --users users.txt
-  SOCKS6_PROXY=socks6://alice:secret@proxy.example socks6 client
-  curl --socks5-hostname 127.0.0.1:1080 https://example.com/
+  socks6 passwd alice --file users
+  socks6 server --listen socks6+tls://:8389 --users users
+  socks6 share far.example --user alice --password --file alice.url
+
+  socks6 client --via-file alice.url                    on another machine
+  curl --proxy socks5h://127.0.0.1:1080 https://example.com/
 
 exit codes: 0 all went well, 1 it failed, 2 wrong usage or configuration
 """
@@ -61,7 +65,12 @@ class CliCommand(NamedTuple):
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Return what a command line says; ends the process when it is wrong, or asks for help."""
-    if arguments and arguments[0] in COMMANDS:
+    if not arguments:
+        build_parser("").print_help(sys.stderr)
+        raise SystemExit(2)
+    if arguments[0] == "help":  # as others have it
+        arguments = [*arguments[1:2], "--help"]
+    if arguments[0] in COMMANDS:
         parser = build_parser(arguments[0], alone=True)
     else:
         parser = build_parser(next((word for word in arguments if word in COMMANDS), ""))

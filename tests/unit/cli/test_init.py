@@ -39,7 +39,6 @@ def test_a_failure_is_1_and_one_line(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ([], "the following arguments are required: COMMAND (see socks6 --help)"),
         (
             ["server", "--via=socks6://a:s3cret@b", "--foo=s3cret"],
             "unknown flag --foo (see socks6 server --help)",

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from socks6.cli.completion import SCRIPTS
-from socks6.cli.parser import COMMANDS, EXAMPLES, SHELLS, build_parser, parse
+from socks6.cli.parser import COMMANDS, DESCRIPTION, EXAMPLES, SHELLS, build_parser, parse
 from socks6.config.server import ServerConfig
 from socks6.setting import settings_of
 
@@ -32,6 +32,23 @@ def test_examples_are_command_lines_that_there_are(example: str) -> None:
     ):
         spoken = re.split(r"  +", words)[0].split()[1:]
         parse([word.replace("%p", "22") for word in spoken])
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([])
+    assert ended.value.code == 2
+    assert DESCRIPTION in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [([], DESCRIPTION), (["share"], COMMANDS["share"].description)]
+)
+def test_help_is_a_command_too(command: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["help", *command])
+    assert not ended.value.code
+    assert words in capsys.readouterr().out
 
 
 def test_every_shell_has_a_script() -> None:
