@@ -77,7 +77,14 @@ class AuthenticationFailed(_NumberedError, PermissionError):
 
 
 class AuthenticationBusy(Socks6Error):
-    """A server cannot verify credentials now: too many wait to be verified, or the time limit has passed."""
+    """A server cannot verify credentials now: too many wait to be verified, the time limit has passed, or its authenticator failed.
+
+    `is_fault` says that it is the last; the cause is what the authenticator has raised.
+    """
+
+    def __init__(self, reason: str, *, is_fault: bool = False) -> None:
+        super().__init__(reason)
+        self.is_fault: Final = is_fault
 
 
 class TokenRejected(_NumberedError, ConnectionError):

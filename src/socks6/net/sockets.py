@@ -469,6 +469,7 @@ def probe_when_idle(sock: socket.socket, seconds: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
+TCPI_BYTES_RECEIVED: Final = 128  # where struct tcp_info has it (linux/tcp.h, from 4.1)
 HINTS_FOR_BIND: Final = {
     errno.EADDRINUSE: "{kind} port {port}: another socks6? `ss -lntup` shows who has it",
     errno.EADDRNOTAVAIL: "this machine does not have {host}; listen on :{port}, where clients come from elsewhere",
@@ -537,6 +538,16 @@ def unacknowledged_by(sock: socket.socket) -> int:
         elif sys.platform == "darwin":
             left = sock.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
     return left
+
+
+def bytes_received_by(sock: socket.socket) -> int | None:
+    """Return how many bytes a TCP connection has received, read or not; None where the system does not say."""
+    if sys.platform != "linux" or sock.family == socket.AF_UNIX:
+        return None
+    with contextlib.suppress(OSError, struct.error):
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCPI_BYTES_RECEIVED + 8)
+        return int(struct.unpack_from("=Q", info, TCPI_BYTES_RECEIVED)[0])
+    return None
 
 
 async def _writable(sock: socket.socket) -> None:

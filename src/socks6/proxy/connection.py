@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from socks6.errors import (
+    AuthenticationBusy,
     CertificateRefused,
     GeneralFailure,
     NotAllowed,
@@ -24,6 +25,7 @@ from socks6.message.address import without_trailing_dot
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import Tos, find
 from socks6.net.accept import source_of
+from socks6.net.sockets import bytes_received_by
 from socks6.net.stackopts.received import received_tos
 from socks6.net.stream import Binding, ByteStream, ConnectResult, Endpoint
 from socks6.policy.identity import ANONYMOUS, Identity
@@ -52,6 +54,7 @@ from socks6.telemetry import (
     SessionTornDown,
     StreamPushed,
     TokenSpent,
+    UnexpectedError,
     UserAuthenticated,
     UserRefused,
 )
@@ -150,14 +153,21 @@ class ClientConnection:
         deadline = self._verification_deadline()
         while True:
             authenticator = proxy.authenticator
-            with self.watching_client():
-                identity = await proxy.verifications.verify(
-                    lambda: proxy.authenticator,
-                    credentials,
-                    source=self.source,
-                    deadline=deadline,
-                    present=lambda: not self.stream.was_reset(),
-                )
+            try:
+                with self.watching_client():
+                    identity = await proxy.verifications.verify(
+                        lambda: proxy.authenticator,
+                        credentials,
+                        source=self.source,
+                        deadline=deadline,
+                        present=lambda: not self.stream.was_reset(),
+                    )
+            except AuthenticationBusy as busy:
+                if isinstance(fault := busy.__cause__, Exception) and busy.is_fault:
+                    proxy.events.observe(
+                        UnexpectedError(where=f"connection {self.id}, authenticator", error=fault)
+                    )
+                raise
             if authenticator is proxy.authenticator:  # else a reload came between
                 break
         self._authenticator = authenticator
@@ -423,7 +433,9 @@ class ClientConnection:
     def expire(self) -> None:
         """End a handshake that takes too long."""
         self.ending = Ending.NO_REQUEST
-        self.reason = "the handshake took too long"
+        raw = self.stream.attribute(socket.socket)
+        silent = raw is not None and bytes_received_by(raw) == 0
+        self.reason = "the client sent nothing in time" if silent else "the handshake took too long"
         self.stream.abort()
 
     def interrupt(self, ending: Ending, reason: str) -> None:

@@ -130,7 +130,7 @@ def test_a_client_that_only_connects_is_sent_away_in_time(run: Run) -> None:
     async def play() -> None:
         async with serving(handshake_timeout=0.1) as scene:
             stream = await connect_tcp("127.0.0.1", scene.port)
-            assert await ending(scene) == (Ending.NO_REQUEST, "the handshake took too long")
+            assert await ending(scene) == (Ending.NO_REQUEST, "the client sent nothing in time")
             stream.abort()
 
     run(play())

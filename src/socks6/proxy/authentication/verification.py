@@ -171,6 +171,9 @@ class VerificationQueue:
         except asyncio.CancelledError:
             failed = not time_limit.expired()  # a client whose time is up has not left
             raise
+        except Exception as error:
+            failed = False  # nobody has looked at the guess
+            raise AuthenticationBusy("the authenticator failed", is_fault=True) from error
         finally:
             self._penalties.settle(check.source, _now(), name=check.name, failed=failed)
             self._leave(check)

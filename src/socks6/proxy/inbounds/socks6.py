@@ -208,7 +208,7 @@ class _Admission:
                     try:
                         known = await connection.verify(event.credentials)
                     except AuthenticationBusy as busy:
-                        conversation.refuse(reason=str(busy))
+                        self._give_up(busy)
                         connection.refused(Ending.FAILED, str(busy))
                         return None
                     conversation.verified(accepted=known is not None)
@@ -219,6 +219,18 @@ class _Admission:
                 case _:
                     self._record_refusal(event)
                     return None
+
+    def _give_up(self, busy: AuthenticationBusy) -> None:
+        """Answer a client whose credentials cannot be checked."""
+        conversation = self.conversation
+        if not busy.is_fault or self.connection.proxy.settings.quiet:
+            conversation.refuse(reason=str(busy))
+            return
+        # a refusal would blame the password: nothing is carried out, and reply 01 says that it is the proxy
+        conversation.verified(accepted=True)
+        conversation.next_event()
+        conversation.send_authenticated()
+        conversation.send_reply(OperationReply(code=ReplyCode.GENERAL_FAILURE))
 
     def _begin(self, request: Request) -> None:
         """Admit a request on the strength of its session, or judge its credentials."""
