@@ -274,5 +274,5 @@ async def dtls_stage(
             stage.server.close()
             shared.close()
             poller.close()
-    assert stage.server._limits.count == 0
+    assert stage.server.limits.count == 0
     assert not faults, faults

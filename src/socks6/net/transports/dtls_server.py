@@ -4,9 +4,12 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+import socket
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, field
 from typing import Final, TypeAlias
 
+from socks6.dataclass import dataclass
 from socks6.net.accept import ConnectionLimits
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.shared import Arrival, SharedPort
@@ -69,34 +72,27 @@ OnRefused: TypeAlias = Callable[[str, str], None]
 """Called with a client's address and why it gets no connection."""
 
 
+@dataclass(slots=True, eq=False)
 class DtlsPeer:
     """A client's DTLS connection: the path of associations, however many datagrams it carries."""
 
-    __slots__ = (
-        "_lost", "_server", "addresses", "conversation", "ended", "local", "port", "random", "source", "started",
-        "successor", "timer", "user",
-    )  # fmt: skip
+    _server: "DtlsServer"
+    addresses: AddressPair
+    random: bytes
+    conversation: DtlsConversation
+    started: float
+    ended: bool = False
+    user: str = ""  # whom its certificate names
+    timer: asyncio.TimerHandle | None = None  # of its handshake, then of being of no use
+    successor: "DtlsPeer | None" = None  # shaking hands with the same addresses
+    port: socket.socket = field(init=False)
+    source: SocketAddress = field(init=False)
+    local: bytes = field(init=False)
+    _lost: list[OnLost] = field(default_factory=list)
 
-    def __init__(
-        self,
-        server: "DtlsServer",
-        addresses: AddressPair,
-        hello: ClientHello,
-        conversation: DtlsConversation,
-        now: float,
-    ) -> None:
-        self._server = server
-        self._lost: list[OnLost] = []
-        self.addresses = addresses
-        self.port = server.port.sock
-        self.source, self.local = addresses
-        self.random = hello.random
-        self.conversation = conversation
-        self.started = now
-        self.ended = False
-        self.user = ""  # whom its certificate names
-        self.timer: asyncio.TimerHandle | None = None  # of its handshake, then of being of no use
-        self.successor: DtlsPeer | None = None  # shaking hands with the same addresses
+    def __post_init__(self) -> None:
+        self.port = self._server.port.sock
+        self.source, self.local = self.addresses
 
     @property
     def joined(self) -> bool:
@@ -133,30 +129,27 @@ class DtlsPeer:
             callback(reason)
 
 
+@dataclass(slots=True, eq=False)
 class DtlsServer:
-    """Serves DTLS on a port that it shares. To be made within the loop."""
+    """Serves DTLS on a port that it shares. To be made within the loop.
 
-    def __init__(
-        self,
-        port: SharedPort,
-        contexts: DtlsContexts,
-        *,
-        deliver: Callable[[DtlsPeer, bytes], None],
-        limits: ConnectionLimits,
-        refused: OnRefused = lambda _source, _reason: None,
-        wants_certificate: bool = False,
-    ) -> None:
-        """`deliver` gets the data of connected clients; `limits` are of connections, begun ones too."""
-        self.port: Final = port
-        self.dropped = 0  # datagrams that belong to no connection and begin none
-        self._contexts = contexts
-        self._deliver = deliver
-        self._limits = limits
-        self._refused = refused
-        self._wants_certificate = wants_certificate
-        self._loop = asyncio.get_running_loop()
+    `deliver` gets the data of connected clients; `limits` are of connections, begun ones too.
+    """
+
+    port: SharedPort
+    contexts: DtlsContexts
+    _: KW_ONLY
+    deliver: Callable[[DtlsPeer, bytes], None]
+    limits: ConnectionLimits
+    refused: OnRefused = lambda _source, _reason: None
+    wants_certificate: bool = False
+    dropped: int = 0  # datagrams that belong to no connection and begin none
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    _cookies: "Cookies" = field(init=False)
+    _peers: dict[AddressPair, DtlsPeer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
         self._cookies = Cookies(self._loop.time())
-        self._peers: dict[AddressPair, DtlsPeer] = {}
 
     def datagrams_received(self, arrivals: Sequence[Arrival]) -> None:
         """Take what came in one turn."""
@@ -175,12 +168,12 @@ class DtlsServer:
 
     def wait_for_use(self, peer: DtlsPeer) -> None:
         """End a connection if no association uses it soon, or sooner if slots are short."""
-        self._limits.mark_unknown(peer, peer.give_way)
+        self.limits.mark_unknown(peer, peer.give_way)
         self._set_timer(peer, self._loop.time() + UNUSED_SECONDS)
 
     def in_use(self, peer: DtlsPeer) -> None:
         """Note that an association, and so an admitted client, uses a connection."""
-        self._limits.mark_known(peer)
+        self.limits.mark_known(peer)
 
     def end(self, peer: DtlsPeer, reason: str) -> None:
         """End a connection. Idempotent."""
@@ -212,11 +205,11 @@ class DtlsServer:
 
     def _begin(self, addresses: AddressPair, hello: ClientHello, data: bytes, now: float) -> None:
         """Begin a connection; an earlier one stays until the new handshake is done (§4.2.8)."""
-        conversation = DtlsConversation.answering(self._contexts.current(), data)
-        peer = DtlsPeer(self, addresses, hello, conversation, now)
-        refusal = self._limits.admit(peer, addresses[0][0], peer.give_way)
+        conversation = DtlsConversation.answering(self.contexts.current(), data)
+        peer = DtlsPeer(self, addresses, hello.random, conversation, now)
+        refusal = self.limits.admit(peer, addresses[0][0], peer.give_way)
         if refusal:
-            self._refused(addresses[0][0], refusal)
+            self.refused(addresses[0][0], refusal)
             return
         known = self._peers.setdefault(addresses, peer)
         if known is not peer:
@@ -247,7 +240,7 @@ class DtlsServer:
             self._went_on(peer, now, settled=was_established)
         if not peer.ended or conversation.failure is None:
             for message in messages:
-                self._deliver(peer, message)
+                self.deliver(peer, message)
         return bool(messages)
 
     def _went_on(self, peer: DtlsPeer, now: float, *, settled: bool = False) -> None:
@@ -255,7 +248,7 @@ class DtlsServer:
         self._flush(peer)
         if conversation.failure is not None:
             if not settled:
-                self._refused(peer.source[0], str(conversation.failure))
+                self.refused(peer.source[0], str(conversation.failure))
             self.end(peer, str(conversation.failure))
         elif conversation.over:
             self.end(peer, "its client ended the DTLS connection")
@@ -268,10 +261,10 @@ class DtlsServer:
 
     def _settle(self, peer: DtlsPeer) -> None:
         """Adopt a connection whose handshake is done; it replaces the one with the same addresses."""
-        if self._wants_certificate:
+        if self.wants_certificate:
             peer.user = peer.conversation.certified_user
             if not peer.user:
-                self._refused(peer.source[0], "the client's certificate names no user")
+                self.refused(peer.source[0], "the client's certificate names no user")
                 self.end(peer, "no user")
                 return
         known = self._peers.get(peer.addresses)
@@ -305,7 +298,7 @@ class DtlsServer:
     def _forget(self, peer: DtlsPeer) -> None:
         if peer.timer is not None:
             peer.timer.cancel()
-        self._limits.release(peer)
+        self.limits.release(peer)
         known = self._peers.get(peer.addresses)
         if known is peer:
             del self._peers[peer.addresses]

@@ -7,6 +7,7 @@ UDP ASSOCIATE is in `socks6_associate`.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import field
 from typing import Final
 
 from socks6.compat import override
@@ -103,6 +104,7 @@ PLAIN_FORM: Final = PlainForm(
 )
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Socks6Inbound(PlainInbound):
     """Serves SOCKS 6, and those of its older dialects that are enabled.
 
@@ -113,38 +115,29 @@ class Socks6Inbound(PlainInbound):
     name = "socks6"
     alpn = (ALPN,)
     datagrams = True
+    dialects: tuple[Dialect, ...] = (DRAFT_12,)
+    option_table: OptionTable = STANDARD
+    methods: Mapping[int, Callable[[], ServerMethod]] = field(default_factory=lambda: METHODS)
+    quiet: bool = False
+    ignore_fragmented: bool = False
+    tfo_without_token: bool = True
 
-    def __init__(
-        self,
-        *,
-        dialects: tuple[Dialect, ...] = (DRAFT_12,),
-        option_table: OptionTable = STANDARD,
-        methods: Mapping[int, Callable[[], ServerMethod]] = METHODS,
-        quiet: bool = False,
-        ignore_fragmented: bool = False,
-        tfo_without_token: bool = True,
-    ) -> None:
-        check_methods(methods)  # when the proxy is configured, not when a client comes
-        self._dialects = dialects
-        self._option_table = option_table
-        self._methods = methods
-        self._quiet = quiet
-        self._ignore_fragmented = ignore_fragmented
-        self._tfo_without_token = tfo_without_token
+    def __post_init__(self) -> None:
+        check_methods(self.methods)  # when the proxy is configured, not when a client comes
         # without token it is to be known how its data came
-        may_be_plain = DRAFT_12 in dialects and tfo_without_token
+        may_be_plain = DRAFT_12 in self.dialects and self.tfo_without_token
         self.plain_forms = {DRAFT_12.version: PLAIN_FORM} if may_be_plain else {}
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         conversation = ServerConversation(
-            methods=self._methods,
+            methods=self.methods,
             authentication_required=connection.authentication_required,
             deadline=connection.deadline,
-            dialects=self._dialects,
-            table=self._option_table,
-            quiet=self._quiet,
-            whole_request=self._ignore_fragmented,
+            dialects=self.dialects,
+            table=self.option_table,
+            quiet=self.quiet,
+            whole_request=self.ignore_fragmented,
             trace=wire_trace(connection.source),
             inbound=connection.inbound,
         )
@@ -157,14 +150,14 @@ class Socks6Inbound(PlainInbound):
         tunnel = None if request is None else await self._carry_out(request, admission)
         if tunnel is None:
             await flush(conversation, connection.stream)
-        if self._quiet and not conversation.authenticated:
+        if self.quiet and not conversation.authenticated:
             await stay_silent(connection.stream, connection.deadline)
         return tunnel
 
     async def _carry_out(self, request: ProxyRequest, admission: "_Admission") -> Tunnel | None:
         """Carry out the command; None when there is nothing to relay."""
         operation = Operation(admission.conversation, admission.connection, request)
-        if not (self._tfo_without_token or admission.token_spent) and _may_come_twice(operation):
+        if not (self.tfo_without_token or admission.token_spent) and _may_come_twice(operation):
             operation.refuse(ReplyCode.NOT_ALLOWED, DATA_IN_SYN)
             return None
         command = COMMANDS.get(request.command)

@@ -74,7 +74,7 @@ def test_data_come_and_go(run: Run) -> None:
             await client.exchange(b"hello")
             await client.exchange(bytes(MAX_RECORD_BYTES))
             client.close()
-            await until(lambda: stage.server._limits.count == 0)
+            await until(lambda: stage.server.limits.count == 0)
 
     run(main())
 
@@ -83,12 +83,12 @@ def test_hundred_clients_share_the_port(run: Run) -> None:
     async def main() -> None:
         async with dtls_stage() as stage:
             clients = await asyncio.gather(*(stage.connected() for _ in range(100)))
-            assert stage.server._limits.count == 100
+            assert stage.server.limits.count == 100
             await asyncio.gather(*(client.exchange(b"%d" % number) for number, client in enumerate(clients)))
             assert len({peer for peer, _ in stage.messages}) == 100
             for client in clients:
                 client.close()
-            await until(lambda: stage.server._limits.count == 0)
+            await until(lambda: stage.server.limits.count == 0)
 
     run(main())
 
@@ -106,7 +106,7 @@ def test_who_sends_no_cookie_back_leaves_no_trace(run: Run) -> None:
             await _flood(client, hello, FLOOD)
             grown = tracemalloc.get_traced_memory()[0] - before
             tracemalloc.stop()
-            assert stage.server._limits.count == 0
+            assert stage.server.limits.count == 0
             assert len(stage.server._peers) == 0
             assert grown < 50_000  # what is in flight, not FLOOD connections
             client.transport.close()
@@ -137,7 +137,7 @@ def test_rubbish_is_counted_and_answered_by_nothing(run: Run) -> None:
                 client.transport.sendto(rubbish)
             await until(lambda: stage.server.dropped == 4)
             assert client.packets.empty()
-            assert stage.server._limits.count == 0
+            assert stage.server.limits.count == 0
             client.transport.close()
 
     run(main())
@@ -158,7 +158,7 @@ def test_client_that_starts_anew_on_its_port_takes_its_own_place(run: Run) -> No
             assert new is not old
             assert lost == ["its client began a new DTLS connection"]
             assert not old.send(b"x", [])
-            assert stage.server._limits.count == 1
+            assert stage.server.limits.count == 1
             client.close()
 
     run(main())
@@ -177,14 +177,14 @@ def test_old_connection_stays_until_the_new_one_stands(run: Run) -> None:
             client.conversation.receive(verify)
             client.flush()  # the cookie, and nothing after it
             await client.packets.get()
-            assert stage.server._limits.count == 2
+            assert stage.server.limits.count == 2
             halfway, client.conversation = client.conversation, old
             while not client.packets.empty():
                 client.packets.get_nowait()
             await client.exchange(b"meanwhile")
             assert {peer for peer, _ in stage.messages} == {stage.messages[0][0]}
             client.close()  # the old one ends; the new one may go on
-            await until(lambda: stage.server._limits.count == 1)
+            await until(lambda: stage.server.limits.count == 1)
             assert not halfway.over
 
     run(main())
@@ -201,7 +201,7 @@ def test_replayed_hello_begins_nothing(run: Run) -> None:
             await client.shake_hands()
             client.transport.sendto(hello)
             await client.exchange(b"all is well")
-            assert stage.server._limits.count == 1
+            assert stage.server.limits.count == 1
             client.close()
 
     run(main())
@@ -216,7 +216,7 @@ def test_cookie_is_good_for_its_own_address_alone(run: Run) -> None:
             (hello,) = client.conversation.datagrams_to_send()
             thief.transport.sendto(hello)
             assert (await thief.packets.get())[13] == 3  # HelloVerifyRequest
-            assert stage.server._limits.count == 0
+            assert stage.server.limits.count == 0
             client.transport.close()
             thief.transport.close()
 
@@ -233,7 +233,7 @@ def test_connections_nobody_uses_end(run: Run, monkeypatch: pytest.MonkeyPatch) 
             peer = stage.messages[0][0]
             assert peer.join("", _nobody)
             assert await unused.receive() == b""  # told so
-            assert stage.server._limits.count == 1
+            assert stage.server.limits.count == 1
             await used.exchange(b"still mine")
             peer.leave(_nobody)
             peer.leave(_nobody)
@@ -256,8 +256,8 @@ def test_handshake_that_stops_halfway_ends(run: Run, monkeypatch: pytest.MonkeyP
         async with dtls_stage() as stage:
             client = await stage.client()
             await _halfway(client)
-            await until(lambda: stage.server._limits.count == 1)
-            await until(lambda: stage.server._limits.count == 0)
+            await until(lambda: stage.server.limits.count == 1)
+            await until(lambda: stage.server.limits.count == 0)
             client.transport.close()
 
     run(main())
@@ -291,7 +291,7 @@ def test_limits_hold_in_all_and_are_freed(run: Run) -> None:
             await until(lambda: bool(stage.refusals))
             assert stage.refusals == [("127.0.0.1", "2 connections already")]
             first.close()
-            await until(lambda: stage.server._limits.count == 1)
+            await until(lambda: stage.server.limits.count == 1)
             fourth = await stage.connected()
             await fourth.exchange(b"in")
             for client in (second, fourth):
@@ -340,7 +340,7 @@ async def _refused(stage: Stage, client: HandClient) -> None:
             client.flush()
             client.conversation.receive(await client.packets.get())
     client.flush()
-    assert stage.server._limits.count == 0
+    assert stage.server.limits.count == 0
     assert not stage.messages
     client.transport.close()
 
