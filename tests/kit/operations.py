@@ -207,7 +207,7 @@ async def open_secured(world: World, client: Client) -> None:
 async def open_in_vain(world: World, client: Client) -> None:
     """Speak TLS to a host that does not answer, and give up."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(0.05):
+        async with asyncio.timeout(0.1):
             await client.open_connection(HOST, world.open_end, ssl=world.trust)
 
 

@@ -121,7 +121,11 @@ def test_a_connection_whose_way_is_gone_ends(run: Run, hasty: None, way: str) ->
         hosts.last.listener(hosts.last_address()) as listening,
         hosts.first.entered(),
         socket.create_connection(listening.getsockname()) as near,
+        listening.accept()[0] as far,
     ):
+        near.sendall(b"?")  # the kernel waits 3 s for an answer to the next bytes where a SYN was lost before
+        far.sendall(far.recv(1))
+        near.recv(1)
         run(scene(near))
 
 
