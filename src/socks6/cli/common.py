@@ -52,7 +52,13 @@ def run_loop(coroutine: Coroutine[Any, Any, ResultT], name: str = "asyncio") -> 
 
 
 def run_client(client: "Client", coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Run a coroutine that uses a client to its end, then leave the client: over QUIC the proxy learns of it."""
+    """Run a coroutine that uses a client to its end, then leave the client: over QUIC the proxy learns of it.
+
+    What the library logs meanwhile is printed as the command's own lines are.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("socks6: %(message)s"))
+    logging.getLogger("socks6").handlers = [handler]
 
     async def run() -> ResultT:
         async with client:
