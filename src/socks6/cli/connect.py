@@ -33,7 +33,8 @@ def run(arguments: Namespace) -> int:
         logging.ERROR
     )  # of ssh and the like it is standard error: no news there
     host = named_host("HOST", arguments.host)
-    logging.getLogger("socks6").setLevel(logging.ERROR)  # ssh's users need not read how each connection came about
+    # ssh's users need not read how each connection came about
+    logging.getLogger("socks6").setLevel(logging.ERROR)
     run_client(client, _join(client, host, arguments.port))
     return 0
 
