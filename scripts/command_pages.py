@@ -53,7 +53,7 @@ def commands_page() -> str:
     lines = [
         "# Commands and flags",
         "",
-        "Made from the command line's own parser when the site is built, so it says what `socks6 COMMAND --help` says.",
+        "Made from the command line's own parser when the site is built, so it says what `socks6 COMMAND --help` says (`--help-all` where there is one).",
         "[The guide](../guide/commands.md) explains each command, [the settings](settings.md) have the keys of a configuration",
         "file that go with the flags of `server` and `client`.",
         "",
