@@ -25,7 +25,7 @@ from socks6.message.socks5 import read_plain_connect as read_plain_socks5
 from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
-from socks6.net.sockets import SocketStream
+from socks6.net.sockets import SocketStream, reset_on_close
 from socks6.policy.rules import Policy
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Event, Observer
@@ -192,6 +192,7 @@ def _start(  # noqa: PLR0917
         return
     limits.admit(stream, stream.remote.host, stream.abort)
     plain = PlainConnects(worker, inbound, outbound=outbound, poller=poller, limits=limits, group=eager_tasks)
+    reset_on_close(stream.raw_socket)
     assert plain.serve(stream)
 
 

@@ -14,7 +14,7 @@ from socks6.dataclass import dataclass
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.eviction import MAPPED, ClientsByNetwork
 from socks6.net.scopes import time_limit
-from socks6.net.sockets import SocketListener, SocketStream
+from socks6.net.sockets import SocketListener, SocketStream, close_in_order, reset_on_close
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import AcceptPaused, LimitReached, Observer, UnexpectedError
 
@@ -22,6 +22,7 @@ if sys.platform == "linux":
     from socks6.net.poller import Poller
 
 ACCEPTS_PER_TURN: Final = 64  # accepted in one go, before those accepted get their turn
+MAX_EARLY: Final = 4096  # clients that wait when accepting begins: what Linux lets a queue hold
 SHORTAGE_PAUSE_SECONDS: Final = 1.0
 SHORTAGE_ERRORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 CLOSED_ERRORS: Final = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK))
@@ -202,8 +203,8 @@ async def accept_streams(
 ) -> None:
     """Run `handler` for each stream that arrives, in an eager task of `group`, until the listener is closed.
 
-    `by_callbacks` is offered each plain socket first: it returns whether it serves the stream to its end, and calls
-    `limits.release` then.
+    `by_callbacks` is offered each plain socket first, which is reset by closing it: it returns whether it serves the
+    stream to its end, and calls `limits.release` then.
 
     When it is known who a stream's client is, `limits.mark_known` is to be called with the stream as its key.
 
@@ -243,8 +244,12 @@ class _Acceptor:
         """Accept until the listener is closed."""
         if isinstance(self._listener, SocketListener):
             self._listener.on_arrival = self._accept_within_callback
+        early = self._by_callbacks is not None
         while True:
             try:
+                if early:
+                    self._accept_early()
+                    early = False
                 await self._listener.wait_readable()
                 failure, self._failure = self._failure, None
                 if failure is not None:
@@ -254,6 +259,18 @@ class _Acceptor:
                 if isinstance(error, OSError) and error.errno in CLOSED_ERRORS:
                     return
                 await self.pause(error, pause)
+
+    def _accept_early(self) -> None:
+        """Set that accepted sockets are reset by closing them, also those that came too early to inherit it."""
+        if not isinstance(self._listener, SocketListener):
+            return
+        self._listener.reset_accepted()
+        for _ in range(MAX_EARLY):
+            stream = self._listener.accept_nowait()
+            if stream is None:
+                return
+            reset_on_close(stream.raw_socket)
+            self._admit(stream)
 
     def _accept_within_callback(self) -> bool:
         """Accept what has arrived without waking the task; False where that failed, and the task is to know."""
@@ -304,6 +321,7 @@ class _Acceptor:
                 self._report(source, error)
                 self._leave(stream)
                 return
+            close_in_order(stream.raw_socket)
         if self._poller is not None and (raw := stream.attribute(SocketStream)) is not None:
             raw.poll_with(self._poller)
         self._group.start(self._serve(stream, source))

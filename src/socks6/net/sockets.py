@@ -355,6 +355,10 @@ class SocketListener:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return SocketStream(sock, address, self._loop)
 
+    def reset_accepted(self) -> None:
+        """Set that accepted sockets are reset by closing them, until `close_in_order`: a system call less for each."""
+        reset_on_close(self._socket)
+
     async def wait_readable(self) -> None:
         if self._arrival.waiter is not None:
             raise LocalProtocolError("another task waits for this listener already")

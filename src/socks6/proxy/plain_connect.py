@@ -26,8 +26,8 @@ from socks6.net.machine_io import READ_SIZE
 from socks6.net.sockets import (
     SocketStream,
     close_descriptor,
+    close_in_order,
     own_endpoint,
-    reset_on_close,
     tune,
 )
 from socks6.net.wire_log import wire_trace
@@ -70,7 +70,7 @@ class PlainConnects:
         self.client_port: Final = client_port
 
     def serve(self, stream: SocketStream) -> bool:
-        """Serve a client to its end; False if its request cannot be a plain one."""
+        """Serve a client, whose socket is reset by closing it, to its end; False if its request cannot be a plain one."""
         worker = self.worker
         if not self.forms or worker.authenticator.required or worker.settings.copy_tos or wire_trace(""):
             return False
@@ -226,6 +226,7 @@ class _PlainConnect:
     def _continue_in_task(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
         self._stream.on_readable = None
         self._stream.poll_with(self._shared.poller)
+        close_in_order(self._stream.raw_socket)
         group = self._shared.group
         group.start(self._serve(handshake))
         group.remove(self)
@@ -255,15 +256,14 @@ class _PlainConnect:
         assert joined is not None and remote is not None  # noqa: S101, PT018
         try:
             if joined.ending is Ending.DONE:
-                joined.close_in_order()
+                close_in_order(remote)
+                close_in_order(self._stream.raw_socket)
                 self._stream.close()
             elif joined.both_ended:
                 group = self._shared.group
                 group.start(self._deliver(joined, SocketStream(remote)))
                 group.remove(self)
                 return
-            else:
-                reset_on_close(remote)
             self._release(joined, remote)
         except Exception as error:  # noqa: BLE001 - as in `ServerWorker.serve`
             self._fail(error)
@@ -275,7 +275,7 @@ class _PlainConnect:
             self._release(joined, remote.raw_socket)
 
     def _release(self, joined: "PolledStreams", remote: socket.socket) -> None:
-        close_descriptor(remote)
+        close_descriptor(remote)  # by a reset, unless it was to be in order
         self._connection.relayed(self._shared.worker.relay.release(joined))
         self._end()
 
@@ -284,7 +284,6 @@ class _PlainConnect:
         if self._joined is not None and not self._joined.over:
             self._shared.worker.relay.release(self._joined)
         if self._remote is not None:
-            reset_on_close(self._remote)
             close_descriptor(self._remote)
         self._end()
 

@@ -10,7 +10,7 @@ from typing import Final
 from socks6.compat import override
 from socks6.net.eager import Signal
 from socks6.net.poller import LAST, WRITABLE, Poller
-from socks6.net.sockets import breaks_receiving, close_in_order, reset_on_close, tune
+from socks6.net.sockets import breaks_receiving, tune
 from socks6.relay.joined import (
     DROPPING,
     FINISHED,
@@ -41,7 +41,9 @@ class PolledDirection(Direction, ABC):
         self.held = False  # whether bytes wait for the sink
         self.left = False  # nothing more is to be done
         self.scheduled = False  # whether `go_on` is due
-        self.untuned: socket.socket | None = None  # the sink's, until it matters: see `tune_sink`
+        self.untuned: socket.socket | None = (
+            None  # the sink's, for a connection that may be over before it matters
+        )
         self.failure: OSError | None = None  # how the source broke, as far as sending to it has shown
 
     def watch(self) -> None:
@@ -116,17 +118,11 @@ class PolledDirection(Direction, ABC):
             self.reverse.sink_broke(OSError(number, os.strerror(number)))
 
     def tune_sink(self) -> None:
-        """Set what a sink needs that gets more than one small piece, or stays.
-
-        That is a reset by closing, should this process be killed meanwhile; for a remote also keep-alive, and no delay of
-        small pieces, which a client's socket has of its listener.
-        """
+        """Set what a sink needs that was connected without: keep-alive, and no delay of small pieces."""
         if self.untuned is not None:
             sink, self.untuned = self.untuned, None
-            reset_on_close(sink)
-            if self is self.joined.up:
-                with contextlib.suppress(OSError):  # it is gone
-                    tune(sink)
+            with contextlib.suppress(OSError):  # it is gone
+                tune(sink)
 
     # What a mover does in its own way. Each may raise OSError, or SendingFailed where it is the sink that broke.
 
@@ -161,14 +157,6 @@ class PolledStreams(JoinedStreams):
     @override
     def lasts(self) -> None:
         self.up.tune_sink()
-        self.down.tune_sink()
-
-    def close_in_order(self) -> None:
-        """Undo that closing the sinks resets them, where they were tuned: everything has been sent."""
-        if self.up.untuned is None:
-            close_in_order(self.down.source_socket)
-        if self.down.untuned is None:
-            close_in_order(self.up.source_socket)
 
     def start(self, first: bytes = b"") -> None:
         """Begin; `first` goes to the remote before anything else. `end_with` says what follows the end."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from socks6.dataclass import dataclass
+from socks6.net.sockets import reset_on_close
 from socks6.net.stream import ByteStream
 from socks6.relay.copy import CopiedStreams
 from socks6.relay.delivery import deliver, end_in_order, reset_if_killed
@@ -108,13 +109,14 @@ class StreamRelay:
     ) -> "PolledStreams | None":
         """Join two sockets as `relay` does, for callers without a task: `start` what is returned; None if only `relay` can.
 
-        They need not be tuned (`stream_socket`), and closing them must not reset them: the relay sets both when it matters.
-        `on_end` is called when they are through. Then both are to be closed: after `close_in_order` if the ending is DONE,
-        by `deliver` if both directions have ended otherwise, else by a reset; `release` is called last.
+        The client is reset by closing it already. The remote was connected without being tuned (`stream_socket`): the relay
+        does that when it needs it. `on_end` is called when they are through. Then both are to be closed: in order (`sockets.close_in_order`) if the
+        ending is DONE, by `deliver` if both directions have ended otherwise; `release` is called last.
         """
         joined = self._spliced(client, remote) if self._settings.splice else None
         if joined is not None:
-            joined.up.untuned, joined.down.untuned = remote, client
+            joined.up.untuned = remote
+            reset_on_close(remote)
             self._idle.add(joined)
             joined.end_with(on_end)
         return joined

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
@@ -192,6 +193,21 @@ def test_a_fault_of_ours_pauses_accepting_and_does_not_end_it(run: Run) -> None:
     run(play())
 
 
+class ShortListener(SocketListener):
+    """Has no descriptor for the first client at first."""
+
+    __slots__ = ("fails",)
+
+    fails: bool
+
+    @override
+    def accept_nowait(self) -> SocketStream | None:
+        fails, self.fails = self.fails, False
+        if fails:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept_nowait()
+
+
 @contextlib.asynccontextmanager
 async def accepting_by_callbacks(
     listener: SocketListener,
@@ -218,6 +234,33 @@ async def accepting_by_callbacks(
             yield
         finally:
             await listener.aclose()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere accepted sockets inherit nothing")
+@pytest.mark.parametrize("short", [False, True])
+def test_closing_resets_those_too_that_came_before_accepting_began(run: Run, *, short: bool) -> None:
+    async def play() -> None:
+        offered: list[SocketStream] = []
+        listener = ShortListener(socket.create_server(("127.0.0.1", 0)), url="tcp:")
+        listener.fails = short
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(listener.local)) for _ in range(2)]
+
+            def serve(stream: SocketStream) -> bool:
+                offered.append(stream)
+                return True
+
+            async with accepting_by_callbacks(listener, ConnectionLimits(), Witness(), serve):
+                await until(lambda: len(offered) == 2)
+                clients.append(stack.enter_context(socket.create_connection(listener.local)))
+                await until(lambda: len(offered) == 3)
+            for stream in offered:
+                stream.close()
+            for client in clients:
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
+
+    run(play())
 
 
 def test_a_fault_of_what_serves_by_callbacks_ends_one_client(run: Run) -> None:

@@ -92,7 +92,7 @@ def test_a_relay_ends_by_resets_when_the_server_stops(run: Run, pieces: int) -> 
                 remote, _ = it.target.accept()
                 with remote:
                     remote.setblocking(False)
-                    for _ in range(pieces):  # so many are needed before a remote is tuned
+                    for _ in range(pieces):
                         await loop.sock_sendall(client, b"piece")
                         assert await loop.sock_recv(remote, 9) == b"piece"
                     it.server.abort()
