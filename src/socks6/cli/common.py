@@ -97,12 +97,14 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def named_client(arguments: Namespace, missing: str, *, session: bool | None = None) -> "Client":
+def named_client(
+    arguments: Namespace, missing: str, *, session: bool | None = None, argument: str = "--via"
+) -> "Client":
     """Return the client of the proxy that flags or the environment name. Raises ConfigurationError: `missing` if none.
 
     With `session=False` it has none: for commands that make a single request.
     """
-    url = find_upstream(arguments.via, arguments.via_file, os.environ)
+    url = find_upstream(arguments.via, arguments.via_file, os.environ, argument=argument)
     if url is None:
         raise ConfigurationError(missing)
     from socks6.client.client import Client  # noqa: PLC0415 - which other commands need not load

@@ -85,7 +85,7 @@ class Finding:
 
 def run(arguments: Namespace) -> int:
     """Check, and print each finding as it comes; 1 if anything failed."""
-    url = find_upstream(arguments.via, arguments.via_file, os.environ)
+    url = find_upstream(arguments.via, arguments.via_file, os.environ, argument="URL")
     findings: list[Finding] = []
     logging.getLogger("socks6").setLevel(logging.ERROR)  # what a client would log is a finding here
     run_loop(_collect(url, arguments.timeout, findings, None if arguments.json else _show))

@@ -19,7 +19,7 @@ NO_PROXY: Final = "no proxy to ping: name it by its URL, --via-file or SOCKS6_PR
 
 def run(arguments: Namespace) -> int:
     """Ping until stopped, or ask for its options; 1 if no answer came back."""
-    client = named_client(arguments, NO_PROXY, session=False)
+    client = named_client(arguments, NO_PROXY, session=False, argument="URL")
     if arguments.options:
         target = arguments.target and (named_host("--target", arguments.target[0]), arguments.target[1])
         return run_client(client, show_options(client, target))

@@ -12,10 +12,15 @@ UPSTREAM_VARIABLE: Final = "SOCKS6_PROXY"
 COMMENT: Final = "#"
 
 
-def find_upstream(via: str | None, via_file: str | None, environment: Mapping[str, str]) -> ProxyUrl | None:
-    """Return the proxy that the first of these names; None if none does. Raises ConfigurationError."""
+def find_upstream(
+    via: str | None, via_file: str | None, environment: Mapping[str, str], *, argument: str = "--via"
+) -> ProxyUrl | None:
+    """Return the proxy that the first of these names; None if none does. Raises ConfigurationError.
+
+    `argument` is what `via` is called on the command line.
+    """
     if via is not None:
-        with error_prefix("--via"):
+        with error_prefix(argument):
             return parse_upstream(via)
     if via_file is not None:
         with error_prefix("--via-file"):

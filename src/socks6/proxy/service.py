@@ -63,8 +63,8 @@ class _Listening:
 class _RefusalLog:
     """Reports clients of a port that came to nothing: at most one a second, with the number of the others."""
 
-    def __init__(self, worker: ServerWorker) -> None:
-        self._worker = worker
+    def __init__(self, write: Callable[[str, str], None]) -> None:
+        self._write = write
         self._logged_at: float | None = None
         self._unlogged = 0
 
@@ -76,7 +76,7 @@ class _RefusalLog:
             return
         more, self._unlogged, self._logged_at = self._unlogged, 0, now
         others = f" ({more} others)" if more else ""
-        self._worker.turned_away(source, f"{reason}{others}")
+        self._write(source, f"{reason}{others}")
 
 
 class _ConnectionAcceptor:
@@ -86,7 +86,7 @@ class _ConnectionAcceptor:
         self.listener: Final = listener
         self._inbound = inbound
         self._worker = worker
-        log = _RefusalLog(worker)
+        log = _RefusalLog(worker.turned_away)
         listener.on_refused = lambda source, reason: log.report(source, f"QUIC: {reason}")
 
     async def accept(
@@ -424,7 +424,7 @@ class Server:
             worker.events.observe(DtlsUnavailable(url=str(address), reason=why))
             return None
         contexts = ReloadingContext(parameters, dtls.server_context)
-        log = _RefusalLog(worker)
+        log = _RefusalLog(functools.partial(worker.not_served, address.protocol))
 
         def open_secured(host: str, port: int) -> ClientPort:
             shared = ports.open(host, port)

@@ -28,6 +28,7 @@ from socks6.relay.datagrams.client_ports import ClientPort
 from socks6.relay.datagrams.forwarder import DatagramForwarder
 from socks6.relay.streams import StreamRelay
 from socks6.telemetry import (
+    ConnectionEnded,
     ConnectionSecured,
     Ending,
     Observer,
@@ -139,6 +140,30 @@ class ServerWorker(ProxyContext):
             self.events.observe(UnexpectedError(where=f"connection {connection.id}, leaving", error=error))
         self.connections.discard(connection)
         connection.ended()
+
+    def not_served(self, inbound: str, source: str, reason: str) -> None:
+        """Record a client of another protocol over UDP, as those that come by a stream are."""
+        if ConnectionEnded in self.events.wanted:
+            self.events.observe(
+                ConnectionEnded(
+                    id=next(self._ids),
+                    inbound=inbound,
+                    source=source,
+                    user="",
+                    command="",
+                    host="",
+                    port=0,
+                    peer="",
+                    ending=Ending.MALFORMED,
+                    reply=-1,
+                    reason=reason,
+                    seconds=0.0,
+                    bytes_up=0,
+                    bytes_down=0,
+                    session="",
+                    token="",
+                )
+            )
 
     def failed(self, connection: ClientConnection, error: Exception) -> None:
         """Record what ended a connection: a break of its stream, or a fault of ours, which stays its own."""
