@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from socks6.proxy.commands import OpenedAssociation, ProxyRequest
     from socks6.proxy.connection import ClientConnection
     from socks6.proxy.inbounds.base import Inbound, Tunnel
-    from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo
+    from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo, TrafficTotals
     from socks6.proxy.service import Server
     from socks6.proxy.sessions import (
         MemorySessionStore, OpenedSession, Session, SessionSettings, SessionStore
@@ -102,7 +102,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "SessionStore", "SessionTornDown", "Settings", "SocketAddress", "SocketOption",
     "Socks6Error", "Socks6Outbound", "SourcePenalized", "StackOptions", "StackRule", "Stopping",
     "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession",
-    "TokenRejected", "TokenSpent", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
+    "TokenRejected", "TokenSpent", "TrafficTotals", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
     "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamFailed", "UpstreamState", "UpstreamStatus",
     "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
     "VersionMismatch",
@@ -160,7 +160,7 @@ _MODULES: Final = {
     "socks6.proxy.commands": "OpenedAssociation ProxyRequest",
     "socks6.proxy.connection": "ClientConnection",
     "socks6.proxy.inbounds.base": "Inbound Tunnel",
-    "socks6.proxy.live": "ConnectionInfo LiveTable SessionInfo",
+    "socks6.proxy.live": "ConnectionInfo LiveTable SessionInfo TrafficTotals",
     "socks6.proxy.service": "Server",
     "socks6.proxy.sessions": (
         "MemorySessionStore OpenedSession Session SessionSettings SessionStore"

@@ -28,7 +28,8 @@ NOT_FOR_USERS: Final = {  # constructors of what others return, and what connect
     "ProxiedDatagramTransport": ("__init__",),
     "ProxiedStream": ("__init__",),
 }
-GIVEN_BY_SERVER: Final = {  # to its worker and to transports, for UDP on its ports
+GIVEN_BY_SERVER: Final = {  # to its worker and to transports, for UDP on its ports and streams of QUIC
+    "socks6.proxy.multiplexed.QuicConnectionContext",
     "socks6.net.datagrams.shared.SharedPorts",
     "socks6.relay.datagrams.client_ports.ClientPort",
     "socks6.relay.datagrams.forwarder.DatagramForwarder",
