@@ -503,7 +503,7 @@ class Client:
         except TimeoutError as error:
             words = waited_for(error)
             why = f": {words}" if words else ""
-            raise ProxyTimedOut(f"no answer through {self.url} within {seconds:g} s{why}") from error
+            raise ProxyTimedOut(f"no answer through {self.url.brief} within {seconds:g} s{why}") from error
 
 
 def _encryption_of(stream: ByteStream) -> str:

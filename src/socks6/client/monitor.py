@@ -55,7 +55,7 @@ class UpstreamMonitor:
         self._later: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._due: float | None = None  # when `run` checks next, on the loop's clock; None: when asked
-        self._checked = 0.0
+        self._checked = float("-inf")  # when the last check ended
         self._pause = first_pause
 
     def report_to(self, observer: Observer) -> None:
@@ -68,7 +68,7 @@ class UpstreamMonitor:
         try:
             yield
         except ProxyTimedOut:  # which may be the destination's fault
-            self.refresh(0.0)
+            self.refresh(CHECK_SECONDS)
             raise
         except OperationFailed:  # the proxy's own answer
             self._is_up()
