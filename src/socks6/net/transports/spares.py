@@ -57,10 +57,11 @@ class SpareConnector(Connector):
         self._requested.append(_now())
         # options about this leg are for a socket that is not connected yet
         stream = None if request.client_leg_options else self._take()
-        self._connect_ahead()
         if stream is None:
-            return await self._beneath.open(request)
-        await send_first(stream, request.early_data)
+            stream = await self._beneath.open(request)
+        else:
+            await send_first(stream, request.early_data)
+        self._connect_ahead()  # not before: at a proxy with few places left it could take the request's
         return stream
 
     @override

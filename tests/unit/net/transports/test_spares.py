@@ -69,6 +69,24 @@ def test_after_a_request_the_next_one_goes_by_a_connection_that_is_there(run: Ru
     run(scene())
 
 
+def test_the_request_comes_first(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            proxy.waits = asyncio.get_running_loop().create_future()
+            opening = asyncio.create_task(connector.open(REQUEST))
+            await turns()
+            assert len(proxy.opened) == 1
+            proxy.failure = ConnectionRefusedError()
+            proxy.waits.set_result(None)
+            with pytest.raises(ConnectionRefusedError):
+                await opening
+            await turns()
+            assert len(proxy.opened) == 1
+
+    run(scene())
+
+
 def test_there_are_as_many_as_the_rate_of_requests_needs_and_no_more_than_the_limit(run: Run) -> None:
     async def scene() -> None:
         for limit, requests, expected in (4, 1, 1), (4, 8, 2), (4, 100, 4), (2, 100, 2), (0, 100, 0):
@@ -162,13 +180,15 @@ def test_after_a_failure_nothing_is_made_ahead_for_a_while(run: Run) -> None:
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
+            await connector.open(REQUEST)
             proxy.failure = ConnectionRefusedError()
+            await turns()
+            proxy.failure = None
             for _ in range(5):
-                with pytest.raises(ConnectionRefusedError):
-                    await connector.open(REQUEST)
+                await connector.open(REQUEST)
                 await turns()
-            assert len(proxy.opened) == 6
-            proxy.failure, connector._paused_until = None, 0.0
+            assert len(proxy.opened) == 7
+            connector._paused_until = 0.0
             await connector.open(REQUEST)
             await turns()
             assert connector._spares
@@ -189,12 +209,12 @@ def test_closing_ends_all_and_stops_what_is_under_way(run: Run) -> None:
             await turns()
             assert len(connector._spares) == 1
             connector.close()
+            await connector.open(REQUEST)
             proxy.waits = asyncio.get_running_loop().create_future()
-            opening = asyncio.create_task(connector.open(REQUEST))
-            await until(lambda: len(proxy.opened) == 6)
+            await turns()
+            assert (len(proxy.opened), len(connector._connecting)) == (6, 1)
             await connector.aclose()
             assert not connector._connecting
-            proxy.waits.cancel()
-            await asyncio.wait((opening,))
+            assert proxy.waits.cancelled()
 
     run(scene())
