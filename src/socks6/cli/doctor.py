@@ -231,7 +231,7 @@ async def _examine_way(url: ProxyUrl, seconds: float) -> AsyncIterator[Finding]:
     if not url.path:
         addresses: list[ResolvedAddress] = []
         yield await _look_up(url, seconds, addresses)
-        yield _route(addresses)
+        yield _route(url, addresses)
         if url.transport != QUIC:
             yield await _connect(addresses, seconds)
         if url.transport in {TLS, AUTO}:
@@ -261,12 +261,15 @@ async def _look_up(url: ProxyUrl, seconds: float, found: list[ResolvedAddress]) 
     return Finding(check="name", words=f"{url.host} is {', '.join(address.host for address in found)}")
 
 
-def _route(addresses: list[ResolvedAddress]) -> Finding:
+def _route(url: ProxyUrl, addresses: list[ResolvedAddress]) -> Finding:
     ours: list[str] = []
+    small = False
     for address in addresses:
         with contextlib.suppress(OSError), socket.socket(address.family, socket.SOCK_DGRAM) as sock:
             sock.connect(address.socket_address)
-            ours.append(f"{address.host} from {sock.getsockname()[0]}")
+            mtu = _mtu(sock)
+            small = small or (mtu or QUIC_MTU) < QUIC_MTU
+            ours.append(f"{address.host} from {sock.getsockname()[0]}{f', MTU {mtu}' if mtu else ''}")
     if not ours:
         return Finding(
             check="route",
@@ -274,14 +277,24 @@ def _route(addresses: list[ResolvedAddress]) -> Finding:
             words="there is no route to any of them",
             advice="ip route get ADDRESS; is this machine on a network, does it have IPv6?",
         )
-    return Finding(check="route", words=", ".join(ours))
+    if small and url.transport in {QUIC, AUTO}:
+        advice = f"QUIC needs an MTU of {QUIC_MTU}: over this way use socks6+tls://"
+        return Finding(check="route", verdict=Verdict.WARNING, words="; ".join(ours), advice=advice)
+    return Finding(check="route", words="; ".join(ours))
+
+
+def _mtu(sock: socket.socket) -> int | None:
+    """Return the path's MTU, as far as the system knows it by now."""
+    if sys.platform != "linux":
+        return None
+    six = sock.family == socket.AF_INET6
+    return sock.getsockopt(*((socket.IPPROTO_IPV6, IPV6_MTU) if six else (socket.IPPROTO_IP, IP_MTU)))
 
 
 async def _connect(addresses: list[ResolvedAddress], seconds: float) -> Finding:
     """Connect to each address; one that answers is enough."""
     loop = asyncio.get_running_loop()
     reached, missed = [], []
-    smallest: int | None = None
     for address in addresses:
         began = loop.time()
         try:
@@ -289,36 +302,18 @@ async def _connect(addresses: list[ResolvedAddress], seconds: float) -> Finding:
         except OSError as error:
             missed.append(f"{address.host}: {error.strerror or 'no answer'}")
             continue
-        with sock:
-            reached.append(f"{address.host} in {milliseconds(loop.time() - began)} ms")
-            mtu = _mtu(sock)
-        smallest = min(filter(None, (smallest, mtu)), default=None)
+        sock.close()
+        reached.append(f"{address.host} in {milliseconds(loop.time() - began)} ms")
+    words = "; ".join((*reached, *missed))
     if not reached:
-        return Finding(
-            check="TCP",
-            verdict=Verdict.FAILED,
-            words="; ".join(missed),
-            advice="refused: does it listen there (the port in the URL)? no answer: a firewall, or another address",
-        )
-    mtu_words = f"; MTU {smallest}" if smallest else ""
-    if missed or (smallest and smallest < QUIC_MTU):
         advice = (
-            "clients try its other addresses first or after these: take wrong ones out of DNS"
-            if missed
-            else (f"QUIC needs {QUIC_MTU}: over this way use socks6+tls://")
+            "refused: does it listen there (the port in the URL)? no answer: a firewall, or another address"
         )
-        words = "; ".join((*reached, *missed)) + mtu_words
+        return Finding(check="TCP", verdict=Verdict.FAILED, words=words, advice=advice)
+    if missed:
+        advice = "the others are tried in vain at times: take addresses that do not answer out of DNS"
         return Finding(check="TCP", verdict=Verdict.WARNING, words=words, advice=advice)
-    return Finding(check="TCP", words="; ".join(reached) + mtu_words)
-
-
-def _mtu(sock: socket.socket) -> int | None:
-    if sys.platform != "linux":
-        return None
-    six = sock.family == socket.AF_INET6
-    with contextlib.suppress(OSError):
-        return sock.getsockopt(*((socket.IPPROTO_IPV6, IPV6_MTU) if six else (socket.IPPROTO_IP, IP_MTU)))
-    return None
+    return Finding(check="TCP", words=words)
 
 
 async def _certificate(url: ProxyUrl, seconds: float) -> Finding:

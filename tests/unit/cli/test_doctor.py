@@ -170,3 +170,19 @@ def test_json_holds_the_same_and_the_exit_code_tells(
     assert (found[-1]["check"], found[-1]["verdict"]) == ("TCP", "failed")
     assert doctor.run(parse(["doctor"])) == 0
     assert capsys.readouterr().out.startswith("ok       version        pysocks6 ")
+
+
+def test_a_path_too_narrow_for_quic_is_a_warning_where_quic_is_wanted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_mtu", lambda _: 1200)
+
+    async def scene() -> None:
+        with refusing_place() as nobody:
+            found = await findings(f"socks6+auto://{nobody.host}:{nobody.port}")
+            other = await findings(f"socks6+tls://{nobody.host}:{nobody.port}")
+        assert found["route"].words == "127.0.0.1 from 127.0.0.1, MTU 1200"
+        assert found["route"].verdict is Verdict.WARNING
+        assert other["route"].verdict is Verdict.OK
+
+    run(scene())
