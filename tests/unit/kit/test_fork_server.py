@@ -81,6 +81,7 @@ def test_folder_limits_and_descriptors_are_its_own(tmp_path: Path, monkeypatch: 
         first.kill()
 
 
+@pytest.mark.slow
 @needs_namespaces
 def test_it_runs_in_the_network_of_the_thread_that_starts_it() -> None:
     inside, ours = Namespace(), os.stat("/proc/self/ns/net")

@@ -8,6 +8,8 @@ from typing import Final
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each makes clones
+
 ROOT: Final = Path(__file__).parents[3]
 MAKEFILE: Final = "check site:\n\t@test -e CHANGELOG.md\ndist:\n\t@mkdir dist && touch dist/made.whl\n"
 
