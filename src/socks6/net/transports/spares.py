@@ -138,7 +138,8 @@ class SpareConnector(Connector):
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                stream = await self._beneath.open(StreamRequest(Command.NOOP))
+                # b"": the handshake is to be over now, not with a request
+                stream = await self._beneath.open(StreamRequest(Command.NOOP, early_data=b""))
         except OSError:  # a request will tell
             self._paused_until = _now() + PAUSE_SECONDS
             return

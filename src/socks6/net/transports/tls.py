@@ -230,10 +230,11 @@ class TlsStream:
         """Whether nothing of what was received is left, not even the end, and the socket had no more at the time."""
         return self._dry and self._short and not (self._plain or self._at_end or self._unwanted)
 
-    async def handshake(self, *, quiet: bool = False) -> None:
+    async def handshake(self, *, quiet: bool = False, keep_last: bool = False) -> None:
         """Agree with the peer on keys. Raises TlsFailed, CertificateRefused, and OSError of the socket.
 
-        With `quiet` no alert tells the peer why it failed.
+        With `quiet` no alert tells the peer why it failed. With `keep_last` what this end sends last waits for the first
+        call of `send`: its bytes leave in the same packet.
         """
         hello: bytearray | None = None
         if self._make is not None:
@@ -255,7 +256,8 @@ class TlsStream:
             else:
                 if hello is not None and not self.session.protocol:
                     self.session.refused_protocols = offered_protocols(hello)
-                await self._flush()
+                if not keep_last:
+                    await self._flush()
                 return
 
     async def _hear(self, *, quiet: bool) -> bytes:
@@ -311,7 +313,8 @@ class TlsStream:
     async def send(self, data: bytes | memoryview) -> None:
         self._begin_sending()
         try:
-            await self._flush()  # what a cancelled call left
+            if not data or self._unsent:  # of a cancelled call
+                await self._flush()
             for start in range(0, len(data), READ_BYTES):
                 self._encrypt(memoryview(data)[start : start + READ_BYTES])
                 await self._flush()
@@ -553,8 +556,9 @@ class TlsConnector(Connector):
 
     @override
     async def open(self, request: StreamRequest) -> TlsStream:
-        stream = await self.connect(request.client_leg_options)
-        await send_first(stream, request.early_data)
+        stream = await self.connect(request.client_leg_options, keep_last=True)
+        if request.early_data is not None:
+            await send_first(stream, request.early_data)
         return stream
 
     @override
@@ -574,8 +578,8 @@ class TlsConnector(Connector):
         ticket = session.ticket
         self._ticket = ticket if ticket is not None and ticket.has_ticket else None
 
-    async def connect(self, options: Iterable[StackOption] = ()) -> TlsStream:
-        """Return a stream, its handshake done. Raises TlsFailed, CertificateRefused, OSError."""
+    async def connect(self, options: Iterable[StackOption] = (), *, keep_last: bool = False) -> TlsStream:
+        """Return a stream, its handshake done, as `TlsStream.handshake`. Raises TlsFailed, CertificateRefused, OSError."""
         session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
         hello = session.begin()
         raw = await connect_tcp(
@@ -589,7 +593,7 @@ class TlsConnector(Connector):
         with on_failure(stream.abort), waiting_for(SILENT):
             if not self._proxy.fast_open:
                 await raw.send(hello)
-            await stream.handshake()
+            await stream.handshake(keep_last=keep_last)
             self._check(session)
         return stream
 

@@ -14,11 +14,13 @@ import pytest
 from typing_extensions import override
 
 from socks6.errors import CertificateRefused, TlsFailed
+from socks6.message.codes import Command
 from socks6.net.encryption.certificates import pin_of
 from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream, PollableStream, Protection
 from socks6.net.transports import tls
+from socks6.net.transports.base import StreamRequest
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
 from tests.kit.certificates import Files, certificate, tls_connector
@@ -87,6 +89,26 @@ async def joined(
             accepting = group.create_task(accepted(listener))
         async with closing(dialling.result(), accepting.result()):
             yield dialling.result(), accepting.result()
+
+
+def test_request_leaves_with_the_handshakes_last_message(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with listening(files) as (listener, port), asyncio.TaskGroup() as group:
+                connector = tls_connector("localhost", port, TlsParameters(ca=files.ca))
+                accepting = group.create_task(accepted(listener))
+                client = await connector.open(StreamRequest(Command.CONNECT))
+                assert client.session.outgoing.pending
+                await client.send(b"request")
+                assert not client.session.outgoing.pending
+                async with closing(client, server := await accepting):
+                    assert await server.receive() == b"request"
+                accepting = group.create_task(accepted(listener))
+                spare = await connector.open(StreamRequest(Command.NOOP, early_data=b""))
+                async with closing(spare, await accepting):
+                    assert not spare.session.outgoing.pending
+
+    run(play())
 
 
 class TestTlsClient(StreamConformance):
