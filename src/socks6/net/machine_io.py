@@ -4,7 +4,7 @@ import asyncio
 import socket
 from typing import Final, TypeVar
 
-from socks6.net.stream import ByteStream
+from socks6.net.stream import ByteStream, PushbackStream
 from socks6.net.turns import EVENT
 from socks6.protocol.machine import Machine
 
@@ -17,8 +17,8 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
     """Return what happens next in a conversation; None when it is over.
 
     What the machine has to send is written only when it has no event left, so that answers to several events
-    leave in one piece. `exact` reads never more than the machine wants, for streams whose later bytes must
-    stay where they are. Raises OSError when the stream breaks.
+    leave in one piece. `exact` leaves bytes that come after the conversation in the stream: reads never more than the
+    machine wants, or gives a `PushbackStream` back what is left. Raises OSError when the stream breaks.
 
     However much a peer sends, others get their turns (`net.turns`), and the machine's deadline holds: bytes that
     come after it are not taken.
@@ -28,6 +28,7 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
         await turns.take()
     turns.left -= EVENT
     ended = False
+    pushback = stream if exact and isinstance(stream, PushbackStream) else None
     while (event := machine.next_event()) is None:
         broken = await _try_to_flush(machine, stream)
         wanted = machine.bytes_wanted()
@@ -35,13 +36,15 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
             if broken is not None:
                 raise broken
             return None
-        size = wanted if exact else READ_SIZE
+        size = wanted if exact and pushback is None else READ_SIZE
         if broken is None:
             data = await _receive(machine, stream, size)
         elif (data := stream.receive_nowait(size)) is None:
             raise broken
         feed(machine, data)
         ended = data == b""
+    if pushback is not None and not machine.bytes_wanted() and (rest := machine.unread()):
+        pushback.unread(rest)
     return event
 
 

@@ -132,6 +132,16 @@ class PollableStream(ByteStream, Protocol):
         """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
 
 
+class PushbackStream:
+    """Base of streams that take received bytes back: one read of all that is there costs less than several exact ones."""
+
+    __slots__ = ()
+
+    def unread(self, data: bytes) -> None:
+        """Give bytes back, which are received again before all others."""
+        raise NotImplementedError
+
+
 async def receive_in_turn(self: PollableStream, max_bytes: int = 65536) -> bytes:
     """Be the `receive` of a class of streams which counts what it gives."""
     turns = self.turns

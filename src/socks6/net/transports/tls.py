@@ -32,6 +32,7 @@ from socks6.net.stream import (
     Endpoint,
     PollableStream,
     Protection,
+    PushbackStream,
     receive_in_turn,
 )
 from socks6.net.transports.base import (
@@ -171,7 +172,7 @@ class TlsSession:
         return self.tls.getpeercert(binary_form=True) or b""
 
 
-class TlsStream:
+class TlsStream(PushbackStream):
     """A ByteStream that TLS carries over a socket's stream, which it owns. `handshake` goes before all else.
 
     An end of the stream beneath that TLS did not announce is an error: the connection may have been cut.
@@ -194,7 +195,7 @@ class TlsStream:
             self._make = session
         self._heard_tls = False  # the peer has begun to speak it
         self._accepted = 0  # bytes that `send_nowait` has encrypted, but not yet returned as sent
-        self._plain = b""  # decrypted before it was asked for, when we ended our direction
+        self._plain = b""  # decrypted before it was asked for: when we ended our direction, or by `unread`
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
         self._short = False  # the last piece from the socket was not a whole one
         self._dry = False  # OpenSSL can make no more of what is here
@@ -300,6 +301,10 @@ class TlsStream:
 
     receive = receive_in_turn
 
+    @override
+    def unread(self, data: bytes) -> None:
+        self._plain = data + self._plain
+
     def stop_receiving(self) -> None:
         """Refuse what comes: `receive` gives b"" from now on, and a pending call ends."""
         self._unwanted = True
@@ -333,7 +338,7 @@ class TlsStream:
         return sent
 
     async def wait_readable(self) -> None:
-        if not self._unwanted and self._dry and self._short:
+        if not self._unwanted and self._dry and self._short and not self._plain:
             await self.beneath.wait_readable()
         else:
             await self.turns.take()  # there is more, but what came made no byte

@@ -15,14 +15,18 @@ from typing_extensions import override
 
 from socks6.errors import CertificateRefused, TlsFailed
 from socks6.message.codes import Command
+from socks6.message.requests import Request
 from socks6.net.encryption.certificates import pin_of
 from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, client_context, server_context
+from socks6.net.machine_io import READ_SIZE, next_event
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream, PollableStream, Protection
 from socks6.net.transports import tls
 from socks6.net.transports.base import StreamRequest
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
+from socks6.protocol.client import ClientConversation
+from socks6.protocol.events import AuthenticationAccepted, OperationAnswered
 from tests.kit.certificates import Files, certificate, tls_connector
 from tests.kit.joined import tcp_pair, tls_conversations_to_be
 from tests.kit.loops import Run
@@ -107,6 +111,33 @@ def test_request_leaves_with_the_handshakes_last_message(run: Run) -> None:
                 spare = await connector.open(StreamRequest(Command.NOOP, early_data=b""))
                 async with closing(spare, await accepting):
                     assert not spare.session.outgoing.pending
+
+    run(play())
+
+
+def test_what_is_read_beyond_the_replies_is_the_streams(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    receive = TlsStream.receive_nowait
+
+    def noted(stream: TlsStream, max_bytes: int) -> bytes | None:
+        reads.append(max_bytes)
+        return receive(stream, max_bytes)
+
+    async def play() -> None:
+        with certificate() as files:
+            async with joined(files) as (client, server):
+                request = Request(command=Command.CONNECT, host="192.0.2.1", port=80)
+                conversation = ClientConversation(request)
+                await server.send(
+                    bytes.fromhex("06 00 0000  06 00 0000 0050 00 01 c0000202") + b"the stream's"
+                )
+                monkeypatch.setattr(TlsStream, "receive_nowait", noted)
+                kinds = [type(await next_event(conversation, client, exact=True)) for _ in range(2)]
+                assert kinds == [AuthenticationAccepted, OperationAnswered]
+                assert set(reads) == {READ_SIZE}
+                await client.wait_readable()
+                assert await client.receive(3) == b"the"
+                assert await client.receive() == b" stream's"
 
     run(play())
 
