@@ -237,6 +237,12 @@ class TlsStream(PushbackStream):
         With `quiet` no alert tells the peer why it failed. With `keep_last` what this end sends last waits for the first
         call of `send`: its bytes leave in the same packet.
         """
+        await self._agree(quiet=quiet)
+        if not keep_last:
+            await self._flush()
+
+    async def _agree(self, *, quiet: bool) -> None:
+        """Shake hands; what is to be sent last is left to `_flush`."""
         hello: bytearray | None = None
         if self._make is not None:
             data = await self._hear(quiet=quiet)
@@ -257,8 +263,6 @@ class TlsStream(PushbackStream):
             else:
                 if hello is not None and not self.session.protocol:
                     self.session.refused_protocols = offered_protocols(hello)
-                if not keep_last:
-                    await self._flush()
                 return
 
     async def _hear(self, *, quiet: bool) -> bytes:
