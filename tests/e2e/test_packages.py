@@ -342,6 +342,8 @@ def test_image_is_built_and_serves_from_a_read_only_root(tmp_path: Path) -> None
         finally:
             run("podman", "rm", "--all", "--force", environment=environment)
             run("podman", "network", "prune", "--force", environment=environment)
+            # podman mounts it upon itself
+            subprocess.run(["umount", "--lazy", state / "images/overlay"], check=False)
 
 
 def test_release_is_made_in_a_clone_and_publishes_nothing() -> None:
