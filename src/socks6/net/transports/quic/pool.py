@@ -27,7 +27,7 @@ NETWORK_CHANGE_ATTEMPTS: Final = 3  # at a connection whose network changes whil
 UNUSED_SECONDS: Final = 20.0  # without a stream: the proxy may have ended such a connection by now
 UNANSWERED: Final = "the proxy does not answer any more"
 SILENT: Final = "nothing answers QUIC at UDP port {port}: a firewall, or a listener without QUIC"
-CLOSED: Final = "UDP port {port} is closed: there is no QUIC"
+CLOSED: Final = "{words} (UDP port {port} is closed: there is no QUIC)"
 FALLBACK: Final = "; socks6+auto:// falls back to TLS"
 
 
@@ -173,7 +173,9 @@ class QuicConnectionPool(Connector):
                     QuicStream.abort,
                 )
         except ConnectionRefusedError as error:
-            raise ConnectionRefusedError(error.errno, CLOSED.format(port=port)) from error
+            raise ConnectionRefusedError(
+                error.errno, CLOSED.format(words=error.strerror, port=port)
+            ) from error
 
     async def _dial_one_of(self, addresses: Sequence[ResolvedAddress], ask: StreamRequest) -> QuicStream:
         """Return the first stream of a new connection to the first address that answers."""
