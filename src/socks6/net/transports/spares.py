@@ -1,7 +1,8 @@
 """Connections to a proxy that are made ahead of the requests: a request over TLS then takes one round trip instead of three.
 
 How many there are follows from the requests of the last ACTIVE_SECONDS; without any there are none. A proxy gives a
-connection only so long for its request (its handshake time-out, usually 10 s): so spare ones are replaced after SPARE_SECONDS.
+connection only so long for its request (its handshake time-out, usually 10 s): so spare ones are replaced after SPARE_SECONDS,
+or sooner where the proxy was found to have closed one. A request with data that is sent just then is lost, and not repeated.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from socks6.compat import override
 from socks6.dataclass import dataclass
@@ -19,7 +20,11 @@ from socks6.net.local_addresses import source_address
 from socks6.net.stream import ByteStream
 from socks6.net.transports.base import AnswerT, Connector, NotAnswered, StreamRequest, send_first
 
-SPARE_SECONDS: Final = 7.0  # for which a connection is kept
+SPARE_SECONDS: Final = 7.0  # for which a connection is kept, at the most
+LEARN_SECONDS: Final = (
+    2.0  # what the proxy closes sooner tells nothing of its time-out: it may have been stopped
+)
+CLOSED_SHARE: Final = 0.6  # of the time after which a connection was found closed, the next ones are kept
 ACTIVE_SECONDS: Final = 30.0  # after the last request there are no more spare connections
 CONNECT_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 5.0  # after a failure, until a connection is made ahead again
@@ -31,7 +36,7 @@ class _Spare:
     """A connection without a request."""
 
     stream: ByteStream
-    until: float  # on the loop's clock
+    since: float  # on the loop's clock
 
 
 class SpareConnector(Connector):
@@ -42,11 +47,12 @@ class SpareConnector(Connector):
         self._beneath = beneath
         self._limit = limit
         self._is_kept = False
+        self._seconds = SPARE_SECONDS  # for which each is kept
         self._spares: list[_Spare] = []  # the oldest first
         self._connecting: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._requested: deque[float] = deque(maxlen=MAX_REQUESTS)  # when, on the loop's clock
-        self._used: WeakSet[ByteStream] = WeakSet()  # streams that were spare
+        self._used: WeakKeyDictionary[ByteStream, float] = WeakKeyDictionary()  # since when they were spare
         self._paused_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -71,6 +77,7 @@ class SpareConnector(Connector):
             return await answer
         except ProxyUnreachable as error:
             if stream in self._used:
+                self._learn(self._used[stream])
                 raise NotAnswered(str(error)) from error
             raise
 
@@ -87,6 +94,7 @@ class SpareConnector(Connector):
     def close(self) -> None:
         """Close the spare connections; the next request has others made."""
         self._requested.clear()
+        self._seconds = SPARE_SECONDS
         for task in self._connecting | self._closing:
             task.cancel()
         spares, self._spares = self._spares, []
@@ -115,18 +123,35 @@ class SpareConnector(Connector):
         """Return the newest spare connection that is sound; None if there is none."""
         while self._spares:
             spare = self._spares.pop()
-            if _now() < spare.until and _is_sound(spare.stream):
-                self._used.add(spare.stream)
+            if _now() < spare.since + self._seconds and self._is_sound(spare):
+                self._used[spare.stream] = spare.since
                 return spare.stream
             spare.stream.abort()
         return None
+
+    def _is_sound(self, spare: _Spare) -> bool:
+        """Return whether the proxy has not closed a connection, and this machine still has its address."""
+        stream = spare.stream
+        try:
+            if stream.receive_nowait(1) is None:
+                return source_address(stream.remote.host) == stream.local.host
+        except OSError:
+            pass
+        self._learn(spare.since)
+        return False
+
+    def _learn(self, since: float) -> None:
+        """Keep connections for less time than one that the proxy has closed meanwhile."""
+        age = _now() - since
+        if age >= LEARN_SECONDS:
+            self._seconds = min(self._seconds, CLOSED_SHARE * age)
 
     def _wanted(self) -> int:
         """Return how many spare connections there should be: as many as are used within the time that one is kept."""
         now = _now()
         while self._requested and now - self._requested[0] > ACTIVE_SECONDS:
             self._requested.popleft()
-        return min(self._limit, math.ceil(len(self._requested) * SPARE_SECONDS / ACTIVE_SECONDS))
+        return min(self._limit, math.ceil(len(self._requested) * self._seconds / ACTIVE_SECONDS))
 
     def _connect_ahead(self) -> None:
         """Begin to make connections that are missing."""
@@ -142,19 +167,24 @@ class SpareConnector(Connector):
                 stream = await self._beneath.open(StreamRequest(Command.NOOP, early_data=b""))
         except OSError:  # a request will tell
             self._paused_until = _now() + PAUSE_SECONDS
+            self._seconds = SPARE_SECONDS  # a proxy that is started anew may have another time-out
             return
-        self._spares.append(_Spare(stream, _now() + SPARE_SECONDS))
+        self._spares.append(_Spare(stream, _now()))
         self._expire_later()
 
     def _expire_later(self) -> None:
         if self._timer is None and self._spares:
-            self._timer = asyncio.get_running_loop().call_at(self._spares[0].until, self._expire)
+            self._timer = asyncio.get_running_loop().call_at(
+                self._spares[0].since + self._seconds, self._expire
+            )
 
     def _expire(self) -> None:
         """Close what has been spare for too long, and replace it."""
         self._timer = None
-        while self._spares and _now() >= self._spares[0].until:
-            _begin(self._spares.pop(0).stream.aclose(), self._closing)
+        while self._spares and _now() >= self._spares[0].since + self._seconds:
+            spare = self._spares.pop(0)
+            self._is_sound(spare)
+            _begin(spare.stream.aclose(), self._closing)
         self._expire_later()
         self._connect_ahead()
 
@@ -163,14 +193,6 @@ def _begin(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> N
     task = asyncio.create_task(work, name="socks6 spare connection")
     among.add(task)
     task.add_done_callback(among.discard)
-
-
-def _is_sound(stream: ByteStream) -> bool:
-    """Return whether the proxy has not closed a connection, and this machine still has its address."""
-    try:
-        return stream.receive_nowait(1) is None and source_address(stream.remote.host) == stream.local.host
-    except OSError:
-        return False
 
 
 def _now() -> float:

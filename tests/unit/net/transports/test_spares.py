@@ -148,7 +148,7 @@ def test_a_connection_that_is_not_sound_is_not_used(
                 case "other network":
                     monkeypatch.setattr(spares, "source_address", lambda _: "192.0.2.1")
                 case _:
-                    connector._spares[0].until = 0.0
+                    connector._spares[0].since -= spares.SPARE_SECONDS
             stream = await connector.open(REQUEST)
             assert stream is not proxy.opened[1][0]
             with pytest.raises(OSError, match="closed"):
@@ -172,6 +172,40 @@ def test_a_request_that_met_a_closing_connection_may_be_made_again_on_another(ru
             with pytest.raises(ProxyUnreachable) as caught:
                 await connector.first_answer(fresh, failing())
             assert not isinstance(caught.value, NotAnswered)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("found", ["taken", "used", "at its end"])
+def test_connections_are_kept_for_less_time_than_the_proxy_lets_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch, found: str
+) -> None:
+    monkeypatch.setattr(spares, "LEARN_SECONDS", 0.1)
+    monkeypatch.setattr(spares, "SPARE_SECONDS", 0.15)
+
+    async def failing() -> None:
+        raise ProxyUnreachable("the connection broke")
+
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            await connector.open(REQUEST)
+            await turns()
+            await asyncio.sleep(0.11)
+            if found != "used":
+                proxy.opened[1][1].abort()
+            match found:
+                case "taken":
+                    await connector.open(REQUEST)
+                case "used":
+                    with pytest.raises(NotAnswered):
+                        await connector.first_answer(await connector.open(REQUEST), failing())
+                case _:
+                    await until(lambda: len(proxy.opened) == 3)
+            assert connector._seconds <= spares.CLOSED_SHARE * spares.SPARE_SECONDS + 0.05
+            assert connector._seconds < spares.SPARE_SECONDS
+            connector.close()
+            assert connector._seconds == spares.SPARE_SECONDS
 
     run(scene())
 
