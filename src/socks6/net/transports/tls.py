@@ -238,6 +238,7 @@ class TlsStream(PushbackStream):
         call of `send`: its bytes leave in the same packet.
         """
         await self._agree(quiet=quiet)
+        self._dry = not (self.session.incoming.pending or self.session.tls.pending())
         if not keep_last:
             await self._flush()
 
@@ -283,14 +284,15 @@ class TlsStream(PushbackStream):
         return data
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        self._check_open()
+        if self._closed:
+            raise _closed()
         if self._unwanted:
             return b""
         if self._plain:
             ready, self._plain = self._plain[:max_bytes], self._plain[max_bytes:]
             return ready
         for _ in range(MAX_EMPTY_READS):
-            if (data := self._decrypted(max_bytes)) is not None:
+            if (not self._dry or self._at_end) and (data := self._decrypted(max_bytes)) is not None:
                 return data
             encrypted = self.beneath.receive_nowait(READ_BYTES)
             if encrypted is None:
@@ -381,7 +383,8 @@ class TlsStream(PushbackStream):
 
     def end_nowait(self) -> None:
         """Queue our end of stream, which `flush_nowait` sends."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         # OpenSSL then looks for the peer's own end and takes no bytes for an answer: so none must be there
         while data := self._decrypted(READ_BYTES):
             self._plain += data
@@ -419,10 +422,6 @@ class TlsStream(PushbackStream):
     def was_reset(self) -> bool:
         """Return whether the connection beneath was reset."""
         return self.beneath.was_reset()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise OSError(errno.EBADF, "the stream was closed")
 
     def _decrypted(self, max_bytes: int) -> bytes | None:
         """Return what the bytes here make; b"" at the end, None if it takes more of them."""
@@ -471,7 +470,8 @@ class TlsStream(PushbackStream):
                 raise TlsFailed("the peer asks for new keys all the time")
 
     def _encrypt(self, data: bytes | memoryview) -> None:
-        self._check_open()
+        if self._closed:
+            raise _closed()
         if self._ended:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if data:
@@ -504,6 +504,10 @@ class TlsStream(PushbackStream):
         with contextlib.suppress(OSError):
             self.flush_nowait()
         return failure_of(error)
+
+
+def _closed() -> OSError:
+    return OSError(errno.EBADF, "the stream was closed")
 
 
 class TlsListener:
@@ -607,6 +611,7 @@ class TlsConnector(Connector):
         return stream
 
     def _check(self, session: TlsSession) -> None:
-        check_pin(session.certificate, self._proxy.tls.pins)
+        if self._proxy.tls.pins:
+            check_pin(session.certificate, self._proxy.tls.pins)
         if self._alpn and self._requires_alpn and session.protocol != self._alpn:
             raise TlsFailed(f"there is TLS, but no {self._alpn} (ALPN)")
