@@ -249,7 +249,7 @@ class Requester:
         """Write a request and read its replies. Raises NotAnswered where it may be made again: not `again`."""
         backlog = find(request.options, ListenBacklog) is not None
         conversation = ClientConversation(
-            replace(request, options=(*request.options, *state.options)),
+            replace(request, options=(*request.options, *state.options)) if state.options else request,
             methods=[make() for make in self.methods] if state.authenticates else (),
             initial_data=initial_data,
             dialect=self.dialect,

@@ -12,7 +12,7 @@ import sys
 from typing import Final
 from weakref import WeakSet
 
-from socks6.net.sockets import probe_when_idle
+from socks6.net.sockets import family_of, probe_when_idle, type_of
 
 IDLE_SECONDS: Final = 10  # then the kernel probes, and ends the connection after four times as long
 SILENT_SECONDS: Final = 30.0  # without an acknowledgement, though the peer owes some
@@ -34,7 +34,11 @@ class SilentPeers:
 
     def watch(self, sock: socket.socket) -> None:
         """Make a connection end with ETIMEDOUT when its peer is gone; any other socket is left alone."""
-        if sys.platform != "linux" or sock.family == socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        if (
+            sys.platform != "linux"
+            or family_of(sock) == socket.AF_UNIX
+            or type_of(sock) != socket.SOCK_STREAM
+        ):
             return
         probe_when_idle(sock, IDLE_SECONDS)
         self._sockets.add(sock)

@@ -1,6 +1,7 @@
 """The client's side of one conversation, from the request to the stream or association."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from socks6.compat import override
@@ -85,20 +86,14 @@ class ClientConversation(Conversation[ClientEvent]):
             raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
         if initial_data and request.command != Command.CONNECT:
             raise ValueError("initial data belong to CONNECT alone")
-        noop = request.command == Command.NOOP  # § Requests: its address and port must be 0
-        self._request = Request(
-            command=request.command,
-            host="0.0.0.0" if noop else request.host,  # noqa: S104 - nothing is listened on
-            port=0 if noop else request.port,
-            options=(
-                *self._authentication_options(len(initial_data)),
-                *(
-                    option
-                    for option in request.options
-                    if dialect.has_port_parity or not isinstance(option, PortParity)
-                ),
-            ),
-        )
+        if request.command == Command.NOOP:  # § Requests: its address and port must be 0
+            request = replace(request, host="0.0.0.0", port=0)  # noqa: S104 - nothing is listened on
+        options = request.options
+        if not dialect.has_port_parity:
+            options = tuple(option for option in options if not isinstance(option, PortParity))
+        if methods:
+            options = (*self._authentication_options(len(initial_data)), *options)
+        self._request = request if options is request.options else replace(request, options=options)
         self._outgoing += self._traced(">", self._request).encode(dialect) + initial_data
 
     # Input.

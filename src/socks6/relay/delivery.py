@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
 from typing import Final
 
-from socks6.net.sockets import close_in_order, reset_on_close
+from socks6.net.sockets import close_in_order, family_of, reset_on_close, type_of
 from socks6.net.stream import ByteStream
 
 SILENCE_SECONDS: Final = 10.0  # without one more byte acknowledged: then the rest is given up
@@ -40,13 +39,6 @@ async def deliver(stream: ByteStream) -> None:
             silent_at = loop.time() + SILENCE_SECONDS
 
 
-# as numbers: what sockets give as `family` and `type` costs eight Python calls
-_family_of: Final[Callable[[socket.socket], int]] = (
-    socket.SocketType.family.__get__
-)  # of C, so no Python call
-_type_of: Final[Callable[[socket.socket], int]] = socket.SocketType.type.__get__
-
-
 def reset_if_killed(*streams: ByteStream) -> None:
     """Make the kernel reset the streams if this process dies: else it would close them as if all had been sent.
 
@@ -67,7 +59,7 @@ def end_in_order(*streams: ByteStream) -> None:
 def _tcp_socket_of(stream: ByteStream) -> socket.socket | None:
     """Return the TCP socket below a stream, TLS or a proxy in between or not; None for other kinds."""
     sock = stream.attribute(socket.socket)
-    if sock is None or _type_of(sock) != socket.SOCK_STREAM or _family_of(sock) == socket.AF_UNIX:
+    if sock is None or type_of(sock) != socket.SOCK_STREAM or family_of(sock) == socket.AF_UNIX:
         return None
     return sock
 
