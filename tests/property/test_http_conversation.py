@@ -13,6 +13,7 @@ from socks6.protocol.http import (
     ForwardRequested,
     HttpConversation,
     HttpEvent,
+    PageRequested,
     TunnelRequested,
 )
 from socks6.protocol.http_origin import OriginConversation, OriginEvent, SwitchReceived
@@ -69,6 +70,8 @@ class Proxy:
             if isinstance(event, TunnelRequested):
                 self.machine.send_established()
                 self.stream = b""
+            elif isinstance(event, PageRequested):
+                self.told.append(self.machine.refuse_page())
             elif isinstance(event, BodyEnded) or (isinstance(event, ForwardRequested) and not event.has_body):
                 self.machine.send_failure(4)
         self.sent += self.machine.data_to_send()
