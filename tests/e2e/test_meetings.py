@@ -95,8 +95,8 @@ SOCKS6_TLS: Final = by_ourselves("socks6+tls")
 NO_TLS: Final = "unexpected message"
 
 MEETINGS: Final[list[tuple[str, Callable[[int], str], str, str]]] = [
-    ("socks6", SOCKS4, "rejected or failed", f"a SOCKS 4 client: {MIXED}"),
-    ("socks6", SOCKS5, "No authentication method was acceptable", f"a SOCKS 5 client: {MIXED}"),
+    ("socks6", SOCKS4, "connection to proxy closed", f"a SOCKS 4 client: {MIXED}"),
+    ("socks6", SOCKS5, "connection to proxy closed", f"a SOCKS 5 client: {MIXED}"),
     ("socks6", HTTP, "this port speaks SOCKS 6, not HTTP", f"an HTTP client: {MIXED}"),
     ("socks6", CONNECT, "400", f"an HTTP client: {MIXED}"),
     ("socks6", TLS, NO_TLS, "a TLS client: listen on socks6+tls:// for those"),

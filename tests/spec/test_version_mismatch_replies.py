@@ -24,7 +24,7 @@ from tests.kit.scenes import asking, client, server
 BOTH = (DRAFT_12, GO_212)
 
 
-@pytest.mark.parametrize("first", ["07 01 00", "01", "00", "ff", "d4"])
+@pytest.mark.parametrize("first", ["05 01 00", "04 01 0050 7f000001 00", "07 01 00", "01", "00", "ff", "d4"])
 def test_another_version_is_answered_with_06_and_a_close(first: str) -> None:
     scene = server()
     scene >> received(first) << sent("06")
@@ -35,12 +35,12 @@ def test_another_version_is_answered_with_06_and_a_close(first: str) -> None:
 
 
 def test_the_first_byte_alone_decides() -> None:
-    server() >> received("07") << sent("06")
+    server() >> received("05") << sent("06")
 
 
 def test_nothing_more_is_said_to_another_version() -> None:
     scene = server()
-    scene >> received("07") << sent("06")
+    scene >> received("05") << sent("06")
     scene.machine.next_event()
     scene >> received("06 00 0000 0000 00 01 00000000") << nothing
 
@@ -106,7 +106,7 @@ def test_a_proxy_sends_the_byte_and_closes(run: Run) -> None:
         near, far = memory_stream_pair()
         async with asyncio.TaskGroup() as group:
             group.create_task(ServerWorker(outbound=ScriptedOutbound()).serve_stream(far))
-            await near.send(b"\x07\x01\x00")
+            await near.send(b"\x05\x01\x00")
             assert await receive_all(near) == b"\x06"
             await near.aclose()
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from socks6.message.replies import VERSION_MISMATCH
 
+OTHER_VERSIONS: Final = b"\4\5"  # of SOCKS
 MAX_LINE: Final = 80  # bytes of a server's first line that are waited for, and quoted
 SOCKS4_REFUSAL: Final = bytes.fromhex("00 5b 0000 00000000")  # "request rejected or failed"
 SOCKS5_REFUSAL: Final = b"\5\xff"  # RFC 1928, section 3: no acceptable methods
@@ -118,6 +119,8 @@ def describe_client(data: bytes | bytearray, inbound: str) -> str:
 def refusal_for(data: bytes | bytearray, inbound: str) -> bytes:
     """Return what a listener of `inbound`, or of "tls", answers to a client that begins with `data`: in its own protocol."""
     known = client_of(data)
+    if inbound == "socks6" and data[0] in OTHER_VERSIONS:
+        return VERSION_MISMATCH  # § Version Mismatch Replies
     if known is not None and known.refusal:
         return known.refusal
     if known is not None and known.name == "HTTP":

@@ -82,7 +82,9 @@ def test_a_client_is_named_with_what_would_serve_it(data: bytes, inbound: str, w
 @pytest.mark.parametrize(
     ("data", "inbound", "answer"),
     [
-        (b"\4", "socks6", Socks4Reply(code=Socks4Result.REJECTED).encode()),
+        (b"\4", "socks6", b"\6"),
+        (b"\5", "socks6", b"\6"),
+        (b"\4", "tls", Socks4Reply(code=Socks4Result.REJECTED).encode()),
         (b"\5", "http", Socks5MethodSelection(method=0xFF).encode()),
         (b"\6", "socks5", Socks5MethodSelection(method=0xFF).encode()),
         (b"\6", "tls", bytes.fromhex("15 0301 0002 02 0a")),

@@ -68,9 +68,9 @@ def test_another_version_is_answered_with_ours() -> None:
     assert scene.machine.state is ServerState.CLOSING
 
 
-def test_clients_of_other_protocols_are_answered_as_they_understand() -> None:
+def test_clients_of_other_versions_of_socks_are_named() -> None:
     scene = play()
-    scene >> received("04") << sent("00 5b 0000 00000000")
+    scene >> received("04") << sent("06")
     (
         scene
         << Violation(kind=ViolationKind.VERSION, reason="a SOCKS 4 client: listen on mixed:// for those")

@@ -52,7 +52,7 @@ def test_a_noop_is_answered(run: Run) -> None:
 @pytest.mark.parametrize(
     ("rubbish", "answered", "reason"),
     [
-        (b"\x05\x01\x00", b"\5\xff", "a SOCKS 5 client: listen on mixed:// for those"),
+        (b"\x05\x01\x00", b"\6", "a SOCKS 5 client: listen on mixed:// for those"),
         (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 ", "an HTTP client: listen on mixed:// for those"),
         (b"\xd4\x00", b"\6", "a SOCKS 6 (dialect 212) client: dialect-212 is for those"),
         (b"\7\x00", b"\6", "first byte 0x07: not SOCKS 6"),
