@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from socks6.client.client import Client, ProxyCheck, Timeout
     from socks6.client.connector import DialFunction
     from socks6.client.datagram_transport import ProxiedDatagramTransport
+    from socks6.client.monitor import UpstreamMonitor
     from socks6.client.options import Options, StackOptions
     from socks6.client.outbound import Socks6Outbound
     from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
     from socks6.client.requester import MethodFactory
     from socks6.client.stream import ProxiedStream
+    from socks6.client.upstream_choice import UpstreamOrder
+    from socks6.client.upstream_group import UpstreamGroup
     from socks6.errors import (
         AddressTypeNotSupported, AuthenticationBusy, AuthenticationFailed, CertificateRefused,
         CommandNotSupported, ConfigurationError, ConnectionRefused, ConnectionTimedOut, DatagramFailed,
@@ -103,8 +106,8 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "Socks6Error", "Socks6Outbound", "SourcePenalized", "StackOptions", "StackRule", "Stopping",
     "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession",
     "TokenRejected", "TokenSpent", "TrafficTotals", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
-    "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamFailed", "UpstreamState", "UpstreamStatus",
-    "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
+    "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamFailed", "UpstreamGroup", "UpstreamMonitor",
+    "UpstreamOrder", "UpstreamState", "UpstreamStatus", "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
     "VersionMismatch",
 ]
 
@@ -116,11 +119,14 @@ _MODULES: Final = {
     "socks6.client.client": "Client ProxyCheck Timeout",
     "socks6.client.connector": "DialFunction",
     "socks6.client.datagram_transport": "ProxiedDatagramTransport",
+    "socks6.client.monitor": "UpstreamMonitor",
     "socks6.client.options": "Options StackOptions",
     "socks6.client.outbound": "Socks6Outbound",
     "socks6.client.receive_queue": "DatagramReceiver ReceivedDatagram",
     "socks6.client.requester": "MethodFactory",
     "socks6.client.stream": "ProxiedStream",
+    "socks6.client.upstream_choice": "UpstreamOrder",
+    "socks6.client.upstream_group": "UpstreamGroup",
     "socks6.errors": (
         "AddressTypeNotSupported AuthenticationBusy AuthenticationFailed CertificateRefused "
         "CommandNotSupported ConfigurationError ConnectionRefused ConnectionTimedOut DatagramFailed "

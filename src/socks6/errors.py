@@ -98,9 +98,16 @@ class TokenRejected(_NumberedError, ConnectionError):
 
 
 class ProxyUnreachable(_NumberedError, ConnectionError):
-    """There is no connection to the proxy: it cannot be reached, or the connection broke."""
+    """There is no connection to the proxy: it cannot be reached, or the connection broke.
+
+    `unsent` says that nothing of the request has left this machine.
+    """
 
     default_errno = errno.ECONNRESET
+
+    def __init__(self, *words: object, errno: int | None = None, unsent: bool = False) -> None:
+        super().__init__(*words, errno=errno)
+        self.unsent = unsent
 
 
 class ProxyTimedOut(ProxyUnreachable, TimeoutError):

@@ -12,7 +12,11 @@ SPECIFIED: Final[dict[str, object]] = {
         ProxyUrl(protocol="socks6", host="127.0.0.1", port=1080),
         ProxyUrl(protocol="mixed", transport="unix", path="/run/mixed.sock"),
     ),
-    "via": ProxyUrl(protocol="socks6", host="proxy.example", port=1080),
+    "via": (
+        ProxyUrl(protocol="socks6", host="proxy.example", port=1080),
+        ProxyUrl(protocol="socks6", host="other.example", port=1080),
+    ),
+    "via-order": "round-robin",
     "via-fast-open": True,
     "via-session": False,
     "open": True,

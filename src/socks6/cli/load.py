@@ -16,7 +16,7 @@ from socks6.errors import ConfigurationError
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import DeclaredSetting, settings_of
 
-ONE_UPSTREAM: Final = "there is one proxy to go through; a chain is made by that one's own --via"
+ONE_FILE: Final = "one file may hold several URLs, one a line"
 UPSTREAM_KEYS: Final = (
     "via",
     "via-file",
@@ -97,9 +97,8 @@ def _read_flags(flags: Namespace, root: type) -> dict[str, object]:
         if "via" in raw:
             raise ConfigurationError("URL, --via: only one of them")
         raw["via"] = [raw["via_url"]]
-    for key in ("via", "via-file"):
-        if isinstance(given := raw.get(key), list) and len(given) > 1:
-            raise ConfigurationError(f"--{key} {len(given)} times: {ONE_UPSTREAM}")
+    if isinstance(files := raw.get("via-file"), list) and len(files) > 1:
+        raise ConfigurationError(f"--via-file {len(files)} times: {ONE_FILE}")
     if sum(bool(raw.get(key)) for key in UPSTREAM_KEYS) > 1:
         raise ConfigurationError("--via, --via-file, --direct: only one of them")
     values: dict[str, object] = {}

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from argparse import Namespace
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socks6.cli import complain, tell
@@ -52,15 +52,15 @@ def run(arguments: Namespace) -> int:
     server = Server(config.listen, worker, open_to_all=config.open_to_all)
     operator = Operator(server, worker, values, lambda: load_values(arguments, os.environ))
     raise_descriptor_limit()
-    monitor: UpstreamMonitor | None = None
-    if config.upstream is not None:
+    monitors: tuple[UpstreamMonitor, ...] = ()
+    # the first check also fetches the cookie of TCP Fast Open, and a session
+    if config.upstreams and (config.via_check or config.via_fast_open):
         from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415 - which a server need not load
+        from socks6.client.upstream_group import UpstreamGroup  # noqa: PLC0415
 
-        outbound = worker.outbound
-        # the first check also fetches the cookie of TCP Fast Open, and a session
-        checked = config.via_check or config.via_fast_open
-        monitor = outbound.monitor if checked and isinstance(outbound, Socks6Outbound) else None
-    run_loop(_serve(server, operator, monitor, status_line=config.status_line), config.loop)
+        if isinstance(worker.outbound, Socks6Outbound | UpstreamGroup):
+            monitors = worker.outbound.monitors
+    run_loop(_serve(server, operator, monitors, status_line=config.status_line), config.loop)
     return 0
 
 
@@ -70,7 +70,7 @@ def load_config(
     """Read flags, environment and files; return also warnings of what they should not be. Raises ConfigurationError."""
     values, warnings = load_values(arguments, environment)
     config = build(ServerConfig, values)
-    if arguments.command == "client" and config.upstream is None:
+    if arguments.command == "client" and not config.upstreams:
         raise ConfigurationError(
             "no proxy to go through: name it by --via, --via-file, SOCKS6_PROXY or in a configuration file"
         )
@@ -86,7 +86,7 @@ def load_values(arguments: Namespace, environment: Mapping[str, str]) -> LoadedC
 
 
 async def _serve(
-    server: Server, operator: "Operator", monitor: "UpstreamMonitor | None", *, status_line: bool
+    server: Server, operator: "Operator", monitors: "Sequence[UpstreamMonitor]", *, status_line: bool
 ) -> None:
     loop = asyncio.get_running_loop()
     async with server, asyncio.TaskGroup() as group:
@@ -99,10 +99,10 @@ async def _serve(
         gc.set_threshold(GARBAGE_THRESHOLD)
         notify("READY=1")
         tasks = [group.create_task(operator.run(), name="reloading")]
-        if monitor is not None:
+        if monitors:
             from socks6.cli.upstream import watch_upstream  # noqa: PLC0415 - with the client
 
-            tasks.append(group.create_task(watch_upstream(monitor), name="upstream"))
+            tasks += [group.create_task(watch_upstream(monitor), name="upstream") for monitor in monitors]
         if status_line and (showing := operator.shown_status()) is not None:
             tasks.append(group.create_task(showing, name="status line"))
         await server.serve_forever()

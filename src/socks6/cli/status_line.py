@@ -34,7 +34,7 @@ async def show_status(
 
 def status_words(connections: LiveTable, outbound: Outbound, rate: float, *, stopping: bool) -> str:
     """Return the line; `rate` is bytes a second."""
-    totals, upstream = connections.totals(), outbound.upstream
+    totals, upstream, upstreams = connections.totals(), outbound.upstream, outbound.upstreams
     open_now = f"{totals.open} connection{'' if totals.open == 1 else 's'}"
     if stopping:
         return f"stopping: {open_now} left; ctrl-C ends all at once"
@@ -44,6 +44,9 @@ def status_words(connections: LiveTable, outbound: Outbound, rate: float, *, sto
             words.append(f"{upstream.state.value} {duration_words(time.time() - upstream.since)}")
         is_down = upstream.state is UpstreamState.DOWN
         words.append(upstream.reason if is_down else upstream.words)
+    if len(upstreams) > 1:
+        up = sum(status.state is UpstreamState.UP for status in upstreams)
+        words.append(f"{up} of {len(upstreams)} proxies up")
     words += [
         open_now,
         f"{byte_words(rate)}/s" if rate else "",

@@ -80,7 +80,8 @@ class Client:
     options). `dialect` and `option_table` replace what the URL and the draft define.
 
     **Time.** `timeout` is for each call, in seconds: DEFAULT_TIMEOUT unless given, and None for no limit. Each call's
-    own `timeout` replaces it, with the same meaning: None is no limit there too.
+    own `timeout` replaces it, with the same meaning: None is no limit there too. `connect_timeout` is for connecting to the
+    proxy, within that.
 
     **Encryption.** Over TLS and QUIC the proxy's certificate is verified by the system's roots, or as the URL says:
     ?pin-sha256=PIN, ?ca=FILE. A connection resumes the TLS session of an earlier one where the proxy lets it. Within `async with`, up to
@@ -113,6 +114,7 @@ class Client:
         dial: DialFunction | None = None,
         methods: Sequence[MethodFactory] = (),
         timeout: float | None = DEFAULT_TIMEOUT,
+        connect_timeout: float | None = None,
         dialect: Dialect | None = None,
         option_table: OptionTable = STANDARD,
         fast_open: bool = False,
@@ -129,7 +131,9 @@ class Client:
         self.url: Final = url
         self.fast_open: Final = fast_open
         self._dialect: Final = dialect
-        self._connector: Final = ProxyConnector(url, dial=dial, fast_open=fast_open, transports=transports)
+        self._connector: Final = ProxyConnector(
+            url, dial=dial, fast_open=fast_open, timeout=connect_timeout, transports=transports
+        )
         self._timeout: Final = timeout
         self._transports: Final = TransportFactory()
         self._association_factory: Final = AssociationFactory(

@@ -1,5 +1,6 @@
 """Opens a client's streams to its proxy: over TCP, TLS, QUIC, a Unix socket, or what the caller dials."""
 
+import asyncio
 import errno
 import logging
 import socket
@@ -7,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 from socks6.compat import override
-from socks6.errors import CertificateRefused, ConfigurationError, ProxyUnreachable, TlsFailed
+from socks6.errors import CertificateRefused, ConfigurationError, ProxyTimedOut, ProxyUnreachable, TlsFailed
 from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
 from socks6.net.encryption.contexts import TLS_DEFAULTS
@@ -51,12 +52,14 @@ class ProxyConnector:
         *,
         dial: DialFunction | None,
         fast_open: bool,
+        timeout: float | None = None,
         resolver: Resolver | None = None,
         transports: Mapping[str, Transport] = TRANSPORTS,
     ) -> None:
-        """Read the files that the URL names. Raises ConfigurationError."""
+        """Read the files that the URL names. `timeout` is for connecting, in seconds. Raises ConfigurationError."""
         self._resolver = resolver or Resolver(lifetimes=FOR_ONE_NAME)
         self.url: Final = url
+        self._timeout: Final = timeout
         parameters = ConnectParameters(
             host=url.host,
             port=url.port,
@@ -92,18 +95,28 @@ class ProxyConnector:
         return has_token if self.multiplexed else self._in_syn and doubling_is_safe
 
     async def connect(self, ask: StreamRequest) -> ByteStream:
-        """Open a stream for a request. Raises ProxyUnreachable, TlsFailed, CertificateRefused."""
+        """Open a stream for a request. Raises ProxyUnreachable, ProxyTimedOut, TlsFailed, CertificateRefused."""
+        unsent = not ask.early_data
         try:
             with waiting_for(UNCONNECTED):
-                stream = await self._connector.open(ask)
+                async with asyncio.timeout(self._timeout) as limit:
+                    stream = await self._connector.open(ask)
         except TlsFailed as error:
             hint = UNTRUSTED if isinstance(error, CertificateRefused) and self.url.tls == TLS_DEFAULTS else ""
-            raise type(error)(f"cannot reach the proxy {self.url.brief}: {error}{hint}") from error
+            raise type(error)(
+                f"cannot reach the proxy {self.url.brief}: {error}{hint}", unsent=unsent
+            ) from error
         except OSError as error:
+            if limit.expired():
+                seconds = f"within {self._timeout:g} s: {UNCONNECTED}"
+                raise ProxyTimedOut(
+                    f"cannot reach the proxy {self.url.brief} {seconds}", unsent=unsent
+                ) from error
             absent = self.url.transport == QUIC and error.errno in NO_QUIC_ERRNOS
             raise ProxyUnreachable(
                 f"cannot reach the proxy {self.url.brief}: {error.strerror or error}{FALLBACK if absent else ''}",
                 errno=error.errno,
+                unsent=unsent,
             ) from error
         if (sock := stream.attribute(socket.socket)) is not None:
             self._peers.watch(sock)

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -40,9 +41,18 @@ class UpstreamMonitor:
         *,
         first_pause: float = FIRST_PAUSE_SECONDS,
         report_every: float = REPORT_SECONDS,
+        check_seconds: float = CHECK_SECONDS,
+        check_every: float | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
+        """`check_every` has `run` check also while the proxy works, so often in seconds; `draw` returns 0 to 1."""
         self._first_pause = first_pause
         self._report_every = report_every
+        self._check_seconds = check_seconds
+        self._check_every = check_every
+        self._draw = draw
+        self._check_began: Callable[[], object] = lambda: None
+        self._check_ended: Callable[[], object] = lambda: None
         self.status = UpstreamStatus(url=client.url.brief)
         self.client: Final = client
         self._observer: Observer | None = None
@@ -62,13 +72,20 @@ class UpstreamMonitor:
         """Report UpstreamDown and UpstreamUp to this observer, at most one of them in `report_every` seconds."""
         self._observer = observer
 
+    def on_check(self, began: Callable[[], object], ended: Callable[[], object]) -> None:
+        """Call these when a check begins, and when it has ended; `status` says then what came of it."""
+        self._check_began, self._check_ended = began, ended
+
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Take note of how a request of the client goes, which is made within the block."""
         try:
             yield
-        except ProxyTimedOut:  # which may be the destination's fault
-            self.refresh(CHECK_SECONDS)
+        except ProxyTimedOut as error:
+            if error.unsent:
+                self._is_down(error)
+            else:  # which may be the destination's fault
+                self.refresh(CHECK_SECONDS)
             raise
         except OperationFailed:  # the proxy's own answer
             self._is_up()
@@ -82,8 +99,9 @@ class UpstreamMonitor:
         """Make a NOOP request, and take note of what comes of it. Raises nothing that the proxy can cause."""
         loop = asyncio.get_running_loop()
         self._due = None
+        self._check_began()
         try:
-            answer = await self.client.check(timeout=CHECK_SECONDS)
+            answer = await self.client.check(timeout=self._check_seconds)
         except OperationFailed:
             self._is_up()
         except (Socks6Error, OSError) as error:
@@ -92,6 +110,9 @@ class UpstreamMonitor:
             self.status = replace(self.status, seconds=answer.seconds, encryption=answer.encryption)
             self._is_up()
         self._checked = loop.time()
+        if self.status.state is UpstreamState.UP:
+            self._due = self._next_check()
+        self._check_ended()
 
     async def run(self) -> None:
         """Check when `refresh` asks for it and, after ever longer pauses, while the proxy is down; until cancelled.
@@ -117,7 +138,7 @@ class UpstreamMonitor:
         if self.status.state is UpstreamState.UP:
             return
         self._pause, self._cause = self._first_pause, None
-        self._due = None
+        self._due = self._next_check()
         self.status = replace(self.status, state=UpstreamState.UP, since=time.time(), reason="")
         self._changed.set()
         self._report()
@@ -135,10 +156,20 @@ class UpstreamMonitor:
             last_error_at=now,
         )
         if self._due is None and not isinstance(error, AuthenticationFailed):
-            self._due = asyncio.get_running_loop().time() + self._pause
+            self._due = asyncio.get_running_loop().time() + self._jittered(self._pause)
             self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
             self._changed.set()
         self._report()
+
+    def _next_check(self) -> float | None:
+        """Return when a proxy that works is checked again."""
+        if self._check_every is None:
+            return None
+        return asyncio.get_running_loop().time() + self._jittered(self._check_every)
+
+    def _jittered(self, seconds: float) -> float:
+        """Return three quarters of this time, up to all of it: clients that lost one proxy together do not return together."""
+        return seconds * (1.0 - self._draw() / 4)
 
     def _report(self) -> None:
         """Report what is not reported yet: now, or once `report_every` seconds have passed since the last event."""

@@ -34,10 +34,10 @@ class Socks6Outbound(Outbound):
     With the client's `fast_open`, a CONNECT with first data spends a token, so that the data may travel in the SYN.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, monitor: UpstreamMonitor | None = None) -> None:
         self.client: Final = client
         client.keep_spares()
-        self.monitor: Final = UpstreamMonitor(client)
+        self.monitor: Final = monitor or UpstreamMonitor(client)
 
     @property
     @override
@@ -110,6 +110,11 @@ class Socks6Outbound(Outbound):
             may_answer=judge.judge_source,
             options=_about_the_remote(association.options),
         )
+
+    @property
+    def monitors(self) -> tuple[UpstreamMonitor, ...]:
+        """The monitor of each upstream."""
+        return (self.monitor,)
 
     @property
     @override

@@ -230,7 +230,11 @@ class Requester:
                 answer = await self._exchange(request, initial_data, state, doubling_is_safe)
             except NotAnswered:
                 self.connector.doubt()
-                answer = await self._exchange(request, initial_data, state, doubling_is_safe, again=True)
+                try:
+                    answer = await self._exchange(request, initial_data, state, doubling_is_safe, again=True)
+                except ProxyUnreachable as error:
+                    error.unsent = False  # the first time it was sent
+                    raise
             return answer
         finally:
             self.session.end(state)

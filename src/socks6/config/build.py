@@ -20,18 +20,8 @@ from socks6.telemetry import Observer
 
 def build_outbound(config: ServerConfig) -> Outbound:
     """Return the way to the world: this machine's own, or the proxy to go through."""
-    if config.upstream is not None:
-        from socks6.client.client import DEFAULT_TIMEOUT, Client  # noqa: PLC0415 - 60 ms that a server need not spend
-        from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415
-
-        return Socks6Outbound(
-            Client(
-                config.upstream,
-                timeout=config.connect_timeout or DEFAULT_TIMEOUT,
-                fast_open=config.via_fast_open,
-                session=config.via_session,
-            )
-        )
+    if config.upstreams:
+        return _build_upstreams(config)
     udp = config.settings.udp
     return DirectOutbound(
         Resolver(timeout=config.lookup_timeout),
@@ -48,6 +38,44 @@ def build_outbound(config: ServerConfig) -> Outbound:
     )
 
 
+def _build_upstreams(config: ServerConfig) -> Outbound:
+    from socks6.client.client import DEFAULT_TIMEOUT, Client  # noqa: PLC0415 - 60 ms that a server need not spend
+    from socks6.client.monitor import UpstreamMonitor  # noqa: PLC0415
+    from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415
+
+    def client_of(url: ProxyUrl, connect_timeout: float | None = None) -> Client:
+        return Client(
+            url,
+            timeout=config.connect_timeout or DEFAULT_TIMEOUT,
+            connect_timeout=connect_timeout,
+            fast_open=config.via_fast_open,
+            session=config.via_session,
+        )
+
+    if len(config.upstreams) == 1:
+        return Socks6Outbound(client_of(config.upstreams[0]))
+    from socks6.client.upstream_choice import UpstreamOrder  # noqa: PLC0415
+    from socks6.client.upstream_group import (  # noqa: PLC0415
+        CHECK_SECONDS,
+        CONNECT_SECONDS,
+        LATENCY_SECONDS,
+        UpstreamGroup,
+    )
+
+    order = UpstreamOrder(config.via_order)
+    check_every = LATENCY_SECONDS if order is UpstreamOrder.LEAST_LATENCY else None
+    clients = [client_of(url, CONNECT_SECONDS) for url in config.upstreams]
+    return UpstreamGroup(
+        [
+            Socks6Outbound(
+                client, UpstreamMonitor(client, check_seconds=CHECK_SECONDS, check_every=check_every)
+            )
+            for client in clients
+        ],
+        order,
+    )
+
+
 def build_worker(config: ServerConfig, observers: Sequence[Observer] = ()) -> ServerWorker:
     """Return what serves the clients."""
     return ServerWorker(
@@ -61,12 +89,7 @@ def build_worker(config: ServerConfig, observers: Sequence[Observer] = ()) -> Se
 
 def find_faults(config: ServerConfig) -> Iterator[Fault]:
     """Return all that a server refuses, each with the key to blame. Reads the files that listeners need."""
-    via = config.upstream
-    if via is not None and _place(via) in map(_place, config.listen):
-        yield Fault(
-            key=("via",) if config.via else ("via-file",),
-            what=f"{via} would be its own way out: listen elsewhere, or go out --direct",
-        )
+    yield from _upstream_faults(config)
     tls = config.settings.tls
     if tls.key is not None and tls.certificate is None:
         yield Fault(key=("tls", "key"), what="there is a key of TLS, but not its certificate")
@@ -83,6 +106,17 @@ def find_faults(config: ServerConfig) -> Iterator[Fault]:
         except ConfigurationError as error:
             if str(error) != reported:
                 yield Fault(key=("listen", index), what=str(error))
+
+
+def _upstream_faults(config: ServerConfig) -> Iterator[Fault]:
+    listeners, key = set(map(_place, config.listen)), ("via",) if config.via else ("via-file",)
+    for index, via in enumerate(config.upstreams):
+        if _place(via) in listeners:
+            yield Fault(key=key, what=f"{via} would be its own way out: listen elsewhere, or go out --direct")
+        if via in config.upstreams[:index]:
+            yield Fault(key=key, what=f"{via} is named twice")
+    if len(config.upstreams) > 1 and config.via_order == "least-latency" and not config.via_check:
+        yield Fault(key=("via-order",), what="least-latency needs the checks that --no-via-check turns off")
 
 
 def _place(url: ProxyUrl) -> tuple[str, int, str]:

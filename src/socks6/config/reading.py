@@ -19,7 +19,6 @@ from socks6.config.toml_lines import line_of, locate_keys
 from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
 from socks6.net.files import read_stable
-from socks6.net.url import ProxyUrl
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import DeclaredSetting, build, settings_of
 from socks6.suggestion import suggestion, suggestion_or_all
@@ -285,9 +284,11 @@ def _parse_toml(text: str, path: str) -> dict[str, object]:
 
 
 def _warnings(path: str, mode: int, values: ConfigValues) -> tuple[str, ...]:
-    users_file, via = values.get("users.file"), values.get("via")
+    users_file, via = values.get("users.file"), values.get("via", ())
     warnings = users_file.warnings if isinstance(users_file, UsersFile) else ()
-    secret = bool(values.get("users.plain")) or (isinstance(via, ProxyUrl) and via.password is not None)
+    secret = bool(values.get("users.plain")) or (
+        isinstance(via, tuple) and any(url.password is not None for url in via)
+    )
     if secret and mode & stat.S_IROTH:
         return (f"{path}: every user of this machine can read the passwords; try chmod o-r", *warnings)
     return warnings

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Final
 
-from socks6.config.upstream import UPSTREAM_VARIABLE, parse_upstream, read_url_file
+from socks6.config.upstream import UPSTREAM_VARIABLE, parse_upstream, read_urls_file
 from socks6.dataclass import dataclass
 from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.resolve import LOOKUP_SECONDS
@@ -28,6 +28,7 @@ SERVER_LISTEN: Final = "socks6://127.0.0.1:1080"
 CLIENT_LISTEN: Final = "mixed://127.0.0.1:1080"
 USERS_VARIABLE: Final = "SOCKS6_USERS"
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+UPSTREAM_ORDERS: Final = ("failover", "round-robin", "least-latency")
 LOG_FORMATS: Final = ("auto", "text", "json", "journal")
 MAX_VERBOSITY: Final = 3
 FAMILIES: Final[Mapping[str, int | None]] = {"auto": None, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -74,23 +75,29 @@ class ServerConfig:
         parse=ProxyUrl.parse_listener,
         common=True,
     )
-    via: ProxyUrl | None = setting(
-        None,
+    via: tuple[ProxyUrl, ...] = setting(
+        (),
         "go out through this SOCKS 6 proxy; if it has a password, SOCKS6_PROXY or --via-file is a better place than the"
-        " command line, which every user of this machine can read",
+        " command line, which every user of this machine can read; repeatable: see --via-order",
         unit="URL",
+        many=True,
         environment=UPSTREAM_VARIABLE,
         parse=parse_upstream,
         example='"socks6://proxy.example:1080"',
         common=True,
     )
-    via_file: ProxyUrl | None = setting(
-        None,
-        "read that URL from a file",
+    via_file: tuple[ProxyUrl, ...] = setting(
+        (),
+        "read that URL from a file, or several, one a line",
         unit="FILE",
-        parse=read_url_file,
+        parse=read_urls_file,
         example='"upstream.url"',
         common=True,
+    )
+    via_order: str = setting(
+        "failover",
+        "of several such proxies that work, use the first one, each in its turn, or the one that answers soonest",
+        values={name: name for name in UPSTREAM_ORDERS},
     )
     direct: bool = setting(False, "go out through no proxy, whatever is set elsewhere")
     via_fast_open: bool = setting(
@@ -221,9 +228,9 @@ class ServerConfig:
     )
 
     @property
-    def upstream(self) -> ProxyUrl | None:
-        """The proxy to go through; None for none."""
-        return None if self.direct else self.via or self.via_file
+    def upstreams(self) -> tuple[ProxyUrl, ...]:
+        """The proxies to go through, one of them at a time; none to go out directly."""
+        return () if self.direct else self.via or self.via_file
 
     @property
     def policy(self) -> Policy:

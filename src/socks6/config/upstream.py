@@ -43,6 +43,14 @@ def parse_upstream(text: str) -> ProxyUrl:
 
 def read_url_file(path: str | Path) -> ProxyUrl:
     """Return the proxy whose URL is the only line of a file, apart from comments. Raises ConfigurationError."""
+    urls = read_urls_file(path)
+    if len(urls) != 1:
+        raise ConfigurationError(f"{path}: holds {len(urls)} URLs, not one")
+    return urls[0]
+
+
+def read_urls_file(path: str | Path) -> tuple[ProxyUrl, ...]:
+    """Return the proxies whose URLs are the lines of a file, apart from comments. Raises ConfigurationError."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -50,7 +58,7 @@ def read_url_file(path: str | Path) -> ProxyUrl:
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: not UTF-8") from None
     urls = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(COMMENT)]
-    if len(urls) != 1:
-        raise ConfigurationError(f"{path}: holds {len(urls)} URLs, not one")
+    if not urls:
+        raise ConfigurationError(f"{path}: holds 0 URLs, not one")
     with error_prefix(str(path)):
-        return parse_upstream(urls[0])
+        return tuple(map(parse_upstream, urls))

@@ -490,6 +490,11 @@ class Outbound(Protocol):
         """What is known of the next proxy; None where there is none."""
         return None
 
+    @property
+    def upstreams(self) -> tuple[UpstreamStatus, ...]:
+        """What is known of each proxy that may be the next one."""
+        return () if self.upstream is None else (self.upstream,)
+
     def refresh(self, max_age: float) -> None:  # noqa: ARG002 - as below
         """Ask for news of the next proxy, if the last are this old, in seconds; they will be in `upstream`."""
         return

@@ -63,7 +63,7 @@ key = "key.pem"
     assert checked(tmp_path, text) == 2
     told = [line.removeprefix(f"{tmp_path}/socks6.toml:") for line in capsys.readouterr().err.splitlines()]
     assert [line.partition(": ")[0] + " " + line.split(": ")[1] for line in told] == [
-        "2 listen[0]", "3 listen[1]", "4 listen[2]", "6 via", "7 loop", "8 tls", "10 tls.key",
+        "2 listen[0]", "3 listen[1]", "4 listen[2]", "6 via[0]", "7 loop", "8 tls", "10 tls.key",
     ]  # fmt: skip
     assert "nowhere.pem: No such file" in told[5]
     assert "client certificates" in told[2]

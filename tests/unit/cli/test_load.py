@@ -25,7 +25,7 @@ EVERYTHING: Final[dict[str, object]] = {
     "udp.associations": 4,
 }
 MANY_FLAGS = """
---listen socks6://127.0.0.1:1080 --listen mixed+unix:///run/mixed.sock --via socks6://proxy.example --via-fast-open
+--listen socks6://127.0.0.1:1080 --listen mixed+unix:///run/mixed.sock --via socks6://proxy.example --via socks6://other.example --via-order round-robin --via-fast-open
 --no-via-session --open --allow-private --max-connections 5 --max-connections-per-source 0 --max-connections-per-user 6 --handshake-timeout 1
 --lookup-timeout 2 --connect-timeout 3.5 --idle-timeout 0 --fin-timeout 5 --drain 6 --no-sessions --max-sessions 9
 --session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --no-udp --copy-tos --fast-open 7
@@ -76,7 +76,7 @@ def test_more_v_than_there_are_levels() -> None:
 
 def test_a_client_can_be_given_its_proxy_alone() -> None:
     words = ["client", "socks6+tls://proxy.example"]
-    assert load(parse(words), {}).values["via"] == ProxyUrl.parse("socks6+tls://proxy.example")
+    assert load(parse(words), {}).values["via"] == (ProxyUrl.parse("socks6+tls://proxy.example"),)
     for more in (["--via", "socks6://other"], ["--via-file", "x"], ["--direct"]):
         with pytest.raises(ConfigurationError, match="only one of them"):
             load(parse([*words, *more]), {})
@@ -115,7 +115,7 @@ def test_the_help_names_the_default_listener(
 
 def test_the_environment_names_proxy_and_users() -> None:
     values = loaded(environment={"SOCKS6_PROXY": UPSTREAM, "SOCKS6_USERS": "bob:b\ncarol:c:d"})
-    assert values.get("via") == ProxyUrl.parse(UPSTREAM)
+    assert values.get("via") == (ProxyUrl.parse(UPSTREAM),)
     users = values["users.plain"]
     assert isinstance(users, dict)
     assert users["carol"].matches(b"c:d")
@@ -124,7 +124,7 @@ def test_the_environment_names_proxy_and_users() -> None:
 def test_flags_go_before_the_environment() -> None:
     environment = {"SOCKS6_PROXY": "broken", "SOCKS6_USERS": "broken"}
     values = loaded("--via", UPSTREAM, "--user", "alice:a", environment=environment)
-    assert values.get("via") == ProxyUrl.parse(UPSTREAM)
+    assert values.get("via") == (ProxyUrl.parse(UPSTREAM),)
     assert list(build(ServerConfig, values).users or ()) == ["alice"]
 
 
@@ -137,7 +137,7 @@ def test_the_environment_goes_before_a_file(tmp_path: Path) -> None:
     path = tmp_path / "socks6.toml"
     path.write_text('via = "socks6://other.example"\n[timeouts]\nidle = 5')
     values = loaded("--config", str(path), environment={"SOCKS6_PROXY": UPSTREAM})
-    assert values.get("via") == ProxyUrl.parse(UPSTREAM)
+    assert values.get("via") == (ProxyUrl.parse(UPSTREAM),)
     assert values["timeouts.idle"] == 5
 
 
@@ -155,7 +155,7 @@ def test_warnings_of_both_kinds_are_told(tmp_path: Path) -> None:
     ("words", "environment", "complaint"),
     [
         (["--via", UPSTREAM, "--direct"], {}, "only one of them"),
-        (["--via", UPSTREAM, "--via", UPSTREAM], {}, "^--via 2 times: there is one proxy to go through"),
+        (["--via-file", "a", "--via-file", "b"], {}, "^--via-file 2 times: one file may hold several URLs"),
         (["--via", UPSTREAM, "--via-file", "x"], {}, "only one of them"),
         (["--user", "alice"], {}, "^--user: not of the form NAME:PASSWORD"),
         (["--user", "alice:"], {}, "^--user: a password has"),

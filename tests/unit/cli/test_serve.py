@@ -32,7 +32,7 @@ USERS: Final = plain_entries({"alice": "123456"})
 
 def test_a_client_goes_where_the_environment_says() -> None:
     _, config, _ = load_config(parse(["client"]), {"SOCKS6_PROXY": "socks6://proxy.example"})
-    assert str(config.upstream) == "socks6://proxy.example:1080"
+    assert list(map(str, config.upstreams)) == ["socks6://proxy.example:1080"]
     assert [str(url) for url in config.listen] == ["mixed://127.0.0.1:1080"]
 
 
@@ -43,12 +43,12 @@ def test_a_client_without_a_proxy() -> None:
 
 def test_a_server_may_go_through_a_proxy() -> None:
     _, config, _ = load_config(parse(["server", "--via", "socks6://next.example"]), {})
-    assert str(config.upstream) == "socks6://next.example:1080"
+    assert list(map(str, config.upstreams)) == ["socks6://next.example:1080"]
 
 
 def test_a_server_goes_out_directly() -> None:
     values, config, _ = load_config(parse(["server"]), {})
-    assert config.upstream is None
+    assert config.upstreams == ()
     assert values == {}
 
 

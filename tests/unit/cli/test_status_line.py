@@ -141,3 +141,15 @@ def test_it_says_what_a_stop_waits_for() -> None:
     assert status_words(LiveTable(None), Through(UP), 0, stopping=True).startswith(
         "stopping: 0 connections left"
     )
+
+
+def test_of_several_proxies_it_says_how_many_are_up() -> None:
+    class Several(Through):
+        """An outbound with a second proxy, of which nothing is known."""
+
+        @property
+        @override
+        def upstreams(self) -> tuple[UpstreamStatus, ...]:
+            return UP, UpstreamStatus(url="socks6://other:1080")
+
+    assert " | 1 of 2 proxies up | 0 conn" in status_words(LiveTable(None), Several(UP), 0, stopping=False)

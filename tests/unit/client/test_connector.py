@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.connector import ProxyConnector
-from socks6.errors import CertificateRefused, ConfigurationError, ProxyUnreachable
+from socks6.errors import CertificateRefused, ConfigurationError, ProxyTimedOut, ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
 from socks6.net.stream import ByteStream
@@ -286,3 +286,19 @@ def test_a_certificate_that_nobody_vouches_for_is_told_with_what_may_help(run: R
         assert "pin-sha256=PIN" not in await scene("?pin-sha256=" + "00" * 32)
 
     run(both())
+
+
+def test_connecting_has_a_time_limit_of_its_own_after_which_nothing_was_sent(run: Run) -> None:
+    async def dial() -> ByteStream:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def scene() -> None:
+        client = Client("socks6://memory", dial=dial, connect_timeout=0.01)
+        with pytest.raises(
+            ProxyTimedOut, match=r"cannot reach the proxy .* within 0\.01 s: nothing answers"
+        ) as caught:
+            await client.noop()
+        assert caught.value.unsent
+
+    run(scene())

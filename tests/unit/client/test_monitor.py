@@ -227,3 +227,28 @@ def test_another_cause_is_reported_in_its_turn(run: Run) -> None:
         assert seen.events[1:] == [UpstreamDown(url=URL, reason="wrong password")]
 
     run(scene())
+
+
+def test_where_latency_matters_a_proxy_that_works_is_checked_again(run: Run) -> None:
+    async def scene() -> None:
+        client = CheckedClient()
+        monitor = UpstreamMonitor(client, check_every=0.001, draw=lambda: 1.0)
+        assert monitor._jittered(60.0) == 45.0
+        seen: list[str] = []
+        monitor.on_check(lambda: seen.append("began"), lambda: seen.append(monitor.status.state.value))
+        make(monitor)
+        async with running(monitor):
+            await client.next_check()
+            await client.next_check()
+        assert seen[:2] == ["began", "up"]
+
+    run(scene())
+
+
+def test_a_proxy_that_could_not_be_connected_to_in_time_is_down(run: Run) -> None:
+    async def scene() -> None:
+        monitor, _ = watched(CheckedClient())
+        make(monitor, ProxyTimedOut("nothing answers there", unsent=True))
+        assert monitor.status.state is UpstreamState.DOWN
+
+    run(scene())

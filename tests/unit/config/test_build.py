@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from socks6.client.outbound import Socks6Outbound
+from socks6.client.upstream_group import UpstreamGroup
 from socks6.config.build import build_outbound, build_worker, find_faults
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
@@ -19,6 +20,7 @@ from socks6.proxy.settings import Settings
 PUBLIC: Final = ProxyUrl.parse_listener("socks6://:1080")
 LOCAL: Final = ProxyUrl.parse_listener("socks6://127.0.0.1:0")
 UPSTREAM: Final = ProxyUrl.parse("socks6://proxy.example")
+OTHER: Final = ProxyUrl.parse("socks6://other.example")
 
 
 def faults_of(config: ServerConfig) -> list[tuple[tuple[str | int, ...], str]]:
@@ -30,7 +32,23 @@ def test_without_a_proxy_to_go_through_there_is_no_client_of_one() -> None:
 
 
 def test_a_way_out_through_another_proxy() -> None:
-    assert isinstance(build_outbound(ServerConfig(via=UPSTREAM)), Socks6Outbound)
+    assert isinstance(build_outbound(ServerConfig(via=(UPSTREAM,))), Socks6Outbound)
+
+
+def test_several_ways_out() -> None:
+    outbound = build_outbound(ServerConfig(via=(UPSTREAM, OTHER)))
+    assert isinstance(outbound, UpstreamGroup)
+    assert [status.url for status in outbound.upstreams] == [UPSTREAM.brief, OTHER.brief]
+    assert faults_of(ServerConfig(via=(UPSTREAM, OTHER))) == []
+
+
+def test_several_ways_out_that_make_no_sense() -> None:
+    twice = ServerConfig(via=(UPSTREAM, OTHER, UPSTREAM))
+    assert faults_of(twice) == [(("via",), f"{UPSTREAM} is named twice")]
+    unchecked = ServerConfig(via=(UPSTREAM, OTHER), via_order="least-latency", via_check=False)
+    ((key, why),) = faults_of(unchecked)
+    assert key == ("via-order",)
+    assert "needs the checks" in why
 
 
 @pytest.mark.parametrize("name", ["via", "via_file"])
@@ -42,7 +60,7 @@ def test_a_way_out_through_another_proxy() -> None:
     ],
 )
 def test_a_server_is_not_its_own_way_out(name: str, listen: str, via: str) -> None:
-    config = ServerConfig(listen=(ProxyUrl.parse_listener(listen),), **{name: ProxyUrl.parse(via)})  # type: ignore[arg-type]  # by name
+    config = ServerConfig(listen=(ProxyUrl.parse_listener(listen),), **{name: (ProxyUrl.parse(via),)})  # type: ignore[arg-type]  # by name
     ((key, why),) = faults_of(config)
     assert key == (name.replace("_", "-"),)
     assert "own way out" in why

@@ -47,7 +47,8 @@ EVERYTHING: Final[dict[str, object]] = {
 }
 EVERY_KEY = """
 listen = ["socks6://127.0.0.1:1080", "mixed+unix:///run/mixed.sock"]
-via = "socks6://proxy.example"
+via = ["socks6://proxy.example", "socks6://other.example"]
+via-order = "round-robin"
 direct = false
 via-fast-open = true
 via-session = false
@@ -176,9 +177,12 @@ def test_a_users_file_beside_the_configuration(tmp_path: Path) -> None:
 
 
 def test_an_upstream_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "upstream").write_text("socks6://alice:secret@proxy.example\n")
+    (tmp_path / "upstream").write_text("socks6://alice:secret@proxy.example\n# and\nsocks6://other.example\n")
     via = values_of(tmp_path, 'via-file = "upstream"')["via-file"]
-    assert via == ProxyUrl.parse("socks6://alice:secret@proxy.example")
+    assert via == (
+        ProxyUrl.parse("socks6://alice:secret@proxy.example"),
+        ProxyUrl.parse("socks6://other.example"),
+    )
 
 
 def test_rules_with_lists_and_single_values(tmp_path: Path) -> None:
@@ -236,7 +240,7 @@ def test_no_code_point_at_all_may_be_asked_for(tmp_path: Path) -> None:
         ("open = 1", "socks6.toml:1: open: expected true or false, got a whole number"),
         ("verbose = 4", "socks6.toml:1: verbose: expected a whole number <= 3"),
         ('loop = "trio"', "socks6.toml:1: loop: expected one of auto, asyncio, uvloop"),
-        ('via = "http://proxy"', "socks6.toml:1: via: http://proxy:8080 does not speak SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://"),
+        ('via = "http://proxy"', "socks6.toml:1: via[0]: http://proxy:8080 does not speak SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://"),
         ("[limits]\nconnection = 1", "socks6.toml:2: limits.connection: unknown key, did you mean connections?"),
         ("[sessions]\nwindow = 4096", "socks6.toml:2: sessions.window: expected a whole number <= 2048"),
         ("[sessions]\ntotal = 0", "socks6.toml:2: sessions.total: expected a whole number >= 1"),

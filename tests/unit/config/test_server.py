@@ -80,9 +80,9 @@ def test_tables_of_the_policy_make_rules() -> None:
 
 
 def test_direct_goes_before_a_proxy() -> None:
-    assert ServerConfig(via=UPSTREAM).upstream == UPSTREAM
-    assert ServerConfig(via_file=UPSTREAM).upstream == UPSTREAM
-    assert ServerConfig(via=UPSTREAM, direct=True).upstream is None
+    assert ServerConfig(via=(UPSTREAM,)).upstreams == (UPSTREAM,)
+    assert ServerConfig(via_file=(UPSTREAM,)).upstreams == (UPSTREAM,)
+    assert ServerConfig(via=(UPSTREAM,), direct=True).upstreams == ()
 
 
 def test_users_of_both_kinds_may_come_in(run: Run) -> None:
@@ -107,4 +107,4 @@ def test_no_users_means_no_authentication_but_an_empty_users_file_lets_none_in()
 
 def test_a_repr_shows_no_secret() -> None:
     via = ProxyUrl.parse("socks6://alice:s3cret@host")
-    assert "s3cret" not in repr(ServerConfig(via=via, users=plain_entries({"bob": "s3cret"})))
+    assert "s3cret" not in repr(ServerConfig(via=(via,), users=plain_entries({"bob": "s3cret"})))

@@ -9,7 +9,7 @@ import hashlib
 import html
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from socks6.distribution import VERSION
@@ -68,39 +68,50 @@ def _status(request: PageRequested, connection: ClientConnection) -> Page | None
     outbound = connection.proxy.outbound
     outbound.refresh(FRESH_SECONDS)
     totals, upstream, now = connection.proxy.connections.totals(), outbound.upstream, time.time()
+    upstreams = outbound.upstreams
     if request.wants_json:
-        body = json.dumps(_facts(upstream, totals), indent=2) + "\n"
+        body = json.dumps(_facts(upstream, upstreams, totals), indent=2) + "\n"
         return Page(b"application/json", body.encode(), FIELDS)
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     policy = (b"Content-Security-Policy", POLICY.format(digest).encode())
-    return Page(b"text/html; charset=utf-8", _document(upstream, totals, now).encode(), (*FIELDS, policy))
+    return Page(
+        b"text/html; charset=utf-8", _document(upstream, upstreams, totals, now).encode(), (*FIELDS, policy)
+    )
 
 
-def _facts(upstream: UpstreamStatus | None, totals: TrafficTotals) -> dict[str, object]:
+def _facts(
+    upstream: UpstreamStatus | None, upstreams: Sequence[UpstreamStatus], totals: TrafficTotals
+) -> dict[str, object]:
     """Return the status for programs; times are seconds, `since` and `last_error_at` since 1970."""
     return {
         "version": VERSION,
-        "upstream": upstream
-        and {
-            "url": upstream.url,
-            "state": upstream.state.value,
-            "since": round(upstream.since, 3),
-            "encryption": upstream.encryption,
-            "seconds": round(upstream.seconds, 6),
-            "reason": upstream.reason,
-            "last_error": upstream.last_error,
-            "last_error_at": round(upstream.last_error_at, 3),
-        },
+        "upstream": upstream and _upstream_facts(upstream),
+        "upstreams": [_upstream_facts(status) for status in upstreams],
         "connections": {"open": totals.open, "served": totals.served},
         "bytes": {"up": totals.bytes_up, "down": totals.bytes_down},
     }
 
 
-def _document(upstream: UpstreamStatus | None, totals: TrafficTotals, now: float) -> str:
+def _upstream_facts(upstream: UpstreamStatus) -> dict[str, object]:
+    return {
+        "url": upstream.url,
+        "state": upstream.state.value,
+        "since": round(upstream.since, 3),
+        "encryption": upstream.encryption,
+        "seconds": round(upstream.seconds, 6),
+        "reason": upstream.reason,
+        "last_error": upstream.last_error,
+        "last_error_at": round(upstream.last_error_at, 3),
+    }
+
+
+def _document(
+    upstream: UpstreamStatus | None, upstreams: Sequence[UpstreamStatus], totals: TrafficTotals, now: float
+) -> str:
     state = "direct" if upstream is None else upstream.state.value
     rows = "".join(
         f"<tr><th scope=row>{name}</th><td>{html.escape(value)}</td></tr>\n"
-        for name, value in _rows(upstream, totals, now).items()
+        for name, value in _rows(upstream, upstreams, totals, now).items()
         if value
     )
     return (
@@ -113,7 +124,9 @@ def _document(upstream: UpstreamStatus | None, totals: TrafficTotals, now: float
     )
 
 
-def _rows(upstream: UpstreamStatus | None, totals: TrafficTotals, now: float) -> dict[str, str]:
+def _rows(
+    upstream: UpstreamStatus | None, upstreams: Sequence[UpstreamStatus], totals: TrafficTotals, now: float
+) -> dict[str, str]:
     traffic = {
         "Connections": f"{totals.open} open, {totals.served} ended",
         "Bytes": f"{byte_words(totals.bytes_up)} up, {byte_words(totals.bytes_down)} down",
@@ -131,7 +144,20 @@ def _rows(upstream: UpstreamStatus | None, totals: TrafficTotals, now: float) ->
         "Answers in": f"{upstream.seconds * 1000:.1f} ms" if upstream.seconds and not upstream.reason else "",
         **traffic,
         "Last error": error_age if upstream.last_error and not upstream.reason else "",
+        **(
+            {f"Proxy {n}": _words(one, now) for n, one in enumerate(upstreams, 1)}
+            if len(upstreams) > 1
+            else {}
+        ),
     }
+
+
+def _words(upstream: UpstreamStatus, now: float) -> str:
+    """Return how one of several proxies is."""
+    since = f" for {duration_words(now - upstream.since)}" if upstream.since else ""
+    if upstream.reason:
+        return f"{upstream.url}: {upstream.state.value}{since}: {upstream.reason}"
+    return f"{upstream.words}: {upstream.state.value}{since}"
 
 
 def _pac(_: PageRequested, connection: ClientConnection) -> Page | None:

@@ -110,6 +110,7 @@ def test_programs_get_the_same_facts(run: Run) -> None:
     facts = json.loads(body)
     assert facts["upstream"]["state"] == "up"
     assert facts["upstream"]["seconds"] == 0.0234
+    assert facts["upstreams"] == [facts["upstream"]]
     assert facts["connections"] == {"open": 0, "served": 0}
 
 
@@ -157,3 +158,11 @@ def test_the_pac_file_leads_to_where_the_client_came(
     head, body, _ = got(run, "/proxy.pac", source="192.0.2.1", host="proxy.example")
     assert "Content-Type: application/x-ns-proxy-autoconfig" in head
     assert f'return "{proxy}";' in body
+
+
+def test_several_proxies_have_a_row_each(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    down = UpstreamStatus(url="socks6://<b>", state=UpstreamState.DOWN, since=1.0, reason="no <route>")
+    monkeypatch.setattr(KnownUpstream, "upstreams", (UPSTREAM, down))
+    body = got(run).body
+    assert "<th scope=row>Proxy 1</th><td>socks6+tls://alice@far:8389, TLS 1.3, 23 ms: up for " in body
+    assert re.search("Proxy 2</th><td>socks6://&lt;b&gt;: down for .*: no &lt;route&gt;</td>", body)
