@@ -11,7 +11,7 @@ from typing import Final, Self, TypeAlias
 
 from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
-from socks6.net.accept import ConnectionLimits, accept_streams
+from socks6.net.accept import PRESSURE_SECONDS, ConnectionLimits, accept_streams
 from socks6.net.datagrams.shared import QUIC_BYTES, Arrival, SharedPort, SharedPorts
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
@@ -251,6 +251,8 @@ class Server:
                 await self._accept_until_stopped(clients, eager_clients)
                 await self._close_listeners()
                 self._worker.events.observe(Stopping(connections=self._limits.count))
+                # clients keep connections without a request, which they would close themselves only after seconds
+                self._worker.monitor.hasten(asyncio.get_running_loop().time() + PRESSURE_SECONDS)
                 drained = await self._drained()
                 await self._close_connections()
                 if not drained:

@@ -17,6 +17,7 @@ from socks6.net.url import ProxyUrl
 from socks6.policy import addresses as policy_addresses
 from socks6.policy.identity import ANONYMOUS
 from socks6.policy.rules import Policy
+from socks6.proxy import service
 from socks6.proxy.authentication.base import NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
@@ -172,6 +173,28 @@ def test_connections_that_outstay_the_drain_time_are_ended(run: Run) -> None:
             client = await connected(server.urls[0])
         assert log.summaries[0].ending is Ending.STOPPED
         await client.aclose()
+
+    run(scene())
+
+
+def test_stopping_waits_little_for_connections_without_a_request(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PRESSURE_SECONDS", 0.01)
+
+    async def scene() -> None:
+        log = Recorder()
+        worker = ServerWorker(outbound=ScriptedOutbound(), observers=[log])
+        async with Server([LOOPBACK], worker) as server:
+            busy, idle = await connected(server.urls[0]), await dial(server.urls[0])
+            server.stop()
+            async with asyncio.timeout(2):
+                await until(lambda: bool(log.summaries))
+            assert log.summaries[0].ending is Ending.NO_REQUEST
+            assert len(log.summaries) == 1
+            server.abort()
+        await busy.aclose()
+        await idle.aclose()
 
     run(scene())
 
