@@ -81,19 +81,26 @@ class UpstreamMonitor:
         """Take note of how a request of the client goes, which is made within the block."""
         try:
             yield
-        except ProxyTimedOut as error:
-            if error.unsent:
+        except Exception as error:
+            self.note(error)
+            raise
+        self.note(None)
+
+    def note(self, error: BaseException | None) -> None:
+        """Take note of what a request raised; None if it was granted."""
+        match error:
+            case None:
+                self._is_up()
+            case ProxyTimedOut(unsent=True):
                 self._is_down(error)
-            else:  # which may be the destination's fault
+            case ProxyTimedOut():  # which may be the destination's fault
                 self.refresh(CHECK_SECONDS)
-            raise
-        except OperationFailed:  # the proxy's own answer
-            self._is_up()
-            raise
-        except UPSTREAM_ERRORS as error:
-            self._is_down(error)
-            raise
-        self._is_up()
+            case OperationFailed():  # the proxy's own answer
+                self._is_up()
+            case _ if isinstance(error, UPSTREAM_ERRORS):
+                self._is_down(error)
+            case _:
+                return
 
     async def check(self) -> None:
         """Make a NOOP request, and take note of what comes of it. Raises nothing that the proxy can cause."""

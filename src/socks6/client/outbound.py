@@ -1,7 +1,6 @@
 """The outbound through an upstream SOCKS 6 proxy: converters and chains."""
 
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -134,11 +133,8 @@ class Socks6Outbound(Outbound):
         """Tear down the session with the upstream."""
         await self.client.aclose()
 
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Turn failures into the reply codes that clients get, and note what they say of the upstream."""
-        with _upstream_failures(), self.monitor.watching():
-            yield
+    def _reported(self) -> "_Reported":
+        return _Reported(self.monitor)
 
 
 class UpstreamBinding(Binding):
@@ -171,7 +167,7 @@ class UpstreamBinding(Binding):
         if self._over:
             raise GeneralFailure("the one peer of a BIND without backlog has come")
         while True:
-            with _upstream_failures():
+            with _Reported():
                 stream = await self._listener.accept()
             if self._judge_peer(stream.peer.host, stream.peer.port):
                 break
@@ -184,19 +180,32 @@ class UpstreamBinding(Binding):
         await self._listener.aclose()
 
 
-@contextmanager
-def _upstream_failures() -> Iterator[None]:
-    """Raise the upstream's reply code as it is, and 01 for a failure of the upstream itself."""
-    try:
-        yield
-    except OperationFailed:
-        raise
-    except UPSTREAM_ERRORS as error:
-        raise UpstreamFailed(f"upstream: {error}") from error
-    except (Socks6Error, ValueError) as error:
-        raise GeneralFailure(f"upstream: {error}") from error
-    except OSError as error:  # closed meanwhile
-        raise GeneralFailure(str(error)) from error
+class _Reported:
+    """Turns failures within a block into the reply codes that clients get, and notes what they say of the upstream."""
+
+    __slots__ = ("_monitor",)
+
+    def __init__(self, monitor: UpstreamMonitor | None = None) -> None:
+        self._monitor = monitor
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, _: object, error: BaseException | None, _trace: object) -> None:
+        """Raise the upstream's reply code as it is, and 01 for a failure of the upstream itself."""
+        if self._monitor is not None:
+            self._monitor.note(error)
+        match error:
+            case None | OperationFailed():
+                return
+            case _ if isinstance(error, UPSTREAM_ERRORS):
+                raise UpstreamFailed(f"upstream: {error}") from error
+            case Socks6Error() | ValueError():
+                raise GeneralFailure(f"upstream: {error}") from error
+            case OSError():  # closed meanwhile
+                raise GeneralFailure(str(error)) from error
+            case _:
+                return
 
 
 def _about_the_remote(options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
