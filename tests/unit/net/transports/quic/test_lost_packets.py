@@ -62,7 +62,7 @@ def exchanged(link: Link, *, early: bool = False) -> tuple[bytes, bytes]:
             asked = True
             assert link.client.open_stream() == 0
             link.client.send(0, DATA, ended=True)
-        link.turn()
+        link.turn(GIVE_UP)  # before a connection is idle for too long
         if not answered and link.seen("server") == DATA:
             answered = True
             assert link.server is not None
