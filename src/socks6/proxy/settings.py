@@ -160,7 +160,7 @@ class Settings:
     )
     quiet: bool = setting(
         False,
-        "answer nothing before a client has authenticated: others are reset at the end of timeouts.handshake. QUIC and DTLS must answer to shake hands",
+        "answer nothing before a client has authenticated: others are reset at the end of timeouts.handshake. QUIC and DTLS must answer to shake hands; listeners of SOCKS 4, 5 and HTTP answer what is no SOCKS 6",
         key="quiet-failures",
     )
     ignore_fragmented: bool = setting(False, "close connections whose request does not arrive in one piece")
