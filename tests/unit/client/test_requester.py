@@ -33,6 +33,7 @@ from socks6.message.options import (
     SessionTeardown,
 )
 from socks6.net.stream import ByteStream
+from socks6.net.transports.base import NotAnswered
 from socks6.proxy.worker import ServerWorker
 from tests.kit.calls import Call, Calls
 from tests.kit.challenge import ChallengeClient
@@ -677,4 +678,27 @@ def test_what_follows_the_replies_stays_in_the_stream(run: Run) -> None:
         async with scripted(replies + b"hello") as client, await client.connect("a.example", 22) as stream:
             assert await stream.receive() == b"hello"
 
+    run(scene())
+
+
+def test_a_request_that_was_sent_is_not_unsent_because_a_second_connection_fails(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = [memory_stream_pair()[0]]
+
+    async def dial() -> ByteStream:
+        if not streams:
+            raise ConnectionRefusedError
+        return streams.pop()
+
+    async def lose(_: DialConnector, stream: ByteStream, answer: Coroutine[object, object, object]) -> None:
+        answer.close()
+        raise NotAnswered("the connection broke")
+
+    async def scene() -> None:
+        with pytest.raises(ProxyUnreachable, match="cannot reach") as caught:
+            await Client("socks6://memory", dial=dial).noop()
+        assert not caught.value.unsent
+
+    monkeypatch.setattr(DialConnector, "first_answer", lose)
     run(scene())
