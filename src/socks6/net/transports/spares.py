@@ -6,6 +6,7 @@ or sooner where the proxy was found to have closed one. A request with data that
 """
 
 import asyncio
+import contextlib
 import math
 from collections import deque
 from collections.abc import Awaitable, Coroutine
@@ -55,11 +56,13 @@ class SpareConnector(Connector):
         self._used: WeakKeyDictionary[ByteStream, float] = WeakKeyDictionary()  # since when they were spare
         self._paused_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # in which all of these are
 
     @override
     async def open(self, request: StreamRequest) -> ByteStream:
         if not self._is_kept:
             return await self._beneath.open(request)
+        self._enter_loop()
         self._requested.append(_now())
         # options about this leg are for a socket that is not connected yet
         stream = None if request.client_leg_options else self._take()
@@ -118,6 +121,19 @@ class SpareConnector(Connector):
         if tasks:
             await asyncio.wait(tasks)
         await self._beneath.aclose()
+
+    def _enter_loop(self) -> None:
+        """Leave alone what is of another event loop: a caller may use a client in one after another."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        self._loop = loop
+        self._timer = None
+        self._connecting, self._closing = set(), set()
+        spares, self._spares = self._spares, []
+        for spare in spares:
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                spare.stream.abort()
 
     def _take(self) -> ByteStream | None:
         """Return the newest spare connection that is sound; None if there is none."""

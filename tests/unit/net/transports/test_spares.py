@@ -210,6 +210,24 @@ def test_connections_are_kept_for_less_time_than_the_proxy_lets_them(
     run(scene())
 
 
+def test_connections_of_an_event_loop_that_is_over_are_not_used() -> None:
+    proxy = Proxy()
+    connector = SpareConnector(proxy, 4)
+
+    async def request() -> ByteStream:
+        connector.keep_spares()
+        stream = await connector.open(REQUEST)
+        await turns()
+        assert len(connector._spares) == 1
+        assert connector._timer is not None
+        assert not connector._timer.cancelled()
+        return stream
+
+    first, second = asyncio.run(request()), asyncio.run(request())
+    assert [ends[0] for ends in proxy.opened[::2]] == [first, second]
+    asyncio.run(connector.aclose())
+
+
 def test_after_a_failure_nothing_is_made_ahead_for_a_while(run: Run) -> None:
     async def scene() -> None:
         proxy = Proxy()
