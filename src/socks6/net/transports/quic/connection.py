@@ -672,7 +672,7 @@ class QuicConnection:
         if self.over is not None:
             return
         times = self.engine.timer(), self._ask_at(), self._unused_by, self._look_at, self._gone_at
-        due = min((time for time in times if time is not None), default=None)
+        due = min([time for time in times if time is not None], default=None)  # a list: one call, not four
         if due is None or (self._timer is not None and self._due <= due):
             return  # one that fires too early looks again
         if self._timer is not None:
@@ -771,7 +771,8 @@ class QuicConnection:
 
     def _end_if_gone(self, now: float) -> None:
         """End a connection whose peer has vanished silently, well before the idle time-out."""
-        if self.over is None and self._gone_at is not None and self._gone_at <= now:
+        # the time is asked first: after most packets that is all
+        if self.over is None and self.last_received_at + GONE_SECONDS <= now and self._gone_at is not None:
             self.engine.close(ABORTED_CODE, "no answer")  # perhaps only the path back is broken
             reason = os.strerror(errno.ETIMEDOUT)
             self._end(Terminated(ABORTED_CODE, reason), TimeoutError(errno.ETIMEDOUT, reason))
