@@ -115,7 +115,7 @@ class RacingConnector(Connector):
 
     def _learn(self, network: str, quic: Attempt, *, was_blocked: bool) -> None:
         """Leave QUIC alone on a network, unless an attempt by it succeeds, whose stream is not used."""
-        self._retry_at.pop(network, None)
+        is_news = self._retry_at.pop(network, None) is None  # to other requests made at the same time, too
         while len(self._retry_at) >= MAX_NETWORKS:
             del self._retry_at[next(iter(self._retry_at))]
         self._retry_at[network] = _now() + BLOCKED_SECONDS
@@ -125,7 +125,7 @@ class RacingConnector(Connector):
             try:
                 (await quic).abort()
             except OSError as error:
-                if not was_blocked:
+                if is_news:
                     reason = error.strerror or str(error) or "no answer"
                     _log.warning(
                         "QUIC unreachable, falling back to TLS for %d s proxy=%s reason=%r",

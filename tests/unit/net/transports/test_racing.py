@@ -157,6 +157,24 @@ def test_a_network_that_blocks_quic_is_remembered_and_tried_again_beside_a_reque
     run(scene())
 
 
+def test_requests_at_the_same_time_tell_once_that_quic_is_blocked(
+    run: Run, race: Race, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        requests = [race.open(), race.open()]
+        await until(lambda: len(race.tls.outcomes) == 2)
+        for outcome in race.quic.outcomes:
+            outcome.set_exception(ConnectionRefusedError())
+        for outcome in race.tls.outcomes:
+            outcome.set_result(memory_stream_pair()[0])
+        for request in requests:
+            (await request).abort()
+        await turns()
+        assert len(caplog.messages) == 1
+
+    run(scene())
+
+
 def test_another_network_is_tried_by_quic_and_so_many_are_remembered(run: Run, race: Race) -> None:
     async def scene() -> None:
         for number in range(MAX_NETWORKS + 2):
