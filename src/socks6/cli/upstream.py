@@ -24,5 +24,5 @@ async def tell_upstream(monitor: UpstreamMonitor) -> None:
             "through",
             url=status.url,
             encryption=status.encryption,
-            seconds=status.seconds,
+            seconds=round(status.seconds, 6),
         )

@@ -110,7 +110,7 @@ def describe_client(data: bytes | bytearray, inbound: str) -> str:
     """Return who a client is that a listener of `inbound` does not serve, and what would, for its operator."""
     known = client_of(data)
     if known is None:
-        return f"first byte {data[0]:#04x}: not {SPOKEN.get(inbound, inbound)}"
+        return f"first byte {data[0]:#04x}: not {SPOKEN.get(inbound, inbound).replace(' and ', ' or ')}"
     article = "an" if known.name in {"HTTP", "ssh"} else "a"
     advice = f": {known.advice.format(inbound=inbound)}" if known.advice else ""
     return f"{article} {known.name} client{advice}"

@@ -71,7 +71,7 @@ def test_what_may_be_ssh_is_not_yet_http() -> None:
         (b"\x16", "mixed", "a TLS client: listen on mixed+tls:// for those"),
         (b"SSH-", "socks6", "an ssh client"),
         (b"GET", "socks5", "an HTTP client: listen on mixed:// for those"),
-        (b"\7", "mixed", "first byte 0x07: not SOCKS and HTTP"),
+        (b"\7", "mixed", "first byte 0x07: not SOCKS or HTTP"),
         (b"\7", "own", "first byte 0x07: not own"),
     ],
 )
