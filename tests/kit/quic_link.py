@@ -26,6 +26,9 @@ from tests.kit.certificates import certificate
 CLIENT: Final = ("192.0.2.1", 1000)
 SERVER: Final = ("192.0.2.2", 2000)
 DELAY: Final = 0.01
+LATENESS: Final = (
+    1e-6  # seconds of a timer, as of a real one: at the very moment rounding may make it too early
+)
 FATES: Final = {"lost": (), "late": (0.5,), "doubled": (DELAY, 2.5)}
 """How many seconds each copy of such a datagram is on its way."""
 GIVE_UP: Final = 25.0  # seconds of a link's time; before a connection is idle for too long
@@ -98,7 +101,7 @@ class Link:
                 for delay in self._fate if self._sent in self._chosen else (DELAY,):
                     self._flying.append((self.now + delay, name == "client", data))
                 self._sent += 1
-        timers = [timer for _, end in self._ends() if (timer := end.timer()) is not None]
+        timers = [timer + LATENESS for _, end in self._ends() if (timer := end.timer()) is not None]
         self.now = max(self.now, min([latest, *timers, *(at for at, _, _ in self._flying)]))
         self._deliver()
         for _, end in self._ends():
