@@ -2,11 +2,12 @@
 
 import faulthandler
 import gc
+import logging
 import os
 import re
 import sys
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 import hypothesis
@@ -67,6 +68,16 @@ def pytest_collection() -> Generator[None, object, object]:
 def run(request: pytest.FixtureRequest) -> Run:
     """Run a coroutine on asyncio and on uvloop."""
     return Run(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _log_levels_stay() -> Iterator[None]:
+    """Undo what a command did to the log that was run within the test's process."""
+    logger = logging.getLogger("socks6")
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers = handlers
+    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -168,7 +168,7 @@ def test_what_is_not_for_a_proxy_gets_an_answer_or_an_end(mixed: Proxy, data: by
 
 
 def test_a_browser_that_takes_the_proxy_for_a_site_is_told(mixed: Proxy) -> None:
-    assert curl(f"http://{mixed.authority}/").status == 400
+    assert curl(f"http://{mixed.authority}/page").status == 400
 
 
 def test_an_old_client_without_a_host_field_is_served(mixed: Proxy) -> None:

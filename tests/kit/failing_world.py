@@ -148,7 +148,8 @@ async def world(transport: str, folder: Path, observer: Observer | None = None) 
         url = replace(ProxyUrl.parse(listening), username="alice", password="secret")
         if transport != "tcp":
             tls = TlsParameters(pins=(parse_pin(pin_of_file(files.certificate)),))
-            url = replace(url, tls=tls, quic=QuicParameters(backend=library))
+            spare = "0" if transport == "tls" else ""  # else there are sometimes more descriptors than before
+            url = replace(url, tls=tls, quic=QuicParameters(backend=library), spare=spare)
         converter = await stack.enter_async_context(_running([f"mixed://{HOST}:0"], None, via=url))
         yield World(
             proxy=proxy,

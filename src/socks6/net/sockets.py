@@ -353,7 +353,7 @@ class SocketListener:
             self._unwatch()  # uvloop may have forgotten the socket over it
             raise
         family, kind, protocol = self._kind
-        sock = socket.socket(family, kind, protocol, descriptor)
+        sock = socket.socket(family, kind, protocol, fileno=descriptor)
         if not INHERITS_OPTIONS and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return SocketStream(sock, address, self._loop)

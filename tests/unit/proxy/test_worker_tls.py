@@ -184,7 +184,7 @@ def test_a_client_that_offers_nothing_else_is_served(run: Run, inbound: str, alp
                 "127.0.0.1", scene.port, said, alpn=alpn, require_alpn=False
             ).connect()
             await stream.send(bytes.fromhex("05 01 02"))
-            assert await stream.receive() == bytes.fromhex("05 ff" if inbound == "socks6" else "05 02")
+            assert await stream.receive() == bytes.fromhex("06" if inbound == "socks6" else "05 02")
             stream.abort()
 
     run(play())
