@@ -67,10 +67,8 @@ class SpareConnector(Connector):
         # options about this leg are for a socket that is not connected yet
         stream = None if request.client_leg_options else self._take()
         if stream is None:
-            stream = await self._beneath.open(request)
-        else:
-            await send_first(stream, request.early_data)
-        self._connect_ahead()  # not before: at a proxy with few places left it could take the request's
+            return await self._beneath.open(request)
+        await send_first(stream, request.early_data)
         return stream
 
     @override
@@ -86,7 +84,9 @@ class SpareConnector(Connector):
 
     @override
     def answered(self, stream: ByteStream) -> None:
+        """Connect ahead. Not before: a proxy that refuses us would count each connection, and few places are the requests'."""
         self._beneath.answered(stream)
+        self._connect_ahead()
 
     @override
     def keep_spares(self) -> None:

@@ -50,6 +50,13 @@ async def keeping(proxy: Proxy, limit: int = 4) -> AsyncIterator[SpareConnector]
         await connector.aclose()
 
 
+async def asked(connector: SpareConnector, request: StreamRequest) -> ByteStream:
+    """Make a request that the proxy answers."""
+    stream = await connector.open(request)
+    connector.answered(stream)
+    return stream
+
+
 @pytest.fixture(autouse=True)
 def same_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spares, "source_address", lambda _: "")  # as streams in memory have it
@@ -59,11 +66,11 @@ def test_after_a_request_the_next_one_goes_by_a_connection_that_is_there(run: Ru
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
-            assert await connector.open(REQUEST) is proxy.opened[0][0]
+            assert await asked(connector, REQUEST) is proxy.opened[0][0]
             await turns()
             assert len(proxy.opened) == 2
             assert proxy.opened[1][1].receive_nowait(1) is None  # nothing was sent on it
-            assert await connector.open(REQUEST) is proxy.opened[1][0]
+            assert await asked(connector, REQUEST) is proxy.opened[1][0]
             assert await proxy.opened[1][1].receive() == b"request"
 
     run(scene())
@@ -74,7 +81,7 @@ def test_the_request_comes_first(run: Run) -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
             proxy.waits = asyncio.get_running_loop().create_future()
-            opening = asyncio.create_task(connector.open(REQUEST))
+            opening = asyncio.create_task(asked(connector, REQUEST))
             await turns()
             assert len(proxy.opened) == 1
             proxy.failure = ConnectionRefusedError()
@@ -83,6 +90,10 @@ def test_the_request_comes_first(run: Run) -> None:
                 await opening
             await turns()
             assert len(proxy.opened) == 1
+            proxy.failure = None
+            await connector.open(REQUEST)  # the proxy may refuse us yet
+            await turns()
+            assert len(proxy.opened) == 2
 
     run(scene())
 
@@ -93,7 +104,7 @@ def test_there_are_as_many_as_the_rate_of_requests_needs_and_no_more_than_the_li
             proxy = Proxy()
             async with keeping(proxy, limit) as connector:
                 for _ in range(requests):
-                    await connector.open(StreamRequest(Command.CONNECT, (Tos.of(4),)))  # takes no spare one
+                    await asked(connector, StreamRequest(Command.CONNECT, (Tos.of(4),)))  # takes no spare one
                 await turns()
                 assert len(proxy.opened) - requests == expected
 
@@ -104,7 +115,7 @@ def test_none_is_kept_unless_told(run: Run) -> None:
     async def scene() -> None:
         proxy = Proxy()
         connector = SpareConnector(proxy, 4)
-        await connector.open(REQUEST)
+        await asked(connector, REQUEST)
         await turns()
         assert len(proxy.opened) == 1
 
@@ -120,7 +131,7 @@ def test_old_ones_are_closed_and_replaced_until_requests_are_long_ago(
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
-            await connector.open(REQUEST)
+            await asked(connector, REQUEST)
             await until(lambda: len(proxy.opened) > 2)
             assert await proxy.opened[1][1].receive() == b""  # in order
             await until(lambda: not (connector._spares or connector._closing) and connector._timer is None)
@@ -138,7 +149,7 @@ def test_a_connection_that_is_not_sound_is_not_used(
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
-            await connector.open(REQUEST)
+            await asked(connector, REQUEST)
             await turns()
             match fault:
                 case "closed":
@@ -149,7 +160,7 @@ def test_a_connection_that_is_not_sound_is_not_used(
                     monkeypatch.setattr(spares, "source_address", lambda _: "192.0.2.1")
                 case _:
                     connector._spares[0].since -= spares.SPARE_SECONDS
-            stream = await connector.open(REQUEST)
+            stream = await asked(connector, REQUEST)
             assert stream is not proxy.opened[1][0]
             with pytest.raises(OSError, match="closed"):
                 await proxy.opened[1][0].send(b"x")
@@ -164,9 +175,9 @@ def test_a_request_that_met_a_closing_connection_may_be_made_again_on_another(ru
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
-            fresh = await connector.open(REQUEST)
+            fresh = await asked(connector, REQUEST)
             await turns()
-            spare = await connector.open(REQUEST)
+            spare = await asked(connector, REQUEST)
             with pytest.raises(NotAnswered, match="broke"):
                 await connector.first_answer(spare, failing())
             with pytest.raises(ProxyUnreachable) as caught:
@@ -189,17 +200,17 @@ def test_connections_are_kept_for_less_time_than_the_proxy_lets_them(
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
-            await connector.open(REQUEST)
+            await asked(connector, REQUEST)
             await turns()
             await asyncio.sleep(0.11)
             if found != "used":
                 proxy.opened[1][1].abort()
             match found:
                 case "taken":
-                    await connector.open(REQUEST)
+                    await asked(connector, REQUEST)
                 case "used":
                     with pytest.raises(NotAnswered):
-                        await connector.first_answer(await connector.open(REQUEST), failing())
+                        await connector.first_answer(await asked(connector, REQUEST), failing())
                 case _:
                     await until(lambda: len(proxy.opened) == 3)
             assert connector._seconds <= spares.CLOSED_SHARE * spares.SPARE_SECONDS + 0.05
@@ -216,7 +227,7 @@ def test_connections_of_an_event_loop_that_is_over_are_not_used() -> None:
 
     async def request() -> ByteStream:
         connector.keep_spares()
-        stream = await connector.open(REQUEST)
+        stream = await asked(connector, REQUEST)
         await turns()
         assert len(connector._spares) == 1
         assert connector._timer is not None
@@ -232,16 +243,16 @@ def test_after_a_failure_nothing_is_made_ahead_for_a_while(run: Run) -> None:
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
-            await connector.open(REQUEST)
+            await asked(connector, REQUEST)
             proxy.failure = ConnectionRefusedError()
             await turns()
             proxy.failure = None
             for _ in range(5):
-                await connector.open(REQUEST)
+                await asked(connector, REQUEST)
                 await turns()
             assert len(proxy.opened) == 7
             connector._paused_until = 0.0
-            await connector.open(REQUEST)
+            await asked(connector, REQUEST)
             await turns()
             assert connector._spares
 
@@ -252,16 +263,16 @@ def test_closing_ends_all_and_stops_what_is_under_way(run: Run) -> None:
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
-            await connector.open(REQUEST)
+            await asked(connector, REQUEST)
             await turns()
             connector.close()
             with pytest.raises(ConnectionResetError):
                 await proxy.opened[1][1].receive()
-            await connector.open(REQUEST)
+            await asked(connector, REQUEST)
             await turns()
             assert len(connector._spares) == 1
             connector.close()
-            await connector.open(REQUEST)
+            await asked(connector, REQUEST)
             proxy.waits = asyncio.get_running_loop().create_future()
             await turns()
             assert (len(proxy.opened), len(connector._connecting)) == (6, 1)
