@@ -3,7 +3,7 @@
 from typing import Final
 
 NAME: Final = "pysocks6"
-VERSION: Final = "0.1.0"
+VERSION: Final = "0.2.0"
 
 
 def install_hint(extra: str) -> str:
