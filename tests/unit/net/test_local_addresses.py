@@ -19,7 +19,7 @@ from socks6.net.local_addresses import (
     leads_here,
     split,
 )
-from tests.kit.netns import Namespace, needs_namespaces
+from tests.kit.netns import Namespace, needs_namespaces, wait_for_own_route
 
 PUBLIC, PUBLIC_V6 = "203.0.113.1", "2001:db8:1::1"
 
@@ -57,6 +57,7 @@ def test_addresses_of_every_interface_come_and_go_at_once(known: LocalAddresses)
                 f"address add {PUBLIC_V6}/64 dev left nodad",
                 "address add 198.51.100.9/32 dev lo",
             )
+            wait_for_own_route(PUBLIC_V6)  # the kernel notices the carrier of a new link in its own time
             for host in (PUBLIC, PUBLIC_V6, "198.51.100.9", "127.0.0.9", "::1"):
                 assert known.holds(packed(host))
             for host in ("203.0.113.2", "203.0.113.255", "2001:db8:1::2", "224.0.0.1"):
