@@ -73,6 +73,9 @@ def test_over_tls_a_request_goes_by_a_spare_connection_unless_the_proxy_has_clos
                 for _ in range(2):
                     await requested(client)
                     await until(lambda: spares._spares)
+                    session = spares._spares[0].stream.attribute(TlsSession)
+                    assert session is not None
+                    assert not session.outgoing.pending  # the handshake's last message has left, too
                     ready = spares._spares[0].stream.attribute(socket.socket)
                     assert ready is not None
                     expected = ready.fileno()
