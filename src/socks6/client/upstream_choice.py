@@ -1,6 +1,6 @@
-"""Which of several upstream proxies a request goes through: the order of the ways, and how long one that failed is skipped.
+"""Which of several upstream proxies a request goes through: their order, and how long one that failed is skipped.
 
-Knows no clock and does no I/O. A way whose attempt fails is skipped for a pause, twice as long after each further failure;
+Knows no clock and does no I/O. An upstream whose attempt fails is skipped for a pause, twice as long after each further failure;
 then one request tries it again. A check that is answered ends the pause at once.
 """
 
@@ -13,7 +13,7 @@ from socks6.dataclass import dataclass
 FIRST_PAUSE_SECONDS: Final = 1.0
 MAX_PAUSE_SECONDS: Final = 60.0
 ATTEMPT_SECONDS: Final = (
-    5.0  # at least, for which one attempt by a way that was down keeps others from trying it
+    5.0  # at least, for which one attempt by an upstream that was down keeps others from trying it
 )
 NEWEST_WEIGHT: Final = 0.5  # of a measurement, in the moving average
 
@@ -21,7 +21,7 @@ _UNCOUNTED: Final = -1
 
 
 class UpstreamOrder(Enum):
-    """Which way goes first, of those that are not skipped."""
+    """Which upstream goes first, of those that are not skipped."""
 
     FAILOVER = "failover"  # the first one that was named
     ROUND_ROBIN = "round-robin"  # each in its turn
@@ -29,7 +29,7 @@ class UpstreamOrder(Enum):
 
 
 @dataclass(slots=True, kw_only=True)
-class _Way:
+class _Upstream:
     index: int
     changes: int = 0  # between working and failing, and further failures
     pause: float = 0.0  # seconds; 0 while it works
@@ -39,20 +39,20 @@ class _Way:
 
 @dataclass(slots=True)
 class UpstreamChoice:
-    """Orders ways, which have the numbers 0 to `count` - 1. Times are seconds on one clock of the caller's."""
+    """Orders upstreams, which have the numbers 0 to `count` - 1. Times are seconds on one clock of the caller's."""
 
     count: int
     order: UpstreamOrder
     _turn: int = 0
-    _ways: tuple[_Way, ...] = field(init=False)
+    _upstreams: tuple[_Upstream, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ways = tuple(_Way(index=index) for index in range(self.count))
+        self._upstreams = tuple(_Upstream(index=index) for index in range(self.count))
 
     def ranked(self, now: float) -> list[int]:
-        """Return all ways, the one to try first first: those that are skipped at present come last."""
-        usable = [way for way in self._ways if way.retry_at <= now]
-        skipped = [way.index for way in self._ways if way.retry_at > now]
+        """Return all upstreams, the one to try first first: those that are skipped at present come last."""
+        usable = [upstream for upstream in self._upstreams if upstream.retry_at <= now]
+        skipped = [upstream.index for upstream in self._upstreams if upstream.retry_at > now]
         match self.order:
             case UpstreamOrder.FAILOVER:
                 pass
@@ -60,39 +60,39 @@ class UpstreamChoice:
                 turn = self._turn % len(usable) if usable else 0
                 usable = usable[turn:] + usable[:turn]
             case UpstreamOrder.LEAST_LATENCY:
-                usable.sort(key=lambda way: way.latency)
-        return [*(way.index for way in usable), *skipped]
+                usable.sort(key=lambda upstream: upstream.latency)
+        return [*(upstream.index for upstream in usable), *skipped]
 
     def next_turn(self) -> None:
-        """Note that a request was ordered: with ROUND_ROBIN the next one begins with another way."""
+        """Record that a request was ordered: with ROUND_ROBIN the next one begins with another upstream."""
         self._turn += 1
 
     def attempt(self, index: int, now: float, *, is_check: bool = False) -> int:
-        """Note that a request, or a check, tries a way; return what `failed` is to know of it."""
-        way = self._ways[index]
-        if way.retry_at > now and not is_check:
+        """Record that a request, or a check, tries an upstream; return what to call `failed` with."""
+        upstream = self._upstreams[index]
+        if upstream.retry_at > now and not is_check:
             return _UNCOUNTED  # tried because all are down
-        if way.pause:
-            way.retry_at = now + max(way.pause, ATTEMPT_SECONDS)
-        return way.changes
+        if upstream.pause:
+            upstream.retry_at = now + max(upstream.pause, ATTEMPT_SECONDS)
+        return upstream.changes
 
     def worked(self, index: int) -> None:
-        """Note that the proxy has answered."""
-        way = self._ways[index]
-        if way.pause:
-            way.changes += 1
-            way.pause, way.retry_at = 0.0, float("-inf")
+        """Record that an upstream has answered."""
+        upstream = self._upstreams[index]
+        if upstream.pause:
+            upstream.changes += 1
+            upstream.pause, upstream.retry_at = 0.0, float("-inf")
 
     def failed(self, index: int, now: float, attempt: int) -> None:
-        """Note that an attempt failed. Of several that were under way together, one counts."""
-        way = self._ways[index]
-        if attempt == way.changes:
-            way.changes += 1
-            way.pause = min(2 * way.pause or FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
-            way.retry_at = now + way.pause
+        """Record that an attempt failed. Of several that were under way together, one counts."""
+        upstream = self._upstreams[index]
+        if attempt == upstream.changes:
+            upstream.changes += 1
+            upstream.pause = min(2 * upstream.pause or FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+            upstream.retry_at = now + upstream.pause
 
     def measured(self, index: int, seconds: float) -> None:
-        """Note how long a check took to be answered."""
-        way = self._ways[index]
-        before = way.latency if way.latency < float("inf") else seconds
-        way.latency = before + NEWEST_WEIGHT * (seconds - before)
+        """Record how long a check took to be answered."""
+        upstream = self._upstreams[index]
+        before = upstream.latency if upstream.latency < float("inf") else seconds
+        upstream.latency = before + NEWEST_WEIGHT * (seconds - before)

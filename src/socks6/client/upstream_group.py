@@ -38,12 +38,14 @@ class UpstreamGroup(Outbound):
     no harm: it has no initial data and spends no token. Bindings and associations stay with their proxy.
     """
 
-    def __init__(self, ways: Sequence[Socks6Outbound], order: UpstreamOrder = UpstreamOrder.FAILOVER) -> None:
-        self._ways: Final = tuple(ways)
-        self._choice: Final = UpstreamChoice(len(ways), order)
-        self._waiting: Final[tuple[set[asyncio.Timeout], ...]] = tuple(set() for _ in ways)
-        self._checks: Final = [0] * len(ways)  # what `UpstreamChoice.attempt` has returned for the last one
-        self.monitors: Final = tuple(way.monitor for way in ways)
+    def __init__(
+        self, outbounds: Sequence[Socks6Outbound], order: UpstreamOrder = UpstreamOrder.FAILOVER
+    ) -> None:
+        self._outbounds: Final = tuple(outbounds)
+        self._choice: Final = UpstreamChoice(len(outbounds), order)
+        self._waiting: Final[tuple[set[asyncio.Timeout], ...]] = tuple(set() for _ in outbounds)
+        self._checks: Final = [0] * len(outbounds)  # what `UpstreamChoice.attempt` returned for the last one
+        self.monitors: Final = tuple(outbound.monitor for outbound in outbounds)
         for index, monitor in enumerate(self.monitors):
             monitor.on_check(partial(self._check_began, index), partial(self._check_ended, index))
 
@@ -65,7 +67,7 @@ class UpstreamGroup(Outbound):
     ) -> ConnectResult:
         """See `Outbound.connect`. Raises the upstream's reply code; 01 if no upstream works."""
         return await self._request(
-            lambda way: way.connect(
+            lambda outbound: outbound.connect(
                 host, port, judge=judge, options=options, first_data=first_data, holder=holder
             ),
             repeatable=not first_data,
@@ -86,7 +88,7 @@ class UpstreamGroup(Outbound):
     ) -> Binding:
         """See `Outbound.bind`. The upstream judges the bound address; `judge_peer` judges peers here too."""
         return await self._request(
-            lambda way: way.bind(
+            lambda outbound: outbound.bind(
                 host, port, judge=judge, judge_peer=judge_peer, options=options, backlog=backlog
             )
         )
@@ -103,7 +105,9 @@ class UpstreamGroup(Outbound):
         holder: Hashable = None,
     ) -> DatagramChannel:
         """See `Outbound.associate`. The port is the upstream's, which resolves the names of datagrams."""
-        return await self._request(lambda way: way.associate(host, port, judge=judge, options=options))
+        return await self._request(
+            lambda outbound: outbound.associate(host, port, judge=judge, options=options)
+        )
 
     @property
     @override
@@ -119,25 +123,25 @@ class UpstreamGroup(Outbound):
 
     @override
     def refresh(self, max_age: float) -> None:
-        for way in self._ways:
-            way.refresh(max_age)
+        for outbound in self._outbounds:
+            outbound.refresh(max_age)
 
     @override
     def report_to(self, observer: Observer) -> None:
-        for way in self._ways:
-            way.report_to(observer)
+        for outbound in self._outbounds:
+            outbound.report_to(observer)
 
     @override
     async def aclose(self) -> None:
         """Tear down the sessions with the upstreams, all at the same time."""
         async with asyncio.TaskGroup() as group:
-            for way in self._ways:
-                group.create_task(way.aclose(), name="socks6 closing upstream")
+            for outbound in self._outbounds:
+                group.create_task(outbound.aclose(), name="socks6 closing upstream")
 
     async def _request(
         self, make: Callable[[Socks6Outbound], Awaitable[ResultT]], *, repeatable: bool = True
     ) -> ResultT:
-        """Return what the first way gives that works. Raises OperationFailed."""
+        """Return what the first upstream that works gives. Raises OperationFailed."""
         ranked = self._choice.ranked(_now())
         self._choice.next_turn()
         failures: list[UpstreamFailed] = []
@@ -170,20 +174,20 @@ class UpstreamGroup(Outbound):
     async def _attempt(
         self, index: int, make: Callable[[Socks6Outbound], Awaitable[ResultT]], repeatable: bool
     ) -> ResultT:
-        """Make a request by one way; give up one that is `repeatable` as soon as a check finds that way down."""
-        way, waiting = self._ways[index], self._waiting[index]
+        """Make a request by one upstream; give up one that is `repeatable` as soon as a check finds it down."""
+        outbound, waiting = self._outbounds[index], self._waiting[index]
         if not repeatable:
-            return await make(way)
-        asking = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, way.refresh, PATIENCE_SECONDS)
+            return await make(outbound)
+        asking = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, outbound.refresh, PATIENCE_SECONDS)
         limit = asyncio.timeout(None)
         try:
             async with limit:
                 waiting.add(limit)
-                return await make(way)
+                return await make(outbound)
         except TimeoutError as error:
             if not limit.expired() or isinstance(error, OperationFailed):
                 raise
-            reason = way.monitor.status.reason
+            reason = outbound.monitor.status.reason
             raise UpstreamFailed(f"upstream: {reason}") from ProxyTimedOut(reason)
         finally:
             waiting.discard(limit)

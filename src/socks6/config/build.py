@@ -19,7 +19,7 @@ from socks6.telemetry import Observer
 
 
 def build_outbound(config: ServerConfig) -> Outbound:
-    """Return the way to the world: this machine's own, or the proxy to go through."""
+    """Return how the proxy reaches hosts: by this machine's own sockets, or through its upstreams."""
     if config.upstreams:
         return _build_upstreams(config)
     udp = config.settings.udp
@@ -112,7 +112,9 @@ def _upstream_faults(config: ServerConfig) -> Iterator[Fault]:
     listeners, key = set(map(_place, config.listen)), ("via",) if config.via else ("via-file",)
     for index, via in enumerate(config.upstreams):
         if _place(via) in listeners:
-            yield Fault(key=key, what=f"{via} would be its own way out: listen elsewhere, or go out --direct")
+            yield Fault(
+                key=key, what=f"{via} would be its own upstream: listen elsewhere, or connect --direct"
+            )
         if via in config.upstreams[:index]:
             yield Fault(key=key, what=f"{via} is named twice")
     if len(config.upstreams) > 1 and config.via_order == "least-latency" and not config.via_check:

@@ -1,4 +1,4 @@
-"""The way out through an upstream proxy."""
+"""The outbound through an upstream proxy."""
 
 import asyncio
 from collections.abc import AsyncIterator

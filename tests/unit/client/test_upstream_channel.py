@@ -1,4 +1,4 @@
-"""The way out for datagrams through an upstream."""
+"""Datagrams through an upstream."""
 
 import asyncio
 

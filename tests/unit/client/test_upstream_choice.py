@@ -1,4 +1,4 @@
-"""Which way a request tries first, whatever happened before."""
+"""Which upstream a request tries first, whatever happened before."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +26,7 @@ def fail(choice: UpstreamChoice, index: int, now: float) -> None:
 
 
 @given(STEPS, st.sampled_from(UpstreamOrder))
-def test_every_way_is_tried_once_and_one_that_failed_not_first_for_ever(
+def test_every_upstream_is_tried_once_and_one_that_failed_not_first_for_ever(
     steps: list[tuple[str, int, float]], order: UpstreamOrder
 ) -> None:
     choice, now, attempts = UpstreamChoice(4, order), 0.0, [0] * 4
@@ -51,7 +51,7 @@ def test_every_way_is_tried_once_and_one_that_failed_not_first_for_ever(
     assert order is not UpstreamOrder.FAILOVER or firsts == {0}
 
 
-def test_a_way_that_failed_is_skipped_for_ever_longer_pauses_up_to_a_bound() -> None:
+def test_an_upstream_that_failed_is_skipped_for_ever_longer_pauses_up_to_a_bound() -> None:
     choice, now, pauses = UpstreamChoice(2, UpstreamOrder.FAILOVER), 0.0, []
     for _ in range(9):
         fail(choice, 0, now)
@@ -71,7 +71,7 @@ def test_failures_that_were_under_way_together_count_once() -> None:
     assert choice.ranked(1.5) == [0, 1]
 
 
-def test_attempts_while_all_ways_are_down_make_no_pause_longer() -> None:
+def test_attempts_while_all_upstreams_are_down_make_no_pause_longer() -> None:
     choice = UpstreamChoice(2, UpstreamOrder.FAILOVER)
     fail(choice, 0, 0.0)
     fail(choice, 1, 0.0)
@@ -103,7 +103,7 @@ def test_round_robin_shares_what_is_left_evenly() -> None:
 
 
 @pytest.mark.parametrize(("newest", "first"), [(0.05, 1), (0.5, 0)])
-def test_the_way_that_answers_soonest_goes_first(newest: float, first: int) -> None:
+def test_the_upstream_that_answers_soonest_goes_first(newest: float, first: int) -> None:
     choice = UpstreamChoice(3, UpstreamOrder.LEAST_LATENCY)
     choice.measured(0, 0.1)
     choice.measured(1, 0.12)

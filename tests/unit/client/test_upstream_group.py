@@ -1,4 +1,4 @@
-"""Several upstream proxies as one way out: which requests go on to the next one."""
+"""Several upstream proxies as one outbound: which requests go on to the next one."""
 
 import asyncio
 from collections.abc import Hashable
@@ -39,8 +39,8 @@ class CheckedClient(Client):
         raise ProxyTimedOut("no answer to the check")
 
 
-class Way(Socks6Outbound):
-    """A way that connects, fails as the test says, or never answers; `asked` counts."""
+class ScriptedOutbound(Socks6Outbound):
+    """An outbound that connects, fails as the test says, or never answers; `asked` counts."""
 
     def __init__(self, name: str, failure: Socks6Error | None = None) -> None:
         super().__init__(CheckedClient(f"socks6://{name}"))
@@ -76,13 +76,13 @@ async def connect(group: UpstreamGroup, first_data: bytes = b"") -> ConnectResul
 
 def test_what_failed_is_left_alone_until_its_pause_is_over(run: Run) -> None:
     async def scene() -> None:
-        ways = [Way("one", LOST), Way("two")]
-        group = UpstreamGroup(ways)
+        outbounds = [ScriptedOutbound("one", LOST), ScriptedOutbound("two")]
+        group = UpstreamGroup(outbounds)
         for _ in range(5):
             (await connect(group)).stream.abort()
-        assert [way.asked for way in ways] == [1, 5]
+        assert [outbound.asked for outbound in outbounds] == [1, 5]
         assert [status.state for status in group.upstreams] == [UpstreamState.DOWN, UpstreamState.UP]
-        assert group.upstream.url == ways[1].client.url.brief
+        assert group.upstream.url == outbounds[1].client.url.brief
 
     run(scene())
 
@@ -103,21 +103,23 @@ def test_a_request_goes_on_where_it_cannot_be_carried_out_twice(
     run: Run, failure: Socks6Error, first_data: bytes, goes_on: bool
 ) -> None:
     async def scene() -> None:
-        ways = [Way("one", failure), Way("two")]
-        group = UpstreamGroup(ways)
+        outbounds = [ScriptedOutbound("one", failure), ScriptedOutbound("two")]
+        group = UpstreamGroup(outbounds)
         if goes_on:
             (await connect(group, first_data)).stream.abort()
         else:
             with pytest.raises(UpstreamFailed if isinstance(failure, UPSTREAM_ERRORS) else type(failure)):
                 await connect(group, first_data)
-        assert [way.asked for way in ways] == [1, int(goes_on)]
+        assert [outbound.asked for outbound in outbounds] == [1, int(goes_on)]
 
     run(scene())
 
 
 def test_where_none_works_the_error_has_each_ones_cause(run: Run) -> None:
     async def scene() -> None:
-        group = UpstreamGroup([Way("one", LOST), Way("two", AuthenticationFailed("wrong password"))])
+        group = UpstreamGroup(
+            [ScriptedOutbound("one", LOST), ScriptedOutbound("two", AuthenticationFailed("wrong password"))]
+        )
         for _ in range(2):  # also when both are to be skipped
             with pytest.raises(UpstreamFailed) as caught:
                 await connect(group)
@@ -130,25 +132,25 @@ def test_where_none_works_the_error_has_each_ones_cause(run: Run) -> None:
 
 def test_a_request_that_waits_goes_on_once_a_check_finds_its_proxy_down(run: Run) -> None:
     async def scene() -> None:
-        ways = [Way("one"), Way("two")]
-        ways[0].silent = True
-        group = UpstreamGroup(ways)
+        outbounds = [ScriptedOutbound("one"), ScriptedOutbound("two")]
+        outbounds[0].silent = True
+        group = UpstreamGroup(outbounds)
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(connect(group))
-            await ways[0].was_asked.wait()
+            await outbounds[0].was_asked.wait()
             await group.monitors[0].check()
         waiting.result().stream.abort()
-        assert ways[1].asked == 1
+        assert outbounds[1].asked == 1
 
     run(scene())
 
 
 def test_with_round_robin_each_has_its_turn(run: Run) -> None:
     async def scene() -> None:
-        ways = [Way("one"), Way("two"), Way("three")]
-        group = UpstreamGroup(ways, UpstreamOrder.ROUND_ROBIN)
+        outbounds = [ScriptedOutbound("one"), ScriptedOutbound("two"), ScriptedOutbound("three")]
+        group = UpstreamGroup(outbounds, UpstreamOrder.ROUND_ROBIN)
         for _ in range(6):
             (await connect(group)).stream.abort()
-        assert [way.asked for way in ways] == [2, 2, 2]
+        assert [outbound.asked for outbound in outbounds] == [2, 2, 2]
 
     run(scene())

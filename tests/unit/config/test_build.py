@@ -63,7 +63,7 @@ def test_a_server_is_not_its_own_way_out(name: str, listen: str, via: str) -> No
     config = ServerConfig(listen=(ProxyUrl.parse_listener(listen),), **{name: (ProxyUrl.parse(via),)})  # type: ignore[arg-type]  # by name
     ((key, why),) = faults_of(config)
     assert key == (name.replace("_", "-"),)
-    assert "own way out" in why
+    assert "own upstream" in why
     assert faults_of(replace(config, direct=True)) == []
 
 
