@@ -32,7 +32,7 @@ UPSTREAM_ERRORS: Final = (ProxyUnreachable, AuthenticationFailed, RemoteProtocol
 class UpstreamMonitor:
     """Keeps the `UpstreamStatus` of a client's proxy up to date, and reports to an observer when its state changes.
 
-    `watching` takes note of a request that somebody makes. `check` and `run` make requests of their own.
+    `watching` and `note` record how the requests of others go. `check` and `run` make requests of their own.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class UpstreamMonitor:
         check_every: float | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`check_every` has `run` check also while the proxy works, so often in seconds; `draw` returns 0 to 1."""
+        """`run` checks a proxy that works every `check_every` seconds; None: not; `draw` returns 0 to 1."""
         self._first_pause = first_pause
         self._report_every = report_every
         self._check_seconds = check_seconds
@@ -78,7 +78,7 @@ class UpstreamMonitor:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Take note of how a request of the client goes, which is made within the block."""
+        """Record how the request that is made within the block goes."""
         try:
             yield
         except Exception as error:
@@ -87,7 +87,7 @@ class UpstreamMonitor:
         self.note(None)
 
     def note(self, error: BaseException | None) -> None:
-        """Take note of what a request raised; None if it was granted."""
+        """Record what a request raised; None if it was granted."""
         match error:
             case None:
                 self._is_up()
@@ -103,7 +103,7 @@ class UpstreamMonitor:
                 return
 
     async def check(self) -> None:
-        """Make a NOOP request, and take note of what comes of it. Raises nothing that the proxy can cause."""
+        """Make a NOOP request, and record what comes of it. Raises nothing that the proxy can cause."""
         loop = asyncio.get_running_loop()
         self._due = None
         self._check_began()
@@ -135,7 +135,7 @@ class UpstreamMonitor:
                 await self.check()
 
     def refresh(self, max_age: float) -> None:
-        """Have `run` check now, unless the last check is younger than this, in seconds, or the credentials were refused."""
+        """Let `run` check now, unless the last check is less than `max_age` seconds old or the credentials were refused."""
         now = asyncio.get_running_loop().time()
         if now - self._checked >= max_age and self._cause is not AuthenticationFailed:
             self._due = now

@@ -181,7 +181,7 @@ class UpstreamBinding(Binding):
 
 
 class _Reported:
-    """Turns failures within a block into the reply codes that clients get, and notes what they say of the upstream."""
+    """Turns failures within a block into the reply codes that clients get, and records what they say of the upstream."""
 
     __slots__ = ("_monitor",)
 

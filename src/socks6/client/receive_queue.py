@@ -22,10 +22,10 @@ class DatagramReceiver(Protocol):
         """Take datagrams, each with the address and port that it came from."""
 
     def error_received(self, error: DatagramFailed) -> None:
-        """Take note of an ICMP error."""
+        """Record an ICMP error."""
 
     def ended(self, error: Socks6Error) -> None:
-        """Take note that nothing more comes, and why."""
+        """Record that nothing more comes, and why."""
 
 
 class ReceiveQueue(DatagramReceiver):
