@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -132,14 +133,14 @@ class PollableStream(ByteStream, Protocol):
         """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
 
 
-class PushbackStream:
+class PushbackStream(ABC):
     """Base of streams that take received bytes back: one read of all that is there costs less than several exact ones."""
 
     __slots__ = ()
 
+    @abstractmethod
     def unread(self, data: bytes) -> None:
         """Give bytes back, which are received again before all others."""
-        raise NotImplementedError
 
 
 async def receive_in_turn(self: PollableStream, max_bytes: int = 65536) -> bytes:
@@ -160,7 +161,7 @@ def check_idle(waiter: "asyncio.Future[None] | None", complaint: str) -> None:
 
 
 def wake(waiter: "asyncio.Future[None] | None", error: OSError | None = None) -> None:
-    """Have a task go on, if one waits for this, or raise `error`."""
+    """Wake the task that waits for this, if one does; it goes on, or raises `error`."""
     if waiter is None or waiter.done():
         return
     if error is None:
