@@ -206,7 +206,10 @@ class UpstreamGroup(Outbound):
                 limit.reschedule(_now())
         else:
             self._choice.worked(index)
-            self._choice.measured(index, self.monitors[index].status.seconds)
+            if seconds := self.monitors[
+                index
+            ].status.seconds:  # else each answer was a refusal, which is not timed
+                self._choice.measured(index, seconds)
 
 
 def _now() -> float:

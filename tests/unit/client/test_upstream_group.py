@@ -14,6 +14,7 @@ from socks6.client.upstream_choice import UpstreamOrder
 from socks6.client.upstream_group import UpstreamGroup
 from socks6.errors import (
     AuthenticationFailed,
+    CommandNotSupported,
     ConnectionRefused,
     ProxyTimedOut,
     ProxyUnreachable,
@@ -32,18 +33,23 @@ UNSENT: Final = ProxyUnreachable("cannot reach the proxy", unsent=True)
 
 
 class CheckedClient(Client):
-    """A client whose checks fail."""
+    """A client whose checks fail, or succeed, as the test says."""
+
+    outcome: Exception | ProxyCheck = ProxyTimedOut("no answer to the check")
 
     @override
     async def check(self, *, timeout: Timeout = "client") -> ProxyCheck:
-        raise ProxyTimedOut("no answer to the check")
+        if isinstance(self.outcome, ProxyCheck):
+            return self.outcome
+        raise self.outcome
 
 
 class ScriptedOutbound(Socks6Outbound):
     """An outbound that connects, fails as the test says, or never answers; `asked` counts."""
 
     def __init__(self, name: str, failure: Socks6Error | None = None) -> None:
-        super().__init__(CheckedClient(f"socks6://{name}"))
+        self.checked = CheckedClient(f"socks6://{name}")
+        super().__init__(self.checked)
         self.failure = failure
         self.silent = False
         self.asked = 0
@@ -152,5 +158,19 @@ def test_with_round_robin_each_has_its_turn(run: Run) -> None:
         for _ in range(6):
             (await connect(group)).stream.abort()
         assert [outbound.asked for outbound in outbounds] == [2, 2, 2]
+
+    run(scene())
+
+
+def test_an_upstream_whose_answer_to_checks_was_a_refusal_is_not_taken_for_the_fastest(run: Run) -> None:
+    async def scene() -> None:
+        outbounds = [ScriptedOutbound("one"), ScriptedOutbound("two")]
+        outbounds[0].checked.outcome = CommandNotSupported("no NOOP")
+        outbounds[1].checked.outcome = ProxyCheck(seconds=0.5, encryption="")
+        group = UpstreamGroup(outbounds, UpstreamOrder.LEAST_LATENCY)
+        for monitor in group.monitors:
+            await monitor.check()
+        (await connect(group)).stream.abort()
+        assert [outbound.asked for outbound in outbounds] == [0, 1]
 
     run(scene())
