@@ -206,9 +206,8 @@ class UpstreamGroup(Outbound):
                 limit.reschedule(_now())
         else:
             self._choice.worked(index)
-            if seconds := self.monitors[
-                index
-            ].status.seconds:  # else each answer was a refusal, which is not timed
+            seconds = self.monitors[index].status.seconds
+            if seconds:  # 0 while each answer was a refusal, which is not timed
                 self._choice.measured(index, seconds)
 
 
