@@ -11,7 +11,7 @@ import resource
 import socket
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
@@ -115,10 +115,11 @@ async def examine(url: ProxyUrl | None, seconds: float) -> AsyncIterator[Finding
     for found in examine_system():
         yield found
     if url is not None:
-        async for found in _examine_way(url, seconds):
-            yield found
-            if found.verdict is Verdict.FAILED:
-                return  # what comes after it would fail for the same reason
+        async with contextlib.aclosing(_examine_way(url, seconds)) as way:
+            async for found in way:
+                yield found
+                if found.verdict is Verdict.FAILED:
+                    return  # what comes after it would fail for the same reason
 
 
 # This machine.
@@ -227,7 +228,12 @@ def _can_set(level: int, option: int, value: int = 1) -> bool:
 # The way to a proxy.
 
 
-async def _examine_way(url: ProxyUrl, seconds: float) -> AsyncIterator[Finding]:
+async def _examine_way(url: ProxyUrl, seconds: float) -> AsyncGenerator[Finding, None]:
+    try:
+        client = Client(url, timeout=seconds, session=False)
+    except ConfigurationError as error:  # files, extras
+        yield Finding(check="URL", verdict=Verdict.FAILED, words=str(error), advice="as it says")
+        return
     if not url.path:
         addresses: list[ResolvedAddress] = []
         yield await _look_up(url, seconds, addresses)
@@ -236,11 +242,6 @@ async def _examine_way(url: ProxyUrl, seconds: float) -> AsyncIterator[Finding]:
             yield await _connect(addresses, seconds)
         if url.transport in {TLS, AUTO}:
             yield await _certificate(url, seconds)
-    try:
-        client = Client(url, timeout=seconds, session=False)
-    except ConfigurationError as error:  # files, extras
-        yield Finding(check="URL", verdict=Verdict.FAILED, words=str(error), advice="as it says")
-        return
     async with client:
         yield await _request(client)
         yield await _round_trips(client)

@@ -114,6 +114,17 @@ def test_a_certificate_that_is_not_trusted_is_told_with_its_pin(run: Run, tmp_pa
     run(scene())
 
 
+def test_a_file_that_the_url_names_and_that_cannot_be_read_is_a_finding(run: Run, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with listening("socks6+tls", local_worker(), write_certificate(tmp_path)) as place:
+            found = await findings(f"socks6+tls://{place}?ca={tmp_path}/none")
+        assert list(found) == ["URL"]
+        assert found["URL"].verdict is Verdict.FAILED
+        assert found["URL"].words == f"{tmp_path}/none: No such file or directory"
+
+    run(scene())
+
+
 def test_auto_without_quic_is_a_warning(run: Run, tmp_path: Path) -> None:
     files = write_certificate(tmp_path)
 
