@@ -37,7 +37,7 @@ PAGES: Final = {
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Have the menu name guides that mkdocs.yml does not, after the others."""
+    """Add the guides that mkdocs.yml does not name to the menu, after the others."""
     guides = next(section["Guides"] for section in config.nav or () if "Guides" in section)
     named = {place for entry in guides for place in entry.values()}
     guides += [

@@ -52,13 +52,7 @@ def run_loop(coroutine: Coroutine[Any, Any, ResultT], name: str = "asyncio") -> 
 
 
 def run_client(client: "Client", coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Run a coroutine that uses a client to its end, then leave the client: over QUIC the proxy learns of it.
-
-    What the library logs meanwhile is printed as the command's own lines are.
-    """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("socks6: %(message)s"))
-    logging.getLogger("socks6").handlers = [handler]
+    """Run a coroutine that uses a client to its end, then leave the client: over QUIC the proxy learns of it."""
 
     async def run() -> ResultT:
         async with client:
@@ -68,7 +62,7 @@ def run_client(client: "Client", coroutine: Coroutine[Any, Any, ResultT]) -> Res
 
 
 def log_in_plain_words() -> None:
-    """Have the package's warnings on standard error as a command's own complaints are, until its log is set up."""
+    """Print what the package logs on standard error, as a command's own lines are, unless its log is set up already."""
     logger = logging.getLogger("socks6")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

@@ -29,9 +29,6 @@ READ_BYTES: Final = 262_144
 def run(arguments: Namespace) -> int:
     """Join them until both directions have ended."""
     client = named_client(arguments, NO_PROXY, session=False)
-    logging.getLogger("socks6").setLevel(
-        logging.ERROR
-    )  # of ssh and the like it is standard error: no news there
     host = named_host("HOST", arguments.host)
     # ssh's users need not read how each connection came about
     logging.getLogger("socks6").setLevel(logging.ERROR)

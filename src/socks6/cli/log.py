@@ -23,7 +23,7 @@ OTHERS: Final = "asyncio"  # which says what no task has caught
 
 
 def set_up_logging(verbosity: int, form: str = "auto", path: str | None = None) -> logging.Logger:
-    """Have the package's loggers write to a file, or else to standard error; return the one above the others.
+    """Make the package's loggers write to a file, or else to standard error; return the one above the others.
 
     `form` is one of FORMATTERS; "auto" is the journal's where that reads standard error, else text. Text on standard error
     is for people: there a command's own lines are printed (`socks6.cli.tell`), in all other cases they are logged.
