@@ -46,6 +46,7 @@ ENDED: Final = ConnectionEnded(
 def log_page() -> str:
     """Return the page about the lines of the log."""
     own_lines = {Listening: "listening", Reloaded: "reloaded"}
+    own = list(COMMAND_LINES)
     rest = [event for event in EVENTS if event not in LINES and event not in own_lines]
     return "\n".join(
         [
@@ -90,8 +91,8 @@ def log_page() -> str:
             f"| `{SUPPRESSED}` | that of the lines | | `lines`, `count`, `seconds` | Lines of one kind were left out: there were too many. |",
             "",
             "The first `upstream up`, and `limit reached` of a connection, are at DEBUG: `through` and the connection's own line say it. A",
-            "certificate that cannot be read is the WARNING `certificate not read`. Text on standard error is for people: there the last",
-            "lines of the table but one are printed in words of their own, as `listening on URL` and `socks6: reloaded`.",
+            "certificate that cannot be read is the WARNING `certificate not read`. Text on standard error is for people: there the lines",
+            f"from `{own[0]}` to `{own[-1]}` are printed in words of their own, as `listening on URL` and `socks6: reloaded`.",
             "",
             f"In {FLOOD_SECONDS:g} seconds a stranger causes as many of these lines at most:",
             "",
