@@ -20,21 +20,7 @@ from socks6.telemetry import (
 )
 from tests.kit.loops import Run
 
-ENDED = ConnectionEnded(
-    id=1,
-    inbound="socks6",
-    source="192.0.2.1",
-    user="",
-    command="CONNECT",
-    host="example.com",
-    port=443,
-    ending=Ending.DONE,
-    reply=0,
-    reason="",
-    seconds=1.5,
-    bytes_up=10,
-    bytes_down=20,
-)
+OPENED = ConnectionOpened(id=1, source="192.0.2.1", inbound="socks6")
 
 
 class Keeping(Observer):
@@ -60,7 +46,7 @@ class Raising(Observer):
 
 def test_events_cannot_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        ENDED.user = "eve"  # type: ignore[misc]  # the very thing that is tested
+        OPENED.source = "192.0.2.2"  # type: ignore[misc]  # the very thing that is tested
 
 
 def test_endings_are_words_for_logs() -> None:
@@ -68,12 +54,12 @@ def test_endings_are_words_for_logs() -> None:
 
 
 def test_each_observer_gets_what_it_wants() -> None:
-    everything, ends = Keeping(), Keeping(ConnectionEnded)
-    hub = EventHub([everything, ends])
-    for event in (Listening(url="here"), ENDED):
+    everything, opened = Keeping(), Keeping(ConnectionOpened)
+    hub = EventHub([everything, opened])
+    for event in (Listening(url="here"), OPENED):
         hub.observe(event)
-    assert everything.events == [Listening(url="here"), ENDED]
-    assert ends.events == [ENDED]
+    assert everything.events == [Listening(url="here"), OPENED]
+    assert opened.events == [OPENED]
 
 
 def test_an_event_is_wanted_if_any_observer_wants_it() -> None:
@@ -87,7 +73,7 @@ def test_an_event_is_wanted_if_any_observer_wants_it() -> None:
 def test_an_observer_that_wants_nothing_gets_nothing() -> None:
     nothing = Keeping()
     nothing.wants = ()
-    EventHub([nothing]).observe(ENDED)
+    EventHub([nothing]).observe(OPENED)
     assert nothing.events == []
 
 
