@@ -1,4 +1,4 @@
-"""The converter says how it is: at its start, and to its clients, whatever fails on the way out."""
+"""The converter says how it is: at its start, and to its clients, whatever fails at its upstream."""
 
 import contextlib
 import json
@@ -83,7 +83,7 @@ def test_a_terminal_has_a_line_that_goes_with_the_converter() -> None:
     assert "connections |" not in last
 
 
-def test_it_says_why_the_way_out_does_not_work_and_serves_on() -> None:
+def test_it_says_why_the_upstream_does_not_work_and_serves_on() -> None:
     with (
         server("--user", "alice:s3cret") as far,
         converter(far.as_user("alice", "wrong"), "--via-check") as near,
@@ -121,7 +121,7 @@ def broken(cause: str) -> Iterator[str]:
     "cause",
     ["connection_refused", "dns_error", "proxy_configuration_error", "tls_certificate_error", "no SOCKS 6"],
 )
-def test_clients_learn_why_the_way_out_does_not_work(cause: str) -> None:
+def test_clients_learn_why_the_upstream_does_not_work(cause: str) -> None:
     error = "proxy_configuration_error" if cause == "no SOCKS 6" else cause
     with broken(cause) as url, converter(url, "-v") as near:
         http = f"http://{near.authority}"

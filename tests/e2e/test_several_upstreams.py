@@ -1,4 +1,4 @@
-"""A converter with two ways out, of which one dies under load and comes back."""
+"""A converter with two upstreams, of which one dies under load and comes back."""
 
 import contextlib
 import signal

@@ -139,7 +139,7 @@ def test_fast_open_must_not_be_used_unless_requested(run: Run) -> None:
             client.abort()
         assert (
             outbound.dialled[0].options == ()
-        )  # the way out is told of no option that the client did not send
+        )  # the outbound is told of no option that the client did not send
 
     run(scene())
 

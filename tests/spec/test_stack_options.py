@@ -186,7 +186,7 @@ class Obliging(ScriptedOutbound):
         return ConnectResult(stream=connection.stream, bound=Endpoint("192.0.2.1", 7), options=options)
 
 
-def test_the_operation_reply_says_what_the_way_out_has_in_force(run: Run) -> None:
+def test_the_operation_reply_says_what_the_outbound_has_in_force(run: Run) -> None:
     async def scene() -> None:
         options = (Tos(leg=2, tos=0x10), Multipath(availability=2))
         request = Request(command=Command.CONNECT, host="example.com", port=80, options=options)
@@ -201,7 +201,7 @@ def test_the_operation_reply_says_what_the_way_out_has_in_force(run: Run) -> Non
     run(scene())
 
 
-def test_a_way_out_that_supports_none_answers_none(run: Run) -> None:
+def test_an_outbound_that_supports_none_answers_none(run: Run) -> None:
     async def scene() -> None:
         options = (Tos(leg=2, tos=0x10),)
         request = Request(command=Command.CONNECT, host="example.com", port=80, options=options)

@@ -147,7 +147,7 @@ class ServerConfig:
         "auto", "the event loop; auto is uvloop if it is installed", values={name: name for name in LOOPS}
     )
     status_line: bool = setting(
-        True, "show at the bottom of a terminal how the way out is, where it leads through another proxy"
+        True, "show at the bottom of a terminal how the upstream proxy is, where there is one"
     )
     stack: tuple[StackRule, ...] = setting((), "bounds of stack options", items=StackRule, reload=True)
 

@@ -1,4 +1,4 @@
-"""The way out without another proxy: real sockets of this machine."""
+"""The outbound without an upstream proxy: real sockets of this machine."""
 
 import asyncio
 import dataclasses

@@ -36,7 +36,7 @@ def test_listeners_that_need_users(tmp_path: Path, capsys: pytest.CaptureFixture
     assert second.startswith(f"{tmp_path}/socks6.toml:4: listen[2]: ")
 
 
-def test_a_server_that_is_its_own_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_is_its_own_upstream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = 'listen = "socks6://127.0.0.1"\nvia = "socks6://127.0.0.1"'
     assert checked(tmp_path, text) == 2
     assert capsys.readouterr().err.startswith(f"{tmp_path}/socks6.toml:2: via: ")

@@ -1,4 +1,4 @@
-"""Stack options that a user of the library adds, from the client to the proxy's way out and back."""
+"""Stack options that a user of the library adds, from the client to the proxy's outbound and back."""
 
 import dataclasses
 from collections.abc import Hashable

@@ -31,18 +31,18 @@ def test_without_a_proxy_to_go_through_there_is_no_client_of_one() -> None:
     assert isinstance(build_outbound(ServerConfig()), DirectOutbound)
 
 
-def test_a_way_out_through_another_proxy() -> None:
+def test_one_upstream() -> None:
     assert isinstance(build_outbound(ServerConfig(via=(UPSTREAM,))), Socks6Outbound)
 
 
-def test_several_ways_out() -> None:
+def test_several_upstreams() -> None:
     outbound = build_outbound(ServerConfig(via=(UPSTREAM, OTHER)))
     assert isinstance(outbound, UpstreamGroup)
     assert [status.url for status in outbound.upstreams] == [UPSTREAM.brief, OTHER.brief]
     assert faults_of(ServerConfig(via=(UPSTREAM, OTHER))) == []
 
 
-def test_several_ways_out_that_make_no_sense() -> None:
+def test_several_upstreams_that_make_no_sense() -> None:
     twice = ServerConfig(via=(UPSTREAM, OTHER, UPSTREAM))
     assert faults_of(twice) == [(("via",), f"{UPSTREAM} is named twice")]
     unchecked = ServerConfig(via=(UPSTREAM, OTHER), via_order="least-latency", via_check=False)
@@ -59,7 +59,7 @@ def test_several_ways_out_that_make_no_sense() -> None:
         ("socks6+unix:///run/socks6", "socks6+unix:///run/socks6"),
     ],
 )
-def test_a_server_is_not_its_own_way_out(name: str, listen: str, via: str) -> None:
+def test_a_server_is_not_its_own_upstream(name: str, listen: str, via: str) -> None:
     config = ServerConfig(listen=(ProxyUrl.parse_listener(listen),), **{name: (ProxyUrl.parse(via),)})  # type: ignore[arg-type]  # by name
     ((key, why),) = faults_of(config)
     assert key == (name.replace("_", "-"),)

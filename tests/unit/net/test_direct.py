@@ -1,4 +1,4 @@
-"""The way out by itself."""
+"""The direct outbound by itself."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The way out by itself, with stack options; tests/e2e/test_stack_* has the packets."""
+"""The direct outbound by itself, with stack options; tests/e2e/test_stack_* has the packets."""
 
 import socket
 import sys

@@ -1,4 +1,4 @@
-"""BIND: rules first, then the way out, then who comes."""
+"""BIND: rules first, then the outbound, then who comes."""
 
 import errno
 import os

@@ -290,7 +290,7 @@ def test_an_unknown_inbound_is_a_configuration_error() -> None:
         ServerWorker().inbound("gopher")
 
 
-def test_closing_closes_the_way_out(run: Run) -> None:
+def test_closing_closes_the_outbound(run: Run) -> None:
     async def scene() -> None:
         outbound = ScriptedOutbound()
         await ServerWorker(outbound=outbound).aclose()

@@ -213,7 +213,7 @@ def test_it_ends_when_all_is_silent(run: Run) -> None:
     run(scene())
 
 
-def test_it_ends_when_the_way_out_does(run: Run) -> None:
+def test_it_ends_when_the_outbound_does(run: Run) -> None:
     async def scene() -> None:
         async with associated() as client:
             assert client.channel.sink is not None
