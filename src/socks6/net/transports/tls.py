@@ -278,7 +278,8 @@ class TlsStream(PushbackStream):
             from_client = self._make is not None or self.session.tls.server_side
             if words := not_tls(data, from_client=from_client):
                 if from_client and not quiet:
-                    self.beneath.send_nowait(refusal_for(data, "tls"))
+                    with contextlib.suppress(OSError):  # it is gone; what it spoke is known all the same
+                        self.beneath.send_nowait(refusal_for(data, "tls"))
                 raise TlsFailed(words) from None
             self._heard_tls = True
         return data

@@ -549,6 +549,27 @@ def test_a_client_without_tls_is_told_apart(run: Run, said: bytes, words: str) -
     run(play())
 
 
+def test_a_client_that_has_left_is_told_apart_by_what_it_spoke(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with (
+                listening(files) as (listener, port),
+                closing(client := await connect_tcp("127.0.0.1", port)),
+            ):
+                await client.send(b"GET / HTTP/1.1\r\n\r\n")
+                stream = await accept(listener)
+                assert isinstance(stream, TlsStream)
+                async with closing(stream):
+                    assert isinstance(stream.beneath, SocketStream)
+                    stream.beneath.raw_socket.shutdown(
+                        socket.SHUT_WR
+                    )  # sending breaks, as to one that has left
+                    with pytest.raises(TlsFailed, match="the peer speaks HTTP, not TLS"):
+                        await stream.handshake()
+
+    run(play())
+
+
 def test_the_hello_can_go_out_within_the_syn(run: Run) -> None:
     async def play() -> None:
         with certificate() as files:
