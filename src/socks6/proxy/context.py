@@ -159,8 +159,8 @@ class ClientMonitor:
         return len(self._handshakes) + len(self._watched)
 
     def add_handshake(self, connection_id: int, deadline: float, expire: Callable[[], None]) -> None:
-        """Call `expire` once `deadline` has passed, unless the handshake ends before."""
-        self._handshakes[connection_id] = deadline, expire
+        """Call `expire` once `deadline` has passed, unless the handshake ends before; one that is known keeps its deadline."""
+        self._handshakes.setdefault(connection_id, (deadline, expire))
         self._start()
 
     def hasten(self, deadline: float) -> None:

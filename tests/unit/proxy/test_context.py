@@ -171,6 +171,22 @@ def test_a_client_that_is_forgotten_is_watched_no_more(run: Run) -> None:
     run(scene())
 
 
+def test_a_handshake_that_was_hastened_gets_no_more_time_by_its_next_step(run: Run) -> None:
+    async def scene() -> None:
+        monitor = ClientMonitor()
+        now = asyncio.get_running_loop().time()
+        over = asyncio.Event()
+        monitor.add_handshake(1, now + 3600.0, over.set)
+        monitor.hasten(now)
+        monitor.add_handshake(
+            1, now + 3600.0, over.set
+        )  # as a client that has greeted, and waits for its request
+        await over.wait()
+        assert len(monitor) == 0
+
+    run(scene())
+
+
 def test_handshakes_end_in_the_order_of_their_deadlines_unless_they_are_done(run: Run) -> None:
     async def scene() -> None:
         monitor = ClientMonitor()
