@@ -430,10 +430,10 @@ class Server:
 
         def open_secured(host: str, port: int) -> ClientPort:
             shared = ports.open(host, port)
-            if not shared.is_registered(
-                QUIC_BYTES[0]
-            ):  # a listener with QUIC that comes later takes its place
-                shared.register(QUIC_BYTES, functools.partial(_refuse_quic, shared, log), in_rows=True)
+            if not shared.is_registered(QUIC_BYTES[0]):
+                # a listener with QUIC that comes later takes its place
+                refuse_quic = functools.partial(_refuse_quic, shared, log, worker.settings.quiet)
+                shared.register(QUIC_BYTES, refuse_quic, in_rows=True)
             return DtlsClientPort(
                 shared,
                 contexts,
@@ -461,10 +461,10 @@ class Server:
                 listening.port.close()
 
 
-def _refuse_quic(port: SharedPort, log: _RefusalLog, arrivals: Sequence[Arrival]) -> None:
+def _refuse_quic(port: SharedPort, log: _RefusalLog, quiet: bool, arrivals: Sequence[Arrival]) -> None:
     from socks6.net.transports.quic.absent import refuse  # noqa: PLC0415 - most never need it
 
-    refuse(port, arrivals, log.report)
+    refuse(port, arrivals, log.report, quiet=quiet)
 
 
 def _limits(total: int, per_source: int) -> ConnectionLimits:

@@ -22,11 +22,11 @@ class RecordingPort(SharedPort):
         return True
 
 
-def refused(*packets: bytes) -> tuple[list[tuple[bytes, object]], list[tuple[str, str]]]:
+def refused(*packets: bytes, quiet: bool = False) -> tuple[list[tuple[bytes, object]], list[tuple[str, str]]]:
     port = RecordingPort()
     reasons: list[tuple[str, str]] = []
     arrivals = [Arrival(packet, SOURCE, b"", len(packet)) for packet in packets]
-    refuse(port, arrivals, lambda source, reason: reasons.append((source, reason)))
+    refuse(port, arrivals, lambda source, reason: reasons.append((source, reason)), quiet=quiet)
     return port.sent, reasons
 
 
@@ -44,3 +44,7 @@ def test_what_could_be_amplified_or_is_no_first_packet_is_not_answered() -> None
     established = b"\x40" + bytes(SMALLEST_INITIAL)
     negotiation = b"\xc0" + bytes(4) + INITIAL[5:]
     assert refused(short, established, negotiation) == ([], [])
+
+
+def test_a_quiet_proxy_only_names_the_client() -> None:
+    assert refused(INITIAL, quiet=True) == ([], [("127.0.0.1", REASON)])
