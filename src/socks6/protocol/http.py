@@ -105,8 +105,8 @@ class HttpConversation(HttpLeg[HttpEvent]):
         """`trace` sees the method, host and port of each request, and each response's status."""
         super().__init__(h11.SERVER, trace)
         self._request: h11.Request | None = None
-        self._opening = b""  # what the connection began with, until that is known to be HTTP
-        self._is_http = False
+        self._opening = b""  # what the connection began with, until it is known whether that is HTTP
+        self._is_judged = False  # whether it is known
 
     @property
     def in_response(self) -> bool:
@@ -115,7 +115,7 @@ class HttpConversation(HttpLeg[HttpEvent]):
 
     @override
     def receive_data(self, data: bytes, now: float) -> None:
-        if not self._is_http:
+        if not self._is_judged:
             self._opening += data[:OPENING_SIZE]
         super().receive_data(data, now)
 
@@ -126,7 +126,7 @@ class HttpConversation(HttpLeg[HttpEvent]):
 
     @override
     def next_event(self) -> HttpEvent | None:
-        if self._opening and not self._is_http and (foreign := self._foreign_client()) is not None:
+        if self._opening and not self._is_judged and (foreign := self._foreign_client()) is not None:
             return foreign
         try:
             while self._h11.our_state not in OVER:
@@ -146,13 +146,14 @@ class HttpConversation(HttpLeg[HttpEvent]):
 
     def _foreign_client(self) -> Violation | None:
         """Answer and return what a client does that speaks another protocol; None for HTTP, or too few bytes."""
-        known = client_of(self._opening)
-        if is_ambiguous(self._opening) or known is None or known.name == "HTTP":
-            self._is_http = not is_ambiguous(self._opening)
+        if is_ambiguous(self._opening):
             return None
-        self._outgoing += refusal_for(self._opening, "http")
+        self._is_judged = True
+        known = client_of(self._opening)
+        if known is None or known.name == "HTTP":  # HTTP itself answers what nobody knows
+            return None
+        self._outgoing += self._traced(">", refusal_for(self._opening, "http"))
         self._h11.send_failed()  # HTTP says nothing more
-        self._is_http = True
         return Violation(kind=ViolationKind.MALFORMED, reason=describe_client(self._opening, "http"))
 
     # What the driver answers.

@@ -250,7 +250,7 @@ class Socks5Conversation(Conversation[Socks5Event]):
         elif self._received[0] == socks4.VERSION:
             self._send(Socks4Reply(code=Socks4Result.REJECTED))
         else:  # a greeting of SOCKS 5 is never wrong
-            self._outgoing += refusal_for(self._received, "socks5")
+            self._outgoing += self._traced(">", refusal_for(self._received, "socks5"))
         self._move(Socks5Step.VIOLATION)
         self._received.clear()
         self._events.append(Violation(kind=ViolationKind.MALFORMED, reason=reason))

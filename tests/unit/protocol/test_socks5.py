@@ -329,3 +329,12 @@ def test_every_message_can_be_traced() -> None:
         ("<", "Socks5Request"),
         (">", "Socks5Reply"),
     ]
+
+
+def test_the_refusal_of_another_protocol_can_be_traced() -> None:
+    seen: list[tuple[str, object]] = []
+    machine = Socks5Conversation(
+        authentication_required=False, trace=lambda direction, message: seen.append((direction, message))
+    )
+    machine.receive_data(b"\7", 0.0)
+    assert seen == [(">", bytes.fromhex("05 ff"))]
