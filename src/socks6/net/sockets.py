@@ -41,7 +41,13 @@ if sys.platform == "linux":
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
 ORDERLY_CLOSE: Final = struct.pack("ii", 0, 0)
 TCP_CLOSE: Final = 7  # the state of a connection that is over (linux/tcp.h)
+TCPI_BYTES_RECEIVED: Final = 128  # where struct tcp_info has it (linux/tcp.h, from 4.1)
 SO_NWRITE: Final = 0x1024  # macOS: bytes in the send buffer
+HINTS_FOR_BIND: Final = {
+    errno.EADDRINUSE: "{kind} port {port}: another socks6? `ss -lntup` shows who has it",
+    errno.EADDRNOTAVAIL: "this machine does not have {host}; listen on :{port}, where clients come from elsewhere",
+    errno.EACCES: "{kind} ports below 1024 need root, or CAP_NET_BIND_SERVICE",
+}
 # of C: `close` of socket.socket is two Python calls more, for files that are made of it
 close_descriptor: Final[Callable[[socket.socket], None]] = socket.SocketType.close
 # of C, too, and as plain numbers: what sockets give as `family` and `type` costs eight Python calls
@@ -474,14 +480,6 @@ def probe_when_idle(sock: socket.socket, seconds: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-
-
-TCPI_BYTES_RECEIVED: Final = 128  # where struct tcp_info has it (linux/tcp.h, from 4.1)
-HINTS_FOR_BIND: Final = {
-    errno.EADDRINUSE: "{kind} port {port}: another socks6? `ss -lntup` shows who has it",
-    errno.EADDRNOTAVAIL: "this machine does not have {host}; listen on :{port}, where clients come from elsewhere",
-    errno.EACCES: "{kind} ports below 1024 need root, or CAP_NET_BIND_SERVICE",
-}
 
 
 def bind_explained(sock: socket.socket, address: SocketAddress) -> None:

@@ -32,7 +32,7 @@ class Turns:
         self.left = left
 
     def waited(self) -> None:
-        """Note that the loop has gone round."""
+        """Renew the budget: the loop has gone round."""
         self.left = BUDGET
 
     async def take(self) -> None:

@@ -59,7 +59,7 @@ class Machine(Protocol[EventT_co]):
         """Take bytes that arrived. Never raises on bad bytes: they become an event."""
 
     def receive_eof(self, now: float) -> None:
-        """Note that the peer will send nothing more."""
+        """Take the end of the peer's stream: nothing more will come."""
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`; nothing if nothing is."""

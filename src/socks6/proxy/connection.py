@@ -185,7 +185,7 @@ class ClientConnection:
         return same_credentials(self.proxy.authenticator, self._authenticator, identity)
 
     def admitted(self, identity: Identity, session: Session | None) -> Session | None:
-        """Note that a request was authenticated, `session` being its own; return the session that it belongs to."""
+        """Record that a request was authenticated, `session` being its own; return the session that it belongs to."""
         if session is not None or self.session is not None:
             self._authenticator = self.proxy.authenticator  # a reload ends the sessions of users that changed
         if self.shared is None or not self.still_vouched(identity):

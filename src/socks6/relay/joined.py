@@ -168,7 +168,7 @@ class JoinedStreams(ABC):
         """Move bytes both ways until the relay is over; `first` goes to the remote before anything else."""
 
     def note_broken(self, source: Direction, error: OSError) -> None:
-        """Note that the side which is the source of this direction broke; the first reason counts."""
+        """Record that the side which is the source of this direction broke; the first reason counts."""
         side = "client" if source is self.up else "remote"
         self.reason = self.reason or f"{side}: {error.strerror or error}"
 

@@ -172,7 +172,7 @@ class DtlsServer:
         self._set_timer(peer, self._loop.time() + UNUSED_SECONDS)
 
     def in_use(self, peer: DtlsPeer) -> None:
-        """Note that an association, and so an admitted client, uses a connection."""
+        """Mark a connection as used by an association, and so by an admitted client."""
         self.limits.mark_known(peer)
 
     def end(self, peer: DtlsPeer, reason: str) -> None:

@@ -292,7 +292,7 @@ class HttpForwarder:
             self._idle.reschedule(asyncio.get_running_loop().time() + self._idle_timeout)
 
     def _lose_client(self, origin: OriginConnection, error: OSError | None = None) -> None:
-        """Note that the client breaks its request off, or itself; that ends the download too."""
+        """Record that the client breaks its request off, or itself; that ends the download too."""
         self._client_lost = True
         self._client_error = error
         origin.stream.abort()
