@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 from typing_extensions import override
 
+from socks6.client import upstream_group
 from socks6.client.client import Client, ProxyCheck, Timeout
 from socks6.client.monitor import UPSTREAM_ERRORS
 from socks6.client.outbound import Socks6Outbound
@@ -20,6 +21,7 @@ from socks6.errors import (
     ProxyUnreachable,
     Socks6Error,
     UpstreamFailed,
+    VersionMismatch,
 )
 from socks6.message.options import StackOption
 from socks6.net.stream import ConnectResult, Judge
@@ -100,6 +102,7 @@ def test_what_failed_is_left_alone_until_its_pause_is_over(run: Run) -> None:
         (LOST, b"hi", False),  # it may have been carried out
         (UNSENT, b"hi", True),
         (AuthenticationFailed("no"), b"hi", True),
+        (VersionMismatch("SOCKS 5"), b"hi", True),
         (ProxyTimedOut("no answer within 60 s"), b"", False),
         (ProxyTimedOut("nothing answers there", unsent=True), b"hi", True),
         (ConnectionRefused("the host"), b"", False),  # the proxy's own answer
@@ -147,6 +150,37 @@ def test_a_request_that_waits_goes_on_once_a_check_finds_its_proxy_down(run: Run
             await group.monitors[0].check()
         waiting.result().stream.abort()
         assert outbounds[1].asked == 1
+
+    run(scene())
+
+
+def test_a_request_that_waits_for_long_causes_the_check(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_group, "PATIENCE_SECONDS", 0.001)
+
+    async def scene() -> None:
+        outbounds = [ScriptedOutbound("one"), ScriptedOutbound("two")]
+        outbounds[0].silent = True
+        group = UpstreamGroup(outbounds)
+        async with asyncio.TaskGroup() as tasks:
+            checking = tasks.create_task(group.monitors[0].run())
+            (await connect(group)).stream.abort()
+            checking.cancel()
+        assert outbounds[1].asked == 1
+
+    run(scene())
+
+
+def test_a_proxy_that_answers_for_the_host_works_again(run: Run) -> None:
+    async def scene() -> None:
+        outbounds = [ScriptedOutbound("one", LOST), ScriptedOutbound("two", LOST)]
+        group = UpstreamGroup(outbounds)
+        with pytest.raises(UpstreamFailed):
+            await connect(group)
+        outbounds[1].failure = ConnectionRefused("the host")
+        for _ in range(2):
+            with pytest.raises(ConnectionRefused):
+                await connect(group)
+        assert [outbound.asked for outbound in outbounds] == [2, 3]  # the second time at once
 
     run(scene())
 

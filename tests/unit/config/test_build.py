@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from socks6.client.outbound import Socks6Outbound
-from socks6.client.upstream_group import UpstreamGroup
+from socks6.client.upstream_group import CHECK_SECONDS, CONNECT_SECONDS, LATENCY_SECONDS, UpstreamGroup
 from socks6.config.build import build_outbound, build_worker, find_faults
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
@@ -40,6 +40,15 @@ def test_several_upstreams() -> None:
     assert isinstance(outbound, UpstreamGroup)
     assert [status.url for status in outbound.upstreams] == [UPSTREAM.brief, OTHER.brief]
     assert faults_of(ServerConfig(via=(UPSTREAM, OTHER))) == []
+
+
+@pytest.mark.parametrize(("order", "check_every"), [("failover", None), ("least-latency", LATENCY_SECONDS)])
+def test_among_several_one_that_is_silent_is_given_up_soon(order: str, check_every: float | None) -> None:
+    outbound = build_outbound(ServerConfig(via=(UPSTREAM, OTHER), via_order=order))
+    assert isinstance(outbound, UpstreamGroup)
+    for monitor in outbound.monitors:
+        assert monitor.client._connector._timeout == CONNECT_SECONDS
+        assert (monitor._check_seconds, monitor._check_every) == (CHECK_SECONDS, check_every)
 
 
 def test_several_upstreams_that_make_no_sense() -> None:

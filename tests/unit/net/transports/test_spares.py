@@ -111,6 +111,32 @@ def test_there_are_as_many_as_the_rate_of_requests_needs_and_no_more_than_the_li
     run(scene())
 
 
+def test_a_request_with_options_about_its_connection_gets_one_of_its_own(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            await asked(connector, REQUEST)
+            await turns()
+            spare = proxy.opened[1][0]
+            assert await connector.open(StreamRequest(Command.CONNECT, (Tos.of(4),))) is proxy.opened[2][0]
+            assert await connector.open(REQUEST) is spare
+
+    run(scene())
+
+
+def test_a_proxy_that_closes_a_young_connection_has_not_told_its_time_out(run: Run) -> None:
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            await asked(connector, REQUEST)
+            await turns()
+            proxy.opened[1][1].abort()
+            assert await connector.open(REQUEST) is proxy.opened[2][0]
+            assert connector._seconds == spares.SPARE_SECONDS
+
+    run(scene())
+
+
 def test_none_is_kept_unless_told(run: Run) -> None:
     async def scene() -> None:
         proxy = Proxy()
