@@ -135,7 +135,7 @@ class UpstreamMonitor:
                 await self.check()
 
     def refresh(self, max_age: float) -> None:
-        """Let `run` check now, unless the last check is less than `max_age` seconds old or the credentials were refused."""
+        """Ask `run` for a check now, unless the last check is less than `max_age` seconds old or the credentials were refused."""
         now = asyncio.get_running_loop().time()
         if now - self._checked >= max_age and self._cause is not AuthenticationFailed:
             self._due = now

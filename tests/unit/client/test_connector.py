@@ -173,7 +173,7 @@ def test_a_proxy_that_moved_is_found_by_the_next_request(run: Run, tmp_path: Pat
 
 @contextlib.contextmanager
 def silence(host: str, port: int) -> Iterator[None]:
-    """Have nobody answer at an address, over TCP or UDP, nor anything say so."""
+    """Hold an address so that connections and datagrams to it get no answer, not even an error."""
     with contextlib.ExitStack() as held:
         datagrams = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         datagrams.bind((host, port))

@@ -88,7 +88,7 @@ async def running(monitor: UpstreamMonitor) -> AsyncIterator[None]:
 
 
 def make(monitor: UpstreamMonitor, failure: Socks6Error | None = None) -> None:
-    """Have a request go well, or fail."""
+    """Make a request that is granted, or fails."""
     with contextlib.suppress(Socks6Error), monitor.watching():
         if failure is not None:
             raise failure

@@ -40,7 +40,7 @@ class Ends:
             self.leave()
 
     def leave(self) -> None:
-        """Have nobody be at the other end."""
+        """Close the other end."""
         self._place = self.far.getsockname()
         self.far.close()
 

@@ -53,7 +53,7 @@ def opened(*options: Option, now: float = 0.0) -> ClientSession:
 
 
 def answer(session: ClientSession, part: RequestSessionState, *options: Option, now: float = 0.0) -> None:
-    """Have a request go well, and be over."""
+    """Make a request that is granted, and end it."""
     session.authenticated(part, accepted(*options), now)
     session.operated(part, SUCCESS, now)
     session.end(part)
@@ -180,7 +180,7 @@ def test_another_session_that_came_meanwhile_stays() -> None:
 
 
 def lose(session: ClientSession) -> None:
-    """Have the proxy forget the session."""
+    """Answer as a proxy that has forgotten the session."""
     session.refused(session.begin(0.0), refused(SessionInvalid()), 0.0)
 
 

@@ -35,14 +35,14 @@ class Attempts(Connector):
         return await self.outcomes[-1]
 
     def connects(self) -> ByteStream:
-        """Have the last attempt succeed; return its stream."""
+        """Let the last attempt succeed; return its stream."""
         near, far = memory_stream_pair()
         self.far_ends.append(far)
         self.outcomes[-1].set_result(near)
         return near
 
     def fails(self, error: Exception | None = None) -> None:
-        """Have the last attempt fail."""
+        """Let the last attempt fail."""
         self.outcomes[-1].set_exception(error or ConnectionRefusedError(111, "Connection refused"))
 
 
@@ -64,7 +64,7 @@ class Race:
         return asyncio.create_task(self.connector.open(request))
 
     async def block_quic(self) -> None:
-        """Have one request find that QUIC does not get through."""
+        """Make a request that finds QUIC blocked."""
         opening = self.open()
         await until(lambda: self.tls.outcomes)
         self.quic.fails()
