@@ -45,7 +45,7 @@ ATTEMPTS: Final = 16  # to find a port that is free for both TCP and UDP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Listening:
+class _InboundListener:
     """A listener with its inbound, and the port for datagrams of its clients."""
 
     listener: Listener
@@ -172,7 +172,7 @@ class Server:
         self._dtls_limits: Final = _limits(
             udp.associations, udp.associations_per_user
         )  # each needs a connection
-        self._listeners: list[_Listening] = []
+        self._listeners: list[_InboundListener] = []
         self._acceptors: list[_ConnectionAcceptor] = []
         self._guards = contextlib.ExitStack()  # keep clients from being connected to our own listeners
         self._running: asyncio.TaskGroup | None = None
@@ -264,7 +264,7 @@ class Server:
         self._stopped.set()
 
     def _plain_connects(
-        self, listening: _Listening, group: EagerTaskGroup
+        self, listening: _InboundListener, group: EagerTaskGroup
     ) -> Callable[[SocketStream], bool] | None:
         """Return what serves plain CONNECTs of a listener's clients; None where there is no such short way."""
         outbound, poller = self._worker.outbound, self._worker.relay.shared_poller()
@@ -408,7 +408,7 @@ class Server:
                     raise
                 continue
             self._listeners += [
-                _Listening(listener=listener, inbound=address.protocol, port=port)
+                _InboundListener(listener=listener, inbound=address.protocol, port=port)
                 for listener, port in itertools.zip_longest(listeners, ports)
             ]
             return

@@ -15,7 +15,7 @@ EVENTS: Final = 256  # taken from the kernel at a time
 READABLE: Final = 1  # EPOLLIN
 FAILED: Final = 8  # EPOLLERR: an error waits, perhaps in the socket's error queue
 
-Reader: TypeAlias = Callable[[int, int], None]  # is called with a descriptor and epoll's events
+ReadyCallback: TypeAlias = Callable[[int, int], None]  # is called with a descriptor and epoll's events
 ItemT = TypeVar("ItemT")
 
 
@@ -32,13 +32,13 @@ class DatagramPoller:
         self._loop = asyncio.get_running_loop()
         self._on_fault = on_fault
         self._epoll = select.epoll() if own_epoll else None
-        self._readers: dict[int, Reader] = {}
+        self._readers: dict[int, ReadyCallback] = {}
         self._collected: dict[int, tuple[list[object], object]] = {}
         self._each_turn: list[Callable[[], None]] = []
         if self._epoll is not None:
             self._loop.add_reader(self._epoll.fileno(), self._turn)
 
-    def add(self, fd: int, reader: Reader) -> None:
+    def add(self, fd: int, reader: ReadyCallback) -> None:
         """Call `reader` whenever there is something to read from `fd`. Raises OSError."""
         if self._epoll is None:
             self._loop.add_reader(fd, self._readable, fd)
@@ -46,7 +46,7 @@ class DatagramPoller:
             self._epoll.register(fd, READABLE)
         self._readers[fd] = reader
 
-    def collect(self, fd: int, ready: list[ItemT], item: ItemT, reader: Reader) -> None:
+    def collect(self, fd: int, ready: list[ItemT], item: ItemT, reader: ReadyCallback) -> None:
         """Append `item` to `ready` whenever there is something to read, and call `reader` for other events.
 
         Of a hundred sockets with something to read, each costs a third of what a call would. Raises OSError.
@@ -101,7 +101,7 @@ class DatagramPoller:
             except Exception as error:  # noqa: BLE001 - as below
                 self._on_fault(error)
 
-    def _guard(self, reader: Reader, fd: int, events: int) -> None:
+    def _guard(self, reader: ReadyCallback, fd: int, events: int) -> None:
         try:
             reader(fd, events)
         except Exception as error:  # noqa: BLE001 - one reader's fault must not cost the others their turn
