@@ -1,6 +1,7 @@
 """What several commands share."""
 
 import asyncio
+import logging
 import resource
 import socket
 import sys
@@ -114,6 +115,19 @@ def test_a_client_is_named_by_flags_or_the_environment(monkeypatch: pytest.Monke
     monkeypatch.delenv("SOCKS6_PROXY")
     with pytest.raises(ConfigurationError, match="no proxy"):
         named_client(Namespace(via=None, **flags), "no proxy")
+
+
+def test_what_the_library_logs_is_printed_as_a_commands_own_lines_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("socks6")
+    monkeypatch.setattr(logger, "handlers", [])
+    for _ in range(2):
+        named_client(
+            Namespace(via="socks6://proxy.example", via_file=None, dialect_212=False, timeout=5.0), ""
+        )
+    logger.warning("it goes by TLS")
+    assert capsys.readouterr().err == "socks6: it goes by TLS\n"
 
 
 def test_a_host_that_is_none_is_blamed_on_its_argument() -> None:

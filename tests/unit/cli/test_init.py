@@ -1,6 +1,9 @@
 """What every command has in common: exit codes, and errors in one line."""
 
 import gc
+import os
+import subprocess
+import sys
 from argparse import Namespace
 
 import pytest
@@ -159,3 +162,17 @@ def test_our_own_errors_are_told_as_they_are() -> None:
 
 def test_an_error_without_words_is_told_by_its_name() -> None:
     assert describe(TimeoutError()) == "TimeoutError"
+
+
+def test_output_that_nobody_reads_any_more_is_no_fault_to_tell_of() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        words = [sys.executable, "-m", "socks6", "passwd", "alice"]  # a line: it waits in the buffer
+        done = subprocess.run(
+            words, input=b"secret\n", stdout=writer, stderr=subprocess.PIPE, check=False, env=environment
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")

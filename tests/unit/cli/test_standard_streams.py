@@ -146,6 +146,18 @@ def test_a_log_file_is_appended_to_and_its_group_may_read_it(tmp_path: Path) -> 
     assert (tmp_path / "log").stat().st_mode & 0o7777 == 0o640
 
 
+def test_a_log_file_that_was_renamed_is_closed(tmp_path: Path) -> None:
+    log = LogFile(str(tmp_path / "log"))
+    before = log.fileno()
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    after = log.fileno()
+    try:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(before)
+    finally:
+        os.close(after)
+
+
 def test_a_log_file_that_was_renamed_is_made_anew(tmp_path: Path) -> None:
     writer = appended(tmp_path / "log", "one")
     (tmp_path / "log").rename(tmp_path / "log.1")
