@@ -272,7 +272,7 @@ class Observer(ABC):
 
     @abstractmethod
     def observe(self, event: Event) -> None:
-        """Take note of an event."""
+        """Handle an event."""
 
 
 EVENTS: Final[tuple[type[Event], ...]] = tuple(

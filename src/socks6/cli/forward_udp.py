@@ -78,7 +78,7 @@ class UdpPortForwarder(SlowPath):
         return self._answers.matches(Endpoint(host, port))
 
     def forget(self, peer: "_Peer") -> None:
-        """Take note that a peer's association is over."""
+        """Record that a peer's association is over."""
         if self._peers.get(peer.path.source) is peer:
             del self._peers[peer.path.source]
 

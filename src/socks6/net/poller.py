@@ -37,7 +37,7 @@ class EventHandler(Protocol):
         """Act after `Poller.later`. Raises OSError when a connection broke."""
 
     def fail(self, error: Exception) -> None:
-        """Take note that one of the above raised."""
+        """Record that one of the above raised."""
 
 
 class Poller:

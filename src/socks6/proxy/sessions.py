@@ -179,10 +179,10 @@ class SessionStore(Protocol):
         return ()
 
     def session_busy(self, session: Session) -> None:
-        """Take note that a session, made with this store, has its first connection."""
+        """Record that a session, made with this store, has its first connection."""
 
     def session_idle(self, session: Session, now: float) -> None:
-        """Take note that a session has lost its last connection."""
+        """Record that a session has lost its last connection."""
 
 
 class _Owner:

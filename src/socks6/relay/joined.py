@@ -81,7 +81,7 @@ class Direction:
         return self.state is FINISHED or self.state is FINISHING
 
     def fail(self, error: Exception) -> None:
-        """Take note of what moving bytes raised."""
+        """Record what moving bytes raised."""
         if isinstance(error, SendingFailed):
             self.sink_broke(error)
         elif isinstance(error, OSError):
@@ -114,7 +114,7 @@ class Direction:
     # What a mover does in its own way.
 
     def source_failed(self, error: OSError) -> None:
-        """Take note that sending to the source failed: the end of what it sends may be no end in order."""
+        """Record that sending to the source failed: the end of what it sends may be no end in order."""
 
     def discard(self) -> None:
         """Forget bytes that the sink did not take."""

@@ -90,7 +90,7 @@ class PolledDirection(Direction, ABC):
                 self.finished()
 
     def finished(self) -> None:
-        """Take note that the sink has everything."""
+        """Record that the sink has everything."""
         self.state = FINISHED
         self.joined.settle()
 
