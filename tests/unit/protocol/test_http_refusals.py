@@ -43,6 +43,25 @@ def test_what_is_not_served(data: bytes, status: str) -> None:
     assert refusal(machine) == (status, True)
 
 
+def test_an_ssh_client_is_told_in_a_line_of_text_once_it_is_known_to_be_one() -> None:
+    machine = fed(b"SSH")
+    assert machine.next_event() is None  # it may yet be a method of HTTP
+    assert machine.data_to_send() == b""
+    machine.receive_data(b"-2.0-x\r\n", 0.0)
+    assert violation(machine) == "an ssh client"
+    assert machine.data_to_send() == b"this is a proxy, not an ssh server\r\n"
+    assert machine.bytes_wanted() == 0
+
+
+def test_a_method_that_begins_like_ssh_is_http() -> None:
+    machine = fed(b"SS")
+    assert machine.next_event() is None
+    machine.receive_data(request(b"ALUTE http://a.example/ HTTP/1.1"), 0.0)
+    event = machine.next_event()
+    assert isinstance(event, ForwardRequested)
+    assert event.head.method == b"SSALUTE"
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
