@@ -1,8 +1,9 @@
 """SOCKS version 6: client, server and converter (draft-olteanu-intarea-socks-6-12).
 
-`Client` reaches hosts through a proxy, `Server` is one, `ServerWorker` serves clients over any byte stream. All names in `__all__`
-are public, and so are the modules of `socks6.message` (the wire format), `socks6.protocol` (the conversations and authentication
-methods, without input or output) and `socks6.policy` (who may do what). Everything else may change in any version.
+`Client` reaches hosts through a proxy, `socks6.sync.Client` does so by blocking calls, `Server` is a proxy, `ServerWorker` serves
+clients over any byte stream. All names in `__all__` are public, and so are those of `socks6.sync` and the modules of `socks6.message`
+(the wire format), `socks6.protocol` (the conversations and authentication methods, without input or output) and `socks6.policy` (who
+may do what). Everything else may change in any version.
 """
 
 from importlib import import_module
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from socks6.proxy.settings import BindSettings, Settings, UdpSettings
     from socks6.proxy.worker import ServerWorker
     from socks6.relay.streams import RelayResult, RelaySettings
+    from socks6.sync.client import connect
     from socks6.telemetry import (
         AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded, ConnectionEvent,
         ConnectionOpened, ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached, Listening, Observer, PeerAccepted,
@@ -108,7 +110,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "TokenRejected", "TokenSpent", "TrafficTotals", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
     "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamFailed", "UpstreamGroup", "UpstreamMonitor",
     "UpstreamOrder", "UpstreamState", "UpstreamStatus", "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
-    "VersionMismatch",
+    "VersionMismatch", "connect",
 ]
 
 # Where each name is defined. It is imported when it is first used: `socks6 --help` needs none of them.
@@ -174,6 +176,7 @@ _MODULES: Final = {
     "socks6.proxy.settings": "BindSettings Settings UdpSettings",
     "socks6.proxy.worker": "ServerWorker",
     "socks6.relay.streams": "RelayResult RelaySettings",
+    "socks6.sync.client": "connect",
     "socks6.telemetry": (
         "AcceptPaused AssociationOpened BindingOpened CertificateRead ConnectionEnded ConnectionEvent "
         "ConnectionOpened ConnectionSecured DtlsUnavailable Ending Event LimitReached Listening Observer PeerAccepted "
@@ -182,6 +185,7 @@ _MODULES: Final = {
     ),
 }
 # fmt: on
+_PACKAGES: Final = frozenset(("sync",))  # as `socks6.sync`, without an import of their own
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 if not TYPE_CHECKING:  # a type checker would believe that there is every name
@@ -190,6 +194,8 @@ if not TYPE_CHECKING:  # a type checker would believe that there is every name
         """Import a public name (PEP 562)."""
         if name == "__version__":
             value = import_module("socks6.distribution").VERSION
+        elif name in _PACKAGES:
+            value = import_module(f"socks6.{name}")
         elif name in _MODULE_OF:
             value = getattr(import_module(_MODULE_OF[name]), name)
         else:

@@ -1,0 +1,133 @@
+"""The thread that works for blocking calls: results, errors, interruptions, its own calls, its end."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Final
+
+import pytest
+
+from socks6.errors import LocalProtocolError
+from socks6.sync.loop_thread import LoopThread, loop_thread
+
+INTERRUPTED: Final = """
+import asyncio, signal, threading, time
+from socks6.sync.loop_thread import loop_thread
+over = []
+async def late():
+    try:
+        await asyncio.sleep(60)
+    finally:
+        over.append(True)
+threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start() if 0 else None
+import os
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+started = time.monotonic()
+try:
+    loop_thread().run(late())
+except KeyboardInterrupt:
+    pass
+assert time.monotonic() - started < 10
+while not over:
+    time.sleep(0.01)
+print("cancelled")
+"""
+FORKED: Final = """
+import asyncio, os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside a thread
+from socks6.sync.loop_thread import loop_thread
+async def pid():
+    return os.getpid()
+assert loop_thread().run(pid()) == os.getpid()
+child = os.fork()
+if not child:
+    os._exit(0 if loop_thread().run(pid()) == os.getpid() else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert loop_thread().run(pid()) == os.getpid()
+print("both")
+"""
+
+
+def printed(program: str) -> str:
+    """Return what a program prints that must end well and without a word of complaint."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+def test_a_call_returns_and_raises_what_its_coroutine_does() -> None:
+    async def divide(number: int) -> float:
+        await asyncio.sleep(0)
+        return 1 / number
+
+    assert loop_thread().run(divide(2)) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        loop_thread().run(divide(0))
+
+
+def test_all_threads_share_one() -> None:
+    found: list[LoopThread] = []
+    threads = [threading.Thread(target=lambda: found.append(loop_thread())) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+
+
+def test_a_call_within_the_loop_is_refused_instead_of_waiting_for_itself() -> None:
+    async def again() -> None:
+        loop_thread().run(asyncio.sleep(0))
+
+    with pytest.raises(LocalProtocolError, match="within the loop"):
+        loop_thread().run(again())
+
+
+def test_a_call_within_another_running_loop_is_done() -> None:
+    async def main() -> int:
+        return loop_thread().run(asyncio.sleep(0, 7))
+
+    assert asyncio.run(main()) == 7
+
+
+def test_what_comes_of_an_interrupted_call_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    discarded = threading.Event()
+    finish = threading.Event()
+
+    async def stubborn() -> int:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return 5  # it was done when it was cancelled
+        return 0
+
+    def wait(event: threading.Event, timeout: float | None = None) -> bool:
+        if threading.current_thread() is threading.main_thread() and not finish.is_set():
+            finish.set()
+            time.sleep(0.05)
+            raise KeyboardInterrupt
+        return original(event, timeout)
+
+    original = threading.Event.wait
+    thread = loop_thread()
+    monkeypatch.setattr(threading.Event, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        thread.run(stubborn(), lambda result: discarded.set() if result == 5 else None)
+    monkeypatch.undo()
+    assert discarded.wait(5)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_wait_and_cancels() -> None:
+    assert printed(INTERRUPTED) == "cancelled"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_forked_process_has_a_thread_of_its_own() -> None:
+    assert printed(FORKED) == "both"
