@@ -84,7 +84,7 @@ class AssociationFactory:
         stream, association = attempt.granted.stream, attempt.association
         if (substream := stream.attribute(Substream)) is not None:
             number = association.framing.association_id
-            return self._demux.path(substream.connection, number, association.on_packets)
+            return self._demux.path(substream.connection, stream, number, association.on_packets)
         dtls = None
         if stream.attribute(TlsSession) is not None and (dtls := self._connector(required=required)) is None:
             return None

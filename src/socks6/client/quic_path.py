@@ -4,10 +4,10 @@ import asyncio
 from struct import Struct
 from typing import Final
 
-from socks6.client.paths import LINGER_SECONDS, DatagramPath, PacketCallback
+from socks6.client.paths import LINGER_SECONDS, PacketCallback, StreamPath
 from socks6.compat import override
 from socks6.net.scopes import time_limit
-from socks6.net.stream import FrameSink, MultiplexedConnection
+from socks6.net.stream import ByteStream, FrameSink, MultiplexedConnection
 
 HEAD: Final = Struct("!4xQ")  # of a message: version, type, length; association id
 
@@ -19,13 +19,20 @@ class DatagramDemux:
         self._demuxes: dict[MultiplexedConnection, _ConnectionDemux] = {}
 
     def path(
-        self, connection: MultiplexedConnection, association_id: int, on_packets: PacketCallback
+        self,
+        connection: MultiplexedConnection,
+        stream: ByteStream,
+        association_id: int,
+        on_packets: PacketCallback,
     ) -> "QuicPath":
-        """Return an association's path; its frames go to `on_packets` from now on, until it is closed."""
+        """Return an association's path; its frames go to `on_packets` from now on, until it is closed.
+
+        `stream` is the association's, and one of the connection's.
+        """
         demux = self._demuxes.get(connection)
         if demux is None:
             demux = self._demuxes[connection] = _ConnectionDemux(self._demuxes, connection)
-        path = QuicPath(demux, connection, association_id, on_packets)
+        path = QuicPath(demux, connection, stream, association_id, on_packets)
         demux.paths[association_id] = path
         return path
 
@@ -60,8 +67,8 @@ class _ConnectionDemux(FrameSink):
             path.finish()
 
 
-class QuicPath(DatagramPath):
-    """Frames get lost as UDP datagrams do; none is ever fragmented."""
+class QuicPath(StreamPath):
+    """Frames, which get lost as UDP datagrams do and wait for nothing; what fits in none goes on the association's stream."""
 
     name = "datagram"
 
@@ -69,10 +76,11 @@ class QuicPath(DatagramPath):
         self,
         demux: _ConnectionDemux,
         connection: MultiplexedConnection,
+        stream: ByteStream,
         association_id: int,
         on_packets: PacketCallback,
     ) -> None:
-        super().__init__()
+        super().__init__(stream)
         self.on_packets = on_packets
         self._demux = demux
         self._connection = connection
@@ -81,14 +89,14 @@ class QuicPath(DatagramPath):
 
     @property
     @override
-    def largest(self) -> int:
+    def unfragmented(self) -> int:
         return self._connection.largest_frame
 
     @override
     def send_nowait(self, message: bytes) -> None:
         self._check_open()
         if not self._connection.send_frame(message):
-            self.dropped += 1
+            super().send_nowait(message)
 
     @override
     async def send(self, message: bytes) -> None:
@@ -99,7 +107,7 @@ class QuicPath(DatagramPath):
                 await self._connection.wait_frame_room()
             finally:
                 self._waits.discard(wait)
-        self.send_nowait(message)
+        await super().send(message)
 
     @override
     async def run(self) -> None:
@@ -110,6 +118,6 @@ class QuicPath(DatagramPath):
     @override
     def close(self) -> None:
         self._demux.forget(self._id)
-        self._closed = True
+        super().close()
         while self._waits:
             self._waits.pop().reschedule(0.0)

@@ -1,7 +1,7 @@
 """An upstream proxy's association as a channel for datagrams."""
 
 import asyncio
-import contextlib
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -10,7 +10,7 @@ from typing import Final
 from socks6.client.association import Association
 from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram, ReceiveQueue
 from socks6.compat import override
-from socks6.errors import DatagramFailed, DecodeError, Socks6Error
+from socks6.errors import DatagramFailed, DatagramTooLarge, DecodeError, Socks6Error
 from socks6.message.options import StackOption
 from socks6.net.datagrams.channel import ROUTE_SECONDS
 from socks6.net.stream import (
@@ -48,6 +48,7 @@ class UpstreamChannel(DatagramChannel):
         self._running: asyncio.Task[None] | None = None  # until `aclose`
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None  # once it is lent to us
+        self._warned = False  # that a datagram was too large
 
     @override
     def start(self, sink: DatagramSink, watch: Callable[[socket.socket], None]) -> None:
@@ -85,10 +86,24 @@ class UpstreamChannel(DatagramChannel):
     @override
     def send(self, packets: Sequence[Packet]) -> None:
         for data, host, port in packets:
-            if self._allows(host, port):
-                # too long, for no host at all, or the association is over: as on any network, it is lost
-                with contextlib.suppress(OSError, ValueError):
-                    self._association.send_nowait(data, (host, port))
+            if not self._allows(host, port):
+                continue
+            try:
+                self._association.send_nowait(data, (host, port))
+            except DatagramTooLarge as error:
+                self._warn(error)
+            except (
+                OSError,
+                ValueError,
+            ):  # for no host at all, or the association is over: as on any network, it is lost
+                pass
+
+    def _warn(self, error: DatagramTooLarge) -> None:
+        if not self._warned:
+            self._warned = True
+            logging.getLogger("socks6").warning(
+                "datagram dropped path=%s reason=%r", self._association.path, error.strerror
+            )
 
     @override
     async def aclose(self) -> None:

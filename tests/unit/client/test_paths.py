@@ -169,7 +169,8 @@ def test_closing_fails_all_who_wait_to_send_and_whoever_sends_later(run: Run, ki
             while path.dropped == 0:
                 path.send_nowait(bytes(50_000))
         else:
-            path, remote_socket = DatagramDemux().path(FullConnection(), 1, lambda _: None), lambda: None
+            stream, remote_socket = memory_stream_pair()[0], lambda: None
+            path = DatagramDemux().path(FullConnection(), stream, 1, lambda _: None)
         async with asyncio.TaskGroup() as group:
             sending = [group.create_task(_failed(path.send(bytes(50_000)))) for _ in range(3)]
             await turns()

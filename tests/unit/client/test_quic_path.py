@@ -8,7 +8,7 @@ import pytest
 
 from socks6.client import quic_path
 from socks6.client.quic_path import HEAD, DatagramDemux, QuicPath
-from socks6.net.stream import FrameSink, MultiplexedConnection
+from socks6.net.stream import ByteStream, FrameSink, MultiplexedConnection
 from tests.kit.loops import Run
 
 LARGEST: Final = 1200
@@ -21,6 +21,7 @@ class Frames:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.written: list[bytes] = []
         self.sink: FrameSink | None = None
         self.changes: list[bool] = []  # whether somebody listens
         self.room = asyncio.Event()
@@ -38,13 +39,19 @@ class Frames:
     async def wait_frame_room(self) -> None:
         await self.room.wait()
 
+    async def send(self, data: bytes) -> None:
+        """Be the association's stream as well."""
+        self.written.append(data)
+
 
 class Association:
     """A path, and what came on it."""
 
     def __init__(self, demux: DatagramDemux, frames: Frames, number: int) -> None:
         self.came: list[bytes] = []
-        self.path = demux.path(cast("MultiplexedConnection", frames), number, self._take)
+        self.path = demux.path(
+            cast("MultiplexedConnection", frames), cast("ByteStream", frames), number, self._take
+        )
 
     def _take(self, packets: Sequence[bytes]) -> None:
         self.came.extend(packets)
@@ -71,18 +78,25 @@ def test_each_association_gets_its_own_frames(run: Run) -> None:
         two.path.close()
         two.path.close()
         assert frames.changes == [True, False]
-        assert Association(demux, frames, 1).path.largest == LARGEST  # begins anew
+        assert Association(demux, frames, 1).path.unfragmented == LARGEST  # begins anew
 
     run(main())
 
 
-def test_what_is_too_long_is_dropped_and_counted(run: Run) -> None:
+def test_what_fits_in_no_frame_goes_on_the_stream(run: Run) -> None:
     async def main() -> None:
         frames = Frames()
+        frames.room.set()
         path = Association(DatagramDemux(), frames, 1).path
+        running = asyncio.create_task(path.run())
         path.send_nowait(b"x" * LARGEST)
-        path.send_nowait(b"x" * (LARGEST + 1))
-        assert (len(frames.sent), path.dropped) == (1, 1)
+        path.send_nowait(b"y" * (LARGEST + 1))
+        await path.send(b"z" * path.largest)
+        path.finish()
+        await running
+        assert frames.sent == [b"x" * LARGEST]
+        assert b"".join(frames.written) == b"y" * (LARGEST + 1) + b"z" * path.largest
+        assert not path.dropped
         path.close()
         with pytest.raises(OSError, match="closed"):
             path.send_nowait(b"x")

@@ -148,14 +148,19 @@ def test_verdicts_are_not_kept_without_end(run: Run, monkeypatch: pytest.MonkeyP
     run(scene())
 
 
-def test_what_cannot_be_sent_is_lost(run: Run) -> None:
+def test_what_cannot_be_sent_is_lost_and_said_once(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy()
         async with associating(proxy) as client:
             channel, sink = await opened(proxy, Socks6Outbound(client))
-            channel.send([(bytes(65_508), "192.0.2.5", 53), (b"", "a b", 53), (b"good", "192.0.2.5", 53)])
+            for size in (65_508, 65_509):
+                channel.send([(bytes(size), "192.0.2.5", 53), (b"", "a b", 53)])
+            channel.send([(b"good", "192.0.2.5", 53)])
             await sink.next()
             assert sink.packets == [(b"good", "192.0.2.5", 53)]
+            assert [record.args for record in caplog.records] == [
+                ("datagram", "a datagram of 65508 bytes; at most 65487 fit")
+            ]
             await channel.aclose()
 
     run(scene())

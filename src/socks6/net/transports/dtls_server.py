@@ -85,6 +85,7 @@ class DtlsPeer:
     user: str = ""  # whom its certificate names
     timer: asyncio.TimerHandle | None = None  # of its handshake, then of being of no use
     successor: "DtlsPeer | None" = None  # shaking hands with the same addresses
+    shares_stream: bool = field(init=False, default=False)  # see `ClientPath`
     port: socket.socket = field(init=False)
     source: SocketAddress = field(init=False)
     local: bytes = field(init=False)

@@ -270,8 +270,9 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
     # From the client.
 
     def from_stream(self, framing: Framing, data: bytes, host: str, port: int) -> None:
-        """Take a datagram that came on the stream."""
-        if self._admit(STREAM, framing):
+        """Take a datagram that came on the stream: by the association's path, where the stream is a part of that."""
+        path = self._path
+        if self._admit(STREAM if path is None or not path.shares_stream else path, framing):
             self._relay_up(data, host, port)
 
     @override
@@ -371,7 +372,10 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         self._deliver(message)
 
     def _deliver(self, message: bytes) -> None:
-        if self._path is None:
+        path = self._path
+        if path is not None and path.send(message, self._control):
+            return
+        if path is None or path.shares_stream:
             self._events.to_stream(message)
-        elif not self._path.send(message, self._control):
+        else:
             self.dropped += 1

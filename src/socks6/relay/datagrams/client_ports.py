@@ -101,6 +101,7 @@ class QuicClientPort(FrameSink):
     """The `ClientPort` of a connection's frames, and the one `ClientPath` that these have."""
 
     local: Final = b""  # the connection knows
+    shares_stream: Final = True
 
     def __init__(self, connection: MultiplexedConnection) -> None:
         self._connection = connection

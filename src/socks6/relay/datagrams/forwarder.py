@@ -46,6 +46,10 @@ class ClientPath(Protocol):
     def local(self) -> bytes:
         """The address that it sends to; empty where the port has but one."""
 
+    @property
+    def shares_stream(self) -> bool:
+        """Whether it is of the connection that the association's stream is of, too, which takes what is too long for it."""
+
     def send(self, message: bytes, control: Control) -> bool:
         """Send to the client; return whether it went."""
 
@@ -65,6 +69,10 @@ class FiveTuple(NamedTuple):
     port: socket.socket
     source: SocketAddress
     local: bytes
+
+    @property
+    def shares_stream(self) -> bool:
+        return False
 
     def send(self, message: bytes, control: Control) -> bool:
         try:
@@ -314,8 +322,12 @@ class PythonEntry:
         payload = data[header[1] : header[2]]
         message = self._client.build(known[0], payload)
         path = self._path
-        if message is None or path is None or not path.send(message, self._control):
+        if message is None or path is None:
             return False
+        if not path.send(message, self._control):
+            if path.shares_stream:
+                self._owner.on_remote_miss(data, source)
+            return path.shares_stream
         up, up_bytes, down, down_bytes, _ = self._counts
         self._counts = Counts(up, up_bytes, down + 1, down_bytes + len(payload), now)
         return True

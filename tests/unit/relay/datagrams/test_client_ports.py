@@ -6,7 +6,7 @@ from socks6.message.options import Tos, Ttl
 from socks6.net.stream import Endpoint, FrameSink
 from socks6.relay.datagrams.client_ports import PATH_LOST, QuicClientPort, UdpClientPort, client_control
 from socks6.relay.datagrams.forwarder import PythonForwarder
-from tests.kit.forwarding_scene import scene, udp_socket
+from tests.kit.forwarding_scene import LATER, scene, udp_socket
 from tests.kit.loops import Run
 
 
@@ -16,14 +16,17 @@ class Connection:
     remote = Endpoint("127.0.0.1", 1)
     carrier_socket = None
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = 65535) -> None:
         self.sink: FrameSink | None = None
         self.sent: list[bytes] = []
+        self.largest = largest
 
     def set_frame_sink(self, sink: FrameSink | None) -> None:
         self.sink = sink
 
     def send_frame(self, data: bytes) -> bool:
+        if len(data) > self.largest:
+            return False
         self.sent.append(data)
         return True
 
@@ -65,6 +68,24 @@ def test_frames_of_a_connection_meet_its_associations_alone(run: Run) -> None:
         assert (lost, left) == ([PATH_LOST], [])
         port.close()
         assert connection.sink is None
+
+    run(play())
+
+
+def test_what_fits_in_no_frame_is_handed_up_for_the_stream(run: Run) -> None:
+    async def play() -> None:
+        connection = Connection(largest=100)
+        port = QuicClientPort(connection)  # type: ignore[arg-type] # as much of one as is needed
+        with scene("python") as ours:
+            entry = port.forwarder.open(ours.framing, ours.upstream, ours)
+            entry.bind_client(port, ours.framing, [])
+            entry.add_source(ours.remote.getsockname(), ours.prefix(), LATER)
+            ours.answer(b"short", bytes(200))
+            port.forwarder.forward_sockets([port.forwarder.handle(entry, ours.far)], 0.0)
+            assert connection.sent == [ours.message(b"short")]
+            assert ours.down == [(bytes(200), ours.remote.getsockname())]
+            assert (entry.counts().down_datagrams, port.forwarder.dropped) == (1, 0)
+            entry.close()
 
     run(play())
 
