@@ -17,6 +17,9 @@ from socks6 import Client, ProxiedStream, ProxyUnreachable
 from socks6.client import connector
 from socks6.net import resolve, silent_peers
 from socks6.net.resolve import ResolvedAddress, Resolver
+from socks6.net.stream import Substream
+from socks6.net.transports.quic import connection
+from socks6.net.transports.tls import TlsSession
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
 from tests.kit.netns import RIGHT, Namespace, needs_namespaces, road
@@ -95,6 +98,12 @@ async def away_for_a_moment(network: Network) -> None:
     network.near.configure(f"link set {RIGHT} down", "link set second down")
     await asyncio.sleep(0.3)
     network.near.configure(f"link set {RIGHT} up", f"route add {PROXY} via 10.66.1.2 metric 10")
+
+
+async def udp_is_dropped(network: Network) -> None:
+    network.far.configure(
+        "rule add pref 10 lookup local", "rule del pref 0", "rule add pref 1 ipproto udp type blackhole"
+    )
 
 
 @contextlib.contextmanager
@@ -209,6 +218,33 @@ def test_over_tls_requests_work_and_open_streams_end(
 
     with proxy(network, tmp_path, "tls") as url:
         run(scene(url))
+
+
+def test_once_udp_is_dropped_the_next_request_goes_over_tls(
+    run: Run, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the silence: a connection that has left probes unanswered is another matter."""
+    monkeypatch.setattr(connection, "UNANSWERED_PROBES", 100)
+    files = write_certificate(tmp_path, PROXY)
+
+    async def scene(url: str, place: Place) -> None:
+        async with Client(url, timeout=REQUEST_SECONDS) as client:
+            async with await client.connect(place.host, place.port) as stream:
+                await answers(stream)
+                assert stream.attribute(Substream) is not None
+            await udp_is_dropped(network)
+            for _ in range(2):
+                async with await client.connect(place.host, place.port) as stream:
+                    await answers(stream)
+                    assert stream.attribute(TlsSession) is not None
+            network.far.configure("rule del pref 1")  # so that all ends in order, and soon
+
+    with contextlib.ExitStack() as stack:
+        with network.far.entered():
+            place = stack.enter_context(echo())
+            tls, quic = (f"socks6+{name}://{PROXY}?{files.listener_query}" for name in ("tls", "quic"))
+            stack.enter_context(server("--listen", tls, "--listen", quic, "--allow-private", "--open"))
+        run(scene(f"socks6+auto://{PROXY}?ca={files.ca}", place))
 
 
 @pytest.mark.deep

@@ -19,8 +19,9 @@ SILENT_SECONDS: Final = 30.0  # without an acknowledgement, though the peer owes
 LOOK_SECONDS: Final = 10.0
 UNANSWERED: Final = 5  # retransmissions, or probes of a window that is shut
 INFO: Final = struct.Struct(
-    "=2xBB52xI"
-)  # of struct tcp_info (linux/tcp.h): retransmits, probes, last_ack_recv in ms
+    "=2xBB52xI8xI"
+)  # of struct tcp_info (linux/tcp.h): retransmits, probes, last_ack_recv in ms, rtt in µs
+TCP_INFO: Final = 11  # only Linux has these
 TCP_USER_TIMEOUT: Final = 18
 AT_ONCE: Final = 1  # ms
 
@@ -63,10 +64,18 @@ class SilentPeers:
 
 def is_silent(sock: socket.socket) -> bool:
     """Return whether a connection's peer has acknowledged nothing for long, though it was asked again and again."""
+    retransmits, probes, silent, _ = _info(sock)
+    return max(retransmits, probes) >= UNANSWERED and silent / 1000 >= SILENT_SECONDS
+
+
+def round_trip(sock: socket.socket) -> float:
+    """Return the kernel's smoothed round trip to a connection's peer, in seconds; 0.0 where it is not known."""
+    return _info(sock)[3] / 1e6
+
+
+def _info(sock: socket.socket) -> tuple[int, ...]:
+    """Return the fields of INFO; zeros where the system has none."""
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO.size)
-        retransmits, probes, silent = INFO.unpack(info)  # of an older kernel's shorter struct, an error
-    except (OSError, struct.error):
-        return False
-    asked: int = max(retransmits, probes)
-    return asked >= UNANSWERED and silent / 1000 >= SILENT_SECONDS
+        return INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, INFO.size))
+    except (OSError, struct.error):  # an older kernel's struct is shorter
+        return 0, 0, 0, 0

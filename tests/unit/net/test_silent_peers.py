@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.net import silent_peers
-from socks6.net.silent_peers import SilentPeers, is_silent
+from socks6.net.silent_peers import SilentPeers, is_silent, round_trip
 from tests.kit.loops import Run
 from tests.kit.netns import needs_namespaces, road
 from tests.kit.streams import until
@@ -36,6 +36,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silent_peers, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(silent_peers, "UNANSWERED", 2)
     monkeypatch.setattr(silent_peers, "IDLE_SECONDS", 1)
+
+
+def test_the_kernel_knows_how_far_a_peer_is(pair: tuple[socket.socket, socket.socket]) -> None:
+    assert 0.0 < round_trip(pair[0]) < 1.0
 
 
 def test_an_idle_peer_is_asked_whether_it_is_there(
@@ -68,10 +72,13 @@ def test_what_the_kernel_says_of_a_peer_that_is_gone(
                 + bytes((retransmits, probes))
                 + bytes(52)
                 + struct.pack("=I", silent)
+                + bytes(8)
+                + struct.pack("=I", 1_500)
             )
 
     with ReloadCallback() as sock:
         assert is_silent(sock) is expected
+        assert round_trip(sock) == 0.0015
 
 
 def test_a_socket_that_is_none_of_tcps_is_left_alone(run: Run) -> None:
@@ -83,6 +90,7 @@ def test_a_socket_that_is_none_of_tcps_is_left_alone(run: Run) -> None:
                 peers.watch(sock)
             assert not peers._sockets
         assert not is_silent(ours)
+        assert round_trip(ours) == 0.0
 
     run(scene())
 

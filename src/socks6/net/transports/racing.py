@@ -2,6 +2,7 @@
 
 QUIC has a head start. A network where TLS gets through and QUIC does not is remembered: there requests go over TLS at
 once, and from time to time QUIC is tried beside them. So only the first request on a network waits, for HEAD_START_SECONDS.
+Where a QUIC connection falls silent, what may be made twice goes over TLS, and so do all requests until QUIC answers again.
 """
 
 import asyncio
@@ -13,8 +14,15 @@ from socks6.compat import override
 from socks6.errors import TlsFailed
 from socks6.message.codes import Command
 from socks6.net.local_addresses import source_address
-from socks6.net.stream import ByteStream
-from socks6.net.transports.base import AnswerT, Connector, ConnectParameters, StreamRequest, send_first
+from socks6.net.stream import ByteStream, Substream
+from socks6.net.transports.base import (
+    AnswerT,
+    Connector,
+    ConnectParameters,
+    NotAnswered,
+    StreamRequest,
+    send_first,
+)
 
 HEAD_START_SECONDS: Final = 0.25  # RFC 8305 §5
 ATTEMPT_SECONDS: Final = 3.0  # for QUIC to connect, while TLS is tried beside it
@@ -73,7 +81,14 @@ class RacingConnector(Connector):
 
     @override
     async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
-        return await self._quic.first_answer(stream, self._tls.first_answer(stream, answer))
+        try:
+            return await self._quic.first_answer(stream, self._tls.first_answer(stream, answer))
+        except NotAnswered:
+            if stream.attribute(Substream) is not None:
+                # not repeatable: a PING goes before it on a connection that is there
+                probe = self._try_quic(StreamRequest(Command.NOOP))
+                self._learn(await self._network(), probe, was_blocked=False)
+            raise
 
     @override
     def keep_spares(self) -> None:

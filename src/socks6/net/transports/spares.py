@@ -8,6 +8,7 @@ or sooner where the proxy was found to have closed one. A request with data that
 import asyncio
 import contextlib
 import math
+import socket
 from collections import deque
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
@@ -18,6 +19,7 @@ from socks6.dataclass import dataclass
 from socks6.errors import ProxyUnreachable
 from socks6.message.codes import Command
 from socks6.net.local_addresses import source_address
+from socks6.net.silent_peers import round_trip
 from socks6.net.stream import ByteStream
 from socks6.net.transports.base import AnswerT, Connector, NotAnswered, StreamRequest, send_first
 
@@ -30,6 +32,9 @@ ACTIVE_SECONDS: Final = 30.0  # after the last request there are no more spare c
 CONNECT_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 5.0  # after a failure, until a connection is made ahead again
 MAX_REQUESTS: Final = 256  # whose times are kept
+SILENT_SECONDS: Final = 0.25  # without an acknowledgement, at least: then a request goes by a new connection
+SILENT_ROUND_TRIPS: Final = 3  # at least, too
+UNANSWERED: Final = "the proxy does not answer any more"
 
 
 @dataclass(slots=True)
@@ -73,14 +78,29 @@ class SpareConnector(Connector):
 
     @override
     async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
-        """See `Connector.first_answer`: the proxy may have closed a spare connection a moment before it was used."""
-        try:
+        """See `Connector.first_answer`: the proxy may have closed a spare connection a moment before it was used, or be out of its reach."""
+        if stream not in self._used:
             return await answer
+        loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
+
+        def look() -> None:
+            if stream.unacknowledged and not limit.expired():
+                limit.reschedule(loop.time())
+
+        timer = loop.call_later(_patience(stream), look)
+        try:
+            async with limit:
+                return await answer
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            self._abort_spares()  # they are as old
+            raise NotAnswered(UNANSWERED) from error
         except ProxyUnreachable as error:
-            if stream in self._used:
-                self._learn(self._used[stream])
-                raise NotAnswered(str(error)) from error
-            raise
+            self._learn(self._used[stream])
+            raise NotAnswered(str(error)) from error
+        finally:
+            timer.cancel()
 
     @override
     def answered(self, stream: ByteStream) -> None:
@@ -100,9 +120,7 @@ class SpareConnector(Connector):
         self._seconds = SPARE_SECONDS
         for task in self._connecting | self._closing:
             task.cancel()
-        spares, self._spares = self._spares, []
-        for spare in spares:
-            spare.stream.abort()
+        self._abort_spares()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -121,6 +139,11 @@ class SpareConnector(Connector):
         if tasks:
             await asyncio.wait(tasks)
         await self._beneath.aclose()
+
+    def _abort_spares(self) -> None:
+        spares, self._spares = self._spares, []
+        for spare in spares:
+            spare.stream.abort()
 
     def _enter_loop(self) -> None:
         """Leave alone what is of another event loop: a caller may use a client in one after another."""
@@ -203,6 +226,12 @@ class SpareConnector(Connector):
             _begin(spare.stream.aclose(), self._closing)
         self._expire_later()
         self._connect_ahead()
+
+
+def _patience(stream: ByteStream) -> float:
+    """Return how many seconds after a request was sent the proxy's machine should have acknowledged it."""
+    sock = stream.attribute(socket.socket)
+    return SILENT_SECONDS if sock is None else max(SILENT_SECONDS, SILENT_ROUND_TRIPS * round_trip(sock))
 
 
 def _begin(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:

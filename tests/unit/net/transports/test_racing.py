@@ -8,12 +8,12 @@ from typing_extensions import override
 from socks6.errors import CertificateRefused
 from socks6.message.codes import Command
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
-from socks6.net.stream import ByteStream
+from socks6.net.stream import AttributeT, ByteStream, Substream
 from socks6.net.transports import racing
-from socks6.net.transports.base import Connector, ConnectParameters, StreamRequest
+from socks6.net.transports.base import Connector, ConnectParameters, NotAnswered, StreamRequest
 from socks6.net.transports.racing import MAX_NETWORKS, RacingConnector
 from tests.kit.loops import Run
-from tests.kit.memory import memory_stream_pair
+from tests.kit.memory import MemoryStream, _Lane, memory_stream_pair
 from tests.kit.streams import turns, until
 
 REQUEST = StreamRequest(Command.CONNECT)
@@ -44,6 +44,15 @@ class Attempts(Connector):
     def fails(self, error: Exception | None = None) -> None:
         """Let the last attempt fail."""
         self.outcomes[-1].set_exception(error or ConnectionRefusedError(111, "Connection refused"))
+
+
+class StreamOfQuic(MemoryStream):
+    """A stream that is one of a connection's."""
+
+    @override
+    def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        substream = Substream(self)  # type: ignore[arg-type]  # nothing is asked of the connection
+        return substream if isinstance(substream, kind) else None
 
 
 class Race:
@@ -108,6 +117,38 @@ def test_where_tls_is_first_quic_is_awaited_in_the_background_and_used_next(run:
             await race.quic.far_ends[0].receive()  # nothing goes by that stream
         opening = race.open()
         await until(lambda: len(race.quic.outcomes) == 2)
+        stream = race.quic.connects()
+        assert await opening is stream
+
+    run(scene())
+
+
+def test_a_quic_connection_that_falls_silent_is_left_for_tls_until_quic_answers_again(
+    run: Run, race: Race, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(racing, "HEAD_START_SECONDS", 30.0)
+
+    async def silence() -> None:
+        raise NotAnswered("no packet has come")
+
+    async def scene() -> None:
+        opening = race.open()
+        await until(lambda: race.quic.outcomes)
+        race.quic.connects()
+        await opening
+        with pytest.raises(NotAnswered):
+            await race.connector.first_answer(StreamOfQuic(incoming=_Lane(1), outgoing=_Lane(1)), silence())
+        opening = race.open()  # which does not wait for QUIC
+        await until(lambda: race.tls.outcomes)
+        stream = race.tls.connects()
+        assert await opening is stream
+        with pytest.raises(NotAnswered):  # this one says nothing of QUIC
+            await race.connector.first_answer(stream, silence())
+        assert race.quic.requests == [REQUEST, StreamRequest(Command.NOOP)]
+        race.quic.connects()
+        await turns()
+        opening = race.open()
+        await until(lambda: len(race.quic.outcomes) == 3)
         stream = race.quic.connects()
         assert await opening is stream
 

@@ -15,7 +15,7 @@ from socks6.net.transports import spares
 from socks6.net.transports.base import Connector, NotAnswered, StreamRequest
 from socks6.net.transports.spares import SpareConnector
 from tests.kit.loops import Run
-from tests.kit.memory import memory_stream_pair
+from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.streams import turns, until
 
 REQUEST = StreamRequest(Command.CONNECT, early_data=b"request", repeatable=True)
@@ -209,6 +209,36 @@ def test_a_request_that_met_a_closing_connection_may_be_made_again_on_another(ru
             with pytest.raises(ProxyUnreachable) as caught:
                 await connector.first_answer(fresh, failing())
             assert not isinstance(caught.value, NotAnswered)
+
+    run(scene())
+
+
+def test_a_request_that_is_not_even_acknowledged_may_be_made_again_and_the_others_are_given_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as old, and so may be as dead. One that was acknowledged waits: the proxy has it."""
+    monkeypatch.setattr(spares, "SILENT_SECONDS", 0.01)
+    unacknowledged = 1
+    monkeypatch.setattr(MemoryStream, "unacknowledged", property(lambda _: unacknowledged))
+
+    async def scene() -> None:
+        nonlocal unacknowledged
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            for _ in range(16):
+                await asked(connector, REQUEST)
+                await turns()
+            spare = await connector.open(REQUEST)
+            assert connector._spares
+            with pytest.raises(NotAnswered):
+                await connector.first_answer(spare, asyncio.Event().wait())
+            assert not connector._spares
+            unacknowledged = 0
+            async with asyncio.TaskGroup() as group:
+                waiting = group.create_task(connector.first_answer(spare, asyncio.Event().wait()))
+                await asyncio.sleep(0.05)
+                assert not waiting.done()
+                waiting.cancel()
 
     run(scene())
 

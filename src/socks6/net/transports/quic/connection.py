@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import socket
 from collections import deque
@@ -53,6 +54,9 @@ LINGER_SECONDS: Final = 2.0  # seconds that what was sent gets to arrive before 
 CROWDED_BYTES: Final = MAX_UNREAD_BYTES // 4  # unread bytes beyond which streams may have to wait for others
 BLOCKED_SECONDS: Final = 0.1  # without credit for bytes that want to leave: then new requests go elsewhere
 UNANSWERED_PROBES: Final = 3  # probes in a row, the last from a new socket: then new requests go elsewhere
+SILENT_SECONDS: Final = 0.25  # of silence at least, though an answer is due: likewise
+SILENT_ROUND_TRIPS: Final = 3  # at least, too
+CONFIRM_SECONDS: Final = 0.01  # between two looks
 GONE_SECONDS: Final = 10.0  # of silence, and so many probes unanswered: then the peer is not there any more
 ANSWER_SECONDS: Final = 2.0  # that the peer gets to show that it is there
 INTERNAL_CODE: Final = 2  # the code of a fault of ours
@@ -359,6 +363,9 @@ class QuicConnection:
         self._pings = 0  # sent, whose answers are waited for
         self._pinged = 0  # of these, the last that was answered
         self._doubters: set[Callable[[], None]] = set()
+        self._silent_since = float(
+            "-inf"
+        )  # when an answer was due that had not come; void once something comes
         self._unused_by: float | None = None
         self._openers = Condition()  # waiters for the peer to allow a stream
         self._stalled_since: float | None = None
@@ -407,25 +414,49 @@ class QuicConnection:
     @property
     def answers(self) -> bool:
         """Whether the peer seems to be there."""
-        return self.over is None and self.engine.unanswered_probes < UNANSWERED_PROBES
+        return (
+            self.over is None
+            and self.engine.unanswered_probes < UNANSWERED_PROBES
+            and self._silent_since <= self.last_received_at
+        )
+
+    @property
+    def patience(self) -> float:
+        """How many seconds after something was sent some packet should have come, an acknowledgement at least."""
+        return max(SILENT_SECONDS, SILENT_ROUND_TRIPS * self.engine.round_trip)
 
     @contextlib.contextmanager
     def watched(self, doubt: Callable[[], None]) -> Iterator[None]:
-        """Call `doubt`, perhaps repeatedly, while probes stay unanswered."""
+        """Call `doubt`, perhaps repeatedly, while probes stay unanswered, or no packet comes after what was just sent."""
+        sent_at = self._loop.time()
+
+        def look(then: Callable[[], object]) -> None:
+            if self.last_received_at < sent_at:
+                then()
+
+        def suspect() -> None:
+            self._silent_since = self._loop.time()
+            self._voice_doubts()
+
+        # twice: what came while the event loop was busy gets to be read
+        suspecting = functools.partial(self._loop.call_later, CONFIRM_SECONDS, look, suspect)
+        timer = self._loop.call_later(self.patience, look, suspecting)
         self._doubters.add(doubt)
         try:
             yield
         finally:
             self._doubters.discard(doubt)
+            timer.cancel()
 
     async def is_alive(self) -> bool:
         """Ask the peer; return whether it answered before there was reason for doubt."""
         self._pings += 1
         number = self._pings
         self.ask(number)
-        async with time_limit(ANSWER_SECONDS):
-            while self.answers and self._pinged < number:
-                await self._signs.wait()
+        with self.watched(self._signs.wake):
+            async with time_limit(ANSWER_SECONDS):
+                while self.answers and self._pinged < number:
+                    await self._signs.wait()
         return self.answers and self._pinged >= number
 
     @property
