@@ -40,7 +40,7 @@ if sys.platform != "linux":
 
 from socks6.proxy.plain_connect import PlainConnects
 
-WAYS: Final = ("task", "eager task", "callbacks")
+WAYS: Final = ("task", "eager task", "callbacks", "callbacks, and a task for an upstream")
 HERE: Final = b"\x7f\x00\x00\x01"
 PORT: Final = b"PP"  # stands for the target's
 CONNECT6: Final = b"\x06\x01\x00\x00" + PORT + b"\x00\x01" + HERE
@@ -191,7 +191,8 @@ def _start(  # noqa: PLR0917
         eager_tasks.start(worker.serve_stream(stream, inbound))
         return
     limits.admit(stream, stream.remote.host, stream.abort)
-    plain = PlainConnects(worker, inbound, outbound=outbound, poller=poller, limits=limits, group=eager_tasks)
+    direct = outbound if way == "callbacks" else None
+    plain = PlainConnects(worker, inbound, outbound=direct, poller=poller, limits=limits, group=eager_tasks)
     reset_on_close(stream.raw_socket)
     assert plain.serve(stream)
 
@@ -269,7 +270,7 @@ def test_all_ways_give_the_same(  # noqa: PLR0917 - hypothesis names them
     async def play() -> None:
         pieces = pieces_of(request + b"e" * early, cuts)
         seen = [await seen_by_all(way, inbound, pieces, destination, slow=slow) for way in WAYS]
-        assert seen[0] == seen[1] == seen[2]
+        assert seen[0] == seen[1] == seen[2] == seen[3]
 
     Run(loop)(play())
 

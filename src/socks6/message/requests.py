@@ -1,11 +1,14 @@
 """Requests: what a client asks for (§ Requests)."""
 
+import contextlib
 from typing import Final, Self
 
 from socks6.dataclass import dataclass
-from socks6.message.address import literal_at
+from socks6.errors import DecodeError
+from socks6.message.address import decode_address, literal_at
 from socks6.message.addressed import addressed_size, decode_addressed, encode_addressed
-from socks6.message.codes import Command
+from socks6.message.buffer import Reader
+from socks6.message.codes import AddressType, Command
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options.auth import MAX_INITIAL_DATA
 from socks6.message.options.base import MAX_OPTIONS_LENGTH, HandshakeMessage, Option, check_range
@@ -15,6 +18,7 @@ __all__ = ["MAX_INITIAL_DATA", "MAX_OPTIONS_LENGTH", "Request", "read_plain_conn
 
 PLAIN_CONNECT: Final = bytes((DRAFT_12.version, Command.CONNECT, 0, 0))  # as it begins: no options
 ADDRESS_OFFSET: Final = 8  # after the port, padding and the address type
+DOMAIN_NAME: Final = AddressType.DOMAIN_NAME.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +47,20 @@ class Request:
     size = staticmethod(addressed_size)
 
 
-def read_plain_connect(data: bytes) -> tuple[str, int, int] | None:
+def read_plain_connect(data: bytes, *, names: bool = False) -> tuple[str, int, int] | None:
     """Return host, port and length of the CONNECT that `data` begins with; None unless it is whole and plain.
 
-    A plain one has no options and an IP address. `Request.decode` says the same, in six times the Python calls.
+    A plain one has no options, and an IP address or, with `names`, a name. `Request.decode` says the same, in six times the
+    Python calls.
     """
     if not data.startswith(PLAIN_CONNECT) or len(data) < ADDRESS_OFFSET:
         return None
+    port = data[4] << 8 | data[5]
     host = literal_at(data[7], data, ADDRESS_OFFSET)
-    if host is None:
-        return None
-    return host, data[4] << 8 | data[5], ADDRESS_OFFSET + (16 if ":" in host else 4)
+    if host is not None:
+        return host, port, ADDRESS_OFFSET + (16 if ":" in host else 4)
+    if names and data[7] == DOMAIN_NAME:
+        reader = Reader(data, ADDRESS_OFFSET)
+        with contextlib.suppress(DecodeError):
+            return decode_address(DOMAIN_NAME, reader, DRAFT_12), port, len(data) - reader.remaining
+    return None

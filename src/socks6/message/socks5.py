@@ -1,5 +1,6 @@
 """SOCKS 5 messages (RFC 1928), as a proxy reads and writes them; the bodies of RFC 1929 are in `socks6.message.userpass`."""
 
+import contextlib
 from typing import Final, Self
 
 from socks6.dataclass import dataclass
@@ -29,6 +30,7 @@ REPLY_FOR_CODE: Final[dict[int, ReplyCode]] = {
 
 ADDRESS_OFFSET: Final = 4  # in requests, after version, number, reserved byte, address type
 PLAIN_CONNECT: Final = bytes((VERSION, Command.CONNECT))  # as it begins
+DOMAIN_NAME: Final = AddressType.DOMAIN_NAME.value
 SUCCESS: Final = bytes((VERSION, ReplyCode.SUCCEEDED, 0))  # as a reply begins
 
 
@@ -139,15 +141,20 @@ def is_plain_greeting(data: bytes) -> bool:
     return data[0] == VERSION and len(data) == Socks5Greeting.size(data) and Method.NONE.value in data[2:]
 
 
-def read_plain_connect(data: bytes) -> tuple[str, int, int] | None:
-    """Return host, port and length of the CONNECT to an IP address that `data` begins with; None unless it is whole.
+def read_plain_connect(data: bytes, *, names: bool = False) -> tuple[str, int, int] | None:
+    """Return host, port and length of the CONNECT that `data` begins with; None unless it is whole and plain.
 
-    `Socks5Request.decode` says the same, in six times the Python calls.
+    A plain one has an IP address or, with `names`, a name. `Socks5Request.decode` says the same, in six times the Python calls.
     """
-    if not data.startswith(PLAIN_CONNECT) or len(data) < ADDRESS_OFFSET:
+    if not data.startswith(PLAIN_CONNECT) or len(data) <= ADDRESS_OFFSET:
         return None
     host = literal_at(data[3], data, ADDRESS_OFFSET)
     end = ADDRESS_OFFSET + (16 if host and ":" in host else 4)
+    if host is None and names and data[3] == DOMAIN_NAME:
+        start = ADDRESS_OFFSET + 1
+        end = start + data[ADDRESS_OFFSET]
+        with contextlib.suppress(DecodeError):
+            host = decode_host(data[start:end])
     if host is None or len(data) < end + 2:
         return None
     return host, data[end] << 8 | data[end + 1], end + 2

@@ -4,7 +4,7 @@ A CONNECT is plain if it comes in one piece and without options, from a client t
 that this proxy reaches itself. Most are, and cost 119 Python calls instead of 389 (`python -m benchmarks counting`).
 Whatever else a client sends, and whatever must wait for more than the client's bytes, goes on in `ServerWorker.serve`, with
 what was read so far: a remote that takes its time, an answer that is not taken at once, a refusal, the end of a relay that
-broke.
+broke. So does what an upstream proxy is asked for, once the request was read: there, a name is plain, too.
 
 No rule stands here: decisions and records are the methods of `ClientConnection`, the rules `commands.judge_literal`, the sockets
 `DirectOutbound.begin_connecting`, the bytes the protocol's `PlainForm`, moving them `StreamRelay.join`. The property test
@@ -23,6 +23,7 @@ from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.machine_io import READ_SIZE
+from socks6.net.scopes import on_failure
 from socks6.net.sockets import (
     SocketStream,
     close_descriptor,
@@ -46,14 +47,17 @@ CONNECT: Final = Command.CONNECT.value  # as a plain number: to hash the member 
 
 
 class PlainConnects:
-    """Serves the plain CONNECTs of one listener's clients, which `limits` has admitted; `group` owns them."""
+    """Serves the plain CONNECTs of one listener's clients, which `limits` has admitted; `group` owns them.
+
+    Without `outbound` the worker's own one is asked in a task.
+    """
 
     def __init__(
         self,
         worker: ServerWorker,
         inbound: str,
         *,
-        outbound: DirectOutbound,
+        outbound: DirectOutbound | None,
         poller: "Poller",
         limits: ConnectionLimits,
         group: EagerTaskGroup,
@@ -119,7 +123,11 @@ class _PlainConnect:
             self._take_long_way(data)
         elif form.is_greeting is not None and self._form is None:
             self._greet(form, data)
-        elif (plain := form.read_connect(data)) is None or not plain[1] or plain[0] in UNSPECIFIED:
+        elif (
+            (plain := form.read_connect(data, names=self._shared.outbound is None)) is None
+            or not plain[1]
+            or plain[0] in UNSPECIFIED
+        ):
             self._take_long_way(data)
         else:
             host, port, size = plain
@@ -147,6 +155,9 @@ class _PlainConnect:
     def _carry_out(self, request: ProxyRequest, form: PlainForm) -> None:
         """Judge, connect, answer, relay."""
         connection, shared = self._connection, self._shared
+        if shared.outbound is None:
+            self._continue_in_task(self._connect_by_worker(request, form))
+            return
         connection.begin(request)
         try:
             connection.admit(request)
@@ -161,7 +172,7 @@ class _PlainConnect:
             self._continue_in_task(self._answered(None, unsent))
             return
         if not connected:
-            self._continue_in_task(self._wait_connected(request, form, sock))
+            self._continue_in_task(self._wait_connected(shared.outbound, request, form, sock))
             return
         self._remote = sock  # which `_fail` closes
         unsent = self._send(form.admitted + self._success(form, sock))
@@ -205,15 +216,33 @@ class _PlainConnect:
             raise
         return tunnel
 
+    async def _connect_by_worker(self, request: ProxyRequest, form: PlainForm) -> Tunnel | None:
+        """Connect as inbounds do."""
+        unsent = self._send(form.admitted)
+        try:
+            remote = await self._connection.connect(request)
+        except OperationFailed as failure:
+            return await self._answered(None, unsent + form.failure(failure.code))
+        with on_failure(remote.stream.abort):
+            bound = remote.bound
+            answer = unsent + form.success(bound.host or UNSPECIFIED_IPV4, bound.port)
+            if rest := self._send(answer):
+                await self._stream.send(rest)
+        return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
+
     async def _wait_connected(
-        self, request: ProxyRequest, form: PlainForm, sock: socket.socket
+        self,
+        outbound: DirectOutbound,
+        request: ProxyRequest,
+        form: PlainForm,
+        sock: socket.socket,
     ) -> Tunnel | None:
-        connection, shared = self._connection, self._shared
+        connection = self._connection
         holder = holder_of(request.identity, connection.source)
         try:
             unsent = self._send(form.admitted)
             with connection.watching_client():
-                await shared.outbound.finish_connecting(sock, holder)
+                await outbound.finish_connecting(sock, holder)
             unsent += self._success(form, sock)
         except OperationFailed as failure:
             connection.failed(request, failure)

@@ -22,6 +22,15 @@ def test_a_plain_connect_is_read_once_it_is_whole(request_: Request) -> None:
         assert read_plain_connect(data[:size]) is None
 
 
+def test_a_name_is_plain_where_another_proxy_resolves_it() -> None:
+    data = OTHERS[0].encode()
+    assert read_plain_connect(data + b"first data", names=True) == ("a.example", 80, len(data))
+    for size in range(len(data)):
+        assert read_plain_connect(data[:size], names=True) is None
+    impossible = data.replace(b"a.example", b"a..xample")
+    assert read_plain_connect(impossible, names=True) is None
+
+
 @pytest.mark.parametrize("request_", OTHERS)
 def test_others_are_not(request_: Request) -> None:
     assert read_plain_connect(request_.encode() + b"first data") is None

@@ -40,5 +40,12 @@ def test_a_plain_connect_is_read_once_it_is_whole(data: str, read: tuple[str, in
         assert all(read_plain_connect(whole[:size]) is None for size in range(len(whole)))
 
 
+def test_a_name_is_plain_where_another_proxy_resolves_it() -> None:
+    whole = bytes.fromhex("05 01 00 03 09") + b"a.Example" + bytes.fromhex("1234")
+    assert read_plain_connect(whole + b"first data", names=True) == ("a.example", 0x1234, len(whole))
+    assert all(read_plain_connect(whole[:size], names=True) is None for size in range(len(whole)))
+    assert read_plain_connect(whole.replace(b"a.Example", b"a..xample"), names=True) is None
+
+
 def test_success_is_encoded_as_replies_are() -> None:
     assert encode_success("192.0.2.1", 80) == Socks5Reply(code=0, host="192.0.2.1", port=80).encode()

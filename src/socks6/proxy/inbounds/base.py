@@ -64,13 +64,18 @@ class Inbound(Protocol):
         """
 
 
+class ReadConnect(Protocol):
+    """Reads a plain CONNECT."""
+
+    def __call__(self, data: bytes, *, names: bool = False) -> tuple[str, int, int] | None:
+        """Return its host, which is an address unless `names`, its port and its length; None for anything else."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainForm:
     """How a protocol writes a CONNECT that needs no conversation, and its answers: see `proxy.plain_connect`."""
 
-    read_connect: Callable[
-        [bytes], tuple[str, int, int] | None
-    ]  # host, port and length, if it is a plain one
+    read_connect: ReadConnect
     success: Callable[[str, int], bytes]  # by the endpoint
     failure: Callable[[int], bytes]  # by the SOCKS 6 reply code
     admitted: bytes = b""  # comes before either, at once where the remote takes time
