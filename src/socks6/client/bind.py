@@ -392,7 +392,7 @@ class PushBind(_HeldPort):
         if self._closed or len(self._ready) >= min(self.backlog, MAX_READY_PEERS):
             stream.abort()
             return
-        granted = GrantedRequest(conversation=self._first.conversation, stream=stream, reply=reply)
+        granted = GrantedRequest(begun=self._first.conversation, stream=stream, reply=reply)
         self._ready.append(self._connected(granted, reply))
         self._changed.set()
 

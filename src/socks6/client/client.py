@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl as tls
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,7 +33,7 @@ from socks6.errors import ConfigurationError, ConnectionTimedOut, ProxyTimedOut,
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command, Parity
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.message.options import STANDARD, OptionTable, StackOption, find_all
+from socks6.message.options import STANDARD, Option, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.scopes import on_failure, time_limit, waited_for
 from socks6.net.stream import ByteStream, Endpoint, Protection, Substream
@@ -41,7 +42,11 @@ from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.url import ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
+
 DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call, the proxy's connecting to the host included
+CONNECT: Final = Command.CONNECT.value  # as a plain number: to hash the member of an Enum is a Python call
 EXIT_SECONDS: Final = 5.0  # leaving a client takes no longer, whatever the proxy and the remote hosts do
 PATH_CHOICES: Final[Mapping[str, UdpPathChoice]] = {  # by the proxy's URL
     "": "auto",
@@ -192,6 +197,10 @@ class Client:
         """
         self._connector.keep_spares()
 
+    def poll_with(self, poller: "Poller") -> None:
+        """Wait by a server's poller for what comes over TCP and TLS from now on: it costs less than the event loop."""
+        self._connector.polling.poller = poller
+
     def close_idle(self) -> None:
         """Close connections to the proxy that no stream uses: spare ones, and those that QUIC keeps. Idempotent.
 
@@ -230,14 +239,16 @@ class Client:
         (§ Spending a token): however often the network doubles the request, it is carried out at most once, and with
         `fast_open` the initial data may travel in the SYN too. Raises what every call does.
         """
-        wire = with_defaults(flatten(options), self.url.options)
-        request = Request(command=Command.CONNECT, host=normalize_host(host), port=port, options=wire)
+        wire: tuple[Option, ...] = ()
+        if options or self.url.options:
+            wire = with_defaults(flatten(options), self.url.options)
+        request = Request(command=CONNECT, host=normalize_host(host), port=port, options=wire)
         granted = await self._request(request, initial_data, timeout=timeout, idempotent=idempotent)
         reply = granted.reply
         return ProxiedStream(
             granted.stream,
             Endpoint(reply.host, reply.port),
-            tuple(find_all(reply.options, StackOption)),
+            tuple(find_all(reply.options, StackOption)) if reply.options else (),
             peer=Endpoint(request.host, port),
             lease=granted.lease,
         )
@@ -487,10 +498,16 @@ class Client:
         within: GrantedRequest | None = None,
     ) -> GrantedRequest:
         """Make one request, within the call's time limit; return it once the Operation Reply has granted it."""
-        async with self._time_limit(timeout):
-            return await self._requester.request(
-                request, initial_data, idempotent=idempotent, needs_session=needs_session, within=within
-            )
+        seconds = self._seconds(timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._requester.request(
+                    request, initial_data, idempotent=idempotent, needs_session=needs_session, within=within
+                )
+        except Socks6Error:
+            raise  # the proxy's own answer may be a TimeoutError too
+        except TimeoutError as error:
+            raise self._timed_out(seconds, error) from error
 
     def _seconds(self, timeout: Timeout) -> float | None:
         return self._timeout if timeout == "client" else timeout
@@ -505,9 +522,12 @@ class Client:
         except Socks6Error:
             raise  # the proxy's own answer may be a TimeoutError too
         except TimeoutError as error:
-            words = waited_for(error)
-            why = f": {words}" if words else ""
-            raise ProxyTimedOut(f"no answer through {self.url.brief} within {seconds:g} s{why}") from error
+            raise self._timed_out(seconds, error) from error
+
+    def _timed_out(self, seconds: float | None, error: TimeoutError) -> ProxyTimedOut:
+        words = waited_for(error)
+        why = f": {words}" if words else ""
+        return ProxyTimedOut(f"no answer through {self.url.brief} within {seconds:g} s{why}")
 
 
 def _encryption_of(stream: ByteStream) -> str:

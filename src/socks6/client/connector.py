@@ -21,6 +21,7 @@ from socks6.net.transports.base import (
     AnswerT,
     Connector,
     ConnectParameters,
+    Polling,
     StreamRequest,
     Transport,
     send_first,
@@ -59,6 +60,7 @@ class ProxyConnector:
         """Read the files that the URL names. `timeout` is for connecting, in seconds. Raises ConfigurationError."""
         self._resolver = resolver or Resolver(lifetimes=FOR_ONE_NAME)
         self.url: Final = url
+        self.polling: Final = Polling()
         self._timeout: Final = timeout
         parameters = ConnectParameters(
             host=url.host,
@@ -70,6 +72,7 @@ class ProxyConnector:
             fast_open=fast_open,
             spares=url.spares,
             resolver=self._resolver,
+            polling=self.polling,
         )
         names: tuple[str, ...] = (url.transport,)
         self._connector: Connector
@@ -97,17 +100,21 @@ class ProxyConnector:
     async def connect(self, ask: StreamRequest) -> ByteStream:
         """Open a stream for a request. Raises ProxyUnreachable, ProxyTimedOut, TlsFailed, CertificateRefused."""
         unsent = not ask.early_data
+        limit: asyncio.Timeout | None = None
         try:
             with waiting_for(UNCONNECTED):
-                async with asyncio.timeout(self._timeout) as limit:
+                if self._timeout is None:
                     stream = await self._connector.open(ask)
+                else:
+                    async with asyncio.timeout(self._timeout) as limit:
+                        stream = await self._connector.open(ask)
         except TlsFailed as error:
             hint = UNTRUSTED if isinstance(error, CertificateRefused) and self.url.tls == TLS_DEFAULTS else ""
             raise type(error)(
                 f"cannot reach the proxy {self.url.brief}: {error}{hint}", unsent=unsent
             ) from error
         except OSError as error:
-            if limit.expired():
+            if limit is not None and limit.expired():
                 seconds = f"within {self._timeout:g} s: {UNCONNECTED}"
                 raise ProxyTimedOut(
                     f"cannot reach the proxy {self.url.brief} {seconds}", unsent=unsent
@@ -122,9 +129,9 @@ class ProxyConnector:
             self._peers.watch(sock)
         return stream
 
-    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+    def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> Awaitable[AnswerT]:
         """See `Connector.first_answer`."""
-        return await self._connector.first_answer(stream, answer)
+        return self._connector.first_answer(stream, answer)
 
     def keep_spares(self) -> None:
         """Connect ahead of requests from now on, where that saves time; until `abandon` or `aclose`."""

@@ -1,5 +1,6 @@
 """The outbound through an upstream SOCKS 6 proxy: converters and chains."""
 
+import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -25,6 +26,9 @@ from socks6.net.stream import (
 )
 from socks6.net.upstream import UpstreamStatus
 from socks6.telemetry import Observer
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
 
 
 class Socks6Outbound(Outbound):
@@ -123,6 +127,10 @@ class Socks6Outbound(Outbound):
     @override
     def refresh(self, max_age: float) -> None:
         self.monitor.refresh(max_age)
+
+    @override
+    def poll_with(self, poller: "Poller") -> None:
+        self.client.poll_with(poller)
 
     @override
     def report_to(self, observer: Observer) -> None:

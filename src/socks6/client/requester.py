@@ -28,7 +28,7 @@ from socks6.errors import (
 )
 from socks6.message.address import is_literal, is_unspecified
 from socks6.message.codes import Command, Leg, ReplyCode
-from socks6.message.dialect import Dialect
+from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import (
     AuthenticationMethodSelection,
     IdempotenceRejected,
@@ -41,10 +41,9 @@ from socks6.message.options import (
     find,
     find_all,
 )
-from socks6.message.replies import OperationReply
+from socks6.message.replies import PLAIN_ANSWER_BYTES, PLAIN_AUTHENTICATION, OperationReply, read_plain_answer
 from socks6.message.requests import MAX_INITIAL_DATA, Request
-from socks6.net.machine_io import next_event
-from socks6.net.scopes import on_failure, waiting_for
+from socks6.net.machine_io import feed, next_event
 from socks6.net.stream import ByteStream
 from socks6.net.transports.base import NotAnswered, StreamRequest
 from socks6.net.wire_log import wire_trace
@@ -67,6 +66,10 @@ MAYBE_CARRIED_OUT: Final = (
     " have been carried out"
 )
 
+BROKE: Final = "the connection to the proxy broke"
+CONNECT: Final = Command.CONNECT.value  # as plain numbers: to hash the member of an Enum is a Python call
+SUCCEEDED: Final = ReplyCode.SUCCEEDED.value
+
 MethodFactory: TypeAlias = Callable[[], ClientMethod]
 
 
@@ -77,10 +80,16 @@ class GrantedRequest:
     `lease` keeps its session; the owner of the stream releases it when the stream is closed.
     """
 
-    conversation: ClientConversation
     stream: ByteStream
     reply: OperationReply
+    begun: ClientConversation | None = None  # None for a plain CONNECT: the stream is all that is left of it
     lease: SessionLease | None = None
+
+    @property
+    def conversation(self) -> ClientConversation:
+        """The conversation, which goes on for every request but a CONNECT."""
+        assert self.begun is not None  # noqa: S101
+        return self.begun
 
     async def aclose(self) -> None:
         """Close the stream, and release the session. Idempotent; when cancelled, it aborts."""
@@ -251,39 +260,42 @@ class Requester:
         again: bool = False,
     ) -> GrantedRequest | _RefusedRequest:
         """Write a request and read its replies. Raises NotAnswered where it may be made again: not `again`."""
-        backlog = find(request.options, ListenBacklog) is not None
-        conversation = ClientConversation(
-            replace(request, options=(*request.options, *state.options)) if state.options else request,
-            methods=[make() for make in self.methods] if state.authenticates else (),
-            initial_data=initial_data,
-            dialect=self.dialect,
-            table=self.option_table,
-            announcements=backlog,
-            trace=wire_trace(self.connector.url),
-        )
+        options = request.options
+        backlog = bool(options) and find(options, ListenBacklog) is not None
         # § TCP Fast Open on the Client-Proxy Leg: data in the SYN, and 0-RTT data, may arrive twice
         early = self.connector.may_send_early(
             has_token=state.token is not None, doubling_is_safe=doubling_is_safe
         )
         repeatable = doubling_is_safe and not again
+        conversation: ClientConversation | None = None
+        data = b""
+        if self._is_plain(request, state):
+            data = request.encode() + initial_data
+        else:
+            conversation = self._conversation(request, initial_data, state)
+            if early:
+                data = conversation.data_to_send()
         stream = await self.connector.connect(
             StreamRequest(
                 request.command,
-                tuple(
-                    option
-                    for option in find_all(request.options, StackOption)
-                    if option.leg & Leg.CLIENT_PROXY
-                ),
-                conversation.data_to_send() if early else None,
-                new_connection=backlog and find(request.options, StreamId) is None,
+                _client_leg_options(options) if options else (),
+                data if early else None,
+                new_connection=backlog and find(options, StreamId) is None,
                 repeatable=repeatable,
             )
         )
-        with on_failure(stream.abort), waiting_for("" if self.connector.has_answered else SILENT):
+        try:
+            if conversation is None:
+                plain = self._receive_plain(stream, b"" if early else data)
+                received = await (self.connector.first_answer(stream, plain) if repeatable else plain)
+                if isinstance(received, OperationReply):
+                    self.connector.answered(stream)
+                    return GrantedRequest(stream=stream, reply=received, lease=state.lease)
+                conversation = self._conversation(request, initial_data, state)
+                conversation.data_to_send()  # was sent
+                feed(conversation, received)
             answer = self._receive_verdict(conversation, stream)
-            if repeatable:
-                answer = self.connector.first_answer(stream, answer)
-            verdict = await answer
+            verdict = await (self.connector.first_answer(stream, answer) if repeatable else answer)
             if isinstance(verdict, AuthenticationRefused):
                 stream.abort()
                 reason = self.session.refused(state, verdict.reply, _now())
@@ -294,7 +306,61 @@ class Requester:
             reply = await receive_reply(conversation, stream, OperationAnswered)
             self.session.operated(state, reply, _now())
             self.connector.answered(stream)
-        return GrantedRequest(conversation=conversation, stream=stream, reply=reply, lease=state.lease)
+        except BaseException as error:
+            stream.abort()
+            if not self.connector.has_answered and isinstance(error, asyncio.CancelledError):
+                error.add_note(SILENT)
+            raise
+        return GrantedRequest(stream=stream, reply=reply, begun=conversation, lease=state.lease)
+
+    def _is_plain(self, request: Request, state: RequestSessionState) -> bool:
+        """Return whether a request needs no conversation as long as both replies are plain: see `read_plain_answer`."""
+        return (
+            request.command == CONNECT
+            and not request.options
+            and not state.options
+            and not (self.methods and state.authenticates)
+            and self.dialect is DRAFT_12
+            and wire_trace(self.connector.url) is None
+        )
+
+    def _conversation(
+        self, request: Request, initial_data: bytes, state: RequestSessionState
+    ) -> ClientConversation:
+        options = request.options
+        return ClientConversation(
+            replace(request, options=(*options, *state.options)) if state.options else request,
+            methods=[make() for make in self.methods] if state.authenticates else (),
+            initial_data=initial_data,
+            dialect=self.dialect,
+            table=self.option_table,
+            announcements=bool(options) and find(options, ListenBacklog) is not None,
+            trace=wire_trace(self.connector.url),
+        )
+
+    async def _receive_plain(self, stream: ByteStream, data: bytes) -> OperationReply | bytes:
+        """Send what is left of a request; return the Operation Reply if both replies are plain, else what came.
+
+        Raises ProxyUnreachable, TlsFailed.
+        """
+        try:
+            try:
+                if data:
+                    await stream.send(data)
+            except OSError:  # an answer may have come before the stream broke
+                if (waiting := stream.receive_nowait(PLAIN_ANSWER_BYTES)) is None:
+                    raise
+                received = waiting
+            else:
+                received = await stream.receive(PLAIN_ANSWER_BYTES)
+                if received == PLAIN_AUTHENTICATION:
+                    received += await stream.receive(PLAIN_ANSWER_BYTES - len(received))
+        except TlsFailed:
+            raise
+        except OSError as error:
+            raise ProxyUnreachable(self._with_hint(f"{BROKE}: {error}")) from error
+        bound = read_plain_answer(received)
+        return received if bound is None else OperationReply(code=SUCCEEDED, host=bound[0], port=bound[1])
 
     async def _receive_verdict(
         self, conversation: ClientConversation, stream: ByteStream
@@ -338,6 +404,10 @@ class Requester:
         too_long = len(initial_data) > MAX_INITIAL_DATA
         if too_long and any(self.dialect.advertises_offers or make().slow for make in self.methods):
             raise ValueError(f"{len(initial_data)} bytes of initial data; at most {MAX_INITIAL_DATA}")
+
+
+def _client_leg_options(options: tuple[Option, ...]) -> tuple[StackOption, ...]:
+    return tuple(option for option in find_all(options, StackOption) if option.leg & Leg.CLIENT_PROXY)
 
 
 async def receive_reply(
@@ -398,7 +468,7 @@ async def _next_event(conversation: ClientConversation, stream: ByteStream) -> C
         event = conversation.next_event()
         if isinstance(event, Violation) and event.kind is ViolationKind.VERSION:
             return event
-        raise ProxyUnreachable(f"the connection to the proxy broke: {error}") from error
+        raise ProxyUnreachable(f"{BROKE}: {error}") from error
 
 
 def _noop_request(options: tuple[Option, ...] = ()) -> Request:

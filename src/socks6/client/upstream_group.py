@@ -1,6 +1,7 @@
 """The outbound through one of several upstream proxies: `UpstreamChoice` says which, and a request goes on to the next where that is safe."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import Final, TypeVar
@@ -20,6 +21,9 @@ from socks6.message.options import StackOption
 from socks6.net.stream import Binding, ConnectResult, DatagramChannel, DatagramJudge, Judge, Outbound
 from socks6.net.upstream import UpstreamState, UpstreamStatus
 from socks6.telemetry import Observer
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
 
 CONNECT_SECONDS: Final = 4.0  # to connect to a proxy, TLS included, while there are others
 CHECK_SECONDS: Final = 4.0  # for a check to be answered, likewise
@@ -125,6 +129,11 @@ class UpstreamGroup(Outbound):
     def refresh(self, max_age: float) -> None:
         for outbound in self._outbounds:
             outbound.refresh(max_age)
+
+    @override
+    def poll_with(self, poller: "Poller") -> None:
+        for outbound in self._outbounds:
+            outbound.poll_with(poller)
 
     @override
     def report_to(self, observer: Observer) -> None:

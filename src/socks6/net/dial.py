@@ -16,7 +16,7 @@ from socks6.message.codes import Leg, ReplyCode
 from socks6.message.options import StackOption
 from socks6.net.resolve import ResolvedAddress, Resolver, literal_address
 from socks6.net.scopes import on_failure, time_limit
-from socks6.net.sockets import connect_socket
+from socks6.net.sockets import connect_socket, wait_connected
 from socks6.net.stackopts.connecting import ConnectedSocket, connect_with_options
 from socks6.net.stream import Endpoint
 
@@ -227,10 +227,18 @@ class Dialler:
     leg: Leg = Leg.PROXY_REMOTE
     syn_data: bytes | None = None
     deadline: float | None = None
+    begun: tuple[ResolvedAddress, socket.socket] | None = (
+        None  # an address that is being connected to already
+    )
     _first: ConnectedSocket | None = None
 
     async def dial(self, address: ResolvedAddress) -> socket.socket:
         """Connect to one address. Raises OSError."""
+        if self.begun is not None and self.begun[0] == address:
+            sock, self.begun = self.begun[1], None
+            with on_failure(sock.close):
+                await wait_connected(sock, self.deadline)
+            return sock
         syn_data, self.syn_data = self.syn_data, None
         if not self.wanted and syn_data is None:
             return await dial_address(address, deadline=self.deadline)
@@ -245,6 +253,12 @@ class Dialler:
         if syn_data is not None:
             self._first = dialled
         return dialled.sock
+
+    def discard_begun(self) -> None:
+        """Close what connects to `begun`, unless it was dialled."""
+        if self.begun is not None:
+            self.begun[1].close()
+            self.begun = None
 
     def syn_bytes(self, sock: socket.socket) -> int:
         """Return how many bytes went into the SYN of a connection that was dialled here."""

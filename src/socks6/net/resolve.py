@@ -15,6 +15,7 @@ import asyncio
 import collections
 import contextlib
 import errno
+import functools
 import queue
 import socket
 import threading
@@ -125,14 +126,19 @@ class Resolver:
         A lookup counts against the share of `holder`. Raises gaierror, TimeoutError, or OSError with EAGAIN when
         too many lookups of this holder wait already, or the system has no thread for them.
         """
+        known = self.known(host, port, holder=holder)
+        if known is None:
+            found = await self._look_up(_encoded(host), holder)
+            known = tuple(address.at(port) for address in found)
+        return known
+
+    def known(self, host: str, port: int, *, holder: Hashable = None) -> tuple[ResolvedAddress, ...] | None:
+        """Return what `resolve` would without a wait; None where the system must be asked first. Raises OSError."""
         if address := literal_address(host, port):
             return (address,)
-        name = _encoded(host)
         self._notice()
-        found = self._remembered(name, holder)
-        if found is None:
-            found = await self._look_up(name, holder)
-        return tuple(address.at(port) for address in found)
+        found = self._remembered(_encoded(host), holder)
+        return None if found is None else tuple(address.at(port) for address in found)
 
     async def newer(
         self, host: str, port: int, known: Sequence[ResolvedAddress]
@@ -303,6 +309,7 @@ class Resolver:
                     began |= self._start(next(iter(line)), holder)
 
 
+@functools.lru_cache(maxsize=1024)
 def literal_address(host: str, port: int) -> ResolvedAddress | None:
     """Return the address that `host` is; None when it is a name."""
     try:

@@ -182,6 +182,31 @@ class SocketStream:
         await self._readable
         self.turns.waited()
 
+    async def connect(self, address: SocketAddress, seconds: float) -> int:
+        """Connect, for so many seconds at the most; return the error number, one of CONNECTING if that was not enough."""
+        sock, loop = self.raw_socket, self._loop
+        error = begin_connecting(sock, address)
+        if error not in CONNECTING:
+            return error
+        changed = Signal(loop)
+        end = loop.time() + seconds
+        timer = loop.call_later(seconds, changed.set)
+        if self._poller is not None:
+            self._readable = changed
+            self._poller.add(sock.fileno(), self)
+            self._poller.add_writable(sock.fileno())
+        else:
+            loop.add_writer(sock.fileno(), changed.set)
+        try:
+            while error in CONNECTING and loop.time() < end:
+                await changed
+                error = sock.connect_ex(address)
+        finally:
+            timer.cancel()
+            if self._poller is None:
+                loop.remove_writer(sock.fileno())
+        return error
+
     def watch_readable(self, poller: "Poller", on_readable: Callable[[], None]) -> None:
         """Call `on_readable` when `receive_nowait` is worth a call, and when the stream is closed, until it is None.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from enum import IntEnum
@@ -15,6 +16,9 @@ from socks6.message.options import StackOption
 from socks6.net.turns import EVENT, Turns
 from socks6.net.upstream import UpstreamStatus
 from socks6.telemetry import Observer
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
 
 AttributeT = TypeVar("AttributeT")
 ErrorT = TypeVar("ErrorT", bound=Exception)
@@ -498,6 +502,10 @@ class Outbound(Protocol):
 
     def refresh(self, max_age: float) -> None:  # noqa: ARG002 - as below
         """Ask for news of the next proxy, if the last are this old, in seconds; they will be in `upstream`."""
+        return
+
+    def poll_with(self, poller: "Poller") -> None:  # noqa: ARG002 - for those that go through a proxy
+        """Wait by a server's poller for what comes, where that is possible; called before the first client is served."""
         return
 
     def report_to(self, observer: Observer) -> None:  # noqa: ARG002 - for those that go through a proxy

@@ -268,13 +268,13 @@ class Server:
     ) -> Callable[[SocketStream], bool] | None:
         """Return what serves plain CONNECTs of a listener's clients; None where there is no such short way."""
         outbound, poller = self._worker.outbound, self._worker.relay.shared_poller()
-        # an outbound derived from it may connect in its own way
-        if type(outbound) is not DirectOutbound or poller is None:
+        if poller is None:
             return None
         return PlainConnects(
             self._worker,
             listening.inbound,
-            outbound=outbound,
+            # an outbound derived from it may connect in its own way
+            outbound=outbound if type(outbound) is DirectOutbound else None,
             poller=poller,
             limits=self._limits,
             group=group,
@@ -282,6 +282,9 @@ class Server:
         ).serve
 
     async def _accept_until_stopped(self, clients: asyncio.TaskGroup, eager_clients: EagerTaskGroup) -> None:
+        poller = self._worker.relay.shared_poller()
+        if poller is not None:
+            self._worker.outbound.poll_with(poller)
         async with asyncio.TaskGroup() as acceptors:
             tasks = [
                 acceptors.create_task(
@@ -296,7 +299,7 @@ class Server:
                         limits=self._limits,
                         observer=self._worker.events,
                         group=eager_clients,
-                        poller=self._worker.relay.shared_poller(),
+                        poller=poller,
                         by_callbacks=self._plain_connects(listening, eager_clients),
                     ),
                     name=f"accept {listening.listener.url}",

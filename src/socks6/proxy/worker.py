@@ -202,10 +202,10 @@ class ServerWorker(ProxyContext):
         """Free what the connections share; to be called when none runs any more. Idempotent."""
         if self.sessions is not None:
             self.sessions.close()
+        await self.outbound.aclose()  # it may wait by the relay's poller
         self.relay.close()
         self.close_datagrams()
         self.local_addresses.close()
-        await self.outbound.aclose()
 
     async def _serve_one(self, stream: ByteStream, inbound: str, shared: QuicConnectionContext) -> None:
         """Serve one stream of several."""

@@ -13,7 +13,7 @@ from socks6.message.options import (
     Tos,
     UnknownOption,
 )
-from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply
+from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply, read_plain_answer
 
 SELECTION = AuthenticationReply(type=1, options=(AuthenticationMethodSelection(method=2),))
 SELECTION_BYTES = bytes.fromhex("06 01 0008 0003 0008 02 000000")
@@ -129,3 +129,26 @@ def test_the_greatest_numbers() -> None:
     authentication, operation = AuthenticationReply(type=255), OperationReply(code=255, port=65535)
     assert AuthenticationReply.decode(authentication.encode()) == authentication
     assert OperationReply.decode(operation.encode()) == operation
+
+
+def test_plain_replies_are_read_together() -> None:
+    accepted = AuthenticationReply(type=0).encode()
+    bound = OperationReply(code=0, host="192.0.2.1", port=0x1234)
+    assert read_plain_answer(accepted + bound.encode()) == ("192.0.2.1", 0x1234)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "06 01 0000  06 00 0000 1234 00 01 c0000201",  # refused
+        "06 00 0000  06 05 0000 1234 00 01 c0000201",
+        "06 00 0004  00 08 0004 06 00 0000 1234 00 01",  # an option
+        "06 00 0000  06 00 0004 1234 00 01 c0000201",
+        "06 00 0000  06 00 0000 1234 00 04 20010db8",  # IPv6, in part
+        "06 00 0000  06 00 0000 1234 00 03 03616263",
+        "06 00 0000  06 00 0000 1234 00 01 c00002",
+        "",
+    ],
+)
+def test_other_replies_are_not_plain(answer: str) -> None:
+    assert read_plain_answer(bytes.fromhex(answer)) is None

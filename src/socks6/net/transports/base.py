@@ -4,7 +4,9 @@ A transport is one file with the two, and one row of `registry.TRANSPORTS`. Prox
 transports by their rows alone.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import field
 from typing import Final, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar
 
 from socks6.dataclass import dataclass
@@ -16,8 +18,18 @@ from socks6.net.resolve import Resolver
 from socks6.net.scopes import on_failure
 from socks6.net.stream import ByteStream, Endpoint, Listener, MultiplexedConnection
 
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
+
 AnswerT = TypeVar("AnswerT")
 MAX_SPARES: Final = 4  # connections that a client makes ahead, unless its URL says another number
+
+
+@dataclass(slots=True)
+class Polling:
+    """By what connections over TCP and TLS wait for bytes: a server's poller, where the client is a server's; else the event loop."""
+
+    poller: "Poller | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +45,7 @@ class ConnectParameters:
     fast_open: bool = False  # TCP Fast Open is wanted
     spares: int = MAX_SPARES  # the most connections to be made ahead of requests
     resolver: Resolver
+    polling: Polling = field(default_factory=Polling)
 
 
 class StreamRequest(NamedTuple):

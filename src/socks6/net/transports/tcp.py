@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterable
@@ -11,10 +12,17 @@ from socks6.compat import override
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
-from socks6.net.dial import Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
-from socks6.net.resolve import LOOPBACKS, WILDCARDS, ResolvedAddress, Resolver
+from socks6.net.dial import ATTEMPT_DELAY, Dialler, happy_eyeballs, interleaved, reach_known_or_fresh
+from socks6.net.resolve import LOOPBACKS, WILDCARDS, ResolvedAddress, Resolver, literal_address
 from socks6.net.scopes import on_failure
-from socks6.net.sockets import SocketListener, SocketStream, bind_explained
+from socks6.net.sockets import (
+    CONNECTED,
+    CONNECTING,
+    SocketListener,
+    SocketStream,
+    bind_explained,
+    stream_socket,
+)
 from socks6.net.stackopts.table import accept_fast_open, for_leg
 from socks6.net.stream import Endpoint, Listener
 from socks6.net.transports.base import (
@@ -25,6 +33,9 @@ from socks6.net.transports.base import (
     OpenListeners,
     StreamRequest,
 )
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
 
 BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
 KEEPALIVE_SECONDS: Final = 600  # a client silent for so long is asked whether it is still there
@@ -57,6 +68,7 @@ class TcpConnector(Connector):
             options=request.client_leg_options,
             fast_open=request.early_data,
             resolver=self._proxy.resolver,
+            poller=self._proxy.polling.poller,
         )
 
 
@@ -123,31 +135,70 @@ async def connect_tcp(
     options: Iterable[StackOption] = (),
     fast_open: bytes | None = None,
     resolver: Resolver | None = None,
+    poller: "Poller | None" = None,
 ) -> SocketStream:
     """Connect to the first address of `host` that answers, with the options about the client's leg. Raises OSError.
 
-    With a `resolver`, addresses are remembered from call to call.
+    With a `resolver`, addresses are remembered from call to call. With a `poller`, the stream waits by it for bytes.
 
     `fast_open` is sent first, within the SYN if the system has the host's TCP Fast Open cookie. If not, it
     fetches one for the next time, also when there is nothing to send. Such data may arrive twice (§ TCP Fast
     Open on the Client-Proxy Leg says when that is no harm).
     """
+    resolver = resolver or Resolver()
+    wanted = for_leg(options, Leg.CLIENT_PROXY) if options else ()
+    begun = None
+    if not wanted and fast_open is None and timeout is None:
+        stream, begun = await _connect_at_first(resolver, Endpoint(host, port), poller)
+        if stream is not None:
+            return stream
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    wanted = for_leg(options, Leg.CLIENT_PROXY)
-    dialler = Dialler(wanted, leg=Leg.CLIENT_PROXY, syn_data=fast_open, deadline=deadline)
-    sock = await reach_known_or_fresh(
-        resolver or Resolver(),
-        Endpoint(host, port),
-        lambda some: happy_eyeballs(interleaved(some), dialler.dial, deadline=deadline),
-        socket.socket.close,
-        deadline=deadline,
-    )
+    dialler = Dialler(wanted, leg=Leg.CLIENT_PROXY, syn_data=fast_open, deadline=deadline, begun=begun)
+    try:
+        sock = await reach_known_or_fresh(
+            resolver,
+            Endpoint(host, port),
+            lambda some: happy_eyeballs(interleaved(some), dialler.dial, deadline=deadline),
+            socket.socket.close,
+            deadline=deadline,
+        )
+    finally:
+        dialler.discard_begun()
     stream = SocketStream(sock)
+    if poller is not None:
+        stream.poll_with(poller)
     if rest := memoryview(fast_open or b"")[dialler.syn_bytes(sock) :]:
         with on_failure(stream.abort):
             async with asyncio.timeout_at(deadline):
                 await stream.send(rest)
     return stream
+
+
+async def _connect_at_first(
+    resolver: Resolver, target: Endpoint, poller: "Poller | None"
+) -> tuple[SocketStream | None, tuple[ResolvedAddress, socket.socket] | None]:
+    """Try the best of the addresses that are known already, for as long as a race would leave it alone.
+
+    Return the stream; else the address and its socket, which still connects, if it does. Raises OSError where there is
+    no other address.
+    """
+    known = resolver.known(*target)
+    if known is None:
+        return None, None
+    address = known[0]
+    stream = SocketStream(stream_socket(address.family, socket.IPPROTO_TCP))
+    if poller is not None:
+        stream.poll_with(poller)
+    with on_failure(stream.abort):
+        error = await stream.connect(address.socket_address, ATTEMPT_DELAY)
+    if error in CONNECTED:
+        return stream, None
+    if error in CONNECTING:
+        return None, (address, stream.detach_socket())
+    stream.abort()
+    if literal_address(*target):
+        raise OSError(error, os.strerror(error))
+    return None, None
 
 
 def _socket(address: ResolvedAddress, port: int) -> socket.socket:

@@ -242,6 +242,28 @@ class TlsStream(PushbackStream):
         if not keep_last:
             await self._flush()
 
+    async def finish_handshake(self, *, keep_last: bool = False) -> None:
+        """Go on with a handshake that `TlsSession.begin` began and whose first bytes were sent; see `handshake`."""
+        session, beneath = self.session, self.beneath
+        while True:
+            data = beneath.receive_nowait(READ_BYTES)
+            if data is None:
+                await beneath.wait_readable()
+                continue
+            self._check_tls(data, quiet=False)
+            session.incoming.write(data)
+            try:
+                session.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+            except ssl.SSLError as error:
+                raise self._broken(error) from error
+            else:
+                break
+        self._dry = not session.incoming.pending
+        if not keep_last:
+            await self._flush()
+
     async def _agree(self, *, quiet: bool) -> None:
         """Shake hands; what is to be sent last is left to `_flush`."""
         hello: bytearray | None = None
@@ -272,6 +294,11 @@ class TlsStream(PushbackStream):
         A client that speaks something else is told so in its own protocol, unless `quiet`.
         """
         data = await self.beneath.receive(READ_BYTES)
+        self._check_tls(data, quiet=quiet)
+        return data
+
+    def _check_tls(self, data: bytes, *, quiet: bool) -> None:
+        """See `_hear`."""
         if not data:
             raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
         if not self._heard_tls:
@@ -282,7 +309,6 @@ class TlsStream(PushbackStream):
                         self.beneath.send_nowait(refusal_for(data, "tls"))
                 raise TlsFailed(words) from None
             self._heard_tls = True
-        return data
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         if self._closed:
@@ -602,12 +628,13 @@ class TlsConnector(Connector):
             options=options,
             fast_open=hello if self._proxy.fast_open else None,
             resolver=self._proxy.resolver,
+            poller=self._proxy.polling.poller,
         )
         stream = TlsStream(raw, session)
         with on_failure(stream.abort), waiting_for(SILENT):
             if not self._proxy.fast_open:
                 await raw.send(hello)
-            await stream.handshake(keep_last=keep_last)
+            await stream.finish_handshake(keep_last=keep_last)
             self._check(session)
         return stream
 
