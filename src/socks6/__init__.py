@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         RemoteProtocolError, Socks6Error, TlsFailed, TokenRejected, TtlExpired, UpstreamFailed,
         VersionMismatch
     )
+    from socks6.local import LocalProxy, local_proxy
     from socks6.message.codes import Leg, Parity
     from socks6.message.dialect import DRAFT_12, DatagramLayout, Dialect, GO_212
     from socks6.net.accept import ConnectionLimits
@@ -96,7 +97,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "DatagramSink", "DatagramTooLarge", "DecodeError", "DialFunction", "Dialect", "DirectOutbound",
     "DtlsUnavailable", "Ending", "Endpoint", "Event", "Filtering", "FrameSink", "GO_212", "GeneralFailure",
     "HostUnreachable", "Identity", "Inbound", "IpSocketOption", "Judge", "Leg", "Lifetimes", "LimitReached",
-    "ListenParameters", "Listener", "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError",
+    "ListenParameters", "Listener", "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError", "LocalProxy",
     "Lookup", "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
     "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation", "OpenedSession", "OperationFailed",
     "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted", "Policy", "Protection",
@@ -110,7 +111,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "TokenRejected", "TokenSpent", "TrafficTotals", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
     "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamFailed", "UpstreamGroup", "UpstreamMonitor",
     "UpstreamOrder", "UpstreamState", "UpstreamStatus", "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
-    "VersionMismatch", "connect",
+    "VersionMismatch", "connect", "local_proxy",
 ]
 
 # Where each name is defined. It is imported when it is first used: `socks6 --help` needs none of them.
@@ -136,6 +137,7 @@ _MODULES: Final = {
         "NetworkUnreachable NotAllowed OperationFailed ProxyTimedOut ProxyUnreachable RemoteProtocolError "
         "Socks6Error TlsFailed TokenRejected TtlExpired UpstreamFailed VersionMismatch"
     ),
+    "socks6.local": "LocalProxy local_proxy",
     "socks6.message.codes": "Leg Parity",
     "socks6.message.dialect": "DRAFT_12 DatagramLayout Dialect GO_212",
     "socks6.net.accept": "ConnectionLimits",

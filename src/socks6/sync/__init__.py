@@ -14,6 +14,7 @@ which starts with the first call, does the work of all clients; a process that w
 """
 
 from socks6.sync.client import Association, Client, Listener, connect
+from socks6.sync.local import local_proxy
 from socks6.sync.sockets import ProxiedSocket
 
-__all__ = ["Association", "Client", "Listener", "ProxiedSocket", "connect"]
+__all__ = ["Association", "Client", "Listener", "ProxiedSocket", "connect", "local_proxy"]

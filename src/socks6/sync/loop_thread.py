@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from socks6.errors import LocalProtocolError
@@ -27,13 +28,16 @@ JOIN_SECONDS: Final = 1.0  # for the thread to end behind that
 class LoopThread:
     """A daemon thread that runs an event loop; `run` and `call` have it work for other threads."""
 
+    _loop: asyncio.AbstractEventLoop
+    carrier: SocketCarrier
+
     def __init__(self) -> None:
-        self._loop: Final = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._exits: weakref.WeakSet[Closable] = weakref.WeakSet()
-        self.carrier: Final = SocketCarrier(self._loop)
+        self._ready: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._serve, name="socks6", daemon=True)
         self._thread.start()
+        self._ready.wait()
 
     def run(
         self, work: Coroutine[Any, Any, ResultT], discard: Callable[[ResultT], object] | None = None
@@ -56,6 +60,41 @@ class LoopThread:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task.cancel
+
+    @contextmanager
+    def held(self, context: AbstractAsyncContextManager[ResultT]) -> Iterator[ResultT]:
+        """Enter a context manager in a task of the loop's own, for as long as the block lasts; return what it gives."""
+        leave = asyncio.Event()
+        entered: asyncio.Queue[ResultT] = asyncio.Queue()
+
+        async def hold() -> None:
+            async with context as value:
+                entered.put_nowait(value)
+                await leave.wait()
+
+        async def enter() -> tuple[ResultT, asyncio.Task[None]]:
+            holding = self._loop.create_task(hold())
+            entering = self._loop.create_task(entered.get())
+            try:
+                await asyncio.wait((holding, entering), return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                holding.cancel()
+                raise
+            finally:
+                entering.cancel()
+            if holding.done():
+                await holding
+            return entering.result(), holding
+
+        async def end() -> None:
+            leave.set()
+            await holding
+
+        value, holding = self.run(enter(), lambda entered: entered[1].cancel())
+        try:
+            yield value
+        finally:
+            self.run(end())
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back within the loop, from any thread, and do not wait for it."""
@@ -81,7 +120,9 @@ class LoopThread:
     def _serve(self) -> None:
         if sys.platform != "win32":
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
-        asyncio.set_event_loop(self._loop)
+        self._loop = asyncio.new_event_loop()
+        self.carrier = SocketCarrier(self._loop)
+        self._ready.set()
         try:
             self._loop.run_forever()
         finally:
