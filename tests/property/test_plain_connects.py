@@ -6,8 +6,10 @@ So do the host that it is connected to, and the observers.
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import itertools
 import socket
+import ssl
 import sys
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -25,10 +27,13 @@ from socks6.message.socks5 import read_plain_connect as read_plain_socks5
 from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
+from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream, reset_on_close
+from socks6.net.transports.tls import TlsSession, TlsStream
 from socks6.policy.rules import Policy
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Event, Observer
+from tests.kit.certificates import certificate
 from tests.kit.joined import tcp_pair
 from tests.kit.loops import LOOP_FACTORIES, Run
 from tests.kit.origins import refusing_place, silent_place
@@ -83,11 +88,23 @@ EARLY: Final = st.sampled_from([0, 1, 1_000, 65_520, 65_536, 3_000_000])
 ANSWER: Final = b"answer" * 1_000
 
 
+@functools.cache
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return a server's and a client's."""
+    with certificate() as files:
+        return server_context(files.server), client_context(TlsParameters(ca=files.ca))
+
+
 class SlowStream(SocketStream):
-    """Takes a byte at a time."""
+    """Takes a byte at a time, until it has taken as many as an answer of SOCKS has, or the first ones of TLS."""
+
+    slow_bytes = 500
 
     @override
     def send_nowait(self, data: bytes | memoryview) -> int:
+        if self.slow_bytes <= 0:
+            return super().send_nowait(data)
+        self.slow_bytes -= 1
         return super().send_nowait(data[:1])
 
 
@@ -141,7 +158,7 @@ def target(destination: str) -> Iterator[Target]:
 
 
 async def seen_by_all(
-    way: str, inbound: str, pieces: list[bytes], destination: str, *, slow: bool
+    way: str, inbound: str, pieces: list[bytes], destination: str, *, slow: bool, tls: bool = False
 ) -> tuple[bytes, bytes, list[tuple[str, dict[str, object]]]]:
     """Serve a client that sends its request in pieces and ends; return what it gets, what the host gets, and the events."""
     events = Events()
@@ -151,20 +168,29 @@ async def seen_by_all(
     limits = ConnectionLimits()
     client, accepted = tcp_pair()
     assert isinstance(accepted, SocketStream)
-    ours = (SlowStream if slow else SocketStream)(accepted.detach_socket())
-    client_socket = client.raw_socket
-    assert client_socket is not None
+    assert isinstance(client, SocketStream)
+    ours: SocketStream | TlsStream = (SlowStream if slow else SocketStream)(accepted.detach_socket())
+    theirs: SocketStream | TlsStream = client
+    if tls:
+        for_server, for_client = contexts()
+        ours = TlsStream(ours, lambda: TlsSession(for_server, server_side=True))
+        theirs = TlsStream(
+            (SlowStream if slow else SocketStream)(client.detach_socket()),
+            TlsSession(for_client, server_hostname="localhost"),
+        )
     with target(destination) as place:
         whole = [piece.replace(PORT, place.port.to_bytes(2)) for piece in pieces]
         async with asyncio.TaskGroup() as tasks, EagerTaskGroup() as eager_tasks:
             _start(way, worker, ours, inbound, limits, tasks, eager_tasks, outbound)
-            sending = tasks.create_task(_send(client_socket, whole))
+            if isinstance(theirs, TlsStream):
+                await theirs.handshake(keep_last=True)
+            sending = tasks.create_task(_send(theirs, whole))
             serving = tasks.create_task(_accept(place.listener))
-            received = await _receive(client_socket)
+            received = await _receive(theirs)
             serving.cancel()
             await sending
         arrived = b"" if serving.cancelled() else serving.result()
-        client.abort()
+        theirs.abort()
     assert not len(worker.connections)
     assert not limits.count
     await worker.aclose()
@@ -174,7 +200,7 @@ async def seen_by_all(
 def _start(  # noqa: PLR0917
     way: str,
     worker: ServerWorker,
-    stream: SocketStream,
+    stream: SocketStream | TlsStream,
     inbound: str,
     limits: ConnectionLimits,
     tasks: asyncio.TaskGroup,
@@ -186,30 +212,32 @@ def _start(  # noqa: PLR0917
         return
     poller = worker.relay.shared_poller()
     assert poller is not None
-    stream.poll_with(poller)
+    raw = stream.attribute(SocketStream)
+    assert raw is not None
+    raw.poll_with(poller)
     if way == "eager task":
         eager_tasks.start(worker.serve_stream(stream, inbound))
         return
     limits.admit(stream, stream.remote.host, stream.abort)
     direct = outbound if way == "callbacks" else None
     plain = PlainConnects(worker, inbound, outbound=direct, poller=poller, limits=limits, group=eager_tasks)
-    reset_on_close(stream.raw_socket)
+    reset_on_close(raw.raw_socket)
     assert plain.serve(stream)
 
 
-async def _send(client: socket.socket, pieces: list[bytes]) -> None:
+async def _send(client: SocketStream | TlsStream, pieces: list[bytes]) -> None:
     with contextlib.suppress(OSError):  # the proxy may have answered and closed
         for piece in pieces[:-1]:
-            await asyncio.get_running_loop().sock_sendall(client, piece)
+            await client.send(piece)
             await turns()
-        await asyncio.get_running_loop().sock_sendall(client, pieces[-1])
-        client.shutdown(socket.SHUT_WR)  # right behind: both may come in one event
+        await client.send(pieces[-1])
+        await client.send_eof()  # right behind: both may come in one event
 
 
-async def _receive(client: socket.socket) -> bytes:
+async def _receive(client: SocketStream | TlsStream) -> bytes:
     received = b""
     try:
-        while data := await asyncio.get_running_loop().sock_recv(client, 65_536):
+        while data := await client.receive():
             received += data
     except ConnectionResetError:
         received += b"|reset"
@@ -253,23 +281,34 @@ def pieces_of(whole: bytes, cuts: list[int]) -> list[bytes]:
     early=EARLY,
     destination=st.sampled_from(DESTINATIONS),
     slow=st.booleans(),
+    tls=st.booleans(),
 )
-@example(case=("socks6", CONNECT6), cuts=[], early=0, destination="answers", slow=False)
-@example(case=("socks6", CONNECT6), cuts=[], early=3_000_000, destination="answers", slow=False)
-@example(case=("socks5", GREETING + CONNECT5), cuts=[3], early=0, destination="answers", slow=False)
-@example(case=("socks5", GREETING + CONNECT5), cuts=[3, 6], early=0, destination="answers", slow=False)
-@example(case=("socks5", GREETING + CONNECT5), cuts=[3], early=1, destination="is silent", slow=True)
-@example(case=("socks5", GREETING), cuts=[], early=0, destination="answers", slow=False)
-@example(case=("socks6", CONNECT6), cuts=[], early=1, destination="is silent", slow=True)
-@example(case=("socks6", CONNECT6), cuts=[], early=65_536, destination="answers late", slow=True)
+@example(case=("socks6", CONNECT6), cuts=[], early=0, destination="answers", slow=False, tls=False)
+@example(case=("socks6", CONNECT6), cuts=[], early=3_000_000, destination="answers", slow=False, tls=False)
+@example(
+    case=("socks5", GREETING + CONNECT5), cuts=[3], early=0, destination="answers", slow=False, tls=False
+)
+@example(
+    case=("socks5", GREETING + CONNECT5), cuts=[3, 6], early=0, destination="answers", slow=False, tls=False
+)
+@example(
+    case=("socks5", GREETING + CONNECT5), cuts=[3], early=1, destination="is silent", slow=True, tls=False
+)
+@example(case=("socks5", GREETING), cuts=[], early=0, destination="answers", slow=False, tls=False)
+@example(case=("socks6", CONNECT6), cuts=[], early=1, destination="is silent", slow=True, tls=False)
+@example(case=("socks6", CONNECT6), cuts=[], early=65_536, destination="answers late", slow=True, tls=False)
+@example(case=("socks6", CONNECT6), cuts=[], early=0, destination="answers", slow=False, tls=True)
+@example(case=("socks6", CONNECT6), cuts=[], early=3_000_000, destination="answers", slow=False, tls=True)
+@example(case=("socks6", CONNECT6), cuts=[3], early=1, destination="is silent", slow=True, tls=True)
+@example(case=("socks5", GREETING + CONNECT5), cuts=[3], early=0, destination="answers", slow=True, tls=True)
 def test_all_ways_give_the_same(  # noqa: PLR0917 - hypothesis names them
-    loop: str, case: tuple[str, bytes], cuts: list[int], early: int, destination: str, slow: bool
+    loop: str, case: tuple[str, bytes], cuts: list[int], early: int, destination: str, slow: bool, tls: bool
 ) -> None:
     inbound, request = case
 
     async def play() -> None:
         pieces = pieces_of(request + b"e" * early, cuts)
-        seen = [await seen_by_all(way, inbound, pieces, destination, slow=slow) for way in WAYS]
+        seen = [await seen_by_all(way, inbound, pieces, destination, slow=slow, tls=tls) for way in WAYS]
         assert seen[0] == seen[1] == seen[2] == seen[3]
 
     Run(loop)(play())

@@ -14,7 +14,7 @@ from socks6.dataclass import dataclass
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.eviction import MAPPED, ClientsByNetwork
 from socks6.net.scopes import time_limit
-from socks6.net.sockets import SocketListener, SocketStream, close_in_order, reset_on_close
+from socks6.net.sockets import SocketListener, SocketStream, WrappingListener, close_in_order, reset_on_close
 from socks6.net.stream import ByteStream, Listener
 from socks6.telemetry import AcceptPaused, LimitReached, Observer, UnexpectedError
 
@@ -198,13 +198,13 @@ async def accept_streams(
     observer: Observer,
     group: EagerTaskGroup,
     poller: "Poller | None" = None,
-    by_callbacks: Callable[[SocketStream], bool] | None = None,
+    by_callbacks: Callable[[ByteStream], bool] | None = None,
     pause: float = SHORTAGE_PAUSE_SECONDS,
 ) -> None:
     """Run `handler` for each stream that arrives, in an eager task of `group`, until the listener is closed.
 
-    `by_callbacks` is offered each plain socket first, which is reset by closing it: it returns whether it serves the
-    stream to its end, and calls `limits.release` then.
+    `by_callbacks` is offered each stream of a listening socket first, with TLS or without, whose socket is reset by closing it:
+    it returns whether it serves the stream to its end, and calls `limits.release` then.
 
     When it is known who a stream's client is, `limits.mark_known` is to be called with the stream as its key.
 
@@ -235,20 +235,22 @@ class _Acceptor:
     _observer: Observer
     _group: EagerTaskGroup
     _poller: "Poller | None"
-    _by_callbacks: Callable[[SocketStream], bool] | None
+    _by_callbacks: Callable[[ByteStream], bool] | None
     _at_a_time: int = 1  # what is accepted before the others get their turn
     _arrived_at: float = 0.0
     _failure: Exception | None = None  # of accepting within a callback
 
     async def run(self, pause: float) -> None:
         """Accept until the listener is closed."""
-        if isinstance(self._listener, SocketListener):
-            self._listener.on_arrival = self._accept_within_callback
+        if (sockets := _sockets_of(self._listener)) is not None:
+            sockets.on_arrival = self._accept_within_callback
+        else:
+            self._by_callbacks = None
         early = self._by_callbacks is not None
         while True:
             try:
-                if early:
-                    self._accept_early()
+                if early and sockets is not None:
+                    self._accept_early(sockets)
                     early = False
                 await self._listener.wait_readable()
                 failure, self._failure = self._failure, None
@@ -260,16 +262,15 @@ class _Acceptor:
                     return
                 await self.pause(error, pause)
 
-    def _accept_early(self) -> None:
+    def _accept_early(self, sockets: SocketListener) -> None:
         """Set that accepted sockets are reset by closing them, also those that came too early to inherit it."""
-        if not isinstance(self._listener, SocketListener):
-            return
-        self._listener.reset_accepted()
+        sockets.reset_accepted()
         for _ in range(MAX_EARLY):
             stream = self._listener.accept_nowait()
             if stream is None:
                 return
-            reset_on_close(stream.raw_socket)
+            if (raw := stream.attribute(socket.socket)) is not None:
+                reset_on_close(raw)
             self._admit(stream)
 
     def _accept_within_callback(self) -> bool:
@@ -313,7 +314,7 @@ class _Acceptor:
             self._observer.observe(LimitReached(source=source, reason=refusal))
             stream.abort()
             return
-        if self._by_callbacks is not None and isinstance(stream, SocketStream):
+        if self._by_callbacks is not None:
             try:
                 if self._by_callbacks(stream):
                     return
@@ -321,7 +322,8 @@ class _Acceptor:
                 self._report(source, error)
                 self._leave(stream)
                 return
-            close_in_order(stream.raw_socket)
+            if (sock := stream.attribute(socket.socket)) is not None:
+                close_in_order(sock)
         if self._poller is not None and (raw := stream.attribute(SocketStream)) is not None:
             raw.poll_with(self._poller)
         self._group.start(self._serve(stream, source))
@@ -340,3 +342,9 @@ class _Acceptor:
     def _leave(self, stream: ByteStream) -> None:
         stream.abort()
         self._limits.release(stream)
+
+
+def _sockets_of(listener: Listener) -> SocketListener | None:
+    """Return what accepts a listener's sockets; None for listeners of other streams."""
+    beneath = listener.beneath if isinstance(listener, WrappingListener) else listener
+    return beneath if isinstance(beneath, SocketListener) else None

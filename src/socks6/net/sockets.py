@@ -436,6 +436,21 @@ class SocketListener:
             self._loop.remove_reader(self._socket.fileno())
 
 
+class WrappingListener:
+    """Base of listeners whose streams are carried by those of a SocketListener, which it owns."""
+
+    def __init__(self, listener: SocketListener) -> None:
+        self.url = listener.url
+        self.local = listener.local
+        self.beneath: Final = listener
+
+    async def wait_readable(self) -> None:
+        await self.beneath.wait_readable()
+
+    async def aclose(self) -> None:
+        await self.beneath.aclose()
+
+
 def stream_socket(family: int, protocol: int = 0, *, tuned: bool = True) -> socket.socket:
     """Return a non-blocking stream socket, set up as all that connect are. Raises OSError.
 

@@ -128,7 +128,7 @@ class PollableStream(ByteStream, Protocol):
     """A stream that is also used without waiting: what TLS needs beneath it."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Send what is taken without waiting; return how much that was. If it was none, repeat it with the same data."""
+        """Send what is taken without waiting; return how much that was. If it was none, repeat it, or `send`, with the same data."""
 
     async def wait_readable(self) -> None:
         """Wait until `receive_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""

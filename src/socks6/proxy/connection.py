@@ -70,7 +70,7 @@ class ClientConnection:
         "_associated", "_authenticator", "_cancellations", "_descriptor", "_has_request", "_held_association",
         "_interruption", "_membership", "_on_admitted", "_task", "_user_connection", "bytes_down", "bytes_up",
         "certified", "client_port", "command", "deadline", "ending", "greeting", "host", "id", "inbound", "peer", "port", "proxy",
-        "reason", "reply", "shared", "source", "started", "stream", "traffic", "user",
+        "reason", "reply", "secured", "shared", "source", "started", "stream", "traffic", "user",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - by name they would cost each CONNECT 1 µs
@@ -97,6 +97,7 @@ class ClientConnection:
         self.source: Final = stream.remote.host
         self.started: Final = proxy.loop.time()
         self.deadline: Final = self.started + proxy.settings.handshake_timeout  # of the handshake
+        self.secured = False  # TLS has been agreed on
         self.certified: Identity | None = None  # whom the client's certificate names
         self._on_admitted = on_admitted
         self._authenticator = proxy.authenticator  # which let the client in, or would

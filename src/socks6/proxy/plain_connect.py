@@ -1,7 +1,7 @@
 """Plain CONNECTs, served by callbacks from accept to close: no task, no conversation.
 
-A CONNECT is plain if it comes in one piece and without options, from a client that need not authenticate, to an IP address
-that this proxy reaches itself. Most are, and cost 119 Python calls instead of 389 (`python -m benchmarks counting`).
+A CONNECT is plain if it comes in one piece and without options, over TCP or TLS, from a client that need not authenticate, to
+an IP address that this proxy reaches itself. Most are, and cost 119 Python calls instead of 389 (`python -m benchmarks counting`).
 Whatever else a client sends, and whatever must wait for more than the client's bytes, goes on in `ServerWorker.serve`, with
 what was read so far: a remote that takes its time, an answer that is not taken at once, a refusal, the end of a relay that
 broke. So does what an upstream proxy is asked for, once the request was read: there, a name is plain, too.
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from socks6.errors import OperationFailed
+from socks6.errors import OperationFailed, TlsFailed
 from socks6.message.address import UNSPECIFIED, UNSPECIFIED_IPV4
 from socks6.message.codes import Command
 from socks6.net.accept import ConnectionLimits
@@ -31,7 +31,10 @@ from socks6.net.sockets import (
     own_endpoint,
     tune,
 )
+from socks6.net.stream import ByteStream
+from socks6.net.transports.tls import TlsStream
 from socks6.net.wire_log import wire_trace
+from socks6.policy.identity import ANONYMOUS
 from socks6.proxy.commands import ProxyRequest, judge_literal
 from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel
 from socks6.proxy.limits import holder_of
@@ -73,23 +76,32 @@ class PlainConnects:
         self.group: Final = group
         self.client_port: Final = client_port
 
-    def serve(self, stream: SocketStream) -> bool:
+    def serve(self, stream: ByteStream) -> bool:
         """Serve a client, whose socket is reset by closing it, to its end; False if its request cannot be a plain one."""
         worker = self.worker
-        if not self.forms or worker.authenticator.required or worker.settings.copy_tos or wire_trace(""):
+        if not self.forms or worker.settings.copy_tos or wire_trace(""):
             return False
-        _PlainConnect(self, stream).go_on()
+        if isinstance(stream, TlsStream) and isinstance(stream.beneath, SocketStream):
+            _PlainConnect(self, stream, stream.beneath).go_on()  # its certificate may say who the client is
+        elif isinstance(stream, SocketStream) and not worker.authenticator.required:
+            _PlainConnect(self, stream, stream).go_on()
+        else:
+            return False
         return True
 
 
 class _PlainConnect:
     """One client."""
 
-    __slots__ = ("_connection", "_form", "_joined", "_remote", "_shared", "_stream")
+    __slots__ = ("_carrier", "_connection", "_form", "_joined", "_remote", "_shared", "_stream")
 
-    def __init__(self, shared: PlainConnects, stream: SocketStream) -> None:
+    def __init__(
+        self, shared: PlainConnects, stream: SocketStream | TlsStream, carrier: SocketStream
+    ) -> None:
+        """`carrier` is the stream's socket: the stream itself, unless it speaks TLS."""
         self._shared = shared
         self._stream = stream
+        self._carrier = carrier
         self._connection = shared.worker.open(
             stream, shared.inbound, client_port=shared.client_port, on_admitted=shared.limits.mark_known
         )
@@ -114,6 +126,12 @@ class _PlainConnect:
             self._joined.end(Ending.STOPPED)
 
     def _read(self) -> None:
+        if (
+            not self._connection.secured
+            and isinstance(self._stream, TlsStream)
+            and not self._secure(self._stream)
+        ):
+            return
         data = self._stream.receive_nowait(READ_SIZE)
         if data is None:
             self._wait()
@@ -132,13 +150,37 @@ class _PlainConnect:
         else:
             host, port, size = plain
             self._carry_out(
-                ProxyRequest(command=CONNECT, host=host, port=port, initial_data=data[size:]), form
+                ProxyRequest(
+                    command=CONNECT,
+                    host=host,
+                    port=port,
+                    identity=self._connection.certified or ANONYMOUS,
+                    initial_data=data[size:],
+                ),
+                form,
             )
+
+    def _secure(self, stream: TlsStream) -> bool:
+        """Shake hands as far as the client's bytes allow; return whether that is done, and its request may be plain."""
+        connection, worker = self._connection, self._shared.worker
+        try:
+            agreed = stream.handshake_nowait(quiet=worker.settings.quiet)
+            if agreed:
+                worker.secured(connection, stream, worker.inbound(connection.inbound))
+        except TlsFailed as failure:
+            self._continue_in_task(self._leave_unsecured(stream, failure))
+            return False
+        if stream.stuck or (agreed and connection.authentication_required):
+            self._take_long_way(b"")
+            return False
+        if not agreed:
+            self._wait()
+        return agreed
 
     def _wait(self) -> None:
         connection, shared = self._connection, self._shared
         shared.worker.monitor.add_handshake(connection.id, connection.deadline, connection.expire)
-        self._stream.watch_readable(shared.poller, self.go_on)
+        self._carrier.watch_readable(shared.poller, self.go_on)
 
     def _greet(self, form: PlainForm, data: bytes) -> None:
         """Answer a greeting, and wait for the request."""
@@ -199,9 +241,15 @@ class _PlainConnect:
         self._continue_in_task(self._handshake(data, unsent))
 
     async def _handshake(self, data: bytes, unsent: bytes) -> Tunnel | None:
-        if unsent:
+        if unsent or (
+            self._connection.secured and isinstance(self._stream, TlsStream) and self._stream.stuck
+        ):
             await self._stream.send(unsent)
         return await self._shared.worker.handshake(self._connection, data)
+
+    async def _leave_unsecured(self, stream: TlsStream, failure: TlsFailed) -> None:
+        await self._shared.worker.leave_unsecured(self._connection, stream)
+        raise failure
 
     async def _answered(self, tunnel: Tunnel | None, unsent: bytes) -> Tunnel | None:
         """Send the rest of an answer; return the tunnel."""
@@ -253,9 +301,9 @@ class _PlainConnect:
         return await self._answered(self._tunnel(request, sock), unsent)
 
     def _continue_in_task(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
-        self._stream.on_readable = None
-        self._stream.poll_with(self._shared.poller)
-        close_in_order(self._stream.raw_socket)
+        self._carrier.on_readable = None
+        self._carrier.poll_with(self._shared.poller)
+        close_in_order(self._carrier.raw_socket)
         group = self._shared.group
         group.start(self._serve(handshake))
         group.remove(self)
@@ -270,11 +318,10 @@ class _PlainConnect:
 
     def _relay(self, remote: socket.socket, first: bytes) -> bool:
         """Join client and remote; False where that takes a task."""
-        stream = self._stream
-        joined = self._shared.worker.relay.join(stream.raw_socket, remote, self._relay_over)
+        joined = self._shared.worker.relay.join(self._stream, remote, self._relay_over)
         if joined is None:
             return False
-        stream.on_readable = None
+        self._carrier.on_readable = None
         self._joined = joined
         self._connection.relaying(joined)
         joined.start(first)
@@ -286,8 +333,10 @@ class _PlainConnect:
         try:
             if joined.ending is Ending.DONE:
                 close_in_order(remote)
-                close_in_order(self._stream.raw_socket)
-                self._stream.close()
+                close_in_order(self._carrier.raw_socket)
+                if isinstance(self._stream, TlsStream):
+                    self._stream.discard_received()
+                self._carrier.close()
             elif joined.both_ended:
                 group = self._shared.group
                 group.start(self._deliver(joined, SocketStream(remote)))
@@ -318,7 +367,7 @@ class _PlainConnect:
 
     def _end(self) -> None:
         shared = self._shared
-        self._stream.on_readable = None
+        self._carrier.on_readable = None
         self._joined = self._remote = None
         shared.worker.close(self._connection)
         shared.limits.release(self._stream)

@@ -17,8 +17,8 @@ from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.encryption.contexts import TLS_DEFAULTS, ReloadingContext, TlsParameters
 from socks6.net.resolve import Resolver, literal_address
-from socks6.net.sockets import SocketStream, endpoint
-from socks6.net.stream import Endpoint, Listener, MultiplexedConnection
+from socks6.net.sockets import endpoint
+from socks6.net.stream import ByteStream, Endpoint, Listener, MultiplexedConnection
 from socks6.net.transports import dtls_contexts as dtls
 from socks6.net.transports.base import (
     ConnectionListener,
@@ -265,7 +265,7 @@ class Server:
 
     def _plain_connects(
         self, listening: _InboundListener, group: EagerTaskGroup
-    ) -> Callable[[SocketStream], bool] | None:
+    ) -> Callable[[ByteStream], bool] | None:
         """Return what serves plain CONNECTs of a listener's clients; None where there is no such short way."""
         outbound, poller = self._worker.outbound, self._worker.relay.shared_poller()
         if poller is None:

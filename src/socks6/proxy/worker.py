@@ -269,35 +269,40 @@ class ServerWorker(ProxyContext):
             self.monitor.end_handshake(connection.id)
 
     async def _secure(self, connection: ClientConnection, stream: TlsStream, inbound: Inbound) -> None:
-        """Shake hands, and take the identity from the certificate if one is asked for. Raises TlsFailed, OSError.
-
-        A client that fails may read OpenSSL's alert, unless the proxy is quiet.
-        """
+        """Shake hands, and record that. Raises TlsFailed, OSError."""
         try:
-            await stream.handshake(quiet=self.settings.quiet)
-            session = stream.session
-            if ALPN in inbound.alpn and session.refused_protocols:
-                # the draft has no ALPN, so a client need not offer any; but one that means another service is led astray
-                raise TlsFailed(
-                    f"the client does not speak {ALPN}, but {', '.join(session.refused_protocols)} (ALPN)"
-                )
-            if session.wants_certificate:
-                if not session.certified_user:
-                    raise CertificateRefused("the client's certificate names no user")
-                connection.certified = Identity(name=session.certified_user)
-            if ConnectionSecured in self.events.wanted:
-                user = connection.default_identity.name
-                self.events.observe(
-                    ConnectionSecured(
-                        id=connection.id, version=session.version, cipher=session.cipher, user=user
-                    )
-                )
+            if not connection.secured:
+                await stream.handshake(quiet=self.settings.quiet)
+                self.secured(connection, stream, inbound)
         except TlsFailed:
-            if self.settings.quiet:
-                await stay_silent(stream, connection.deadline)
-            else:
-                await linger(stream.beneath)
+            await self.leave_unsecured(connection, stream)
             raise
+
+    def secured(self, connection: ClientConnection, stream: TlsStream, inbound: Inbound) -> None:
+        """Record a handshake, and take the identity from the certificate if one is asked for. Raises TlsFailed."""
+        session = stream.session
+        if ALPN in inbound.alpn and session.refused_protocols:
+            # the draft has no ALPN, so a client need not offer any; but one that means another service is led astray
+            raise TlsFailed(
+                f"the client does not speak {ALPN}, but {', '.join(session.refused_protocols)} (ALPN)"
+            )
+        if session.certificate:  # none comes unless it was asked for, and checked
+            if not session.certified_user:
+                raise CertificateRefused("the client's certificate names no user")
+            connection.certified = Identity(name=session.certified_user)
+        connection.secured = True
+        if ConnectionSecured in self.events.wanted:
+            user = connection.default_identity.name
+            self.events.observe(
+                ConnectionSecured(id=connection.id, version=session.version, cipher=session.cipher, user=user)
+            )
+
+    async def leave_unsecured(self, connection: ClientConnection, stream: TlsStream) -> None:
+        """Close to a client whose handshake failed: it may read OpenSSL's alert, unless the proxy is quiet."""
+        if self.settings.quiet:
+            await stay_silent(stream, connection.deadline)
+        else:
+            await linger(stream.beneath)
 
 
 async def _next_stream(connection: MultiplexedConnection) -> ByteStream | None:

@@ -15,7 +15,7 @@ class RelayEndpoint(Protocol):
 
     @property
     def drained(self) -> bool:
-        """Whether the last `receive` took all that the socket had, as far as one can know."""
+        """Whether nothing is left but what the socket reports: the last `receive` took all that it had, as far as one can know."""
 
     def receive(self, max_bytes: int) -> bytes | None:
         """Return what is there; b"" at the end, None for nothing yet. Raises OSError."""
@@ -37,7 +37,7 @@ class SocketEndpoint:
 
     def __init__(self, sock: sockets.socket) -> None:
         self.socket = sock
-        self.drained = False
+        self.drained = True  # of bytes that were read ahead
         self._knows = sock.proto == sockets.IPPROTO_TCP  # others may give a short piece and have more
         self._rest = memoryview(b"")
         self.announces_end = False

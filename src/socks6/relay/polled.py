@@ -23,6 +23,9 @@ from socks6.relay.joined import (
 
 PIECE_BYTES: Final = 65536  # read at a time, and held at most for a sink that takes nothing. Messages
 # a little longer cost twice as much (with 16 KiB: 41 µs for 20 kB, not 23); from 128 KiB on malloc maps memory
+LONE_BYTES: Final = (
+    536  # fit into any TCP segment (RFC 9293, section 3.7.1): sent first, they are never delayed
+)
 PIECES_PER_TURN: Final = 4  # then others have their turn; 1 to 16 cost the same
 
 

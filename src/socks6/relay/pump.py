@@ -8,7 +8,7 @@ from socks6.compat import override
 from socks6.net.poller import Poller
 from socks6.relay.endpoints import RelayEndpoint
 from socks6.relay.joined import DROPPING, FINISHING, SendingFailed
-from socks6.relay.polled import PIECE_BYTES, PIECES_PER_TURN, PolledDirection, PolledStreams
+from socks6.relay.polled import LONE_BYTES, PIECE_BYTES, PIECES_PER_TURN, PolledDirection, PolledStreams
 
 
 def pump_streams(client: RelayEndpoint, remote: RelayEndpoint, poller: Poller) -> PolledStreams:
@@ -30,7 +30,8 @@ class PumpDirection(PolledDirection):
     @override
     def watch(self) -> None:
         super().watch()
-        self.wake()  # the source may hold bytes that no socket reports
+        if not self.source.drained:
+            self.wake()  # the source holds bytes that no socket reports
 
     @override
     def source_failed(self, error: OSError) -> None:
@@ -41,6 +42,8 @@ class PumpDirection(PolledDirection):
     def put(self, data: bytes) -> None:
         if self.state is DROPPING:
             return
+        if self.untuned is not None and (self.bytes_moved or len(data) > LONE_BYTES):
+            self.tune_sink()
         try:
             taken = self.sink.put(data)
         except OSError as error:

@@ -14,7 +14,7 @@ from socks6.compat import override
 from socks6.net.poller import READABLE, Poller
 from socks6.relay.joined import DROPPING, FINISHED, FLOWING, SendingFailed
 from socks6.relay.pipes import Pipe, Pipes
-from socks6.relay.polled import PIECE_BYTES, PIECES_PER_TURN, PolledDirection, PolledStreams
+from socks6.relay.polled import LONE_BYTES, PIECE_BYTES, PIECES_PER_TURN, PolledDirection, PolledStreams
 
 # CPU time on 2 cores, Linux 6.18 (benchmarks/load, suites bulk and messages). Bulk: 0.21 s/GB spliced, 0.75
 # copied, 2.9 in microsocks. Messages to and fro: 20 µs copied, as in microsocks, 25 spliced.
@@ -23,9 +23,6 @@ MIN_SPLICE_BYTES: Final = (
 )
 SPLICE_BYTES: Final = 1 << 20  # what one splice asks for
 NOTHING: Final = -1
-LONE_BYTES: Final = (
-    536  # fit into any TCP segment (RFC 9293, section 3.7.1): sent first, they are never delayed
-)
 UNUSUAL: Final = ~(READABLE | select.EPOLLRDHUP | select.EPOLLHUP)
 FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 

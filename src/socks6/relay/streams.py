@@ -17,7 +17,7 @@ from socks6.telemetry import Ending
 
 if sys.platform == "linux":
     from socks6.net.poller import Poller
-    from socks6.relay.endpoints import endpoint_of
+    from socks6.relay.endpoints import SocketEndpoint, endpoint_of
     from socks6.relay.pipes import Pipes
     from socks6.relay.polled import PolledStreams
     from socks6.relay.pump import pump_streams
@@ -105,15 +105,21 @@ class StreamRelay:
         return result
 
     def join(
-        self, client: socket.socket, remote: socket.socket, on_end: Callable[[], None]
+        self, client: ByteStream, remote: socket.socket, on_end: Callable[[], None]
     ) -> "PolledStreams | None":
-        """Join two sockets as `relay` does, for callers without a task: `start` what is returned; None if only `relay` can.
+        """Join a client and a socket as `relay` does, for callers without a task: `start` what is returned; None if only `relay` can.
 
         The client is reset by closing it already. The remote was connected without being tuned (`stream_socket`): the relay
         does that when it needs it. `on_end` is called when they are through. Then both are to be closed: in order (`sockets.close_in_order`) if the
         ending is DONE, by `deliver` if both directions have ended otherwise; `release` is called last.
         """
-        joined = self._spliced(client, remote) if self._settings.splice else None
+        joined: PolledStreams | None = None
+        if (raw := client.raw_socket) is None:
+            side = endpoint_of(client)
+            if side is not None and (poller := self.shared_poller()) is not None:
+                joined = pump_streams(side, SocketEndpoint(remote), poller)
+        elif self._settings.splice:
+            joined = self._spliced(raw, remote)
         if joined is not None:
             joined.up.untuned = remote
             reset_on_close(remote)

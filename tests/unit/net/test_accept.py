@@ -213,7 +213,7 @@ async def accepting_by_callbacks(
     listener: SocketListener,
     limits: ConnectionLimits,
     witness: Witness,
-    serve: Callable[[SocketStream], bool],
+    serve: Callable[[ByteStream], bool],
 ) -> AsyncIterator[None]:
     async def handle(stream: ByteStream) -> None:
         await stream.aclose()
@@ -246,7 +246,8 @@ def test_closing_resets_those_too_that_came_before_accepting_began(run: Run, *, 
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(socket.create_connection(listener.local)) for _ in range(2)]
 
-            def serve(stream: SocketStream) -> bool:
+            def serve(stream: ByteStream) -> bool:
+                assert isinstance(stream, SocketStream)
                 offered.append(stream)
                 return True
 
@@ -269,7 +270,7 @@ def test_a_fault_of_what_serves_by_callbacks_ends_one_client(run: Run) -> None:
         listener = SocketListener(socket.create_server(("127.0.0.1", 0)), url="tcp:")
         fault = ZeroDivisionError()
 
-        def serve(_: SocketStream) -> bool:
+        def serve(_: ByteStream) -> bool:
             raise fault
 
         with contextlib.ExitStack() as stack:

@@ -5,14 +5,17 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import stat
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from socks6.net.encryption.contexts import TlsParameters, client_context
 from socks6.net.sockets import reset_on_close
+from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
@@ -20,10 +23,11 @@ from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.streams import RelaySettings
-from socks6.telemetry import ConnectionEnded, Ending
+from socks6.telemetry import ConnectionEnded, ConnectionSecured, Ending, RemoteConnected
+from tests.kit.certificates import certificate
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder
-from tests.kit.streams import until
+from tests.kit.streams import turns, until
 
 if sys.platform != "linux":
     pytest.skip("only Linux has the poller", allow_module_level=True)
@@ -228,5 +232,141 @@ def test_a_remote_is_tuned_when_its_relay_lasts(run: Run) -> None:
                 remote, _ = it.target.accept()
                 with remote:
                     await until(lambda: tuning(remote) == [(1, 1)])
+
+    run(play())
+
+
+@contextlib.asynccontextmanager
+async def tls_scene(**wishes: object) -> AsyncIterator[tuple[Scene, TlsSession]]:
+    """Give a scene whose server speaks TLS, and a client's TLS that has begun."""
+    with certificate() as files:
+        client = client_context(TlsParameters(ca=files.ca, min_version="1.2"))
+        client.maximum_version = wishes.pop("version", ssl.TLSVersion.TLSv1_3)  # type: ignore[assignment]
+        tls = replace(files.server, min_version="1.2")
+        async with scene("socks6+tls", Settings(tls=tls, **wishes)) as it:  # type: ignore[arg-type]
+            yield it, TlsSession(client, server_hostname="localhost")
+
+
+async def shake_hands(client: socket.socket, session: TlsSession, piece: int) -> None:
+    """Shake hands, sending so many bytes at a time; what is to be sent last is left."""
+    loop = asyncio.get_running_loop()
+    hello = session.begin()
+    for start in range(0, len(hello), piece):
+        await loop.sock_sendall(client, hello[start : start + piece])
+        await turns()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        while True:
+            session.incoming.write(await loop.sock_recv(client, 65_536))
+            session.tls.do_handshake()
+            return
+
+
+@pytest.mark.parametrize("piece", [1, 65_536])
+@pytest.mark.parametrize("alone", [False, True])
+def test_over_tls_it_takes_no_task_and_its_answer_leaves_with_the_ticket(
+    run: Run, piece: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[object] = []
+    monkeypatch.setattr(ServerWorker, "serve", lambda *all_of_it: served.append(all_of_it))
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        async with tls_scene() as (it, session):
+            with await it.client() as client:
+                await shake_hands(client, session, piece)
+                if alone:
+                    await loop.sock_sendall(client, session.outgoing.read())
+                    await until(lambda: it.log.of(ConnectionSecured))
+                    session.incoming.write(
+                        await loop.sock_recv(client, 65_536)
+                    )  # the ticket waits for nothing
+                session.tls.write(it.request + b"early")
+                await loop.sock_sendall(client, session.outgoing.read())
+                session.incoming.write(await loop.sock_recv(client, 65_536))
+                assert session.tls.read(100)[5] == 0
+                remote, _ = it.target.accept()
+                with remote:
+                    remote.setblocking(False)
+                    assert await loop.sock_recv(remote, 100) == b"early"
+                    with pytest.raises(ssl.SSLWantReadError):
+                        session.tls.unwrap()
+                    await loop.sock_sendall(client, session.outgoing.read())
+                    assert await loop.sock_recv(remote, 100) == b""
+                    remote.send(b"answer")
+                await until(lambda: it.log.of(ConnectionEnded))
+                session.incoming.write(await loop.sock_recv(client, 65_536))
+                assert session.tls.read(100) == b"answer"
+                session.tls.unwrap()  # the end was announced
+                assert await loop.sock_recv(client, 1) == b""
+                record = await it.ending()
+                assert (record.ending, record.bytes_up, record.bytes_down) == (Ending.DONE, 5, 6)
+        assert not served
+
+    run(play())
+
+
+def leave(client: socket.socket, server: Server, how: str) -> None:
+    match how:
+        case "by its end":
+            client.shutdown(socket.SHUT_WR)
+        case "by a reset":
+            reset_on_close(client)
+            client.close()
+        case "when the server stops":
+            server.abort()
+        case _:
+            pass
+
+
+@pytest.mark.parametrize("begun", ["nothing", "hello", "handshake", "request"])
+@pytest.mark.parametrize("leaves", ["by its end", "by a reset", "when the server stops", "too late"])
+def test_a_client_with_tls_that_leaves_at_any_time_leaves_nothing(run: Run, begun: str, leaves: str) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        async with tls_scene(handshake_timeout=0.2 if leaves == "too late" else 10.0) as (it, session):
+            with await it.client() as client:
+                if begun == "hello":
+                    await loop.sock_sendall(client, session.begin()[:-1])
+                elif begun != "nothing":
+                    await shake_hands(client, session, 65_536)
+                    session.tls.write(it.request[: 12 if begun == "request" else 0] or b"\x06")
+                    await loop.sock_sendall(client, session.outgoing.read())
+                await until(lambda: len(it.server.connections))
+                if begun == "request":
+                    await until(lambda: it.log.of(RemoteConnected))
+                leave(client, it.server, leaves)
+                if leaves == "too late" and begun == "request":
+                    return
+                record = await it.ending()
+                assert not len(it.server.connections)
+                assert not len(it.worker.monitor)
+                expected = {
+                    "by its end": Ending.RESET if begun in {"request", "handshake"} else Ending.MALFORMED,
+                    "by a reset": Ending.RESET,
+                    "when the server stops": Ending.STOPPED,
+                    "too late": Ending.NO_REQUEST,
+                }
+                assert record.ending is expected[leaves]
+                assert not it.log.errors
+
+    run(play())
+
+
+def test_over_tls_1_2_the_handshakes_end_does_not_wait_for_the_request(run: Run) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        async with tls_scene(version=ssl.TLSVersion.TLSv1_2) as (it, session):
+            with await it.client() as client:
+                await shake_hands(client, session, 65_536)
+                for _ in range(2):
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        session.tls.do_handshake()
+                        break
+                    await loop.sock_sendall(client, session.outgoing.read())
+                    session.incoming.write(await loop.sock_recv(client, 65_536))
+                session.tls.write(it.request)
+                await loop.sock_sendall(client, session.outgoing.read())
+                session.incoming.write(await loop.sock_recv(client, 65_536))
+                assert session.tls.read(100)[5] == 0
 
     run(play())

@@ -25,7 +25,7 @@ class Side:
         self.socket, self._peer = socket.socketpair()
         self.gives: deque[bytes | OSError | None] = deque()
         self.takes = True
-        self.drained = True
+        self.drained = False
         self.got: list[bytes] = []
         self.broken: OSError | None = None
 

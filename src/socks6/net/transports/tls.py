@@ -24,7 +24,7 @@ from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import ALPN, ReloadingContext, client_context, failure_of, server_context
 from socks6.net.scopes import on_failure, waiting_for
-from socks6.net.sockets import SocketListener
+from socks6.net.sockets import SocketListener, WrappingListener
 from socks6.net.stream import (
     SENDS_ALREADY,
     AttributeT,
@@ -181,8 +181,8 @@ class TlsStream(PushbackStream):
     protection: Final = Protection.ENCRYPTED
     raw_socket: Final = None
     __slots__ = (
-        "__weakref__", "_accepted", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_make", "_plain",
-        "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
+        "__weakref__", "_accepted", "_agreed", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_hello", "_make",
+        "_plain", "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
     )  # fmt: skip
 
     def __init__(self, raw: PollableStream, session: TlsSession | Callable[[], TlsSession]) -> None:
@@ -194,6 +194,8 @@ class TlsStream(PushbackStream):
         else:
             self._make = session
         self._heard_tls = False  # the peer has begun to speak it
+        self._hello: bytearray | None = None  # what a client's handshake began with, as long as that matters
+        self._agreed = False  # the handshake is done
         self._accepted = 0  # bytes that `send_nowait` has encrypted, but not yet returned as sent
         self._plain = b""  # decrypted before it was asked for: when we ended our direction, or by `unread`
         self._unsent = memoryview(b"")  # encrypted, and not taken by the socket yet
@@ -237,78 +239,87 @@ class TlsStream(PushbackStream):
         With `quiet` no alert tells the peer why it failed. With `keep_last` what this end sends last waits for the first
         call of `send`: its bytes leave in the same packet.
         """
-        await self._agree(quiet=quiet)
-        self._dry = not (self.session.incoming.pending or self.session.tls.pending())
+        if self._make is not None:
+            self._hear(await self.beneath.receive(READ_BYTES), quiet=quiet)
+        while not (self._agreed or self._agree(quiet=quiet)):
+            await self._flush()
+            self._hear(await self.beneath.receive(READ_BYTES), quiet=quiet)
         if not keep_last:
             await self._flush()
 
     async def finish_handshake(self, *, keep_last: bool = False) -> None:
         """Go on with a handshake that `TlsSession.begin` began and whose first bytes were sent; see `handshake`."""
-        session, beneath = self.session, self.beneath
-        while True:
-            data = beneath.receive_nowait(READ_BYTES)
+        while not self._agreed:
+            data = self.beneath.receive_nowait(READ_BYTES)
             if data is None:
-                await beneath.wait_readable()
+                await self.beneath.wait_readable()
                 continue
-            self._check_tls(data, quiet=False)
-            session.incoming.write(data)
-            try:
-                session.tls.do_handshake()
-            except ssl.SSLWantReadError:
+            self._hear(data, quiet=False)
+            if not self._agree(quiet=False):
                 await self._flush()
-            except ssl.SSLError as error:
-                raise self._broken(error) from error
-            else:
-                break
-        self._dry = not session.incoming.pending
         if not keep_last:
             await self._flush()
 
-    async def _agree(self, *, quiet: bool) -> None:
-        """Shake hands; what is to be sent last is left to `_flush`."""
-        hello: bytearray | None = None
-        if self._make is not None:
-            data = await self._hear(quiet=quiet)
-            self.session, self._make = self._make(), None
-            self.session.incoming.write(data)
-            hello = bytearray(data)
-        while True:
-            try:
-                self.session.tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await self._flush()
-                data = await self._hear(quiet=quiet)
-                self.session.incoming.write(data)
-                if hello is not None and len(hello) < MAX_HELLO_BYTES:
-                    hello += data
-            except ssl.SSLError as error:
-                raise (failure_of(error) if quiet else self._broken(error)) from error
-            else:
-                if hello is not None and not self.session.protocol:
-                    self.session.refused_protocols = offered_protocols(hello)
-                return
+    def handshake_nowait(self, *, quiet: bool = False) -> bool:
+        """Go on with the handshake as far as the peer's bytes that are here allow; return whether it is done. Raises as `handshake`.
 
-    async def _hear(self, *, quiet: bool) -> bytes:
-        """Return what the peer sends next. Raises TlsFailed, OSError.
+        If the peer has sent more by then, what this end sends last waits for the first call of `send_nowait`. If it is not done,
+        the socket is to be watched, for bytes that came meanwhile, too; `handshake` goes on where the socket takes no bytes (`stuck`).
+        """
+        while not self._agreed:
+            data = self.beneath.receive_nowait(READ_BYTES)
+            if data is None:
+                return False
+            self._hear(data, quiet=quiet)
+            if not self._agree(quiet=quiet) and (not self.flush_nowait() or self._short):
+                return False
+        if self.drained:
+            self.flush_nowait()
+        return True
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the socket did not take all that there was to send."""
+        return bool(self._unsent)
+
+    def _agree(self, *, quiet: bool) -> bool:
+        """Shake hands with what was heard; return whether that is done. What is to be sent is left to the caller."""
+        session = self.session
+        try:
+            session.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError as error:
+            raise (failure_of(error) if quiet else self._broken(error)) from error
+        hello, self._hello = self._hello, None
+        if hello is not None and not session.protocol:
+            session.refused_protocols = offered_protocols(hello)
+        self._agreed = True
+        self._dry = not session.incoming.pending
+        return True
+
+    def _hear(self, data: bytes, *, quiet: bool) -> None:
+        """Take what the peer sent, a part of its handshake. Raises TlsFailed.
 
         A client that speaks something else is told so in its own protocol, unless `quiet`.
         """
-        data = await self.beneath.receive(READ_BYTES)
-        self._check_tls(data, quiet=quiet)
-        return data
-
-    def _check_tls(self, data: bytes, *, quiet: bool) -> None:
-        """See `_hear`."""
         if not data:
-            raise TlsFailed("the peer speaks no TLS: it closed the connection") from None
+            raise TlsFailed("the peer speaks no TLS: it closed the connection")
         if not self._heard_tls:
             from_client = self._make is not None or self.session.tls.server_side
             if words := not_tls(data, from_client=from_client):
                 if from_client and not quiet:
                     with contextlib.suppress(OSError):  # it is gone; what it spoke is known all the same
                         self.beneath.send_nowait(refusal_for(data, "tls"))
-                raise TlsFailed(words) from None
+                raise TlsFailed(words)
             self._heard_tls = True
+        if self._make is not None:
+            self.session, self._make = self._make(), None
+            self._hello = bytearray()
+        self._short = len(data) < READ_BYTES
+        self.session.incoming.write(data)
+        if self._hello is not None and len(self._hello) < MAX_HELLO_BYTES:
+            self._hello += data
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         if self._closed:
@@ -351,16 +362,17 @@ class TlsStream(PushbackStream):
     async def send(self, data: bytes | memoryview) -> None:
         self._begin_sending()
         try:
-            if not data or self._unsent:  # of a cancelled call
+            accepted, self._accepted = self._accepted, 0  # of these, by `send_nowait`
+            if not data or accepted or self._unsent:  # of a cancelled call
                 await self._flush()
-            for start in range(0, len(data), READ_BYTES):
+            for start in range(accepted, len(data), READ_BYTES):
                 self._encrypt(memoryview(data)[start : start + READ_BYTES])
                 await self._flush()
         finally:
             self._sends = False
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        if not self.flush_nowait():
+        if self._unsent and not self.flush_nowait():
             return 0
         if not self._accepted:
             self._encrypt(piece := data[:READ_BYTES])
@@ -422,20 +434,23 @@ class TlsStream(PushbackStream):
     async def aclose(self) -> None:
         if self._closed:
             return
-        try:
+        with contextlib.suppress(OSError):  # gone already
             if self._make is not None:
                 raise OSError(errno.ENOTCONN, "there was no handshake")
             if not self._ended:
                 self.end_nowait()
             if self.flush_nowait():
                 await self.beneath.send_eof()
-            for _ in range(MAX_DISCARDED_READS):  # a socket closed with bytes unread resets the connection
-                if not self.beneath.receive_nowait(READ_BYTES):
-                    break
-        except OSError:
-            pass  # gone already
+            self.discard_received()
         self._closed = True
         await self.beneath.aclose()
+
+    def discard_received(self) -> None:
+        """Drop what has come: a socket closed with bytes unread resets the connection."""
+        with contextlib.suppress(OSError):  # gone already
+            for _ in range(MAX_DISCARDED_READS):
+                if not self.beneath.receive_nowait(READ_BYTES):
+                    return
 
     def abort(self) -> None:
         self._closed = True
@@ -537,27 +552,20 @@ def _closed() -> OSError:
     return OSError(errno.EBADF, "the stream was closed")
 
 
-class TlsListener:
-    """A Listener whose streams speak TLS; the acceptor calls their `handshake`."""
+class TlsListener(WrappingListener):
+    """A Listener whose streams speak TLS; their `handshake` is left to whoever serves them."""
 
     def __init__(self, listener: SocketListener, contexts: ReloadingContext[ssl.SSLContext]) -> None:
-        self.url = listener.url
-        self.local = listener.local
-        self._listener = listener
+        super().__init__(listener)
         self._contexts = contexts
 
     def accept_nowait(self) -> TlsStream | None:
-        raw = self._listener.accept_nowait()
-        if raw is None:
-            return None
+        raw = self.beneath.accept_nowait()
         # an SSL object takes 50 KB: none is made before the client's first bytes
-        return TlsStream(raw, lambda: TlsSession(self._contexts.current(), server_side=True))
+        return None if raw is None else TlsStream(raw, self._new_session)
 
-    async def wait_readable(self) -> None:
-        await self._listener.wait_readable()
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
+    def _new_session(self) -> TlsSession:
+        return TlsSession(self._contexts.current(), server_side=True)
 
 
 def listen(parameters: ListenParameters) -> OpenListeners:

@@ -511,6 +511,24 @@ def test_what_came_before_our_end_is_still_received(run: Run) -> None:
     run(play())
 
 
+def test_what_send_nowait_has_begun_send_goes_on_with(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with joined(files) as (client, server), asyncio.TaskGroup() as group:
+                taken = 0
+                while size := client.send_nowait(BULK):
+                    taken += size
+                sending = group.create_task(client.send(BULK))
+                received = 0
+                while received < taken + len(BULK):
+                    received += len(await server.receive())
+                await sending
+                await client.send(b"and no more")
+                assert await server.receive() == b"and no more"
+
+    run(play())
+
+
 def test_nobody_waits_for_a_client_that_does_not_shake_hands(run: Run) -> None:
     async def play() -> None:
         with certificate() as files:
