@@ -189,17 +189,32 @@ class Client:
                 data, source = udp.receive(timeout=5)
         """
         wishes = StackOptions(udp_error=errors or None, parity=parity, reserve=reserve)
-
-        async def work(_: LoopThread, client: AsyncClient) -> AsyncAssociation:
-            return await client.open_association(
-                host, port, udp=udp, options=(*flatten(options), wishes), layout=layout, timeout=timeout
-            )
-
-        association = Association(loop_thread(), self._run(work, AsyncAssociation.abort))
+        association = self.open_association(
+            host, port, udp=udp, options=(*flatten(options), wishes), layout=layout, timeout=timeout
+        )
         try:
             yield association
         finally:
             association.close()
+
+    def open_association(
+        self,
+        host: str = "0.0.0.0",  # noqa: S104 - at the proxy
+        port: int = 0,
+        *,
+        udp: UdpPathChoice | None = None,
+        options: Options = (),
+        layout: DatagramLayout | None = None,
+        timeout: Timeout = "client",
+    ) -> "Association":
+        """Open an association that the caller closes; see `associate`."""
+
+        async def work(_: LoopThread, client: AsyncClient) -> AsyncAssociation:
+            return await client.open_association(
+                host, port, udp=udp, options=options, layout=layout, timeout=timeout
+            )
+
+        return Association(loop_thread(), self._run(work, AsyncAssociation.abort))
 
     def noop(self, *, timeout: Timeout = "client") -> float:
         """Make a NOOP request; return the seconds that it took. See `socks6.Client.noop`."""

@@ -39,6 +39,11 @@ class LoopThread:
         self._thread.start()
         self._ready.wait()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this is called within the loop."""
+        return threading.current_thread() is self._thread
+
     def run(
         self, work: Coroutine[Any, Any, ResultT], discard: Callable[[ResultT], object] | None = None
     ) -> ResultT:
@@ -47,7 +52,7 @@ class LoopThread:
         Where the wait is interrupted (KeyboardInterrupt), the coroutine is cancelled; `discard` gets what it has returned
         nevertheless. Raises LocalProtocolError in the loop's own thread, which would wait for itself.
         """
-        if threading.current_thread() is self._thread:
+        if self.is_current:
             work.close()
             raise LocalProtocolError("a synchronous call within the loop that would carry it out")
         call = _Call(work, discard)

@@ -26,10 +26,12 @@ ABOUT_TCP: Final = frozenset((socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPR
 RESET: Final = "the connection to the proxy or beyond it broke"
 
 
-class _Ending:
-    """How the stream behind a socket has ended."""
+class Ending:
+    """How the stream behind a socket has ended, and which descriptor the socket has."""
 
-    broken = False
+    def __init__(self, descriptor: int = -1) -> None:
+        self.broken = False
+        self.descriptor = descriptor
 
 
 class ProxiedSocket(socket.socket):
@@ -42,10 +44,11 @@ class ProxiedSocket(socket.socket):
 
     _bound: Endpoint = Endpoint("", 0)
     _peer: Endpoint = Endpoint("", 0)
-    _ending = _Ending()
+    _ending = Ending()
+    _is_tcp = False  # of subclasses, before they are connected
 
     @classmethod
-    def over(cls, sock: socket.socket, stream: ProxiedStream, ending: _Ending) -> "ProxiedSocket":
+    def over(cls, sock: socket.socket, stream: ProxiedStream, ending: Ending) -> "ProxiedSocket":
         """Return a socket that takes the descriptor of `sock` over."""
         made = cls(fileno=sock.detach())
         made._bound, made._peer, made._ending = stream.bound, stream.peer, ending
@@ -84,12 +87,24 @@ class ProxiedSocket(socket.socket):
 
     @override
     def setsockopt(self, level: int, optname: int, *value: Any) -> None:  # in any of its forms
-        if level not in ABOUT_TCP:
+        if self._is_tcp or level not in ABOUT_TCP:
             super().setsockopt(level, optname, *value)
 
     @override
     def getsockopt(self, level: int, optname: int, *size: SupportsIndex) -> Any:
-        return 0 if level in ABOUT_TCP else super().getsockopt(level, optname, *size)
+        ignored = level in ABOUT_TCP and not self._is_tcp
+        return 0 if ignored else super().getsockopt(level, optname, *size)
+
+    def _become(self, made: socket.socket) -> tuple[str, int] | None:
+        """Have the connection of another socket, under this one's descriptor; return its address at the proxy, if known."""
+        os.dup2(made.fileno(), self.fileno(), inheritable=False)
+        self.settimeout(self.gettimeout())
+        self._is_tcp = type(made) is not ProxiedSocket
+        if type(made) is not ProxiedSocket:
+            return None
+        self._ending, self._bound, self._peer = made._ending, made._bound, made._peer  # noqa: SLF001 - of this class
+        self._ending.descriptor = self.fileno()
+        return self._bound
 
     def _check(self) -> None:
         """Raise ConnectionResetError where the end is none in order: a kernel tells only who can still be sent to."""
@@ -111,7 +126,7 @@ class SocketCarrier:
         if stream.raw_socket is None:
             sock: socket.socket = self._carry(stream)
         elif stream.raw_socket.family == getattr(socket, "AF_UNIX", None):
-            sock = ProxiedSocket.over(stream.detach_socket(), stream, _Ending())
+            sock = ProxiedSocket.over(stream.detach_socket(), stream, Ending())
         else:
             sock = stream.detach_socket()
         sock.settimeout(socket.getdefaulttimeout())
@@ -144,9 +159,9 @@ class SocketCarrier:
         except OSError:  # no descriptor is left
             stream.abort()
             raise
-        ending = _Ending()
+        ending = Ending(theirs.fileno())
+        carried = _Carried(stream, _SocketPairEnd(ours, ending))
         sock = ProxiedSocket.over(theirs, stream, ending)
-        carried = _Carried(stream, _SocketPairEnd(ours, sock, ending))
         task = self._loop.create_task(carried.run(self._relay), name="socks6 carrier")
         self._carried[task] = carried
         task.add_done_callback(self._forget)
@@ -224,12 +239,12 @@ class _SocketPairEnd(SocketStream):
     side, whose descriptor is known by its number and inode: the user may have closed it, or wrapped it in TLS.
     """
 
-    __slots__ = ("_ending", "_theirs")
+    __slots__ = ("_ending", "_inode")
 
-    def __init__(self, ours: socket.socket, theirs: socket.socket, ending: _Ending) -> None:
+    def __init__(self, ours: socket.socket, ending: Ending) -> None:
         super().__init__(ours)
-        self._theirs = theirs.fileno(), _inode(theirs.fileno())
-        self._ending: _Ending | None = ending
+        self._inode = _inode(ending.descriptor)
+        self._ending: Ending | None = ending
 
     @override
     def abort(self) -> None:
@@ -237,9 +252,10 @@ class _SocketPairEnd(SocketStream):
         ending, self._ending = self._ending, None
         if ending is not None:
             ending.broken = True
-            number, inode = self._theirs
-            with contextlib.suppress(OSError), socket.socket(fileno=_copy_if(number, inode)) as theirs:
-                theirs.send(b"\0", socket.MSG_DONTWAIT)
+            with contextlib.suppress(OSError):
+                copy = _copy_if(ending.descriptor, self._inode)
+                with socket.socket(fileno=copy) as theirs:
+                    theirs.send(b"\0", socket.MSG_DONTWAIT)
         super().abort()
 
     @override
