@@ -100,8 +100,9 @@ def tls_connector(
         host=host,
         port=port,
         tls=parameters,
+        alpn=alpn,
         require_alpn=require_alpn,
         fast_open=fast_open,
         resolver=Resolver(),
     )
-    return TlsConnector(proxy, alpn=alpn)
+    return TlsConnector(proxy)

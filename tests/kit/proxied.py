@@ -9,14 +9,16 @@ from contextlib import asynccontextmanager
 from socks6.client.client import Client
 from socks6.client.requester import MethodFactory
 from socks6.message.options import STANDARD, OptionTable
-from socks6.net.stream import ByteStream
+from socks6.net.stream import ByteStream, Outbound
 from socks6.policy.rules import Policy
+from socks6.proxy.authentication.base import Authenticator, NoAuthentication
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from tests.kit.memory import memory_stream_pair
 
 LOOPBACK = "socks6://127.0.0.1:0"
+OPEN = NoAuthentication()
 USERS = UserTable.from_plain({"alice": "wonder land/7"})
 
 
@@ -32,6 +34,21 @@ async def proxied(worker: ServerWorker, *, option_table: OptionTable = STANDARD)
 
         url = "socks6://alice:wonder%20land%2F7@memory"
         async with Client(url, dial=dial, option_table=option_table) as client:
+            yield client
+
+
+@asynccontextmanager
+async def through(url: str, outbound: Outbound, authenticator: Authenticator = OPEN) -> AsyncIterator[Client]:
+    """Give a client whose proxy is our own worker, reached through memory, by the inbound for the URL's protocol."""
+    worker = ServerWorker(outbound=outbound, authenticator=authenticator, policy=Policy(allow_private=True))
+    async with asyncio.TaskGroup() as group:
+
+        async def dial() -> ByteStream:
+            ours, theirs = memory_stream_pair()
+            group.create_task(worker.serve_stream(theirs, "mixed"))
+            return ours
+
+        async with Client(url, dial=dial, timeout=5.0) as client:
             yield client
 
 

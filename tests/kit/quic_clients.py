@@ -161,6 +161,6 @@ def a_worker(users: Slow, settings: Settings | None = None) -> ServerWorker:
 
 def pool_of(client: Client) -> QuicConnectionPool:
     """Return a client's QUIC connections."""
-    pool = client._requester.connector._connector
+    pool = client._connector._connector
     assert isinstance(pool, QuicConnectionPool)
     return pool

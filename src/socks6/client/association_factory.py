@@ -27,6 +27,7 @@ from socks6.net.stream import Endpoint, Substream
 from socks6.net.transports import dtls_contexts
 from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
+from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class AssociationFactory:
             message = await _next_message(granted)
             while not isinstance(message, AssociationInitialization):
                 message = await _next_message(granted)
+        assert isinstance(granted.conversation, ClientConversation)  # noqa: S101 - a proxy of SOCKS 6
         framing = Socks6Framing(
             message.association_id, self._dialect, layout or self._dialect.datagram_layout
         )

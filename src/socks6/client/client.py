@@ -1,4 +1,4 @@
-"""`Client`: the library's public entrance, which reaches hosts through a SOCKS 6 proxy."""
+"""`Client`: the library's public entrance, which reaches hosts through a proxy: of SOCKS 6, 5 or 4, or of HTTP."""
 
 import asyncio
 import ssl as tls
@@ -22,17 +22,25 @@ from socks6.client.bind import (
 )
 from socks6.client.connector import DialFunction, ProxyConnector
 from socks6.client.datagram_transport import ProxiedDatagramTransport
+from socks6.client.older_requester import COMMANDS, OlderRequester, check_options, credentials_of
 from socks6.client.options import Options, StackOptions, flatten, for_datagrams, with_defaults
-from socks6.client.requester import GrantedRequest, MethodFactory, Requester
+from socks6.client.requester import GrantedRequest, MethodFactory, Requester, RequestMaker
+from socks6.client.resolving_requester import ResolvingRequester
 from socks6.client.session import ClientSession
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import TransportFactory
 from socks6.compat import override
 from socks6.dataclass import dataclass
-from socks6.errors import ConfigurationError, ConnectionTimedOut, ProxyTimedOut, Socks6Error
+from socks6.errors import (
+    ConfigurationError,
+    ConnectionTimedOut,
+    ProxyTimedOut,
+    Socks6Error,
+)
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command, Parity
 from socks6.message.dialect import DatagramLayout, Dialect
+from socks6.message.first_bytes import SPOKEN
 from socks6.message.options import STANDARD, Option, OptionTable, StackOption, find_all
 from socks6.message.requests import Request
 from socks6.net.scopes import on_failure, time_limit, waited_for
@@ -71,7 +79,7 @@ class ProxyCheck:
 
 
 class Client:
-    """Reaches hosts through a SOCKS 6 proxy. Names are resolved at the proxy.
+    """Reaches hosts through a proxy. Names are resolved at the proxy, unless its URL says ?resolve=local.
 
     ::
 
@@ -83,6 +91,11 @@ class Client:
     time to time and not for each request. `dial` reaches the proxy by any other means: it returns a new `ByteStream`
     for each request. `methods` make the client's side of further authentication methods (§ Authentication Method
     options). `dialect` and `option_table` replace what the URL and the draft define.
+
+    **Other protocols.** socks5://, socks5h:// (the same), socks4a://, socks4:// (names are resolved here: it has none), http://
+    and https:// (CONNECT) name proxies that speak these, also +tls:// and +unix://. `connect` and what builds on it work
+    through all of them, `bind` through SOCKS 5 and 4, `associate` through SOCKS 5. They have no sessions, no tokens and no stack options:
+    asking for these is a ConfigurationError, for another command CommandNotSupported.
 
     **Time.** `timeout` is for each call, in seconds: DEFAULT_TIMEOUT unless given, and None for no limit. Each call's
     own `timeout` replaces it, with the same meaning: None is no limit there too. `connect_timeout` is for connecting to the
@@ -127,14 +140,14 @@ class Client:
         transports: Mapping[str, Transport] = TRANSPORTS,
     ) -> None:
         url = proxy if isinstance(proxy, ProxyUrl) else ProxyUrl.parse(proxy, transports)
-        if url.protocol != "socks6":
-            raise ConfigurationError(
-                f"{url} is not a SOCKS 6 proxy's: use socks6://, socks6+tls:// or socks6+unix://"
-            )
-        dialect = url.dialect if dialect is None else dialect
-        methods = (*_password_method(url), *methods)
+        if url.spoken not in {"socks6", *COMMANDS}:
+            raise ConfigurationError(f"{url} is a listener's: name one of the protocols that it speaks")
         self.url: Final = url
+        self.speaks_socks6: Final = url.spoken == "socks6"
         self.fast_open: Final = fast_open
+        if not self.speaks_socks6:
+            _check_plain(url, session or methods or dialect or option_table is not STANDARD)
+        dialect = url.dialect if dialect is None else dialect
         self._dialect: Final = dialect
         self._connector: Final = ProxyConnector(
             url, dial=dial, fast_open=fast_open, timeout=connect_timeout, transports=transports
@@ -149,12 +162,22 @@ class Client:
             if self._connector.multiplexed
             else None
         )
-        self._requester: Final = Requester(
-            self._connector,
-            methods=methods,
-            dialect=dialect,
-            option_table=option_table,
-            session=ClientSession(enabled=bool(methods) if session is None else session),
+        methods = (*_password_method(url), *methods)
+        requester = (
+            Requester(
+                self._connector,
+                methods=methods,
+                dialect=dialect,
+                option_table=option_table,
+                session=ClientSession(enabled=bool(methods) if session is None else session),
+            )
+            if self.speaks_socks6
+            else OlderRequester(self._connector, credentials_of(url))
+        )
+        self._requester: Final[RequestMaker] = (
+            ResolvingRequester(requester, ipv4_only=url.spoken == "socks4")
+            if url.resolves_here
+            else requester
         )
 
     async def __aenter__(self) -> "Client":
@@ -539,6 +562,17 @@ def _encryption_of(stream: ByteStream) -> str:
 
     session = stream.attribute(TlsSession)
     return "" if session is None else session.version.replace("TLSv", "TLS ")
+
+
+def _check_plain(url: ProxyUrl, asked: object) -> None:
+    """Raise ConfigurationError for what needs SOCKS 6, where the proxy speaks another protocol."""
+    if asked:
+        raise ConfigurationError(
+            f"{url.brief}: sessions, methods, dialects and option tables are of SOCKS 6, which {SPOKEN[url.spoken]} is not"
+        )
+    if PATH_CHOICES[url.udp] == "stream":
+        raise ConfigurationError(f"{url.brief}: datagrams on the stream (udp=stream) are of SOCKS 6")
+    check_options(url, url.options)
 
 
 def _password_method(url: ProxyUrl) -> tuple[MethodFactory, ...]:

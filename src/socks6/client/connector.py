@@ -8,10 +8,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 from socks6.compat import override
-from socks6.errors import CertificateRefused, ConfigurationError, ProxyTimedOut, ProxyUnreachable, TlsFailed
+from socks6.errors import (
+    CertificateRefused,
+    ConfigurationError,
+    ProxyTimedOut,
+    ProxyUnreachable,
+    Socks6Error,
+    TlsFailed,
+)
 from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
-from socks6.net.encryption.contexts import TLS_DEFAULTS
+from socks6.message.first_bytes import SPOKEN
+from socks6.net.encryption.contexts import ALPN, TLS_DEFAULTS
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.scopes import waiting_for
 from socks6.net.silent_peers import SilentPeers
@@ -32,14 +40,15 @@ from socks6.net.url import ProxyUrl
 
 # What a call waited for whose time ran out.
 UNCONNECTED: Final = "nothing answers there: a wrong address, or a firewall that drops packets"
-SILENT: Final = "something accepts connections there, but does not answer SOCKS 6"
-CLEAR_ENDED: Final = "does it speak SOCKS 6 in the clear there? If it speaks TLS: socks6+tls://"
+SILENT: Final = "something accepts connections there, but does not answer {}"
+CLEAR_ENDED: Final = "does it speak {} in the clear there? If it speaks TLS: {}://"
 UNTRUSTED: Final = (
     "; if it has one of its own: add ?pin-sha256=PIN, which it prints at its start (socks6 share)"
 )
 FALLBACK: Final = "; socks6+auto:// falls back to TLS"
 NO_QUIC_ERRNOS: Final = frozenset((errno.ECONNREFUSED, errno.EPROTONOSUPPORT))
-SECURED_ENDED: Final = "does it speak SOCKS 6 there?"
+SECURED_ENDED: Final = "does it speak {} there?"
+HTTP_ALPN: Final = "http/1.1"
 
 DialFunction: TypeAlias = Callable[[], Awaitable[ByteStream]]
 
@@ -68,7 +77,8 @@ class ProxyConnector:
             path=url.path,
             tls=url.tls,
             quic_backend=url.quic.backend,
-            require_alpn=url.dialect == DRAFT_12,  # older servers know no ALPN
+            alpn={"socks6": ALPN, "http": HTTP_ALPN}.get(url.spoken, ""),
+            require_alpn=url.spoken == "socks6" and url.dialect == DRAFT_12,  # older servers know no ALPN
             fast_open=fast_open,
             spares=url.spares,
             resolver=self._resolver,
@@ -88,7 +98,7 @@ class ProxyConnector:
         self._in_syn = fast_open and dial is None and not url.transport
         self.multiplexed: Final = dial is None and any(transports[name].multiplexed for name in names)
         self._peers = SilentPeers()
-        self.has_answered = False  # in SOCKS 6, ever: then what ails it is something else
+        self.has_answered = False  # in its protocol, ever: then what ails it is something else
 
     def may_send_early(self, *, has_token: bool, doubling_is_safe: bool) -> bool:
         """Return whether a request may leave before there is a connection: in the SYN, or as QUIC's early data.
@@ -143,11 +153,18 @@ class ProxyConnector:
         self._connector.answered(stream)
 
     @property
-    def hint(self) -> str:
-        """What may be the matter where a connection ends without an answer; "" where it has answered before."""
-        if self.has_answered:
-            return ""
-        return SECURED_ENDED if self.url.transport else CLEAR_ENDED
+    def silence(self) -> str:
+        """What may be the matter where no answer comes; "" where the proxy has answered before."""
+        return "" if self.has_answered else SILENT.format(SPOKEN[self.url.spoken])
+
+    def explained(self, error: Socks6Error) -> ProxyUnreachable:
+        """Return an error of a connection that ended without an answer, with what may be the matter."""
+        spoken, reason = self.url.spoken, str(error)
+        if not self.has_answered:
+            secure = "https" if spoken == "http" else f"{spoken}+tls"
+            hint = SECURED_ENDED if self.url.transport else CLEAR_ENDED
+            reason = f"{reason}: {hint.format(SPOKEN[spoken], secure)}"
+        return ProxyUnreachable(reason, errno=error.errno if isinstance(error, OSError) else None)
 
     def doubt(self) -> None:
         """Look the proxy's name up again for the next request: nothing answered at its last address."""

@@ -1,4 +1,4 @@
-"""The outbound through an upstream SOCKS 6 proxy: converters and chains."""
+"""The outbound through an upstream proxy: converters and chains."""
 
 import sys
 from collections.abc import Hashable, Sequence
@@ -65,7 +65,7 @@ class Socks6Outbound(Outbound):
                 host,
                 port,
                 initial_data=initial_data,
-                options=options,
+                options=self._carried(options),
                 idempotent=self.client.fast_open and bool(initial_data),
             )
         return ConnectResult(
@@ -90,7 +90,9 @@ class Socks6Outbound(Outbound):
     ) -> Binding:
         """See `Outbound.bind`. The upstream judges the bound address; `judge_peer` judges peers here too."""
         with self._reported():
-            listener = await self.client.bind(host, port, backlog=backlog, options=options, eager=False)
+            listener = await self.client.bind(
+                host, port, backlog=backlog, options=self._carried(options), eager=False
+            )
         return UpstreamBinding(listener, judge_peer)
 
     @override
@@ -106,7 +108,7 @@ class Socks6Outbound(Outbound):
     ) -> DatagramChannel:
         """See `Outbound.associate`. The port is the upstream's, which resolves the names of datagrams."""
         with self._reported():
-            association = await self.client.open_association(host, port, options=options)
+            association = await self.client.open_association(host, port, options=self._carried(options))
         return UpstreamChannel(
             association,
             may_send=judge.judge_name,
@@ -140,6 +142,10 @@ class Socks6Outbound(Outbound):
     async def aclose(self) -> None:
         """Tear down the session with the upstream."""
         await self.client.aclose()
+
+    def _carried(self, options: tuple[StackOption, ...]) -> tuple[StackOption, ...]:
+        """Return what a client's options come to at the upstream: one of another protocol than SOCKS 6 takes none."""
+        return options if self.client.speaks_socks6 else ()
 
     def _reported(self) -> "_Reported":
         return _Reported(self.monitor)

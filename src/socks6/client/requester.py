@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import KW_ONLY, replace
 from typing import Final, Protocol, TypeAlias
 
-from socks6.client.connector import SILENT, ProxyConnector
+from socks6.client.connector import ProxyConnector
 from socks6.client.session import ClientSession, RefusalReason, RequestSessionState, SessionLease
 from socks6.dataclass import dataclass
 from socks6.errors import (
@@ -58,6 +58,7 @@ from socks6.protocol.events import (
     Violation,
     ViolationKind,
 )
+from socks6.protocol.machine import Machine
 from socks6.protocol.methods.base import ClientMethod
 
 TEARDOWN_SECONDS: Final = 2.0
@@ -69,6 +70,7 @@ MAYBE_CARRIED_OUT: Final = (
 BROKE: Final = "the connection to the proxy broke"
 CONNECT: Final = Command.CONNECT.value  # as plain numbers: to hash the member of an Enum is a Python call
 SUCCEEDED: Final = ReplyCode.SUCCEEDED.value
+NO_PASSWORD: Final = "the proxy wants a user name and a password; the URL has none"  # noqa: S105 - no password
 
 MethodFactory: TypeAlias = Callable[[], ClientMethod]
 
@@ -82,11 +84,13 @@ class GrantedRequest:
 
     stream: ByteStream
     reply: OperationReply
-    begun: ClientConversation | None = None  # None for a plain CONNECT: the stream is all that is left of it
+    begun: Machine[ClientEvent] | None = (
+        None  # None for a plain CONNECT: the stream is all that is left of it
+    )
     lease: SessionLease | None = None
 
     @property
-    def conversation(self) -> ClientConversation:
+    def conversation(self) -> Machine[ClientEvent]:
         """The conversation, which goes on for every request but a CONNECT."""
         assert self.begun is not None  # noqa: S101
         return self.begun
@@ -103,6 +107,27 @@ class GrantedRequest:
         self.stream.abort()
         if self.lease is not None:
             self.lease.release()
+
+
+class RequestMaker(Protocol):
+    """Makes requests of one proxy, whatever that speaks."""
+
+    async def request(
+        self,
+        request: Request,
+        initial_data: bytes = b"",
+        *,
+        idempotent: bool = False,
+        needs_session: bool = False,
+        within: GrantedRequest | None = None,
+    ) -> GrantedRequest:
+        """See `Requester.request`."""
+
+    async def open_session(self) -> bool:
+        """See `Requester.open_session`."""
+
+    async def aclose(self) -> None:
+        """Close what is kept for the next requests. Raises nothing."""
 
 
 class RequestFunction(Protocol):
@@ -308,8 +333,8 @@ class Requester:
             self.connector.answered(stream)
         except BaseException as error:
             stream.abort()
-            if not self.connector.has_answered and isinstance(error, asyncio.CancelledError):
-                error.add_note(SILENT)
+            if (silence := self.connector.silence) and isinstance(error, asyncio.CancelledError):
+                error.add_note(silence)
             raise
         return GrantedRequest(stream=stream, reply=reply, begun=conversation, lease=state.lease)
 
@@ -358,7 +383,7 @@ class Requester:
         except TlsFailed:
             raise
         except OSError as error:
-            raise ProxyUnreachable(self._with_hint(f"{BROKE}: {error}")) from error
+            raise self.connector.explained(ProxyUnreachable(f"{BROKE}: {error}")) from error
         bound = read_plain_answer(received)
         return received if bound is None else OperationReply(code=SUCCEEDED, host=bound[0], port=bound[1])
 
@@ -371,15 +396,12 @@ class Requester:
         except TlsFailed:
             raise
         except ProxyUnreachable as error:
-            raise ProxyUnreachable(self._with_hint(str(error)), errno=error.errno) from error
+            raise self.connector.explained(error) from error
         if isinstance(event, AuthenticationAccepted | AuthenticationRefused):
             return event
         if isinstance(event, Ended):
-            raise ProxyUnreachable(self._with_hint(event.reason))
+            raise self.connector.explained(error_for(event))
         raise error_for(event)
-
-    def _with_hint(self, reason: str) -> str:
-        return f"{reason}: {hint}" if (hint := self.connector.hint) else reason
 
     def _refused_for(self, refusal: AuthenticationRefused, state: RequestSessionState) -> Socks6Error:
         """Return the exception for a refusal, which says whose credentials were refused."""
@@ -391,7 +413,7 @@ class Requester:
         ):
             return error
         if not self.methods:
-            return AuthenticationFailed("the proxy wants a user name and a password; the URL has none")
+            return AuthenticationFailed(NO_PASSWORD)
         user = self.connector.url.username
         if user is None or find(
             options, AuthenticationMethodSelection
@@ -411,7 +433,7 @@ def _client_leg_options(options: tuple[Option, ...]) -> tuple[StackOption, ...]:
 
 
 async def receive_reply(
-    conversation: ClientConversation, stream: ByteStream, kind: type[OperationAnswered | PeerConnected]
+    conversation: Machine[ClientEvent], stream: ByteStream, kind: type[OperationAnswered | PeerConnected]
 ) -> OperationReply:
     """Return the successful reply to an operation, or BIND's second one, which names the peer (§ Handling BIND).
 
@@ -422,17 +444,19 @@ async def receive_reply(
     if not isinstance(event, kind):
         raise error_for(event)
     if event.reply.code != ReplyCode.SUCCEEDED:
-        raise failure_of(event.reply)
+        raise failure_of(event.reply, event.words)
     return event.reply
 
 
-def failure_of(reply: OperationReply) -> OperationFailed:
-    """Return the exception for an Operation Reply that is no success."""
-    try:
-        words = f", {ReplyCode(reply.code).name.lower().replace('_', ' ')}"
-    except ValueError:
-        words = ""
-    reason = f"the proxy replied {reply.code:02X}{words}"
+def failure_of(reply: OperationReply, words: str = "") -> OperationFailed:
+    """Return the exception for an Operation Reply that is no success; `words` are what the proxy said instead of the code."""
+    if not words:
+        try:
+            name = f", {ReplyCode(reply.code).name.lower().replace('_', ' ')}"
+        except ValueError:
+            name = ""
+        words = f"{reply.code:02X}{name}"
+    reason = f"the proxy replied {words}"
     if reply.code == ReplyCode.TTL_EXPIRED and is_literal(reply.host) and not is_unspecified(reply.host):
         return TtlExpired(f"{reason} at {reply.host}", reporter=reply.host)
     return operation_failure(reply.code, reason)
@@ -457,7 +481,7 @@ def error_for(event: ClientEvent | None) -> Socks6Error:
             return RemoteProtocolError(f"unexpected {event}")
 
 
-async def _next_event(conversation: ClientConversation, stream: ByteStream) -> ClientEvent | None:
+async def _next_event(conversation: Machine[ClientEvent], stream: ByteStream) -> ClientEvent | None:
     try:
         return await next_event(conversation, stream, exact=True)
     except TlsFailed:  # over TLS 1.3 a client learns only now that its certificate was refused

@@ -32,12 +32,10 @@ def find_upstream(
 
 
 def parse_upstream(text: str) -> ProxyUrl:
-    """Read the URL of a proxy that speaks SOCKS 6. Raises ConfigurationError."""
+    """Read the URL of a proxy to go through. Raises ConfigurationError."""
     url = ProxyUrl.parse(text)
-    if url.protocol != "socks6":
-        raise ConfigurationError(
-            f"{url} does not speak SOCKS 6: write socks6://, socks6+tls:// or socks6+unix://"
-        )
+    if url.protocol == "mixed":
+        raise ConfigurationError(f"{url} is a listener's: name one of the protocols that it speaks")
     return url
 
 

@@ -83,6 +83,7 @@ OWN_ANSWERS: Final[Mapping[str, bytes]] = {"socks5": SOCKS5_REFUSAL, "tls": TLS_
 SPOKEN: Final[Mapping[str, str]] = {
     "socks6": "SOCKS 6",
     "socks5": "SOCKS 5",
+    "socks4": "SOCKS 4",
     "http": "HTTP",
     "mixed": "SOCKS and HTTP",
     "tls": "TLS",
@@ -143,16 +144,17 @@ def is_line_pending(data: bytes | bytearray) -> bool:
     return bool(data) and 0x20 <= data[0] < 0x7F and len(data) < MAX_LINE and b"\n" not in data
 
 
-def describe_server(data: bytes | bytearray) -> str:
-    """Return what answers where a SOCKS 6 proxy should, and what may help."""
-    known = server_of(data)
+def describe_server(data: bytes | bytearray, scheme: str = "socks6") -> str:
+    """Return what answers where a proxy of this scheme should, and what may help."""
+    known, wanted = server_of(data), SPOKEN[scheme]
     if known is not None and known.name == "TLS":
-        return "that is no SOCKS 6 proxy in the clear: it speaks TLS, so try socks6+tls://"
+        secure = "https" if scheme == "http" else f"{scheme}+tls"
+        return f"that is no {wanted} proxy in the clear: it speaks TLS, so try {secure}://"
     line = bytes(data[:MAX_LINE]).partition(b"\n")[0].rstrip(b"\r")
     speaks = f"it speaks {known.name}" if known else f"its first byte is {data[0]:#04x}"
     if 0x20 <= data[0] < 0x7F:
         speaks = f'it says "{"".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in line)}"'
-    return f"that is no SOCKS 6 proxy: {speaks}"
+    return f"that is no {wanted} proxy: {speaks}"
 
 
 def _http_refusal(sentence: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a proxy reads and writes in the heads of HTTP/1.1 messages: targets, fields, credentials, statuses."""
+"""What proxies and their clients read and write in the heads of HTTP/1.1 messages: targets, fields, credentials, statuses."""
 
 import base64
 import re
@@ -41,6 +41,8 @@ _REQUEST_LINE: Final = re.compile(rb"(\S+ )(.*)( HTTP/[0-9]\.[0-9]\r?\n?)", re.D
 _NO_TARGET_BYTE: Final = re.compile(rb"[\x7f-\xff]")
 WS: Final = b"ws"
 
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\r\n]*))?")
+_ERROR: Final = re.compile(rb";\s*error=([a-z_]+)")
 _AUTHORITY: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@]+)(?::([0-9]{0,5}))?")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(/[^?#]*)?(\?[^#]*)?(?:#.*)?")
 
@@ -86,6 +88,36 @@ BUSY: Final = Failure(HTTPStatus.SERVICE_UNAVAILABLE, "proxy_internal_error")
 ORIGIN_MALFORMED: Final = Failure(HTTPStatus.BAD_GATEWAY, "http_protocol_error")
 ORIGIN_BROKE: Final = Failure(HTTPStatus.BAD_GATEWAY, "http_response_incomplete")
 ORIGIN_SILENT: Final = Failure(HTTPStatus.GATEWAY_TIMEOUT, "http_response_timeout")
+
+
+# What a proxy's answer to CONNECT means: by the error type of Proxy-Status (RFC 9209 §2.3), by squid's name for it, by status.
+# What is absent is a general failure.
+REPLY_FOR_ERROR: Final[dict[bytes, ReplyCode]] = {
+    b"dns_timeout": ReplyCode.HOST_UNREACHABLE,
+    b"dns_error": ReplyCode.HOST_UNREACHABLE,
+    b"destination_not_found": ReplyCode.HOST_UNREACHABLE,
+    b"destination_unavailable": ReplyCode.HOST_UNREACHABLE,
+    b"destination_ip_prohibited": ReplyCode.NOT_ALLOWED,
+    b"destination_ip_unroutable": ReplyCode.NETWORK_UNREACHABLE,
+    b"connection_refused": ReplyCode.CONNECTION_REFUSED,
+    b"connection_timeout": ReplyCode.CONNECTION_TIMED_OUT,
+    b"http_request_denied": ReplyCode.NOT_ALLOWED,
+}
+REPLY_FOR_SQUID: Final[dict[bytes, ReplyCode]] = {
+    b"ERR_ACCESS_DENIED": ReplyCode.NOT_ALLOWED,
+    b"ERR_DNS_FAIL": ReplyCode.HOST_UNREACHABLE,
+    b"ERR_CONNECT_FAIL 101": ReplyCode.NETWORK_UNREACHABLE,  # and the number of an errno, as Linux has them
+    b"ERR_CONNECT_FAIL 110": ReplyCode.CONNECTION_TIMED_OUT,
+    b"ERR_CONNECT_FAIL 111": ReplyCode.CONNECTION_REFUSED,
+    b"ERR_CONNECT_FAIL 113": ReplyCode.HOST_UNREACHABLE,
+}
+REPLY_FOR_STATUS: Final[dict[int, ReplyCode]] = {
+    HTTPStatus.FORBIDDEN: ReplyCode.NOT_ALLOWED,
+    HTTPStatus.METHOD_NOT_ALLOWED: ReplyCode.COMMAND_NOT_SUPPORTED,
+    HTTPStatus.NOT_IMPLEMENTED: ReplyCode.COMMAND_NOT_SUPPORTED,
+    HTTPStatus.BAD_GATEWAY: ReplyCode.HOST_UNREACHABLE,
+    HTTPStatus.GATEWAY_TIMEOUT: ReplyCode.CONNECTION_TIMED_OUT,
+}
 
 
 def failure_for(code: int) -> Failure:
@@ -219,6 +251,59 @@ def _is_about_framing(line: bytes) -> bool:
     """Return whether a lenient reader may take a line for one about the body's length."""
     name = line.partition(b":")[0]  # the whole line where there is no colon
     return _FRAMES.search(_NOT_IN_NAMES.sub(b"", name.lower())) is not None
+
+
+def encode_basic(name: bytes, password: bytes) -> tuple[bytes, bytes]:
+    """Return the Proxy-Authorization field (RFC 7617). Raises ValueError for a name with a colon."""
+    if b":" in name:
+        raise ValueError("HTTP has no user names with a colon in them")
+    return b"Proxy-Authorization", b"Basic " + base64.b64encode(name + b":" + password)
+
+
+def authority(host: str, port: int) -> bytes:
+    """Return host and port as CONNECT names them."""
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+
+
+def encode_request(method: bytes, target: bytes, fields: Fields) -> bytes:
+    """Return the bytes of a request without a body."""
+    lines = (b"%s %s HTTP/1.1" % (method, target), *(b"%s: %s" % field for field in fields), b"", b"")
+    return b"\r\n".join(lines)
+
+
+def decode_response(head: bytes) -> ResponseHead:
+    """Return a response from its head, the empty line too. Raises DecodeError; lines that are no fields are skipped."""
+    status, *lines = head.replace(b"\r\n", b"\n").split(b"\n")
+    match = _STATUS_LINE.fullmatch(status)
+    if match is None:
+        raise DecodeError("no status line of HTTP/1")
+    fields = (line.partition(b":") for line in lines if b":" in line)
+    return ResponseHead(
+        status=int(match[1]),
+        reason=match[2] or b"",
+        fields=tuple((name.strip(), value.strip()) for name, _, value in fields),
+    )
+
+
+def reply_code_for(head: ResponseHead) -> ReplyCode:
+    """Return the SOCKS 6 reply code for a proxy's answer to CONNECT, the most exact that its fields give."""
+    if head.status // 100 == 2:
+        return ReplyCode.SUCCEEDED
+    error = _ERROR.search(find_field(head.fields, b"proxy-status") or b"")
+    squid = find_field(head.fields, b"x-squid-error") or b""
+    return (
+        REPLY_FOR_ERROR.get(error[1] if error else b"")
+        or REPLY_FOR_SQUID.get(squid)
+        or REPLY_FOR_SQUID.get(squid.partition(b" ")[0])
+        or REPLY_FOR_STATUS.get(head.status, ReplyCode.GENERAL_FAILURE)
+    )
+
+
+def failure_words(head: ResponseHead) -> str:
+    """Return what a proxy's answer says for people to read: its status, and the reason, as far as it gives one."""
+    about = find_field(head.fields, b"proxy-status") or find_field(head.fields, b"x-squid-error") or b""
+    words = b"%d %s" % (head.status, head.reason) + (b" (%s)" % about if about else b"")
+    return _NOT_PRINTABLE.sub("?", words[:MAX_DETAILS].decode("latin-1")).strip()
 
 
 def decode_basic(value: bytes) -> tuple[bytes, bytes] | None:

@@ -1,4 +1,4 @@
-"""SOCKS 4 and 4a: requests as old clients write them, and the replies to them."""
+"""SOCKS 4 and 4a: requests as clients write them, and the replies to them."""
 
 from enum import IntEnum
 from typing import Final, Self
@@ -15,6 +15,7 @@ HEADER_SIZE: Final = 8  # version, command, port, address
 MAX_STRING: Final = 255  # a user id or a name, without its NUL
 MARKER: Final = b"\0\0\0\1"  # SOCKS 4a: an address 0.0.0.x announces a name
 NO_ADDRESS: Final = UNSPECIFIED_IPV4
+REPLY_VERSIONS: Final = (0, VERSION)  # 0 by the specification; some proxies write the other one
 
 
 class Socks4Result(IntEnum):
@@ -67,6 +68,15 @@ class Socks4Request:
         host = decode_host(_take_string(reader)) if _is_marker(address) else ipv4_text(address)
         return cls(command=command, host=host, port=port, user=user)
 
+    def encode(self) -> bytes:
+        """Return the request's bytes, of 4a for a name. Raises ValueError for an IPv6 address, and for no host."""
+        kind, address = encode_address(self.host)
+        if kind == AddressType.IPV6:
+            raise ValueError(f"SOCKS 4 has no IPv6 addresses, such as {self.host}")
+        name = self.host.encode() + b"\0" if kind == AddressType.DOMAIN_NAME else b""
+        header = bytes([VERSION, self.command]) + self.port.to_bytes(2) + (MARKER if name else address)
+        return header + self.user + b"\0" + name
+
     @staticmethod
     def size(data: bytes | bytearray) -> int:
         """Return how long the request is, as far as `data` shows, or how many bytes are needed to know more."""
@@ -96,6 +106,17 @@ class Socks4Reply:
         if kind != AddressType.IPV4:
             address = bytes(4)
         return bytes([0, self.code]) + self.port.to_bytes(2) + address
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the reply that `data` is, wholly."""
+        if len(data) != HEADER_SIZE:
+            raise DecodeError(f"{len(data)} bytes are not one SOCKS 4 reply")
+        reader = Reader(data)
+        if (version := reader.u8()) not in REPLY_VERSIONS:
+            raise DecodeError(f"reply version {version}")
+        code, port = reader.u8(), reader.u16()
+        return cls(code=code, host=ipv4_text(reader.take(4)), port=port)
 
 
 def _is_marker(address: bytes) -> bool:

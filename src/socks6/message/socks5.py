@@ -1,4 +1,4 @@
-"""SOCKS 5 messages (RFC 1928), as a proxy reads and writes them; the bodies of RFC 1929 are in `socks6.message.userpass`."""
+"""SOCKS 5 messages (RFC 1928), as both sides read and write them; the bodies of RFC 1929 are in `socks6.message.userpass`."""
 
 import contextlib
 from typing import Final, Self
@@ -28,7 +28,9 @@ REPLY_FOR_CODE: Final[dict[int, ReplyCode]] = {
     ReplyCode.CONNECTION_TIMED_OUT: ReplyCode.HOST_UNREACHABLE,
 }
 
-ADDRESS_OFFSET: Final = 4  # in requests, after version, number, reserved byte, address type
+SELECTION_SIZE: Final = 2
+FAILURE_SIZE: Final = 2  # of a reply: version, code
+ADDRESS_OFFSET: Final = 4  # in requests and replies, after version, number, reserved byte, address type
 PLAIN_CONNECT: Final = bytes((VERSION, Command.CONNECT))  # as it begins
 DOMAIN_NAME: Final = AddressType.DOMAIN_NAME.value
 SUCCESS: Final = bytes((VERSION, ReplyCode.SUCCEEDED, 0))  # as a reply begins
@@ -64,6 +66,10 @@ class Socks5Greeting:
         reader = _open(data, cls.size(data))
         return cls(methods=tuple(reader.take(reader.u8())))
 
+    def encode(self) -> bytes:
+        """Return the greeting's bytes."""
+        return bytes([VERSION, len(self.methods), *self.methods])
+
     @staticmethod
     def size(data: bytes | bytearray) -> int:
         """Return how long the greeting is, or how many bytes are needed to know."""
@@ -82,6 +88,11 @@ class Socks5MethodSelection:
     def encode(self) -> bytes:
         """Return the selection's bytes."""
         return bytes([VERSION, self.method])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the selection that `data` is, wholly."""
+        return cls(method=_open(data, SELECTION_SIZE).u8())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +116,14 @@ class Socks5Request:
         host, port = read_address(reader)
         return cls(command=command, host=host, port=port)
 
+    def encode(self) -> bytes:
+        """Return the request's bytes. Raises ValueError for an impossible host."""
+        return bytes([VERSION, self.command, 0]) + encode_host_and_port(self.host, self.port)
+
     @staticmethod
     def size(data: bytes | bytearray) -> int:
         """Return how long the request is, or how many bytes are needed to know. Raises UnknownAddressType."""
-        if len(data) < ADDRESS_OFFSET:
-            return ADDRESS_OFFSET
-        address = Reader(data, ADDRESS_OFFSET)
-        return ADDRESS_OFFSET + address_size(data[ADDRESS_OFFSET - 1], address, DRAFT_12) + 2
+        return _addressed_size(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +141,22 @@ class Socks5Reply:
     def encode(self) -> bytes:
         """Return the reply's bytes. Raises ValueError for an impossible host."""
         return bytes([VERSION, self.code, 0]) + encode_host_and_port(self.host, self.port)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the reply that `data` is, wholly; of a failure its first two bytes are enough."""
+        if data[1:2] > b"\0":  # what follows says nothing, and some proxies write no address there
+            return cls(code=_open(data[:FAILURE_SIZE], FAILURE_SIZE).u8())
+        reader = _open(data, cls.size(data))
+        code = reader.u8()
+        reader.u8()  # reserved
+        host, port = read_address(reader)
+        return cls(code=code, host=host, port=port)
+
+    @staticmethod
+    def size(data: bytes | bytearray) -> int:
+        """Return how long the reply is, or how many bytes are needed to know. Raises UnknownAddressType."""
+        return FAILURE_SIZE if data[1:2] > b"\0" else _addressed_size(data)
 
 
 def encode_success(host: str, port: int) -> bytes:
@@ -168,6 +196,14 @@ def read_address(reader: Reader) -> tuple[str, int]:
     else:
         host = decode_address(kind, reader, DRAFT_12)
     return host, reader.u16()
+
+
+def _addressed_size(data: bytes | bytearray) -> int:
+    """Return how long a request or a successful reply is, or how many bytes are needed to know."""
+    if len(data) < ADDRESS_OFFSET:
+        return ADDRESS_OFFSET
+    address = Reader(data, ADDRESS_OFFSET)
+    return ADDRESS_OFFSET + address_size(data[ADDRESS_OFFSET - 1], address, DRAFT_12) + 2
 
 
 def _open(data: bytes, size: int) -> Reader:

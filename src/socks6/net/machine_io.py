@@ -1,12 +1,13 @@
 """The one loop that runs any machine over any stream."""
 
 import asyncio
+import contextlib
 import socket
 from typing import Final, TypeVar
 
 from socks6.net.stream import ByteStream, PushbackStream
 from socks6.net.turns import EVENT
-from socks6.protocol.machine import Machine
+from socks6.protocol.machine import Delimited, Machine
 
 READ_SIZE: Final = 65536  # more than the longest handshake: 20 KiB of options and 16 KiB of initial data
 
@@ -18,7 +19,8 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
 
     What the machine has to send is written only when it has no event left, so that answers to several events
     leave in one piece. `exact` leaves bytes that come after the conversation in the stream: reads never more than the
-    machine wants, or gives a `PushbackStream` back what is left. Raises OSError when the stream breaks.
+    machine wants, or gives a `PushbackStream` back what is left; for a `Delimited` machine it looks ahead in a plain
+    socket. Raises OSError when the stream breaks.
 
     However much a peer sends, others get their turns (`net.turns`), and the machine's deadline holds: bytes that
     come after it are not taken.
@@ -36,7 +38,7 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
             if broken is not None:
                 raise broken
             return None
-        size = wanted if exact and pushback is None else READ_SIZE
+        size = _exact_size(machine, stream, wanted) if exact and pushback is None else READ_SIZE
         if broken is None:
             data = await _receive(machine, stream, size)
         elif (data := stream.receive_nowait(size)) is None:
@@ -46,6 +48,15 @@ async def next_event(machine: Machine[EventT], stream: ByteStream, *, exact: boo
     if pushback is not None and not machine.bytes_wanted() and (rest := machine.unread()):
         pushback.unread(rest)
     return event
+
+
+def _exact_size(machine: Machine[EventT], stream: ByteStream, wanted: int) -> int:
+    """Return how much may be read and is the machine's; that is what it wants, unless more can be seen to be its own."""
+    if isinstance(machine, Delimited) and (raw := stream.raw_socket) is not None:
+        with contextlib.suppress(OSError):  # nothing is there, or nothing more will be: receiving shows which
+            if ahead := raw.recv(READ_SIZE, socket.MSG_PEEK):
+                return machine.size_within(ahead)
+    return wanted
 
 
 def feed(machine: Machine[EventT], data: bytes | None) -> None:

@@ -1,6 +1,6 @@
-"""URLs of proxies and listeners: socks6://user:password@host:1080, socks6+tls://host, socks6+unix:///run/s.
+"""URLs of proxies and listeners: socks6://user:password@host:1080, socks6+tls://host, socks5://host, https://host.
 
-A scheme is a protocol and a transport of the registry. The query holds what is to be known about TLS and QUIC, and, of a
+A scheme is a protocol of `PROTOCOLS` and a transport of the registry. The query holds what is to be known about TLS and QUIC, and, of a
 proxy to use, the stack options that every request through it asks for.
 """
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from ipaddress import ip_address
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 from socks6.compat import override
@@ -27,11 +27,32 @@ from socks6.net.transports.quic.libraries import LIBRARIES
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
 from socks6.suggestion import suggestion_or_all
 
-DEFAULT_PORTS: Final = {"socks6": 1080, "mixed": 1080, "socks5": 1080, "http": 8080}
+
+class ProxyProtocol(NamedTuple):
+    """What a scheme names before its +."""
+
+    port: int  # where the URL has none
+    spoken: str  # by the proxy: one of message.first_bytes.SPOKEN, or "" for no proxy at all
+    listens: bool = True
+    transport: str | None = None  # the only one that it is spoken over; None: the one behind the +
+
+
+PROTOCOLS: Final[Mapping[str, ProxyProtocol]] = {
+    "socks6": ProxyProtocol(1080, "socks6"),
+    "mixed": ProxyProtocol(1080, "mixed"),  # of listeners alone: whatever the client speaks
+    "socks5": ProxyProtocol(1080, "socks5"),
+    "socks5h": ProxyProtocol(1080, "socks5", listens=False),  # as curl says that the proxy resolves names
+    "socks4a": ProxyProtocol(1080, "socks4", listens=False),
+    "socks4": ProxyProtocol(1080, "socks4", listens=False),  # without names: these are resolved here
+    "http": ProxyProtocol(8080, "http"),
+    "https": ProxyProtocol(443, "http", listens=False, transport=TLS),
+}
 TRANSPORT_PORT: Final = 8389  # of a protocol over another transport than TCP
 
 DIALECT: Final = "dialect"  # a key of the query
 DIALECTS: Final[Mapping[str, Dialect]] = {"6": DRAFT_12, "212": GO_212}
+RESOLVE: Final = "resolve"  # another: who resolves names
+HERE: Final = "local"
 SPARE: Final = "spare"  # another
 UDP: Final = "udp"  # another
 UDP_PATHS: Final[Mapping[str, str]] = {  # and which transport alone has them
@@ -52,7 +73,7 @@ _URL: Final = re.compile(
 )
 _PLACE: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _SLASHLESS: Final = re.compile(
-    r"(?:socks[56]|mixed|http)(?:\+[a-z]+)?:/?(?!/)"
+    r"(?:socks(?:4a?|5h?|6)|mixed|https?)(?:\+[a-z]+)?:/?(?!/)"
 )  # a scheme, and no slashes behind it
 _SHOWABLE: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@/?#]*)(?::[0-9]*)?(?:[/?#].*)?", re.ASCII)
 
@@ -127,6 +148,7 @@ QUIC_KEYS: Final[Keys] = {
 }
 PROXY_KEYS: Final[Keys] = {
     DIALECT: (DIALECT, _one_of(*DIALECTS)),
+    RESOLVE: (RESOLVE, _one_of(HERE, "proxy")),
     SPARE: (SPARE, _spares),
     UDP: (UDP, _one_of(*UDP_PATHS, between=", ")),
 }
@@ -239,7 +261,7 @@ class ProxyUrl:
     `str` and `repr` never show the password.
     """
 
-    protocol: str  # the protocol spoken there: socks6, socks5, http, or mixed for all of them
+    protocol: str  # the protocol spoken there, one of PROTOCOLS; mixed for all that listeners speak
     host: str = ""  # "" for a Unix socket, and for every address of a listener's machine
     port: int = 0  # 0 for a Unix socket, and for any free port of a listener's machine
     path: str = ""
@@ -252,12 +274,13 @@ class ProxyUrl:
     dialect: Dialect = DRAFT_12  # what the proxy speaks, if it is not the draft's
     spare: str = ""  # how many TLS connections a client makes ahead of its requests, or auto; "" if not given
     udp: str = ""  # one of UDP_PATHS: how a client's associations are to travel; "" if not given
+    resolve: str = ""  # who resolves names that a client connects to: local, proxy; "" if not given
 
     @classmethod
     def parse(cls, text: str, transports: Mapping[str, Transport] = TRANSPORTS) -> "ProxyUrl":
         """Read the URL of a proxy to use. Raises ConfigurationError.
 
-        Without a port it is 1080, 8080 for http, and 8389 where there is a transport. Reserved characters in the user
+        Without a port it is 1080, 8080 for http, 443 for https, and 8389 where there is a transport. Reserved characters in the user
         name, the password and the path of a Unix socket are percent-encoded.
         """
         url = _parse(text, transports, CLIENT_KEYS)
@@ -273,14 +296,14 @@ class ProxyUrl:
 
         Port 0 is any free port; no host, as in "socks6://:1080", is every address of this machine.
         """
-        url = _parse(text, transports, LISTENER_KEYS)
+        url = _parse(text, transports, LISTENER_KEYS, listening=True)
         if url.transport == AUTO:
             raise _error(text, "a listener is of one kind: give socks6+tls:// and socks6+quic://, one each")
         if url.username is not None:
             raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
         if url.dialect != DRAFT_12:
             raise _error(text, "a listener's dialects stand elsewhere (--dialect212), not in its URL")
-        if url.options or url.udp or url.spare:
+        if url.options or url.udp or url.spare or url.resolve:
             raise _error(text, "a listener's URL has no options")
         return url
 
@@ -292,7 +315,18 @@ class ProxyUrl:
     @property
     def scheme(self) -> str:
         """What the URL begins with: the protocol, and +unix for a Unix socket, +tls, +quic."""
-        return f"{self.protocol}+{self.transport}" if self.transport else self.protocol
+        implied = self.protocol in PROTOCOLS and PROTOCOLS[self.protocol].transport is not None
+        return f"{self.protocol}+{self.transport}" if self.transport and not implied else self.protocol
+
+    @property
+    def spoken(self) -> str:
+        """What a proxy there speaks: socks6, socks5, socks4, http."""
+        return PROTOCOLS[self.protocol].spoken
+
+    @property
+    def resolves_here(self) -> bool:
+        """Whether the client resolves names that it connects to; else the proxy does."""
+        return self.resolve == HERE or self.protocol == "socks4"
 
     @property
     def is_encrypted(self) -> bool:
@@ -332,9 +366,10 @@ class ProxyUrl:
         userinfo += "" if self.username is None else "@"
         udp = f"{UDP}={self.udp}" if self.udp else ""
         spare = f"{SPARE}={self.spare}" if self.spare else ""
+        resolve = f"{RESOLVE}={self.resolve}" if self.resolve else ""
         dialect = "" if self.dialect == DRAFT_12 else f"{DIALECT}={self.dialect.version}"
         tls, quic = _format(self.tls, TLS_KEYS), _format(self.quic, QUIC_KEYS)
-        parts = (format_options(self.options), tls, quic, spare, udp, dialect)
+        parts = (format_options(self.options), tls, quic, spare, udp, resolve, dialect)
         query = "&".join(filter(None, parts))
         query = f"?{query}" if query else ""
         if self.path:
@@ -343,16 +378,19 @@ class ProxyUrl:
         return f"{self.scheme}://{userinfo}{host}:{self.port}{query}"
 
 
-def _parse(text: str, transports: Mapping[str, Transport], allowed: frozenset[str]) -> ProxyUrl:
+def _parse(
+    text: str, transports: Mapping[str, Transport], allowed: frozenset[str], *, listening: bool = False
+) -> ProxyUrl:
     match = _URL.fullmatch(text)
     if match is None:
         raise _error(text, "is no URL: write socks6://host:port")
     scheme, path = match["scheme"].lower(), match["path"]
-    known = schemes(transports)
+    known = schemes(transports, listening=listening)
     if scheme not in known:
         raise _error(text, f"has an unknown scheme{suggestion_or_all(scheme, known)}")
     _refuse_rest(text, match)
     protocol, _, transport = scheme.partition("+")
+    transport = PROTOCOLS[protocol].transport or transport
     rows = [transports[name] for name in ((QUIC, TLS) if transport == AUTO else (transport,))]
     pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
     options, tls, quic, more = _parse_query(text, pairs, rows, allowed)
@@ -364,7 +402,7 @@ def _parse(text: str, transports: Mapping[str, Transport], allowed: frozenset[st
         if path not in {"", "/"}:
             raise _error(text, "has a path, which only URLs of Unix sockets have")
         host, given = _parse_place(text, place)
-        usual = TRANSPORT_PORT if transport else DEFAULT_PORTS[protocol]
+        usual = TRANSPORT_PORT if "+" in scheme else PROTOCOLS[protocol].port
         port, path = usual if given is None else given, ""
     return ProxyUrl(
         protocol=protocol,
@@ -380,16 +418,19 @@ def _parse(text: str, transports: Mapping[str, Transport], allowed: frozenset[st
         dialect=_dialect(text, more.get(DIALECT), protocol),
         spare=_spare(text, more.get(SPARE), transport),
         udp=_udp(text, more.get(UDP), transport),
+        resolve=_resolve(text, more.get(RESOLVE), protocol),
     )
 
 
-def schemes(transports: Mapping[str, Transport]) -> tuple[str, ...]:
-    """Return the schemes of URLs: what each protocol may be spoken over."""
+def schemes(transports: Mapping[str, Transport], *, listening: bool = True) -> tuple[str, ...]:
+    """Return the schemes of URLs, of listeners or of proxies to use: what each protocol may be spoken over."""
     names = *transports, *([AUTO] if {TLS, QUIC} <= transports.keys() else [])
     return tuple(
         f"{protocol}+{name}" if name else protocol
         for name in names
-        for protocol in transports[QUIC if name == AUTO else name].protocols or DEFAULT_PORTS
+        for protocol in transports[QUIC if name == AUTO else name].protocols or PROTOCOLS
+        if (PROTOCOLS[protocol].listens or not listening)
+        and (not name or PROTOCOLS[protocol].transport is None)
     )
 
 
@@ -454,6 +495,13 @@ def _udp(text: str, value: Value | None, transport: str) -> str:
     if wanted and wanted != transport:
         raise _error(text, f"has {UDP}={path}, which there is beside {wanted} alone")
     return path
+
+
+def _resolve(text: str, value: Value | None, protocol: str) -> str:
+    """Return who resolves names."""
+    if value is not None and value != HERE and protocol == "socks4":
+        raise _error(text, f"has {RESOLVE}={value}, and SOCKS 4 has no names: socks4a:// has them")
+    return str(value or "")
 
 
 def _refuse_rest(text: str, match: re.Match[str]) -> None:

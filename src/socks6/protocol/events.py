@@ -59,16 +59,18 @@ class AuthenticationAccepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationAnswered:
-    """Client: the proxy's operation reply, of either outcome."""
+    """Client: the proxy's operation reply, of either outcome; `words` are what a proxy of another protocol said."""
 
     reply: OperationReply
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerConnected:
-    """Client: BIND's second operation reply (§ Handling BIND), of either outcome."""
+    """Client: BIND's second operation reply (§ Handling BIND), of either outcome; `words` as above."""
 
     reply: OperationReply
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,3 +81,11 @@ class Machine(Protocol[EventT_co]):
 
     def unread(self) -> bytes:
         """Return, and forget, the bytes received that belong to the stream, not to this conversation."""
+
+
+class Delimited:
+    """Base of machines whose messages do not say how long they are: a driver may look ahead, and read just as much."""
+
+    def size_within(self, ahead: bytes) -> int:
+        """Return how many of the bytes that come next belong to the conversation: all, unless its last message ends."""
+        raise NotImplementedError

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -16,6 +17,8 @@ from socks6.errors import (
     Socks6Error,
     VersionMismatch,
 )
+from socks6.message.dialect import DRAFT_12
+from socks6.message.options import STANDARD
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
@@ -196,9 +199,27 @@ def test_impossible_destinations_are_refused_at_once(run: Run, host: str, port: 
     run(scene())
 
 
-def test_only_socks6_proxies_will_do() -> None:
-    with pytest.raises(ConfigurationError, match="socks6://"):
-        Client("socks5://127.0.0.1:1080")
+@pytest.mark.parametrize(
+    ("url", "settings", "complaint"),
+    [
+        ("mixed://127.0.0.1:1080", {}, "is a listener's"),
+        ("socks5://h", {"session": True}, "which SOCKS 5 is not"),
+        ("http://h", {"methods": (ChallengeClient,)}, "which HTTP is not"),
+        ("socks4://h", {"dialect": DRAFT_12}, "which SOCKS 4 is not"),
+        ("socks5://h", {"option_table": STANDARD.extended()}, "which SOCKS 5 is not"),
+        ("socks5://h?udp=stream", {}, "udp=stream"),
+        ("socks5://h?tos=16", {}, "the option tos: SOCKS 5 carries none"),
+        ("socks5://h?mptcp=1", {}, "carries none"),
+        ("socks4://alice:secret@h", {}, "no password"),
+        ("http://al%3Aice@h", {}, "with a colon"),
+    ],
+)
+def test_what_a_protocol_cannot_carry_is_refused_at_once(
+    url: str, settings: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        Client(url, **settings)
+    Client("socks5://h?tos=16&leg=client")
 
 
 def test_the_password_is_not_in_the_repr() -> None:

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from socks6.client.client import Client
 from socks6.client.connector import DialConnector
-from socks6.client.session import WINDOW_SIZE
+from socks6.client.requester import Requester
+from socks6.client.session import WINDOW_SIZE, ClientSession
 from socks6.errors import (
     AuthenticationFailed,
     ConnectionRefused,
@@ -48,6 +49,11 @@ from tests.kit.streams import until
 async def visit(client: Client, *, idempotent: bool = False, data: bytes = b"") -> None:
     stream = await client.connect("example.com", 80, idempotent=idempotent, initial_data=data)
     stream.abort()
+
+
+def session_of(client: Client) -> ClientSession:
+    assert isinstance(client._requester, Requester)
+    return client._requester.session
 
 
 @pytest.mark.parametrize("late_id", [False, True])
@@ -271,8 +277,9 @@ def test_tokens_lost_on_the_way_are_replaced_with_their_session(run: Run) -> Non
         proxy = SessionProxy(window=2)
         async with in_sessions(proxy) as client:
             await client.open_session()
+            session = session_of(client)
             for _ in range(2):
-                client._requester.session.end(client._requester.session.begin(0.0, spend=True))
+                session.end(session.begin(0.0, spend=True))
             for _ in range(2):
                 await visit(client, idempotent=True)
             assert len(proxy.sessions) == 2
@@ -318,15 +325,15 @@ def test_a_proxy_that_is_not_there_leaves_the_next_call_free_to_open(run: Run) -
     async def scene() -> None:
         proxy = SessionProxy()
         async with in_sessions(proxy) as client:
-            there = client._requester.connector._connector
+            there = client._connector._connector
 
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._requester.connector._connector = DialConnector(nowhere)
+            client._connector._connector = DialConnector(nowhere)
             with pytest.raises(ProxyUnreachable):
                 await visit(client, idempotent=True)
-            client._requester.connector._connector = there
+            client._connector._connector = there
             await visit(client)
             assert len(proxy.sessions) == 1
 
@@ -466,7 +473,7 @@ def test_whenever_a_call_is_cancelled_nothing_of_it_is_left(
             stream.abort()
             assert proxy.tokens(), "the client has no tokens any more"
             assert len(proxy.tokens()) == len(set(proxy.tokens()))
-            session = client._requester.session._live
+            session = session_of(client)._live
             assert session is not None
             assert (session.leases, session.spending) == (0, 0)
             session.unsettled_until = 0.0  # a call that came to its end closed a stream only just
@@ -559,7 +566,7 @@ def test_a_close_waits_no_longer_than_it_says(run: Run, monkeypatch: pytest.Monk
                 return ends[-1][0]
 
             ends: list[tuple[ByteStream, ByteStream]] = []
-            client._requester.connector._connector = DialConnector(silent)
+            client._connector._connector = DialConnector(silent)
         assert len(ends) == 1
 
     run(scene())
@@ -574,7 +581,7 @@ def test_a_close_raises_nothing_when_the_proxy_is_gone(run: Run) -> None:
             async def nowhere() -> ByteStream:
                 raise ConnectionRefusedError
 
-            client._requester.connector._connector = DialConnector(nowhere)
+            client._connector._connector = DialConnector(nowhere)
 
     run(scene())
 

@@ -126,6 +126,13 @@ def test_a_server_is_named_or_quoted(data: bytes, words: str) -> None:
     assert describe_server(data) == words
 
 
+def test_a_server_is_measured_by_the_scheme_of_its_url() -> None:
+    assert describe_server(b"HTTP/1.1 400", "socks5") == 'that is no SOCKS 5 proxy: it says "HTTP/1.1 400"'
+    assert describe_server(b"\5\xff", "http") == "that is no HTTP proxy: it speaks SOCKS 5"
+    assert describe_server(b"\x15\3\1", "http").endswith("it speaks TLS, so try https://")
+    assert describe_server(b"\x15\3\1", "socks4").endswith("it speaks TLS, so try socks4+tls://")
+
+
 def test_a_line_of_text_is_waited_for_within_bounds() -> None:
     pending = [is_line_pending(data) for data in (b"", b"S", b"220 x\r\n", b"\5", b"x" * MAX_LINE)]
     assert pending == [False, True, False, False, False]

@@ -11,16 +11,23 @@ from socks6.message.http import (
     AbsoluteTarget,
     BadRequest,
     Failure,
+    ResponseHead,
+    authority,
     decode_absolute,
     decode_authority,
     decode_basic,
+    decode_response,
+    encode_basic,
+    encode_request,
     end_to_end,
     failure_for,
+    failure_words,
     find_field,
     list_items,
     mended_head,
     percent_encoded,
     proxy_status,
+    reply_code_for,
     via,
     wanted_upgrades,
 )
@@ -318,3 +325,58 @@ def test_nothing_is_mended_where_it_may_be_about_the_bodys_length(
 @pytest.mark.parametrize("lines", [(b"Content-Length: 5\x00",), (b"Transfer-Encoding:", b" chunked\x00")])
 def test_the_length_itself_is_left_as_it_is(lines: tuple[bytes, ...]) -> None:
     assert mended_head(head(*lines)).splitlines() == head(*lines).splitlines()
+
+
+def test_a_request_of_ours() -> None:
+    credentials = encode_basic(b"al", b"se:cret")
+    assert decode_basic(credentials[1]) == (b"al", b"se:cret")
+    assert (
+        encode_request(
+            b"CONNECT", authority("::1", 443), ((b"Host", authority("a.example", 80)), credentials)
+        )
+        == b"CONNECT [::1]:443 HTTP/1.1\r\nHost: a.example:80\r\nProxy-Authorization: Basic YWw6c2U6Y3JldA==\r\n\r\n"
+    )
+    with pytest.raises(ValueError, match="colon"):
+        encode_basic(b"a:b", b"")
+
+
+def test_a_response_may_be_sloppy() -> None:
+    head = decode_response(b"HTTP/1.0 200\nVia : a \nno field\n\n")
+    assert head == ResponseHead(status=200, reason=b"", fields=((b"Via", b"a"),))
+    for wrong in (b"HTTP/2 200 OK\r\n\r\n", b"HTTP/1.1 20\r\n\r\n", b"\r\n\r\n", b"HTTP/1.1 099 x\r\n\r\n"):
+        with pytest.raises(DecodeError):
+            decode_response(wrong)
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "code"),
+    [
+        (204, (), ReplyCode.SUCCEEDED),
+        (403, (), ReplyCode.NOT_ALLOWED),
+        (405, (), ReplyCode.COMMAND_NOT_SUPPORTED),
+        (502, (), ReplyCode.HOST_UNREACHABLE),
+        (504, (), ReplyCode.CONNECTION_TIMED_OUT),
+        (500, (), ReplyCode.GENERAL_FAILURE),
+        (503, ((b"X-Squid-Error", b"ERR_CONNECT_FAIL 111"),), ReplyCode.CONNECTION_REFUSED),
+        (503, ((b"X-Squid-Error", b"ERR_DNS_FAIL 0"),), ReplyCode.HOST_UNREACHABLE),
+        (502, ((b"Proxy-Status", b"a; error=connection_refused"),), ReplyCode.CONNECTION_REFUSED),
+        (502, ((b"proxy-status", b"a;error=destination_ip_unroutable"),), ReplyCode.NETWORK_UNREACHABLE),
+        (502, ((b"proxy-status", b"a; error=something_new"),), ReplyCode.HOST_UNREACHABLE),
+    ],
+)
+def test_answers_to_connect(status: int, fields: tuple[tuple[bytes, bytes], ...], code: ReplyCode) -> None:
+    assert reply_code_for(ResponseHead(status=status, reason=b"", fields=fields)) == code
+
+
+@pytest.mark.parametrize("code", [code for code in ReplyCode if code not in {0, 1, 6, 7, 8}])
+def test_what_our_own_proxy_answers_is_understood(code: ReplyCode) -> None:
+    failure = failure_for(code)
+    head = ResponseHead(status=failure.status, reason=b"", fields=(proxy_status(failure.error),))
+    assert reply_code_for(head) == code
+
+
+def test_what_a_proxy_says_of_a_failure_is_short_and_printable() -> None:
+    head = ResponseHead(status=502, reason=b"Bad\x1b[", fields=((b"Proxy-Status", b"a; error=dns_error"),))
+    assert failure_words(head) == "502 Bad?[ (a; error=dns_error)"
+    assert failure_words(ResponseHead(status=500, reason=b"", fields=())) == "500"
+    assert len(failure_words(ResponseHead(status=500, reason=b"x" * 9999, fields=()))) == 300

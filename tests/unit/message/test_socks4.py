@@ -26,6 +26,28 @@ def test_requests(bytes_in_hex: str, request_: Socks4Request) -> None:
     data = bytes.fromhex(bytes_in_hex)
     assert Socks4Request.decode(data) == request_
     assert Socks4Request.size(data) == len(data)
+    if ":" not in request_.host and request_.host != "0.0.0.7":  # written in the longer way
+        assert request_.encode() == data
+
+
+def test_no_ipv6_address_can_be_written() -> None:
+    with pytest.raises(ValueError, match="no IPv6 addresses, such as ::1"):
+        Socks4Request(command=1, host="::1", port=80).encode()
+
+
+@pytest.mark.parametrize(
+    ("bytes_in_hex", "reply"), [*REPLIES, ("04 5b 0000 00000000", Socks4Reply(code=0x5B))]
+)
+def test_replies_are_read(bytes_in_hex: str, reply: Socks4Reply) -> None:
+    assert Socks4Reply.decode(bytes.fromhex(bytes_in_hex)) == reply
+
+
+@pytest.mark.parametrize(
+    "bytes_in_hex", ["00 5a 0050 7f0000", "00 5a 0050 7f000001 00", "05 5a 0050 7f000001"]
+)
+def test_what_is_no_reply(bytes_in_hex: str) -> None:
+    with pytest.raises(DecodeError):
+        Socks4Reply.decode(bytes.fromhex(bytes_in_hex))
 
 
 @pytest.mark.parametrize(("bytes_in_hex", "request_"), REQUESTS)

@@ -39,12 +39,32 @@ SENT: list[tuple[str, Socks5MethodSelection | Socks5Reply]] = [
 
 @pytest.mark.parametrize(("bytes_in_hex", "message"), SENT)
 def test_what_a_proxy_says_as_bytes(bytes_in_hex: str, message: Socks5MethodSelection | Socks5Reply) -> None:
-    assert message.encode() == bytes.fromhex(bytes_in_hex)
+    data = bytes.fromhex(bytes_in_hex)
+    assert message.encode() == data
+    assert type(message).decode(data) == message
 
 
 @pytest.mark.parametrize(("bytes_in_hex", "message"), RECEIVED)
 def test_what_a_client_says(bytes_in_hex: str, message: Socks5Greeting | Socks5Request) -> None:
-    assert type(message).decode(bytes.fromhex(bytes_in_hex)) == message
+    data = bytes.fromhex(bytes_in_hex)
+    assert type(message).decode(data) == message
+    assert message.encode() == data
+
+
+@pytest.mark.parametrize("rest", ["", "00", "00 00 00000000 0000", "00 01 00000000 0000"])
+def test_of_a_failure_two_bytes_are_enough(rest: str) -> None:
+    data = bytes.fromhex("05 04" + rest)
+    assert Socks5Reply.size(data) == 2
+    assert Socks5Reply.decode(data) == Socks5Reply(code=4)
+
+
+def test_a_success_is_as_long_as_its_address() -> None:
+    assert [
+        Socks5Reply.size(bytes.fromhex(text)) for text in ("", "05", "05 00 00 01", "05 00 00 03 09")
+    ] == [4, 4, 10, 16]
+    for wrong in ("06 00 00 01 7f000001 0050", "05 00 00 01 7f000001 00", "05 00 00 07"):
+        with pytest.raises(DecodeError):
+            Socks5Reply.decode(bytes.fromhex(wrong))
 
 
 @pytest.mark.parametrize(("bytes_in_hex", "message"), RECEIVED)

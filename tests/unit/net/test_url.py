@@ -103,6 +103,39 @@ def test_a_url_shows_no_password(url: str, text: str) -> None:
     assert repr(ProxyUrl.parse(url)) == f"<ProxyUrl {text}>"
 
 
+@pytest.mark.parametrize(
+    ("url", "text", "spoken"),
+    [
+        ("socks5h://h", "socks5h://h:1080", "socks5"),
+        ("socks5+tls://h", "socks5+tls://h:8389", "socks5"),
+        ("socks4a+unix:///run/s", "socks4a+unix:///run/s", "socks4"),
+        ("https://h", "https://h:443", "http"),
+        ("https://h?ca=/ca.pem&resolve=local", "https://h:443?ca=/ca.pem&resolve=local", "http"),
+        ("http+tls://h", "http+tls://h:8389", "http"),
+    ],
+)
+def test_urls_of_other_protocols(url: str, text: str, spoken: str) -> None:
+    proxy = ProxyUrl.parse(url)
+    assert str(proxy) == text
+    assert ProxyUrl.parse(proxy.with_secrets()) == proxy
+    assert proxy.spoken == spoken
+    assert proxy.is_encrypted == (proxy.transport == "tls")
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("socks5://h", False),
+        ("socks5://h?resolve=local", True),
+        ("socks5://h?resolve=proxy", False),
+        ("socks4a://h", False),
+        ("socks4://h", True),
+    ],
+)
+def test_a_url_says_who_resolves_names(url: str, here: bool) -> None:
+    assert ProxyUrl.parse(url).resolves_here is here
+
+
 def test_a_listener_on_every_address_shows_no_host() -> None:
     assert str(ProxyUrl.parse_listener("socks6://:1080")) == "socks6://:1080"
 
@@ -143,7 +176,12 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("sokcs6://h", "'sokcs6://h': has an unknown scheme, did you mean socks6?"),
         (
             "socks7://h",
-            "'socks7://h': has an unknown scheme; there are socks6, mixed, socks5, http, socks6+unix,",
+            "'socks7://h': has an unknown scheme; there are socks6, mixed, socks5, socks5h, socks4a, socks4, http, https, socks6+unix,",
+        ),
+        ("https+unix:///run/s", "'https+unix:///run/s': has an unknown scheme"),
+        (
+            "socks4://h?resolve=proxy",
+            "'socks4://h?resolve=proxy': has resolve=proxy, and SOCKS 4 has no names",
         ),
         ("socks6+quick://h", "'socks6+quick://h': has an unknown scheme"),
         ("socks6://", "'socks6://': names no host"),

@@ -1,6 +1,8 @@
 """What machines have in common."""
 
-from socks6.protocol.machine import Conversation
+import pytest
+
+from socks6.protocol.machine import Conversation, Delimited
 
 
 def test_bytes_are_handed_out_once() -> None:
@@ -29,3 +31,8 @@ def test_each_message_is_shown_with_its_direction_if_somebody_looks() -> None:
     assert seen == [("<", "asked"), (">", "answered")]
     unseen: Conversation[str] = Conversation()
     assert unseen._traced("<", "asked") == "asked"
+
+
+def test_a_delimited_machine_says_where_its_messages_end() -> None:
+    with pytest.raises(NotImplementedError):
+        Delimited().size_within(b"")

@@ -13,7 +13,7 @@ from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError, ProxyUnreachable
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
-from socks6.net.encryption.contexts import TLS_DEFAULTS, ReloadCallback, TlsParameters
+from socks6.net.encryption.contexts import ALPN, TLS_DEFAULTS, ReloadCallback, TlsParameters
 from socks6.net.resolve import Resolver
 from socks6.net.scopes import on_failure
 from socks6.net.stream import ByteStream, Endpoint, Listener, MultiplexedConnection
@@ -41,6 +41,7 @@ class ConnectParameters:
     path: str = ""  # of a Unix socket
     tls: TlsParameters = TLS_DEFAULTS
     quic_backend: str = ""
+    alpn: str = ALPN  # what TLS offers; "" for nothing
     require_alpn: bool = True  # refuse a proxy that names no protocol (ALPN)
     fast_open: bool = False  # TCP Fast Open is wanted
     spares: int = MAX_SPARES  # the most connections to be made ahead of requests

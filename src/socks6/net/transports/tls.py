@@ -22,7 +22,7 @@ from socks6.message.first_bytes import not_tls, refusal_for
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
-from socks6.net.encryption.contexts import ALPN, ReloadingContext, client_context, failure_of, server_context
+from socks6.net.encryption.contexts import ReloadingContext, client_context, failure_of, server_context
 from socks6.net.scopes import on_failure, waiting_for
 from socks6.net.sockets import SocketListener, WrappingListener
 from socks6.net.stream import (
@@ -587,16 +587,16 @@ def listen(parameters: ListenParameters) -> OpenListeners:
 class TlsConnector(Connector):
     """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
 
-    def __init__(self, proxy: ConnectParameters, *, alpn: str = ALPN) -> None:
+    def __init__(self, proxy: ConnectParameters) -> None:
         """Read the files. Raises ConfigurationError.
 
-        `alpn` is always offered; unless the parameters require it, a server that negotiates none will do.
+        The parameters' `alpn` is always offered; unless they require it, a server that negotiates none will do.
         With `fast_open` the first bytes of TLS go within the SYN, which does no harm if it comes twice: they hold nothing
         of the application's (no early data).
         """
         self._proxy = proxy
         self._server_name = without_trailing_dot(proxy.tls.sni or proxy.host)  # RFC 6066 §3
-        self._alpn = alpn
+        self._alpn = alpn = proxy.alpn
         self._requires_alpn = proxy.require_alpn and not proxy.tls.alpn_optional
         self._context = client_context(proxy.tls, alpn=(alpn,) if alpn else ())
         self._ticket: ssl.SSLSession | None = None
