@@ -1,5 +1,6 @@
-"""A converter with two upstreams, of which one dies under load and comes back."""
+"""Several upstreams of which one dies, or falls silent: behind a converter, and as a client's alternatives."""
 
+import asyncio
 import contextlib
 import signal
 import threading
@@ -7,9 +8,12 @@ from typing import Final
 
 import pytest
 
+from socks6 import Client, ProxyCheck, UpstreamState
 from tests.e2e.test_converter_status import eventually, said, status_of
-from tests.kit.origins import web_site
+from tests.kit.loops import Run
+from tests.kit.origins import echo, web_site
 from tests.kit.proxies import converter, curl, server
+from tests.kit.udp_hosts import udp_echo
 
 pytestmark = pytest.mark.e2e
 
@@ -55,3 +59,26 @@ def test_no_request_is_lost_that_had_not_begun_and_the_first_is_used_again() -> 
             over.set()
         assert {*codes} - {0} <= BROKE
         assert len(codes) - codes.count(0) <= len(loops)
+
+
+def test_a_clients_requests_of_every_kind_leave_a_proxy_that_accepts_and_is_silent(run: Run) -> None:
+    async def scene(client: Client) -> None:
+        async with client:
+            for silent in (False, True):
+                if silent:
+                    first.process.send_signal(signal.SIGSTOP)
+                async with asyncio.timeout(5.0):  # the call's own, and a check's, are longer
+                    async with await client.connect(host.host, host.port, initial_data=b"there?") as stream:
+                        assert await stream.receive() == b"there?"
+                        assert stream.remote.port == (second if silent else first).place.port
+                    async with await client.bind() as listener:
+                        assert listener.bound.port
+                    async with client.associate() as association:
+                        await association.send(b"there?", (datagrams.host, datagrams.port))
+                        assert (await association.receive())[0] == b"there?"
+                    assert isinstance(await client.check(), ProxyCheck)
+            assert [status.state for status in client.upstreams] == [UpstreamState.UP] * 2
+            first.process.send_signal(signal.SIGCONT)
+
+    with server() as first, server() as second, echo() as host, udp_echo() as datagrams:
+        run(scene(Client(first.url, alternatives=[second.url])))

@@ -1,14 +1,15 @@
 """`Client`: the library's public entrance, which reaches hosts through a proxy: of SOCKS 6, 5 or 4, or of HTTP."""
 
 import asyncio
+import math
 import ssl as tls
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from socks6.client.association import Association
 from socks6.client.association_factory import AssociationFactory, UdpPathChoice
@@ -45,13 +46,16 @@ from socks6.message.options import STANDARD, Option, OptionTable, StackOption, f
 from socks6.message.requests import Request
 from socks6.net.scopes import on_failure, time_limit, waited_for
 from socks6.net.stream import ByteStream, Endpoint, Protection, Substream
-from socks6.net.transports.base import Transport
+from socks6.net.transports.base import Transport, send_first
 from socks6.net.transports.registry import TRANSPORTS
+from socks6.net.upstream import UpstreamStatus
 from socks6.net.url import ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 if sys.platform == "linux":
     from socks6.net.poller import Poller
+if TYPE_CHECKING:
+    from socks6.client.alternatives import AlternativeClients
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call, the proxy's connecting to the host included
 CONNECT: Final = Command.CONNECT.value  # as a plain number: to hash the member of an Enum is a Python call
@@ -68,6 +72,7 @@ PATH_CHOICES: Final[Mapping[str, UdpPathChoice]] = {  # by the proxy's URL
 # Seconds; None is no limit; "client" is the client's own.
 Timeout: TypeAlias = float | Literal["client"] | None
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,12 @@ class Client:
     minute; a session that the proxy has lost is replaced. A session ends with the client (see `aclose`), or by the
     proxy's own time-out.
 
+    **Several proxies.** Each connection, listener and association goes through one of `proxy` and `alternatives`, in the `order` that
+    `UpstreamChoice` describes: "failover", "round-robin" or "least-latency". A proxy that fails, or is silent, is skipped for a while, and
+    the request goes to the next one, unless it is `idempotent`, and may have been carried out; `initial_data` follows once a proxy has
+    granted the request. What a proxy has granted ends with it. Within `async with`, proxies that fail are checked (NOOP) until they
+    answer; `upstreams` says how they are.
+
     Tasks of one event loop may share a client. Every call raises OperationFailed (a subclass for each reply code),
     AuthenticationFailed, ProxyUnreachable, ProxyTimedOut, TlsFailed, CertificateRefused, VersionMismatch,
     RemoteProtocolError, TokenRejected; ValueError for impossible hosts and ports. All of these except ValueError
@@ -138,10 +149,32 @@ class Client:
         fast_open: bool = False,
         session: bool | None = None,
         transports: Mapping[str, Transport] = TRANSPORTS,
+        alternatives: Sequence[str | ProxyUrl] = (),
+        order: Literal["failover", "round-robin", "least-latency"] = "failover",
     ) -> None:
         url = proxy if isinstance(proxy, ProxyUrl) else ProxyUrl.parse(proxy, transports)
         if url.spoken not in {"socks6", *COMMANDS}:
             raise ConfigurationError(f"{url} is a listener's: name one of the protocols that it speaks")
+        self._alternatives: AlternativeClients | None = None
+        if alternatives:
+            from socks6.client import alternatives as several  # noqa: PLC0415 - made of clients, it imports this
+
+            if dial is not None:
+                raise ConfigurationError(
+                    "`dial` reaches one proxy, and alternatives have URLs: give one of the two"
+                )
+            client_of = partial(
+                Client,
+                methods=methods,
+                timeout=None,  # a call's own is for all of them
+                connect_timeout=several.CONNECT_SECONDS if connect_timeout is None else connect_timeout,
+                dialect=dialect,
+                option_table=option_table,
+                fast_open=fast_open,
+                session=session,
+                transports=transports,
+            )
+            self._alternatives = several.AlternativeClients(map(client_of, (url, *alternatives)), order)
         self.url: Final = url
         self.speaks_socks6: Final = url.spoken == "socks6"
         self.fast_open: Final = fast_open
@@ -183,7 +216,9 @@ class Client:
     async def __aenter__(self) -> "Client":
         """Return the client. Blocks may be nested, and tasks may have one each: the last one to end closes the client."""
         self._transports.enter()
-        self._connector.keep_spares()
+        self.keep_spares()
+        if self._alternatives is not None:
+            self._alternatives.watch()
         return self
 
     async def __aexit__(
@@ -200,9 +235,9 @@ class Client:
             try:
                 await self._transports.end(deliver=kind is None)
                 if not isinstance(error, asyncio.CancelledError):  # a cancelled block does not wait
-                    await self._requester.aclose()
+                    await self.aclose()
             finally:
-                self._connector.abandon()
+                self.abandon()
 
     async def aclose(self) -> None:
         """Tear the session down at the proxy, within seconds (§ Session teardown). Raises nothing. Idempotent.
@@ -212,24 +247,35 @@ class Client:
         were made into count as open for good.
         """
         await self._requester.aclose()
+        if self._alternatives is not None:
+            await self._alternatives.aclose()
+
+    def abandon(self) -> None:
+        """Close without waiting; a session is left to the proxy's own time-out. Idempotent."""
+        self._connector.abandon()
+        if self._alternatives is not None:
+            self._alternatives.abandon()
 
     def keep_spares(self) -> None:
         """Connect ahead of requests from the first one on, until `aclose`; entering `async with` does it, too. Idempotent.
 
         Concerns TLS alone. The URL says how many spare connections there may be: ?spare=0 is none.
         """
-        self._connector.keep_spares()
+        for client in self._clients:
+            client._connector.keep_spares()  # noqa: SLF001 - of this class
 
     def poll_with(self, poller: "Poller") -> None:
         """Wait by a server's poller for what comes over TCP and TLS from now on: it costs less than the event loop."""
-        self._connector.polling.poller = poller
+        for client in self._clients:
+            client._connector.polling.poller = poller  # noqa: SLF001 - of this class
 
     def close_idle(self) -> None:
         """Close connections to the proxy that no stream uses: spare ones, and those that QUIC keeps. Idempotent.
 
         The next request makes a new one; a request that spends a token may leave as early data then (0-RTT).
         """
-        self._connector.close()
+        for client in self._clients:
+            client._connector.close()  # noqa: SLF001 - of this class
 
     async def open_session(self, *, timeout: Timeout = "client") -> bool:
         """Open a session ahead of the first request, with a NOOP; return whether the proxy has granted one.
@@ -237,8 +283,23 @@ class Client:
         Does nothing if there is a session. Without this call the first request opens one. A client that was made with
         `session=False` has none. Raises what every call does.
         """
+        if self._alternatives is not None:
+            return await self._through_one(lambda client: client.open_session(), None, timeout)
         async with self._time_limit(timeout):
             return await self._requester.open_session()
+
+    @property
+    def upstreams(self) -> tuple[UpstreamStatus, ...]:
+        """How each proxy is, of several, in the order in which they were named; () where there are no alternatives."""
+        return () if self._alternatives is None else self._alternatives.upstreams
+
+    @property
+    def heard_at(self) -> float:
+        """When the proxy has begun to answer a request last, on the event loop's clock; minus infinity before.
+
+        It is infinity where the protocol has no answer before the destination's: such a proxy is never called silent.
+        """
+        return self._connector.heard_at if self.speaks_socks6 else math.inf
 
     @override
     def __repr__(self) -> str:
@@ -262,6 +323,15 @@ class Client:
         (§ Spending a token): however often the network doubles the request, it is carried out at most once, and with
         `fast_open` the initial data may travel in the SYN too. Raises what every call does.
         """
+        if self._alternatives is not None:
+            stream = await self._through_one(
+                lambda client: client.connect(host, port, options=options, idempotent=idempotent),
+                ProxiedStream.aclose,
+                timeout,
+                repeatable=not idempotent,  # a token is of one proxy
+            )
+            await send_first(stream, initial_data)
+            return stream
         wire: tuple[Option, ...] = ()
         if options or self.url.options:
             wire = with_defaults(flatten(options), self.url.options)
@@ -286,6 +356,8 @@ class Client:
 
     async def check(self, *, timeout: Timeout = "client") -> ProxyCheck:
         """Make a NOOP request; return how long it took, and how the connection is encrypted. Raises what every call does."""
+        if self._alternatives is not None:
+            return await self._through_one(lambda client: client.check(), None, timeout)
         started = time.monotonic()
         request = Request(command=Command.NOOP, host="0.0.0.0", port=0)  # noqa: S104 - zeros, on the wire
         granted = await self._request(request, timeout=timeout)
@@ -381,6 +453,12 @@ class Client:
         is logged: then the port is opened anew after each peer or, unless `eager`, when `accept` is called. `timeout` is
         for the proxy to begin to listen. Raises what every call does.
         """
+        if self._alternatives is not None:
+            return await self._through_one(
+                lambda client: client.bind(host, port, backlog=backlog, options=options, eager=eager),
+                BindListener.aclose,
+                timeout,
+            )
         wire = with_defaults(flatten(options), self.url.options)
         endpoint = Endpoint(normalize_host(host or "0.0.0.0"), port)  # noqa: S104 - at the proxy
         ask = partial(self._request, timeout=timeout)
@@ -503,6 +581,12 @@ class Client:
         timeout: Timeout = "client",
     ) -> Association:
         """Open an association that the caller runs, or enters as a context manager; see `associate`."""
+        if self._alternatives is not None:
+            return await self._through_one(
+                lambda client: client.open_association(host, port, udp=udp, options=options, layout=layout),
+                Association.abort,
+                timeout,
+            )
         wire = with_defaults(flatten(options), for_datagrams(self.url.options))
         request = Request(command=Command.UDP_ASSOCIATE, host=normalize_host(host), port=port, options=wire)
         async with self._time_limit(timeout):
@@ -531,6 +615,24 @@ class Client:
             raise  # the proxy's own answer may be a TimeoutError too
         except TimeoutError as error:
             raise self._timed_out(seconds, error) from error
+
+    @property
+    def _clients(self) -> "Sequence[Client]":
+        """The clients that make requests: this one, unless there are alternatives."""
+        return (self,) if self._alternatives is None else self._alternatives.clients
+
+    async def _through_one(
+        self,
+        make: "Callable[[Client], Awaitable[ResultT]]",
+        discard: Callable[[ResultT], Awaitable[object] | None] | None,
+        timeout: Timeout,
+        *,
+        repeatable: bool = True,
+    ) -> ResultT:
+        """Return what `make` gives for one of several proxies, within the call's time limit."""
+        assert self._alternatives is not None  # noqa: S101 - callers have looked
+        async with self._time_limit(timeout):
+            return await self._alternatives.request(make, discard, repeatable=repeatable)
 
     def _seconds(self, timeout: Timeout) -> float | None:
         return self._timeout if timeout == "client" else timeout

@@ -99,6 +99,7 @@ class ProxyConnector:
         self.multiplexed: Final = dial is None and any(transports[name].multiplexed for name in names)
         self._peers = SilentPeers()
         self.has_answered = False  # in its protocol, ever: then what ails it is something else
+        self.heard_at = float("-inf")  # when it has begun to answer a request last, on the loop's clock
 
     def may_send_early(self, *, has_token: bool, doubling_is_safe: bool) -> bool:
         """Return whether a request may leave before there is a connection: in the SYN, or as QUIC's early data.

@@ -321,6 +321,7 @@ class Requester:
                 feed(conversation, received)
             answer = self._receive_verdict(conversation, stream)
             verdict = await (self.connector.first_answer(stream, answer) if repeatable else answer)
+            self.connector.heard_at = _now()
             if isinstance(verdict, AuthenticationRefused):
                 stream.abort()
                 reason = self.session.refused(state, verdict.reply, _now())
@@ -378,6 +379,7 @@ class Requester:
                 received = waiting
             else:
                 received = await stream.receive(PLAIN_ANSWER_BYTES)
+                self.connector.heard_at = _now()
                 if received == PLAIN_AUTHENTICATION:
                     received += await stream.receive(PLAIN_ANSWER_BYTES - len(received))
         except TlsFailed:

@@ -1,22 +1,16 @@
-"""The outbound through one of several upstream proxies: `UpstreamChoice` says which, and a request goes on to the next where that is safe."""
+"""The outbound through one of several upstream proxies: `Alternatives` says which, and when a request goes to the next."""
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import partial
 from typing import Final, TypeVar
 
+from socks6.client.alternatives import Alternatives
+from socks6.client.monitor import UPSTREAM_ERRORS
 from socks6.client.outbound import Socks6Outbound
-from socks6.client.upstream_choice import UpstreamChoice, UpstreamOrder
+from socks6.client.upstream_choice import UpstreamOrder
 from socks6.compat import override
-from socks6.errors import (
-    AuthenticationFailed,
-    OperationFailed,
-    ProxyTimedOut,
-    ProxyUnreachable,
-    UpstreamFailed,
-    VersionMismatch,
-)
+from socks6.errors import UpstreamFailed
 from socks6.message.options import StackOption
 from socks6.net.stream import Binding, ConnectResult, DatagramChannel, DatagramJudge, Judge, Outbound
 from socks6.net.upstream import UpstreamState, UpstreamStatus
@@ -25,33 +19,22 @@ from socks6.telemetry import Observer
 if sys.platform == "linux":
     from socks6.net.poller import Poller
 
-CONNECT_SECONDS: Final = 4.0  # to connect to a proxy, TLS included, while there are others
-CHECK_SECONDS: Final = 4.0  # for a check to be answered, likewise
-LATENCY_SECONDS: Final = 60.0  # between checks of a proxy that works, where its latency matters
-PATIENCE_SECONDS: Final = (
-    2.0  # until a request without an answer causes a check: is it the proxy, or the destination?
-)
-
 ResultT = TypeVar("ResultT")
 
 
 class UpstreamGroup(Outbound):
     """Connects, binds and associates at one of several upstream proxies. Each has its own credentials and session.
 
-    A request whose proxy fails goes to the next one if that proxy cannot have carried it out, or if a second copy does
-    no harm: it has no initial data and spends no token. Bindings and associations stay with their proxy.
+    A request goes to the next one where its proxy fails or is silent. For that none carries first data, which nobody may get twice: it
+    follows once a proxy has granted the request. Bindings and associations stay with their proxy.
     """
 
     def __init__(
         self, outbounds: Sequence[Socks6Outbound], order: UpstreamOrder = UpstreamOrder.FAILOVER
     ) -> None:
         self._outbounds: Final = tuple(outbounds)
-        self._choice: Final = UpstreamChoice(len(outbounds), order)
-        self._waiting: Final[tuple[set[asyncio.Timeout], ...]] = tuple(set() for _ in outbounds)
-        self._checks: Final = [0] * len(outbounds)  # what `UpstreamChoice.attempt` returned for the last one
         self.monitors: Final = tuple(outbound.monitor for outbound in outbounds)
-        for index, monitor in enumerate(self.monitors):
-            monitor.on_check(partial(self._check_began, index), partial(self._check_ended, index))
+        self._alternatives: Final = Alternatives(self.monitors, order)
 
     @property
     @override
@@ -69,12 +52,10 @@ class UpstreamGroup(Outbound):
         first_data: bytes = b"",
         holder: Hashable = None,
     ) -> ConnectResult:
-        """See `Outbound.connect`. Raises the upstream's reply code; 01 if no upstream works."""
+        """See `Outbound.connect`. The caller sends the first data. Raises the upstream's reply code; 01 if no upstream works."""
         return await self._request(
-            lambda outbound: outbound.connect(
-                host, port, judge=judge, options=options, first_data=first_data, holder=holder
-            ),
-            repeatable=not first_data,
+            lambda outbound: outbound.connect(host, port, judge=judge, options=options, holder=holder),
+            lambda result: result.stream.aclose(),
         )
 
     @override
@@ -94,7 +75,8 @@ class UpstreamGroup(Outbound):
         return await self._request(
             lambda outbound: outbound.bind(
                 host, port, judge=judge, judge_peer=judge_peer, options=options, backlog=backlog
-            )
+            ),
+            Binding.aclose,
         )
 
     @override
@@ -110,14 +92,15 @@ class UpstreamGroup(Outbound):
     ) -> DatagramChannel:
         """See `Outbound.associate`. The port is the upstream's, which resolves the names of datagrams."""
         return await self._request(
-            lambda outbound: outbound.associate(host, port, judge=judge, options=options)
+            lambda outbound: outbound.associate(host, port, judge=judge, options=options),
+            DatagramChannel.aclose,
         )
 
     @property
     @override
     def upstream(self) -> UpstreamStatus:
         """The proxy that the next request goes through, as far as is known."""
-        ranked = [self.monitors[index].status for index in self._choice.ranked(_now())]
+        ranked = [self.monitors[index].status for index in self._alternatives.ranked()]
         return next((status for status in ranked if status.state is UpstreamState.UP), ranked[0])
 
     @property
@@ -148,77 +131,12 @@ class UpstreamGroup(Outbound):
                 group.create_task(outbound.aclose(), name="socks6 closing upstream")
 
     async def _request(
-        self, make: Callable[[Socks6Outbound], Awaitable[ResultT]], *, repeatable: bool = True
+        self,
+        make: Callable[[Socks6Outbound], Awaitable[ResultT]],
+        discard: Callable[[ResultT], Awaitable[object]],
     ) -> ResultT:
         """Return what the first upstream that works gives. Raises OperationFailed."""
-        ranked = self._choice.ranked(_now())
-        self._choice.next_turn()
-        failures: list[UpstreamFailed] = []
-        for index in ranked:
-            attempt = self._choice.attempt(index, _now())
-            try:
-                result = await self._attempt(index, make, repeatable)
-            except UpstreamFailed as error:
-                cause = error.__cause__
-                unsent = isinstance(cause, ProxyUnreachable) and cause.unsent
-                if isinstance(cause, ProxyTimedOut) and not (unsent or self._is_down(index)):
-                    raise  # the call's whole time has passed, which may be the destination's fault
-                self._choice.failed(index, _now(), attempt)
-                if not (repeatable or unsent or isinstance(cause, AuthenticationFailed | VersionMismatch)):
-                    raise
-                failures.append(error)
-            except OperationFailed as error:
-                if error.__cause__ is None:  # the proxy's own answer
-                    self._choice.worked(index)
-                raise
-            else:
-                self._choice.worked(index)
-                return result
-        causes = [failure.__cause__ or failure for failure in failures]
-        words = f"none of {len(ranked)} proxies works: {'; '.join(map(str, causes))}"
-        combined = type(causes[0])(words)  # clients get it as the cause
-        combined.__cause__ = causes[0].__cause__
-        raise UpstreamFailed(f"upstream: {words}") from combined
-
-    async def _attempt(
-        self, index: int, make: Callable[[Socks6Outbound], Awaitable[ResultT]], repeatable: bool
-    ) -> ResultT:
-        """Make a request by one upstream; give up one that is `repeatable` as soon as a check finds it down."""
-        outbound, waiting = self._outbounds[index], self._waiting[index]
-        if not repeatable:
-            return await make(outbound)
-        asking = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, outbound.refresh, PATIENCE_SECONDS)
-        limit = asyncio.timeout(None)
         try:
-            async with limit:
-                waiting.add(limit)
-                return await make(outbound)
-        except TimeoutError as error:
-            if not limit.expired() or isinstance(error, OperationFailed):
-                raise
-            reason = outbound.monitor.status.reason
-            raise UpstreamFailed(f"upstream: {reason}") from ProxyTimedOut(reason)
-        finally:
-            waiting.discard(limit)
-            asking.cancel()
-
-    def _is_down(self, index: int) -> bool:
-        return self.monitors[index].status.state is UpstreamState.DOWN
-
-    def _check_began(self, index: int) -> None:
-        self._checks[index] = self._choice.attempt(index, _now(), is_check=True)
-
-    def _check_ended(self, index: int) -> None:
-        if self._is_down(index):
-            self._choice.failed(index, _now(), self._checks[index])
-            for limit in self._waiting[index]:
-                limit.reschedule(_now())
-        else:
-            self._choice.worked(index)
-            seconds = self.monitors[index].status.seconds
-            if seconds:  # 0 while each answer was a refusal, which is not timed
-                self._choice.measured(index, seconds)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+            return await self._alternatives.request(lambda index: make(self._outbounds[index]), discard)
+        except UPSTREAM_ERRORS as error:
+            raise UpstreamFailed(f"upstream: {error}") from error

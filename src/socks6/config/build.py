@@ -54,13 +54,9 @@ def _build_upstreams(config: ServerConfig) -> Outbound:
 
     if len(config.upstreams) == 1:
         return Socks6Outbound(client_of(config.upstreams[0]))
+    from socks6.client.alternatives import CHECK_SECONDS, CONNECT_SECONDS, LATENCY_SECONDS  # noqa: PLC0415
     from socks6.client.upstream_choice import UpstreamOrder  # noqa: PLC0415
-    from socks6.client.upstream_group import (  # noqa: PLC0415
-        CHECK_SECONDS,
-        CONNECT_SECONDS,
-        LATENCY_SECONDS,
-        UpstreamGroup,
-    )
+    from socks6.client.upstream_group import UpstreamGroup  # noqa: PLC0415
 
     order = UpstreamOrder(config.via_order)
     check_every = LATENCY_SECONDS if order is UpstreamOrder.LEAST_LATENCY else None

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from socks6.client.association import Association as AsyncAssociation
 from socks6.client.association_factory import UdpPathChoice
@@ -59,6 +59,8 @@ class Client:
         fast_open: bool = False,
         session: bool | None = None,
         transports: Mapping[str, Transport] = TRANSPORTS,
+        alternatives: Sequence[str | ProxyUrl] = (),
+        order: Literal["failover", "round-robin", "least-latency"] = "failover",
     ) -> None:
         """See `socks6.Client`. Raises ConfigurationError."""
         self._make: Final = partial(
@@ -73,6 +75,8 @@ class Client:
             fast_open=fast_open,
             session=session,
             transports=transports,
+            alternatives=alternatives,
+            order=order,
         )
         self._first: AsyncClient | None = self._make()  # to be used by the first call
         self.url: Final = self._first.url

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from typing_extensions import override
 
-from socks6.client import upstream_group
+from socks6.client import alternatives
 from socks6.client.client import Client, ProxyCheck, Timeout
 from socks6.client.monitor import UPSTREAM_ERRORS
 from socks6.client.outbound import Socks6Outbound
@@ -54,6 +54,7 @@ class ScriptedOutbound(Socks6Outbound):
         super().__init__(self.checked)
         self.failure = failure
         self.silent = False
+        self.first_data = b""
         self.asked = 0
         self.was_asked = asyncio.Event()
 
@@ -69,6 +70,7 @@ class ScriptedOutbound(Socks6Outbound):
         holder: Hashable = None,
     ) -> ConnectResult:
         self.asked += 1
+        self.first_data = first_data
         self.was_asked.set()
         with self._reported():
             if self.silent:
@@ -99,7 +101,7 @@ def test_what_failed_is_left_alone_until_its_pause_is_over(run: Run) -> None:
     ("failure", "first_data", "goes_on"),
     [
         (LOST, b"", True),
-        (LOST, b"hi", False),  # it may have been carried out
+        (LOST, b"hi", True),  # none of it was sent
         (UNSENT, b"hi", True),
         (AuthenticationFailed("no"), b"hi", True),
         (VersionMismatch("SOCKS 5"), b"hi", True),
@@ -120,6 +122,17 @@ def test_a_request_goes_on_where_it_cannot_be_carried_out_twice(
             with pytest.raises(UpstreamFailed if isinstance(failure, UPSTREAM_ERRORS) else type(failure)):
                 await connect(group, first_data)
         assert [outbound.asked for outbound in outbounds] == [1, int(goes_on)]
+
+    run(scene())
+
+
+def test_first_data_waits_for_the_grant(run: Run) -> None:
+    async def scene() -> None:
+        outbounds = [ScriptedOutbound("one", LOST), ScriptedOutbound("two")]
+        result = await connect(UpstreamGroup(outbounds), b"hi")
+        assert result.first_data_sent == 0
+        assert [outbound.first_data for outbound in outbounds] == [b"", b""]
+        result.stream.abort()
 
     run(scene())
 
@@ -155,7 +168,7 @@ def test_a_request_that_waits_goes_on_once_a_check_finds_its_proxy_down(run: Run
 
 
 def test_a_request_that_waits_for_long_causes_the_check(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_group, "PATIENCE_SECONDS", 0.001)
+    monkeypatch.setattr(alternatives, "PATIENCE_SECONDS", 0.001)
 
     async def scene() -> None:
         outbounds = [ScriptedOutbound("one"), ScriptedOutbound("two")]

@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
+from socks6.client.alternatives import CHECK_SECONDS, CONNECT_SECONDS, LATENCY_SECONDS
 from socks6.client.outbound import Socks6Outbound
-from socks6.client.upstream_group import CHECK_SECONDS, CONNECT_SECONDS, LATENCY_SECONDS, UpstreamGroup
+from socks6.client.upstream_group import UpstreamGroup
 from socks6.config.build import build_outbound, build_worker, find_faults
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
