@@ -45,7 +45,9 @@ def _build_upstreams(config: ServerConfig) -> Outbound:
 
     def client_of(url: ProxyUrl, connect_timeout: float | None = None) -> Client:
         return Client(
-            url,
+            url
+            if url.spare or config.via_spare == "auto"
+            else dataclasses.replace(url, spare=config.via_spare),
             timeout=config.connect_timeout or DEFAULT_TIMEOUT,
             connect_timeout=connect_timeout,
             fast_open=config.via_fast_open,

@@ -14,6 +14,7 @@ from socks6.config.upstream import UPSTREAM_VARIABLE, parse_upstream, read_urls_
 from socks6.dataclass import dataclass
 from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.resolve import LOOKUP_SECONDS
+from socks6.net.transports.base import MAX_SPARES
 from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import StackRule
@@ -110,6 +111,13 @@ class ServerConfig:
         "keep a session with that proxy, so that the password goes there once",
         default_text="where there is a password",
         example="false",
+    )
+    via_spare: str = setting(
+        "auto",
+        "how many connections over TLS to make ahead of requests, for a proxy whose URL does not say (?spare=); auto is as"
+        " many as requests need",
+        values={str(spares): str(spares) for spares in ("auto", *range(MAX_SPARES + 1))},
+        numbers=True,
     )
     via_check: bool = setting(
         True, "ask that proxy at the start whether it answers, and again while it does not"

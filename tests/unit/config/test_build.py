@@ -103,3 +103,11 @@ def test_worker_and_server_are_what_the_configuration_says() -> None:
     Server(config.listen, worker, open_to_all=config.open_to_all)
     with pytest.raises(ConfigurationError, match="asks for no password"):
         Server([PUBLIC], worker, open_to_all=config.open_to_all)
+
+
+@pytest.mark.parametrize(("query", "spares"), [("", 1), ("?spare=3", 3)])
+def test_a_url_goes_before_the_setting_of_connections_made_ahead(query: str, spares: int) -> None:
+    via = ProxyUrl.parse(f"socks6+tls://proxy.example{query}")
+    outbound = build_outbound(ServerConfig(via=(via,), via_spare="1"))
+    assert isinstance(outbound, Socks6Outbound)
+    assert outbound.client.url.spares == spares
