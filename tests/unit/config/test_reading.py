@@ -23,6 +23,7 @@ EVERYTHING: Final[dict[str, object]] = {
     **SPECIFIED,
     "direct": False,
     "via-check": False,
+    "via-spare": "2",
     "status-line": False,
     "sessions.per-user": 1,
     "sessions.per-source": 2,
@@ -52,6 +53,7 @@ via-order = "round-robin"
 direct = false
 via-fast-open = true
 via-session = false
+via-spare = 2
 via-check = false
 optimistic = true
 copy-tos = true
