@@ -1,4 +1,4 @@
-"""A UDP association, as its user sees it: a UDP socket of the proxy's (§ Handling UDP ASSOCIATE)."""
+"""A UDP association, as its user sees it: a UDP socket of the proxy's (§ Handling UDP ASSOCIATE; RFC 1928, section 7)."""
 
 import asyncio
 import socket
@@ -20,17 +20,17 @@ from socks6.message.datagrams import (
     DatagramPrefix,
     decode_message,
 )
-from socks6.message.framing import Socks6Framing
+from socks6.message.framing import Socks5Framing, Socks6Framing
 from socks6.message.options import StackOption, UdpError, find
 from socks6.net.machine_io import next_event
 from socks6.net.scopes import time_limit
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
+from socks6.protocol.machine import Machine
 
 MAX_CACHED_HOSTS: Final = 1024  # destinations, and sources, whose bytes are remembered; forgotten all at once
 GRACEFUL_CLOSE_SECONDS: Final = 1.0  # what the proxy gets to end an association that we are done with
-HEADER_SIZE: Final = 16  # of a Datagram message, without the address
 MOST_DATA: Final = {  # what a datagram to such an address can hold; a name may lead to either
     AddressType.IPV4: 0xFFFF - 28,
     AddressType.DOMAIN_NAME: 0xFFFF - 28,
@@ -55,16 +55,16 @@ class Association:
             data, source = await udp.receive()
 
     `bound` is the port's address, as remote hosts see it; any of them may send to it (as far as the proxy lets
-    them). `options` are the stack options in force, as the proxy reports them. Datagrams may get lost anywhere:
+    them). A SOCKS 5 proxy does not tell that: there it is where the proxy takes our datagrams. `options` are the stack options in force, as the proxy reports them. Datagrams may get lost anywhere:
     those dropped here for want of room are counted in `dropped`.
     """
 
     def __init__(
         self,
         stream: ByteStream,
-        conversation: ClientConversation,
+        conversation: Machine[ClientEvent],
         *,
-        framing: Socks6Framing,
+        framing: Socks6Framing | Socks5Framing,
         bound: Endpoint,
         options: tuple[StackOption, ...],
         lease: SessionLease | None = None,
@@ -78,7 +78,8 @@ class Association:
         self._stream = stream
         self._session_hold = lease
         self._conversation = conversation
-        conversation.expect_layout(framing.layout)
+        if isinstance(conversation, ClientConversation) and isinstance(framing, Socks6Framing):
+            conversation.expect_layout(framing.layout)
         self._queue = ReceiveQueue()
         self._receiver: DatagramReceiver = self._queue
         self._destinations: dict[tuple[str, int], _Destination] = {}
@@ -199,6 +200,7 @@ class Association:
     def opening(self) -> bytes:
         """Return the message that makes the proxy confirm the association (§ Proxying UDP servers)."""
         framing = self.framing
+        assert isinstance(framing, Socks6Framing)  # noqa: S101 - SOCKS 5 confirms nothing
         nowhere = Datagram(association_id=framing.association_id, host="0.0.0.0", port=0, data=b"")  # noqa: S104 - zeros, on the wire
         return nowhere.encode(framing.dialect, framing.layout)
 
@@ -223,7 +225,7 @@ class Association:
 
     def on_message(self, message: AssociationMessage) -> None:
         """Take a message that came on the stream."""
-        if message.association_id != self.framing.association_id:
+        if isinstance(self.framing, Socks5Framing) or message.association_id != self.framing.association_id:
             return
         match message:
             case Datagram():
@@ -276,9 +278,11 @@ class Association:
 
     def _limit(self, host: str, largest: int) -> int:
         kind, address = encode_address(host)
-        return min(largest - HEADER_SIZE - len(address), MOST_DATA[AddressType(kind)])
+        return min(largest - self.framing.header_size - len(address), MOST_DATA[AddressType(kind)])
 
     def _take_rest(self, packet: bytes) -> None:
+        if isinstance(self.framing, Socks5Framing):
+            return
         try:
             message, _ = decode_message(packet, self.framing.dialect, self.framing.layout)
         except DecodeError:

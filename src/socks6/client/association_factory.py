@@ -27,7 +27,6 @@ from socks6.net.stream import Endpoint, Substream
 from socks6.net.transports import dtls_contexts
 from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
-from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AssociationMessageReceived, ClientEvent, MessagesIgnored
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class AssociationFactory:
         """
         stream, association = attempt.granted.stream, attempt.association
         if (substream := stream.attribute(Substream)) is not None:
-            number = association.framing.association_id
+            number = attempt.number
             return self._demux.path(substream.connection, stream, number, association.on_packets)
         dtls = None
         if stream.attribute(TlsSession) is not None and (dtls := self._connector(required=required)) is None:
@@ -125,7 +124,6 @@ class AssociationFactory:
             message = await _next_message(granted)
             while not isinstance(message, AssociationInitialization):
                 message = await _next_message(granted)
-        assert isinstance(granted.conversation, ClientConversation)  # noqa: S101 - a proxy of SOCKS 6
         framing = Socks6Framing(
             message.association_id, self._dialect, layout or self._dialect.datagram_layout
         )
@@ -140,16 +138,21 @@ class AssociationFactory:
         near = tuple(
             option for option in find_all(request.options, StackOption) if option.leg & Leg.CLIENT_PROXY
         )
-        return _UnconfirmedAssociation(granted, association, near)
+        return _UnconfirmedAssociation(granted, association, near, message.association_id)
 
 
 class _UnconfirmedAssociation:
     """An association that is not confirmed yet."""
 
     def __init__(
-        self, granted: GrantedRequest, association: Association, client_leg_options: tuple[StackOption, ...]
+        self,
+        granted: GrantedRequest,
+        association: Association,
+        client_leg_options: tuple[StackOption, ...],
+        number: int,
     ) -> None:
         self.association = association
+        self.number = number
         self.granted = granted
         self.client_leg_options = client_leg_options
         self._limit: asyncio.Timeout | None = None
@@ -217,10 +220,7 @@ class _UnconfirmedAssociation:
         """Wait for the confirmation; what else comes is the association's."""
         while True:
             message = await _next_message(self.granted)
-            if (
-                isinstance(message, AssociationConfirmation)
-                and message.association_id == self.association.framing.association_id
-            ):
+            if isinstance(message, AssociationConfirmation) and message.association_id == self.number:
                 return
             self.association.on_message(message)
 

@@ -28,6 +28,7 @@ from socks6.client.options import Options, StackOptions, flatten, for_datagrams,
 from socks6.client.requester import GrantedRequest, MethodFactory, Requester, RequestMaker
 from socks6.client.resolving_requester import ResolvingRequester
 from socks6.client.session import ClientSession
+from socks6.client.socks5_association import Socks5AssociationFactory
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import TransportFactory
 from socks6.compat import override
@@ -187,8 +188,9 @@ class Client:
         )
         self._timeout: Final = timeout
         self._transports: Final = TransportFactory()
-        self._association_factory: Final = AssociationFactory(
-            partial(self._request, timeout=None), dialect, url
+        ask = partial(self._request, timeout=None)
+        self._association_factory: Final = (
+            AssociationFactory(ask, dialect, url) if self.speaks_socks6 else Socks5AssociationFactory(ask)
         )
         self._push_router: Final = (
             PushedStreamRouter(dialect, option_table, numbered=url.quic.stream_ids)
@@ -559,7 +561,7 @@ class Client:
         self._transports.check()
         remote = None if remote_addr is None else (normalize_host(remote_addr[0]), remote_addr[1])
         protocol = protocol_factory()
-        wishes = StackOptions(udp_error=errors or None)
+        wishes = StackOptions(udp_error=(errors and self.speaks_socks6) or None)
         association = await self.open_association(
             *local_addr, udp=udp, options=(*flatten(options), wishes), layout=layout, timeout=timeout
         )

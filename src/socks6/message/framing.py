@@ -59,6 +59,11 @@ class Socks6Framing(NamedTuple):
     layout: DatagramLayout
 
     @property
+    def header_size(self) -> int:
+        """How many bytes there are before the data, without the address."""
+        return 16
+
+    @property
     def native(self) -> NativeFraming:
         dialect = self.dialect
         kind = 2 if self.layout is DatagramLayout.DRAFT else 3
@@ -83,6 +88,7 @@ class Socks5Framing(Framing):
     """A packet of SOCKS 5, read without an object for it. Fragments are none: they are not reassembled."""
 
     native = (1, 0, False, 0)
+    header_size = 6  # as above
 
     @override
     def parse(self, message: bytes) -> tuple[bytes, int, int] | None:
