@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from socks6.proxy.authentication.table import UserTable
     from socks6.proxy.commands import OpenedAssociation, ProxyRequest
     from socks6.proxy.connection import ClientConnection
+    from socks6.proxy.context import RequestJudge
     from socks6.proxy.inbounds.base import Inbound, Tunnel
     from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo, TrafficTotals
     from socks6.proxy.service import Server
@@ -103,7 +104,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted", "Policy", "Protection",
     "ProxiedDatagramTransport", "ProxiedStream", "ProxyCheck", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
     "ProxyUrl", "QuicParameters", "ReceivedDatagram", "ReceivedFrom", "RelayResult", "RelaySettings",
-    "Reloaded", "RemoteConnected", "RemoteProtocolError", "RequestMade", "ResolvedAddress", "Resolver",
+    "Reloaded", "RemoteConnected", "RemoteProtocolError", "RequestJudge", "RequestMade", "ResolvedAddress", "Resolver",
     "Rule", "Server", "ServerWorker", "Session", "SessionInfo", "SessionOpened", "SessionSettings",
     "SessionStore", "SessionTornDown", "Settings", "SocketAddress", "SocketOption",
     "Socks6Error", "Socks6Outbound", "SourcePenalized", "StackOptions", "StackRule", "Stopping",
@@ -169,6 +170,7 @@ _MODULES: Final = {
     "socks6.proxy.authentication.table": "UserTable",
     "socks6.proxy.commands": "OpenedAssociation ProxyRequest",
     "socks6.proxy.connection": "ClientConnection",
+    "socks6.proxy.context": "RequestJudge",
     "socks6.proxy.inbounds.base": "Inbound Tunnel",
     "socks6.proxy.live": "ConnectionInfo LiveTable SessionInfo TrafficTotals",
     "socks6.proxy.service": "Server",

@@ -103,6 +103,38 @@ def test_serve() -> None:
         assert eventually(lambda: process.poll() is not None)
 
 
+def test_own_server() -> None:
+    with (
+        web_site() as site,
+        subprocess.Popen(
+            line("own_server.py", "mixed://127.0.0.1:0"), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            place = process.stdout.readline().removeprefix("listening on mixed://").strip()
+            for user, host, reply in [
+                ("alice:wonderland", "localhost", "0"),
+                ("alice:wonderland", "127.0.0.1", "2"),  # not in the database
+                ("bob:builder", "localhost", ""),  # not from here
+            ]:
+                fetched = curl("--proxy", f"socks5h://{user}@{place}", f"http://{host}:{site.port}")
+                assert (fetched.body == PAGE) is (reply == "0")
+                said = process.stdout.readline()
+                assert (said == f"alice {host}:{site.port} {reply}\n") is bool(reply), said
+        finally:
+            process.terminate()
+        assert eventually(lambda: process.poll() is not None)
+    assert len(site.seen) == 1
+
+
+def test_blocking() -> None:
+    with server("--user", "alice:wonderland") as proxy, web_site() as site:
+        printed = run("blocking.py", proxy.as_user(*CREDENTIALS), "localhost", site.port)
+    assert printed.startswith("4 HTTP/1.")
+    assert PAGE.decode() in printed
+
+
 def test_publish() -> None:
     with (
         server("--user", "alice:wonderland") as proxy,

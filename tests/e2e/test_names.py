@@ -198,7 +198,7 @@ class Everybody(Authenticator):
         return True
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         assert isinstance(credentials, UsernamePasswordCredentials)
         return Identity(name=credentials.username.decode())
 

@@ -38,7 +38,7 @@ class FakeAuthenticator(Authenticator):
         return bool(self._users)
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         self.asked.append(credentials)
         assert isinstance(credentials, UsernamePasswordCredentials)
         holds = self._users.get(credentials.username) == credentials.password

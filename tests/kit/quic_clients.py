@@ -145,7 +145,7 @@ class Slow(Authenticator):
         self.may_answer.set()
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         self.asked += 1
         await self.may_answer.wait()
         return await self.table.verify(credentials)

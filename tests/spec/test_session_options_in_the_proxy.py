@@ -345,6 +345,6 @@ class ChallengeUsers(Authenticator):
         return True
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         assert isinstance(credentials, ChallengeCredentials)
         return Identity(name=credentials.name.decode()) if credentials.right else None

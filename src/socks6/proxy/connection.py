@@ -33,7 +33,7 @@ from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import same_credentials
 from socks6.proxy.bind import BindOperation
 from socks6.proxy.commands import OpenedAssociation, ProxyRequest, associate, connect
-from socks6.proxy.context import ProxyContext
+from socks6.proxy.context import ProxyContext, RequestJudge
 from socks6.proxy.limits import Holder, holder_of
 from socks6.proxy.live import ConnectionInfo, Traffic
 from socks6.proxy.multiplexed import QuicConnectionContext
@@ -335,6 +335,8 @@ class ClientConnection:
         try:
             self.admit(request)
             proxy.monitor.watch(self.id, self.stream, self._client_gone)
+            if proxy.judge_request is not None:
+                await self._judge(request, proxy.judge_request)
             connection = await connect(
                 self._with_received_tos(request),
                 policy=proxy.policy,
@@ -354,6 +356,8 @@ class ClientConnection:
         """Judge and carry out an UDP ASSOCIATE. Raises OperationFailed."""
         proxy = self.proxy
         with self._carrying_out(request):
+            if proxy.judge_request is not None:
+                await self._judge(request, proxy.judge_request)
             association = await associate(
                 self._with_received_tos(request),
                 policy=proxy.policy,
@@ -378,6 +382,8 @@ class ClientConnection:
         A request with a backlog may get a BacklogListener, to be run as long as the client stays.
         """
         with self._carrying_out(request):
+            if self.proxy.judge_request is not None:
+                await self._judge(request, self.proxy.judge_request)
             binding = await BindOperation(
                 request=self._with_received_tos(request),
                 policy=self.proxy.policy,
@@ -391,6 +397,19 @@ class ClientConnection:
         if BindingOpened in self.proxy.events.wanted:
             self.proxy.events.observe(BindingOpened(id=self.id, host=self.host, port=self.port))
         return binding
+
+    async def _judge(self, request: ProxyRequest, judge: RequestJudge) -> None:
+        """Ask the user's judge. Raises OperationFailed: the judge's own, or reply 01 for its fault or want of time."""
+        try:
+            async with asyncio.timeout(self.proxy.settings.handshake_timeout) as limit:
+                await judge(request, self.info())
+        except OperationFailed:
+            raise
+        except Exception as error:
+            if limit.expired():
+                raise GeneralFailure("the request could not be judged in time") from error
+            self.proxy.events.observe(UnexpectedError(where=f"connection {self.id}, judge", error=error))
+            raise GeneralFailure("the request could not be judged") from error
 
     @contextlib.contextmanager
     def _carrying_out(self, request: ProxyRequest) -> Iterator[None]:

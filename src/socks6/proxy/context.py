@@ -2,9 +2,9 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias
 
 from socks6.net.direct import DirectOutbound
 from socks6.net.local_addresses import LocalAddresses
@@ -15,8 +15,9 @@ from socks6.proxy.authentication.base import Authenticator, NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.authentication.verification import VerificationQueue
 from socks6.proxy.backlog import BindingRegistry
+from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.limits import HolderLimits
-from socks6.proxy.live import LiveTable
+from socks6.proxy.live import ConnectionInfo, LiveTable
 from socks6.proxy.own_machine import OwnMachine
 from socks6.proxy.sessions import MemorySessionStore, SessionManager, SessionStore
 from socks6.proxy.settings import Settings
@@ -31,6 +32,9 @@ from socks6.telemetry import (
     UnexpectedError,
 )
 
+# Returns if a client's request may be carried out, and raises an OperationFailed, such as NotAllowed, if not.
+RequestJudge: TypeAlias = Callable[[ProxyRequest, ConnectionInfo], Awaitable[None]]
+
 CHECK_SECONDS: Final = 0.25  # how exactly deadlines are kept, and how soon a client that is gone is noticed
 
 
@@ -39,7 +43,8 @@ class ProxyContext:
 
     `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. `sessions` keeps the
     clients' sessions, by default in memory; `local_addresses` knows the addresses of this machine. `observers` get the
-    events (`socks6.telemetry`); `connections` is the live table.
+    events (`socks6.telemetry`); `connections` is the live table. `judge_request`, which may wait, is asked of each CONNECT, BIND
+    and UDP ASSOCIATE beside the policy.
     """
 
     def __init__(
@@ -53,8 +58,10 @@ class ProxyContext:
         forwarder: Callable[[], DatagramForwarder] = best_forwarder,
         sessions: SessionStore | None = None,
         local_addresses: LocalAddresses | None = None,
+        judge_request: RequestJudge | None = None,
     ) -> None:
         self.authenticator = authenticator or NoAuthentication()
+        self.judge_request: Final = judge_request
         self.outbound: Final = outbound or DirectOutbound()
         self.settings: Final = settings or Settings()
         self.events: Final = EventHub(observers)

@@ -79,7 +79,7 @@ class PlainConnects:
     def serve(self, stream: ByteStream) -> bool:
         """Serve a client, whose socket is reset by closing it, to its end; False if its request cannot be a plain one."""
         worker = self.worker
-        if not self.forms or worker.settings.copy_tos or wire_trace(""):
+        if not self.forms or worker.settings.copy_tos or worker.judge_request or wire_trace(""):
             return False
         if isinstance(stream, TlsStream) and isinstance(stream.beneath, SocketStream):
             _PlainConnect(self, stream, stream.beneath).go_on()  # its certificate may say who the client is

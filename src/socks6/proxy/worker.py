@@ -17,7 +17,7 @@ from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator, same_credentials
 from socks6.proxy.connection import ClientConnection
-from socks6.proxy.context import ProxyContext
+from socks6.proxy.context import ProxyContext, RequestJudge
 from socks6.proxy.inbounds.base import Inbound, Tunnel, linger, stay_silent
 from socks6.proxy.inbounds.registry import StandardInbounds
 from socks6.proxy.multiplexed import QuicConnectionContext
@@ -42,7 +42,9 @@ class ServerWorker(ProxyContext):
 
     `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. `sessions` keeps the
     clients' sessions, by default in memory; `local_addresses` knows the addresses of this machine; `option_table` says which
-    options are read, for an outbound that knows more stack options than the draft has.
+    options are read, for an outbound that knows more stack options than the draft has. `judge_request` is awaited with each
+    CONNECT, BIND and UDP ASSOCIATE, and the `ConnectionInfo` of its client, before the policy judges where it leads; what it raises is
+    the reply. It has as long as a handshake. The datagrams of an association are the policy's alone.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ServerWorker(ProxyContext):
         sessions: SessionStore | None = None,
         local_addresses: LocalAddresses | None = None,
         option_table: OptionTable = STANDARD,
+        judge_request: RequestJudge | None = None,
     ) -> None:
         super().__init__(
             authenticator=authenticator,
@@ -68,6 +71,7 @@ class ServerWorker(ProxyContext):
             forwarder=forwarder,
             sessions=sessions,
             local_addresses=local_addresses,
+            judge_request=judge_request,
         )
         self._inbounds: Final = inbounds or StandardInbounds(self.settings, option_table)
         self.relay: Final = StreamRelay(self.settings.relay)

@@ -89,7 +89,7 @@ class Challenged(Authenticator):
         return True
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         assert isinstance(credentials, ChallengeCredentials)
         return Identity(name="alice") if credentials.right else None
 
@@ -124,7 +124,7 @@ class TwoStage(Authenticator):
         return True
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         assert isinstance(credentials, two_stage.TwoStageCredentials)
         return Identity(name=credentials.name.decode()) if credentials.right else None
 

@@ -68,7 +68,7 @@ class SlowAuthenticator(Authenticator):
         self._hold = held
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         await self._hold.wait()
         return Identity(name="alice")
 

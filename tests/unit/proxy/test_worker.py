@@ -40,7 +40,7 @@ class OnlyAlice(Authenticator):
         return True
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         self.asked += 1
         return Identity(name="alice") if self._lets_in else None
 

@@ -27,7 +27,7 @@ class Down(Authenticator):
     required = True
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         raise ConnectionRefusedError(111, "no database")
 
 

@@ -50,7 +50,7 @@ class Users(Authenticator):
         return 1
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         self.asked.set()
         self.times += 1
         if self._hangs:

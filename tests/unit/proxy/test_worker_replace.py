@@ -137,7 +137,7 @@ class HeldBack(Authenticator):
         return True
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         identity = await self.table.verify(credentials)
         self.asked.set()
         await self.may_answer.wait()

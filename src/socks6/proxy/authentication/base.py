@@ -19,10 +19,11 @@ class Authenticator(Protocol):
     def required(self) -> bool:
         """Whether clients must authenticate; if not, those without credentials are anonymous."""
 
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         """Return who the credentials prove to be there; None if they prove nothing.
 
-        Takes as long for an unknown user as for a known one. Never raises for what a client sent; raises
+        `source` is the client's address as in events, "" on a Unix socket. Penalties for sources that fail too often are not
+        this class's concern: it is not asked for these. Takes as long for an unknown user as for a known one. Never raises for what a client sent; raises
         AuthenticationBusy if there is no room or time for a check. May be cancelled, when the client is gone or its
         time is up.
         """
@@ -32,8 +33,8 @@ class Authenticator(Protocol):
         """How many checks run at a time; the others wait for their turn, source by source."""
         return DEFAULT_CONCURRENCY
 
-    def cached_identity(self, credentials: Credentials) -> Identity | None:  # noqa: ARG002 - for caches
-        """Return the identity that the same credentials proved lately; None if that is not known at once."""
+    def cached_identity(self, credentials: Credentials, source: str = "") -> Identity | None:  # noqa: ARG002 - for caches
+        """Return the identity that the same credentials, from there, proved lately; None if that is not known at once."""
         return None
 
     def credential_version(self, identity: Identity) -> object:  # noqa: ARG002 - for user tables
@@ -63,7 +64,7 @@ class NoAuthentication(Authenticator):
     required = False
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         return ANONYMOUS
 
     @override

@@ -169,7 +169,7 @@ class UserTable(Authenticator):
         return self.checker.concurrency
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         if not isinstance(credentials, UsernamePasswordCredentials):
             return None
         identity, hashed = self._find(credentials.username)
@@ -181,7 +181,7 @@ class UserTable(Authenticator):
         return identity
 
     @override
-    def cached_identity(self, credentials: Credentials) -> Identity | None:
+    def cached_identity(self, credentials: Credentials, source: str = "") -> Identity | None:
         if not isinstance(credentials, UsernamePasswordCredentials):
             return None
         identity, hashed = self._find(credentials.username)

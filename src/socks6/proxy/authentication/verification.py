@@ -116,9 +116,8 @@ class VerificationQueue:
         self._concurrency = get_authenticator().concurrency
         shut_out = self._penalties.blocked(source, began, name=name)
         if not shut_out or self._recent.may_pass(source, name, began):
-            identity = get_authenticator().cached_identity(
-                credentials
-            )  # goes first, whatever others at the source do
+            # goes first, whatever others at the source do
+            identity = get_authenticator().cached_identity(credentials, source)
             if identity is not None:
                 self._recent.note_login(source, name, began)
                 return identity
@@ -163,7 +162,7 @@ class VerificationQueue:
         """Ask the authenticator: it is the check's turn."""
         failed = True  # a client that leaves while its check is under way has had its guess
         try:
-            identity = await check.get_authenticator().verify(check.credentials)
+            identity = await check.get_authenticator().verify(check.credentials, check.source)
             failed = identity is None
         except AuthenticationBusy:
             failed = False
@@ -248,7 +247,7 @@ class VerificationQueue:
         """Return the result that a check has without being carried out; None if there is none."""
         if not check.present():
             return _CheckResult.GONE
-        check.identity = check.get_authenticator().cached_identity(check.credentials)
+        check.identity = check.get_authenticator().cached_identity(check.credentials, check.source)
         if check.identity is not None:
             return _CheckResult.KNOWN
         if self._penalties.blocked(check.source, _now(), name=check.name):

@@ -41,11 +41,11 @@ class Users(Authenticator):
         return self.at_once
 
     @override
-    def cached_identity(self, credentials: Credentials) -> Identity | None:
+    def cached_identity(self, credentials: Credentials, source: str = "") -> Identity | None:
         return identity(credentials) if credentials in self.remembers else None
 
     @override
-    async def verify(self, credentials: Credentials) -> Identity | None:
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
         assert isinstance(credentials, UsernamePasswordCredentials)
         name = credentials.username.decode()
         self.asked.append(name)
@@ -287,7 +287,7 @@ def test_whose_time_is_up_is_told_that_it_is_busy_and_not_punished(
 def test_a_busy_authenticator_punishes_nobody(run: Run) -> None:
     class Busy(Users):
         @override
-        async def verify(self, credentials: Credentials) -> Identity | None:
+        async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
             raise AuthenticationBusy("later")
 
     async def scene() -> None:
