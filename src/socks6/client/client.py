@@ -43,10 +43,10 @@ from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command, Parity
 from socks6.message.dialect import DatagramLayout, Dialect
 from socks6.message.first_bytes import SPOKEN
-from socks6.message.options import STANDARD, Option, OptionTable, StackOption, find_all
+from socks6.message.options import STANDARD, Option, OptionTable
 from socks6.message.requests import Request
 from socks6.net.scopes import on_failure, time_limit, waited_for
-from socks6.net.stream import ByteStream, Endpoint, Protection, Substream
+from socks6.net.stream import NO_ENDPOINT, ByteStream, Endpoint, Protection, Substream
 from socks6.net.transports.base import Transport, send_first
 from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.upstream import UpstreamStatus
@@ -334,19 +334,27 @@ class Client:
             )
             await send_first(stream, initial_data)
             return stream
+        granted = await self.request_connect(
+            host, port, initial_data=initial_data, options=options, timeout=timeout, idempotent=idempotent
+        )
+        return proxied(granted, peer=Endpoint(normalize_host(host), port))
+
+    def request_connect(
+        self,
+        host: str,
+        port: int,
+        *,
+        initial_data: bytes = b"",
+        options: Options = (),
+        timeout: Timeout = "client",
+        idempotent: bool = False,
+    ) -> Awaitable[GrantedRequest]:
+        """Make the request of `connect`; return it with the stream to the proxy. Raises what every call does."""
         wire: tuple[Option, ...] = ()
         if options or self.url.options:
             wire = with_defaults(flatten(options), self.url.options)
         request = Request(command=CONNECT, host=normalize_host(host), port=port, options=wire)
-        granted = await self._request(request, initial_data, timeout=timeout, idempotent=idempotent)
-        reply = granted.reply
-        return ProxiedStream(
-            granted.stream,
-            Endpoint(reply.host, reply.port),
-            tuple(find_all(reply.options, StackOption)) if reply.options else (),
-            peer=Endpoint(request.host, port),
-            lease=granted.lease,
-        )
+        return self._request(request, initial_data, timeout=timeout, idempotent=idempotent)
 
     async def noop(self, *, timeout: Timeout = "client") -> float:
         """Make a NOOP request; return the seconds that it took, authentication included.
@@ -655,6 +663,11 @@ class Client:
         words = waited_for(error)
         why = f": {words}" if words else ""
         return ProxyTimedOut(f"no answer through {self.url.brief} within {seconds:g} s{why}")
+
+
+def proxied(granted: GrantedRequest, peer: Endpoint = NO_ENDPOINT) -> ProxiedStream:
+    """Return the stream of a granted CONNECT, which releases the session when it is closed."""
+    return ProxiedStream(granted.stream, granted.bound, granted.options, peer=peer, lease=granted.lease)
 
 
 def _encryption_of(stream: ByteStream) -> str:

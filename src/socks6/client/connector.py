@@ -21,7 +21,6 @@ from socks6.message.dialect import DRAFT_12
 from socks6.message.first_bytes import SPOKEN
 from socks6.net.encryption.contexts import ALPN, TLS_DEFAULTS
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
-from socks6.net.scopes import waiting_for
 from socks6.net.silent_peers import SilentPeers
 from socks6.net.stackopts.table import apply_options
 from socks6.net.stream import ByteStream
@@ -113,12 +112,14 @@ class ProxyConnector:
         unsent = not ask.early_data
         limit: asyncio.Timeout | None = None
         try:
-            with waiting_for(UNCONNECTED):
-                if self._timeout is None:
+            if self._timeout is None:
+                stream = await self._connector.open(ask)
+            else:
+                async with asyncio.timeout(self._timeout) as limit:
                     stream = await self._connector.open(ask)
-                else:
-                    async with asyncio.timeout(self._timeout) as limit:
-                        stream = await self._connector.open(ask)
+        except asyncio.CancelledError as error:
+            error.add_note(UNCONNECTED)  # see `waited_for`
+            raise
         except TlsFailed as error:
             hint = UNTRUSTED if isinstance(error, CertificateRefused) and self.url.tls == TLS_DEFAULTS else ""
             raise type(error)(

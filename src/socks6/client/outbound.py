@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from socks6.client.bind import BindListener
-from socks6.client.client import Client
+from socks6.client.client import Client, proxied
 from socks6.client.monitor import UPSTREAM_ERRORS, UpstreamMonitor
 from socks6.client.upstream_channel import UpstreamChannel
 from socks6.compat import override
@@ -61,7 +61,7 @@ class Socks6Outbound(Outbound):
         """See `Outbound.connect`. Raises the upstream's reply code; 01 if the upstream itself fails."""
         initial_data = first_data[:MAX_INITIAL_DATA]
         with self._reported():
-            stream = await self.client.connect(
+            granted = await self.client.request_connect(
                 host,
                 port,
                 initial_data=initial_data,
@@ -69,9 +69,10 @@ class Socks6Outbound(Outbound):
                 idempotent=self.client.fast_open and bool(initial_data),
             )
         return ConnectResult(
-            stream=stream,
-            bound=stream.bound,
-            options=_about_the_remote(stream.options),
+            # only one within a session has something to give back when it is closed
+            stream=granted.stream if granted.lease is None else proxied(granted),
+            bound=granted.bound,
+            options=_about_the_remote(granted.options) if granted.reply.options else (),
             first_data_sent=len(initial_data),
         )
 

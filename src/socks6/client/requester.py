@@ -27,7 +27,8 @@ from socks6.errors import (
     operation_failure,
 )
 from socks6.message.address import is_literal, is_unspecified
-from socks6.message.codes import Command, Leg, ReplyCode
+from socks6.message.addressed import encode_addressed
+from socks6.message.codes import AuthenticationType, Command, Leg, ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options import (
     AuthenticationMethodSelection,
@@ -36,15 +37,16 @@ from socks6.message.options import (
     Option,
     OptionTable,
     SessionInvalid,
+    SessionOk,
     StackOption,
     StreamId,
     find,
     find_all,
 )
-from socks6.message.replies import PLAIN_ANSWER_BYTES, PLAIN_AUTHENTICATION, OperationReply, read_plain_answer
+from socks6.message.replies import PLAIN_REPLY_BYTES, AuthenticationReply, OperationReply, read_plain_reply
 from socks6.message.requests import MAX_INITIAL_DATA, Request
 from socks6.net.machine_io import feed, next_event
-from socks6.net.stream import ByteStream
+from socks6.net.stream import ByteStream, Endpoint
 from socks6.net.transports.base import NotAnswered, StreamRequest
 from socks6.net.wire_log import wire_trace
 from socks6.protocol.client import ClientConversation
@@ -75,6 +77,19 @@ NO_PASSWORD: Final = "the proxy wants a user name and a password; the URL has no
 MethodFactory: TypeAlias = Callable[[], ClientMethod]
 
 
+class _PlainAcceptance:
+    """An Authentication Reply that spares a CONNECT its conversation, if the Operation Reply behind it is plain, too."""
+
+    def __init__(self, *options: Option) -> None:
+        self.reply: Final = AuthenticationReply(type=AuthenticationType.SUCCEEDED, options=options)
+        self.encoded: Final = self.reply.encode()
+        self.answer_bytes: Final = len(self.encoded) + PLAIN_REPLY_BYTES
+
+
+ACCEPTED: Final = _PlainAcceptance()
+ACCEPTED_IN_SESSION: Final = _PlainAcceptance(SessionOk())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantedRequest:
     """A request that the proxy has granted, with the state of its conversation.
@@ -94,6 +109,16 @@ class GrantedRequest:
         """The conversation, which goes on for every request but a CONNECT."""
         assert self.begun is not None  # noqa: S101
         return self.begun
+
+    @property
+    def bound(self) -> Endpoint:
+        """The endpoint that the proxy's reply names."""
+        return Endpoint(self.reply.host, self.reply.port)
+
+    @property
+    def options(self) -> tuple[StackOption, ...]:
+        """The stack options that are in force, as the reply reports them."""
+        return tuple(find_all(self.reply.options, StackOption)) if self.reply.options else ()
 
     async def aclose(self) -> None:
         """Close the stream, and release the session. Idempotent; when cancelled, it aborts."""
@@ -179,27 +204,35 @@ class Requester:
         Raises AuthenticationFailed, TokenRejected, OperationFailed, VersionMismatch, RemoteProtocolError,
         ProxyUnreachable; ValueError for a request that cannot be written.
         """
-        self._check_initial_data(initial_data)
+        if initial_data:
+            self._check_initial_data(initial_data)
         if idempotent:
             await self._fetch_tokens()
-        repeatable = set() if within else {RefusalReason.SESSION, RefusalReason.TOKEN}
+        repeated: set[RefusalReason] = set()
         anew = False
         while True:
             if within is not None:
                 state = self.session.join(within.lease, _now())
             else:
-                state = self.session.begin(
-                    _now(), spend=idempotent, anew=anew, ask=ask_session and not anew, need=needs_session
+                state = self._begin(
+                    spend=idempotent, anew=anew, ask=ask_session and not anew, need=needs_session
                 )
             answer = await self._attempt(request, initial_data, state, idempotent)
             if isinstance(answer, GrantedRequest):
                 return answer
             if answer.reason is RefusalReason.TOKEN and answer.maybe_doubled:
                 raise TokenRejected(MAYBE_CARRIED_OUT)
-            if answer.reason not in repeatable:
+            if within is not None or answer.reason in {RefusalReason.CREDENTIALS, *repeated}:
                 raise answer.error
-            repeatable.remove(answer.reason)
+            repeated.add(answer.reason)
             anew = answer.reason is RefusalReason.SESSION
+
+    def _begin(self, *, spend: bool, anew: bool, ask: bool, need: bool) -> RequestSessionState:
+        """See `ClientSession.begin`."""
+        session = self.session
+        if not (need or session.enabled or session.is_open):
+            return RequestSessionState()
+        return session.begin(_now(), spend=spend, anew=anew, ask=ask, need=need)
 
     async def open_session(self) -> bool:
         """Open a session, and fetch tokens, with a NOOP; return whether there is a session. Raises as `request`."""
@@ -292,14 +325,14 @@ class Requester:
             has_token=state.token is not None, doubling_is_safe=doubling_is_safe
         )
         repeatable = doubling_is_safe and not again
-        conversation: ClientConversation | None = None
-        data = b""
-        if self._is_plain(request, state):
-            data = request.encode() + initial_data
+        plain = self._plain_acceptance(request, state)
+        conversation = None if plain else self._conversation(request, initial_data, state)
+        if conversation is None:
+            data = (
+                encode_addressed(CONNECT, request.host, request.port, state.options, DRAFT_12) + initial_data
+            )
         else:
-            conversation = self._conversation(request, initial_data, state)
-            if early:
-                data = conversation.data_to_send()
+            data = conversation.data_to_send() if early else b""
         stream = await self.connector.connect(
             StreamRequest(
                 request.command,
@@ -310,15 +343,16 @@ class Requester:
             )
         )
         try:
-            if conversation is None:
-                plain = self._receive_plain(stream, b"" if early else data)
-                received = await (self.connector.first_answer(stream, plain) if repeatable else plain)
+            if plain is not None:
+                answers = self._receive_plain(stream, b"" if early else data, plain)
+                received = await (self.connector.first_answer(stream, answers) if repeatable else answers)
                 if isinstance(received, OperationReply):
-                    self.connector.answered(stream)
+                    self._granted(state, plain, stream)
                     return GrantedRequest(stream=stream, reply=received, lease=state.lease)
                 conversation = self._conversation(request, initial_data, state)
                 conversation.data_to_send()  # was sent
                 feed(conversation, received)
+            assert conversation is not None  # noqa: S101
             answer = self._receive_verdict(conversation, stream)
             verdict = await (self.connector.first_answer(stream, answer) if repeatable else answer)
             self.connector.heard_at = _now()
@@ -339,16 +373,27 @@ class Requester:
             raise
         return GrantedRequest(stream=stream, reply=reply, begun=conversation, lease=state.lease)
 
-    def _is_plain(self, request: Request, state: RequestSessionState) -> bool:
-        """Return whether a request needs no conversation as long as both replies are plain: see `read_plain_answer`."""
-        return (
-            request.command == CONNECT
-            and not request.options
-            and not state.options
-            and not (self.methods and state.authenticates)
-            and self.dialect is DRAFT_12
-            and wire_trace(self.connector.url) is None
-        )
+    def _plain_acceptance(self, request: Request, state: RequestSessionState) -> _PlainAcceptance | None:
+        """Return the reply that spares a CONNECT its conversation, the Operation Reply behind it being plain, too.
+
+        None for a request that needs a conversation in any case.
+        """
+        if (
+            request.command != CONNECT
+            or request.options
+            or (self.methods and state.authenticates)
+            or self.dialect is not DRAFT_12
+            or wire_trace(self.connector.url) is not None
+        ):
+            return None
+        if not state.options:
+            return ACCEPTED
+        return ACCEPTED_IN_SESSION if state.is_only_within else None
+
+    def _granted(self, state: RequestSessionState, plain: _PlainAcceptance, stream: ByteStream) -> None:
+        if state.session is not None:
+            self.session.authenticated(state, plain.reply, _now())
+        self.connector.answered(stream)
 
     def _conversation(
         self, request: Request, initial_data: bytes, state: RequestSessionState
@@ -364,29 +409,26 @@ class Requester:
             trace=wire_trace(self.connector.url),
         )
 
-    async def _receive_plain(self, stream: ByteStream, data: bytes) -> OperationReply | bytes:
-        """Send what is left of a request; return the Operation Reply if both replies are plain, else what came.
+    async def _receive_plain(
+        self, stream: ByteStream, data: bytes, acceptance: _PlainAcceptance
+    ) -> OperationReply | bytes:
+        """Send what is left of a request; return the Operation Reply if it is plain and behind `acceptance`, else what came.
 
-        Raises ProxyUnreachable, TlsFailed.
+        Reads no byte of what comes behind the replies. Raises ProxyUnreachable, TlsFailed.
         """
         try:
-            try:
-                if data:
-                    await stream.send(data)
-            except OSError:  # an answer may have come before the stream broke
-                if (waiting := stream.receive_nowait(PLAIN_ANSWER_BYTES)) is None:
-                    raise
-                received = waiting
-            else:
-                received = await stream.receive(PLAIN_ANSWER_BYTES)
-                self.connector.heard_at = _now()
-                if received == PLAIN_AUTHENTICATION:
-                    received += await stream.receive(PLAIN_ANSWER_BYTES - len(received))
+            received = await _ask(stream, data)
+            self.connector.heard_at = _now()
+            missing = acceptance.answer_bytes - len(received)
+            if missing and received[:4] == acceptance.encoded[:4]:
+                received += await stream.receive(missing)
         except TlsFailed:
             raise
         except OSError as error:
             raise self.connector.explained(ProxyUnreachable(f"{BROKE}: {error}")) from error
-        bound = read_plain_answer(received)
+        if not received.startswith(acceptance.encoded):
+            return received
+        bound = read_plain_reply(received[len(acceptance.encoded) :])
         return received if bound is None else OperationReply(code=SUCCEEDED, host=bound[0], port=bound[1])
 
     async def _receive_verdict(
@@ -432,6 +474,19 @@ class Requester:
 
 def _client_leg_options(options: tuple[Option, ...]) -> tuple[StackOption, ...]:
     return tuple(option for option in find_all(options, StackOption) if option.leg & Leg.CLIENT_PROXY)
+
+
+async def _ask(stream: ByteStream, data: bytes) -> bytes:
+    """Send a request, if it is left to send; return what the answer begins with. Raises OSError."""
+    try:
+        if data:
+            await stream.send(data)
+    except OSError:
+        received = stream.receive_nowait(ACCEPTED.answer_bytes)  # it may have come before the stream broke
+        if received is None:
+            raise
+        return received
+    return await stream.receive(ACCEPTED.answer_bytes)
 
 
 async def receive_reply(

@@ -85,6 +85,11 @@ class RequestSessionState:
             self.lease = SessionLease(self.session)
 
     @property
+    def is_only_within(self) -> bool:
+        """Whether the request names its session, and asks for nothing else."""
+        return self.session is not None and not self.opens and len(self.options) == 1
+
+    @property
     def authenticates(self) -> bool:
         """Whether the request carries credentials: within a session they would be ignored."""
         return self.session is None or self.opens

@@ -14,7 +14,7 @@ from socks6.message.addressed import (
     encode_addressed,
 )
 from socks6.message.buffer import Reader
-from socks6.message.codes import AuthenticationType, ReplyCode
+from socks6.message.codes import ReplyCode
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options.base import HandshakeMessage, Option, check_range, encode_options
 from socks6.message.options.table import STANDARD, OptionTable
@@ -22,24 +22,21 @@ from socks6.message.options.table import STANDARD, OptionTable
 VERSION_MISMATCH: Final = b"\x06"  # the whole message
 
 
-PLAIN_AUTHENTICATION: Final = bytes((DRAFT_12.version, AuthenticationType.SUCCEEDED, 0, 0))
-PLAIN_ANSWER: Final = PLAIN_AUTHENTICATION + bytes(
-    (DRAFT_12.version, ReplyCode.SUCCEEDED, 0, 0)
-)  # as it begins
-PLAIN_ANSWER_BYTES: Final = 16  # what a successful answer has at least
-ADDRESS_OFFSET: Final = 12  # in it, after the port, padding and the address type
+PLAIN_REPLY: Final = bytes((DRAFT_12.version, ReplyCode.SUCCEEDED, 0, 0))  # an Operation Reply, as it begins
+PLAIN_REPLY_BYTES: Final = 12
+ADDRESS_OFFSET: Final = 8  # in it, after the port, padding and the address type
 
 
-def read_plain_answer(data: bytes) -> tuple[str, int] | None:
-    """Return host and port of both replies to a request, no byte less or more; None unless they are plain.
+def read_plain_reply(data: bytes) -> tuple[str, int] | None:
+    """Return host and port of an Operation Reply, no byte less or more; None unless it is plain.
 
-    Plain ones are successful, without options, and have an IPv4 address. `AuthenticationReply.decode` and
-    `OperationReply.decode` say the same, in eight times the Python calls.
+    A plain one is successful, without options, and has an IPv4 address. `OperationReply.decode` says the same, in six
+    times the Python calls.
     """
-    if len(data) != PLAIN_ANSWER_BYTES or not data.startswith(PLAIN_ANSWER):
+    if len(data) != PLAIN_REPLY_BYTES or not data.startswith(PLAIN_REPLY):
         return None
-    host = literal_at(data[11], data, ADDRESS_OFFSET)
-    return None if host is None else (host, data[8] << 8 | data[9])
+    host = literal_at(data[7], data, ADDRESS_OFFSET)
+    return None if host is None else (host, data[4] << 8 | data[5])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,11 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 CancelledError: Final = asyncio.CancelledError
+# The eager task in whose context code runs; a task that it made inherits it, and runs while it does not. (CPython 3.11 makes
+# `asyncio.current_task` a Python call.)
+_eager_task: Final[contextvars.ContextVar["EagerTask | None"]] = contextvars.ContextVar(
+    "eager_task", default=None
+)
 
 
 class Signal:
@@ -35,7 +40,7 @@ class Signal:
         self._happened = True
         waiting = self.waiter
         if isinstance(waiting, EagerTask):
-            waiting.resume()
+            waiting.resume(None)
         elif waiting is not None and not waiting.done():
             waiting.set_result(None)
 
@@ -43,8 +48,8 @@ class Signal:
         """Wait until it happens; return at once if it has."""
         try:
             while not self._happened:
-                task: object = asyncio.current_task(self._loop)
-                if isinstance(task, EagerTask):
+                task = _eager_task.get()
+                if task is not None and task.running:
                     self.waiter = task
                     yield self
                 else:
@@ -64,7 +69,7 @@ class EagerTask:
     # `_fut_waiter` and `_must_cancel` are what asyncio's tasks have: anyio reads them, and keeps weak references
     __slots__ = (
         "__weakref__", "_cancel_message", "_cancelling", "_context", "_coroutine", "_fut_waiter", "_loop", "_must_cancel",
-        "_on_end", "_running",
+        "_on_end", "running",
     )  # fmt: skip
 
     def __init__(
@@ -77,10 +82,11 @@ class EagerTask:
         self._loop = loop
         self._on_end = on_end
         self._context = contextvars.copy_context()
+        self._context.run(_eager_task.set, self)
         self._cancelling = 0
         self._cancel_message: object = None
         self._must_cancel = False  # by CancelledError, as soon as it runs
-        self._running = False
+        self.running = False  # right now
         self._fut_waiter: asyncio.Future[Any] | None = None  # what it waits for, unless a Signal
 
     def start(self) -> None:
@@ -88,11 +94,11 @@ class EagerTask:
         loop = self._loop
         outer = asyncio.current_task(loop)
         if outer is None:
-            self._run(None)
+            self.resume(None)
             return
         asyncio._leave_task(loop, outer)  # noqa: SLF001 - see the module's docstring
         try:
-            self._run(None)
+            self.resume(None)
         finally:
             asyncio._enter_task(loop, outer)  # noqa: SLF001
 
@@ -140,25 +146,24 @@ class EagerTask:
 
     # Running.
 
-    def resume(self) -> None:
-        """Run on after a Signal; in the next turn of the loop, if another task runs right now."""
-        self._run(None)
+    def resume(  # noqa: C901 - split, each wait would cost a call more
+        self, future: "asyncio.Future[Any] | None", thrown: Exception | None = None
+    ) -> None:
+        """Run until it waits or ends; `future` is what it waited for, if that wakes it, and None for a Signal.
 
-    def _run(self, future: "asyncio.Future[Any] | None", thrown: Exception | None = None) -> None:
-        """Run until it waits or ends; `future` is what it waited for, if that wakes it.
-
-        `thrown`, if any, is raised where it waits. KeyboardInterrupt and SystemExit end the loop, too.
+        `thrown`, if any, is raised where it waits. KeyboardInterrupt and SystemExit end the loop, too. If another task runs
+        right now, that is left to the next turn of the loop.
         """
-        if self._fut_waiter is not future or self._running or self.done():
-            return
         loop, coroutine = self._loop, self._coroutine
+        if self._fut_waiter is not future or self.running or coroutine.cr_frame is None:  # type: ignore[attr-defined]  # a coroutine's own
+            return
         try:
             asyncio._enter_task(loop, self)  # type: ignore[arg-type]  # noqa: SLF001
         except RuntimeError:  # another task runs
-            loop.call_soon(self._run, future, thrown)
+            loop.call_soon(self.resume, future, thrown)
             return
         self._fut_waiter = None
-        self._running = True
+        self.running = True
         error: BaseException | None = None
         try:
             if self._must_cancel:
@@ -173,34 +178,33 @@ class EagerTask:
         except BaseException as raised:  # noqa: BLE001 - the owner of the task gets it
             error = raised
         else:
-            self._wait(yielded)
+            if not isinstance(yielded, Signal):  # which knows its waiter
+                self._wait(yielded)
             return
         finally:
-            self._running = False
+            self.running = False
             asyncio._leave_task(loop, self)  # type: ignore[arg-type]  # noqa: SLF001
         self._end(error)
         error = None  # it refers to this frame: no garbage for the collector
 
     def _wait(self, yielded: object) -> None:
-        """Wait for what the coroutine yielded: a Signal knows its waiter, a future gets a callback, None is one turn."""
-        if isinstance(yielded, Signal):
-            return
+        """Wait for what the coroutine yielded, no Signal: a future gets a callback, None is one turn."""
         if yielded is None:
-            self._loop.call_soon(self._run, None)
+            self._loop.call_soon(self.resume, None)
             return
         if not asyncio.isfuture(yielded) or yielded.get_loop() is not self._loop:
             error = RuntimeError(f"an eager task cannot wait for {yielded!r}")
-            self._loop.call_soon(self._run, None, error)
+            self._loop.call_soon(self.resume, None, error)
             return
         yielded._asyncio_future_blocking = False  # noqa: SLF001 - part of the protocol between futures and tasks
         self._fut_waiter = yielded
-        yielded.add_done_callback(self._run)
+        yielded.add_done_callback(self.resume)
         if self._must_cancel and yielded.cancel(msg=self._cancel_message):
             self._must_cancel = False
 
     def _deliver_cancellation(self) -> None:
         if self._must_cancel and not self.done():
-            self._run(self._fut_waiter)
+            self.resume(self._fut_waiter)
 
     def _end(self, error: BaseException | None) -> None:
         self._on_end(self, error)

@@ -9,6 +9,7 @@ import contextlib
 import socket
 import struct
 import sys
+import weakref
 from typing import Final
 from weakref import WeakSet
 
@@ -17,6 +18,7 @@ from socks6.net.sockets import family_of, probe_when_idle, type_of
 IDLE_SECONDS: Final = 10  # then the kernel probes, and ends the connection after four times as long
 SILENT_SECONDS: Final = 30.0  # without an acknowledgement, though the peer owes some
 LOOK_SECONDS: Final = 10.0
+MAX_NEW: Final = 4096  # connections between two looks
 UNANSWERED: Final = 5  # retransmissions, or probes of a window that is shut
 INFO: Final = struct.Struct(
     "=2xBB52xI8xI"
@@ -30,6 +32,7 @@ class SilentPeers:
     """Watches connections of one client, by one timer for all."""
 
     def __init__(self) -> None:
+        self._new: list[weakref.ref[socket.socket]] = []  # since the last look: most are closed by the next
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None  # of the timer, which is set while there are any
 
@@ -41,8 +44,9 @@ class SilentPeers:
             or type_of(sock) != socket.SOCK_STREAM
         ):
             return
-        probe_when_idle(sock, IDLE_SECONDS)
-        self._sockets.add(sock)
+        self._new.append(weakref.ref(sock))
+        if len(self._new) >= MAX_NEW:
+            self._take_new()
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._loop = loop
             loop.call_later(LOOK_SECONDS, self._look, loop)
@@ -50,6 +54,7 @@ class SilentPeers:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:  # another one does it by now
             return
+        self._take_new()
         for sock in list(self._sockets):
             if sock.fileno() < 0:
                 self._sockets.discard(sock)
@@ -60,6 +65,14 @@ class SilentPeers:
             loop.call_later(LOOK_SECONDS, self._look, loop)
         else:
             self._loop = None
+
+    def _take_new(self) -> None:
+        """Have the kernel probe those that are still open; what was silent before counts, too."""
+        new, self._new = self._new, []
+        for reference in new:
+            if (sock := reference()) is not None and sock.fileno() >= 0:
+                probe_when_idle(sock, IDLE_SECONDS)
+                self._sockets.add(sock)
 
 
 def is_silent(sock: socket.socket) -> bool:

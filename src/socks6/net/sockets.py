@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from socks6.errors import LocalProtocolError
@@ -158,10 +158,19 @@ class SocketStream:
         """Wait for bytes by a poller: one system call, once, instead of uvloop's ten for each wait."""
         self._poller = poller
 
-    async def wait_readable(self) -> None:
-        if self._poller is not None:
-            await self._wait_polled(self._poller)
-            return
+    def wait_readable(self) -> Awaitable[None]:
+        poller, readable = self._poller, self._readable
+        if poller is None:
+            return self._wait_in_loop()
+        if readable is None:
+            readable = self._readable = Signal(self._loop)
+        elif readable.waiter is not None:
+            raise LocalProtocolError(RECEIVES_ALREADY)
+        poller.ensure(self.raw_socket.fileno(), self)
+        self.turns.waited()
+        return readable
+
+    async def _wait_in_loop(self) -> None:
         check_idle(self._receiving, RECEIVES_ALREADY)
         waiter = self._loop.create_future()
         self._loop.add_reader(self.raw_socket.fileno(), self._wake_receiver)
@@ -171,15 +180,6 @@ class SocketStream:
         finally:
             if self._receiving is waiter:
                 self._wake_receiver()
-        self.turns.waited()
-
-    async def _wait_polled(self, poller: "Poller") -> None:
-        if self._readable is None:
-            self._readable = Signal(self._loop)
-        if self._readable.waiter is not None:
-            raise LocalProtocolError(RECEIVES_ALREADY)
-        poller.ensure(self.raw_socket.fileno(), self)
-        await self._readable
         self.turns.waited()
 
     async def connect(self, address: SocketAddress, seconds: float) -> int:

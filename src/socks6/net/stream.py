@@ -4,7 +4,7 @@ import asyncio
 import socket
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -130,7 +130,7 @@ class PollableStream(ByteStream, Protocol):
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Send what is taken without waiting; return how much that was. If it was none, repeat it, or `send`, with the same data."""
 
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Awaitable[None]:
         """Wait until `receive_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
 
     async def wait_writable(self) -> None:

@@ -102,14 +102,16 @@ async def connect(
     def judge(address: str, port: int) -> bool:
         return policy.judge_address(request.identity, request.command, request.host, address, port).allowed
 
-    permitted = permit_options(policy.stack, request.identity, request.options)
-    if client is not None:
-        apply_options(client, permitted, Leg.CLIENT_PROXY)
+    permitted: tuple[StackOption, ...] = ()
+    if request.options:
+        permitted = permit_options(policy.stack, request.identity, request.options)
+        if client is not None:
+            apply_options(client, permitted, Leg.CLIENT_PROXY)
     connection = await outbound.connect(
         request.host,
         request.port,
         judge=judge,
-        options=options_of(permitted, Leg.PROXY_REMOTE),
+        options=options_of(permitted, Leg.PROXY_REMOTE) if permitted else (),
         first_data=request.initial_data,
         holder=holder,
     )

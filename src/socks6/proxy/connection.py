@@ -337,11 +337,13 @@ class ClientConnection:
             proxy.monitor.watch(self.id, self.stream, self._client_gone)
             if proxy.judge_request is not None:
                 await self._judge(request, proxy.judge_request)
+            if proxy.settings.copy_tos:
+                request = self._with_received_tos(request)
             connection = await connect(
-                self._with_received_tos(request),
+                request,
                 policy=proxy.policy,
                 outbound=proxy.outbound,
-                client=self.stream.attribute(socket.socket),
+                client=self.stream.attribute(socket.socket) if request.options else None,
                 holder=holder_of(request.identity, self.source),
             )
         except OperationFailed as failure:

@@ -13,7 +13,7 @@ from socks6.message.options import (
     Tos,
     UnknownOption,
 )
-from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply, read_plain_answer
+from socks6.message.replies import VERSION_MISMATCH, AuthenticationReply, OperationReply, read_plain_reply
 
 SELECTION = AuthenticationReply(type=1, options=(AuthenticationMethodSelection(method=2),))
 SELECTION_BYTES = bytes.fromhex("06 01 0008 0003 0008 02 000000")
@@ -131,24 +131,22 @@ def test_the_greatest_numbers() -> None:
     assert OperationReply.decode(operation.encode()) == operation
 
 
-def test_plain_replies_are_read_together() -> None:
-    accepted = AuthenticationReply(type=0).encode()
+def test_a_plain_reply_is_read_as_it_is_decoded() -> None:
     bound = OperationReply(code=0, host="192.0.2.1", port=0x1234)
-    assert read_plain_answer(accepted + bound.encode()) == ("192.0.2.1", 0x1234)
+    assert read_plain_reply(bound.encode()) == ("192.0.2.1", 0x1234)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
-        "06 01 0000  06 00 0000 1234 00 01 c0000201",  # refused
-        "06 00 0000  06 05 0000 1234 00 01 c0000201",
-        "06 00 0004  00 08 0004 06 00 0000 1234 00 01",  # an option
-        "06 00 0000  06 00 0004 1234 00 01 c0000201",
-        "06 00 0000  06 00 0000 1234 00 04 20010db8",  # IPv6, in part
-        "06 00 0000  06 00 0000 1234 00 03 03616263",
-        "06 00 0000  06 00 0000 1234 00 01 c00002",
+        "06 05 0000 1234 00 01 c0000201",  # refused
+        "06 00 0004 1234 00 01 c0000201",  # an option
+        "06 00 0000 1234 00 04 20010db8",  # IPv6, in part
+        "06 00 0000 1234 00 03 03616263",
+        "06 00 0000 1234 00 01 c00002",
+        "06 00 0000 1234 00 01 c0000201 00",
         "",
     ],
 )
-def test_other_replies_are_not_plain(answer: str) -> None:
-    assert read_plain_answer(bytes.fromhex(answer)) is None
+def test_other_replies_are_not_plain(reply: str) -> None:
+    assert read_plain_reply(bytes.fromhex(reply)) is None

@@ -42,17 +42,41 @@ def test_the_kernel_knows_how_far_a_peer_is(pair: tuple[socket.socket, socket.so
     assert 0.0 < round_trip(pair[0]) < 1.0
 
 
+@pytest.mark.usefixtures("hasty")
 def test_an_idle_peer_is_asked_whether_it_is_there(
     run: Run, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     async def scene() -> None:
         near, _ = pair
-        SilentPeers().watch(near)
-        told = [
+        peers = SilentPeers()
+        peers.watch(near)
+        with socket.socket() as closed:
+            peers.watch(closed)
+        assert not near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)  # it may be over soon
+        await until(lambda: bool(near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)))
+        found = [
             near.getsockopt(socket.IPPROTO_TCP, option)
             for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
         ]
-        assert told == [10, 10, 3]
+        assert found == [1, 1, 3]
+
+    run(scene())
+
+
+def test_connections_that_come_and_go_between_two_looks_are_not_kept(
+    run: Run, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silent_peers, "MAX_NEW", 8)
+
+    async def scene() -> None:
+        near, _ = pair
+        peers = SilentPeers()
+        peers.watch(near)
+        for _ in range(50):
+            with socket.socket() as sock:
+                peers.watch(sock)
+        assert len(peers._new) < 8
+        assert list(peers._sockets) == [near]
 
     run(scene())
 

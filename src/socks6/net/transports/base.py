@@ -69,12 +69,12 @@ class Connector(Protocol):
     async def open(self, request: StreamRequest) -> ByteStream:
         """Return a stream whose first bytes, if the request has any, are sent. Raises TlsFailed, OSError."""
 
-    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:  # noqa: ARG002 - not here
+    def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> Awaitable[AnswerT]:  # noqa: ARG002 - not here
         """Return what `answer` does, which waits for the first bytes on the stream of a request that may be made twice.
 
         Raises NotAnswered if nothing has come of them and the connection is lost, but a new one may do.
         """
-        return await answer
+        return answer
 
     def keep_spares(self) -> None:
         """Connect ahead of requests from now on, where that saves time; until `abandon` or `aclose`."""

@@ -77,10 +77,11 @@ class SpareConnector(Connector):
         return stream
 
     @override
-    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+    def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> Awaitable[AnswerT]:
         """See `Connector.first_answer`: the proxy may have closed a spare connection a moment before it was used, or be out of its reach."""
-        if stream not in self._used:
-            return await answer
+        return self._first_answer(stream, answer) if stream in self._used else answer
+
+    async def _first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
         loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
 
         def look() -> None:

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from socks6.compat import override
@@ -115,7 +115,7 @@ class TlsSession:
         context: ssl.SSLContext,
         *,
         server_side: bool = False,
-        server_hostname: str | None = None,
+        server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> None:
         self.refused_protocols: tuple[str, ...] = ()  # what a client offered (ALPN), if we speak none of it
@@ -131,8 +131,10 @@ class TlsSession:
 
     def begin(self) -> bytes:
         """Shake hands as far as that goes; return what to send, which within a SYN does no harm either."""
-        with contextlib.suppress(ssl.SSLWantReadError):
+        try:  # noqa: SIM105 - three Python calls less
             self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
         return self.outgoing.read()
 
     @property
@@ -382,11 +384,10 @@ class TlsStream(PushbackStream):
         sent, self._accepted = self._accepted, 0
         return sent
 
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Awaitable[None]:
         if not self._unwanted and self._dry and self._short and not self._plain:
-            await self.beneath.wait_readable()
-        else:
-            await self.turns.take()  # there is more, but what came made no byte
+            return self.beneath.wait_readable()
+        return self.turns.take()  # there is more, but what came made no byte
 
     async def wait_writable(self) -> None:
         await self.beneath.wait_writable()
@@ -595,7 +596,10 @@ class TlsConnector(Connector):
         of the application's (no early data).
         """
         self._proxy = proxy
-        self._server_name = without_trailing_dot(proxy.tls.sni or proxy.host)  # RFC 6066 §3
+        name = without_trailing_dot(proxy.tls.sni or proxy.host)  # RFC 6066 §3
+        self._server_name = (
+            name.encode() if name.isascii() else name
+        )  # `ssl` has text encoded by IDNA each time
         self._alpn = alpn = proxy.alpn
         self._requires_alpn = proxy.require_alpn and not proxy.tls.alpn_optional
         self._context = client_context(proxy.tls, alpn=(alpn,) if alpn else ())
@@ -615,7 +619,7 @@ class TlsConnector(Connector):
 
         A ticket is used for TICKET_SECONDS, unless the proxy refuses it.
         """
-        session = stream.attribute(TlsSession)
+        session = stream.session if isinstance(stream, TlsStream) else stream.attribute(TlsSession)
         if session is None:
             return
         now = time.monotonic()

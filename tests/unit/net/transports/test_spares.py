@@ -234,11 +234,11 @@ def test_a_request_that_is_not_even_acknowledged_may_be_made_again_and_the_other
                 await connector.first_answer(spare, asyncio.Event().wait())
             assert not connector._spares
             unacknowledged = 0
-            async with asyncio.TaskGroup() as group:
-                waiting = group.create_task(connector.first_answer(spare, asyncio.Event().wait()))
-                await asyncio.sleep(0.05)
-                assert not waiting.done()
-                waiting.cancel()
+            waiting = asyncio.ensure_future(connector.first_answer(spare, asyncio.Event().wait()))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            waiting.cancel()
+            await asyncio.wait([waiting])
 
     run(scene())
 
