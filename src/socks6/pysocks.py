@@ -55,7 +55,8 @@ class ProxyError(OSError):
     """The root of this module's exceptions; `socket_err` is this library's own exception, and `errno` its number."""
 
     def __init__(self, msg: str, socket_err: BaseException | None = None) -> None:
-        self.msg = msg if socket_err is None else f"{msg}: {socket_err}"
+        why = getattr(socket_err, "reason", "") or socket_err
+        self.msg = f"{msg}: {why}" if why else msg
         self.socket_err = socket_err
         super().__init__(self.msg)
         self.errno = getattr(socket_err, "errno", None)
@@ -122,7 +123,8 @@ class Proxy(NamedTuple):
         scheme = SCHEMES[kind] if self.rdns else LOCAL_SCHEMES.get(kind, SCHEMES[kind])
         user = ""
         if self.username:
-            password = f":{quote(self.password, safe='')}" if self.password else ""
+            has_password = self.password and kind != SOCKS4  # which has none
+            password = f":{quote(self.password or '', safe='')}" if has_password else ""
             user = f"{quote(self.username, safe='')}{password}@"
         host = f"[{addr}]" if ":" in addr and not addr.startswith("[") else addr
         query = "?resolve=local" if not self.rdns and kind in {SOCKS5, HTTP} else ""

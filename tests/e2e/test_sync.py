@@ -121,6 +121,17 @@ def test_errors_and_time_outs(urls: dict[str, str]) -> None:
         socks6.connect(f"socks6://{nobody.host}:{nobody.port}", "127.0.0.1", 80)
 
 
+def test_alternatives(urls: dict[str, str]) -> None:
+    with refusing_place() as nobody, echo() as place:
+        first = f"socks6://{nobody.host}:{nobody.port}"
+        with (
+            socks6.sync.Client(first, alternatives=[urls["+tls"]]) as client,
+            client.connect(place.host, place.port) as sock,
+        ):
+            sock.sendall(b"hello")
+            assert sock.recv(5) == b"hello"
+
+
 def test_a_wrong_password() -> None:
     with server("--user", "alice:wonderland") as running, pytest.raises(PermissionError):
         socks6.connect(running.as_user("alice", "wrong"), "127.0.0.1", 80)

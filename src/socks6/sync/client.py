@@ -80,14 +80,14 @@ class Client:
         )
         self._first: AsyncClient | None = self._make()  # to be used by the first call
         self.url: Final = self._first.url
-        self._keeps_spares = False
+        self._entered = False
         self._clients: Final[dict[LoopThread, AsyncClient]] = {}  # more than one only after a fork
 
     def __enter__(self) -> "Client":
-        """Return the client. Within the block connections are made ahead of requests, as within that of `socks6.Client`."""
-        self._keeps_spares = True
+        """Return the client. Within the block connections are made ahead, and alternatives checked, as with `socks6.Client`."""
         thread, client = self._opened()
-        thread.call_soon(client.keep_spares)
+        thread.run(_enter(client))
+        self._entered = True
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,7 +96,7 @@ class Client:
 
     def close(self) -> None:
         """Tear the session down at the proxy, within seconds; sockets stay open. Raises nothing. Idempotent."""
-        self._keeps_spares = False
+        self._entered = False
         thread = loop_thread()
         if thread in self._clients:
             thread.run(self._clients[thread].aclose())
@@ -251,8 +251,8 @@ class Client:
             if client is made:
                 thread.close_at_exit(client)
                 _close_when_collected(self, thread, client)
-                if self._keeps_spares:
-                    thread.call_soon(client.keep_spares)
+                if self._entered:  # before a fork
+                    thread.run(_enter(client))
         return thread, client
 
 
@@ -388,6 +388,10 @@ def _close_when_collected(owner: object, thread: LoopThread, what: AsyncClient |
         thread.spawn(what.aclose())
 
     weakref.finalize(owner, thread.call_soon, close).atexit = False
+
+
+async def _enter(client: AsyncClient) -> None:
+    await client.__aenter__()  # `aclose` ends what that begins, and lets streams be
 
 
 def _close_later(listener: BindListener) -> None:
